@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, DType, Tensor
+from keras_initx.backends import backend
 
 # Numbers that are compared at a time, so that a check takes no memory.
 _CHUNK = 1 << 16
@@ -42,15 +43,10 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
     return result
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Return whether all numbers of a tensor are finite."""
-    return bool(keras.ops.all(keras.ops.isfinite(tensor)))
-
-
 def overflows(result: Tensor, *given: Tensor) -> bool:
     """Return whether a number of `result` is infinite where those of `given` are finite."""
     ops = keras.ops
-    if is_finite(result):
+    if backend.is_finite(result):
         return False
     were_finite = ops.isfinite(given[0])
     for tensor in given[1:]:

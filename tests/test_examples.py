@@ -13,6 +13,7 @@ import pytest
 from scripts import script
 
 import keras_initx
+from keras_initx.cli import _data, _networks
 
 ten_layers = script("ten_layers")
 variants = script("ten_layers_variants")
@@ -379,6 +380,18 @@ def test_early_stopping_reads_a_study(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "val_accuracy where early stopping ends" in printed
     assert "s at 3600 W are" in printed
+
+
+def test_the_first_losses_are_those_of_the_network_and_the_batch_of_the_study():
+    losses = script("first_losses")
+    data = _data.digits()
+    images, labels = losses.first_batch()
+    assert np.array_equal(images, data.train[0][: len(images)])
+    assert np.array_equal(labels, data.train[1][: len(labels)])
+    studied = _networks.network("image_study", data.shape, data.classes, kernel_initializer="zeros")
+    for written, layer in zip(losses.build("zeros").layers, studied.layers[1:], strict=True):
+        assert type(written) is type(layer)
+        assert {**written.get_config(), "name": ""} == {**layer.get_config(), "name": ""}
 
 
 def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):

@@ -60,6 +60,16 @@ def test_scripts_import_keras_initx_first(script):
     assert_keras_initx_comes_first(script.read_text())
 
 
+@pytest.mark.parametrize("example", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda example: example.stem)
+def test_examples_use_public_names_only(example):
+    private = []
+    for node in ast.walk(ast.parse(example.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_initx"):
+            names = [node.module, *(alias.name for alias in node.names)]
+            private += [name for name in names if re.search(r"(^|\.)_", name)]
+    assert private == []
+
+
 SHOWN = re.compile(r"^ *```(\{?[\w-]+\}?)([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 NOT_CODE = ("eval-rst", "image", "include", "testcleanup", "testsetup", "toctree")
 

@@ -1,5 +1,7 @@
 """Draw a kernel of each family of initializers: its weights, their histogram and singular values.
 
+Of biases it draws those of an LSTM, and the steps that its units remember.
+
 `KERAS_BACKEND=jax python docs/examples/families.py`; it needs the extra `plot`. It writes a figure
 for each section of the page of initializers.
 """
@@ -21,6 +23,9 @@ FAMILIES = {
     "convolution": (keras_initx.Dirac(), (3, 3, 8, 16)),
     "combined": (keras_initx.Concatenated(HALVES), SHAPE),
 }
+GATES = ("input", "forget", "cell", "output")
+UNITS = 64
+STEPS = 100
 
 
 def draw(initializer, shape):
@@ -45,12 +50,36 @@ def draw(initializer, shape):
     return figure
 
 
+def draw_biases(biases):
+    """Return a figure with the biases of the gates, a histogram and the steps they remember."""
+    figure = _figures.new(7.5, 2.1)
+    image, histogram, memory = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
+    size = np.abs(biases).max()
+    colors = {"cmap": "RdBu", "vmin": -size, "vmax": size}
+    image.imshow(biases, aspect="auto", interpolation="nearest", **colors)
+    image.set(title=f"4 gates, {UNITS} units", xticks=[], yticks=range(4), yticklabels=GATES)
+    forget = biases[1]
+    histogram.hist(forget, 20, color=_figures.BLUE)
+    histogram.set(title="biases of the forget gates", ylabel="number", yticks=[0, 5, 10])
+    memory.plot(np.arange(1, UNITS + 1), np.sort(1 + np.exp(forget)), ".", color=_figures.BLUE)
+    memory.axhline(1 + np.e, color=_figures.ORANGE)
+    place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right"}
+    memory.annotate("a bias of 1", (UNITS, 1 + np.e), **place)
+    memory.set(title="steps that a unit remembers", ylim=(0, 1.1 * STEPS))
+    _figures.tidy([histogram, memory])
+    return figure
+
+
 def main(arguments=None):
     """Draw all figures."""
     out = _figures.parser(__doc__.splitlines()[0]).parse_args(arguments).out
     for family, (initializer, shape) in FAMILIES.items():
         print(f"{family}: {initializer!r}")
         _figures.save(draw(initializer, shape), out / f"family-{family}.png")
+    chrono = keras_initx.ChronoBias(STEPS, cell="lstm", seed=0)
+    print(f"biases: {chrono!r}")
+    biases = convert_to_numpy(chrono((4 * UNITS,))).reshape(4, UNITS)
+    _figures.save(draw_biases(biases), out / "family-biases.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ LAYERS, UNITS, EPOCHS = 30, 64, 10
 
 
 def starts(activation):
-    """Return functions that make the kernel and the bias initializer of a layer, by name."""
+    """Return functions that make the kernel and the bias initializer of a layer, by name.
+
+    For "lsuv" the kernels are then scaled, for "normalized" a layer normalization follows each.
+    """
     found = {
         "glorot_uniform, Keras' default": lambda: ("glorot_uniform", "zeros"),
         "he_normal": lambda: ("he_normal", "zeros"),
@@ -31,6 +34,7 @@ def starts(activation):
             keras_initx.RandomNormal(stddev=stddev),
         )
         found["lsuv"] = found["he_normal"]
+        found["normalized"] = found["he_normal"]
     return found
 
 
@@ -42,10 +46,13 @@ def accuracies(name, start, seed, options):
     hidden = []
     for _ in range(options.layers):
         kernel, bias = start()
-        layer = keras.layers.Dense(
-            UNITS, options.activation, kernel_initializer=kernel, bias_initializer=bias
-        )
-        hidden.append(layer)
+        weights = {"kernel_initializer": kernel, "bias_initializer": bias}
+        if name == "normalized":
+            hidden.append(keras.layers.Dense(UNITS, **weights))
+            hidden.append(keras.layers.LayerNormalization())
+            hidden.append(keras.layers.Activation(options.activation))
+        else:
+            hidden.append(keras.layers.Dense(UNITS, options.activation, **weights))
     model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, "softmax")])
     if name == "lsuv":
         keras_initx.lsuv(model, x[:512], seed=seed)

@@ -127,7 +127,7 @@ class Backend:
         return keras.ops.copy(value)
 
     def wait(self, tensor: Tensor) -> None:
-        """Return when `tensor` has been computed, so that what it is computed from is freed."""
+        """Return when `tensor` has been computed, and what it was computed from has been freed."""
 
     def memory(self, value: Any) -> list[Memory]:
         """Return where the numbers of a tensor or an array lie.
@@ -156,6 +156,18 @@ class Backend:
         A region is given by a slice for each axis.
         """
         raise NotImplementedError
+
+    def changed_in_parts(
+        self, tensor: Tensor, change: Callable[[Region | None, Array], Array]
+    ) -> Tensor:
+        """Return a tensor in the layout of another, of which each device changes its part.
+
+        Args:
+            tensor: The other.
+            change: Function of a region, `None` for the whole, and the values there, read-only. It
+                returns new ones.
+        """
+        return self.to_tensor(change(None, self.host_view(tensor)))
 
     def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
         """Return a copy of a tensor in another layout of the same devices, which all do together.
@@ -196,6 +208,10 @@ class Backend:
             counted_once: If processes share it, only one yields what several hold.
         """
         yield None, self.host_view(tensor)
+
+    def is_finite(self, tensor: Tensor) -> bool:
+        """Return whether all numbers of `tensor` are finite. Processes that share it agree."""
+        return bool(keras.ops.all(keras.ops.isfinite(tensor)))
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         """Return whether any value of `tensor` is not zero. Processes that share it agree."""

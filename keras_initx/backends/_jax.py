@@ -56,6 +56,10 @@ class Implementation(Backend):
     def wait(self, tensor: Tensor) -> None:
         if self.is_concrete(tensor):
             tensor.block_until_ready()
+            # JAX lets go of the memory of NumPy's arrays only at its next call, and then of that of
+            # which they are views.
+            for _ in range(2):
+                jax.device_put(np.float32(0))
 
     def memory(self, value: Any) -> list[Memory]:
         if not isinstance(value, jax.Array):
@@ -116,6 +120,16 @@ class Implementation(Backend):
     def placed(self, read: Callable[[Any], Array], shape: Shape, layout: Any) -> Tensor:
         return jax.make_array_from_callback(shape, layout, read)
 
+    def changed_in_parts(
+        self, tensor: Tensor, change: Callable[[Region | None, Array], Array]
+    ) -> Tensor:
+        if self.layout_of(tensor) is None:
+            return super().changed_in_parts(tensor, change)
+        parts = []
+        for shard in tensor.addressable_shards:
+            parts.append(jax.device_put(change(shard.index, _on_host(shard.data)), shard.device))
+        return jax.make_array_from_single_device_arrays(tensor.shape, tensor.sharding, parts)
+
     def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
         if not isinstance(tensor, jax.Array) or tensor.sharding.device_set != layout.device_set:
             return None
@@ -168,6 +182,13 @@ class Implementation(Backend):
             seen.add(bounds)
             if not is_copy:
                 yield shard.index, _on_host(shard.data)
+
+    def is_finite(self, tensor: Tensor) -> bool:
+        # Shard by shard: the largest number of several devices need not be NaN where one has NaN.
+        found = all(bool(_is_finite(shard.data)) for shard in tensor.addressable_shards)
+        if self.is_shared(tensor):
+            return bool(self.from_processes(np.array([found], "uint32")).all())
+        return found
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         found = any(values.any() for _, values in self.parts(tensor))
@@ -396,6 +417,17 @@ def _without_warning() -> Iterator[None]:
 
 
 _std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))
+
+
+def _has_finite_extremes(tensor: Tensor) -> Tensor:
+    # An infinity is the largest or the smallest number, and NaN is both. The truth values of all
+    # numbers would be an array.
+    highest = jax.numpy.max(tensor, initial=0)
+    lowest = jax.numpy.min(tensor, initial=0)
+    return jax.numpy.isfinite(highest) & jax.numpy.isfinite(lowest)
+
+
+_is_finite = jax.jit(_has_finite_extremes)
 
 
 def _scale_and_norm(gradient: Tensor) -> Any:

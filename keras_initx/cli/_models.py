@@ -3,8 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import inspect
-import json
 import sys
 import warnings
 import zipfile
@@ -16,10 +14,8 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models, recipes
+from keras_initx.cli import _options
 from keras_initx.rendering import page, status
-
-# Functions for recipes that are none.
-_NOT_RECIPES = ("coordinate_check", "mup")
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -192,34 +188,18 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return report.exit_code
 
 
-def _recipe(text: str) -> Callable[[Any], Any]:
-    """Return the recipe of a name, or of a name and a source joined by a colon.
-
-    Raises:
-        ValueError: If there is no such recipe, or it has only one source.
-    """
+def _recipe(text: str) -> Callable[..., Any]:
+    """Return the recipe of a name, or of a name and a source joined by a colon."""
     name, _, source = text.partition(":")
-    found = getattr(recipes, name, None)
-    if name.startswith("_") or not inspect.isfunction(found) or name in _NOT_RECIPES:
-        names = [key for key, value in vars(recipes).items() if inspect.isfunction(value)]
-        known = sorted(set(names) - set(_NOT_RECIPES))
-        raise ValueError(f"--recipe must be one of {', '.join(known)}. Received: {name}")
+    found: Callable[..., Any] = getattr(recipes, name)
     if not source:
         return found
-    if "source" not in inspect.signature(found).parameters:
-        raise ValueError(f"--recipe must be {name}, which has one source. Received: {text}")
     return functools.partial(found, source=source)
 
 
 def _read_rules(text: str) -> Any:
     """Return rules, or the plan in a file that has one."""
-    try:
-        if text.lstrip().startswith("{"):
-            return json.loads(text)
-        # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
-        found = json.loads(Path(text).read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{text} is not JSON: {error}") from None
+    found = _options.read_rules(text)
     if models.is_plan(found):
         return models.InitializationPlan.load(text)
     return found

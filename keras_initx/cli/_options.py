@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from keras_initx import _extras
 from keras_initx._files import check_local
+from keras_initx.cli import _known
 
 Number = TypeVar("Number", int, float)
 
@@ -83,22 +84,42 @@ SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
 FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
 FILE: dict[str, Any] = {"type": local_path, "metavar": "FILE"}
-RECIPE: dict[str, Any] = {
-    "metavar": "NAME",
-    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; see the documentation",
-}
 
 
 def threshold(text: str) -> tuple[str, float]:
     """Parse the name and value of a threshold such as `vanishing=1e-4`."""
     name, _, number = text.partition("=")
     try:
-        return name, POSITIVE["type"](number)
+        value = POSITIVE["type"](number)
     except ValueError:
         raise argparse.ArgumentTypeError(
             "a threshold must have the form vanishing=1e-4, with a positive number. "
             f"Received: {text!r}"
         ) from None
+    if name not in _known.THRESHOLDS:
+        raise argparse.ArgumentTypeError(
+            f"a threshold must be one of {', '.join(_known.THRESHOLDS)}. Received: {name}"
+        )
+    return name, value
+
+
+def recipe(text: str) -> str:
+    """Check the name of a recipe, or the name and one of its sources joined by a colon."""
+    name, colon, source = text.partition(":")
+    if name not in _known.RECIPES:
+        raise argparse.ArgumentTypeError(
+            f"a recipe must be one of {', '.join(_known.RECIPES)}. Received: {name}"
+        )
+    if not colon:
+        return text
+    sources = _known.RECIPES[name]
+    if not sources:
+        raise argparse.ArgumentTypeError(f"{name} has one source. Received: {text}")
+    if source not in sources:
+        raise argparse.ArgumentTypeError(
+            f"the source of {name} must be one of {', '.join(sources)}. Received: {text}"
+        )
+    return text
 
 
 def shape(text: str) -> tuple[int, ...]:
@@ -129,6 +150,11 @@ def config(text: str) -> dict[str, Any]:
 
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
+RECIPE: dict[str, Any] = {
+    "type": recipe,
+    "metavar": "NAME",
+    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; see the documentation",
+}
 THRESHOLDS: dict[str, Any] = {
     "type": threshold,
     "metavar": "NAME=X",
@@ -149,6 +175,22 @@ def python_function(text: str) -> tuple[str, str]:
             f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
         )
     return path, function
+
+
+def read_rules(text: str) -> Any:
+    """Return rules from JSON, or from a file with JSON.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not JSON.
+    """
+    try:
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
+        return json.loads(Path(text).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{text} is not JSON: {error}") from None
 
 
 def split_initializers(text: str) -> list[str]:

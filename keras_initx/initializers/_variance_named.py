@@ -1,7 +1,10 @@
 """The named members of the variance family: `VarianceScaling` with fixed arguments."""
 
+import inspect
+from typing import Any, Self
+
 from keras_initx._typing import AxesLike, Seed
-from keras_initx.initializers._base import register
+from keras_initx.initializers._base import parameters_of, register
 from keras_initx.initializers._variance import VarianceScaling
 
 __all__ = [
@@ -15,10 +18,30 @@ __all__ = [
 ]
 
 
+class _Named(VarianceScaling):
+    """A member of the family whose scale, mode and distribution are fixed."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """Refuse other arguments, as Python does, and say what to write instead."""
+        try:
+            inspect.signature(cls).bind_partial(*arguments, **options)
+        except TypeError as error:
+            named = cls(seed=0)
+            fixed = []
+            for name in parameters_of(VarianceScaling):
+                if name not in parameters_of(cls):
+                    fixed.append(f"{name}={options.get(name, getattr(named, name))!r}")
+            raise TypeError(
+                f"{cls.__name__}: {error}; use `VarianceScaling({', '.join(fixed)})` instead, "
+                "where `scale` is the square of a gain"
+            ) from None
+        return super().__new__(cls)
+
+
 @register(
     "fan_in_normal", formula="N(0, 1 / fan_in)", use="the rule of thumb 1 / sqrt(n), not truncated"
 )
-class FanInNormal(VarianceScaling):
+class FanInNormal(_Named):
     """Draw weights from `N(0, 1 / fan_in)`, not truncated.
 
     The rule of thumb `1 / sqrt(n)`: the weighted sum of `n` inputs of variance 1 has variance 1.
@@ -55,7 +78,7 @@ class FanInNormal(VarianceScaling):
     formula="truncated normal, variance 2 / (fan_in + fan_out)",
     use="layers before tanh, and as a general default",
 )
-class GlorotNormal(VarianceScaling):
+class GlorotNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `2 / (fan_in + fan_out)`.
 
     A compromise between preserving the variance of signals and that of gradients, for tanh and
@@ -92,7 +115,7 @@ class GlorotNormal(VarianceScaling):
     formula="uniform, variance 2 / (fan_in + fan_out)",
     use="layers before tanh; the default of Keras layers",
 )
-class GlorotUniform(VarianceScaling):
+class GlorotUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / (fan_in + fan_out))`.
 
     The variance is that of `GlorotNormal`. This is the default of Keras layers.
@@ -128,11 +151,11 @@ class GlorotUniform(VarianceScaling):
     formula="truncated normal, variance 2 / fan_in",
     use="layers before relu, leaky_relu and elu",
 )
-class HeNormal(VarianceScaling):
+class HeNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
     Relu halves the second moment of a signal; the factor 2 compensates for that. For relu,
-    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs normalization.
+    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs `lsuv`.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
@@ -165,7 +188,7 @@ class HeNormal(VarianceScaling):
     formula="uniform, variance 2 / fan_in",
     use="layers before relu, with no weight beyond 1.73 standard deviations",
 )
-class HeUniform(VarianceScaling):
+class HeUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(6 / fan_in)`.
 
     The variance is that of `HeNormal`.
@@ -201,7 +224,7 @@ class HeUniform(VarianceScaling):
     formula="truncated normal, variance 1 / fan_in",
     use="layers before selu or without an activation",
 )
-class LecunNormal(VarianceScaling):
+class LecunNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `1 / fan_in`.
 
     Preserves the variance of a signal through a linear layer. For selu and layers without an
@@ -238,7 +261,7 @@ class LecunNormal(VarianceScaling):
     formula="uniform, variance 1 / fan_in",
     use="layers before selu, with no weight beyond 1.73 standard deviations",
 )
-class LecunUniform(VarianceScaling):
+class LecunUniform(_Named):
     """Draw weights from `U(-l, l)`, with `l = sqrt(3 / fan_in)`.
 
     The variance is that of `LecunNormal`.

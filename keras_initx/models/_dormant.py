@@ -278,7 +278,8 @@ def _assign_weights(
     for key, (variable, mask) in fresh.items():
         weight, initializer, row = steps[key]
         value, _ = draw(weight, initializer, row, drawn_root)
-        assign(variable, keras.ops.where(mask, value, variable.value))
+        value = keras.ops.where(mask, value, variable.value)
+        assign(variable, value)
         del value  # which the next one would come beside
     for variable, mask in zeroed.values():
         assign(variable, keras.ops.where(mask, 0, variable.value))

@@ -364,6 +364,7 @@ def carried_out(
                     value, row = draw(weight, initializer, row, drawn_root)
                     for change in changes:
                         value = change(weight, value)
+                        backend.wait(value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                 rows.append(row)
@@ -397,6 +398,7 @@ def draw(
         seeded = seeded_call(initializer, row.shape, row.dtype)
     computation = Computation(values.make, is_exact(initializer), drawn_seed, seeded)
     value = made_like(weight.variable, computation)
+    backend.wait(value)  # what it was placed from would come beside what is made next
     std = values.std
     if std is None:
         vote()

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import keras
 import numpy as np
 
-from keras_initx._checks import check_choice, check_type
+from keras_initx._checks import check_choice, check_flag, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import Region, backend
@@ -37,7 +37,11 @@ _LEAST_SINGULAR = 1e-6
 
 
 def initialize_lora(
-    model: keras.Layer, method: Method = "gaussian", *, seed: int | None = None
+    model: keras.Layer,
+    method: Method = "gaussian",
+    *,
+    seed: int | None = None,
+    atomic: bool = True,
 ) -> InitializationPlan:
     """Initialize the factors of all layers with LoRA, in place, without a change of the outputs.
 
@@ -63,19 +67,21 @@ def initialize_lora(
     Factors that have been trained are first merged into `W`, in either case. A model that Keras has
     loaded from a file needs this call before training goes on, because Keras merges the factors
     when it saves them, and both are 0 afterwards. The optimizer keeps its state: compile the model
-    again if it has been trained. After an error or an interruption nothing is changed.
+    again if it has been trained.
 
     Args:
         model: A built model or layer.
         method: How to start the factors.
         seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
             `random`, which `keras.utils.set_random_seed` controls.
+        atomic: See `initialize`. With `"pissa"` it keeps the former values of all kernels.
 
     Returns:
         An `InitializationPlan` with a row for each weight that was set.
 
     Raises:
-        TypeError: If `model` is not a Keras layer, or `seed` is not an integer.
+        TypeError: If `model` is not a Keras layer, `seed` is not an integer, or `atomic` is not a
+            bool.
         ValueError: If no layer has LoRA enabled, or one that has is quantized; if weights to be
             merged or decomposed are not finite, or the dtype of a weight cannot hold its new
             values; or if for `"pissa"` a kernel has a lower rank than its factors, or `lora_alpha`
@@ -103,6 +109,7 @@ def initialize_lora(
     """
     check_type("model", model, keras.Layer, "a Keras model or layer")
     check_choice("method", method, get_args(Method))
+    check_flag("atomic", atomic)
     root = root_seed(seed)
     drawn_root = root if seed is None else None
     adapted = _adapted(model)
@@ -113,12 +120,12 @@ def initialize_lora(
         for kernel, a, b in adapted:
             factors.append(_checked_factors(kernel, a, b, method))
             advance(1)
-        with agreed(model), undone_after_error() as assign:
+        with agreed(model), undone_after_error(atomic) as assign:
             for (kernel, a, b), pair in zip(adapted, factors, strict=True):
                 vote()
                 for weight, start in _starts(kernel, a, b, pair, root):
-                    if isinstance(start, _Matrix):
-                        value, row = start.as_kernel(weight)
+                    if isinstance(start, _Sum):
+                        value, row = start.drawn()
                     else:
                         value, row = draw(weight, start, _row(weight, start), drawn_root)
                     assign(weight.variable, value)
@@ -175,8 +182,8 @@ def _checked_factors(
             f"{kernel.path!r}"
         )
     _check_finite(kernel, a, b)
-    whole = _merged(kernel, a, b)
-    left, singular, right = _principal_part(whole, rank)
+    merged = _merged(kernel, a, b)
+    left, singular, right = _principal_part(merged.whole(), rank)
     known = int((singular > _LEAST_SINGULAR * singular[0]).sum())
     if known < rank:
         raise ValueError(
@@ -197,7 +204,7 @@ def _checked_factors(
         # Their libraries may round differently.
         left = backend.from_processes(left)[0]
         right = backend.from_processes(right)[0]
-    whole.plus(-scale * left, right).check_holds()
+    merged.plus(-scale * left, right).check_holds()
     return left, right
 
 
@@ -205,7 +212,7 @@ def _principal_part(matrix: "_Matrix", rank: int) -> tuple[Array, Array, Array]:
     """Return the largest singular values of a matrix, `rank` or more, between their vectors."""
     length = min(matrix.shape)
     if length <= _EXACT_UP_TO or length <= 8 * rank:
-        return np.linalg.svd(matrix.whole(), full_matrices=False)
+        return np.linalg.svd(matrix.array(), full_matrices=False)
     # More columns than needed make their errors smaller.
     drawn = RandomNormal(stddev=1.0, seed=0)((matrix.shape[1], 2 * rank + 10), dtype="float32")
     right = backend.host_view(drawn).astype("float64")
@@ -223,7 +230,7 @@ def _starts(
     b: ModelWeight,
     factors: tuple[Array, Array] | None,
     root: int,
-) -> "Iterator[tuple[ModelWeight, LayerInitializer | _Matrix]]":
+) -> "Iterator[tuple[ModelWeight, LayerInitializer | _Sum]]":
     """Yield the weights to set, with what makes their values.
 
     Args:
@@ -265,123 +272,155 @@ def _scale(a: ModelWeight) -> float:
 
 def _is_trained(b: ModelWeight) -> bool:
     """Return whether the second factor is not zero any more, as it starts."""
-    return bool(_matrix(b).any())
+    return backend.has_nonzero(b.variable.value)
+
+
+class _Sum:
+    """A kernel plus products of thin matrices.
+
+    Args:
+        kernel: The kernel. More than two axes are those of a matrix with the last axis of theirs.
+        products: The two factors of each product, in float64.
+    """
+
+    def __init__(self, kernel: ModelWeight, products: Sequence[tuple[Array, Array]]) -> None:
+        self._kernel = kernel
+        self._products = products
+
+    def plus(self, left: Array, right: Array) -> "_Sum":
+        """Return the sum of this and a product."""
+        return _Sum(self._kernel, [*self._products, (left, right)])
+
+    def whole(self) -> "_Matrix":
+        """Return all of it. The kernel is brought together."""
+        return self._part(None, backend.host_view(self._kernel.variable.value))
+
+    def check_holds(self) -> None:
+        """Raise `ValueError`, in all processes, if the kernel cannot hold these values."""
+        value = self._kernel.variable.value
+        is_held = True
+        for region, values in backend.parts(value):
+            for _, block in self._part(region, values).blocks():
+                is_held = is_held and _holds(self._kernel, block)
+        if backend.is_shared(value):
+            is_held = bool(backend.from_processes(np.array([is_held], "uint32")).all())
+        if not is_held:
+            raise _beyond_range(self._kernel)
+
+    def drawn(self) -> tuple[Tensor, WeightPlan]:
+        """Return the values, distributed like those of the kernel, and its row in the plan."""
+        begin = time.perf_counter()
+
+        def changed(region: Region | None, values: Array) -> Array:
+            found = HOST.empty(values.shape, values.dtype)
+            rows_of_it = found.reshape(-1, found.shape[-1])
+            for rows, block in self._part(region, values).blocks():
+                rows_of_it[rows] = block
+            return found
+
+        value = backend.changed_in_parts(self._kernel.variable.value, changed)
+        vote()
+        left, _ = self._products[-1]
+        row = _row(self._kernel, _given(left))
+        row = replace(row, std=backend.std(value), seconds=time.perf_counter() - begin)
+        return value, row
+
+    def _part(self, region: Region | None, values: Array) -> "_Matrix":
+        """Return a part, of which the kernel has these values."""
+        products = []
+        for left, right in self._products:
+            if region is not None:
+                rank = left.shape[-1]
+                left = left.reshape(*self._kernel.shape[:-1], rank)[region[:-1]].reshape(-1, rank)
+                right = right[:, region[-1]]
+            products.append((left, right))
+        return _Matrix(values.reshape(-1, values.shape[-1]), products)
 
 
 class _Matrix:
-    """The values of a kernel plus products of thin matrices, computed in float64, in blocks.
+    """A matrix plus products of thin ones, computed in float64, in blocks.
 
     Args:
-        kernel: The kernel.
-        values: Its values. More than two axes are those of a matrix with the last axis of theirs.
+        values: The matrix.
         products: The two factors of each product.
+
+    Attributes:
+        shape: Its shape.
     """
 
-    def __init__(
-        self, kernel: ModelWeight, values: Array, products: Sequence[tuple[Array, Array]]
-    ) -> None:
-        self.shape = (math.prod(values.shape[:-1]), values.shape[-1])
-        self._kernel = kernel
+    def __init__(self, values: Array, products: Sequence[tuple[Array, Array]]) -> None:
+        self.shape = values.shape
         self._values = values
         self._products = products
 
-    def plus(self, left: Array, right: Array) -> "_Matrix":
-        """Return the sum of this matrix and a product."""
-        return _Matrix(self._kernel, self._values, [*self._products, (left, right)])
-
-    def whole(self) -> Array:
+    def array(self) -> Array:
         """Return all values."""
-        (block,) = (block for _, block in self._blocks(size=self._values.size))
+        ((_, block),) = self.blocks(size=self._values.size)
         return block
 
     def times(self, right: Array) -> Array:
         """Return the product with a thin matrix."""
-        return np.concatenate([block @ right for _, block in self._blocks()])
+        return np.concatenate([block @ right for _, block in self.blocks()])
 
     def transposed_times(self, left: Array) -> Array:
         """Return the product of the transposed matrix with a thin one."""
         total = np.zeros((self.shape[1], left.shape[1]))
-        for rows, block in self._blocks():
+        for rows, block in self.blocks():
             total += block.T @ left[rows]
         return total
 
-    def check_holds(self) -> None:
-        """Raise `ValueError` if the kernel cannot hold these values."""
-        for _, block in self._blocks():
-            _check_holds(self._kernel, block)
+    def blocks(self, size: int = _BLOCK) -> Iterator[tuple[slice, Array]]:
+        """Yield some rows after others, with their places.
 
-    def as_kernel(self, weight: ModelWeight) -> tuple[Tensor, WeightPlan]:
-        """Return the values, distributed like those of `weight`, and its row in the plan."""
-        begin = time.perf_counter()
-        layout = backend.layout_of(weight.variable.value)
-        if layout is None:
-            value = backend.to_tensor(self._region((slice(None),) * len(weight.shape)))
-        else:
-            value = backend.placed(self._region, weight.shape, layout)
-        vote()
-        row = _row(weight, _given(self._values))
-        row = replace(row, std=backend.std(value), seconds=time.perf_counter() - begin)
-        return value, row
-
-    def _region(self, region: Region) -> Array:
-        """Return a region of the values in the dtype of the kernel."""
-        found = HOST.empty(self._values[region].shape, self._values.dtype)
-        rows_of_it = found.reshape(-1, found.shape[-1])
-        for rows, block in self._blocks(region):
-            rows_of_it[rows] = block
-        return found
-
-    def _blocks(
-        self, region: Region | None = None, size: int = _BLOCK
-    ) -> Iterator[tuple[slice, Array]]:
-        """Yield the rows of a region, or of all, with their places in it."""
-        region = region or (slice(None),) * self._values.ndim
-        values = self._values[region]
-        width = values.shape[-1]
-        values = values.reshape(-1, width)
-        products = []
-        for left, right in self._products:
-            rank = left.shape[-1]
-            left = left.reshape(*self._values.shape[:-1], rank)[region[:-1]].reshape(-1, rank)
-            products.append((left, right[:, region[-1]]))
-        count = max(1, size // max(width, 1))
-        for begin in range(0, len(values), count):
+        Args:
+            size: The number of values of a block.
+        """
+        count = max(1, size // max(self.shape[1], 1))
+        for begin in range(0, len(self._values), count):
             rows = slice(begin, begin + count)
-            block = values[rows].astype("float64")
-            for left, right in products:
+            block = self._values[rows].astype("float64")
+            for left, right in self._products:
                 block += left[rows] @ right
             yield rows, block
 
 
-def _merged(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> _Matrix:
+def _merged(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> _Sum:
     """Return the matrix by which a layer with these weights multiplies its inputs."""
-    values = backend.host_view(kernel.variable.value)
-    return _Matrix(kernel, values, [(_scale(a) * _matrix(a), _matrix(b))])
+    return _Sum(kernel, [(_scale(a) * _matrix(a), _matrix(b))])
 
 
 def _check_finite(*weights: ModelWeight) -> None:
     """Raise `ValueError` unless all `weights` are finite."""
     for weight in weights:
+        if backend.is_finite(weight.variable.value):
+            continue
         count = int((~np.isfinite(backend.host_view(weight.variable.value))).sum())
-        if count:
-            raise ValueError(
-                "`model` must have finite weights in each layer whose factors are merged or whose "
-                f"kernel is decomposed. Received: {weight.path!r} with {count} values that are "
-                "infinite or NaN"
-            )
+        raise ValueError(
+            "`model` must have finite weights in each layer whose factors are merged or whose "
+            f"kernel is decomposed. Received: {weight.path!r} with {count} values that are "
+            "infinite or NaN"
+        )
 
 
 def _check_holds(weight: ModelWeight, matrix: Array) -> None:
-    """Raise `ValueError` if values of `matrix` are beyond the range of the dtype of `weight`."""
+    """Raise `ValueError` if `weight` cannot hold the values of `matrix`."""
+    if not _holds(weight, matrix):
+        raise _beyond_range(weight)
+
+
+def _holds(weight: ModelWeight, matrix: Array) -> bool:
+    """Return whether the values of `matrix` are in the range of the dtype of `weight`."""
     with np.errstate(over="ignore"):
-        is_held = np.isfinite(matrix.astype(weight.dtype)).all()
-    if not is_held:
-        layer = weight.layer
-        raise ValueError(
-            "`model` must have weights that can hold their new values. Received: "
-            f"{weight.path!r} of dtype {weight.dtype}, whose range they exceed, with "
-            f"lora_alpha={layer.lora_alpha!r}"
-        )
+        return bool(np.isfinite(matrix.astype(weight.dtype)).all())
+
+
+def _beyond_range(weight: ModelWeight) -> ValueError:
+    layer = weight.layer
+    return ValueError(
+        "`model` must have weights that can hold their new values. Received: "
+        f"{weight.path!r} of dtype {weight.dtype}, whose range they exceed, with "
+        f"lora_alpha={layer.lora_alpha!r}"
+    )
 
 
 def _matrix(weight: ModelWeight) -> Array:

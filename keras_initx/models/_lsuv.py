@@ -326,7 +326,7 @@ def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> 
 
     fit = unit_variance(outputs_with, 2 * len(start), tolerance, max_steps)
     if not fit.reason:
-        return fit, scaled(fit.factor)
+        return fit, [(kernel, kernel.value) for kernel, _ in start]
     assign(former)
     outputs()
     return fit, []

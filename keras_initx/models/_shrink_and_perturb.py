@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import keras
 
-from keras_initx._casts import is_finite, overflows
+from keras_initx._casts import overflows
 from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
@@ -90,11 +90,11 @@ def shrink_and_perturb(
     def change(weight: ModelWeight, noise: Tensor) -> Tensor:
         old = keras.ops.cast(weight.variable.value, computing_dtype(weight.dtype))
         vote()
-        are_finite = is_finite(old) and is_finite(noise)
+        are_finite = backend.is_finite(old) and backend.is_finite(noise)
         shrunk = float(shrink) * old
         if are_finite:
             result = keras.ops.cast(backend.added(shrunk, noise), weight.dtype)
-            check_holds(weight, not is_finite(result))
+            check_holds(weight, not backend.is_finite(result))
         else:
             result = keras.ops.cast(shrunk + noise, weight.dtype)
             check_holds(weight, overflows(result, old, noise))

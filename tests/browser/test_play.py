@@ -249,6 +249,14 @@ def test_a_phone_shows_all_layers_and_controls_at_once(page):
     assert page.get_by_role("button", name="Draw again").is_visible()
 
 
+def test_a_phone_shows_the_case_of_a_link_and_the_reason_for_hes_factor(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, "activation=relu&weights=he&depth=30")
+    case = page.locator(".cases a[aria-current]").bounding_box()
+    assert 0 <= case["x"] <= case["x"] + case["width"] <= 390
+    assert page.get_by_text("removes half of the mean square").is_visible()
+
+
 def test_a_remedy_cures(page):
     show(page, "")
     assert page.text_content(".whole") == "2 problems found."

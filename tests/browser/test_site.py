@@ -60,6 +60,16 @@ def test_a_wide_table_shows_on_a_phone_that_it_scrolls(phone):
     assert "gradient" in box.evaluate("box => getComputedStyle(box).backgroundImage")
 
 
+@pytest.mark.parametrize(("scheme", "shown"), [("light", "none"), ("dark", "invert(0.92) hue-rotate(180deg)")])
+def test_figures_are_dark_on_a_dark_page(desktop, scheme, shown):
+    desktop.emulate_media(color_scheme=scheme)
+    desktop.goto((SITE / "initializers.html").as_uri())
+    figures = desktop.locator("article img")
+    assert figures.count() >= 7
+    assert set(figures.evaluate_all("all => all.map(one => getComputedStyle(one).filter)")) == {shown}
+    desktop.emulate_media(color_scheme="light")
+
+
 def test_ids_of_initializers_are_not_broken_on_a_phone(phone):
     phone.goto((SITE / "initializers.html").as_uri())
     lines = "codes => codes.map(code => code.getClientRects().length)"

@@ -60,17 +60,20 @@ def test_a_source_of_a_recipe_for_arrays(tmp_path, capsys):
 def test_a_recipe_without_sources(path, capsys):
     with pytest.raises(SystemExit):
         _main.main(["audit", path, "--recipe", "selu:paper"])
-    assert "--recipe must be selu, which has one source. Received: selu:paper" in capsys.readouterr().err
+    assert "argument --recipe: selu has one source. Received: selu:paper" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        _main.main(["audit", path, "--recipe", "bert:google"])
+    assert "the source of bert must be one of bert, transformers. Received: bert:google" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["gpt3", "mup", "coordinate_check", "__doc__"])
+@pytest.mark.parametrize("name", ["gpt3", "mup", "coordinate_check", "save_base", "__doc__"])
 def test_what_is_no_recipe(path, name, capsys):
     with pytest.raises(SystemExit) as caught:
         _main.main(["audit", path, "--recipe", name])
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert f"Received: {name}" in error
-    assert "--recipe must be one of bert, branch_scales," in error
+    assert "argument --recipe: a recipe must be one of bert, branch_scales," in error
 
 
 def test_the_report_is_written(path, tmp_path, capsys):

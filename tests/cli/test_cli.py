@@ -106,9 +106,22 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("compare --initializers he_normal,he_normal", "`initializers` must differ"),
         ("restarts --initializer sparse(10", "must have the form id(name=value, ...)"),
         ("show sparse(10", "must have the form id(name=value, ...)"),
+        ("compare --initializers he_norml", "no initializer is named 'he_norml'; did you mean he_normal?"),
+        ("restarts --initializer sparse", "no initializer is named 'sparse'; did you mean initx.Sparse?"),
+        ("compare --optimizer adm", "no optimizer is named 'adm'; did you mean adam"),
+        ("initialize pyproject.toml --dry-run --recipe gpt3", "a recipe must be one of bert, branch_scales, "),
+        ("audit pyproject.toml --recipe llama:meta", "the source of llama must be one of transformers, megatron"),
+        ("audit pyproject.toml --rules {", "{ is not JSON"),
+        ('audit pyproject.toml --rules {"*":"initx.he_norml"}', "did you mean initx.HeNormal?"),
+        ("diagnose pyproject.toml --data pyproject.toml --threshold daed=1", "Received: daed"),
+        (
+            "diagnose pyproject.toml --data pyproject.toml --loss mean_square_error",
+            "no loss is named 'mean_square_error'; did you mean mean_squared_error",
+        ),
     ],
 )
 def test_options_files_and_names_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
     monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
     assert message in refused(capsys, *arguments.split())
 

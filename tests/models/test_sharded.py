@@ -1,5 +1,7 @@
 """Functions for whole models, of models that are spread over devices: nothing of them is left on the host."""
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from modes import BACKEND
 import keras_initx
 from keras_initx import models
 from keras_initx.backends import backend
+from keras_initx.models._initialize import carried_out, planned
 
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 layers = keras.layers
@@ -86,3 +89,58 @@ def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
     keras_initx.load_pretrained(model, source)
     for own, given in zip(model.layers, source.layers, strict=True):
         np.testing.assert_array_equal(own.kernel, np.asarray(given.kernel).astype("bfloat16"))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (15, 0), (0, 23), (15, 23)])
+def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
+    kernel = sharded().layers[0].kernel
+    values = np.array(kernel)
+    assert backend.is_finite(kernel.value)
+    values[place] = number
+    kernel.assign(values)
+    assert not backend.is_finite(kernel.value)
+
+
+@pytest.mark.parametrize("method", ["gaussian", "pissa"])
+def test_factors_are_those_of_one_device_and_each_kernel_is_brought_together_once_at_most(method, monkeypatch):
+    def started(make):
+        model = make()
+        keras_initx.initialize(model, seed=0)
+        adapted(model)
+        for layer in model.layers:
+            for factor in (layer.lora_kernel_a, layer.lora_kernel_b):  # as if they were trained
+                factor.assign(np.linspace(-1, 1, 2 * max(factor.shape)).reshape(factor.shape))
+        read = []
+        of_backend = backend.host_view
+        monkeypatch.setattr(backend, "host_view", lambda tensor: read.append(tuple(tensor.shape)) or of_backend(tensor))
+        models.initialize_lora(model, method, seed=1)
+        monkeypatch.undo()
+        return model, [read.count(tuple(layer.kernel.shape)) for layer in model.layers]
+
+    plain, _ = started(network)
+    model, counts = started(sharded)
+    assert counts == [method == "pissa"] * 3
+    for own, other in zip(model.weights, plain.weights, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_what_a_weight_was_placed_from_is_gone_before_the_next_is_drawn(monkeypatch):
+    model = sharded(lambda: keras.Sequential([keras.Input((512,)), layers.Dense(1024, name="only")]))
+    drawn = []
+    to_tensor = backend.to_tensor
+
+    def watch(array):
+        drawn.append(weakref.ref(array if array.base is None else array.base))  # of which the memory is
+        return to_tensor(array)
+
+    def changed(weight, value):
+        still_there.append(any(reference() is not None for reference in drawn))
+        return value
+
+    still_there = []
+    monkeypatch.setattr(backend, "to_tensor", watch)
+    steps = planned(model, {"only/kernel": "initx.he_normal", "*": None}, 1)
+    carried_out(model, steps, 1, drawn=False, reset=False, atomic=False, changes=[changed])
+    assert len(drawn) == 1
+    assert still_there == [False]

@@ -132,3 +132,6 @@ def test_without_undoing_no_former_value_is_kept(monkeypatch):
     assert load_pretrained(trained(), STATE, layout="keras", atomic=False).left  # one bias is not in the source
     assert not keras_initx.shrink_and_perturb(trained(), seed=1, atomic=False).left
     assert keras_initx.reset_dormant(trained(), X, threshold=0.9, seed=1, atomic=False).share
+    adapted = trained()
+    adapted.get_layer("hidden").enable_lora(2)
+    assert keras_initx.initialize_lora(adapted, "pissa", atomic=False).weights

@@ -156,6 +156,9 @@ function renderCase() {
   for (const link of document.querySelectorAll(".cases a")) {
     if (hashOf(parsed(link.hash)) === hashOf(settings)) {
       link.setAttribute("aria-current", "true");
+      // On a phone the cases are in one line that scrolls.
+      const list = link.closest("ul");
+      list.scrollLeft += link.getBoundingClientRect().left - list.getBoundingClientRect().left;
       see.hidden = false;
       see.replaceChildren(link.nextElementSibling.content.cloneNode(true));
     } else {
