@@ -46,6 +46,7 @@ THRESHOLDS = (
     "recurrent_gain",
     "attention_focus",
     "router_share",
+    "steep_activation",
     "examples_alike",
     "positions_alike",
     "inputs_differ",

@@ -195,7 +195,9 @@ class Report(Result):
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
         table = self._table(columns=(*_COLUMNS, _HISTOGRAM))
-        return f"<p><b>{self._finding}</b></p><ul>{items}</ul>{table.as_html()}"
+        if items:
+            items = f"<ul>{items}</ul>"
+        return f"<p><b>{self._finding}</b></p>{items}{table.as_html()}"
 
     def _table(
         self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
