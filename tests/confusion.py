@@ -816,7 +816,7 @@ BROKEN = {
     "transformer, 48 blocks, normalization behind": (deep, ["alike"]),
     "bias -10 before ReLU": (
         lambda: dense(bias_initializer=Constant(-10.0)),
-        ["dead units", "vanishing", "vanishing gradient"],
+        ["dead units", "vanishing gradient"],
     ),
     "tanh, deviation 0.01, 7 layers": (
         lambda: dense("tanh", lambda: small(0.01), 7),

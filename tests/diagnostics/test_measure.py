@@ -621,7 +621,8 @@ class Sine(layers.Layer):
 def test_the_slopes_of_an_activation_of_your_own(stack):
     model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
     slope, largest = keras_initx.diagnose(model, X).layers[0].slopes
-    assert slope == pytest.approx(30 / 2**0.5, rel=0.05)
+    # Of 256 values: a standard error of 2 %.
+    assert slope == pytest.approx(30 / 2**0.5, rel=0.1)
     assert largest == pytest.approx(30, rel=0.01)
 
 
