@@ -1,23 +1,34 @@
-"""One of two processes that share a model of JAX, of which the second fails in each function, or is killed in one.
+"""One of two processes that share a model of JAX, of which the second fails in each function, or gets a signal in one.
 
 It prints as JSON, for each function, the type and the text of the error, and whether the weights are the former ones.
 """
 
+import argparse
 import contextlib
 import functools
 import json
 import os
+import signal
 import sys
 
 import jax
 import keras
 import numpy as np
 
-RANK, PORT, FOLDER = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-KILLED = sys.argv[4] if len(sys.argv) > 4 else None  # the function in which the second process ends
+parser = argparse.ArgumentParser()
+parser.add_argument("rank", type=int)
+parser.add_argument("port")
+parser.add_argument("folder")
+parser.add_argument("--killed", help="the function in which the second process gets the signal")
+parser.add_argument("--signal", type=int, default=signal.SIGKILL, help="with 0 it raises an error there")
+parser.add_argument("--stays", action="store_true", help="wait until JAX ends this process")
+arguments = parser.parse_args()
+RANK, KILLED = arguments.rank, arguments.killed
 
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
-keras.distribution.initialize(f"localhost:{PORT}", 2, RANK)
+if arguments.stays:
+    jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=10)
+keras.distribution.initialize(f"localhost:{arguments.port}", 2, RANK)
 
 import keras_initx  # noqa: E402  (a backend must not be used before the processes have met)
 from keras_initx import models  # noqa: E402
@@ -32,7 +43,7 @@ class FailureError(Exception):
 
 def fail():
     if KILLED is not None:
-        os._exit(0)
+        os.kill(os.getpid(), arguments.signal)
     raise FailureError("here")
 
 
@@ -52,6 +63,23 @@ def failing_after(assignments):
         yield done
     finally:
         keras.Variable.assign = assign
+
+
+@contextlib.contextmanager
+def failing_in_a_call():
+    """Let the second process fail when it calls a layer."""
+    call = layers.Dense.call
+
+    def failing(layer, *args, **kwargs):
+        if RANK == 1:
+            fail()
+        return call(layer, *args, **kwargs)
+
+    layers.Dense.call = failing
+    try:
+        yield
+    finally:
+        layers.Dense.call = call
 
 
 class Failing(keras.initializers.Initializer):
@@ -80,13 +108,14 @@ with keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=
     adapted = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="d"), layers.Dense(16, name="e")])
     for layer in adapted.layers:
         layer.enable_lora(2)
-    torn = os.path.join(FOLDER, f"torn.{RANK}")  # whole for the first process only
+    folder = arguments.folder
+    torn = os.path.join(folder, f"torn.{RANK}")  # whole for the first process only
     orthogonal = {"*kernel": "initx.orthogonal"}
     calls = {
         "initialize": (model, 2, lambda: keras_initx.initialize(model, orthogonal, seed=1)),
         "initialize at the last": (model, 5, lambda: keras_initx.initialize(model, seed=1, reset=False)),
         "initializer": (model, 99, lambda: keras_initx.initialize(model, {"b/kernel": Failing()}, seed=1)),
-        "load_pretrained": (model, 2, lambda: keras_initx.load_pretrained(model, FOLDER, layout="torch")),
+        "load_pretrained": (model, 2, lambda: keras_initx.load_pretrained(model, folder, layout="torch")),
         "torn file": (model, 99, lambda: keras_initx.load_pretrained(model, torn, layout="torch")),
         "shrink_and_perturb": (model, 2, lambda: keras_initx.models.shrink_and_perturb(model, orthogonal, seed=1)),
         "reset_dormant": (model, 2, lambda: models.reset_dormant(model, batch, seed=1)),
@@ -95,17 +124,19 @@ with keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=
         # Before the kernels are assigned for good, three passes assign them.
         "lsuv": (model, None, functools.partial(models.lsuv, model, batch, seed=1)),
     }
+    in_a_pass = {f"{name} in a forward pass": calls[name] for name in ("reset_dormant", "lsuv")}
     if KILLED is not None:
-        calls = {KILLED: calls[KILLED]}
+        calls = {KILLED: (calls | in_a_pass)[KILLED]}
     for name, (changed, assignments, call) in calls.items():
         if assignments is None:  # the last but one
             with failing_after(10**6) as done:
                 call()
             assignments = len(done) - 1
             keras_initx.initialize(changed, seed=2)
+        failing = failing_in_a_call() if name in in_a_pass else failing_after(assignments)
         former = shards(changed)
         error = None
-        with failing_after(assignments):
+        with failing:
             try:
                 call()
             except Exception as raised:
@@ -118,5 +149,7 @@ with keras.distribution.ModelParallel(layout_map=layout_map, auto_shard_dataset=
 
 sys.stdout.write(json.dumps(found))
 sys.stdout.flush()
+if arguments.stays:
+    signal.pause()
 if KILLED is not None:
     os._exit(0)  # JAX would wait for the other

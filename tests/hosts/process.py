@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 
-RANK, COUNT, PORT, PRETRAINED = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+RANK, PORT, COUNT, PRETRAINED = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 BACKEND = keras.backend.backend()
 SHARED = COUNT > 1
 

@@ -1,15 +1,11 @@
 """An error or the end of one of two processes leaves both with the former weights."""
 
 import functools
-import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
+from joined import report, reports, start
 from modes import BACKEND
 from safetensors.numpy import save_file
 
@@ -30,8 +26,24 @@ FUNCTIONS = (
 
 
 @functools.cache
-def results(folder, killed=None):
-    """Return what each of two processes finds, of which the second fails in each function, or is `killed` in one."""
+def results(folder):
+    """Return what each of two processes finds, of which the second fails in each function."""
+    return reports(start("failing.py", 2, 2, folder))
+
+
+def survivor(folder, function, *arguments):
+    """Return the exit code of the first process, and what it prints, when the second gets a signal in a function."""
+    first, second = start("failing.py", 2, 2, folder, "--killed", function, *arguments)
+    out, error = first.communicate()
+    second.kill()  # if it was only stopped
+    second.communicate()
+    return first.returncode, out, error
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Return a folder with a checkpoint, and two others, of which that of the second process is torn."""
+    folder = tmp_path_factory.mktemp("agreement")
     state = {}
     for name, shape in SHAPES.items():
         state[f"{name}.weight"] = np.ones(shape, "float32")
@@ -42,28 +54,7 @@ def results(folder, killed=None):
         save_file(state, place / "model.safetensors")
     content = (torn[1] / "model.safetensors").read_bytes()
     (torn[1] / "model.safetensors").write_bytes(content[:-8])
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    script = pathlib.Path(__file__).with_name("failing.py")
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    processes = []
-    for rank in range(2):
-        command = [sys.executable, script, str(rank), port, folder]
-        if killed is not None:
-            command.append(killed)
-        pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
-    printed = [process.communicate() for process in processes]
-    for process, (_, error) in zip(processes, printed, strict=True):
-        assert process.returncode == 0, error[-3000:]
-    lines = [line for out, _ in printed for line in out.splitlines() if line.startswith("{")]  # the rest is of gloo
-    return [json.loads(line) for line in lines]
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("agreement")
+    return folder
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -85,8 +76,39 @@ def test_after_an_error_all_can_go_on(folder):
 
 @pytest.mark.parametrize("function", [function for function in FUNCTIONS if function != "torn file"])
 def test_a_process_that_is_killed_leaves_the_other_with_the_former_weights(folder, function):
-    (first,) = results(folder, function)
-    kind, text, is_former = first[function]
+    code, out, error = survivor(folder, function)
+    assert code == 0, error[-3000:]
+    kind, text, is_former = report(out)[function]
     assert kind == "RuntimeError"
     assert "One does not answer, so this one does not: " in text
     assert is_former
+
+
+@pytest.mark.parametrize(
+    ("function", "number"),
+    [
+        ("reset_dormant in a forward pass", signal.SIGKILL),
+        ("lsuv in a forward pass", signal.SIGKILL),
+        ("lsuv in a forward pass", 0),  # it raises an error, and ends then
+    ],
+)
+def test_a_process_that_ends_in_a_forward_pass_ends_that_of_the_other(folder, function, number):
+    code, out, error = survivor(folder, function, "--signal", str(int(number)))
+    assert code == 0, error[-3000:]
+    _, text, is_former = report(out)[function]  # of the type that JAX raises at that operation
+    assert "Gloo" in text
+    assert is_former
+
+
+def test_jax_ends_the_process_that_was_left_after_its_report(folder):
+    code, out, error = survivor(folder, "initialize", "--stays")
+    assert "initialize" in report(out)
+    assert code == -signal.SIGABRT
+    assert "stopped sending heartbeats" in error
+
+
+def test_jax_ends_a_process_that_waits_for_one_that_is_stopped(folder):
+    code, out, error = survivor(folder, "initialize", "--stays", "--signal", str(int(signal.SIGSTOP)))
+    assert "initialize" not in out
+    assert code == -signal.SIGABRT
+    assert "stopped sending heartbeats" in error

@@ -2,15 +2,14 @@
 
 import functools
 import json
-import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from joined import reports, start
 from modes import BACKEND, needs_keras
 from safetensors.numpy import save_file
 
@@ -20,27 +19,6 @@ from keras_initx.models import weights_digest
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 LARGE, SQUARE = 4096 * 2048, 2048 * 64
 BIASES = {2048, 64, 8}
-
-
-def start(rank, count, port, file):
-    process = [sys.executable, str(pathlib.Path(__file__).with_name("process.py")), str(rank), str(count), port, file]
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // count if count > 1 else 1}",
-    }
-    return subprocess.Popen(process, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(count, file):
-    """Return what each of `count` processes finds."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    processes = [start(rank, count, port, str(file)) for rank in range(count)]
-    printed = [process.communicate() for process in processes]
-    for process, (_, error) in zip(processes, printed, strict=True):
-        assert process.returncode == 0, error[-3000:]
-    return [json.loads(out.splitlines()[-1]) for out, _ in printed]
 
 
 @functools.cache
@@ -56,7 +34,8 @@ def results(folder):
         places[name] = f"{number}.safetensors"
         save_file({name: array}, folder / places[name])
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    return run(1, file)[0], run(2, file)
+    (single,) = reports(start("process.py", 1, 1, "1", file))
+    return single, reports(start("process.py", 2, 4, "2", file))
 
 
 @pytest.fixture(scope="session")

@@ -50,8 +50,9 @@ def attention():
 
 @pytest.fixture(params=[dense, convolutional, recurrent, attention], ids=lambda make: make.__name__)
 def model(request):
-    keras.utils.set_random_seed(0)
-    return request.param()
+    model = request.param()
+    keras_initx.initialize(model, seed=0)
+    return model
 
 
 def batch(model):

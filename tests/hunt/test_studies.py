@@ -138,8 +138,9 @@ def children(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
-def test_a_killed_worker_is_told(undisturbed, tmp_path):
-    process = begin("compare", tmp_path, 2)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_killed_worker_is_told(undisturbed, tmp_path, name):
+    process = begin(name, tmp_path, 2)
     wait_for(tmp_path, 3)
     for pid in children(process):
         if "popen_loky" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
@@ -148,7 +149,7 @@ def test_a_killed_worker_is_told(undisturbed, tmp_path):
     _, errors = process.communicate()
     assert process.returncode == 1
     assert "TerminatedWorkerError: A worker process managed by the executor was unexpectedly terminated" in errors
-    assert_same(run_compare(tmp_path), undisturbed["compare"])
+    assert_same(RUNS[name](tmp_path), undisturbed[name])
 
 
 if __name__ == "__main__":

@@ -676,3 +676,20 @@ def test_modules_of_torch_are_left():
     assert (wrapped.status, wrapped.reason) == ("left", "of another framework, which reads its weights without Keras")
     assert dense.after == pytest.approx(1, abs=0.1)
     assert same(before[:2], values_of(model)[:2])
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX tells which arrays there are")
+def test_a_pass_holds_each_new_kernel_once():
+    import jax
+
+    counts = []
+
+    class Counting(layers.Layer):
+        def call(self, x):
+            alive = [array for array in jax.live_arrays() if array.shape == (23, 23)]
+            counts.append(len({array.unsafe_buffer_pointer() for array in alive}))  # several may share memory
+            return x
+
+    model = keras.Sequential([keras.Input((23,)), *[layers.Dense(23) for _ in range(6)], Counting()])
+    keras_initx.lsuv(model, np.random.default_rng(0).normal(size=(8, 23)), seed=0)
+    assert max(counts) == 2 * 6  # beside the former ones

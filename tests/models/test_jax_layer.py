@@ -1,0 +1,67 @@
+"""Code of JAX in a layer: `JaxLayer`, from which `FlaxLayer` derives."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, to_numpy
+
+import keras_initx
+from keras_initx import models
+
+pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="code of JAX")
+layers = keras.layers
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+KERNEL = np.random.default_rng(1).normal(size=(6, 8)).astype("float32")
+
+
+def network():
+    import jax
+
+    def call(params, inputs):
+        return jax.nn.relu(inputs @ params["kernel"] + params["bias"])
+
+    params = {"kernel": KERNEL, "bias": np.zeros(8, "float32")}
+    hidden = layers.JaxLayer(call, params=params, name="hidden")
+    return keras.Sequential([keras.Input((6,)), layers.Dense(6), hidden, layers.Dense(3)])
+
+
+def test_what_it_started_with_stays_and_the_plan_says_so():
+    model = network()
+    plan = keras_initx.initialize(model, seed=0)
+    np.testing.assert_array_equal(to_numpy(model.layers[1].params["kernel"].value), KERNEL)
+    reasons = {weight.path: weight.reason for weight in plan.weights}
+    assert reasons["hidden/variable_1"] == "initializer unknown"
+
+
+def test_a_rule_draws_its_weights_and_an_audit_confirms_them():
+    model = network()
+    plan = keras_initx.initialize(model, {"hidden/*": "initx.small_normal"}, seed=0)
+    assert to_numpy(model.layers[1].params["kernel"].value).std() < 0.1
+    assert keras_initx.audit(model, plan).summary == "6 of 6 weights are as the plan says."
+
+
+def test_diagnose_and_lsuv_measure_it_like_other_layers():
+    model = network()
+    assert keras_initx.diagnose(model, X).ok
+    result = keras_initx.lsuv(model, X, seed=0)
+    assert [row.status for row in result.rows] == ["scaled"] * 3
+
+
+def test_its_weights_are_loaded_from_another_model():
+    model, source = network(), network()
+    keras_initx.initialize(source, {"hidden/*": "initx.small_normal"}, seed=0)
+    keras_initx.load_pretrained(model, source)
+    assert models.weights_digest(model) == models.weights_digest(source)
+
+
+def test_that_of_flax_derives_from_it():
+    assert issubclass(layers.FlaxLayer, layers.JaxLayer)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+def test_without_tensorflow_keras_builds_it_from_given_weights_only():
+    layer = layers.JaxLayer(lambda params, inputs: inputs, lambda rng, inputs: {})
+    with pytest.raises(ImportError, match="tensorflow"):
+        layer.build((None, 6))
