@@ -98,7 +98,7 @@ class Implementation(Backend):
             if self.on_accelerator():
                 return jax.device_put(value, sharding)
         elif not computation.is_exact:
-            value = _from_first(np.asarray(value), sharding.device_set)
+            value = multihost_utils.broadcast_one_to_all(value)
         return self.placed(np.asarray(value).__getitem__, shape, sharding)
 
     def _check_drawn_seed(self, seed: int) -> None:
@@ -345,39 +345,24 @@ def _exchanged(
 ) -> dict[int, Array]:
     """Return the vectors of some processes, of one length.
 
+    One device of each sends and receives: between all of them the same would travel several times.
+
     Args:
         vector: That of this process.
         processes: Their numbers.
         devices: Devices of all of them.
     """
-    shared, all_of_them = _one_of_each(vector, devices)
-    found = np.asarray(_copy_program(all_of_them)(shared).addressable_data(0))
-    return dict(zip(processes, found, strict=True))
-
-
-def _from_first(array: Array, devices: Iterable[jax.Device]) -> Array:
-    """Return the array of the first of the processes that have `devices`, which all get."""
-    devices = list(devices)
-    if jax.process_index() > min(device.process_index for device in devices):
-        array = np.zeros_like(array)
-    shared, all_of_them = _one_of_each(array, devices)
-    return np.asarray(_sum_program(all_of_them)(shared).addressable_data(0))
-
-
-def _one_of_each(array: Array, devices: Iterable[jax.Device]) -> tuple[Tensor, Any]:
-    """Return the arrays of some processes along a new first axis, and a layout in which all have it.
-
-    One device of each sends and receives: between all of them the same would travel several times.
-    """
     first: dict[int, jax.Device] = {}
     for device in sorted(devices, key=lambda device: device.id):
         first.setdefault(device.process_index, device)
-    mesh = jax.sharding.Mesh([first[process] for process in sorted(first)], ("processes",))
+    mesh = jax.sharding.Mesh([first[process] for process in processes], ("processes",))
     one_each = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("processes"))
     all_of_them = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    own = jax.device_put(array[None], first[jax.process_index()])
-    shape = (len(first), *array.shape)
-    return jax.make_array_from_single_device_arrays(shape, one_each, [own]), all_of_them
+    own = jax.device_put(vector[None], first[jax.process_index()])
+    shape = (len(processes), *vector.shape)
+    shared = jax.make_array_from_single_device_arrays(shape, one_each, [own])
+    found = np.asarray(_copy_program(all_of_them)(shared).addressable_data(0))
+    return dict(zip(processes, found, strict=True))
 
 
 def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
@@ -392,16 +377,6 @@ def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:
 def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callable[[Tensor], Tensor]:
     """Return the program of a call as a function of its seed, one for all seeds."""
     return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
-
-
-@functools.lru_cache(maxsize=64)
-def _sum_program(sharding: Any) -> Callable[[Tensor], Tensor]:
-    """Return the program of a sum along the first axis."""
-
-    def total(tensor: Tensor) -> Tensor:
-        return jax.numpy.sum(tensor, axis=0, dtype=tensor.dtype)
-
-    return cast(Callable[[Tensor], Tensor], jax.jit(total, out_shardings=sharding))
 
 
 @functools.lru_cache(maxsize=64)
