@@ -155,7 +155,7 @@ class HeNormal(_Named):
     """Draw weights from a truncated normal distribution with variance `2 / fan_in`.
 
     Relu halves the second moment of a signal; the factor 2 compensates for that. For relu,
-    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs normalization.
+    leaky_relu and elu; with gelu and silu signals shrink, and a deep network needs `lsuv`.
 
     Args:
         seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.

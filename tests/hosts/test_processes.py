@@ -49,6 +49,12 @@ def test_every_process_has_the_weights_of_a_single_one(found, what):
     assert [process[what] for process in processes] == [single[what]] * 2
 
 
+def test_several_files_are_loaded_as_one(found):
+    single, processes = found
+    for process in (single, *processes):
+        assert process["loaded from six files"] == process["loaded"]
+
+
 def test_an_interruption_between_assignments_leaves_no_process_with_new_weights(found):
     for process in found[1]:
         assert process["interrupted"] == process["initialized"]
