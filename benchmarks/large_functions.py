@@ -127,7 +127,7 @@ def prepared(function, width, depth, folder):
     if name == "initialize_lora":
         for layer in model.layers:
             layer.enable_lora(min(RANK, width // 4))
-        return lambda: keras_initx.initialize_lora(model, variant, seed=1), model
+        return lambda: keras_initx.initialize_lora(model, variant, seed=1, atomic=False), model
     calls = {
         "shrink_and_perturb": lambda: models.shrink_and_perturb(model, seed=1, atomic=False),
         "reset_dormant": lambda: models.reset_dormant(

@@ -268,12 +268,14 @@ def report(results, size=""):
             continue
         width, depth = SIZES[name.partition(",")[0]]
         rows.append(
-            (name, *(_cell(case["measured"][step], depth * width**2 / 1e6) for step in STEPS))
+            (name, *(_cell(case["measured"].get(step), depth * width**2 / 1e6) for step in STEPS))
         )
     return _common.table(("model", *STEPS), rows)
 
 
 def _cell(figures, millions):
+    if figures is None:
+        return "-"
     sent = f"; sent {figures['sent'] / MIB:,.0f}" if figures["sent"] else ""
     memory = max(figures["memory"], 0) / MIB
     milliseconds = 1e3 * figures["seconds"] / millions

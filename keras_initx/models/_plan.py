@@ -338,14 +338,16 @@ class Drawing:
                 part = part_of(self._source.initializer, weight.shape, weight.dtype, index)
                 if part is not None:
                     return part
-        if self._whole is None:
+        whole = self._whole
+        if whole is None:
             value = self._source.initializer(weight.shape, dtype=weight.dtype)
             if self._source.zeros is not None:
                 value = KeepSparse(self._source.zeros)(value)
-            self._whole = backend.host_view(checked_tensor(value, weight))
+            whole = backend.host_view(checked_tensor(value, weight))
         if index is None:
-            return np.array(self._whole)
-        return np.array(self._whole[index])
+            return np.array(whole)
+        self._whole = whole  # for other parts
+        return np.array(whole[index])
 
 
 def _optional(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What an audit takes, what it compares weights with, and what it says."""
 
 import random
+import weakref
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import recipes
+from keras_initx.backends import backend
 from keras_initx.testing import assert_initialized
 
 RNG = np.random.default_rng(0)
@@ -472,6 +474,25 @@ def test_a_kernel_with_the_axes_of_another_layer_is_named():
     )
     for values, initializer, cause in cases:
         assert sole(keras_initx.audit({"a": values}, {"a": initializer}))[1] == cause
+
+
+@pytest.mark.once
+def test_what_is_drawn_of_a_plan_is_gone_before_the_next_weight_is_drawn(monkeypatch):
+    model = network()
+    plan = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0)
+    drawn = []
+    counts = []
+    to_tensor = backend.to_tensor
+
+    def watch(array):
+        counts.append(sum(reference() is not None for reference in drawn))
+        drawn.append(weakref.ref(array))
+        return to_tensor(array)
+
+    monkeypatch.setattr(backend, "to_tensor", watch)
+    assert keras_initx.audit(model, plan).ok
+    assert len(counts) == 4
+    assert max(counts) <= 1
 
 
 @pytest.mark.once
