@@ -431,9 +431,12 @@ def alike(measured: Measurements) -> Iterator[Finding]:
             examples.append((layer, layer.examples_alike))
         if layer.positions_alike is not None:
             positions.append((layer, layer.positions_alike))
-    yield from _alike("examples", examples, measured.thresholds.examples_alike)
+    found = list(_alike("examples", examples, measured.thresholds.examples_alike))
+    yield from found
     yield from _alike("positions", positions, measured.thresholds.positions_alike)
-    yield from _alike_at_the_end(measured)
+    # The last layer gets what these have made alike.
+    if not found:
+        yield from _alike_at_the_end(measured)
 
 
 def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
