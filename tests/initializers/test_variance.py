@@ -196,5 +196,5 @@ def test_refuses_a_shape_without_the_axes(axes):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_an_error_names_the_class(name):
-    with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) got an unexpected keyword argument 'scale'"):
+    with pytest.raises(TypeError, match=rf"^{name}: got an unexpected keyword argument 'scale'; use `VarianceScaling"):
         getattr(keras_initx, name)(scale=2.0)
