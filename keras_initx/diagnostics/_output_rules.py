@@ -158,9 +158,8 @@ def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"the labels are rows of {facts.units} values, but {facts.loss.name} takes one class "
             "number for each example"
         )
-        options = "from_logits=True" if facts.loss.from_logits else ""
         remedy = (
-            f"loss=keras.losses.CategoricalCrossentropy({options}), or class numbers: "
+            f"loss=keras.losses.CategoricalCrossentropy({_options(facts)}), or class numbers: "
             "y = y.argmax(-1)"
         )
         yield Finding([layer], evidence, remedy, "error")
@@ -171,6 +170,15 @@ def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"{layer.name}"
         )
         yield Finding([layer], evidence, _class_numbers(layer, facts), "error")
+
+
+def _options(facts: OutputFacts) -> str:
+    """Return the arguments of a crossentropy of several classes that suits an output."""
+    is_of_logits = facts.loss.from_logits or has_no_probabilities(facts)
+    # Probabilities for logits have a verdict of their own.
+    if is_of_logits and not has_probabilities_as_logits(facts):
+        return "from_logits=True"
+    return ""
 
 
 def _class_numbers(layer: LayerReport, facts: OutputFacts) -> str:
@@ -197,9 +205,8 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"the labels are one number for each example, but {facts.loss.name} takes rows of "
             f"{facts.units} values"
         )
-        options = "from_logits=True" if facts.loss.from_logits else ""
         remedy = (
-            f"loss=keras.losses.SparseCategoricalCrossentropy({options}), or "
+            f"loss=keras.losses.SparseCategoricalCrossentropy({_options(facts)}), or "
             f"rows: y = keras.utils.to_categorical(y, {facts.units})"
         )
         yield Finding([layer], evidence, remedy, "error")

@@ -404,6 +404,11 @@ def opened_plan(name: str, given: Any, seed: int | None) -> InitializationPlan:
         given: One of `PLANS`.
         seed: The argument of this name, which must be `None`.
     """
+    if isinstance(given, str) and not os.path.isfile(given) and _is_initializer(given):
+        raise ValueError(
+            f"`{name}` must be a dict from conditions to initializers, such as "
+            f"{{'*kernel': {given!r}}}, or the path of a plan. Received: {name}={given!r}"
+        )
     if seed is not None:
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
@@ -414,6 +419,14 @@ def opened_plan(name: str, given: Any, seed: int | None) -> InitializationPlan:
         plan = read_plan(name, os.fspath(given))
     plan._check_has_sources(name)
     return plan
+
+
+def _is_initializer(text: str) -> bool:
+    """Return whether Keras knows an initializer of this name."""
+    try:
+        return callable(keras.initializers.get(text))
+    except ValueError:
+        return False
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:

@@ -381,7 +381,7 @@ def test_vanishing_gradient():
 
 
 # What no initializer keeps at one size in depth is scaled to the data.
-SCALED = "keras_initx.lsuv(model, x)"
+SCALED = "keras_initx.lsuv(model, x), and train with Adam"
 IN_DEPTH = {
     "relu": (OF_RELU, OF_KERNELS),
     "leaky_relu": ('keras_initx.Orthogonal(gain="leaky_relu") or keras_initx.HeNormal()', OF_KERNELS),

@@ -648,3 +648,11 @@ def test_shards_outside_keras_are_parts_of_the_weight(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_first_programs("In JAX", "One shard at a time")
     assert_same(np.asarray(names["kernel"]), names["plan"].draw("hidden/kernel"))
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_the_name_of_an_initializer_is_no_plan(seed):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    required = r"`rules` must be a dict from conditions to initializers, such as {'\*kernel': 'initx.he_normal'}"
+    with pytest.raises(ValueError, match=required):
+        keras_initx.initialize(model, "initx.he_normal", seed=seed)

@@ -75,10 +75,10 @@ const PACKAGE = {
    "random": "random weights: keras_initx.HeNormal()",
    "signals": [
     "keras_initx.HeNormal() in this and all earlier layers; if they have it, keras_initx.lsuv(model, x)",
-    "keras_initx.lsuv(model, x)"
+    "keras_initx.lsuv(model, x), and train with Adam"
    ],
-   "gradients": "keras_initx.lsuv(model, x)",
-   "smaller": "smaller weights: keras_initx.lsuv(model, x)"
+   "gradients": "keras_initx.lsuv(model, x), and train with Adam",
+   "smaller": "smaller weights: keras_initx.lsuv(model, x), and train with Adam"
   }
  },
  "texts": {
