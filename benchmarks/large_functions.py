@@ -70,7 +70,8 @@ def measure(function, place):
         case = {"function": function, "processes": processes, "folder": folder}
         found = large_models.in_place(__file__, case, place)
     figures = {key: max(one[key] for one in found) for key in ("memory", "kept", "elapsed", "part")}
-    return {**figures, "sent": found[0]["sent"]}
+    seconds = sum(one["seconds"] for one in found)
+    return {**figures, "seconds": seconds, "sent": found[0]["sent"]}
 
 
 def work(function, processes, rank, port, folder):
@@ -183,7 +184,7 @@ def _cell(figures):
     figures = figures["measured"]
     parts = max(figures["memory"], 0) / figures["part"]
     kept = max(figures["kept"], 0) / large_models.MIB
-    text = f"{parts:.1f} parts; kept {kept:.0f} MiB"
+    text = f"{parts:.1f} parts; kept {kept:.0f} MiB; {figures['seconds']:.3g} s"
     if figures["sent"]:
         text += f"; sent {figures['sent'] / large_models.MIB:,.1f} MiB"
     return text
