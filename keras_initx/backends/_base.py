@@ -127,7 +127,10 @@ class Backend:
         return keras.ops.copy(value)
 
     def wait(self, tensor: Tensor) -> None:
-        """Return when `tensor` has been computed, and what it was computed from has been freed."""
+        """Return when `tensor` has been computed, and what it was computed from has been freed.
+
+        For a small one it may return at once.
+        """
 
     def memory(self, value: Any) -> list[Memory]:
         """Return where the numbers of a tensor or an array lie.
@@ -223,6 +226,12 @@ class Backend:
         All of them call this together.
         """
         return array[None]
+
+    def in_all_processes(self, tensor: Tensor, is_true: bool) -> bool:
+        """Return whether something is true in all processes that share `tensor`."""
+        if not self.is_shared(tensor):
+            return is_true
+        return bool(self.from_processes(np.array([is_true], "uint32")).all())
 
     def added(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the sum of two tensors, in the memory of the first if possible.

@@ -23,6 +23,8 @@ from keras_initx.backends._base import Backend, Computation, Function, Memory, R
 _SHARDED_FROM = 250 << 20
 # The host makes fewer values in less time than a program for them is compiled.
 _COMPILED_FROM = 1 << 20
+# Bytes of a tensor from which on its memory is worth waiting for.
+_WAITED_FOR_FROM = 1 << 20
 
 
 class Implementation(Backend):
@@ -54,7 +56,7 @@ class Implementation(Backend):
         return value  # arrays are immutable
 
     def wait(self, tensor: Tensor) -> None:
-        if self.is_concrete(tensor):
+        if self.is_concrete(tensor) and tensor.nbytes >= _WAITED_FOR_FROM:
             tensor.block_until_ready()
             # JAX lets go of the memory of NumPy's arrays only at its next call, and then of that of
             # which they are views.
@@ -186,15 +188,11 @@ class Implementation(Backend):
     def is_finite(self, tensor: Tensor) -> bool:
         # Shard by shard: the largest number of several devices need not be NaN where one has NaN.
         found = all(bool(_is_finite(shard.data)) for shard in tensor.addressable_shards)
-        if self.is_shared(tensor):
-            return bool(self.from_processes(np.array([found], "uint32")).all())
-        return found
+        return self.in_all_processes(tensor, found)
 
     def has_nonzero(self, tensor: Tensor) -> bool:
-        found = any(values.any() for _, values in self.parts(tensor))
-        if self.is_shared(tensor):
-            return bool(self.from_processes(np.array([found], "uint32")).any())
-        return found
+        is_zero = not any(values.any() for _, values in self.parts(tensor))
+        return not self.in_all_processes(tensor, is_zero)
 
     def from_processes(self, array: Array) -> Array:
         # Without x64, JAX would drop half of wider numbers.

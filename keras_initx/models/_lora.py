@@ -302,9 +302,7 @@ class _Sum:
         for region, values in backend.parts(value):
             for _, block in self._part(region, values).blocks():
                 is_held = is_held and _holds(self._kernel, block)
-        if backend.is_shared(value):
-            is_held = bool(backend.from_processes(np.array([is_held], "uint32")).all())
-        if not is_held:
+        if not backend.in_all_processes(value, is_held):
             raise _beyond_range(self._kernel)
 
     def drawn(self) -> tuple[Tensor, WeightPlan]:
