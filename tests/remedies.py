@@ -173,7 +173,7 @@ def treated(name, train=True):
     With `train` also the loss after some steps, without the remedy and with the first alternative.
     """
     _, first = diagnosed(*built(name))
-    result = {"problem": first.problem, "remedy": first.remedy, "tried": 0, "gone": None, "left": None, "losses": None}
+    result = {"problem": first.problem, "remedy": first.remedy, "gone": None, "left": None, "losses": None}
     for text in alternatives(first.remedy):
         network = built(name)
         # Some layers are built by the diagnosis.
@@ -182,9 +182,9 @@ def treated(name, train=True):
         if network is None:
             continue
         left, _ = diagnosed(*network)
-        result["tried"] += 1
+        is_first = result["gone"] is None
         result["gone"] = result["gone"] is not False and first.problem not in left
-        if result["tried"] > 1:
+        if not is_first:
             continue
         result["left"] = left
         if network[2] is not None and train:

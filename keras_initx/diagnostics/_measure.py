@@ -438,10 +438,11 @@ def _layer_report(
         normalized_by = normalization.name
     activated_by = None
     slopes = recorder.slopes.get(layer)
-    consumer = recorder.facts.get(recorder.graph.only_consumer(layer))
-    if consumer is not None and not consumer.has_kernel:
-        activated_by = consumer.activation
-        slopes = slopes or recorder.slopes.get(recorder.graph.only_consumer(layer))
+    consumer = recorder.graph.only_consumer(layer)
+    facts_of_consumer = recorder.facts.get(consumer)
+    if facts_of_consumer is not None and not facts_of_consumer.has_kernel:
+        activated_by = facts_of_consumer.activation
+        slopes = slopes or recorder.slopes.get(consumer)
     reports = weight_reports(layer, weights, gradients)
     gradient_norm, gradient_ratio = _gradient_sizes(reports)
     return LayerReport(

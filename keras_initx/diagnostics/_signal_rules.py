@@ -193,8 +193,7 @@ def one_sided_router(measured: Measurements) -> Iterator[Finding]:
 )
 def steep_activation(measured: Measurements) -> Iterator[Finding]:
     limit = measured.thresholds.steep_activation
-    hit: list[LayerReport] = []
-    factors: list[float] = []
+    hit = []
     for layer in measured.layers:
         # In the first layer the frequencies are chosen.
         if layer.slopes is None or layer.gain is None or layer.first_inputs is not None:
@@ -205,19 +204,17 @@ def steep_activation(measured: Measurements) -> Iterator[Finding]:
             continue
         factor = layer.gain * slope
         if factor > limit and not layer.is_output and _has_enough_values(layer, measured):
-            hit.append(layer)
-            factors.append(factor)
+            hit.append((layer, slope, largest, factor))
     if not hit:
         return
-    factor = max(factors)
-    worst = hit[factors.index(factor)]
-    slope, largest = worst.slopes or (0.0, 0.0)
+    layers = [layer for layer, *_ in hit]
+    worst, slope, largest, factor = max(hit, key=lambda one: one[-1])
     evidence = (
         f"the activation of {worst.name} has slopes up to {largest:.3g}, and a root mean square of "
         f"{slope:.3g}; with the kernel it makes differences between examples "
-        f"{factor:.3g} times as large{layer_count(hit)}: what comes out resembles noise"
+        f"{factor:.3g} times as large{layer_count(layers)}: what comes out resembles noise"
     )
-    yield Finding(hit, evidence, f"{suggestion_for_all(hit, measured)} in these layers")
+    yield Finding(layers, evidence, f"{suggestion_for_all(layers, measured)} in these layers")
 
 
 @rule(
@@ -569,7 +566,8 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
     if inputs is None:
         if initializer == SCALED:
             return SCALED
-        if is_steep(layer):
+        # LSUV would give them the size that makes noise.
+        if any(map(is_steep, layers)):
             return f"{initializer} in this and all earlier layers"
         return f"{initializer} in this and all earlier layers; if they have it, {LSUV}"
     if inputs.nonfinite:

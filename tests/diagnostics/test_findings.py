@@ -156,6 +156,12 @@ def test_steep_activation():
     assert found("steep activation", *layers) == [("warning", ("small", "worst"), evidence, remedy)]
 
 
+def test_what_a_steep_activation_loses_is_not_scaled_to_the_data():
+    layers = [layer("sine", slopes=(30, 30)), layer("out", 1e-5, loses_signal=True)]
+    ((*_, remedy),) = found("vanishing", *layers)
+    assert remedy == 'keras_initx.VarianceScaling(2 / 30**2, distribution="uniform") in this and all earlier layers'
+
+
 def test_one_sided_router():
     layers = [
         layer("edge", router_share=0.9),
@@ -614,6 +620,8 @@ def test_exploding_gradient():
     ):
         ((_, _, _, given),) = found("exploding gradient", *layers, *others)
         assert given == remedy
+    ((_, _, _, given),) = found("exploding gradient", *layers, inputs=signal(1, nonfinite=8))
+    assert given == "finite inputs (25.0% of them are not)"
 
 
 SUGGESTED = {

@@ -102,6 +102,13 @@ def test_the_remedy_as_printed_makes_the_network_learn(name):
     assert course[-1] < course[0] / 2
 
 
+def test_the_loss_for_class_numbers_takes_logits_too():
+    remedies = [verdict.remedy for verdict in verdicts(network(4), LABELS, "categorical_crossentropy")]
+    of_logits, of_numbers = remedies
+    assert of_logits.startswith("loss=keras.losses.CategoricalCrossentropy(from_logits=True)")
+    assert of_numbers.startswith("loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)")
+
+
 def test_class_numbers_need_a_unit_each():
     found = verdicts(network(3, "softmax"), LABELS, "sparse_categorical_crossentropy")[0]
     assert "Dense of 4 units" in found.remedy

@@ -134,6 +134,12 @@ def test_a_notebook_shows_what_saturates_as_a_histogram():
     assert "█▁▁▁▁▁▁▁▁█" in keras_initx.diagnose(model, x)._repr_html_()
 
 
+def test_a_notebook_has_no_list_without_verdicts():
+    page = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3)]))._repr_html_()
+    assert "<b>No problem found.</b>" in page
+    assert "<ul>" not in page
+
+
 def test_names_are_escaped_in_a_notebook():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Dense(3, name="<b>&")]))
     assert "&lt;b&gt;&amp;" in report._repr_html_()
