@@ -1,4 +1,4 @@
-"""The commands for saved models: `diagnose` and `initialize`."""
+"""The commands for saved models: `diagnose`, `initialize` and `audit`."""
 
 import argparse
 import dataclasses
