@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         global_clipnorm: float | None
         loss_scale_factor: float | None
         name: str
+        iterations: keras.Variable
         _state: list[keras.Variable]
 
         def __init__(

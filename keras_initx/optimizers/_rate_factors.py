@@ -136,6 +136,38 @@ class RateFactors(KerasOptimizer):
         return type(optimizer).from_config(config)
 
     @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables that training changes, beside the weights.
+
+        Keras lists those in attributes by itself, but not those of an optimizer that another one
+        builds, such as a `LossScaleOptimizer`.
+        """
+        inside = self._inside
+        found = [super().iterations, *inside.sums.values(), *inside.given.variables]
+        if self.built:
+            for part in inside.parts:
+                found.extend(part.optimizer.variables)
+        return found
+
+    def set_weights(self, weights: Sequence[Tensor]) -> None:
+        """Assign a value to each of `variables`.
+
+        Args:
+            weights: The values.
+
+        Raises:
+            ValueError: If the numbers of values and variables differ.
+        """
+        variables = self.variables
+        if len(weights) != len(variables):
+            raise ValueError(
+                "`weights` must have a value for each of `variables`. "
+                f"Received: {len(weights)} values for {len(variables)} variables"
+            )
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)
+
+    @property
     def learning_rate(self) -> Any:
         """The learning rate of the weights with the factor 1."""
         return self._inside.given.learning_rate
@@ -208,11 +240,7 @@ class RateFactors(KerasOptimizer):
         if self.global_clipnorm and inside.given.gradient_accumulation_steps:
             for variable in variables:
                 inside.sums[id(variable)] = self.add_variable_from_reference(variable, name="sum")
-        # Keras lists the variables in attributes among those of the optimizer.
-        state = list(inside.given.variables)
-        for part in inside.parts:
-            state.extend(part.optimizer.variables)
-        self._state = state
+        self._state = self.variables  # for `tf.train.Checkpoint`, which follows attributes
 
     def apply(
         self,
