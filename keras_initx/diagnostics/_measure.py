@@ -30,6 +30,7 @@ from keras_initx.diagnostics._weights import (
     recurrent_gains,
     weight_reports,
 )
+from keras_initx.optimizers import rate_of, unscaled
 from keras_initx.structure import HOOKS, NORMALIZATIONS, array_of, is_bounded, tensors_in
 
 __all__ = ["LayerReport"]
@@ -302,7 +303,10 @@ def _optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     optimizer: Any = getattr(model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
-    rate = float(array_of(optimizer.learning_rate))
+    optimizer = unscaled(optimizer)
+    rate = rate_of(optimizer)
+    if rate is None:
+        return None
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
     if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):

@@ -1,16 +1,14 @@
 """What a model starts from beside its weights: optimizers, generators, states of layers."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Shape, Tensor
-from keras_initx.optimizers import inner_optimizers
-from keras_initx.structure import parts_of, replaced
+from keras_initx.optimizers import unscaled
+from keras_initx.structure import parts_of, recorded_references
 
 # A variable, and the value that it had at the start.
 Initial = tuple[keras.Variable, Tensor]
@@ -40,7 +38,7 @@ def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
-        optimizer = optimizer.inner_optimizer
+    optimizer = unscaled(optimizer)
     fresh = _fresh_variables(optimizer, model)
     for variable, (fresh_variable, _) in zip(optimizer.variables, fresh, strict=True):
         yield variable, fresh_variable.value
@@ -113,9 +111,7 @@ def slots(model: keras.Model) -> list[Slot]:
             unknown.
     """
     found = []
-    for optimizer in used_optimizers_of(model):
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = optimizer.inner_optimizer
+    for optimizer in map(unscaled, used_optimizers_of(model)):
         fresh = _fresh_variables(optimizer, model)
         for variable, (fresh_variable, weight) in zip(optimizer.variables, fresh, strict=True):
             if weight is None and len(variable.shape):
@@ -142,17 +138,36 @@ def _fresh_variables(
     # mostly its variables.
     for cls in type(optimizer).__mro__:
         try:
-            fresh: Any = cls.from_config(cls.get_config(optimizer))  # type: ignore[attr-defined]
-            weight_of = _build(fresh, weights)
+            config = _with_plain_rates(cls.get_config(optimizer))  # type: ignore[attr-defined]
+            fresh: Any = cls.from_config(config)  # type: ignore[attr-defined]
+            with recorded_references() as weight_of:
+                fresh.build(weights)
         except Exception:
             continue
         if _kinds(fresh.variables) == _kinds(optimizer.variables):
             return [(variable, weight_of.get(id(variable))) for variable in fresh.variables]
     raise ValueError(
-        "`model` must have an optimizer whose `get_config` returns all arguments of its "
-        "constructor, or `reset` must be False; then compile the model again. "
+        "`model` must have an optimizer whose `from_config` makes one with the same variables from "
+        "what its `get_config` returns, or `reset` must be False; then compile the model again. "
         f"Received: optimizer={optimizer!r}"
     )
+
+
+def _with_plain_rates(config: Any) -> Any:
+    """Return a config with `_plain_rate` for each learning rate that is a schedule or a function.
+
+    None of these has a variable, and Keras cannot make all functions of users again.
+    """
+    if not isinstance(config, dict):
+        return config
+    changed = {key: _with_plain_rates(value) for key, value in config.items()}
+    if isinstance(config.get("learning_rate"), dict):
+        changed["learning_rate"] = _plain_rate
+    return changed
+
+
+def _plain_rate() -> float:
+    return 0.0
 
 
 def _built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
@@ -169,32 +184,6 @@ def _built_for(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
         if all(isinstance(item, keras.Variable) and id(item) not in own for item in value):
             longest = list(value)
     return longest
-
-
-def _build(
-    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
-) -> dict[int, keras.Variable]:
-    """Build `optimizer`, and return the weight for which each variable was made, by its id."""
-    weight_of: dict[int, keras.Variable] = {}
-    with contextlib.ExitStack() as stack:
-        for one in (optimizer, *inner_optimizers(optimizer)):
-            add = functools.partial(_add_variable, one.add_variable_from_reference, weight_of)
-            stack.enter_context(replaced(one, "add_variable_from_reference", add))
-        optimizer.build(weights)
-    return weight_of
-
-
-def _add_variable(
-    add: Callable[..., keras.Variable],
-    weight_of: dict[int, keras.Variable],
-    reference_variable: keras.Variable,
-    *args: Any,
-    **options: Any,
-) -> keras.Variable:
-    """Add a variable to an optimizer as `add` does, and note its weight in `weight_of`."""
-    variable = add(reference_variable, *args, **options)
-    weight_of[id(variable)] = reference_variable
-    return variable
 
 
 def _kinds(variables: Sequence[keras.Variable]) -> list[tuple[Shape, str]]:

@@ -120,7 +120,8 @@ def initialize(
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight or gives values that its dtype cannot hold; if the paths, shapes or dtypes of a
             plan are not those of the model, or `seed` is given with it; or if `reset` is true and
-            the initial state of the optimizer cannot be found, because its config lacks arguments.
+            the initial state of the optimizer cannot be found, because no equal one can be made
+            from its config.
 
     Example:
         >>> model = keras.Sequential([

@@ -3,5 +3,6 @@
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.optimizers._rate_factors import *
-from keras_initx.optimizers._rate_factors import inner_optimizers as inner_optimizers
+from keras_initx.optimizers._rate_factors import rate_of as rate_of
 from keras_initx.optimizers._rate_factors import rates_of as rates_of
+from keras_initx.optimizers._rate_factors import unscaled as unscaled

@@ -5,6 +5,7 @@ is an optimizer for each distinct factor, with the weights that have it. Only wh
 weights at once is done outside of them: clipping by the global norm.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,9 @@ class RateFactors(KerasOptimizer):
     `stateless_apply` in a loop of your own, with schedules, a `learning_rate` that is set later,
     averaged weights, accumulated gradients, loss scaling and all ways to clip gradients. Clipping
     by the global norm looks at all weights. Weight decay follows the learning rate of the
-    optimizer, without the factors. A saved model goes on training on any backend.
+    optimizer, without the factors. A saved model goes on training on any backend. For weights that
+    differ in more than the learning rate there is Keras' `MultiOptimizer`, of which this may be a
+    part.
 
     `recipes.mup(model, base).optimizer(...)` makes one with the factors of muP.
 
@@ -85,9 +88,9 @@ class RateFactors(KerasOptimizer):
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a factor is not positive, or `optimizer` has been used, scales the loss
-            dynamically, or excludes weights from decay. When it is first used, if a pattern matches
-            no weight, or a list has another length.
+        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside, or
+            excludes weights from decay. When it is first used, if a pattern matches no weight, or a
+            list has another length.
 
     Example:
         >>> from keras_initx.optimizers import RateFactors
@@ -119,14 +122,19 @@ class RateFactors(KerasOptimizer):
         else:
             distinct = dict.fromkeys(checked)
         self.factors = checked
-        parts = [_Part(factor, self._like(optimizer, factor)) for factor in distinct]
+        parts = []
+        for place, factor in enumerate(distinct):
+            name = f"{self.name}_part_{place}"
+            parts.append(_Part(factor, self._like(optimizer, factor, name)))
         self._inside = _Inside(optimizer, parts)
 
     def _like(
-        self, optimizer: keras.optimizers.Optimizer, factor: float
+        self, optimizer: keras.optimizers.Optimizer, factor: float, name: str
     ) -> keras.optimizers.Optimizer:
         """Return an optimizer like the given one, with this factor on the learning rate."""
         config = optimizer.get_config()
+        if "name" in config:
+            config["name"] = name  # `get_state_tree` of a model wants different paths of variables
         for decay in _DECAYS:
             if config.get(decay) is not None:
                 config[decay] = config[decay] / factor  # Keras multiplies it by the learning rate
@@ -271,7 +279,8 @@ class RateFactors(KerasOptimizer):
                 part.optimizer.apply(found, given)
             else:
                 _counter(part.optimizer).assign_add(1)
-        _counter(self._inside.given).assign_add(1)
+        for optimizer in (self, self._inside.given):
+            _counter(optimizer).assign_add(1)
 
     def _checked_variables(
         self,
@@ -383,31 +392,43 @@ class RateFactors(KerasOptimizer):
         return cls(optimizer, config["factors"], name=config["name"])
 
 
-def inner_optimizers(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers that make the variables of one that consists of others."""
-    if isinstance(optimizer, RateFactors):
-        return [part.optimizer for part in optimizer._inside.parts]
-    # A `MultiOptimizer`.
-    return list(getattr(optimizer, "optimizers", ()))
-
-
 def rates_of(
     optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
 ) -> tuple[keras.optimizers.Optimizer, list[float]]:
-    """Return an optimizer without its factors, and the present learning rate of each weight."""
-    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    """Return the optimizer of `variables` without its factors, and their present learning rates.
+
+    The rates are NaN for a `MultiOptimizer`.
+    """
+    optimizer = unscaled(optimizer)
+    rate = rate_of(optimizer)
+    if rate is None:
+        rate = math.nan
     if not isinstance(optimizer, RateFactors):
         return optimizer, [rate] * len(variables)
     factors = _factors_of(variables, optimizer.factors)
     return optimizer._inside.given, [rate * factor for factor in factors]
 
 
+def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
+    """Return the present learning rate, or `None` for a `MultiOptimizer`, which has several."""
+    rate = getattr(optimizer, "learning_rate", None)
+    if rate is None:
+        return None
+    # A function may return a number of Python.
+    return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(rate)))
+
+
+def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return the optimizer in a `LossScaleOptimizer`, and any other as it is."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer.inner_optimizer
+    return optimizer
+
+
 def _check_optimizer(optimizer: Any) -> None:
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
     required = None
-    if "learning_rate" not in optimizer.get_config():
+    if "learning_rate" not in optimizer.get_config() or _has_others(optimizer):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
         required = "be one that updates weights itself, not one that has others"
     elif optimizer.built:
@@ -416,6 +437,19 @@ def _check_optimizer(optimizer: Any) -> None:
         required = "not exclude weights from decay: call this method of the result"
     if required is not None:
         raise ValueError(f"`optimizer` must {required}. Received: optimizer={optimizer!r}")
+
+
+def _has_others(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether an optimizer keeps others, to whose learning rates no factor would apply."""
+    for value in vars(optimizer).values():
+        items = [value]
+        if isinstance(value, dict):
+            items = list(value.values())
+        elif isinstance(value, list | tuple):
+            items = list(value)
+        if any(isinstance(item, keras.optimizers.Optimizer) for item in items):
+            return True
+    return False
 
 
 def _checked_factors(factors: Any) -> dict[str, float] | list[float]:

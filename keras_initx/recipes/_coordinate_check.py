@@ -27,7 +27,7 @@ from keras_initx.rendering import (
     short_number,
     tidy,
 )
-from keras_initx.structure import Batch, check_model
+from keras_initx.structure import Batch, array_of, check_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +158,8 @@ def coordinate_check(
     The narrowest and the widest model are also compared with the table of `mup`: initial weights
     and learning rates that do not follow it are named as the likely cause, and so are scores of
     attention, tied logits and branches. Learning rates are known of optimizers for which `mup` has
-    a rule, and of a `RateFactors` with one of them.
+    a rule, and of a `RateFactors` with one of them, also in a `LossScaleOptimizer`. A step that it
+    leaves out because gradients overflow is repeated.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
@@ -207,7 +208,7 @@ def coordinate_check(
                 starts[width] = start_of(model)
             after_steps = [_sizes(model, x)]
             for _ in range(steps):
-                model.train_on_batch(x, y)
+                _step(model, x, y)
                 after_steps.append(_sizes(model, x))
             found.append(after_steps)
             advance(1)
@@ -237,6 +238,26 @@ def coordinate_check(
         names[-1],
     )
     return replace(check, problems=problems)
+
+
+def _step(model: keras.Model, x: Batch, y: Batch) -> None:
+    """Train for one step.
+
+    A `LossScaleOptimizer` leaves out steps in which gradients overflow, and scales the loss less in
+    the next one. Models of other widths may not need that.
+    """
+    optimizer = model.optimizer
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        model.train_on_batch(x, y)
+        return
+    scale = optimizer.initial_scale
+    if optimizer.built:
+        scale = float(array_of(optimizer.dynamic_scale))
+    while True:
+        model.train_on_batch(x, y)
+        before, scale = scale, float(array_of(optimizer.dynamic_scale))
+        if not scale < before:
+            return
 
 
 def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:

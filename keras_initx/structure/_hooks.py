@@ -2,7 +2,8 @@
 
 While a model is watched, these are attributes of objects: the method by which Keras calls a layer,
 its activation, the cast of its inputs, and the call of an operation that is no layer. While a layer
-is copied, it is `Layer.add_weight`, for all layers, but for one thread only.
+or an optimizer is copied, it is the method that adds a variable, for all layers or optimizers, but
+for one thread only.
 """
 
 import contextlib
@@ -27,14 +28,15 @@ __all__ = [
     "call_name",
     "is_bounded",
     "recorded_initializers",
+    "recorded_references",
     "replaced",
     "unit_axis",
 ]
 
 # Held while calls are replaced: two threads would restore them in the wrong order.
 HOOKS = threading.RLock()
-# Held while `add_weight` is replaced.
-_ADD_WEIGHT = threading.RLock()
+# Held while a method that adds variables is replaced.
+_ADDING = threading.RLock()
 
 
 # What Keras accepts for a weight: an object, or a function of shape and dtype.
@@ -85,7 +87,7 @@ def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
         vars(variable)["assign"] = assign
         return variable
 
-    with _ADD_WEIGHT:
+    with _ADDING:
         original = keras.Layer.add_weight  # of Keras, not that of another thread
         keras.Layer.add_weight = add_weight
         try:
@@ -99,6 +101,29 @@ def _default_initializer(variable: keras.Variable) -> str:
     if "float" in keras.backend.standardize_dtype(variable.dtype):
         return "glorot_uniform"
     return "zeros"
+
+
+@contextlib.contextmanager
+def recorded_references() -> Iterator[dict[int, keras.Variable]]:
+    """Yield the weight for which an optimizer makes each variable in this thread, by its id."""
+    thread = threading.get_ident()
+    recorded: dict[int, keras.Variable] = {}
+
+    def add_variable(
+        self: Any, reference_variable: keras.Variable, *args: Any, **options: Any
+    ) -> keras.Variable:
+        variable = original(self, reference_variable, *args, **options)
+        if threading.get_ident() == thread:
+            recorded[id(variable)] = reference_variable
+        return variable
+
+    with _ADDING:
+        original = keras.Optimizer.add_variable_from_reference
+        keras.Optimizer.add_variable_from_reference = add_variable
+        try:
+            yield recorded
+        finally:
+            keras.Optimizer.add_variable_from_reference = original
 
 
 def call_name(layer: keras.Layer) -> str:

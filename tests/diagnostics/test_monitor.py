@@ -13,6 +13,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.diagnostics import DiagnoseOptions
+from keras_initx.optimizers import RateFactors
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(48, 8)).astype("float32")
@@ -243,11 +244,18 @@ NEEDS_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="a data se
     ],
     ids=["array", "generator", "endless", "dataset"],
 )
-@pytest.mark.parametrize("accumulated", [None, pytest.param(3, marks=pytest.mark.full)])
-def test_steps_that_a_call_did_not_find_are_not_counted(data, options, steps, accumulated):
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.SGD,
+        pytest.param(lambda: keras.optimizers.SGD(gradient_accumulation_steps=3), marks=pytest.mark.full),
+        pytest.param(lambda: RateFactors(keras.optimizers.SGD(), {"*kernel": 0.5}), marks=pytest.mark.full),
+    ],
+    ids=["plain", "accumulated", "factors"],
+)
+def test_steps_that_a_call_did_not_find_are_not_counted(data, options, steps, optimizer):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=accumulated)
-    model.compile(optimizer, "mse", steps_per_execution=4)
+    model.compile(optimizer(), "mse", steps_per_execution=4)
     x = np.ones((160, 4), "float32")
     monitor = keras_initx.SignalMonitor(x[:16], every=4)
     with warnings.catch_warnings():

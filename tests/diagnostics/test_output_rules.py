@@ -327,6 +327,29 @@ def test_the_rate_of_a_schedule_is_that_of_the_next_step():
     assert problems(regression(keras.optimizers.SGD(warm)), y) == []
 
 
+@pytest.mark.once
+def test_a_rate_is_too_large_whatever_the_loss_is_multiplied_by():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(5.0))
+    assert problems(regression(optimizer), X[:, :1]) == ["large steps"]
+
+
+def five():
+    return 5.0
+
+
+@pytest.mark.once
+def test_the_rate_of_a_function_is_what_it_returns():
+    assert problems(regression(keras.optimizers.SGD(five)), X[:, :1]) == ["large steps"]
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_several_optimizers_have_no_rate_to_judge(wrap):
+    several = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(5.0)))
+    assert problems(regression(wrap(several)), X[:, :1]) == []
+
+
 @pytest.mark.parametrize("limit", ["clipnorm", "clipvalue", "global_clipnorm"])
 def test_clipped_gradients_make_no_large_steps(limit):
     assert problems(regression(keras.optimizers.SGD(5.0, **{limit: 0.01})), X[:, :1]) == []

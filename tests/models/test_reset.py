@@ -39,11 +39,16 @@ class Momentum(optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * gradient)
 
 
+def two_percent():
+    return 0.02
+
+
 OPTIMIZERS = {
     "ones": lambda: optimizers.Nadam(0.01),
     "constants": lambda: optimizers.Adagrad(0.01, initial_accumulator_value=0.3),
     "averages": lambda: optimizers.SGD(0.01, use_ema=True),
     "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)),
+    "function": lambda: optimizers.Adam(two_percent),
     "subclass": lambda: AdamForEach(0.01, [2.0]),
     "scaled loss": lambda: optimizers.LossScaleOptimizer(AdamForEach(0.01, [2.0]), 8.0, dynamic_growth_steps=3),
 }
@@ -187,7 +192,9 @@ def test_training_continues_with_the_optimizer():
 def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes(change, optimizer):
     model = trained(optimizer(0.01))
     before = [to_numpy(weight.value).copy() for weight in model.weights]
-    with pytest.raises(ValueError, match=r"`model` must have an optimizer whose `get_config` .* Received: optimizer=<"):
+    with pytest.raises(
+        ValueError, match=r"`model` must have an optimizer whose `from_config` makes one .* Received: optimizer=<"
+    ):
         change(model, seed=0, atomic=False)  # nothing is undone
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(to_numpy(weight.value), value)

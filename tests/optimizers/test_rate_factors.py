@@ -178,15 +178,6 @@ def test_a_config_names_the_class_that_every_backend_has():
     assert (float(again.learning_rate), list(again.factors), again.name) == (0.5, [2.0], "mine")
 
 
-@pytest.mark.once
-def test_scaled_losses_are_unscaled_before_all_else():
-    def scaled(optimizer):
-        return optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10, dynamic_growth_steps=2)
-
-    ours = RateFactors(optimizers.SGD(0.1, global_clipnorm=0.1), NEARLY_ONE)
-    assert_trains_as(scaled(optimizers.SGD(0.1, global_clipnorm=0.1)), scaled(ours))
-
-
 def variables_and_gradients():
     variables = [keras.Variable([[1.0, 2.0]], name="kernel"), keras.Variable([3.0, 4.0], name="bias")]
     return variables, [keras.ops.ones((1, 2)), keras.ops.ones((2,))]
@@ -312,6 +303,18 @@ def used():
     return optimizer
 
 
+class Holding(optimizers.Adam):
+    """Has a config from which it could be made with another learning rate, which would do nothing."""
+
+    def __init__(self, learning_rate=0.1, **options):
+        super().__init__(learning_rate, **options)
+        self.others = [optimizers.SGD(0.1)]
+
+
+def several():
+    return optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD()))
+
+
 def excluding():
     optimizer = optimizers.AdamW(0.1)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -336,6 +339,14 @@ def excluding():
             {},
             ValueError,
             "`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        (Holding, {}, ValueError, "`optimizer` must be one that updates weights itself, not one that has others"),
+        pytest.param(
+            several,
+            {},
+            ValueError,
+            "`optimizer` must be one that updates weights itself, not one that has others",
+            marks=pytest.mark.skipif(not hasattr(optimizers, "MultiOptimizer"), reason="this Keras has none"),
         ),
         (optimizers.SGD, {"a": 0}, ValueError, r"`factors\['a'\]` must be a positive number"),
         (optimizers.SGD, [1.0, "x"], TypeError, r"`factors\[1\]` must be a positive number"),

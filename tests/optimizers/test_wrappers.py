@@ -1,6 +1,6 @@
 """`RateFactors` inside other optimizers: they train, are saved and start anew as with an optimizer of Keras inside."""
 
-import functools
+import json
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx import initialize, recipes
+from keras_initx import initialize
 from keras_initx.optimizers import RateFactors
 
 layers = keras.layers
@@ -19,12 +19,17 @@ Y = GENERATOR.normal(size=(6, 16, 2)).astype("float32")
 # One factor is not 1, but so little that nothing but its part in the optimizer differs.
 NEARLY_ONE = {"*kernel": 1 + 2.0**-20}
 
+
+def schedule():
+    return optimizers.schedules.ExponentialDecay(0.2, 1, 0.5)
+
+
 OPTIMIZERS = {
     "moments": lambda: optimizers.Adam(0.01),
     "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
     "decay": lambda: optimizers.AdamW(0.01, weight_decay=0.5),
     "averages": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
-    "schedule": lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.2, 1, 0.5), momentum=0.9),
+    "schedule": lambda: optimizers.SGD(schedule(), momentum=0.9),
     "sums": lambda: optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.5, gradient_accumulation_steps=2),
 }
 
@@ -55,9 +60,6 @@ class Around(optimizers.Optimizer):
             self.build(trainable_variables)
         self.optimizer.apply(grads, trainable_variables)
 
-    def finalize_variable_values(self, var_list):
-        self.optimizer.finalize_variable_values(var_list)
-
     def get_config(self):
         return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "name": self.name}
 
@@ -67,31 +69,74 @@ class Around(optimizers.Optimizer):
         return cls(optimizer, config["name"])
 
 
+@keras.saving.register_keras_serializable("tests")
+class Making(Around):
+    """Makes the other when it is built."""
+
+    def __init__(self, text, name=None):
+        super().__init__(optimizers.SGD(), name=name)
+        self.text = text
+
+    def build(self, variables):
+        if not self.built:
+            self.optimizer = keras.saving.deserialize_keras_object(json.loads(self.text))
+            super().build(variables)
+
+    def get_config(self):
+        return {"text": self.text, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def making(optimizer):
+    return Making(json.dumps(keras.saving.serialize_keras_object(optimizer)))
+
+
 def several(optimizer):
-    return optimizers.MultiOptimizer(
-        optimizers.OptimizerMap(optimizer, {".*last/kernel": optimizers.SGD(0.1, momentum=0.9)})
-    )
+    own = optimizers.SGD(0.1, momentum=0.9)
+    return optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizer, {".*last/kernel": own}))
 
 
 def scaled(optimizer):
     return optimizers.LossScaleOptimizer(optimizer, 2.0**10, dynamic_growth_steps=3)
 
 
-# Each a function that wraps an optimizer, and the policy of the model.
+def as_it_is(optimizer):
+    return optimizer
+
+
+# Each a function that wraps an optimizer, and the policy of the model. With float16, Keras scales the loss.
 WRAPPERS = {
-    "none": (lambda optimizer: optimizer, "float32"),
+    "none": (as_it_is, "float32"),
     "scaled loss": (scaled, "float32"),
-    "float16": (lambda optimizer: optimizer, "mixed_float16"),
+    "float16": (as_it_is, "mixed_float16"),
     "user's": (Around, "float32"),
+    "made when built": (making, "mixed_float16"),
 }
 if hasattr(optimizers, "MultiOptimizer"):
     WRAPPERS["several"] = several, "float32"
     WRAPPERS["several in float16"] = several, "mixed_float16"
+# They have each of both once or twice.
+FIRST = [
+    ("moments", "float16"),
+    ("momentum", "made when built"),
+    ("decay", "several in float16"),
+    ("averages", "user's"),
+    ("schedule", "several"),
+    ("sums", "scaled loss"),
+]
+CASES = [
+    pytest.param(name, wrapper, marks=() if (name, wrapper) in FIRST else pytest.mark.once)
+    for name in OPTIMIZERS
+    for wrapper in WRAPPERS
+]
 
 
 @pytest.fixture(autouse=True)
 def float32():
-    """Undo the global policy, which a loaded model has too."""
+    """Undo the global policy, which decides whether a model that is loaded scales the loss."""
     yield
     keras.config.set_dtype_policy("float32")
 
@@ -104,6 +149,14 @@ def network(policy="float32"):
     return model
 
 
+def compiled(name, wrapper, change=with_factors):
+    """Return a model with an optimizer that is changed and then wrapped."""
+    wrap, policy = WRAPPERS[wrapper]
+    model = network(policy)
+    model.compile(wrap(change(OPTIMIZERS[name]())), "mse")
+    return model
+
+
 def train(model, steps):
     return [float(model.train_on_batch(X[step], Y[step])) for step in steps]
 
@@ -112,24 +165,122 @@ def state(model):
     return [to_numpy(variable.value).copy() for variable in [*model.weights, *model.optimizer.variables]]
 
 
-CASES = [(name, wrapper) for name in OPTIMIZERS for wrapper in WRAPPERS]
+def assert_equal_states(first, second):
+    for values in zip(state(first), state(second), strict=True):
+        np.testing.assert_array_equal(*values)
 
 
 @pytest.mark.parametrize(("name", "wrapper"), CASES)
-def test_it(name, wrapper, tmp_path):
-    wrap, policy = WRAPPERS[wrapper]
-    plain, model = network(policy), network(policy)
-    plain.compile(wrap(OPTIMIZERS[name]()), "mse")
-    model.compile(wrap(with_factors(OPTIMIZERS[name]())), "mse")
-    first = train(model, range(3))
-    np.testing.assert_allclose(first, train(plain, range(3)), rtol=1e-4)
+def test_it_trains_is_saved_and_starts_anew_as_an_optimizer_of_keras(name, wrapper, tmp_path):
+    plain, model = compiled(name, wrapper, as_it_is), compiled(name, wrapper)
+    losses = train(model, range(3))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert train(loaded, range(3, 6)) == train(model, range(3, 6))
-    for values in zip(state(loaded), state(model), strict=True):
-        np.testing.assert_array_equal(*values)
+    train(model, range(3, 6))
+    train(loaded, range(3, 6))
+    assert_equal_states(loaded, model)
+    np.testing.assert_allclose(losses, train(plain, range(3)), rtol=1e-4)
     train(plain, range(3, 6))
     for weights in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(*weights, atol=2e-5)
     initialize(model, seed=0)
-    assert train(model, range(3)) == first
+    assert train(model, range(3)) == losses
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_shrunk_weights_get_a_new_optimizer(wrapper):
+    model, fresh = compiled("sums", wrapper), compiled("sums", wrapper)
+    train(model, range(3))
+    keras_initx.shrink_and_perturb(model, seed=0)
+    fresh.optimizer.build(fresh.trainable_variables)
+    fresh.set_weights(model.get_weights())
+    assert_equal_states(model, fresh)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_moments_of_reset_units_start_anew(wrapper):
+    model = compiled("moments", wrapper)
+    train(model, range(3))
+    keras_initx.reset_dormant(model, X[0], threshold=10, seed=0)
+    moments = {variable.path: to_numpy(variable) for variable in model.optimizer.variables if len(variable.shape)}
+    assert all(moment.any() == ("last_bias" in path) for path, moment in moments.items())
+    assert len(moments) >= 6
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_each_variable_has_a_path_of_its_own_as_a_state_tree_wants_it(wrapper):
+    model = compiled("sums", wrapper)
+    train(model, range(3))
+    before = state(model)
+    tree = keras.tree.map_structure(np.array, model.get_state_tree("numpy_array"))
+    train(model, range(3, 6))
+    model.set_state_tree(tree)
+    for values in zip(state(model), before, strict=True):
+        np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrap", [as_it_is, scaled])
+def test_values_are_assigned_to_all_variables(wrap):
+    model, other = (compiled("moments", "none", lambda optimizer: wrap(with_factors(optimizer))) for _ in range(2))
+    train(model, range(3))
+    inside, inside_other = (getattr(each.optimizer, "inner_optimizer", each.optimizer) for each in (model, other))
+    inside_other.build(other.trainable_variables)
+    inside_other.set_weights([to_numpy(variable.value) for variable in inside.variables])
+    for variable, expected in zip(inside_other.variables, inside.variables, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable.value), to_numpy(expected.value))
+    with pytest.raises(
+        ValueError, match=r"`weights` must have a value for each of `variables`\. Received: 1 values for"
+    ):
+        inside_other.set_weights([0])
+
+
+@pytest.mark.once
+def test_a_schedule_that_is_set_later_is_saved_with_the_rest(tmp_path):
+    model = compiled("momentum", "none")
+    train(model, range(2))
+    model.optimizer.learning_rate = schedule()
+    train(model, range(2, 4))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_equal_states(loaded, model)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
+def test_an_optimizer_that_was_not_used_is_saved_as_one_of_keras(wrapper, change, tmp_path):
+    model = compiled("moments", wrapper, change)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="Skipping variable loading"):
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    train(model, range(3))
+    train(loaded, range(3))
+    assert_equal_states(loaded, model)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
+def test_the_state_in_float16_is_left_out_with_a_warning_where_the_policy_is_another(change, tmp_path):
+    model = compiled("moments", "float16", change)
+    train(model, range(1))
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    with pytest.warns(UserWarning, match="Skipping variable loading"):
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not isinstance(loaded.optimizer, optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a checkpoint of TensorFlow")
+def test_a_checkpoint_of_tensorflow_has_all_variables(tmp_path):
+    import tensorflow as tf
+
+    model, other = (compiled("moments", "scaled loss") for _ in range(2))
+    train(model, range(3))
+    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "checkpoint")
+    other.optimizer.build(other.trainable_variables)
+    tf.train.Checkpoint(model=other, optimizer=other.optimizer).restore(path)
+    assert_equal_states(model, other)

@@ -200,6 +200,28 @@ def test_the_wrong_layer_is_named_with_the_cause(name):
     assert (found.problems[0].layer, found.problems[0].cause) == (layer, cause)
 
 
+@pytest.fixture
+def float16():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("float16")
+def test_factors_are_seen_in_an_optimizer_that_scales_the_loss():
+    assert check(perceptron).problems == []
+    (problem,) = check(perceptron, rates={"last/kernel": 1}).problems
+    assert (problem.layer, problem.cause) == ("last", "rate")
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+def test_the_rates_of_several_optimizers_are_not_judged():
+    def several():
+        return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd()))
+
+    assert all(problem.cause != "rate" for problem in check(perceptron, several, plain=True, factors_of="sgd").problems)
+
+
 def test_a_factor_of_tied_logits_on_others_is_seen_but_not_its_cause():
     found = check(untied_with_factor)
     assert (found.problems[0].layer, found.problems[0].cause) == ("last", "unknown")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_initx import compare_rates
+from keras_initx.optimizers import RateFactors
 from keras_initx.studies import RateStudy, SettingsError, Trial
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
@@ -116,6 +117,32 @@ def test_trials_that_fail_are_told_with_the_reason():
 
     study = compare_rates(failing, [2, 4], RATES[:2], DATA, repeats=1, epochs=1)
     assert study.remarks()[0] == "2 of 4 trials failed: RuntimeError: no such width."
+
+
+def in_float16(width, optimizer):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = linear(width, 1.0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile(optimizer, "mse")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    return model
+
+
+@pytest.mark.once
+def test_factors_on_rates_are_compared_in_float16_too():
+    builds = {
+        "divided": lambda width, rate: in_float16(width, keras.optimizers.Adam(rate / width)),
+        "factors": lambda width, rate: in_float16(
+            width, RateFactors(keras.optimizers.Adam(rate), {"units/kernel": 1 / width})
+        ),
+    }
+    study = compare_rates(builds, [2, 8], [0.01, 0.1], DATA, repeats=1, epochs=3)
+    losses = {build: [] for build in builds}
+    for record in study.records:
+        losses[record["build"]].append(record["val_loss"])
+    np.testing.assert_allclose(losses["factors"], losses["divided"], rtol=1e-3)
 
 
 @pytest.mark.once
