@@ -187,9 +187,13 @@ class Initializer(KerasInitializer):
         """Return the values in `dtype`, as a tensor on the current device."""
         if backend.is_abstract():
             return keras.ops.empty(shape, dtype)
-        values = self._compute(shape, dtype)
+        # A number that is rounded to zero is no error, whatever NumPy has been told.
+        with np.errstate(under="ignore"):
+            values = self._compute(shape, dtype)
+            if isinstance(values, np.ndarray):
+                values = values.astype(dtype, copy=False)
         if isinstance(values, np.ndarray):
-            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+            return backend.to_tensor(np.asarray(values, order="C"))
         return backend.contiguous(keras.ops.cast(values, dtype))
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:

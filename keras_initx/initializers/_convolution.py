@@ -291,7 +291,8 @@ class Bilinear(ConstantInitializer):
         window = shape[:-2]
         taps = functools.reduce(np.multiply.outer, map(_triangle, window))
         taps = taps.reshape(*window, 1, 1).astype(dtype)
-        return xp.array(taps) * xp.eye(shape[-2], shape[-1], dtype=dtype)
+        identity = xp.eye(shape[-2], shape[-1], dtype=dtype)
+        return xp.array(taps) * xp.reshape(identity, (1,) * len(window) + shape[-2:])
 
 
 def _triangle(length: int) -> Array:

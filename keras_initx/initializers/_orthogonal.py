@@ -203,7 +203,7 @@ class Orthogonal(MatrixInitializer):
             parts.append(make_frame(stream, long, short, dtype, block * short * long))
         if self.singular_values is None:
             return parts
-        spectrum = _spectrum(self.singular_values, short).astype(dtype)
+        spectrum = _spectrum(self.singular_values, short).astype(dtype)[np.newaxis]
         # V starts after the last element of all U, so that no draw is used twice.
         start = blocks * short * long
         for block in range(blocks):
