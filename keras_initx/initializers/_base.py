@@ -169,12 +169,7 @@ class Initializer(KerasInitializer):
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         """Raise `ValueError` if values of `shape` could be infinite in `dtype`."""
-        largest = self._largest(shape)
-        if largest > MOST[dtype]:
-            raise ValueError(
-                f"`dtype` must hold the values of {self!r}, which may be as large as "
-                f"{largest:.3g}. Received: dtype={dtype!r}"
-            )
+        check_largest(self, self._largest(shape), dtype)
 
     def _largest(self, shape: Shape) -> float:
         """Return a size that no value exceeds.
@@ -290,6 +285,17 @@ class Initializer(KerasInitializer):
 
     def __hash__(self) -> int:
         return hash((type(self), getattr(self, "seed", None)))
+
+
+def check_largest(
+    initializer: keras.initializers.Initializer, largest: float, dtype: DType
+) -> None:
+    """Raise `ValueError` if values of this size could be infinite in `dtype`."""
+    if largest > MOST[dtype]:
+        raise ValueError(
+            f"`dtype` must hold the values of {initializer!r}, which may be as large as "
+            f"{largest:.3g}. Received: dtype={dtype!r}"
+        )
 
 
 def is_exact(initializer: Any) -> bool:

@@ -10,7 +10,12 @@ from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._laws import FrameLaw, Law, normal_law
-from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
+from keras_initx.initializers._scale import (
+    MatrixInitializer,
+    check_gain,
+    check_product,
+    gain_value,
+)
 from keras_initx.sampling import (
     NORMAL_REACH,
     Stream,
@@ -158,15 +163,24 @@ class Orthogonal(MatrixInitializer):
             return normal_law(0, std)
         return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        super()._check_dtype(shape, dtype)
+        if self.singular_values is not None:
+            check_product(self, gain_value(self.gain), self._largest_singular_value(shape), dtype)
+
     def _largest(self, shape: Shape) -> float:
-        inputs, units = self._matrix_shape(shape)
         gain = gain_value(self.gain)
         if self.method == "gaussian":
             return gain * NORMAL_REACH
-        short = min(inputs, units // self.blocks)
-        if self.singular_values is None or short == 0:
+        if self.singular_values is None:
             return gain
-        return gain * float(max(_spectrum(self.singular_values, short)))
+        return gain * self._largest_singular_value(shape)
+
+    def _largest_singular_value(self, shape: Shape) -> float:
+        """Return the largest of `singular_values` of a kernel of `shape`, before `gain`."""
+        inputs, units = self._matrix_shape(shape)
+        short = min(inputs, units // self.blocks)
+        return float(max(_spectrum(self.singular_values, short), default=1))
 
     def _is_exact(self) -> bool:
         return self.method == "gaussian"
