@@ -44,6 +44,10 @@ class Composite(Initializer):
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)
+        self._check_dtype_of_parts(shape, dtype)
+
+    def _check_dtype_of_parts(self, shape: Shape, dtype: DType) -> None:
+        """Raise `ValueError` if values of the others could be infinite where they are computed."""
         for initializer, part in self._parts(shape):
             try:
                 check_dtype_for(initializer, part, computing_dtype(dtype))
@@ -113,7 +117,7 @@ class Scaled(Composite):
         yield self.initializer, shape
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
-        super()._check_dtype(shape, dtype)
+        self._check_dtype_of_parts(shape, dtype)
         check_product(self, abs(float(self.factor)), super()._largest(shape), dtype)
 
     def law(self, shape: Shape) -> Law | None:

@@ -164,23 +164,19 @@ class Orthogonal(MatrixInitializer):
         return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
-        super()._check_dtype(shape, dtype)
-        if self.singular_values is not None:
-            check_product(self, gain_value(self.gain), self._largest_singular_value(shape), dtype)
+        check_product(self, gain_value(self.gain), self._largest_before_gain(shape), dtype)
 
     def _largest(self, shape: Shape) -> float:
-        gain = gain_value(self.gain)
-        if self.method == "gaussian":
-            return gain * NORMAL_REACH
-        if self.singular_values is None:
-            return gain
-        return gain * self._largest_singular_value(shape)
+        return gain_value(self.gain) * self._largest_before_gain(shape)
 
-    def _largest_singular_value(self, shape: Shape) -> float:
-        """Return the largest of `singular_values` of a kernel of `shape`, before `gain`."""
+    def _largest_before_gain(self, shape: Shape) -> float:
+        if self.method == "gaussian":
+            return NORMAL_REACH
+        if self.singular_values is None:
+            return 1.0
         inputs, units = self._matrix_shape(shape)
         short = min(inputs, units // self.blocks)
-        return float(max(_spectrum(self.singular_values, short), default=1))
+        return float(max(_spectrum(self.singular_values, short), default=1.0))
 
     def _is_exact(self) -> bool:
         return self.method == "gaussian"

@@ -14,7 +14,7 @@ from keras_initx._typing import (
     Shape,
     Tensor,
 )
-from keras_initx.initializers._base import Initializer, RandomInitializer
+from keras_initx.initializers._base import Initializer, RandomInitializer, check_largest
 from keras_initx.sampling import LEAST, MOST, Stream, computing_dtype
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of
@@ -191,7 +191,7 @@ _LAST_BIT = 2.0**24
 
 
 def check_product(initializer: Initializer, factor: float, largest: float, dtype: DType) -> None:
-    """Raise `ValueError` if a product is wrong because of one of the numbers that are multiplied.
+    """Raise `ValueError` if a product could be infinite, or wrong because of one of its factors.
 
     A number is infinite where it is too large for the dtype of the computation, and zero or
     inaccurate where it is too small.
@@ -204,6 +204,7 @@ def check_product(initializer: Initializer, factor: float, largest: float, dtype
     """
     computed = computing_dtype(dtype)
     product = factor * largest
+    check_largest(initializer, product, dtype)
     for number, least in (factor, LEAST[computed]), (largest, LEAST[computed] * _LAST_BIT):
         # Where the product is as small itself, nothing is lost.
         if number > MOST[computed] or number < least <= product:
