@@ -294,6 +294,10 @@ class Backend:
         """Return `array` on the current device, where later calls find it if it is read-only."""
         return keras.ops.convert_to_tensor(array)
 
+    def lasting(self, array: Array, like: Tensor) -> Tensor:
+        """Return `array` on the device of `like`, as a tensor to keep for whatever comes later."""
+        return keras.ops.convert_to_tensor(array)
+
     def triton_device(self) -> str | None:
         """Return the device of a new variable, if Triton is installed and has kernels for it."""
         return None

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
 import keras
@@ -78,6 +79,11 @@ class Implementation(Backend):
         if array.flags.writeable:
             return keras.ops.convert_to_tensor(array)
         return _kept(_Constant(array), _device())
+
+    def lasting(self, array: Array, like: Tensor) -> Tensor:
+        # A new thread is in no mode of inference, and inside no transformation.
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(torch.tensor, array, device=like.device).result()
 
     def triton_device(self) -> str | None:
         device = _device()

@@ -169,12 +169,7 @@ class Initializer(KerasInitializer):
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         """Raise `ValueError` if values of `shape` could be infinite in `dtype`."""
-        largest = self._largest(shape)
-        if largest > MOST[dtype]:
-            raise ValueError(
-                f"`dtype` must hold the values of {self!r}, which may be as large as "
-                f"{largest:.3g}. Received: dtype={dtype!r}"
-            )
+        check_largest(self, self._largest(shape), dtype)
 
     def _largest(self, shape: Shape) -> float:
         """Return a size that no value exceeds.
@@ -187,9 +182,13 @@ class Initializer(KerasInitializer):
         """Return the values in `dtype`, as a tensor on the current device."""
         if backend.is_abstract():
             return keras.ops.empty(shape, dtype)
-        values = self._compute(shape, dtype)
+        # A number that is rounded to zero is no error, whatever NumPy has been told.
+        with np.errstate(under="ignore"):
+            values = self._compute(shape, dtype)
+            if isinstance(values, np.ndarray):
+                values = values.astype(dtype, copy=False)
         if isinstance(values, np.ndarray):
-            return backend.to_tensor(np.asarray(values.astype(dtype, copy=False), order="C"))
+            return backend.to_tensor(np.asarray(values, order="C"))
         return backend.contiguous(keras.ops.cast(values, dtype))
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:
@@ -286,6 +285,17 @@ class Initializer(KerasInitializer):
 
     def __hash__(self) -> int:
         return hash((type(self), getattr(self, "seed", None)))
+
+
+def check_largest(
+    initializer: keras.initializers.Initializer, largest: float, dtype: DType
+) -> None:
+    """Raise `ValueError` if values of this size could be infinite in `dtype`."""
+    if largest > MOST[dtype]:
+        raise ValueError(
+            f"`dtype` must hold the values of {initializer!r}, which may be as large as "
+            f"{largest:.3g}. Received: dtype={dtype!r}"
+        )
 
 
 def is_exact(initializer: Any) -> bool:

@@ -14,12 +14,60 @@ from keras_initx._typing import DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, catalog, parameters_of, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._lookup import ids_like
-from keras_initx.initializers._scale import check_shape_has_axes
-from keras_initx.sampling import Namespace, choose_namespace, truncated_quantiles
+from keras_initx.initializers._scale import check_product, check_shape_has_axes
+from keras_initx.sampling import (
+    Namespace,
+    choose_namespace,
+    computing_dtype,
+    namespace_of,
+    truncated_quantiles,
+)
 
 __all__ = ["Concatenated", "Scaled"]
 
 Sizes = list[int] | tuple[int, ...] | None
+
+
+class Composite(Initializer):
+    """Base class of initializers that combine the values of others.
+
+    A subclass implements `_parts` and `_combined`.
+    """
+
+    def _parts(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
+        """Yield each of the others, with the shape that it fills."""
+        raise NotImplementedError
+
+    def _check_shape(self, shape: Shape) -> None:
+        for initializer, part in self._parts(shape):
+            check_shape_for(initializer, part)
+
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        super()._check_dtype(shape, dtype)
+        self._check_dtype_of_parts(shape, dtype)
+
+    def _check_dtype_of_parts(self, shape: Shape, dtype: DType) -> None:
+        """Raise `ValueError` if values of the others could be infinite where they are computed."""
+        for initializer, part in self._parts(shape):
+            try:
+                check_dtype_for(initializer, part, computing_dtype(dtype))
+            except ValueError as error:
+                name = type(self).__name__
+                raise ValueError(f"{error}, in which {name} computes") from None
+
+    def _largest(self, shape: Shape) -> float:
+        return max(largest_of(initializer, part) for initializer, part in self._parts(shape))
+
+    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+        values = []
+        for initializer, part in self._parts(shape):
+            values.append(values_of(initializer, part, computing_dtype(dtype)))
+        # Not where this initializer would compute: others may depend on what is not known here.
+        return self._combined(namespace_of(*values), values, shape)
+
+    def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
+        """Return the values of `shape` from those of the others, in the namespace `xp`."""
+        raise NotImplementedError
 
 
 @register(
@@ -27,7 +75,7 @@ Sizes = list[int] | tuple[int, ...] | None
     formula="factor · values of initializer",
     use="residual branches: start small, so that signals do not grow with depth",
 )
-class Scaled(Initializer):
+class Scaled(Composite):
     """Multiply the values of another initializer by `factor`.
 
     Use it to start the last layer of a residual branch small, so that the sum of many branches
@@ -44,7 +92,8 @@ class Scaled(Initializer):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if `initializer` cannot fill
-            the shape.
+            the shape, or if the dtype of the computation does not hold `factor` or the values that
+            it multiplies.
 
     Example:
         >>> keras.ops.convert_to_numpy(Scaled("identity", 0.5)((2, 2))).tolist()
@@ -64,8 +113,12 @@ class Scaled(Initializer):
         )
         self.factor: float = check_number("factor", factor)
 
-    def _check_shape(self, shape: Shape) -> None:
-        check_shape_for(self.initializer, shape)
+    def _parts(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
+        yield self.initializer, shape
+
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        self._check_dtype_of_parts(shape, dtype)
+        check_product(self, abs(float(self.factor)), super()._largest(shape), dtype)
 
     def law(self, shape: Shape) -> Law | None:
         if self.factor == 0:
@@ -76,10 +129,10 @@ class Scaled(Initializer):
         return law.scaled(float(self.factor))
 
     def _largest(self, shape: Shape) -> float:
-        return abs(float(self.factor)) * largest_of(self.initializer, shape)
+        return abs(float(self.factor)) * super()._largest(shape)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        return xp.times(values_of(self.initializer, shape, dtype), float(self.factor))
+    def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
+        return xp.times(values[0], float(self.factor))
 
 
 @register(
@@ -87,7 +140,7 @@ class Scaled(Initializer):
     formula="slices along one axis, each filled by its own initializer",
     use="fused kernels: gates, heads, or query, key and value in one weight",
 )
-class Concatenated(Initializer):
+class Concatenated(Composite):
     """Split an axis into slices and fill each slice with its own initializer.
 
     Each initializer is called with the shape of its slice, as if the slice were a separate layer.
@@ -144,23 +197,17 @@ class Concatenated(Initializer):
                 f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
                 f"axis={self.axis}, sizes={self.sizes}, {len(self.initializers)} initializers"
             )
-        for initializer, part in self._slices(shape):
-            check_shape_for(initializer, part)
+        super()._check_shape(shape)
 
     def law(self, shape: Shape) -> Law:
-        slices = list(self._slices(shape))
+        slices = list(self._parts(shape))
         laws = [law_of(initializer, part) for initializer, part in slices]
         return SlicesLaw(self.axis, [part for _, part in slices], laws)
 
-    def _largest(self, shape: Shape) -> float:
-        return max(largest_of(initializer, part) for initializer, part in self._slices(shape))
+    def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
+        return xp.concatenate(values, axis=self.axis)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        slices = [values_of(initializer, part, dtype) for initializer, part in self._slices(shape)]
-        return xp.concatenate(slices, axis=self.axis)
-
-    def _slices(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
-        """Yield each initializer with the shape of its slice."""
+    def _parts(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
         axis = self.axis % len(shape)
         count = len(self.initializers)
         lengths = self.sizes or [shape[axis] // count] * count
@@ -272,10 +319,12 @@ def check_dtype_for(
 
 
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:
-    """Return a size that no value of `initializer` exceeds, see `Initializer`."""
-    if not isinstance(initializer, Initializer):
-        return 0.0
-    return initializer._largest(shape)
+    """Return a size that no value of `initializer` exceeds, or 0, see `Initializer`."""
+    if isinstance(initializer, keras.initializers.Constant):
+        values = np.abs(keras.ops.convert_to_numpy(initializer.value))
+        return float(np.max(values, initial=0, where=np.isfinite(values)))
+    ours = initializer if isinstance(initializer, Initializer) else _like(initializer)
+    return 0.0 if ours is None else ours._largest(shape)
 
 
 def counterpart(initializer: keras.initializers.Initializer) -> type[Initializer] | None:
@@ -311,6 +360,22 @@ def arguments_of(initializer: keras.initializers.Initializer) -> dict[str, Any] 
     return arguments
 
 
+def _like(initializer: keras.initializers.Initializer) -> Initializer | None:
+    """Return one of this package with the distribution of one of Keras, or `None`."""
+    cls = counterpart(initializer)
+    if cls is None:
+        return None
+    arguments = arguments_of(initializer)
+    if arguments is None:
+        return None
+    if "seed" in arguments:
+        arguments["seed"] = 0  # not a copy of a generator, nor one that is drawn
+    try:
+        return cls.from_config(arguments)
+    except (TypeError, ValueError):  # such as a standard deviation of 0
+        return None
+
+
 def law_of(initializer: Any, shape: Shape) -> Law | None:
     """Return what is known of the values of any initializer, or `None`."""
     if isinstance(initializer, Initializer):
@@ -320,13 +385,10 @@ def law_of(initializer: Any, shape: Shape) -> Law | None:
     known = keras.initializers
     if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
         return FixedLaw(lambda: np.asarray(keras.ops.convert_to_numpy(initializer(shape))))
-    cls = counterpart(initializer)
-    arguments = None
-    if cls is not None:
-        arguments = arguments_of(initializer)
-    if cls is None or arguments is None:
+    ours = _like(initializer)
+    if ours is None:
         return None
-    return cls.from_config(arguments).law(shape)
+    return ours.law(shape)
 
 
 def _draws_by_its_law(initializer: Initializer) -> bool:

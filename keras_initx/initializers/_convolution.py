@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -10,17 +11,10 @@ from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
 from keras_initx.initializers._base import (
     ConstantInitializer,
-    Initializer,
     RandomInitializer,
     register,
 )
-from keras_initx.initializers._composition import (
-    check_initializer,
-    check_shape_for,
-    largest_of,
-    law_of,
-    values_of,
-)
+from keras_initx.initializers._composition import Composite, check_initializer, law_of
 from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
@@ -168,7 +162,7 @@ class Dirac(ConstantInitializer):
     formula="one kernel from initializer, repeated for all scaleⁿ pixels of a block",
     use="sub-pixel convolutions: upsampling starts without checkerboard artifacts",
 )
-class ICNR(Initializer):
+class ICNR(Composite):
     """Initialize a sub-pixel convolution without checkerboard artifacts.
 
     A sub-pixel convolution with a window of `n` dimensions has `scale ** n` units for each channel
@@ -214,7 +208,7 @@ class ICNR(Initializer):
     def _check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
-        check_shape_for(self.initializer, self._small(shape))
+        super()._check_shape(shape)
 
     def law(self, shape: Shape) -> Law | None:
         part = law_of(self.initializer, self._small(shape))
@@ -222,12 +216,11 @@ class ICNR(Initializer):
             return None
         return TiledLaw(self._block(shape), part)
 
-    def _largest(self, shape: Shape) -> float:
-        return largest_of(self.initializer, self._small(shape))
+    def _parts(self, shape: Shape) -> Iterator[tuple[keras.initializers.Initializer, Shape]]:
+        yield self.initializer, self._small(shape)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
-        kernel = values_of(self.initializer, self._small(shape), dtype)
-        return xp.tile(kernel, (1,) * (len(shape) - 1) + (self._block(shape),))
+    def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
+        return xp.tile(values[0], (1,) * (len(shape) - 1) + (self._block(shape),))
 
     def _block(self, shape: Shape) -> int:
         """Return the number of pixels of a block."""
@@ -291,7 +284,8 @@ class Bilinear(ConstantInitializer):
         window = shape[:-2]
         taps = functools.reduce(np.multiply.outer, map(_triangle, window))
         taps = taps.reshape(*window, 1, 1).astype(dtype)
-        return xp.array(taps) * xp.eye(shape[-2], shape[-1], dtype=dtype)
+        identity = xp.eye(shape[-2], shape[-1], dtype=dtype)
+        return xp.array(taps) * xp.reshape(identity, (1,) * len(window) + shape[-2:])
 
 
 def _triangle(length: int) -> Array:

@@ -10,7 +10,12 @@ from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
 from keras_initx.initializers._laws import FrameLaw, Law, normal_law
-from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
+from keras_initx.initializers._scale import (
+    MatrixInitializer,
+    check_gain,
+    check_product,
+    gain_value,
+)
 from keras_initx.sampling import (
     NORMAL_REACH,
     Stream,
@@ -158,15 +163,20 @@ class Orthogonal(MatrixInitializer):
             return normal_law(0, std)
         return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        check_product(self, gain_value(self.gain), self._largest_before_gain(shape), dtype)
+
     def _largest(self, shape: Shape) -> float:
-        inputs, units = self._matrix_shape(shape)
-        gain = gain_value(self.gain)
+        return gain_value(self.gain) * self._largest_before_gain(shape)
+
+    def _largest_before_gain(self, shape: Shape) -> float:
         if self.method == "gaussian":
-            return gain * NORMAL_REACH
+            return NORMAL_REACH
+        if self.singular_values is None:
+            return 1.0
+        inputs, units = self._matrix_shape(shape)
         short = min(inputs, units // self.blocks)
-        if self.singular_values is None or short == 0:
-            return gain
-        return gain * float(max(_spectrum(self.singular_values, short)))
+        return float(max(_spectrum(self.singular_values, short), default=1.0))
 
     def _is_exact(self) -> bool:
         return self.method == "gaussian"
@@ -203,7 +213,7 @@ class Orthogonal(MatrixInitializer):
             parts.append(make_frame(stream, long, short, dtype, block * short * long))
         if self.singular_values is None:
             return parts
-        spectrum = _spectrum(self.singular_values, short).astype(dtype)
+        spectrum = _spectrum(self.singular_values, short).astype(dtype)[np.newaxis]
         # V starts after the last element of all U, so that no draw is used twice.
         start = blocks * short * long
         for block in range(blocks):

@@ -35,7 +35,8 @@ def part_of(initializer: Any, shape: Shape, dtype: DType, index: Index) -> Array
     if isinstance(initializer, keras.initializers.Initializer):
         check_shape_for(initializer, shape)
         check_dtype_for(initializer, shape, dtype)
-    values = _values_at(initializer, shape, dtype, places)
+    with np.errstate(under="ignore"):  # as where the whole is made
+        values = _values_at(initializer, shape, dtype, places)
     if values is None:
         return None
     return values.reshape(lengths)

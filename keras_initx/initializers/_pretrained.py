@@ -15,9 +15,15 @@ from keras_initx._casts import cast
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._base import Initializer, register
-from keras_initx.initializers._composition import check_initializer, check_shape_for, values_of
-from keras_initx.sampling import choose_namespace, computing_dtype
+from keras_initx.initializers._base import Initializer, check_largest, register
+from keras_initx.initializers._composition import (
+    check_dtype_for,
+    check_initializer,
+    check_shape_for,
+    largest_of,
+    values_of,
+)
+from keras_initx.sampling import choose_namespace, computing_dtype, namespace_of
 
 __all__ = ["Pretrained"]
 
@@ -117,13 +123,12 @@ class Pretrained(Initializer):
             check_shape_for(self.pad, shape)
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:
-        xp = choose_namespace(math.prod(shape))
         computed = computing_dtype(dtype)
         if loads_a_model():
             # These values will be overwritten. The author of a saved model must not decide which
             # files are opened here. If a layer does not save this weight, NaN cannot be mistaken
             # for a trained value.
-            return xp.full(shape, np.nan, computed)
+            return choose_namespace(math.prod(shape)).full(shape, np.nan, computed)
         array = self._read(shape)
         try:
             if self.pad == "mean" and array.shape != shape:
@@ -138,7 +143,10 @@ class Pretrained(Initializer):
             ) from None
         if array.shape == shape:
             return rounded
-        return xp.slice_update(values_of(self.pad, shape, computed), (0,) * len(shape), array)
+        check_largest(self.pad, largest_of(self.pad, shape), dtype)
+        check_dtype_for(self.pad, shape, computed)
+        values = values_of(self.pad, shape, computed)
+        return namespace_of(values).slice_update(values, (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:
         """Return the array from the file if it fits into `shape`."""

@@ -14,8 +14,8 @@ from keras_initx._typing import (
     Shape,
     Tensor,
 )
-from keras_initx.initializers._base import RandomInitializer
-from keras_initx.sampling import Stream
+from keras_initx.initializers._base import Initializer, RandomInitializer, check_largest
+from keras_initx.sampling import LEAST, MOST, Stream, computing_dtype
 
 # The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of
 # Keras' activation). Its gain for selu is one that others found by trial; the weights of
@@ -184,6 +184,34 @@ def default_axes(rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     window = tuple(range(rank - 2))
     last = tuple(range(max(rank - 2, 0), rank))
     return (*window, *last[:1]), (*window, *last[-1:])
+
+
+# Values that many times smaller than the largest are below its last bit.
+_LAST_BIT = 2.0**24
+
+
+def check_product(initializer: Initializer, factor: float, largest: float, dtype: DType) -> None:
+    """Raise `ValueError` if a product could be infinite, or wrong because of one of its factors.
+
+    A number is infinite where it is too large for the dtype of the computation, and zero or
+    inaccurate where it is too small.
+
+    Args:
+        initializer: The initializer of the values.
+        factor: The size of a factor.
+        largest: A size that no value exceeds that is multiplied by it; 0 if it is not known.
+        dtype: The dtype of the values.
+    """
+    computed = computing_dtype(dtype)
+    product = factor * largest
+    check_largest(initializer, product, dtype)
+    for number, least in (factor, LEAST[computed]), (largest, LEAST[computed] * _LAST_BIT):
+        # Where the product is as small itself, nothing is lost.
+        if number > MOST[computed] or number < least <= product:
+            raise ValueError(
+                f"`dtype` must hold {number:.3g}, one of the factors of the values of "
+                f"{initializer!r}, which are multiplied in {computed}. Received: {dtype=!r}"
+            )
 
 
 def check_gain(gain: Gain) -> Gain:

@@ -320,7 +320,13 @@ def finish(xp: Namespace, x: Tensor, numbers: Sequence[Any] | Tensor) -> Tensor:
     Steps without effect are exact, so all are always applied.
     """
     zero, shift, factor, lower, upper = (numbers[i] for i in range(5))
-    return xp.clip((xp.where(x == 0, zero, x) + shift) * factor, lower, upper)
+    x = xp.where(x == 0, zero, x) + shift
+    if type(factor) is float and factor < LEAST["float32"]:  # in a trace
+        # A compiled program would take it for zero.
+        x = xp.times(x * (factor * 2.0**64), 2.0**-64)
+    else:
+        x = x * factor
+    return xp.clip(x, lower, upper)
 
 
 def round_inward(dtype: DType, lower: float, upper: float) -> Bounds:

@@ -69,7 +69,7 @@ def householder_frame(
             product = xp.concatenate([product, rest], axis=1)
         change = xp.solve_upper(gram, product)
         frame = xp.subtract_product(frame, first, xp.transpose(panel), change)
-    frame *= xp.concatenate(signs)
+    frame *= xp.reshape(xp.concatenate(signs), (1, columns))
     return frame
 
 
@@ -94,7 +94,7 @@ def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, sta
     for first in reversed(range(0, columns, _PANEL)):
         words = stream.arguments(start + _draws_before(first, rows), first)
         frame, signs = program(words, frame, signs)
-    return frame * signs[:columns]
+    return frame * stream.xp.reshape(signs[:columns], (1, columns))
 
 
 @functools.lru_cache(maxsize=64)
@@ -105,7 +105,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
         xp = TRACED
         key0, key1, begin, first = unpacked(words, 4)
         number = xp.reshape(xp.arange(_PANEL, dtype=xp.word), (-1, 1))
-        place = xp.arange(rows, dtype=xp.word) - first
+        place = xp.reshape(xp.arange(rows, dtype=xp.word), (1, -1)) - first
         stream = Stream((key0, key1), xp=xp)
         draws = stream.normal_at(Draw.FRAME, begin + number * (rows - first) + place, dtype)
         inside = (place >= number) & (first + number < columns)
@@ -122,7 +122,7 @@ def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple
         gram = xp.triu(xp.matmul(v, xp.transpose(v)))
         gram = xp.set_diagonal(gram, xp.ones((_PANEL,), dtype))
         frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
-        return frame, keras.ops.slice_update(signs, (first[0],), sign)
+        return frame, keras.ops.slice_update(signs, (first,), sign)
 
     return backend.program(step)
 
@@ -173,7 +173,7 @@ def qr_frame(
     """
     xp = stream.xp
     q, r = xp.qr(gaussian_frame(stream, rows, columns, dtype, start))
-    return xp.where(xp.diagonal(r) < 0, -q, q)
+    return xp.where(xp.reshape(xp.diagonal(r), (1, columns)) < 0, -q, q)
 
 
 def svd_frame(

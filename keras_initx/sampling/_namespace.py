@@ -17,7 +17,7 @@ import numpy.typing as npt
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 
-__all__ = ["Namespace", "choose_namespace"]
+__all__ = ["Namespace", "choose_namespace", "namespace_of"]
 
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
@@ -50,6 +50,13 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
     if place == "auto" and size >= WORTH_A_DEVICE and backend.on_accelerator():
         return DEVICE
     return HOST
+
+
+def namespace_of(*values: Tensor) -> "Namespace":
+    """Return the namespace to compute with these values in: the host, if all are arrays there."""
+    if all(isinstance(value, np.ndarray) for value in values):
+        return HOST
+    return TRACED
 
 
 # Rows per strip of a product, few enough for the cache.
@@ -127,8 +134,10 @@ class _Host:
         return x
 
     def adopt(self, values: Tensor) -> Array:
-        """Return a backend tensor as a writable array."""
-        return np.array(keras.ops.convert_to_numpy(values))
+        """Return a tensor of the backend, or what is like an array, as a writable array."""
+        if keras.ops.is_tensor(values):
+            values = backend.host_view(values)
+        return np.array(values)
 
     def qr(self, x: Array) -> tuple[Array, Array]:
         return np.linalg.qr(x)
@@ -234,7 +243,9 @@ class _Traced:
         return keras.ops.reshape(before + keras.ops.cumsum(parts, axis + 1), shape)
 
     def subtract_product(self, x: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:
-        return keras.ops.slice_update(x, (start, start), x[start:, start:] - a @ b)
+        # Not an update: `torch.func.vmap` writes nothing with a batch into a tensor without one.
+        margins = [(start, 0), (start, 0)]
+        return x - keras.ops.pad(a @ b, margins)
 
 
 class _Device(_Traced):

@@ -82,7 +82,8 @@ def _draw_by_floyd(
     # Entry by entry, without a scatter: it fuses into one loop, and shards are independent.
     here = xp.reshape(xp.arange(inputs, dtype=xp.word), (inputs, 1))
     for step in range(connections):
-        matrix = xp.where(here == rows[step], values[step], matrix)
+        row = slice(step, step + 1)
+        matrix = xp.where(here == rows[row], values[row], matrix)
     return matrix
 
 
@@ -282,7 +283,7 @@ def _connections_program(
         xp = TRACED
         key0, key1, units, first, inputs = unpacked(words, 5)
         stream = Stream((key0, key1), xp=xp)
-        column = first + xp.arange(count, dtype=xp.word)
+        column = first + xp.reshape(xp.arange(count, dtype=xp.word), (1, -1))
         index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
         rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
         values = _nonzero(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers, out)

@@ -180,7 +180,8 @@ class Stream:
         for axis, length in enumerate(shape):
             stride //= max(length, 1)
             steps = self.xp.arange(length, dtype=self.xp.word) * self._word(stride)
-            index = index + self.xp.reshape(steps, (-1,) + (1,) * (len(shape) - axis - 1))
+            along = (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)
+            index = index + self.xp.reshape(steps, along)
         return self.xp.reshape(index, shape)
 
     def finished_dtype(self, dtype: DType) -> DType:
@@ -213,8 +214,7 @@ class Stream:
             return self._map_on_device(draw, shape, dtype, kind, start, numbers, out)
         if table is not None:
             table = self.xp.convert_to_tensor(table)
-        # A shape without axes would get that of the words of the key.
-        words = self.xp.reshape(self.words_at(draw, self.flat_index(shape, start)), shape)
+        words = self.words_at(draw, self.flat_index(shape, start))
         values = convert(self.xp, words, table, dtype)
         if then is None:
             return values
@@ -271,10 +271,13 @@ class Stream:
 
     def _word(self, value: Tensor) -> Tensor:
         """Return the lowest 32 bits of an integer, or of a scalar integer tensor, as one word."""
+        # NumPy would warn of a scalar that overflows. JAX may be told to refuse to broadcast arrays
+        # of different ranks, but not scalars.
+        shape = (1,) if self.xp is HOST else ()
         if isinstance(value, int):
-            word = np.array([value & 0xFFFFFFFF], "uint32").astype(self.xp.word)
+            word = np.full(shape, value & 0xFFFFFFFF, "uint32").astype(self.xp.word)
             return self.xp.convert_to_tensor(word)
-        return self.xp.reshape(self.xp.cast(value, self.xp.word), (1,))
+        return self.xp.reshape(self.xp.cast(value, self.xp.word), shape)
 
 
 class PartStream(Stream):
@@ -332,8 +335,8 @@ _PART_BLOCK = 1 << 16
 
 
 def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
-    """Return the words of `Stream.arguments` one by one, each with an axis of length 1."""
-    return [arguments[i : i + 1] for i in range(count)]
+    """Return the words of `Stream.arguments` one by one."""
+    return [arguments[i] for i in range(count)]
 
 
 def check_size(count: int, shape: Shape) -> None:
