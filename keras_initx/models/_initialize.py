@@ -22,6 +22,7 @@ from keras_initx.initializers import (
     Initializer,
     KeepSparse,
     check_dtype_for,
+    check_numbers,
     check_shape_for,
     is_exact,
     seeded_call,
@@ -278,6 +279,8 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
     if not isinstance(initializer, keras.initializers.Initializer):
         return
     try:
+        for part in initializers_within(initializer):
+            check_numbers(part)
         check_shape_for(initializer, weight.shape)
         check_dtype_for(initializer, weight.shape, weight.dtype)
     except ValueError as error:

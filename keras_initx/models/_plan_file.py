@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._array_files import check_file
 from keras_initx._checks import is_integer
+from keras_initx._files import parse_json
 from keras_initx._version import __version__
 from keras_initx.initializers import (
     AxesInitializer,
@@ -75,9 +76,9 @@ def read_lines(name: str, path: str) -> tuple[int, list[dict[str, Any]]]:
     """
     check_file(name, path)
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise refused(name, path, f"is not JSON: {error}") from None
+        raise refused(name, path, str(error)) from None
     if not is_plan(content):
         raise refused(name, path, f'has no "format": "{FORMAT}"')
     if content.get("version") != _VERSION:
