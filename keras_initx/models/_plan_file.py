@@ -18,6 +18,7 @@ from keras_initx.initializers import (
     Initializer,
     RandomInitializer,
     arguments_of,
+    check_numbers,
     is_array,
     parameters_of,
     with_seed,
@@ -244,6 +245,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
         )
     if not issubclass(cls, Initializer):
         of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
+        check_numbers(of_keras)
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}
     result: keras.initializers.Initializer = cls.from_config(config)

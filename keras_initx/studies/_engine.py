@@ -446,8 +446,8 @@ def refuse_all_failed(folder: Folder, records: Mapping[str, Trial]) -> None:
     """Raise `RuntimeError` with the error of the first trial if all of `records` failed."""
     trials = list(records.values())
     if all(trial.status == "failed" for trial in trials):
-        error = trials[0].end["error"]
-        raise RuntimeError(f"all {len(trials)} trials failed ({folder.place}): {error}")
+        count = f"{len(trials)} of {len(trials)} trials"
+        raise RuntimeError(f"{count} failed ({folder.place}): {trials[0].end['error']}")
 
 
 def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:
