@@ -1,14 +1,13 @@
 """Open a checkpoint: a file of arrays, or several that hold the arrays of one model."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from keras_initx._array_files import FORMATS, Stored, check_file, open_arrays, suffix
-from keras_initx._files import check_local
+from keras_initx._files import check_local, parse_json
 
 # A file, a folder, an index, or a list of files.
 Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -123,18 +122,23 @@ def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
 def _files_of_index(argument: str, path: str) -> dict[str, list[str]]:
     """Return the files that an index names, each with the names of its arrays."""
     check_file(argument, path)
+    required = (
+        f"`{argument}` must be an index of files beside it: a JSON object whose `weight_map` has a "
+        "file for each array"
+    )
     try:
-        names = json.loads(Path(path).read_bytes())["weight_map"]
+        content = parse_json(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{required}; this one {error}. Received: {argument}={path!r}") from None
+    try:
+        names = content["weight_map"]
         files = sorted(set(names.values()))
         # It must not lead to a file elsewhere, which its author chose.
         is_index = bool(files) and all(file == os.path.basename(file) for file in files)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError):
         is_index = False
     if not is_index:
-        raise ValueError(
-            f"`{argument}` must be an index of files beside it: a JSON object whose `weight_map` "
-            f"has a file for each array. Received: {argument}={path!r}"
-        )
+        raise ValueError(f"{required}. Received: {argument}={path!r}")
     found: dict[str, list[str]] = {os.path.join(os.path.dirname(path), file): [] for file in files}
     for name, file in names.items():
         found[os.path.join(os.path.dirname(path), file)].append(name)

@@ -1,4 +1,4 @@
-"""Paths on this machine, and files that are written as a whole or not at all.
+"""Paths on this machine, files that are written as a whole or not at all, and the reading of JSON.
 
 A disk may be full, a process stopped.
 
@@ -6,13 +6,15 @@ Imports nothing large, because the command line reads its arguments with it.
 """
 
 import contextlib
+import json
+import math
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 Local = TypeVar("Local", bound=str | Path)
 
@@ -31,11 +33,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    target = Path(os.path.realpath(path))
-    is_new = not path.exists()
-    if not is_new and not target.is_file():  # nor has an open file that was deleted a place
+    target = replaced_file(path)
+    if target is None:
         yield path
         return
+    is_new = not path.exists()
     if not is_new:
         open(target, "ab").close()  # raises the error of a file that must not be written
     partial = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
@@ -51,6 +53,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replaced_file(path: Path) -> Path | None:
+    """Return the file that `replacing` replaces or makes, or `None` if it writes to `path` itself.
+
+    Two paths lead to one file if they give the same.
+    """
+    target = Path(os.path.realpath(path))
+    if path.exists() and not target.is_file():  # nor has an open file that was deleted a place
+        return None
+    return target
 
 
 def check_local(name: str, path: Local) -> Local:
@@ -77,6 +90,46 @@ def write(path: str | Path, content: str | bytes) -> None:
         content = content.encode()
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Return what JSON says, in any encoding of Unicode.
+
+    Python's `json` takes the last of equal keys, and numbers that JSON does not have.
+
+    Raises:
+        ValueError: If it is not JSON, an object has a key twice, or a number is not finite. The
+            message goes on after the name of the file: "is not JSON".
+    """
+    try:
+        return json.loads(
+            content,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_number,
+            parse_float=_finite,
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"has the key {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse_number(text)
+    return number
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"has the number {text}, which is not finite")
 
 
 def _flush(path: Path) -> None:

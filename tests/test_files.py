@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from modes import BACKEND
 
-from keras_initx import cli
+from keras_initx import _files, cli
 from keras_initx.studies import Study, Trial
 
 pytestmark = pytest.mark.once
@@ -156,7 +156,25 @@ def test_the_error_names_the_file_that_was_asked_for(tmp_path):
         study().to_csv(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON: "),
+        (b"\xff", "is not JSON: "),
+        ('{"a": 1, "b": 2, "a": 1}', "has the key 'a' twice"),
+        ('[{"a": {"b": 1, "b": 2}}]', "has the key 'b' twice"),
+        ('{"a": NaN}', "has the number NaN, which is not finite"),
+        ("[1, -Infinity]", "has the number -Infinity, which is not finite"),
+        ("[1e999]", "has the number 1e999, which is not finite"),
+    ],
+    ids=repr,
+)
+def test_json_has_each_key_once_and_finite_numbers(text, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        _files.parse_json(text)
+
+
 def test_a_model_needs_the_suffix_of_a_model(inputs, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         cli.main(["initialize", str(inputs / "model.keras"), "--out", "model"])
-    assert "--out must end in one of ('.keras', '.h5', '.hdf5'). Received: model" in capsys.readouterr().err
+    assert "--out: must end in one of ('.keras', '.h5', '.hdf5'). Received: model" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -267,7 +266,7 @@ def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | 
     return Table((), tuple(rows.items()), are_text=(True, True)).as_text()
 
 
-def _plot(path: Path, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:
+def _plot(path: str, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:
     """Plot the distribution of `values` and, if they form a matrix, its singular values.
 
     Raises:

@@ -29,29 +29,24 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check the files to read, the name of the loss, and the packages for a plot."""
+    """Check the name of the loss, and the packages for a plot."""
     if arguments.plot:
         _options.require(parser, "plot")
-    _require_files(parser, arguments.model, arguments.data, arguments.labels)
     if arguments.loss is not None:
         _refuse_slip(parser, "loss", arguments.loss, _known.LOSSES, {})
 
 
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check the model and the rules to read, and where to save the new model."""
+    """Check the rules, and that there is either a file to save to or a dry run."""
     if arguments.dry_run == (arguments.out is not None):
         parser.error("either --out or --dry-run is required")
-    if arguments.out and not str(arguments.out).endswith(_options.FORMATS):
-        parser.error(f"--out must end in one of {_options.FORMATS}. Received: {arguments.out}")
-    _require_files(parser, arguments.model)
     _check_rules(parser, arguments.rules)
 
 
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check the file and the rules to read, and the packages for a plot."""
+    """Check the rules, and the packages for a plot."""
     if arguments.plot:
         _options.require(parser, "plot")
-    _require_files(parser, arguments.weights)
     _check_rules(parser, arguments.rules)
 
 
@@ -61,7 +56,7 @@ def demo(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> Non
 
 
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check packages, data and network, and the form and the names of the initializers."""
+    """Check packages and network, and the form and the names of the initializers."""
     _check_study(parser, arguments)
     names = arguments.initializers or ()
     for name in names:
@@ -71,25 +66,18 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> N
 
 
 def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check packages, data and network, and the form and the name of the initializer."""
+    """Check packages and network, and the form and the name of the initializer."""
     _check_study(parser, arguments)
     _check_initializer(parser, arguments, arguments.initializer)
 
 
-def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Check the packages and the folder."""
+def report(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> None:
+    """Check the packages."""
     _options.require(parser, "studies")
-    _require_files(parser, arguments.folder)
 
 
 def _check_study(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     _options.require(parser, "studies")
-    data = arguments.data
-    if data not in _options.DATA and Path(data).suffix != ".npz":
-        _fail(
-            parser,
-            f"data must be one of {_options.DATA} or the path of a .npz file. Received: {data!r}",
-        )
     model = arguments.model
     if model in _options.NETWORKS:
         if arguments.monitor not in (None, *_options.METRICS):
@@ -110,12 +98,12 @@ def _check_study(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         _fail(parser, str(error))
 
 
-def _check_rules(parser: argparse.ArgumentParser, text: str | None) -> None:
+def _check_rules(parser: argparse.ArgumentParser, given: Path | str | None) -> None:
     """Check that rules can be read, and the ids of this package in them."""
-    if text is None:
+    if given is None:
         return
     try:
-        rules = _options.read_rules(text)
+        rules = _options.read_rules(given)
     except (OSError, ValueError) as error:
         _fail(parser, str(error))
     if isinstance(rules, dict):
@@ -183,12 +171,6 @@ def _ids() -> dict[str, str]:
         if public[0].isupper():
             ids[_names.spelling(public)] = f"initx.{public}"
     return ids
-
-
-def _require_files(parser: argparse.ArgumentParser, *paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and not path.exists():
-            _fail(parser, f"no such file or folder: {path}")
 
 
 def _fail(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._files import check_local
 from keras_initx.cli import _options
 
 # The name in all tables, figures and reports, so that nobody mistakes the images for photographs.
@@ -41,7 +40,7 @@ class Dataset(NamedTuple):
         return int(max(self.train[1].max(), self.validation[1].max())) + 1
 
 
-def load(name: str) -> Dataset:
+def load(name: Path | str) -> Dataset:
     """Load a dataset by name or from a file.
 
     Args:
@@ -56,8 +55,8 @@ def load(name: str) -> Dataset:
     if name == "synthetic":
         return synthetic()
     if name in _options.DOWNLOADED:
-        return _downloaded(name)
-    return _from_file(Path(check_local("data", name)))
+        return _downloaded(str(name))
+    return _from_file(Path(name))
 
 
 def digits() -> Dataset:

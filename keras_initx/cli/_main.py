@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from keras_initx import _startup
-from keras_initx.cli import _parser
+from keras_initx.cli import _options, _parser
 
 # The exit codes of shells after a write to a closed pipe and after Ctrl-C.
 _CLOSED_PIPE = 141
@@ -68,6 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.run is None:
         parser.print_help()
         return 0
+    _options.refuse_shared_files(arguments.parser, arguments)
     arguments.check(arguments.parser, arguments)
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:

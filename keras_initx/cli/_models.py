@@ -197,16 +197,16 @@ def _recipe(text: str) -> Callable[..., Any]:
     return functools.partial(found, source=source)
 
 
-def _read_rules(text: str) -> Any:
+def _read_rules(given: Path | str) -> Any:
     """Return rules, or the plan in a file that has one."""
-    found = _options.read_rules(text)
+    found = _options.read_rules(given)
     if models.is_plan(found):
-        return models.InitializationPlan.load(text)
+        return models.InitializationPlan.load(given)
     return found
 
 
 def _write_page(
-    path: Path,
+    path: str,
     title: str,
     shown: diagnostics.Report | models.InitializationPlan | audits.AuditReport,
 ) -> None:

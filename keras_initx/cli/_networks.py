@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from keras_initx.cli import _options
+from keras_initx.studies import check_build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,10 @@ class FileBuild:
         path, function = _options.python_function(text)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         build = cls(str(Path(path).resolve()), function, digest)
-        if not callable(build._load()):
-            raise ValueError(f"{path} has no function {function!r}")
+        try:
+            check_build(build._load(), "initializer")
+        except TypeError as error:
+            raise ValueError(f"{path} has no function {function!r} to use: {error}") from None
         return build
 
     @property

@@ -3,7 +3,6 @@
 import argparse
 import ast
 import importlib.util
-import json
 import math
 import re
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
-from keras_initx._files import check_local
+from keras_initx._files import check_local, parse_json, replaced_file
 from keras_initx.cli import _known
 
 Number = TypeVar("Number", int, float)
@@ -68,12 +67,56 @@ def _number(
     return {"type": parse, "metavar": metavar}
 
 
-def local_path(text: str) -> Path:
-    """Parse the path of a file or a folder on this machine."""
+class Output(str):
+    """The path of a file or a folder that a command writes, see `refuse_shared_files`."""
+
+
+def output_path(text: str) -> Output:
+    """Parse the path of a file or a folder to write."""
+    return Output(_local_path(text))
+
+
+def input_path(text: str) -> Path:
+    """Parse the path of a file or a folder to read, which must exist."""
+    path = _local_path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"no such file or folder: {path}")
+    return path
+
+
+def _local_path(text: str) -> Path:
     try:
         return Path(check_local("path", text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def saved_model(text: str) -> Output:
+    """Parse the path of a model to save."""
+    if not text.endswith(FORMATS):
+        raise argparse.ArgumentTypeError(f"must end in one of {FORMATS}. Received: {text}")
+    return output_path(text)
+
+
+def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Exit with an error if an output is also another output, or an input of the command.
+
+    Outputs are all values of type `Output`, inputs those of type `Path`.
+    """
+    options = vars(arguments)
+    used: dict[Path | None, str] = {}
+    for value in options.values():
+        if isinstance(value, Path):
+            used[replaced_file(value)] = "which the command reads"
+    for name, value in options.items():
+        if not isinstance(value, Output):
+            continue
+        file = replaced_file(Path(value))
+        if file is None:  # a device, which takes several texts
+            continue
+        if file in used:
+            parser.error(f"--{name} must be a file of its own. Received: {value}, {used[file]}")
+        used[file] = f"the file of --{name}"
 
 
 # The kinds of options, as arguments of `add_argument`.
@@ -83,7 +126,8 @@ PROCESSES = _number("integer other than 0", int, lambda value: value != 0)
 SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
 FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
-FILE: dict[str, Any] = {"type": local_path, "metavar": "FILE"}
+INPUT: dict[str, Any] = {"type": input_path, "metavar": "FILE"}
+OUTPUT: dict[str, Any] = {"type": output_path, "metavar": "FILE"}
 
 
 def threshold(text: str) -> tuple[str, float]:
@@ -138,9 +182,9 @@ def shape(text: str) -> tuple[int, ...]:
 def config(text: str) -> dict[str, Any]:
     """Parse a dict from JSON."""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}. Received: {text!r}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError(
             f"a config must be a JSON object, e.g. '{{\"connections\": 3}}'. Received: {text!r}"
@@ -148,8 +192,27 @@ def config(text: str) -> dict[str, Any]:
     return found
 
 
+def rules(text: str) -> Path | str:
+    """Parse rules: a JSON object, or the path of a file with one."""
+    if text.lstrip().startswith("{"):
+        return text
+    return input_path(text)
+
+
+def dataset(text: str) -> Path | str:
+    """Parse a name of a dataset, or the path of its file."""
+    if text in DATA:
+        return text
+    if not text.endswith(".npz"):
+        raise argparse.ArgumentTypeError(
+            f"data must be one of {DATA} or the path of a .npz file. Received: {text!r}"
+        )
+    return input_path(text)
+
+
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
+RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "type": recipe,
     "metavar": "NAME",
@@ -177,20 +240,22 @@ def python_function(text: str) -> tuple[str, str]:
     return path, function
 
 
-def read_rules(text: str) -> Any:
+def read_rules(given: Path | str) -> Any:
     """Return rules from JSON, or from a file with JSON.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not JSON.
+        ValueError: If it is not JSON, or has a key twice or a number that is not finite.
     """
+    content: str | bytes
+    if isinstance(given, Path):
+        content = given.read_bytes()  # in any encoding: a shell of Windows writes UTF-16
+    else:
+        content = given
     try:
-        if text.lstrip().startswith("{"):
-            return json.loads(text)
-        # A file may have any Unicode encoding: a shell of Windows writes UTF-16.
-        return json.loads(Path(text).read_bytes())
+        return parse_json(content)
     except ValueError as error:
-        raise ValueError(f"{text} is not JSON: {error}") from None
+        raise ValueError(f"{given} {error}") from None
 
 
 def split_initializers(text: str) -> list[str]:
@@ -226,9 +291,13 @@ def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
             raise ValueError
         config: dict[str, Any] = {}
         for keyword in call.keywords:
-            if keyword.arg is None or keyword.arg in config:  # `**a`, or a repeated name
+            if keyword.arg is None:  # `**a`
                 raise ValueError
+            if keyword.arg in config:
+                raise _ArgumentError(f"must have each argument once, and has {keyword.arg} twice")
             config[keyword.arg] = ast.literal_eval(_Words().visit(keyword.value))
+    except _ArgumentError as error:
+        raise ValueError(f"an initializer {error}. Received: {text}") from None
     except (SyntaxError, TypeError, ValueError):
         raise ValueError(
             "an initializer with arguments must have the form id(name=value, ...) with numbers, "
@@ -238,11 +307,34 @@ def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), config
 
 
+class _ArgumentError(ValueError):
+    """Raised for what Python can read and no initializer may have."""
+
+
 class _Words(ast.NodeTransformer):
     """Turn names into strings, as in `gain=relu` and `initializer=initx.orthogonal`."""
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id.lower() in ("inf", "infinity", "nan"):
+            self._refuse(node)
         return ast.Constant(node.id)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if node.value == math.inf:  # such as 1e999
+            self._refuse(node)
+        return node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.AST:
+        self.generic_visit(node)
+        names = [ast.unparse(key) for key in node.keys if key is not None]
+        for name in names:
+            if names.count(name) > 1:
+                raise _ArgumentError(f"must have each key once, and has {name} twice")
+        return node
+
+    def _refuse(self, node: ast.expr) -> None:
+        number = ast.unparse(node)
+        raise _ArgumentError(f"must have finite numbers as arguments, and has {number}")
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         return ast.Constant(ast.unparse(node))

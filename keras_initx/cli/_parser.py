@@ -11,7 +11,6 @@ first line in the list of commands, the rest above the options.
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import keras_initx
@@ -69,7 +68,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
         "--plot",
-        **_options.FILE,
+        **_options.OUTPUT,
         help="plot the values, and the singular values of a kernel, to a file; the suffix sets the "
         "format",
     )
@@ -82,16 +81,16 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     each layer, and report each problem with its location and a remedy. The exit code is 1 if a
     problem of the --fail-on level or higher is found, otherwise 0.
     """
-    parser.add_argument("model", type=_options.local_path, help="the model, a .keras file")
+    parser.add_argument("model", type=_options.input_path, help="the model, a .keras file")
     parser.add_argument(
         "--data",
-        **_options.FILE,
+        **_options.INPUT,
         required=True,
         help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or "
         "with an array for each named input",
     )
     parser.add_argument(
-        "--labels", **_options.FILE, help="the labels, a .npy file; needed for gradients"
+        "--labels", **_options.INPUT, help="the labels, a .npy file; needed for gradients"
     )
     parser.add_argument(
         "--loss", metavar="NAME", help="the loss; default: the one that the model is compiled with"
@@ -111,11 +110,11 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="the lowest level at which the exit code is 1; default: %(default)s",
     )
-    parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
-    parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
-    parser.add_argument("--html", **_options.FILE, help="write the report to a file as a page")
+    parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
+    parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
+    parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
-        "--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format"
+        "--plot", **_options.OUTPUT, help="plot the report to a file; the suffix sets the format"
     )
 
 
@@ -127,13 +126,13 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     layer.
     """
     parser.add_argument(
-        "model", type=_options.local_path, metavar="MODEL.keras", help="a saved model"
+        "model", type=_options.input_path, metavar="MODEL.keras", help="a saved model"
     )
     rules = parser.add_mutually_exclusive_group()
     rules.add_argument("--recipe", **_options.RECIPE)
     rules.add_argument(
         "--rules",
-        metavar="JSON",
+        **_options.RULES,
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
         'configs or null: \'{"*/kernel": "initx.he_normal"}\'; the first match is used, null '
         "leaves a weight unchanged; or a file that --plan wrote",
@@ -142,12 +141,12 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
     )
     parser.add_argument(
-        "--out", type=_options.local_path, metavar="FILE.keras", help="file to save the model to"
+        "--out", type=_options.saved_model, metavar="FILE.keras", help="file to save the model to"
     )
     parser.add_argument(
-        "--plan", **_options.FILE, help="save the plan to a file, which --rules takes again"
+        "--plan", **_options.OUTPUT, help="save the plan to a file, which --rules takes again"
     )
-    parser.add_argument("--html", **_options.FILE, help="write the plan to a file as a page")
+    parser.add_argument("--html", **_options.OUTPUT, help="write the plan to a file as a page")
     parser.add_argument(
         "--dry-run", action="store_true", help="only print the plan, without initializing or saving"
     )
@@ -162,7 +161,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "weights",
-        type=_options.local_path,
+        type=_options.input_path,
         metavar="FILE",
         help="a saved model; a .safetensors or .npz file of arrays; or the index or the folder of "
         "several .safetensors files",
@@ -171,7 +170,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     expected.add_argument("--recipe", **_options.RECIPE)
     expected.add_argument(
         "--rules",
-        metavar="JSON",
+        **_options.RULES,
         help="a JSON object, or a file with one, from patterns for weight paths to string ids or "
         "configs; the first match is used; or a plan that initialize --plan wrote",
     )
@@ -186,11 +185,11 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="probability of an alarm where all is well; default: %(default)s",
     )
-    parser.add_argument("--json", **_options.FILE, help="write the report to a file as JSON")
-    parser.add_argument("--csv", **_options.FILE, help="write the table to a file as CSV")
-    parser.add_argument("--html", **_options.FILE, help="write the report to a file as a page")
+    parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
+    parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
+    parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
-        "--plot", **_options.FILE, help="plot the report to a file; the suffix sets the format"
+        "--plot", **_options.OUTPUT, help="plot the report to a file; the suffix sets the format"
     )
 
 
@@ -267,7 +266,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "folder",
-        type=_options.local_path,
+        type=_options.input_path,
         metavar="DIR",
         help="output folder of `compare` or `restarts`",
     )
@@ -283,6 +282,7 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     """Add the options for training and for the output folder."""
     parser.add_argument(
         "--data",
+        type=_options.dataset,
         default="digits",
         metavar="NAME",
         help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of "
@@ -320,8 +320,8 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     )
     parser.add_argument(
         "--out",
-        type=_options.local_path,
-        default=Path("study"),
+        type=_options.output_path,
+        default="study",
         metavar="DIR",
         help="output folder; default: %(default)s",
     )

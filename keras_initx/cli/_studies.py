@@ -114,6 +114,7 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
         study: The function that runs it.
         **own: The arguments of this study alone.
     """
+    folder = Path(arguments.out)
     names = ("epochs", "batch_size", "seed", "out", "monitor", "mode")
     shared = {name: getattr(arguments, name) for name in names}
     with _exits_with(arguments.parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
@@ -122,15 +123,9 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
         except KeyboardInterrupt:
             sys.stderr.write("\nInterrupted; run the same command again to resume.\n\n")
             with contextlib.suppress(FileNotFoundError):  # if nothing has begun
-                _write(_read(arguments.out, arguments), arguments.out)
+                _write(_read(folder, arguments), folder)
             raise
-        _write(result, arguments.out)
-        # `random_restarts` checks this itself.
-        if isinstance(result, studies.Study):
-            trials = list(result.trials.values())
-            if all(trial.status == "failed" for trial in trials):
-                error = trials[0].end["error"]
-                raise RuntimeError(f"all {len(trials)} trials failed: {error}")
+        _write(result, folder)
     return 0
 
 

@@ -16,6 +16,7 @@ from keras_initx.initializers._composition import *
 from keras_initx.initializers._composition import arguments_of as arguments_of
 from keras_initx.initializers._composition import check_dtype_for as check_dtype_for
 from keras_initx.initializers._composition import check_initializer as check_initializer
+from keras_initx.initializers._composition import check_numbers as check_numbers
 from keras_initx.initializers._composition import check_shape_for as check_shape_for
 from keras_initx.initializers._composition import counterpart as counterpart
 from keras_initx.initializers._composition import law_of as law_of

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_number, check_type, is_integer
+from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
-from keras_initx.initializers._base import Initializer, catalog, parameters_of, register
+from keras_initx.initializers._base import Initializer, catalog, is_array, parameters_of, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._lookup import ids_like
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
@@ -316,6 +316,23 @@ def check_dtype_for(
     """
     if isinstance(initializer, Initializer) and dtype in DTYPES:
         initializer._check_dtype(shape, dtype)
+
+
+def check_numbers(initializer: keras.initializers.Initializer) -> None:
+    """Raise `ValueError` if one of Keras' random initializers has a number that is not finite.
+
+    Those of this package refuse it themselves. A constant may be NaN by intention.
+    """
+    if counterpart(initializer) is None:
+        return
+    config = initializer.get_config()
+    for name, parameter in parameters_of(type(initializer)).items():
+        value = config.get(name, parameter.default)
+        # Some backends of Keras take arrays too.
+        if isinstance(parameter.default, float) and not is_array(value):
+            is_finite = is_real(value) and math.isfinite(as_float(value))
+            if not is_finite:
+                raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
 
 
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:

@@ -22,6 +22,7 @@ from keras_initx.initializers import (
     Initializer,
     KeepSparse,
     check_dtype_for,
+    check_numbers,
     check_shape_for,
     is_exact,
     seeded_call,
@@ -74,7 +75,8 @@ def initialize(
     The first rule that matches a weight determines its initializer. A weight that no rule matches
     is initialized by the initializer of its layer. If that is unknown, or the layer is quantized to
     integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are
-    replaced by their counterparts in this package, which draw from the same distribution. A user's
+    replaced by their counterparts in this package, which draw from the same distribution, unless
+    their arguments are some that only Keras takes, such as a standard deviation of 0. A user's
     initializer is called itself, with its own seed, unless its config has all of its arguments.
     Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
     grouped convolutions, `EinsumDense` and attention layers. Those of an embedding are its rows and
@@ -118,10 +120,10 @@ def initialize(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
-            weight or gives values that its dtype cannot hold; if the paths, shapes or dtypes of a
-            plan are not those of the model, or `seed` is given with it; or if `reset` is true and
-            the initial state of the optimizer cannot be found, because no equal one can be made
-            from its config.
+            weight, gives values that its dtype cannot hold, or is a random one of Keras with a
+            number that is not finite; if the paths, shapes or dtypes of a plan are not those of the
+            model, or `seed` is given with it; or if `reset` is true and the initial state of the
+            optimizer cannot be found, because no equal one can be made from its config.
 
     Example:
         >>> model = keras.Sequential([
@@ -265,6 +267,11 @@ def _bound(
     given: keras.initializers.Initializer, weight: ModelWeight, root: int
 ) -> tuple[keras.initializers.Initializer, int | None]:
     """Return a copy of an initializer for `weight`, checked, and its seed if it got one."""
+    for part in initializers_within(given):
+        try:
+            check_numbers(part)
+        except ValueError as error:
+            raise unsuitable(repr(part), weight.path, f": {error}") from None
     derived = derived_seed(root, weight.path)
     initializer = with_seed_and_axes(given, derived, weight)
     seed = None

@@ -11,12 +11,14 @@ import numpy as np
 
 from keras_initx._array_files import check_file
 from keras_initx._checks import is_integer
+from keras_initx._files import parse_json
 from keras_initx._version import __version__
 from keras_initx.initializers import (
     AxesInitializer,
     Initializer,
     RandomInitializer,
     arguments_of,
+    check_numbers,
     is_array,
     parameters_of,
     with_seed,
@@ -75,9 +77,9 @@ def read_lines(name: str, path: str) -> tuple[int, list[dict[str, Any]]]:
     """
     check_file(name, path)
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise refused(name, path, f"is not JSON: {error}") from None
+        raise refused(name, path, str(error)) from None
     if not is_plan(content):
         raise refused(name, path, f'has no "format": "{FORMAT}"')
     if content.get("version") != _VERSION:
@@ -243,6 +245,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
         )
     if not issubclass(cls, Initializer):
         of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
+        check_numbers(of_keras)
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}
     result: keras.initializers.Initializer = cls.from_config(config)

@@ -128,9 +128,9 @@ def with_seed_and_axes(
 ) -> keras.initializers.Initializer:
     """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
 
-    An initializer of Keras is replaced by its counterpart in this package. Nested initializers get
-    seeds and axes too. An initializer of a user whose config lacks an argument is returned itself:
-    a copy would have other values.
+    An initializer of Keras is replaced by its counterpart in this package, unless that refuses an
+    argument. Nested initializers get seeds and axes too. An initializer of a user whose config
+    lacks an argument is returned itself: a copy would have other values.
 
     Args:
         initializer: An initializer. Its seed, if any, is replaced.
@@ -160,6 +160,9 @@ def with_seed_and_axes(
             arguments[name] = _argument_for(value, derived_seed(seed, name), weight)
         copy: keras.initializers.Initializer = cls.from_config(arguments)
     except Exception:
+        if counterpart(initializer) is not None:
+            # Such as a standard deviation of 0.
+            return type(initializer).from_config({**initializer.get_config(), "seed": seed})
         # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
     if "seed" not in given and isinstance(copy, RandomInitializer):

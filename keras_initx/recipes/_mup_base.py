@@ -1,12 +1,9 @@
 """The base model that `mup` compares with: a model, its saved shapes, or its width alone."""
 
-import contextlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -94,11 +91,14 @@ def read_base(path: str | Path) -> list[BaseWeight]:
         ValueError: If it is another file.
     """
     text = Path(_files.check_local("base", path)).read_bytes()
-    content: Any = None
-    with contextlib.suppress(ValueError):
-        content = json.loads(text)
+    required = "`base` must be a file of `save_base`"
+    received = f"Received: base={str(path)!r}"
+    try:
+        content = _files.parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{required}; this one {error}. {received}") from None
     if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise ValueError(f"`base` must be a file of `save_base`. Received: base={str(path)!r}")
+        raise ValueError(f"{required}. {received}")
     weights = []
     for row in content["weights"]:
         shape = tuple(row["shape"])

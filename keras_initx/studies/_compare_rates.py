@@ -16,7 +16,7 @@ from keras_initx._seeds import isolated_rng
 from keras_initx.recipes import CoordinateCheck, coordinate_check
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
-from keras_initx.studies._engine import check_jobs, open_folder, run_trials
+from keras_initx.studies._engine import check_jobs, open_folder, refuse_all_failed, run_trials
 from keras_initx.studies._fingerprint import name_of
 from keras_initx.studies._rate_study import RateStudy
 from keras_initx.studies._records import Data, DataLike, Mode
@@ -78,6 +78,7 @@ def compare_rates(
     Raises:
         ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
         RecordError: If a record cannot be written, for example because the disk is full.
+        RuntimeError: If all trials failed.
         SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is invalid.
@@ -126,6 +127,7 @@ def compare_rates(
             folder, run_build, arrays, settings["batch_size"], monitor, mode, first=plans[0].key
         )
         records = run_trials(run, plans, n_jobs, "rates")
+        refuse_all_failed(folder, records)
         study = RateStudy.of_records(settings, records, monitor=monitor, mode=mode)
     checks = {}
     for drift in study.drifts():
@@ -141,15 +143,13 @@ def _built(builds: Mapping[str, BuildOfWidth], name: str, width: int, rate: floa
 
 
 def _checked_builds(build: BuildOfWidth | Mapping[str, BuildOfWidth]) -> dict[str, BuildOfWidth]:
-    required = "a function of a width and a learning rate, or a dict of such functions"
     if not isinstance(build, Mapping):
-        check_type("build", build, Callable, required)
-        return {"": build}
+        build = {"": build}
     if not build:
         raise ValueError("`build` must not be empty. Received: build={}")
     for name, function in build.items():
         check_type("build", name, str, "a dict from names to functions")
-        check_type("build", function, Callable, required)
+        _plan.check_build(function, "width", "rate")
     return dict(build)
 
 

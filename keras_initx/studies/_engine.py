@@ -113,6 +113,7 @@ def compare_initializers(
     Raises:
         ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
         RecordError: If a record cannot be written, for example because the disk is full.
+        RuntimeError: If all trials failed.
         SettingsError: If `out` contains a run with other settings.
         TypeError: If an argument has the wrong type, for example data that are not arrays of
             numbers.
@@ -136,6 +137,7 @@ def compare_initializers(
         >>> [record["epoch"] for record in study.records]
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
+    _plan.check_build(build, "initializer")
     named = _checked_initializers(initializers)
     arrays = checked_data(data)
     _metric.check_monitor(monitor, mode)
@@ -169,6 +171,7 @@ def compare_initializers(
             diagnosis=diagnosis,
         )
         records = run_trials(run, plans, n_jobs, "compare")
+        refuse_all_failed(folder, records)
         return Study.of_records(settings, records, monitor=monitor, mode=mode, threshold=threshold)
 
 
@@ -246,6 +249,7 @@ def random_restarts(
         Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
         optimization", AISTATS 2016.
     """
+    _plan.check_build(build)
     arrays = checked_data(data)
     _metric.check_monitor(monitor, mode)
     check_jobs(n_jobs)
@@ -379,7 +383,7 @@ def open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterat
         if not str(out):
             raise ValueError(f"`out` must be the path of a folder. Received: {out=!r}")
     with tempfile.TemporaryDirectory() as temporary, copies_dropped():
-        folder = Folder(temporary if out is None else out)
+        folder = Folder(temporary, is_kept=False) if out is None else Folder(out)
         folder.open(kind, settings)
         yield folder
 
@@ -404,7 +408,8 @@ def _run_rounds(run: Run, settings: Settings, n_jobs: int) -> None:
                 errors.append(trial.end.get("error", "diverged"))
         if not scores:
             raise RuntimeError(
-                f"no draw could be trained to the end of round {round_.number}: {errors[0]}"
+                f"no draw could be trained to the end of round {round_.number} "
+                f"({run.folder.place}): {errors[0]}"
             )
         draws = sorted(scores, key=lambda draw: -scores[draw])
 
@@ -435,6 +440,14 @@ def run_trials(
         else:
             _run_elsewhere(run, plans, n_jobs, lambda: advance(epochs))
     return found | run.folder.trials(plan.key for plan in plans)
+
+
+def refuse_all_failed(folder: Folder, records: Mapping[str, Trial]) -> None:
+    """Raise `RuntimeError` with the error of the first trial if all of `records` failed."""
+    trials = list(records.values())
+    if all(trial.status == "failed" for trial in trials):
+        count = f"{len(trials)} of {len(trials)} trials"
+        raise RuntimeError(f"{count} failed ({folder.place}): {trials[0].end['error']}")
 
 
 def _run_here(run: Run, plan: _plan.TrialPlan, epochs: int, advance: Callable[[int], None]) -> None:

@@ -1,5 +1,6 @@
 """The plan of a run, derived from its settings: the trials with their names and seeds."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +15,27 @@ from keras_initx.studies._fingerprint import fingerprint, name_of
 from keras_initx.studies._records import Data, Settings
 
 
+def check_build(build: Any, *names: str) -> None:
+    """Raise `TypeError` unless `build` is a function of arguments that are called `names`."""
+    arguments = ", ".join(names)
+    example = f"lambda {arguments}".strip()
+    required = (
+        f"`build` must be a function that returns a new compiled model, such as `{example}: "
+        f"network({arguments})`. Received: build={build!r}"
+    )
+    # A model can be called too.
+    if not callable(build) or isinstance(build, keras.Layer):
+        raise TypeError(required)
+    try:
+        signature = inspect.signature(build, follow_wrapped=False)
+    except ValueError:  # that of a built-in function may be unknown
+        return
+    try:
+        signature.bind(*names)
+    except TypeError as error:
+        raise TypeError(f"{required}, which takes other arguments: {error}") from None
+
+
 def run_settings(
     build: Callable[..., Any],
     data: Data,
@@ -25,11 +47,9 @@ def run_settings(
     """Return the settings that determine the results of any kind of run.
 
     Raises:
-        TypeError: If `build` is not callable, a count or the seed is not an integer, or `title` is
-            not a string.
+        TypeError: If a count or the seed is not an integer, or `title` is not a string.
         ValueError: If one of them is out of range.
     """
-    check_type("build", build, Callable, "a function that returns a compiled model")
     check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
     check_type("title", title, str | None, "a string or `None`")
     return {

@@ -121,12 +121,21 @@ class Folder:
 
     Args:
         path: Path of the folder.
+        is_kept: Whether it is still there after the run.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, is_kept: bool = True) -> None:
         self.path: Path = Path(check_local("path", path))
+        self._is_kept = is_kept
         self._header = self.path / "study.json"
         self._trials = self.path / "trials"
+
+    @property
+    def place(self) -> str:
+        """Where the records are after the run, in words."""
+        if self._is_kept:
+            return f"recorded in {self._trials}"
+        return "`out` would keep their records"
 
     def open(self, kind: str, settings: Settings) -> None:
         """Start a run of this kind, or resume it.

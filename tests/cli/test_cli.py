@@ -1,7 +1,9 @@
 """The command line, and the comparison on which the demo's verdict rests."""
 
+import argparse
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import re
@@ -18,7 +20,7 @@ from modes import to_numpy
 import keras_initx
 from keras_initx import _startup, cli
 from keras_initx._kernel import library
-from keras_initx.cli import _catalog, _demo
+from keras_initx.cli import _catalog, _demo, _options, _parser
 from keras_initx.cli._demo import TOLERANCE, differences
 
 pytestmark = pytest.mark.once
@@ -95,10 +97,13 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("initialize model.keras", "either --out or --dry-run is required"),
-        ("initialize model.keras --out model.npz", "--out must end in one of ('.keras', '.h5', '.hdf5')"),
+        ("initialize pyproject.toml", "either --out or --dry-run is required"),
+        ("initialize pyproject.toml --out model.npz", "--out: must end in one of ('.keras', '.h5', '.hdf5')"),
         ("initialize nowhere.keras --dry-run", "no such file or folder: nowhere.keras"),
-        ("diagnose nowhere.keras --data x.npy", "no such file or folder: nowhere.keras"),
+        ("initialize pyproject.toml --dry-run --rules nowhere.json", "no such file or folder: nowhere.json"),
+        ("diagnose nowhere.keras", "no such file or folder: nowhere.keras"),  # and not that there is no --data
+        ("diagnose pyproject.toml --data nowhere.npy", "no such file or folder: nowhere.npy"),
+        ("compare --data nowhere.npz", "no such file or folder: nowhere.npz"),
         ("audit nowhere.safetensors", "no such file or folder: nowhere.safetensors"),
         ("report nowhere", "no such file or folder: nowhere"),
         ("compare --data digit", "data must be one of ('digits', "),
@@ -112,6 +117,15 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("initialize pyproject.toml --dry-run --recipe gpt3", "a recipe must be one of bert, branch_scales, "),
         ("audit pyproject.toml --recipe llama:meta", "the source of llama must be one of transformers, megatron"),
         ("audit pyproject.toml --rules {", "{ is not JSON"),
+        ('audit pyproject.toml --rules {"*":"zeros","*":"ones"}', "has the key '*' twice"),
+        (
+            'initialize pyproject.toml --dry-run --rules {"*":{"class_name":"RandomNormal","config":{"stddev":NaN}}}',
+            "has the number NaN, which is not finite",
+        ),
+        ("compare --initializers random_normal(stddev=nan)", "must have finite numbers as arguments, and has nan"),
+        ("restarts --initializer random_normal(stddev=-inf)", "must have finite numbers as arguments, and has inf"),
+        ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
+        ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
         ('audit pyproject.toml --rules {"*":"initx.he_norml"}', "did you mean initx.HeNormal?"),
         ("diagnose pyproject.toml --data pyproject.toml --threshold daed=1", "Received: daed"),
         (
@@ -124,6 +138,77 @@ def test_options_files_and_names_are_checked_before_keras_is_imported(capsys, mo
     monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
     monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
     assert message in refused(capsys, *arguments.split())
+
+
+def options_that_write():
+    """Return the command and the options of each pair of options that write a file."""
+    (commands,) = [action.choices for action in _parser.build()._actions if action.choices]
+    pairs = []
+    for name, command in commands.items():
+        outputs = [action.option_strings[0] for action in command._actions if writes(action)]
+        pairs += [(name, *pair) for pair in itertools.combinations(outputs, 2)]
+    return pairs
+
+
+def writes(action):
+    return action.type in (_options.output_path, _options.saved_model)
+
+
+PAIRS = options_that_write()
+REQUIRED = {"diagnose": ["in.keras", "--data", "x.npy"], "initialize": ["in.keras"], "audit": ["in.keras"]}
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """Work in a folder with files to read, without Keras."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
+    for name in ("in.keras", "x.npy"):
+        (tmp_path / name).touch()
+    (tmp_path / "rules.keras").write_text("{}")
+    return tmp_path
+
+
+def test_there_are_options_that_write():
+    assert len(PAIRS) == 6 + 3 + 6
+    assert ("initialize", "--out", "--plan") in PAIRS
+
+
+@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
+@pytest.mark.parametrize("spelling", ["out.keras", "./out.keras", "folder/../out.keras", "link.keras", "absolute"])
+def test_two_outputs_are_two_files(capsys, inputs, command, one, other, spelling):
+    (inputs / "folder").mkdir()
+    (inputs / "link.keras").symlink_to("out.keras")
+    if spelling == "absolute":
+        spelling = str(inputs / "out.keras")
+    error = refused(capsys, command, *REQUIRED[command], one, "out.keras", other, spelling)
+    assert re.search(rf"error: {other} must be a file of its own. Received: \S+, the file of {one}\n$", error)
+    assert not (inputs / "out.keras").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "initialize in.keras --out in.keras",
+        "initialize in.keras --out new.keras --plan ./in.keras",
+        "initialize in.keras --dry-run --rules rules.keras --html rules.keras",
+        "initialize --out rules.keras in.keras --rules rules.keras",
+        "diagnose in.keras --data x.npy --json x.npy",
+        "diagnose in.keras --data in.keras --labels x.npy --csv x.npy",
+        "diagnose in.keras --data x.npy --plot in.keras",
+        "audit in.keras --rules rules.keras --csv rules.keras",
+        "audit in.keras --html in.keras",
+    ],
+)
+def test_an_output_is_no_input(capsys, inputs, arguments):
+    error = refused(capsys, *arguments.split())
+    assert re.search(r"error: --\w+ must be a file of its own. Received: \S+, which the command reads\n$", error)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is another null device")
+def test_a_device_takes_several_outputs():
+    options = {"json": _options.Output(os.devnull), "csv": _options.Output(os.devnull), "model": Path(os.devnull)}
+    _options.refuse_shared_files(_parser.build(), argparse.Namespace(**options))
 
 
 @pytest.mark.parametrize("error", [ImportError("no h5py"), ValueError("Unable to import backend : mxnet")], ids=str)
@@ -222,8 +307,8 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
     [
         ("show sparse --seed -1", "integer in [0, 2**32)"),
         ("show sparse --seed 4294967296", "integer in [0, 2**32)"),
-        ("initialize model.keras --dry-run --seed -1", "integer in [0, 2**32)"),
-        ("diagnose model.keras --data x.npy --batch-size 0", "positive integer"),
+        ("initialize --dry-run --seed -1", "integer in [0, 2**32)"),
+        ("diagnose --batch-size 0", "positive integer"),
         ("compare --repeats 0", "positive integer"),
         ("compare --epochs 0", "positive integer"),
         ("compare --batch-size 0", "positive integer"),
@@ -236,7 +321,7 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
         ("compare --threshold nan", "finite number"),
         ("restarts --n 0", "positive integer"),
         ("restarts --checks -1", "non-negative integer"),
-        ("report folder --threshold inf", "finite number"),
+        ("report --threshold inf", "finite number"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, arguments, required):
@@ -452,7 +537,7 @@ def test_show_names_what_does_not_suit(capsys, arguments, message):
     [
         (["--shape", "3,x"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '3,x'"),
         (["--shape", "0,4"], "a shape must be positive integers separated by commas, e.g. 3,3,16,32. Received: '0,4'"),
-        (["--config", "{connections: 3}"], "not JSON: "),
+        (["--config", "{connections: 3}"], "'{connections: 3}' is not JSON: "),
         (["--config", "[3]"], """a config must be a JSON object, e.g. '{"connections": 3}'. Received: '[3]'"""),
         (["--seed", "x"], "argument --seed: invalid integer in [0, 2**32) value: 'x'"),
     ],

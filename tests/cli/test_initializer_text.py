@@ -50,7 +50,6 @@ def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
         "a(relu)",
         "a(b=1",
         "a(b=1))",
-        "a(b=1, b=2)",
         "a(**b)",
         "a(b=1)(c=2)",
         "a(b=1)+2",
@@ -62,6 +61,25 @@ def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
 def test_what_is_written_otherwise_is_refused(text):
     with pytest.raises(ValueError, match=r"must have the form id\(name=value, \.\.\.\) .* Received: a\("):
         parse_initializer(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("b=1, b=2", "must have each argument once, and has b twice"),
+        ("b={c: 1, 'c': 2}", "must have each key once, and has 'c' twice"),
+        ("b=nan", "must have finite numbers as arguments, and has nan"),
+        ("b=[1, -Infinity]", "must have finite numbers as arguments, and has Infinity"),
+        ("b={c: 1e999}", "must have finite numbers as arguments, and has 1e309"),
+    ],
+)
+def test_what_is_said_twice_or_not_finite_is_refused(arguments, problem):
+    with pytest.raises(ValueError, match=rf"^an initializer {re.escape(f'{problem}. Received: a({arguments})')}$"):
+        parse_initializer(f"a({arguments})")
+
+
+def test_a_word_in_quotes_may_be_a_number_too():
+    assert parse_initializer("a(ord='inf')") == ("a", {"ord": "inf"})
 
 
 def test_an_initializer_of_keras_has_arguments_too():

@@ -346,9 +346,9 @@ def test_wrong_arguments_are_an_error(capsys, tmp_path, arguments, message):
         ("restarts", "--out", "s3://bucket/study"),
         ("report", "s3://bucket/study"),
         ("compare", "--data", "s3://bucket/data.npz"),
-        ("initialize", "model.keras", "--out", "s3://bucket/model.keras"),
+        ("initialize", "--out", "s3://bucket/model.keras", "model.keras"),
         ("initialize", "s3://bucket/model.keras", "--dry-run"),
-        ("diagnose", "model.keras", "x.npy", "--json", "s3://bucket/report.json"),
+        ("diagnose", "--json", "s3://bucket/report.json", "model.keras"),
     ],
     ids=" ".join,
 )
@@ -371,7 +371,17 @@ def test_what_needs_a_network_ends_with_one_sentence(capsys, monkeypatch, tmp_pa
 def test_a_study_of_which_every_trial_fails_is_an_error(capsys, options, tmp_path):
     (tmp_path / "own.py").write_text("def build(initializer):\n    raise OSError('no weights here')\n")
     error = refused(capsys, *COMPARE, *options, "--model", tmp_path / "own.py:build")
-    assert error.endswith("error: all 4 trials failed: OSError: no weights here\n")
+    records = f"recorded in {tmp_path / 'out' / 'trials'}"
+    assert error.endswith(f"error: 4 of 4 trials failed ({records}): OSError: no weights here\n")
+    restarts = ["restarts", *options, "--model", tmp_path / "own.py:build", "--out", tmp_path / "restarts"]
+    assert refused(capsys, *restarts).endswith("/trials): OSError: no weights here\n")
+
+
+def test_a_model_is_no_function_that_builds_one(capsys, options, tmp_path):
+    (tmp_path / "own.py").write_text("import keras\nmodel = keras.Sequential()\n")
+    error = refused(capsys, *COMPARE, *options, "--model", tmp_path / "own.py:model")
+    assert "own.py has no function 'model' to use: `build` must be a function" in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("blank_figures")

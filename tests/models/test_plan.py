@@ -326,6 +326,21 @@ BROKEN = {
         lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update(config={"sid": 3})),
         "in weight 1, 'depthwise/kernel', has an initializer that cannot be made",
     ),
+    "word": (
+        lambda path: changed(
+            path,
+            lambda plan: first_line(plan).update(initializer={"class": "RandomNormal", "config": {"stddev": "0.1"}}),
+        ),
+        "has an initializer that cannot be made: `stddev` must be a finite number. Received: stddev='0.1'",
+    ),
+    "key twice": (
+        lambda path: path.write_text(path.read_text().replace('"dtype": ', '"dtype": "float16", "dtype": ', 1)),
+        "this one has the key 'dtype' twice. Received: ",
+    ),
+    "nan": (
+        lambda path: path.write_text(path.read_text().replace('"seed": 3', '"seed": NaN', 1)),
+        "this one has the number NaN, which is not finite",
+    ),
     "url": (lambda path: "s3://bucket/init.json", "must be a path on this machine"),
     "missing": (lambda path: path.unlink(), "must be an existing file"),
 }

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import initialize
+from keras_initx._seeds import derived_seed
 
 layers = keras.layers
 
@@ -231,6 +233,47 @@ def test_infinite_values_are_allowed():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="float16")])
     initialize(model, {"*/kernel": keras.initializers.Constant(-np.inf)}, seed=0)
     assert np.isneginf(kernel(model)).all()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "problem"),
+    [
+        (keras.initializers.RandomNormal(stddev=np.nan), "`stddev` must be a finite number. Received: stddev=nan"),
+        (keras.initializers.RandomUniform(-np.inf, 0.0), "`minval` must be a finite number. Received: minval=-inf"),
+        (keras.initializers.TruncatedNormal(stddev="0.1"), "`stddev` must be a finite number. Received: stddev='0.1'"),
+        (keras_initx.Scaled(keras.initializers.Orthogonal(gain=np.nan), 2), "`gain` must be a finite number"),
+        (
+            {"class_name": "VarianceScaling", "config": {"scale": np.inf}},
+            "`scale` must be a finite number. Received: scale=inf",
+        ),
+    ],
+    ids=["normal", "uniform", "string", "nested", "config"],
+)
+@pytest.mark.parametrize("place", ["rule", "layer"])
+def test_numbers_of_keras_random_initializers_are_finite(initializer, problem, place):
+    rules = {"*/kernel": initializer}
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    if place == "layer":
+        rules = None
+        model.layers[0].kernel_initializer = keras.initializers.get(initializer)
+    before = kernel(model)
+    for dry_run in (True, False):
+        with pytest.raises(ValueError, match=rf"for 'dense\S*/kernel': {re.escape(problem)}"):
+            initialize(model, rules, seed=0, dry_run=dry_run)
+    np.testing.assert_array_equal(kernel(model), before)
+
+
+@pytest.mark.parametrize(
+    "initializer", [keras.initializers.Orthogonal(gain=-2.0), keras.initializers.RandomUniform(1.0, 0.0)]
+)
+def test_keras_draws_by_the_seed_what_its_counterpart_refuses(initializer):
+    kernels = []
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense")])
+        plan = initialize(model, {"*/kernel": initializer}, seed=0)
+        kernels.append(kernel(model))
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert plan.weights[0].seed == derived_seed(0, "dense/kernel")
 
 
 class OwnAxes(keras_initx.HeNormal):

@@ -108,5 +108,10 @@ def test_one_base_must_be_given_and_a_file_must_be_one_of_shapes(tmp_path):
         (tmp_path / "other.json").write_text(text)
         with pytest.raises(ValueError, match="`base` must be a file of `save_base`"):
             recipes.mup(model, tmp_path / "other.json")
+    recipes.save_base(model, tmp_path / "base.json")
+    text = (tmp_path / "base.json").read_text()
+    (tmp_path / "base.json").write_text(text.replace('"inputs":', '"inputs": 2, "inputs":', 1))
+    with pytest.raises(ValueError, match="`base` must be a file of `save_base`; this one has the key 'inputs' twice"):
+        recipes.mup(model, tmp_path / "base.json")
     with pytest.raises(ValueError, match="`path` must be a path on this machine"):
         recipes.save_base(model, "s3://bucket/base.json")

@@ -6,7 +6,6 @@ import functools
 import os
 import pathlib
 import random
-import re
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from networks import build, build_among_others, build_he, data, timeless
 import keras_initx
 from keras_initx._files import check_local
 from keras_initx._seeds import derived_seed, seeded
-from keras_initx.studies import Study, _engine, _trial, compare_initializers, random_restarts
+from keras_initx.studies import Study, _engine, _plan, _trial, compare_initializers, random_restarts
 from keras_initx.studies._trial import first_batch
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
@@ -526,11 +525,23 @@ WRONG = [
     ({"n_jobs": 0}, ValueError, r"`n_jobs` must be an integer other than 0. Received: n_jobs=0"),
     ({"n_jobs": 1.5}, TypeError, r"`n_jobs` must be an integer other than 0. Received: n_jobs=1.5"),
     ({"seed": None}, TypeError, r"`seed` must be an integer, .* Received: seed=None"),
-    ({"build": None}, TypeError, r"`build` must be a function that returns a compiled model. Received: build=None"),
     ({"out": ""}, ValueError, r"`out` must be the path of a folder. Received: out=''"),
     ({"out": False}, TypeError, r"`out` must be the path of a folder or `None`. Received: out=False"),
 ]
+
+
+def of_three(one, two, three):
+    return keras.Sequential()
+
+
+# What can be no `build`, neither with an initializer nor without.
+NO_BUILDS = [None, "mlp", keras.Sequential(), keras.layers.Dense(2), {"a": of_three}, of_three]
 OF_COMPARISONS = [
+    *(
+        ({"build": value}, TypeError, "`lambda initializer: network.initializer.`. Received: build=")
+        for value in NO_BUILDS
+    ),
+    ({"build": lambda: None}, TypeError, "which takes other arguments: too many positional arguments"),
     ({"threshold": "a"}, TypeError, r"`threshold` must be a finite number. Received: threshold='a'"),
     ({"threshold": float("nan")}, ValueError, r"`threshold` must be a finite number. Received: threshold=nan"),
     ({"diagnosis": "no"}, TypeError, r"`diagnosis` must be True or False. Received: diagnosis='no'"),
@@ -553,6 +564,8 @@ def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, change
 
 
 OF_RESTARTS = [
+    *(({"build": value}, TypeError, "`lambda: network..`. Received: build=") for value in NO_BUILDS),
+    ({"build": build}, TypeError, "which takes other arguments: missing a required argument: 'initializer'"),
     ({"n": 2.0}, TypeError, r"`n` must be a positive integer. Received: n=2.0"),
     ({"checks": 1.5}, TypeError, r"`checks` must be a non-negative integer. Received: checks=1.5"),
     ({"checks": -1}, ValueError, r"`checks` must be a non-negative integer. Received: checks=-1"),
@@ -774,8 +787,8 @@ SEEDED = {
 
 @pytest.mark.once
 def test_what_takes_no_seed_is_told_in_all_forms():
-    study = compare_initializers(lambda _: None, {**UNSEEDED, **SEEDED}, data(), repeats=1, epochs=1)
-    assert study.settings["unseeded"] == list(UNSEEDED)
+    assert all(map(_engine._draws_without_seed, UNSEEDED.values()))
+    assert not any(map(_engine._draws_without_seed, SEEDED.values()))
 
 
 @pytest.mark.once
@@ -815,8 +828,10 @@ def without_optimizer(initializer):
     ids=["no model", "not compiled", "no optimizer"],
 )
 def test_what_cannot_be_trained_is_told(build, message):
-    study = compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1)
-    assert re.search(f"`build` must return a {message}", " ".join(str(study).split()))
+    with pytest.raises(
+        RuntimeError, match=rf"^1 of 1 trials failed \(.*\): TypeError: `build` must return a {message}"
+    ):
+        compare_initializers(build, ["zeros"], data(), repeats=1, epochs=1)
 
 
 class Stopping(keras.Sequential):
@@ -836,10 +851,52 @@ def build_stopping(initializer="he_normal"):
 @pytest.mark.once
 def test_a_trial_that_ends_too_early_has_failed():
     message = "training must run for 2 epochs, and ended after 1; the model must not set `stop_training`"
-    study = compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2, diagnosis=False)
-    assert message in " ".join(str(study).split())
-    with pytest.raises(RuntimeError, match=rf"no draw could be trained to the end of round 1: .*{message}"):
+    with pytest.raises(RuntimeError, match=message):
+        compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2, diagnosis=False)
+    with pytest.raises(RuntimeError, match=rf"no draw could be trained to the end of round 1 .*{message}"):
         random_restarts(build_stopping, data(), n=2, epochs=2)
+
+
+class BuildInOneCall:
+    def __call__(self, initializer, units=3):
+        return build(initializer)
+
+
+@functools.wraps(build_he)
+def wrapping(initializer):
+    """Take an argument that the wrapped function does not take."""
+    return build(initializer)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "given",
+    [
+        functools.partial(BuildInOneCall(), units=3),
+        BuildInOneCall(),
+        BuildInOneCall().__call__,
+        Stopping,
+        lambda *arguments: build(*arguments),
+        wrapping,
+    ],
+    ids=["partial", "object", "method", "class", "any arguments", "wrapper"],
+)
+def test_a_build_may_be_anything_that_takes_an_initializer(given):
+    _plan.check_build(given, "initializer")
+
+
+@pytest.mark.once
+def test_a_study_of_which_every_trial_fails_is_an_error_that_says_where_the_records_are(tmp_path):
+    def build_nothing(initializer):
+        raise OSError("no room left")
+
+    arguments = {"build": build_nothing, "initializers": ["zeros", "ones"], "data": data(), "repeats": 1}
+    with pytest.raises(RuntimeError, match=r"^2 of 2 trials failed \(`out` would keep their records\): OSError"):
+        compare_initializers(**arguments)
+    with pytest.raises(RuntimeError) as caught:
+        compare_initializers(**arguments, out=tmp_path)
+    assert str(caught.value) == f"2 of 2 trials failed (recorded in {tmp_path / 'trials'}): OSError: no room left"
+    assert "build_nothing" in Study.read(tmp_path).trials["zeros", 1].end["traceback"]
 
 
 @pytest.mark.once

@@ -146,6 +146,15 @@ def test_factors_on_rates_are_compared_in_float16_too():
 
 
 @pytest.mark.once
+def test_a_study_of_which_every_trial_fails_is_an_error(tmp_path):
+    def failing(width, rate):
+        raise RuntimeError("no such width")
+
+    with pytest.raises(RuntimeError, match=r"^4 of 4 trials failed \(recorded in .*\): RuntimeError: no such width$"):
+        compare_rates(failing, [2, 4], RATES[:2], DATA, repeats=1, epochs=1, out=tmp_path)
+
+
+@pytest.mark.once
 def test_several_processes_give_the_same_records():
     alone, together = (
         compare_rates(linear, [2, 4], RATES[:2], DATA, repeats=1, epochs=1, n_jobs=n_jobs) for n_jobs in (1, 2)
@@ -174,7 +183,9 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
         ({"rates": [0.1, -1]}, ValueError, "`rates` must be a positive number"),
         ({"widths": [8, 1.5]}, TypeError, "`widths` must be a positive integer"),
         ({"build": {}}, ValueError, "`build` must not be empty"),
-        ({"build": {"a": 3}}, TypeError, "`build` must be a function of a width and a learning rate"),
+        ({"build": {"a": 3}}, TypeError, "such as `lambda width, rate: network.width, rate.`. Received: build=3"),
+        ({"build": keras.Sequential()}, TypeError, "`build` must be a function .* Received: build=<Sequential"),
+        ({"build": lambda width: None}, TypeError, "which takes other arguments: too many positional arguments"),
         ({"build": {1: linear}}, TypeError, "`build` must be a dict from names"),
         ({"repeats": 0}, ValueError, "`repeats` must be a positive integer"),
         ({"monitor": "val_auc"}, ValueError, "`monitor` must be one of"),

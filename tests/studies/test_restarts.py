@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import threading
-import types
 
 import joblib
 import keras
@@ -338,7 +337,7 @@ def test_a_draw_that_diverges_last_is_not_chosen():
 
 @pytest.mark.once
 def test_a_search_of_which_every_draw_diverges_is_an_error():
-    with pytest.raises(RuntimeError, match="no draw could be trained to the end of round 1: diverged"):
+    with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1 .*: diverged"):
         random_restarts(build_by_turns([np.nan] * 4), data(), n=4, epochs=2, checks=0)
 
 
@@ -578,7 +577,7 @@ def test_a_study_that_nobody_finishes_is_an_error():
     def build():
         raise OSError(next(errors))
 
-    with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1: OSError: no room left"):
+    with pytest.raises(RuntimeError, match=r"no draw could be trained to the end of round 1 .*: OSError: no room left"):
         random_restarts(build, data(), n=2, epochs=1)
 
 
@@ -614,4 +613,4 @@ def test_the_plot_of_the_checks_tells_the_chosen_draw_from_the_others():
 
 def test_counts_are_positive():
     with pytest.raises(ValueError, match=r"`n` must be a positive integer. Received: n=0"):
-        random_restarts(types.SimpleNamespace(), data(), n=0)
+        random_restarts(build_he, data(), n=0)
