@@ -406,12 +406,13 @@ class Backend:
             function: A function of arrays, or lists and dicts of them, that returns a scalar
                 tensor.
             variables: Keras variables.
-            layers: The layers that `function` calls.
+            layers: The layers that `function` calls, the model first. What is compiled is kept as
+                long as the model lives, and used again where `function` computes the same.
 
         Returns:
             A function of the same arguments that returns the norm of the gradient with respect to
-            each variable; 0 for unused variables. It may compile at its first call, and uses the
-            current values of the variables of `layers` at each call.
+            each variable; 0 for unused variables. It uses the current values of the variables of
+            `layers` at each call.
 
         Raises:
             NotImplementedError: If the backend has no gradients.

@@ -15,7 +15,7 @@ from keras_initx.diagnostics import (
     _weight_rules,
 )
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
-from keras_initx.diagnostics._measure import Batch, GradientNorms, Measurements, measure
+from keras_initx.diagnostics._measure import Batch, Measurements, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
@@ -133,35 +133,6 @@ def diagnose(
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
-    return diagnose_with(
-        None, model, x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
-    )
-
-
-def diagnose_with(
-    gradient_norms: GradientNorms | None,
-    model: keras.Model,
-    x: Batch,
-    y: Batch | None = None,
-    *,
-    loss: Loss | None = None,
-    batch_size: int = 1024,
-    progress: Progress | None = None,
-    **thresholds: Unpack[ThresholdOptions],
-) -> Report:
-    """Run `diagnose` with a function that was compiled before.
-
-    Args:
-        gradient_norms: The result of `gradient_norms_of(model)`, for the loss that `model` is
-            compiled with, or `None` to compile one.
-        model: See `diagnose`, like the other arguments.
-        x: See there.
-        y: See there.
-        loss: See there.
-        batch_size: See there.
-        progress: See there.
-        **thresholds: See there.
-    """
     check_type("model", model, keras.Model, "a Keras model")
     limits = check_arguments(
         x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
@@ -183,7 +154,6 @@ def diagnose_with(
             seen_losses=functools.partial(losses_of_outputs, model, loss),
             thresholds=limits,
             progress=progress,
-            gradient_norms=gradient_norms,
         )
 
     measured = run_built(model, x, run)

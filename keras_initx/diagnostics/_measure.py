@@ -39,8 +39,6 @@ __all__ = ["LayerReport"]
 Batch: TypeAlias = Any
 # Function of targets and outputs; `None` means the compiled loss.
 _LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor] | None
-# Function of inputs and targets that gives the norm of the gradient of each trainable weight.
-GradientNorms: TypeAlias = Callable[[Batch, Batch], list[float]]
 # By which `LossScaleOptimizer` multiplies the loss at first.
 _LOSS_SCALE = 2**15
 
@@ -224,7 +222,6 @@ def measure(
     seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
     thresholds: Thresholds,
     progress: Progress | None = None,
-    gradient_norms: GradientNorms | None = None,
 ) -> Measurements:
     """Run a batch through `model` and measure each layer. The model is left unchanged.
 
@@ -238,8 +235,6 @@ def measure(
         thresholds: Thresholds of saturation and vanishing signals.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
-        gradient_norms: The result of `gradient_norms_of` with `model` and `loss`, or `None` to make
-            it here.
     """
     recorder = Recorder(model, thresholds, progress)
     gradients: dict[int, float] = {}
@@ -274,9 +269,7 @@ def measure(
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
-                if gradient_norms is None:
-                    gradient_norms = gradient_norms_of(model, loss)
-                norms = gradient_norms(x, y)
+                norms = _gradient_norms(model, loss, x, y)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -361,35 +354,23 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
 
-def gradient_norms_of(model: keras.Model, loss: _LossFunction = None) -> GradientNorms:
-    """Return the function of inputs and targets that gives the norms of the gradients.
-
-    It is compiled at its first call. It can be passed to several measurements of a model if only
-    the values of its variables change between them.
-
-    Args:
-        model: A built model.
-        loss: Function of targets and outputs, or `None` for the compiled loss.
-    """
+def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> list[float]:
+    """Return the norm of the gradient of each trained weight."""
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
         value = _loss_value(model, loss, x, y, model(x, training=True))
         return value * keras.ops.cast(scale, value.dtype)
 
     scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))
-
-    def norms(x: Batch, y: Batch) -> list[float]:
-        scale = 1
-        # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
-        if any(layer.compute_dtype == "float16" for layer in layers_of(model)):
-            scale = _LOSS_SCALE
-        while True:
-            found = [norm / scale for norm in scaled_norms(x, y, np.float32(scale))]
-            if scale == 1 or all(map(math.isfinite, found)):
-                return found
-            scale //= 32
-
-    return norms
+    scale = 1
+    # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
+    if any(layer.compute_dtype == "float16" for layer in layers_of(model)):
+        scale = _LOSS_SCALE
+    while True:
+        norms = [norm / scale for norm in scaled_norms(x, y, np.float32(scale))]
+        if scale == 1 or all(map(math.isfinite, norms)):
+            return norms
+        scale //= 32
 
 
 def _weights_by_layer(

@@ -6,7 +6,7 @@ import io
 import json
 import types
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +15,6 @@ from keras_initx._keras import compiled_metrics, is_of_keras, layers_of
 from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.diagnostics import GradientNorms, gradient_norms_of
 from keras_initx.models import used_optimizers_of
 from keras_initx.structure import automatic_name
 from keras_initx.studies._fingerprint import name_of
@@ -41,27 +40,13 @@ _PARTS = (
     keras.random.SeedGenerator,
 )
 
-
-class Trained(NamedTuple):
-    """A model to train.
-
-    Attributes:
-        model: The model.
-        gradient_norms: What `diagnose_with` takes, for a copy that may have been diagnosed before,
-            otherwise `None`.
-    """
-
-    model: keras.Model
-    gradient_norms: GradientNorms | None = None
-
-
 # Copies by the keys of their programs, most recently used last. Copies in use are not included.
-_KEPT: dict[str, Trained] = {}
+_KEPT: dict[str, keras.Model] = {}
 _KEPT_AT_MOST = 2
 
 
 @contextlib.contextmanager
-def compiled_once(model: keras.Model, data: Data) -> Iterator[Trained]:
+def compiled_once(model: keras.Model, data: Data) -> Iterator[keras.Model]:
     """Yield what to train in place of `model`, which is then left unchanged.
 
     It is a copy with the same weights and state, which may have been compiled in an earlier
@@ -79,14 +64,14 @@ def compiled_once(model: keras.Model, data: Data) -> Iterator[Trained]:
         copy = _KEPT.pop(key, None)
         if copy is None:
             copy = _copy(program)
-    if copy is None or not _have_same_variables(model, copy.model):
+    if copy is None or not _have_same_variables(model, copy):
         with _restored_afterward(model):
-            yield Trained(model)
+            yield model
         return
-    for source, target in zip(_variables(model), _variables(copy.model), strict=True):
+    for source, target in zip(_variables(model), _variables(copy), strict=True):
         # Through the host: with JAX both would share memory, which training overwrites.
         target.assign(_array(source))
-    for layer, layer_of_copy in zip(layers_of(model), layers_of(copy.model), strict=True):
+    for layer, layer_of_copy in zip(layers_of(model), layers_of(copy), strict=True):
         layer_of_copy.name = layer.name  # The diagnosis reports layer names.
     yield copy
     _KEPT[key] = copy
@@ -387,7 +372,7 @@ def _generalized(config: Any, names: dict[str, str]) -> Any:
     return names.get(config, config)
 
 
-def _copy(program: str) -> Trained | None:
+def _copy(program: str) -> keras.Model | None:
     """Return a new model from a program, or `None` if that is not possible."""
     try:
         config, metrics, _ = json.loads(program)
@@ -398,7 +383,7 @@ def _copy(program: str) -> Trained | None:
             return None
     except Exception:  # A name may need a scope that is not open here.
         return None
-    return Trained(copy, gradient_norms_of(copy))
+    return copy
 
 
 def state_of(model: keras.Model) -> bytes:

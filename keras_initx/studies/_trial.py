@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
-from keras_initx.diagnostics import GradientNorms, diagnose_with
+from keras_initx.diagnostics import diagnose
 from keras_initx.models import optimizers_of
 from keras_initx.structure import replaced
 from keras_initx.studies._data import number_of_examples, select_examples
@@ -33,7 +33,7 @@ from keras_initx.studies._records import (
     Structure,
     Trial,
 )
-from keras_initx.studies._reuse import Trained, compiled_once, restore_state, state_of
+from keras_initx.studies._reuse import compiled_once, restore_state, state_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +81,10 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
             with compiled_once(initial_model(run, plan), run.data) as trained:
                 if plan.previous:
                     state = run.folder.state(plan.previous)
-                    resume(trained.model, run.data, run.batch_size, state)
+                    resume(trained, run.data, run.batch_size, state)
                 end: Record = {"status": _train(trained, run, plan, log, on_epoch)}
                 if plan.keep_state:
-                    end["state"] = run.folder.keep_state(plan.key, state_of(trained.model))
+                    end["state"] = run.folder.keep_state(plan.key, state_of(trained))
                 log(event="end", **end)
         except (BuildError, RecordError):
             raise
@@ -166,16 +166,13 @@ def resume(model: keras.Model, data: Data, batch_size: int, state: bytes) -> Non
 
 
 def _train(
-    trained: Trained, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]
+    model: keras.Model, run: Run, plan: TrialPlan, log: Log, on_epoch: Callable[[], None]
 ) -> Status:
     """Train and evaluate a model, and record each epoch."""
-    model, gradient_norms = trained
     if not plan.previous:
         record = _before_training(model, run)
         if run.diagnosis:
-            diagnosis = diagnose_first_batch(
-                model, run.data, run.batch_size, plan.order_seed, gradient_norms
-            )
+            diagnosis = diagnose_first_batch(model, run.data, run.batch_size, plan.order_seed)
             log(event="first batch", diagnosis=diagnosis)
         log(event="epoch", **record)
         # A draw of restarts is trained all the same.
@@ -248,13 +245,7 @@ def _evaluated_at_once(model: keras.Model, batch_size: int) -> int:
     return batch_size if has_fixed_size else 4 * batch_size
 
 
-def diagnose_first_batch(
-    model: keras.Model,
-    data: Data,
-    batch_size: int,
-    seed: int,
-    gradient_norms: GradientNorms | None = None,
-) -> Record:
+def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: int) -> Record:
     """Run `diagnose` on `model` with its first batch. The model is left unchanged.
 
     Args:
@@ -262,7 +253,6 @@ def diagnose_first_batch(
         data: The result of `checked_data`.
         batch_size: Number of examples in a batch.
         seed: See `train`.
-        gradient_norms: See `diagnose_with`.
 
     Returns:
         A dict with `"layers"`, some statistics of each layer, and `"verdicts"`; or with an
@@ -273,7 +263,7 @@ def diagnose_first_batch(
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
         x, y = first_batch(data, batch_size, seed)
-        report = diagnose_with(gradient_norms, model, x, y, batch_size=batch_size)
+        report = diagnose(model, x, y, batch_size=batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     layers = []

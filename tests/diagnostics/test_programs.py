@@ -1,0 +1,149 @@
+"""On JAX gradients are compiled once for a model, and again when it computes something else; nothing of it stays."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND
+
+import keras_initx
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(16, 8)).astype("float32")
+Y = GENERATOR.normal(size=(16, 3)).astype("float32")
+
+needs_jax = pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles the gradients")
+
+
+class Scaling(layers.Layer):
+    """A layer that reads in each call what it has, of which Keras knows nothing."""
+
+    factor = 1.0
+    factors = np.ones(8, "float32")
+    function = staticmethod(lambda values: values)
+
+    def call(self, inputs):
+        return self.function(keras.ops.multiply(inputs * self.factor, self.factors))
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(8, "tanh", name="hidden"), Scaling(name="scaling"), layers.Dropout(0.2, seed=1, name="drop")]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3, name="out")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def norms(model, x=X, y=Y, **options):
+    return [layer.gradient_norm for layer in keras_initx.diagnose(model, x, y, **options).layers]
+
+
+def called_back(factor):
+    """Return a function that lets Python multiply, of which the compiled program has the place only."""
+    import jax
+
+    def function(values):
+        shape = jax.ShapeDtypeStruct((), "float32")
+        found = jax.pure_callback(lambda: np.float32(factor), shape)
+        return values * found
+
+    return function
+
+
+CHANGES = {
+    "weights": lambda model: model.set_weights([3 * value for value in model.get_weights()]),
+    "compiled anew": lambda model: model.compile("sgd", "mae"),
+    "activation": lambda model: setattr(model.get_layer("hidden"), "activation", keras.activations.relu),
+    "rate": lambda model: setattr(model.get_layer("drop"), "rate", 0.7),
+    "number": lambda model: setattr(model.get_layer("scaling"), "factor", 2.0),
+    "array": lambda model: setattr(model.get_layer("scaling"), "factors", np.full(8, 2, "float32")),
+    "regularizer": lambda model: setattr(model.get_layer("out").kernel, "regularizer", keras.regularizers.L2(0.1)),
+    "frozen": lambda model: setattr(model.get_layer("hidden"), "trainable", False),
+    "policy": lambda model: setattr(model.get_layer("hidden"), "dtype_policy", keras.DTypePolicy("mixed_float16")),
+    "adapter": lambda model: model.get_layer("hidden").enable_lora(2),
+    "quantized": lambda model: model.get_layer("hidden").quantize("int8"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_between_two_diagnoses_counts(change):
+    model, fresh = network(), network()
+    before = norms(model)
+    for changed in (model, fresh):
+        keras.utils.set_random_seed(1)
+        CHANGES[change](changed)
+    after = norms(model)
+    assert after == norms(fresh)
+    assert after != before
+
+
+@needs_jax
+def test_what_python_is_called_back_for_counts():
+    model = network()
+    model.get_layer("scaling").function = called_back(1)
+    before = norms(model)
+    model.get_layer("scaling").function = called_back(2)
+    assert norms(model) != before
+
+
+@pytest.fixture
+def compilations():
+    """Return a list that grows with each compilation."""
+    import jax
+
+    found = []
+
+    def listen(event, seconds, **information):
+        if event.endswith("backend_compile_duration"):
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.clear_event_listeners()
+
+
+@needs_jax
+def test_a_second_diagnosis_compiles_nothing(compilations):
+    model = network()
+    for size in (16, 8):
+        norms(model, X[:size], Y[:size], loss="mae")
+        norms(model, X[:size], Y[:size])
+    assert compilations
+    compilations.clear()
+    model.set_weights([3 * value for value in model.get_weights()])
+    for size in (16, 8):
+        norms(model, X[:size], Y[:size], loss="mae")
+        norms(model, X[:size] + 1, Y[:size] + 1)
+    assert not compilations
+
+
+@needs_jax
+def test_reports_during_training_compile_nothing(compilations):
+    model = network()
+    monitor = keras_initx.SignalMonitor(X, Y, every=1)
+    for _ in range(2):
+        compilations.clear()
+        model.fit(X, Y, batch_size=4, epochs=1, verbose=0, callbacks=[monitor])
+    assert len(monitor.history) == 5
+    assert not compilations
+
+
+@needs_jax
+def test_few_programs_are_kept_and_none_without_the_model():
+    from keras_initx.backends import _jax
+
+    gc.collect()
+    before = len(_jax._PROGRAMS)
+    model = network()
+    for size in range(1, _jax._PROGRAMS_AT_MOST + 2):
+        norms(model, X[:size], Y[:size])
+    assert len(_jax._PROGRAMS) == before + 1
+    assert len(_jax._PROGRAMS[model]) == _jax._PROGRAMS_AT_MOST
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+    assert len(_jax._PROGRAMS) == before
