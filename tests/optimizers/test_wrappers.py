@@ -107,13 +107,15 @@ def as_it_is(optimizer):
     return optimizer
 
 
+# TensorFlow builds an optimizer in a `tf.function`, where no `RateFactors` can be made: it reads a config.
+users_in_float16 = Around if BACKEND == "tensorflow" else making
 # Each a function that wraps an optimizer, and the policy of the model. With float16, Keras scales the loss.
 WRAPPERS = {
     "none": (as_it_is, "float32"),
     "scaled loss": (scaled, "float32"),
     "float16": (as_it_is, "mixed_float16"),
     "user's": (Around, "float32"),
-    "made when built": (making, "mixed_float16"),
+    "user's in float16": (users_in_float16, "mixed_float16"),
 }
 if hasattr(optimizers, "MultiOptimizer"):
     WRAPPERS["several"] = several, "float32"
@@ -121,7 +123,7 @@ if hasattr(optimizers, "MultiOptimizer"):
 # They have each of both once or twice.
 FIRST = [
     ("moments", "float16"),
-    ("momentum", "made when built"),
+    ("momentum", "user's in float16"),
     ("decay", "several in float16"),
     ("averages", "user's"),
     ("schedule", "several"),
@@ -188,9 +190,8 @@ def test_it_trains_is_saved_and_starts_anew_as_an_optimizer_of_keras(name, wrapp
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_shrunk_weights_get_a_new_optimizer(wrapper):
-    model, fresh = compiled("sums", wrapper), compiled("sums", wrapper)
+def test_shrunk_weights_get_a_new_optimizer():
+    model, fresh = (compiled("sums", "float16") for _ in range(2))
     train(model, range(3))
     keras_initx.shrink_and_perturb(model, seed=0)
     fresh.optimizer.build(fresh.trainable_variables)
@@ -210,7 +211,7 @@ def test_moments_of_reset_units_start_anew(wrapper):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("wrapper", ["none", "float16"])
 def test_each_variable_has_a_path_of_its_own_as_a_state_tree_wants_it(wrapper):
     model = compiled("sums", wrapper)
     train(model, range(3))
@@ -250,7 +251,7 @@ def test_a_schedule_that_is_set_later_is_saved_with_the_rest(tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("wrapper", ["none", "float16"])
 @pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
 def test_an_optimizer_that_was_not_used_is_saved_as_one_of_keras(wrapper, change, tmp_path):
     model = compiled("moments", wrapper, change)
