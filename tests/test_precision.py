@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import FIRST_CASES
+from cases import ARRAYS, FIRST_CASES, label
 from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
@@ -86,6 +86,78 @@ def test_a_model_of_the_policy_runs(policy):
         outputs = model(np.ones((2, 5, 8)))
     assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
     assert np.isfinite(to_numpy(outputs).astype("float32")).all()
+
+
+NORMAL = RandomNormal(seed=3)
+# Products that are near 1, of which a factor or what is multiplied is beyond float32.
+LOST = {
+    "infinite values": keras_initx.Scaled(RandomNormal(stddev=1e38, seed=3), 1e-38),
+    "tiny values": keras_initx.Scaled(RandomNormal(stddev=1e-38, seed=3), 1e38),
+    "infinite factor": keras_initx.Scaled(keras_initx.ReLUBias(1e-46), 1e46),
+    "tiny factor": keras_initx.Scaled(RandomNormal(stddev=5e37, seed=3), 1e-38),
+    "infinite factor of zeros": keras_initx.Scaled("zeros", 1e39),
+    "values of Keras": keras_initx.Scaled(keras.initializers.RandomNormal(stddev=1e38, seed=3), 1e-38),
+    "number of Keras": keras_initx.Scaled(keras.initializers.Constant(1e-46), 1e46),
+    "no factor": keras_initx.Scaled(RandomNormal(stddev=1e38, seed=3), 0),
+    "nested": keras_initx.Scaled(keras_initx.Scaled(NORMAL, 1e-38), 1e38),
+    "Sparse": keras_initx.Scaled(Sparse(stddev=1e-39, seed=3), 1e39),
+    "singular values": keras_initx.Orthogonal(1e-39, seed=3, singular_values=[1e39, 1e39]),
+    "tiny singular values": keras_initx.Orthogonal(1e38, seed=3, singular_values=[1e-38, 1e-38]),
+}
+LOST["in a slice"] = keras_initx.Concatenated([LOST["infinite values"], "ones"])
+LOST["in a pixel"] = keras_initx.ICNR(LOST["infinite values"])
+LOST["in the padding"] = keras_initx.Pretrained(ARRAYS, key="kernel", pad=LOST["infinite values"])
+SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4), "in the padding": (8, 4)}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", LOST)
+def test_refuses_a_product_that_is_lost_on_the_way(name, dtype):
+    with pytest.raises(ValueError, match=r"`dtype` must hold .* Received: dtype='float"):
+        LOST[name](SHAPES.get(name, (2, 2)), dtype)
+    values = to_numpy(LOST[name](SHAPES.get(name, (2, 2)), "float64"))
+    assert np.abs(values).max() < 10
+    assert np.abs(values).max() > 0.01 or name in ("infinite factor of zeros", "no factor")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("initializer", "factor"),
+    [(NORMAL, 1e-46), (NORMAL, 1e-40), (RandomNormal(stddev=1e-32, seed=3), 2.0), (keras.initializers.Zeros(), 1e38)],
+    ids=label,
+)
+def test_a_product_that_is_as_small_as_its_factor_is_right(initializer, factor):
+    scaled = keras_initx.Scaled(initializer, factor)
+    np.testing.assert_allclose(to_numpy(scaled((8, 4))), to_numpy(scaled((8, 4), "float64")), rtol=1e-5, atol=1e-38)
+
+
+@pytest.mark.once
+def test_refuses_padding_that_the_dtype_does_not_hold():
+    padded = keras_initx.Pretrained(ARRAYS, key="kernel", pad=keras_initx.ReLUBias(1e5))
+    with pytest.raises(ValueError, match=r"`dtype` must hold .* 1e\+05\. Received: dtype='float16'"):
+        padded((8, 4), "float16")
+    assert padded((6, 4), "float16").shape == (6, 4)  # without padding
+
+
+# Their factors are numbers that a compiled program takes for zero, their values are not.
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        RandomNormal(1e-30, 1e-40, seed=3),
+        *(
+            pytest.param(other, marks=pytest.mark.full)
+            for other in (
+                keras_initx.TruncatedNormal(stddev=1e-33, seed=3),
+                keras_initx.RandomUniform(1e-36, 1.001e-36, 3),
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_tiny_values_are_those_of_the_host_in_a_trace(initializer, mode):
+    np.testing.assert_array_equal(run(mode, lambda: initializer((8, 4))), to_numpy(initializer((8, 4))))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

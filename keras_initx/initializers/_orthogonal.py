@@ -172,11 +172,11 @@ class Orthogonal(MatrixInitializer):
     def _largest_before_gain(self, shape: Shape) -> float:
         if self.method == "gaussian":
             return NORMAL_REACH
-        if self.singular_values is None:
-            return 1.0
         inputs, units = self._matrix_shape(shape)
         short = min(inputs, units // self.blocks)
-        return float(max(_spectrum(self.singular_values, short), default=1.0))
+        if self.singular_values is None or short == 0:
+            return 1.0
+        return float(max(_spectrum(self.singular_values, short)))
 
     def _is_exact(self) -> bool:
         return self.method == "gaussian"

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from modes import float64, to_numpy
 
 import keras_initx
 from keras_initx.sampling import HOST
@@ -53,6 +54,33 @@ def test_a_mask_is_used_on_the_device_where_it_was_made():
     with keras.device("meta"):
         keep(keras.ops.convert_to_tensor(ones))
     assert keras.ops.convert_to_numpy(keep(keras.ops.convert_to_tensor(ones))).sum() == 6
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have no such modes")
+@pytest.mark.parametrize("mode", ["inference", "functionalize", "vmap", "fake"])
+def test_a_mask_that_is_first_used_in_a_mode_has_gradients_after_it(mode):
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    keep, ones = keras_initx.KeepSparse(keras_initx.Sparse(2, seed=1)), torch.ones(5, 3)
+    if mode == "inference":
+        with torch.inference_mode():
+            keep(ones)
+    elif mode == "fake":
+        with FakeTensorMode() as fake:
+            keep(fake.from_tensor(ones))
+    else:
+        getattr(torch.func, mode)(keep)(ones if mode == "functionalize" else ones[None])
+    ones.requires_grad_()
+    keep(ones).sum().backward()
+    assert ones.grad.sum(dim=0).tolist() == [2, 2, 2]
+
+
+def test_a_kernel_that_only_float64_holds():
+    sparse = keras_initx.Sparse(3, stddev=1e-40, seed=1)
+    with float64():
+        kernel = keras.Variable(sparse, shape=(8, 4), dtype="float64")
+        np.testing.assert_array_equal(to_numpy(keras_initx.KeepSparse(sparse)(kernel)), to_numpy(kernel))
 
 
 def test_zeros_stay_in_mixed_precision():
