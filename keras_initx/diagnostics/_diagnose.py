@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, Unpack
 
 import keras
 
-from keras_initx._checks import check_type
+from keras_initx._checks import check_count, check_type
 from keras_initx.diagnostics import (
     _gradient_rules,
     _output_rules,
@@ -15,17 +16,25 @@ from keras_initx.diagnostics import (
     _weight_rules,
 )
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
-from keras_initx.diagnostics._measure import Batch, GradientNorms, Measurements, measure
+from keras_initx.diagnostics._measure import GradientNorms, Measurements, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
-from keras_initx.structure import check_data, check_used, first_examples, run_built
+from keras_initx.structure import (
+    Batch,
+    Data,
+    batch_of,
+    check_used,
+    first_examples,
+    run_built,
+)
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
 # The order of the verdicts in a report: causes before effects.
 RULES: tuple[Rule, ...] = (
+    _signal_rules.nonfinite_inputs,
     _weight_rules.all_zero,
     _weight_rules.constant,
     _weight_rules.identical_units,
@@ -73,8 +82,8 @@ class DiagnoseOptions(ThresholdOptions, total=False):
 
 def diagnose(
     model: keras.Model,
-    x: Batch,
-    y: Batch | None = None,
+    x: Data,
+    y: Data | None = None,
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
@@ -141,8 +150,8 @@ def diagnose(
 def diagnose_with(
     gradient_norms: GradientNorms | None,
     model: keras.Model,
-    x: Batch,
-    y: Batch | None = None,
+    x: Data,
+    y: Data | None = None,
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
@@ -163,10 +172,10 @@ def diagnose_with(
         **thresholds: See there.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    limits = check_arguments(
-        x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
-    )
-    x = first_examples(x, batch_size)
+    limits = check_options(loss=loss, batch_size=batch_size, progress=progress, **thresholds)
+    batch = without_weights(batch_of(model, x, y))
+    x = first_examples(batch.x, batch_size)
+    y = batch.y
     if y is not None:
         y = first_examples(y, batch_size)
 
@@ -190,18 +199,27 @@ def diagnose_with(
     verdicts: list[Verdict] = []
     for rule in RULES:
         verdicts.extend(rule.verdicts(measured))
+        if rule is _signal_rules.nonfinite_inputs and verdicts:
+            break  # nothing else can be said
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)
 
 
-def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions]) -> Thresholds:
-    """Check the arguments of `diagnose` without a model, and return the thresholds.
+def without_weights(batch: Batch) -> Batch:
+    """Return `batch` without sample weights, with a warning if it has any."""
+    if batch.sample_weight is not None:
+        warnings.warn("the sample weights are ignored: all examples count alike", stacklevel=3)
+    return batch._replace(sample_weight=None)
+
+
+def check_options(**options: Unpack[DiagnoseOptions]) -> Thresholds:
+    """Check the keyword arguments of `diagnose`, and return the thresholds.
 
     Errors are those of `diagnose`.
     """
     thresholds: dict[str, Any] = {**options}
-    check_data(x, y, thresholds.pop("batch_size", 1))
+    check_count("batch_size", thresholds.pop("batch_size", 1))
     check_loss(thresholds.pop("loss", None))
     check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
     known = tuple(field.name for field in dataclasses.fields(Thresholds))

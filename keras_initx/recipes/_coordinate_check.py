@@ -27,7 +27,7 @@ from keras_initx.rendering import (
     short_number,
     tidy,
 )
-from keras_initx.structure import Batch, check_model
+from keras_initx.structure import Batch, Data, batch_of, check_finite, check_model, first_batch, first_examples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,8 +143,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    x: Batch,
-    y: Batch,
+    x: Data,
+    y: Data | None = None,
     *,
     steps: int = 3,
 ) -> CoordinateCheck:
@@ -163,8 +163,9 @@ def coordinate_check(
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
-        x: One batch of inputs, used in every step.
-        y: Targets.
+        x: One batch, used in every step: inputs, or what `diagnose` takes with targets in it. Sample
+            weights count.
+        y: Targets, if `x` has none.
         steps: Number of training steps.
 
     Returns:
@@ -196,6 +197,7 @@ def coordinate_check(
     widths = [int(check_count("widths", width)) for width in widths]
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
+    x, y = first_batch(x, y)
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     starts: dict[int, Start] = {}
     with progress("coordinate check", len(widths), "widths") as advance:
@@ -203,12 +205,18 @@ def coordinate_check(
             model = check_model("build", build(width))
             if model.optimizer is None:
                 raise ValueError(f"`build` must return a compiled model. Received: {model.name!r}")
+            batch = first_examples(batch_of(model, x, y), None)
+            if batch.y is None and model.loss is not None:
+                raise ValueError(
+                    "`y` is required, by itself or in the batches of `x`, for the loss of the "
+                    "model. Received: y=None"
+                )
             if width in (min(widths), max(widths)):
                 starts[width] = start_of(model)
-            after_steps = [_sizes(model, x)]
+            after_steps = [_sizes(model, batch.x)]
             for _ in range(steps):
-                model.train_on_batch(x, y)
-                after_steps.append(_sizes(model, x))
+                model.train_on_batch(*batch)
+                after_steps.append(_sizes(model, batch.x))
             found.append(after_steps)
             advance(1)
     names = list(found[0][0])
@@ -239,11 +247,13 @@ def coordinate_check(
     return replace(check, problems=problems)
 
 
-def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:
+def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
     sizes = {}
-    for layer in diagnose(model, x).layers:
+    for layer in diagnose(model, Batch(x)).layers:
         signal = layer.signal
         if signal is not None:
+            if signal.nonfinite:
+                check_finite(x)
             sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
     return sizes
