@@ -103,10 +103,11 @@ def diagnose(
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
-        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
-            training.
-        y: Targets. If given, gradients are measured too, and the loss of each output is compared
-            with that of a blind guess.
+        x: What `fit` takes: inputs of `model`, as an array or a list or dict of arrays, or a
+            dataset, of which the first batch is used; a generator does not yield it again. Also a
+            batch `(x, y)`. Preprocess inputs as for training.
+        y: Targets, unless `x` has them. With targets, gradients are measured too, and the loss of
+            each output is compared with that of a blind guess.
         loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
             outputs, or a list or dict of them, one for each output. It is computed as in training;
             a loss without a reduction counts with its mean. By default the loss that `model` is
@@ -121,10 +122,11 @@ def diagnose(
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers or
-            strings, has complex values or a mask, or a threshold has an unknown name.
-        ValueError: If `x` is empty or its length differs from that of `y`, `loss` is missing or
-            unknown, or an argument is out of range.
+        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers (`x`
+            also of strings), has complex values or a mask, or a threshold has an unknown name.
+        ValueError: If `x` is empty, does not fit to the inputs of `model` or has another length
+            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, or an
+            argument is out of range.
 
     Example:
         >>> from keras_initx import SmallNormal

@@ -48,8 +48,8 @@ class SignalMonitor(KerasCallback):
     call of an epoch counts as a whole one.
 
     Args:
-        x: The batch, see `diagnose`.
-        y: Its targets, or `None` to skip gradients.
+        x: The batch, or a dataset of which the first is used, see `diagnose`.
+        y: Its targets, unless `x` has them; without any, gradients are skipped.
         every: Number of steps between reports, a positive integer.
         **arguments: Other arguments of `diagnose`.
 

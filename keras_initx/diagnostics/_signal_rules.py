@@ -112,7 +112,7 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
         if signal.nonfinite or (_has_enough_values(layer, measured) and signal.std > limit):
             large.append(layer)
     cause = _outside(measured, root_mean_square)
-    if cause is not None and not root_mean_square(cause) > limit / 10:
+    if cause is not None and not cause.nonfinite and not root_mean_square(cause) > limit / 10:
         cause = None
 
     def does_harm(layer: LayerReport) -> bool:
@@ -590,6 +590,9 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
         if any(map(is_steep, layers)):
             return f"{initializer} in this and all earlier layers"
         return f"{initializer} in this and all earlier layers; if they have it, {LSUV}"
+    # By a layer before, such as a `Rescaling`.
+    if inputs.nonfinite:
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {initializer}"
     size = f"their standard deviation is {inputs.std:.3g}"
     if abs(inputs.mean) > inputs.std:
         size = f"their mean is {inputs.mean:.3g}, {size}"

@@ -163,7 +163,7 @@ def reset_dormant(
 
     Args:
         model: A built model.
-        x: Inputs of `model`: an array, or a list or dict of arrays.
+        x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
         rules: See `initialize`.
         threshold: The largest score of a dormant unit, a number from 0. The paper has 0.1 for most
             of its experiments.
@@ -180,7 +180,8 @@ def reset_dormant(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `threshold` is negative, `x` has no examples, or as `initialize`; or if
+        ValueError: If `threshold` is negative, `x` has no examples, does not fit to the inputs of
+            `model` or is not finite, or as `initialize`; or if
             `reset` is true and the optimizer keeps anything but variables of the shapes of the
             weights, as Adafactor does.
 

@@ -161,8 +161,7 @@ def lsuv(
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
-        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
-            training.
+        x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
         seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
             `random`, so that `keras.utils.set_random_seed` controls it.
         tolerance: Maximum deviation of a variance from 1.
@@ -176,7 +175,8 @@ def lsuv(
     Raises:
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
             wrong type.
-        ValueError: If `x` has no examples, or an argument is out of range.
+        ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
+            or an argument is out of range.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]

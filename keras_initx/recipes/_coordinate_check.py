@@ -27,7 +27,15 @@ from keras_initx.rendering import (
     short_number,
     tidy,
 )
-from keras_initx.structure import Batch, Data, batch_of, check_finite, check_model, first_batch, first_examples
+from keras_initx.structure import (
+    Batch,
+    Data,
+    batch_of,
+    check_finite,
+    check_model,
+    first_batch,
+    first_examples,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,9 +171,9 @@ def coordinate_check(
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
-        x: One batch, used in every step: inputs, or what `diagnose` takes with targets in it. Sample
-            weights count.
-        y: Targets, if `x` has none.
+        x: One batch, used in every step, or a dataset of which the first is, see `diagnose`. Its
+            sample weights count.
+        y: Targets, unless `x` has them.
         steps: Number of training steps.
 
     Returns:
@@ -173,8 +181,9 @@ def coordinate_check(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or the models have different numbers of layers,
-            none with the same name.
+        ValueError: If an argument is out of range, `x` has no targets, does not fit to the inputs
+            of the models or is not finite, or the models have different numbers of layers, none
+            with the same name.
 
     Example:
         >>> from keras_initx import recipes

@@ -44,7 +44,7 @@ def batch_of(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 
     Of a dataset, that is its first batch, unpacked as by `keras.utils.unpack_x_y_sample_weight`. A
     tuple or list is inputs if it has as many arrays as `model` has inputs. It is a batch `(x, y)`
-    or `(x, y, sample_weight)` if its first member has as many, or is a dict.
+    or `(x, y, sample_weight)` if its first member has as many, or is a dict. `(x,)` is `x`.
 
     The number of inputs is not known of a subclassed model that is not built. Then a list is
     inputs, and so is a tuple beside `y`. A tuple of arrays may be either, and is refused.
@@ -178,13 +178,15 @@ def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
         return x
     if not isinstance(x, list | tuple) or not x:
         return Batch(x, y)
+    if isinstance(x, tuple) and len(x) == 1:
+        return Batch(x[0], y)
     inputs = _input_count(model)
     count = len(keras.tree.flatten(x))
     if inputs is None:
         if y is not None:
             return Batch(x, y)
         is_batch = isinstance(x[0], list | tuple | dict)
-        if isinstance(x, tuple) and len(x) == count in (2, 3):
+        if isinstance(x, tuple) and len(x) <= 3 and not is_batch:
             raise ValueError(
                 "`x` must be the inputs alone, several of them as a list: the model is not built, "
                 "so a tuple may also be a batch `(x, y)`. "
@@ -319,11 +321,13 @@ def _check_inputs(model: keras.Model, batch: Batch) -> None:
     for tensor, array in zip(inputs, given, strict=True):
         if array is None:  # an optional input
             continue
-        if _has_texts(array) and tensor.dtype != "string":
-            raise TypeError("`x` must hold numbers, as the model's inputs. Received: x with strings")
         required_shape = tuple(tensor.shape)
         shape = tuple(array.shape)
         if _fits(shape, required_shape):
+            if _has_texts(array) and tensor.dtype != "string":
+                raise TypeError(
+                    "`x` must hold numbers, as the model's inputs. Received: x with strings"
+                )
             continue
         name = f"input {tensor.name!r}" if len(inputs) > 1 else "inputs"
         message = f"`x` must have the shape {required_shape}, as the model's {name}"
