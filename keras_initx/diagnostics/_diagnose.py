@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, Unpack
 
 import keras
 
-from keras_initx._checks import check_type
+from keras_initx._checks import check_count, check_type
 from keras_initx.diagnostics import (
     _gradient_rules,
     _output_rules,
@@ -15,17 +16,25 @@ from keras_initx.diagnostics import (
     _weight_rules,
 )
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
-from keras_initx.diagnostics._measure import Batch, Measurements, measure
+from keras_initx.diagnostics._measure import Measurements, measure
 from keras_initx.diagnostics._recorder import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics._rule import Rule
 from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
-from keras_initx.structure import check_data, check_used, first_examples, run_built
+from keras_initx.structure import (
+    Batch,
+    Data,
+    batch_of,
+    check_used,
+    first_examples,
+    run_built,
+)
 
 __all__ = ["DiagnoseOptions", "diagnose"]
 
 # The order of the verdicts in a report: causes before effects.
 RULES: tuple[Rule, ...] = (
+    _signal_rules.nonfinite_inputs,
     _weight_rules.all_zero,
     _weight_rules.constant,
     _weight_rules.identical_units,
@@ -73,8 +82,8 @@ class DiagnoseOptions(ThresholdOptions, total=False):
 
 def diagnose(
     model: keras.Model,
-    x: Batch,
-    y: Batch | None = None,
+    x: Data,
+    y: Data | None = None,
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
@@ -94,10 +103,11 @@ def diagnose(
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
-        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
-            training.
-        y: Targets. If given, gradients are measured too, and the loss of each output is compared
-            with that of a blind guess.
+        x: What `fit` takes: inputs of `model`, as an array or a list or dict of arrays, or a
+            dataset, of which the first batch is used; a generator does not yield it again. Also a
+            batch `(x, y)`. Preprocess inputs as for training.
+        y: Targets, unless `x` has them. With targets, gradients are measured too, and the loss of
+            each output is compared with that of a blind guess.
         loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and
             outputs, or a list or dict of them, one for each output. It is computed as in training;
             a loss without a reduction counts with its mean. By default the loss that `model` is
@@ -112,10 +122,11 @@ def diagnose(
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers or
-            strings, has complex values or a mask, or a threshold has an unknown name.
-        ValueError: If `x` is empty or its length differs from that of `y`, `loss` is missing or
-            unknown, or an argument is out of range.
+        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers (`x`
+            also of strings), has complex values or a mask, or a threshold has an unknown name.
+        ValueError: If `x` is empty, does not fit to the inputs of `model` or has another length
+            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, or an
+            argument is out of range.
 
     Example:
         >>> from keras_initx import SmallNormal
@@ -134,10 +145,10 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    limits = check_arguments(
-        x, y, loss=loss, batch_size=batch_size, progress=progress, **thresholds
-    )
-    x = first_examples(x, batch_size)
+    limits = check_options(loss=loss, batch_size=batch_size, progress=progress, **thresholds)
+    batch = without_weights(batch_of(model, x, y))
+    x = first_examples(batch.x, batch_size)
+    y = batch.y
     if y is not None:
         y = first_examples(y, batch_size)
 
@@ -160,18 +171,27 @@ def diagnose(
     verdicts: list[Verdict] = []
     for rule in RULES:
         verdicts.extend(rule.verdicts(measured))
+        if rule is _signal_rules.nonfinite_inputs and verdicts:
+            break  # nothing else can be said
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)
 
 
-def check_arguments(x: Batch, y: Batch | None, **options: Unpack[DiagnoseOptions]) -> Thresholds:
-    """Check the arguments of `diagnose` without a model, and return the thresholds.
+def without_weights(batch: Batch) -> Batch:
+    """Return `batch` without sample weights, with a warning if it has any."""
+    if batch.sample_weight is not None:
+        warnings.warn("the sample weights are ignored: all examples count alike", stacklevel=3)
+    return batch._replace(sample_weight=None)
+
+
+def check_options(**options: Unpack[DiagnoseOptions]) -> Thresholds:
+    """Check the keyword arguments of `diagnose`, and return the thresholds.
 
     Errors are those of `diagnose`.
     """
     thresholds: dict[str, Any] = {**options}
-    check_data(x, y, thresholds.pop("batch_size", 1))
+    check_count("batch_size", thresholds.pop("batch_size", 1))
     check_loss(thresholds.pop("loss", None))
     check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
     known = tuple(field.name for field in dataclasses.fields(Thresholds))

@@ -117,8 +117,6 @@ def _smaller_gradients(measured: Measurements) -> str:
     for output in measured.layers:
         if exceeds(output.loss, measured.thresholds.first_loss) and misses_targets(output):
             return STANDARDIZED_TARGETS
-    if measured.inputs is not None and measured.inputs.nonfinite:
-        return f"finite inputs ({measured.inputs.nonfinite:.1%} of them are not)"
     if any(has_growing_state(layer, measured) for layer in measured.layers):
         return inputs_first(measured) + RECURRENT
     sums = growing_sums(measured)

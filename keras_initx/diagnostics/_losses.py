@@ -133,8 +133,8 @@ def check_own_loss(model: keras.Model) -> None:
     # A regularizer alone is nothing that a model learns.
     if len(model.losses) <= len(regularized):
         raise ValueError(
-            "`loss` is required with `y` unless the model is compiled with one or calls "
-            "`add_loss`: a name as in `compile`, a function. Received: loss=None"
+            "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
+            "`y`, which skips gradients. Received: loss=None"
         )
 
 

@@ -12,9 +12,14 @@ from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
-from keras_initx.diagnostics._diagnose import DiagnoseOptions, check_arguments, diagnose
-from keras_initx.diagnostics._measure import Batch
+from keras_initx.diagnostics._diagnose import (
+    DiagnoseOptions,
+    check_options,
+    diagnose,
+    without_weights,
+)
 from keras_initx.diagnostics._report import Report
+from keras_initx.structure import Data, batch_of, first_batch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +48,8 @@ class SignalMonitor(KerasCallback):
     call of an epoch counts as a whole one.
 
     Args:
-        x: The batch, see `diagnose`.
-        y: Its targets, or `None` to skip gradients.
+        x: The batch, or a dataset of which the first is used, see `diagnose`.
+        y: Its targets, unless `x` has them; without any, gradients are skipped.
         every: Number of steps between reports, a positive integer.
         **arguments: Other arguments of `diagnose`.
 
@@ -71,19 +76,20 @@ class SignalMonitor(KerasCallback):
 
     def __init__(
         self,
-        x: Batch,
-        y: Batch | None = None,
+        x: Data,
+        y: Data | None = None,
         *,
         every: int = 100,
         **arguments: Unpack[DiagnoseOptions],
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
-        self._thresholds = check_arguments(x, y, **arguments)
-        count = arguments.get("batch_size", 1024)
-        self.x: Batch = _own_copy(x, count)
-        self.y: Batch | None = _own_copy(y, count)
+        self._thresholds = check_options(**arguments)
         self.every: int = check_count("every", every)
+        x, y = first_batch(x, y)
+        count = arguments.get("batch_size", 1024)
+        self.x: Data = _own_copy(x, count)
+        self.y: Data | None = _own_copy(y, count)
         self.arguments: DiagnoseOptions = arguments
         self.history: dict[int, Report] = {}
         self.stopped: str | None = None
@@ -98,6 +104,8 @@ class SignalMonitor(KerasCallback):
         self.stopped = None
         self._steps = 0
         self._updates_before = self._updates() or 0
+        # What of `x` is a batch is known with the model.
+        self.x, self.y = without_weights(batch_of(self.model, self.x, self.y)), None
         self._record()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -228,7 +236,7 @@ class SignalMonitor(KerasCallback):
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"
 
 
-def _own_copy(arrays: Batch | None, count: int) -> Batch | None:
+def _own_copy(arrays: Data | None, count: int) -> Data | None:
     """Return a copy of the first examples, because training may shuffle or overwrite the arrays."""
 
     def copied(array: Any) -> Any:

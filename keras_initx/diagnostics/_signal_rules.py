@@ -77,6 +77,26 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
 
 
 @rule(
+    "inputs not finite",
+    levels={"error": ""},
+    finds="inputs with NaN or infinities, if outputs are not finite either; nothing else is then "
+    "reported",
+    reason="all that is computed of them is NaN, the loss and its gradients too",
+    remedy="values in the place of what is missing, or examples without",
+)
+def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
+    inputs = measured.inputs
+    # A model may replace them itself.
+    lost = [layer for layer in measured.layers if signal_of(layer).nonfinite]
+    if inputs is None or not inputs.nonfinite or not lost:
+        return
+    count = round(inputs.nonfinite * inputs.size)
+    evidence = f"the inputs are not finite: {count} of {inputs.size} values are NaN or infinite"
+    remedy = "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
+    yield Finding(lost, evidence, remedy, "error")
+
+
+@rule(
     "exploding",
     levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
     finds="a standard deviation above {exploding}, or a value that is not finite",
@@ -570,6 +590,7 @@ def _remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -
         if any(map(is_steep, layers)):
             return f"{initializer} in this and all earlier layers"
         return f"{initializer} in this and all earlier layers; if they have it, {LSUV}"
+    # By a layer before, such as a `Rescaling`.
     if inputs.nonfinite:
         return f"finite inputs ({inputs.nonfinite:.0%} of them are not), then {initializer}"
     size = f"their standard deviation is {inputs.std:.3g}"

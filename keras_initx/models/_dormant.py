@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import check_flag, check_not_negative, check_type
+from keras_initx._checks import check_count, check_flag, check_not_negative, check_type
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
@@ -23,10 +23,11 @@ from keras_initx.rendering import BLUE, Column, Points, Tabular, plot_in_order
 from keras_initx.structure import (
     CONVOLUTIONS,
     TRANSPOSED,
-    Batch,
+    Data,
     activation_of,
     array_of,
-    check_data,
+    batch_of,
+    check_finite,
     check_model,
     ensure_built,
     find_weights,
@@ -125,7 +126,7 @@ def _count(value: int | None) -> int | str:
 
 def reset_dormant(
     model: keras.Model,
-    x: Batch,
+    x: Data,
     rules: Rules | None = None,
     *,
     threshold: float = 0.1,
@@ -162,7 +163,7 @@ def reset_dormant(
 
     Args:
         model: A built model.
-        x: Inputs of `model`: an array, or a list or dict of arrays.
+        x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
         rules: See `initialize`.
         threshold: The largest score of a dormant unit, a number from 0. The paper has 0.1 for most
             of its experiments.
@@ -179,7 +180,8 @@ def reset_dormant(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If `threshold` is negative, `x` has no examples, or as `initialize`; or if
+        ValueError: If `threshold` is negative, `x` has no examples, does not fit to the inputs of
+            `model` or is not finite, or as `initialize`; or if
             `reset` is true and the optimizer keeps anything but variables of the shapes of the
             weights, as Adafactor does.
 
@@ -202,19 +204,21 @@ def reset_dormant(
         learning", ICML 2023.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    check_data(x, None, batch_size)
+    check_count("batch_size", batch_size)
     check_not_negative("threshold", threshold)
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     root = root_seed(seed)
-    x = first_examples(x, batch_size)
+    x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
     check_model("model", model)
     steps = {id(step.weight.variable): step for step in planned(model, rules, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed
     flow = _recorded(model, x, training=False)
+    if not all(np.isfinite(sizes).all() for sizes in flow.received.values()):
+        check_finite(x)
     in_training = _recorded(model, x, training=True)
     paths: dict[keras.layers.Layer, str] = {}
     for weight in find_weights(model):
@@ -386,7 +390,7 @@ class _Flow(Recorder):
     _record_call = _record_softmax = _record_attention = _record_before
 
 
-def _recorded(model: keras.Model, x: Batch, *, training: bool) -> _Flow:
+def _recorded(model: keras.Model, x: Data, *, training: bool) -> _Flow:
     """Return the record of a forward pass that changes nothing."""
     flow = _Flow(model)
     with flow.recording(), backend.preserve_state([model, *parts_of(model)]):

@@ -20,7 +20,13 @@ from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._rules import description
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST, computing_dtype
-from keras_initx.structure import LayerInitializer, ModelWeight, find_weights, is_quantized
+from keras_initx.structure import (
+    LayerInitializer,
+    ModelWeight,
+    check_model,
+    find_weights,
+    is_quantized,
+)
 
 __all__ = ["initialize_lora"]
 
@@ -82,10 +88,10 @@ def initialize_lora(
     Raises:
         TypeError: If `model` is not a Keras layer, `seed` is not an integer, or `atomic` is not a
             bool.
-        ValueError: If no layer has LoRA enabled, or one that has is quantized; if weights to be
-            merged or decomposed are not finite, or the dtype of a weight cannot hold its new
-            values; or if for `"pissa"` a kernel has a lower rank than its factors, or `lora_alpha`
-            is 0.
+        ValueError: If a model is not built; if no layer has LoRA enabled, or one that has is
+            quantized; if weights to be merged or decomposed are not finite, or the dtype of a
+            weight cannot hold its new values; or if for `"pissa"` a kernel has a lower rank than
+            its factors, or `lora_alpha` is 0.
 
     Example:
         >>> hidden = keras.layers.Dense(32, name="hidden")
@@ -108,6 +114,8 @@ def initialize_lora(
         constructing approximate matrix decompositions", SIAM Review 53 (2011), algorithm 4.4.
     """
     check_type("model", model, keras.Layer, "a Keras model or layer")
+    if isinstance(model, keras.Model):
+        check_model("model", model)
     check_choice("method", method, get_args(Method))
     check_flag("atomic", atomic)
     root = root_seed(seed)

@@ -20,8 +20,9 @@ from keras_initx.models._assign import agreed, assign, made_like, undone_after_e
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
 from keras_initx.rendering import BLUE, PALE_BLUE, Column, Points, Tabular, plot_in_order, progress
 from keras_initx.structure import (
-    Batch,
-    check_data,
+    Data,
+    batch_of,
+    check_finite,
     ensure_built,
     find_weights,
     first_examples,
@@ -125,7 +126,7 @@ _Values: TypeAlias = list[tuple[keras.Variable, Tensor]]
 
 def lsuv(
     model: keras.Model,
-    x: Batch,
+    x: Data,
     *,
     seed: int | None = None,
     tolerance: float = 0.1,
@@ -160,8 +161,7 @@ def lsuv(
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
-        x: Inputs of `model`: an array, or a list or dict of arrays. Preprocess them as for
-            training.
+        x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
         seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
             `random`, so that `keras.utils.set_random_seed` controls it.
         tolerance: Maximum deviation of a variance from 1.
@@ -175,7 +175,8 @@ def lsuv(
     Raises:
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
             wrong type.
-        ValueError: If `x` has no examples, or an argument is out of range.
+        ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
+            or an argument is out of range.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
@@ -191,11 +192,11 @@ def lsuv(
         commit 0c45eb2.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    check_data(x, None, batch_size)
+    check_count("batch_size", batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)
     root = root_seed(seed)
-    x = first_examples(x, batch_size)
+    x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
     weights = find_weights(model)
     paths: dict[keras.layers.Layer, str] = {}
@@ -209,6 +210,8 @@ def lsuv(
             kernels[layer] = found
 
     before = _variances(model, x, kernels, [])
+    if not all(math.isfinite(variance or 0.0) for variance in before.values()):
+        check_finite(x)
     free = [layer for layer in before if kernels[layer].free]
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
     with progress("LSUV", len(free), "layers") as advance:
@@ -235,7 +238,7 @@ def lsuv(
 
 
 def _variances(
-    model: keras.Model, x: Batch, layers: dict[keras.layers.Layer, Kernels], values: _Values
+    model: keras.Model, x: Data, layers: dict[keras.layers.Layer, Kernels], values: _Values
 ) -> dict[keras.layers.Layer, float | None]:
     """Return the output variance of each layer, in execution order, with these kernel values."""
     found: dict[keras.layers.Layer, float | None] = {}

@@ -27,7 +27,16 @@ from keras_initx.rendering import (
     short_number,
     tidy,
 )
-from keras_initx.structure import Batch, array_of, check_model
+from keras_initx.structure import (
+    Batch,
+    Data,
+    array_of,
+    batch_of,
+    check_finite,
+    check_model,
+    first_batch,
+    first_examples,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,8 +152,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    x: Batch,
-    y: Batch,
+    x: Data,
+    y: Data | None = None,
     *,
     steps: int = 3,
 ) -> CoordinateCheck:
@@ -164,8 +173,9 @@ def coordinate_check(
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
         widths: At least two different widths.
-        x: One batch of inputs, used in every step.
-        y: Targets.
+        x: One batch, used in every step, or a dataset of which the first is, see `diagnose`. Its
+            sample weights count.
+        y: Targets, unless `x` has them.
         steps: Number of training steps.
 
     Returns:
@@ -173,8 +183,9 @@ def coordinate_check(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or the models have different numbers of layers,
-            none with the same name.
+        ValueError: If an argument is out of range, `x` has no targets, does not fit to the inputs
+            of the models or is not finite, or the models have different numbers of layers, none
+            with the same name.
 
     Example:
         >>> from keras_initx import recipes
@@ -197,6 +208,7 @@ def coordinate_check(
     widths = [int(check_count("widths", width)) for width in widths]
     if len(set(widths)) < 2:
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
+    x, y = first_batch(x, y)
     found: list[list[dict[str, float]]] = []  # of each model, after each step
     starts: dict[int, Start] = {}
     with progress("coordinate check", len(widths), "widths") as advance:
@@ -204,12 +216,18 @@ def coordinate_check(
             model = check_model("build", build(width))
             if model.optimizer is None:
                 raise ValueError(f"`build` must return a compiled model. Received: {model.name!r}")
+            batch = first_examples(batch_of(model, x, y), None)
+            if batch.y is None and model.loss is not None:
+                raise ValueError(
+                    "`y` is required, by itself or in the batches of `x`, for the loss of the "
+                    "model. Received: y=None"
+                )
             if width in (min(widths), max(widths)):
                 starts[width] = start_of(model)
-            after_steps = [_sizes(model, x)]
+            after_steps = [_sizes(model, batch.x)]
             for _ in range(steps):
-                _step(model, x, y)
-                after_steps.append(_sizes(model, x))
+                _step(model, batch)
+                after_steps.append(_sizes(model, batch.x))
             found.append(after_steps)
             advance(1)
     names = list(found[0][0])
@@ -240,7 +258,7 @@ def coordinate_check(
     return replace(check, problems=problems)
 
 
-def _step(model: keras.Model, x: Batch, y: Batch) -> None:
+def _step(model: keras.Model, batch: Batch) -> None:
     """Train for one step.
 
     A `LossScaleOptimizer` leaves out steps in which gradients overflow, and scales the loss less in
@@ -248,23 +266,25 @@ def _step(model: keras.Model, x: Batch, y: Batch) -> None:
     """
     optimizer = model.optimizer
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        model.train_on_batch(x, y)
+        model.train_on_batch(*batch)
         return
     scale = optimizer.initial_scale
     if optimizer.built:
         scale = float(array_of(optimizer.dynamic_scale))
     while True:
-        model.train_on_batch(x, y)
+        model.train_on_batch(*batch)
         before, scale = scale, float(array_of(optimizer.dynamic_scale))
         if not scale < before:
             return
 
 
-def _sizes(model: keras.Model, x: Batch) -> dict[str, float]:
+def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
     sizes = {}
-    for layer in diagnose(model, x).layers:
+    for layer in diagnose(model, Batch(x)).layers:
         signal = layer.signal
         if signal is not None:
+            if signal.nonfinite:
+                check_finite(x)
             sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
     return sizes

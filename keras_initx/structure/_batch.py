@@ -1,34 +1,236 @@
-"""A batch of data: checked, cut to a number of examples, and as arrays of floats."""
+"""A batch of data: found in what is passed, checked, cut, and as arrays of floats.
 
-from typing import Any, TypeAlias
+`batch_of` is the one place that decides what of `x` is a batch, and what of it are inputs.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 
 __all__ = [
     "Batch",
+    "Data",
     "array_of",
-    "check_data",
+    "array_of_column",
+    "batch_of",
+    "check_finite",
+    "first_batch",
     "first_examples",
     "first_float",
     "floats",
     "tensors_in",
 ]
 
-# An array, or a list or dict of arrays.
-Batch: TypeAlias = Any
+# What `fit` takes: an array, a list, tuple or dict of arrays, or a dataset of batches.
+Data: TypeAlias = Any
 
 
-def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
-    """Raise an error if `x` and `y` are not matching, nonempty arrays of real numbers.
+class Batch(NamedTuple):
+    """Inputs, targets and weights of some examples: arrays, or lists or dicts of arrays."""
 
-    The same if `batch_size` is not a positive integer.
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+
+
+def batch_of(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
+    """Return the checked batch that `x` and `y` are for `model`.
+
+    Of a dataset, that is its first batch, unpacked as by `keras.utils.unpack_x_y_sample_weight`. A
+    tuple or list is inputs if it has as many arrays as `model` has inputs. It is a batch `(x, y)`
+    or `(x, y, sample_weight)` if its first member has as many, or is a dict. `(x,)` is `x`.
+
+    The number of inputs is not known of a subclassed model that is not built. Then a list is
+    inputs, and so is a tuple beside `y`. A tuple of arrays may be either, and is refused.
+
+    Args:
+        model: A Keras model.
+        x: What `fit` takes as `x`, a batch, nested lists of numbers, or a `Batch`.
+        y: Targets, or `None` if there are none or `x` has them.
+
+    Raises:
+        TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
+        ValueError: If `x` does not fit to the inputs of `model`, or `first_batch` raises it.
     """
-    check_count("batch_size", batch_size)
+    x, y = first_batch(x, y)
+    batch = _unpacked(model, x, y)
+    _check_arrays(batch.x, batch.y)
+    _check_inputs(model, batch)
+    return batch
+
+
+def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
+    """Return `x` and `y` as arrays; for a dataset, a `Batch` in the place of `x`.
+
+    A generator loses its first batch. The global random numbers do not advance.
+
+    Raises:
+        TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
+        ValueError: If there are no examples or different numbers of them, a dataset has no batches,
+            or `y` is given beside a dataset.
+    """
+    if isinstance(x, Batch):
+        return x, y
+    if not _is_dataset(x):
+        x = _with_arrays(x)
+        y = _with_arrays(y)
+        _check_arrays(x, y)
+        return x, y
+    if y is not None:
+        raise ValueError(
+            "`y` must be left out where `x` is a dataset, whose batches have the targets. "
+            f"Received: x of type {type(x).__name__}, and y"
+        )
+    batch = _first_of(x)
+    _check_arrays(batch.x, batch.y)
+    return batch, None
+
+
+def _is_dataset(data: Data) -> bool:
+    """Return whether `data` yields batches, such as a `tf.data.Dataset` or a generator."""
+    if isinstance(data, keras.utils.PyDataset):
+        return True
+    # Sparse matrices, which have a shape, yield rows.
+    if isinstance(data, str | Mapping | Sequence) or hasattr(data, "shape"):
+        return False
+    return hasattr(data, "__iter__")
+
+
+def _first_of(dataset: Data) -> Batch:
+    """Return the first batch of `dataset`."""
+    put_back_generators = backend.kept_generators()
+    try:
+        if not isinstance(dataset, keras.utils.PyDataset):
+            batch = next(iter(dataset), None)
+        elif dataset.num_batches == 0:
+            batch = None
+        else:
+            batch = dataset[0]
+    finally:
+        put_back_generators()
+    received = f"Received: x of type {type(dataset).__name__}"
+    if batch is None:
+        raise ValueError(f"`x` must have at least one batch. {received} with none")
+    # Keras' error would print them.
+    if isinstance(batch, list | tuple) and len(batch) > 3:
+        raise ValueError(
+            "`x` must have batches `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`. "
+            f"{received} with {len(batch)} members in a batch"
+        )
+    x, y, sample_weight = map(_with_arrays, keras.utils.unpack_x_y_sample_weight(batch))
+    shapes = [np.shape(array) for array in keras.tree.flatten((x, y)) if array is not None]
+    if () in shapes or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            "`x` must have batches, not single examples: batch it, for example by "
+            f"`dataset.batch(32)`. {received} with arrays of the shapes {shapes}"
+        )
+    return Batch(x, y, sample_weight)
+
+
+def _with_arrays(data: Data) -> Data:
+    """Return `data` with arrays in the place of lists of numbers and of pandas' objects."""
+    return keras.tree.traverse(_converted, data)
+
+
+def _converted(value: Any) -> Array | None:
+    """Return an array if `value` has another form, otherwise `None`."""
+    if isinstance(value, list) and _has_values(value):
+        try:
+            return np.asarray(value)
+        except ValueError:  # lists of different lengths, for the error of other objects
+            return np.array(value, object)
+    pandas = sys.modules.get("pandas")  # imported already if the data are pandas' objects
+    if pandas is None:
+        return None
+    if isinstance(value, pandas.DataFrame):
+        return np.stack([array_of_column(column) for _, column in value.items()], axis=1)
+    if isinstance(value, pandas.Series):
+        return array_of_column(value)[:, None]  # the same shape as in `fit`
+    return None
+
+
+def _has_values(nested: Sequence[Any]) -> bool:
+    """Return whether lists in lists hold numbers or strings, and nothing else."""
+    for item in nested:
+        is_value = isinstance(item, int | float | str | bytes | np.generic)
+        if not is_value and not (isinstance(item, list | tuple) and _has_values(item)):
+            return False
+    return bool(nested)
+
+
+def array_of_column(column: Any) -> Array:
+    """Return the values of a column of pandas, of a number type of its own as floats."""
+    array = np.asarray(column)
+    if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
+        return np.asarray(column.to_numpy("float64", na_value=np.nan))
+    return array
+
+
+def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
+    """Return what `x` is, which is no dataset: a batch, or its inputs. See `batch_of`."""
+    if isinstance(x, Batch):
+        return x
+    if not isinstance(x, list | tuple) or not x:
+        return Batch(x, y)
+    if isinstance(x, tuple) and len(x) == 1:
+        return Batch(x[0], y)
+    inputs = _input_count(model)
+    count = len(keras.tree.flatten(x))
+    if inputs is None:
+        if y is not None:
+            return Batch(x, y)
+        is_batch = isinstance(x[0], list | tuple | dict)
+        if isinstance(x, tuple) and len(x) <= 3 and not is_batch:
+            raise ValueError(
+                "`x` must be the inputs alone, several of them as a list: the model is not built, "
+                "so a tuple may also be a batch `(x, y)`. "
+                f"Received: x with a tuple of {count} arrays"
+            )
+    elif count == inputs:
+        is_batch = False
+    else:
+        is_batch = isinstance(x[0], dict) or len(keras.tree.flatten(x[0])) == inputs
+    if not is_batch or len(x) > 3:
+        return Batch(x, y)
+    if y is not None:
+        raise ValueError(
+            "`y` must be left out where `x` is a batch `(x, y)`, as more arrays than the model has "
+            f"inputs are. Received: x with {count} arrays for {inputs} inputs, and y"
+        )
+    return Batch(*x)
+
+
+def _input_count(model: keras.Model) -> int | None:
+    """Return the number of inputs of `model`, `None` if it is not known."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return len(inputs)
+    if isinstance(model, keras.Sequential):
+        return 1
+    # Of a subclassed model, what it was built for.
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        return None
+    return _shape_count(shape)
+
+
+def _shape_count(nested: Any) -> int:
+    """Return the number of shapes in lists, tuples and dicts of shapes."""
+    if isinstance(nested, dict):
+        nested = list(nested.values())
+    if all(length is None or isinstance(length, int) for length in nested):
+        return 1
+    return sum(map(_shape_count, nested))
+
+
+def _check_arrays(x: Data, y: Data | None) -> None:
+    """Raise an error if `x` and `y` are not matching, nonempty arrays."""
     counts_of_x = _example_counts("x", x)
     counts_of_y = [] if y is None else _example_counts("y", y)
     if not counts_of_x or 0 in counts_of_x:
@@ -40,7 +242,7 @@ def check_data(x: Batch, y: Batch | None, batch_size: int) -> None:
         )
 
 
-def _example_counts(name: str, arrays: Batch) -> list[int]:
+def _example_counts(name: str, arrays: Data) -> list[int]:
     """Return the number of examples of each array."""
     given = keras.tree.flatten(arrays)
     # An optional input may be `None`.
@@ -48,26 +250,26 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
     for array in given:
         kind = type(array).__name__
         if not getattr(array, "shape", None) or not hasattr(array, "__array__"):
-            raise TypeError(
-                f"`{name}` must be an array, or a list or dict of arrays. "
-                f"Received: {name} with {kind}"
-            )
-        if keras.ops.is_tensor(array):
-            dtype = array.dtype
-        else:
-            dtype = np.asarray(array).dtype  # a data frame has none
+            forms = "an array, or a list or dict of arrays"
+            if name == "x":
+                forms = "an array, a list or dict of arrays, or a dataset of batches"
+            raise TypeError(f"`{name}` must be {forms}. Received: {name} with {kind}")
         if getattr(array, "is_sparse", False):  # a tensor of torch
             raise TypeError(f"`{name}` must be dense. Received: {name} with a sparse {kind}")
+        dtype = _dtype_of(array)
         # Also of arrays of different lengths, which are no batch.
-        if "object" in str(dtype) and not all(
-            isinstance(one, str | bytes) for one in np.ravel(array)
-        ):
+        if "object" in dtype and not _has_texts(array):
             raise TypeError(
                 f"`{name}` must hold numbers, or strings, in one array of one shape. "
                 f"Received: {name} with {kind} of dtype {dtype}"
             )
+        if name == "y" and _has_texts(array):
+            raise TypeError(
+                "`y` must hold numbers: encode the labels, for example by "
+                "`numpy.unique(y, return_inverse=True)[1]`. Received: y with strings"
+            )
         # Keras would drop the imaginary parts and the mask.
-        if isinstance(array, np.ma.MaskedArray) or "complex" in str(dtype):
+        if isinstance(array, np.ma.MaskedArray) or "complex" in dtype:
             raise TypeError(
                 f"`{name}` must hold real numbers, without a mask. "
                 f"Received: {name} with {kind} of dtype {dtype}"
@@ -75,8 +277,108 @@ def _example_counts(name: str, arrays: Batch) -> list[int]:
     return [array.shape[0] for array in given]
 
 
-def first_examples(arrays: Batch, count: int) -> Batch:
-    """Return the first `count` examples of an array, or of each array in a list or dict.
+def _dtype_of(array: Any) -> str:
+    if keras.ops.is_tensor(array):
+        return str(array.dtype)
+    return str(np.asarray(array).dtype)  # those of other libraries have names of their own
+
+
+def _has_texts(array: Any) -> bool:
+    """Return whether `array` holds strings."""
+    if keras.ops.is_tensor(array):
+        return "string" in str(array.dtype)
+    array = np.asarray(array)
+    if array.dtype == object:
+        return all(isinstance(one, str | bytes) for one in array.flat)
+    return array.dtype.kind in "SUT"
+
+
+def _check_inputs(model: keras.Model, batch: Batch) -> None:
+    """Raise an error if `batch` does not fit to the inputs of `model`, where they are known.
+
+    Keras' error may print all of `x`.
+    """
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return
+    given = keras.tree.flatten(batch.x)
+    if isinstance(batch.x, dict):
+        required = _named_inputs(model)
+        missing = [name for name in required if name not in batch.x]
+        if missing:
+            raise ValueError(
+                f"`x` must have the keys {list(required)}, the inputs of the model. "
+                f"Received: x without {missing}"
+            )
+        # Others are not used.
+        given = keras.tree.flatten([batch.x[name] for name in required])
+        inputs = keras.tree.flatten(list(required.values()))
+    if len(given) != len(inputs):
+        raise ValueError(
+            f"`x` must have {len(inputs)} arrays, as many as the model has inputs, or be a batch "
+            f"`(x, y)`. Received: x with {len(given)} arrays"
+        )
+    for tensor, array in zip(inputs, given, strict=True):
+        if array is None:  # an optional input
+            continue
+        required_shape = tuple(tensor.shape)
+        shape = tuple(array.shape)
+        if _fits(shape, required_shape):
+            if _has_texts(array) and tensor.dtype != "string":
+                raise TypeError(
+                    "`x` must hold numbers, as the model's inputs. Received: x with strings"
+                )
+            continue
+        name = f"input {tensor.name!r}" if len(inputs) > 1 else "inputs"
+        message = f"`x` must have the shape {required_shape}, as the model's {name}"
+        if len(inputs) == 1 and _has_shape(batch.y, required_shape):
+            message += ", and `y` has it: pass `x` before `y`"
+        elif _fits((1, *shape), required_shape):
+            message += "; one example is a batch as `x[None]`, examples as `dataset.batch(32)`"
+        raise ValueError(f"{message}. Received: x of shape {shape}")
+
+
+def _named_inputs(model: keras.Model) -> dict[str, Any]:
+    """Return the inputs of `model` by the keys of a dict that it takes."""
+    named = getattr(model, "input", None)
+    if isinstance(named, dict):
+        return named
+    return {tensor.name: tensor for tensor in model.inputs}
+
+
+def _has_shape(array: Any, required: tuple[int | None, ...]) -> bool:
+    return hasattr(array, "shape") and _fits(tuple(array.shape), required)
+
+
+def _fits(shape: tuple[int, ...], required: tuple[int | None, ...]) -> bool:
+    """Return whether Keras takes an array of this shape for inputs of the `required` shape."""
+    # Keras adds or drops an axis of length 1.
+    if len(shape) == len(required) + 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    elif len(shape) == len(required) - 1 and required[-1] == 1:
+        shape = (*shape, 1)
+    if len(shape) != len(required):
+        return False
+    lengths = zip(shape[1:], required[1:], strict=True)
+    return all(length in (None, given) for given, length in lengths)
+
+
+def check_finite(x: Data) -> None:
+    """Raise `ValueError` if a number in `x`, which is arrays, is NaN or infinite."""
+    for tensor in tensors_in(first_examples(x, None)):
+        if "float" in keras.backend.standardize_dtype(tensor.dtype):
+            values = array_of(tensor)
+            count = values.size - np.isfinite(values).sum()
+            if count:
+                raise ValueError(
+                    "`x` must be finite: replace NaN and infinities, for example by "
+                    "`numpy.nan_to_num(x)`, or leave them out. Received: the inputs are not "
+                    f"finite, {count} of {values.size} values"
+                )
+
+
+def first_examples(arrays: Data, count: int | None) -> Data:
+    """Return the first `count` examples, or all, of an array or of each in a list or dict.
 
     They are as `fit` passes them.
     """

@@ -29,12 +29,7 @@ def ensure_built(model: keras.Model, x: Any) -> None:
     Args:
         model: A Keras model.
         x: Its inputs, as tensors.
-
-    Raises:
-        ValueError: If it has one input, whose shape is not that of `x`. Keras' error may print all
-            of `x`.
     """
-    _check_shape(model, x)
     # `fit` builds in inference mode, so this comes first. Some layers are called in training mode
     # only.
     for training in (False, True):
@@ -84,25 +79,6 @@ def _refused_builds(model: keras.Model) -> Iterator[None]:
             if not layer.built:
                 stack.enter_context(replaced(layer, "build", refused(layer)))
         yield
-
-
-def _check_shape(model: keras.Model, x: Any) -> None:
-    """Raise an error if `model` is built for one input, and `x` has another shape."""
-    inputs = getattr(model, "inputs", None)
-    tensors = keras.tree.flatten(x)
-    if not model.built or not inputs or len(inputs) != 1 or len(tensors) != 1:
-        return
-    required = tuple(inputs[0].shape)
-    given = tuple(tensors[0].shape)
-    # Keras adds or drops an axis of length 1.
-    if len(given) != len(required):
-        return
-    for length, given_length in zip(required[1:], given[1:], strict=True):
-        if length not in (None, given_length):
-            raise ValueError(
-                f"`x` must have the shape {required}, as the model's inputs. "
-                f"Received: x of shape {given}"
-            )
 
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:

@@ -107,8 +107,8 @@ def check_model(name: str, model: Any) -> keras.Model:
 
 def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
     return ValueError(
-        f"`{name}` must be built: add a `keras.Input`, or call it once. "
-        f"Received: {name}={model.name!r} {state}"
+        f"`{name}` must be built: add a `keras.Input` to the model, or call it once. "
+        f"Received: the model {model.name!r} {state}"
     )
 
 

@@ -170,12 +170,12 @@ def test_a_wrong_option_is_found_before_the_training(name):
         ({"x": X, "vanish": 1.0}, TypeError, "`thresholds` must be among"),
         ({"x": X, "y": Y, "loss": {"out": "msee"}}, ValueError, "`loss` must be"),
         ({"x": X, "dead": -1}, ValueError, "`dead` must be a positive number"),
-        ({"x": X.tolist()}, TypeError, "`x` must be an array"),
+        ({"x": "data"}, TypeError, "`x` must be an array"),
         ({"x": X, "y": np.ma.masked_less(Y, 0)}, TypeError, "`y` must hold real numbers"),
         ({"x": X[:0]}, ValueError, "`x` must have at least one example"),
         ({"x": X, "y": Y[:3]}, ValueError, "`x` and `y` must have the same number of examples"),
     ],
-    ids=["unknown", "loss", "negative", "list", "mask", "empty", "unequal"],
+    ids=["unknown", "loss", "negative", "text", "mask", "empty", "unequal"],
 )
 def test_wrong_arguments_are_found_before_the_training(arguments, error, message):
     with pytest.raises(error, match=message):

@@ -746,7 +746,11 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
         ),
         (b"a.npz", TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
         ({}, ValueError, r"`rules` must map weights to arrays"),
-        (keras.Sequential([layers.Dense(2)], name="source"), ValueError, "`source` must be built.*source='source'"),
+        (
+            keras.Sequential([layers.Dense(2)], name="source"),
+            ValueError,
+            "`source` must be built.*model 'source'",
+        ),
         ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
         ("absent.npz", ValueError, "`source` must be an existing file"),
         ("s3://bucket/a.npz", ValueError, "`source` must be a path on this machine: mount the storage"),
@@ -760,7 +764,7 @@ def test_wrong_sources(source, error, message):
 
 @pytest.mark.once
 def test_a_model_without_weights_is_refused():
-    with pytest.raises(ValueError, match=r"`model` must be built.*model='empty' without weights"):
+    with pytest.raises(ValueError, match=r"`model` must be built.*the model 'empty' without weights"):
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
 
 

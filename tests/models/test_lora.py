@@ -331,6 +331,7 @@ def without_lora():
         (lambda: images()[0], {"method": "olora"}, ValueError, r"`method` must be one of \('gaussian', 'pissa'\)"),
         (lambda: images()[0], {"seed": -1}, ValueError, "`seed` must be"),
         (lambda: 3, {}, TypeError, "`model` must be a Keras model or layer"),
+        (lambda: keras.Sequential([layers.Dense(2)]), {}, ValueError, "`model` must be built.*the model '"),
         (without_lora, {}, ValueError, "`model` must have layers with LoRA.*model='plain' with none"),
         (own_factors, {}, ValueError, "`model` must have layers with LoRA.*model='own' with none"),
         (quantized, {}, ValueError, r"none of them quantized.*with \['dense/lora_kernel_a'\]"),

@@ -1,0 +1,343 @@
+"""What is passed as a batch: arrays, batches with targets and datasets give the same as `x` and `y` by themselves."""
+
+import itertools
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from modes import BACKEND
+
+import keras_initx
+from keras_initx import recipes
+from keras_initx.structure import batch_of
+
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 16)
+WEIGHTS = np.ones(16, "float32")
+once = pytest.mark.once
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network(width=8):
+    keras.utils.set_random_seed(0)
+    hidden = layers.Dense(width, "relu", name="hidden")
+    model = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3, name="out")])
+    model.compile("sgd", LOSS)
+    return model
+
+
+def monitored(x, y=None):
+    monitor = keras_initx.SignalMonitor(x, y, every=2)
+    network().fit(X, Y, batch_size=8, epochs=1, verbose=0, shuffle=False, callbacks=[monitor])
+    return str(list(monitor.history.values()))
+
+
+FUNCTIONS = {
+    "diagnose": lambda *data: str(keras_initx.diagnose(network(), *data)),
+    "lsuv": lambda *data: str(keras_initx.lsuv(network(), *data[:1], seed=0)),
+    "reset_dormant": lambda *data: str(keras_initx.reset_dormant(network(), *data[:1], seed=0, threshold=0.5)),
+    "SignalMonitor": monitored,
+    "coordinate_check": lambda *data: str(recipes.coordinate_check(network, [4, 8], *data, steps=1)),
+}
+
+
+class Batches(keras.utils.PyDataset):
+    """Has the batch, then others, and no end."""
+
+    num_batches = None
+
+    def __getitem__(self, index):
+        return X * (index == 0), Y
+
+
+def generated():
+    yield X, Y
+    raise AssertionError("a second batch was asked for")
+
+
+def frames():
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(X).sample(frac=1, random_state=0).sort_index(), pandas.Series(Y)
+
+
+def tensorflow_dataset():
+    import tensorflow
+
+    return tensorflow.data.Dataset.from_tensor_slices((X, Y)).batch(16).repeat()
+
+
+def torch_loader(**options):
+    import torch
+
+    dataset = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+    return torch.utils.data.DataLoader(dataset, batch_size=16, **options)
+
+
+# On each backend, the forms that may differ there.
+FORMS = {
+    "pair": lambda: ((X, Y),),
+    "generator": lambda: (generated(),),
+    "PyDataset": lambda: (Batches(),),
+    "list of two": lambda: ([X, Y],),
+    "nested lists": lambda: (X.tolist(), Y.tolist()),
+    "pair of nested lists": lambda: ((X.tolist(), Y.tolist()),),
+    "pandas": frames,
+    "iterator": lambda: (itertools.repeat((X, Y)),),
+    "tensors": lambda: ((keras.ops.convert_to_tensor(X), keras.ops.convert_to_tensor(Y)),),
+}
+NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
+if BACKEND in NATIVE:
+    FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
+EVERYWHERE = ("pair", "generator", "dataset of the backend")
+ROWS = [pytest.param(form, marks=() if form in EVERYWHERE else once, id=form) for form in FORMS]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {name: function(X, Y) for name, function in FUNCTIONS.items()}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("form", ROWS)
+def test_every_form_gives_the_same(name, form, expected):
+    assert FUNCTIONS[name](*FORMS[form]()) == expected[name]
+
+
+def two_inputs(*, by_name=False):
+    a, b = keras.Input((6,), name="a"), keras.Input((4,), name="b")
+    hidden = layers.Concatenate()([a, b])
+    outputs = {"one": layers.Dense(3, name="one")(hidden), "two": layers.Dense(1, name="two")(hidden)}
+    model = keras.Model({"a": a, "b": b} if by_name else [a, b], outputs)
+    model.compile("sgd", {"one": LOSS, "two": "mse"})
+    return model
+
+
+class Subclassed(keras.Model):
+    """Takes one array, or adds up several."""
+
+    def __init__(self, *, build_on=None):
+        super().__init__()
+        self.dense = layers.Dense(3)
+        self.compile("sgd", LOSS)
+        if build_on is not None:
+            self(build_on)
+
+    def call(self, x):
+        if isinstance(x, list | tuple):
+            return self.dense(x[0]) + self.dense(x[1])
+        return self.dense(x["a"] if isinstance(x, dict) else x)
+
+
+B, TARGETS = X[:, :4], {"one": Y, "two": X[:, :1]}
+MODELS = {
+    "one input": network,
+    "two inputs": two_inputs,
+    "two by name": lambda: two_inputs(by_name=True),
+    "subclassed": Subclassed,
+    "subclassed, built for one": lambda: Subclassed(build_on=X),
+    "subclassed, built for two": lambda: Subclassed(build_on=(X, X)),
+    "sequential without an input": lambda: keras.Sequential([layers.Dense(3)]),
+}
+# A model, what is passed, and what of it are inputs and targets.
+DECISIONS = [
+    ("one input", (X,), (X, None)),
+    ("one input", ((X,), Y), (X, Y)),
+    ("one input", ([X],), ([X], None)),
+    ("one input", ((X, Y, WEIGHTS),), (X, Y)),
+    ("one input", ((X, None),), (X, None)),
+    ("one input", ((X,),), (X, None)),
+    ("two inputs", ([X, B],), ([X, B], None)),
+    ("two inputs", ((X, B), TARGETS), ((X, B), TARGETS)),
+    ("two inputs", (((X, B), TARGETS),), ((X, B), TARGETS)),
+    ("two inputs", ([[X, B], TARGETS],), ([X, B], TARGETS)),
+    ("two inputs", (({"a": X, "b": B}, TARGETS),), ({"a": X, "b": B}, TARGETS)),
+    ("two by name", ({"a": X, "b": B}, TARGETS), ({"a": X, "b": B}, TARGETS)),
+    ("two by name", (({"a": X, "b": B, "c": Y}, TARGETS, WEIGHTS),), ({"a": X, "b": B, "c": Y}, TARGETS)),
+    ("two by name", ([X, B],), ([X, B], None)),
+    ("subclassed", ([X, X],), ([X, X], None)),
+    ("subclassed", ((X, X), Y), ((X, X), Y)),
+    ("subclassed", (((X, X), Y),), ((X, X), Y)),
+    ("subclassed", (({"a": X}, Y),), ({"a": X}, Y)),
+    ("subclassed, built for one", ((X, Y),), (X, Y)),
+    ("subclassed, built for two", ((X, X),), ((X, X), None)),
+    ("subclassed, built for two", (((X, X), Y),), ((X, X), Y)),
+    ("sequential without an input", ((X, Y),), (X, Y)),
+]
+
+
+@once
+@pytest.mark.parametrize(("name", "passed", "found"), DECISIONS)
+def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
+    batch = batch_of(MODELS[name](), *passed)
+    keras.tree.assert_same_structure((batch.x, batch.y), found)
+    for array, other in zip(keras.tree.flatten((batch.x, batch.y)), keras.tree.flatten(found), strict=True):
+        assert array is other
+
+
+@pytest.mark.parametrize(
+    ("build", "x", "y"),
+    [
+        (two_inputs, (X, B), TARGETS),
+        pytest.param(lambda: two_inputs(by_name=True), {"a": X, "b": B}, TARGETS, marks=once),
+        pytest.param(Subclassed, X, Y, marks=once),
+        pytest.param(Subclassed, (X, X), Y, marks=once),
+    ],
+    ids=["two inputs and outputs", "by name", "subclassed", "subclassed with two inputs"],
+)
+def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
+    def report(*data):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        return str(keras_initx.diagnose(build(), *data))
+
+    assert report(itertools.repeat((x, y))) == report(x, y)
+    assert keras_initx.lsuv(build(), itertools.repeat((x, y))).rows
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
+def test_a_module_of_torch_takes_a_dataset_that_shuffles():
+    import torch
+
+    linear = layers.TorchModuleWrapper(torch.nn.Linear(6, 3))
+    model = keras.Sequential([keras.Input((6,)), linear])
+    before = torch.get_rng_state()
+    report = keras_initx.diagnose(model, torch_loader(shuffle=True), loss=LOSS)
+    assert report.layers[0].gradient_norm > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@once
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
+    read = []
+
+    def batches():
+        for index in itertools.count():
+            read.append((random.random(), np.random.normal()))  # noqa: NPY002
+            yield X * (index == 0), Y
+
+    FUNCTIONS[name](batches())
+    assert len(read) == 1
+    model = network()
+    before = random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
+    batch_of(model, batches())
+    assert (random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]) == before  # noqa: NPY002
+
+
+@once
+def test_a_refused_call_reads_no_batch():
+    batches = iter([(X, Y)])
+    for refused in (
+        lambda: keras_initx.diagnose(network(), batches, vanishing=-1),
+        lambda: keras_initx.diagnose(network(), batches, Y),
+        lambda: keras_initx.SignalMonitor(batches, every=0),
+        lambda: keras_initx.lsuv(network(), batches, batch_size=0),
+        lambda: keras_initx.reset_dormant(network(), batches, threshold=-1),
+        lambda: recipes.coordinate_check(network, [8], batches),
+    ):
+        with pytest.raises(ValueError, match="Received: "):
+            refused()
+    assert len(list(batches)) == 1
+
+
+@once
+def test_sample_weights_are_ignored_or_count():
+    with pytest.warns(UserWarning, match="sample weights are ignored"):
+        keras_initx.diagnose(network(), (X, Y, WEIGHTS))
+    with pytest.warns(UserWarning, match="sample weights are ignored") as warned:
+        monitored((X, Y, WEIGHTS))
+    assert sum("sample weights" in str(one.message) for one in warned) == 1
+    check = recipes.coordinate_check(network, [4, 8], (X, Y, 0 * WEIGHTS), steps=1)
+    np.testing.assert_array_equal(check.sizes[0], check.sizes[1])
+
+
+@once
+def test_columns_of_pandas_may_have_types_of_its_own():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"count": pandas.array([1, None], "Int64"), "size": [0.5, 1.5], "flag": [True, False]})
+    x, y = batch_of(Subclassed(), frame, pandas.Series([1, 0]))[:2]
+    np.testing.assert_array_equal(x.astype("float64"), [[1, 0.5, 1], [np.nan, 1.5, 0]])
+    np.testing.assert_array_equal(y, [[1], [0]])
+
+
+def refused(error, message, *passed, model="one input"):
+    with pytest.raises(error, match=message) as caught:
+        keras_initx.diagnose(MODELS[model](), *passed)
+    assert len(str(caught.value)) < 300
+
+
+@once
+@pytest.mark.parametrize(
+    ("passed", "message"),
+    [
+        ((iter([(X, Y)]), Y), "`y` must be left out where `x` is a dataset.*Received: x of type list_iterator, and y"),
+        ((iter([]),), "`x` must have at least one batch. Received: x of type list_iterator with none"),
+        ((iter([(X, Y, Y, Y)]),), r"`x` must have batches .*`\(x, y\)`.* with 4 members"),
+        ((iter([(X[0], 1)]),), r"not single examples: batch it, .*`dataset.batch\(32\)`.*shapes \[\(6,\), \(\)\]"),
+        ((iter([(X, Y[:3])]),), "not single examples"),
+        ((iter(X),), r"one example is a batch as `x\[None\]`, examples as `dataset.batch\(32\)`. .* of shape \(6,\)"),
+        (((X, Y), Y), r"`y` must be left out where `x` is a batch `\(x, y\)`"),
+        (((X, Y, Y, Y),), r"`x` must have 1 arrays, .* or be a batch `\(x, y\)`. Received: x with 4 arrays"),
+        ((Y, X), r"`x` must have the shape \(None, 6\).*`y` has it: pass `x` before `y`. Received: x of shape \(16,\)"),
+        ((X[:, :4],), r"`x` must have the shape \(None, 6\), as the model's inputs. Received: x of shape \(16, 4\)"),
+        ((X[:, :, None, None],), r"Received: x of shape \(16, 6, 1, 1\)"),
+        (({"x": X},), r"`x` must have the keys .* Received: x without \['"),
+    ],
+)
+def test_what_is_no_batch_is_refused(passed, message):
+    refused(ValueError, message, *passed)
+
+
+@once
+@pytest.mark.parametrize(
+    ("passed", "message"),
+    [
+        ((X, np.array(["cat", "dog"] * 8)), r"`y` must hold numbers: encode the labels, .*`numpy.unique"),
+        ((X, ["cat", "dog"] * 8), "`y` must hold numbers"),
+        (((X, np.array(["cat", "dog"] * 8, object)),), "`y` must hold numbers"),
+        ((X.astype("U32"),), "`x` must hold numbers, as the model's inputs"),
+        (([[1.0, 2.0], [3.0]],), "in one array of one shape"),
+        ((np.load,), "`x` must be an array, a list or dict of arrays, or a dataset of batches"),
+    ],
+)
+def test_what_are_no_numbers_is_refused(passed, message):
+    refused((TypeError, ValueError), message, *passed)
+
+
+@once
+@pytest.mark.parametrize(
+    ("passed", "message"),
+    [
+        ((X,), "`x` must have 2 arrays, as many as the model has inputs.*Received: x with 1 arrays"),
+        (([X, X],), r"`x` must have the shape \(None, 4\), as the model's input 'b'. Received: x of shape \(16, 6\)"),
+        (({"a": X, "c": B},), r"`x` must have the keys \['a', 'b'\].*Received: x without \['b'\]"),
+        (([X, B, B, B],), "Received: x with 4 arrays"),
+    ],
+)
+def test_what_does_not_fit_to_several_inputs_is_refused(passed, message):
+    refused(ValueError, message, *passed, model="two inputs")
+
+
+@once
+def test_a_tuple_for_a_model_of_unknown_inputs_is_refused():
+    refused(
+        ValueError, "`x` must be the inputs alone.* Received: x with a tuple of 2 arrays", (X, Y), model="subclassed"
+    )
+
+
+@pytest.mark.parametrize("name", ["lsuv", "reset_dormant", "coordinate_check"])
+@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=once)])
+def test_inputs_that_are_not_finite_are_refused(name, value):
+    x = X.copy()
+    x[3, 2] = value
+    message = r"`x` must be finite: .*`numpy.nan_to_num\(x\)`.*the inputs are not finite, 1 of 96 values"
+    with pytest.raises(ValueError, match=message):
+        FUNCTIONS[name](x, Y)
+
+
+@once
+def test_targets_are_required_to_train():
+    with pytest.raises(ValueError, match="`y` is required, by itself or in the batches of `x`"):
+        recipes.coordinate_check(network, [4, 8], X)
