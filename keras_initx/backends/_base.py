@@ -187,9 +187,15 @@ class Backend:
         """Return the standard deviation of all elements."""
         return Moments(self.host_view(tensor)).std
 
-    def host_view(self, tensor: Tensor) -> Array:
-        """Return the values of `tensor` as a read-only array, which may share its memory."""
-        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    def host_view(self, value: Any) -> Array:
+        """Return the values of a tensor, a variable or an array, which may share their memory.
+
+        They are read-only, and in the dtype that they have. Keras' `convert_to_numpy` reads no
+        number in bfloat16 on TensorFlow, and no float8 on torch.
+        """
+        if isinstance(value, keras.Variable):
+            return self.host_view(value.value)
+        return np.asarray(keras.ops.convert_to_numpy(value))
 
     def spans_processes(self, tensor: Tensor) -> bool:
         """Return whether a tensor is one of several processes, which must change it together."""

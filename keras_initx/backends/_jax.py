@@ -142,17 +142,17 @@ class Implementation(Backend):
             return None
         return value.sharding
 
-    def host_view(self, tensor: Tensor) -> Array:
-        if not isinstance(tensor, jax.Array):
-            return super().host_view(tensor)
-        if self.is_shared(tensor):
+    def host_view(self, value: Any) -> Array:
+        if not isinstance(value, jax.Array):
+            return super().host_view(value)
+        if self.is_shared(value):
             # Every process does this at the same point and gets the whole array.
-            return _gathered(tensor)
-        found = list(self.parts(tensor))
+            return _gathered(value)
+        found = list(self.parts(value))
         region, values = found[0]
         if region is None:
             return values
-        whole = np.empty(tensor.shape, values.dtype)
+        whole = np.empty(value.shape, values.dtype)
         for region, values in found:
             whole[region] = values
         return whole

@@ -11,6 +11,7 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_number, check_type, is_integer
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
+from keras_initx.backends import backend
 from keras_initx.initializers._base import Initializer, catalog, parameters_of, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._lookup import ids_like
@@ -319,7 +320,7 @@ def law_of(initializer: Any, shape: Shape) -> Law | None:
         return initializer.law(shape)
     known = keras.initializers
     if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
-        return FixedLaw(lambda: np.asarray(keras.ops.convert_to_numpy(initializer(shape))))
+        return FixedLaw(lambda: backend.host_view(initializer(shape)))
     cls = counterpart(initializer)
     arguments = None
     if cls is not None:

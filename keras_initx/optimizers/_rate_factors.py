@@ -15,6 +15,7 @@ import keras
 from keras_initx._checks import check_number, check_type, similar_paths
 from keras_initx._keras import excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
+from keras_initx.backends import backend
 from keras_initx.structure import matches_path
 
 __all__ = ["RateFactors"]
@@ -369,7 +370,7 @@ def rates_of(
     optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
 ) -> tuple[keras.optimizers.Optimizer, list[float]]:
     """Return an optimizer without its factors, and the present learning rate of each weight."""
-    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    rate = float(backend.host_view(optimizer.learning_rate))
     if not isinstance(optimizer, RateFactors):
         return optimizer, [rate] * len(variables)
     factors = _factors_of(variables, optimizer.factors)
