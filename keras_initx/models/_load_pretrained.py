@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._array_files import Region, Stored
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._typing import Array, Shape, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
@@ -428,13 +428,14 @@ def _made_by_function(
     if not can_be_cast(made.dtype, weight.dtype):
         raise _MismatchError(f"the function returns {made.dtype}")
     spared = made if memory.has(first_result) else None
+    dtype = _own_dtype(weight)
 
     def read(region: Region) -> Array:
         again = spared
         if again is None:  # so that not all results are kept until the end
             again = _arrays.as_stored(result())
         with _in_range(weight, candidate):
-            return _own(cast(again.read(region), weight.dtype, copy=False))
+            return _own(cast(again.read(region), dtype, copy=False))
 
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()", read
@@ -457,7 +458,8 @@ def _rearranged(
             raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
     arrangement = _arrangement(weight, shapes, layout)
     is_sum = arrangement.combined == "summed" and len(stored) > 1
-    computing_dtype = "float64" if is_sum else weight.dtype
+    dtype = _own_dtype(weight)
+    computing_dtype = "float64" if is_sum else dtype
 
     def read(region: Region) -> Array:
         source_region: Region = ...
@@ -472,7 +474,7 @@ def _rearranged(
                 parts.append(cast(part, computing_dtype, copy=False))
             value = arrangement.apply(parts)
             if is_sum:
-                value = cast(value, weight.dtype)  # rounded once
+                value = cast(value, dtype)  # rounded once
         if source_region is ...:
             value = value.reshape(weight.shape)[region]
         return _own(value)
@@ -539,11 +541,16 @@ def _extended(
     def read(region: Region) -> Array:
         array = arrangement.apply([stored[0].read(...)])
         with _in_range(weight, candidate):
-            value = with_mean(array, weight.shape, weight.dtype)
+            value = with_mean(array, weight.shape, _own_dtype(weight))
         return _own(value[region])
 
     change = arrangement.description([arrangement.source], weight.shape)
     return ", ".join(filter(None, [change, "the rest is the mean"])), read
+
+
+def _own_dtype(weight: ModelWeight) -> DType:
+    """Return the dtype that `weight` has on this backend."""
+    return backend.available_dtype(weight.dtype)
 
 
 def _own(value: Array) -> Array:
