@@ -7,6 +7,7 @@ from cases import FIRST_CASES
 from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
+import keras_initx.models
 from keras_initx import RandomNormal, Sparse
 from keras_initx.backends import backend
 

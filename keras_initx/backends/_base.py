@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._keras import kept_global_generator
+from keras_initx._keras import kept_global_generator, preserved_losses
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
@@ -326,8 +326,10 @@ class Backend:
     ) -> Iterator[None]:
         """Yield a context in which changes to the state of a model and to generators are discarded.
 
+        What calls add to `model.losses` is state too.
+
         Args:
-            layers: The layers of the model. Some have state that Keras does not track.
+            layers: The model and the layers within it. Some have state that Keras does not track.
             gradients: Whether operations are recorded for a backward pass.
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
@@ -338,8 +340,12 @@ class Backend:
             (weight, weight.value) for weight in weights.values() if weight.regularizer is not None
         ]
         # The counters of Keras' random generators are variables too, including the global one.
-        scope = keras.StatelessScope(regularized, collect_losses=True)
-        with scope, self.preserve_foreign_state(layers), self.generators_preserved():
+        with (
+            preserved_losses(layers[0]),
+            keras.StatelessScope(regularized, collect_losses=True),
+            self.preserve_foreign_state(layers),
+            self.generators_preserved(),
+        ):
             yield
 
     @contextlib.contextmanager
@@ -408,7 +414,7 @@ class Backend:
             function: A function of arrays, or lists and dicts of them, that returns a scalar
                 tensor.
             variables: Keras variables.
-            layers: The layers that `function` calls.
+            layers: The model that `function` calls, and the layers within it.
 
         Returns:
             A function of the same arguments that returns the norm of the gradient with respect to

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Computation, Function, Memory, Region
@@ -284,7 +285,7 @@ class Implementation(Backend):
         program = jax.jit(scales_and_norms)
 
         def norms(*arguments: Any) -> list[float]:
-            with self.generators_preserved():
+            with self.generators_preserved(), preserved_losses(layers[0]):
                 pairs = program(_values(variables), _values(others.values()), arguments)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
