@@ -18,6 +18,7 @@ from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._assign import agreed, refresh_normalizations, undone_after_error
+from keras_initx.models._load_lora import Lora, merged_kernel
 from keras_initx.rendering import (
     BLUE,
     PALE_BLUE,
@@ -243,13 +244,14 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     weights = find_weights(model)
+    lora = Lora(weights, find_weights(source) if isinstance(source, keras.Model) else [])
     memory = _arrays.ModelMemory(weights)
     with (
         agreed(model, changes=not dry_run),
         _arrays.open_source(source) as (contents, own_layout),
     ):
         source_layout = _arrays.layout_of_source(layout, own_layout)
-        steps = _steps(weights, contents, rules, source_layout, memory)
+        steps = _steps(weights, contents, rules, source_layout, memory, lora)
         names = [step.row.names for step in steps]
         used = {name for of_weight in names for name in of_weight}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
@@ -287,9 +289,16 @@ def _steps(
     rules: _arrays.NameRules | None,
     layout: _layouts.KerasLayout,
     memory: _arrays.ModelMemory,
+    lora: Lora,
 ) -> list[_Step]:
     """Return a step for each weight. Mismatches are reported in its row."""
     found = _arrays.candidates_of(weights, rules, layout)
+    skipped = {path for path, candidates in found.items() if candidates is None}
+    chosen = {}
+    for path, candidates in found.items():
+        candidate = _first_stored(candidates or [], contents)
+        if candidate is not None:
+            chosen[path] = candidate
     steps = []
     missing = 0
     for weight in weights:
@@ -297,17 +306,27 @@ def _steps(
         read = None
         is_as_stored = False
         candidates = found.get(weight.path)
-        candidate = _first_stored(candidates or [], contents)
+        candidate = chosen.get(weight.path)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, names=candidate.names, source_shape=stored[0].shape)
             try:
+                name = candidate.names[0]
+                problem = lora.problem(weight, name, chosen, skipped)
+                if problem:
+                    raise _MismatchError(problem)
+                adapter = lora.to_merge(weight, name, chosen)
+                if adapter is not None:
+                    row = replace(row, names=tuple(part.path for part in adapter))
+                    stored = [merged_kernel(adapter, contents)]
                 change, read = _conversion(weight, candidate, stored, layout, memory)
+                if adapter is not None:
+                    change = ", ".join(filter(None, ["LoRA merged", change]))
                 row = replace(row, change=change)
                 is_as_stored = not change and [array.dtype for array in stored] == [weight.dtype]
             except _MismatchError as mismatch:
                 row = replace(row, problem=str(mismatch))
-        elif candidates is None and weight.path in found:
+        elif weight.path in skipped:
             row = replace(row, reason="by rule")
         elif candidates is None:
             row = replace(row, reason="no rule")
