@@ -186,6 +186,11 @@ def load_pretrained(
     dense layer after a flattened image has its inputs in another order, channels first; and torch
     has other defaults, such as an epsilon of 1e-5 in normalization layers.
 
+    Factors of LoRA in a source model are merged with their kernel, as Keras does where it saves,
+    unless they are loaded too, into factors with the same `lora_alpha / lora_rank`. A kernel whose
+    layer adds factors that are not zero is refused, unless these are loaded too or a rule leaves
+    them. So are quantized kernels with factors to merge.
+
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
     the weight, once. A finite number beyond its range is refused when it is read; infinities and
@@ -227,9 +232,9 @@ def load_pretrained(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
             does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, no weight is found at all, the layout is unknown or not that of the source, a
-            file cannot be read or lacks an array that the index promises, or two files have arrays
-            of one name.
+            weight, factors of LoRA cannot be merged or are in the way, no weight is found at all,
+            the layout is unknown or not that of the source, a file cannot be read or lacks an array
+            that the index promises, or two files have arrays of one name.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
