@@ -22,7 +22,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -223,17 +223,20 @@ def compiled_loss(model: keras.Model) -> Any:
 
 
 @contextlib.contextmanager
-def preserved_losses(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Yield a context after which `layers` have the losses of `add_loss` that they have now.
+def preserved_losses(model: keras.Layer) -> Iterator[None]:
+    """Yield a context after which `model.losses` has what calls have added to it before.
 
-    Relies on private attributes, which the next call of a model clears. `model.losses` is public,
-    but cannot be set.
+    Relies on private attributes of the layers within, which the next call of a model clears.
+    `model.losses` is public, but cannot be set.
     """
-    kept = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in layers]
+    kept = {}
+    for layer in layers_of(model):
+        kept[id(layer)] = list(layer._losses), set(layer._loss_ids)
     try:
         yield
     finally:
-        for layer, losses, ids in kept:
+        for layer in layers_of(model):
+            losses, ids = kept.get(id(layer), ((), ()))  # it may have been made meanwhile
             layer._losses[:] = losses
             layer._loss_ids.clear()
             layer._loss_ids.update(ids)

@@ -7,7 +7,9 @@ from cases import ARRAYS, FIRST_CASES, label
 from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
+import keras_initx.models
 from keras_initx import RandomNormal, Sparse
+from keras_initx.backends import backend
 
 layers = keras.layers
 
@@ -231,3 +233,34 @@ def test_adapters_of_a_quantized_layer():
     layer.quantize("int8")
     layer.enable_lora(4, a_initializer=keras_initx.Sparse(seed=3), b_initializer="zeros")
     np.testing.assert_array_equal(to_numpy(layer.lora_kernel_a), to_numpy(keras_initx.Sparse(seed=3)((64, 4))))
+
+
+class Tempered(layers.Dense):
+    """A dense layer with a temperature: a number in bfloat16."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.temperature = self.add_weight((), "ones", "bfloat16", name="temperature")
+
+    def call(self, inputs):
+        return super().call(inputs) / keras.ops.cast(self.temperature, inputs.dtype)
+
+
+def test_a_number_in_bfloat16_is_a_weight_as_any_other(tmp_path):
+    # Of all tensors, NumPy cannot read this one from TensorFlow, and neither can Keras.
+    model = keras.Sequential([keras.Input((4,)), Tempered(6, name="hidden"), layers.Dense(2, name="logits")])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+    plan = keras_initx.initialize(model, seed=0)
+    plan.save(tmp_path / "plan.json")
+    drawn = {weight.path: plan.draw(weight.path) for weight in plan.weights}
+    assert drawn["hidden/temperature"] == plan.draw("hidden/temperature", ...) == 1
+    assert keras_initx.audit(model).ok
+    assert keras_initx.audit(model, tmp_path / "plan.json").ok
+    assert keras_initx.models.weights_digest(model) == keras_initx.models.weights_digest(drawn)
+    assert keras_initx.diagnose(model, x, np.zeros((16, 2))).layers
+    keras_initx.models.lsuv(model, x, seed=0)
+    keras_initx.models.shrink_and_perturb(model, shrink=0.5, perturb=0, seed=0)
+    assert backend.host_view(model.layers[0].temperature) == 0.5
+    keras_initx.load_pretrained(model, {"hidden.temperature": np.asarray(3, "bfloat16")}, layout="keras")
+    assert backend.host_view(model.layers[0].temperature) == 3

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._keras import kept_global_generator
+from keras_initx._keras import kept_global_generator, preserved_losses
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
@@ -187,9 +187,15 @@ class Backend:
         """Return the standard deviation of all elements."""
         return Moments(self.host_view(tensor)).std
 
-    def host_view(self, tensor: Tensor) -> Array:
-        """Return the values of `tensor` as a read-only array, which may share its memory."""
-        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    def host_view(self, value: Any) -> Array:
+        """Return the values of a tensor, a variable or an array, which may share their memory.
+
+        They are read-only, and in the dtype that they have. Keras' `convert_to_numpy` reads no
+        number in bfloat16 on TensorFlow, and no float8 on torch.
+        """
+        if isinstance(value, keras.Variable):
+            return self.host_view(value.value)
+        return np.asarray(keras.ops.convert_to_numpy(value))
 
     def spans_processes(self, tensor: Tensor) -> bool:
         """Return whether a tensor is one of several processes, which must change it together."""
@@ -324,8 +330,10 @@ class Backend:
     ) -> Iterator[None]:
         """Yield a context in which changes to the state of a model and to generators are discarded.
 
+        What calls add to `model.losses` is state too.
+
         Args:
-            layers: The layers of the model. Some have state that Keras does not track.
+            layers: The model and the layers within it. Some have state that Keras does not track.
             gradients: Whether operations are recorded for a backward pass.
         """
         # Inside a scope, Keras looks up regularized variables in the values of the scope.
@@ -336,8 +344,12 @@ class Backend:
             (weight, weight.value) for weight in weights.values() if weight.regularizer is not None
         ]
         # The counters of Keras' random generators are variables too, including the global one.
-        scope = keras.StatelessScope(regularized, collect_losses=True)
-        with scope, self.preserve_foreign_state(layers), self.generators_preserved():
+        with (
+            preserved_losses(layers[0]),
+            keras.StatelessScope(regularized, collect_losses=True),
+            self.preserve_foreign_state(layers),
+            self.generators_preserved(),
+        ):
             yield
 
     @contextlib.contextmanager

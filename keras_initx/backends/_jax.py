@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Computation, Function, Memory, Region
@@ -153,17 +154,17 @@ class Implementation(Backend):
             return None
         return value.sharding
 
-    def host_view(self, tensor: Tensor) -> Array:
-        if not isinstance(tensor, jax.Array):
-            return super().host_view(tensor)
-        if self.is_shared(tensor):
+    def host_view(self, value: Any) -> Array:
+        if not isinstance(value, jax.Array):
+            return super().host_view(value)
+        if self.is_shared(value):
             # Every process does this at the same point and gets the whole array.
-            return _gathered(tensor)
-        found = list(self.parts(tensor))
+            return _gathered(value)
+        found = list(self.parts(value))
         region, values = found[0]
         if region is None:
             return values
-        whole = np.empty(tensor.shape, values.dtype)
+        whole = np.empty(value.shape, values.dtype)
         for region, values in found:
             whole[region] = values
         return whole
@@ -294,7 +295,7 @@ class Implementation(Backend):
 
         def norms(*arguments: Any) -> list[float]:
             given = (_values(variables), _values(others.values()), arguments)
-            with self.generators_preserved():
+            with self.generators_preserved(), preserved_losses(layers[0]):
                 pairs = _program_of(layers[0], scales_and_norms, given)(*given)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 

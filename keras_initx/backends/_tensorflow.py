@@ -41,7 +41,8 @@ class Implementation(Backend):
         return not tf.is_symbolic_tensor(tensor)
 
     def to_tensor(self, array: Array) -> Tensor:
-        if array.nbytes < _LARGE or array.ctypes.data % self.alignment:
+        is_small = array.nbytes < _LARGE or array.ctypes.data % self.alignment
+        if is_small or array.dtype.name.startswith("float8"):  # which DLPack does not have
             return tf.constant(array)  # takes a third of the time of Keras
         # Not copied: the first touch of fresh memory costs more than computing the values, so a
         # copy would double the time. Both `bitcast` and `identity` move the tensor to the current
@@ -63,11 +64,13 @@ class Implementation(Backend):
         with tf.init_scope():  # also while a `tf.function` is traced
             return super().snapshot(value)
 
-    def host_view(self, tensor: Tensor) -> Array:
-        if not isinstance(tensor, tf.Tensor | tf.Variable):
-            return super().host_view(tensor)
-        # Keras would copy.
-        return np.asarray(tf.convert_to_tensor(tensor))
+    def host_view(self, value: Any) -> Array:
+        if not isinstance(value, tf.Tensor | tf.Variable | tf.distribute.DistributedValues):
+            return super().host_view(value)
+        tensor = tf.convert_to_tensor(value)
+        if not tensor.shape.rank:
+            return np.asarray(tensor.numpy())  # NumPy gets no bfloat16 from the tensor itself
+        return np.asarray(tensor)  # Keras would copy
 
     def on_accelerator(self) -> bool:
         device = tf.fill([1], 0.0).device  # an operation that every device supports

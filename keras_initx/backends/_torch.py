@@ -16,6 +16,8 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function
 from keras_initx.backends._moments import Moments
 
+# Dtypes that torch does not exchange with NumPy: their bits are passed as integers.
+_BEYOND_NUMPY = ("bfloat16", "float8")
 # The kinds of devices for which Triton compiles.
 _GPUS = {"cuda", "xpu"}
 
@@ -38,9 +40,10 @@ class Implementation(Backend):
             return False
 
     def to_tensor(self, array: Array) -> Tensor:
-        if array.dtype.name == "bfloat16":
-            # torch cannot read it from NumPy, so its bits are passed as integers.
-            tensor = torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+        name = array.dtype.name
+        if name.startswith(_BEYOND_NUMPY):
+            bits = torch.from_numpy(array.view(f"int{8 * array.itemsize}"))
+            tensor = bits.view(getattr(torch, name))
         else:
             tensor = torch.from_numpy(array)
         # Keras would copy an array, but only moves a tensor to the current device.
@@ -63,12 +66,14 @@ class Implementation(Backend):
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()
 
-    def host_view(self, tensor: Tensor) -> Array:
-        tensor = tensor.detach().cpu()  # Keras would copy
-        if tensor.dtype == torch.bfloat16:
-            # torch cannot convert it to NumPy, so its bits are passed as integers.
-            bits: Array = tensor.view(torch.int16).numpy()
-            return bits.view("bfloat16")
+    def host_view(self, value: Any) -> Array:
+        if not isinstance(value, torch.Tensor):
+            return super().host_view(value)
+        tensor = value.detach().cpu()  # Keras would copy
+        name = str(tensor.dtype).removeprefix("torch.")
+        if name.startswith(_BEYOND_NUMPY):
+            bits: Array = tensor.view(getattr(torch, f"int{8 * tensor.element_size()}")).numpy()
+            return bits.view(name)
         array: Array = tensor.numpy()
         return array
 

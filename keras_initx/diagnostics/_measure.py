@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._keras import compiled_loss, layers_of, preserved_losses
+from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import (
@@ -242,7 +242,7 @@ def measure(
     mean_loss: float | None = None
     fails = False
     # All of it: what one thread calls for gradients would be recorded by another.
-    with HOOKS, _preserved_loss(model), preserved_losses(layers_of(model)):
+    with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
         with recorder.recording(), backend.preserve_state(layers_of(model)):
             outputs = model(x, training=True)

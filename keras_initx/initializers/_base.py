@@ -403,7 +403,7 @@ def _readable(value: Any) -> Any:
 
 def _comparable(value: Any) -> Any:
     if is_array(value):
-        array = keras.ops.convert_to_numpy(value)
+        array = backend.host_view(value)
         return array.dtype, array.shape, array.tobytes()
     # Keras' own initializers are equal only to themselves. An unseeded one keeps the seed that it
     # drew here.

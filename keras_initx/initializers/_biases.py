@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
-import keras
 import numpy as np
 
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
+from keras_initx.backends import backend
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import IndependentLaw, Law, quantile_distribution
 from keras_initx.sampling import (
@@ -211,7 +211,7 @@ def _as_array(labels: Tensor) -> Array:
     """Return `labels` in float64."""
     required = "`labels` must be an array of finite numbers, not empty."
     try:
-        array: Array = keras.ops.convert_to_numpy(labels)
+        array = backend.host_view(labels)
     except (TypeError, ValueError):
         raise TypeError(f"{required} Received: labels of type {type(labels).__name__}") from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":

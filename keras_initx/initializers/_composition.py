@@ -11,6 +11,7 @@ import numpy as np
 from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import DType, InitializerLike, Shape, Tensor
+from keras_initx.backends import backend
 from keras_initx.initializers._base import Initializer, catalog, is_array, parameters_of, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._lookup import ids_like
@@ -338,7 +339,7 @@ def check_numbers(initializer: keras.initializers.Initializer) -> None:
 def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:
     """Return a size that no value of `initializer` exceeds, or 0, see `Initializer`."""
     if isinstance(initializer, keras.initializers.Constant):
-        values = np.abs(keras.ops.convert_to_numpy(initializer.value))
+        values = np.abs(backend.host_view(initializer.value))
         return float(np.max(values, initial=0, where=np.isfinite(values)))
     ours = initializer if isinstance(initializer, Initializer) else _like(initializer)
     return 0.0 if ours is None else ours._largest(shape)
@@ -401,7 +402,7 @@ def law_of(initializer: Any, shape: Shape) -> Law | None:
         return initializer.law(shape)
     known = keras.initializers
     if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
-        return FixedLaw(lambda: np.asarray(keras.ops.convert_to_numpy(initializer(shape))))
+        return FixedLaw(lambda: backend.host_view(initializer(shape)))
     ours = _like(initializer)
     if ours is None:
         return None

@@ -32,6 +32,7 @@ def part_of(initializer: Any, shape: Shape, dtype: DType, index: Index) -> Array
         ValueError: If the initializer cannot fill the shape.
     """
     lengths, places = _places(shape, index)
+    dtype = backend.available_dtype(dtype)  # as in a call
     if isinstance(initializer, keras.initializers.Initializer):
         check_shape_for(initializer, shape)
         check_dtype_for(initializer, shape, dtype)

@@ -13,11 +13,12 @@ import numpy as np
 from keras_initx._array_files import Region, Stored
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._typing import Array, Shape, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._assign import agreed, refresh_normalizations, undone_after_error
+from keras_initx.models._load_lora import Lora, merged_kernel
 from keras_initx.rendering import (
     BLUE,
     PALE_BLUE,
@@ -185,6 +186,11 @@ def load_pretrained(
     dense layer after a flattened image has its inputs in another order, channels first; and torch
     has other defaults, such as an epsilon of 1e-5 in normalization layers.
 
+    Factors of LoRA in a source model are merged with their kernel, as Keras does where it saves,
+    unless they are loaded too, into factors with the same `lora_alpha / lora_rank`. A kernel whose
+    layer adds factors that are not zero is refused, unless these are loaded too or a rule leaves
+    them. So are quantized kernels with factors to merge.
+
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
     the weight, once. A finite number beyond its range is refused when it is read; infinities and
@@ -226,9 +232,9 @@ def load_pretrained(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
             does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, no weight is found at all, the layout is unknown or not that of the source, a
-            file cannot be read or lacks an array that the index promises, or two files have arrays
-            of one name.
+            weight, factors of LoRA cannot be merged or are in the way, no weight is found at all,
+            the layout is unknown or not that of the source, a file cannot be read or lacks an array
+            that the index promises, or two files have arrays of one name.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:
@@ -243,13 +249,14 @@ def load_pretrained(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     weights = find_weights(model)
+    lora = Lora(weights, find_weights(source) if isinstance(source, keras.Model) else [])
     memory = _arrays.ModelMemory(weights)
     with (
         agreed(model, changes=not dry_run),
         _arrays.open_source(source) as (contents, own_layout),
     ):
         source_layout = _arrays.layout_of_source(layout, own_layout)
-        steps = _steps(weights, contents, rules, source_layout, memory)
+        steps = _steps(weights, contents, rules, source_layout, memory, lora)
         names = [step.row.names for step in steps]
         used = {name for of_weight in names for name in of_weight}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
@@ -287,9 +294,16 @@ def _steps(
     rules: _arrays.NameRules | None,
     layout: _layouts.KerasLayout,
     memory: _arrays.ModelMemory,
+    lora: Lora,
 ) -> list[_Step]:
     """Return a step for each weight. Mismatches are reported in its row."""
     found = _arrays.candidates_of(weights, rules, layout)
+    skipped = {path for path, candidates in found.items() if candidates is None}
+    chosen = {}
+    for path, candidates in found.items():
+        candidate = _first_stored(candidates or [], contents)
+        if candidate is not None:
+            chosen[path] = candidate
     steps = []
     missing = 0
     for weight in weights:
@@ -297,17 +311,27 @@ def _steps(
         read = None
         is_as_stored = False
         candidates = found.get(weight.path)
-        candidate = _first_stored(candidates or [], contents)
+        candidate = chosen.get(weight.path)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, names=candidate.names, source_shape=stored[0].shape)
             try:
+                name = candidate.names[0]
+                problem = lora.problem(weight, name, chosen, skipped)
+                if problem:
+                    raise _MismatchError(problem)
+                adapter = lora.to_merge(weight, name, chosen)
+                if adapter is not None:
+                    row = replace(row, names=tuple(part.path for part in adapter))
+                    stored = [merged_kernel(adapter, contents)]
                 change, read = _conversion(weight, candidate, stored, layout, memory)
+                if adapter is not None:
+                    change = ", ".join(filter(None, ["LoRA merged", change]))
                 row = replace(row, change=change)
                 is_as_stored = not change and [array.dtype for array in stored] == [weight.dtype]
             except _MismatchError as mismatch:
                 row = replace(row, problem=str(mismatch))
-        elif candidates is None and weight.path in found:
+        elif weight.path in skipped:
             row = replace(row, reason="by rule")
         elif candidates is None:
             row = replace(row, reason="no rule")
@@ -428,13 +452,14 @@ def _made_by_function(
     if not can_be_cast(made.dtype, weight.dtype):
         raise _MismatchError(f"the function returns {made.dtype}")
     spared = made if memory.has(first_result) else None
+    dtype = _own_dtype(weight)
 
     def read(region: Region) -> Array:
         again = spared
         if again is None:  # so that not all results are kept until the end
             again = _arrays.as_stored(result())
         with _in_range(weight, candidate):
-            return _own(cast(again.read(region), weight.dtype, copy=False))
+            return _own(cast(again.read(region), dtype, copy=False))
 
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}()", read
@@ -457,7 +482,8 @@ def _rearranged(
             raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
     arrangement = _arrangement(weight, shapes, layout)
     is_sum = arrangement.combined == "summed" and len(stored) > 1
-    computing_dtype = "float64" if is_sum else weight.dtype
+    dtype = _own_dtype(weight)
+    computing_dtype = "float64" if is_sum else dtype
 
     def read(region: Region) -> Array:
         source_region: Region = ...
@@ -472,7 +498,7 @@ def _rearranged(
                 parts.append(cast(part, computing_dtype, copy=False))
             value = arrangement.apply(parts)
             if is_sum:
-                value = cast(value, weight.dtype)  # rounded once
+                value = cast(value, dtype)  # rounded once
         if source_region is ...:
             value = value.reshape(weight.shape)[region]
         return _own(value)
@@ -539,11 +565,16 @@ def _extended(
     def read(region: Region) -> Array:
         array = arrangement.apply([stored[0].read(...)])
         with _in_range(weight, candidate):
-            value = with_mean(array, weight.shape, weight.dtype)
+            value = with_mean(array, weight.shape, _own_dtype(weight))
         return _own(value[region])
 
     change = arrangement.description([arrangement.source], weight.shape)
     return ", ".join(filter(None, [change, "the rest is the mean"])), read
+
+
+def _own_dtype(weight: ModelWeight) -> DType:
+    """Return the dtype that `weight` has on this backend."""
+    return backend.available_dtype(weight.dtype)
 
 
 def _own(value: Array) -> Array:

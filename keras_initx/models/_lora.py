@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -143,22 +143,33 @@ def initialize_lora(
     return InitializationPlan(rows, root, dry_run=False)
 
 
-def _adapted(model: keras.Layer) -> list[tuple[ModelWeight, ModelWeight, ModelWeight]]:
+class Adapter(NamedTuple):
+    """A kernel and its two factors."""
+
+    kernel: ModelWeight
+    a: ModelWeight
+    b: ModelWeight
+
+
+def adapters(weights: Iterable[ModelWeight]) -> list[Adapter]:
     """Return each kernel that has factors, with these."""
-    weights = {weight.path: weight for weight in find_weights(model)}
+    by_path = {weight.path: weight for weight in weights}
     found = []
-    quantized = []
-    for path, a in weights.items():
+    for path, a in by_path.items():
         if a.name not in ("lora_kernel_a", "lora_embeddings_a"):
             continue
         if not getattr(a.layer, "lora_enabled", False):
             continue
-        if is_quantized(a.layer):
-            quantized.append(path)
-            continue
         prefix = path.removesuffix(a.name)
         name = a.name.removeprefix("lora_").removesuffix("_a")
-        found.append((weights[f"{prefix}{name}"], a, weights[f"{prefix}lora_{name}_b"]))
+        found.append(Adapter(by_path[f"{prefix}{name}"], a, by_path[f"{prefix}lora_{name}_b"]))
+    return found
+
+
+def _adapted(model: keras.Layer) -> list[Adapter]:
+    """Return the adapters of `model`, of which there must be one, and none quantized."""
+    found = adapters(find_weights(model))
+    quantized = [adapter.a.path for adapter in found if is_quantized(adapter.a.layer)]
     if quantized or not found:
         raise ValueError(
             "`model` must have layers with LoRA, none of them quantized: call their "
@@ -177,11 +188,11 @@ def _checked_factors(
         ValueError: If the values of the weights do not allow it, or could not hold the result.
     """
     if method == "gaussian":
-        if _is_trained(b):
+        if is_trained(b):
             _check_finite(kernel, a, b)
             _merged(kernel, a, b).check_holds()
         return None
-    scale = _scale(a)
+    scale = lora_scale(a)
     rank = a.shape[-1]
     if scale == 0 or not math.isfinite(scale):
         raise ValueError(
@@ -216,7 +227,7 @@ def _checked_factors(
     return left, right
 
 
-def _principal_part(matrix: "_Matrix", rank: int) -> tuple[Array, Array, Array]:
+def _principal_part(matrix: "Matrix", rank: int) -> tuple[Array, Array, Array]:
     """Return the largest singular values of a matrix, `rank` or more, between their vectors."""
     length = min(matrix.shape)
     if length <= _EXACT_UP_TO or length <= 8 * rank:
@@ -250,12 +261,12 @@ def _starts(
     """
     if factors is not None:
         left, right = factors
-        rest = _merged(kernel, a, b).plus(-_scale(a) * left, right)
+        rest = _merged(kernel, a, b).plus(-lora_scale(a) * left, right)
         yield a, _given(left)
         yield b, _given(right)
         yield kernel, rest
         return
-    if _is_trained(b):
+    if is_trained(b):
         yield kernel, _merged(kernel, a, b)
     yield a, RandomNormal(stddev=1 / a.shape[-1], seed=derived_seed(root, a.path))
     yield b, keras.initializers.Zeros()
@@ -273,12 +284,12 @@ def _row(weight: ModelWeight, initializer: LayerInitializer) -> WeightPlan:
     )
 
 
-def _scale(a: ModelWeight) -> float:
+def lora_scale(a: ModelWeight) -> float:
     """Return the factor by which a layer multiplies the product of its factors."""
     return float(a.layer.lora_alpha / a.layer.lora_rank)
 
 
-def _is_trained(b: ModelWeight) -> bool:
+def is_trained(b: ModelWeight) -> bool:
     """Return whether the second factor is not zero any more, as it starts."""
     return backend.has_nonzero(b.variable.value)
 
@@ -299,7 +310,7 @@ class _Sum:
         """Return the sum of this and a product."""
         return _Sum(self._kernel, [*self._products, (left, right)])
 
-    def whole(self) -> "_Matrix":
+    def whole(self) -> "Matrix":
         """Return all of it. The kernel is brought together."""
         return self._part(None, backend.host_view(self._kernel.variable.value))
 
@@ -331,7 +342,7 @@ class _Sum:
         row = replace(row, std=backend.std(value), seconds=time.perf_counter() - begin)
         return value, row
 
-    def _part(self, region: Region | None, values: Array) -> "_Matrix":
+    def _part(self, region: Region | None, values: Array) -> "Matrix":
         """Return a part, of which the kernel has these values."""
         products = []
         for left, right in self._products:
@@ -340,10 +351,10 @@ class _Sum:
                 left = left.reshape(*self._kernel.shape[:-1], rank)[region[:-1]].reshape(-1, rank)
                 right = right[:, region[-1]]
             products.append((left, right))
-        return _Matrix(values.reshape(-1, values.shape[-1]), products)
+        return Matrix(values.reshape(-1, values.shape[-1]), products)
 
 
-class _Matrix:
+class Matrix:
     """A matrix plus products of thin ones, computed in float64, in blocks.
 
     Args:
@@ -392,7 +403,7 @@ class _Matrix:
 
 def _merged(kernel: ModelWeight, a: ModelWeight, b: ModelWeight) -> _Sum:
     """Return the matrix by which a layer with these weights multiplies its inputs."""
-    return _Sum(kernel, [(_scale(a) * _matrix(a), _matrix(b))])
+    return _Sum(kernel, [(lora_scale(a) * _matrix(a), _matrix(b))])
 
 
 def _check_finite(*weights: ModelWeight) -> None:

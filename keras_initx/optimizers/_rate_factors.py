@@ -16,6 +16,7 @@ import keras
 from keras_initx._checks import check_number, check_type, similar_paths
 from keras_initx._keras import excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
+from keras_initx.backends import backend
 from keras_initx.structure import matches_path
 
 __all__ = ["RateFactors"]
@@ -415,7 +416,7 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
     if rate is None:
         return None
     # A function may return a number of Python.
-    return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(rate)))
+    return float(backend.host_view(keras.ops.convert_to_tensor(rate)))
 
 
 def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -430,8 +430,6 @@ def first_float(nested: Any, *, or_kind: str | None = None) -> Tensor | None:
 
 def array_of(tensor: Tensor | keras.Variable) -> Array:
     """Return a copy of the values of `tensor` as floats of at least 32 bits."""
-    if isinstance(tensor, keras.Variable):
-        tensor = tensor.value
     return floats(backend.host_view(tensor), copy=True)
 
 

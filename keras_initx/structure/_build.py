@@ -95,7 +95,7 @@ def _build(model: keras.Model, x: Any, training: bool) -> None:
         with (
             HOOKS,
             observed_assignments(remember),
-            preserved_losses(layers_of(model)),
+            preserved_losses(model),
             backend.preserve_foreign_state(layers_of(model)),
         ):
             model(x, training=training)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.studies._records import Data, DataLike, Structure
 
 # The members of a part of the data, as messages call them.
@@ -94,7 +95,7 @@ def _array(name: str, value: Any) -> Array | None:
             f"Received: {name} with {np.ma.getmaskarray(value).sum()} masked values"
         )
     if keras.ops.is_tensor(value):
-        return _numeric(name, keras.ops.convert_to_numpy(value))
+        return _numeric(name, backend.host_view(value))
     return _numeric(name, np.asarray(value))
 
 

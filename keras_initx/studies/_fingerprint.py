@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._seeds import takes_seed
 from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.studies._data import data_digest
 
 # Characters of JSON that settings and messages show. Of a longer description the digest is.
@@ -77,7 +78,7 @@ class _Description:
         if isinstance(value, types.ModuleType):
             return value.__name__
         if isinstance(value, keras.Variable) or keras.ops.is_tensor(value):
-            return self._array(keras.ops.convert_to_numpy(value))
+            return self._array(backend.host_view(value))
         if type(value) is np.ndarray or isinstance(value, np.generic):
             return self._array(np.asarray(value))
         if type(value) is dict:

@@ -422,7 +422,7 @@ def _variables(model: keras.Model) -> list[Any]:
 
 
 def _array(variable: Any) -> Array:
-    array: Array = keras.ops.convert_to_numpy(variable.value)
-    if array.dtype.name == "bfloat16":  # which NumPy files do not support
+    array = backend.host_view(variable.value)
+    if array.dtype.isbuiltin != 1:  # bfloat16 and float8, which NumPy files do not support
         return array.astype("float32")
     return array

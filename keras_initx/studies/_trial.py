@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_initx._seeds import derived_seed, isolated_rng, seeded
 from keras_initx._typing import Array, KerasDataset
+from keras_initx.backends import backend
 from keras_initx.diagnostics import diagnose
 from keras_initx.models import optimizers_of
 from keras_initx.structure import replaced
@@ -214,7 +215,7 @@ def _before_training(model: keras.Model, run: Run) -> Record:
     """
     metrics: Record = {"epoch": 0}
     for name, result in _evaluate(model, run.data[1], run.batch_size).items():
-        value = keras.ops.convert_to_numpy(result)
+        value = backend.host_view(result)
         if value.size > 1:
             raise BuildError(
                 "`build` must return a model whose metrics are single numbers, for example by "
@@ -400,7 +401,7 @@ class _EpochHooks:
         seconds = time.perf_counter() - self._begin
         metrics: Record = {"epoch": epoch + 1}
         for name, value in logs.items():
-            metrics[name] = float(keras.ops.convert_to_numpy(value).item())
+            metrics[name] = float(backend.host_view(value).item())
         if epoch == 0:
             metrics["batch_losses"] = self._batch_losses()
         metrics["seconds"] = seconds

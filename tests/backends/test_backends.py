@@ -9,6 +9,7 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
+from keras_initx.backends import backend
 
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")
 
@@ -22,6 +23,15 @@ def chain(size, count=3):
 
 def means(model):
     return [float(to_numpy(weight).mean()) for weight in model.weights]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float32"])
+def test_values_of_any_dtype_and_rank_go_to_a_tensor_and_back(dtype):
+    for shape in [(), (3,), (2, 0), (1, 2, 3), (300, 301)]:
+        values = (np.arange(np.prod(shape, dtype=int)) % 7 - 2).reshape(shape).astype(dtype)
+        found = backend.host_view(backend.to_tensor(values.copy()))
+        assert (found.shape, found.dtype) == (values.shape, values.dtype)
+        assert found.tobytes() == values.tobytes()
 
 
 @only_torch

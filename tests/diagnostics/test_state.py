@@ -13,6 +13,7 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
+import keras_initx.models
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
@@ -161,13 +162,65 @@ def test_what_layers_keep_is_left():
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
 
 
-def test_what_layers_add_to_the_loss_is_left():
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(3, activity_regularizer="l2"), layers.Dense(3)])
-    model(X)
-    before = model.losses
-    keras_initx.diagnose(model, X, Y, loss="mse")
-    assert before
-    assert [id(loss) for loss in model.losses] == [id(loss) for loss in before]
+class Leaving(layers.Layer):
+    """Leaves something wherever a call can: a loss, a count, a metric, and numbers that were drawn."""
+
+    def __init__(self):
+        super().__init__(name="leaving")
+        self.calls = self.add_weight((), "zeros", trainable=False, name="calls")
+        self.metric = keras.metrics.Mean(name="size")
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, x):
+        self.calls.assign(self.calls + 1)
+        self.metric.update_state(x)
+        self.add_loss(keras.ops.mean(keras.random.uniform((3,), seed=self.generator)) + np.float32(random.random()))
+        return x * np.float32(np.random.normal())  # noqa: NPY002
+
+
+RUNS = {
+    "diagnose": lambda model: keras_initx.diagnose(model, X, Y),
+    "diagnose, no targets": lambda model: keras_initx.diagnose(model, X),
+    "lsuv": lambda model: keras_initx.models.lsuv(model, X, seed=0),
+    "reset_dormant": lambda model: keras_initx.models.reset_dormant(model, X, threshold=0.5, seed=0, reset=False),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_call_of_the_model_leaves_only_what_the_function_sets(run):
+    kept = [
+        layers.Dense(4, "relu", activity_regularizer="l2"),
+        layers.BatchNormalization(),
+        layers.Dropout(0.5, seed=1),
+        Leaving(),
+    ]
+    model = keras.Sequential([keras.Input((6,)), *kept, layers.Dense(3)])
+    model.compile("adam", "mse")
+    model(X, training=True)
+
+    def left():
+        values = [to_numpy(one.value).tolist() for one in model.variables if "kernel" not in one.name]
+        numbers = random.getstate(), np.random.get_state()[1:]  # noqa: NPY002
+        return values, [id(loss) for loss in model.losses], str(numbers)
+
+    before = left()
+    assert len(model.losses) == 2
+    RUNS[run](model)
+    assert left() == before
+
+
+def test_a_layer_that_is_made_in_a_diagnosis_has_added_nothing_to_the_loss():
+    class Block(layers.Layer):
+        def build(self, shape):
+            self.dense = layers.Dense(3, activity_regularizer="l2")
+            self.dense.build(shape)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = keras.Sequential([Block(), layers.Dense(3)])
+    keras_initx.diagnose(model, X)
+    assert not model.losses
 
 
 def next_numbers():

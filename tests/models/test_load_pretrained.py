@@ -1053,6 +1053,14 @@ def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX has float32 for float64")
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_a_weight_in_float64_holds_on_jax_what_float32_does():
+    model = of_dtype("float64")
+    with pytest.raises(ValueError, match=r"Received: 'k' for 'first/kernel', with numbers beyond the range of float32"):
+        load_pretrained(model, {"k": np.full((4, 4), 1e300)}, {"first/kernel": "k"}, layout="keras")
+
+
 @pytest.mark.once
 def test_a_part_may_leave_out_what_a_weight_cannot_hold():
     model, array = of_dtype("float16"), np.ones((5, 4))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import initialize, initialize_lora
+from keras_initx import initialize, initialize_lora, load_pretrained
 from keras_initx.models import seeds, weights_digest
 from keras_initx.structure import find_weights
 
@@ -35,15 +35,16 @@ def images(alpha=None, rank=3, dtype=None):
     model = keras.Sequential([keras.Input((8, 8, 2)), *parts])
     initialize(model, seed=0)
     before = outputs(model)
-    for layer in parts[::2]:
+    for layer in parts[::2] if rank else []:
         layer.enable_lora(rank, lora_alpha=alpha)
     return model, before
 
 
-def words():
+def words(rank=2):
     model = keras.Sequential([keras.Input((6,)), layers.Embedding(40, 8, name="words")])
     initialize(model, seed=0)
-    model.layers[0].enable_lora(2)
+    if rank:
+        model.layers[0].enable_lora(rank)
     return model
 
 
@@ -378,3 +379,109 @@ def test_a_refused_call_changes_nothing(make, arguments, error, message, monkeyp
     assert not made
     for value, weight in zip(before, getattr(model, "weights", []), strict=True):
         np.testing.assert_array_equal(to_numpy(weight), value)
+
+
+def values(model):
+    return {one.path: to_numpy(one.variable.value).copy() for one in find_weights(model)}
+
+
+def images_of(rank=3, **arguments):
+    return images(rank=rank, **arguments)[0]
+
+
+@pytest.mark.parametrize(("make", "x"), [(images_of, IMAGES), (words, WORDS)], ids=["images", "words"])
+def test_factors_are_merged_into_what_is_loaded_without_them(make, x):
+    source = make()
+    trained = train(source, x)
+    before = weights_digest(source)
+    model = make(rank=0)
+    plan = load_pretrained(model, source)
+    np.testing.assert_allclose(outputs(model, x), trained, rtol=1e-4, atol=1e-4)
+    changes = {row.path: row.change for row in plan.weights if row.change}
+    assert set(changes.values()) == {"LoRA merged"}
+    assert list(changes) == [path for path in values(model) if not path.endswith("bias")]
+    assert not plan.unused
+    assert weights_digest(source) == before
+
+
+def test_factors_that_are_loaded_too_are_not_merged():
+    source = images_of(alpha=6)
+    train(source)
+    model = images_of(alpha=6)
+    load_pretrained(model, source)
+    assert weights_digest(model) == weights_digest(source)
+
+
+def test_factors_are_merged_from_other_names_and_before_they_change():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(6, name="first"), layers.Dense(6, name="last")])
+    initialize(model, seed=0)
+    first, last = model.layers
+    last.enable_lora(2, lora_alpha=3)
+    train(model, np.ones((1, 6), "float32"))
+    expected = to_numpy(last.kernel), weight(first, "kernel").copy()
+    rules = {"last/kernel": "first/kernel", "last/lora*": None, "first/kernel": ("last/kernel", np.s_[:])}
+    load_pretrained(model, model, rules)
+    np.testing.assert_allclose(weight(first, "kernel"), expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(weight(last, "kernel"), expected[1])
+
+
+def quantized_and_trained():
+    model = quantized()
+    train(model)
+    return model
+
+
+def trained_images(**arguments):
+    model = images_of(**arguments)
+    train(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "message"),
+    [
+        (lambda: images_of(alpha=6), trained_images, "'dense/kernel' .* a `lora_alpha / lora_rank` of 2.0, not 1.0"),
+        (trained_images, lambda: images_of(rank=0), "'dense/kernel' .*: its layer adds LoRA factors that are not zero"),
+        (lambda: images_of(rank=0), quantized_and_trained, "'dense/kernel' .* merged with a quantized kernel"),
+        (
+            lambda: images_of(rank=0, dtype="float16"),
+            lambda: trained_images(dtype="float16", alpha=1e6),
+            "'conv/kernel.* for 'conv/kernel', with numbers beyond the range of float16",
+        ),
+    ],
+    ids=["another alpha", "factors in the way", "quantized", "too large"],
+)
+def test_factors_that_cannot_be_merged_are_not_left_out(model, source, message):
+    model = model()
+    before = weights_digest(model)
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(model, source())
+    assert weights_digest(model) == before
+
+
+@pytest.mark.parametrize("way", ["merged before", "left by a rule"])
+def test_a_model_with_trained_factors_takes_a_kernel(way):
+    source = images_of(rank=0)
+    initialize(source, seed=7)
+    model = trained_images()
+    factors = values(model)
+    rules = None
+    if way == "merged before":
+        initialize_lora(model, seed=0)
+    else:
+        rules = {"*/lora*": None, "*": "{0}"}
+    load_pretrained(model, source, rules)
+    if way == "merged before":
+        np.testing.assert_allclose(outputs(model), outputs(source), rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(values(model)["dense/lora_kernel_b"], factors["dense/lora_kernel_b"])
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_keras_merges_what_it_saves(name, tmp_path):
+    source = words()
+    trained = train(source, WORDS)
+    getattr(source, "save" if name == "a.keras" else "save_weights")(tmp_path / name)
+    model = words(rank=0)
+    load_pretrained(model, tmp_path / name, {"words/embeddings": "layers/embedding/vars/0"})
+    np.testing.assert_allclose(outputs(model, WORDS), trained, rtol=1e-5, atol=1e-5)

@@ -1,5 +1,6 @@
 """A plan outlives the call: saved as a text, executed on another model, drawn weight by weight."""
 
+import contextlib
 import doctest
 import hashlib
 import json
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES, label
-from modes import BACKEND, to_numpy
+from modes import BACKEND, float64, to_numpy
 
 import keras_initx
 from keras_initx import initialize
@@ -562,6 +563,22 @@ def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtyp
     assert_same(whole, arrays(model)["dense/kernel"])
     for index in PARTS:
         assert_same(plan.draw("dense/kernel", index), whole[index])
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+@pytest.mark.parametrize("context", [contextlib.nullcontext, float64], ids=["plain", "x64"])
+def test_a_part_of_a_weight_in_float64_has_the_dtype_that_the_backend_has(context, tmp_path):
+    path = tmp_path / "plan.json"
+    with context():
+        for initializer in ("random_normal", "truncated_normal", keras_initx.Scaled("initx.he_normal", 0.3), "ones"):
+            model = keras.Sequential([keras.Input((6,)), layers.Dense(8, name="dense", dtype="float64")])
+            plan = saved(path, model, {"dense/kernel": initializer}, seed=6)
+            for one in (plan, InitializationPlan.load(path)):
+                whole = one.draw("dense/kernel")
+                assert_same(whole, arrays(model)["dense/kernel"])
+                for index in PARTS:
+                    assert_same(one.draw("dense/kernel", index), whole[index])
+            assert keras_initx.audit(model, path).ok
 
 
 def test_parts_of_large_weights_are_made_in_blocks():

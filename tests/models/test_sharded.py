@@ -91,6 +91,19 @@ def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
         np.testing.assert_array_equal(own.kernel, np.asarray(given.kernel).astype("bfloat16"))
 
 
+def test_factors_of_a_source_are_merged_in_each_shard():
+    source = sharded()
+    adapted(source)
+    for layer in source.layers:
+        for factor in (layer.lora_kernel_a, layer.lora_kernel_b):
+            factor.assign(RANDOM.normal(size=factor.shape))
+    model = sharded()
+    keras_initx.load_pretrained(model, source)
+    for own, given in zip(model.layers, source.layers, strict=True):
+        merged = np.asarray(given._kernel) + np.asarray(given.lora_kernel_a) @ np.asarray(given.lora_kernel_b)
+        np.testing.assert_allclose(own.kernel, merged, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (15, 0), (0, 23), (15, 23)])
 def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
