@@ -51,6 +51,7 @@ _ORDER = (
     "values",
     "equal weights",
     "copies",
+    "equal slices",
     "connections",
     "orthonormality",
     "singular values",
@@ -81,7 +82,8 @@ def audit(
     Each weight is compared with the law of the initializer that it should come from: constants,
     mean, standard deviation, bounds, the shape of the distribution, the connections of `Sparse`,
     the orthonormality of `Orthogonal`, the biases of gates. Equal weights that should be
-    independent are reported too. The tests are corrected for their number (Holm, 1979): the
+    independent are reported too, and equal slices of one weight, such as units, also with opposite
+    signs. The tests are corrected for their number (Holm, 1979): the
     probability of any alarm is at most `alpha` for a model of any size. Deviations below 1 % are
     not reported, in 16 bits below 2 %. Weights of initializers whose law is not known, of
     quantized layers and of integers are listed as not compared.

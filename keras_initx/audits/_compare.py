@@ -5,13 +5,15 @@ decided for all weights at once.
 """
 
 import functools
+import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_initx._typing import Array, DType
+from keras_initx._checks import truncated
+from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import Moments
 from keras_initx.initializers import (
     CenterLaw,
@@ -37,6 +39,14 @@ _MOST = 1 << 18
 _PROBES = 4
 # Fewer values have no shape.
 _FEWEST = 32
+# Fewer values of a block may be equal to those of another by chance.
+_FEWEST_OF_BLOCK = 16
+# Values of a slice that are compared before all are.
+_BEGINNING = 16
+# Pairs of equal slices that are named.
+_MOST_PAIRS = 3
+# With a smaller probability, that slices are equal counts as impossible.
+_IMPOSSIBLE = 1e-9
 # No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
 # that Keras makes in 16 bits, many more.
 _ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
@@ -143,6 +153,7 @@ def _independent_tests(
         yield _impossible("constant", f"all {values.size} values are {lowest:.4g}")
         return
     yield from _test_copies(values, dtype)
+    yield from _test_slices(law, values, dtype)
     yield from _test_zeros(law, values, dtype)
     yield from _test_scale(law, values, moments, dtype)
     yield from _test_extremes(law, values, lowest, highest, dtype)
@@ -168,6 +179,120 @@ def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
             yield _impossible("precision", "float32 values that were rounded to bfloat16")
         elif (sample.astype("float16").astype("float32") == sample).all():
             yield _impossible("precision", "float32 values that were rounded to float16")
+
+
+def _test_slices(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    """Yield a test if slices are equal, or equal but for their sign, and cannot be so by chance.
+
+    They are slices along each axis, such as units, inputs or heads, and along the first or the last
+    axes together, such as the units of all heads.
+    """
+    logarithm = math.log(_chance_of_equality(law, values, dtype))
+    for first, last in _axes_of_slices(values.shape):
+        lengths = values.shape[first:last]
+        slices = values.reshape(math.prod(values.shape[:first]), math.prod(lengths), -1)
+        count = slices.shape[1]
+        repeated = _equal_slices(slices, logarithm * values.size / count)
+        if not repeated:
+            continue
+        text = f"{len(repeated)} of {count} slices along {_axes_text(first, last)} equal to another"
+        if any(slices[0, one, 0] != slices[0, other, 0] for one, other in repeated):
+            text += " but for the sign"
+        yield _impossible("equal slices", f"{text}: {_pairs(repeated, lengths)}")
+        return
+
+
+def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
+    """Return the first and last axes whose indices count slices, the fewest slices first."""
+    ndim = len(shape)
+    found = [(axis, axis + 1) for axis in range(ndim)]
+    for cut in range(1, ndim):
+        for first, last in ((0, cut), (cut, ndim)):
+            others = math.prod(shape) // math.prod(shape[first:last])
+            if last - first > 1 and others >= _FEWEST_OF_BLOCK:
+                found.append((first, last))
+    return sorted(found, key=lambda axes: math.prod(shape[slice(*axes)]))
+
+
+def _chance_of_equality(law: IndependentLaw, values: Array, dtype: DType) -> float:
+    """Return the probability that two values, rounded to `dtype`, are equal."""
+    sample = _sample(values, 4096)
+    _, exponents = np.frexp(sample)
+    step = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
+    cells = law.distribution_function(sample + step) - law.distribution_function(sample - step)
+    # JAX draws no more random bits than the mantissa has.
+    return min(1.0, max(float(np.abs(cells).mean()), _epsilon(dtype)))
+
+
+def _equal_slices(slices: Array, logarithm: float) -> list[tuple[int, int]]:
+    """Return the slices that are equal to an earlier one, each with that one.
+
+    Slices that are opposite count as equal. There are none if they may be equal by chance.
+
+    Args:
+        slices: The slices, along the middle axis.
+        logarithm: That of the probability that two are equal.
+    """
+    count = slices.shape[1]
+    pairs = count * (count - 1)  # equal or opposite
+    expected = pairs * math.exp(logarithm)
+    if expected >= 1:
+        return []
+    repeated = _repeated(slices)
+    if _poisson_tail(len(repeated), expected) < _IMPOSSIBLE:
+        return repeated
+    return []
+
+
+def _repeated(slices: Array) -> list[tuple[int, int]]:
+    """Return the slices that are equal or opposite to an earlier one, each with that one."""
+    before, _, after = slices.shape
+    places = np.linspace(0, before * after - 1, min(before * after, _BEGINNING)).astype(int)
+    rows, columns = np.divmod(places, after)
+    beginnings = _without_sign(slices[rows, :, columns])
+    bits = np.ascontiguousarray(beginnings, "float32").view("uint32").astype("uint64")
+    codes = _multipliers()[: len(places)] @ bits
+    ordered = np.sort(codes)
+    repeated_codes = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not repeated_codes.size:
+        return []
+    candidates = np.flatnonzero(np.isin(codes, repeated_codes))
+    whole = slices[:, candidates].transpose(0, 2, 1).reshape(-1, len(candidates))
+    whole = np.ascontiguousarray(_without_sign(whole).T)
+    first: dict[bytes, int] = {}
+    found = []
+    for candidate, values in zip(candidates.tolist(), whole, strict=True):
+        earliest = first.setdefault(values.tobytes(), candidate)
+        if earliest != candidate:
+            found.append((candidate, earliest))
+    return found
+
+
+@functools.cache
+def _multipliers() -> Array:
+    return np.random.default_rng(3).integers(1 << 64, size=_BEGINNING, dtype="uint64") | 1
+
+
+def _without_sign(columns: Array) -> Array:
+    """Return columns, of which each begins with a positive number, or with 0."""
+    return np.where(columns[0] < 0, -columns, columns) + 0.0  # no zero with a sign
+
+
+def _axes_text(first: int, last: int) -> str:
+    if last == first + 1:
+        return f"axis {first}"
+    return f"axes {first} to {last - 1}"
+
+
+def _pairs(repeated: Sequence[tuple[int, int]], lengths: Shape) -> str:
+    """Return the places of the first slices that are equal, along axes of these lengths."""
+    texts = []
+    for pair in repeated[:_MOST_PAIRS]:
+        places = [", ".join(map(str, np.unravel_index(index, lengths))) for index in pair]
+        texts.append(f"[{places[0]}] to [{places[1]}]")
+    if len(repeated) > _MOST_PAIRS:
+        texts.append(f"and {len(repeated) - _MOST_PAIRS} more")
+    return ", ".join(texts)
 
 
 def _test_zeros(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
@@ -325,17 +450,42 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
             p=math.erfc(abs(deviation) / math.sqrt(2)),
             deviation=math.inf,
         )
-    yield from _tests(law.value, matrix.reshape(-1)[places], dtype)
+    connections = matrix.reshape(-1)[places]
+    if fewest == most:
+        # Both the places and the values of all connections of a unit.
+        order = np.argsort(columns, kind="stable")
+        places_and_values = np.stack([rows[order], connections[order]]).reshape(2, units, fewest)
+        logarithm = fewest * math.log(_chance_of_equality(law.value, connections, dtype))
+        logarithm -= math.log(math.comb(inputs, fewest))
+        repeated = _equal_slices(places_and_values, logarithm)
+        if repeated:
+            evidence = f"{len(repeated)} of {units} units equal to another"
+            yield _impossible("equal slices", f"{evidence}: {_pairs(repeated, (units,))}")
+    yield from _tests(law.value, connections, dtype)
 
 
 @_tests.register
 def _(law: FrameLaw, values: Array, dtype: DType) -> Iterator[Test]:
     matrix = _as_matrix(values, law)
     blocks = np.split(matrix, law.blocks, axis=1)
-    if law.blocks > 1 and all(np.array_equal(blocks[0], block) for block in blocks[1:]):
-        yield _impossible("copies", f"all {law.blocks} blocks of units are equal")
+    yield from _test_blocks({f"block {number}": block for number, block in enumerate(blocks, 1)})
     for block in blocks:
         yield from _test_frame(block, law.singular_values, dtype)
+
+
+def _test_blocks(blocks: Mapping[str, Array]) -> Iterator[Test]:
+    """Yield a test if blocks, by their names, were drawn independently and are equal."""
+    first: dict[bytes, str] = {}
+    repeated = []
+    for name, block in blocks.items():
+        if block.size < _FEWEST_OF_BLOCK:
+            continue
+        digest = hashlib.blake2b(np.ascontiguousarray(block).tobytes()).digest()
+        earliest = first.setdefault(digest, name)
+        if earliest != name:
+            repeated.append(f"{name} equal to {earliest}")
+    if repeated:
+        yield _impossible("copies", truncated(repeated))
 
 
 def _test_frame(block: Array, singular_values: float | Array, dtype: DType) -> Iterator[Test]:
@@ -392,6 +542,7 @@ def _(law: TiledLaw, values: Array, dtype: DType) -> Iterator[Test]:
 @_tests.register
 def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
     begin = 0
+    random = {}
     for number, (shape, part) in enumerate(zip(law.shapes, law.laws, strict=True), start=1):
         end = begin + shape[law.axis]
         place = [slice(None)] * values.ndim
@@ -399,9 +550,12 @@ def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
         begin = end
         if part is None or 0 in shape:
             continue
+        if isinstance(part, IndependentLaw | FrameLaw):
+            random[f"slice {number}"] = values[tuple(place)]
         for test in _tests(part, values[tuple(place)], dtype):
             evidence = f"slice {number}: {test.evidence}" if test.evidence else ""
             yield replace(test, evidence=evidence)
+    yield from _test_blocks(random)
 
 
 def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:

@@ -68,7 +68,7 @@ def _candidates(
             yield cause, other, values
         yield from _one_shard(initializer, values)
     if isinstance(law, FrameLaw | SparseLaw):
-        for cause, other in _other_axes(law, values.ndim):
+        for cause, other in _other_axes(law, values.shape):
             yield cause, other, values
     if isinstance(law, FixedLaw | SlicesLaw):
         cause = "parts in another order"
@@ -125,8 +125,9 @@ def _one_shard(initializer: LayerInitializer, values: Array) -> Iterator[tuple[s
                 yield cause, of_shard, first
 
 
-def _other_axes(law: FrameLaw | SparseLaw, ndim: int) -> Iterator[tuple[str, Law]]:
+def _other_axes(law: FrameLaw | SparseLaw, shape: Shape) -> Iterator[tuple[str, Law]]:
     """Yield that other axes have been taken as inputs and units."""
+    ndim = len(shape)
     own = set(law.input_axes)
     for size in range(1, ndim):
         for chosen in itertools.combinations(range(ndim), size):
@@ -135,6 +136,9 @@ def _other_axes(law: FrameLaw | SparseLaw, ndim: int) -> Iterator[tuple[str, Law
             if set(chosen) == own or (is_frame and law.input_axes[0] not in chosen):
                 continue
             rest = tuple(axis for axis in range(ndim) if axis not in chosen)
+            units = math.prod(shape[axis] for axis in rest)
+            if isinstance(law, FrameLaw) and units % law.blocks:
+                continue
             if set(rest) == own:
                 cause = "inputs and units exchanged"
             else:

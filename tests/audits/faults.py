@@ -1,4 +1,4 @@
-"""Sixty faults in the weights of four models, each of which an audit has to find.
+"""Seventy faults in the weights of four models, each of which an audit has to find.
 
 `python tests/audits/faults.py` prints what it says of each.
 """
@@ -139,6 +139,25 @@ def tiled(axis, count):
     return lambda values: np.concatenate([np.split(values, count, axis)[0]] * count, axis)
 
 
+def every_unit_twice(values):
+    half = values[..., : values.shape[-1] // 2]
+    return np.repeat(half, 2, axis=-1)
+
+
+def copied(target, source):
+    def changed(values):
+        values = values.copy()
+        values[target] = values[source]
+        return values
+
+    return changed
+
+
+def opposite_halves(values):
+    half = values[..., : values.shape[-1] // 2]
+    return np.concatenate([half, -half], axis=-1)
+
+
 def set_to(number, where):
     def changed(values):
         values = values.copy()
@@ -160,6 +179,7 @@ QUERY = "b0/self_attention/query/kernel"
 INNER = "b2/feedforward_intermediate_dense/kernel"
 OUTER = "b3/feedforward_output_dense/kernel"
 TOKENS = "token_embedding/embeddings"
+KERNEL = "lstm/lstm_cell/kernel"
 RECURRENT = "lstm/lstm_cell/recurrent_kernel"
 BIAS = "lstm/lstm_cell/bias"
 
@@ -178,6 +198,10 @@ FAULTS = (
     Fault("gpt2", TOKENS, "truncated farther out", truncated(3, 0.01), "bounds"),
     Fault("gpt2", INNER, "rounded to bfloat16", rounded("bfloat16"), "precision"),
     Fault("gpt2", INNER, "one shard four times", tiled(1, 4), "copies", "each of 4 shards drawn with one seed"),
+    Fault("gpt2", INNER, "every unit twice", every_unit_twice, "equal slices", ""),
+    Fault("gpt2", QUERY, "two heads equal", copied(np.s_[:, 2], np.s_[:, 0]), "equal slices", ""),
+    Fault("gpt2", QUERY, "two units of two heads", copied(np.s_[:, 2, 5], np.s_[:, 0, 7]), "equal slices", ""),
+    Fault("gpt2", TOKENS, "two tokens equal", copied(450, 3), "equal slices", ""),
     Fault("gpt2", INNER, "shifted", plus(0.002), "mean"),
     Fault("gpt2", QUERY, "a twentieth dropped", dropped(0.05), "zeros"),
     Fault("gpt2", TOKENS, "a row for padding", set_to(0, 0), "zeros"),
@@ -207,6 +231,9 @@ FAULTS = (
     Fault("he", "d2/kernel", "Keras' random normal", normal(0.05), "scale"),
     Fault("he", "c1/kernel", "a fifth too large", times(1.2), "scale", ""),
     Fault("he", "d1/kernel", "both halves equal", tiled(0, 2), "copies", "each of 2 shards drawn with one seed"),
+    Fault("he", "c2/kernel", "every filter twice", every_unit_twice, "equal slices", ""),
+    Fault("he", "dw/kernel", "two channels equal", copied(np.s_[:, :, 7], np.s_[:, :, 6]), "equal slices", ""),
+    Fault("he", "d1/kernel", "opposite units", opposite_halves, "equal slices", ""),
     Fault("he", "d1/kernel", "rounded to float16", rounded("float16"), "precision"),
     Fault("he", "bn/gamma", "zeros", times(0), "values"),
     Fault("he", "bn/moving_variance", "zeros", times(0), "values"),
@@ -217,6 +244,7 @@ FAULTS = (
     Fault("sparse", "d1/kernel", "the first inputs", lambda v: np.sort(np.abs(v), axis=0)[::-1], "connections"),
     Fault("sparse", "d1/kernel", "a lost connection", lambda v: np.where(v == v.max(), 0, v), "connections"),
     Fault("sparse", "d1/kernel", "a fifth too large", times(1.2), "scale"),
+    Fault("sparse", "d1/kernel", "two units equal", copied(np.s_[:, 9], np.s_[:, 4]), "equal slices", ""),
     Fault("sparse", "c2/kernel", "a tenth too large", times(1.1), "scale"),
     Fault("sparse", "c2/kernel", "beside the center", lambda values: np.roll(values, 1, axis=0), "zeros"),
     Fault("sparse", "c2/kernel", "everywhere", normal(0.05), "zeros"),
@@ -231,7 +259,9 @@ FAULTS = (
     Fault("lstm", RECURRENT, "a tenth too small", times(0.9), "scale"),
     Fault("lstm", RECURRENT, "Gaussian", normal(1 / 8), "orthonormality"),
     Fault("lstm", RECURRENT, "one block for all gates", tiled(1, 4), "copies"),
-    Fault("lstm", "lstm/lstm_cell/kernel", "LeCun's", times(math.sqrt(2.5)), "scale"),
+    Fault("lstm", RECURRENT, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "copies", ""),
+    Fault("lstm", KERNEL, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "equal slices", ""),
+    Fault("lstm", KERNEL, "LeCun's", times(math.sqrt(2.5)), "scale"),
     Fault("lstm", "embedding/embeddings", "half as wide", times(0.5), "scale"),
 )
 

@@ -448,6 +448,61 @@ def test_a_normal_distribution_with_the_deviation_before_truncation_lacks_its_bo
 
 
 @pytest.mark.once
+def test_equal_slices_are_named():
+    kernel = to_numpy(keras_initx.HeNormal(seed=0)((64, 4, 8)))
+    twice = np.repeat(kernel[:, :2], 2, axis=1)
+    opposite = np.concatenate([kernel[..., :4], -kernel[..., :4]], axis=2)
+    one_unit = kernel.copy()
+    one_unit[:, 2, 3] = kernel[:, 0, 1]
+    report = keras_initx.audit({"a": twice, "b": opposite, "c": one_unit}, {"*": "initx.he_normal"})
+    assert [(row.verdict, row.evidence) for row in report.off] == [
+        ("equal slices", "2 of 4 slices along axis 1 equal to another: [1] to [0], [3] to [2]"),
+        (
+            "equal slices",
+            "4 of 8 slices along axis 2 equal to another but for the sign: "
+            "[4] to [0], [5] to [1], [6] to [2], and 1 more",
+        ),
+        ("equal slices", "1 of 32 slices along axes 1 to 2 equal to another: [2, 3] to [0, 1]"),
+    ]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kernel", ["initx.he_normal", "initx.orthogonal"])
+def test_equal_parts_of_a_law_by_parts_are_named(kernel):
+    rules = {"a": keras_initx.Concatenated([kernel, "zeros", kernel, kernel])}
+    values = to_numpy(keras_initx.Concatenated([kernel, "zeros", kernel, kernel])((16, 64)))
+    assert keras_initx.audit({"a": values}, rules).ok
+    values = np.concatenate([values[:, :48], values[:, :16]], axis=1)
+    (row,) = keras_initx.audit({"a": values}, rules).off
+    assert (row.verdict, row.evidence) == ("copies", "slice 4 equal to slice 1")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("initializer", "shape"),
+    [
+        (keras_initx.Orthogonal(blocks=4, seed=52), (1, 4)),  # all are equal with this seed
+        (keras.initializers.RandomNormal(seed=0), (4, 200)),
+        (keras.initializers.RandomNormal(seed=0), (5000,)),
+        (keras_initx.ChronoBias(50, cell="lstm", seed=0), (64,)),  # those of two gates are opposite
+        (keras_initx.ICNR("he_normal", 2), (3, 3, 8, 64)),
+        (keras_initx.Sparse(1, seed=0), (8, 64)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
+    values = initializer(shape, dtype=dtype)
+    config = initializer.get_config() | ({"seed": None} if "seed" in initializer.get_config() else {})
+    assert keras_initx.audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
+
+
+@pytest.mark.once
+def test_blocks_that_the_other_axes_do_not_have_are_not_looked_for():
+    arrays = {"a": np.random.default_rng(0).normal(0, 0.1, (66, 264))}
+    assert sole(keras_initx.audit(arrays, {"a": keras_initx.Orthogonal(blocks=4)})) == ("orthonormality", "")
+
+
+@pytest.mark.once
 def test_shards_that_are_drawn_alike_with_their_own_fan_are_named():
     shard = to_numpy(keras_initx.HeNormal(seed=0)((32, 96)))
     arrays = {"a": np.concatenate([shard] * 4)}

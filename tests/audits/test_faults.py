@@ -1,4 +1,4 @@
-"""Sixty faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
+"""Seventy faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
 
 import pytest
 from audits.faults import FAULTS, RULES, audit_with, model_of
