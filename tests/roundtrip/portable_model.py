@@ -55,8 +55,8 @@ def trainable():
         gradient_accumulation_steps=3,
         use_ema=True,
     )
-    factors = [0.5, 2.0, 0.5, 1.0]
-    model.compile(keras_initx.optimizers.RateFactors(optimizer, factors), "mse", jit_compile=False)
+    with_factors = keras_initx.optimizers.RateFactors(optimizer, [0.5, 2.0, 0.5, 1.0])
+    model.compile(keras.optimizers.LossScaleOptimizer(with_factors), "mse", jit_compile=False)
     return model
 
 
