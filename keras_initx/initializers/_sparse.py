@@ -1,12 +1,13 @@
 """Sparse initial weights, and a constraint that keeps them sparse."""
 
+import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 
-from keras_initx._checks import DTYPES, check_count, check_number, check_type
+from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
@@ -226,9 +227,8 @@ class KeepSparse(KerasConstraint):
             self._check_shape(shape)
             # Inside a trace the initializer would become part of the program and run at each step.
             # A new thread is outside of any trace.
-            dtype = keras.backend.standardize_dtype(values.dtype)
             with ThreadPoolExecutor(1) as executor:
-                kernel = executor.submit(self._kernel, shape, dtype)
+                kernel = executor.submit(self._kernel, shape)
             self._masks[shape] = kernel.result() != 0
         if backend.is_tracing() or not backend.is_concrete(values):
             return keras.ops.convert_to_tensor(self._masks[shape])
@@ -246,8 +246,8 @@ class KeepSparse(KerasConstraint):
                 f"than two dimensions. Received: initializer={self.initializer!r}, shape={shape}"
             )
 
-    def _kernel(self, shape: Shape, dtype: DType) -> Array:
-        """Return the initial kernel of a weight of `dtype`, whose zeros are those of any dtype."""
-        if dtype not in DTYPES:
-            dtype = "float32"
-        return backend.host_view(self.initializer(shape, dtype))
+    def _kernel(self, shape: Shape) -> Array:
+        """Return the initial kernel with another scale, which every dtype holds."""
+        initializer = copy.copy(self.initializer)
+        initializer.stddev = 1.0
+        return backend.host_view(initializer(shape, "float16"))
