@@ -121,11 +121,26 @@ def forget_unmade_variables() -> None:
 
 def _functions_of_keras() -> Iterator[FrameType]:
     """Yield the frames of Keras' functions on the call stack, innermost first."""
+    packages = _packages()
     frame = inspect.currentframe()
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith("keras."):
+        if _package(frame.f_globals.get("__name__")) in packages:
             yield frame
         frame = frame.f_back
+
+
+def _packages() -> set[str]:
+    """Return the names of Keras' package and of that of its backend, which may be another.
+
+    Relies on the class of the backend to be a base of `keras.Variable`, as in `keras_mlx`. Others
+    whose names begin alike, such as `keras_hub` or a user's, are not Keras' own.
+    """
+    packages = {_package(base.__module__) for base in keras.Variable.__mro__}
+    return {package for package in packages if package.startswith("keras")}
+
+
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
 
 
 @contextlib.contextmanager
@@ -189,7 +204,7 @@ def is_of_keras(value: Any) -> bool:
 
     Relies on its private modules to be named after the package, under `keras.src`.
     """
-    return str(value.__module__).partition(".")[0] == "keras"
+    return _package(value.__module__) in _packages()
 
 
 def argument_name(weight: keras.Variable) -> str:

@@ -6,6 +6,7 @@ import copy
 import functools
 import pickle
 import random
+import sys
 
 import keras
 import numpy as np
@@ -124,6 +125,38 @@ def test_the_layer_that_uses_an_initializer_if_fit_builds_the_model(place):
     model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
     model.fit(X, np.ones((2, 5, 4), "float32"), verbose=0)
     assert spy.found[-1] is around[0]
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """Let the modules of Keras' backend be those of a package of its own, as `keras_mlx`."""
+    backend = f"keras.src.backend.{keras.backend.backend()}"
+    for name, module in list(sys.modules.items()):
+        if name.startswith(f"{backend}."):
+            monkeypatch.setitem(vars(module), "__name__", name.replace(backend, "keras_fake.src"))
+    base = keras.Variable.__mro__[1]
+    monkeypatch.setattr(base, "__module__", base.__module__.replace(backend, "keras_fake.src"))
+
+
+def packages_on_the_stack():
+    return [frame.f_globals["__name__"].partition(".")[0] for frame in _keras._functions_of_keras()]
+
+
+def test_a_package_of_the_backend_is_keras_too(plugged):
+    spy = Spy(packages_on_the_stack)
+    model = Model(layers.Dense(4, kernel_initializer=spy))
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    model.fit(X, np.ones((2, 5, 4), "float32"), verbose=0)
+    assert set(spy.found[-1]) == {"keras", "keras_fake"}  # `fit` is in a module of the backend
+    assert _keras.is_of_keras(keras.Variable.__mro__[1])
+
+
+@pytest.mark.parametrize("package", ["keras_hub.src", "keras_initx", "keras_fake.src", "user"])
+def test_other_packages_are_not_keras(package):
+    namespace = {"__name__": package}
+    exec("def build(function):\n    return function()", namespace)
+    assert namespace["build"](packages_on_the_stack) == []
+    assert not _keras.is_of_keras(namespace["build"])
 
 
 def test_nothing_is_on_the_call_stack_of_a_direct_call():

@@ -6,10 +6,11 @@ import os
 import pathlib
 import sys
 
+import keras
 import pytest
 
 import keras_initx
-from keras_initx import _startup
+from keras_initx import _startup, backends
 
 
 @pytest.fixture
@@ -76,10 +77,25 @@ def test_a_backend_that_is_not_installed_is_an_error_that_names_those_that_are(f
         fresh("torch", "jax")
 
 
-def test_a_backend_of_another_name_is_an_error_that_names_the_backends(fresh, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "pytorch")
-    with pytest.raises(ImportError, match=r"one of \('jax', 'tensorflow', 'torch'\)\. Received: 'pytorch'\."):
-        fresh("torch")
+def test_a_backend_of_another_name_is_left_to_keras(fresh, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "mlx")
+    assert fresh("torch") == "mlx"
+
+
+@pytest.mark.parametrize("name", ["mlx", "openvino"])
+def test_a_backend_that_is_not_tested_is_told_and_makes_weights_on_the_host(monkeypatch, name):
+    monkeypatch.setattr(keras.backend, "backend", lambda: name)
+    with pytest.warns(UserWarning, match=rf"is not tested with Keras' backend '{name}', only with \('jax'") as found:
+        chosen = backends._current_backend()
+    assert len(found) == 1
+    assert type(chosen) is backends.Backend
+    assert not chosen.on_accelerator()
+    assert not chosen.is_tracing()
+
+
+def test_nothing_is_told_of_the_numpy_backend(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+    assert type(backends._current_backend()) is backends.Backend
 
 
 def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):

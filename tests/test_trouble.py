@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx import _extras, _kernel
+from keras_initx import _extras, _kernel, backends
 
 pytestmark = pytest.mark.once
 
@@ -70,7 +70,7 @@ def test_a_heading_is_in_the_text_of_the_error(heading, program):
             "keras_initx",
             marks=WITHOUT_TENSORFLOW,
         ),
-        ("KERAS_BACKEND must be one of", "pytorch", "keras_initx"),
+        ("Unable to import backend", "pytorch", "keras_initx"),
     ],
 )
 def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, module, tmp_path):
@@ -86,6 +86,13 @@ def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, mod
 def test_a_heading_is_in_the_text_about_a_missing_package():
     assert "matplotlib not found; install with" in HEADINGS
     assert _extras.advice(["matplotlib"], "plot").startswith("matplotlib not found; install with")
+
+
+def test_a_heading_is_in_the_warning_about_another_backend(monkeypatch):
+    assert "keras_initx is not tested with Keras' backend" in HEADINGS
+    monkeypatch.setattr(keras.backend, "backend", lambda: "mlx")
+    with pytest.warns(UserWarning, match="keras_initx is not tested with Keras' backend 'mlx'"):
+        backends._current_backend()
 
 
 def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):

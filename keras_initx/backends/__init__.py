@@ -6,9 +6,11 @@ module `_<name>.py` here, with a class `Implementation`, and its name in `BACKEN
 """
 
 import importlib.util
+import warnings
 
 import keras
 
+from keras_initx._startup import BACKENDS
 from keras_initx.backends._base import Backend, Computation, Region
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 
@@ -16,8 +18,16 @@ __all__ = ["CHUNK", "Backend", "Computation", "Moments", "Region", "backend", "c
 
 
 def _current_backend() -> Backend:
-    module = f"{__name__}._{keras.backend.backend()}"
+    name = keras.backend.backend()
+    module = f"{__name__}._{name}"
     if importlib.util.find_spec(module) is None:
+        if name != "numpy":
+            warnings.warn(
+                f"keras_initx is not tested with Keras' backend {name!r}, only with {BACKENDS}. "
+                "Weights are made on the host; gradients, compiled programs and sharding are not "
+                "supported.",
+                stacklevel=2,
+            )
         return Backend()
     implementation: Backend = importlib.import_module(module).Implementation()
     return implementation
