@@ -27,14 +27,14 @@ _SHARDED_FROM = 250 << 20
 _COMPILED_FROM = 1 << 20
 # Bytes of a tensor from which on its memory is worth waiting for.
 _WAITED_FOR_FROM = 1 << 20
-# The compiled gradients of each model, most recently used last. They do not refer to the model, which
-# would then never be released.
+# The compiled gradients of each model, most recently used last. They do not refer to the model, or
+# it would never be released.
 _PROGRAMS: weakref.WeakKeyDictionary[keras.Layer, dict[Hashable, Callable[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )
 _PROGRAMS_AT_MOST = 4  # of a model: for batches of several sizes, or several losses
-# What the text of a program names, but does not contain: functions of Python, and constants that JAX
-# passes as arguments, which it does with `jax_use_simplified_jaxpr_constants`.
+# What the text of a program names, but does not contain: functions of Python, and constants that
+# JAX passes as arguments, which it does with `jax_use_simplified_jaxpr_constants`.
 _NOT_IN_TEXT = ("callback", "jax.const", "stablehlo.send")
 
 
