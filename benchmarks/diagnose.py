@@ -1,4 +1,4 @@
-"""Measure what `diagnose` takes, compared with a plain training step, for 100 million weights.
+"""Measure what `diagnose` takes: the first call and later ones, within `fit`, for many weights.
 
     KERAS_BACKEND=jax python benchmarks/diagnose.py --quick
 
@@ -18,6 +18,8 @@ WIDTH, DEPTH = large_models.SIZES["100M"]
 BATCH = 16
 STEPS = 2
 FORMS = ("step", "without targets", "with targets")
+REPORTS = 12
+REPEATED = ("first call", "second call", "fit", "monitored fit")
 
 
 def main():
@@ -32,7 +34,14 @@ def main():
             "memory": _common.spread([one[form]["memory"] for one in found]),
             "steps": _common.spread([one[form]["steps"] for one in found]),
         }
-    results = {"diagnose": cases, "targets": []}
+    found = [_common.in_fresh_process(repeated) for _ in range(rounds)]
+    again = {form: _common.spread([one[form] for one in found]) for form in REPEATED}
+    ratios = {
+        "second call / first": [one["second call"] / one["first call"] for one in found],
+        "monitored fit / plain": [one["monitored fit"] / one["fit"] for one in found],
+    }
+    ratios = {name: _common.spread(figures) for name, figures in ratios.items()}
+    results = {"diagnose": cases, "repeated": again, "ratios": ratios, "targets": []}
     path = _common.write_results(arguments, "diagnose", results)
     print(report(results))
     print(f"\nWritten: {path}.json")
@@ -65,23 +74,71 @@ def measure():
         memory = large_models.measured(function, model, 1)["memory"]  # compiles
         seconds = []
         for _ in range(STEPS):
-            begin = time.process_time()
-            function()
-            seconds.append(time.process_time() - begin)
+            seconds.append(_seconds(function))
         figures[form] = {"memory": memory, "seconds": statistics.median(seconds)}
     for figure in figures.values():
         figure["steps"] = figure["seconds"] / figures["step"]["seconds"]
     return figures
 
 
+def repeated():
+    """Return the processor time of a first and a second call, and of `fit` with reports or not.
+
+    The network is small, as most that are diagnosed: what is compiled takes most of the time. Keras
+    has compiled its step before, and the monitor compiles the gradients at its first report.
+    """
+    import keras
+    import numpy as np
+
+    import keras_initx
+
+    _device.prepare()
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(2048, 64)).astype("float32")
+    y = generator.integers(10, size=2048)
+
+    def network():
+        hidden = [keras.layers.Dense(64, "tanh") for _ in range(10)]
+        model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    def fit(model, *callbacks):
+        model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=list(callbacks))
+
+    model = network()
+    figures = {}
+    for form in ("first call", "second call"):
+        figures[form] = _seconds(lambda: keras_initx.diagnose(model, x[:256], y[:256]))
+    model = network()
+    fit(model)
+    figures["fit"] = _seconds(lambda: fit(model))
+    # One report before the first step.
+    monitor = keras_initx.SignalMonitor(x[:256], y[:256], every=3 * 128 // (REPORTS - 1))
+    figures["monitored fit"] = _seconds(lambda: fit(model, monitor))
+    assert len(monitor.history) == REPORTS
+    return figures
+
+
+def _seconds(function):
+    """Return the processor time of a call."""
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
+
+
 def report(results):
-    """Return the results as a Markdown table."""
+    """Return the results as Markdown tables."""
     rows = []
     for form, case in results["diagnose"].items():
         seconds = _common.with_spread(case["seconds"])
         memory = _common.with_spread(case["memory"], 1 / large_models.MIB)
         rows.append((form, seconds, _common.with_spread(case["steps"]), memory))
-    return _common.table(("100 million weights", "CPU seconds", "in steps", "MiB"), rows)
+    many = _common.table(("100 million weights", "CPU seconds", "in steps", "MiB"), rows)
+    found = {**results["repeated"], **results["ratios"]}
+    rows = [(name, _common.with_spread(figure)) for name, figure in found.items()]
+    return many + "\n\n" + _common.table(("44,000 weights", "CPU seconds, or ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ _SHARDED_FROM = 250 << 20
 _COMPILED_FROM = 1 << 20
 # Bytes of a tensor from which on its memory is worth waiting for.
 _WAITED_FOR_FROM = 1 << 20
-# The compiled gradients of each model, most recently used last. They do not refer to the model,
-# which would then never be released.
+# The compiled gradients of each model, most recently used last. They do not refer to the model, or
+# it would never be released.
 _PROGRAMS: weakref.WeakKeyDictionary[keras.Layer, dict[Hashable, Callable[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )
