@@ -94,7 +94,7 @@ def test_threads_that_put_torchs_generator_back_wait_for_each_other():
     is_inside = threading.Event()
 
     def draw():
-        with backend.preserve_state([]):
+        with backend.generators_preserved():
             is_inside.set()
             torch.rand(5)
 
@@ -102,7 +102,7 @@ def test_threads_that_put_torchs_generator_back_wait_for_each_other():
     expected = torch.rand(3)
     torch.manual_seed(0)
     with ThreadPoolExecutor(1) as executor:
-        with backend.preserve_state([]):
+        with backend.generators_preserved():
             torch.rand(5)
             result = executor.submit(draw)
             assert not is_inside.wait(0.2)
