@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.backends import backend
+from keras_initx.structure import array_of_column
 from keras_initx.studies._records import Data, DataLike, Structure
 
 # The members of a part of the data, as messages call them.
@@ -100,10 +101,7 @@ def _array(name: str, value: Any) -> Array | None:
 
 
 def _column(name: str, column: Any) -> Array:
-    array = np.asarray(column)
-    if array.dtype == object and sys.modules["pandas"].api.types.is_numeric_dtype(column.dtype):
-        array = column.to_numpy("float64", na_value=np.nan)  # a pandas extension dtype
-    return _numeric(f"{name}, column {column.name!r},", array)
+    return _numeric(f"{name}, column {column.name!r},", array_of_column(column))
 
 
 def _numeric(name: str, array: Array) -> Array:
