@@ -90,8 +90,9 @@ class Orthogonal(MatrixInitializer):
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if the shape has fewer than two
             dimensions and no axes are given, if the given axes do not list each axis exactly once,
-            if the number of units is not a multiple of `blocks`, or if the length of
-            `singular_values` does not match the shape of a block.
+            if the number of units is not a multiple of `blocks`, if the length of
+            `singular_values` does not match the shape of a block, or if the dtype of the
+            computation does not hold both `gain` and the singular values.
 
     Example:
         >>> kernel = Orthogonal(seed=0)((3, 3, 16, 32))

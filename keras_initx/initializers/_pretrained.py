@@ -84,8 +84,8 @@ class Pretrained(Initializer):
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range; when called, if the file does not exist, cannot
             be read or does not match `sha256`, if it has no array of that name, shape and a
-            floating-point dtype, or if a finite number in it is beyond the range of the weight's
-            dtype.
+            floating-point dtype, or if a finite number in it, or one that `pad` may give, is beyond
+            the range of the weight's dtype.
         ImportError: When called, if the package `safetensors` is needed but not installed.
 
     Example:

@@ -66,6 +66,13 @@ def test_scaled_multiplies():
     np.testing.assert_array_equal(to_numpy(Scaled(HeNormal(seed=1), 0.3)((8, 5))), expected)
 
 
+@pytest.mark.once
+def test_one_of_keras_with_arguments_that_ours_refuses_is_scaled():
+    initializer = Scaled(keras.initializers.RandomNormal(stddev=0.0), 0.5)
+    assert not np.any(to_numpy(initializer((2, 2))))
+    assert initializer.law((2, 2)) is None
+
+
 def test_scaled_multiplies_before_it_rounds_to_16_bits():
     exact = to_numpy(Sevenths()((8, 5), "float32")) * np.float32(0.3)
     half = to_numpy(Scaled(Sevenths(), 0.3)((8, 5), "bfloat16"))
