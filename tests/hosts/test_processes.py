@@ -169,5 +169,6 @@ def test_shards_of_torch_are_drawn_from_a_plan_by_any_number_of_processes(count,
 @needs_keras("3.16", "distributes on torch")
 def test_the_weights_of_a_seed_are_those_of_each_process_in_a_data_parallel_of_torch():
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launcher, pathlib.Path(__file__).with_name("data_parallel.py")], capture_output=True, text=True)
+    script = pathlib.Path(__file__).with_name("data_parallel.py")
+    done = subprocess.run([*launcher, script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
