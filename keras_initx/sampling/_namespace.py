@@ -22,9 +22,9 @@ __all__ = ["Namespace", "choose_namespace", "namespace_of"]
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
 # Minimum number of values for a device. The host takes 10 ms for 4 million values including the
-# copy, a device less than 1 ms. But JAX compiles small programs for each shape to join blocks,
-# which takes 0.1 s: as long as the host takes for ten arrays of this size, or for one of 40
-# million. Models that are too large for the host have many arrays of few shapes.
+# copy; a GPU should take less, which is not measured. But JAX compiles small programs for each
+# shape to join blocks, which takes 0.1 s: as long as the host takes for ten arrays of this size, or
+# for one of 40 million. Models that are too large for the host have many arrays of few shapes.
 WORTH_A_DEVICE = 1 << 22
 
 

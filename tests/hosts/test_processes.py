@@ -163,3 +163,12 @@ def test_shards_of_torch_are_drawn_from_a_plan_by_any_number_of_processes(count,
     done = subprocess.run([*launcher, example, tmp_path / "init.json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == [weights_digest(model)]
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a distribution of torch")
+@needs_keras("3.16", "distributes on torch")
+def test_the_weights_of_a_seed_are_those_of_each_process_in_a_data_parallel_of_torch():
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = pathlib.Path(__file__).with_name("data_parallel.py")
+    done = subprocess.run([*launcher, script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
