@@ -138,7 +138,7 @@ def report(results):
     many = _common.table(("100 million weights", "CPU seconds", "in steps", "MiB"), rows)
     found = {**results["repeated"], **results["ratios"]}
     rows = [(name, _common.with_spread(figure)) for name, figure in found.items()]
-    return many + "\n\n" + _common.table(("44,000 weights", "CPU seconds, or ratio"), rows)
+    return many + "\n\n" + _common.table(("42,000 weights", "CPU seconds, or ratio"), rows)
 
 
 if __name__ == "__main__":
