@@ -422,7 +422,8 @@ def _variables(model: keras.Model) -> list[Any]:
 
 
 def _array(variable: Any) -> Array:
-    array = backend.host_view(variable.value)
+    """Return a copy of the values of a variable."""
+    array: Array = np.array(backend.host_view(variable.value))
     if array.dtype.isbuiltin != 1:  # bfloat16 and float8, which NumPy files do not support
         return array.astype("float32")
     return array
