@@ -5,7 +5,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 from keras_initx import models
@@ -60,6 +60,7 @@ def test_that_of_flax_derives_from_it():
     assert issubclass(layers.FlaxLayer, layers.JaxLayer)
 
 
+@needs_keras("3.13", "imports TensorFlow for it")
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_without_tensorflow_keras_builds_it_from_given_weights_only():
     layer = layers.JaxLayer(lambda params, inputs: inputs, lambda rng, inputs: {})
