@@ -311,7 +311,10 @@ def _program_of(
     it is traced at each call, which takes a tenth of the time of compiling, and the traces are
     compared.
     """
-    program = jax.jit(function)
+    # Without those that are not used, the text would not tell which of equal shape are.
+    program = jax.jit(function, keep_unused=True)
+    if jax.config.jax_disable_jit:
+        return program  # calls the function itself, and cannot be lowered
     lowered = program.lower(*arguments)
     text = lowered.as_text()
     # To find what makes a NaN, JAX calls the function itself.

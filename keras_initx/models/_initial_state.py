@@ -1,13 +1,13 @@
 """What a model starts from beside its weights: optimizers, generators, states of layers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Shape, Tensor
-from keras_initx.optimizers import unscaled
+from keras_initx.optimizers import all_variables, items_of, unscaled
 from keras_initx.structure import parts_of, recorded_references
 
 # A variable, and the value that it had at the start.
@@ -38,16 +38,14 @@ def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> 
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
-    optimizer = unscaled(optimizer)
-    fresh = _fresh_variables(optimizer, model)
-    for variable, (fresh_variable, _) in zip(optimizer.variables, fresh, strict=True):
-        yield variable, fresh_variable.value
+    for variable, fresh, _ in _with_fresh(optimizer, model):
+        yield variable, fresh.value
 
 
 def _of_generators(layer: keras.Layer) -> Iterator[Initial]:
     """Yield the states of the random generators that `layer` keeps, also in a list."""
     for value in vars(layer).values():
-        for item in _items(value):
+        for item in items_of(value):
             if isinstance(item, keras.random.SeedGenerator):
                 state = keras.ops.convert_to_numpy(item.state.value)
                 # The seed stays. The other number counts the draws.
@@ -66,7 +64,7 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     found: dict[keras.optimizers.Optimizer, None] = {}
     for part in (model, *parts_of(model)):
         for value in vars(part).values():
-            for item in _items(value):
+            for item in items_of(value):
                 if isinstance(item, keras.optimizers.Optimizer):
                     found[item] = None
     return list(found)
@@ -75,15 +73,6 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     """Return those of `optimizers_of` that have their variables."""
     return [optimizer for optimizer in optimizers_of(model) if optimizer.built]
-
-
-def _items(value: Any) -> Iterable[Any]:
-    """Return what is in a list, a tuple or a dict, and of any other value the value."""
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list | tuple):
-        return value
-    return [value]
 
 
 class Slot(NamedTuple):
@@ -111,9 +100,8 @@ def slots(model: keras.Model) -> list[Slot]:
             unknown.
     """
     found = []
-    for optimizer in map(unscaled, used_optimizers_of(model)):
-        fresh = _fresh_variables(optimizer, model)
-        for variable, (fresh_variable, weight) in zip(optimizer.variables, fresh, strict=True):
+    for optimizer in used_optimizers_of(model):
+        for variable, fresh, weight in _with_fresh(optimizer, model):
             if weight is None and len(variable.shape):
                 raise ValueError(
                     "`model` must have an optimizer whose moments have the shapes of weights, or "
@@ -125,15 +113,21 @@ def slots(model: keras.Model) -> list[Slot]:
             if variable.name.endswith("_average"):
                 found.append(Slot(variable, weight, weight.value))
             else:
-                found.append(Slot(variable, weight, fresh_variable.value))
+                found.append(Slot(variable, weight, fresh.value))
     return found
 
 
-def _fresh_variables(
+def _with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
-) -> list[tuple[keras.Variable, keras.Variable | None]]:
-    """Return the variables of an unused optimizer like `optimizer`, each with its weight if any."""
+) -> list[tuple[keras.Variable, keras.Variable, keras.Variable | None]]:
+    """Return each variable of an optimizer, of one in a `LossScaleOptimizer` without those of this.
+
+    Each comes with that of an unused optimizer like it, and with its weight if any.
+    """
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    optimizer = unscaled(optimizer)
     weights = _built_for(optimizer) or model.trainable_variables
+    variables = all_variables(optimizer, weights)
     # A user's class may lack a complete config. The class of Keras that it extends has one, and
     # mostly its variables.
     for cls in type(optimizer).__mro__:
@@ -141,11 +135,16 @@ def _fresh_variables(
             config = _with_plain_rates(cls.get_config(optimizer))  # type: ignore[attr-defined]
             fresh: Any = cls.from_config(config)  # type: ignore[attr-defined]
             with recorded_references() as weight_of:
-                fresh.build(weights)
+                if is_scaled:  # otherwise Keras would list its variables in another order
+                    keras.optimizers.LossScaleOptimizer(fresh).build(weights)
+                else:
+                    fresh.build(weights)
         except Exception:
             continue
-        if _kinds(fresh.variables) == _kinds(optimizer.variables):
-            return [(variable, weight_of.get(id(variable))) for variable in fresh.variables]
+        found = all_variables(fresh, weights)
+        if _kinds(found) == _kinds(variables):
+            of_weights = [weight_of.get(id(variable)) for variable in found]
+            return list(zip(variables, found, of_weights, strict=True))
     raise ValueError(
         "`model` must have an optimizer whose `from_config` makes one with the same variables from "
         "what its `get_config` returns, or `reset` must be False; then compile the model again. "

@@ -7,7 +7,7 @@ weights at once is done outside of them: clipping by the global norm.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,7 +155,7 @@ class RateFactors(KerasOptimizer):
         found = [super().iterations, *inside.sums.values(), *inside.given.variables]
         if self.built:
             for part in inside.parts:
-                found.extend(part.optimizer.variables)
+                found.extend(all_variables(part.optimizer, part.variables))
         return found
 
     def set_weights(self, weights: Sequence[Tensor]) -> None:
@@ -426,6 +426,38 @@ def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     return optimizer
 
 
+def all_variables(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> list[keras.Variable]:
+    """Return the variables of `optimizer`, which updates `weights`, also those in its attributes.
+
+    In a `LossScaleOptimizer`, Keras does not list those that are made by themselves: the product of
+    momenta of Nadam, the places of Adafactor for vectors.
+    """
+    found = {id(variable): variable for variable in optimizer.variables}
+    others = {id(weight) for weight in weights}
+    for value in vars(optimizer).values():
+        for item in items_of(value):
+            variables = []
+            if isinstance(item, keras.Variable):
+                variables = [item]
+            elif isinstance(item, keras.optimizers.Optimizer):
+                variables = all_variables(item, weights)
+            for variable in variables:
+                if id(variable) not in others:
+                    found.setdefault(id(variable), variable)
+    return list(found.values())
+
+
+def items_of(value: Any) -> Iterable[Any]:
+    """Return what is in a list, a tuple or a dict, and of any other value the value."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple):
+        return value
+    return [value]
+
+
 def _check_optimizer(optimizer: Any) -> None:
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
     required = None
@@ -443,12 +475,7 @@ def _check_optimizer(optimizer: Any) -> None:
 def _has_others(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether an optimizer keeps others, to whose learning rates no factor would apply."""
     for value in vars(optimizer).values():
-        items = [value]
-        if isinstance(value, dict):
-            items = list(value.values())
-        elif isinstance(value, list | tuple):
-            items = list(value)
-        if any(isinstance(item, keras.optimizers.Optimizer) for item in items):
+        if any(isinstance(item, keras.optimizers.Optimizer) for item in items_of(value)):
             return True
     return False
 

@@ -19,14 +19,18 @@ needs_jax = pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles the g
 
 
 class Scaling(layers.Layer):
-    """A layer that reads in each call what it has, of which Keras knows nothing."""
+    """A layer that reads in each call what it has, of which Keras knows nothing, and one of two frozen weights."""
 
     factor = 1.0
     factors = np.ones(8, "float32")
     function = staticmethod(lambda values: values)
+    used = 0
+
+    def build(self, input_shape):
+        self.frozen = [self.add_weight((), keras.initializers.Constant(value), trainable=False) for value in (1, 2)]
 
     def call(self, inputs):
-        return self.function(keras.ops.multiply(inputs * self.factor, self.factors))
+        return self.function(keras.ops.multiply(inputs * self.factor * self.frozen[self.used], self.factors))
 
 
 def network():
@@ -60,6 +64,7 @@ CHANGES = {
     "rate": lambda model: setattr(model.get_layer("drop"), "rate", 0.7),
     "number": lambda model: setattr(model.get_layer("scaling"), "factor", 2.0),
     "array": lambda model: setattr(model.get_layer("scaling"), "factors", np.full(8, 2, "float32")),
+    "another weight": lambda model: setattr(model.get_layer("scaling"), "used", 1),
     "regularizer": lambda model: setattr(model.get_layer("out").kernel, "regularizer", keras.regularizers.L2(0.1)),
     "frozen": lambda model: setattr(model.get_layer("hidden"), "trainable", False),
     "policy": lambda model: setattr(model.get_layer("hidden"), "dtype_policy", keras.DTypePolicy("mixed_float16")),
@@ -87,6 +92,16 @@ def test_what_python_is_called_back_for_counts():
     before = norms(model)
     model.get_layer("scaling").function = called_back(2)
     assert norms(model) != before
+
+
+@needs_jax
+def test_it_may_be_forbidden_to_compile():
+    import jax
+
+    model = network()
+    before = norms(model)
+    with jax.disable_jit():
+        assert norms(model) == pytest.approx(before)
 
 
 @pytest.fixture
