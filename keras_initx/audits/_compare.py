@@ -7,7 +7,7 @@ decided for all weights at once.
 import functools
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -149,11 +149,16 @@ def _independent_tests(
     extremes: tuple[float, float],
 ) -> Iterator[Test]:
     lowest, highest = extremes
+    chance = _chance_of_equality(law, values, dtype)
     if lowest == highest and values.size > 1:
-        yield _impossible("constant", f"all {values.size} values are {lowest:.4g}")
-        return
-    yield from _test_copies(values, dtype)
-    yield from _test_slices(law, values, dtype)
+        p = chance ** (values.size - 1)
+        evidence = f"all {values.size} values are {lowest:.4g}"
+        yield Test("constant", evidence, p, deviation=math.inf)
+        if p < _IMPOSSIBLE:
+            return
+    else:
+        yield from _test_copies(values, dtype)
+        yield from _test_slices(values, chance)
     yield from _test_zeros(law, values, dtype)
     yield from _test_scale(law, values, moments, dtype)
     yield from _test_extremes(law, values, lowest, highest, dtype)
@@ -181,13 +186,17 @@ def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
             yield _impossible("precision", "float32 values that were rounded to float16")
 
 
-def _test_slices(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
+def _test_slices(values: Array, chance: float) -> Iterator[Test]:
     """Yield a test if slices are equal, or equal but for their sign, and cannot be so by chance.
 
     They are slices along each axis, such as units, inputs or heads, and along the first or the last
     axes together, such as the units of all heads.
+
+    Args:
+        values: Independent values.
+        chance: The probability that two of them are equal.
     """
-    logarithm = math.log(_chance_of_equality(law, values, dtype))
+    logarithm = math.log(chance)
     for first, last in _axes_of_slices(values.shape):
         lengths = values.shape[first:last]
         slices = values.reshape(math.prod(values.shape[:first]), math.prod(lengths), -1)
@@ -195,11 +204,19 @@ def _test_slices(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[T
         repeated = _equal_slices(slices, logarithm * values.size / count)
         if not repeated:
             continue
-        text = f"{len(repeated)} of {count} slices along {_axes_text(first, last)} equal to another"
-        if any(slices[0, one, 0] != slices[0, other, 0] for one, other in repeated):
-            text += " but for the sign"
-        yield _impossible("equal slices", f"{text}: {_pairs(repeated, lengths)}")
+        are_opposite = any(slices[0, one, 0] != slices[0, other, 0] for one, other in repeated)
+        where = f"slices along {_axes_text(first, last)}"
+        yield _are_equal(repeated, f"{count} {where}", lengths, are_opposite=are_opposite)
         return
+
+
+def _are_equal(
+    repeated: Sequence[tuple[int, int]], of: str, lengths: Shape, *, are_opposite: bool
+) -> Test:
+    """Return the failed test of slices, whose indices are along axes of these lengths."""
+    but = " but for the sign" if are_opposite else ""
+    evidence = f"{len(repeated)} of {of} equal to another{but}: {_pairs(repeated, lengths)}"
+    return _impossible("equal slices", evidence)
 
 
 def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
@@ -217,8 +234,7 @@ def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
 def _chance_of_equality(law: IndependentLaw, values: Array, dtype: DType) -> float:
     """Return the probability that two values, rounded to `dtype`, are equal."""
     sample = _sample(values, 4096)
-    _, exponents = np.frexp(sample)
-    step = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
+    step = _step(sample, dtype)
     cells = law.distribution_function(sample + step) - law.distribution_function(sample - step)
     # JAX draws no more random bits than the mantissa has.
     return min(1.0, max(float(np.abs(cells).mean()), _epsilon(dtype)))
@@ -404,6 +420,8 @@ def _test_extremes(
     for extreme, outward in ((highest, 1), (lowest, -1)):
         # Rounding may have moved it by `slack` in either direction.
         least = _tail(law, extreme + slack * outward, outward)
+        # JAX draws no more levels than the mantissa has, and the tails beyond the last are missing.
+        least = max(least - _epsilon(dtype), 0.0)
         most = _tail(law, extreme - slack * outward, outward)
         # That all values are as far in as this, and that any is so far out.
         inside = math.exp(size * math.log1p(-least))
@@ -454,13 +472,15 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
     if fewest == most:
         # Both the places and the values of all connections of a unit.
         order = np.argsort(columns, kind="stable")
-        places_and_values = np.stack([rows[order], connections[order]]).reshape(2, units, fewest)
+        of_units = connections[order].reshape(units, fewest)
+        signs = np.sign(of_units[:, :1])
+        places_and_values = np.stack([rows[order].reshape(units, fewest), signs * of_units])
         logarithm = fewest * math.log(_chance_of_equality(law.value, connections, dtype))
         logarithm -= math.log(math.comb(inputs, fewest))
         repeated = _equal_slices(places_and_values, logarithm)
         if repeated:
-            evidence = f"{len(repeated)} of {units} units equal to another"
-            yield _impossible("equal slices", f"{evidence}: {_pairs(repeated, (units,))}")
+            are_opposite = any(signs[one] != signs[other] for one, other in repeated)
+            yield _are_equal(repeated, f"{units} units", (units,), are_opposite=are_opposite)
     yield from _tests(law.value, connections, dtype)
 
 
@@ -468,22 +488,28 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
 def _(law: FrameLaw, values: Array, dtype: DType) -> Iterator[Test]:
     matrix = _as_matrix(values, law)
     blocks = np.split(matrix, law.blocks, axis=1)
-    yield from _test_blocks({f"block {number}": block for number, block in enumerate(blocks, 1)})
+    yield from _test_blocks((f"block {number}", block) for number, block in enumerate(blocks, 1))
     for block in blocks:
         yield from _test_frame(block, law.singular_values, dtype)
 
 
-def _test_blocks(blocks: Mapping[str, Array]) -> Iterator[Test]:
-    """Yield a test if blocks, by their names, were drawn independently and are equal."""
-    first: dict[bytes, str] = {}
+def _test_blocks(blocks: Iterable[tuple[str, Array]]) -> Iterator[Test]:
+    """Yield a test if blocks, with their names, were drawn independently and are equal.
+
+    Blocks that are opposite count as equal.
+    """
+    first: dict[bytes, tuple[str, Array]] = {}
     repeated = []
-    for name, block in blocks.items():
-        if block.size < _FEWEST_OF_BLOCK:
+    for name, block in blocks:
+        if np.count_nonzero(block) < _FEWEST_OF_BLOCK:
             continue
-        digest = hashlib.blake2b(np.ascontiguousarray(block).tobytes()).digest()
-        earliest = first.setdefault(digest, name)
+        # No zero has a sign.
+        either = max((block + 0.0).tobytes(), (0.0 - block).tobytes())
+        digest = hashlib.blake2b(either).digest()
+        earliest, other = first.setdefault(digest, (name, block))
         if earliest != name:
-            repeated.append(f"{name} equal to {earliest}")
+            but = "" if np.array_equal(block, other) else " but for the sign"
+            repeated.append(f"{name} equal to {earliest}{but}")
     if repeated:
         yield _impossible("copies", truncated(repeated))
 
@@ -541,21 +567,43 @@ def _(law: TiledLaw, values: Array, dtype: DType) -> Iterator[Test]:
 
 @_tests.register
 def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    slices = list(_slices(law, values))
+    for name, part, block in slices:
+        for test in _tests(part, block, dtype):
+            evidence = f"{name}: {test.evidence}" if test.evidence else ""
+            yield replace(test, evidence=evidence)
+    if not law.are_independent:
+        return
+    yield from _test_blocks(_random_blocks(law, values))
+    chances = []
+    for _, part, block in slices:
+        if isinstance(part, IndependentLaw):
+            chances.append(_chance_of_equality(part, block, dtype))
+    if len(chances) == len(law.laws):
+        yield from _test_slices(values, max(chances))
+
+
+def _slices(law: SlicesLaw, values: Array) -> Iterator[tuple[str, Law, Array]]:
+    """Yield the name, the law and the values of each slice whose law is known."""
     begin = 0
-    random = {}
     for number, (shape, part) in enumerate(zip(law.shapes, law.laws, strict=True), start=1):
         end = begin + shape[law.axis]
         place = [slice(None)] * values.ndim
         place[law.axis] = slice(begin, end)
         begin = end
-        if part is None or 0 in shape:
-            continue
-        if isinstance(part, IndependentLaw | FrameLaw):
-            random[f"slice {number}"] = values[tuple(place)]
-        for test in _tests(part, values[tuple(place)], dtype):
-            evidence = f"slice {number}: {test.evidence}" if test.evidence else ""
-            yield replace(test, evidence=evidence)
-    yield from _test_blocks(random)
+        if part is not None and 0 not in shape:
+            yield f"slice {number}", part, values[tuple(place)]
+
+
+def _random_blocks(law: Law, values: Array, name: str = "") -> Iterator[tuple[str, Array]]:
+    """Yield all that was drawn by itself, with its name."""
+    if isinstance(law, SlicesLaw) and law.are_independent:
+        for part_name, part, block in _slices(law, values):
+            yield from _random_blocks(part, block, f"{name}, {part_name}" if name else part_name)
+    elif isinstance(law, TiledLaw):
+        yield from _random_blocks(law.part, np.split(values, law.count, axis=-1)[0], name)
+    elif not isinstance(law, FixedLaw):
+        yield name, values
 
 
 def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
@@ -593,13 +641,20 @@ def _unrounded(x: Array, law: IndependentLaw, dtype: DType) -> Array:
     epsilon = _epsilon(dtype)
     if epsilon < 1e-6:
         return x
-    _, exponents = np.frexp(x)
-    noise = np.random.default_rng(1).random(x.size) - 0.5
-    spread = x + noise * np.ldexp(epsilon / 2, exponents)
-    # What is within the bounds was rounded from within.
+    half = _step(x, dtype) / 2
+    # What was rounded was within the bounds.
     lower, upper = law.bounds
-    spread = np.where((spread > upper) & (x <= upper), 2 * upper - spread, spread)
-    return np.where((spread < lower) & (x >= lower), 2 * lower - spread, spread)
+    low = np.maximum(x - half, lower)
+    high = np.minimum(x + half, upper)
+    noise = np.random.default_rng(1).random(x.size)
+    return np.where(low <= high, low + noise * (high - low), x)
+
+
+def _step(x: Array, dtype: DType) -> Array:
+    """Return the distances of numbers of `dtype` to the next larger ones."""
+    _, exponents = np.frexp(x)
+    step: Array = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
+    return step
 
 
 def _epsilon(dtype: DType) -> float:
