@@ -51,6 +51,8 @@ _IMPOSSIBLE = 1e-9
 # that Keras makes in 16 bits, many more.
 _ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
 _ZEROS_ELSE = 1e-4
+# Distances of numbers that make no difference, relative to the standard deviation.
+_FINE = 1e-4
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 # On PyTorch, Keras lets four values in a million pass its truncation.
@@ -157,19 +159,23 @@ def _independent_tests(
         if p < _IMPOSSIBLE:
             return
     else:
-        yield from _test_copies(values, dtype)
+        yield from _test_copies(values, dtype, chance)
         yield from _test_slices(values, chance)
     yield from _test_zeros(law, values, dtype)
     yield from _test_scale(law, values, moments, dtype)
     yield from _test_extremes(law, values, lowest, highest, dtype)
 
 
-def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
-    """Yield tests of what holds of all independent values: they differ, and have all their bits."""
+def _test_copies(values: Array, dtype: DType, chance: float) -> Iterator[Test]:
+    """Yield tests of what holds of all independent values: they differ, and have all their bits.
+
+    Two are equal with a probability of `chance`.
+    """
     for axis, length in enumerate(values.shape):
         for count in (2, 3, 4, 8):
             size = length // count
-            if length % count or values.size // count < _FEWEST:
+            in_part = values.size // count
+            if length % count or in_part < _FEWEST or chance**in_part > _IMPOSSIBLE:
                 continue
             # Most arrays differ in the first place already.
             if not np.array_equal(values.take([0], axis), values.take([size], axis)):
@@ -234,8 +240,8 @@ def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
 def _chance_of_equality(law: IndependentLaw, values: Array, dtype: DType) -> float:
     """Return the probability that two values, rounded to `dtype`, are equal."""
     sample = _sample(values, 4096)
-    step = _step(sample, dtype)
-    cells = law.distribution_function(sample + step) - law.distribution_function(sample - step)
+    below, above = _rounded_to(sample.astype("float64"), dtype)
+    cells = law.distribution_function(above) - law.distribution_function(below)
     # JAX draws no more random bits than the mantissa has.
     return min(1.0, max(float(np.abs(cells).mean()), _epsilon(dtype)))
 
@@ -363,22 +369,28 @@ def _test_scale(
         )
 
 
-def _probabilities(law: IndependentLaw, sample: Array, dtype: DType) -> Array:
-    """Return the distribution function at rounded values, uniform between 0 and 1 under the law."""
-    u = law.distribution_function(_unrounded(sample, law, dtype))
-    if not math.isfinite(law.distribution.lower):
-        return u
-    share = float(law.distribution.probabilities[0])
-    if not share:
-        return u
-    # Many values are the lowest: they are spread over its probability.
-    noise = np.random.default_rng(2).random(sample.size) * share
+def _probabilities(law: IndependentLaw, ordered: Array, dtype: DType) -> Array:
+    """Return probabilities of values at most as large, uniform between 0 and 1 under the law.
+
+    A number of `dtype` stands for all that are rounded to it, so one of these is drawn.
+
+    Args:
+        law: Their law.
+        ordered: Values in increasing order, in float64.
+        dtype: The dtype that they were rounded to.
+    """
+    step = _step(ordered[[0, -1]], dtype).max()
+    if step < _FINE * law.std and not law.distribution.probabilities[0]:
+        return law.distribution_function(ordered)
+    below, above = _rounded_to(ordered, dtype)
+    # What is nearest to a bound stands for all up to it, if values were limited to the bounds.
     lower, upper = law.bounds
-    end = lower
-    if law.factor < 0:
-        noise = 1 - noise
-        end = upper
-    return np.where(np.abs(sample - end) <= 2 * _epsilon(dtype) * abs(end), noise, u)
+    below[(ordered == ordered[0]) & (2 * below - ordered < lower)] = -math.inf
+    above[(ordered == ordered[-1]) & (2 * above - ordered > upper)] = math.inf
+    low = law.distribution_function(below)
+    high = law.distribution_function(above)
+    drawn: Array = low + np.random.default_rng(1).random(ordered.size) * (high - low)
+    return drawn
 
 
 def scale_evidence(ratio: float) -> str:
@@ -405,7 +417,7 @@ def _test_extremes(
     size = values.size
     lower, upper = law.bounds
     # A value near a bound may have been rounded inward by a whole step.
-    slack = 2 * _epsilon(dtype) * max(abs(lowest), abs(highest))
+    slack = 2 * float(_step(np.array(max(abs(lowest), abs(highest))), dtype))
     if lowest < lower - slack or highest > upper + slack:
         beyond = int(np.count_nonzero(values < lower - slack))
         beyond += int(np.count_nonzero(values > upper + slack))
@@ -574,7 +586,7 @@ def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
             yield replace(test, evidence=evidence)
     if not law.are_independent:
         return
-    yield from _test_blocks(_random_blocks(law, values))
+    yield from _test_blocks(_random_blocks(law, values, dtype))
     chances = []
     for _, part, block in slices:
         if isinstance(part, IndependentLaw):
@@ -595,13 +607,20 @@ def _slices(law: SlicesLaw, values: Array) -> Iterator[tuple[str, Law, Array]]:
             yield f"slice {number}", part, values[tuple(place)]
 
 
-def _random_blocks(law: Law, values: Array, name: str = "") -> Iterator[tuple[str, Array]]:
-    """Yield all that was drawn by itself, with its name."""
+def _random_blocks(
+    law: Law, values: Array, dtype: DType, name: str = ""
+) -> Iterator[tuple[str, Array]]:
+    """Yield all that was drawn by itself and is equal to nothing else by chance, with its name."""
     if isinstance(law, SlicesLaw) and law.are_independent:
         for part_name, part, block in _slices(law, values):
-            yield from _random_blocks(part, block, f"{name}, {part_name}" if name else part_name)
+            full_name = f"{name}, {part_name}" if name else part_name
+            yield from _random_blocks(part, block, dtype, full_name)
     elif isinstance(law, TiledLaw):
-        yield from _random_blocks(law.part, np.split(values, law.count, axis=-1)[0], name)
+        first = np.split(values, law.count, axis=-1)[0]
+        yield from _random_blocks(law.part, first, dtype, name)
+    elif isinstance(law, IndependentLaw):
+        if _chance_of_equality(law, values, dtype) ** values.size < _IMPOSSIBLE:
+            yield name, values
     elif not isinstance(law, FixedLaw):
         yield name, values
 
@@ -636,22 +655,17 @@ def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
     return flat[starts[:, None] + np.arange(run)].reshape(-1)
 
 
-def _unrounded(x: Array, law: IndependentLaw, dtype: DType) -> Array:
-    """Return 16-bit values spread evenly over what was rounded to them."""
-    epsilon = _epsilon(dtype)
-    if epsilon < 1e-6:
-        return x
-    half = _step(x, dtype) / 2
-    # What was rounded was within the bounds.
-    lower, upper = law.bounds
-    low = np.maximum(x - half, lower)
-    high = np.minimum(x + half, upper)
-    noise = np.random.default_rng(1).random(x.size)
-    return np.where(low <= high, low + noise * (high - low), x)
+def _rounded_to(x: Array, dtype: DType) -> tuple[Array, Array]:
+    """Return from where to where numbers are rounded to those of `dtype`, given in float64."""
+    twice = _epsilon("float32") * np.abs(x)  # where a product was rounded before
+    # Below a power of two they are nearer to each other.
+    below = x - _step(np.nextafter(x, -math.inf), dtype) / 2 - twice
+    above = x + _step(np.nextafter(x, math.inf), dtype) / 2 + twice
+    return below, above
 
 
 def _step(x: Array, dtype: DType) -> Array:
-    """Return the distances of numbers of `dtype` to the next larger ones."""
+    """Return the distance of the numbers of `dtype` around each of `x`."""
     _, exponents = np.frexp(x)
     step: Array = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
     return step
