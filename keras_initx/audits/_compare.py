@@ -7,7 +7,7 @@ decided for all weights at once.
 import functools
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,6 +51,8 @@ _IMPOSSIBLE = 1e-9
 # that Keras makes in 16 bits, many more.
 _ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
 _ZEROS_ELSE = 1e-4
+# Distances of numbers that make no difference, relative to the standard deviation.
+_FINE = 1e-4
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 # On PyTorch, Keras lets four values in a million pass its truncation.
@@ -149,22 +151,31 @@ def _independent_tests(
     extremes: tuple[float, float],
 ) -> Iterator[Test]:
     lowest, highest = extremes
+    chance = _chance_of_equality(law, values, dtype)
     if lowest == highest and values.size > 1:
-        yield _impossible("constant", f"all {values.size} values are {lowest:.4g}")
-        return
-    yield from _test_copies(values, dtype)
-    yield from _test_slices(law, values, dtype)
+        p = chance ** (values.size - 1)
+        evidence = f"all {values.size} values are {lowest:.4g}"
+        yield Test("constant", evidence, p, deviation=math.inf)
+        if p < _IMPOSSIBLE:
+            return
+    else:
+        yield from _test_copies(values, dtype, chance)
+        yield from _test_slices(values, chance)
     yield from _test_zeros(law, values, dtype)
     yield from _test_scale(law, values, moments, dtype)
     yield from _test_extremes(law, values, lowest, highest, dtype)
 
 
-def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
-    """Yield tests of what holds of all independent values: they differ, and have all their bits."""
+def _test_copies(values: Array, dtype: DType, chance: float) -> Iterator[Test]:
+    """Yield tests of what holds of all independent values: they differ, and have all their bits.
+
+    Two are equal with a probability of `chance`.
+    """
     for axis, length in enumerate(values.shape):
         for count in (2, 3, 4, 8):
             size = length // count
-            if length % count or values.size // count < _FEWEST:
+            in_part = values.size // count
+            if length % count or in_part < _FEWEST or chance**in_part > _IMPOSSIBLE:
                 continue
             # Most arrays differ in the first place already.
             if not np.array_equal(values.take([0], axis), values.take([size], axis)):
@@ -181,13 +192,17 @@ def _test_copies(values: Array, dtype: DType) -> Iterator[Test]:
             yield _impossible("precision", "float32 values that were rounded to float16")
 
 
-def _test_slices(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Test]:
+def _test_slices(values: Array, chance: float) -> Iterator[Test]:
     """Yield a test if slices are equal, or equal but for their sign, and cannot be so by chance.
 
     They are slices along each axis, such as units, inputs or heads, and along the first or the last
     axes together, such as the units of all heads.
+
+    Args:
+        values: Independent values.
+        chance: The probability that two of them are equal.
     """
-    logarithm = math.log(_chance_of_equality(law, values, dtype))
+    logarithm = math.log(chance)
     for first, last in _axes_of_slices(values.shape):
         lengths = values.shape[first:last]
         slices = values.reshape(math.prod(values.shape[:first]), math.prod(lengths), -1)
@@ -195,11 +210,19 @@ def _test_slices(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[T
         repeated = _equal_slices(slices, logarithm * values.size / count)
         if not repeated:
             continue
-        text = f"{len(repeated)} of {count} slices along {_axes_text(first, last)} equal to another"
-        if any(slices[0, one, 0] != slices[0, other, 0] for one, other in repeated):
-            text += " but for the sign"
-        yield _impossible("equal slices", f"{text}: {_pairs(repeated, lengths)}")
+        are_opposite = any(slices[0, one, 0] != slices[0, other, 0] for one, other in repeated)
+        where = f"slices along {_axes_text(first, last)}"
+        yield _are_equal(repeated, f"{count} {where}", lengths, are_opposite=are_opposite)
         return
+
+
+def _are_equal(
+    repeated: Sequence[tuple[int, int]], of: str, lengths: Shape, *, are_opposite: bool
+) -> Test:
+    """Return the failed test of slices, whose indices are along axes of these lengths."""
+    but = " but for the sign" if are_opposite else ""
+    evidence = f"{len(repeated)} of {of} equal to another{but}: {_pairs(repeated, lengths)}"
+    return _impossible("equal slices", evidence)
 
 
 def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
@@ -217,9 +240,8 @@ def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
 def _chance_of_equality(law: IndependentLaw, values: Array, dtype: DType) -> float:
     """Return the probability that two values, rounded to `dtype`, are equal."""
     sample = _sample(values, 4096)
-    _, exponents = np.frexp(sample)
-    step = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
-    cells = law.distribution_function(sample + step) - law.distribution_function(sample - step)
+    below, above = _rounded_to(sample.astype("float64"), dtype)
+    cells = law.distribution_function(above) - law.distribution_function(below)
     # JAX draws no more random bits than the mantissa has.
     return min(1.0, max(float(np.abs(cells).mean()), _epsilon(dtype)))
 
@@ -347,22 +369,28 @@ def _test_scale(
         )
 
 
-def _probabilities(law: IndependentLaw, sample: Array, dtype: DType) -> Array:
-    """Return the distribution function at rounded values, uniform between 0 and 1 under the law."""
-    u = law.distribution_function(_unrounded(sample, law, dtype))
-    if not math.isfinite(law.distribution.lower):
-        return u
-    share = float(law.distribution.probabilities[0])
-    if not share:
-        return u
-    # Many values are the lowest: they are spread over its probability.
-    noise = np.random.default_rng(2).random(sample.size) * share
+def _probabilities(law: IndependentLaw, ordered: Array, dtype: DType) -> Array:
+    """Return probabilities of values at most as large, uniform between 0 and 1 under the law.
+
+    A number of `dtype` stands for all that are rounded to it, so one of these is drawn.
+
+    Args:
+        law: Their law.
+        ordered: Values in increasing order, in float64.
+        dtype: The dtype that they were rounded to.
+    """
+    step = _step(ordered[[0, -1]], dtype).max()
+    if step < _FINE * law.std and not law.distribution.probabilities[0]:
+        return law.distribution_function(ordered)
+    below, above = _rounded_to(ordered, dtype)
+    # What is nearest to a bound stands for all up to it, if values were limited to the bounds.
     lower, upper = law.bounds
-    end = lower
-    if law.factor < 0:
-        noise = 1 - noise
-        end = upper
-    return np.where(np.abs(sample - end) <= 2 * _epsilon(dtype) * abs(end), noise, u)
+    below[(ordered == ordered[0]) & (2 * below - ordered < lower)] = -math.inf
+    above[(ordered == ordered[-1]) & (2 * above - ordered > upper)] = math.inf
+    low = law.distribution_function(below)
+    high = law.distribution_function(above)
+    drawn: Array = low + np.random.default_rng(1).random(ordered.size) * (high - low)
+    return drawn
 
 
 def scale_evidence(ratio: float) -> str:
@@ -389,7 +417,7 @@ def _test_extremes(
     size = values.size
     lower, upper = law.bounds
     # A value near a bound may have been rounded inward by a whole step.
-    slack = 2 * _epsilon(dtype) * max(abs(lowest), abs(highest))
+    slack = 2 * float(_step(np.array(max(abs(lowest), abs(highest))), dtype))
     if lowest < lower - slack or highest > upper + slack:
         beyond = int(np.count_nonzero(values < lower - slack))
         beyond += int(np.count_nonzero(values > upper + slack))
@@ -404,6 +432,8 @@ def _test_extremes(
     for extreme, outward in ((highest, 1), (lowest, -1)):
         # Rounding may have moved it by `slack` in either direction.
         least = _tail(law, extreme + slack * outward, outward)
+        # JAX draws no more levels than the mantissa has, and the tails beyond the last are missing.
+        least = max(least - _epsilon(dtype), 0.0)
         most = _tail(law, extreme - slack * outward, outward)
         # That all values are as far in as this, and that any is so far out.
         inside = math.exp(size * math.log1p(-least))
@@ -454,13 +484,15 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
     if fewest == most:
         # Both the places and the values of all connections of a unit.
         order = np.argsort(columns, kind="stable")
-        places_and_values = np.stack([rows[order], connections[order]]).reshape(2, units, fewest)
+        of_units = connections[order].reshape(units, fewest)
+        signs = np.sign(of_units[:, :1])
+        places_and_values = np.stack([rows[order].reshape(units, fewest), signs * of_units])
         logarithm = fewest * math.log(_chance_of_equality(law.value, connections, dtype))
         logarithm -= math.log(math.comb(inputs, fewest))
         repeated = _equal_slices(places_and_values, logarithm)
         if repeated:
-            evidence = f"{len(repeated)} of {units} units equal to another"
-            yield _impossible("equal slices", f"{evidence}: {_pairs(repeated, (units,))}")
+            are_opposite = any(signs[one] != signs[other] for one, other in repeated)
+            yield _are_equal(repeated, f"{units} units", (units,), are_opposite=are_opposite)
     yield from _tests(law.value, connections, dtype)
 
 
@@ -468,22 +500,28 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
 def _(law: FrameLaw, values: Array, dtype: DType) -> Iterator[Test]:
     matrix = _as_matrix(values, law)
     blocks = np.split(matrix, law.blocks, axis=1)
-    yield from _test_blocks({f"block {number}": block for number, block in enumerate(blocks, 1)})
+    yield from _test_blocks((f"block {number}", block) for number, block in enumerate(blocks, 1))
     for block in blocks:
         yield from _test_frame(block, law.singular_values, dtype)
 
 
-def _test_blocks(blocks: Mapping[str, Array]) -> Iterator[Test]:
-    """Yield a test if blocks, by their names, were drawn independently and are equal."""
-    first: dict[bytes, str] = {}
+def _test_blocks(blocks: Iterable[tuple[str, Array]]) -> Iterator[Test]:
+    """Yield a test if blocks, with their names, were drawn independently and are equal.
+
+    Blocks that are opposite count as equal.
+    """
+    first: dict[bytes, tuple[str, Array]] = {}
     repeated = []
-    for name, block in blocks.items():
-        if block.size < _FEWEST_OF_BLOCK:
+    for name, block in blocks:
+        if np.count_nonzero(block) < _FEWEST_OF_BLOCK:
             continue
-        digest = hashlib.blake2b(np.ascontiguousarray(block).tobytes()).digest()
-        earliest = first.setdefault(digest, name)
+        # No zero has a sign.
+        either = max((block + 0.0).tobytes(), (0.0 - block).tobytes())
+        digest = hashlib.blake2b(either).digest()
+        earliest, other = first.setdefault(digest, (name, block))
         if earliest != name:
-            repeated.append(f"{name} equal to {earliest}")
+            but = "" if np.array_equal(block, other) else " but for the sign"
+            repeated.append(f"{name} equal to {earliest}{but}")
     if repeated:
         yield _impossible("copies", truncated(repeated))
 
@@ -541,21 +579,50 @@ def _(law: TiledLaw, values: Array, dtype: DType) -> Iterator[Test]:
 
 @_tests.register
 def _(law: SlicesLaw, values: Array, dtype: DType) -> Iterator[Test]:
+    slices = list(_slices(law, values))
+    for name, part, block in slices:
+        for test in _tests(part, block, dtype):
+            evidence = f"{name}: {test.evidence}" if test.evidence else ""
+            yield replace(test, evidence=evidence)
+    if not law.are_independent:
+        return
+    yield from _test_blocks(_random_blocks(law, values, dtype))
+    chances = []
+    for _, part, block in slices:
+        if isinstance(part, IndependentLaw):
+            chances.append(_chance_of_equality(part, block, dtype))
+    if len(chances) == len(law.laws):
+        yield from _test_slices(values, max(chances))
+
+
+def _slices(law: SlicesLaw, values: Array) -> Iterator[tuple[str, Law, Array]]:
+    """Yield the name, the law and the values of each slice whose law is known."""
     begin = 0
-    random = {}
     for number, (shape, part) in enumerate(zip(law.shapes, law.laws, strict=True), start=1):
         end = begin + shape[law.axis]
         place = [slice(None)] * values.ndim
         place[law.axis] = slice(begin, end)
         begin = end
-        if part is None or 0 in shape:
-            continue
-        if isinstance(part, IndependentLaw | FrameLaw):
-            random[f"slice {number}"] = values[tuple(place)]
-        for test in _tests(part, values[tuple(place)], dtype):
-            evidence = f"slice {number}: {test.evidence}" if test.evidence else ""
-            yield replace(test, evidence=evidence)
-    yield from _test_blocks(random)
+        if part is not None and 0 not in shape:
+            yield f"slice {number}", part, values[tuple(place)]
+
+
+def _random_blocks(
+    law: Law, values: Array, dtype: DType, name: str = ""
+) -> Iterator[tuple[str, Array]]:
+    """Yield all that was drawn by itself and is equal to nothing else by chance, with its name."""
+    if isinstance(law, SlicesLaw) and law.are_independent:
+        for part_name, part, block in _slices(law, values):
+            full_name = f"{name}, {part_name}" if name else part_name
+            yield from _random_blocks(part, block, dtype, full_name)
+    elif isinstance(law, TiledLaw):
+        first = np.split(values, law.count, axis=-1)[0]
+        yield from _random_blocks(law.part, first, dtype, name)
+    elif isinstance(law, IndependentLaw):
+        if _chance_of_equality(law, values, dtype) ** values.size < _IMPOSSIBLE:
+            yield name, values
+    elif not isinstance(law, FixedLaw):
+        yield name, values
 
 
 def _as_matrix(values: Array, law: SparseLaw | FrameLaw) -> Array:
@@ -588,18 +655,20 @@ def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
     return flat[starts[:, None] + np.arange(run)].reshape(-1)
 
 
-def _unrounded(x: Array, law: IndependentLaw, dtype: DType) -> Array:
-    """Return 16-bit values spread evenly over what was rounded to them."""
-    epsilon = _epsilon(dtype)
-    if epsilon < 1e-6:
-        return x
+def _rounded_to(x: Array, dtype: DType) -> tuple[Array, Array]:
+    """Return from where to where numbers are rounded to those of `dtype`, given in float64."""
+    twice = _epsilon("float32") * np.abs(x)  # where a product was rounded before
+    # Below a power of two they are nearer to each other.
+    below = x - _step(np.nextafter(x, -math.inf), dtype) / 2 - twice
+    above = x + _step(np.nextafter(x, math.inf), dtype) / 2 + twice
+    return below, above
+
+
+def _step(x: Array, dtype: DType) -> Array:
+    """Return the distance of the numbers of `dtype` around each of `x`."""
     _, exponents = np.frexp(x)
-    noise = np.random.default_rng(1).random(x.size) - 0.5
-    spread = x + noise * np.ldexp(epsilon / 2, exponents)
-    # What is within the bounds was rounded from within.
-    lower, upper = law.bounds
-    spread = np.where((spread > upper) & (x <= upper), 2 * upper - spread, spread)
-    return np.where((spread < lower) & (x >= lower), 2 * lower - spread, spread)
+    step: Array = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
+    return step
 
 
 def _epsilon(dtype: DType) -> float:

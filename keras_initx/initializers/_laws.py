@@ -263,12 +263,15 @@ class SlicesLaw(Law):
         axis: The axis.
         shapes: The shapes of the slices.
         laws: Their laws; `None` where it is not known.
+        std: Not known.
+        are_independent: Whether no slice follows from another.
     """
 
     axis: int
     shapes: Sequence[Shape]
     laws: Sequence[Law | None]
     std: float | None = None
+    are_independent: bool = True
 
     def scaled(self, factor: float) -> Self:
         laws = [None if law is None else law.scaled(factor) for law in self.laws]

@@ -253,7 +253,8 @@ class ChronoBias(RandomInitializer):
         )
         zeros = FixedLaw(lambda: np.zeros(gate))
         if not is_gru_bias:
-            return SlicesLaw(0, [gate] * 4, [kept.scaled(-1), kept, zeros, zeros])
+            laws = [kept.scaled(-1), kept, zeros, zeros]
+            return SlicesLaw(0, [gate] * 4, laws, are_independent=False)
         row = SlicesLaw(0, [gate] * 3, [kept, zeros, zeros])
         if len(shape) == 1:
             return row

@@ -477,6 +477,35 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     assert (row.verdict, row.evidence) == ("copies", "slice 4 equal to slice 1")
 
 
+def with_opposite_half(initializer, shape):
+    """Return what an audit finds where the second half of the units is the first, with another sign."""
+    half = to_numpy(initializer(shape))[..., : shape[-1] // 2]
+    (row,) = keras_initx.audit({"a": np.concatenate([half, -half], axis=-1)}, {"a": initializer}).off
+    return row.verdict, row.evidence
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal", "initx.icnr"])
+def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
+    initializer = keras_initx.Concatenated([part] * 2)
+    evidence = "slice 2 equal to slice 1 but for the sign"
+    assert with_opposite_half(initializer, (3, 3, 4, 64)) == ("copies", evidence)
+
+
+@pytest.mark.once
+def test_equal_units_of_other_laws_are_named():
+    half, quarter = keras_initx.Concatenated(["initx.he_normal"] * 2), "initx.he_normal"
+    nested = keras_initx.Concatenated([half, quarter, quarter], sizes=[32, 16, 16])
+    evidence = "slice 2 equal to slice 1, slice 1 but for the sign, slice 3 equal to slice 1, slice 2 but for the sign"
+    assert with_opposite_half(nested, (16, 64)) == ("copies", evidence)
+    evidence = "2 of 4 units equal to another but for the sign: [2] to [0], [3] to [1]"
+    assert with_opposite_half(keras_initx.Sparse(5), (16, 4)) == ("equal slices", evidence)
+    values = to_numpy(half((16, 64)))
+    values[:, 40] = values[:, 3]
+    (row,) = keras_initx.audit({"a": values}, {"a": half}).off
+    assert row.evidence == "1 of 64 slices along axis 1 equal to another: [40] to [3]"
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "shape"),
@@ -487,6 +516,8 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
         (keras_initx.ChronoBias(50, cell="lstm", seed=0), (64,)),  # those of two gates are opposite
         (keras_initx.ICNR("he_normal", 2), (3, 3, 8, 64)),
         (keras_initx.Sparse(1, seed=0), (8, 64)),
+        # Nearly all values are the lowest.
+        (keras_initx.TimeStepBias(floor=0.09, seed=0), (4,)),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -494,6 +525,37 @@ def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
     values = initializer(shape, dtype=dtype)
     config = initializer.get_config() | ({"seed": None} if "seed" in initializer.get_config() else {})
     assert keras_initx.audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
+
+
+@pytest.mark.once
+def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
+    parts = [keras_initx.TimeStepBias(floor=0.0999) for _ in range(2)]
+    values = np.full(64, parts[0].law((32,)).bounds[0], "float32")
+    assert keras_initx.audit({"a": values}, {"a": keras_initx.Concatenated(parts)}).ok
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype"),
+    [
+        (keras_initx.RandomNormal(stddev=2e-8), "float16"),  # below its smallest number
+        (keras_initx.RandomUniform(-1e-6, 1e-6), "float16"),
+        (keras_initx.RandomNormal(1.0, 1e-3), "float16"),
+        (keras_initx.RandomNormal(1.0, 1e-3), "bfloat16"),  # nearly all are 1
+        (keras.initializers.HeNormal(), "bfloat16"),  # JAX draws 128 levels
+    ],
+)
+def test_values_that_their_dtype_can_hardly_hold_raise_no_alarm(initializer, dtype):
+    model = keras.Sequential(
+        [keras.Input((64,)), layers.Dense(64, kernel_initializer=initializer, dtype=dtype, name="layer")]
+    )
+    report = keras_initx.audit(model, {"layer/kernel": initializer})
+    assert report.ok
+
+
+@pytest.mark.once
+def test_what_was_rounded_beyond_a_bound_raises_no_alarm():
+    values = keras_initx.Scaled(keras_initx.HeNormal(seed=61), 2)((16, 1), "bfloat16")
+    assert keras_initx.audit({"a": values}, {"a": keras_initx.Scaled("initx.he_normal", 2)}, alpha=1e-5).ok
 
 
 @pytest.mark.once
