@@ -72,7 +72,7 @@ def generator(kernel="glorot_uniform"):
             layers.Conv2DTranspose(3, 4, 2, "same", activation="tanh"),
         ]
     )
-    return model, normal(16, 16), normal(16, 16, 16, 3), "mse"
+    return model, normal(16, 16), np.tanh(normal(16, 16, 16, 3)), "mse"
 
 
 def discriminator():
