@@ -209,8 +209,8 @@ def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
         is_batch = isinstance(x[0], list | tuple | dict)
         if isinstance(x, tuple) and len(x) <= 3 and not is_batch:
             raise ValueError(
-                "`x` must be the inputs alone, several of them as a list: how many the model has is "
-                "not known, so a tuple may also be a batch `(x, y)`. "
+                "`x` must be the inputs alone, several of them as a list: how many the model has "
+                "is not known, so a tuple may also be a batch `(x, y)`. "
                 f"Received: x with a tuple of {count} arrays"
             )
     elif count == inputs:
