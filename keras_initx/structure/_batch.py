@@ -130,7 +130,8 @@ def _first_of(dataset: Data) -> Batch:
         _with_arrays("y", y),
         _with_arrays("sample_weight", sample_weight),
     )
-    shapes = [np.shape(array) for array in keras.tree.flatten((x, y)) if array is not None]
+    arrays = [array for array in keras.tree.flatten((x, y)) if array is not None]
+    shapes = [tuple(np.shape(array)) for array in arrays]
     if () in shapes or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
             "`x` must have batches, not single examples: batch it, for example by "
@@ -415,8 +416,10 @@ def first_examples(arrays: Data, count: int | None) -> Data:
         array = array[:count]
         try:
             is_float = keras.backend.is_float_dtype(array.dtype)
-        except ValueError:
-            return array  # of strings
+        except ValueError:  # of strings, of which only TensorFlow has tensors
+            if keras.backend.backend() == "tensorflow":
+                return keras.ops.convert_to_tensor(array)
+            return array
         return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
     return keras.tree.map_structure(first, arrays)

@@ -199,6 +199,17 @@ def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
     assert keras_initx.lsuv(build(), itertools.repeat((x, y))).rows
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow looks up strings")
+def test_strings_come_beside_numbers():
+    a, words = keras.Input((6,), name="a"), keras.Input((1,), dtype="string", name="words")
+    encoded = layers.StringLookup(vocabulary=["cat", "dog"], output_mode="one_hot")(words)
+    model = keras.Model({"a": a, "words": words}, layers.Dense(3)(layers.Concatenate()([a, encoded])))
+    x = {"a": X, "words": np.array([["cat"], ["dog"]] * 8)}
+    report = str(keras_initx.diagnose(model, x, Y, loss=LOSS))
+    assert str(keras_initx.diagnose(model, {"a": X, "words": x["words"].tolist()}, Y, loss=LOSS)) == report
+    assert keras_initx.lsuv(model, x).rows
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
 def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     import torch
