@@ -3,6 +3,7 @@
 `batch_of` is the one place that decides what of `x` is a batch, and what of it are inputs.
 """
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -78,8 +79,8 @@ def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
     if isinstance(x, Batch):
         return x, y
     if not _is_dataset(x):
-        x = _with_arrays(x)
-        y = _with_arrays(y)
+        x = _with_arrays("x", x)
+        y = _with_arrays("y", y)
         _check_arrays(x, y)
         return x, y
     if y is not None:
@@ -123,8 +124,14 @@ def _first_of(dataset: Data) -> Batch:
             "`x` must have batches `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`. "
             f"{received} with {len(batch)} members in a batch"
         )
-    x, y, sample_weight = map(_with_arrays, keras.utils.unpack_x_y_sample_weight(batch))
-    shapes = [np.shape(array) for array in keras.tree.flatten((x, y)) if array is not None]
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, sample_weight = (
+        _with_arrays("x", x),
+        _with_arrays("y", y),
+        _with_arrays("sample_weight", sample_weight),
+    )
+    arrays = [array for array in keras.tree.flatten((x, y)) if array is not None]
+    shapes = [tuple(np.shape(array)) for array in arrays]
     if () in shapes or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
             "`x` must have batches, not single examples: batch it, for example by "
@@ -133,13 +140,13 @@ def _first_of(dataset: Data) -> Batch:
     return Batch(x, y, sample_weight)
 
 
-def _with_arrays(data: Data) -> Data:
+def _with_arrays(name: str, data: Data) -> Data:
     """Return `data` with arrays in the place of lists of numbers and of pandas' objects."""
-    return keras.tree.traverse(_converted, data)
+    return keras.tree.traverse(functools.partial(_converted, name), data)
 
 
-def _converted(value: Any) -> Array | None:
-    """Return an array if `value` has another form, otherwise `None`."""
+def _converted(name: str, value: Any) -> Array | None:
+    """Return an array if `value`, in what was passed as `name`, has another form."""
     if isinstance(value, list) and _has_values(value):
         try:
             return np.asarray(value)
@@ -149,10 +156,25 @@ def _converted(value: Any) -> Array | None:
     if pandas is None:
         return None
     if isinstance(value, pandas.DataFrame):
-        return np.stack([array_of_column(column) for _, column in value.items()], axis=1)
+        return _array_of_frame(name, value)
     if isinstance(value, pandas.Series):
         return array_of_column(value)[:, None]  # the same shape as in `fit`
     return None
+
+
+def _array_of_frame(name: str, frame: Any) -> Array:
+    """Return the values of a `DataFrame` of pandas."""
+    columns = [array_of_column(column) for _, column in frame.items()]
+    if not columns:
+        return np.empty(frame.shape)
+    are_numbers = [column.dtype.kind in "biuf" for column in columns]
+    if not all(are_numbers) and not all(map(_has_texts, columns)):
+        label = frame.columns[are_numbers.index(False)]
+        raise TypeError(
+            f"`{name}` must hold numbers: encode other columns, or leave them out. "
+            f"Received: {name} with the column {label!r}"
+        )
+    return np.stack(columns, axis=1)
 
 
 def _has_values(nested: Sequence[Any]) -> bool:
@@ -188,8 +210,8 @@ def _unpacked(model: keras.Model, x: Data, y: Data | None) -> Batch:
         is_batch = isinstance(x[0], list | tuple | dict)
         if isinstance(x, tuple) and len(x) <= 3 and not is_batch:
             raise ValueError(
-                "`x` must be the inputs alone, several of them as a list: the model is not built, "
-                "so a tuple may also be a batch `(x, y)`. "
+                "`x` must be the inputs alone, several of them as a list: how many the model has "
+                "is not known, so a tuple may also be a batch `(x, y)`. "
                 f"Received: x with a tuple of {count} arrays"
             )
     elif count == inputs:
@@ -213,9 +235,10 @@ def _input_count(model: keras.Model) -> int | None:
         return len(inputs)
     if isinstance(model, keras.Sequential):
         return 1
-    # Of a subclassed model, what it was built for.
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
+    # Of a subclassed model, what it was built for. A user's own config may hold anything.
+    config: Any = model.get_build_config()
+    shape = config.get("input_shape") if isinstance(config, dict) else None
+    if not isinstance(shape, list | tuple | dict):
         return None
     return _shape_count(shape)
 
@@ -224,6 +247,8 @@ def _shape_count(nested: Any) -> int:
     """Return the number of shapes in lists, tuples and dicts of shapes."""
     if isinstance(nested, dict):
         nested = list(nested.values())
+    if not isinstance(nested, list | tuple):  # that of an optional input, which was `None`
+        return 1
     if all(length is None or isinstance(length, int) for length in nested):
         return 1
     return sum(map(_shape_count, nested))
@@ -391,8 +416,10 @@ def first_examples(arrays: Data, count: int | None) -> Data:
         array = array[:count]
         try:
             is_float = keras.backend.is_float_dtype(array.dtype)
-        except ValueError:
-            return array  # of strings
+        except ValueError:  # of strings, of which only TensorFlow has tensors
+            if keras.backend.backend() == "tensorflow":
+                return keras.ops.convert_to_tensor(array)
+            return array
         return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
     return keras.tree.map_structure(first, arrays)

@@ -126,7 +126,7 @@ class Subclassed(keras.Model):
 
     def call(self, x):
         if isinstance(x, list | tuple):
-            return self.dense(x[0]) + self.dense(x[1])
+            return self.dense(x[0]) + (0 if x[1] is None else self.dense(x[1]))
         return self.dense(x["a"] if isinstance(x, dict) else x)
 
 
@@ -138,6 +138,7 @@ MODELS = {
     "subclassed": Subclassed,
     "subclassed, built for one": lambda: Subclassed(build_on=X),
     "subclassed, built for two": lambda: Subclassed(build_on=(X, X)),
+    "subclassed, built without the second": lambda: Subclassed(build_on=[X, None]),
     "sequential without an input": lambda: keras.Sequential([layers.Dense(3)]),
 }
 # A model, what is passed, and what of it are inputs and targets.
@@ -163,6 +164,8 @@ DECISIONS = [
     ("subclassed, built for one", ((X, Y),), (X, Y)),
     ("subclassed, built for two", ((X, X),), ((X, X), None)),
     ("subclassed, built for two", (((X, X), Y),), ((X, X), Y)),
+    ("subclassed, built without the second", ([X, None],), ([X, None], None)),
+    ("subclassed, built without the second", (([X, None], Y),), ([X, None], Y)),
     ("sequential without an input", ((X, Y),), (X, Y)),
 ]
 
@@ -194,6 +197,17 @@ def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
 
     assert report(itertools.repeat((x, y))) == report(x, y)
     assert keras_initx.lsuv(build(), itertools.repeat((x, y))).rows
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow looks up strings")
+def test_strings_come_beside_numbers():
+    a, words = keras.Input((6,), name="a"), keras.Input((1,), dtype="string", name="words")
+    encoded = layers.StringLookup(vocabulary=["cat", "dog"], output_mode="one_hot")(words)
+    model = keras.Model({"a": a, "words": words}, layers.Dense(3)(layers.Concatenate()([a, encoded])))
+    x = {"a": X, "words": np.array([["cat"], ["dog"]] * 8)}
+    report = str(keras_initx.diagnose(model, x, Y, loss=LOSS))
+    assert str(keras_initx.diagnose(model, {"a": X, "words": x["words"].tolist()}, Y, loss=LOSS)) == report
+    assert keras_initx.lsuv(model, x).rows
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
@@ -260,6 +274,23 @@ def test_columns_of_pandas_may_have_types_of_its_own():
     x, y = batch_of(Subclassed(), frame, pandas.Series([1, 0]))[:2]
     np.testing.assert_array_equal(x.astype("float64"), [[1, 0.5, 1], [np.nan, 1.5, 0]])
     np.testing.assert_array_equal(y, [[1], [0]])
+
+
+@once
+@pytest.mark.parametrize("other", ["text", np.datetime64("2020-01-01"), None])
+def test_a_column_without_numbers_is_named(other):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X).assign(other=other)
+    refused(TypeError, "encode other columns.* Received: x with the column 'other'", frame)
+
+
+@once
+@pytest.mark.parametrize("config", [None, [2, 6], {"input_shape": 6}, {"input_shape": "6"}])
+def test_a_config_of_a_user_tells_no_number_of_inputs(config):
+    model = Subclassed(build_on=X)
+    model.get_build_config = lambda: config
+    assert batch_of(model, X, Y) == (X, Y, None)
+    assert batch_of(model, [X], Y) == ([X], Y, None)
 
 
 def refused(error, message, *passed, model="one input"):
