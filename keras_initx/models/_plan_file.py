@@ -12,6 +12,7 @@ import numpy as np
 from keras_initx._array_files import check_file
 from keras_initx._checks import is_integer
 from keras_initx._files import parse_json
+from keras_initx._seeds import initializers_within
 from keras_initx._version import __version__
 from keras_initx.initializers import (
     AxesInitializer,
@@ -180,9 +181,10 @@ def written(initializer: Any) -> tuple[dict[str, Any] | None, str]:
     """Return an initializer as a dict that JSON can hold, or `None`, and why it has none."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return None, "a function, which has no config"
-    is_identity = type(initializer) is keras.initializers.Identity
-    if arguments_of(initializer) is None and not is_identity:
-        return None, f"the config of {type(initializer).__name__} lacks arguments"
+    for part in initializers_within(initializer):
+        is_identity = type(part) is keras.initializers.Identity
+        if arguments_of(part) is None and not is_identity:
+            return None, f"the config of {type(part).__name__} lacks arguments"
     try:
         data = _written(initializer)
         json.dumps(data, allow_nan=False)

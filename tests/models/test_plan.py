@@ -208,6 +208,12 @@ class Unregistered(Registered):
 
 
 @keras.saving.register_keras_serializable("tests")
+class WithoutConfig(Registered):
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable("tests")
 class WithoutSeedArgument(keras_initx.RandomNormal):
     def __init__(self, mean=0.0):
         super().__init__(mean)
@@ -241,8 +247,9 @@ def test_what_is_nested_of_keras_or_of_a_user_is_executed(path, initializer):
         (lambda shape, dtype=None: keras.ops.ones(shape, dtype), "a function, which has no config"),
         (Unregistered(1.0, seed=1), "Unregistered is not registered with Keras"),
         (keras.initializers.Constant(float("inf")), "Out of range float values are not JSON compliant"),
+        (keras_initx.Scaled(WithoutConfig(1.0, seed=1), 2), "the config of WithoutConfig lacks arguments"),
     ],
-    ids=["function", "unregistered", "infinite"],
+    ids=["function", "unregistered", "infinite", "nested"],
 )
 def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(path, initializer, reason):
     model, other = holder((3, 3), initializer), holder((3, 3))
