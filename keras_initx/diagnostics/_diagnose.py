@@ -104,8 +104,9 @@ def diagnose(
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
         x: What `fit` takes: inputs of `model`, as an array or a list or dict of arrays, or a
-            dataset, of which the first batch is used; a generator does not yield it again. Also a
-            batch `(x, y)`. Preprocess inputs as for training.
+            dataset, of which the first batch is used; a generator does not yield it again, and a
+            `tf.data.Dataset` that shuffles is one pass further. Also a batch `(x, y)`. Preprocess
+            inputs as for training.
         y: Targets, unless `x` has them. With targets, gradients are measured too, and the loss of
             each output is compared with that of a blind guess.
         loss: A loss as in `compile`: a name, a `keras.losses.Loss`, a function of targets and

@@ -227,7 +227,8 @@ class RateFactors(KerasOptimizer):
         Raises:
             ValueError: If the factors are not those of these weights.
         """
-        if self.built:
+        # Keras builds the optimizer of a model that it loads from HDF5 for no weights.
+        if self.built or not variables:
             return
         inside = self._inside
         factors = _factors_of(variables, self.factors)

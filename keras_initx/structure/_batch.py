@@ -69,7 +69,8 @@ def batch_of(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
     """Return `x` and `y` as arrays; for a dataset, a `Batch` in the place of `x`.
 
-    A generator loses its first batch. The global random numbers do not advance.
+    A generator loses its first batch. The global random numbers do not advance, and neither do those
+    of a `DataLoader` of torch. What other datasets draw by themselves is drawn.
 
     Raises:
         TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
@@ -106,6 +107,7 @@ def _is_dataset(data: Data) -> bool:
 def _first_of(dataset: Data) -> Batch:
     """Return the first batch of `dataset`."""
     put_back_generators = backend.kept_generators()
+    states = [(generator, generator.get_state()) for generator in _generators_of(dataset)]
     try:
         if not isinstance(dataset, keras.utils.PyDataset):
             batch = next(iter(dataset), None)
@@ -115,6 +117,8 @@ def _first_of(dataset: Data) -> Batch:
             batch = dataset[0]
     finally:
         put_back_generators()
+        for generator, state in states:
+            generator.set_state(state)
     received = f"Received: x of type {type(dataset).__name__}"
     if batch is None:
         raise ValueError(f"`x` must have at least one batch. {received} with none")
@@ -138,6 +142,20 @@ def _first_of(dataset: Data) -> Batch:
             f"`dataset.batch(32)`. {received} with arrays of the shapes {shapes}"
         )
     return Batch(x, y, sample_weight)
+
+
+def _generators_of(dataset: Data) -> list[Any]:
+    """Return the generators from which a `DataLoader` of torch draws, whatever the backend is."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(dataset, torch.utils.data.DataLoader):
+        return []
+    found = [torch.default_generator]
+    batch_sampler = dataset.batch_sampler
+    for owner in (dataset, dataset.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            found.append(generator)
+    return found
 
 
 def _with_arrays(name: str, data: Data) -> Data:

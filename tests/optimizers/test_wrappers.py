@@ -202,6 +202,17 @@ def test_variables_that_keras_does_not_list_where_the_loss_is_scaled_start_anew(
 
 
 @pytest.mark.once
+def test_a_model_in_hdf5_is_loaded_with_an_optimizer_that_starts_anew(tmp_path):
+    model, fresh = compiled("moments", "none"), compiled("moments", "none")
+    model.compile(model.optimizer, keras.losses.MeanSquaredError())
+    train(model, range(3))
+    model.save(tmp_path / "model.h5")
+    loaded = keras.models.load_model(tmp_path / "model.h5")
+    fresh.set_weights(model.get_weights())
+    assert train(loaded, range(3)) == train(fresh, range(3))
+
+
+@pytest.mark.once
 def test_shrunk_weights_get_a_new_optimizer():
     model, fresh = (compiled("sums", "float16") for _ in range(2))
     train(model, range(3))
