@@ -25,6 +25,9 @@ class Lora:
         # Those whose product is not zero.
         self._trained = {path for path, one in self._of_model.items() if is_trained(one.b)}
         self._of_source = {one.kernel.path: one for one in adapters(source) if is_trained(one.b)}
+        # By the paths of second factors.
+        self._scales = {one.b.path: lora_scale(one.a) for one in self._of_model.values()}
+        self._source_scales = {one.b.path: lora_scale(one.a) for one in self._of_source.values()}
 
     def to_merge(
         self, weight: ModelWeight, name: str, chosen: Mapping[str, Candidate]
@@ -63,7 +66,6 @@ class Lora:
             skipped: The paths of the weights that a rule leaves unchanged.
         """
         own = self._of_model.get(weight.path)
-        given = self._of_source.get(name)
         is_left = own is not None and own.b.path not in {*chosen, *skipped}
         if is_left and weight.path in self._trained:
             return (
@@ -76,10 +78,10 @@ class Lora:
                 "LoRA factors cannot be merged with a quantized kernel: save the source with "
                 "Keras, which merges them, and pass the model that it loads"
             )
-        if to_merge is None and own is not None and given is not None:
-            scale, required = lora_scale(own.a), lora_scale(given.a)
-            if scale != required:
-                return f"its factors have a `lora_alpha / lora_rank` of {scale}, not {required}"
+        scale = self._scales.get(weight.path)
+        required = self._source_scales.get(name)
+        if required is not None and scale not in (None, required):
+            return f"its layer has a `lora_alpha / lora_rank` of {scale}, not {required}"
         return ""
 
 

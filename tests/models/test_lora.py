@@ -440,7 +440,7 @@ def trained_images(**arguments):
 @pytest.mark.parametrize(
     ("model", "source", "message"),
     [
-        (lambda: images_of(alpha=6), trained_images, "'dense/kernel' .* a `lora_alpha / lora_rank` of 2.0, not 1.0"),
+        (lambda: images_of(alpha=6), trained_images, "'dense/lora_kernel_b' .* `lora_alpha / lora_rank` of 2.0, not 1"),
         (trained_images, lambda: images_of(rank=0), "'dense/kernel' .*: its layer adds LoRA factors that are not zero"),
         (lambda: images_of(rank=0), quantized_and_trained, "'dense/kernel' .* merged with a quantized kernel"),
         (
@@ -457,6 +457,14 @@ def test_factors_that_cannot_be_merged_are_not_left_out(model, source, message):
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, source())
     assert weights_digest(model) == before
+
+
+def test_factors_alone_need_the_scale_of_the_source_too():
+    source = trained_images(alpha=6)
+    model = images_of()
+    with pytest.raises(ValueError, match=r"'dense/lora_kernel_b' .* a `lora_alpha / lora_rank` of 1\.0, not 2\.0"):
+        load_pretrained(model, source, {"*/lora*": "{0}/lora{1}"})
+    load_pretrained(images_of(alpha=6), source, {"*/lora*": "{0}/lora{1}"})
 
 
 @pytest.mark.parametrize("way", ["merged before", "left by a rule"])
