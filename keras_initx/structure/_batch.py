@@ -69,8 +69,8 @@ def batch_of(model: keras.Model, x: Data, y: Data | None = None) -> Batch:
 def first_batch(x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
     """Return `x` and `y` as arrays; for a dataset, a `Batch` in the place of `x`.
 
-    A generator loses its first batch. The global random numbers do not advance, and neither do those
-    of a `DataLoader` of torch. What other datasets draw by themselves is drawn.
+    A generator loses its first batch. The global random numbers do not advance, and neither do
+    those of a `DataLoader` of torch. What other datasets draw by themselves is drawn.
 
     Raises:
         TypeError: If there is something else than dense arrays of numbers, or of strings in `x`.
