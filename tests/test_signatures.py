@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import pins
 import pytest
 
 import keras_initx
@@ -43,3 +44,9 @@ def test_only_the_natural_arguments_of_others_are_positional(name):
 
 def test_orthogonal_takes_gain_and_seed():
     assert keras_initx.Orthogonal(1.0, 42) == keras_initx.Orthogonal(gain=1.0, seed=42)
+
+
+@pytest.mark.once
+def test_public_names_change_on_purpose():
+    recorded = (pins.PINS / "names.txt").read_text().splitlines()
+    assert pins.public_names() == recorded, "run `python tests/pins.py` and read `git diff tests/pins`"

@@ -1,0 +1,94 @@
+"""What users see, as text, so that a change of it is made on purpose.
+
+`python tests/pins.py` writes two files to `tests/pins/`: all public names with the arguments that they take, and, under
+torch, the reports of the broken networks of `confusion.py` and `architectures.py`. What has changed is then shown by
+`git diff tests/pins`. The values of initializers are pinned by `golden.py`, the grades of programs by `examination.py`.
+"""
+
+import argparse
+import importlib
+import inspect
+import pathlib
+
+PINS = pathlib.Path(__file__).with_name("pins")
+ROOMS = ("audits", "diagnostics", "initializers", "models", "optimizers", "recipes", "sampling", "studies")
+
+
+def public_names():
+    """Return a line for each public name, each attribute of a class, and each option of the command line."""
+    lines = []
+    for package in ("keras_initx", *(f"keras_initx.{room}" for room in ROOMS)):
+        module = importlib.import_module(package)
+        # A room offers what it imports from its own files.
+        for name in sorted(getattr(module, "__all__", vars(module))):
+            value = getattr(module, name)
+            if not name.startswith("_") and not inspect.ismodule(value):
+                lines += described(f"{module.__name__}.{name}", value)
+    return [*lines, *options()]
+
+
+def described(name, value):
+    """Return the lines of a name, and of what the class that it names adds to its bases."""
+    if not inspect.isclass(value):
+        return [f"{name}{arguments(value)}" if callable(value) else name]
+    lines = [f"{name}{arguments(value)}"]
+    of_class = {**inspect.get_annotations(value), **vars(value)}
+    for attribute in sorted(of_class):
+        if not attribute.startswith("_"):
+            member = inspect.getattr_static(value, attribute, None)
+            function = getattr(member, "__func__", member)
+            lines.append(f"{name}.{attribute}{arguments(function) if inspect.isfunction(function) else ''}")
+    return lines
+
+
+def arguments(value):
+    """Return how `value` is called, without types, which every version of Python prints in its own way."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):  # of a type variable
+        return ""
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
+    return str(inspect.Signature(plain))
+
+
+def options():
+    """Return a line for each argument of each command."""
+    from keras_initx.cli import _parser
+
+    lines = []
+    parser = _parser.build()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, of_command in sorted(action.choices.items()):
+                for option in of_command._actions:
+                    lines.append(f"initx {command} {'/'.join(option.option_strings) or option.dest}")
+    return lines
+
+
+def reports():
+    """Yield the name and the report of each broken network."""
+    import architectures
+    import confusion
+    import keras
+
+    import keras_initx
+
+    for name, (build, _) in {**confusion.BROKEN, **architectures.BROKEN}.items():
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        model, x, y, loss = build()
+        yield name, str(keras_initx.diagnose(model, x, y, loss=loss))
+
+
+def main():
+    import keras
+
+    PINS.mkdir(exist_ok=True)
+    (PINS / "names.txt").write_text("\n".join(public_names()) + "\n")
+    if keras.backend.backend() == "torch":
+        text = "\n\n".join(f"# {name}\n{report}" for name, report in reports())
+        (PINS / "reports.txt").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
