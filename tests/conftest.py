@@ -5,6 +5,7 @@ backend, run under torch only.
 """
 
 import os
+import random
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,6 +34,7 @@ def pytest_configure(config):
     if not config.getoption("--full"):
         # JAX compiles in a third of the time, but for the tests that ask for `optimized` programs.
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    random.seed(0)  # from which parameters of tests that have no seed draw one
     _cut_the_processor()
 
 
@@ -60,6 +62,14 @@ def pytest_collection_modifyitems(config, items):
     is_left_out = {item: any(mark.name in left_out for mark in item.iter_markers()) for item in items}
     config.hook.pytest_deselected(items=[item for item in items if is_left_out[item]])
     items[:] = [item for item in items if not is_left_out[item]]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Draw the seeds that a test leaves out in the same way each time."""
+    import keras
+
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """What an audit takes, what it compares weights with, and what it says."""
 
+import json
 import random
+import re
 import weakref
 
 import keras
@@ -514,7 +516,7 @@ def test_equal_units_of_other_laws_are_named():
         (keras.initializers.RandomNormal(seed=0), (4, 200)),
         (keras.initializers.RandomNormal(seed=0), (5000,)),
         (keras_initx.ChronoBias(50, cell="lstm", seed=0), (64,)),  # those of two gates are opposite
-        (keras_initx.ICNR("he_normal", 2), (3, 3, 8, 64)),
+        (keras_initx.ICNR(keras.initializers.HeNormal(seed=0), 2), (3, 3, 8, 64)),
         (keras_initx.Sparse(1, seed=0), (8, 64)),
         # Nearly all values are the lowest.
         (keras_initx.TimeStepBias(floor=0.09, seed=0), (4,)),
@@ -523,7 +525,7 @@ def test_equal_units_of_other_laws_are_named():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
     values = initializer(shape, dtype=dtype)
-    config = initializer.get_config() | ({"seed": None} if "seed" in initializer.get_config() else {})
+    config = json.loads(re.sub(r'"seed": \d+', '"seed": null', json.dumps(initializer.get_config())))
     assert keras_initx.audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
 
 
