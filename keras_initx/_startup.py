@@ -18,7 +18,7 @@ BACKENDS = ("jax", "tensorflow", "torch")
 
 def program() -> str:
     """Return the command that was used to start the command line."""
-    if _is_script():
+    if Path(*sys.argv[:1]).name in ("initx", "initx.exe"):
         return "initx"
     return "python -m keras_initx"
 
@@ -29,13 +29,9 @@ def is_starting() -> bool:
     While Python imports the package given by `-m`, `sys.argv[0]` is "-m", and the name is only in
     `sys.orig_argv`.
     """
-    if _is_script():
+    if program() == "initx":
         return True
     return sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == "keras_initx"
-
-
-def _is_script() -> bool:
-    return Path(*sys.argv[:1]).name in ("initx", "initx.exe")
 
 
 def installed_backends() -> list[str]:

@@ -1,6 +1,5 @@
 """String ids, after `import keras_initx` and nothing else."""
 
-import argparse
 import inspect
 
 import keras
@@ -8,7 +7,6 @@ import pytest
 from cases import FIRST_CASES
 
 import keras_initx
-from keras_initx.cli import _checks
 
 ENTRIES = keras_initx.catalog()
 IDS = [(name, entry.cls) for entry in ENTRIES for name in entry.ids]
@@ -26,13 +24,6 @@ def test_the_catalog_has_all_ids_once():
     registered = [name for name in keras.saving.get_custom_objects() if name.startswith("initx.")]
     classes = [f"initx.{entry.cls.__name__}" for entry in ENTRIES]
     assert sorted(registered) == sorted([*classes, *(name for name, _ in IDS)])
-
-
-def test_the_command_line_knows_every_id_without_keras():
-    parser = argparse.ArgumentParser()
-    for name, cls in IDS:
-        for tried in name, name.removeprefix("initx."), cls.__name__:
-            _checks.show(parser, argparse.Namespace(name=tried, plot=None))
 
 
 def test_every_class_of_the_catalog_has_a_case():

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx.cli import _options
+from keras_initx.cli import _initializers
 from keras_initx.initializers import (
     CatalogEntry,
     ConstantInitializer,
     Initializer,
     catalog,
+    classes_like,
     entry_of,
 )
 from keras_initx.rendering import (
@@ -103,10 +104,10 @@ def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `show`: print the documentation of an initializer and statistics of a sample."""
     try:
-        name, config = _options.parse_initializer(arguments.name)
+        name, config = _initializers.parse(arguments.name)
         entry = _find(name)
-    except (LookupError, ValueError) as error:
-        parser.error(error.args[0])
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 
@@ -140,12 +141,15 @@ def _find(name: str) -> CatalogEntry:
     """Return the catalog entry for `name`: an id, a class, or a name in another library.
 
     Raises:
-        LookupError: If there is none, as for `KeepSparse`, which is no initializer.
+        ValueError: If there is none, as for `KeepSparse`, which is no initializer.
     """
     entry = entry_of(name)
-    if entry is None:
-        raise LookupError(f"no initializer is named {name!r}; `list` shows all ids.")
-    return entry
+    if entry is not None:
+        return entry
+    similar = classes_like(name)
+    if similar:
+        raise ValueError(f"no initializer is named {name!r}; did you mean {' or '.join(similar)}?")
+    raise ValueError(f"no initializer is named {name!r}; `list` shows all ids.")
 
 
 def _documentation(entry: CatalogEntry) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import inspect
 import sys
 import warnings
 import zipfile
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models, recipes
-from keras_initx.cli import _options
+from keras_initx._checks import check_choice
 from keras_initx.rendering import page, status
 
 
@@ -147,10 +148,10 @@ def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
+        rules = _expected(arguments)
         model = _load_compiled(arguments.model)
-        rules = _read_rules(arguments.rules) if arguments.rules else None
         if arguments.recipe:
-            rules = _recipe(arguments.recipe)(model)
+            rules = rules(model)
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
@@ -172,12 +173,10 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `audit`: compare the weights of a model or a file with what they should be."""
     try:
+        expected = _expected(arguments)
         weights: Any = arguments.weights
         if audits.is_saved_model(str(weights)):
             weights = keras.saving.load_model(weights, compile=False)
-        expected = _read_rules(arguments.rules) if arguments.rules else None
-        if arguments.recipe:
-            expected = _recipe(arguments.recipe)
         report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
         if arguments.recipe:
             report = dataclasses.replace(report, source=f"{arguments.recipe} says")
@@ -188,18 +187,48 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     return report.exit_code
 
 
+def _expected(arguments: argparse.Namespace) -> Any:
+    """Return the recipe, or the rules or the plan, or `None` without either."""
+    if arguments.recipe:
+        return _recipe(arguments.recipe)
+    if arguments.rules:
+        return _read_rules(arguments.rules)
+    return None
+
+
 def _recipe(text: str) -> Callable[..., Any]:
-    """Return the recipe of a name, or of a name and a source joined by a colon."""
-    name, _, source = text.partition(":")
-    found: Callable[..., Any] = getattr(recipes, name)
-    if not source:
-        return found
-    return functools.partial(found, source=source)
+    """Return the recipe of a name, or of a name and a source joined by a colon.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    name, colon, source = text.partition(":")
+    known = {}
+    for function in filter(inspect.isfunction, vars(recipes).values()):
+        if inspect.signature(function).return_annotation == recipes.Recipe:
+            known[function.__name__] = function
+    recipe = known[check_choice("recipe", name, sorted(known))]
+    if not colon:
+        return recipe
+    return functools.partial(recipe, source=source)
 
 
 def _read_rules(given: Path | str) -> Any:
-    """Return rules, or the plan in a file that has one."""
-    found = _options.read_rules(given)
+    """Return rules from JSON, or from a file with JSON, or the plan in a file that has one.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not JSON, or has a key twice or a number that is not finite.
+    """
+    content: str | bytes
+    if isinstance(given, Path):
+        content = given.read_bytes()  # in any encoding: a shell of Windows writes UTF-16
+    else:
+        content = given
+    try:
+        found = _files.parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{given} {error}") from None
     if models.is_plan(found):
         return models.InitializationPlan.load(given)
     return found

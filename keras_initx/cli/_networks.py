@@ -10,7 +10,6 @@ from typing import Any, Self
 import keras
 from keras import layers
 
-from keras_initx.cli import _options
 from keras_initx.studies import check_build
 
 
@@ -66,7 +65,7 @@ class FileBuild:
         Raises:
             ValueError: If there is no such function.
         """
-        path, function = _options.python_function(text)
+        path, _, function = text.rpartition(":")
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         build = cls(str(Path(path).resolve()), function, digest)
         try:

@@ -1,17 +1,14 @@
-"""Kinds of options, initializers in the syntax of the command line, and packages for commands."""
+"""Kinds of options, and packages for commands."""
 
 import argparse
-import ast
 import importlib.util
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
 from keras_initx._files import check_local, parse_json, replaced_file
-from keras_initx.cli import _known
 
 Number = TypeVar("Number", int, float)
 
@@ -19,13 +16,11 @@ Number = TypeVar("Number", int, float)
 # scale.
 COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
 
-# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`, and
-# the metrics of these networks.
+# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`.
 FORMATS = (".keras", ".h5", ".hdf5")
 DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
 DATA = ("digits", *DOWNLOADED, "synthetic")
 NETWORKS = ("mlp", "cnn", "image_study", "lstm")
-METRICS = ("val_accuracy", "val_loss")
 
 _EXTRAS = {
     "demo": ("rich", "scikit-learn"),
@@ -35,15 +30,15 @@ _EXTRAS = {
 _MODULES = {"scikit-learn": "sklearn"}  # of distributions with another name
 
 
-def require(parser: argparse.ArgumentParser, extra: str) -> None:
-    """Exit the command of `parser` with an error unless all packages of `extra` are installed."""
+def check_packages(extra: str) -> None:
+    """Raise an error for `argparse` unless all packages of `extra` are installed."""
     missing = []
     for name in _EXTRAS[extra]:
         module = _MODULES.get(name, name)
         if importlib.util.find_spec(module) is None:
             missing.append(name)
     if missing:
-        parser.error(_extras.advice(missing, extra))
+        raise argparse.ArgumentTypeError(_extras.advice(missing, extra))
 
 
 def _number(
@@ -98,6 +93,12 @@ def saved_model(text: str) -> Output:
     return output_path(text)
 
 
+def plot_path(text: str) -> Output:
+    """Parse the path of a plot, for which a package must be installed."""
+    check_packages("plot")
+    return output_path(text)
+
+
 def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Exit with an error if an output is also another output, or an input of the command.
 
@@ -128,6 +129,7 @@ FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
 INPUT: dict[str, Any] = {"type": input_path, "metavar": "FILE"}
 OUTPUT: dict[str, Any] = {"type": output_path, "metavar": "FILE"}
+PLOT: dict[str, Any] = {"type": plot_path, "metavar": "FILE"}
 
 
 def threshold(text: str) -> tuple[str, float]:
@@ -140,30 +142,7 @@ def threshold(text: str) -> tuple[str, float]:
             "a threshold must have the form vanishing=1e-4, with a positive number. "
             f"Received: {text!r}"
         ) from None
-    if name not in _known.THRESHOLDS:
-        raise argparse.ArgumentTypeError(
-            f"a threshold must be one of {', '.join(_known.THRESHOLDS)}. Received: {name}"
-        )
     return name, value
-
-
-def recipe(text: str) -> str:
-    """Check the name of a recipe, or the name and one of its sources joined by a colon."""
-    name, colon, source = text.partition(":")
-    if name not in _known.RECIPES:
-        raise argparse.ArgumentTypeError(
-            f"a recipe must be one of {', '.join(_known.RECIPES)}. Received: {name}"
-        )
-    if not colon:
-        return text
-    sources = _known.RECIPES[name]
-    if not sources:
-        raise argparse.ArgumentTypeError(f"{name} has one source. Received: {text}")
-    if source not in sources:
-        raise argparse.ArgumentTypeError(
-            f"the source of {name} must be one of {', '.join(sources)}. Received: {text}"
-        )
-    return text
 
 
 def shape(text: str) -> tuple[int, ...]:
@@ -210,13 +189,23 @@ def dataset(text: str) -> Path | str:
     return input_path(text)
 
 
+def network(text: str) -> str:
+    """Parse a name of a network, or `FILE.py:function` with a file that exists."""
+    path, _, _ = text.rpartition(":")
+    if text not in NETWORKS and not (path.endswith(".py") and Path(path).is_file()):
+        raise argparse.ArgumentTypeError(
+            f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
+        )
+    return text
+
+
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
-    "type": recipe,
     "metavar": "NAME",
-    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; see the documentation",
+    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; the page Recipes of the "
+    "documentation lists all",
 }
 THRESHOLDS: dict[str, Any] = {
     "type": threshold,
@@ -224,117 +213,3 @@ THRESHOLDS: dict[str, Any] = {
     "action": "append",
     "default": [],
 }
-
-
-def python_function(text: str) -> tuple[str, str]:
-    """Parse the path and the function of `FILE.py:function`.
-
-    Raises:
-        ValueError: If there is no such file.
-    """
-    path, _, function = text.rpartition(":")
-    if not path.endswith(".py") or not Path(path).is_file():
-        raise ValueError(
-            f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
-        )
-    return path, function
-
-
-def read_rules(given: Path | str) -> Any:
-    """Return rules from JSON, or from a file with JSON.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is not JSON, or has a key twice or a number that is not finite.
-    """
-    content: str | bytes
-    if isinstance(given, Path):
-        content = given.read_bytes()  # in any encoding: a shell of Windows writes UTF-16
-    else:
-        content = given
-    try:
-        return parse_json(content)
-    except ValueError as error:
-        raise ValueError(f"{given} {error}") from None
-
-
-def split_initializers(text: str) -> list[str]:
-    """Split `text` into initializers at the commas that are not inside quotes or brackets."""
-    parts = []
-    depth = 0  # of brackets
-    begin = 0
-    for match in re.finditer(r"""'[^']*'|"[^"]*"|[()\[\]{},]""", text):
-        mark = match[0]
-        if mark in "([{":
-            depth += 1
-        elif mark in ")]}":
-            depth -= 1
-        elif mark == "," and depth == 0:
-            parts.append(text[begin : match.start()])
-            begin = match.end()
-    parts.append(text[begin:])
-    return [part.strip() for part in parts if part.strip()]
-
-
-def parse_initializer(text: str) -> tuple[str, dict[str, Any]]:
-    """Parse an initializer of the form `id` or `id(name=value, ...)` to its id and arguments.
-
-    Raises:
-        ValueError: If `text` does not have this form.
-    """
-    name, bracket, arguments = text.partition("(")
-    if not bracket:
-        return text, {}
-    try:
-        call = ast.parse(f"_({arguments}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise ValueError
-        config: dict[str, Any] = {}
-        for keyword in call.keywords:
-            if keyword.arg is None:  # `**a`
-                raise ValueError
-            if keyword.arg in config:
-                raise _ArgumentError(f"must have each argument once, and has {keyword.arg} twice")
-            config[keyword.arg] = ast.literal_eval(_Words().visit(keyword.value))
-    except _ArgumentError as error:
-        raise ValueError(f"an initializer {error}. Received: {text}") from None
-    except (SyntaxError, TypeError, ValueError):
-        raise ValueError(
-            "an initializer with arguments must have the form id(name=value, ...) with numbers, "
-            "words, strings in quotes, True, False, None or lists as values. "
-            f"Received: {text}"
-        ) from None
-    return name.strip(), config
-
-
-class _ArgumentError(ValueError):
-    """Raised for what Python can read and no initializer may have."""
-
-
-class _Words(ast.NodeTransformer):
-    """Turn names into strings, as in `gain=relu` and `initializer=initx.orthogonal`."""
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id.lower() in ("inf", "infinity", "nan"):
-            self._refuse(node)
-        return ast.Constant(node.id)
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if node.value == math.inf:  # such as 1e999
-            self._refuse(node)
-        return node
-
-    def visit_Dict(self, node: ast.Dict) -> ast.AST:
-        self.generic_visit(node)
-        names = [ast.unparse(key) for key in node.keys if key is not None]
-        for name in names:
-            if names.count(name) > 1:
-                raise _ArgumentError(f"must have each key once, and has {name} twice")
-        return node
-
-    def _refuse(self, node: ast.expr) -> None:
-        number = ast.unparse(node)
-        raise _ArgumentError(f"must have finite numbers as arguments, and has {number}")
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        return ast.Constant(ast.unparse(node))

@@ -1,7 +1,7 @@
 """All commands with their options.
 
-The arguments are read and checked before Keras is imported, so that `--help` and errors take no
-time: this module, `_options` and `_checks` import nothing large. The table of commands names the
+The arguments are read before Keras is imported, so that `--help` takes no time, and a missing file
+is told at once: this module and `_options` import nothing large. The table of commands names the
 function that runs each, which is imported afterwards. It takes the command's parser, for errors,
 and the arguments, and returns the exit code.
 
@@ -10,12 +10,10 @@ first line in the list of commands, the rest above the options.
 """
 
 import argparse
-from collections.abc import Callable
-from typing import TypeAlias
 
 import keras_initx
 from keras_initx import _kernel, _startup
-from keras_initx.cli import _checks, _options
+from keras_initx.cli import _options
 
 
 def build() -> argparse.ArgumentParser:
@@ -25,14 +23,14 @@ def build() -> argparse.ArgumentParser:
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")
-    parser.set_defaults(run=None)  # without a command
-    for name, (run, check, add_options) in _COMMANDS.items():
+    parser.set_defaults(run=None, extra=None)  # without a command
+    for name, (run, add_options) in _COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")
         # In the style of argparse: no capital letter, no full stop.
         brief = summary[:1].lower() + summary[1:-1]
         command = commands.add_parser(name, help=brief, description=description)
-        command.set_defaults(parser=command, run=f"keras_initx.cli.{run}", check=check)
+        command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
         add_options(command)
     return parser
 
@@ -68,7 +66,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
         "--plot",
-        **_options.OUTPUT,
+        **_options.PLOT,
         help="plot the values, and the singular values of a kernel, to a file; the suffix sets the "
         "format",
     )
@@ -101,8 +99,8 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         **_options.THRESHOLDS,
-        help="change a threshold, e.g. vanishing=1e-4; the documentation of keras_initx.diagnose "
-        "lists all",
+        help="change a threshold, e.g. vanishing=1e-4; the documentation of "
+        "keras_initx.diagnostics.Thresholds lists all",
     )
     parser.add_argument(
         "--fail-on",
@@ -114,7 +112,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
-        "--plot", **_options.OUTPUT, help="plot the report to a file; the suffix sets the format"
+        "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
     )
 
 
@@ -140,16 +138,17 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
     )
-    parser.add_argument(
+    result = parser.add_mutually_exclusive_group(required=True)
+    result.add_argument(
         "--out", type=_options.saved_model, metavar="FILE.keras", help="file to save the model to"
+    )
+    result.add_argument(
+        "--dry-run", action="store_true", help="only print the plan, without initializing or saving"
     )
     parser.add_argument(
         "--plan", **_options.OUTPUT, help="save the plan to a file, which --rules takes again"
     )
     parser.add_argument("--html", **_options.OUTPUT, help="write the plan to a file as a page")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only print the plan, without initializing or saving"
-    )
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +188,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
-        "--plot", **_options.OUTPUT, help="plot the report to a file; the suffix sets the format"
+        "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
     )
 
 
@@ -201,6 +200,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     predictions. Trains on the backend in KERAS_BACKEND, or on the first installed one of jax,
     tensorflow and torch; everything runs on the CPU. The exit code is 1 if anything differs.
     """
+    parser.set_defaults(extra="demo")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +212,6 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "--initializers",
-        type=_options.split_initializers,
         metavar="A,B,C",
         help="string ids of this package or of Keras, optionally with arguments, e.g. "
         f"'initx.sparse(gain=relu)'; default: {_options.COMPARED}, without the gains for lstm",
@@ -271,6 +270,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         help="output folder of `compare` or `restarts`",
     )
     _add_metric(parser)
+    parser.set_defaults(extra="studies")
     parser.add_argument(
         "--threshold",
         **_options.FINITE,
@@ -280,6 +280,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     """Add the options for training and for the output folder."""
+    parser.set_defaults(extra="studies")
     parser.add_argument(
         "--data",
         type=_options.dataset,
@@ -290,6 +291,7 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     )
     parser.add_argument(
         "--model",
+        type=_options.network,
         default="cnn",
         metavar="NAME",
         help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an "
@@ -342,17 +344,15 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# The commands: the function that runs each, the one that checks its arguments before Keras is
-# imported, and the one that adds its options.
-_Check: TypeAlias = Callable[[argparse.ArgumentParser, argparse.Namespace], None]
-_COMMANDS: dict[str, tuple[str, _Check, Callable[[argparse.ArgumentParser], None]]] = {
-    "list": ("_catalog:list_", _checks.nothing, _add_list),
-    "show": ("_catalog:show", _checks.show, _add_show),
-    "diagnose": ("_models:diagnose", _checks.diagnose, _add_diagnose),
-    "initialize": ("_models:initialize", _checks.initialize, _add_initialize),
-    "audit": ("_models:audit", _checks.audit, _add_audit),
-    "demo": ("_demo:demo", _checks.demo, _add_demo),
-    "compare": ("_studies:compare", _checks.compare, _add_compare),
-    "restarts": ("_studies:restarts", _checks.restarts, _add_restarts),
-    "report": ("_studies:report", _checks.report, _add_report),
+# The commands: the function that runs each, and the one that adds its options.
+_COMMANDS = {
+    "list": ("_catalog:list_", _add_list),
+    "show": ("_catalog:show", _add_show),
+    "diagnose": ("_models:diagnose", _add_diagnose),
+    "initialize": ("_models:initialize", _add_initialize),
+    "audit": ("_models:audit", _add_audit),
+    "demo": ("_demo:demo", _add_demo),
+    "compare": ("_studies:compare", _add_compare),
+    "restarts": ("_studies:restarts", _add_restarts),
+    "report": ("_studies:report", _add_report),
 }

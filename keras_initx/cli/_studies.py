@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import keras
-
-from keras_initx import _files, _seeds, studies
-from keras_initx.cli import _data, _networks, _options
-from keras_initx.initializers import ids_like
+from keras_initx import _files, studies
+from keras_initx._checks import check_choice
+from keras_initx.cli import _data, _initializers, _networks, _options
 from keras_initx.studies import Folder, write_plots_and_report
 
 _Result: TypeAlias = studies.Study | studies.RestartStudy
@@ -21,13 +19,16 @@ _Result: TypeAlias = studies.Study | studies.RestartStudy
 def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `compare`: train a network repeatedly with each of several initializers."""
     build, data = _prepare(arguments)
-    names = arguments.initializers
-    if names is None:
+    text = arguments.initializers
+    if text is None:
         # An LSTM has no ReLUs.
         gain = "" if arguments.model == "lstm" else "(gain=relu)"
-        names = _options.split_initializers(_options.COMPARED.replace("(gain=relu)", gain))
+        text = _options.COMPARED.replace("(gain=relu)", gain)
+    names = _initializers.split(text)
     with _exits_with(parser, ValueError):
-        initializers = {name: identifier(name) for name in names}
+        if len(set(names)) < len(names):
+            raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
+        initializers = {name: _initializers.identifier(name) for name in names}
     splits = (data.train, data.validation)
     study = partial(studies.compare_initializers, build, initializers, splits)
     return _run(
@@ -45,7 +46,7 @@ def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     build, data = _prepare(arguments)
     with _exits_with(parser, ValueError):
         # Not a single object, which would give layers of the same shape the same weights.
-        initializer = identifier(arguments.initializer)
+        initializer = _initializers.identifier(arguments.initializer)
     splits = (data.train, data.validation)
     study = partial(studies.random_restarts, partial(build, initializer), splits)
     title = f"{build.name} on {data.name}, {arguments.initializer}"
@@ -66,7 +67,14 @@ def _prepare(
     with _exits_with(arguments.parser, ValueError, _data.DataError):
         data = _data.load(arguments.data)
         if arguments.model not in _options.NETWORKS:
+            if arguments.optimizer or arguments.learning_rate:
+                raise ValueError(
+                    "--optimizer and --learning-rate are for built-in networks. Received: --model "
+                    f"{arguments.model}, a function that compiles its model itself"
+                )
             return _networks.FileBuild.parse(arguments.model), data
+        if arguments.monitor is not None:
+            check_choice("monitor", arguments.monitor, ("val_accuracy", "val_loss"))
         build = _networks.Network(
             arguments.model,
             data.shape,
@@ -82,28 +90,6 @@ def _prepare(
                 f"shape {data.shape} and {data.classes} classes: {type(error).__name__}: {error}"
             ) from error
         return build, data
-
-
-def identifier(text: str) -> str | dict[str, Any]:
-    """Return `text` as an id or a config for `keras.initializers.get` and layers.
-
-    Raises:
-        ValueError: If it is not an initializer, or has a seed.
-    """
-    name, config = _options.parse_initializer(text)
-    found: str | dict[str, Any] = name
-    if config:
-        found = {"class_name": name, "config": config}
-    try:
-        _seeds.seeded(keras.initializers.get(found), 0)
-    except (TypeError, ValueError) as error:
-        # Keras wraps the error about an argument in a long message about saved models.
-        reason = f"{text}: {error.__context__ or error}"
-        similar = ids_like(name)
-        if similar:
-            reason += f"; did you mean {' or '.join(similar)}?"
-        raise ValueError(reason) from error
-    return found
 
 
 def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any) -> int:

@@ -1,8 +1,19 @@
 """Find an initializer by what a hand will try: an id, a class, or a name in another library."""
 
-from keras_initx._names import ELSEWHERE, close_ids, spelling
+import difflib
+
 from keras_initx.initializers._base import CatalogEntry, catalog
 
+# What torch, JAX and Keras call those that have another name here.
+_ELSEWHERE = {
+    "kaiming_normal": "initx.he_normal",
+    "kaiming_uniform": "initx.he_uniform",
+    "normal": "initx.random_normal",
+    "trunc_normal": "initx.truncated_normal",
+    "uniform": "initx.random_uniform",
+    "xavier_normal": "initx.glorot_normal",
+    "xavier_uniform": "initx.glorot_uniform",
+}
 # Keras' own that have no namesake here.
 _OF_KERAS = ("constant", "identity", "ones", "zeros")
 
@@ -14,7 +25,7 @@ def entry_of(name: str) -> CatalogEntry | None:
         name: An id, with or without `initx.`, a class, or a name in another library, in capital
             letters or with underscores: `kaiming_normal_` is `KaimingNormal`.
     """
-    return _entries().get(spelling(name))
+    return _entries().get(_spelling(name))
 
 
 def ids_like(name: str) -> list[str]:
@@ -25,7 +36,8 @@ def ids_like(name: str) -> list[str]:
     ids = {spelled: entry.ids[0] for spelled, entry in _entries().items()}
     for string_id in _OF_KERAS:
         ids[string_id] = string_id
-    return close_ids(name, ids)
+    close = difflib.get_close_matches(_spelling(name), ids, cutoff=0.8)
+    return list(dict.fromkeys(ids[spelled] for spelled in close))
 
 
 def classes_like(name: str) -> list[str]:
@@ -43,7 +55,12 @@ def _entries() -> dict[str, CatalogEntry]:
     found = {}
     for entry in catalog():
         for name in (*entry.ids, entry.cls.__name__):
-            found[spelling(name)] = entry
-    for name, string_id in ELSEWHERE.items():
-        found[spelling(name)] = found[spelling(string_id)]
+            found[_spelling(name)] = entry
+    for name, string_id in _ELSEWHERE.items():
+        found[_spelling(name)] = found[_spelling(string_id)]
     return found
+
+
+def _spelling(name: str) -> str:
+    """Return what an id, a class and a name with other capital letters have in common."""
+    return name.removeprefix("initx.").replace("_", "").lower()

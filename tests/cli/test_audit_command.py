@@ -1,7 +1,10 @@
 """`python -m keras_initx audit` on models and arrays that have been saved."""
 
+import ast
 import csv
+import inspect
 import json
+import re
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from keras import layers
 
 import keras_initx
+from keras_initx import recipes
 from keras_initx.cli import _main
 
 pytestmark = pytest.mark.once
@@ -57,23 +61,33 @@ def test_a_source_of_a_recipe_for_arrays(tmp_path, capsys):
     assert _main.main(["audit", path, "--recipe", "bert"]) == 1
 
 
-def test_a_recipe_without_sources(path, capsys):
-    with pytest.raises(SystemExit):
-        _main.main(["audit", path, "--recipe", "selu:paper"])
-    assert "argument --recipe: selu has one source. Received: selu:paper" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        _main.main(["audit", path, "--recipe", "bert:google"])
-    assert "the source of bert must be one of bert, transformers. Received: bert:google" in capsys.readouterr().err
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        _main.main(["audit", *arguments])
+    return capsys.readouterr().err
+
+
+def test_a_source_that_a_recipe_does_not_have(path, capsys):
+    assert "unexpected keyword argument 'source'" in refused(capsys, path, "--recipe", "selu:paper")
+    message = "`source` must be one of ('bert', 'transformers'). Received: source='google'"
+    assert message in refused(capsys, path, "--recipe", "bert:google")
 
 
 @pytest.mark.parametrize("name", ["gpt3", "mup", "coordinate_check", "save_base", "__doc__"])
 def test_what_is_no_recipe(path, name, capsys):
-    with pytest.raises(SystemExit) as caught:
-        _main.main(["audit", path, "--recipe", name])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert f"Received: {name}" in error
-    assert "argument --recipe: a recipe must be one of bert, branch_scales," in error
+    error = refused(capsys, path, "--recipe", name)
+    assert "`recipe` must be one of ('bert', 'branch_scales', " in error
+    assert error.endswith(f"Received: recipe={name!r}\n")
+
+
+def test_every_function_that_returns_rules_is_a_recipe(path, capsys):
+    names = ast.literal_eval(re.search(r"\('bert'.*\)", refused(capsys, path, "--recipe", "gpt3"))[0])
+    tools = {"coordinate_check", "mup", "save_base"}
+    assert {*names} == {name for name, found in vars(recipes).items() if inspect.isfunction(found)} - tools
+
+
+def test_an_id_in_rules_that_is_not_there(path, capsys):
+    assert "did you mean 'initx.he_normal'?" in refused(capsys, path, "--rules", '{"*": "initx.he_norml"}')
 
 
 def test_the_report_is_written(path, tmp_path, capsys):
@@ -95,6 +109,4 @@ def test_arrays(tmp_path, capsys):
     assert _main.main(["audit", path, "--rules", '{"bias": "zeros"}']) == 0
     assert _main.main(["audit", path, "--rules", '{"bias": "ones"}']) == 1
     for options in ([], ["--recipe", "selu"], ["--recipe", "bert"]):
-        with pytest.raises(SystemExit) as caught:
-            _main.main(["audit", path, *options])
-        assert caught.value.code == 2
+        refused(capsys, path, *options)

@@ -65,23 +65,13 @@ def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
     assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("show he_norml", "no initializer is named 'he_norml'; did you mean initx.HeNormal?"),
-        ("compare --initializers initx.hee_normal", "did you mean initx.HeNormal"),
-        ("restarts --initializer initx.nothing", "no initializer is named 'initx.nothing'; `list` shows all ids."),
-        ("compare --monitor val_acc", "`monitor` must be one of ('val_accuracy', 'val_loss')"),
-        ("diagnose lost.keras --data lost.npy", "no such file or folder: lost.keras"),
-    ],
-)
-def test_a_slip_is_found_before_keras_is_imported(arguments, message):
+def test_a_missing_file_is_told_without_keras():
     without = "import sys; sys.argv[0] = 'initx'; sys.modules['keras'] = None"
     program = f"{without}; import keras_initx.cli as cli; cli.main()"
-    result = subprocess.run([sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True)
+    command = [sys.executable, "-c", program, "diagnose", "lost.keras", "--data", "lost.npy"]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert message in result.stderr
+    assert "no such file or folder: lost.keras" in result.stderr
 
 
 @pytest.mark.parametrize(("option", "output"), [("--version", VERSION), ("-h", "")])
@@ -97,7 +87,8 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("initialize pyproject.toml", "either --out or --dry-run is required"),
+        ("initialize pyproject.toml", "one of the arguments --out --dry-run is required"),
+        ("initialize pyproject.toml --out a.keras --dry-run", "--dry-run: not allowed with argument --out"),
         ("initialize pyproject.toml --out model.npz", "--out: must end in one of ('.keras', '.h5', '.hdf5')"),
         ("initialize nowhere.keras --dry-run", "no such file or folder: nowhere.keras"),
         ("initialize pyproject.toml --dry-run --rules nowhere.json", "no such file or folder: nowhere.json"),
@@ -108,36 +99,47 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("report nowhere", "no such file or folder: nowhere"),
         ("compare --data digit", "data must be one of ('digits', "),
         ("compare --model cn", "a model must be one of ('mlp', 'cnn', 'image_study', 'lstm') or FILE.py:function"),
-        ("compare --initializers he_normal,he_normal", "`initializers` must differ"),
-        ("restarts --initializer sparse(10", "must have the form id(name=value, ...)"),
+        ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
+        ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
+        ("diagnose pyproject.toml --data pyproject.toml --threshold dead=0", "must have the form vanishing=1e-4"),
+    ],
+)
+def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
+    monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
+    assert message in refused(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ("show sparse(10", "must have the form id(name=value, ...)"),
-        ("compare --initializers he_norml", "no initializer is named 'he_norml'; did you mean he_normal?"),
-        ("restarts --initializer sparse", "no initializer is named 'sparse'; did you mean initx.Sparse?"),
-        ("compare --optimizer adm", "no optimizer is named 'adm'; did you mean adam"),
-        ("initialize pyproject.toml --dry-run --recipe gpt3", "a recipe must be one of bert, branch_scales, "),
-        ("audit pyproject.toml --recipe llama:meta", "the source of llama must be one of transformers, megatron"),
+        ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
+        ("show constan", "no initializer is named 'constan'; `list` shows all ids."),
+        ("compare --initializers he_normal,he_normal", "`initializers` must differ"),
+        ("compare --initializers he_norml", "he_norml; did you mean initx.he_normal?"),
+        ("compare --initializers initx.hee_normal", "did you mean initx.he_normal or"),
+        ("compare --initializers random_normal(stddev=nan)", "must have finite numbers as arguments, and has nan"),
+        ("compare --monitor val_acc", "`monitor` must be one of ('val_accuracy', 'val_loss')"),
+        ("compare --optimizer adm", "Could not interpret optimizer identifier: adm"),
+        ("restarts --initializer sparse(10", "must have the form id(name=value, ...)"),
+        ("restarts --initializer sparse", "did you mean initx.sparse?"),
+        ("restarts --initializer random_normal(stddev=-inf)", "must have finite numbers as arguments, and has inf"),
+        ("initialize pyproject.toml --dry-run --recipe gpt3", "`recipe` must be one of ('bert', 'branch_scales', "),
         ("audit pyproject.toml --rules {", "{ is not JSON"),
         ('audit pyproject.toml --rules {"*":"zeros","*":"ones"}', "has the key '*' twice"),
         (
             'initialize pyproject.toml --dry-run --rules {"*":{"class_name":"RandomNormal","config":{"stddev":NaN}}}',
             "has the number NaN, which is not finite",
         ),
-        ("compare --initializers random_normal(stddev=nan)", "must have finite numbers as arguments, and has nan"),
-        ("restarts --initializer random_normal(stddev=-inf)", "must have finite numbers as arguments, and has inf"),
-        ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
-        ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
-        ('audit pyproject.toml --rules {"*":"initx.he_norml"}', "did you mean initx.HeNormal?"),
-        ("diagnose pyproject.toml --data pyproject.toml --threshold daed=1", "Received: daed"),
-        (
-            "diagnose pyproject.toml --data pyproject.toml --loss mean_square_error",
-            "no loss is named 'mean_square_error'; did you mean mean_squared_error",
-        ),
     ],
 )
-def test_options_files_and_names_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
-    monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
-    monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
-    assert message in refused(capsys, *arguments.split())
+def test_names_are_checked_before_anything_is_computed(capsys, monkeypatch, tmp_path, arguments, message):
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    (line,) = refused(capsys, *arguments.split()).splitlines()
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
 
 
 def options_that_write():
@@ -151,7 +153,7 @@ def options_that_write():
 
 
 def writes(action):
-    return action.type in (_options.output_path, _options.saved_model)
+    return action.type in (_options.output_path, _options.plot_path, _options.saved_model)
 
 
 PAIRS = options_that_write()
@@ -181,7 +183,10 @@ def test_two_outputs_are_two_files(capsys, inputs, command, one, other, spelling
     (inputs / "link.keras").symlink_to("out.keras")
     if spelling == "absolute":
         spelling = str(inputs / "out.keras")
-    error = refused(capsys, command, *REQUIRED[command], one, "out.keras", other, spelling)
+    required = REQUIRED[command]
+    if (one, other) == ("--plan", "--html"):
+        required = [*required, "--dry-run"]
+    error = refused(capsys, command, *required, one, "out.keras", other, spelling)
     assert re.search(rf"error: {other} must be a file of its own. Received: \S+, the file of {one}\n$", error)
     assert not (inputs / "out.keras").exists()
 
@@ -416,7 +421,7 @@ def test_show_takes_arguments_as_compare_does(capsys):
 
 
 def test_show_suggests_ids_that_are_close(capsys):
-    assert "no initializer is named 'sprase'; did you mean initx.Sparse?" in refused(capsys, "show", "sprase")
+    assert "no initializer is named 'sprase'; did you mean Sparse?" in refused(capsys, "show", "sprase")
     assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
 
 

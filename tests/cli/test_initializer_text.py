@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from keras_initx.cli._options import parse_initializer, split_initializers
-from keras_initx.cli._studies import identifier
+from keras_initx.cli._initializers import identifier, parse, split
 
 pytestmark = pytest.mark.once
 
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.once
     ids=str,
 )
 def test_commas_outside_of_brackets_separate_initializers(text, parts):
-    assert split_initializers(text) == parts
+    assert split(text) == parts
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_commas_outside_of_brackets_separate_initializers(text, parts):
     ids=str,
 )
 def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
-    assert parse_initializer(text) == (name, config)
+    assert parse(text) == (name, config)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_arguments_are_numbers_words_strings_or_lists(text, name, config):
 )
 def test_what_is_written_otherwise_is_refused(text):
     with pytest.raises(ValueError, match=r"must have the form id\(name=value, \.\.\.\) .* Received: a\("):
-        parse_initializer(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +74,11 @@ def test_what_is_written_otherwise_is_refused(text):
 )
 def test_what_is_said_twice_or_not_finite_is_refused(arguments, problem):
     with pytest.raises(ValueError, match=rf"^an initializer {re.escape(f'{problem}. Received: a({arguments})')}$"):
-        parse_initializer(f"a({arguments})")
+        parse(f"a({arguments})")
 
 
 def test_a_word_in_quotes_may_be_a_number_too():
-    assert parse_initializer("a(ord='inf')") == ("a", {"ord": "inf"})
+    assert parse("a(ord='inf')") == ("a", {"ord": "inf"})
 
 
 def test_an_initializer_of_keras_has_arguments_too():

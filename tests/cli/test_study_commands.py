@@ -303,7 +303,8 @@ def test_nothing_is_shown_where_the_error_stream_is_closed(monkeypatch, shown):
 
 @pytest.mark.parametrize("option", ["--optimizer=adam", "--learning-rate=7"])
 def test_a_function_compiles_its_model_itself(capsys, tmp_path, option):
-    command = "compare", "--data", "digits", "--model", "net.py:build", "--out", tmp_path / "out", option
+    (tmp_path / "net.py").touch()
+    command = "compare", "--model", tmp_path / "net.py:build", "--out", tmp_path / "out", option
     assert "--optimizer and --learning-rate are for built-in networks" in refused(capsys, *command)
 
 
@@ -375,6 +376,19 @@ def test_a_study_of_which_every_trial_fails_is_an_error(capsys, options, tmp_pat
     assert error.endswith(f"error: 4 of 4 trials failed ({records}): OSError: no weights here\n")
     restarts = ["restarts", *options, "--model", tmp_path / "own.py:build", "--out", tmp_path / "restarts"]
     assert refused(capsys, *restarts).endswith("/trials): OSError: no weights here\n")
+
+
+def test_a_file_may_register_an_initializer(capsys, tmp_path, monkeypatch):
+    def compared(build, initializers, data, **options):
+        raise RuntimeError(f"asked for {initializers}")
+
+    monkeypatch.setattr(studies, "compare_initializers", compared)
+    own = "class HeNormall(keras.initializers.HeNormal):\n    pass\n\n"
+    register = f'@keras.saving.register_keras_serializable("mine")\n{own}'
+    (tmp_path / "own.py").write_text(OWN.replace("def build", f"{register}def build"))
+    command = ["compare", "--model", f"{tmp_path / 'own.py'}:build", "--initializers", "mine>HeNormall"]
+    error = refused(capsys, *command, "--out", tmp_path / "out")
+    assert error.endswith("asked for {'mine>HeNormall': 'mine>HeNormall'}\n")
 
 
 def test_a_model_is_no_function_that_builds_one(capsys, options, tmp_path):

@@ -80,12 +80,6 @@ def test_a_subclass_may_have_arguments_of_its_own():
     assert copy.deepcopy(Mine(mode="fan_out")).mode_of_mine == "fan_out"
 
 
-def test_the_command_line_names_the_id_that_is_meant(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["compare", "--initializers", "initx.hee_normal", "--out", "none"])
-    assert "did you mean initx.HeNormal" in capsys.readouterr().err
-
-
 def test_the_command_line_without_arguments_prints_its_help(capsys):
     assert cli.main([]) == 0
     assert "compare initializers by repeated training" in " ".join(capsys.readouterr().out.split())
