@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,19 +16,14 @@ from keras_initx.studies import Folder, write_plots_and_report
 _Result: TypeAlias = studies.Study | studies.RestartStudy
 
 
-def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def compare(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `compare`: train a network repeatedly with each of several initializers."""
-    build, data = _prepare(arguments)
     text = arguments.initializers
     if text is None:
         # An LSTM has no ReLUs.
         gain = "" if arguments.model == "lstm" else "(gain=relu)"
         text = _options.COMPARED.replace("(gain=relu)", gain)
-    names = _initializers.split(text)
-    with _exits_with(parser, ValueError):
-        if len(set(names)) < len(names):
-            raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
-        initializers = {name: _initializers.identifier(name) for name in names}
+    build, initializers, data = _prepare(arguments, _initializers.split(text))
     splits = (data.train, data.validation)
     study = partial(studies.compare_initializers, build, initializers, splits)
     return _run(
@@ -41,15 +36,13 @@ def compare(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     )
 
 
-def restarts(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def restarts(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `restarts`: train from several draws of the initial weights and keep the best model."""
-    build, data = _prepare(arguments)
-    with _exits_with(parser, ValueError):
-        # Not a single object, which would give layers of the same shape the same weights.
-        initializer = _initializers.identifier(arguments.initializer)
+    name = arguments.initializer
+    build, initializers, data = _prepare(arguments, [name])
     splits = (data.train, data.validation)
-    study = partial(studies.random_restarts, partial(build, initializer), splits)
-    title = f"{build.name} on {data.name}, {arguments.initializer}"
+    study = partial(studies.random_restarts, partial(build, initializers[name]), splits)
+    title = f"{build.name} on {data.name}, {name}"
     return _run(arguments, study, title=title, n=arguments.n, checks=arguments.checks)
 
 
@@ -61,35 +54,52 @@ def report(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 
 
 def _prepare(
-    arguments: argparse.Namespace,
-) -> tuple[_networks.FileBuild | _networks.Network, _data.Dataset]:
-    """Return the function that builds a model from an initializer, and the data."""
+    arguments: argparse.Namespace, names: Sequence[str]
+) -> tuple[_networks.FileBuild | _networks.Network, dict[str, Any], _data.Dataset]:
+    """Return the function that builds a model, the initializers of these names, and the data.
+
+    The data is last, because it may be downloaded.
+    """
+    own = None
     with _exits_with(arguments.parser, ValueError, _data.DataError):
-        data = _data.load(arguments.data)
         if arguments.model not in _options.NETWORKS:
             if arguments.optimizer or arguments.learning_rate:
                 raise ValueError(
                     "--optimizer and --learning-rate are for built-in networks. Received: --model "
                     f"{arguments.model}, a function that compiles its model itself"
                 )
-            return _networks.FileBuild.parse(arguments.model), data
-        if arguments.monitor is not None:
+            own = _networks.FileBuild.parse(arguments.model)  # may register initializers
+        elif arguments.monitor is not None:
             check_choice("monitor", arguments.monitor, ("val_accuracy", "val_loss"))
-        build = _networks.Network(
-            arguments.model,
-            data.shape,
-            data.classes,
-            optimizer=arguments.optimizer or "sgd",
-            learning_rate=arguments.learning_rate,
-        )
-        try:
-            build("zeros")  # so that a model that does not fit the data fails now
-        except Exception as error:  # Keras raises any kind.
-            raise ValueError(
-                f"{build.name} with the optimizer {build.optimizer} cannot be built for inputs of "
-                f"shape {data.shape} and {data.classes} classes: {type(error).__name__}: {error}"
-            ) from error
-        return build, data
+        if len(set(names)) < len(names):
+            raise ValueError(f"`initializers` must differ. Received: {', '.join(names)}")
+        # Not objects, each of which would give layers of the same shape the same weights.
+        initializers = {name: _initializers.identifier(name) for name in names}
+        data = _data.load(arguments.data)
+        return own or _network(arguments, data), initializers, data
+
+
+def _network(arguments: argparse.Namespace, data: _data.Dataset) -> _networks.Network:
+    """Return a built-in network.
+
+    Raises:
+        ValueError: If it does not fit the data, or has no such optimizer.
+    """
+    build = _networks.Network(
+        arguments.model,
+        data.shape,
+        data.classes,
+        optimizer=arguments.optimizer or "sgd",
+        learning_rate=arguments.learning_rate,
+    )
+    try:
+        build("zeros")
+    except Exception as error:  # Keras raises any kind.
+        raise ValueError(
+            f"{build.name} with the optimizer {build.optimizer} cannot be built for inputs of "
+            f"shape {data.shape} and {data.classes} classes: {type(error).__name__}: {error}"
+        ) from error
+    return build
 
 
 def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: Any) -> int:
