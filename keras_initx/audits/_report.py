@@ -1,35 +1,25 @@
 """The result of `audit`."""
 
-import dataclasses
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx.audits._groups import Group, WeightAudit, grouped
 from keras_initx.rendering import (
     BLUE,
-    GAP,
     RED,
     Column,
     Points,
-    Table,
     Tabular,
-    filled,
-    narrow,
     plot_in_order,
     short_number,
-    text_width,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["AuditReport"]
-
-# Characters of a line in a narrow table, and those that are left for the verdicts at least.
-_WIDTH = 88
-_LEAST = 18
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,38 +100,29 @@ class AuditReport(Tabular[Group]):
         return super()._repr_html_()
 
     def _columns(self) -> list[Column[Group]]:
-        columns: list[Column[Group]] = [
-            Column("weight", lambda row: row.names_text, is_text=True, max_width=30),
+        return [
+            Column("weight", lambda row: row.names_text, is_text=True),
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
                 "shape",
                 lambda row: _common(str(weight.shape) for weight in row.weights),
-                wide_only=True,
+                is_optional=True,
             ),
             Column(
                 "initializer",
                 lambda row: _common(weight.initializer or "" for weight in row.weights),
                 is_text=True,
-                wide_only=True,
+                is_optional=True,
             ),
             Column(
                 "expected",
                 lambda row: _range(weight.expected_std for weight in row.weights),
-                max_width=8,
+                is_optional=True,
             ),
-            Column("std", lambda row: _range(weight.std for weight in row.weights), max_width=8),
-            Column(
-                "ratio", lambda row: _range(weight.ratio for weight in row.weights), max_width=8
-            ),
+            Column("std", lambda row: _range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
             Column("verdict", _verdict, is_text=True),
         ]
-        return filled(columns, self._rows())
-
-    def _narrow_columns(self) -> Sequence[Column[Group]]:
-        *others, verdict = narrow(self._columns())
-        lines = Table.of(others, self._rows()).as_text().splitlines()
-        room = _WIDTH - GAP - max(map(text_width, lines))
-        return [*others, *narrow([dataclasses.replace(verdict, max_width=max(room, _LEAST))])]
 
     def _summary(self) -> str:
         off = len(self.off)

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import math
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ from keras_initx.rendering import (
     Table,
     color_of,
     is_rich,
-    narrow,
     new_figure,
     save_figure,
     tidy,
@@ -72,21 +72,19 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     return 0
 
 
-# The class is below its ids, so that the table fits 80 columns of a terminal, and 100 of anything
-# else.
+# The class is below its ids, so that the table fits a terminal.
 _COLUMNS: list[Column[CatalogEntry]] = [
     Column("id, class", lambda entry: "\n".join((*entry.ids, entry.cls.__name__)), is_text=True),
-    Column("values", lambda entry: entry.formula, is_text=True, max_width=34),
-    Column("when to use it", lambda entry: entry.use, is_text=True, max_width=40),
+    Column("values", lambda entry: entry.formula, is_text=True),
+    Column("when to use it", lambda entry: entry.use, is_text=True),
 ]
 
 
 def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
-    columns = narrow(_COLUMNS)
     parts = []
     for title, entries in _families():
-        table = Table.of(columns, entries)
+        table = Table.fitted(_COLUMNS, entries, shutil.get_terminal_size().columns)
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
 

@@ -22,12 +22,9 @@ from keras_initx.rendering import (
     Result,
     Table,
     counted,
-    filled,
     finite,
     is_rich,
     short_number,
-    shortened,
-    text_width,
 )
 
 if TYPE_CHECKING:
@@ -202,31 +199,15 @@ class Report(Result):
     def _table(
         self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
     ) -> Table:
-        """Return the table with a row for each layer, without empty columns.
-
-        Where it is wider than `width` characters, columns are dropped, and names are truncated at
-        the start.
-        """
-        columns = filled(columns or _COLUMNS, self.layers)
-        widths: dict[str, int] = {}
-        for column in columns:
-            texts = [column.header, *(str(column.cell(layer)) for layer in self.layers)]
-            widths[column.header] = GAP + max(map(text_width, texts))
-        names = ["layer", *(layer.name for layer in self.layers)]
-        needed = min(_MARK_WIDTH + max(map(text_width, names)), _LEAST_NAME)
-        # Until the names have room.
-        for header in _DISPENSABLE:
-            if width - sum(widths.values()) < needed:
-                widths.pop(header, None)
-        room = max(width - sum(widths.values()), _LEAST_NAME) - _MARK_WIDTH
+        """Return the table with a row for each layer."""
         marked = self._marked
 
         def marked_name(layer: LayerReport) -> str:
             mark = "!" if layer.name in marked else " "
-            return f"{mark} {shortened(layer.name, room)}"
+            return f"{mark} {layer.name}"
 
-        shown = [column for column in columns if column.header in widths]
-        return Table.of([Column("  layer", marked_name, is_text=True), *shown], self.layers)
+        name = Column("  layer", marked_name, is_text=True)
+        return Table.fitted([name, *(columns or _COLUMNS)], self.layers, width)
 
 
 def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
@@ -299,9 +280,10 @@ def _column(
             return ""
         return write(found)
 
-    return Column(header, cell)
+    return Column(header, cell, is_optional=header not in _ALWAYS)
 
 
+_ALWAYS = {"std", "sat.", "dead", "gradient"}  # also in a narrow table
 _COLUMNS = (
     _column("activation", lambda layer: layer.activation, str),
     _column("before", lambda layer: layer.before.std if layer.before else None),
@@ -319,8 +301,3 @@ _COLUMNS = (
 _HISTOGRAM = _column("histogram", lambda layer: layer.after, _histogram)
 _BARS = 10  # of a histogram
 _BLOCKS = "▁▂▃▄▅▆▇█"
-# Columns to drop, in this order, if a terminal is too narrow.
-_DISPENSABLE = ("activation", "ratio", "gain", "before", "zeros", "gate bias", "mean")
-# In characters: the narrowest column of names, and the mark before a name.
-_LEAST_NAME = 16
-_MARK_WIDTH = 2

@@ -26,7 +26,6 @@ from keras_initx.rendering import (
     Column,
     Points,
     WeightTable,
-    filled,
     plot_in_order,
     progress,
 )
@@ -96,14 +95,13 @@ class LoadingPlan(WeightTable[LoadedWeight]):
         return messages
 
     def _columns(self) -> list[Column[LoadedWeight]]:
-        columns: list[Column[LoadedWeight]] = [
+        return [
             Column("weight", lambda weight: weight.path, is_text=True),
             Column("shape", lambda weight: weight.shape),
-            Column("array", lambda weight: " + ".join(weight.names), is_text=True, max_width=40),
+            Column("array", lambda weight: " + ".join(weight.names), is_text=True),
             Column("array shape", lambda weight: weight.source_shape or ""),
-            Column("conversion", _conversion_text, is_text=True, max_width=30),
+            Column("conversion", _conversion_text, is_text=True),
         ]
-        return filled(columns, self.weights)
 
     def _summary(self) -> str:
         total = len(self.weights)

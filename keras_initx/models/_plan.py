@@ -32,7 +32,6 @@ from keras_initx.rendering import (
     Column,
     Points,
     WeightTable,
-    filled,
     plot_in_order,
     short_number,
     styles_of,
@@ -269,24 +268,18 @@ class InitializationPlan(WeightTable[WeightPlan]):
         return {"weights": rows, "seed": self.seed, "dry_run": self.dry_run}
 
     def _columns(self) -> list[Column[WeightPlan]]:
-        columns: list[Column[WeightPlan]] = [
+        return [
             Column("weight", lambda row: row.path, is_text=True),
             Column("shape", lambda row: row.shape),
-            Column(
-                "initializer",
-                lambda row: row.initializer or f"({row.reason})",
-                is_text=True,
-                max_width=30,
-            ),
-            Column("fan in", lambda row: _optional(row.fan_in)),
-            Column("fan out", lambda row: _optional(row.fan_out)),
-            Column("std expected", lambda row: _optional(row.expected_std)),
+            Column("initializer", lambda row: row.initializer or f"({row.reason})", is_text=True),
+            Column("fan in", lambda row: _optional(row.fan_in), is_optional=True),
+            Column("fan out", lambda row: _optional(row.fan_out), is_optional=True),
+            Column("expected", lambda row: _optional(row.expected_std)),
             Column("std", lambda row: _optional(row.std)),
-            Column("seed", lambda row: _optional(row.seed), wide_only=True),
-            Column("seconds", lambda row: _optional(row.seconds), wide_only=True),
-            Column("size", lambda row: _size(row.nbytes), wide_only=True),
+            Column("seed", lambda row: _optional(row.seed), is_optional=True),
+            Column("seconds", lambda row: _optional(row.seconds), is_optional=True),
+            Column("size", lambda row: _size(row.nbytes), is_optional=True),
         ]
-        return filled(columns, self.weights)
 
     def _summary(self) -> str:
         total = len(self.weights)

@@ -12,7 +12,7 @@ from keras_initx import _files
 from keras_initx._extras import import_optional
 from keras_initx.rendering._export import as_csv, as_json
 from keras_initx.rendering._figures import save_figure
-from keras_initx.rendering._table import Column, Row, Table, narrow
+from keras_initx.rendering._table import Column, Row, Table, filled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -162,25 +162,14 @@ class Tabular(Result, Generic[Row]):
         result: Any = self
         return dataclasses.asdict(result)
 
-    def _text_columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of the text: all, or those of a narrow table on a narrow terminal."""
-        columns = self._columns()
-        text = Table.of(columns, self._rows()).as_text()
-        width_of_headers = text.index("\n")
-        if width_of_headers <= shutil.get_terminal_size().columns:
-            return columns
-        return self._narrow_columns()
-
-    def _narrow_columns(self) -> Sequence[Column[Row]]:
-        """Return the columns of a narrow table."""
-        return narrow(self._columns())
-
     def __str__(self) -> str:
-        table = Table.of(self._text_columns(), self._rows()).as_text(rule=True)
+        width = shutil.get_terminal_size().columns
+        table = Table.fitted(self._columns(), self._rows(), width).as_text(rule=True)
         return "\n".join([table[:-1], *self._below()])
 
     def _repr_html_(self) -> str:
-        parts = [Table.of(self._columns(), self._rows()).as_html()]
+        rows = self._rows()
+        parts = [Table.of(filled(self._columns(), rows), rows).as_html()]
         for line in self._below():
             if line:
                 parts.append(f"<p>{html.escape(line)}</p>")

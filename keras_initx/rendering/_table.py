@@ -16,11 +16,12 @@ __all__ = [
     "Table",
     "filled",
     "legend",
-    "narrow",
-    "text_width",
 ]
 
 GAP = 2  # characters between two columns
+# Characters of a line of text: below the first number columns are left out instead.
+_NARROW = 24
+_LEAST = 16
 Row = TypeVar("Row")
 
 
@@ -33,17 +34,14 @@ class Column(Generic[Row]):
         cell: Function that maps a row to the cell: a text, or any object to convert with `str`.
         is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
         note: Its meaning, for the legend of the table.
-        wide_only: Whether it is left out of narrow tables.
-        max_width: Number of characters at which texts are wrapped in narrow tables, or `None` for
-            no wrapping.
+        is_optional: Whether it is left out where a table would be too wide.
     """
 
     header: str
     cell: Callable[[Row], object]
     is_text: bool = False
     note: str = ""
-    wide_only: bool = False
-    max_width: int | None = None
+    is_optional: bool = False
 
 
 class Table(NamedTuple):
@@ -63,20 +61,66 @@ class Table(NamedTuple):
         are_text = tuple(column.is_text for column in columns)
         return cls(headers, tuple(texts), are_text)
 
+    @classmethod
+    def fitted(cls, columns: Iterable[Column[Row]], rows: Sequence[Row], width: int) -> "Table":
+        """Return the table of `rows` in lines of at most `width` characters, if that can be.
+
+        Empty columns are left out. Of a table that is too wide, texts are wrapped, the longest
+        most; optional columns are left out, the last first, where texts would be very narrow.
+        """
+        shown = filled(columns, rows)
+        table = cls.of(shown, rows)
+        optional = [column for column in shown if column.is_optional]
+        while optional and not table._has_room(width):
+            shown.remove(optional.pop())
+            table = cls.of(shown, rows)
+        return table._wrapped(width)
+
+    def _has_room(self, width: int) -> bool:
+        """Return whether lines of `width` characters are enough if long texts are wrapped."""
+        needed = 0
+        for of_column, is_text in zip(self._widths(), self.are_text, strict=True):
+            needed += GAP + (min(of_column, _NARROW) if is_text else of_column)
+        return needed - GAP <= width
+
+    def _wrapped(self, width: int) -> "Table":
+        """Return the table with its texts, the longest most, in lines that give it this width."""
+        widths = self._widths()
+        texts = list(itertools.compress(widths, self.are_text))
+        room = width - GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
+        limit = max(texts, default=_LEAST)
+        while limit > _LEAST and sum(min(text, limit) for text in texts) > room:
+            limit -= 1
+        wrapper = _Wrapper(limit, subsequent_indent="  ")
+
+        def wrapped(cell: str, is_text: bool) -> str:
+            if not is_text:
+                return cell
+            return "\n".join("\n".join(wrapper.wrap(line)) for line in cell.split("\n"))
+
+        rows = [tuple(map(wrapped, row, self.are_text)) for row in self.rows]
+        return self._replace(rows=tuple(rows))
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        """Return the cells of each line of the text: a cell may have several."""
+        lines: list[tuple[str, ...]] = []
+        if self.headers:
+            lines.append(self.headers)
+        for row in self.rows:
+            cells = [cell.split("\n") for cell in row]
+            lines.extend(itertools.zip_longest(*cells, fillvalue=""))
+        return lines
+
+    def _widths(self) -> list[int]:
+        """Return the width of each column."""
+        columns = zip(*self._lines(), strict=True)
+        return [max(map(_text_width, column)) for column in columns]
+
     def as_text(self, *, rule: bool = False) -> str:
         """Return the table as aligned columns, with a line below the headers if `rule`."""
-        rows: list[tuple[str, ...]] = []
-        if self.headers:
-            rows.append(self.headers)
-        for row in self.rows:
-            # A cell may have several lines.
-            cells = [cell.split("\n") for cell in row]
-            rows.extend(itertools.zip_longest(*cells, fillvalue=""))
-        widths = []
-        for column in zip(*rows, strict=True):
-            widths.append(max(text_width(cell) for cell in column))
+        widths = self._widths()
         lines = []
-        for row in rows:
+        for row in self._lines():
             padded = map(_padded, row, widths, self.are_text)
             lines.append((" " * GAP).join(padded).rstrip())
         if rule:
@@ -122,13 +166,13 @@ class Table(NamedTuple):
 
 
 def _padded(cell: str, width: int, is_text: bool) -> str:
-    space = " " * (width - text_width(cell))
+    space = " " * (width - _text_width(cell))
     if is_text:
         return cell + space
     return space + cell
 
 
-def text_width(text: str) -> int:
+def _text_width(text: str) -> int:
     """Return the width of `text` in terminal characters."""
     width = 0
     for sign in text:
@@ -148,52 +192,21 @@ def _escaped(cell: str) -> str:
     return re.sub(r"([\\`*$|<>~\[\]]|\b_|_\b)", r"\\\1", cell)
 
 
-def narrow(columns: Iterable[Column[Row]]) -> list[Column[Row]]:
-    """Return the columns for a table that fits a terminal."""
-    result = []
-    for column in columns:
-        if column.wide_only:
-            continue
-        if column.max_width is not None:
-            column = _wrapped(column, column.max_width)
-        result.append(column)
-    return result
-
-
-def _wrapped(column: Column[Row], width: int) -> Column[Row]:
-    wrapper = _Wrapper(width, subsequent_indent=" ")
-    path_wrapper = _PathWrapper(width, subsequent_indent=" ")
-
-    def wrapped_cell(row: Row) -> str:
-        lines = []
-        for line in str(column.cell(row)).split("\n"):
-            if "/" in line and " " not in line:
-                lines += path_wrapper.wrap(line)
-            else:
-                lines += wrapper.wrap(line)
-        return "\n".join(lines)
-
-    return dataclasses.replace(column, cell=wrapped_cell)
-
-
 class _Wrapper(textwrap.TextWrapper):
     """A wrapper that breaks `initx.sparse(gain=relu)` before the arguments, not within a word.
 
-    Paths are broken after a slash, but not `1/sqrt(2)`.
+    Names such as `encoder/self_attention/kernel` are broken after a slash or an underscore, but not
+    `1/sqrt(2)`.
     """
 
-    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)|(?<=[a-z]/)")
-
-
-class _PathWrapper(textwrap.TextWrapper):
-    """A wrapper that breaks `encoder/self_attention/kernel` after a slash or an underscore."""
-
-    wordsep_re = re.compile(r"(?<=[/_])")
+    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)|(?<=[a-z][/_])")
 
 
 def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
-    """Return the columns that have a value in any row."""
-    return [column for column in columns if any(column.cell(row) for row in rows)]
+    """Return the columns that have a value in any row, or all if there are no rows."""
+    if not rows:
+        return list(columns)
+    return [column for column in columns if any(str(column.cell(row)) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:

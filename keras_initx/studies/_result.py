@@ -2,10 +2,11 @@
 
 import abc
 import dataclasses
+import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from keras_initx._files import check_local
 from keras_initx.rendering import (
@@ -17,7 +18,6 @@ from keras_initx.rendering import (
     counted,
     image,
     legend,
-    narrow,
     new_figure,
     page,
     paragraphs,
@@ -50,13 +50,9 @@ class ResultTable:
     note: str = ""
     is_printed: bool = True
 
-    def narrow(self) -> Self:
-        """Return the table for a terminal, without the columns for wide pages."""
-        return dataclasses.replace(self, columns=narrow(self.columns))
-
     def as_text(self) -> str:
         """Return the table as aligned columns, with a line break at the end."""
-        return Table.of(self.columns, self.rows).as_text()
+        return Table.fitted(self.columns, self.rows, shutil.get_terminal_size().columns).as_text()
 
     def as_html(self) -> str:
         """Return the table as HTML."""
@@ -94,7 +90,7 @@ class RunResult(Result):
         """Yield the plots for which there are data, the main one first."""
 
     def __str__(self) -> str:
-        first, *others = [table.narrow() for table in self._tables()]
+        first, *others = self._tables()
         lines = [self.title, self._conditions(), "", first.as_text()]
         for remark in self.remarks():
             lines.append(textwrap.fill(remark, _WIDTH, subsequent_indent="  "))

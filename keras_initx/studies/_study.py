@@ -27,7 +27,7 @@ __all__ = ["Study"]
 _NAMES: list[Column[Record]] = [
     Column("", lambda row: row["place"]),
     # Of a length that leaves room for the other columns in 80 characters.
-    Column("initializer", lambda row: row["initializer"], is_text=True, max_width=18),
+    Column("initializer", lambda row: row["initializer"], is_text=True),
 ]
 _PROBLEM_COLUMNS: list[Column[Record]] = [
     Column("initializer", lambda row: row["initializer"], is_text=True),
@@ -156,12 +156,6 @@ class Study(Trials, RunResult):
                 note="how much better on the training data",
             ),
             Column(
-                "s/epoch",
-                _seconds_per_epoch,
-                note="median of the seconds of an epoch",
-                wide_only=True,
-            ),
-            Column(
                 "beats",
                 lambda row: ranges(row["beats"]) or "-",
                 note="lines that it is better than in a paired t test, "
@@ -229,12 +223,6 @@ def _interval_of_mean(row: Record) -> str:
     if row["finished"] < 2:
         return "-"
     return f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}"
-
-
-def _seconds_per_epoch(row: Record) -> str:
-    if not row["finished"]:
-        return "-"
-    return f"{row['seconds_per_epoch']:.2g}"
 
 
 def _epochs(header: str, key: str, note: str) -> Column[Record]:

@@ -43,7 +43,7 @@ def test_text_of_a_healthy_network(healthy):
     text = str(healthy)
     assert text.endswith("\n\nNo problem found.")
     header, _, *rows = text.splitlines()
-    assert header.split()[:3] == ["layer", "before", "mean"]
+    assert header.split()[:3] == ["layer", "activation", "before"]
     assert [row.split()[0] for row in rows[:3]] == ["tanh", "relu", "lstm"]
     assert repr(healthy) == "<Report of 3 layers: no problem found>"
 
@@ -55,7 +55,8 @@ def test_a_layer_is_shown_in_a_line(healthy):
 
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
-    assert "\n! …" in text
+    assert "\n! a_layer_with_a_name_of_" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "\n1 problem found.\n\nall-zero weights (error): " in text
     assert "\nRemedy: " in text
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"

@@ -692,7 +692,7 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     assert plan.weights == expected
     assert (plan.seed, plan.dry_run, plan.left) == (0, True, plan.weights[1:])
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
-    assert lines[0] == "weight shape initializer fan in fan out std expected seed size"
+    assert lines[0] == "weight shape initializer fan in fan out expected seed size"
     assert lines[2:] == [
         f"hidden/kernel (4, 3) HeNormal() 4 3 0.71 {seed} 48 B",
         "hidden/bias (3,) (by rule) 12 B",

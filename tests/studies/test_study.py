@@ -396,21 +396,14 @@ def test_pairs_that_rank_otherwise_than_the_means_have_the_better_first():
 
 def test_a_table_fits_a_terminal():
     long = study({"an initializer with quite a long name": GOOD, "another": FAIR, "bad": BAD})
-    assert max(map(len, str(long).splitlines())) < 80
-    assert "  an initializer   " in str(long)
-    assert "\n    with quite a" in str(long)
-
-
-def test_arguments_of_a_long_name_are_in_a_line_of_their_own():
-    long = study({"initx.orthogonal(gain=relu)": GOOD, "bad": BAD})
-    assert "\n1  initx.orthogonal " in str(long)
-    assert "\n    (gain=relu)\n" in str(long)
+    assert max(map(len, str(long).splitlines())) <= 80
+    assert "  an initializer with  " in str(long)
+    assert "\n     quite a long name\n" in str(long)
 
 
 def test_the_legend_of_a_terminal_is_that_of_its_columns(three):
     assert "to 0.800: median number of epochs to reach this value." in words(three)
     assert "stop: epoch at which the mean over the repeats is best." in words(three)
-    assert "s/epoch" not in str(three)
 
 
 def test_repr_is_a_line(three):
@@ -423,7 +416,7 @@ def test_repr_is_a_line(three):
 def test_a_notebook_shows_the_table_and_the_remarks():
     shown = study({"<b>good</b>": GOOD, "bad": BAD})._repr_html_()
     assert shown.count("<tr>") == 3
-    assert ">s/epoch</th>" in shown
+    assert ">gap</th>" in shown
     assert "&lt;b&gt;good&lt;/b&gt; is better than bad." in shown
     assert "<b>" not in shown
 
