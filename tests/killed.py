@@ -48,7 +48,7 @@ def assert_same(study, undisturbed):
         # A library that finds the processor busy may share a sum among fewer threads, which rounds it otherwise.
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
     if timeless(study.records) == timeless(undisturbed.records):
-        assert timeless(study.summary()) == timeless(undisturbed.summary())
+        assert timeless(study.statistics()) == timeless(undisturbed.statistics())
         assert study.comparisons() == undisturbed.comparisons()
 
 

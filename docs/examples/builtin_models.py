@@ -129,11 +129,11 @@ MODELS = {
 def found(report):
     """Return how many weights are off, of how many, and the most frequent cause."""
     compared = len(report.weights) - len(report.not_compared)
-    causes = collections.Counter(row.cause or row.verdict for row in report.off)
+    causes = collections.Counter(row.cause or row.verdict for row in report.problems)
     most = ""
     if causes:
         (most, _), *_ = causes.most_common(1)
-    return f"{len(report.off)} of {compared}", most
+    return f"{len(report.problems)} of {compared}", most
 
 
 def main(arguments=None):

@@ -128,7 +128,7 @@ def audit(
         >>> audit(model).ok
         True
         >>> report = audit(model, {"hidden/kernel": "initx.he_normal"})
-        >>> [(weight.path, weight.verdict) for weight in report.off]
+        >>> [(weight.path, weight.verdict) for weight in report.problems]
         [('hidden/kernel', 'scale')]
 
     Reference:

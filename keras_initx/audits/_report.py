@@ -40,7 +40,7 @@ class AuditReport(Tabular[Group]):
     looks_trained: bool = False
 
     @property
-    def off(self) -> list[WeightAudit]:
+    def problems(self) -> list[WeightAudit]:
         """The weights that are not as they should be."""
         return [weight for weight in self.weights if weight.verdict]
 
@@ -48,16 +48,6 @@ class AuditReport(Tabular[Group]):
     def not_compared(self) -> list[WeightAudit]:
         """The weights of which it is not known how they should be."""
         return [weight for weight in self.weights if weight.initializer is None or weight.reason]
-
-    @property
-    def ok(self) -> bool:
-        """Whether all weights that were compared are as they should be."""
-        return not self.off
-
-    @property
-    def exit_code(self) -> int:
-        """0 if all weights that were compared are as they should be, otherwise 1."""
-        return 0 if self.ok else 1
 
     @property
     def summary(self) -> str:
@@ -125,7 +115,7 @@ class AuditReport(Tabular[Group]):
         ]
 
     def _summary(self) -> str:
-        off = len(self.off)
+        off = len(self.problems)
         total = len(self.weights)
         if off:
             verb = "is" if off == 1 else "are"

@@ -68,16 +68,6 @@ class Report(Result):
         """The verdicts that are errors or warnings."""
         return [verdict for verdict in self.verdicts if verdict.level != "note"]
 
-    @property
-    def ok(self) -> bool:
-        """Whether there are no errors and no warnings."""
-        return not self.problems
-
-    @property
-    def exit_code(self) -> int:
-        """0 if there are no errors and no warnings, otherwise 1."""
-        return 0 if self.ok else 1
-
     def fails_on(self, level: Level) -> bool:
         """Return whether there is a verdict of `level` or higher.
 

@@ -1,7 +1,7 @@
 """Check that no layer's outputs grow or shrink with the width of a model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
     widths: list[int]
     layers: list[str]
     sizes: npt.NDArray[np.float64]
-    problems: list[WidthProblem] = field(default_factory=list)
+    problems: Sequence[WidthProblem] = ()
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:

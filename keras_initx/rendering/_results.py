@@ -39,6 +39,16 @@ class Result(abc.ABC):
     call follow from these, so they are the same for all results.
     """
 
+    @property
+    def problems(self) -> Sequence[Any]:
+        """What is wrong, or nothing."""
+        return ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no `problems`."""
+        return not self.problems
+
     @abc.abstractmethod
     def __str__(self) -> str:
         """Return the text for `print`."""

@@ -28,7 +28,7 @@ _MIN_BATCHES = 10  # minimum number of batches in an epoch for a curve
 
 def study_plots(trials: Trials) -> Iterator[Plot]:
     """Yield the plots for which there are data, each drawn when it is its turn."""
-    ranked = trials.summary()
+    ranked = trials.statistics()
     finished = [row for row in ranked if row["finished"]]
     trained = [row["initializer"] for row in finished]
     # Include trials that diverge later, because the first batch may show why.

@@ -140,7 +140,7 @@ class RateStudy(RunResult):
             optima.append(math.nan if place is None else _vertex(powers, values, place))
         return optima
 
-    def summary(self) -> list[Record]:
+    def statistics(self) -> list[Record]:
         """Return a dict for each parametrization and width.
 
         It has the best rate and the ends of its 95 % interval, by Student's t of the logarithms in
@@ -195,7 +195,7 @@ class RateStudy(RunResult):
             "settings": self.settings,
             "monitor": self.monitor,
             "mode": self.mode,
-            "summary": self.summary(),
+            "statistics": self.statistics(),
             "drifts": self.drifts(),
             "checks": {name: check._content() for name, check in self.checks.items()},
             "records": self.records,
@@ -233,7 +233,7 @@ class RateStudy(RunResult):
         ]
         if len(self.settings["builds"]) > 1:
             columns.insert(0, Column("build", lambda row: row["build"], is_text=True))
-        return [ResultTable(columns, self.summary())]
+        return [ResultTable(columns, self.statistics())]
 
     def remarks(self) -> list[str]:
         """Return sentences on how the best rate moves, and which layers depend on the width."""

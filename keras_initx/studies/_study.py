@@ -93,9 +93,9 @@ class Study(Trials, RunResult):
             "monitor": self.monitor,
             "mode": self.mode,
             "threshold": self.threshold,
-            "summary": self.summary(),
+            "statistics": self.statistics(),
             "comparisons": self.comparisons(),
-            "problems": self.problems(),
+            "problems": self.problems,
             "first_batches": self.first_batches,
             "records": self.records,
         }
@@ -112,7 +112,7 @@ class Study(Trials, RunResult):
             ResultTable(self._columns(), ranked, note=_NOTE),
             ResultTable(self._curve_columns(), ranked, "The course of training"),
         ]
-        problems = self.problems()
+        problems = self.problems
         if problems:
             title = "Problems in the first batch"
             tables.append(ResultTable(_PROBLEM_COLUMNS, problems, title, is_printed=False))
@@ -123,7 +123,7 @@ class Study(Trials, RunResult):
     def _rows(self) -> list[Record]:
         """Return the statistics of each initializer, with its place and those that it beats."""
         rows = {}
-        for place, row in enumerate(self.summary(), 1):
+        for place, row in enumerate(self.statistics(), 1):
             rows[row["initializer"]] = {**row, "place": place, "beats": []}
         for pair in self.comparisons():
             if pair["significant"]:
@@ -240,7 +240,7 @@ def _or_never(median: float, precision: str = "g") -> str:
 
 def _remarks_on_unfinished_trials(trials: Trials) -> list[str]:
     remarks = []
-    for row in trials.summary():
+    for row in trials.statistics():
         name = row["initializer"]
         reasons = {
             "diverged": ", so it is last and not tested",
@@ -304,7 +304,7 @@ def _remark_on_the_clearest(tested: list[Record]) -> str:
 
 def _remarks_on_the_best(trials: Trials, tested: list[Record]) -> list[str]:
     """Return the remarks on the initializer that is first in the table, and all others."""
-    best, *others = [row["initializer"] for row in trials.summary()]
+    best, *others = [row["initializer"] for row in trials.statistics()]
     tests_of_best = []
     worse = []
     not_shown = []
@@ -335,7 +335,7 @@ def _repeats(pairs: Iterable[Record]) -> str:
 
 def _remarks_on_first_batches(trials: Trials) -> list[str]:
     problems: dict[str, list[str]] = {}
-    for row in trials.problems():
+    for row in trials.problems:
         problem = f"{row['problem']} in {row['trials']}"
         problems.setdefault(row["initializer"], []).append(problem)
     remarks = []

@@ -195,7 +195,7 @@ class Trials:
             epochs.append(float(is_reached.argmax()) if is_reached.any() else math.inf)
         return epochs
 
-    def summary(self) -> list[Record]:
+    def statistics(self) -> list[Record]:
         """Return a dict of statistics for each initializer, best first.
 
         Initializers with diverged trials are last.
@@ -213,11 +213,9 @@ class Trials:
         """
         return [row.copy() for row in self._pairs]
 
+    @property
     def problems(self) -> list[Record]:
-        """Return a dict for each initializer and each problem that `diagnose` found.
-
-        It looked at the first batch of each trial.
-        """
+        """A dict for each initializer and each problem that `diagnose` found in a first batch."""
         rows: dict[tuple[str, str], Record] = {}
         for (name, _), trial in self.trials.items():
             for verdict in trial.verdicts:
@@ -228,7 +226,7 @@ class Trials:
 
     @functools.cached_property
     def _ranked(self) -> list[Record]:
-        """The rows of `summary`, computed once."""
+        """The rows of `statistics`, computed once."""
         rows = [_summarize(self, name) for name in self.initializers]
 
         def rank(row: Record) -> tuple[bool, bool, float]:

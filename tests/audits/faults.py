@@ -288,6 +288,6 @@ def audit_with(fault):
 
 if __name__ == "__main__":
     for fault in FAULTS:
-        off = audit_with(fault).off
+        off = audit_with(fault).problems
         said = [f"{row.path}: {row.verdict}, {row.cause or row.evidence}" for row in off]
         sys.stdout.write(f"{fault.model}, {fault.path}, {fault.name}: {'; '.join(said) or 'nothing'}\n")

@@ -32,7 +32,7 @@ def network(kernel="glorot_uniform", dtype=None):
 
 
 def off(report):
-    return {row.path: row.verdict for row in report.off}
+    return {row.path: row.verdict for row in report.problems}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -77,7 +77,7 @@ def test_a_layer_that_ignores_its_initializer_is_found():
 
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((48,)), Small(64, kernel_initializer="he_normal", name="small")])
-    (row,) = keras_initx.audit(model).off
+    (row,) = keras_initx.audit(model).problems
     assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
 
 
@@ -91,7 +91,7 @@ def test_with_a_seed_each_value_is_compared():
     kernel.assign(values)
     report = keras_initx.audit(model, RULES, seed=3)
     assert off(report) == {"hidden/kernel": "bits"}
-    assert report.off[0].evidence == "1 of 3072 values are not those of the seed"
+    assert report.problems[0].evidence == "1 of 3072 values are not those of the seed"
     assert set(off(keras_initx.audit(model, RULES, seed=4)).values()) == {"bits"}
     assert keras_initx.audit(model, RULES).ok
 
@@ -129,7 +129,7 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
         values = np.array(to_numpy(kernel))
         values[40, 3] *= 1.5
         kernel.assign(values)
-        (row,) = keras_initx.audit(model, arguments[0], seed=arguments[1]).off or [None]
+        (row,) = keras_initx.audit(model, arguments[0], seed=arguments[1]).problems or [None]
         if expected == "rules":
             assert row is None
         else:
@@ -162,7 +162,7 @@ def test_equal_weights_are_reported_with_the_first():
     model = keras.Sequential([keras.Input((40,)), *[layers.Dense(40, name=name) for name in "abc"]])
     keras_initx.initialize(model, seed=0)
     model.get_layer("c").kernel.assign(model.get_layer("a").kernel)
-    (row,) = keras_initx.audit(model).off
+    (row,) = keras_initx.audit(model).problems
     assert (row.path, row.verdict, row.evidence) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
 
 
@@ -170,7 +170,7 @@ def test_equal_weights_are_reported_with_the_first():
 def test_the_values_of_another_weight_in_another_shape_are_reported():
     values = RNG.normal(0, 0.02, (20, 30))
     arrays = {"a": values, "b": values.reshape(30, 20)}
-    (row,) = keras_initx.audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)}).off
+    (row,) = keras_initx.audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)}).problems
     assert (row.path, row.evidence) == ("b", "the values of 'a' in another shape")
 
 
@@ -338,7 +338,6 @@ def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_wors
     assert [line.split()[0] for line in lines[2:-2]] == ["c", "b", "a", "e"]
     assert lines[-1] == "3 of 5 weights are not as the rules say, 1 not compared."
     assert [row.path for row in report.weights] == list("abcde")
-    assert report.exit_code == 1
 
 
 @pytest.mark.once
@@ -367,7 +366,6 @@ def test_a_report_without_a_fault_is_one_sentence():
     report = keras_initx.audit({"a": np.zeros(8)}, {"a": "zeros"})
     assert str(report) == "1 of 1 weights are as the rules say."
     assert report._repr_html_() == "<p>1 of 1 weights are as the rules say.</p>"
-    assert report.exit_code == 0
 
 
 @pytest.mark.once
@@ -431,14 +429,14 @@ def test_a_recipe_says_how_a_model_should_be():
     report = keras_initx.audit(model, rules)
     kernels = [row for row in report.weights if row.path.endswith("kernel")]
     assert len(kernels) > 25
-    assert {row.cause for row in report.off} == {"as its layer declares: GlorotUniform()"}
+    assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
     keras_initx.initialize(model, rules, seed=0)
     assert keras_initx.audit(model, rules).ok
 
 
 def sole(report):
     """Return the verdict and the cause of the only weight that is off."""
-    (row,) = report.off
+    (row,) = report.problems
     return row.verdict, row.cause
 
 
@@ -457,7 +455,7 @@ def test_equal_slices_are_named():
     one_unit = kernel.copy()
     one_unit[:, 2, 3] = kernel[:, 0, 1]
     report = keras_initx.audit({"a": twice, "b": opposite, "c": one_unit}, {"*": "initx.he_normal"})
-    assert [(row.verdict, row.evidence) for row in report.off] == [
+    assert [(row.verdict, row.evidence) for row in report.problems] == [
         ("equal slices", "2 of 4 slices along axis 1 equal to another: [1] to [0], [3] to [2]"),
         (
             "equal slices",
@@ -475,14 +473,14 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     values = to_numpy(keras_initx.Concatenated([kernel, "zeros", kernel, kernel])((16, 64)))
     assert keras_initx.audit({"a": values}, rules).ok
     values = np.concatenate([values[:, :48], values[:, :16]], axis=1)
-    (row,) = keras_initx.audit({"a": values}, rules).off
+    (row,) = keras_initx.audit({"a": values}, rules).problems
     assert (row.verdict, row.evidence) == ("copies", "slice 4 equal to slice 1")
 
 
 def with_opposite_half(initializer, shape):
     """Return what an audit finds where the second half of the units is the first, with another sign."""
     half = to_numpy(initializer(shape))[..., : shape[-1] // 2]
-    (row,) = keras_initx.audit({"a": np.concatenate([half, -half], axis=-1)}, {"a": initializer}).off
+    (row,) = keras_initx.audit({"a": np.concatenate([half, -half], axis=-1)}, {"a": initializer}).problems
     return row.verdict, row.evidence
 
 
@@ -504,7 +502,7 @@ def test_equal_units_of_other_laws_are_named():
     assert with_opposite_half(keras_initx.Sparse(5), (16, 4)) == ("equal slices", evidence)
     values = to_numpy(half((16, 64)))
     values[:, 40] = values[:, 3]
-    (row,) = keras_initx.audit({"a": values}, {"a": half}).off
+    (row,) = keras_initx.audit({"a": values}, {"a": half}).problems
     assert row.evidence == "1 of 64 slices along axis 1 equal to another: [40] to [3]"
 
 
@@ -636,7 +634,7 @@ def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
     assert sole(keras_initx.audit(arrays, rules))[1] == ""
     arrays["b"] = rng.normal(0, std, (128, 300))
-    assert {row.cause for row in keras_initx.audit(arrays, rules).off} == {"the fan of one of 2 shards"}
+    assert {row.cause for row in keras_initx.audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
 
 
 @pytest.mark.once
@@ -645,9 +643,9 @@ def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     rules = {"*output": keras_initx.RandomNormal(stddev=0.02 / np.sqrt(24)), "*": keras_initx.RandomNormal(stddev=0.02)}
     arrays = {f"block_{number}/output": rng.normal(0, 0.02, (24, 24)) for number in range(24)}
     arrays["table"] = rng.normal(0, 0.02, (24, 24))
-    causes = {row.path: row.cause for row in keras_initx.audit(arrays, rules).off}
+    causes = {row.path: row.cause for row in keras_initx.audit(arrays, rules).problems}
     assert set(causes.values()) == {"depth scaling 1/sqrt(24) not applied"}
     assert len(causes) == 24
     # By fans: of He, Glorot or the fan of a shard, several fit a scale that is so inexact.
-    row = keras_initx.audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).off[0]
+    row = keras_initx.audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).problems[0]
     assert row.cause == ""

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.once
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.model}-{fault.path}-{fault.name}")
 def test_a_fault_is_found(fault):
-    rows = audit_with(fault).off
+    rows = audit_with(fault).problems
     assert [(row.path, row.verdict) for row in rows] == [(fault.path, fault.verdict)]
     if fault.cause is not None:
         assert rows[0].cause == fault.cause
@@ -20,5 +20,5 @@ def test_a_fault_is_found(fault):
 def test_there_is_no_alarm_without_a_fault(name):
     model, _ = model_of(name)
     report = keras_initx.audit(model, RULES[name])
-    assert report.ok, report.off
+    assert report.ok, report.problems
     assert len(report.weights) == len(model.weights)

@@ -254,7 +254,7 @@ def test_a_file_with_a_metric_object(options, tmp_path, capsys):
         assert message in refused(capsys, *arguments[:-3], f"{tmp_path / 'own.py'}:unknown", "--out", f"{out}-2")
         assert not any(file.read_bytes() for file in tmp_path.glob(f"{command[0]}-2/trials/*"))
     study = Study.read(tmp_path / "compare")
-    assert [row["initializer"] for row in study.summary()] == ["he_normal", "zeros"]
+    assert [row["initializer"] for row in study.statistics()] == ["he_normal", "zeros"]
     assert cli.main([*COMPARE, *options, "--model", f"{tmp_path / 'own.py'}:unknown", "--mode", "min"]) == 0
     assert message in refused(capsys, "report", tmp_path / "out")
     assert cli.main(["report", str(tmp_path / "out"), "--mode", "min"]) == 0

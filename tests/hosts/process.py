@@ -176,7 +176,7 @@ with scope or contextlib.nullcontext():
     value = keras.ops.copy(large.value)
     # The last column is a value of the last process.
     large.assign(value * (1 - 0.5 * keras.ops.cast(keras.ops.arange(2048) == 2047, "float32")))
-    found["off"] = [(row.path, row.evidence) for row in keras_initx.audit(model, plan).off]
+    found["off"] = [(row.path, row.evidence) for row in keras_initx.audit(model, plan).problems]
     large.assign(value)
 
     with contextlib.suppress(Interrupted), interrupted_after(2):

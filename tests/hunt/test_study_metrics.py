@@ -119,7 +119,7 @@ def test_a_comparison_ranks_or_asks(metric, slot, loss, layer, tmp_path):
     assert {trial.status for trial in study.trials.values()} == {"finished"}
     assert not study.monitor.endswith("_loss")
     assert study.mode == (mode or "max")
-    assert ranked([row["mean"] for row in study.summary()], study.mode)
+    assert ranked([row["mean"] for row in study.statistics()], study.mode)
     again = Study.read(tmp_path / "out", mode="auto" if mode else "max")
     assert str(again) == str(study)
 

@@ -442,7 +442,7 @@ def test_a_url_is_refused_and_a_file_is_replaced_when_it_is_complete(path):
 
 
 def off(weights, plan):
-    return {row.path: (row.verdict, row.evidence) for row in keras_initx.audit(weights, plan).off}
+    return {row.path: (row.verdict, row.evidence) for row in keras_initx.audit(weights, plan).problems}
 
 
 def change_one_value(model, path):
@@ -473,7 +473,7 @@ def test_an_audit_finds_a_line_that_was_edited(path):
     model = network()
     saved(path, model, {"grouped/kernel": "initx.random_normal"}, seed=4)
     changed(path, lambda plan: plan["weights"][2]["initializer"]["config"].update(stddev=0.5))
-    assert [(row.path, row.verdict) for row in keras_initx.audit(model, path).off] == [("grouped/kernel", "scale")]
+    assert [(row.path, row.verdict) for row in keras_initx.audit(model, path).problems] == [("grouped/kernel", "scale")]
     saved(path, model, seed=4)
     changed(path, lambda plan: plan["weights"][2].update(digest="0" * 32))
     assert off(model, path)["grouped/kernel"][1].endswith(f", and {'0' * 32} in the plan")

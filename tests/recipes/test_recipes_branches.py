@@ -136,7 +136,7 @@ def test_layer_scales_are_set_and_nothing_else():
     for path, value in after.items():
         expected = np.full(WIDTH, 0.1, "float32") if path in rules else before[path]
         np.testing.assert_array_equal(value, expected)
-    assert {row.path.rsplit("/")[-1] for row in audit(model, rules).off} == {"bias"}  # they are ones
+    assert {row.path.rsplit("/")[-1] for row in audit(model, rules).problems} == {"bias"}  # they are ones
 
 
 def test_with_depthwise_convolutions_they_are_those_of_convnext():

@@ -110,7 +110,7 @@ def state_dict(*, block=3, groups=4, mode="fan_out"):
 
 def deviations(weights, rules):
     """Return the weights that are not as the rules say, with the verdicts."""
-    return {row.path: row.verdict for row in audit(weights, rules).off}
+    return {row.path: row.verdict for row in audit(weights, rules).problems}
 
 
 MODELS = {

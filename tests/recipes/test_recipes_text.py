@@ -192,14 +192,14 @@ def test_the_arrays_of_gpt2_are_known(names):
     assert all(row.path.endswith((".attn.bias", ".masked_bias")) for row in report.not_compared)
     wide = [name for name in arrays if name.endswith((".c_proj.weight", "/c_proj/w"))]
     arrays |= {name: math.sqrt(2 * BLOCKS) * arrays[name] for name in wide}
-    off = audit(arrays, recipes.gpt2).off
+    off = audit(arrays, recipes.gpt2).problems
     assert {row.path: row.verdict for row in off} == dict.fromkeys(wide, "scale")
 
 
 def test_positions_of_gpt2_are_those_of_the_source():
     of_transformers = functools.partial(recipes.gpt2, source="transformers")
     assert audit(gpt2_of_torch(0.02), of_transformers).ok
-    (row,) = audit(gpt2_of_torch(0.02), recipes.gpt2).off
+    (row,) = audit(gpt2_of_torch(0.02), recipes.gpt2).problems
     assert (row.path, row.verdict) == ("transformer.wpe.weight", "scale")
 
 
@@ -252,7 +252,7 @@ def test_arrays_of_gemma_are_known_by_their_scales(version):
 def test_scales_of_a_gemma_that_are_not_as_they_should_be_are_found():
     arrays = gemma_of_transformers(1)
     arrays["model.layers.0.input_layernorm.weight"] += 1
-    (row,) = audit(arrays, functools.partial(recipes.gemma, source="transformers")).off
+    (row,) = audit(arrays, functools.partial(recipes.gemma, source="transformers")).problems
     assert (row.path, row.verdict) == ("model.layers.0.input_layernorm.weight", "values")
 
 
@@ -301,7 +301,7 @@ def test_the_weights_of_each_source_of_bert_are_known(source, names):
     report = audit(arrays, functools.partial(recipes.bert, source=source))
     assert report.ok, str(report)
     assert not report.not_compared
-    assert len(audit(arrays, functools.partial(recipes.bert, source=other)).off) == 3
+    assert len(audit(arrays, functools.partial(recipes.bert, source=other)).problems) == 3
 
 
 GATE = {"a.mlp.gate_proj.weight": np.zeros((3, 3)), "a.down_proj.weight": np.zeros((3, 3))}
@@ -341,7 +341,7 @@ def test_the_weights_of_each_source_of_whisper_are_known(source, names):
     assert report.ok, str(report)
     assert ["position" in row.path for row in report.not_compared] == [True]
     (other,) = set(WHISPERS) - {source}
-    assert len(audit(arrays, functools.partial(recipes.whisper, source=other)).off) == 5
+    assert len(audit(arrays, functools.partial(recipes.whisper, source=other)).problems) == 5
 
 
 def uniform(limit):
@@ -417,7 +417,7 @@ def test_the_weights_of_each_source_of_clip_are_known():
         report = audit(arrays, functools.partial(recipes.clip, source=source))
         assert report.ok, str(report)
         assert not report.not_compared
-    off = audit(clip_of_transformers(), recipes.clip).off
+    off = audit(clip_of_transformers(), recipes.clip).problems
     texts = {row.path for row in off if row.path.startswith("text_model") and row.path.endswith("weight")}
     assert {path.split(".")[-2] for path in texts} == {"position_embedding", "k_proj", "out_proj"}
 

@@ -67,14 +67,14 @@ def test_twins_do_not_differ(planted):
 def test_zeros_are_worse(planted):
     assert verdict(planted, "one", "zeros") == "one is better"
     assert "one is better than zeros." in str(planted)
-    assert planted.summary()[-1]["initializer"] == "zeros"
+    assert planted.statistics()[-1]["initializer"] == "zeros"
 
 
 @pytest.mark.once
 def test_the_first_batch_is_diagnosed(planted):
     before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.records if r["epoch"] == 0}
     assert before == {(n, r): "all-zero weights" if n == "zeros" else "" for n, r in planted.trials}
-    assert [problem["trials"] for problem in planted.problems()] == [3]
+    assert [problem["trials"] for problem in planted.problems] == [3]
     assert "zeros, before training: all-zero weights in 3 of 3 trials." in str(planted)
 
 
@@ -105,7 +105,7 @@ def test_a_first_batch_of_any_size_is_diagnosed_as_a_whole():
 @pytest.mark.once
 def test_the_diagnosis_leaves_training_as_it_was(planted):
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, diagnosis=False)
-    assert study.problems() == study.first_batches == []
+    assert study.problems == study.first_batches == []
     same_as_first_repeat(study, planted)
 
 

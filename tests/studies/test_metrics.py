@@ -87,8 +87,8 @@ def test_a_metric_keeps_its_name_and_has_its_direction(form):
 @pytest.mark.parametrize("form", ["object", "loss"])
 def test_the_best_is_first(form):
     study = compared(builder(lambda: FORMS[form][0]))
-    assert [row["initializer"] for row in study.summary()] == ["he_normal", "zeros"]
-    values = [row["mean"] for row in study.summary()]
+    assert [row["initializer"] for row in study.statistics()] == ["he_normal", "zeros"]
+    values = [row["mean"] for row in study.statistics()]
     assert values == sorted(values, reverse=study.mode == "max")
 
 
@@ -154,8 +154,8 @@ def test_an_unknown_direction_is_asked_for_before_anything_is_trained(form, tmp_
 
 def test_a_direction_that_is_given_counts():
     build = builder(lambda: {"metrics": [closeness]})
-    assert [row["initializer"] for row in compared(build, mode="max").summary()] == ["he_normal", "zeros"]
-    assert compared(build, mode="min", repeats=1).summary()[0]["initializer"] == "zeros"
+    assert [row["initializer"] for row in compared(build, mode="max").statistics()] == ["he_normal", "zeros"]
+    assert compared(build, mode="min", repeats=1).statistics()[0]["initializer"] == "zeros"
     assert compared(build, monitor="val_loss", repeats=1).mode == "min"
     best, *others = random_restarts(build, halves(), n=2, epochs=1, checks=0, mode="min").draws
     assert best["epochs"][-1]["val_closeness"] < others[0]["epochs"][-1]["val_closeness"]

@@ -48,7 +48,7 @@ def made_up(best_powers, *, status="finished", builds=("",), repeats=2):
 
 def test_the_best_rate_is_where_a_parabola_is_least():
     study = made_up({8: -3, 32: -4.75})
-    narrow, wide = study.summary()
+    narrow, wide = study.statistics()
     assert narrow["best_rate"] == pytest.approx(2**-2.85)
     assert wide["best_rate"] == pytest.approx(2**-4.6)
     assert narrow["ci_low"] < narrow["best_rate"] < narrow["ci_high"]
@@ -66,7 +66,7 @@ def test_the_drift_is_paired_by_repeat():
 
 def test_the_rate_of_the_narrow_model_costs_its_distance_from_the_best():
     study = made_up({8: -3, 32: -5})
-    narrow, wide = study.summary()
+    narrow, wide = study.statistics()
     assert narrow["loss"] == 0
     assert wide["transferred"] - wide["best"] == pytest.approx(wide["loss"])
     assert wide["loss"] == pytest.approx(((2 - 0.1) ** 2 + (2 - 0.2) ** 2) / 2 - (0.1**2 + 0.2**2) / 2)
@@ -74,7 +74,7 @@ def test_the_rate_of_the_narrow_model_costs_its_distance_from_the_best():
 
 def test_a_best_rate_at_the_end_of_those_tried_is_marked():
     study = made_up({8: -9, 32: -3})
-    assert [row["at_edge"] for row in study.summary()] == [True, False]
+    assert [row["at_edge"] for row in study.statistics()] == [True, False]
     assert "2^-6.0*" in str(study)
 
 
@@ -84,7 +84,7 @@ def test_trials_that_diverged_are_no_best_ones_and_those_missing_are_left_out():
         study.trials["", 32, 2.0**-3, repeat] = Trial("key", "diverged")
     assert study.best_rate("", 32) == 2**-2
     missing = made_up({8: -3, 32: -3}, status="missing")
-    assert missing.summary() == []
+    assert missing.statistics() == []
     assert math.isnan(missing.best_rate("", 8))
     assert "missing" in str(missing)
 

@@ -49,7 +49,7 @@ def three():
 
 
 def test_summary(three):
-    best, _, worst = three.summary()
+    best, _, worst = three.statistics()
     assert (best["initializer"], worst["initializer"]) == ("good", "bad")
     assert best["mean"] == pytest.approx(0.915)
     assert best["std"] == pytest.approx(np.std(GOOD, ddof=1))
@@ -85,7 +85,7 @@ def study_of(curves, monitor="val_accuracy", mode="max", threshold=0.5):
 
 
 def test_the_course_of_training():
-    rows = {row["initializer"]: row for row in study_of({"rising": [RISING], "jumping": [JUMPING]}).summary()}
+    rows = {row["initializer"]: row for row in study_of({"rising": [RISING], "jumping": [JUMPING]}).statistics()}
     rising, jumping = rows["rising"], rows["jumping"]
     assert (rising["best"], rising["best_epoch"], rising["stop_epoch"]) == (0.8, 6, 6)
     assert (jumping["best"], jumping["best_epoch"], jumping["stop_epoch"]) == (0.9, 3, 3)
@@ -153,7 +153,7 @@ def test_each_number_of_a_summary_is_the_mean_or_the_median_it_is_said_to_be(mon
         **{"best": of_metric(0.2), "best_epoch": 4, "stop_epoch": 4},
         **{"epochs_to_start": 4, "jump": 0, "seconds_to_threshold": math.inf},
     }
-    found = study.summary()
+    found = study.statistics()
     assert found == [pytest.approx(one, nan_ok=True), pytest.approx(two, nan_ok=True)]
     assert [list(row) for row in found] == [list(one)] * 2
     (pair,) = study.comparisons()
@@ -205,7 +205,7 @@ def test_curves_have_a_row_for_each_trial_that_is_finished():
 
 
 def test_a_threshold_that_is_given_is_that_of_the_study():
-    assert uneven("val_accuracy", "max", 0.55).summary()[0]["epochs_to_threshold"] == 3
+    assert uneven("val_accuracy", "max", 0.55).statistics()[0]["epochs_to_threshold"] == 3
     assert uneven("val_accuracy", "max", 0.0).threshold == 0
 
 
@@ -215,7 +215,7 @@ def test_jumps_are_those_of_the_second_half():
 
 
 def test_the_epoch_to_stop_at_is_that_of_the_mean_curve():
-    (row,) = study_of({"both": [RISING, JUMPING]}).summary()
+    (row,) = study_of({"both": [RISING, JUMPING]}).statistics()
     assert row["best"] == pytest.approx(0.85)
     assert row["best_epoch"] == 4.5
     assert row["stop_epoch"] == 5
@@ -223,25 +223,25 @@ def test_the_epoch_to_stop_at_is_that_of_the_mean_curve():
 
 def test_the_course_of_a_loss():
     losses = {"rising": [[1 - value for value in RISING]], "jumping": [[1 - value for value in JUMPING]]}
-    rows = {row["initializer"]: row for row in study_of(losses, "val_loss", "min").summary()}
+    rows = {row["initializer"]: row for row in study_of(losses, "val_loss", "min").statistics()}
     assert (rows["jumping"]["best"], rows["jumping"]["best_epoch"]) == (pytest.approx(0.1), 3)
     assert (rows["rising"]["epochs_to_start"], rows["jumping"]["epochs_to_start"]) == (1, 3)
 
 
 def test_what_is_beyond_chance_by_accident_has_not_left_it():
     curves = {"first": [0.3, 0.3, 0.3, 0.9], "between": [0.1, 0.4, 0.1, 0.8], "lost": [0.1, 0.1, 0.7, 0.1]}
-    rows = study_of({name: [curve] for name, curve in curves.items()}).summary()
+    rows = study_of({name: [curve] for name, curve in curves.items()}).statistics()
     assert {row["initializer"]: row["epochs_to_start"] for row in rows} == {"first": 1, "between": 3, "lost": math.inf}
 
 
 def test_a_tenth_of_the_way_is_beyond_chance():
-    assert study_of({"one": [[0.0, 1.0, 10.0]]}, "val_score").summary()[0]["epochs_to_start"] == 1
+    assert study_of({"one": [[0.0, 1.0, 10.0]]}, "val_score").statistics()[0]["epochs_to_start"] == 1
 
 
 def test_what_never_learns_never_starts():
-    (row,) = study_of({"constant": [[0.1, 0.1, 0.1]]}).summary()
+    (row,) = study_of({"constant": [[0.1, 0.1, 0.1]]}).statistics()
     assert row["epochs_to_start"] == row["seconds_to_threshold"] == math.inf
-    (row,) = study_of({"worse": [[0.5, 0.7, 0.4], [0.5, 0.6, 0.3]]}).summary()
+    (row,) = study_of({"worse": [[0.5, 0.7, 0.4], [0.5, 0.6, 0.3]]}).statistics()
     assert row["epochs_to_start"] == math.inf
     text = str(study_of({"constant": [[0.1, 0.1, 0.1]]}))
     assert re.search(r"^1  constant +never  0\.100   0     0  0\.000 +never$", text, re.MULTILINE)
@@ -273,13 +273,13 @@ def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
     show(three)
     second = len(asked) - first  # for the plots of a report
     assert first - second == 3 + 2 * 3  # of each initializer, and of both of each pair
-    assert len(three.summary()) == len(three.comparisons()) == 3
+    assert len(three.statistics()) == len(three.comparisons()) == 3
     assert len(asked) == first + second
 
 
 def test_what_a_caller_does_to_the_statistics_is_not_shown(three):
     text = str(three)
-    three.summary()[0].clear()
+    three.statistics()[0].clear()
     three.comparisons()[0].clear()
     assert str(three) == text
 
@@ -293,10 +293,10 @@ def test_least_is_best_for_a_loss():
     losses = Study(
         **{**vars(study({"good": GOOD, "bad": BAD})), "monitor": "val_loss", "mode": "min", "threshold": 0.2}
     )
-    assert losses.summary()[0]["initializer"] == "good"
-    assert losses.summary()[0]["epochs_to_threshold"] == 2
-    assert losses.summary()[0]["worst"] == pytest.approx(0.1)
-    assert losses.summary()[0]["gap"] == pytest.approx(0.035)
+    assert losses.statistics()[0]["initializer"] == "good"
+    assert losses.statistics()[0]["epochs_to_threshold"] == 2
+    assert losses.statistics()[0]["worst"] == pytest.approx(0.1)
+    assert losses.statistics()[0]["gap"] == pytest.approx(0.035)
     assert losses.comparisons()[0]["verdict"] == "good is better"
 
 
@@ -359,7 +359,7 @@ def test_pairs_are_those_that_both_have():
 def test_what_diverged_is_last_and_not_tested():
     diverged = Trial("key", "diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
     partial = study({"good": GOOD, "bad": BAD}, others={("good", 2): diverged})
-    assert [row["initializer"] for row in partial.summary()] == ["bad", "good"]
+    assert [row["initializer"] for row in partial.statistics()] == ["bad", "good"]
     assert partial.comparisons() == []
     assert "There are no two initializers to compare." in str(partial)
 
@@ -369,7 +369,7 @@ def test_what_has_no_value_comes_behind_what_has_one_and_is_not_tested():
     others = {("none", repeat): failed for repeat in range(1, 5)}
     others["lost", 1] = Trial("key", "diverged", ({"epoch": 0, "val_accuracy": 0.1, "val_loss": math.nan},))
     partial = study({"none": [], "lost": GOOD, "bad": BAD, "good": GOOD}, others=others)
-    assert [row["initializer"] for row in partial.summary()] == ["good", "bad", "none", "lost"]
+    assert [row["initializer"] for row in partial.statistics()] == ["good", "bad", "none", "lost"]
     assert [(row["first"], row["second"]) for row in partial.comparisons()] == [("good", "bad")]
     told = partial.remarks()
     assert told[:2] == [
@@ -381,7 +381,7 @@ def test_what_has_no_value_comes_behind_what_has_one_and_is_not_tested():
 def test_pairs_that_rank_otherwise_than_the_means_have_the_better_first():
     # Of the first three repeats, those that both have, "other" is better by 0.1, 0.2 and 0.3.
     both = study({"best": [0.3, 0.4, 0.5, 1.0, 1.0, 1.0], "other": [0.4, 0.6, 0.8]})
-    assert both.summary()[0]["initializer"] == "best"
+    assert both.statistics()[0]["initializer"] == "best"
     (row,) = both.comparisons()
     assert (row["first"], row["second"], row["pairs"]) == ("other", "best", 3)
     margin = scipy.stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
@@ -423,14 +423,14 @@ def test_a_notebook_shows_the_table_and_the_remarks():
 
 def test_no_interval_of_an_accuracy_ends_above_one():
     values = [0.99, 1.0, 0.98]
-    (row,) = study({"good": values}).summary()
+    (row,) = study({"good": values}).statistics()
     assert (row["ci_low"], row["ci_high"]) == (t_interval(values)[1], 1.0)
     assert t_interval(values)[2] > 1.004
 
 
 def test_no_interval_of_an_accuracy_begins_below_zero():
     values = [0.01, 0.0, 0.02]
-    (row,) = study({"bad": values}).summary()
+    (row,) = study({"bad": values}).statistics()
     assert (row["ci_low"], row["ci_high"]) == (0.0, t_interval(values)[2])
     assert t_interval(values)[1] < -0.01
 
@@ -665,7 +665,7 @@ def test_what_the_first_batches_show_is_told_of_the_trial_that_it_is_of():
     ]
     columns = "initializer", "trials", "problem", "evidence", "level"
     rest = {"layers": ["out"], "remedy": "none"}
-    assert shown.problems() == [dict(zip(columns, row, strict=True)) | rest for row in expected]
+    assert shown.problems == [dict(zip(columns, row, strict=True)) | rest for row in expected]
     told = " ".join(shown.remarks())
     assert "one, before training: dead units in 2 and vanishing in 1 of 2 trials." in told
     assert "two, before training: vanishing in 1 of 2 trials." in told
@@ -675,7 +675,7 @@ def test_notes_on_the_first_batch_are_no_problems():
     verdicts = [{"problem": "wrong fan", "level": "note"}, {"problem": "dead units", "level": "warning"}]
     trials = {("good", 1): Trial("key", "finished", first_batch={"verdicts": verdicts})}
     assert trials["good", 1].problems == ["dead units"]
-    assert [row["problem"] for row in study({"good": [0.9]}, others=trials).problems()] == ["dead units"]
+    assert [row["problem"] for row in study({"good": [0.9]}, others=trials).problems] == ["dead units"]
 
 
 def test_a_page_needs_no_other_file(tmp_path):
