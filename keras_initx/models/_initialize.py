@@ -96,9 +96,10 @@ def initialize(
     Args:
         model: A built model.
         rules: Dict from conditions to initializers (objects, string ids or configs, without seeds),
-            tried in order. A condition is a pattern for the path of a weight, e.g.
-            `"*/attention/*/kernel"`, where `*` matches anything; a layer type, for the weights of
-            such layers with two or more dimensions; or a function that takes a
+            tried in order. A condition is a pattern for the whole path of a weight, e.g.
+            `"*/attention/*/kernel"`, where `*` stands for any text, also with `/`, `?` for one
+            character and all else for itself; a layer type, for the weights of such layers with
+            two or more dimensions; or a function that takes a
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a plan that `initialize`
             returned, or the path of one that `InitializationPlan.save` wrote: then each weight gets

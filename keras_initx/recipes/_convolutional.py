@@ -1,6 +1,5 @@
 """Recipes for convolutional networks of images: ResNet, VGG, DenseNet and Xception."""
 
-import fnmatch
 import math
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -20,7 +19,7 @@ from keras_initx.recipes._architecture import check_image_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names, is_depthwise_kernel
 from keras_initx.recipes._image_architecture import dense_of, scales_of
 from keras_initx.recipes._networks import zero_residual
-from keras_initx.structure import ModelWeight, find_weights
+from keras_initx.structure import ModelWeight, find_weights, matching_paths
 
 __all__ = ["densenet", "resnet", "vgg", "xception"]
 
@@ -95,10 +94,9 @@ def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     if isinstance(model, keras.Model):
         return zero_residual(model)
     for last in (3, 2):
-        pattern = f"*layer[0-9]*.[0-9]*.bn{last}.weight"
-        if fnmatch.filter(shapes, pattern):
-            # The brackets of a rule stand for themselves.
-            return {f"*layer*.bn{last}.weight": "zeros"}
+        pattern = f"*layer*.bn{last}.weight"
+        if matching_paths(pattern, shapes):
+            return {pattern: "zeros"}
     raise ValueError(
         "`zero_init_residual` requires arrays with the names of torchvision, such as "
         f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(shapes))!r}"

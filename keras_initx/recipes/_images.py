@@ -17,8 +17,8 @@ from keras_initx.structure import find_weights
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
 
 _PATCHES = "*patch_embedding/kernel"
-# The blocks of EfficientNet in KerasHub and `keras.applications`, such as `block1a_dwconv`.
-_EFFICIENTNET = "*block[0-9][a-z]_*"
+# The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`.
+_EFFICIENTNET = "*block?a_*"
 
 
 def vit_timm(model: keras.Model) -> Recipe:

@@ -1,7 +1,6 @@
 """Recipes for plain, recurrent and residual networks."""
 
 import difflib
-import fnmatch
 import math
 from collections.abc import Sequence
 
@@ -19,7 +18,7 @@ from keras_initx.recipes._fit import (
     for_model,
     paths,
 )
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight, check_model, find_weights, matching_paths
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 
@@ -282,7 +281,7 @@ def zero_residual(model: keras.Model) -> Recipe:
         check_branches_are_added("model", model, last_kernel)
         candidates = [(f"*_block*_{last}_bn/gamma",), (last_kernel,)]
     for patterns in [*candidates, *_PROJECTIONS]:
-        if all(fnmatch.filter(found, pattern) for pattern in patterns):
+        if all(matching_paths(pattern, found) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")
     # A kernel of a branch, where there is one.
     (similar,) = difflib.get_close_matches(_FIRST_KERNEL, found, n=1, cutoff=0)
@@ -296,6 +295,6 @@ def zero_residual(model: keras.Model) -> Recipe:
 def _depth(found: Sequence[str]) -> int:
     """Return the largest kernel number in a branch, or 0 if there are none."""
     depth = 0
-    while fnmatch.filter(found, f"*_block*_{depth + 1}_conv/kernel"):
+    while matching_paths(f"*_block*_{depth + 1}_conv/kernel", found):
         depth += 1
     return depth

@@ -1,6 +1,5 @@
 """Recipes for transformers of text."""
 
-import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
@@ -21,6 +20,7 @@ from keras_initx.recipes._fit import (
     matching,
     paths,
 )
+from keras_initx.structure import matching_paths
 
 __all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
 
@@ -239,7 +239,7 @@ def deepnorm(layers: Layers) -> Recipe:
     """
     check_normalization("layers", layers, is_first=False)
     if isinstance(layers, keras.Model):
-        gates = fnmatch.filter(paths(layers), "*feedforward_gate_dense*")
+        gates = matching_paths("*feedforward_gate_dense*", paths(layers))
         if gates:
             raise ValueError(
                 "`layers` must be a model whose feed-forward networks have two kernels; for one "
@@ -271,7 +271,7 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     if not isinstance(layers, keras.Model):
         return int(check_count("layers", layers)), 0
     outputs = matched("layers", layers, *_VALUES)
-    decoder = len(fnmatch.filter(outputs, f"{_DECODER}*"))
+    decoder = len(matching_paths(f"{_DECODER}*", outputs))
     if 0 < decoder < len(outputs):
         return len(outputs) - decoder, decoder
     crossing = _cross_attention(paths(layers))
