@@ -213,12 +213,10 @@ def _of_model(
             None,
             fans=weight.fans,
             declared=functools.partial(declared.of, weight),
-            has_rule=True,
         )
         found.append(subject)
     if isinstance(expected, InitializationPlan):
         return _by_plan(found, expected)
-    by_rule = initializers_by_rule(expected, weights)
     plan = initialize(model, expected, seed=root or 0, dry_run=True)
     result = []
     for subject, line in zip(found, plan.weights, strict=True):
@@ -228,7 +226,7 @@ def _of_model(
             subject = replace(subject, initializer=None, reason="zeros of a constraint")
         if root is None or line.seed is None:
             subject = replace(subject, planned=None)
-        result.append(replace(subject, has_rule=subject.path in by_rule))
+        result.append(subject)
     return result
 
 
@@ -309,7 +307,9 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
         return replace(subject, reason=subject.dtype)
     draw = plan._drawing(line.path).at
     planned = Planned(name, line.dtype, source.digest, source.zeros is not None, draw)
-    return replace(subject, initializer=source.initializer, planned=planned)
+    return replace(
+        subject, initializer=source.initializer, planned=planned, has_rule=source.has_rule
+    )
 
 
 def _of_arrays(

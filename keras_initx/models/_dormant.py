@@ -280,8 +280,9 @@ def _assign_weights(
 ) -> None:
     """Draw the weights of `fresh` where their masks are true, and set those of `zeroed` to 0."""
     for key, (variable, mask) in fresh.items():
-        weight, initializer, row = steps[key]
-        value, _ = draw(weight, initializer, row, drawn_root)
+        weight, source, row = steps[key]
+        assert source is not None  # or its layer is left
+        value, _ = draw(weight, source.initializer, row, drawn_root)
         value = keras.ops.where(mask, value, variable.value)
         assign(variable, value)
         del value  # which the next one would come beside
@@ -448,7 +449,7 @@ def _units_of(flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]) ->
         own += _vectors(part, kernel)
     for weight, unit_axis in own:
         step = steps[id(weight)]
-        if step.initializer is None:
+        if step.source is None:
             raise _LeftError(step.row.reason)
         if weight.shape[unit_axis : unit_axis + 1] != (units,):
             raise _LeftError(f"{weight.name} has other units")

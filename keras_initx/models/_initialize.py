@@ -145,38 +145,23 @@ def initialize(
             plan = opened_plan("rules", rules, seed)
             root = plan.seed
             steps = planned_before(model, plan)
-            sources = plan._sources
             is_drawn = False
         else:
             root = root_seed(seed)
             steps = planned(model, rules, root)
-            sources = _sources(steps)
             is_drawn = seed is None
+        sources = {step.row.path: step.source for step in steps if step.source is not None}
         if dry_run:
             return InitializationPlan([step.row for step in steps], root, dry_run, sources)
         done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, _sources=sources)
 
 
-def _sources(steps: "Sequence[Step]") -> dict[str, Source]:
-    """Return where the values of each weight come from, by path."""
-    found = {}
-    for weight, initializer, row in steps:
-        if initializer is None:
-            continue
-        zeros = None
-        constraint = weight.variable.constraint
-        if isinstance(constraint, KeepSparse) and constraint.initializer is not initializer:
-            zeros = constraint.initializer
-        found[row.path] = Source(initializer, zeros)
-    return found
-
-
 class Step(NamedTuple):
-    """A weight, its initializer if it has one, and its row in the plan."""
+    """A weight, where its values come from if it is drawn, and its row in the plan."""
 
     weight: ModelWeight
-    initializer: LayerInitializer | None
+    source: Source | None
     row: WeightPlan
 
 
@@ -207,7 +192,13 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             seed = initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer, seed = _bound(initializer, weight, root)
-        steps.append(Step(weight, initializer, _row(weight, initializer, reason, seed)))
+        source = None
+        if initializer is not None:
+            zeros = None
+            if isinstance(constraint, KeepSparse) and has_rule:
+                zeros = constraint.initializer
+            source = Source(initializer, zeros, has_rule=has_rule)
+        steps.append(Step(weight, source, _row(weight, initializer, reason, seed)))
     _check_seeds(steps)
     return steps
 
@@ -236,7 +227,7 @@ def planned_before(model: keras.Model, plan: InitializationPlan) -> list[Step]:
         if source is not None:
             initializer = source.initializer
             _check_suitable(initializer, weight)
-        steps.append(Step(weight, initializer, _row(weight, initializer, line.reason, line.seed)))
+        steps.append(Step(weight, source, _row(weight, initializer, line.reason, line.seed)))
     if problems:
         raise ValueError(
             "`rules` must be a plan of the weights of `model`. "
@@ -328,8 +319,10 @@ def _check_seeds(steps: Sequence[Step]) -> None:
     For 1,000 weights the odds are 1 in 4,000.
     """
     seen: dict[tuple[int | None, Shape], str] = {}
-    for weight, initializer, row in steps:
-        if initializer is getattr(weight.variable.constraint, "initializer", None):
+    for weight, source, row in steps:
+        if source is None:
+            continue
+        if source.initializer is getattr(weight.variable.constraint, "initializer", None):
             # The seed of `KeepSparse` is the user's, and a layer may copy it for its parts.
             continue
         other = seen.setdefault((row.seed, row.shape), row.path)
@@ -368,9 +361,9 @@ def carried_out(
     rows = []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
-            for weight, initializer, row in steps:
-                if initializer is not None:
-                    value, row = draw(weight, initializer, row, drawn_root)
+            for weight, source, row in steps:
+                if source is not None:
+                    value, row = draw(weight, source.initializer, row, drawn_root)
                     for change in changes:
                         value = change(weight, value)
                         backend.wait(value)
@@ -385,7 +378,7 @@ def carried_out(
                 assign(variable, variable.value)  # to remember it
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
-        refresh_normalizations(step.weight.layer for step in steps if step.initializer is not None)
+        refresh_normalizations(step.weight.layer for step in steps if step.source is not None)
     return InitializationPlan(rows, root, dry_run=False)
 
 

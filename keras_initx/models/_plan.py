@@ -87,11 +87,13 @@ class Source(NamedTuple):
         initializer: Its initializer, with a seed and axes.
         zeros: The initializer of its constraint `KeepSparse`, if the values are cut by it.
         digest: The digest of the values, or `None` if it is not known.
+        has_rule: Whether a rule or the line of a plan says so, and not its layer.
     """
 
     initializer: LayerInitializer
     zeros: Sparse | None = None
     digest: str | None = None
+    has_rule: bool = True
 
 
 @dataclass(frozen=True, eq=False, repr=False)
