@@ -1,19 +1,16 @@
 """The commands for saved models: `diagnose`, `initialize` and `audit`."""
 
 import argparse
-import dataclasses
-import functools
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx import _files, audits, diagnostics, models, recipes
+from keras_initx import _files, audits, diagnostics, models
 from keras_initx.cli import _options
 from keras_initx.rendering import page, status
 
@@ -148,9 +145,9 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
         model = _load_compiled(arguments.model)
-        rules = _read_rules(arguments.rules) if arguments.rules else None
-        if arguments.recipe:
-            rules = _recipe(arguments.recipe)(model)
+        rules = arguments.recipe
+        if arguments.rules:
+            rules = _read_rules(arguments.rules)
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
@@ -175,26 +172,15 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         weights: Any = arguments.weights
         if audits.is_saved_model(str(weights)):
             weights = keras.saving.load_model(weights, compile=False)
-        expected = _read_rules(arguments.rules) if arguments.rules else None
-        if arguments.recipe:
-            expected = _recipe(arguments.recipe)
+        expected = arguments.recipe
+        if arguments.rules:
+            expected = _read_rules(arguments.rules)
         report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
-        if arguments.recipe:
-            report = dataclasses.replace(report, source=f"{arguments.recipe} says")
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
     sys.stdout.write(f"{report}\n")
     _write_report(parser, arguments, f"Audit of {arguments.weights}", report)
     return report.exit_code
-
-
-def _recipe(text: str) -> Callable[..., Any]:
-    """Return the recipe of a name, or of a name and a source joined by a colon."""
-    name, _, source = text.partition(":")
-    found: Callable[..., Any] = getattr(recipes, name)
-    if not source:
-        return found
-    return functools.partial(found, source=source)
 
 
 def _read_rules(given: Path | str) -> Any:

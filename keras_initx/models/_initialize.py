@@ -1,7 +1,6 @@
 """Initialize the weights of a whole model by rules."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,12 +36,12 @@ from keras_initx.models._assign import (
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._plan import (
-    PLANS,
     InitializationPlan,
+    RulesOrPlan,
     Source,
     WeightPlan,
     checked_tensor,
-    opened_plan,
+    rules_or_plan,
     unsuitable,
 )
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
@@ -63,7 +62,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: Rules | InitializationPlan | str | os.PathLike[str] | None = None,
+    rules: RulesOrPlan | None = None,
     *,
     seed: int | None = None,
     reset: bool = True,
@@ -101,9 +100,11 @@ def initialize(
             character and all else for itself; a layer type, for the weights of such layers with
             two or more dimensions; or a function that takes a
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
-            initializer leaves the matching weights unchanged. Or a plan that `initialize`
-            returned, or the path of one that `InitializationPlan.save` wrote: then each weight gets
-            the initializer and the seed of its line.
+            initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
+            whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
+            sources, `"llama:olmo"`. Or a plan that `initialize` returned, or the path of one that
+            `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
+            its line. A path that is called like a recipe is `"./gpt2"`.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -141,14 +142,14 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     with agreed(model, changes=not dry_run):
-        if isinstance(rules, PLANS):
-            plan = opened_plan("rules", rules, seed)
-            root = plan.seed
-            steps = planned_before(model, plan)
+        given = rules_or_plan("rules", rules, model, seed)
+        if isinstance(given, InitializationPlan):
+            root = given.seed
+            steps = planned_before(model, given)
             is_drawn = False
         else:
             root = root_seed(seed)
-            steps = planned(model, rules, root)
+            steps = planned(model, given, root)
             is_drawn = seed is None
         sources = {step.row.path: step.source for step in steps if step.source is not None}
         if dry_run:

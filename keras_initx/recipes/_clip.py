@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import keras
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
 from keras_initx.recipes._architecture import check_architecture
@@ -48,6 +49,7 @@ _SCALES = ("*layer_norm1.weight", "*layer_norm2.weight", "*norm.weight", "*ln_*.
 _TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
+@registered
 def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     """Return the rules of CLIP: one set for the encoder of texts, another for that of images.
 

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     RandomNormal,
@@ -34,6 +35,7 @@ _HE_OUT = VarianceScaling(2.0, "fan_out", "untruncated_normal")
 _HE_IN = VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
+@registered
 def resnet(
     model: Weights, *, source: ResNetSource = "torchvision", zero_init_residual: bool = False
 ) -> Recipe:
@@ -103,6 +105,7 @@ def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     )
 
 
+@registered
 def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     """Return the rules of VGG, for convolutions without skip connections.
 
@@ -148,6 +151,7 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     return for_names(recipe, shapes)
 
 
+@registered
 def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     """Return the rules of DenseNet: He normal kernels, and a uniform head.
 
@@ -191,6 +195,7 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     return for_names(recipe, shapes)
 
 
+@registered
 def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
     """Return the rules of Xception: Glorot uniform kernels in Keras, He normal ones in timm.
 

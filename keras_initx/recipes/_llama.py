@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx._typing import Shape
 from keras_initx.initializers import RandomNormal
 from keras_initx.recipes._architecture import check_architecture
@@ -59,6 +60,7 @@ _SCALES = ("*norm.weight", "*ln_f.weight")
 _BLOCK = re.compile(r"(?:layers?|blocks?)[._](\d+)")
 
 
+@registered
 def llama(model: Weights, *, source: LlamaSource = "transformers") -> Recipe:
     """Return the rules of Llama: all kernels and embeddings from `N(0, 0.02²)`, biases 0.
 

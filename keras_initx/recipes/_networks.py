@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_initx._checks import check_count, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.recipes._architecture import check_normalization
 from keras_initx.recipes._fit import (
@@ -27,6 +28,7 @@ __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 _OF_HE = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")
 
 
+@registered
 def selu(model: keras.Model) -> Recipe:
     """Return rules for self-normalizing networks: LeCun normal kernels, zero biases.
 
@@ -55,6 +57,7 @@ def selu(model: keras.Model) -> Recipe:
     return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, model)
 
 
+@registered
 def orthogonal_rnn(model: keras.Model) -> Recipe:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
@@ -100,6 +103,7 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
     return found
 
 
+@registered
 def spectral(model: keras.Model) -> Recipe:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
@@ -172,6 +176,7 @@ _PROJECTIONS = (
 )
 
 
+@registered
 def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
     """Return the rules of Fixup for residual networks without normalization.
 
@@ -240,6 +245,7 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     return for_model(recipe, branches)
 
 
+@registered
 def zero_residual(model: keras.Model) -> Recipe:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._architecture import check_architecture, check_normalization
 from keras_initx.recipes._fit import (
@@ -44,6 +45,7 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
+@registered
 def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
     """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
@@ -135,6 +137,7 @@ def _check_no_cross_attention(found: Iterable[str]) -> None:
         )
 
 
+@registered
 def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> Recipe:
     """Return the rules of T-Fixup for transformers without layer normalization and without warmup.
 
@@ -198,6 +201,7 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     return for_model(recipe, layers)
 
 
+@registered
 def deepnorm(layers: Layers) -> Recipe:
     """Return the rules of DeepNorm for transformers that normalize after each sum.
 
@@ -306,6 +310,7 @@ def _glorot() -> VarianceScaling:
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
+@registered
 def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
     """Return the rules of Gemma: kernels of the blocks and token embeddings from `N(0, 0.01²)`.
 
@@ -357,6 +362,7 @@ def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
     return dict.fromkeys(("*decoder_block_*kernel", tokens), drawn)
 
 
+@registered
 def t5(model: keras.Model) -> Recipe:
     """Return the rules of T5: LeCun normal kernels, smaller for queries, embeddings from `N(0, 1)`.
 
