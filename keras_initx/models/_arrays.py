@@ -1,9 +1,8 @@
 """The arrays of a source: a file, another model or a dict; and which of them a weight may have."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -23,7 +22,7 @@ from keras_initx.models._layouts import (
     Part,
     joined,
 )
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight, captured_texts, check_model, find_weights
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
@@ -333,13 +332,11 @@ def candidates_of(
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
         _check_rule(pattern, value)
-        for weight, match in _matches(pattern, weights):
-            if weight.path in found:
+        for match in _matches(pattern, weights):
+            path = match.weight.path
+            if path in found:
                 continue
-            if value is None:
-                found[weight.path] = None
-            else:
-                found[weight.path] = _candidates_of_rule(weight, match, value, layout)
+            found[path] = None if value is None else _candidates_of_rule(match, value, layout)
     return found
 
 
@@ -365,26 +362,36 @@ def _is_part(part: Any) -> bool:
     return part is ... or isinstance(part, int | slice | tuple) or callable(part)
 
 
-def _matches(
-    pattern: str, weights: Sequence[ModelWeight]
-) -> list[tuple[ModelWeight, re.Match[str]]]:
-    """Return the weights whose paths begin with what `pattern` matches, each with the match.
+class _Match(NamedTuple):
+    """A weight that a pattern covers.
 
-    The text of each `*` is a group of the match, and `rest` is what of the path follows.
+    Attributes:
+        weight: The weight.
+        path: What the pattern matches: its path, or that of a layer around it.
+        texts: What each `*` stands for.
+    """
+
+    weight: ModelWeight
+    path: str
+    texts: tuple[str, ...]
+
+
+def _matches(pattern: str, weights: Sequence[ModelWeight]) -> list[_Match]:
+    """Return the weights that `pattern` covers, by the outermost layer that it matches.
 
     Raises:
         ValueError: If there are none.
     """
-    expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
     matches = []
+    paths: dict[str, None] = {}
     for weight in weights:
-        match = expression.fullmatch(weight.path)
-        if match is not None:
-            matches.append((weight, match))
+        for path in (*weight.layer_paths[1:], weight.path):
+            paths[path] = None
+            texts = captured_texts(pattern, path)
+            if texts is not None:
+                matches.append(_Match(weight, path, texts))
+                break
     if not matches:
-        paths: dict[str, None] = {}
-        for weight in weights:
-            paths.update(dict.fromkeys([*weight.layer_paths[1:], weight.path]))
         hint = close_matches(pattern, paths, cutoff=0.0)
         raise ValueError(
             "Each of `rules` must match a weight or a layer. "
@@ -394,23 +401,23 @@ def _matches(
 
 
 def _candidates_of_rule(
-    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: KerasLayout
+    match: _Match, value: str | tuple[str, Part], layout: KerasLayout
 ) -> list[Candidate]:
-    """Return the arrays that may hold `weight` by the name in a rule whose pattern it matches."""
+    """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
+    weight = match.weight
     part: Part | None = None
     if isinstance(value, tuple):
         template, part = value
     else:
         template = value
     try:
-        name = template.format(*match.groups()[:-1])
+        name = template.format(*match.texts)
     except (IndexError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
             "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
             f"matches. Received: {template!r} for {weight.path!r}: {error}"
         ) from None
-    rest = match["rest"]
-    if rest is None:
+    if match.path == weight.path:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
             return [Candidate((name,), part)]
@@ -420,7 +427,7 @@ def _candidates_of_rule(
             "`rules` must not have a part for a layer, which may have several weights: use the "
             f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
         )
-    depth = weight.path.count("/") + 1 - rest.count("/")
+    depth = match.path.count("/") + 1
     return _candidates_by_path(weight, layout, name, depth)
 
 

@@ -166,10 +166,11 @@ def load_pretrained(
     """Load the weights of a built model from arrays with other names and another layout.
 
     A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
-    where `*` matches any part of one name and `{0}` is the text that the first `*` matched. The
-    pattern of a layer covers all weights inside it; the names below it must be the same in the
-    source, or those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first
-    matching rule is used. Weights that no rule matches are left unchanged. Without rules, each
+    with a pattern as in `initialize`. `{0}` is the text that the first `*` stands for: from the
+    left, each stands for as little as possible. The pattern of a layer covers all weights inside
+    it, the outermost layer that it matches; the names below it must be the same in the source, or
+    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
+    is used. Weights that no rule matches are left unchanged. Without rules, each
     weight is looked up by its own path, with `/` or `.` as separator, and left unchanged if it is
     not found.
 

@@ -12,7 +12,7 @@ from keras_initx.backends import backend
 from keras_initx.models._assign import agreed, vote
 from keras_initx.models._initialize import Step, carried_out, planned
 from keras_initx.models._plan import InitializationPlan
-from keras_initx.models._rules import Rules
+from keras_initx.models._rules import RulesOrRecipe, rules_for
 from keras_initx.sampling import computing_dtype
 from keras_initx.structure import ModelWeight, check_model
 
@@ -21,7 +21,7 @@ __all__ = ["shrink_and_perturb"]
 
 def shrink_and_perturb(
     model: keras.Model,
-    rules: Rules | None = None,
+    rules: RulesOrRecipe | None = None,
     *,
     shrink: float = 0.4,
     perturb: float = 0.1,
@@ -42,8 +42,8 @@ def shrink_and_perturb(
 
     Args:
         model: A built model.
-        rules: See `initialize`. `None` instead of an initializer leaves the matching weights
-            unchanged.
+        rules: See `initialize`, without plans. `None` instead of an initializer leaves the matching
+            weights unchanged.
         shrink: Factor on the weights, a number from 0.
         perturb: Factor on the fresh weights, a number from 0. The defaults are those of the
             authors' code.
@@ -111,7 +111,7 @@ def shrink_and_perturb(
     with agreed(model, changes=not dry_run):
         root = root_seed(seed)
         steps = []
-        for step in planned(model, rules, root):
+        for step in planned(model, rules_for(model, rules), root):
             if not step.weight.variable.trainable:
                 step = _left(step)
             steps.append(step)

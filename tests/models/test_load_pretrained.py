@@ -340,13 +340,16 @@ def test_a_multiplied_depthwise_kernel_has_the_units_of_each_channel_side_by_sid
 
 
 @pytest.mark.once
-def test_a_star_matches_one_name_and_a_pattern_whole_names():
+def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
     inner = keras.Sequential([layers.Dense(4, name="dense")], name="inner")
     model = built((4,), layers.Dense(4, name="dense"), inner)
     plan = load_pretrained(model, {"k": normal(4, 4)}, {"*/kernel": "k"}, layout="keras")
-    assert [row.path for row in plan.weights if row.names] == ["dense/kernel"]
+    assert [row.path for row in plan.weights if row.names] == ["dense/kernel", "inner/dense/kernel"]
     state = {"enc.dense.weight": normal(4, 4), "enc.dense.bias": normal(4)}
     plan = load_pretrained(model, state, {"inn*": "enc"}, layout="torch")
+    assert [row.path for row in plan.weights if row.names] == ["inner/dense/kernel", "inner/dense/bias"]
+    state = {"m.inner.dense.weight": normal(4, 4), "m.inner.dense.bias": normal(4)}
+    plan = load_pretrained(model, state, {"dense": None, "*": "m.{0}"}, layout="torch")
     assert [row.path for row in plan.weights if row.names] == ["inner/dense/kernel", "inner/dense/bias"]
 
 
