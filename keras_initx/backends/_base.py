@@ -220,7 +220,8 @@ class Backend:
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         """Return whether any value of `tensor` is not zero. Processes that share it agree."""
-        return bool(self.host_view(tensor).any())
+        found = any(values.any() for _, values in self.parts(tensor))
+        return bool(self.from_processes(np.array([found], "uint32"), tensor).any())
 
     def from_processes(self, array: Array, tensor: Tensor) -> Array:
         """Return a small array of each process that has a part of `tensor`, along a new first axis.
@@ -263,10 +264,6 @@ class Backend:
         Without a compiler, return it.
         """
         return function
-
-    def argument(self, array: Array) -> Tensor:
-        """Return a small `array` as a program takes it with the least time."""
-        return self.to_tensor(array)
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType

@@ -199,10 +199,6 @@ class Implementation(Backend):
         found = all(bool(_is_finite(shard.data)) for shard in tensor.addressable_shards)
         return bool(self.from_processes(np.array([found], "uint32"), tensor).all())
 
-    def has_nonzero(self, tensor: Tensor) -> bool:
-        found = any(values.any() for _, values in self.parts(tensor))
-        return bool(self.from_processes(np.array([found], "uint32"), tensor).any())
-
     def from_processes(self, array: Array, tensor: Tensor) -> Array:
         if tensor.is_fully_addressable:
             return super().from_processes(array, tensor)
@@ -227,9 +223,6 @@ class Implementation(Backend):
 
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
-
-    def argument(self, array: Array) -> Tensor:
-        return array
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType
