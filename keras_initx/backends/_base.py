@@ -197,10 +197,6 @@ class Backend:
             return self.host_view(value.value)
         return np.asarray(keras.ops.convert_to_numpy(value))
 
-    def spans_processes(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is one of several processes, which must change it together."""
-        return False
-
     def is_shared(self, tensor: Tensor) -> bool:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False
@@ -224,20 +220,15 @@ class Backend:
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         """Return whether any value of `tensor` is not zero. Processes that share it agree."""
-        return bool(self.host_view(tensor).any())
+        found = any(values.any() for _, values in self.parts(tensor))
+        return bool(self.from_processes(np.array([found], "uint32"), tensor).any())
 
-    def from_processes(self, array: Array) -> Array:
-        """Return a small array of each process that shares tensors, along a new first axis.
+    def from_processes(self, array: Array, tensor: Tensor) -> Array:
+        """Return a small array of each process that has a part of `tensor`, along a new first axis.
 
         All of them call this together.
         """
         return array[None]
-
-    def in_all_processes(self, tensor: Tensor, is_true: bool) -> bool:
-        """Return whether something is true in all processes that share `tensor`."""
-        if not self.is_shared(tensor):
-            return is_true
-        return bool(self.from_processes(np.array([is_true], "uint32")).all())
 
     def added(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the sum of two tensors, in the memory of the first if possible.
@@ -273,10 +264,6 @@ class Backend:
         Without a compiler, return it.
         """
         return function
-
-    def argument(self, array: Array) -> Tensor:
-        """Return a small `array` as a program takes it with the least time."""
-        return self.to_tensor(array)
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType

@@ -169,9 +169,6 @@ class Implementation(Backend):
             whole[region] = values
         return whole
 
-    def spans_processes(self, tensor: Tensor) -> bool:
-        return isinstance(tensor, jax.Array) and not tensor.is_fully_addressable
-
     def is_shared(self, tensor: Tensor) -> bool:
         if not isinstance(tensor, jax.Array):
             return False
@@ -200,13 +197,11 @@ class Implementation(Backend):
     def is_finite(self, tensor: Tensor) -> bool:
         # Shard by shard: the largest number of several devices need not be NaN where one has NaN.
         found = all(bool(_is_finite(shard.data)) for shard in tensor.addressable_shards)
-        return self.in_all_processes(tensor, found)
+        return bool(self.from_processes(np.array([found], "uint32"), tensor).all())
 
-    def has_nonzero(self, tensor: Tensor) -> bool:
-        is_zero = not any(values.any() for _, values in self.parts(tensor))
-        return not self.in_all_processes(tensor, is_zero)
-
-    def from_processes(self, array: Array) -> Array:
+    def from_processes(self, array: Array, tensor: Tensor) -> Array:
+        if tensor.is_fully_addressable:
+            return super().from_processes(array, tensor)
         # Without x64, JAX would drop half of wider numbers.
         words = np.ascontiguousarray(array).view("uint32")
         found = np.asarray(multihost_utils.process_allgather(words))
@@ -228,9 +223,6 @@ class Implementation(Backend):
 
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
-
-    def argument(self, array: Array) -> Tensor:
-        return array
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType

@@ -12,7 +12,6 @@ from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoi
 from keras_initx._checks import check_choice, check_type, close_matches
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.models._assign import vote
 from keras_initx.models._layouts import (
     LAYOUTS,
     OTHER_NAMES,
@@ -271,18 +270,13 @@ class Arrays:
                 self._readers[name].value = value
 
     def _tensors(self, number: int) -> dict[str, Tensor]:
-        """Return those that are spread over devices among the arrays of a weight.
-
-        If processes have to bring them together, all of them have come this far.
-        """
+        """Return those that are spread over devices among the arrays of a weight."""
         found = {}
         for name in self._names[number]:
             if name in self._readers:
                 value = _tensor(self._readers[name].value)
                 if keras.ops.is_tensor(value) and backend.layout_of(value) is not None:
                     found[name] = value
-        if any(backend.is_shared(value) for value in found.values()):
-            vote()
         return found
 
     def spare(self, number: int) -> None:

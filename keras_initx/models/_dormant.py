@@ -14,7 +14,7 @@ from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics import Recorder, Thresholds
-from keras_initx.models._assign import agreed, undone_after_error
+from keras_initx.models._assign import undone_after_error
 from keras_initx.models._forward import kernels_of
 from keras_initx.models._initial_state import Slot, slots
 from keras_initx.models._initialize import Step, draw, planned
@@ -245,7 +245,7 @@ def reset_dormant(
             zeroed.add(variable, axis, is_dormant)
     if not dry_run:
         drawn_root = root if seed is None else None
-        with agreed(model), undone_after_error(atomic) as assign:
+        with undone_after_error(atomic) as assign:
             _assign_weights(assign, fresh, zeroed, steps, drawn_root)
             if reset:
                 _assign_slots(assign, fresh, zeroed, slots(model))

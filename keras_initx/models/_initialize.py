@@ -26,13 +26,7 @@ from keras_initx.initializers import (
     is_exact,
     seeded_call,
 )
-from keras_initx.models._assign import (
-    agreed,
-    made_like,
-    refresh_normalizations,
-    undone_after_error,
-    vote,
-)
+from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._plan import (
@@ -112,7 +106,8 @@ def initialize(
             weights and always initialized.
         atomic: Whether the model is as before after an error or an interruption. For this the
             former values are kept until the end, which takes as much memory as the weights. Without
-            it, a note of the exception says how many weights have new values.
+            it, a note of the exception says how many weights have new values. Other processes that
+            share the model do not learn of the error, which has to end them too.
         dry_run: If true, only return the plan and do not change the model.
 
     Returns:
@@ -141,20 +136,19 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    with agreed(model, changes=not dry_run):
-        given = rules_or_plan("rules", rules, model, seed)
-        if isinstance(given, InitializationPlan):
-            root = given.seed
-            steps = planned_before(model, given)
-            is_drawn = False
-        else:
-            root = root_seed(seed)
-            steps = planned(model, given, root)
-            is_drawn = seed is None
-        sources = {step.row.path: step.source for step in steps if step.source is not None}
-        if dry_run:
-            return InitializationPlan([step.row for step in steps], root, dry_run, sources)
-        done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
+    given = rules_or_plan("rules", rules, model, seed)
+    if isinstance(given, InitializationPlan):
+        root = given.seed
+        steps = planned_before(model, given)
+        is_drawn = False
+    else:
+        root = root_seed(seed)
+        steps = planned(model, given, root)
+        is_drawn = seed is None
+    sources = {step.row.path: step.source for step in steps if step.source is not None}
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run, sources)
+    done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, _sources=sources)
 
 
@@ -404,7 +398,6 @@ def draw(
     backend.wait(value)  # what it was placed from would come beside what is made next
     std = values.std
     if std is None:
-        vote()
         std = backend.std(value)
     seconds = time.perf_counter() - begin
     if row.dtype == "float16" and not math.isfinite(std):

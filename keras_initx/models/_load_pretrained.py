@@ -17,7 +17,7 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._assign import agreed, refresh_normalizations, undone_after_error
+from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._load_lora import Lora, merged_kernel
 from keras_initx.rendering import (
     BLUE,
@@ -250,10 +250,7 @@ def load_pretrained(
     weights = find_weights(model)
     lora = Lora(weights, find_weights(source) if isinstance(source, keras.Model) else [])
     memory = _arrays.ModelMemory(weights)
-    with (
-        agreed(model, changes=not dry_run),
-        _arrays.open_source(source) as (contents, own_layout),
-    ):
+    with _arrays.open_source(source) as (contents, own_layout):
         source_layout = _arrays.layout_of_source(layout, own_layout)
         steps = _steps(weights, contents, rules, source_layout, memory, lora)
         names = [step.row.names for step in steps]

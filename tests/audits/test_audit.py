@@ -432,7 +432,9 @@ def test_rules_are_matched_once():
 
     report = keras_initx.audit(keras.Sequential([keras.Input((8,)), layers.Dense(4, name="a")]), {kernels: "zeros"})
     assert asked == ["a/kernel", "a/bias"]
-    assert [(row.path, row.cause) for row in report.off] == [("a/kernel", "as its layer declares: GlorotUniform()")]
+    assert [(row.path, row.cause) for row in report.problems] == [
+        ("a/kernel", "as its layer declares: GlorotUniform()")
+    ]
 
 
 @pytest.mark.once
