@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_initx._checks import check_number, check_root
 from keras_initx._recipe_names import recipe_of
-from keras_initx._seeds import own_random
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import (
@@ -28,7 +27,7 @@ from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Planned, Subject, subjects
-from keras_initx.backends import Moments
+from keras_initx.backends import Moments, backend
 from keras_initx.initializers import (
     FixedLaw,
     IndependentLaw,
@@ -144,7 +143,7 @@ def audit(
     measured = []
     # Copies of initializers without a seed draw one.
     with (
-        own_random(),
+        backend.generators_preserved(),
         subjects(weights, expected, seed) as found,
         progress("Auditing", len(found), "weights") as advance,
     ):

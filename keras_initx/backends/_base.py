@@ -29,38 +29,6 @@ _PRESERVING = threading.RLock()
 
 # Of an array: a slice for each axis.
 Region: TypeAlias = tuple[slice, ...]
-# The name of a device, and the addresses of a first byte and of the one after the last.
-Memory: TypeAlias = tuple[str, int, int]
-
-
-def extent(
-    device: str, address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
-) -> Memory:
-    """Return the memory from the first to the last byte of an array.
-
-    Args:
-        device: The name of the device, `"cpu"` for the host.
-        address: That of its first element.
-        shape: Its shape.
-        strides: The distances in bytes of the elements along each axis, which may be negative.
-        itemsize: The size of an element in bytes.
-    """
-    if 0 in shape:
-        return device, address, address
-    spans = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
-    before = sum(span for span in spans if span < 0)
-    after = sum(span for span in spans if span > 0)
-    return device, address + before, address + after + itemsize
-
-
-def _memory_of_torch(tensor: Any) -> list[Memory]:
-    """Return the memory of a tensor of torch."""
-    size = tensor.element_size()
-    try:
-        strides = [stride * size for stride in tensor.stride()]
-        return [extent(str(tensor.device), tensor.data_ptr(), tensor.shape, strides, size)]
-    except RuntimeError:  # of a sparse tensor
-        return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,17 +99,6 @@ class Backend:
 
         For a small one it may return at once.
         """
-
-    def memory(self, value: Any) -> list[Memory]:
-        """Return where the numbers of a tensor or an array lie.
-
-        If that is not known, return what stands for it.
-        """
-        if isinstance(value, np.ndarray):
-            return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
-        if hasattr(value, "data_ptr"):  # of torch, whatever the backend is
-            return _memory_of_torch(value)
-        return [("objects", id(value), id(value) + 1)]
 
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
         """Return why `layer` would not use what is assigned to `variable`; empty if it would."""

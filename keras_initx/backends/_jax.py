@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Computation, Function, Memory, Region
+from keras_initx.backends._base import Backend, Computation, Function, Region
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
 # held it in float32.
@@ -74,19 +74,6 @@ class Implementation(Backend):
             # which they are views.
             for _ in range(2):
                 jax.device_put(np.float32(0))
-
-    def memory(self, value: Any) -> list[Memory]:
-        if not isinstance(value, jax.Array):
-            return super().memory(value)
-        found = []
-        try:
-            for shard in value.addressable_shards:
-                device = "cpu" if shard.device.platform == "cpu" else str(shard.device)
-                begin = shard.data.unsafe_buffer_pointer()
-                found.append((device, begin, begin + shard.data.nbytes))
-        except Exception:  # of keys of random numbers, and of devices without addresses
-            return super().memory(value)
-        return found
 
     def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
