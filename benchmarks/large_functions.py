@@ -24,7 +24,6 @@ FUNCTIONS = (
     "initialize, atomic=False",
     "load_pretrained, one file",
     "load_pretrained, four files",
-    "load_pretrained, itself",
     "load_pretrained, another model",
     "shrink_and_perturb",
     "reset_dormant",
@@ -115,9 +114,7 @@ def prepared(function, width, depth, folder):
         return lambda: keras_initx.initialize(model, seed=1, atomic=atomic), model
     if name == "load_pretrained":
         layout = "torch"
-        if variant == "itself":
-            source, layout = model, "keras"
-        elif variant == "another model":
+        if variant == "another model":
             source, layout = network(), "keras"
         else:
             source = _files(folder, width, depth, FILES if variant == "four files" else 1)

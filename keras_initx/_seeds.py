@@ -3,21 +3,18 @@
 Also a warning of repeated ones.
 """
 
-import contextlib
 import hashlib
 import inspect
 import random
-import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from keras_initx._checks import check_root
 from keras_initx._keras import argument_name, layers_of, loads_a_model, variable_and_layers
-from keras_initx._process import SharedByThreads
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -36,65 +33,6 @@ def root_seed(seed: Any) -> int:
     if seed is None:
         return random.getrandbits(32)
     return check_root("seed", seed)
-
-
-# The generator of each thread that has one of its own.
-_OWN = threading.local()
-
-
-@SharedByThreads
-@contextlib.contextmanager
-def _random_by_thread() -> Iterator[None]:
-    """Let the functions of `random` draw from the generator of their thread, if it has one."""
-
-    def by_thread(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def draw(*args: Any, **kwargs: Any) -> Any:
-            own = getattr(_OWN, "generator", None)
-            if own is None:
-                return function(*args, **kwargs)
-            return getattr(own, name)(*args, **kwargs)
-
-        return draw
-
-    names = [name for name in random.__all__ if hasattr(random.Random, name)]
-    common = {name: getattr(random, name) for name in names}
-    for name, function in common.items():
-        setattr(random, name, by_thread(name, function))
-    try:
-        yield
-    finally:
-        vars(random).update(common)
-
-
-@contextlib.contextmanager
-def own_random() -> Iterator[None]:
-    """Give this thread a generator of its own behind `random`, from which Keras draws seeds.
-
-    To save and restore the state of the shared generator would give other threads the same numbers
-    again.
-    """
-    before = getattr(_OWN, "generator", None)
-    with _random_by_thread:
-        _OWN.generator = random.Random()
-        try:
-            yield
-        finally:
-            _OWN.generator = before
-
-
-_LOCK = threading.RLock()
-
-
-@contextlib.contextmanager
-def isolated_rng() -> Iterator[None]:
-    """Reserve the global random generators of this process for the block of this context.
-
-    Global seeds belong to the process, so threads that train wait for each other. Python's
-    `random` is replaced for this thread only, because for example the event loop of a Dask worker
-    draws from the shared generator twice a second.
-    """
-    with _LOCK, own_random():
-        yield
 
 
 def initializer_of(value: Any) -> Any:

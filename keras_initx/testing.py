@@ -1,12 +1,13 @@
 """Assertions for the tests of a project that builds models."""
 
-from keras_initx.audits import Audited, Expected, audit
+from keras_initx.audits import Audited, audit
+from keras_initx.models import RulesOrPlan
 
 __all__ = ["assert_initialized"]
 
 
 def assert_initialized(
-    weights: Audited, expected: Expected = None, *, seed: int | None = None
+    weights: Audited, expected: RulesOrPlan | None = None, *, seed: int | None = None
 ) -> None:
     """Raise `AssertionError` unless weights are what they should be when training starts.
 

@@ -1,8 +1,5 @@
 """Small data and models for the tests of studies, where processes of their own can import them."""
 
-import random
-import threading
-
 import keras
 import numpy as np
 
@@ -38,14 +35,6 @@ def _compiled(model):
     eagerly = keras.backend.backend() != "jax"
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=eagerly)
     return model
-
-
-def build_among_others(initializer):
-    """Build while another thread draws from Python's random numbers, as the event loop of a Dask worker does."""
-    thread = threading.Thread(target=random.random)
-    thread.start()
-    thread.join()
-    return build(initializer)
 
 
 def build_he():

@@ -9,7 +9,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import Concatenated, HeNormal, Scaled
-from keras_initx._seeds import derived_seed, own_random, root_seed, seeded
+from keras_initx._seeds import derived_seed, root_seed, seeded
 
 pytestmark = pytest.mark.once
 
@@ -47,16 +47,6 @@ def test_a_root_that_is_drawn_has_32_bits():
     assert max(roots) >= 1 << 31
     with pytest.raises(ValueError, match=r"`seed` must be an integer in \[0, 2\*\*32\)\. Received: seed=4294967296"):
         root_seed(1 << 32)
-
-
-def test_a_generator_of_ones_own_is_back_when_another_is_left():
-    before = random.getstate()
-    with own_random():
-        random.seed(1)
-        with own_random():
-            random.seed(2)
-        assert random.random() == random.Random(1).random()
-    assert random.getstate() == before
 
 
 @pytest.mark.parametrize(

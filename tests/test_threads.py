@@ -1,8 +1,7 @@
-"""Several threads: settings of the process, Python's `random`, and a generator that they share."""
+"""Several threads: settings of the process, and a generator that they share."""
 
 import functools
 import os
-import random
 import threading
 import time
 import warnings
@@ -151,23 +150,9 @@ def paused(monkeypatch):
     return model, begun, go_on
 
 
-def test_a_thread_that_initializes_leaves_python_random_to_the_others(paused):
-    model, begun, go_on = paused
-    random.seed(0)
-    expected = [random.random() for _ in range(4)]
-    random.seed(0)
-    with ThreadPoolExecutor(1) as executor:
-        result = executor.submit(keras_initx.initialize, model, seed=0)
-        assert begun.wait(TIMEOUT)
-        drawn = [random.random(), random.random()]
-        go_on.set()
-        result.result()
-    assert [*drawn, random.random(), random.random()] == expected
-
-
 def test_what_is_replaced_while_a_layer_is_copied_is_put_back_by_the_last_thread(paused):
     model, begun, go_on = paused
-    before = keras.layers.Layer.add_weight, random.random
+    before = keras.layers.Layer.add_weight
     with ThreadPoolExecutor(2) as executor:
         results = [executor.submit(keras_initx.initialize, model, seed=0)]
         assert begun.wait(TIMEOUT)
@@ -176,7 +161,7 @@ def test_what_is_replaced_while_a_layer_is_copied_is_put_back_by_the_last_thread
         go_on.set()
         for result in results:
             result.result()
-    assert (keras.layers.Layer.add_weight, random.random) == before
+    assert keras.layers.Layer.add_weight == before
 
 
 class SlowGenerator(keras.random.SeedGenerator):

@@ -306,7 +306,7 @@ ROWS = (
             ("timm", "aa4b585", "14_sepconv2/pointwise_kernel", math.sqrt(2 / 2048)),
         )
     ),
-    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale[12]/lambda1", 0.1),
+    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale?/lambda1", 0.1),
     ("branch_scales", recipes.branch_scales, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),

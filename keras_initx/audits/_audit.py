@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keras_initx._checks import check_number, check_root
-from keras_initx._seeds import own_random
+from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import (
@@ -25,8 +26,8 @@ from keras_initx.audits._compare import (
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._report import AuditReport
-from keras_initx.audits._subjects import Audited, Expected, Planned, Subject, subjects
-from keras_initx.backends import Moments
+from keras_initx.audits._subjects import Audited, Planned, Subject, subjects
+from keras_initx.backends import Moments, backend
 from keras_initx.initializers import (
     FixedLaw,
     IndependentLaw,
@@ -37,7 +38,7 @@ from keras_initx.initializers import (
     is_exact,
     law_of,
 )
-from keras_initx.models import PLANS, array_digest, description
+from keras_initx.models import InitializationPlan, RulesOrPlan, array_digest, description
 from keras_initx.rendering import progress
 from keras_initx.structure import LayerInitializer
 
@@ -72,7 +73,7 @@ _FEWEST = 16
 
 def audit(
     weights: Audited,
-    expected: Expected = None,
+    expected: RulesOrPlan | None = None,
     *,
     seed: int | None = None,
     alpha: float = 0.01,
@@ -98,13 +99,12 @@ def audit(
             list of files of arrays; or a dict from names to arrays. Where names end in `.weight`,
             as those of torch, kernels have their units on the first axis. Of names for one array
             in memory, as of a tied table, the first is compared.
-        expected: Rules as for `initialize`, or a recipe such as `recipes.gpt2`, whose rules for
-            these weights are used. By default each weight of a model is compared with what its
-            layer declares: its initializer, called as the layer does. Weights that no rule matches
-            are compared with that too. Required with arrays, whose names the patterns match. Or a
-            plan of `initialize`, as itself or as the path of a file that its `save` wrote: then
-            each weight is compared with its line, and must have the very values of the plan. The
-            names of arrays must be its paths, with `/` or `.`.
+        expected: Rules or a recipe, as for `initialize`. By default each weight of a model is
+            compared with what its layer declares: its initializer, called as the layer does.
+            Weights that no rule matches are compared with that too. Required with arrays, whose
+            names the patterns match. Or a plan of `initialize`, as itself or as the path of a file
+            that its `save` wrote: then each weight is compared with its line, and must have the
+            very values of the plan. The names of arrays must be its paths, with `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
@@ -143,7 +143,7 @@ def audit(
     measured = []
     # Copies of initializers without a seed draw one.
     with (
-        own_random(),
+        backend.generators_preserved(),
         subjects(weights, expected, seed) as found,
         progress("Auditing", len(found), "weights") as advance,
     ):
@@ -152,16 +152,20 @@ def audit(
             advance(1)
     _note_equal(measured)
     _judge(measured, alpha)
-    rows = _rows(measured)
+    return AuditReport(_rows(measured), _source(expected), _looks_trained(measured))
+
+
+def _source(expected: RulesOrPlan | None) -> str:
+    """Return who says how weights should be."""
     if expected is None:
-        source = "their layers say"
-    elif isinstance(expected, PLANS):
-        source = "the plan says"
-    elif callable(expected):
-        source = f"{getattr(expected, '__name__', 'the recipe')} says"
-    else:
-        source = "the rules say"
-    return AuditReport(rows, source, _looks_trained(measured))
+        return "their layers say"
+    if isinstance(expected, str) and recipe_of(expected) is not None:
+        return f"{expected} says"
+    if isinstance(expected, InitializationPlan | str | os.PathLike):
+        return "the plan says"
+    if callable(expected):
+        return f"{getattr(expected, '__name__', 'the recipe')} says"
+    return "the rules say"
 
 
 @dataclass

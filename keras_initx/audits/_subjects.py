@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,16 +18,16 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import default_axes, fans
 from keras_initx.models import (
-    PLANS,
     InitializationPlan,
     Rules,
+    RulesOrPlan,
     WeightPlan,
     as_stored,
     description,
     initialize,
     initializers_by_rule,
     layer_initializers,
-    opened_plan,
+    rules_or_plan,
     ties_of,
     with_seed_and_axes,
 )
@@ -42,10 +41,6 @@ from keras_initx.structure import (
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
-# Rules, a recipe that returns them, a plan as an object or a file, or `None` for what layers say.
-Expected: TypeAlias = (
-    Rules | Callable[[Any], Rules] | InitializationPlan | str | os.PathLike[str] | None
-)
 
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
@@ -153,7 +148,9 @@ class Subject:
 
 
 @contextlib.contextmanager
-def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator[list[Subject]]:
+def subjects(
+    weights: Audited, expected: RulesOrPlan | None, root: int | None
+) -> Iterator[list[Subject]]:
     """Open what is audited for the duration of the block.
 
     Args:
@@ -161,15 +158,14 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
         expected: See `audit`.
         root: The seed from which those of the weights are derived, or `None` if it is unknown.
     """
-    if isinstance(expected, PLANS):
-        expected = opened_plan("expected", expected, root)
     paths = checkpoint_paths(weights)
     if paths is not None:
         if len(paths) == 1 and is_saved_model(paths[0]):
             weights = keras.saving.load_model(paths[0], compile=False)
         else:
             with open_checkpoint("weights", paths) as arrays:
-                yield _of_arrays(arrays, _rules_for(arrays, expected), root, {})
+                given = rules_or_plan("expected", expected, arrays, root)
+                yield _of_arrays(arrays, given, root, {})
             return
     if isinstance(weights, Mapping):
         for name in weights:
@@ -178,19 +174,13 @@ def subjects(weights: Audited, expected: Expected, root: int | None) -> Iterator
                     f"`weights` must be a dict from names to arrays. Received: {name!r} as a name"
                 )
         arrays = {name: as_stored(value) for name, value in weights.items()}
-        yield _of_arrays(arrays, _rules_for(arrays, expected), root, ties_of(weights))
+        given = rules_or_plan("expected", expected, arrays, root)
+        yield _of_arrays(arrays, given, root, ties_of(weights))
         return
     required = "a Keras model, a path, or a dict from names to arrays"
     check_type("weights", weights, keras.Model, required)
     check_model("weights", weights)
-    yield _of_model(weights, _rules_for(weights, expected), root)
-
-
-def _rules_for(weights: Any, expected: Any) -> Any:
-    """Return the rules of a recipe for `weights`, or what is no recipe as it is."""
-    if callable(expected):
-        return expected(weights)
-    return expected
+    yield _of_model(weights, rules_or_plan("expected", expected, weights, root), root)
 
 
 def is_saved_model(path: str) -> bool:
@@ -213,12 +203,10 @@ def _of_model(
             None,
             fans=weight.fans,
             declared=functools.partial(declared.of, weight),
-            has_rule=True,
         )
         found.append(subject)
     if isinstance(expected, InitializationPlan):
         return _by_plan(found, expected)
-    by_rule = initializers_by_rule(expected, weights)
     plan = initialize(model, expected, seed=root or 0, dry_run=True)
     result = []
     for subject, line in zip(found, plan.weights, strict=True):
@@ -228,7 +216,7 @@ def _of_model(
             subject = replace(subject, initializer=None, reason="zeros of a constraint")
         if root is None or line.seed is None:
             subject = replace(subject, planned=None)
-        result.append(replace(subject, has_rule=subject.path in by_rule))
+        result.append(subject)
     return result
 
 
@@ -309,7 +297,9 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
         return replace(subject, reason=subject.dtype)
     draw = plan._drawing(line.path).at
     planned = Planned(name, line.dtype, source.digest, source.zeros is not None, draw)
-    return replace(subject, initializer=source.initializer, planned=planned)
+    return replace(
+        subject, initializer=source.initializer, planned=planned, has_rule=source.has_rule
+    )
 
 
 def _of_arrays(

@@ -29,38 +29,6 @@ _PRESERVING = threading.RLock()
 
 # Of an array: a slice for each axis.
 Region: TypeAlias = tuple[slice, ...]
-# The name of a device, and the addresses of a first byte and of the one after the last.
-Memory: TypeAlias = tuple[str, int, int]
-
-
-def extent(
-    device: str, address: int, shape: Sequence[int], strides: Sequence[int], itemsize: int
-) -> Memory:
-    """Return the memory from the first to the last byte of an array.
-
-    Args:
-        device: The name of the device, `"cpu"` for the host.
-        address: That of its first element.
-        shape: Its shape.
-        strides: The distances in bytes of the elements along each axis, which may be negative.
-        itemsize: The size of an element in bytes.
-    """
-    if 0 in shape:
-        return device, address, address
-    spans = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
-    before = sum(span for span in spans if span < 0)
-    after = sum(span for span in spans if span > 0)
-    return device, address + before, address + after + itemsize
-
-
-def _memory_of_torch(tensor: Any) -> list[Memory]:
-    """Return the memory of a tensor of torch."""
-    size = tensor.element_size()
-    try:
-        strides = [stride * size for stride in tensor.stride()]
-        return [extent(str(tensor.device), tensor.data_ptr(), tensor.shape, strides, size)]
-    except RuntimeError:  # of a sparse tensor
-        return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,17 +100,6 @@ class Backend:
         For a small one it may return at once.
         """
 
-    def memory(self, value: Any) -> list[Memory]:
-        """Return where the numbers of a tensor or an array lie.
-
-        If that is not known, return what stands for it.
-        """
-        if isinstance(value, np.ndarray):
-            return [extent("cpu", value.ctypes.data, value.shape, value.strides, value.itemsize)]
-        if hasattr(value, "data_ptr"):  # of torch, whatever the backend is
-            return _memory_of_torch(value)
-        return [("objects", id(value), id(value) + 1)]
-
     def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
         """Return why `layer` would not use what is assigned to `variable`; empty if it would."""
         return ""
@@ -197,10 +154,6 @@ class Backend:
             return self.host_view(value.value)
         return np.asarray(keras.ops.convert_to_numpy(value))
 
-    def spans_processes(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is one of several processes, which must change it together."""
-        return False
-
     def is_shared(self, tensor: Tensor) -> bool:
         """Return whether other processes hold a part of a tensor that this one lacks."""
         return False
@@ -224,20 +177,15 @@ class Backend:
 
     def has_nonzero(self, tensor: Tensor) -> bool:
         """Return whether any value of `tensor` is not zero. Processes that share it agree."""
-        return bool(self.host_view(tensor).any())
+        found = any(values.any() for _, values in self.parts(tensor))
+        return bool(self.from_processes(np.array([found], "uint32"), tensor).any())
 
-    def from_processes(self, array: Array) -> Array:
-        """Return a small array of each process that shares tensors, along a new first axis.
+    def from_processes(self, array: Array, tensor: Tensor) -> Array:
+        """Return a small array of each process that has a part of `tensor`, along a new first axis.
 
         All of them call this together.
         """
         return array[None]
-
-    def in_all_processes(self, tensor: Tensor, is_true: bool) -> bool:
-        """Return whether something is true in all processes that share `tensor`."""
-        if not self.is_shared(tensor):
-            return is_true
-        return bool(self.from_processes(np.array([is_true], "uint32")).all())
 
     def added(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the sum of two tensors, in the memory of the first if possible.
@@ -273,10 +221,6 @@ class Backend:
         Without a compiler, return it.
         """
         return function
-
-    def argument(self, array: Array) -> Tensor:
-        """Return a small `array` as a program takes it with the least time."""
-        return self.to_tensor(array)
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType

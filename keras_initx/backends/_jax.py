@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Computation, Function, Memory, Region
+from keras_initx.backends._base import Backend, Computation, Function, Region
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
 # held it in float32.
@@ -74,19 +74,6 @@ class Implementation(Backend):
             # which they are views.
             for _ in range(2):
                 jax.device_put(np.float32(0))
-
-    def memory(self, value: Any) -> list[Memory]:
-        if not isinstance(value, jax.Array):
-            return super().memory(value)
-        found = []
-        try:
-            for shard in value.addressable_shards:
-                device = "cpu" if shard.device.platform == "cpu" else str(shard.device)
-                begin = shard.data.unsafe_buffer_pointer()
-                found.append((device, begin, begin + shard.data.nbytes))
-        except Exception:  # of keys of random numbers, and of devices without addresses
-            return super().memory(value)
-        return found
 
     def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
         sharding = getattr(layout, "backend_layout", layout)
@@ -169,9 +156,6 @@ class Implementation(Backend):
             whole[region] = values
         return whole
 
-    def spans_processes(self, tensor: Tensor) -> bool:
-        return isinstance(tensor, jax.Array) and not tensor.is_fully_addressable
-
     def is_shared(self, tensor: Tensor) -> bool:
         if not isinstance(tensor, jax.Array):
             return False
@@ -200,13 +184,11 @@ class Implementation(Backend):
     def is_finite(self, tensor: Tensor) -> bool:
         # Shard by shard: the largest number of several devices need not be NaN where one has NaN.
         found = all(bool(_is_finite(shard.data)) for shard in tensor.addressable_shards)
-        return self.in_all_processes(tensor, found)
+        return bool(self.from_processes(np.array([found], "uint32"), tensor).all())
 
-    def has_nonzero(self, tensor: Tensor) -> bool:
-        is_zero = not any(values.any() for _, values in self.parts(tensor))
-        return not self.in_all_processes(tensor, is_zero)
-
-    def from_processes(self, array: Array) -> Array:
+    def from_processes(self, array: Array, tensor: Tensor) -> Array:
+        if tensor.is_fully_addressable:
+            return super().from_processes(array, tensor)
         # Without x64, JAX would drop half of wider numbers.
         words = np.ascontiguousarray(array).view("uint32")
         found = np.asarray(multihost_utils.process_allgather(words))
@@ -228,9 +210,6 @@ class Implementation(Backend):
 
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
-
-    def argument(self, array: Array) -> Tensor:
-        return array
 
     def joined(
         self, block: Callable[[int], Tensor], length: int, shape: Shape, dtype: DType

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, Memory
+from keras_initx.backends._base import Backend, Function
 from keras_initx.backends._moments import Moments
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
@@ -52,13 +52,6 @@ class Implementation(Backend):
             bits = array.view("int16").__dlpack__()
             return tf.bitcast(tf.experimental.dlpack.from_dlpack(bits), "bfloat16")
         return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
-
-    def memory(self, value: Any) -> list[Memory]:
-        found = super().memory(value)
-        if isinstance(value, tf.distribute.DistributedValues):
-            for replica in value.values:
-                found += super().memory(replica)
-        return found
 
     def snapshot(self, value: Tensor) -> Tensor:
         with tf.init_scope():  # also while a `tf.function` is traced

@@ -1,21 +1,16 @@
 """The commands for saved models: `diagnose`, `initialize` and `audit`."""
 
 import argparse
-import dataclasses
-import functools
-import inspect
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx import _files, audits, diagnostics, models, recipes
-from keras_initx._checks import check_choice
+from keras_initx import _files, audits, diagnostics, models
 from keras_initx.rendering import page, status
 
 
@@ -150,8 +145,6 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         rules = _expected(arguments)
         model = _load_compiled(arguments.model)
-        if arguments.recipe:
-            rules = rules(model)
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
@@ -178,8 +171,6 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         if audits.is_saved_model(str(weights)):
             weights = keras.saving.load_model(weights, compile=False)
         report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
-        if arguments.recipe:
-            report = dataclasses.replace(report, source=f"{arguments.recipe} says")
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
     sys.stdout.write(f"{report}\n")
@@ -188,29 +179,10 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 
 def _expected(arguments: argparse.Namespace) -> Any:
-    """Return the recipe, or the rules or the plan, or `None` without either."""
-    if arguments.recipe:
-        return _recipe(arguments.recipe)
+    """Return the name of the recipe, or the rules or the plan, or `None` without either."""
     if arguments.rules:
         return _read_rules(arguments.rules)
-    return None
-
-
-def _recipe(text: str) -> Callable[..., Any]:
-    """Return the recipe of a name, or of a name and a source joined by a colon.
-
-    Raises:
-        ValueError: If there is none of this name.
-    """
-    name, colon, source = text.partition(":")
-    known = {}
-    for function in filter(inspect.isfunction, vars(recipes).values()):
-        if inspect.signature(function).return_annotation == recipes.Recipe:
-            known[function.__name__] = function
-    recipe = known[check_choice("recipe", name, sorted(known))]
-    if not colon:
-        return recipe
-    return functools.partial(recipe, source=source)
+    return arguments.recipe
 
 
 def _read_rules(given: Path | str) -> Any:

@@ -12,15 +12,13 @@ from keras_initx.models._dormant import *
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
-from keras_initx.models._initialize import planned as planned
-from keras_initx.models._initialize import planned_before as planned_before
 from keras_initx.models._layer_initializers import layer_initializers as layer_initializers
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._plan import *
-from keras_initx.models._plan import PLANS as PLANS
-from keras_initx.models._plan import opened_plan as opened_plan
+from keras_initx.models._plan import RulesOrPlan as RulesOrPlan
+from keras_initx.models._plan import rules_or_plan as rules_or_plan
 from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
 from keras_initx.models._rules import description as description

@@ -1,9 +1,8 @@
 """The arrays of a source: a file, another model or a dict; and which of them a weight may have."""
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -13,7 +12,6 @@ from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoi
 from keras_initx._checks import check_choice, check_type, close_matches
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.models._assign import vote
 from keras_initx.models._layouts import (
     LAYOUTS,
     OTHER_NAMES,
@@ -23,7 +21,7 @@ from keras_initx.models._layouts import (
     Part,
     joined,
 )
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight, captured_texts, check_model, find_weights
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
@@ -32,53 +30,6 @@ NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
 
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".keras")
-
-
-class ModelMemory:
-    """The memory of the weights of a model, which is overwritten when they are assigned.
-
-    Views of other frameworks have it too: the addresses decide, not the objects.
-
-    Args:
-        weights: The weights of the model.
-    """
-
-    def __init__(self, weights: Sequence[ModelWeight]) -> None:
-        found: dict[str, list[tuple[int, int, int]]] = {}
-        for number, weight in enumerate(weights):
-            for device, begin, end in backend.memory(weight.variable.value):
-                found.setdefault(device, []).append((begin, end, number))
-        self._ranges = {device: np.array(ranges, "uint64").T for device, ranges in found.items()}
-
-    def has(self, value: Any) -> bool:
-        """Return whether a part of an array, a tensor or a variable is in this memory."""
-        return bool(self.owners(value))
-
-    def owners(self, value: Any) -> list[int]:
-        """Return the numbers of the weights that have a part of an array, tensor or variable."""
-        found = set()
-        for device, begin, end in backend.memory(_tensor(value)):
-            begins, ends, numbers = self._ranges.get(device, ((), (), np.array([], "uint64")))
-            overlaps = np.less(begins, end) & np.less(begin, ends)
-            found.update(numbers[overlaps].tolist())
-        return sorted(found)
-
-    def spared(self, value: Any) -> Any:
-        """Return a value as it is now, also after the weights have changed.
-
-        It is a copy of what is in this memory.
-        """
-        if not self.has(value):
-            return value
-        if isinstance(value, np.ndarray):
-            return value.copy()
-        return backend.snapshot(_tensor(value))
-
-
-def _tensor(value: Any) -> Any:
-    if isinstance(value, keras.Variable):
-        return value.value
-    return value
 
 
 @contextlib.contextmanager
@@ -140,6 +91,8 @@ def as_stored(value: Any) -> Stored:
 
     Its dtype says if it is anything else.
     """
+    if isinstance(value, keras.Variable):
+        value = value.value
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         try:
             value = np.asarray(value)
@@ -163,20 +116,39 @@ def ties_of(arrays: Mapping[str, Any]) -> dict[str, str]:
     first: dict[Any, str] = {}
     ties = {}
     for name, value in arrays.items():
-        tensor = _tensor(value)
+        tensor = value.value if isinstance(value, keras.Variable) else value
         if 0 in getattr(tensor, "shape", (0,)):
             continue  # no array, or an empty one
-        places = tuple(backend.memory(tensor))
-        if not places:
-            continue
-        other = first.setdefault((places, tuple(tensor.shape)), name)
+        other = first.setdefault((_memory(tensor), tuple(tensor.shape)), name)
         if other is not name:
             ties[name] = other
     return ties
 
 
+def _memory(tensor: Any) -> tuple[int, int]:
+    """Return the addresses of the first byte of a tensor or an array and of the one after the last.
+
+    They are those of the object itself where it does not say where its numbers are.
+    """
+    try:
+        if _is_torch(tensor):
+            size = tensor.element_size()
+            address = tensor.data_ptr()
+            strides = [stride * size for stride in tensor.stride()]
+        else:
+            size = tensor.itemsize
+            address = tensor.ctypes.data
+            strides = tensor.strides
+    except (AttributeError, RuntimeError):  # the latter of a sparse tensor of torch
+        return id(tensor), id(tensor) + 1
+    spans = [(length - 1) * stride for length, stride in zip(tensor.shape, strides, strict=True)]
+    before = sum(span for span in spans if span < 0)
+    after = sum(span for span in spans if span > 0)
+    return address + before, address + after + size
+
+
 class _InMemory:
-    """Reads an array, a tensor or a variable, or an object that becomes an array when it is read.
+    """Reads an array or a tensor, or an object that becomes an array when it is read.
 
     Such as one of another framework or in a file.
 
@@ -187,15 +159,8 @@ class _InMemory:
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    @property
-    def is_late(self) -> bool:
-        """Whether it becomes an array only when it is read."""
-        value = self.value
-        is_array = isinstance(value, np.ndarray | keras.Variable) or keras.ops.is_tensor(value)
-        return not (is_array or _is_torch(value))
-
     def __call__(self, region: Region) -> Array:
-        value = _tensor(self.value)
+        value = self.value
         if keras.ops.is_tensor(value):
             return backend.host_view(value)[region]
         if _is_torch(value):
@@ -210,93 +175,53 @@ def _is_torch(value: Any) -> bool:
     return hasattr(value, "detach")
 
 
-class Arrays:
-    """The arrays that weights are made from, one weight after the other.
+def copy_shared(arrays: Iterable[Stored], weights: Sequence[ModelWeight]) -> None:
+    """Copy those of `arrays` that are in the memory of `weights`, which are about to change."""
+    ranges = [_memory(weight.variable.value) for weight in weights]
+    begins, ends = np.array(ranges, "uint64").T
+    for array in arrays:
+        reader = array.read
+        if not isinstance(reader, _InMemory):
+            continue
+        begin, end = _memory(reader.value)
+        if not np.any((begins < end) & (begin < ends)):
+            continue
+        if isinstance(reader.value, np.ndarray):
+            reader.value = reader.value.copy()
+        else:
+            reader.value = backend.snapshot(reader.value)
 
-    What is in the memory of a weight, and is needed for a later one, is copied before that weight
-    changes, and kept until it has been read for the last time.
 
-    Args:
-        contents: The arrays by name.
-        names: Of each weight, the names of the arrays that it is made from.
-        memory: The memory of these weights.
+def redistributed(arrays: Sequence[Stored], layout: Any) -> Tensor | None:
+    """Return a copy in `layout` of the array that a weight is made from.
+
+    It is `None` if that is no tensor, or one on other devices.
     """
+    readers = _spread(arrays)
+    if not readers:
+        return None
+    return backend.redistributed(readers[0].value, layout)
 
-    def __init__(
-        self, contents: Mapping[str, Stored], names: Sequence[Sequence[str]], memory: ModelMemory
-    ) -> None:
-        self._names = names
-        self._memory = memory
-        # The last weight that is made from each array.
-        self._last: dict[str, int] = {}
-        for number, of_weight in enumerate(names):
-            self._last.update(dict.fromkeys(of_weight, number))
-        self._readers: dict[str, _InMemory] = {}
-        # The arrays that are overwritten with each weight before they are read for the last time.
-        self._overwritten: dict[int, list[str]] = {}
-        for name, last in self._last.items():
-            reader = contents[name].read
-            if not isinstance(reader, _InMemory):
-                continue
-            self._readers[name] = reader
-            if reader.is_late:
-                array = reader(...)
-                if memory.has(array):
-                    reader.value = array
-            for number in memory.owners(reader.value):
-                if number < last:
-                    self._overwritten.setdefault(number, []).append(name)
 
-    def redistributed(self, number: int, layout: Any) -> Tensor | None:
-        """Return a copy in `layout` of the array that a weight is made from.
+@contextlib.contextmanager
+def on_host(arrays: Sequence[Stored]) -> Iterator[None]:
+    """Bring to the host what a weight is made from, once for all regions that are read."""
+    readers = _spread(arrays)
+    given = [reader.value for reader in readers]
+    for reader in readers:
+        reader.value = backend.host_view(reader.value)
+    try:
+        yield
+    finally:
+        for reader, value in zip(readers, given, strict=True):
+            reader.value = value
 
-        It is `None` if that is no tensor, or one on other devices.
-        """
-        (name,) = self._names[number]
-        value = self._tensors(number).get(name)
-        if value is None:
-            return None
-        return backend.redistributed(value, layout)
 
-    @contextlib.contextmanager
-    def on_host(self, number: int) -> Iterator[None]:
-        """Bring to the host what a weight is made from, once for all regions that are read."""
-        tensors = self._tensors(number)
-        given = {name: self._readers[name].value for name in tensors}
-        for name, value in tensors.items():
-            self._readers[name].value = backend.host_view(value)
-        try:
-            yield
-        finally:
-            for name, value in given.items():
-                self._readers[name].value = value
-
-    def _tensors(self, number: int) -> dict[str, Tensor]:
-        """Return those that are spread over devices among the arrays of a weight.
-
-        If processes have to bring them together, all of them have come this far.
-        """
-        found = {}
-        for name in self._names[number]:
-            if name in self._readers:
-                value = _tensor(self._readers[name].value)
-                if keras.ops.is_tensor(value) and backend.layout_of(value) is not None:
-                    found[name] = value
-        if any(backend.is_shared(value) for value in found.values()):
-            vote()
-        return found
-
-    def spare(self, number: int) -> None:
-        """Copy what is in the memory of a weight, which is about to change."""
-        for name in self._overwritten.get(number, ()):
-            reader = self._readers[name]
-            reader.value = self._memory.spared(reader.value)
-
-    def release(self, number: int) -> None:
-        """Drop what is not read any more after a weight."""
-        for name in self._names[number]:
-            if name in self._readers and self._last[name] == number:
-                self._readers[name].value = None
+def _spread(arrays: Sequence[Stored]) -> list[_InMemory]:
+    """Return the readers of those arrays of a weight that are spread over devices."""
+    readers = [array.read for array in arrays if isinstance(array.read, _InMemory)]
+    tensors = [reader for reader in readers if keras.ops.is_tensor(reader.value)]
+    return [reader for reader in tensors if backend.layout_of(reader.value) is not None]
 
 
 def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:
@@ -333,13 +258,11 @@ def candidates_of(
     found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
         _check_rule(pattern, value)
-        for weight, match in _matches(pattern, weights):
-            if weight.path in found:
+        for match in _matches(pattern, weights):
+            path = match.weight.path
+            if path in found:
                 continue
-            if value is None:
-                found[weight.path] = None
-            else:
-                found[weight.path] = _candidates_of_rule(weight, match, value, layout)
+            found[path] = None if value is None else _candidates_of_rule(match, value, layout)
     return found
 
 
@@ -365,26 +288,36 @@ def _is_part(part: Any) -> bool:
     return part is ... or isinstance(part, int | slice | tuple) or callable(part)
 
 
-def _matches(
-    pattern: str, weights: Sequence[ModelWeight]
-) -> list[tuple[ModelWeight, re.Match[str]]]:
-    """Return the weights whose paths begin with what `pattern` matches, each with the match.
+class _Match(NamedTuple):
+    """A weight that a pattern covers.
 
-    The text of each `*` is a group of the match, and `rest` is what of the path follows.
+    Attributes:
+        weight: The weight.
+        path: What the pattern matches: its path, or that of a layer around it.
+        texts: What each `*` stands for.
+    """
+
+    weight: ModelWeight
+    path: str
+    texts: tuple[str, ...]
+
+
+def _matches(pattern: str, weights: Sequence[ModelWeight]) -> list[_Match]:
+    """Return the weights that `pattern` covers, by the outermost layer that it matches.
 
     Raises:
         ValueError: If there are none.
     """
-    expression = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)") + "(?P<rest>/.+)?")
     matches = []
+    paths: dict[str, None] = {}
     for weight in weights:
-        match = expression.fullmatch(weight.path)
-        if match is not None:
-            matches.append((weight, match))
+        for path in (*weight.layer_paths[1:], weight.path):
+            paths[path] = None
+            texts = captured_texts(pattern, path)
+            if texts is not None:
+                matches.append(_Match(weight, path, texts))
+                break
     if not matches:
-        paths: dict[str, None] = {}
-        for weight in weights:
-            paths.update(dict.fromkeys([*weight.layer_paths[1:], weight.path]))
         hint = close_matches(pattern, paths, cutoff=0.0)
         raise ValueError(
             "Each of `rules` must match a weight or a layer. "
@@ -394,23 +327,23 @@ def _matches(
 
 
 def _candidates_of_rule(
-    weight: ModelWeight, match: re.Match[str], value: str | tuple[str, Part], layout: KerasLayout
+    match: _Match, value: str | tuple[str, Part], layout: KerasLayout
 ) -> list[Candidate]:
-    """Return the arrays that may hold `weight` by the name in a rule whose pattern it matches."""
+    """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
+    weight = match.weight
     part: Part | None = None
     if isinstance(value, tuple):
         template, part = value
     else:
         template = value
     try:
-        name = template.format(*match.groups()[:-1])
+        name = template.format(*match.texts)
     except (IndexError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
             "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
             f"matches. Received: {template!r} for {weight.path!r}: {error}"
         ) from None
-    rest = match["rest"]
-    if rest is None:
+    if match.path == weight.path:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
             return [Candidate((name,), part)]
@@ -420,7 +353,7 @@ def _candidates_of_rule(
             "`rules` must not have a part for a layer, which may have several weights: use the "
             f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
         )
-    depth = weight.path.count("/") + 1 - rest.count("/")
+    depth = match.path.count("/") + 1
     return _candidates_by_path(weight, layout, name, depth)
 
 

@@ -14,11 +14,11 @@ from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics import Recorder, Thresholds
-from keras_initx.models._assign import agreed, undone_after_error
+from keras_initx.models._assign import undone_after_error
 from keras_initx.models._forward import kernels_of
 from keras_initx.models._initial_state import Slot, slots
 from keras_initx.models._initialize import Step, draw, planned
-from keras_initx.models._rules import Rules
+from keras_initx.models._rules import RulesOrRecipe, rules_for
 from keras_initx.rendering import BLUE, Column, Points, Tabular, plot_in_order
 from keras_initx.structure import (
     CONVOLUTIONS,
@@ -127,7 +127,7 @@ def _count(value: int | None) -> int | str:
 def reset_dormant(
     model: keras.Model,
     x: Data,
-    rules: Rules | None = None,
+    rules: RulesOrRecipe | None = None,
     *,
     threshold: float = 0.1,
     seed: int | None = None,
@@ -164,7 +164,7 @@ def reset_dormant(
     Args:
         model: A built model.
         x: Inputs of `model`, or a batch or dataset with them, see `diagnose`.
-        rules: See `initialize`.
+        rules: See `initialize`, without plans.
         threshold: The largest score of a dormant unit, a number from 0. The paper has 0.1 for most
             of its experiments.
         seed: See `initialize`.
@@ -213,7 +213,8 @@ def reset_dormant(
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
     check_model("model", model)
-    steps = {id(step.weight.variable): step for step in planned(model, rules, root)}
+    given = rules_for(model, rules)
+    steps = {id(step.weight.variable): step for step in planned(model, given, root)}
     if reset:
         slots(model)  # for its errors, before anything is changed
     flow = _recorded(model, x, training=False)
@@ -244,7 +245,7 @@ def reset_dormant(
             zeroed.add(variable, axis, is_dormant)
     if not dry_run:
         drawn_root = root if seed is None else None
-        with agreed(model), undone_after_error(atomic) as assign:
+        with undone_after_error(atomic) as assign:
             _assign_weights(assign, fresh, zeroed, steps, drawn_root)
             if reset:
                 _assign_slots(assign, fresh, zeroed, slots(model))
@@ -280,8 +281,9 @@ def _assign_weights(
 ) -> None:
     """Draw the weights of `fresh` where their masks are true, and set those of `zeroed` to 0."""
     for key, (variable, mask) in fresh.items():
-        weight, initializer, row = steps[key]
-        value, _ = draw(weight, initializer, row, drawn_root)
+        weight, source, row = steps[key]
+        assert source is not None  # or its layer is left
+        value, _ = draw(weight, source.initializer, row, drawn_root)
         value = keras.ops.where(mask, value, variable.value)
         assign(variable, value)
         del value  # which the next one would come beside
@@ -448,7 +450,7 @@ def _units_of(flow: _Flow, layer: keras.layers.Layer, steps: dict[int, Step]) ->
         own += _vectors(part, kernel)
     for weight, unit_axis in own:
         step = steps[id(weight)]
-        if step.initializer is None:
+        if step.source is None:
             raise _LeftError(step.row.reason)
         if weight.shape[unit_axis : unit_axis + 1] != (units,):
             raise _LeftError(f"{weight.name} has other units")

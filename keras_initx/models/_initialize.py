@@ -1,7 +1,6 @@
 """Initialize the weights of a whole model by rules."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,22 +26,16 @@ from keras_initx.initializers import (
     is_exact,
     seeded_call,
 )
-from keras_initx.models._assign import (
-    agreed,
-    made_like,
-    refresh_normalizations,
-    undone_after_error,
-    vote,
-)
+from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._plan import (
-    PLANS,
     InitializationPlan,
+    RulesOrPlan,
     Source,
     WeightPlan,
     checked_tensor,
-    opened_plan,
+    rules_or_plan,
     unsuitable,
 )
 from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
@@ -63,7 +56,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: Rules | InitializationPlan | str | os.PathLike[str] | None = None,
+    rules: RulesOrPlan | None = None,
     *,
     seed: int | None = None,
     reset: bool = True,
@@ -96,13 +89,16 @@ def initialize(
     Args:
         model: A built model.
         rules: Dict from conditions to initializers (objects, string ids or configs, without seeds),
-            tried in order. A condition is a pattern for the path of a weight, e.g.
-            `"*/attention/*/kernel"`, where `*` matches anything; a layer type, for the weights of
-            such layers with two or more dimensions; or a function that takes a
+            tried in order. A condition is a pattern for the whole path of a weight, e.g.
+            `"*/attention/*/kernel"`, where `*` stands for any text, also with `/`, `?` for one
+            character and all else for itself; a layer type, for the weights of such layers with
+            two or more dimensions; or a function that takes a
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
-            initializer leaves the matching weights unchanged. Or a plan that `initialize`
-            returned, or the path of one that `InitializationPlan.save` wrote: then each weight gets
-            the initializer and the seed of its line.
+            initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
+            whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
+            sources, `"llama:olmo"`. Or a plan that `initialize` returned, or the path of one that
+            `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
+            its line. A path that is called like a recipe is `"./gpt2"`.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -110,7 +106,8 @@ def initialize(
             weights and always initialized.
         atomic: Whether the model is as before after an error or an interruption. For this the
             former values are kept until the end, which takes as much memory as the weights. Without
-            it, a note of the exception says how many weights have new values.
+            it, a note of the exception says how many weights have new values. Other processes that
+            share the model do not learn of the error, which has to end them too.
         dry_run: If true, only return the plan and do not change the model.
 
     Returns:
@@ -139,43 +136,27 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    with agreed(model, changes=not dry_run):
-        if isinstance(rules, PLANS):
-            plan = opened_plan("rules", rules, seed)
-            root = plan.seed
-            steps = planned_before(model, plan)
-            sources = plan._sources
-            is_drawn = False
-        else:
-            root = root_seed(seed)
-            steps = planned(model, rules, root)
-            sources = _sources(steps)
-            is_drawn = seed is None
-        if dry_run:
-            return InitializationPlan([step.row for step in steps], root, dry_run, sources)
-        done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
+    given = rules_or_plan("rules", rules, model, seed)
+    if isinstance(given, InitializationPlan):
+        root = given.seed
+        steps = planned_before(model, given)
+        is_drawn = False
+    else:
+        root = root_seed(seed)
+        steps = planned(model, given, root)
+        is_drawn = seed is None
+    sources = {step.row.path: step.source for step in steps if step.source is not None}
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run, sources)
+    done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, _sources=sources)
 
 
-def _sources(steps: "Sequence[Step]") -> dict[str, Source]:
-    """Return where the values of each weight come from, by path."""
-    found = {}
-    for weight, initializer, row in steps:
-        if initializer is None:
-            continue
-        zeros = None
-        constraint = weight.variable.constraint
-        if isinstance(constraint, KeepSparse) and constraint.initializer is not initializer:
-            zeros = constraint.initializer
-        found[row.path] = Source(initializer, zeros)
-    return found
-
-
 class Step(NamedTuple):
-    """A weight, its initializer if it has one, and its row in the plan."""
+    """A weight, where its values come from if it is drawn, and its row in the plan."""
 
     weight: ModelWeight
-    initializer: LayerInitializer | None
+    source: Source | None
     row: WeightPlan
 
 
@@ -206,7 +187,13 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
             seed = initializer.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer, seed = _bound(initializer, weight, root)
-        steps.append(Step(weight, initializer, _row(weight, initializer, reason, seed)))
+        source = None
+        if initializer is not None:
+            zeros = None
+            if isinstance(constraint, KeepSparse) and has_rule:
+                zeros = constraint.initializer
+            source = Source(initializer, zeros, has_rule=has_rule)
+        steps.append(Step(weight, source, _row(weight, initializer, reason, seed)))
     _check_seeds(steps)
     return steps
 
@@ -235,7 +222,7 @@ def planned_before(model: keras.Model, plan: InitializationPlan) -> list[Step]:
         if source is not None:
             initializer = source.initializer
             _check_suitable(initializer, weight)
-        steps.append(Step(weight, initializer, _row(weight, initializer, line.reason, line.seed)))
+        steps.append(Step(weight, source, _row(weight, initializer, line.reason, line.seed)))
     if problems:
         raise ValueError(
             "`rules` must be a plan of the weights of `model`. "
@@ -327,8 +314,10 @@ def _check_seeds(steps: Sequence[Step]) -> None:
     For 1,000 weights the odds are 1 in 4,000.
     """
     seen: dict[tuple[int | None, Shape], str] = {}
-    for weight, initializer, row in steps:
-        if initializer is getattr(weight.variable.constraint, "initializer", None):
+    for weight, source, row in steps:
+        if source is None:
+            continue
+        if source.initializer is getattr(weight.variable.constraint, "initializer", None):
             # The seed of `KeepSparse` is the user's, and a layer may copy it for its parts.
             continue
         other = seen.setdefault((row.seed, row.shape), row.path)
@@ -367,9 +356,9 @@ def carried_out(
     rows = []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
-            for weight, initializer, row in steps:
-                if initializer is not None:
-                    value, row = draw(weight, initializer, row, drawn_root)
+            for weight, source, row in steps:
+                if source is not None:
+                    value, row = draw(weight, source.initializer, row, drawn_root)
                     for change in changes:
                         value = change(weight, value)
                         backend.wait(value)
@@ -384,7 +373,7 @@ def carried_out(
                 assign(variable, variable.value)  # to remember it
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
-        refresh_normalizations(step.weight.layer for step in steps if step.initializer is not None)
+        refresh_normalizations(step.weight.layer for step in steps if step.source is not None)
     return InitializationPlan(rows, root, dry_run=False)
 
 
@@ -409,7 +398,6 @@ def draw(
     backend.wait(value)  # what it was placed from would come beside what is made next
     std = values.std
     if std is None:
-        vote()
         std = backend.std(value)
     seconds = time.perf_counter() - begin
     if row.dtype == "float16" and not math.isfinite(std):

@@ -1,8 +1,8 @@
 """The initializer of each weight: kept by its layer, or passed to `add_weight` by a copy of it."""
 
+import contextlib
 import functools
 import itertools
-import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ import keras
 from keras_initx._checks import DTYPES
 from keras_initx._gates import overwrites_forget_bias
 from keras_initx._keras import argument_name
-from keras_initx._seeds import own_random
+from keras_initx.backends import backend
 from keras_initx.initializers import Concatenated, LSTMForgetBias
 from keras_initx.structure import (
     LayerInitializer,
@@ -96,7 +96,6 @@ def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
 
     It is empty if the layer cannot be copied.
     """
-    state = random.getstate()  # Keras draws seeds from it
     with keras.saving.CustomObjectScope({}) as scope:
         custom_objects = scope.backup
     distribution = keras.distribution.distribution()
@@ -104,12 +103,12 @@ def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
     def copy() -> dict[str, LayerInitializer]:
         keras.distribution.set_distribution(distribution)
         with keras.saving.CustomObjectScope(custom_objects):
-            return _initializers_of_copy(layer, state)
+            return _initializers_of_copy(layer)
 
     try:
         # A layer may call `initialize` while it is built.
         if threading.current_thread().name.startswith(_THREAD):
-            return _initializers_of_copy(layer, state)
+            return _initializers_of_copy(layer)
         # Keras counts names in each thread, so those of the caller are not used up.
         with ThreadPoolExecutor(1, _THREAD) as executor:
             return executor.submit(copy).result()
@@ -117,16 +116,11 @@ def _passed_by_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
         return {}
 
 
-def _initializers_of_copy(layer: keras.Layer, state: Any) -> dict[str, LayerInitializer]:
-    """Return the initializers that a copy of `layer` passes to `add_weight`, by the weights' paths.
-
-    Args:
-        layer: A layer.
-        state: The state of Python's `random` from which the copy draws, and which is left as it is.
-    """
+def _initializers_of_copy(layer: keras.Layer) -> dict[str, LayerInitializer]:
+    """Return what a copy of `layer` passes to `add_weight`, by the paths of the weights."""
     found = {}
-    with own_random(), recorded_initializers() as recorded:
-        random.setstate(state)
+    with recorded_initializers() as recorded, contextlib.ExitStack() as stack:
+        stack.callback(backend.kept_generators())  # the copy draws seeds
         config = layer.get_config()
         # An untied `ReversibleEmbedding` cannot be built with factors of LoRA.
         lora_rank = None

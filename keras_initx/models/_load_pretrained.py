@@ -17,7 +17,7 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
-from keras_initx.models._assign import agreed, refresh_normalizations, undone_after_error
+from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._load_lora import Lora, merged_kernel
 from keras_initx.rendering import (
     BLUE,
@@ -166,10 +166,11 @@ def load_pretrained(
     """Load the weights of a built model from arrays with other names and another layout.
 
     A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
-    where `*` matches any part of one name and `{0}` is the text that the first `*` matched. The
-    pattern of a layer covers all weights inside it; the names below it must be the same in the
-    source, or those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first
-    matching rule is used. Weights that no rule matches are left unchanged. Without rules, each
+    with a pattern as in `initialize`. `{0}` is the text that the first `*` stands for: from the
+    left, each stands for as little as possible. The pattern of a layer covers all weights inside
+    it, the outermost layer that it matches; the names below it must be the same in the source, or
+    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
+    is used. Weights that no rule matches are left unchanged. Without rules, each
     weight is looked up by its own path, with `/` or `.` as separator, and left unchanged if it is
     not found.
 
@@ -205,13 +206,13 @@ def load_pretrained(
             model; or a dict from names to arrays or tensors, such as the `state_dict()` of a torch
             module, where entries that no weight needs may be anything. An object with the
             attributes `shape` and `dtype` and the method `__array__` is read when its weight is
-            loaded. Weights of the model itself and views of them are those from before the call:
-            what a later weight needs of them is copied. Nothing is unpickled.
+            loaded. Weights of the model itself and views of them are copied first. Nothing is
+            unpickled.
         rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
-            weight, and `layout` is ignored, and must not compute from weights of the model, which
-            may have changed when it is called again; `"mean"` extends an array that is shorter
+            weight, and `layout` is ignored, and must not use weights of the model, which may have
+            changed when it is called again; `"mean"` extends an array that is shorter
             along one axis by its mean, such as that of a smaller vocabulary. `None` leaves the
             matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
@@ -248,21 +249,17 @@ def load_pretrained(
     check_flag("dry_run", dry_run)
     weights = find_weights(model)
     lora = Lora(weights, find_weights(source) if isinstance(source, keras.Model) else [])
-    memory = _arrays.ModelMemory(weights)
-    with (
-        agreed(model, changes=not dry_run),
-        _arrays.open_source(source) as (contents, own_layout),
-    ):
+    with _arrays.open_source(source) as (contents, own_layout):
         source_layout = _arrays.layout_of_source(layout, own_layout)
-        steps = _steps(weights, contents, rules, source_layout, memory, lora)
-        names = [step.row.names for step in steps]
-        used = {name for of_weight in names for name in of_weight}
+        steps = _steps(weights, contents, rules, source_layout, lora)
+        used = {name for step in steps for name in step.row.names}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
         plan = LoadingPlan([step.row for step in steps], unused, dry_run)
         if dry_run:
             return plan
         _check_can_load(plan)
-        _load(steps, _arrays.Arrays(contents, names, memory), atomic)
+        _arrays.copy_shared([contents[name] for name in used], weights)
+        _load(steps, contents, atomic)
     return plan
 
 
@@ -291,7 +288,6 @@ def _steps(
     contents: Mapping[str, Stored],
     rules: _arrays.NameRules | None,
     layout: _layouts.KerasLayout,
-    memory: _arrays.ModelMemory,
     lora: Lora,
 ) -> list[_Step]:
     """Return a step for each weight. Mismatches are reported in its row."""
@@ -322,7 +318,7 @@ def _steps(
                 if adapter is not None:
                     row = replace(row, names=tuple(part.path for part in adapter))
                     stored = [merged_kernel(adapter, contents)]
-                change, read = _conversion(weight, candidate, stored, layout, memory)
+                change, read = _conversion(weight, candidate, stored, layout)
                 if adapter is not None:
                     change = ", ".join(filter(None, ["LoRA merged", change]))
                 row = replace(row, change=change)
@@ -376,33 +372,32 @@ def _check_can_load(plan: LoadingPlan) -> None:
         )
 
 
-def _load(steps: Sequence[_Step], arrays: _arrays.Arrays, atomic: bool) -> None:
+def _load(steps: Sequence[_Step], contents: Mapping[str, Stored], atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undone_after_error(atomic) as assign,
         progress("Loading weights", len(steps), "weights") as advance,
     ):
-        for number, step in enumerate(steps):
+        for step in steps:
             if step.read is not None:
-                value = _new_value(number, step, step.read, arrays)
-                arrays.spare(number)
+                arrays = [contents[name] for name in step.row.names]
+                value = _new_value(step, step.read, arrays)
                 assign(step.weight.variable, value)
                 del value  # which the next one would come beside
-                arrays.release(number)
             advance(1)
         refresh_normalizations(step.weight.layer for step in steps if step.read is not None)
 
 
-def _new_value(number: int, step: _Step, read: _Read, arrays: _arrays.Arrays) -> Tensor:
+def _new_value(step: _Step, read: _Read, arrays: Sequence[Stored]) -> Tensor:
     """Return the new value of a weight, distributed like the one that it has."""
     layout = backend.layout_of(step.weight.variable.value)
     if layout is None:
         return backend.to_tensor(read(...))
     if step.is_as_stored:
-        value = arrays.redistributed(number, layout)
+        value = _arrays.redistributed(arrays, layout)
         if value is not None:
             return value
-    with arrays.on_host(number):
+    with _arrays.on_host(arrays):
         return backend.placed(read, step.weight.shape, layout)
 
 
@@ -415,7 +410,6 @@ def _conversion(
     candidate: _layouts.Candidate,
     stored: Sequence[Stored],
     layout: _layouts.KerasLayout,
-    memory: _arrays.ModelMemory,
 ) -> tuple[str, _Read]:
     """Return how arrays are converted to `weight`, as text and as a function.
 
@@ -427,7 +421,7 @@ def _conversion(
     if candidate.part == "mean":
         return _extended(weight, candidate, stored, layout)
     if callable(candidate.part):
-        return _made_by_function(weight, candidate, candidate.part, stored[0], memory)
+        return _made_by_function(weight, candidate, candidate.part, stored[0])
     return _rearranged(weight, candidate, stored, layout)
 
 
@@ -436,26 +430,22 @@ def _made_by_function(
     candidate: _layouts.Candidate,
     function: Callable[[Array], Any],
     stored: Stored,
-    memory: _arrays.ModelMemory,
 ) -> tuple[str, _Read]:
     """Return the conversion by a function of a user, which is called to check what it returns."""
 
-    def result() -> Any:
-        return function(np.array(stored.read(...)))  # a copy, which it may change
+    def result() -> Stored:
+        array = np.array(stored.read(...))  # a copy, which it may change
+        return _arrays.as_stored(function(array))
 
-    first_result = result()
-    made = _arrays.as_stored(memory.spared(first_result))
+    made = result()
     if made.shape != weight.shape:
         raise _MismatchError(f"the function returns shape {made.shape}")
     if not can_be_cast(made.dtype, weight.dtype):
         raise _MismatchError(f"the function returns {made.dtype}")
-    spared = made if memory.has(first_result) else None
     dtype = _own_dtype(weight)
 
     def read(region: Region) -> Array:
-        again = spared
-        if again is None:  # so that not all results are kept until the end
-            again = _arrays.as_stored(result())
+        again = result()  # so that not all results are kept until the end
         with _in_range(weight, candidate):
             return _own(cast(again.read(region), dtype, copy=False))
 

@@ -14,7 +14,7 @@ from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import RandomNormal
-from keras_initx.models._assign import agreed, undone_after_error, vote
+from keras_initx.models._assign import undone_after_error
 from keras_initx.models._initialize import draw
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.models._rules import description
@@ -128,9 +128,8 @@ def initialize_lora(
         for kernel, a, b in adapted:
             factors.append(_checked_factors(kernel, a, b, method))
             advance(1)
-        with agreed(model), undone_after_error(atomic) as assign:
+        with undone_after_error(atomic) as assign:
             for (kernel, a, b), pair in zip(adapted, factors, strict=True):
-                vote()
                 for weight, start in _starts(kernel, a, b, pair, root):
                     if isinstance(start, _Sum):
                         value, row = start.drawn()
@@ -219,10 +218,9 @@ def _checked_factors(
     right = right * (signs * sizes * np.sign(scale))[:, None]
     _check_holds(a, left)
     _check_holds(b, right)
-    if backend.spans_processes(kernel.variable.value):
-        # Their libraries may round differently.
-        left = backend.from_processes(left)[0]
-        right = backend.from_processes(right)[0]
+    # Processes that share the kernel may round differently: all use what the first has found.
+    left = backend.from_processes(left, kernel.variable.value)[0]
+    right = backend.from_processes(right, kernel.variable.value)[0]
     merged.plus(-scale * left, right).check_holds()
     return left, right
 
@@ -315,14 +313,10 @@ class _Sum:
         return self._part(None, backend.host_view(self._kernel.variable.value))
 
     def check_holds(self) -> None:
-        """Raise `ValueError`, in all processes, if the kernel cannot hold these values."""
-        value = self._kernel.variable.value
-        is_held = True
-        for region, values in backend.parts(value):
+        """Raise `ValueError` if the kernel cannot hold these values, of those that are here."""
+        for region, values in backend.parts(self._kernel.variable.value):
             for _, block in self._part(region, values).blocks():
-                is_held = is_held and _holds(self._kernel, block)
-        if not backend.in_all_processes(value, is_held):
-            raise _beyond_range(self._kernel)
+                _check_holds(self._kernel, block)
 
     def drawn(self) -> tuple[Tensor, WeightPlan]:
         """Return the values, distributed like those of the kernel, and its row in the plan."""
@@ -336,7 +330,6 @@ class _Sum:
             return found
 
         value = backend.changed_in_parts(self._kernel.variable.value, changed)
-        vote()
         left, _ = self._products[-1]
         row = _row(self._kernel, _given(left))
         row = replace(row, std=backend.std(value), seconds=time.perf_counter() - begin)
@@ -421,23 +414,14 @@ def _check_finite(*weights: ModelWeight) -> None:
 
 def _check_holds(weight: ModelWeight, matrix: Array) -> None:
     """Raise `ValueError` if `weight` cannot hold the values of `matrix`."""
-    if not _holds(weight, matrix):
-        raise _beyond_range(weight)
-
-
-def _holds(weight: ModelWeight, matrix: Array) -> bool:
-    """Return whether the values of `matrix` are in the range of the dtype of `weight`."""
     with np.errstate(over="ignore"):
-        return bool(np.isfinite(matrix.astype(weight.dtype)).all())
-
-
-def _beyond_range(weight: ModelWeight) -> ValueError:
-    layer = weight.layer
-    return ValueError(
-        "`model` must have weights that can hold their new values. Received: "
-        f"{weight.path!r} of dtype {weight.dtype}, whose range they exceed, with "
-        f"lora_alpha={layer.lora_alpha!r}"
-    )
+        is_held = np.isfinite(matrix.astype(weight.dtype)).all()
+    if not is_held:
+        raise ValueError(
+            "`model` must have weights that can hold their new values. Received: "
+            f"{weight.path!r} of dtype {weight.dtype}, whose range they exceed, with "
+            f"lora_alpha={weight.layer.lora_alpha!r}"
+        )
 
 
 def _matrix(weight: ModelWeight) -> Array:

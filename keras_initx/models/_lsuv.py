@@ -16,7 +16,7 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Computation
 from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
-from keras_initx.models._assign import agreed, assign, made_like, undone_after_error
+from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
 from keras_initx.rendering import BLUE, PALE_BLUE, Column, Points, Tabular, plot_in_order, progress
 from keras_initx.structure import (
@@ -218,7 +218,7 @@ def lsuv(
         scaling = _Scaling(kernels, seeds, tolerance, max_steps, advance)
         forward(model, x, free, [], scaling.visit)
     after = _variances(model, x, kernels, scaling.values)
-    with agreed(model), undone_after_error() as assign_one:
+    with undone_after_error() as assign_one:
         for kernel, value in scaling.values:
             assign_one(kernel, value)
 

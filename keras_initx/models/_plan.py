@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import close_matches
 from keras_initx._files import check_local, write
+from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
@@ -26,7 +27,14 @@ from keras_initx.initializers import (
     part_of,
 )
 from keras_initx.models._plan_file import initializers_of, plan_text, read_lines, refused, written
-from keras_initx.models._rules import description
+from keras_initx.models._rules import (
+    Rules,
+    RulesOrRecipe,
+    description,
+    is_initializer,
+    no_rules,
+    rules_for,
+)
 from keras_initx.models._weights import array_digest
 from keras_initx.rendering import (
     Column,
@@ -86,11 +94,13 @@ class Source(NamedTuple):
         initializer: Its initializer, with a seed and axes.
         zeros: The initializer of its constraint `KeepSparse`, if the values are cut by it.
         digest: The digest of the values, or `None` if it is not known.
+        has_rule: Whether a rule or the line of a plan says so, and not its layer.
     """
 
     initializer: LayerInitializer
     zeros: Sparse | None = None
     digest: str | None = None
+    has_rule: bool = True
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -385,41 +395,33 @@ def unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
     )
 
 
-# What stands for a plan where rules are taken: itself, or the path of a file.
-PLANS = (InitializationPlan, str, os.PathLike)
+# What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
+RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
 
 
-def opened_plan(name: str, given: Any, seed: int | None) -> InitializationPlan:
-    """Return a plan that is given as itself or as the path of a file.
+def rules_or_plan(
+    name: str, given: Any, weights: Any, seed: int | None
+) -> Rules | InitializationPlan | None:
+    """Return rules, also those of a recipe for `weights`, or a plan, also the one in a file.
 
     Args:
         name: Name of the argument in error messages.
-        given: One of `PLANS`.
-        seed: The argument of this name, which must be `None`.
+        given: The rules, the recipe, the plan or its path: any text but the name of a recipe.
+        weights: A model, or a dict from names to arrays.
+        seed: The argument of this name, which must be `None` with a plan.
     """
-    if isinstance(given, str) and not os.path.isfile(given) and _is_initializer(given):
-        raise ValueError(
-            f"`{name}` must be a dict from conditions to initializers, such as "
-            f"{{'*kernel': {given!r}}}, or the path of a plan. Received: {name}={given!r}"
-        )
+    is_text = isinstance(given, str) and recipe_of(given) is None
+    if not is_text and not isinstance(given, InitializationPlan | os.PathLike):
+        return rules_for(weights, given, name)
+    if is_text and not os.path.isfile(given) and (is_initializer(given) or recipes_like(given)):
+        raise ValueError(no_rules(name, given))
     if seed is not None:
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
         )
-    if isinstance(given, InitializationPlan):
-        plan = given
-    else:
-        plan = read_plan(name, os.fspath(given))
+    plan = given if isinstance(given, InitializationPlan) else read_plan(name, os.fspath(given))
     plan._check_has_sources(name)
     return plan
-
-
-def _is_initializer(text: str) -> bool:
-    """Return whether Keras knows an initializer of this name."""
-    try:
-        return callable(keras.initializers.get(text))
-    except ValueError:
-        return False
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
+from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
@@ -49,6 +50,51 @@ class Named(Protocol):
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
 # Maps conditions to initializers, or to `None` for weights that are left unchanged.
 Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
+# Rules, or the recipe for them: a function of a model or of arrays by name, or its name.
+RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
+
+
+def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
+    """Return the rules of a recipe for `weights`; what is no recipe is returned as it is.
+
+    Args:
+        weights: A model, or a dict from names to arrays.
+        given: A recipe, its name, or anything else.
+        name: Name of the argument in error messages.
+
+    Raises:
+        ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `weights`.
+    """
+    recipe = given
+    if isinstance(given, str):
+        recipe = recipe_of(given)
+        if recipe is None:
+            raise ValueError(no_rules(name, given))
+    # An initializer can be called too, but not with a model.
+    if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
+        recipe = recipe(weights)
+    found: Rules | None = recipe
+    return found
+
+
+def no_rules(name: str, given: str) -> str:
+    """Return the error message for a text that is no name of a recipe."""
+    required = f"`{name}` must be a dict from conditions to initializers"
+    if is_initializer(given):
+        required += f", such as {{'*kernel': {given!r}}}"
+    message = f"{required}, or a recipe. Received: {name}={given!r}"
+    similar = recipes_like(given)
+    if similar:
+        message += f"; did you mean {' or '.join(map(repr, similar))}?"
+    return message
+
+
+def is_initializer(text: str) -> bool:
+    """Return whether Keras knows an initializer of this name."""
+    try:
+        return callable(keras.initializers.get(text))
+    except ValueError:
+        return False
 
 
 def initializers_by_rule(
@@ -64,7 +110,8 @@ def initializers_by_rule(
         return {}
     if not isinstance(rules, Mapping):
         raise TypeError(
-            f"`rules` must be a dict from conditions to initializers. Received: rules={rules!r}"
+            "`rules` must be a dict from conditions to initializers, or a recipe. "
+            f"Received: rules={rules!r}"
         )
     found: dict[str, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():

@@ -9,10 +9,9 @@ from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.models._assign import agreed, vote
 from keras_initx.models._initialize import Step, carried_out, planned
 from keras_initx.models._plan import InitializationPlan
-from keras_initx.models._rules import Rules
+from keras_initx.models._rules import RulesOrRecipe, rules_for
 from keras_initx.sampling import computing_dtype
 from keras_initx.structure import ModelWeight, check_model
 
@@ -21,7 +20,7 @@ __all__ = ["shrink_and_perturb"]
 
 def shrink_and_perturb(
     model: keras.Model,
-    rules: Rules | None = None,
+    rules: RulesOrRecipe | None = None,
     *,
     shrink: float = 0.4,
     perturb: float = 0.1,
@@ -42,8 +41,8 @@ def shrink_and_perturb(
 
     Args:
         model: A built model.
-        rules: See `initialize`. `None` instead of an initializer leaves the matching weights
-            unchanged.
+        rules: See `initialize`, without plans. `None` instead of an initializer leaves the matching
+            weights unchanged.
         shrink: Factor on the weights, a number from 0.
         perturb: Factor on the fresh weights, a number from 0. The defaults are those of the
             authors' code.
@@ -83,21 +82,13 @@ def shrink_and_perturb(
         fresh = keras.ops.cast(fresh, computing_dtype(weight.dtype))
         result = float(perturb) * fresh
         if perturb > 1:
-            vote()
             check_holds(weight, overflows(result, fresh))
         return result
 
     def change(weight: ModelWeight, noise: Tensor) -> Tensor:
         old = keras.ops.cast(weight.variable.value, computing_dtype(weight.dtype))
-        vote()
-        are_finite = backend.is_finite(old) and backend.is_finite(noise)
-        shrunk = float(shrink) * old
-        if are_finite:
-            result = keras.ops.cast(backend.added(shrunk, noise), weight.dtype)
-            check_holds(weight, not backend.is_finite(result))
-        else:
-            result = keras.ops.cast(shrunk + noise, weight.dtype)
-            check_holds(weight, overflows(result, old, noise))
+        result = keras.ops.cast(backend.added(float(shrink) * old, noise), weight.dtype)
+        check_holds(weight, overflows(result, old, noise))
         return result
 
     def check_holds(weight: ModelWeight, is_exceeded: bool) -> None:
@@ -108,24 +99,23 @@ def shrink_and_perturb(
                 f"{weight.dtype} for {weight.path!r}"
             )
 
-    with agreed(model, changes=not dry_run):
-        root = root_seed(seed)
-        steps = []
-        for step in planned(model, rules, root):
-            if not step.weight.variable.trainable:
-                step = _left(step)
-            steps.append(step)
-        if dry_run:
-            return InitializationPlan([step.row for step in steps], root, dry_run)
-        return carried_out(
-            model,
-            steps,
-            root,
-            drawn=seed is None,
-            reset=reset,
-            atomic=atomic,
-            changes=(perturbation, change),
-        )
+    root = root_seed(seed)
+    steps = []
+    for step in planned(model, rules_for(model, rules), root):
+        if not step.weight.variable.trainable:
+            step = _left(step)
+        steps.append(step)
+    if dry_run:
+        return InitializationPlan([step.row for step in steps], root, dry_run)
+    return carried_out(
+        model,
+        steps,
+        root,
+        drawn=seed is None,
+        reset=reset,
+        atomic=atomic,
+        changes=(perturbation, change),
+    )
 
 
 def _left(step: Step) -> Step:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx._checks import check_root, check_type
 from keras_initx._seeds import derived_seed
-from keras_initx._typing import Array, Shape
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.structure import check_model, find_weights
 
@@ -56,7 +56,7 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
     The digest covers the paths, dtypes, shapes and bits of all weights, sorted by path. It does not
     depend on the backend, the machine, the number of devices or of processes, the sharding, or on
     other objects in the process. No weight is brought together: processes that share a model send
-    each other eight bytes for each weight, and all of them must call this.
+    each other eight bytes for each sharded weight, and all of them must call this.
 
     It is BLAKE2b with 16 bytes of a line for each weight, as in `dense/kernel float32 (4, 2)`, a
     line feed, and eight bytes, little-endian: the sum, modulo 2**64, over all values of `m(g (i +
@@ -98,19 +98,22 @@ def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:
             values[weight.path] = weight.variable.value
     heads = []
     sums = []
-    is_shared = []
-    for path in sorted(values):
+    shared: dict[int, Tensor] = {}  # what processes share, by its place in the sums
+    for place, path in enumerate(sorted(values)):
         value = values[path]
         if not keras.ops.is_tensor(value):
             value = np.asarray(value)
         dtype = keras.backend.standardize_dtype(value.dtype)
         heads.append(f"{path} {dtype} {tuple(value.shape)}\n")
         sums.append(_sum_of(value))
-        is_shared.append(backend.is_shared(value))
+        if backend.is_shared(value):
+            shared[place] = value
     whole = hashlib.blake2b(digest_size=16)
     totals = np.array(sums, "uint64")
-    if any(is_shared):
-        totals = np.where(is_shared, backend.from_processes(totals).sum(axis=0), totals)
+    if shared:
+        places = list(shared)
+        of_each = backend.from_processes(totals[places], shared[places[0]])
+        totals[places] = of_each.sum(axis=0)
     for head, total in zip(heads, totals, strict=True):
         whole.update(head.encode())
         whole.update(int(total).to_bytes(8, "little"))

@@ -80,8 +80,8 @@ class RateFactors(KerasOptimizer):
     Args:
         optimizer: An optimizer of Keras that has not been used. From then on it holds the learning
             rate; the optimizers that update the weights are made from its config.
-        factors: A dict from patterns to positive factors. A pattern is compared with the path of a
-            weight, `variable.path`; `*` stands for any characters. Leave out the name of the model
+        factors: A dict from patterns to positive factors. A pattern, as in `initialize`, is
+            compared with the path of a weight, `variable.path`. Leave out the name of the model
             that may begin all paths: those of a loaded model may lack it. The first that matches
             counts, and weights that none matches have the factor 1. Or a list with the factor of
             each weight, in the order of `model.trainable_variables`.

@@ -1,8 +1,8 @@
 """Recipes: published initialization rules for whole models, and tools for scaling the width.
 
-A recipe returns a dict of rules for `keras_initx.initialize`. It can be printed and changed; rules
-that come first take precedence. Patterns match the layer names of KerasHub, `keras.applications`
-and Keras' own attention layers.
+A recipe returns a dict of rules for `keras_initx.initialize`, which also takes the recipe itself or
+its name. The dict can be printed and changed; rules that come first take precedence. Patterns match
+the layer names of KerasHub, `keras.applications` and Keras' own attention layers.
 """
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file

@@ -1,6 +1,5 @@
 """Which architecture a model has, by its layers and by the names of its weights."""
 
-import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from keras_initx._typing import Array, Shape
 from keras_initx.models import as_stored
 from keras_initx.recipes._fit import Weights, named_shapes
 from keras_initx.recipes._image_architecture import image_recipes
-from keras_initx.structure import check_model, named_layers
+from keras_initx.structure import check_model, matching_paths, named_layers
 
 # The recipe for models with weights of these names: in KerasHub, in Hugging Face's transformers and
 # in the code of the authors. The first one that matches is used.
@@ -74,10 +73,10 @@ def architecture(weights: Weights, shapes: Mapping[str, Shape]) -> str | None:
     """
     recipe = _by_names(shapes)
     if recipe == "llama" and _is_centered(weights, shapes):
-        return None if fnmatch.filter(shapes, "*.linear_attn.*") else "gemma"
+        return None if matching_paths("*.linear_attn.*", shapes) else "gemma"
     if recipe is not None:
         return recipe
-    if isinstance(weights, keras.Model) and not fnmatch.filter(shapes, "*cross_attention*"):
+    if isinstance(weights, keras.Model) and not matching_paths("*cross_attention*", shapes):
         order = normalization_order(weights)
         if order is not None:
             is_first, _ = order
@@ -89,7 +88,7 @@ def architecture(weights: Weights, shapes: Mapping[str, Shape]) -> str | None:
 def _by_names(shapes: Mapping[str, Shape]) -> str | None:
     """Return the name of the recipe for weights of these names, or `None` if none is known."""
     for recipe, patterns in _MARKS.items():
-        if any(fnmatch.filter(shapes, pattern) for pattern in patterns):
+        if any(matching_paths(pattern, shapes) for pattern in patterns):
             return recipe
     return None
 
@@ -102,7 +101,7 @@ def _is_centered(weights: Weights, shapes: Mapping[str, Shape]) -> bool:
     """
     if isinstance(weights, keras.Model):
         return False
-    scales = fnmatch.filter(shapes, "*layernorm.weight")
+    scales = matching_paths("*layernorm.weight", shapes)
     zeros = 0
     ones = 0
     for name in scales:
@@ -111,7 +110,7 @@ def _is_centered(weights: Weights, shapes: Mapping[str, Shape]) -> bool:
         ones += bool((values == 1).all())
     if max(zeros, ones) > len(scales) / 2:
         return zeros > ones
-    return bool(fnmatch.filter(shapes, "*.pre_feedforward_layernorm.weight"))
+    return bool(matching_paths("*.pre_feedforward_layernorm.weight", shapes))
 
 
 def _values_of(array: Any) -> Array:

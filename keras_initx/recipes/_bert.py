@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import RandomNormal
 from keras_initx.recipes._architecture import check_architecture
@@ -13,6 +14,7 @@ __all__ = ["bert"]
 BertSource = Literal["bert", "transformers"]
 
 
+@registered
 def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
     """Return the rules of BERT: kernels and embeddings from a truncated `N(0, 0.02²)`, biases 0.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_initx._checks import check_number
+from keras_initx._recipe_names import registered
 from keras_initx._typing import Shape
 from keras_initx.recipes._fit import Recipe, Weights, named_shapes
 from keras_initx.recipes._image_architecture import has_depthwise
@@ -33,6 +34,7 @@ _CLASS_BLOCKS = "token_only"
 _END_OF_BLOCK = re.compile("layer_?scale|ls[0-9]|gamma|lambda")
 
 
+@registered
 def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe:
     """Return rules for weights that scale the branches of a network, so that they start small.
 

@@ -1,6 +1,5 @@
 """A recipe for CLIP, which compares images with texts, and for each of its two encoders."""
 
-import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,12 @@ from typing import Literal, get_args
 import keras
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
 from keras_initx.recipes._architecture import check_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names
+from keras_initx.structure import matches_path, matching_paths
 
 __all__ = ["clip"]
 
@@ -48,6 +49,7 @@ _SCALES = ("*layer_norm1.weight", "*layer_norm2.weight", "*norm.weight", "*ln_*.
 _TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
+@registered
 def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     """Return the rules of CLIP: one set for the encoder of texts, another for that of images.
 
@@ -97,7 +99,7 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     """
     check_choice("source", source, get_args(ClipSource))
     shapes = check_architecture("model", model, "clip")
-    convolutions = fnmatch.filter(shapes, "*visual.layer1.*")
+    convolutions = matching_paths("*visual.layer1.*", shapes)
     if convolutions:
         raise ValueError(
             "`model` must be a CLIP whose encoder of images is a vision transformer: for another "
@@ -145,7 +147,7 @@ def _encoder(
     blocks = 0
     hidden = width
     for name, shape in shapes.items():
-        if not fnmatch.fnmatchcase(name, prefix):
+        if not matches_path(prefix, name):
             continue
         if prefix == "*" and "visual." in name:
             continue

@@ -1,6 +1,5 @@
 """Recipes for convolutional networks of images: ResNet, VGG, DenseNet and Xception."""
 
-import fnmatch
 import math
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -8,6 +7,7 @@ from typing import Literal, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     RandomNormal,
@@ -20,7 +20,7 @@ from keras_initx.recipes._architecture import check_image_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names, is_depthwise_kernel
 from keras_initx.recipes._image_architecture import dense_of, scales_of
 from keras_initx.recipes._networks import zero_residual
-from keras_initx.structure import ModelWeight, find_weights
+from keras_initx.structure import ModelWeight, find_weights, matching_paths
 
 __all__ = ["densenet", "resnet", "vgg", "xception"]
 
@@ -35,6 +35,7 @@ _HE_OUT = VarianceScaling(2.0, "fan_out", "untruncated_normal")
 _HE_IN = VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
+@registered
 def resnet(
     model: Weights, *, source: ResNetSource = "torchvision", zero_init_residual: bool = False
 ) -> Recipe:
@@ -95,16 +96,16 @@ def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     if isinstance(model, keras.Model):
         return zero_residual(model)
     for last in (3, 2):
-        pattern = f"*layer[0-9]*.[0-9]*.bn{last}.weight"
-        if fnmatch.filter(shapes, pattern):
-            # The brackets of a rule stand for themselves.
-            return {f"*layer*.bn{last}.weight": "zeros"}
+        pattern = f"*layer*.bn{last}.weight"
+        if matching_paths(pattern, shapes):
+            return {pattern: "zeros"}
     raise ValueError(
         "`zero_init_residual` requires arrays with the names of torchvision, such as "
         f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(shapes))!r}"
     )
 
 
+@registered
 def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     """Return the rules of VGG, for convolutions without skip connections.
 
@@ -150,6 +151,7 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     return for_names(recipe, shapes)
 
 
+@registered
 def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     """Return the rules of DenseNet: He normal kernels, and a uniform head.
 
@@ -193,6 +195,7 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     return for_names(recipe, shapes)
 
 
+@registered
 def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
     """Return the rules of Xception: Glorot uniform kernels in Keras, He normal ones in timm.
 

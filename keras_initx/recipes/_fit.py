@@ -1,6 +1,5 @@
 """What recipes share: the weights of a model by pattern, and errors for models that do not fit."""
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,6 +18,7 @@ from keras_initx.structure import (
     find_weights,
     is_depthwise,
     matches_path,
+    matching_paths,
     named_layers,
 )
 
@@ -37,7 +37,7 @@ def paths(model: keras.Model) -> list[str]:
 
 def matching(model: keras.Model, pattern: str) -> list[ModelWeight]:
     """Return the weights of a model whose paths match a pattern."""
-    return [weight for weight in find_weights(model) if fnmatch.fnmatchcase(weight.path, pattern)]
+    return [weight for weight in find_weights(model) if matches_path(pattern, weight.path)]
 
 
 def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUMBER) -> list[str]:
@@ -55,7 +55,7 @@ def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUM
     """
     found = paths(check_model(name, model))
     for pattern in patterns:
-        result = fnmatch.filter(found, pattern)
+        result = matching_paths(pattern, found)
         if not result:
             raise ValueError(
                 f"`{name}` must be a model with weights that match {pattern!r}; otherwise "
@@ -93,7 +93,7 @@ def for_names(recipe: Recipe, names: Iterable[str]) -> Recipe:
     found = list(names)
     used: Recipe = {}
     for pattern, value in recipe.items():
-        if any(matches_path(pattern, name) for name in found):
+        if matching_paths(pattern, found):
             used[pattern] = value
     return used
 

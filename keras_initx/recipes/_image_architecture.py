@@ -1,7 +1,7 @@
 """Which recipes fit a network of images, by its layers or the names and shapes of its arrays."""
 
-import fnmatch
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,21 +15,22 @@ from keras_initx.structure import (
     NORMALIZATIONS,
     TRANSPOSED,
     find_weights,
+    matching_paths,
     named_layers,
 )
 
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 _ENLARGING = (*TRANSPOSED, keras.layers.UpSampling1D, keras.layers.UpSampling2D)
-# Names of torchvision, timm and Hugging Face's transformers: in branches that are added or
-# concatenated, and in a plain sequence.
-_ADDED = (
-    "*layer[0-9]*.[0-9]*.conv[0-9].weight",
-    "*stages.[0-9]*.layers.[0-9]*.layer.[0-9]*.weight",
-    "*block[0-9]*.rep.*.weight",
+# Names of torchvision, timm and Hugging Face's transformers, with the digits that patterns of rules
+# cannot ask for: in branches that are added or concatenated, and in a plain sequence.
+_ADDED = re.compile(
+    r".*layer[0-9].*\.[0-9].*\.conv[0-9]\.weight"
+    r"|.*stages\.[0-9].*\.layers\.[0-9].*\.layer\.[0-9].*\.weight"
+    r"|.*block[0-9].*\.rep\..*\.weight"
 )
-_CONCATENATED = "*denselayer[0-9]*.conv*.weight"
-_SEQUENCE = "features.[0-9]*.weight"
+_CONCATENATED = re.compile(r".*denselayer[0-9].*\.conv.*\.weight")
+_SEQUENCE = re.compile(r"features\.[0-9].*\.weight")
 _ATTENTION = ("attention", "attn", "qkv")
 
 
@@ -196,12 +197,11 @@ def _parts_of_arrays(shapes: Mapping[str, Shape]) -> _Parts:
         if inputs == 1 and math.prod(window) > 1:
             parts.depthwise.append(name)
     if parts.depthwise:
-        parts.separable = fnmatch.filter(names, "*.pointwise.weight")
-    for pattern in _ADDED:
-        parts.added += fnmatch.filter(names, pattern)
-    parts.concatenated = fnmatch.filter(names, _CONCATENATED)
+        parts.separable = matching_paths("*.pointwise.weight", names)
+    parts.added = list(filter(_ADDED.fullmatch, names))
+    parts.concatenated = list(filter(_CONCATENATED.fullmatch, names))
     parts.dense = parts.concatenated
-    if not (parts.added or parts.concatenated or fnmatch.filter(names, _SEQUENCE)):
+    if not (parts.added or parts.concatenated or any(map(_SEQUENCE.fullmatch, names))):
         parts.unnamed = parts.convolutions
     return parts
 

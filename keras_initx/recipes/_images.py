@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
 from keras_initx.recipes._architecture import check_vision_transformer
 from keras_initx.recipes._fit import (
@@ -17,10 +18,11 @@ from keras_initx.structure import find_weights
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
 
 _PATCHES = "*patch_embedding/kernel"
-# The blocks of EfficientNet in KerasHub and `keras.applications`, such as `block1a_dwconv`.
-_EFFICIENTNET = "*block[0-9][a-z]_*"
+# The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`.
+_EFFICIENTNET = "*block?a_*"
 
 
+@registered
 def vit_timm(model: keras.Model) -> Recipe:
     """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
 
@@ -67,6 +69,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     return for_model(recipe, model)
 
 
+@registered
 def vit_jax(model: keras.Model) -> Recipe:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
@@ -111,6 +114,7 @@ def vit_jax(model: keras.Model) -> Recipe:
     return for_model(recipe, model)
 
 
+@registered
 def convnext(model: keras.Model) -> Recipe:
     """Return the rules of ConvNeXt: all kernels from `N(0, 0.02²)`, biases 0.
 
@@ -144,6 +148,7 @@ def convnext(model: keras.Model) -> Recipe:
     return for_model({"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}, model)
 
 
+@registered
 def efficientnet(model: keras.Model) -> Recipe:
     """Return the rules of EfficientNet and EfficientNetV2: He by fan-out, and a uniform head.
 
@@ -192,6 +197,7 @@ def efficientnet(model: keras.Model) -> Recipe:
     return for_model(recipe, model)
 
 
+@registered
 def mobilenet(model: keras.Model) -> Recipe:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels, biases 0.
 

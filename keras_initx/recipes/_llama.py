@@ -1,16 +1,17 @@
 """A recipe for decoders with gated feed-forward networks: Llama and its successors."""
 
-import fnmatch
 import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx._typing import Shape
 from keras_initx.initializers import RandomNormal
 from keras_initx.recipes._architecture import check_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names, truncated_normal
+from keras_initx.structure import matching_paths
 
 __all__ = ["llama"]
 
@@ -59,6 +60,7 @@ _SCALES = ("*norm.weight", "*ln_f.weight")
 _BLOCK = re.compile(r"(?:layers?|blocks?)[._](\d+)")
 
 
+@registered
 def llama(model: Weights, *, source: LlamaSource = "transformers") -> Recipe:
     """Return the rules of Llama: all kernels and embeddings from `N(0, 0.02²)`, biases 0.
 
@@ -149,7 +151,7 @@ def _olmo(shapes: Mapping[str, Shape]) -> Recipe:
 
 
 def _torchtitan(shapes: Mapping[str, Shape]) -> Recipe:
-    experts = fnmatch.filter(shapes, "*expert*")
+    experts = matching_paths("*expert*", shapes)
     if experts:
         raise ValueError(
             "`source` must be another one for a model with experts, for which torchtitan's Llama "
@@ -166,7 +168,7 @@ def _torchtitan(shapes: Mapping[str, Shape]) -> Recipe:
 
 def _embedding_size(shapes: Mapping[str, Shape]) -> int:
     for pattern in _TOKENS:
-        for path in fnmatch.filter(shapes, pattern):
+        for path in matching_paths(pattern, shapes):
             return shapes[path][-1]
     raise ValueError(
         "`model` must have token embeddings, on whose size the rules depend. "
@@ -178,7 +180,7 @@ def _by_block(shapes: Mapping[str, Shape], patterns: Iterable[str]) -> list[tupl
     """Return the weights that match one of `patterns`, each with the number of its block from 1."""
     found = []
     for pattern in patterns:
-        for path in fnmatch.filter(shapes, pattern):
+        for path in matching_paths(pattern, shapes):
             number = _BLOCK.search(path)
             if number is None:
                 raise ValueError(

@@ -1,13 +1,13 @@
 """Recipes for plain, recurrent and residual networks."""
 
 import difflib
-import fnmatch
 import math
 from collections.abc import Sequence
 
 import keras
 
 from keras_initx._checks import check_count, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.recipes._architecture import check_normalization
 from keras_initx.recipes._fit import (
@@ -19,7 +19,7 @@ from keras_initx.recipes._fit import (
     for_model,
     paths,
 )
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight, check_model, find_weights, matching_paths
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 
@@ -28,6 +28,7 @@ __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 _OF_HE = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")
 
 
+@registered
 def selu(model: keras.Model) -> Recipe:
     """Return rules for self-normalizing networks: LeCun normal kernels, zero biases.
 
@@ -56,6 +57,7 @@ def selu(model: keras.Model) -> Recipe:
     return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, model)
 
 
+@registered
 def orthogonal_rnn(model: keras.Model) -> Recipe:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
@@ -101,6 +103,7 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
     return found
 
 
+@registered
 def spectral(model: keras.Model) -> Recipe:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
@@ -173,6 +176,7 @@ _PROJECTIONS = (
 )
 
 
+@registered
 def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
     """Return the rules of Fixup for residual networks without normalization.
 
@@ -241,6 +245,7 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     return for_model(recipe, branches)
 
 
+@registered
 def zero_residual(model: keras.Model) -> Recipe:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 
@@ -282,7 +287,7 @@ def zero_residual(model: keras.Model) -> Recipe:
         check_branches_are_added("model", model, last_kernel)
         candidates = [(f"*_block*_{last}_bn/gamma",), (last_kernel,)]
     for patterns in [*candidates, *_PROJECTIONS]:
-        if all(fnmatch.filter(found, pattern) for pattern in patterns):
+        if all(matching_paths(pattern, found) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")
     # A kernel of a branch, where there is one.
     (similar,) = difflib.get_close_matches(_FIRST_KERNEL, found, n=1, cutoff=0)
@@ -296,6 +301,6 @@ def zero_residual(model: keras.Model) -> Recipe:
 def _depth(found: Sequence[str]) -> int:
     """Return the largest kernel number in a branch, or 0 if there are none."""
     depth = 0
-    while fnmatch.filter(found, f"*_block*_{depth + 1}_conv/kernel"):
+    while matching_paths(f"*_block*_{depth + 1}_conv/kernel", found):
         depth += 1
     return depth

@@ -1,6 +1,5 @@
 """Recipes for transformers of text."""
 
-import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
@@ -8,6 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._architecture import check_architecture, check_normalization
 from keras_initx.recipes._fit import (
@@ -21,6 +21,7 @@ from keras_initx.recipes._fit import (
     matching,
     paths,
 )
+from keras_initx.structure import matching_paths
 
 __all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
 
@@ -44,6 +45,7 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
+@registered
 def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
     """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
@@ -135,6 +137,7 @@ def _check_no_cross_attention(found: Iterable[str]) -> None:
         )
 
 
+@registered
 def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> Recipe:
     """Return the rules of T-Fixup for transformers without layer normalization and without warmup.
 
@@ -198,6 +201,7 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     return for_model(recipe, layers)
 
 
+@registered
 def deepnorm(layers: Layers) -> Recipe:
     """Return the rules of DeepNorm for transformers that normalize after each sum.
 
@@ -239,7 +243,7 @@ def deepnorm(layers: Layers) -> Recipe:
     """
     check_normalization("layers", layers, is_first=False)
     if isinstance(layers, keras.Model):
-        gates = fnmatch.filter(paths(layers), "*feedforward_gate_dense*")
+        gates = matching_paths("*feedforward_gate_dense*", paths(layers))
         if gates:
             raise ValueError(
                 "`layers` must be a model whose feed-forward networks have two kernels; for one "
@@ -271,7 +275,7 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     if not isinstance(layers, keras.Model):
         return int(check_count("layers", layers)), 0
     outputs = matched("layers", layers, *_VALUES)
-    decoder = len(fnmatch.filter(outputs, f"{_DECODER}*"))
+    decoder = len(matching_paths(f"{_DECODER}*", outputs))
     if 0 < decoder < len(outputs):
         return len(outputs) - decoder, decoder
     crossing = _cross_attention(paths(layers))
@@ -306,6 +310,7 @@ def _glorot() -> VarianceScaling:
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
+@registered
 def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
     """Return the rules of Gemma: kernels of the blocks and token embeddings from `N(0, 0.01²)`.
 
@@ -357,6 +362,7 @@ def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
     return dict.fromkeys(("*decoder_block_*kernel", tokens), drawn)
 
 
+@registered
 def t5(model: keras.Model) -> Recipe:
     """Return the rules of T5: LeCun normal kernels, smaller for queries, embeddings from `N(0, 1)`.
 

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice
+from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, VarianceScaling
 from keras_initx.recipes._architecture import check_architecture
 from keras_initx.recipes._fit import Recipe, Weights, for_names
@@ -26,6 +27,7 @@ _EMBEDDINGS = (
 )
 
 
+@registered
 def whisper(model: Weights, *, source: WhisperSource = "paper") -> Recipe:
     """Return the rules of Whisper: kernels from `N(0, 1 / fan_in)`, biases 0.
 

@@ -191,7 +191,7 @@ class Stream:
     def arguments(self, *values: int) -> Tensor:
         """Return the key and `values` as words, the argument of a program, see `unpacked`."""
         words = [int(value) & 0xFFFFFFFF for value in (*self.key, *values)]
-        return backend.argument(np.array(words, "uint32").view(TRACED.word))
+        return backend.to_tensor(np.array(words, "uint32").view(TRACED.word))
 
     def _map(
         self,

@@ -1,6 +1,5 @@
 """The layers within a layer, which of them holds a weight, and names that tell them apart."""
 
-import fnmatch
 from collections import Counter
 from collections.abc import Iterable
 
@@ -8,7 +7,7 @@ import keras
 
 from keras_initx._keras import layers_of
 
-__all__ = ["automatic_name", "matches_path", "named_layers", "own_weights", "parts_of"]
+__all__ = ["automatic_name", "named_layers", "own_weights", "parts_of"]
 
 
 def parts_of(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
@@ -90,9 +89,3 @@ def numbered(names: Iterable[tuple[str, tuple[str, int] | None]]) -> list[str]:
         result[place] = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
     return result
-
-
-def matches_path(pattern: str, path: str) -> bool:
-    """Return whether the path of a weight matches the pattern of a rule."""
-    # Layers may have brackets in their names, so these stand for themselves.
-    return fnmatch.fnmatchcase(path, pattern.replace("[", "[[]"))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
-from keras_initx._seeds import isolated_rng
+from keras_initx.backends import backend
 from keras_initx.recipes import CoordinateCheck, coordinate_check
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
@@ -52,7 +52,7 @@ def compare_rates(
     looks for the layers whose outputs depend on the width.
 
     The widths may also be depths. In a repeat, the order of the examples and all other randomness
-    in training are the same for all. This function sets the global seeds of NumPy and the backend.
+    in training are the same for all. This function sets the global seed of TensorFlow.
 
     Args:
         build: Function that takes a width and a learning rate and returns a new compiled model, or
@@ -172,5 +172,5 @@ def _checked_widths(
         keras.utils.set_random_seed(settings["seed"])
         return build(width, rate)
 
-    with isolated_rng():
+    with backend.generators_preserved():
         return coordinate_check(build_alike, settings["widths"], x, y)

@@ -17,13 +17,8 @@ from keras_initx._checks import check_count, check_flag, check_type, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._files import check_local
 from keras_initx._process import SharedByThreads
-from keras_initx._seeds import (
-    initializer_of,
-    initializers_within,
-    isolated_rng,
-    seeded,
-    takes_seed,
-)
+from keras_initx._seeds import initializer_of, initializers_within, seeded, takes_seed
+from keras_initx.backends import backend
 from keras_initx.rendering import progress
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
@@ -74,7 +69,7 @@ def compare_initializers(
     Within a repeat, the conditions are the same for all initializers: the order of the examples and
     all other randomness in building and training are derived from the seed of that repeat. Trials
     of the same repeat therefore form pairs, which allows paired tests. This function sets the
-    global seeds of NumPy and the backend.
+    global seed of TensorFlow.
 
     Args:
         build: Function that takes an initializer and returns a new compiled model. It gets a new
@@ -198,7 +193,7 @@ def random_restarts(
 
     The score of the best of `n` draws is biased by selection. To measure the real gain, the chosen
     draw is trained again with the examples in other orders, and so are draws that were not in the
-    search. This function sets the global seeds of NumPy and the backend.
+    search. This function sets the global seed of TensorFlow.
 
     Args:
         build: Function without arguments that returns a new compiled model, whose initializers have
@@ -277,7 +272,7 @@ def _trained_model(run: Run, settings: Settings, draw: int) -> keras.Model:
     """Return the model of a draw as it was at the end of the last round."""
     last_round = _plan.plan_rounds(settings)[-1]
     plan = _plan.plan_stage(settings, draw, last_round)
-    with isolated_rng():
+    with backend.generators_preserved():
         model = initial_model(run, plan)
         resume(model, run.data, run.batch_size, run.folder.state(plan.key))
         # As at the end of `fit`.
@@ -468,7 +463,7 @@ def _run_elsewhere(
 ) -> None:
     """Run trials in other processes."""
     joblib = import_optional("joblib", "studies")
-    backend = keras.backend.backend()
+    own_backend = keras.backend.backend()
     config = _plan.keras_config()
     if n_jobs > 0:
         n_jobs = min(n_jobs, len(plans))
@@ -477,7 +472,7 @@ def _run_elsewhere(
             parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         except ValueError:  # Ray's backend cannot return results one by one.
             parallel = joblib.Parallel(n_jobs=n_jobs)
-        jobs = (joblib.delayed(_run_on)(backend, config, run, plan) for plan in plans)
+        jobs = (joblib.delayed(_run_on)(own_backend, config, run, plan) for plan in plans)
         try:
             for _ in parallel(jobs):
                 on_trial()
@@ -520,15 +515,15 @@ def _backend_of_workers() -> Iterator[None]:
             os.environ["KERAS_BACKEND"] = before
 
 
-def _run_on(backend: str, config: Mapping[str, Any], run: Run, plan: _plan.TrialPlan) -> None:
+def _run_on(required: str, config: Mapping[str, Any], run: Run, plan: _plan.TrialPlan) -> None:
     """Run a trial in a worker process, with the backend and the settings of the main process."""
     found = keras.backend.backend()
-    if found != backend:
+    if found != required:
         raise RuntimeError(
-            f"a worker must run Keras on {backend}; set KERAS_BACKEND there. Received: {found}"
+            f"a worker must run Keras on {required}; set KERAS_BACKEND there. Received: {found}"
         )
     for name, value in config.items():
         getattr(keras.config, f"set_{name}")(value)
-    with isolated_rng():  # Another thread may be building its model.
+    with backend.generators_preserved():  # Another thread may be building its model.
         refuse_what_exists()
         run_trial(run, plan)

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from keras_initx._keras import compiled_metrics, is_of_keras, layers_of
-from keras_initx._seeds import isolated_rng
 from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.models import used_optimizers_of
@@ -114,7 +113,7 @@ def copies_dropped() -> Iterator[None]:
     try:
         yield
     finally:
-        with isolated_rng():  # Another thread may be training.
+        with backend.generators_preserved():  # Another thread may be training.
             _KEPT.clear()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._seeds import derived_seed, isolated_rng, seeded
+from keras_initx._seeds import derived_seed, seeded
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends import backend
 from keras_initx.diagnostics import diagnose
@@ -76,7 +76,7 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
-    with isolated_rng():
+    with backend.generators_preserved():
         log = run.folder.begin(plan.key)
         try:
             with compiled_once(initial_model(run, plan), run.data) as trained:

@@ -423,6 +423,21 @@ def test_an_assertion_shows_the_table():
 
 
 @pytest.mark.once
+def test_rules_are_matched_once():
+    asked = []
+
+    def kernels(weight):
+        asked.append(weight.path)
+        return weight.name == "kernel"
+
+    report = keras_initx.audit(keras.Sequential([keras.Input((8,)), layers.Dense(4, name="a")]), {kernels: "zeros"})
+    assert asked == ["a/kernel", "a/bias"]
+    assert [(row.path, row.cause) for row in report.problems] == [
+        ("a/kernel", "as its layer declares: GlorotUniform()")
+    ]
+
+
+@pytest.mark.once
 def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)

@@ -3,13 +3,14 @@
 import functools
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
-from joined import reports, start
+from joined import report, reports, start
 from modes import BACKEND, needs_keras
 from safetensors.numpy import save_file
 
@@ -94,19 +95,16 @@ def test_to_build_processes_send_only_what_is_multiplied(found):
 
 
 @only_jax
-def test_to_initialize_and_load_processes_send_only_votes_and_what_is_multiplied(found):
+def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
     for process in found[1]:
-        sent = process["sent to initialize"]
-        assert sent.pop("broadcast_one_to_all") == [SQUARE]
-        assert set(sent.pop("process_allgather")) == {1}
-        assert sent == {}
-        assert process["sent to load"] == process["sent to load from six files"] == {"process_allgather": [1]}
+        assert process["sent to initialize"] == {"broadcast_one_to_all": [SQUARE]}
+        assert process["sent to load"] == process["sent to load from six files"] == {}
 
 
 @only_jax
-def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
+def test_for_a_digest_processes_send_eight_bytes_of_each_weight_that_is_sharded(found):
     for process in found[1]:
-        assert process["sent to digest"] == {"process_allgather": [2 * 6]}  # words of four bytes
+        assert process["sent to digest"] == {"process_allgather": [2 * 3]}  # words of four bytes
         assert process["on the host to digest"] == []
 
 
@@ -114,6 +112,40 @@ def test_for_a_digest_processes_send_eight_bytes_of_each_weight(found):
 def test_to_reset_units_processes_send_outputs_and_no_kernels(found):
     for process in found[1]:
         assert max(process["sent to reset"]["gathered"]) <= 8 * 2048  # the batch has eight examples
+
+
+def outcomes(way, kernels):
+    """Return the exit code of each of two processes, of which the second fails, and what it reports, if it does."""
+    found = []
+    for process in start("failing.py", 2, 2, way, kernels):
+        printed, _ = process.communicate()
+        found.append((process.returncode, report(printed) if "former" in printed else None))
+    return found
+
+
+@only_jax
+def test_jax_ends_the_processes_that_wait_for_one_that_has_raised_an_error():
+    first, second = outcomes("raises an error", "initx.orthogonal")
+    code, found = second
+    assert code != 0
+    assert found == {"error": "no file", "former": True}
+    assert first == (-signal.SIGABRT, None)
+
+
+@only_jax
+def test_processes_that_exchange_nothing_have_new_weights_if_one_raises_an_error():
+    first, second = outcomes("raises an error", "initx.he_normal")
+    assert first == (0, {"error": "None", "former": False})
+    assert second == (1, {"error": "no file", "former": True})
+
+
+@only_jax
+def test_the_next_exchange_with_a_process_that_was_killed_raises_an_error():
+    (code, found), second = outcomes("is killed", "initx.orthogonal")
+    assert second == (-signal.SIGKILL, None)
+    assert code != 0
+    assert "Gloo" in found["error"]
+    assert found["former"]
 
 
 @only_jax

@@ -1079,10 +1079,3 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     keras_initx.initialize(model, seed=0)
     assert int(used.iterations) == 0
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
-
-
-@pytest.mark.once
-def test_a_bracket_in_a_rule_is_one_in_a_name():
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="block[0]")])
-    plan = initialize(model, {"block[0]/kernel": "ones"})
-    assert row(plan, "block[0]/kernel").initializer == "Ones()"

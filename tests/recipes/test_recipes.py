@@ -13,6 +13,7 @@ from modes import needs_axes, to_numpy
 from text_models import HIDDEN, bert, clip, llama, whisper
 from text_models import WIDTH as TEXT
 
+import keras_initx
 from keras_initx import (
     LSTMForgetBias,
     Orthogonal,
@@ -24,6 +25,7 @@ from keras_initx import (
     initialize,
     recipes,
 )
+from keras_initx._recipe_names import recipe_of
 from keras_initx.recipes._fit import Recipe
 from keras_initx.structure import find_weights
 
@@ -554,6 +556,88 @@ def test_each_recipe_has_a_row_here_and_on_the_page():
     names = {name for name, function in functions.items() if function.__annotations__["return"] is Recipe}
     assert {row.split()[0] for row in ROWS} == names
     assert {*re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)} >= names
+    assert {name for name in functions if recipe_of(name) is functions[name]} == names
+
+
+def selu_network():
+    hidden = layers.Dense(64, "selu", name="hidden")
+    model = keras.Sequential([keras.Input((32,)), hidden, layers.Dense(2, name="out")])
+    initialize(model, seed=3)
+    return model
+
+
+# The functions that take rules, each as one of a model and rules.
+TAKERS = {
+    "initialize": lambda model, rules: initialize(model, rules, seed=0),
+    "audit": lambda model, rules: keras_initx.audit(model, rules, seed=0),
+    "shrink_and_perturb": lambda model, rules: keras_initx.shrink_and_perturb(model, rules, seed=0),
+    "reset_dormant": lambda model, rules: keras_initx.reset_dormant(
+        model, np.ones((4, 32), "float32"), rules, threshold=0.5, seed=0
+    ),
+}
+
+
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+def test_a_recipe_is_given_as_its_rules_a_function_or_a_name(take):
+    found = []
+    for rules in recipes.selu(selu_network()), recipes.selu, "selu", lambda model: recipes.selu(model):
+        model = selu_network()
+        result = take(model, rules)
+        found.append([to_numpy(variable) for variable in model.weights])
+        found[-1].append([getattr(row, "verdict", "") for row in getattr(result, "weights", [])])
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            np.testing.assert_array_equal(one, other)
+    is_audit = take is TAKERS["audit"]
+    assert np.array_equal(found[0][0], to_numpy(selu_network().weights[0])) == is_audit
+    if take is TAKERS["initialize"]:
+        assert keras_initx.audit(model, "selu", seed=0).summary == "4 of 4 weights are as selu says."
+
+
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("slu", r"must be a dict .*, or a recipe\. Received: \w+='slu'; did you mean 'selu'\?"),
+        ("GPT", r"Received: \w+='GPT'; did you mean 'gpt2'\?"),
+        ("lama:olmo", r"Received: \w+='lama:olmo'; did you mean 'llama'"),
+        ("he_normal", r"must be a dict from conditions to initializers, such as {'\*kernel': 'he_normal'}"),
+        ("selu:paper", r"`source` is for recipes with several, and 'selu' has one"),
+        ("bert:google", r"`source` must be one of \('bert', 'transformers'\)"),
+        ("bert", r"`model` must be an encoder"),
+    ],
+)
+def test_a_name_that_is_no_recipe_for_the_model_is_refused(take, given, message):
+    model = selu_network()
+    before = [to_numpy(variable) for variable in model.weights]
+    with pytest.raises(ValueError, match=message):
+        take(model, given)
+    for old, new in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(old, to_numpy(new))
+
+
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+@pytest.mark.parametrize(
+    "given", [keras.initializers.HeNormal(), keras.initializers.HeNormal, ["selu"], lambda model: 3]
+)
+def test_what_gives_no_rules_is_refused(take, given):
+    with pytest.raises(TypeError, match="`rules` must be a dict from conditions to initializers, or a recipe"):
+        take(selu_network(), given)
+
+
+def test_a_source_is_named_behind_a_colon():
+    plans = []
+    for rules in "llama:megatron", recipes.llama(llama(), source="megatron"), "llama":
+        plan = initialize(llama(), rules, seed=0, dry_run=True)
+        plans.append([weight.initializer for weight in plan.weights])
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_a_plan_in_a_file_that_is_called_like_a_recipe_has_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    initialize(selu_network(), {"*": "zeros"}, seed=0).save("selu")
+    for given, expected in (("selu", "LecunNormal()"), ("./selu", "Zeros()"), (pathlib.Path("selu"), "Zeros()")):
+        assert initialize(selu_network(), given, dry_run=True).weights[0].initializer == expected
 
 
 @pytest.mark.parametrize("recipe", [recipes.gpt2, recipes.t_fixup, recipes.deepnorm])

@@ -1,0 +1,52 @@
+"""The recipes by their names, for the rooms below theirs, which do not import it."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_registered: dict[str, Callable[..., Any]] = {}
+# Imports the room, whose recipes are registered then. The package sets it, above all rooms.
+import_room: Callable[[], object] | None = None
+
+
+def registered(recipe: Function) -> Function:
+    """Register a recipe under its name."""
+    _registered[recipe.__name__] = recipe
+    return recipe
+
+
+def recipe_of(text: str) -> Callable[..., Any] | None:
+    """Return the recipe of a name, or of a name and a source joined by a colon.
+
+    It is `None` if no recipe has this name.
+
+    Raises:
+        ValueError: If there is a source, and the recipe takes none.
+    """
+    name, _, source = text.partition(":")
+    recipe = _recipes().get(name)
+    if recipe is None or not source:
+        return recipe
+    if "source" not in inspect.signature(recipe).parameters:
+        raise ValueError(
+            f"`source` is for recipes with several, and {name!r} has one. Received: {text!r}"
+        )
+    return functools.partial(recipe, source=source)
+
+
+def recipes_like(text: str) -> list[str]:
+    """Return the names of the recipes that are like a word; none for the path of a file."""
+    name, _, _ = text.partition(":")
+    if not name.isidentifier():
+        return []
+    return difflib.get_close_matches(name.lower(), _recipes())
+
+
+def _recipes() -> dict[str, Callable[..., Any]]:
+    if import_room is not None:
+        import_room()
+    return _registered
