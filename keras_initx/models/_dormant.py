@@ -3,8 +3,8 @@
 import functools
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -15,11 +15,12 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics import Recorder, Thresholds
 from keras_initx.models._assign import undone_after_error
+from keras_initx.models._changes import Change, Changes
 from keras_initx.models._forward import kernels_of
 from keras_initx.models._initial_state import Slot, slots
 from keras_initx.models._initialize import Step, draw, planned
 from keras_initx.models._rules import RulesOrRecipe, rules_for
-from keras_initx.rendering import BLUE, Column, Points, Tabular, plot_in_order
+from keras_initx.rendering import counted
 from keras_initx.structure import (
     CONVOLUTIONS,
     TRANSPOSED,
@@ -39,89 +40,7 @@ from keras_initx.structure import (
     tensors_in,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["DormantLayer", "DormantUnits", "reset_dormant"]
-
-
-@dataclass(frozen=True)
-class DormantLayer:
-    """The result of `reset_dormant` for one layer.
-
-    Attributes:
-        path: Path of the layer in the model, see `ModelWeight`.
-        units: Number of its units, `None` if that is unknown.
-        dormant: Number of those that were dormant, `None` if the layer is left.
-        reason: Why the layer is left unchanged, otherwise empty.
-    """
-
-    path: str
-    units: int | None
-    dormant: int | None
-    reason: str = ""
-
-
-@dataclass(frozen=True, repr=False)
-class DormantUnits(Tabular[DormantLayer]):
-    """The result of `reset_dormant`, in the form of all results.
-
-    `plot` shows the share of dormant units in each layer that is not left.
-
-    Attributes:
-        layers: A `DormantLayer` for each layer with a kernel.
-        seed: The seed, given or drawn.
-        dry_run: Whether the model was left unchanged.
-    """
-
-    layers: Sequence[DormantLayer]
-    seed: int
-    dry_run: bool
-
-    @property
-    def share(self) -> float:
-        """The share of dormant units, in the layers that are not left; NaN if all are."""
-        measured = [layer for layer in self.layers if layer.dormant is not None]
-        units = sum(layer.units or 0 for layer in measured)
-        dormant = sum(layer.dormant or 0 for layer in measured)
-        if not units:
-            return float("nan")
-        return dormant / units
-
-    def _rows(self) -> Sequence[DormantLayer]:
-        return self.layers
-
-    def _columns(self) -> list[Column[DormantLayer]]:
-        return [
-            Column("layer", lambda row: row.path, is_text=True),
-            Column("units", lambda row: _count(row.units)),
-            Column("dormant", lambda row: _count(row.dormant)),
-            Column("left because", lambda row: row.reason, is_text=True),
-        ]
-
-    def _headline(self) -> str:
-        left = sum(bool(layer.reason) for layer in self.layers)
-        would = "to be reset" if self.dry_run else "reset"
-        found = f"{self.share:.1%} of units {would}, {left} left"
-        return f" of {len(self.layers)} layers: {found}, seed {self.seed}"
-
-    def _figure(self) -> "Figure":
-        shares = {}
-        for place, layer in enumerate(self.layers):
-            if layer.dormant is not None and layer.units:
-                shares[place] = layer.dormant / layer.units
-        panel = {"dormant": Points(shares, BLUE)}
-        paths = [layer.path for layer in self.layers]
-        panels = {"share of the units": panel}
-        figure = plot_in_order(paths, panels, of="layer", is_logarithmic=False)
-        figure.axes[0].set_ylim(-0.02, 1.02)
-        return figure
-
-
-def _count(value: int | None) -> int | str:
-    if value is None:
-        return ""
-    return value
+__all__ = ["reset_dormant"]
 
 
 def reset_dormant(
@@ -135,7 +54,7 @@ def reset_dormant(
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
-) -> DormantUnits:
+) -> Changes:
     """Reset the units of a trained model that contribute next to nothing, in place.
 
     This recycles dormant units (ReDo). The score of a unit is the mean absolute value of its output
@@ -176,7 +95,9 @@ def reset_dormant(
         dry_run: If true, only measure and do not change the model.
 
     Returns:
-        A `DormantUnits` with a row for each layer that has a kernel.
+        `Changes` with a row for each layer that has a kernel: `size` is the number of its units,
+        and `changed` that of the dormant ones. `share` is the share of these in all layers that
+        are not left.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -193,9 +114,9 @@ def reset_dormant(
         ... ])
         >>> bias = model.layers[0].bias.assign([-100] * 6 + [0] * 2)
         >>> x = keras.random.normal((64, 4), seed=0)
-        >>> units = reset_dormant(model, x, threshold=0, seed=0)
-        >>> units
-        <DormantUnits of 2 layers: 75.0% of units reset, 1 left, seed 0>
+        >>> changes = reset_dormant(model, x, threshold=0, seed=0)
+        >>> changes
+        <Changes: 75.0% of the units of 2 layers reset, 1 left, seed 0>
         >>> bool(model.layers[0].bias.numpy().any())
         False
 
@@ -235,10 +156,17 @@ def reset_dormant(
             found = _units_of(flow, layer, steps)
             _check_no_other_use(in_training, layer, found)
         except _LeftError as left:
-            rows.append(DormantLayer(path, None, None, str(left)))
+            rows.append(Change(path, "left", str(left)))
             continue
         is_dormant = found.output <= threshold * found.output.mean()
-        rows.append(DormantLayer(path, len(found.output), int(is_dormant.sum())))
+        rows.append(
+            Change(
+                path,
+                "reset" if is_dormant.any() else "active",
+                size=len(found.output),
+                changed=int(is_dormant.sum()),
+            )
+        )
         for variable, axis in found.own:
             fresh.add(variable, axis, is_dormant)
         for variable, axis in found.outgoing:
@@ -249,7 +177,10 @@ def reset_dormant(
             _assign_weights(assign, fresh, zeroed, steps, drawn_root)
             if reset:
                 _assign_slots(assign, fresh, zeroed, slots(model))
-    return DormantUnits(rows, root, dry_run)
+    changes = Changes(rows, "", seed=root, dry_run=dry_run)
+    would = "to be reset" if dry_run else "reset"
+    summary = f"{changes.share:.1%} of the units of {counted(len(rows), 'layer')} {would}"
+    return replace(changes, summary=f"{summary}, {len(changes.left)} left, seed {root}.")
 
 
 # Assigns a value to a variable.

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -18,140 +19,13 @@ from keras_initx.backends import backend
 from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
+from keras_initx.models._changes import Change, Changes
 from keras_initx.models._load_lora import Lora, merged_kernel
-from keras_initx.rendering import (
-    BLUE,
-    PALE_BLUE,
-    RED,
-    Column,
-    Points,
-    WeightTable,
-    plot_in_order,
-    progress,
-)
+from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["LoadedWeight", "LoadingPlan", "load_pretrained"]
-
-
-@dataclass(frozen=True)
-class LoadedWeight:
-    """The source of one weight in `load_pretrained`.
-
-    Attributes:
-        path: Its path in the model, see `ModelWeight`.
-        shape: Its shape.
-        dtype: The name of its dtype.
-        names: The names of the arrays that it is loaded from, empty if there are none.
-        source_shape: Their shape, or `None` if there are none.
-        change: How they are converted; empty if they are used as they are.
-        reason: Why the weight is left unchanged, otherwise empty.
-        problem: Why it cannot be loaded, otherwise empty.
-    """
-
-    path: str
-    shape: Shape
-    dtype: str
-    names: tuple[str, ...] = ()
-    source_shape: Shape | None = None
-    change: str = ""
-    reason: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LoadingPlan(WeightTable[LoadedWeight]):
-    """The source of each weight in `load_pretrained`, in the form of all results.
-
-    `plot` shows which parts of the model are loaded: the number of values of each weight, in the
-    color of what is done to it.
-
-    Attributes:
-        weights: A `LoadedWeight` for each weight, in the order of the layers.
-        unused: Dict from the names of the unused arrays to their shapes.
-        dry_run: Whether the model was left unchanged.
-    """
-
-    weights: list[LoadedWeight]
-    unused: Mapping[str, Shape]
-    dry_run: bool
-
-    @property
-    def left(self) -> list[LoadedWeight]:
-        """The weights that are left unchanged."""
-        return [weight for weight in self.weights if weight.reason]
-
-    @property
-    def problems(self) -> list[str]:
-        """A message for each weight that cannot be loaded, which only the plan of a dry run has."""
-        messages = []
-        for weight in self.weights:
-            if weight.problem:
-                messages.append(f"{weight.path!r} {weight.shape}: {weight.problem}")
-        return messages
-
-    def _columns(self) -> list[Column[LoadedWeight]]:
-        return [
-            Column("weight", lambda weight: weight.path, is_text=True),
-            Column("shape", lambda weight: weight.shape),
-            Column("array", lambda weight: " + ".join(weight.names), is_text=True),
-            Column("array shape", lambda weight: weight.source_shape or ""),
-            Column("conversion", _conversion_text, is_text=True),
-        ]
-
-    def _summary(self) -> str:
-        total = len(self.weights)
-        left = len(self.left)
-        problems = len(self.problems)
-        state = "to be loaded" if self.dry_run else "loaded"
-        text = f"{total - left - problems} of {total} weights {state}"
-        if left:
-            text += f", {left} left unchanged"
-        if problems:
-            text += f", {problems} with errors"
-        if self.unused:
-            arrays = [f"{name} {shape}" for name, shape in self.unused.items()]
-            text += f"; unused arrays: {truncated(arrays)}"
-        return f"{text}."
-
-    def _figure(self) -> "Figure":
-        colors = {
-            "as in the source": BLUE,
-            "converted": PALE_BLUE,
-            "left unchanged": "0.6",
-            "error": RED,
-        }
-        sizes: dict[str, dict[int, float]] = {state: {} for state in colors}
-        for place, weight in enumerate(self.weights):
-            sizes[_state(weight)][place] = math.prod(weight.shape)
-        groups = {}
-        for state, color in colors.items():
-            if sizes[state]:
-                groups[state] = Points(sizes[state], color)
-        paths = [weight.path for weight in self.weights]
-        return plot_in_order(paths, {"number of values": groups}, of="weight")
-
-
-def _state(weight: LoadedWeight) -> str:
-    if weight.problem:
-        return "error"
-    if weight.reason:
-        return "left unchanged"
-    if weight.change:
-        return "converted"
-    return "as in the source"
-
-
-def _conversion_text(weight: LoadedWeight) -> str:
-    if weight.problem:
-        return f"ERROR: {weight.problem}"
-    if weight.reason:
-        return f"({weight.reason})"
-    return weight.change
+__all__ = ["load_pretrained"]
 
 
 def load_pretrained(
@@ -162,7 +36,7 @@ def load_pretrained(
     layout: _layouts.LayoutName | None = None,
     atomic: bool = True,
     dry_run: bool = False,
-) -> LoadingPlan:
+) -> Changes:
     """Load the weights of a built model from arrays with other names and another layout.
 
     A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
@@ -225,7 +99,8 @@ def load_pretrained(
             that do not fit are then reported in the plan instead of raising an error.
 
     Returns:
-        A `LoadingPlan` with a row for each weight, and the unused arrays.
+        `Changes` with a row for each weight, and the unused arrays. The rows have the names of the
+        arrays as `sources`, and say how they were converted.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -252,15 +127,31 @@ def load_pretrained(
     with _arrays.open_source(source) as (contents, own_layout):
         source_layout = _arrays.layout_of_source(layout, own_layout)
         steps = _steps(weights, contents, rules, source_layout, lora)
-        used = {name for step in steps for name in step.row.names}
+        used = {name for step in steps for name in step.row.sources}
         unused = {name: stored.shape for name, stored in contents.items() if name not in used}
-        plan = LoadingPlan([step.row for step in steps], unused, dry_run)
+        rows = [step.row for step in steps]
+        summary = _summary(rows, unused, dry_run)
+        changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
         if dry_run:
-            return plan
-        _check_can_load(plan)
+            return changes
+        _check_can_load(changes)
         _arrays.copy_shared([contents[name] for name in used], weights)
         _load(steps, contents, atomic)
-    return plan
+    return changes
+
+
+def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool) -> str:
+    counts = Counter(row.status for row in rows)
+    text = f"{counts['loaded']} of {len(rows)} weights {'to be loaded' if dry_run else 'loaded'}"
+    if counts["left"]:
+        text += f", {counts['left']} left unchanged"
+    if counts["error"]:
+        text += f", {counts['error']} with errors"
+    if unused:
+        text += (
+            f"; unused arrays: {truncated([f'{name} {shape}' for name, shape in unused.items()])}"
+        )
+    return f"{text}."
 
 
 # Reads a region of the new values of a weight.
@@ -272,13 +163,13 @@ class _Step(NamedTuple):
 
     Attributes:
         weight: The weight.
-        row: Its row in the plan.
+        row: Its row in the result.
         read: What reads its new values, `None` if it is left.
         is_as_stored: Whether they are those of an array, in its order and dtype.
     """
 
     weight: ModelWeight
-    row: LoadedWeight
+    row: Change
     read: _Read | None = None
     is_as_stored: bool = False
 
@@ -301,14 +192,15 @@ def _steps(
     steps = []
     missing = 0
     for weight in weights:
-        row = LoadedWeight(weight.path, weight.shape, weight.dtype)
+        size = math.prod(weight.shape)
+        row = Change(weight.path, "left", "", weight.shape, weight.dtype, size, changed=0)
         read = None
         is_as_stored = False
         candidates = found.get(weight.path)
         candidate = chosen.get(weight.path)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
-            row = replace(row, names=candidate.names, source_shape=stored[0].shape)
+            row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
             try:
                 name = candidate.names[0]
                 problem = lora.problem(weight, name, chosen, skipped)
@@ -316,26 +208,26 @@ def _steps(
                     raise _MismatchError(problem)
                 adapter = lora.to_merge(weight, name, chosen)
                 if adapter is not None:
-                    row = replace(row, names=tuple(part.path for part in adapter))
+                    row = replace(row, sources=tuple(part.path for part in adapter))
                     stored = [merged_kernel(adapter, contents)]
                 change, read = _conversion(weight, candidate, stored, layout)
                 if adapter is not None:
                     change = ", ".join(filter(None, ["LoRA merged", change]))
-                row = replace(row, change=change)
+                row = replace(row, status="loaded", how=change, changed=size)
                 is_as_stored = not change and [array.dtype for array in stored] == [weight.dtype]
             except _MismatchError as mismatch:
-                row = replace(row, problem=str(mismatch))
+                row = replace(row, status="error", how=str(mismatch))
         elif weight.path in skipped:
-            row = replace(row, reason="by rule")
+            row = replace(row, how="by rule")
         elif candidates is None:
-            row = replace(row, reason="no rule")
+            row = replace(row, how="no rule")
         elif rules is None:
-            row = replace(row, reason="not in the source")
+            row = replace(row, how="not in the source")
         else:
             missing += 1
             # Comparing all names with all others would be slow.
             known = contents if missing <= LISTED else ()
-            row = replace(row, problem=_no_array(candidates, known))
+            row = replace(row, status="error", how=_no_array(candidates, known))
         steps.append(_Step(weight, row, read, is_as_stored))
     return steps
 
@@ -356,16 +248,16 @@ def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) ->
     return f"no array {' or '.join(names)}{hint}"
 
 
-def _check_can_load(plan: LoadingPlan) -> None:
+def _check_can_load(changes: Changes) -> None:
     """Raise `ValueError` if an array is missing or does not fit, or if no weight is found."""
-    if plan.problems:
+    if changes.problems:
         raise ValueError(
             "`source` must have an array for each weight that is to be loaded. Received: "
-            f"{truncated(plan.problems, '; ')}"
+            f"{truncated(changes.problems, '; ')}"
         )
-    if not any(row.names for row in plan.weights):
-        paths = [repr(row.path) for row in plan.weights]
-        names = [repr(name) for name in plan.unused]
+    if not any(row.sources for row in changes.rows):
+        paths = [repr(row.path) for row in changes.rows]
+        names = [repr(name) for name in changes.unused]
         raise ValueError(
             "`rules` must map weights to arrays, because no array has the name of a weight. "
             f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
@@ -380,7 +272,7 @@ def _load(steps: Sequence[_Step], contents: Mapping[str, Stored], atomic: bool) 
     ):
         for step in steps:
             if step.read is not None:
-                arrays = [contents[name] for name in step.row.names]
+                arrays = [contents[name] for name in step.row.sources]
                 value = _new_value(step, step.read, arrays)
                 assign(step.weight.variable, value)
                 del value  # which the next one would come beside

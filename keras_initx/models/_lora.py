@@ -1,7 +1,6 @@
 """Start the factors of low-rank adaptation (LoRA) in a model."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
@@ -15,10 +14,11 @@ from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import RandomNormal
 from keras_initx.models._assign import undone_after_error
+from keras_initx.models._changes import Change, Changes
 from keras_initx.models._initialize import draw
-from keras_initx.models._plan import InitializationPlan, WeightPlan
+from keras_initx.models._plan import WeightPlan
 from keras_initx.models._rules import description
-from keras_initx.rendering import progress
+from keras_initx.rendering import counted, progress
 from keras_initx.sampling import HOST, computing_dtype
 from keras_initx.structure import (
     LayerInitializer,
@@ -48,7 +48,8 @@ def initialize_lora(
     *,
     seed: int | None = None,
     atomic: bool = True,
-) -> InitializationPlan:
+    dry_run: bool = False,
+) -> Changes:
     """Initialize the factors of all layers with LoRA, in place, without a change of the outputs.
 
     Keras' `enable_lora(rank)` freezes the kernel `W` of a dense layer, einsum layer, convolution or
@@ -81,9 +82,10 @@ def initialize_lora(
         seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
             `random`, which `keras.utils.set_random_seed` controls.
         atomic: See `initialize`. With `"pissa"` it keeps the former values of all kernels.
+        dry_run: If true, only say what would be changed and do not change the model.
 
     Returns:
-        An `InitializationPlan` with a row for each weight that was set.
+        `Changes` with a row for each weight that was set; `after` is its standard deviation.
 
     Raises:
         TypeError: If `model` is not a Keras layer, `seed` is not an integer, or `atomic` is not a
@@ -97,14 +99,15 @@ def initialize_lora(
         >>> hidden = keras.layers.Dense(32, name="hidden")
         >>> model = keras.Sequential([keras.Input((64,)), hidden])
         >>> hidden.enable_lora(4)
-        >>> plan = initialize_lora(model, "gaussian", seed=0)
-        >>> for weight in plan.weights:
-        ...     print(weight.path, weight.initializer)
+        >>> for row in initialize_lora(model, "gaussian", seed=0).rows:
+        ...     print(row.path, row.how)
         hidden/lora_kernel_a RandomNormal(stddev=0.25)
         hidden/lora_kernel_b Zeros()
-        >>> plan = initialize_lora(model, "pissa")
-        >>> [weight.path for weight in plan.weights]
-        ['hidden/lora_kernel_a', 'hidden/lora_kernel_b', 'hidden/kernel']
+        >>> for row in initialize_lora(model, "pissa").rows:
+        ...     print(row.path, row.how)
+        hidden/lora_kernel_a principal part of the kernel
+        hidden/lora_kernel_b principal part of the kernel
+        hidden/kernel without its principal part
 
     Reference:
         Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022. Meng, Wang
@@ -118,6 +121,7 @@ def initialize_lora(
         check_model("model", model)
     check_choice("method", method, get_args(Method))
     check_flag("atomic", atomic)
+    check_flag("dry_run", dry_run)
     root = root_seed(seed)
     drawn_root = root if seed is None else None
     adapted = _adapted(model)
@@ -130,16 +134,23 @@ def initialize_lora(
             advance(1)
         with undone_after_error(atomic) as assign:
             for (kernel, a, b), pair in zip(adapted, factors, strict=True):
-                for weight, start in _starts(kernel, a, b, pair, root):
-                    if isinstance(start, _Sum):
-                        value, row = start.drawn()
-                    else:
-                        value, row = draw(weight, start, _row(weight, start), drawn_root)
-                    assign(weight.variable, value)
-                    del value, start  # which the next ones would come beside
-                    rows.append(row)
+                for weight, how, start in _starts(kernel, a, b, pair, root):
+                    std = None
+                    if not dry_run:
+                        if isinstance(start, _Sum):
+                            value, std = start.drawn()
+                        else:
+                            value, plan = draw(weight, start, _plan(weight, how), drawn_root)
+                            std = plan.std
+                        assign(weight.variable, value)
+                        del value, start  # which the next ones would come beside
+                    size = math.prod(weight.shape)
+                    row = Change(weight.path, "set", how, weight.shape, weight.dtype, size, size)
+                    rows.append(replace(row, after=std))
                 advance(1)
-    return InitializationPlan(rows, root, dry_run=False)
+    would = "to be set" if dry_run else "set"
+    summary = f"{len(rows)} weights of {counted(len(adapted), 'layer')} {would}, seed {root}."
+    return Changes(rows, summary, "standard deviation", root, dry_run)
 
 
 class Adapter(NamedTuple):
@@ -247,8 +258,8 @@ def _starts(
     b: ModelWeight,
     factors: tuple[Array, Array] | None,
     root: int,
-) -> "Iterator[tuple[ModelWeight, LayerInitializer | _Sum]]":
-    """Yield the weights to set, with what makes their values.
+) -> "Iterator[tuple[ModelWeight, str, LayerInitializer | _Sum]]":
+    """Yield the weights to set, with what that is in words, and what makes their values.
 
     Args:
         kernel: A kernel.
@@ -260,26 +271,19 @@ def _starts(
     if factors is not None:
         left, right = factors
         rest = _merged(kernel, a, b).plus(-lora_scale(a) * left, right)
-        yield a, _given(left)
-        yield b, _given(right)
-        yield kernel, rest
+        yield a, "principal part of the kernel", _given(left)
+        yield b, "principal part of the kernel", _given(right)
+        yield kernel, "without its principal part", rest
         return
     if is_trained(b):
-        yield kernel, _merged(kernel, a, b)
-    yield a, RandomNormal(stddev=1 / a.shape[-1], seed=derived_seed(root, a.path))
-    yield b, keras.initializers.Zeros()
+        yield kernel, "merged with its trained factors", _merged(kernel, a, b)
+    normal = RandomNormal(stddev=1 / a.shape[-1], seed=derived_seed(root, a.path))
+    yield a, description(normal), normal
+    yield b, "Zeros()", keras.initializers.Zeros()
 
 
-def _row(weight: ModelWeight, initializer: LayerInitializer) -> WeightPlan:
-    """Return the row of a weight, before it is drawn."""
-    return WeightPlan(
-        weight.path,
-        weight.shape,
-        weight.dtype,
-        weight.nbytes,
-        description(initializer),
-        seed=getattr(initializer, "seed", None),
-    )
+def _plan(weight: ModelWeight, how: str) -> WeightPlan:
+    return WeightPlan(weight.path, weight.shape, weight.dtype, weight.nbytes, how)
 
 
 def lora_scale(a: ModelWeight) -> float:
@@ -318,9 +322,8 @@ class _Sum:
             for _, block in self._part(region, values).blocks():
                 _check_holds(self._kernel, block)
 
-    def drawn(self) -> tuple[Tensor, WeightPlan]:
-        """Return the values, distributed like those of the kernel, and its row in the plan."""
-        begin = time.perf_counter()
+    def drawn(self) -> tuple[Tensor, float]:
+        """Return the values, distributed like those of the kernel, and their deviation."""
 
         def changed(region: Region | None, values: Array) -> Array:
             found = HOST.empty(values.shape, values.dtype)
@@ -330,10 +333,7 @@ class _Sum:
             return found
 
         value = backend.changed_in_parts(self._kernel.variable.value, changed)
-        left, _ = self._products[-1]
-        row = _row(self._kernel, _given(left))
-        row = replace(row, std=backend.std(value), seconds=time.perf_counter() - begin)
-        return value, row
+        return value, backend.std(value)
 
     def _part(self, region: Region | None, values: Array) -> "Matrix":
         """Return a part, of which the kernel has these values."""

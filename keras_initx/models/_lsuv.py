@@ -3,22 +3,22 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count, check_number, check_type
+from keras_initx._checks import check_count, check_flag, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Computation
 from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._assign import assign, made_like, undone_after_error
+from keras_initx.models._changes import Change, Changes
 from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
-from keras_initx.rendering import BLUE, PALE_BLUE, Column, Points, Tabular, plot_in_order, progress
+from keras_initx.rendering import counted, progress
 from keras_initx.structure import (
     Data,
     batch_of,
@@ -30,95 +30,7 @@ from keras_initx.structure import (
     named_layers,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["LSUVResult", "LSUVRow", "lsuv"]
-
-Status = Literal["scaled", "not reached", "left"]
-
-
-@dataclass(frozen=True)
-class LSUVRow:
-    """The result of `lsuv` for one layer.
-
-    Attributes:
-        path: Path of the layer in the model, see `ModelWeight`.
-        before: Variance of its output before its activation, with the original weights. `None` if
-            it is not accessible.
-        after: The same with the new weights.
-        steps: Number of times that its kernel was rescaled.
-        status: `"scaled"` if the variance is 1 within the tolerance, `"not reached"` if the kernel
-            was scaled but the variance is not, `"left"` if the kernel is unchanged.
-        reason: Why the kernel was left unchanged.
-    """
-
-    path: str
-    before: float | None
-    after: float | None
-    steps: int
-    status: Status
-    reason: str = ""
-
-
-@dataclass(frozen=True, repr=False)
-class LSUVResult(Tabular[LSUVRow]):
-    """The result of `lsuv`, in the form of all results.
-
-    `plot` shows the variances before and after.
-
-    Attributes:
-        rows: An `LSUVRow` for each layer with a kernel, in execution order.
-        seed: The seed, given or drawn.
-    """
-
-    rows: Sequence[LSUVRow]
-    seed: int
-
-    def _rows(self) -> Sequence[LSUVRow]:
-        return self.rows
-
-    def _columns(self) -> list[Column[LSUVRow]]:
-        return [
-            Column("layer", lambda row: row.path, is_text=True),
-            Column("before", lambda row: _variance_text(row.before)),
-            Column("after", lambda row: _variance_text(row.after)),
-            Column("steps", lambda row: row.steps),
-            Column("status", _status_text, is_text=True),
-        ]
-
-    def _headline(self) -> str:
-        counts = Counter(row.status for row in self.rows)
-        texts = [f"{counts[status]} {status}" for status in get_args(Status) if counts[status]]
-        found = ", ".join(texts) or "none"
-        return f" of {len(self.rows)} layers: {found}, seed {self.seed}"
-
-    def _figure(self) -> "Figure":
-        before = {}
-        after = {}
-        for place, row in enumerate(self.rows):
-            if row.before is not None:
-                before[place] = row.before
-            if row.after is not None:
-                after[place] = row.after
-        groups = {"before": Points(before, PALE_BLUE), "after": Points(after, BLUE)}
-        paths = [row.path for row in self.rows]
-        figure = plot_in_order(paths, {"variance of the output": groups}, of="layer")
-        figure.axes[0].axhline(1, color="0.6", linewidth=0.8, zorder=0)
-        return figure
-
-
-def _variance_text(variance: float | None) -> str:
-    if variance is None:
-        return ""
-    return f"{variance:.3g}"
-
-
-def _status_text(row: LSUVRow) -> str:
-    if row.reason:
-        return f"{row.status}: {row.reason}"
-    return row.status
-
+__all__ = ["lsuv"]
 
 # Variables with the values to assign to them.
 _Values: TypeAlias = list[tuple[keras.Variable, Tensor]]
@@ -132,7 +44,8 @@ def lsuv(
     tolerance: float = 0.1,
     max_steps: int = 10,
     batch_size: int = 1024,
-) -> LSUVResult:
+    dry_run: bool = False,
+) -> Changes:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
     This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
@@ -167,10 +80,13 @@ def lsuv(
         tolerance: Maximum deviation of a variance from 1.
         max_steps: Maximum number of times that a kernel is rescaled. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
+        dry_run: If true, only measure what would be changed and do not change the model.
 
     Returns:
-        An `LSUVResult` with a row for each layer that has a kernel; `print` shows it as a table. A
-        layer that cannot be scaled is left unchanged, and its row has the reason.
+        `Changes` with a row for each layer that has a kernel, in execution order: `before` and
+        `after` are the variances of its output before its activation, `None` where that is not
+        accessible, and `status` is `"scaled"` if the variance is 1 within the tolerance, `"not
+        reached"` if the kernel was scaled but the variance is not, or `"left"`, with the reason.
 
     Raises:
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
@@ -185,7 +101,7 @@ def lsuv(
         >>> all(abs(row.after - 1) <= 0.1 for row in result.rows)
         True
         >>> result
-        <LSUVResult of 10 layers: 10 scaled, seed 0>
+        <Changes: 10 layers: 10 scaled, seed 0>
 
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
@@ -195,6 +111,7 @@ def lsuv(
     check_count("batch_size", batch_size)
     check_number("tolerance", tolerance, positive=True)
     check_count("max_steps", max_steps)
+    check_flag("dry_run", dry_run)
     root = root_seed(seed)
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
@@ -218,9 +135,10 @@ def lsuv(
         scaling = _Scaling(kernels, seeds, tolerance, max_steps, advance)
         forward(model, x, free, [], scaling.visit)
     after = _variances(model, x, kernels, scaling.values)
-    with undone_after_error() as assign_one:
-        for kernel, value in scaling.values:
-            assign_one(kernel, value)
+    if not dry_run:
+        with undone_after_error() as assign_one:
+            for kernel, value in scaling.values:
+                assign_one(kernel, value)
 
     rows = []
     # In execution order; layers that are not called come last.
@@ -231,10 +149,12 @@ def lsuv(
             fit = Fit(1.0, 0, reason)
         variance = after.get(layer)
         status = _status(fit, variance, tolerance)
-        rows.append(
-            LSUVRow(paths[layer], before.get(layer), variance, fit.steps, status, fit.reason)
-        )
-    return LSUVResult(rows, root)
+        how = fit.reason or counted(fit.steps, "step")
+        rows.append(Change(paths[layer], status, how, before=before.get(layer), after=variance))
+    counts = Counter(row.status for row in rows)
+    in_words = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
+    summary = f"{counted(len(rows), 'layer')}: {in_words or 'none'}, seed {root}."
+    return Changes(rows, summary, "variance of the output", root, dry_run)
 
 
 def _variances(
@@ -342,7 +262,10 @@ def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
     return kernel.constraint(value)
 
 
-def _status(fit: Fit, variance: float | None, tolerance: float) -> Status:
+_STATUSES = ("scaled", "not reached", "left")
+
+
+def _status(fit: Fit, variance: float | None, tolerance: float) -> str:
     """Return the status of a layer with this variance of its output after the scaling."""
     if fit.reason:
         return "left"

@@ -1,5 +1,7 @@
 """Shrink the weights of a trained model and add noise, before it continues with more data."""
 
+import math
+from collections import Counter
 from dataclasses import replace
 
 import keras
@@ -9,8 +11,8 @@ from keras_initx._checks import check_flag, check_not_negative
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
+from keras_initx.models._changes import Change, Changes
 from keras_initx.models._initialize import Step, carried_out, planned
-from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._rules import RulesOrRecipe, rules_for
 from keras_initx.sampling import computing_dtype
 from keras_initx.structure import ModelWeight, check_model
@@ -28,7 +30,7 @@ def shrink_and_perturb(
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
-) -> InitializationPlan:
+) -> Changes:
     """Replace the trainable weights of a model by `shrink * weight + perturb * fresh`, in place.
 
     For training that continues with more data: a model that was trained on a part of the data, and
@@ -49,10 +51,10 @@ def shrink_and_perturb(
         seed: See `initialize`.
         reset: See `initialize`. The authors start with a new optimizer.
         atomic: See `initialize`.
-        dry_run: If true, only return the plan and do not change the model.
+        dry_run: If true, only say what would be changed and do not change the model.
 
     Returns:
-        An `InitializationPlan` of the fresh weights, before the factor.
+        `Changes` with a row for each weight.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -106,16 +108,31 @@ def shrink_and_perturb(
             step = _left(step)
         steps.append(step)
     if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run)
-    return carried_out(
-        model,
-        steps,
-        root,
-        drawn=seed is None,
-        reset=reset,
-        atomic=atomic,
-        changes=(perturbation, change),
+        plans = [step.row for step in steps]
+    else:
+        plans = carried_out(
+            model,
+            steps,
+            root,
+            drawn=seed is None,
+            reset=reset,
+            atomic=atomic,
+            changes=(perturbation, change),
+        ).weights
+    rows = []
+    for plan in plans:
+        size = math.prod(plan.shape)
+        row = Change(plan.path, "left", plan.reason, plan.shape, plan.dtype, size, changed=0)
+        if plan.initializer is not None:
+            how = f"{shrink:g} * weight + {perturb:g} * {plan.initializer}"
+            row = replace(row, status="changed", how=how, changed=size)
+        rows.append(row)
+    counts = Counter(row.status for row in rows)
+    would = "to be changed" if dry_run else "changed"
+    summary = (
+        f"{counts['changed']} of {len(rows)} weights {would}, {counts['left']} left, seed {root}."
     )
+    return Changes(rows, summary, seed=root, dry_run=dry_run)
 
 
 def _left(step: Step) -> Step:

@@ -63,11 +63,11 @@ def drawn(build, seed=1):
 
 
 def rows(units):
-    return {layer.path: (layer.units, layer.dormant) for layer in units.layers}
+    return {layer.path: (layer.size, layer.changed) for layer in units.rows}
 
 
 def reasons(units):
-    return {layer.path: layer.reason for layer in units.layers if layer.reason}
+    return {layer.path: layer.how for layer in units.left}
 
 
 def state(model):
@@ -627,7 +627,7 @@ def test_rules_and_a_seed_that_is_drawn_are_those_of_the_fresh_weights():
         kill(one.get_layer("second"), [6])
     rules = {"first/kernel": "ones", "second/kernel": None}
     units = reset_dormant(model, X, rules, threshold=0)
-    assert [(row.path, row.dormant, row.reason) for row in units.layers] == [
+    assert [(row.path, row.changed, row.how) for row in units.rows] == [
         ("first", 2, ""),
         ("second", None, "by rule"),
         ("logits", None, "an output of the model"),
@@ -643,7 +643,7 @@ def test_layers_are_named_by_their_paths_and_a_share_of_none_is_no_number():
     inner = keras.Sequential([layers.Dense(8), layers.Dense(7)], name="inner")
     model = keras.Sequential([keras.Input((6,)), inner, layers.Dense(3)])
     units = reset_dormant(model, X, seed=0, dry_run=True)
-    assert [row.path for row in units.layers] == ["inner/dense", "inner/dense_1", "dense"]
+    assert [row.path for row in units.rows] == ["inner/dense", "inner/dense_1", "dense"]
     only = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
     assert np.isnan(reset_dormant(only, X, seed=0).share)
 
@@ -879,8 +879,8 @@ def test_the_result_is_a_table():
     kill(model.get_layer("first"))
     kill(model.get_layer("second"), [])
     units = reset_dormant(model, X, threshold=0, seed=2, dry_run=True)
-    assert repr(units) == "<DormantUnits of 3 layers: 13.3% of units to be reset, 1 left, seed 2>"
-    assert str(units).splitlines()[2].split() == ["first", "8", "2"]
+    assert repr(units) == "<Changes: 13.3% of the units of 3 layers to be reset, 1 left, seed 2>"
+    assert str(units).splitlines()[2].split() == ["first", "8", "2", "reset"]
 
 
 @pytest.mark.once
@@ -910,7 +910,7 @@ def test_a_model_with_attention_keeps_it():
     model = keras.Model(inputs, layers.Dense(2)(hidden))
     kept = [to_numpy(weight) for weight in model.layers[1].weights]
     found = reset_dormant(model, np.ones((4, 6, 8), "float32"), seed=0)
-    assert sum(layer.dormant or 0 for layer in found.layers) == 16
+    assert sum(layer.changed or 0 for layer in found.rows) == 16
     for weight, values in zip(model.layers[1].weights, kept, strict=True):
         np.testing.assert_array_equal(to_numpy(weight), values)
 
@@ -948,7 +948,7 @@ def test_a_layer_whose_outputs_go_elsewhere_in_training_is_left(branch, after, l
     model(x, training=True)
     kill(model.first)
     before = state(model)
-    found = {row.path: row for row in reset_dormant(model, x, threshold=0, seed=2, dry_run=True).layers}["first"]
-    assert (found.reason, found.dormant) == (left, None if left else len(DEAD))
+    found = {row.path: row for row in reset_dormant(model, x, threshold=0, seed=2, dry_run=True).rows}["first"]
+    assert (found.how, found.changed) == (left, None if left else len(DEAD))
     for one, other in zip(state(model), before, strict=True):
         np.testing.assert_array_equal(one, other)

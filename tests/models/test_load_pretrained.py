@@ -15,7 +15,7 @@ from modes import BACKEND, to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.backends import backend
-from keras_initx.models import LoadedWeight
+from keras_initx.models import Change
 from keras_initx.models._layouts import LAYOUTS
 from keras_initx.structure import find_weights
 
@@ -73,7 +73,7 @@ def arrays(model):
 
 
 def row(plan, path):
-    return next(weight for weight in plan.weights if weight.path == path)
+    return next(weight for weight in plan.rows if weight.path == path)
 
 
 def assert_as_in_torch(model):
@@ -96,9 +96,9 @@ def test_rules_for_layers_cover_their_weights():
     model = network()
     plan = load_pretrained(model, STATE, RULES, layout="torch")
     assert_as_in_torch(model)
-    assert row(plan, "norm/moving_mean").names == ("body.bn.running_mean",)
-    assert row(plan, "hidden/kernel").change == "transposed"
-    assert row(plan, "hidden/bias").change == ""
+    assert row(plan, "norm/moving_mean").sources == ("body.bn.running_mean",)
+    assert row(plan, "hidden/kernel").how == "transposed"
+    assert row(plan, "hidden/bias").how == ""
     assert not plan.left
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
 
@@ -185,9 +185,9 @@ def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     rules = {"hidden/bias": None, "hidden": "body.fc", "hidden/*": "head.{0}"}
     plan = load_pretrained(model, STATE, rules, layout="torch")
     after = arrays(model)
-    assert [weight.path for weight in plan.weights if not weight.reason] == ["hidden/kernel"]
-    assert row(plan, "hidden/bias").reason == "by rule"
-    assert row(plan, "out/bias").reason == "no rule"
+    assert [weight.path for weight in plan.rows if weight.status != "left"] == ["hidden/kernel"]
+    assert row(plan, "hidden/bias").how == "by rule"
+    assert row(plan, "out/bias").how == "no rule"
     np.testing.assert_array_equal(after.pop("hidden/kernel"), STATE["body.fc.weight"].T)
     assert all((value == before[path]).all() for path, value in after.items())
 
@@ -276,7 +276,7 @@ def test_a_fused_array_is_taken_apart():
     plan = load_pretrained(model, {"qkv.weight": fused, "qkv.bias": bias}, rules, layout="keras")
     np.testing.assert_array_equal(arrays(model)["attention/key/kernel"], fused[:, 4:8].reshape(6, 2, 2))
     np.testing.assert_array_equal(arrays(model)["attention/value/bias"], bias[8:].reshape(2, 2))
-    assert row(plan, "attention/query/kernel").change == "[..., 0:4], reshaped"
+    assert row(plan, "attention/query/kernel").how == "[..., 0:4], reshaped"
 
 
 @pytest.mark.once
@@ -307,7 +307,7 @@ def test_the_weights_of_other_layers_have_the_names_of_torch():
     state |= {"linear.weight": normal(4, 4), "words.weight": normal(7, 3)}
     plan = load_pretrained(model, state, layout="torch")
     assert plan.unused == {"words.weight": (7, 3)}
-    assert {weight.path: weight.names for weight in plan.weights} == {
+    assert {weight.path: weight.sources for weight in plan.rows} == {
         "linear/dense/kernel": ("linear.weight",),
         "linear/dense/bias": ("linear.bias",),
         "slopes/alpha": ("slopes.weight",),
@@ -344,13 +344,13 @@ def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
     inner = keras.Sequential([layers.Dense(4, name="dense")], name="inner")
     model = built((4,), layers.Dense(4, name="dense"), inner)
     plan = load_pretrained(model, {"k": normal(4, 4)}, {"*/kernel": "k"}, layout="keras")
-    assert [row.path for row in plan.weights if row.names] == ["dense/kernel", "inner/dense/kernel"]
+    assert [row.path for row in plan.rows if row.sources] == ["dense/kernel", "inner/dense/kernel"]
     state = {"enc.dense.weight": normal(4, 4), "enc.dense.bias": normal(4)}
     plan = load_pretrained(model, state, {"inn*": "enc"}, layout="torch")
-    assert [row.path for row in plan.weights if row.names] == ["inner/dense/kernel", "inner/dense/bias"]
+    assert [row.path for row in plan.rows if row.sources] == ["inner/dense/kernel", "inner/dense/bias"]
     state = {"m.inner.dense.weight": normal(4, 4), "m.inner.dense.bias": normal(4)}
     plan = load_pretrained(model, state, {"dense": None, "*": "m.{0}"}, layout="torch")
-    assert [row.path for row in plan.weights if row.names] == ["inner/dense/kernel", "inner/dense/bias"]
+    assert [row.path for row in plan.rows if row.sources] == ["inner/dense/kernel", "inner/dense/bias"]
 
 
 @pytest.mark.once
@@ -376,7 +376,7 @@ def test_parts_and_functions_are_told_as_they_are_written():
         layers.Dense(2, name="d"),
     )
     plan = load_pretrained(model, state, rules, layout="torch")
-    assert {row.path: row.change for row in plan.weights if row.names} == {
+    assert {row.path: row.how for row in plan.rows if row.sources} == {
         "a/kernel": "[0], transposed",
         "b/kernel": "[1, ::2], transposed",
         "b/bias": "[:6:2]",
@@ -399,18 +399,37 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     state = recurrent_state(4, "lstm.") | {"head.weight": normal(3, 3), "other": normal(7)}
     rules = {"lstm": "lstm", "head/kernel": ("head.weight", np.s_[:2]), "head": None}
     plan = load_pretrained(model, state, rules, layout="torch")
-    assert plan.weights == [
-        LoadedWeight("lstm/lstm_cell/kernel", (4, 12), "float32", ("lstm.weight_ih_l0",), (12, 4), "transposed"),
-        LoadedWeight(
-            "lstm/lstm_cell/recurrent_kernel", (3, 12), "float32", ("lstm.weight_hh_l0",), (12, 3), "transposed"
-        ),
-        LoadedWeight("lstm/lstm_cell/bias", (12,), "float32", ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), (12,), "summed"),
-        LoadedWeight("head/kernel", (3, 2), "bfloat16", ("head.weight",), (3, 3), "[:2], transposed"),
-        LoadedWeight("head/bias", (2,), "bfloat16", reason="by rule"),
+    assert plan.rows == [
+        Change(path, status, how, shape, dtype, size, size if sources else 0, sources, source_shape)
+        for path, status, how, shape, dtype, size, sources, source_shape in [
+            ("lstm/lstm_cell/kernel", "loaded", "transposed", (4, 12), "float32", 48, ("lstm.weight_ih_l0",), (12, 4)),
+            (
+                "lstm/lstm_cell/recurrent_kernel",
+                "loaded",
+                "transposed",
+                (3, 12),
+                "float32",
+                36,
+                ("lstm.weight_hh_l0",),
+                (12, 3),
+            ),
+            (
+                "lstm/lstm_cell/bias",
+                "loaded",
+                "summed",
+                (12,),
+                "float32",
+                12,
+                ("lstm.bias_ih_l0", "lstm.bias_hh_l0"),
+                (12,),
+            ),
+            ("head/kernel", "loaded", "[:2], transposed", (3, 2), "bfloat16", 6, ("head.weight",), (3, 3)),
+            ("head/bias", "left", "by rule", (2,), "bfloat16", 2, (), None),
+        ]
     ]
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
-    assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) summed"
-    assert lines[6] == "head/bias (2,) (by rule)"
+    assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"
+    assert lines[6] == "head/bias (2,) left: by rule"
     assert lines[-1] == "4 of 5 weights loaded, 1 left unchanged; unused arrays: other (7,)."
 
 
@@ -436,7 +455,7 @@ def test_a_recurrent_layer_needs_both_biases():
             )
     assert all((value == before[path]).all() for path, value in arrays(model).items())
     plan = load_pretrained(model, state, layout="torch")
-    assert [(row.path, row.reason) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
+    assert [(row.path, row.how) for row in plan.left] == [("lstm/lstm_cell/bias", "not in the source")]
     assert list(plan.unused) == ["lstm.bias_ih_l0"]
     # A part is that of both.
     longer = {"bias_ih": normal(15), "bias_hh": normal(15)}
@@ -457,7 +476,7 @@ def test_the_mean_extends_no_matrix_of_an_einsum_layer():
         load_pretrained(model, {"w": normal(4, 5)}, {"layer/kernel": ("w", "mean")}, layout="torch")
     model, array = built((4,), layers.Dense(6, name="dense")), normal(5, 4)
     plan = load_pretrained(model, {"w": array}, {"dense/kernel": ("w", "mean")}, layout="torch")
-    assert row(plan, "dense/kernel").change == "transposed, the rest is the mean"
+    assert row(plan, "dense/kernel").how == "transposed, the rest is the mean"
     np.testing.assert_allclose(arrays(model)["dense/kernel"][:, 5], array.mean(axis=0), rtol=1e-5)
 
 
@@ -485,7 +504,7 @@ def test_a_function_makes_the_weight_whatever_the_layout():
     plan = load_pretrained(model, {"fc": of_torch}, {"dense/kernel": ("fc", channels_last)}, layout="torch")
     x = normal(1, 2, 3, 4)
     np.testing.assert_allclose(to_numpy(model(x)), x.transpose(0, 3, 1, 2).reshape(1, -1) @ of_torch.T, atol=1e-5)
-    assert row(plan, "dense/kernel").change == "channels_last()"
+    assert row(plan, "dense/kernel").how == "channels_last()"
 
 
 def sigmoid(x):
@@ -523,15 +542,15 @@ def test_an_lstm_gives_what_torch_defines():
         h, c = lstm(step, h, c, w, u, b + d)
     np.testing.assert_allclose(to_numpy(model(x[None]))[0], h, atol=1e-5)
     bias = row(plan, "lstm/lstm_cell/bias")
-    assert bias.names == ("lstm.bias_ih_l0", "lstm.bias_hh_l0")
-    assert bias.change == "summed"
+    assert bias.sources == ("lstm.bias_ih_l0", "lstm.bias_hh_l0")
+    assert bias.how == "summed"
 
 
 def test_an_lstm_takes_a_bias_that_was_summed_before():
     model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
     plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
     np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], bias)
-    assert row(plan, "lstm/lstm_cell/bias").change == ""
+    assert row(plan, "lstm/lstm_cell/bias").how == ""
 
 
 @pytest.mark.once
@@ -544,7 +563,7 @@ def test_a_gru_gives_what_torch_defines():
     for step in x:
         h = gru(step, h, *state.values())
     np.testing.assert_allclose(to_numpy(model(x[None]))[0], h, atol=1e-5)
-    assert row(plan, "gru/gru_cell/bias").change == "gates reordered, stacked"
+    assert row(plan, "gru/gru_cell/bias").how == "gates reordered, stacked"
     assert not plan.unused
 
 
@@ -815,7 +834,7 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
     assert len(plan.problems) == 2
     lines = str(plan).splitlines()
-    assert lines[0].split() == ["weight", "shape", "array", "array", "shape", "conversion"]
+    assert lines[0].split() == ["weight", "shape", "array", "array", "shape", "status"]
     assert lines[2].split() == ["hidden/kernel", "(4,", "4)", "body.fc.weight", "(4,", "4)", "transposed"]
     assert "ERROR: no array" in str(plan)
     assert lines[-1].startswith(
@@ -827,7 +846,7 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
 @pytest.mark.once
 def test_a_dry_run_without_a_match_shows_the_names():
     plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
-    assert len(plan.left) == len(plan.weights)
+    assert len(plan.left) == len(plan.rows)
     assert "unused arrays: other.weight (4, 4)" in str(plan)
 
 

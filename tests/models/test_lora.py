@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import initialize, initialize_lora, load_pretrained
+from keras_initx import RandomNormal, initialize, initialize_lora, load_pretrained
 from keras_initx.models import seeds, weights_digest
 from keras_initx.structure import find_weights
 
@@ -80,7 +80,7 @@ def test_what_was_trained_is_kept(method):
     names = ["kernel", "lora_kernel_a", "lora_kernel_b"]
     if method == "pissa":
         names = [*names[1:], "kernel"]
-    assert [row.path for row in plan.weights] == [
+    assert [row.path for row in plan.rows] == [
         f"{layer}/{name}" for layer in ("conv", "dense", "einsum") for name in names
     ]
     assert (plan.seed, plan.dry_run) == (1, False)
@@ -101,10 +101,12 @@ def test_gaussian_factors_have_their_size_and_a_seed_each():
     model, _ = images()
     kernel = weight(model.get_layer("dense"), "kernel")
     plan = initialize_lora(model, "gaussian", seed=5)
-    of_path = {row.path: row for row in plan.weights}
+    of_path = {row.path: row for row in plan.rows}
     assert list(of_path) == [f"{name}/lora_kernel_{factor}" for name in ("conv", "dense", "einsum") for factor in "ab"]
-    assert of_path["dense/lora_kernel_a"].seed == seeds(5)("dense/lora_kernel_a")
     factor = weight(model.get_layer("dense"), "lora_kernel_a")
+    normal = RandomNormal(stddev=1 / 3, seed=seeds(5)("dense/lora_kernel_a"))
+    np.testing.assert_array_equal(factor, to_numpy(normal(factor.shape)))
+    assert of_path["dense/lora_kernel_a"].after == pytest.approx(factor.std())
     assert factor.std() == pytest.approx(1 / 3, rel=0.05)
     assert not weight(model.get_layer("dense"), "lora_kernel_b").any()
     np.testing.assert_array_equal(weight(model.get_layer("dense"), "kernel"), kernel)
@@ -214,6 +216,19 @@ def test_gaussian_factors_need_no_factor_of_the_layer(alpha):
 
 @pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
+def test_a_dry_run_changes_nothing(method):
+    model, _ = images()
+    train(model)
+    before = [to_numpy(variable) for variable in model.weights]
+    planned = initialize_lora(model, method, seed=0, dry_run=True)
+    for variable, values in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), values)
+    done = initialize_lora(model, method, seed=0)
+    assert [(row.path, row.how) for row in planned.rows] == [(row.path, row.how) for row in done.rows]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_by_itself(name, method):
     layer = LAYERS[name]()
@@ -221,7 +236,7 @@ def test_a_layer_by_itself(name, method):
     before = to_numpy(layer(x))
     layer.enable_lora(2)
     plan = initialize_lora(layer, method, seed=0)
-    assert {row.path for row in plan.weights} >= {"lora_kernel_a", "lora_kernel_b"}
+    assert {row.path for row in plan.rows} >= {"lora_kernel_a", "lora_kernel_b"}
     np.testing.assert_allclose(to_numpy(layer(x)), before, rtol=1e-4, atol=1e-5)
 
 
@@ -231,8 +246,7 @@ def test_other_dtypes(dtype):
     model, before = images(dtype=dtype)
     plan = initialize_lora(model, "pissa")
     of_weights = {weight.path: weight.dtype for weight in find_weights(model)}
-    assert {row.path: row.dtype for row in plan.weights} == {row.path: of_weights[row.path] for row in plan.weights}
-    assert {row.seed for row in plan.weights} == {None}
+    assert {row.path: row.dtype for row in plan.rows} == {row.path: of_weights[row.path] for row in plan.rows}
     np.testing.assert_allclose(outputs(model), before, atol=0.1)
     assert not np.array_equal(weight(model.get_layer("dense"), "lora_kernel_a"), 0)
 
@@ -397,7 +411,7 @@ def test_factors_are_merged_into_what_is_loaded_without_them(make, x):
     model = make(rank=0)
     plan = load_pretrained(model, source)
     np.testing.assert_allclose(outputs(model, x), trained, rtol=1e-4, atol=1e-4)
-    changes = {row.path: row.change for row in plan.weights if row.change}
+    changes = {row.path: row.how for row in plan.rows if row.how}
     assert set(changes.values()) == {"LoRA merged"}
     assert list(changes) == [path for path in values(model) if not path.endswith("bias")]
     assert not plan.unused

@@ -37,7 +37,7 @@ def status(result):
 
 
 def reasons(result):
-    return {row.path: row.reason for row in result.rows if row.reason}
+    return {row.path: row.how for row in result.left}
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +327,7 @@ def test_a_shared_layer_is_scaled_at_its_first_call():
 def test_a_bias_takes_more_steps():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0)
-    assert result.rows[0].steps > 1
+    assert result.rows[0].how.endswith(" steps")
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
@@ -414,7 +414,7 @@ def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
             return keras.ops.relu(x @ self.first) @ self.second
 
     result = keras_initx.lsuv(keras.Sequential([keras.Input((6,)), Gated()]), X, seed=0)
-    assert (status(result), result.rows[0].steps) == (["scaled"], 1)
+    assert (status(result), result.rows[0].how) == (["scaled"], "1 step")
 
 
 def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
@@ -504,7 +504,7 @@ def test_a_layer_that_is_not_called_comes_last_and_is_left():
     first, last = result.rows
     assert (first.path, first.status, first.after) == ("recurrent", "scaled", pytest.approx(1, abs=1e-3))
     reason = "not called, or in a compiled function"
-    assert last == keras_initx.models.LSUVRow("unused", None, None, 0, "left", reason)
+    assert last == keras_initx.models.Change("unused", "left", reason)
 
 
 @pytest.mark.once
@@ -512,7 +512,7 @@ def test_outputs_that_are_not_finite_are_said_to_be_so():
     model = dense(layers.Rescaling(np.inf))
     before = values_of(model)
     (row,) = keras_initx.lsuv(model, X, seed=0).rows
-    assert (row.status, row.steps, row.reason) == ("left", 0, "its output is not finite")
+    assert (row.status, row.how) == ("left", "its output is not finite")
     assert np.isnan(row.before)
     assert same(values_of(model), before)
 
@@ -639,28 +639,37 @@ def test_a_kernel_is_scaled_in_the_layer_that_made_it():
 def test_the_result_shows_as_a_table(deep):
     result = deep[1]
     header, _, *lines = str(result).splitlines()
-    assert header.split() == ["layer", "before", "after", "steps", "status"]
-    assert len(lines) == 10
-    assert repr(result) == "<LSUVResult of 10 layers: 10 scaled, seed 0>"
+    assert header.split() == ["layer", "before", "after", "status"]
+    assert lines[9].split()[0] == "dense_9"
+    assert repr(result) == "<Changes: 10 layers: 10 scaled, seed 0>"
+
+
+@pytest.mark.once
+def test_a_dry_run_measures_and_changes_nothing():
+    model = dense()
+    before = values_of(model)
+    planned = keras_initx.lsuv(model, X, seed=0, dry_run=True)
+    for value, former in zip(values_of(model), before, strict=True):
+        np.testing.assert_array_equal(value, former)
+    assert planned.rows == keras_initx.lsuv(model, X, seed=0).rows
 
 
 @pytest.mark.once
 def test_the_table_says_how_far_each_layer_came():
     rows = [
-        keras_initx.models.LSUVRow("a", 12.345, 1.0467, 2, "not reached"),
-        keras_initx.models.LSUVRow("b", None, None, 0, "left", "frozen"),
-        keras_initx.models.LSUVRow("c", 0.5, 1.0, 1, "scaled"),
+        keras_initx.models.Change("a", "not reached", "2 steps", before=12.345, after=1.0467),
+        keras_initx.models.Change("b", "left", "frozen"),
+        keras_initx.models.Change("c", "scaled", "1 step", before=0.5, after=1.0),
     ]
-    result = keras_initx.models.LSUVResult(rows, 7)
-    assert repr(result) == "<LSUVResult of 3 layers: 1 scaled, 1 not reached, 1 left, seed 7>"
-    lines = [line.split() for line in str(result).splitlines()[2:]]
+    result = keras_initx.models.Changes(rows, "3 layers.", "variance of the output", 7)
+    lines = [line.split() for line in str(result).splitlines()[2:-2]]
     assert lines == [
-        ["a", "12.3", "1.05", "2", "not", "reached"],
-        ["b", "0", "left:", "frozen"],
-        ["c", "0.5", "1", "1", "scaled"],
+        ["a", "12.3", "1.05", "not", "reached:", "2", "steps"],
+        ["b", "left:", "frozen"],
+        ["c", "0.5", "1", "scaled:", "1", "step"],
     ]
     nothing = keras_initx.lsuv(keras.Sequential([keras.Input((6,)), layers.Activation("relu")]), X, seed=3)
-    assert repr(nothing) == "<LSUVResult of 0 layers: none, seed 3>"
+    assert repr(nothing) == "<Changes: 0 layers: none, seed 3>"
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
@@ -672,7 +681,7 @@ def test_modules_of_torch_are_left():
     model(X)
     before = values_of(model)
     wrapped, dense = keras_initx.lsuv(model, X).rows
-    assert (wrapped.status, wrapped.reason) == ("left", "of another framework, which reads its weights without Keras")
+    assert (wrapped.status, wrapped.how) == ("left", "of another framework, which reads its weights without Keras")
     assert dense.after == pytest.approx(1, abs=0.1)
     assert same(before[:2], values_of(model)[:2])
 

@@ -6,7 +6,7 @@ import pytest
 from modes import to_numpy
 
 from keras_initx import KeepSparse, Sparse, initialize, shrink_and_perturb
-from keras_initx.models import WeightPlan
+from keras_initx.models import Change
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
@@ -126,12 +126,12 @@ def test_frozen_weights_and_those_of_a_rule_are_left():
     model.get_layer("hidden").trainable = False
     before = weights(model)
     plan = shrink_and_perturb(model, {"logits/*": None, "hidden/bias": None, "norm/gamma": "ones"}, seed=3)
-    left = WeightPlan("hidden/kernel", (6, 5), "float32", 120, None, "not trainable", 6, 5)
-    assert (plan.weights[0], plan.seed, plan.dry_run) == (left, 3, False)
+    left = Change("hidden/kernel", "left", "not trainable", (6, 5), "float32", 30, 0)
+    assert (plan.rows[0], plan.seed, plan.dry_run) == (left, 3, False)
     np.testing.assert_array_equal(
         weights(model)["norm/gamma"], np.float32(0.4) * before["norm/gamma"] + np.float32(0.1)
     )
-    reasons = {row.path: row.reason for row in plan.left}
+    reasons = {row.path: row.how for row in plan.left}
     assert reasons == {
         "hidden/kernel": "not trainable",
         "hidden/bias": "by rule",
@@ -150,7 +150,7 @@ def test_a_dry_run_changes_nothing():
     before = weights(model)
     plan = shrink_and_perturb(model, seed=3, dry_run=True)
     assert plan.dry_run
-    assert len(plan.weights) - len(plan.left) == 8
+    assert len(plan.rows) - len(plan.left) == 8
     assert all(np.array_equal(value, before[name]) for name, value in weights(model).items())
 
 

@@ -97,10 +97,8 @@ EXAMPLES = {
 COLUMNS = {
     "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
-    "DormantUnits": "path,units,dormant,reason",
+    "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",
-    "LSUVResult": "path,before,after,steps,status,reason",
-    "LoadingPlan": "path,shape,dtype,names,source_shape,change,reason,problem",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "Report": "name,level,kind,activation,shape,first_inputs_size",
@@ -246,7 +244,7 @@ def test_numbers_are_not_rounded():
 def test_shapes_and_names_are_texts_in_a_csv():
     first, *_, last = rows_of(keras_initx.initialize(network(), seed=0))
     assert (first["shape"], last["shape"]) == ("6x8", "3")
-    assert [row["names"] for row in rows_of(loaded())][:2] == ["first/kernel", ""]
+    assert [row["sources"] for row in rows_of(loaded())][:2] == ["first/kernel", ""]
 
 
 def points(figure):
@@ -285,10 +283,9 @@ def test_a_loading_plan_shows_what_is_done_to_each_weight():
     rules = {"first": "a", "second": "b"}
     plan = keras_initx.load_pretrained(network(), state, rules, layout="torch", dry_run=True)
     assert points(plan.plot()) == {
-        "as in the source": [(2, 8), (4, 8)],
-        "converted": [(1, 48)],
-        "left unchanged": [(5, 24), (6, 3)],
-        "error": [(3, 64)],
+        "all": [(1, 48), (2, 8), (3, 64), (4, 8), (5, 24), (6, 3)],
+        "changed": [(1, 48), (2, 8), (4, 8)],
+        "changed: 0": [(3, 0.02), (5, 0.02), (6, 0.02)],
     }
 
 
@@ -299,11 +296,11 @@ def test_lsuv_shows_the_variances_before_and_after():
     assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]
 
 
-def test_dormant_units_are_shown_as_a_share_where_layers_are_not_left():
+def test_dormant_units_are_shown_where_layers_are_not_left():
     found = keras_initx.reset_dormant(network(), X, threshold=1.0, dry_run=True)
-    first, second, last = found.layers
-    assert last.dormant is None
-    assert points(found.plot()) == {"dormant": [(1, first.dormant / 8), (2, second.dormant / 8)]}
+    first, second, last = found.rows
+    assert last.changed is None
+    assert points(found.plot()) == {"all": [(1, 8), (2, 8)], "changed": [(1, first.changed), (2, second.changed)]}
 
 
 def test_mup_shows_a_panel_for_each_factor():
