@@ -208,6 +208,9 @@ with scope or contextlib.nullcontext():
     if BACKEND == "torch" and SHARED:
         wrapped(torch.from_numpy(batch[RANK::COUNT])).square().sum().backward()
         found["gradient"] = float(model.layers[0].kernel.value.grad.abs().sum())
+    model.layers[1].enable_lora(2)
+    models.initialize_lora(model, "pissa")
+    found["decomposed"] = digest(model)
     found["without a seed"] = digest(build(seed=None))
 
 sys.stdout.write(json.dumps(found))
