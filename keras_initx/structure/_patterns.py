@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 __all__ = ["captured_texts", "matches_path", "matching_paths"]
 
-_WILDCARDS = {"*": "(.*?)", "?": "."}
-
 
 def captured_texts(pattern: str, path: str) -> tuple[str, ...] | None:
     """Return the text that each `*` stands for, or `None` if `pattern` does not match `path`.
@@ -36,5 +34,10 @@ def matching_paths(pattern: str, paths: Iterable[str]) -> list[str]:
 
 @functools.lru_cache
 def _expression(pattern: str) -> re.Pattern[str]:
-    parts = [_WILDCARDS.get(character, re.escape(character)) for character in pattern]
-    return re.compile("".join(parts), re.DOTALL)
+    first, *others = [re.escape(part).replace(r"\?", ".") for part in pattern.split("*")]
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *inner, last = others
+    # No star is tried with more than the least: what follows would not match any better.
+    before = "".join(f"(?>(.*?){part})" for part in inner)
+    return re.compile(f"{first}{before}(.*){last}", re.DOTALL)
