@@ -835,8 +835,8 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     assert len(plan.problems) == 2
     lines = str(plan).splitlines()
     assert lines[0].split() == ["weight", "shape", "array", "array", "shape", "status"]
-    assert lines[2].split() == ["hidden/kernel", "(4,", "4)", "body.fc.weight", "(4,", "4)", "transposed"]
-    assert "ERROR: no array" in str(plan)
+    assert lines[2].split() == ["hidden/kernel", "(4,", "4)", "body.fc.weight", "(4,", "4)", "loaded:", "transposed"]
+    assert "error: no array" in str(plan)
     assert lines[-1].startswith(
         "2 of 8 weights to be loaded, 4 left unchanged, 2 with errors; unused arrays: body.bn.weight (4,), "
     )
