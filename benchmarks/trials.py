@@ -40,8 +40,8 @@ def measure(rounds):
     data = _data.load("digits")
     build = _networks.Network("cnn", data.shape, data.classes)
     forms = {
-        "one compiled copy": functools.partial(study, build, data),
-        "one compiled copy, no diagnosis": functools.partial(study, build, data, diagnosis=False),
+        "study": functools.partial(study, build, data),
+        "study, no diagnosis": functools.partial(study, build, data, diagnosis=False),
         ANEW: functools.partial(compiled_anew, build, data),
         LOOP: functools.partial(loop, build, data),
     }
@@ -67,9 +67,10 @@ def measure(rounds):
 
 
 def study(build, data, *, seed, diagnosis=True):
-    """Compare the initializers."""
+    """Compare the initializers, as the first study of a process."""
     from keras_initx.studies import compare_initializers
 
+    forget_programs()
     pairs = data.train, data.validation
     options = {"repeats": REPEATS, "epochs": EPOCHS, "seed": seed, "diagnosis": diagnosis}
     found = compare_initializers(build, INITIALIZERS, pairs, **options)
@@ -77,12 +78,22 @@ def study(build, data, *, seed, diagnosis=True):
 
 
 def compiled_anew(build, data, *, seed):
-    """Compare the initializers, training each model itself instead of a shared copy."""
-    with mock.patch(
-        "keras_initx.studies._trial.compiled_once",
-        lambda model, data: contextlib.nullcontext(model),
-    ):
+    """Compare the initializers without keeping compiled programs."""
+    from keras_initx.backends import backend
+
+    with mock.patch.object(type(backend), "programs_kept", contextlib.nullcontext):
         study(build, data, seed=seed)
+
+
+def forget_programs():
+    """Delete the compiled programs that this process keeps, which are those of JAX."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        from keras_initx.backends import _jax
+
+        _jax._folder_of_programs().cleanup()
+        _jax._folder_of_programs.cache_clear()
 
 
 def loop(build, data, *, seed):

@@ -257,18 +257,6 @@ def preserved_losses(model: keras.Layer) -> Iterator[None]:
             layer._loss_ids.update(ids)
 
 
-def compiled_metrics(model: keras.Model) -> list[Any]:
-    """Return the metrics that were passed to `compile`: objects, functions or strings.
-
-    Relies on private attributes. `model.metrics` is public, but does not have them before the first
-    batch.
-    """
-    compiled = getattr(model, "_compile_metrics", None)
-    metrics = getattr(compiled, "_user_metrics", None)
-    weighted_metrics = getattr(compiled, "_user_weighted_metrics", None)
-    return list(keras.tree.flatten([metrics, weighted_metrics]))
-
-
 def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether weights were excluded from the weight decay of `optimizer`.
 

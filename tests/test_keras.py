@@ -339,14 +339,6 @@ def test_the_compiled_loss_computes_the_loss():
     assert float(loss(y, outputs)) == float(model.compute_loss(y=y, y_pred=outputs)) == 4
 
 
-def test_the_compiled_metrics_are_those_of_the_user():
-    model = keras.Sequential([keras.Input((2,)), *dense()])
-    assert _keras.compiled_metrics(model) == [None, None]
-    first, second = keras.metrics.AUC(), keras.metrics.Recall()
-    model.compile("sgd", "mse", metrics=[["mae", first]], weighted_metrics=[second])
-    assert _keras.compiled_metrics(model) == ["mae", first, second]
-
-
 class Counting(layers.Layer):
     """Draws a weight from a generator and assigns another when it is built, and assigns a third in each call."""
 

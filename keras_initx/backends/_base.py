@@ -260,6 +260,10 @@ class Backend:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
 
+    def programs_kept(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which compiled programs are kept for later models of this process."""
+        return contextlib.nullcontext()
+
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         """Return a traced `tensor` such that it is computed once and placed where it is used."""
         return tensor

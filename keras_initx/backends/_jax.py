@@ -4,9 +4,10 @@ import contextlib
 import functools
 import hashlib
 import math
+import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import jax.extend.core  # not later: two threads at once would find half of it
 import keras
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.experimental.compilation_cache import compilation_cache
 
 from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
@@ -229,6 +231,22 @@ class Implementation(Backend):
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return cast(contextlib.AbstractContextManager[Any], jax.default_matmul_precision("highest"))
 
+    @contextlib.contextmanager
+    def programs_kept(self) -> Iterator[None]:
+        if jax.config.jax_compilation_cache_dir:  # The user keeps them already.
+            yield
+            return
+        settings = {
+            "jax_compilation_cache_dir": _folder_of_programs().name,
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+        }
+        before = {name: getattr(jax.config, name) for name in settings}
+        _configure(settings)
+        try:
+            yield
+        finally:
+            _configure(before)
+
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         # JAX duplicates computations that depend only on constants, so that each use has its own
         # copy. If the sharding of a copy is not determined by that of the result, each device would
@@ -436,6 +454,19 @@ def _without_warning() -> Iterator[None]:
         # Older versions of JAX copy if the shape differs, and warn.
         warnings.filterwarnings("ignore", "Some donated buffers were not usable")
         yield
+
+
+@functools.cache
+def _folder_of_programs() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of the compiled programs of this process, which is deleted as it ends."""
+    return tempfile.TemporaryDirectory()
+
+
+def _configure(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # JAX opens the folder once, or decides once that there is none.
+    compilation_cache.reset_cache()
 
 
 _std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))

@@ -34,7 +34,6 @@ from keras_initx.studies._records import (
     Trial,
 )
 from keras_initx.studies._restart_study import RestartStudy
-from keras_initx.studies._reuse import copies_dropped
 from keras_initx.studies._study import Study
 from keras_initx.studies._trial import (
     Run,
@@ -366,7 +365,7 @@ def check_jobs(n_jobs: Any) -> None:
 
 @contextlib.contextmanager
 def open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterator[Folder]:
-    """Yield the folder of a run, and forget afterward what was kept for its trials alone.
+    """Yield the folder of a run, which without `out` is deleted afterward.
 
     Raises:
         TypeError: If `out` is not a path.
@@ -377,7 +376,7 @@ def open_folder(out: str | Path | None, kind: str, settings: Settings) -> Iterat
         check_local("out", out)
         if not str(out):
             raise ValueError(f"`out` must be the path of a folder. Received: {out=!r}")
-    with tempfile.TemporaryDirectory() as temporary, copies_dropped():
+    with tempfile.TemporaryDirectory() as temporary:
         folder = Folder(temporary, is_kept=False) if out is None else Folder(out)
         folder.open(kind, settings)
         yield folder

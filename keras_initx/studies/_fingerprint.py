@@ -162,14 +162,10 @@ def _is_plain(value: Any) -> bool:
 
 def _taken_apart(value: Any) -> list[Any]:
     """Return the name of the class of an object, and what it consists of."""
-    if isinstance(value, keras.initializers.Initializer):
-        config = value.get_config()
-        if takes_seed(config):
-            return [name_of(value), config]
-        # Without a seed it is used as it is, and the config need not say everything.
-        return [name_of(value), config, vars(value)]
-    if isinstance(value, keras.Loss):  # whose config may be incomplete
-        return [name_of(value), vars(value)]
+    if isinstance(value, keras.initializers.Initializer) and takes_seed(value.get_config()):
+        return [name_of(value), value.get_config()]  # from which each trial makes a new one
+    if isinstance(value, keras.initializers.Initializer | keras.Loss):
+        return [name_of(value), vars(value)]  # Their configs may be incomplete.
     if isinstance(value, _SAVED_BY_KERAS):
         variables = getattr(value, "variables", [])  # an operation that is no layer has none
         return [name_of(value), _nameless(value.get_config()), list(variables)]

@@ -34,7 +34,7 @@ from keras_initx.studies._records import (
     Structure,
     Trial,
 )
-from keras_initx.studies._reuse import compiled_once, restore_state, state_of
+from keras_initx.studies._state import restore_state, restored_afterward, state_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +76,17 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
-    with backend.generators_preserved():
+    with backend.generators_preserved(), backend.programs_kept():
         log = run.folder.begin(plan.key)
         try:
-            with compiled_once(initial_model(run, plan), run.data) as trained:
+            model = initial_model(run, plan)
+            with restored_afterward(model):
                 if plan.previous:
                     state = run.folder.state(plan.previous)
-                    resume(trained, run.data, run.batch_size, state)
-                end: Record = {"status": _train(trained, run, plan, log, on_epoch)}
+                    resume(model, run.data, run.batch_size, state)
+                end: Record = {"status": _train(model, run, plan, log, on_epoch)}
                 if plan.keep_state:
-                    end["state"] = run.folder.keep_state(plan.key, state_of(trained))
+                    end["state"] = run.folder.keep_state(plan.key, state_of(model))
                 log(event="end", **end)
         except (BuildError, RecordError):
             raise

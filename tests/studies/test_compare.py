@@ -611,21 +611,16 @@ def sharing(layer, place=0):
     return build
 
 
-class OwnDense(keras.layers.Dense):
-    """Its model is trained itself, not a copy."""
-
-
 @pytest.mark.once
-@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
-def test_one_model_in_all_trials_is_refused(layer, tmp_path):
-    model = sharing(layer(4, name="hidden"))()
+def test_one_model_in_all_trials_is_refused(tmp_path):
+    model = sharing(keras.layers.Dense(4, name="hidden"))()
     message = r"`build` must make a new model in each trial, .* Received: 'sequential\w*' again"
     with pytest.raises(ValueError, match=message):
         compare_initializers(lambda _: model, ["zeros"], data(), repeats=2, epochs=1, out=tmp_path)
     first, second = sorted(tmp_path.glob("trials/*"))
     assert (first.read_bytes(), second.read_bytes()) != (b"", b"")
     assert second.read_bytes() == b""
-    again = sharing(layer(4, name="hidden"))()
+    again = sharing(keras.layers.Dense(4, name="hidden"))()
     with pytest.raises(ValueError, match=message):
         random_restarts(lambda: again, data(), n=2, epochs=1)
 
@@ -677,12 +672,12 @@ def test_a_frozen_part_may_be_in_all_trials():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
-def test_random_parts_of_all_trials_begin_each_in_the_same_state(layer):
+def test_random_parts_of_all_trials_begin_each_in_the_same_state():
     noise = keras.layers.GaussianNoise(1.0)
 
     def with_noise(initializer):
-        model = keras.Sequential([keras.Input((6,)), noise, layer(3, "softmax", kernel_initializer=initializer)])
+        last = keras.layers.Dense(3, "softmax", kernel_initializer=initializer)
+        model = keras.Sequential([keras.Input((6,)), noise, last])
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=BACKEND != "jax")
         return model
 
@@ -694,7 +689,7 @@ def test_random_parts_of_all_trials_begin_each_in_the_same_state(layer):
 def test_a_failing_trial_leaves_random_parts_in_the_same_state():
     noise = keras.layers.GaussianNoise(1.0)
 
-    class Broken(OwnDense):
+    class Broken(keras.layers.Dense):
         def call(self, inputs, training=False):
             if training:
                 raise OSError("no room left")
@@ -708,22 +703,22 @@ def test_a_failing_trial_leaves_random_parts_in_the_same_state():
     def study(layers):
         return compare_initializers(with_noise, layers, data(), repeats=1, epochs=1, diagnosis=False)
 
-    alone = study({"own": OwnDense})
-    after_another = study({"broken": Broken, "own": OwnDense})
+    alone = study({"whole": keras.layers.Dense})
+    after_another = study({"broken": Broken, "whole": keras.layers.Dense})
     assert "no room left" in after_another.trials["broken", 1].end["error"]
-    assert after_another.final_values("own") == alone.final_values("own")
+    assert after_another.final_values("whole") == alone.final_values("whole")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="modules of torch need torch")
-@pytest.mark.parametrize("layer", [keras.layers.Dense, OwnDense], ids=["copied", "own"])
-def test_a_module_of_torch_in_all_trials_begins_each_in_the_same_state(layer):
+def test_a_module_of_torch_in_all_trials_begins_each_in_the_same_state():
     import torch
 
     module = torch.nn.BatchNorm1d(6, affine=False)  # has buffers, and no variables of Keras
     wrapper = keras.layers.TorchModuleWrapper(module)
 
     def with_module(initializer):
-        model = keras.Sequential([keras.Input((6,)), wrapper, layer(3, "softmax", kernel_initializer=initializer)])
+        last = keras.layers.Dense(3, "softmax", kernel_initializer=initializer)
+        model = keras.Sequential([keras.Input((6,)), wrapper, last])
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         return model
 

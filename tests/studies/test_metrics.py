@@ -4,16 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.studies import Folder, RestartStudy, Study, Trial, _reuse, compare_initializers, random_restarts
+from keras_initx.studies import Folder, RestartStudy, Study, Trial, compare_initializers, random_restarts
 from keras_initx.studies._metric import directions, resolve_metric, unify_metric_names
 
 pytestmark = pytest.mark.once
 
 metrics = keras.metrics
-
-
-class OwnLayer(keras.layers.Dense):
-    """Its model is trained itself, not a copy."""
 
 
 def halves():
@@ -23,11 +19,11 @@ def halves():
     return (x[:96], y[:96]), (x[96:], y[96:])
 
 
-def builder(compiled, layer=keras.layers.Dense):
+def builder(compiled):
     """Return a function that builds a model with the options for `compile` that `compiled` returns."""
 
     def build(initializer="he_normal"):
-        hidden = layer(12, "relu", kernel_initializer=initializer)
+        hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
         model = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(1, "sigmoid")])
         model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", run_eagerly=True, **compiled())
         return model
@@ -203,8 +199,8 @@ def test_automatic_names_of_outputs_and_metrics_agree_in_all_trials():
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
 
 
-def test_automatic_names_of_metrics_agree_without_a_copy(tmp_path):
-    build = builder(lambda: {"metrics": [metrics.AUC(), metrics.AUC(curve="PR")]}, OwnLayer)
+def test_automatic_names_of_metrics_agree_in_all_trials(tmp_path):
+    build = builder(lambda: {"metrics": [metrics.AUC(), metrics.AUC(curve="PR")]})
     study = compared(build, out=tmp_path)
     assert {trial.status for trial in study.trials.values()} == {"finished"}
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
@@ -245,20 +241,6 @@ def test_two_metrics_of_one_kind_need_the_number():
     trial = Trial("key", "finished", ({"val_auc_3": 0.5, "val_auc_4": 0.6},))
     with pytest.raises(ValueError, match=r"`monitor` must be one of \('val_auc_3', 'val_auc_4'\)"):
         resolve_metric([trial], "val_auc", "auto")
-
-
-def test_one_copy_is_trained_whatever_numbers_its_metrics_have(trained):
-    compared(builder(lambda: {"metrics": [metrics.AUC(), metrics.BinaryAccuracy()]}), epochs=1)
-    assert len(trained) > len(set(trained)) == 1
-
-
-@pytest.mark.parametrize("name", [None, "dense", "part1"])
-def test_a_copy_has_the_names_of_the_metrics(name):
-    model = builder(lambda: {"metrics": [metrics.AUC(name=name)]})()
-    with _reuse.copies_dropped(), _reuse.compiled_once(model, halves()) as copy:
-        assert copy is not model
-        found = copy.evaluate(*halves()[1], return_dict=True, verbose=0)
-    assert found.keys() == model.evaluate(*halves()[1], return_dict=True, verbose=0).keys()
 
 
 def test_other_metrics_in_a_later_trial_are_refused_before_it_trains(tmp_path):

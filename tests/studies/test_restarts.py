@@ -19,7 +19,7 @@ from keras_initx.studies import (
     RestartStudy,
     SettingsError,
     _engine,
-    _reuse,
+    _state,
     _trial,
     random_restarts,
 )
@@ -198,10 +198,10 @@ def test_a_state_is_all_that_training_goes_on_from():
         model = build_he()
         for epochs in (range(1, stop), range(stop, 4)):
             train(model, data(), epochs, 32, 5, lambda metrics: None)
-            content = _reuse.state_of(model)
+            content = _state.state_of(model)
             model = build_he()
-            _reuse.restore_state(model, content)
-        return [to_numpy(variable) for variable in _reuse._variables(model)]
+            _state.restore_state(model, content)
+        return [to_numpy(variable) for variable in _state._variables(model)]
 
     for own, other in zip(trained(4), trained(3), strict=True):
         np.testing.assert_array_equal(own, other)
@@ -210,17 +210,17 @@ def test_a_state_is_all_that_training_goes_on_from():
 @pytest.mark.once
 def test_a_state_in_16_bits_comes_back():
     def weights():
-        return [to_numpy(keras.ops.cast(variable, "float32")) for variable in _reuse._variables(model)]
+        return [to_numpy(keras.ops.cast(variable, "float32")) for variable in _state._variables(model)]
 
     keras.config.set_dtype_policy("bfloat16")
     try:
         model = build_he()
-        before, state = weights(), _reuse.state_of(model)
+        before, state = weights(), _state.state_of(model)
         model = build_he()
     finally:
         keras.config.set_dtype_policy("float32")
     assert not np.array_equal(weights()[0], before[0])
-    _reuse.restore_state(model, state)
+    _state.restore_state(model, state)
     assert model.layers[0].kernel.dtype == "bfloat16"
     for own, other in zip(weights(), before, strict=True):
         np.testing.assert_array_equal(own, other)
