@@ -83,7 +83,7 @@ class Changes(Tabular[Change]):
 
     @property
     def problems(self) -> list[str]:
-        """A message for each weight that cannot be changed as asked: only of a dry run."""
+        """The messages about weights that cannot be changed as asked, which a dry run has."""
         errors = [row for row in self.rows if row.status == "error"]
         return [f"{row.path!r} {row.shape}: {row.how}" for row in errors]
 

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -130,8 +130,8 @@ class InitializationPlan(WeightTable[WeightPlan]):
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file with a line for each weight.
 
-        A line has the path, shape and dtype of a weight, its initializer as class and config, with
-        its seed, and the digest of its values, which are drawn for it once more. The digest is
+        A line has the path, shape, dtype and fans of a weight, its initializer as class and config,
+        with its seed, and the digest of its values, which are drawn for it once more. The digest is
         `null` where processors differ in the last bits, for initializers of a user, and for all
         weights after a dry run. The digest is that of BLAKE2b with 16 bytes: of the name of the
         dtype and the shape, as in `float32 64x32`, of a line feed, and of the values in row-major
@@ -147,8 +147,7 @@ class InitializationPlan(WeightTable[WeightPlan]):
 
         Raises:
             OSError: If the file cannot be written.
-            ValueError: If `path` is a URL, or the plan is none of `initialize`: what
-                `shrink_and_perturb` and `initialize_lora` do depends on the former weights.
+            ValueError: If `path` is a URL.
 
         Example:
             >>> import keras_initx
@@ -160,7 +159,6 @@ class InitializationPlan(WeightTable[WeightPlan]):
             '2 of 2 weights are as the plan says.'
         """
         check_local("path", Path(path))
-        self._check_has_sources("save")
         lines = []
         for weight in self.weights:
             lines.append(self._line(weight))
@@ -173,6 +171,8 @@ class InitializationPlan(WeightTable[WeightPlan]):
             "shape": list(weight.shape),
             "dtype": weight.dtype,
         }
+        if weight.fan_in is not None:
+            line["fans"] = [weight.fan_in, weight.fan_out]
         source = self._sources.get(weight.path)
         if source is None:
             return {**line, "initializer": None, "reason": weight.reason}
@@ -191,7 +191,7 @@ class InitializationPlan(WeightTable[WeightPlan]):
     def load(cls, path: str | Path) -> "InitializationPlan":
         """Return the plan that `save` wrote.
 
-        Its weights have no fans, which are those of a model, and no statistics.
+        Its weights have no statistics.
 
         Args:
             path: Path of the file.
@@ -244,7 +244,6 @@ class InitializationPlan(WeightTable[WeightPlan]):
 
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
-        self._check_has_sources("draw")
         weight = self._weight(path)
         source = self._sources.get(path)
         if source is None:
@@ -264,14 +263,6 @@ class InitializationPlan(WeightTable[WeightPlan]):
         raise ValueError(
             f"`path` must be that of a weight. Received: {path=!r}{close_matches(path, paths)}"
         )
-
-    def _check_has_sources(self, name: str) -> None:
-        """Raise `ValueError` if the initializers of the plan are not known."""
-        if not self._sources and len(self.left) < len(self.weights):
-            raise ValueError(
-                f"`{name}` needs a plan of `initialize`, whose weights follow from initializers "
-                f"alone. Received: {self!r}"
-            )
 
     def _content(self) -> dict[str, Any]:
         rows = [asdict(weight) for weight in self.weights]
@@ -419,9 +410,9 @@ def rules_or_plan(
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
         )
-    plan = given if isinstance(given, InitializationPlan) else read_plan(name, os.fspath(given))
-    plan._check_has_sources(name)
-    return plan
+    if isinstance(given, InitializationPlan):
+        return given
+    return read_plan(name, os.fspath(given))
 
 
 def read_plan(name: str, path: str | Path) -> InitializationPlan:
@@ -454,17 +445,18 @@ def _row_of(
     shape = tuple(line["shape"])
     dtype = line["dtype"]
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    fan_in, fan_out = line.get("fans", (None, None))
+    row = WeightPlan(
+        line["path"], shape, dtype, nbytes, None, line.get("reason", ""), fan_in, fan_out
+    )
     if initializer is None:
-        return WeightPlan(line["path"], shape, dtype, nbytes, None, line.get("reason", ""))
+        return row
     expected_std = None
     if isinstance(initializer, Initializer):
         expected_std = initializer.expected_std(shape)
-    return WeightPlan(
-        line["path"],
-        shape,
-        dtype,
-        nbytes,
-        description(initializer),
+    return replace(
+        row,
+        initializer=description(initializer),
         expected_std=expected_std,
         seed=_seed_of(initializer),
     )

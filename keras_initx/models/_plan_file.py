@@ -29,7 +29,7 @@ FORMAT = "keras_initx plan"
 _VERSION = 1
 _HEAD = ("format", "version", "keras_initx", "keras", "seed", "weights")
 _REQUIRED = ("path", "shape", "dtype", "initializer")
-_OPTIONAL = ("zeros", "reason", "digest")
+_OPTIONAL = ("fans", "zeros", "reason", "digest")
 _IN_INITIALIZER = ("class", "config", "seed", "groups")
 # How the names of this package are registered with Keras, and how they are written everywhere else.
 _REGISTERED = "initx>"
@@ -145,6 +145,10 @@ def _problem_of_line(line: Any) -> str:
         known = False
     if not known:
         return f"has the unknown dtype {line['dtype']!r}"
+    fans = line.get("fans", [1, 1])
+    is_pair = isinstance(fans, list) and len(fans) == 2
+    if not is_pair or not all(is_integer(fan) and fan > 0 for fan in fans):
+        return f"has the fans {fans!r}, which must be the numbers of inputs and of outputs"
     if not isinstance(line.get("reason", ""), str):
         return "has a reason that is not a text"
     digest = line.get("digest")

@@ -16,7 +16,6 @@ from keras_initx.recipes._fit import Recipe as Recipe
 from keras_initx.recipes._images import *
 from keras_initx.recipes._llama import *
 from keras_initx.recipes._mup import *
-from keras_initx.recipes._mup_base import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *

@@ -244,9 +244,9 @@ def mup(
 
     Args:
         model: A built model.
-        base: The same model with fewer units, also built, or the path of a file to which
-            `save_base` wrote its shapes. It may have fewer residual blocks, if the names of their
-            layers differ in numbers only.
+        base: The same model with fewer units, also built, or the path of the plan of its
+            initialization, which has its shapes and fans, see `InitializationPlan.save`. It may
+            have fewer residual blocks, if the names of their layers differ in numbers only.
         base_width: Instead of `base`, the number of units of its first layer with a kernel. The
             axes whose length is a multiple of the units of this layer in `model` grow with them,
             and so does the number of heads. For a sequential or functional model in which no other

@@ -1,21 +1,16 @@
-"""The base model that `mup` compares with: a model, its saved shapes, or its width alone."""
+"""The base model that `mup` compares with: a model, its saved plan, or its width alone."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from keras_initx import _files
 from keras_initx._checks import check_count, check_type
 from keras_initx._typing import Shape
-from keras_initx.rendering import as_json
+from keras_initx.models import read_plan
 from keras_initx.structure import ModelWeight, check_model, find_weights
-
-__all__ = ["save_base"]
-
-_KIND = "base of muP"
 
 
 @dataclass(frozen=True)
@@ -33,34 +28,6 @@ class BaseWeight:
     shape: Shape
     inputs: int
     units: float
-
-
-def save_base(model: keras.Model, path: str | Path) -> None:
-    """Write the shapes of a base model to a JSON file, which `mup` takes in its place.
-
-    Args:
-        model: A built model.
-        path: Path of the file.
-
-    Raises:
-        OSError: If the file cannot be written.
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or `path` is a URL.
-
-    Example:
-        >>> import tempfile
-        >>> from keras_initx import recipes
-        >>> def network(width):
-        ...     layers = [keras.layers.Dense(units) for units in (width, width, 3)]
-        ...     return keras.Sequential([keras.Input((10,)), *layers])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     recipes.save_base(network(64), f"{folder}/base.json")
-        ...     recipes.mup(network(256), f"{folder}/base.json").learning_rates("adam")
-        [1.0, 1.0, 0.25, 1.0, 0.25, 1.0]
-    """
-    weights = base_of_model("model", model)
-    content = {"kind": _KIND, "weights": [asdict(weight) for weight in weights]}
-    _files.write(_files.check_local("path", path), f"{as_json(content, indent=1)}\n")
 
 
 def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
@@ -83,27 +50,24 @@ def as_base(weight: ModelWeight) -> BaseWeight:
     return BaseWeight(weight.path, shape, inputs, math.prod(shape) / inputs)
 
 
-def read_base(path: str | Path) -> list[BaseWeight]:
-    """Return the weights of a base from a file of `save_base`.
+def base_of_plan(model: keras.Model, path: str | Path) -> list[BaseWeight]:
+    """Return the weights of a base from the plan of its initialization.
+
+    Those that are not trainable in `model` are left out.
 
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is another file.
     """
-    text = Path(_files.check_local("base", path)).read_bytes()
-    required = "`base` must be a file of `save_base`"
-    received = f"Received: base={str(path)!r}"
-    try:
-        content = _files.parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{required}; this one {error}. {received}") from None
-    if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise ValueError(f"{required}. {received}")
-    weights = []
-    for row in content["weights"]:
-        shape = tuple(row["shape"])
-        weights.append(BaseWeight(row["path"], shape, row["inputs"], row["units"]))
-    return weights
+    fixed = {weight.path for weight in find_weights(model) if not weight.variable.trainable}
+    base = []
+    for weight in read_plan("base", path).weights:
+        if weight.path not in fixed:
+            is_embedding = weight.path.rpartition("/")[2] == "embeddings"
+            inputs = 1 if is_embedding else weight.fan_in or 1
+            size = weight.shape[-1] if is_embedding else math.prod(weight.shape)
+            base.append(BaseWeight(weight.path, weight.shape, inputs, size / inputs))
+    return base
 
 
 def base_of_width(
@@ -242,7 +206,7 @@ def checked_base(
     if base_width is not None:
         return f"base_width={base_width}", base_of_width(model, weights, base_width)
     if isinstance(base, str | Path):
-        return f"base={str(base)!r}", read_base(base)
-    check_type("base", base, keras.Model, "a Keras model or a file of `save_base`")
+        return f"base={str(base)!r}", base_of_plan(model, base)
+    check_type("base", base, keras.Model, "a Keras model or the file of a plan")
     assert isinstance(base, keras.Model)
     return f"base={base.name!r}", base_of_model("base", base)

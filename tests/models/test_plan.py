@@ -120,12 +120,12 @@ GOLDEN = """{
  "keras": "KERAS",
  "seed": 5,
  "weights": [
-  {"path": "grouped/kernel", "shape": [3, 1, 4], "dtype": "float32", "initializer": {"class": "initx.Scaled", \
-"config": {"initializer": {"class": "initx.HeNormal", "config": {"seed": 804414497, "input_axes": null, \
+  {"path": "grouped/kernel", "shape": [3, 1, 4], "dtype": "float32", "fans": [3, 6], \
+"initializer": {"class": "initx.Scaled", "config": {"initializer": {"class": "initx.HeNormal", "config": {"seed": 804414497, "input_axes": null, \
 "output_axes": null}, "groups": [1, 2]}, "factor": 0.5}}, "digest": "ea7806dc1daa77e51c9fda9a33fd3b5f"},
   {"path": "grouped/bias", "shape": [4], "dtype": "float32", "initializer": null, "reason": "by rule"},
-  {"path": "logits/kernel", "shape": [4, 2], "dtype": "float32", "initializer": {"class": "initx.Orthogonal", \
-"config": {"gain": "relu", "seed": 1220242678, "method": "householder", "blocks": 1, "singular_values": null, \
+  {"path": "logits/kernel", "shape": [4, 2], "dtype": "float32", "fans": [4, 2], \
+"initializer": {"class": "initx.Orthogonal", "config": {"gain": "relu", "seed": 1220242678, "method": "householder", "blocks": 1, "singular_values": null, \
 "input_axes": null, "output_axes": null}}, "digest": null},
   {"path": "logits/bias", "shape": [2], "dtype": "float32", "initializer": {"class": "Zeros", "config": {}}, \
 "digest": "a051a87c30d6f6b58ceac9e9db15949a"}
@@ -325,6 +325,7 @@ BROKEN = {
         r"has the shape \[3, -1\]",
     ),
     "dtype": (lambda path: changed(path, lambda plan: first_line(plan).update(dtype=None)), "the unknown dtype None"),
+    "fans": (lambda path: changed(path, lambda plan: first_line(plan).update(fans=[4])), r"has the fans \[4\]"),
     "digest": (lambda path: changed(path, lambda plan: first_line(plan).update(digest="12")), "the digest '12'"),
     "class": (
         lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update({"class": "tests>Mine"})),
@@ -417,15 +418,6 @@ def test_a_seed_is_refused_with_a_plan(path):
     for given in path, plan:
         with pytest.raises(ValueError, match="`seed` must be `None` with a plan"):
             initialize(network(), given, seed=3)
-
-
-@pytest.mark.once
-def test_plans_that_depend_on_former_weights_are_not_saved(path):
-    plan = keras_initx.shrink_and_perturb(network(), seed=0)
-    for use in (plan.save, lambda path: plan.draw("hidden/kernel"), lambda path: initialize(network(), plan)):
-        with pytest.raises(ValueError, match="needs a plan of `initialize`"):
-            use(path)
-    assert not path.exists()
 
 
 @pytest.mark.once
