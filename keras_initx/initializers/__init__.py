@@ -21,6 +21,7 @@ from keras_initx.initializers._composition import check_shape_for as check_shape
 from keras_initx.initializers._composition import counterpart as counterpart
 from keras_initx.initializers._composition import law_of as law_of
 from keras_initx.initializers._convolution import *
+from keras_initx.initializers._laws import *
 from keras_initx.initializers._laws import CenterLaw as CenterLaw
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw
@@ -29,9 +30,6 @@ from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
-from keras_initx.initializers._laws import normal_law as normal_law
-from keras_initx.initializers._laws import truncated_law as truncated_law
-from keras_initx.initializers._laws import uniform_law as uniform_law
 from keras_initx.initializers._lookup import classes_like as classes_like
 from keras_initx.initializers._lookup import entry_of as entry_of
 from keras_initx.initializers._lookup import ids_like as ids_like

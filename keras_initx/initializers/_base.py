@@ -17,11 +17,10 @@ from keras_initx._keras import forget_unmade_variables
 from keras_initx._seeds import drawn_seed, initializers_within, note_copy, warn_of_twins
 from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import Computation, backend
-from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
 from keras_initx.sampling import (
     HOST,
     MOST,
-    Bounds,
     Namespace,
     Stream,
     choose_namespace,
@@ -124,7 +123,7 @@ class Initializer(KerasInitializer):
     """Base class of all initializers.
 
     A subclass stores the arguments of its constructor as attributes of the same names, exactly as
-    given, and implements `_fill`, or `_draw` if it is a `RandomInitializer`. Config, repr, equality
+    given, and implements `_fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality
     and serialization follow from these.
     """
 
@@ -422,6 +421,9 @@ class ConstantInitializer(Initializer):
 class RandomInitializer(Initializer):
     """Base class of initializers that draw random numbers.
 
+    A subclass implements `law`, by which its values are drawn. If they are not independent draws
+    from one distribution, it implements `_draw` too.
+
     Args:
         seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None`, a
             seed is drawn once, here, from Python's `random`, so that `keras.utils.set_random_seed`
@@ -442,23 +444,22 @@ class RandomInitializer(Initializer):
             self.seed = self._init_seed
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:
-        xp = self._namespace(shape)
-        stream = Stream(self._key(), dtype, self._bounds(), xp)
+        stream = Stream(self._key(), dtype, self._namespace(shape))
         return self._draw(stream, shape, computing_dtype(dtype))
+
+    def _largest(self, shape: Shape) -> float:
+        law = self.law(shape)
+        return 0.0 if law is None else law.reach
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` drawn from `stream`, in its namespace.
 
         They are in `dtype` or in the stream's dtype.
         """
-        raise NotImplementedError
-
-    def _bounds(self) -> Bounds | None:
-        """Return the lower and upper bound of the values, or `None`.
-
-        They also hold after a cast to 16 bits.
-        """
-        return None
+        law = self.law(shape)
+        if not isinstance(law, IndependentLaw):
+            raise NotImplementedError
+        return law.draw(stream, shape, dtype)
 
     def _key(self) -> tuple[Tensor, Tensor]:
         """Return the two words of the stream's key: the seed and, for a generator, its counter."""
@@ -476,21 +477,6 @@ class RandomInitializer(Initializer):
         if "seed" in arguments:
             arguments["seed"] = self._init_seed
         return arguments
-
-
-# Functions `_draw` of which each value depends on its place, and on no other value.
-ELEMENTWISE: set[Callable[..., Tensor]] = set()
-Method = TypeVar("Method", bound=Callable[..., Tensor])
-
-
-def elementwise(draw: Method) -> Method:
-    """Note that each value of a `_draw` depends on its place, and on no other value.
-
-    It passes `shape` and its stream on to one draw and changes nothing of what it returns, so that
-    with a `PartStream` it makes a part.
-    """
-    ELEMENTWISE.add(draw)
-    return draw
 
 
 @dataclasses.dataclass(frozen=True)

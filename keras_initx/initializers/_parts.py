@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import is_integer
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import backend
-from keras_initx.initializers._base import ELEMENTWISE, Initializer, RandomInitializer
+from keras_initx.initializers._base import Initializer, RandomInitializer
 from keras_initx.initializers._composition import Scaled, check_dtype_for, check_shape_for
 from keras_initx.sampling import HOST, PartStream, computing_dtype
 
@@ -99,11 +99,11 @@ def _values_at(initializer: Any, shape: Shape, dtype: DType, places: Array) -> A
         return HOST.times(values, float(initializer.factor)).astype(dtype, copy=False)
     if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
         return None
-    if type(initializer)._draw not in ELEMENTWISE:
+    if type(initializer)._draw is not RandomInitializer._draw:
         return None
     if type(initializer)._compute is not RandomInitializer._compute:
         return None
-    stream = PartStream(initializer._key(), dtype, initializer._bounds(), places)
+    stream = PartStream(initializer._key(), dtype, places)
     drawn: Array = initializer._draw(stream, shape, computing_dtype(dtype))
     return drawn.astype(dtype, copy=False)
 

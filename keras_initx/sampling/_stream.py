@@ -20,7 +20,6 @@ from keras_initx.sampling._conversion import (
     Quantiles,
     affine,
     finish,
-    truncated_quantiles,
 )
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
@@ -29,10 +28,6 @@ __all__ = [
     "Draw",
     "Stream",
     "computing_dtype",
-    "truncated_bounds",
-    "truncated_normal",
-    "truncated_range",
-    "uniform_between",
 ]
 
 _MAX_SIZE = 1 << 32
@@ -51,14 +46,13 @@ class Stream:
 
     Every method takes the `draw` and the `shape`. Some take `start`, the index of the first
     element, to compute a part of a draw, and `then`, a function to apply to the draws. Draws with
-    `then` are finished: clipped to the bounds and cast to the dtype of the stream, in the same pass
+    `then` are finished: clipped to its bounds and cast to the dtype of the stream, in the same pass
     on the host and on a device. Arrays are NumPy's on the host and the backend's elsewhere, with
     the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
         dtype: The dtype of finished draws. By default the dtype in which they are computed.
-        bounds: Lower and upper bound of finished draws, which also hold after a cast to 16 bits.
         xp: The namespace to draw in, by default the current one.
 
     Example:
@@ -71,15 +65,11 @@ class Stream:
         self,
         key: Words,
         dtype: DType | None = None,
-        bounds: Bounds | None = None,
         xp: Namespace | None = None,
     ) -> None:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
-        self._limits: tuple[Bounds, DType] | None = None
-        if bounds and dtype and dtype != computing_dtype(dtype):
-            self._limits = bounds, dtype
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -128,6 +118,7 @@ class Stream:
         offset: float = 0.0,
         factor: float = 1.0,
         bounds: Bounds | None = None,
+        is_strict: bool = False,
     ) -> Tensor:
         """Return finished draws `offset + factor * x`, with `x` of the distribution of `quantiles`.
 
@@ -139,10 +130,11 @@ class Stream:
             offset: A number.
             factor: A positive number.
             bounds: Lower and upper bound of the results, which also hold after rounding.
+            is_strict: Whether they also hold after a cast to 16 bits.
         """
         # An integer draw stands for the midpoint of its unit.
         lowest = offset + factor * (quantiles.lowest + quantiles.unit / 2)
-        then = affine(lowest, factor * quantiles.unit, bounds)
+        then = affine(lowest, factor * quantiles.unit, bounds, is_strict=is_strict)
         kind = _conversion.as_interpolated, quantiles.knots.view(self.xp.word)
         return self._map(draw, shape, dtype, kind, then=then)
 
@@ -228,14 +220,8 @@ class Stream:
         numbers_dtype = "float32" if convert is _conversion.as_words else dtype
         if then is None:
             return Affine().numbers(numbers_dtype), dtype
-        return self._limited(then.numbers(numbers_dtype)), self.finished_dtype(dtype)
-
-    def _limited(self, numbers: Array) -> Array:
-        """Return the numbers of an `Affine`, with its bounds within those of the stream."""
-        if self._limits is not None:
-            bounds, dtype = self._limits
-            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(dtype, *bounds))
-        return numbers
+        out = self.finished_dtype(dtype)
+        return then.numbers(numbers_dtype, out), out
 
     def _map_on_device(
         self,
@@ -286,21 +272,18 @@ class PartStream(Stream):
     Args:
         key: Two Python integers, see `Stream`.
         dtype: See `Stream`.
-        bounds: See `Stream`.
         places: Vector of the indices of the elements to make, in the order to return them.
 
     Example:
         >>> import numpy as np
         >>> whole = Stream((7, 0)).normal(Draw.VALUES, (10,))
-        >>> part = PartStream((7, 0), None, None, np.array([3, 8])).normal(Draw.VALUES, (10,))
+        >>> part = PartStream((7, 0), None, np.array([3, 8])).normal(Draw.VALUES, (10,))
         >>> bool((part == whole[[3, 8]]).all())
         True
     """
 
-    def __init__(
-        self, key: tuple[int, int], dtype: DType | None, bounds: Bounds | None, places: Array
-    ) -> None:
-        super().__init__(key, dtype, bounds, HOST)
+    def __init__(self, key: tuple[int, int], dtype: DType | None, places: Array) -> None:
+        super().__init__(key, dtype, HOST)
         self._places = places
 
     def _map(
@@ -404,53 +387,3 @@ def _block_program(
 def computing_dtype(dtype: DType | None) -> DType:
     """Return the dtype in which to compute values of `dtype`."""
     return "float64" if dtype == "float64" else "float32"
-
-
-def uniform_between(
-    stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32"
-) -> Tensor:
-    """Return uniform draws between `lower` and `upper`."""
-    then = affine(lower, upper - lower, (lower, upper))
-    return stream.uniform(Draw.VALUES, shape, dtype, then=then)
-
-
-def truncated_normal(
-    stream: Stream,
-    shape: Shape,
-    lower: float,
-    upper: float,
-    mean: float,
-    stddev: float,
-    dtype: DType = "float32",
-) -> Tensor:
-    """Return draws from a normal distribution truncated at `lower` and `upper`.
-
-    Args:
-        stream: The `Stream` to draw from.
-        shape: Shape of the result.
-        lower: Lower truncation point, relative to the mean, in standard deviations before
-            truncation.
-        upper: Upper truncation point.
-        mean: Mean before truncation.
-        stddev: Standard deviation after truncation.
-        dtype: `"float32"` or `"float64"`.
-    """
-    quantiles = truncated_quantiles(float(lower), float(upper))
-    scale = stddev / quantiles.stddev
-    bounds = truncated_bounds(lower, upper, mean, stddev)
-    return stream.from_quantiles(
-        Draw.VALUES, shape, quantiles, dtype, offset=mean, factor=scale, bounds=bounds
-    )
-
-
-def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the bounds of `truncated_normal` for the same arguments."""
-    scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
-    return mean + scale * lower, mean + scale * upper
-
-
-def truncated_range(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the lowest and highest draw of `truncated_normal`, often far from the bounds."""
-    quantiles = truncated_quantiles(float(lower), float(upper))
-    scale = stddev / quantiles.stddev
-    return mean + scale * quantiles.lowest, mean + scale * quantiles.highest
