@@ -1,23 +1,22 @@
 """Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
-import copy
 import dataclasses
-import functools
 import inspect
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import drawn_seed, initializers_within, note_copy, warn_of_twins
-from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import Computation, backend
+from keras_initx._seeds import initializers_within, note_copy, warn_of_twins
+from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
+from keras_initx.backends import backend
 from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
+from keras_initx.initializers._sharding import computation_of
 from keras_initx.sampling import (
     HOST,
     MOST,
@@ -156,7 +155,7 @@ class Initializer(KerasInitializer):
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
                 return self._on_device(shape, dtype)
-            return backend.distributed(self._computation(shape, dtype), shape, layout)
+            return backend.distributed(computation_of(self, shape, dtype), shape, layout)
         except BaseException:
             forget_unmade_variables()
             raise
@@ -197,6 +196,16 @@ class Initializer(KerasInitializer):
         """
         return self._fill(self._namespace(shape), shape, computing_dtype(dtype))
 
+    def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
+        """Return the values at some places, or `None` if they are only made together.
+
+        Args:
+            shape: The shape of all values.
+            dtype: Their dtype.
+            places: Vector of indices, counted in row-major order.
+        """
+        return None
+
     def _namespace(self, shape: Shape) -> Namespace:
         """Return where to compute values of `shape`."""
         states = []
@@ -212,12 +221,6 @@ class Initializer(KerasInitializer):
         On the host they are a new array that is writable.
         """
         raise NotImplementedError
-
-    def _computation(self, shape: Shape, dtype: DType) -> Computation:
-        """Return how the values are made on several devices."""
-        function = functools.partial(self._on_device, shape, dtype)
-        seeded = seeded_call(self, shape, dtype)
-        return Computation(function, is_exact(self), drawn_seed(self), seeded)
 
     def _is_exact(self) -> bool:
         """Return whether all processors make the same bits.
@@ -297,20 +300,11 @@ def check_largest(
         )
 
 
-def is_exact(initializer: Any) -> bool:
-    """Return whether `initializer` makes the same bits on all processors.
-
-    Of a user's initializer it is not known.
-    """
-    known = keras.initializers
-    constants = known.Constant | known.Identity | known.Ones | known.Zeros
-    for part in initializers_within(initializer):
-        if isinstance(part, Initializer):
-            if not part._is_exact():
-                return False
-        elif not isinstance(part, constants):
-            return False
-    return True
+def keeps_call(initializer: Any) -> TypeGuard[Initializer]:
+    """Return whether this is an initializer of which no subclass overrides `__call__`."""
+    return (
+        isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__
+    )
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
@@ -447,6 +441,15 @@ class RandomInitializer(Initializer):
         stream = Stream(self._key(), dtype, self._namespace(shape))
         return self._draw(stream, shape, computing_dtype(dtype))
 
+    def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
+        methods = type(self)._compute, type(self)._draw
+        draws_by_law = methods == (RandomInitializer._compute, RandomInitializer._draw)
+        if not draws_by_law or not isinstance(self.seed, int):
+            return None
+        stream = Stream(self._key(), dtype, HOST, places)
+        drawn: Array = self._draw(stream, shape, computing_dtype(dtype))
+        return drawn.astype(dtype, copy=False)
+
     def _largest(self, shape: Shape) -> float:
         law = self.law(shape)
         return 0.0 if law is None else law.reach
@@ -477,38 +480,3 @@ class RandomInitializer(Initializer):
         if "seed" in arguments:
             arguments["seed"] = self._init_seed
         return arguments
-
-
-@dataclasses.dataclass(frozen=True)
-class _SeededCall:
-    """A call of an initializer, whose own seed is zero, as a function of the seed."""
-
-    initializer: RandomInitializer
-    shape: Shape
-    dtype: DType
-
-    def __call__(self, seed: Tensor) -> Tensor:
-        return with_seed(self.initializer, seed)._on_device(self.shape, self.dtype)
-
-
-def seeded_call(
-    initializer: Any, shape: Shape, dtype: DType
-) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
-    """Return a call as a function of the seed, equal for all seeds, and the seed.
-
-    Return `None` if the values do not follow from one integer seed.
-    """
-    if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
-        return None
-    if type(initializer).__call__ is not Initializer.__call__:
-        return None
-    if len(list(initializers_within(initializer))) > 1:
-        return None
-    return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(initializer.seed)
-
-
-def with_seed(initializer: RandomInitializer, seed: Any) -> RandomInitializer:
-    """Return a copy of `initializer` with this seed."""
-    result = copy.copy(initializer)
-    result.seed = result._init_seed = seed
-    return result

@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 _MAX_SIZE = 1 << 32
+# Elements at chosen places that are made at a time: few enough for the cache.
+_PART_BLOCK = 1 << 16
 
 
 class Draw(enum.IntEnum):
@@ -54,6 +56,8 @@ class Stream:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
         dtype: The dtype of finished draws. By default the dtype in which they are computed.
         xp: The namespace to draw in, by default the current one.
+        places: Indices of the elements to make, a vector, by default all. Draws on the host are
+            then a vector of these, in their order.
 
     Example:
         >>> stream = Stream((7, 0))
@@ -66,10 +70,12 @@ class Stream:
         key: Words,
         dtype: DType | None = None,
         xp: Namespace | None = None,
+        places: Array | None = None,
     ) -> None:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
+        self._places = places
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -197,7 +203,12 @@ class Stream:
         """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
-        numbers, out = self._finishing(convert, dtype, then)
+        out = dtype if then is None else self.finished_dtype(dtype)
+        # Nothing is applied to words.
+        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
+        numbers = (then or Affine()).numbers(numbers_dtype, out)
+        if self._places is not None:
+            return self._at_places(self._places, draw, dtype, kind, start, numbers, out)
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
             fill(array, kind, dtype, numbers, self.key, draw, start)
@@ -212,16 +223,30 @@ class Stream:
             return values
         return self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
 
-    def _finishing(
-        self, convert: Convert, dtype: DType, then: Affine | None
-    ) -> tuple[Array, DType]:
-        """Return the numbers that `finish` takes, and the dtype of what is finished."""
-        # Nothing is applied to words.
-        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
-        if then is None:
-            return Affine().numbers(numbers_dtype), dtype
-        out = self.finished_dtype(dtype)
-        return then.numbers(numbers_dtype, out), out
+    def _at_places(
+        self,
+        places: Array,
+        draw: int,
+        dtype: DType,
+        kind: Kind,
+        start: int,
+        numbers: Array,
+        out: DType,
+    ) -> Array:
+        """Do it for the elements at these places, on the host."""
+        convert, table = kind
+        result = HOST.empty((places.size,), out)
+        for first in range(0, result.size, _PART_BLOCK):
+            here = places[first : first + _PART_BLOCK] + start
+            block = result[first : first + _PART_BLOCK]
+            if np.all(np.diff(here) == 1):
+                fill(block, kind, dtype, numbers, self.key, draw, int(here[0]))
+                continue
+            values = convert(HOST, self.words_at(draw, here.astype(HOST.word)), table, dtype)
+            if convert is not _conversion.as_words:
+                values = finish(HOST, values, numbers)
+            block[:] = values
+        return result
 
     def _map_on_device(
         self,
@@ -264,57 +289,6 @@ class Stream:
             word = np.full(shape, value & 0xFFFFFFFF, "uint32").astype(self.xp.word)
             return self.xp.convert_to_tensor(word)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), shape)
-
-
-class PartStream(Stream):
-    """A stream that makes a part of each draw, on the host.
-
-    Args:
-        key: Two Python integers, see `Stream`.
-        dtype: See `Stream`.
-        places: Vector of the indices of the elements to make, in the order to return them.
-
-    Example:
-        >>> import numpy as np
-        >>> whole = Stream((7, 0)).normal(Draw.VALUES, (10,))
-        >>> part = PartStream((7, 0), None, np.array([3, 8])).normal(Draw.VALUES, (10,))
-        >>> bool((part == whole[[3, 8]]).all())
-        True
-    """
-
-    def __init__(self, key: tuple[int, int], dtype: DType | None, places: Array) -> None:
-        super().__init__(key, dtype, HOST)
-        self._places = places
-
-    def _map(
-        self,
-        draw: int,
-        shape: Shape,
-        dtype: DType,
-        kind: Kind,
-        start: int = 0,
-        then: Affine | None = None,
-    ) -> Tensor:
-        check_size(start + math.prod(shape), shape)
-        convert, table = kind
-        numbers, out = self._finishing(convert, dtype, then)
-        result = HOST.empty((self._places.size,), out)
-        for first in range(0, result.size, _PART_BLOCK):
-            places = self._places[first : first + _PART_BLOCK]
-            block = result[first : first + _PART_BLOCK]
-            if np.all(np.diff(places) == 1):
-                fill(block, kind, dtype, numbers, self.key, draw, start + int(places[0]))
-                continue
-            words = self.words_at(draw, (places + start).astype(HOST.word))
-            values = convert(HOST, words, table, dtype)
-            if convert is not _conversion.as_words:
-                values = finish(HOST, values, numbers)
-            block[:] = values
-        return result
-
-
-# Elements of a part at a time: few enough for the cache.
-_PART_BLOCK = 1 << 16
 
 
 def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
