@@ -2,6 +2,7 @@
 
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `featured`: some of them.
+- `families`: the lists of them from which the API reference makes a page for each.
 - `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx._startup import BACKENDS
+from keras_initx.cli import _catalog
 from keras_initx.diagnostics import Thresholds
 from keras_initx.diagnostics._diagnose import RULES
 
@@ -75,6 +77,18 @@ def featured():
         .table("`")
         .as_markdown()
     )
+
+
+def families():
+    """Return a list for each family of initializers."""
+    parts = []
+    for title, entries in _catalog.families():
+        names = "\n".join(f"   {entry.cls.__name__}" for entry in entries)
+        options = "   :toctree: api/initializers\n   :nosignatures:"
+        parts.append(
+            f"### {title}\n\n```{{eval-rst}}\n.. autosummary::\n{options}\n\n{names}\n```\n"
+        )
+    return "\n".join(parts)
 
 
 def digests():
@@ -338,6 +352,7 @@ def _rows(headers, rows):
 TABLES = {
     "catalog": catalog,
     "featured": featured,
+    "families": families,
     "digests": digests,
     "versions": versions,
     "runs": runs,
@@ -352,6 +367,7 @@ TABLES = {
 }
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
+    DOCS / "api.md": {"families"},
     DOCS / "diagnose.md": {"problems", "confusion"},
     DOCS / "examination.md": {"examination", "programs", "misses", "beyond", "remedies"},
     INITIALIZERS: {"catalog"},

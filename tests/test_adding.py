@@ -31,13 +31,12 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "_build", "__pycache__"))
     package = copy / "keras_initx"
     for file in (package / "initializers" / "_random.py", package / "__init__.py"):
-        edit(file, '"RandomNormal",', '"RandomNormal", "RandomSign",')
-    imports, _, code = block(r"{testcode}", "class RandomSign").partition("\n\n\n")
+        edit(file, '"RandomNormal",', '"RandomNormal", "HalfNormal",')
+    imports, _, code = block(r"{testcode}", "class HalfNormal").partition("\n\n\n")
     edit(package / "initializers" / "_random.py", "\nimport numpy as np\n", f"\nimport numpy as np\n{imports}\n")
     with open(package / "initializers" / "_random.py", "a") as file:
         file.write(f"\n\n{code}")
-    edit(copy / "docs" / "api.md", "   RandomNormal\n", "   RandomNormal\n   RandomSign\n")
-    row = block("{code-block} python", "RandomSign").splitlines()[-1]
+    row = block("{code-block} python", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
 
     def run(*command):
@@ -47,7 +46,8 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
 
     for command in block("sh", "golden").splitlines():
         run(*shlex.split(command)[1:])
-    assert "initx.random_sign" in (copy / "docs" / "initializers.md").read_text()
+    assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
+    assert "   HalfNormal\n" in (copy / "docs" / "api.md").read_text()
     for command in block("sh", "pytest").splitlines():
         run(*shlex.split(command)[1:])
-    run("-m", "keras_initx", "show", "random_sign")
+    run("-m", "keras_initx", "show", "half_normal")

@@ -35,6 +35,7 @@ from keras_initx.initializers import (
     RandomNormal,
     SlicesLaw,
     TiledLaw,
+    Truncated,
     is_exact,
     law_of,
 )
@@ -413,16 +414,12 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
     for one in measured:
         is_scale = any(test.verdict == "scale" for test in one.failed)
         if is_scale and one.std and one.law is not None and one.law.std:
-            is_truncated = (
-                isinstance(one.law, IndependentLaw)
-                and one.law.distribution.name == "truncated normal"
-            )
             findings[one.subject.path] = Finding(
                 one.subject,
                 one.law.std,
                 one.std,
                 siblings[one.law.std],
-                is_truncated,
+                isinstance(one.law, Truncated),
                 one.keeps_shape,
             )
     rows = []

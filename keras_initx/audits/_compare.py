@@ -363,7 +363,7 @@ def _test_scale(
         distance = _kolmogorov_distance(u)
         yield Test(
             "shape",
-            f"not {law.distribution.name}: distribution functions differ by {distance:.2g}",
+            f"not {law.name}: distribution functions differ by {distance:.2g}",
             p=_kolmogorov(distance, n),
             deviation=distance,
         )
@@ -380,7 +380,7 @@ def _probabilities(law: IndependentLaw, ordered: Array, dtype: DType) -> Array:
         dtype: The dtype that they were rounded to.
     """
     step = _step(ordered[[0, -1]], dtype).max()
-    if step < _FINE * law.std and not law.distribution.probabilities[0]:
+    if step < _FINE * law.std and not law.atom:
         return law.distribution_function(ordered)
     below, above = _rounded_to(ordered, dtype)
     # What is nearest to a bound stands for all up to it, if values were limited to the bounds.
@@ -424,7 +424,7 @@ def _test_extremes(
         yield Test(
             "bounds",
             f"{beyond} of {size} values beyond the bounds, from {lowest:.4g} to {highest:.4g}, "
-            f"expected {law.distribution.name} from {lower:.4g} to {upper:.4g}",
+            f"expected {law.name} from {lower:.4g} to {upper:.4g}",
             p=_poisson_tail(beyond, size * _RATE),
             deviation=math.inf,
         )

@@ -20,12 +20,12 @@ from keras_initx.initializers import (
     IndependentLaw,
     Law,
     LSTMForgetBias,
+    Normal,
     SlicesLaw,
     SparseLaw,
+    Truncated,
+    Uniform,
     law_of,
-    normal_law,
-    truncated_law,
-    uniform_law,
 )
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import LayerInitializer
@@ -83,24 +83,22 @@ def _candidates(
 
 def _other_distributions(law: IndependentLaw) -> Iterator[tuple[str, Law]]:
     """Yield that another distribution has been drawn from, with the same standard deviation."""
-    name = law.distribution.name
-    bounds = law.distribution.lower, law.distribution.upper
-    limit = math.sqrt(3) * law.std
-    uniform = uniform_law(law.mean - limit, law.mean + limit)
-    if name == "truncated normal" and math.isclose(-bounds[0], bounds[1], rel_tol=1e-3):
-        cause = f"bounds of {bounds[1]:.3g} standard deviations missing"
-        yield cause, normal_law(law.mean, law.std)
-        yield cause, normal_law(law.mean, abs(law.factor))  # before truncation
-    if name == "normal":
-        kept = truncated_quantiles(-2.0, 2.0).stddev
+    normal = Normal(law.mean, law.std)
+    truncated = Truncated(-2.0, 2.0, law.mean, law.std)
+    if isinstance(law, Truncated) and math.isclose(-law.lower, law.upper, rel_tol=1e-3):
+        cause = f"bounds of {law.upper:.3g} standard deviations missing"
+        yield cause, normal
+        yield cause, replace(normal, std=law.untruncated_std)
+    if isinstance(law, Normal):
         cause = "truncated at 2 standard deviations"
-        yield cause, truncated_law(-2.0, 2.0, law.mean, law.std)
-        yield cause, truncated_law(-2.0, 2.0, law.mean, kept * law.std)
-    if name in ("normal", "truncated normal"):
-        yield f"uniform instead of {name}", uniform
-    if name == "uniform":
-        yield "normal instead of uniform", normal_law(law.mean, law.std)
-        truncated = truncated_law(-2.0, 2.0, law.mean, law.std)
+        kept = truncated_quantiles(-2.0, 2.0).stddev
+        yield cause, truncated
+        yield cause, replace(truncated, std=kept * law.std)
+    if isinstance(law, Normal | Truncated):
+        limit = math.sqrt(3) * law.std
+        yield f"uniform instead of {law.name}", Uniform(law.mean - limit, law.mean + limit)
+    if isinstance(law, Uniform):
+        yield "normal instead of uniform", normal
         yield "truncated normal instead of uniform", truncated
 
 

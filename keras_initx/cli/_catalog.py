@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -34,18 +34,6 @@ from keras_initx.rendering import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The files of `keras_initx/initializers/`, in the order of the list.
-FAMILIES = {
-    "Variance scaling": ("_variance", "_variance_named"),
-    "Random": ("_random",),
-    "Orthogonal": ("_orthogonal",),
-    "Sparse": ("_sparse",),
-    "Convolutions": ("_convolution",),
-    "Recurrent layers": ("_recurrent",),
-    "Biases": ("_biases",),
-    "Composition": ("_composition",),
-    "Pretrained": ("_pretrained",),
-}
 # A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a
 # bias (also of an LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
@@ -67,7 +55,7 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     else:
         from rich.console import Console
 
-        for title, entries in _families():
+        for title, entries in families():
             Console().print(f"[bold]{title}", Table.of(_COLUMNS, entries).as_rich(leading=1))
     return 0
 
@@ -83,20 +71,23 @@ _COLUMNS: list[Column[CatalogEntry]] = [
 def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
     parts = []
-    for title, entries in _families():
+    for title, entries in families():
         table = Table.fitted(_COLUMNS, entries, shutil.get_terminal_size().columns)
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
 
 
-def _families() -> Iterator[tuple[str, list[CatalogEntry]]]:
-    for title, files in FAMILIES.items():
-        entries = []
-        for entry in catalog():
-            _, _, file = entry.cls.__module__.rpartition(".")
-            if file in files:
-                entries.append(entry)
-        yield title, entries
+def families() -> list[tuple[str, list[CatalogEntry]]]:
+    """Return the title of each family, the first word of its files, and its entries.
+
+    The largest come first.
+    """
+    found: dict[str, list[CatalogEntry]] = {}
+    for entry in catalog():
+        _, _, file = entry.cls.__module__.rpartition("._")
+        word, _, _ = file.partition("_")
+        found.setdefault(word.capitalize(), []).append(entry)
+    return sorted(found.items(), key=lambda family: (-len(family[1]), family[0]))
 
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -7,10 +7,8 @@ from keras_initx.initializers._base import *
 # For the rooms above; not part of the public interface.
 from keras_initx.initializers._base import are_equal as are_equal
 from keras_initx.initializers._base import is_array as is_array
-from keras_initx.initializers._base import is_exact as is_exact
+from keras_initx.initializers._base import keeps_call as keeps_call
 from keras_initx.initializers._base import parameters_of as parameters_of
-from keras_initx.initializers._base import seeded_call as seeded_call
-from keras_initx.initializers._base import with_seed as with_seed
 from keras_initx.initializers._biases import *
 from keras_initx.initializers._composition import *
 from keras_initx.initializers._composition import arguments_of as arguments_of
@@ -20,7 +18,9 @@ from keras_initx.initializers._composition import check_numbers as check_numbers
 from keras_initx.initializers._composition import check_shape_for as check_shape_for
 from keras_initx.initializers._composition import counterpart as counterpart
 from keras_initx.initializers._composition import law_of as law_of
+from keras_initx.initializers._composition import values_at as values_at
 from keras_initx.initializers._convolution import *
+from keras_initx.initializers._laws import *
 from keras_initx.initializers._laws import CenterLaw as CenterLaw
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw
@@ -29,16 +29,10 @@ from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
-from keras_initx.initializers._laws import normal_law as normal_law
-from keras_initx.initializers._laws import truncated_law as truncated_law
-from keras_initx.initializers._laws import uniform_law as uniform_law
 from keras_initx.initializers._lookup import classes_like as classes_like
 from keras_initx.initializers._lookup import entry_of as entry_of
 from keras_initx.initializers._lookup import ids_like as ids_like
 from keras_initx.initializers._orthogonal import *
-from keras_initx.initializers._parts import Index as Index
-from keras_initx.initializers._parts import check_index as check_index
-from keras_initx.initializers._parts import part_of as part_of
 from keras_initx.initializers._pretrained import *
 from keras_initx.initializers._pretrained import grown_axis as grown_axis
 from keras_initx.initializers._pretrained import with_mean as with_mean
@@ -48,6 +42,9 @@ from keras_initx.initializers._scale import AxesInitializer as AxesInitializer
 from keras_initx.initializers._scale import MatrixInitializer as MatrixInitializer
 from keras_initx.initializers._scale import default_axes as default_axes
 from keras_initx.initializers._scale import fans as fans
+from keras_initx.initializers._sharding import is_exact as is_exact
+from keras_initx.initializers._sharding import seeded_call as seeded_call
+from keras_initx.initializers._sharding import with_seed as with_seed
 from keras_initx.initializers._sparse import *
 from keras_initx.initializers._variance import *
 from keras_initx.initializers._variance import Mode as Mode

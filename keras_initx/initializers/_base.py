@@ -1,27 +1,25 @@
 """Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
-import copy
 import dataclasses
-import functools
 import inspect
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
 
 import keras
 import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import drawn_seed, initializers_within, note_copy, warn_of_twins
-from keras_initx._typing import DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import Computation, backend
-from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx._seeds import initializers_within, note_copy, warn_of_twins
+from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
+from keras_initx.backends import backend
+from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
+from keras_initx.initializers._sharding import computation_of
 from keras_initx.sampling import (
     HOST,
     MOST,
-    Bounds,
     Namespace,
     Stream,
     choose_namespace,
@@ -124,7 +122,7 @@ class Initializer(KerasInitializer):
     """Base class of all initializers.
 
     A subclass stores the arguments of its constructor as attributes of the same names, exactly as
-    given, and implements `_fill`, or `_draw` if it is a `RandomInitializer`. Config, repr, equality
+    given, and implements `_fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality
     and serialization follow from these.
     """
 
@@ -157,7 +155,7 @@ class Initializer(KerasInitializer):
             warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
                 return self._on_device(shape, dtype)
-            return backend.distributed(self._computation(shape, dtype), shape, layout)
+            return backend.distributed(computation_of(self, shape, dtype), shape, layout)
         except BaseException:
             forget_unmade_variables()
             raise
@@ -198,6 +196,16 @@ class Initializer(KerasInitializer):
         """
         return self._fill(self._namespace(shape), shape, computing_dtype(dtype))
 
+    def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
+        """Return the values at some places, or `None` if they are only made together.
+
+        Args:
+            shape: The shape of all values.
+            dtype: Their dtype.
+            places: Vector of indices, counted in row-major order.
+        """
+        return None
+
     def _namespace(self, shape: Shape) -> Namespace:
         """Return where to compute values of `shape`."""
         states = []
@@ -213,12 +221,6 @@ class Initializer(KerasInitializer):
         On the host they are a new array that is writable.
         """
         raise NotImplementedError
-
-    def _computation(self, shape: Shape, dtype: DType) -> Computation:
-        """Return how the values are made on several devices."""
-        function = functools.partial(self._on_device, shape, dtype)
-        seeded = seeded_call(self, shape, dtype)
-        return Computation(function, is_exact(self), drawn_seed(self), seeded)
 
     def _is_exact(self) -> bool:
         """Return whether all processors make the same bits.
@@ -298,20 +300,11 @@ def check_largest(
         )
 
 
-def is_exact(initializer: Any) -> bool:
-    """Return whether `initializer` makes the same bits on all processors.
-
-    Of a user's initializer it is not known.
-    """
-    known = keras.initializers
-    constants = known.Constant | known.Identity | known.Ones | known.Zeros
-    for part in initializers_within(initializer):
-        if isinstance(part, Initializer):
-            if not part._is_exact():
-                return False
-        elif not isinstance(part, constants):
-            return False
-    return True
+def keeps_call(initializer: Any) -> TypeGuard[Initializer]:
+    """Return whether this is an initializer of which no subclass overrides `__call__`."""
+    return (
+        isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__
+    )
 
 
 _PARAMETERS: dict[type, Mapping[str, inspect.Parameter]] = {}
@@ -422,6 +415,9 @@ class ConstantInitializer(Initializer):
 class RandomInitializer(Initializer):
     """Base class of initializers that draw random numbers.
 
+    A subclass implements `law`, by which its values are drawn. If they are not independent draws
+    from one distribution, it implements `_draw` too.
+
     Args:
         seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None`, a
             seed is drawn once, here, from Python's `random`, so that `keras.utils.set_random_seed`
@@ -442,23 +438,31 @@ class RandomInitializer(Initializer):
             self.seed = self._init_seed
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:
-        xp = self._namespace(shape)
-        stream = Stream(self._key(), dtype, self._bounds(), xp)
+        stream = Stream(self._key(), dtype, self._namespace(shape))
         return self._draw(stream, shape, computing_dtype(dtype))
+
+    def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
+        methods = type(self)._compute, type(self)._draw
+        draws_by_law = methods == (RandomInitializer._compute, RandomInitializer._draw)
+        if not draws_by_law or not isinstance(self.seed, int):
+            return None
+        stream = Stream(self._key(), dtype, HOST, places)
+        drawn: Array = self._draw(stream, shape, computing_dtype(dtype))
+        return drawn.astype(dtype, copy=False)
+
+    def _largest(self, shape: Shape) -> float:
+        law = self.law(shape)
+        return 0.0 if law is None else law.reach
 
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` drawn from `stream`, in its namespace.
 
         They are in `dtype` or in the stream's dtype.
         """
-        raise NotImplementedError
-
-    def _bounds(self) -> Bounds | None:
-        """Return the lower and upper bound of the values, or `None`.
-
-        They also hold after a cast to 16 bits.
-        """
-        return None
+        law = self.law(shape)
+        if not isinstance(law, IndependentLaw):
+            raise NotImplementedError
+        return law.draw(stream, shape, dtype)
 
     def _key(self) -> tuple[Tensor, Tensor]:
         """Return the two words of the stream's key: the seed and, for a generator, its counter."""
@@ -476,53 +480,3 @@ class RandomInitializer(Initializer):
         if "seed" in arguments:
             arguments["seed"] = self._init_seed
         return arguments
-
-
-# Functions `_draw` of which each value depends on its place, and on no other value.
-ELEMENTWISE: set[Callable[..., Tensor]] = set()
-Method = TypeVar("Method", bound=Callable[..., Tensor])
-
-
-def elementwise(draw: Method) -> Method:
-    """Note that each value of a `_draw` depends on its place, and on no other value.
-
-    It passes `shape` and its stream on to one draw and changes nothing of what it returns, so that
-    with a `PartStream` it makes a part.
-    """
-    ELEMENTWISE.add(draw)
-    return draw
-
-
-@dataclasses.dataclass(frozen=True)
-class _SeededCall:
-    """A call of an initializer, whose own seed is zero, as a function of the seed."""
-
-    initializer: RandomInitializer
-    shape: Shape
-    dtype: DType
-
-    def __call__(self, seed: Tensor) -> Tensor:
-        return with_seed(self.initializer, seed)._on_device(self.shape, self.dtype)
-
-
-def seeded_call(
-    initializer: Any, shape: Shape, dtype: DType
-) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
-    """Return a call as a function of the seed, equal for all seeds, and the seed.
-
-    Return `None` if the values do not follow from one integer seed.
-    """
-    if not isinstance(initializer, RandomInitializer) or not isinstance(initializer.seed, int):
-        return None
-    if type(initializer).__call__ is not Initializer.__call__:
-        return None
-    if len(list(initializers_within(initializer))) > 1:
-        return None
-    return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(initializer.seed)
-
-
-def with_seed(initializer: RandomInitializer, seed: Any) -> RandomInitializer:
-    """Return a copy of `initializer` with this seed."""
-    result = copy.copy(initializer)
-    result.seed = result._init_seed = seed
-    return result

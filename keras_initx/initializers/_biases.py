@@ -12,16 +12,8 @@ from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._laws import IndependentLaw, Law, quantile_distribution
-from keras_initx.sampling import (
-    CELLS,
-    Draw,
-    Namespace,
-    Quantiles,
-    Stream,
-    portable_exp,
-    portable_log,
-)
+from keras_initx.initializers._laws import Law, Tabulated
+from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
 
 __all__ = ["PriorBias", "ReLUBias", "TimeStepBias"]
 
@@ -334,29 +326,17 @@ class TimeStepBias(RandomInitializer):
             )
 
     def law(self, shape: Shape) -> Law:
-        distribution = quantile_distribution("log-uniform steps", self._quantiles(), self._least())
-        return IndependentLaw(distribution)
-
-    def _quantiles(self) -> Quantiles:
-        return _step_quantiles(float(self.min_step), float(self.max_step))
-
-    def _least(self) -> float:
-        """Return the lowest bias."""
-        shortest = np.array(max(self.floor, self.min_step), "float64")
-        return float(_inverse_softplus(shortest))
-
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        quantiles = self._quantiles()
-        bounds = self._least(), quantiles.highest
-        return stream.from_quantiles(Draw.VALUES, shape, quantiles, dtype, bounds=bounds)
+        return _step_law(float(self.min_step), float(self.max_step), float(self.floor))
 
 
 @functools.lru_cache(maxsize=8)
-def _step_quantiles(shortest: float, longest: float) -> Quantiles:
-    """Return the quantiles of biases whose steps are log-uniform from `shortest` to `longest`."""
+def _step_law(shortest: float, longest: float, floor: float) -> Tabulated:
+    """Return the law of biases whose steps are log-uniform from `shortest` to `longest`."""
     low, high = portable_log(np.array([shortest, longest]))
     steps = portable_exp(low + (high - low) * (np.arange(CELLS + 1) / CELLS))
-    return Quantiles.of(_inverse_softplus(steps))
+    quantiles = Quantiles.of(_inverse_softplus(steps))
+    least = _inverse_softplus(np.array(max(floor, shortest)))
+    return Tabulated("log-uniform steps", quantiles, float(least))
 
 
 def _inverse_softplus(x: Array) -> Array:

@@ -10,13 +10,21 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
 from keras_initx._seeds import initializers_within
-from keras_initx._typing import DType, InitializerLike, Shape, Tensor
+from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import Initializer, catalog, is_array, parameters_of, register
+from keras_initx.initializers._base import (
+    Initializer,
+    catalog,
+    is_array,
+    keeps_call,
+    parameters_of,
+    register,
+)
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._lookup import ids_like
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
 from keras_initx.sampling import (
+    HOST,
     Namespace,
     choose_namespace,
     computing_dtype,
@@ -134,6 +142,14 @@ class Scaled(Composite):
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
         return xp.times(values[0], float(self.factor))
+
+    def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
+        if type(self) is not Scaled:
+            return None
+        values = values_at(self.initializer, shape, computing_dtype(dtype), places)
+        if values is None:
+            return None
+        return HOST.times(values, float(self.factor)).astype(dtype, copy=False)
 
 
 @register(
@@ -425,7 +441,7 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
     Raises:
         ValueError: If they are complex or masked.
     """
-    if isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__:
+    if keeps_call(initializer):
         # Not through `__call__`, which would move the values to the device and back.
         return initializer._compute(shape, dtype)
     values = initializer(shape, dtype=dtype)
@@ -438,3 +454,35 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
         )
     tensors = [values] if keras.ops.is_tensor(values) else []
     return choose_namespace(math.prod(shape), tensors).adopt(values)
+
+
+def values_at(initializer: Any, shape: Shape, dtype: DType, places: Array) -> Array | None:
+    """Return some values of an initializer, or `None` if they are only made together.
+
+    Args:
+        initializer: An initializer.
+        shape: The shape of all values.
+        dtype: Their dtype.
+        places: Vector of the indices of those to make, counted in row-major order.
+
+    Raises:
+        ValueError: If the initializer cannot fill the shape.
+    """
+    dtype = backend.available_dtype(dtype)  # as in a call
+    if isinstance(initializer, keras.initializers.Initializer):
+        check_shape_for(initializer, shape)
+        check_dtype_for(initializer, shape, dtype)
+    if _is_one_number(initializer):
+        return np.array(backend.host_view(initializer((places.size,), dtype=dtype)))
+    if not keeps_call(initializer):
+        return None
+    with np.errstate(under="ignore"):  # as where all are made
+        return initializer._compute_at(shape, dtype, places)
+
+
+def _is_one_number(initializer: Any) -> bool:
+    """Return whether all values are the same number, by an initializer of Keras."""
+    known = keras.initializers
+    if type(initializer) is known.Constant:
+        return np.ndim(initializer.value) == 0
+    return type(initializer) in (known.Zeros, known.Ones)

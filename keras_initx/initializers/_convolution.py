@@ -93,9 +93,6 @@ class DeltaOrthogonal(RandomInitializer):
         center = FrameLaw([0], [1], int(self.groups), gain, gain / math.sqrt(columns))
         return CenterLaw(center, std)
 
-    def _largest(self, shape: Shape) -> float:
-        return gain_value(self.gain)
-
     def _is_exact(self) -> bool:
         return False
 

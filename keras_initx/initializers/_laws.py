@@ -1,7 +1,7 @@
 """What is known of the values of an initializer before they are drawn.
 
-A law is data: it says what always holds of the values, and how the random ones are distributed.
-`keras_initx.audit` compares weights with it.
+A law states a distribution once. It draws from it, bounds what is drawn, and `keras_initx.audit`
+compares weights with it.
 """
 
 import abc
@@ -13,8 +13,20 @@ from typing import Self
 
 import numpy as np
 
-from keras_initx._typing import Array, Shape
-from keras_initx.sampling import CELLS, Quantiles, truncated_quantiles
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.sampling import (
+    CELLS,
+    MOST,
+    NORMAL_REACH,
+    Bounds,
+    Draw,
+    Quantiles,
+    Stream,
+    affine,
+    truncated_quantiles,
+)
+
+__all__ = ["Normal", "Truncated", "Uniform"]
 
 
 class Law(abc.ABC):
@@ -26,104 +38,286 @@ class Law(abc.ABC):
 
     std: float | None
 
+    @property
+    @abc.abstractmethod
+    def reach(self) -> float:
+        """A size that no draw exceeds, or 0 if it is not known."""
+
     @abc.abstractmethod
     def scaled(self, factor: float) -> "Law":
         """Return the law of the values times `factor`, a number other than 0."""
 
 
-@dataclass(frozen=True, eq=False)
-class Distribution:
-    """A distribution on the real line, by its distribution function.
+class IndependentLaw(Law):
+    """All values are drawn independently from one distribution on the real line.
 
     Attributes:
         name: Its name, e.g. `"normal"`.
         mean: Its mean.
         std: Its standard deviation.
-        lower: The lowest value, or minus infinity.
-        upper: The highest value, or infinity.
-        values: Increasing values at which the function is known. Between them it is linear.
-        probabilities: The function there. The first is the probability of the lowest value itself.
+        bounds: The lowest and the highest value.
+        atom: The probability of the lowest value itself.
     """
 
     name: str
     mean: float
     std: float
-    lower: float
-    upper: float
-    values: Array
-    probabilities: Array
+    bounds: Bounds
+    atom: float = 0.0
+
+    @property
+    def reach(self) -> float:
+        return max(map(abs, self.bounds))
+
+    @abc.abstractmethod
+    def scaled(self, factor: float) -> "IndependentLaw":
+        pass
+
+    @abc.abstractmethod
+    def distribution_function(self, x: Array) -> Array:
+        """Return the probability of values of at most `x`, for each number in an array."""
+
+    @abc.abstractmethod
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        """Return values of `shape` drawn from `stream`, in its namespace.
+
+        They are computed in `dtype` and have the dtype of the stream.
+        """
 
 
 @dataclass(frozen=True, eq=False)
-class IndependentLaw(Law):
-    """All values are `shift + factor * x`, with `x` drawn independently from one distribution.
+class Uniform(IndependentLaw):
+    """The uniform distribution between two bounds.
 
-    Attributes:
-        distribution: The distribution.
-        shift: A number.
-        factor: A number other than 0.
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        is_strict: Whether the bounds also hold after a cast to 16 bits, which may round a value
+            beyond them.
     """
 
-    distribution: Distribution
-    shift: float = 0.0
-    factor: float = 1.0
+    low: float
+    high: float
+    is_strict: bool = False
+
+    name = "uniform"
 
     @property
-    def mean(self) -> float:
-        """The mean of the values."""
-        return self.shift + self.factor * self.distribution.mean
+    def mean(self) -> float:  # type: ignore[override]
+        return (self.low + self.high) / 2
 
     @property
     def std(self) -> float:  # type: ignore[override]
-        """The standard deviation of the values."""
-        return abs(self.factor) * self.distribution.std
+        return (self.high - self.low) / math.sqrt(12)
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest value."""
-        one = self.shift + self.factor * self.distribution.lower
-        other = self.shift + self.factor * self.distribution.upper
-        return min(one, other), max(one, other)
+    def bounds(self) -> Bounds:  # type: ignore[override]
+        return self.low, self.high
+
+    @property
+    def reach(self) -> float:
+        width = self.high - self.low
+        if width > MOST["float32"]:  # in which it multiplies draws
+            return width
+        return max(-self.low, self.high)
 
     def scaled(self, factor: float) -> Self:
-        return replace(self, shift=self.shift * factor, factor=self.factor * factor)
+        low, high = sorted((self.low * factor, self.high * factor))
+        return replace(self, low=low, high=high)
 
     def distribution_function(self, x: Array) -> Array:
-        """Return the probability of values of at most `x`, for each number in an array."""
-        base = (x - self.shift) / self.factor
-        grid = self.distribution
-        found = np.interp(base, grid.values, grid.probabilities, left=0.0)
+        return np.clip((x - self.low) / (self.high - self.low), 0, 1)
+
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        then = affine(
+            self.low, self.high - self.low, (self.low, self.high), is_strict=self.is_strict
+        )
+        return stream.uniform(Draw.VALUES, shape, dtype, then=then)
+
+
+@dataclass(frozen=True, eq=False)
+class Normal(IndependentLaw):
+    """The normal distribution `N(mean, std^2)`.
+
+    Args:
+        mean: The mean.
+        std: The standard deviation.
+    """
+
+    mean: float
+    std: float
+
+    name = "normal"
+    bounds = -math.inf, math.inf
+
+    @property
+    def reach(self) -> float:
+        return abs(self.mean) + NORMAL_REACH * self.std
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, mean=self.mean * factor, std=self.std * abs(factor))
+
+    def distribution_function(self, x: Array) -> Array:
+        values, probabilities = _normal_grid()
+        return np.interp((x - self.mean) / self.std, values, probabilities, left=0.0)
+
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        return stream.normal(Draw.VALUES, shape, dtype, then=affine(self.mean, self.std))
+
+
+@functools.cache
+def _normal_grid() -> tuple[Array, Array]:
+    """Return values of N(0, 1), and the probabilities of values of at most as much."""
+    # Linear between the points, the tails are right to 3e-5 of themselves.
+    x = np.arange(-9, 9 + 2**-9, 2**-9)
+    return x, np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x])
+
+
+@dataclass(frozen=True, eq=False)
+class Truncated(IndependentLaw):
+    """A normal distribution between two bounds.
+
+    Args:
+        lower: Lower bound, relative to `center`, in standard deviations before truncation.
+        upper: Upper bound.
+        center: The mean before truncation.
+        std: The standard deviation after it.
+        is_strict: See `Uniform`.
+    """
+
+    lower: float
+    upper: float
+    center: float
+    std: float
+    is_strict: bool = False
+
+    name = "truncated normal"
+
+    @property
+    def quantiles(self) -> Quantiles:
+        """Those before they are shifted and scaled."""
+        return truncated_quantiles(self.lower, self.upper)
+
+    @property
+    def untruncated_std(self) -> float:
+        """The standard deviation before truncation."""
+        return self.std / self.quantiles.stddev
+
+    @property
+    def mean(self) -> float:  # type: ignore[override]
+        return self.center + self.untruncated_std * _grid(self.quantiles).mean
+
+    @property
+    def bounds(self) -> Bounds:  # type: ignore[override]
+        # No draw is at a bound that is far in a tail.
+        scale = self.untruncated_std
+        quantiles = self.quantiles
+        return self.center + scale * quantiles.lowest, self.center + scale * quantiles.highest
+
+    def scaled(self, factor: float) -> Self:
+        lower, upper = self.lower, self.upper
+        if factor < 0:
+            lower, upper = -upper, -lower
+        center = self.center * factor
+        return replace(self, lower=lower, upper=upper, center=center, std=self.std * abs(factor))
+
+    def distribution_function(self, x: Array) -> Array:
+        return _grid(self.quantiles).below((x - self.center) / self.untruncated_std)
+
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        scale = self.untruncated_std
+        return stream.from_quantiles(
+            Draw.VALUES,
+            shape,
+            self.quantiles,
+            dtype,
+            offset=self.center,
+            factor=scale,
+            bounds=(self.center + scale * self.lower, self.center + scale * self.upper),
+            is_strict=self.is_strict,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Tabulated(IndependentLaw):
+    """The distribution of `factor * x`, with `x` from a table of quantiles.
+
+    Args:
+        name: Its name.
+        quantiles: The quantiles of `x`.
+        least: Lower `x` become this one.
+        factor: A number other than 0.
+    """
+
+    name: str
+    quantiles: Quantiles
+    least: float
+    factor: float = 1.0
+
+    @property
+    def _grid(self) -> "_Grid":
+        return _grid(self.quantiles, self.least)
+
+    @property
+    def mean(self) -> float:  # type: ignore[override]
+        return self.factor * self._grid.mean
+
+    @property
+    def std(self) -> float:  # type: ignore[override]
+        return abs(self.factor) * self._grid.std
+
+    @property
+    def bounds(self) -> Bounds:  # type: ignore[override]
+        ends = self.factor * self.least, self.factor * self.quantiles.highest
+        return min(ends), max(ends)
+
+    @property
+    def atom(self) -> float:  # type: ignore[override]
+        return float(self._grid.probabilities[0])
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, factor=self.factor * factor)
+
+    def distribution_function(self, x: Array) -> Array:
+        found = self._grid.below(x / self.factor)
         if self.factor < 0:
             return 1 - found
         return found
 
-
-def uniform_law(low: float, high: float) -> IndependentLaw:
-    """Return the law of uniform values between `low` and `high`."""
-    return IndependentLaw(_UNIFORM, low, high - low)
-
-
-_ENDS = np.array([0.0, 1.0])
-_UNIFORM = Distribution("uniform", 0.5, 1 / math.sqrt(12), 0.0, 1.0, _ENDS, _ENDS)
-
-
-def normal_law(mean: float, std: float) -> IndependentLaw:
-    """Return the law of `N(mean, std^2)`."""
-    return IndependentLaw(_normal_distribution(), mean, std)
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        size = abs(self.factor)
+        bounds = size * self.least, size * self.quantiles.highest
+        values = stream.from_quantiles(
+            Draw.VALUES, shape, self.quantiles, dtype, factor=size, bounds=bounds
+        )
+        if self.factor < 0:
+            return -values
+        return values
 
 
-@functools.cache
-def _normal_distribution() -> Distribution:
-    # Linear between the points, the tails are right to 3e-5 of themselves.
-    x = np.arange(-9, 9 + 2**-9, 2**-9)
-    probabilities = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x])
-    return Distribution("normal", 0.0, 1.0, -math.inf, math.inf, x, probabilities)
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """A distribution of which the distribution function is known at some values.
+
+    Attributes:
+        values: Increasing values. Between them it is linear.
+        probabilities: The function there. The first is the probability of the lowest value itself.
+        mean: The mean.
+        std: The standard deviation.
+    """
+
+    values: Array
+    probabilities: Array
+    mean: float
+    std: float
+
+    def below(self, x: Array) -> Array:
+        """Return the probability of values of at most `x`, for each number in an array."""
+        return np.interp(x, self.values, self.probabilities, left=0.0)
 
 
 @functools.lru_cache(maxsize=16)
-def quantile_distribution(
-    name: str, quantiles: Quantiles, least: float = -math.inf
-) -> Distribution:
+def _grid(quantiles: Quantiles, least: float = -math.inf) -> _Grid:
     """Return the distribution with these quantiles, where lower values become `least`."""
     values = quantiles.lowest + quantiles.unit * quantiles.knots.astype("float64")
     probabilities = np.arange(CELLS + 1) / CELLS
@@ -132,27 +326,12 @@ def quantile_distribution(
     middles = (kept[:-1] + kept[1:]) / 2
     mean = float(middles.mean())
     variance = float(((middles - mean) ** 2 + np.diff(kept) ** 2 / 12).mean())
-    highest = quantiles.highest
     if lowest > values[0]:
         share = np.interp(lowest, values, probabilities)
         is_above = values > lowest
         values = np.concatenate([[lowest], values[is_above]])
         probabilities = np.concatenate([[share], probabilities[is_above]])
-    return Distribution(name, mean, math.sqrt(variance), lowest, highest, values, probabilities)
-
-
-def truncated_law(lower: float, upper: float, mean: float, stddev: float) -> IndependentLaw:
-    """Return the law of a normal distribution between bounds.
-
-    Args:
-        lower: Lower bound, in standard deviations before truncation.
-        upper: Upper bound.
-        mean: Mean before truncation.
-        stddev: Standard deviation after it.
-    """
-    quantiles = truncated_quantiles(lower, upper)
-    distribution = quantile_distribution("truncated normal", quantiles)
-    return IndependentLaw(distribution, mean, stddev / quantiles.stddev)
+    return _Grid(values, probabilities, mean, math.sqrt(variance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +344,10 @@ class FixedLaw(Law):
 
     make: Callable[[], Array]
     std: float | None = None
+
+    @property
+    def reach(self) -> float:
+        return 0.0
 
     def scaled(self, factor: float) -> Self:
         return replace(self, make=lambda: self.make() * factor)
@@ -187,6 +370,10 @@ class SparseLaw(Law):
     connections: int
     value: IndependentLaw
     std: float | None
+
+    @property
+    def reach(self) -> float:
+        return self.value.reach
 
     def scaled(self, factor: float) -> Self:
         std = None if self.std is None else self.std * abs(factor)
@@ -211,6 +398,10 @@ class FrameLaw(Law):
     singular_values: float | Array
     std: float | None
 
+    @property
+    def reach(self) -> float:
+        return float(np.max(self.singular_values))
+
     def scaled(self, factor: float) -> Self:
         size = abs(factor)
         std = None if self.std is None else self.std * size
@@ -228,6 +419,10 @@ class CenterLaw(Law):
 
     center: Law
     std: float | None
+
+    @property
+    def reach(self) -> float:
+        return self.center.reach
 
     def scaled(self, factor: float) -> Self:
         std = None if self.std is None else self.std * abs(factor)
@@ -251,6 +446,10 @@ class TiledLaw(Law):
         """The standard deviation of one part, which is that of all."""
         return self.part.std
 
+    @property
+    def reach(self) -> float:
+        return self.part.reach
+
     def scaled(self, factor: float) -> Self:
         return replace(self, part=self.part.scaled(factor))
 
@@ -272,6 +471,10 @@ class SlicesLaw(Law):
     laws: Sequence[Law | None]
     std: float | None = None
     are_independent: bool = True
+
+    @property
+    def reach(self) -> float:
+        return max((law.reach for law in self.laws if law is not None), default=0.0)
 
     def scaled(self, factor: float) -> Self:
         laws = [None if law is None else law.scaled(factor) for law in self.laws]

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.initializers._base import register
-from keras_initx.initializers._laws import FrameLaw, Law, normal_law
+from keras_initx.initializers._laws import FrameLaw, Law, Normal
 from keras_initx.initializers._scale import (
     MatrixInitializer,
     check_gain,
@@ -161,14 +161,11 @@ class Orthogonal(MatrixInitializer):
             singular_values = gain * np.sort(spectrum)[::-1]
         std = gain * math.sqrt(mean_square / max(long, 1))
         if self.method == "gaussian":
-            return normal_law(0, std)
+            return Normal(0.0, std)
         return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         check_product(self, gain_value(self.gain), self._largest_before_gain(shape), dtype)
-
-    def _largest(self, shape: Shape) -> float:
-        return gain_value(self.gain) * self._largest_before_gain(shape)
 
     def _largest_before_gain(self, shape: Shape) -> float:
         if self.method == "gaussian":

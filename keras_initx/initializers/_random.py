@@ -3,20 +3,9 @@
 import numpy as np
 
 from keras_initx._checks import check_number
-from keras_initx._typing import DType, Seed, Shape, Tensor
-from keras_initx.initializers._base import RandomInitializer, elementwise, register
-from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
-from keras_initx.sampling import (
-    NORMAL_REACH,
-    Bounds,
-    Draw,
-    Stream,
-    affine,
-    truncated_bounds,
-    truncated_normal,
-    truncated_range,
-    uniform_between,
-)
+from keras_initx._typing import Seed, Shape
+from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 
 __all__ = ["RandomNormal", "RandomUniform", "SmallNormal", "TruncatedNormal"]
 
@@ -66,17 +55,7 @@ class RandomUniform(RandomInitializer):
             )
 
     def law(self, shape: Shape) -> Law:
-        return uniform_law(float(self.minval), float(self.maxval))
-
-    def _largest(self, shape: Shape) -> float:
-        return max(abs(float(self.minval)), abs(float(self.maxval)))
-
-    @elementwise
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return uniform_between(stream, shape, *self._bounds(), dtype)
-
-    def _bounds(self) -> Bounds:
-        return float(self.minval), float(self.maxval)
+        return Uniform(float(self.minval), float(self.maxval), is_strict=True)
 
 
 @register(
@@ -109,14 +88,7 @@ class RandomNormal(RandomInitializer):
         self.stddev: float = check_number("stddev", stddev, positive=True)
 
     def law(self, shape: Shape) -> Law:
-        return normal_law(float(self.mean), float(self.stddev))
-
-    def _largest(self, shape: Shape) -> float:
-        return abs(float(self.mean)) + NORMAL_REACH * float(self.stddev)
-
-    @elementwise
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return stream.normal(Draw.VALUES, shape, dtype, then=affine(self.mean, self.stddev))
+        return Normal(float(self.mean), float(self.stddev))
 
 
 @register("small_normal", formula="N(0, 0.01²)", use="small random weights, as in textbooks")
@@ -209,17 +181,5 @@ class TruncatedNormal(RandomInitializer):
             )
 
     def law(self, shape: Shape) -> Law:
-        return truncated_law(*self._parameters())
-
-    def _largest(self, shape: Shape) -> float:
-        return max(map(abs, truncated_range(*self._parameters())))
-
-    @elementwise
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return truncated_normal(stream, shape, *self._parameters(), dtype)
-
-    def _bounds(self) -> Bounds:
-        return truncated_bounds(*self._parameters())
-
-    def _parameters(self) -> tuple[float, float, float, float]:
-        return float(self.lower), float(self.upper), float(self.mean), float(self.stddev)
+        bounds = float(self.lower), float(self.upper)
+        return Truncated(*bounds, float(self.mean), float(self.stddev), is_strict=True)

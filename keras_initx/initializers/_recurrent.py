@@ -13,12 +13,11 @@ from keras_initx._typing import DType, Seed, Shape, Tensor
 from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import (
     FixedLaw,
-    IndependentLaw,
     Law,
     SlicesLaw,
-    quantile_distribution,
+    Tabulated,
 )
-from keras_initx.sampling import CELLS, Draw, Namespace, Quantiles, Stream, portable_log
+from keras_initx.sampling import CELLS, Namespace, Quantiles, Stream, portable_log
 
 __all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
 
@@ -236,11 +235,14 @@ class ChronoBias(RandomInitializer):
             return "gru"
         return None
 
+    def _largest(self, shape: Shape) -> float:
+        return self._kept().reach
+
     def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         if self._cell(layer_using(self), shape) == "gru":
-            update_gate = self._draw_gate(stream, shape[-1] // 3, dtype)
+            update_gate = self._kept().draw(stream, (shape[-1] // 3,), dtype)
             return _gru_bias(stream.xp, update_gate, shape)
-        forget_gate = self._draw_gate(stream, shape[0] // 4, dtype)
+        forget_gate = self._kept().draw(stream, (shape[0] // 4,), dtype)
         return _lstm_bias(stream.xp, -forget_gate, forget_gate)
 
     def law(self, shape: Shape) -> Law:
@@ -248,9 +250,7 @@ class ChronoBias(RandomInitializer):
         is_gru_bias = self._cell(layer, shape) == "gru"
         gates = 3 if is_gru_bias else 4
         gate = (shape[-1] // gates,)
-        kept = IndependentLaw(
-            quantile_distribution("log-uniform", _log_quantiles(int(self.max_steps)))
-        )
+        kept = self._kept()
         zeros = FixedLaw(lambda: np.zeros(gate))
         if not is_gru_bias:
             laws = [kept.scaled(-1), kept, zeros, zeros]
@@ -263,11 +263,9 @@ class ChronoBias(RandomInitializer):
         nothing = FixedLaw(lambda: np.zeros((1, shape[-1])))
         return SlicesLaw(0, [(1, shape[-1])] * 2, [gates_of_rows, nothing])
 
-    def _draw_gate(self, stream: Stream, units: int, dtype: DType) -> Tensor:
-        """Return the biases of the forget gates of an LSTM or the update gates of a GRU."""
-        quantiles = _log_quantiles(int(self.max_steps))
-        bounds = 0, quantiles.highest
-        return stream.from_quantiles(Draw.VALUES, (units,), quantiles, dtype, bounds=bounds)
+    def _kept(self) -> Tabulated:
+        """Return the law of the forget gates of an LSTM or the update gates of a GRU."""
+        return Tabulated("log-uniform", _log_quantiles(int(self.max_steps)), least=0.0)
 
 
 @functools.lru_cache(maxsize=8)

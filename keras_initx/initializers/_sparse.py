@@ -11,9 +11,9 @@ from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import register
-from keras_initx.initializers._laws import Law, SparseLaw, normal_law
+from keras_initx.initializers._laws import Law, Normal, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import LEAST, NORMAL_REACH, Stream, sparse_normal
+from keras_initx.sampling import LEAST, Stream, sparse_normal
 
 __all__ = ["KeepSparse", "Sparse"]
 
@@ -117,13 +117,8 @@ class Sparse(MatrixInitializer):
         inputs, _ = self._matrix_shape(shape)
         connections = self._connections(inputs)
         stddev = self._stddev(connections)
-        value = normal_law(0, stddev)
         std = stddev * math.sqrt(connections / max(inputs, 1))
-        return SparseLaw(*self._axes(shape), connections, value, std)
-
-    def _largest(self, shape: Shape) -> float:
-        inputs, _ = self._matrix_shape(shape)
-        return NORMAL_REACH * self._stddev(self._connections(inputs))
+        return SparseLaw(*self._axes(shape), connections, Normal(0.0, stddev), std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)

@@ -5,19 +5,10 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
-from keras_initx._typing import AxesLike, DType, Seed, Shape, Tensor
-from keras_initx.initializers._base import elementwise, register
-from keras_initx.initializers._laws import Law, normal_law, truncated_law, uniform_law
+from keras_initx._typing import AxesLike, Seed, Shape
+from keras_initx.initializers._base import register
+from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 from keras_initx.initializers._scale import AxesInitializer
-from keras_initx.sampling import (
-    NORMAL_REACH,
-    Draw,
-    Stream,
-    affine,
-    truncated_normal,
-    truncated_range,
-    uniform_between,
-)
 
 __all__ = ["Spectral", "VarianceScaling"]
 
@@ -100,34 +91,13 @@ class VarianceScaling(AxesInitializer):
         )
 
     def law(self, shape: Shape) -> Law:
-        stddev = self._stddev(shape)
+        stddev = stddev_for(self.scale, self.mode, *self._fans(shape))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
-            return uniform_law(-limit, limit)
+            return Uniform(-limit, limit)
         if self.distribution == "untruncated_normal":
-            return normal_law(0, stddev)
-        return truncated_law(-2, 2, 0, stddev)
-
-    def _stddev(self, shape: Shape) -> float:
-        return stddev_for(self.scale, self.mode, *self._fans(shape))
-
-    def _largest(self, shape: Shape) -> float:
-        stddev = self._stddev(shape)
-        if self.distribution == "uniform":
-            return 2 * math.sqrt(3) * stddev  # the width, of which draws are multiples
-        if self.distribution == "untruncated_normal":
-            return NORMAL_REACH * stddev
-        return max(map(abs, truncated_range(-2, 2, 0, stddev)))
-
-    @elementwise
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        stddev = self._stddev(shape)
-        if self.distribution == "uniform":
-            limit = math.sqrt(3) * stddev
-            return uniform_between(stream, shape, -limit, limit, dtype)
-        if self.distribution == "untruncated_normal":
-            return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, stddev))
-        return truncated_normal(stream, shape, -2, 2, 0, stddev, dtype)
+            return Normal(0.0, stddev)
+        return Truncated(-2.0, 2.0, 0.0, stddev)
 
 
 @register(
@@ -186,17 +156,8 @@ class Spectral(AxesInitializer):
         self.scale: float = check_number("scale", scale, positive=True)
 
     def law(self, shape: Shape) -> Law:
-        return normal_law(0, self._stddev(shape))
-
-    def _stddev(self, shape: Shape) -> float:
         fan_in, fan_out = self._fans(shape)
         fan_in = max(fan_in, 1)
         fan_out = max(fan_out, 1)
-        return float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
-
-    def _largest(self, shape: Shape) -> float:
-        return NORMAL_REACH * self._stddev(shape)
-
-    @elementwise
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        return stream.normal(Draw.VALUES, shape, dtype, then=affine(0, self._stddev(shape)))
+        stddev = float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
+        return Normal(0.0, stddev)

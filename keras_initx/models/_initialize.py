@@ -24,6 +24,7 @@ from keras_initx.initializers import (
     check_numbers,
     check_shape_for,
     is_exact,
+    keeps_call,
     seeded_call,
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
@@ -391,7 +392,7 @@ def draw(
     begin = time.perf_counter()
     values = _Values(weight, initializer, row)
     seeded = None
-    if not values.keeps_sparse:
+    if keeps_call(initializer) and not values.keeps_sparse:
         seeded = seeded_call(initializer, row.shape, row.dtype)
     computation = Computation(values.make, is_exact(initializer), drawn_seed, seeded)
     value = made_like(weight.variable, computation)

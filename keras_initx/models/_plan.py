@@ -5,26 +5,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import close_matches
+from keras_initx._checks import close_matches, is_integer
 from keras_initx._files import check_local, write
 from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers import (
-    Index,
     Initializer,
     KeepSparse,
     Sparse,
-    check_index,
     is_exact,
-    part_of,
+    values_at,
 )
 from keras_initx.models._plan_file import initializers_of, plan_text, read_lines, refused, written
 from keras_initx.models._rules import (
@@ -50,6 +49,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["InitializationPlan", "WeightPlan"]
+
+# Of an array: integers, slices and `...`, one or a tuple of them.
+Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,9 @@ class InitializationPlan(WeightTable[WeightPlan]):
         """Return the values of a weight, those that `initialize` assigns, or a part of them.
 
         A part is made alone, in memory and time of its size, where each value follows from its
-        place: for constants, for `RandomUniform`, `RandomNormal`, `TruncatedNormal`,
-        `VarianceScaling` and what derives from it, for `Spectral`, and for `Scaled` with one of
-        these. For all others the whole is drawn and cut.
+        place: for constants of Keras, for initializers whose law is one distribution, such as
+        `RandomNormal`, `VarianceScaling` and `TimeStepBias`, and for `Scaled` with one of these.
+        For all others the whole is drawn and cut.
 
         Args:
             path: The path of the weight.
@@ -327,11 +329,12 @@ class Drawing:
         """
         weight = self._weight
         if index is not None:
-            check_index(weight.shape, index)
+            places = _places(weight.shape, index)
             if self._source.zeros is None and self._whole is None:
-                part = part_of(self._source.initializer, weight.shape, weight.dtype, index)
+                initializer = self._source.initializer
+                part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
                 if part is not None:
-                    return part
+                    return part.reshape(places.shape)
         whole = self._whole
         if whole is None:
             value = self._source.initializer(weight.shape, dtype=weight.dtype)
@@ -342,6 +345,27 @@ class Drawing:
             return np.array(whole)
         self._whole = whole  # for other parts
         return np.array(whole[index])
+
+
+def _places(shape: Shape, index: Index) -> Array:
+    """Return the places, in row-major order, of the elements of an array that an index chooses."""
+    for part in index if isinstance(index, tuple) else (index,):
+        if not (is_integer(part) or isinstance(part, slice) or part is Ellipsis):
+            raise TypeError(
+                "`index` must consist of integers, slices and `...`. "
+                f"Received: {part!r} in index={index!r}"
+            )
+    try:
+        # Views: nothing of the whole shape is made.
+        places: Array = np.broadcast_to(np.int64(0), shape)[index]
+        for axis, length in enumerate(shape):
+            along = np.arange(length).reshape(-1, *(1,) * (len(shape) - axis - 1))
+            places = places * length + np.broadcast_to(along, shape)[index]
+    except IndexError as error:
+        raise IndexError(
+            f"`index` must fit an array of shape {shape}: {error}. Received: {index=!r}"
+        ) from None
+    return places
 
 
 def _optional(value: Any) -> str:

@@ -8,4 +8,3 @@ from keras_initx.sampling._namespace import *
 from keras_initx.sampling._namespace import HOST as HOST  # for the rooms above
 from keras_initx.sampling._sparse import *
 from keras_initx.sampling._stream import *
-from keras_initx.sampling._stream import PartStream as PartStream

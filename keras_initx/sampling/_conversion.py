@@ -276,15 +276,17 @@ class Affine:
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
         zero: Replacement for draws that are zero.
+        is_strict: Whether the bounds also hold after a cast to 16 bits.
     """
 
     shift: float = 0.0
     factor: float = 1.0
     bounds: Bounds | None = None
     zero: float = 0.0
+    is_strict: bool = False
 
-    def numbers(self, dtype: DType) -> Array:
-        """Return the arguments that `finish` takes for draws in `dtype`.
+    def numbers(self, dtype: DType, out: DType | None = None) -> Array:
+        """Return the arguments that `finish` takes for draws in `dtype` that are cast to `out`.
 
         They are data, so that one program serves all.
         """
@@ -292,10 +294,15 @@ class Affine:
         with np.errstate(over="ignore"):
             if self.bounds:
                 bounds = round_inward(dtype, *self.bounds)
-            return np.array([self.zero, self.shift, self.factor, *bounds], dtype)
+            numbers = np.array([self.zero, self.shift, self.factor, *bounds], dtype)
+        if self.bounds and self.is_strict and out not in (None, dtype):
+            numbers[3:] = np.clip(numbers[3:], *round_inward(out, *self.bounds))
+        return numbers
 
 
-def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine:
+def affine(
+    offset: float, factor: float, bounds: Bounds | None = None, *, is_strict: bool = False
+) -> Affine:
     """Return a function that maps draws `x` to `offset + factor * x`, rounded alike everywhere.
 
     A compiler may fuse a multiplication followed by an addition into one operation, which rounds
@@ -306,12 +313,13 @@ def affine(offset: float, factor: float, bounds: Bounds | None = None) -> Affine
         offset: A number.
         factor: A positive number.
         bounds: Lower and upper bound of the values, which also hold after rounding.
+        is_strict: Whether they also hold after a cast to 16 bits.
     """
     offset = float(offset)
     # If the second is larger, the draws are negligible after rounding, and the quotient stays
     # finite. A product of two small numbers may be zero, by which nothing can be divided.
     factor = max(float(factor), abs(offset) * 2.0**-60, sys.float_info.min)
-    return Affine(offset / factor, factor, bounds)
+    return Affine(offset / factor, factor, bounds, is_strict=is_strict)
 
 
 def finish(xp: Namespace, x: Tensor, numbers: Sequence[Any] | Tensor) -> Tensor:

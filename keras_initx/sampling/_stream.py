@@ -20,7 +20,6 @@ from keras_initx.sampling._conversion import (
     Quantiles,
     affine,
     finish,
-    truncated_quantiles,
 )
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
@@ -29,13 +28,11 @@ __all__ = [
     "Draw",
     "Stream",
     "computing_dtype",
-    "truncated_bounds",
-    "truncated_normal",
-    "truncated_range",
-    "uniform_between",
 ]
 
 _MAX_SIZE = 1 << 32
+# Elements at chosen places that are made at a time: few enough for the cache.
+_PART_BLOCK = 1 << 16
 
 
 class Draw(enum.IntEnum):
@@ -51,15 +48,16 @@ class Stream:
 
     Every method takes the `draw` and the `shape`. Some take `start`, the index of the first
     element, to compute a part of a draw, and `then`, a function to apply to the draws. Draws with
-    `then` are finished: clipped to the bounds and cast to the dtype of the stream, in the same pass
+    `then` are finished: clipped to its bounds and cast to the dtype of the stream, in the same pass
     on the host and on a device. Arrays are NumPy's on the host and the backend's elsewhere, with
     the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
         dtype: The dtype of finished draws. By default the dtype in which they are computed.
-        bounds: Lower and upper bound of finished draws, which also hold after a cast to 16 bits.
         xp: The namespace to draw in, by default the current one.
+        places: Indices of the elements to make, a vector, by default all. Draws on the host are
+            then a vector of these, in their order.
 
     Example:
         >>> stream = Stream((7, 0))
@@ -71,15 +69,13 @@ class Stream:
         self,
         key: Words,
         dtype: DType | None = None,
-        bounds: Bounds | None = None,
         xp: Namespace | None = None,
+        places: Array | None = None,
     ) -> None:
         self.key = key
         self.xp: Namespace = choose_namespace() if xp is None else xp
         self._dtype = dtype
-        self._limits: tuple[Bounds, DType] | None = None
-        if bounds and dtype and dtype != computing_dtype(dtype):
-            self._limits = bounds, dtype
+        self._places = places
 
     def words(self, draw: int, shape: Shape, start: int = 0) -> Tensor:
         """Return 32 random bits per element: uint32 on the host, int32 elsewhere."""
@@ -128,6 +124,7 @@ class Stream:
         offset: float = 0.0,
         factor: float = 1.0,
         bounds: Bounds | None = None,
+        is_strict: bool = False,
     ) -> Tensor:
         """Return finished draws `offset + factor * x`, with `x` of the distribution of `quantiles`.
 
@@ -139,10 +136,11 @@ class Stream:
             offset: A number.
             factor: A positive number.
             bounds: Lower and upper bound of the results, which also hold after rounding.
+            is_strict: Whether they also hold after a cast to 16 bits.
         """
         # An integer draw stands for the midpoint of its unit.
         lowest = offset + factor * (quantiles.lowest + quantiles.unit / 2)
-        then = affine(lowest, factor * quantiles.unit, bounds)
+        then = affine(lowest, factor * quantiles.unit, bounds, is_strict=is_strict)
         kind = _conversion.as_interpolated, quantiles.knots.view(self.xp.word)
         return self._map(draw, shape, dtype, kind, then=then)
 
@@ -205,7 +203,12 @@ class Stream:
         """Convert the words of `shape`, from element `start` on. With `then` draws are finished."""
         check_size(start + math.prod(shape), shape)
         convert, table = kind
-        numbers, out = self._finishing(convert, dtype, then)
+        out = dtype if then is None else self.finished_dtype(dtype)
+        # Nothing is applied to words.
+        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
+        numbers = (then or Affine()).numbers(numbers_dtype, out)
+        if self._places is not None:
+            return self._at_places(self._places, draw, dtype, kind, start, numbers, out)
         if self.xp is HOST:
             array = HOST.empty((math.prod(shape),), out)
             fill(array, kind, dtype, numbers, self.key, draw, start)
@@ -220,22 +223,30 @@ class Stream:
             return values
         return self.xp.cast(finish(self.xp, values, numbers.tolist()), out)
 
-    def _finishing(
-        self, convert: Convert, dtype: DType, then: Affine | None
-    ) -> tuple[Array, DType]:
-        """Return the numbers that `finish` takes, and the dtype of what is finished."""
-        # Nothing is applied to words.
-        numbers_dtype = "float32" if convert is _conversion.as_words else dtype
-        if then is None:
-            return Affine().numbers(numbers_dtype), dtype
-        return self._limited(then.numbers(numbers_dtype)), self.finished_dtype(dtype)
-
-    def _limited(self, numbers: Array) -> Array:
-        """Return the numbers of an `Affine`, with its bounds within those of the stream."""
-        if self._limits is not None:
-            bounds, dtype = self._limits
-            numbers[3:] = np.clip(numbers[3:], *_conversion.round_inward(dtype, *bounds))
-        return numbers
+    def _at_places(
+        self,
+        places: Array,
+        draw: int,
+        dtype: DType,
+        kind: Kind,
+        start: int,
+        numbers: Array,
+        out: DType,
+    ) -> Array:
+        """Do it for the elements at these places, on the host."""
+        convert, table = kind
+        result = HOST.empty((places.size,), out)
+        for first in range(0, result.size, _PART_BLOCK):
+            here = places[first : first + _PART_BLOCK] + start
+            block = result[first : first + _PART_BLOCK]
+            if np.all(np.diff(here) == 1):
+                fill(block, kind, dtype, numbers, self.key, draw, int(here[0]))
+                continue
+            values = convert(HOST, self.words_at(draw, here.astype(HOST.word)), table, dtype)
+            if convert is not _conversion.as_words:
+                values = finish(HOST, values, numbers)
+            block[:] = values
+        return result
 
     def _map_on_device(
         self,
@@ -278,60 +289,6 @@ class Stream:
             word = np.full(shape, value & 0xFFFFFFFF, "uint32").astype(self.xp.word)
             return self.xp.convert_to_tensor(word)
         return self.xp.reshape(self.xp.cast(value, self.xp.word), shape)
-
-
-class PartStream(Stream):
-    """A stream that makes a part of each draw, on the host.
-
-    Args:
-        key: Two Python integers, see `Stream`.
-        dtype: See `Stream`.
-        bounds: See `Stream`.
-        places: Vector of the indices of the elements to make, in the order to return them.
-
-    Example:
-        >>> import numpy as np
-        >>> whole = Stream((7, 0)).normal(Draw.VALUES, (10,))
-        >>> part = PartStream((7, 0), None, None, np.array([3, 8])).normal(Draw.VALUES, (10,))
-        >>> bool((part == whole[[3, 8]]).all())
-        True
-    """
-
-    def __init__(
-        self, key: tuple[int, int], dtype: DType | None, bounds: Bounds | None, places: Array
-    ) -> None:
-        super().__init__(key, dtype, bounds, HOST)
-        self._places = places
-
-    def _map(
-        self,
-        draw: int,
-        shape: Shape,
-        dtype: DType,
-        kind: Kind,
-        start: int = 0,
-        then: Affine | None = None,
-    ) -> Tensor:
-        check_size(start + math.prod(shape), shape)
-        convert, table = kind
-        numbers, out = self._finishing(convert, dtype, then)
-        result = HOST.empty((self._places.size,), out)
-        for first in range(0, result.size, _PART_BLOCK):
-            places = self._places[first : first + _PART_BLOCK]
-            block = result[first : first + _PART_BLOCK]
-            if np.all(np.diff(places) == 1):
-                fill(block, kind, dtype, numbers, self.key, draw, start + int(places[0]))
-                continue
-            words = self.words_at(draw, (places + start).astype(HOST.word))
-            values = convert(HOST, words, table, dtype)
-            if convert is not _conversion.as_words:
-                values = finish(HOST, values, numbers)
-            block[:] = values
-        return result
-
-
-# Elements of a part at a time: few enough for the cache.
-_PART_BLOCK = 1 << 16
 
 
 def unpacked(arguments: Tensor, count: int) -> list[Tensor]:
@@ -404,53 +361,3 @@ def _block_program(
 def computing_dtype(dtype: DType | None) -> DType:
     """Return the dtype in which to compute values of `dtype`."""
     return "float64" if dtype == "float64" else "float32"
-
-
-def uniform_between(
-    stream: Stream, shape: Shape, lower: float, upper: float, dtype: DType = "float32"
-) -> Tensor:
-    """Return uniform draws between `lower` and `upper`."""
-    then = affine(lower, upper - lower, (lower, upper))
-    return stream.uniform(Draw.VALUES, shape, dtype, then=then)
-
-
-def truncated_normal(
-    stream: Stream,
-    shape: Shape,
-    lower: float,
-    upper: float,
-    mean: float,
-    stddev: float,
-    dtype: DType = "float32",
-) -> Tensor:
-    """Return draws from a normal distribution truncated at `lower` and `upper`.
-
-    Args:
-        stream: The `Stream` to draw from.
-        shape: Shape of the result.
-        lower: Lower truncation point, relative to the mean, in standard deviations before
-            truncation.
-        upper: Upper truncation point.
-        mean: Mean before truncation.
-        stddev: Standard deviation after truncation.
-        dtype: `"float32"` or `"float64"`.
-    """
-    quantiles = truncated_quantiles(float(lower), float(upper))
-    scale = stddev / quantiles.stddev
-    bounds = truncated_bounds(lower, upper, mean, stddev)
-    return stream.from_quantiles(
-        Draw.VALUES, shape, quantiles, dtype, offset=mean, factor=scale, bounds=bounds
-    )
-
-
-def truncated_bounds(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the bounds of `truncated_normal` for the same arguments."""
-    scale = stddev / truncated_quantiles(float(lower), float(upper)).stddev
-    return mean + scale * lower, mean + scale * upper
-
-
-def truncated_range(lower: float, upper: float, mean: float, stddev: float) -> Bounds:
-    """Return the lowest and highest draw of `truncated_normal`, often far from the bounds."""
-    quantiles = truncated_quantiles(float(lower), float(upper))
-    scale = stddev / quantiles.stddev
-    return mean + scale * quantiles.lowest, mean + scale * quantiles.highest

@@ -9,8 +9,8 @@ from modes import BACKEND, float64, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw, Stream, _namespace, _stream, affine, uniform_between
+from keras_initx.initializers import RandomInitializer, Uniform
+from keras_initx.sampling import Draw, Stream, _namespace, _stream, affine
 
 GOLDEN = golden.load()
 
@@ -107,23 +107,12 @@ def test_values_below_the_smallest_normal_one(way, monkeypatch, dtype, stddev):
     np.testing.assert_array_equal(made, np.where(flushed & (made == 0), made, expected))
 
 
-def test_unfinished_draws_are_not_bounded(way, monkeypatch):
-    def draw():
-        made = Stream((5, 0), "float16", (0.1, 0.8)).uniform(Draw.VALUES, (3000,))
-        return made if isinstance(made, np.ndarray) else to_numpy(made)
-
-    np.testing.assert_array_equal(draw(), on_host(monkeypatch, draw))
-
-
 @keras.saving.register_keras_serializable("tests")
 class Narrow(RandomInitializer):
     """An initializer with bounds that 16 bits have no number between."""
 
-    def _draw(self, stream, shape, dtype):
-        return uniform_between(stream, shape, *self._bounds(), dtype)
-
-    def _bounds(self):
-        return 1.0001, 1.0002
+    def law(self, shape):
+        return Uniform(1.0001, 1.0002, is_strict=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

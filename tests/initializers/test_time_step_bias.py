@@ -9,7 +9,6 @@ import scipy.stats
 from modes import to_numpy
 
 from keras_initx import TimeStepBias
-from keras_initx.initializers._biases import _step_quantiles
 
 pytestmark = pytest.mark.once
 
@@ -37,7 +36,7 @@ def test_shorter_time_steps_than_the_floor_become_the_floor():
 
 def test_it_is_that_of_mamba():
     """The formula of `mamba_ssm`, for the quantiles."""
-    quantiles = _step_quantiles(0.001, 0.1)
+    quantiles = TimeStepBias(0.001, max_step=0.1).law(()).quantiles
     dt = np.exp(np.linspace(0, 1, len(quantiles.knots)) * np.log(100) + np.log(0.001))
     expected = dt + np.log(-np.expm1(-dt))
     np.testing.assert_allclose(quantiles.lowest + quantiles.unit * quantiles.knots, expected, atol=1e-6)
@@ -48,7 +47,7 @@ def test_it_is_that_of_mamba():
     [(0.001, 0.1, "47d6868634fcc6f7"), (1e-6, 100.0, "860cada3191c4f1e"), (0.5, 0.6, "fe6bf1256c3192d1")],
 )
 def test_bits_of_the_table_are_frozen(shortest, longest, digest):
-    quantiles = _step_quantiles(shortest, longest)
+    quantiles = TimeStepBias(shortest, max_step=longest).law(()).quantiles
     assert (np.diff(quantiles.knots) > 0).all()
     text = f"{quantiles.lowest.hex()} {quantiles.highest.hex()}".encode()
     assert hashlib.sha256(quantiles.knots.tobytes() + text).hexdigest()[:16] == digest

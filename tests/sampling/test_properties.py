@@ -5,17 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_initx.sampling import (
-    Draw,
-    Stream,
-    householder_frame,
-    qr_frame,
-    sparse_normal,
-    svd_frame,
-    truncated_bounds,
-    truncated_normal,
-    uniform_between,
-)
+from keras_initx.initializers import Truncated, Uniform
+from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, sparse_normal, svd_frame
 
 pytestmark = pytest.mark.once
 
@@ -57,7 +48,7 @@ def bounds_in(dtype, lower, upper):
 @given(KEYS, st.sets(NUMBERS, min_size=2, max_size=2).map(sorted), DTYPES)
 def test_uniform_values_are_within_their_bounds(key, bounds, dtype):
     lower, upper = bounds
-    values = uniform_between(Stream(key), (100,), lower, upper, dtype)
+    values = Uniform(lower, upper).draw(Stream(key), (100,), dtype)
     lower, upper = bounds_in(dtype, lower, upper)
     assert lower <= values.min()
     assert values.max() <= upper
@@ -66,9 +57,11 @@ def test_uniform_values_are_within_their_bounds(key, bounds, dtype):
 @given(KEYS, st.floats(-9, 4.9), st.floats(0.001, 9), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), DTYPES)
 def test_truncated_normal_values_are_within_their_bounds(key, lower, width, mean, stddev, dtype):
     upper = max(lower + width, -5)
-    lowest, highest = truncated_bounds(lower, upper, mean, stddev)
-    values = truncated_normal(Stream(key), (100,), lower, upper, mean, stddev, dtype)
-    lowest, highest = bounds_in(dtype, lowest, highest)
+    law = Truncated(lower, upper, mean, stddev)
+    values = law.draw(Stream(key), (100,), dtype)
+    assert np.abs(values).max() <= law.reach * (1 + 1e-6)
+    scale = law.untruncated_std
+    lowest, highest = bounds_in(dtype, mean + scale * lower, mean + scale * upper)
     assert lowest <= values.min()
     assert values.max() <= highest
 

@@ -54,11 +54,11 @@ def test_elements_are_numbered_from_zero_row_by_row():
     np.testing.assert_array_equal(Stream((2024, 7)).flat_index((2, 1, 3)), np.arange(6).reshape(2, 1, 3))
 
 
-def test_finished_draws_have_the_dtype_and_the_bounds_of_the_stream():
-    stream = Stream((2024, 7), "float16", (0.1, 0.8))
+def test_finished_draws_have_the_dtype_of_the_stream_and_keep_strict_bounds_in_it():
+    stream = Stream((2024, 7), "float16")
     draws = stream.uniform(Draw.VALUES, (100,))
     assert draws.dtype == "float32"
-    finished = stream.uniform(Draw.VALUES, (100,), then=Affine())
+    finished = stream.uniform(Draw.VALUES, (100,), then=Affine(bounds=(0.1, 0.8), is_strict=True))
     assert finished.dtype == "float16"
     # Both bounds are rounded down to 16 bits, the lower one out of the range.
     low, high = np.nextafter(np.float16(0.1), np.float16(1)), np.float16(0.8)

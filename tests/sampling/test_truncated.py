@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_initx.sampling import CELLS, Stream, truncated_normal, truncated_quantiles
+from keras_initx.initializers import Truncated
+from keras_initx.sampling import CELLS, Stream, truncated_quantiles
 from keras_initx.sampling._conversion import UNITS
 
 pytestmark = pytest.mark.once
@@ -63,7 +64,8 @@ def test_the_table_cannot_be_written_to():
 
 
 def test_standard_draws():
-    draws = truncated_normal(Stream((1, 0)), (1_000_000,), -2, 2, 0, scipy.stats.truncnorm(-2, 2).std())
+    law = Truncated(-2.0, 2.0, 0.0, scipy.stats.truncnorm(-2, 2).std())
+    draws = law.draw(Stream((1, 0)), (1_000_000,), "float32")
     assert np.abs(draws).max() < 2
     # The key is fixed; with a random one this would fail once in 10,000.
     assert scipy.stats.kstest(draws, scipy.stats.truncnorm(-2, 2).cdf).pvalue > 1e-4

@@ -1,0 +1,75 @@
+"""How the values of an initializer are made on several devices."""
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_initx._seeds import drawn_seed, initializers_within
+from keras_initx._typing import DType, Shape, Tensor
+from keras_initx.backends import Computation
+
+if TYPE_CHECKING:
+    from keras_initx.initializers._base import Initializer, RandomInitializer
+
+
+def computation_of(initializer: "Initializer", shape: Shape, dtype: DType) -> Computation:
+    """Return what it takes to make the values of a call on several devices."""
+    function = functools.partial(initializer._on_device, shape, dtype)
+    seeded = seeded_call(initializer, shape, dtype)
+    return Computation(function, is_exact(initializer), drawn_seed(initializer), seeded)
+
+
+def is_exact(initializer: Any) -> bool:
+    """Return whether `initializer` makes the same bits on all processors.
+
+    Of a user's initializer it is not known.
+    """
+    known = keras.initializers
+    constants = known.Constant | known.Identity | known.Ones | known.Zeros
+    for part in initializers_within(initializer):
+        if hasattr(part, "_is_exact"):
+            if not part._is_exact():
+                return False
+        elif not isinstance(part, constants):
+            return False
+    return True
+
+
+def seeded_call(
+    initializer: "Initializer", shape: Shape, dtype: DType
+) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
+    """Return a call as a function of the seed, equal for all seeds, and the seed.
+
+    Return `None` if the values do not follow from one integer seed.
+    """
+    seed = getattr(initializer, "seed", None)
+    is_random = hasattr(initializer, "_init_seed")
+    if not is_random or not isinstance(seed, int):
+        return None
+    if len(list(initializers_within(initializer))) > 1:
+        return None
+    return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(seed)
+
+
+@dataclass(frozen=True)
+class _SeededCall:
+    """A call of an initializer, whose own seed is zero, as a function of the seed."""
+
+    initializer: "RandomInitializer"
+    shape: Shape
+    dtype: DType
+
+    def __call__(self, seed: Tensor) -> Tensor:
+        return with_seed(self.initializer, seed)._on_device(self.shape, self.dtype)
+
+
+def with_seed(initializer: Any, seed: Any) -> Any:
+    """Return a copy of a `RandomInitializer` with this seed."""
+    result = copy.copy(initializer)
+    result.seed = result._init_seed = seed
+    return result
