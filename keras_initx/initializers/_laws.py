@@ -148,7 +148,10 @@ class Normal(IndependentLaw):
     std: float
 
     name = "normal"
-    bounds = -math.inf, math.inf
+
+    @property
+    def bounds(self) -> Bounds:  # type: ignore[override]
+        return -math.inf, math.inf
 
     @property
     def reach(self) -> float:
