@@ -94,6 +94,13 @@ class AuditReport(Tabular[Group]):
             Column("weight", lambda row: row.names_text, is_text=True),
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
+                "expected",
+                lambda row: _range(weight.expected_std for weight in row.weights),
+                is_optional=True,
+            ),
+            Column("std", lambda row: _range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
+            Column(
                 "shape",
                 lambda row: _common(str(weight.shape) for weight in row.weights),
                 is_optional=True,
@@ -104,13 +111,6 @@ class AuditReport(Tabular[Group]):
                 is_text=True,
                 is_optional=True,
             ),
-            Column(
-                "expected",
-                lambda row: _range(weight.expected_std for weight in row.weights),
-                is_optional=True,
-            ),
-            Column("std", lambda row: _range(weight.std for weight in row.weights)),
-            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
             Column("verdict", _verdict, is_text=True),
         ]
 

@@ -20,7 +20,7 @@ __all__ = [
 
 GAP = 2  # characters between two columns
 # Characters of a line of text: below the first number columns are left out instead.
-_NARROW = 24
+_NARROW = 22
 _LEAST = 16
 Row = TypeVar("Row")
 
@@ -199,7 +199,7 @@ class _Wrapper(textwrap.TextWrapper):
     `1/sqrt(2)`.
     """
 
-    wordsep_re = re.compile(r"(\s+)|(?=\()|(?<=,)|(?<=[a-z][/_])")
+    wordsep_re = re.compile(r"(\s+)|(?<!sqrt)(?=\()|(?<=,)|(?<=[a-z][/_])")
 
 
 def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[Row]]:
