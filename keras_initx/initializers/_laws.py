@@ -39,13 +39,21 @@ class Law(abc.ABC):
     std: float | None
 
     @property
-    @abc.abstractmethod
     def reach(self) -> float:
         """A size that no draw exceeds, or 0 if it is not known."""
+        return 0.0
 
     @abc.abstractmethod
     def scaled(self, factor: float) -> "Law":
         """Return the law of the values times `factor`, a number other than 0."""
+
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        """Return values of `shape` drawn from `stream`, in its namespace.
+
+        They are computed in `dtype` and have the dtype of the stream. Of some laws it is only
+        known what holds of the values: their initializers draw.
+        """
+        raise NotImplementedError
 
 
 class IndependentLaw(Law):
@@ -56,7 +64,7 @@ class IndependentLaw(Law):
         mean: Its mean.
         std: Its standard deviation.
         bounds: The lowest and the highest value.
-        atom: The probability of the lowest value itself.
+        atom: The probability of one value itself, at an end of the range.
     """
 
     name: str
@@ -67,7 +75,8 @@ class IndependentLaw(Law):
 
     @property
     def reach(self) -> float:
-        return max(map(abs, self.bounds))
+        lowest, highest = self.bounds
+        return max(-lowest, highest)
 
     @abc.abstractmethod
     def scaled(self, factor: float) -> "IndependentLaw":
@@ -76,13 +85,6 @@ class IndependentLaw(Law):
     @abc.abstractmethod
     def distribution_function(self, x: Array) -> Array:
         """Return the probability of values of at most `x`, for each number in an array."""
-
-    @abc.abstractmethod
-    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` drawn from `stream`, in its namespace.
-
-        They are computed in `dtype` and have the dtype of the stream.
-        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,8 +215,8 @@ class Truncated(IndependentLaw):
     @property
     def bounds(self) -> Bounds:  # type: ignore[override]
         # No draw is at a bound that is far in a tail.
-        scale = self.untruncated_std
         quantiles = self.quantiles
+        scale = self.std / quantiles.stddev
         return self.center + scale * quantiles.lowest, self.center + scale * quantiles.highest
 
     def scaled(self, factor: float) -> Self:
@@ -228,11 +230,12 @@ class Truncated(IndependentLaw):
         return _grid(self.quantiles).below((x - self.center) / self.untruncated_std)
 
     def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        scale = self.untruncated_std
+        quantiles = self.quantiles
+        scale = self.std / quantiles.stddev
         return stream.from_quantiles(
             Draw.VALUES,
             shape,
-            self.quantiles,
+            quantiles,
             dtype,
             offset=self.center,
             factor=scale,
@@ -348,10 +351,6 @@ class FixedLaw(Law):
     make: Callable[[], Array]
     std: float | None = None
 
-    @property
-    def reach(self) -> float:
-        return 0.0
-
     def scaled(self, factor: float) -> Self:
         return replace(self, make=lambda: self.make() * factor)
 
@@ -449,10 +448,6 @@ class TiledLaw(Law):
         """The standard deviation of one part, which is that of all."""
         return self.part.std
 
-    @property
-    def reach(self) -> float:
-        return self.part.reach
-
     def scaled(self, factor: float) -> Self:
         return replace(self, part=self.part.scaled(factor))
 
@@ -474,10 +469,6 @@ class SlicesLaw(Law):
     laws: Sequence[Law | None]
     std: float | None = None
     are_independent: bool = True
-
-    @property
-    def reach(self) -> float:
-        return max((law.reach for law in self.laws if law is not None), default=0.0)
 
     def scaled(self, factor: float) -> Self:
         laws = [None if law is None else law.scaled(factor) for law in self.laws]
