@@ -16,7 +16,7 @@ from keras_initx import cli
 from keras_initx.cli import _catalog
 from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._base import Catalog
-from keras_initx.rendering import section, text_width
+from keras_initx.rendering import Table, section
 
 pytestmark = pytest.mark.once
 
@@ -103,7 +103,8 @@ def test_plain_text_has_a_line_for_each_class():
 
 
 def test_wide_characters_take_two_columns_of_a_terminal():
-    assert [text_width(text) for text in ("ab", "\u6f22\u5b57", "\uff21\uff22")] == [2, 4, 4]
+    rows = (("ab", "1"), ("\u6f22\u5b57", "2"), ("\uff21\uff22", "3"))
+    assert Table((), rows, (True, False)).as_text() == "ab    1\n\u6f22\u5b57  2\n\uff21\uff22  3\n"
 
 
 def test_headings_of_pages_are_text():

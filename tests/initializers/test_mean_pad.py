@@ -102,7 +102,7 @@ def test_load_pretrained_fills_what_has_grown(layout):
     if layout == "torch":
         source["logits/kernel"] = source["logits/kernel"].T
     plan = load_pretrained(new, source, {name: (name, "mean") for name in source}, layout=layout)
-    assert [row.change.endswith("the rest is the mean") for row in plan.weights if row.names] == [True] * 3
+    assert [row.how.endswith("the rest is the mean") for row in plan.rows if row.sources] == [True] * 3
     for (name, axis), before in zip(
         {"words/embeddings": 0, "logits/kernel": 1, "logits/bias": 0}.items(),
         map(to_numpy, grown(old).values()),

@@ -134,4 +134,4 @@ def test_without_undoing_no_former_value_is_kept(monkeypatch):
     assert keras_initx.reset_dormant(trained(), X, threshold=0.9, seed=1, atomic=False).share
     adapted = trained()
     adapted.get_layer("hidden").enable_lora(2)
-    assert keras_initx.initialize_lora(adapted, "pissa", atomic=False).weights
+    assert keras_initx.initialize_lora(adapted, "pissa", atomic=False).rows

@@ -174,7 +174,7 @@ def by_recipes(model, pattern):
 
 def by_load_pretrained(model, pattern):
     plan = keras_initx.load_pretrained(model, model, {pattern: None}, dry_run=True)
-    return {weight.path for weight in plan.weights if weight.reason != "no rule"}
+    return {row.path for row in plan.rows if row.how != "no rule"}
 
 
 def by_rate_factors(model, pattern):
