@@ -78,22 +78,19 @@ def study(build, data, *, seed, diagnosis=True):
 
 
 def compiled_anew(build, data, *, seed):
-    """Compare the initializers without keeping compiled programs."""
-    from keras_initx.backends import backend
-
-    with mock.patch.object(type(backend), "programs_kept", contextlib.nullcontext):
+    """Compare the initializers in the way in which Keras compiles."""
+    with mock.patch("keras_initx.studies._trial._compiled_once", contextlib.nullcontext):
         study(build, data, seed=seed)
 
 
 def forget_programs():
-    """Delete the compiled programs that this process keeps, which are those of JAX."""
+    """Drop the compiled programs that this process keeps, which are those of JAX."""
     import keras
 
     if keras.backend.backend() == "jax":
         from keras_initx.backends import _jax
 
-        _jax._folder_of_programs().cleanup()
-        _jax._folder_of_programs.cache_clear()
+        _jax._PROGRAMS.clear()
 
 
 def loop(build, data, *, seed):

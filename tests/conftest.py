@@ -72,6 +72,25 @@ def _seeded():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture
+def compilations(monkeypatch):
+    """Return a list that grows as JAX compiles, in a process that has kept no programs."""
+    import jax
+
+    from keras_initx.backends import _jax
+
+    found = []
+
+    def listen(event, seconds, **information):
+        if event.endswith("backend_compile_duration"):
+            found.append(event)
+
+    monkeypatch.setattr(_jax, "_PROGRAMS", {})
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.clear_event_listeners()
+
+
 @pytest.fixture(scope="module")
 def optimized(request):
     """Let JAX compile as users do: for tests of the last bit of what is compiled."""

@@ -260,10 +260,6 @@ class Backend:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
 
-    def programs_kept(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context in which compiled programs are kept for later models of this process."""
-        return contextlib.nullcontext()
-
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         """Return a traced `tensor` such that it is computed once and placed where it is used."""
         return tensor
@@ -329,6 +325,16 @@ class Backend:
             np.random.set_state(of_numpy)  # noqa: NPY002
 
         return put_back
+
+    def compiled_once(self, step: Function) -> Function | None:
+        """Return a step of training or evaluation that is compiled, or `None` for Keras' own way.
+
+        A program is compiled once in a process, also for the steps of several models.
+
+        Args:
+            step: Function of the state and the data, of which it may overwrite the state.
+        """
+        return None
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
         """Return what `layers` keep beside Keras' variables, each with a `value` and `assign`."""

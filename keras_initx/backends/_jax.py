@@ -4,10 +4,8 @@ import contextlib
 import functools
 import hashlib
 import math
-import tempfile
 import warnings
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -16,7 +14,6 @@ import jax.extend.core  # not later: two threads at once would find half of it
 import keras
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.experimental.compilation_cache import compilation_cache
 
 from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
@@ -30,12 +27,10 @@ _SHARDED_FROM = 250 << 20
 _COMPILED_FROM = 1 << 20
 # Bytes of a tensor from which on its memory is worth waiting for.
 _WAITED_FOR_FROM = 1 << 20
-# The compiled gradients of each model, most recently used last. They do not refer to the model, or
-# it would never be released.
-_PROGRAMS: weakref.WeakKeyDictionary[keras.Layer, dict[Hashable, Callable[..., Any]]] = (
-    weakref.WeakKeyDictionary()
-)
-_PROGRAMS_AT_MOST = 4  # of a model: for batches of several sizes, or several losses
+# Compiled programs by what they compute, most recently used last. They refer to no model. A trial
+# takes five: of steps and evaluations for two sizes of batches each, and of gradients.
+_PROGRAMS: dict[Hashable, Callable[..., Any]] = {}
+_PROGRAMS_AT_MOST = 16
 # What the text of a program names, but does not contain: functions of Python, and constants that
 # JAX passes as arguments, which it does with `jax_use_simplified_jaxpr_constants`.
 _NOT_IN_TEXT = ("callback", "jax.const", "stablehlo.send")
@@ -231,22 +226,6 @@ class Implementation(Backend):
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return cast(contextlib.AbstractContextManager[Any], jax.default_matmul_precision("highest"))
 
-    @contextlib.contextmanager
-    def programs_kept(self) -> Iterator[None]:
-        if jax.config.jax_compilation_cache_dir:  # The user keeps them already.
-            yield
-            return
-        settings = {
-            "jax_compilation_cache_dir": _folder_of_programs().name,
-            "jax_persistent_cache_min_compile_time_secs": 0.0,
-        }
-        before = {name: getattr(jax.config, name) for name in settings}
-        _configure(settings)
-        try:
-            yield
-        finally:
-            _configure(before)
-
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         # JAX duplicates computations that depend only on constants, so that each use has its own
         # copy. If the sharding of a copy is not determined by that of the result, each device would
@@ -293,23 +272,63 @@ class Implementation(Backend):
         def norms(*arguments: Any) -> list[float]:
             given = (_values(variables), _values(others.values()), arguments)
             with self.generators_preserved(), preserved_losses(layers[0]):
-                pairs = _program_of(layers[0], scales_and_norms, given)(*given)
+                pairs = _program_of(scales_and_norms, given)(*given)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
 
+    def compiled_once(self, step: Function) -> Function | None:
+        # By the arguments, as `jit` tells them apart.
+        programs: dict[Hashable, Callable[..., Any]] = {}
+
+        def compiled(state: Any, data: Any) -> Any:
+            if self.is_tracing():  # A user may compile steps in a way of their own.
+                return step(state, data)
+            leaves, structure = jax.tree.flatten((state, data))
+            kinds = []
+            for leaf in leaves:
+                dtype = getattr(leaf, "dtype", type(leaf))
+                kinds.append((np.shape(leaf), dtype, getattr(leaf, "weak_type", False)))
+            key = structure, tuple(kinds)
+            if key not in programs:
+                programs[key] = _program_of_step(step, state, data)
+            return programs[key](state, data)
+
+        return cast(Function, compiled)
+
+
+def _program_of_step(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:
+    """Return a compiled step that may overwrite the state.
+
+    Its program has no names, such as those of metrics, which differ between equal models.
+    """
+    structure = None
+
+    def leaves_of_step(state: Any, data: Any) -> list[Tensor]:
+        nonlocal structure
+        leaves, structure = jax.tree.flatten(step(state, data))
+        return cast(list[Tensor], leaves)
+
+    program = _program_of(leaves_of_step, (state, data), donate_argnums=0)
+
+    def named(state: Any, data: Any) -> Any:
+        leaves = program(state, data)
+        return jax.tree.unflatten(structure, leaves)
+
+    return named
+
 
 def _program_of(
-    model: keras.Layer, function: Callable[..., Any], arguments: tuple[Any, ...]
+    function: Callable[..., Any], arguments: tuple[Any, ...], donate_argnums: Any = ()
 ) -> Any:
-    """Return a compiled function, one that was compiled for `model` before if it computes the same.
+    """Return a compiled function, one that was compiled before if it computes the same.
 
     What it computes may depend on all that a user can change, such as an attribute of a layer. So
     it is traced at each call, which takes a tenth of the time of compiling, and the traces are
     compared.
     """
     # Without those that are not used, the text would not tell which of equal shape are.
-    program = jax.jit(function, keep_unused=True)
+    program = jax.jit(function, keep_unused=True, donate_argnums=donate_argnums)
     if jax.config.jax_disable_jit:
         return program  # calls the function itself, and cannot be lowered
     lowered = program.lower(*arguments)
@@ -322,14 +341,12 @@ def _program_of(
     places = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
     digest = hashlib.sha256(text.encode()).digest()
     key = (digest, structure, places, jax.config.jax_default_device)
-    programs = _PROGRAMS.setdefault(model, {})
-    compiled = programs.pop(key, None)
+    compiled = _PROGRAMS.pop(key, None)
     if compiled is None:
         compiled = lowered.compile()
-    programs[key] = compiled
-    if len(programs) > _PROGRAMS_AT_MOST:
-        least_recently_used = next(iter(programs))
-        del programs[least_recently_used]
+    _PROGRAMS[key] = compiled
+    for least_recently_used in list(_PROGRAMS)[:-_PROGRAMS_AT_MOST]:
+        _PROGRAMS.pop(least_recently_used, None)  # Another thread may have dropped it.
     return compiled
 
 
@@ -454,19 +471,6 @@ def _without_warning() -> Iterator[None]:
         # Older versions of JAX copy if the shape differs, and warn.
         warnings.filterwarnings("ignore", "Some donated buffers were not usable")
         yield
-
-
-@functools.cache
-def _folder_of_programs() -> tempfile.TemporaryDirectory[str]:
-    """Return the folder of the compiled programs of this process, which is deleted as it ends."""
-    return tempfile.TemporaryDirectory()
-
-
-def _configure(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    # JAX opens the folder once, or decides once that there is none.
-    compilation_cache.reset_cache()
 
 
 _std = jax.jit(lambda tensor: jax.numpy.std(tensor.astype("float32")))

@@ -1,5 +1,6 @@
 """One trial: build a model, train it from one epoch to another, and record it."""
 
+import contextlib
 import dataclasses
 import gc
 import math
@@ -76,11 +77,11 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         BuildError: If the trial could not be compared with others.
         RecordError: If a record does not reach the disk.
     """
-    with backend.generators_preserved(), backend.programs_kept():
+    with backend.generators_preserved():
         log = run.folder.begin(plan.key)
         try:
             model = initial_model(run, plan)
-            with restored_afterward(model):
+            with restored_afterward(model), _compiled_once(model):
                 if plan.previous:
                     state = run.folder.state(plan.previous)
                     resume(model, run.data, run.batch_size, state)
@@ -93,6 +94,27 @@ def run_trial(run: Run, plan: TrialPlan, on_epoch: Callable[[], None] = lambda: 
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             log(event="end", status="failed", error=reason, traceback=traceback.format_exc())
+
+
+@contextlib.contextmanager
+def _compiled_once(model: keras.Model) -> Iterator[None]:
+    """Train and evaluate `model` by programs that may have been compiled for another one."""
+    train_step = backend.compiled_once(model.train_step)
+    test_step = backend.compiled_once(model.test_step)
+    is_compiled = model.jit_compile and not model.run_eagerly
+    is_distributed = keras.distribution.distribution() is not None
+    if not train_step or not test_step or not is_compiled or is_distributed:
+        yield
+        return
+    model.jit_compile = False  # Keras would compile the steps of each model.
+    try:
+        with (
+            replaced(model, "train_step", train_step),
+            replaced(model, "test_step", test_step),
+        ):
+            yield
+    finally:
+        model.jit_compile = True
 
 
 # The models of earlier trials, their optimizers, and the variables that they trained, by their ids.

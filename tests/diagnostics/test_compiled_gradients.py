@@ -1,4 +1,4 @@
-"""On JAX gradients are compiled once for a model, and again when it computes something else; nothing of it stays."""
+"""On JAX gradients are compiled once, and again when a model computes something else, of which nothing stays."""
 
 import gc
 import weakref
@@ -104,22 +104,6 @@ def test_it_may_be_forbidden_to_compile():
         assert norms(model) == pytest.approx(before)
 
 
-@pytest.fixture
-def compilations():
-    """Return a list that grows with each compilation."""
-    import jax
-
-    found = []
-
-    def listen(event, seconds, **information):
-        if event.endswith("backend_compile_duration"):
-            found.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
-    jax.monitoring.clear_event_listeners()
-
-
 @needs_jax
 def test_a_second_diagnosis_compiles_nothing(compilations):
     model = network()
@@ -147,18 +131,18 @@ def test_reports_during_training_compile_nothing(compilations):
 
 
 @needs_jax
-def test_few_programs_are_kept_and_none_without_the_model():
+def test_few_programs_are_kept_and_no_model_with_them(compilations, monkeypatch):
     from keras_initx.backends import _jax
 
-    gc.collect()
-    before = len(_jax._PROGRAMS)
+    monkeypatch.setattr(_jax, "_PROGRAMS_AT_MOST", 2)
     model = network()
-    for size in range(1, _jax._PROGRAMS_AT_MOST + 2):
+    for size in (1, 2, 3):
         norms(model, X[:size], Y[:size])
-    assert len(_jax._PROGRAMS) == before + 1
-    assert len(_jax._PROGRAMS[model]) == _jax._PROGRAMS_AT_MOST
+    assert len(_jax._PROGRAMS) == 2
+    compilations.clear()
+    norms(model, X[:3], Y[:3])
+    assert not compilations
     reference = weakref.ref(model)
     del model
     gc.collect()
     assert reference() is None
-    assert len(_jax._PROGRAMS) == before

@@ -1,21 +1,23 @@
 """A network is compiled once in all trials of a process, and trained as if it were compiled in each."""
 
 import contextlib
-from pathlib import Path
+import gc
+import weakref
 
 import keras
+import numpy as np
 import pytest
 from modes import BACKEND
 from networks import data, timeless
 
 from keras_initx import compare_initializers
+from keras_initx.backends import backend
+from keras_initx.studies import _trial
 
 if BACKEND != "jax":
     pytest.skip("only JAX can keep compiled programs", allow_module_level=True)
 
 import jax
-
-from keras_initx.backends import _jax, backend
 
 
 class OwnLayer(keras.layers.Dense):
@@ -58,41 +60,68 @@ def tenfold():
     return model
 
 
-def test_kept_programs_give_the_same_records_bit_for_bit():
+def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     variants = {"he": he, "sparse": sparse, "tenfold": tenfold}
     kept = compared(variants, diagnosis=False)
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        anew = compared(variants, diagnosis=False)
-    finally:
-        jax.config.update("jax_enable_compilation_cache", True)
+    monkeypatch.setattr(_trial, "_compiled_once", contextlib.nullcontext)
+    anew = compared(variants, diagnosis=False)
     assert timeless(kept.records) == timeless(anew.records)
     losses = [kept.trials[name, 1].epochs[0]["val_loss"] for name in ("he", "tenfold")]
     assert losses[1] == pytest.approx(10 * losses[0])
 
 
-def test_later_trials_compile_nothing():
-    folder = Path(_jax._folder_of_programs().name)
+def test_later_trials_compile_nothing(compilations):
     compared({"he": he})
-    programs = set(folder.iterdir())
-    assert any("train_step" in path.name for path in programs)
+    assert compilations
+    compilations.clear()
     compared({"sparse": sparse})
-    assert set(folder.iterdir()) == programs
+    assert not compilations
 
 
-def test_programs_are_kept_in_the_folder_of_the_user(tmp_path):
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    try:
-        with backend.programs_kept():
-            assert jax.config.jax_compilation_cache_dir == str(tmp_path)
-    finally:
-        jax.config.update("jax_compilation_cache_dir", None)
+def test_metrics_keep_their_own_names(compilations):
+    for name in ("one", "other"):
+        model = he()
+        metric = keras.metrics.SparseCategoricalAccuracy(name)
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=[metric])
+        compilations.clear()
+        with _trial._compiled_once(model):
+            found = model.evaluate(*data()[1], return_dict=True, verbose=0)
+        assert found.keys() == {"loss", name}
+    assert not compilations
 
 
-def test_the_settings_of_jax_are_as_before_after_an_error():
-    settings = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
-    before = [getattr(jax.config, name) for name in settings]
-    with contextlib.suppress(OSError), backend.programs_kept():
-        assert [getattr(jax.config, name) for name in settings] != before
+def test_a_model_is_as_before_after_an_error():
+    model = he()
+    before = vars(model).copy()
+    with contextlib.suppress(OSError), _trial._compiled_once(model):
+        assert vars(model) != before
         raise OSError("no room left")
-    assert [getattr(jax.config, name) for name in settings] == before
+    assert vars(model) == before
+
+
+def test_programs_keep_no_model():
+    references = []
+
+    def build_noted():
+        model = he()
+        references.append(weakref.ref(model))
+        return model
+
+    compared({"one": build_noted}, diagnosis=False)
+    gc.collect()
+    assert [reference() for reference in references] == [None]
+
+
+def test_a_step_may_be_compiled_within_another_program():
+    step = backend.compiled_once(lambda state, data: {"sum": state + data})
+    ones = np.ones(3, "float32")
+    for form in (step, jax.jit(step)):
+        np.testing.assert_array_equal(form(ones, ones)["sum"], [2, 2, 2])
+
+
+def test_a_model_that_is_not_to_be_compiled_is_not():
+    model = he()
+    model.run_eagerly = True
+    before = vars(model).copy()
+    with _trial._compiled_once(model):
+        assert vars(model) == before
