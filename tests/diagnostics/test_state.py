@@ -667,3 +667,20 @@ def test_a_monitor_leaves_no_attribute_in_a_model():
     plain.fit(X, Y, verbose=0)
     for found, expected in zip(attributes(monitored), attributes(plain), strict=True):
         assert found.keys() == expected.keys()
+
+
+def test_a_study_leaves_no_attribute_in_a_model():
+    made = []
+
+    def build(initializer):
+        made.append(small_model())
+        return made[-1]
+
+    plain = small_model()
+    plain.fit(X, Y, validation_data=(X, Y), verbose=0)
+    expected = [found.keys() for found in attributes(plain)]
+    splits = (X, Y), (X, Y)
+    study = keras_initx.compare_initializers(build, ["zeros", "ones"], splits, repeats=1, epochs=1)
+    assert {trial.status for trial in study.trials.values()} == {"finished"}
+    assert len(study.first_batches) == 4
+    assert [[found.keys() for found in attributes(model)] for model in made] == [expected] * 2
