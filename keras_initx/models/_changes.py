@@ -107,13 +107,13 @@ class Changes(Tabular[Change]):
         is_of_weights = self._of == "weight"
         return [
             Column(self._of, lambda row: row.path, is_text=True),
-            Column("shape", lambda row: _optional(row.shape)),
-            Column("units", lambda row: "" if is_of_weights else _optional(row.size)),
-            Column("changed", lambda row: "" if is_of_weights else _optional(row.changed)),
+            Column("shape", lambda row: row.shape),
+            Column("units", lambda row: None if is_of_weights else row.size),
+            Column("changed", lambda row: None if is_of_weights else row.changed),
             Column("before", lambda row: _number(row.before)),
             Column("after", lambda row: _number(row.after)),
             Column("array", lambda row: " + ".join(row.sources), is_text=True),
-            Column("array shape", lambda row: _optional(row.source_shape), is_optional=True),
+            Column("array shape", lambda row: row.source_shape, is_optional=True),
             Column("status", _status, is_text=True),
         ]
 
@@ -128,24 +128,27 @@ class Changes(Tabular[Change]):
 
     def _figure(self) -> "Figure":
         if self.measure:
-            values = {"before": (PALE_BLUE, "before"), "after": (BLUE, "after")}
             label = self.measure
+            groups = {
+                "before": self._points("before", PALE_BLUE),
+                "after": self._points("after", BLUE),
+            }
         else:
-            values = {"all": (PALE_BLUE, "size"), "changed": (BLUE, "changed")}
             label = f"number of {'values' if self._of == 'weight' else 'units'}"
-        groups = {}
-        for name, (color, attribute) in values.items():
-            points = {}
-            for place, row in enumerate(self.rows):
-                value = getattr(row, attribute)
-                if value is not None:
-                    points[place] = value
-            groups[name] = Points(points, color)
+            groups = {
+                "all": self._points("size", PALE_BLUE),
+                "changed": self._points("changed", BLUE),
+            }
         return plot_in_order([row.path for row in self.rows], {label: groups}, of=self._of)
 
-
-def _optional(value: Any) -> Any:
-    return "" if value is None else value
+    def _points(self, attribute: str, color: str) -> Points:
+        """Return the points of an attribute of the rows, of those that have one."""
+        values = {}
+        for place, row in enumerate(self.rows):
+            value = getattr(row, attribute)
+            if value is not None:
+                values[place] = value
+        return Points(values, color)
 
 
 def _number(value: float | None) -> str:

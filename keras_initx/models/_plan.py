@@ -275,12 +275,12 @@ class InitializationPlan(WeightTable[WeightPlan]):
             Column("weight", lambda row: row.path, is_text=True),
             Column("shape", lambda row: row.shape),
             Column("initializer", lambda row: row.initializer or f"({row.reason})", is_text=True),
-            Column("fan in", lambda row: _optional(row.fan_in), is_optional=True),
-            Column("fan out", lambda row: _optional(row.fan_out), is_optional=True),
-            Column("expected", lambda row: _optional(row.expected_std)),
-            Column("std", lambda row: _optional(row.std)),
-            Column("seed", lambda row: _optional(row.seed), is_optional=True),
-            Column("seconds", lambda row: _optional(row.seconds), is_optional=True),
+            Column("fan in", lambda row: row.fan_in, is_optional=True),
+            Column("fan out", lambda row: row.fan_out, is_optional=True),
+            Column("expected", lambda row: _short(row.expected_std)),
+            Column("std", lambda row: _short(row.std)),
+            Column("seed", lambda row: row.seed, is_optional=True),
+            Column("seconds", lambda row: _short(row.seconds), is_optional=True),
             Column("size", lambda row: _size(row.nbytes), is_optional=True),
         ]
 
@@ -368,12 +368,8 @@ def _places(shape: Shape, index: Index) -> Array:
     return places
 
 
-def _optional(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return short_number(value)
-    return str(value)
+def _short(value: float | None) -> str:
+    return "" if value is None else short_number(value)
 
 
 def _size(count: int) -> str:

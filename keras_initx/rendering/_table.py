@@ -31,7 +31,8 @@ class Column(Generic[Row]):
 
     Attributes:
         header: Its name.
-        cell: Function that maps a row to the cell: a text, or any object to convert with `str`.
+        cell: Function that maps a row to the cell: a text, any object to convert with `str`, or
+            `None` for an empty cell.
         is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
         note: Its meaning, for the legend of the table.
         is_optional: Whether it is left out where a table would be too wide.
@@ -56,7 +57,7 @@ class Table(NamedTuple):
         """Return the table of `rows` with these `columns`."""
         texts = []
         for row in rows:
-            texts.append(tuple(str(column.cell(row)) for column in columns))
+            texts.append(tuple(_text(column.cell(row)) for column in columns))
         headers = tuple(column.header for column in columns)
         are_text = tuple(column.is_text for column in columns)
         return cls(headers, tuple(texts), are_text)
@@ -96,7 +97,10 @@ class Table(NamedTuple):
         def wrapped(cell: str, is_text: bool) -> str:
             if not is_text:
                 return cell
-            return "\n".join("\n".join(wrapper.wrap(line)) for line in cell.split("\n"))
+            lines = []
+            for line in cell.split("\n"):
+                lines += wrapper.wrap(line)
+            return "\n".join(lines)
 
         rows = [tuple(map(wrapped, row, self.are_text)) for row in self.rows]
         return self._replace(rows=tuple(rows))
@@ -165,6 +169,10 @@ class Table(NamedTuple):
         return grid
 
 
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 def _padded(cell: str, width: int, is_text: bool) -> str:
     space = " " * (width - _text_width(cell))
     if is_text:
@@ -206,7 +214,7 @@ def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[R
     """Return the columns that have a value in any row, or all if there are no rows."""
     if not rows:
         return list(columns)
-    return [column for column in columns if any(str(column.cell(row)) for row in rows)]
+    return [column for column in columns if any(_text(column.cell(row)) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:
