@@ -3,13 +3,12 @@
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.diagnostics._diagnose import *
-from keras_initx.diagnostics._measure import *
+from keras_initx.diagnostics._measurements import *
 from keras_initx.diagnostics._monitor import *
-
-# For the rooms above; not part of the public interface.
-from keras_initx.diagnostics._recorder import Recorder as Recorder
+from keras_initx.diagnostics._remedy import *
 from keras_initx.diagnostics._report import *
 from keras_initx.diagnostics._signal import *
+
+# For the rooms above; not part of the public interface.
 from keras_initx.diagnostics._signal import spread as spread
-from keras_initx.diagnostics._verdicts import *
-from keras_initx.diagnostics._weights import *
+from keras_initx.diagnostics._verdict import *

@@ -1,26 +1,19 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
-import dataclasses
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, Unpack
 
 import keras
 
 from keras_initx._checks import check_count, check_type
-from keras_initx.diagnostics import (
-    _gradient_rules,
-    _output_rules,
-    _signal_rules,
-    _weight_rules,
-)
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
-from keras_initx.diagnostics._measure import Measurements, measure
-from keras_initx.diagnostics._recorder import Progress
+from keras_initx.diagnostics._measure import Progress, measure
+from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._rule import Rule
-from keras_initx.diagnostics._verdicts import ThresholdOptions, Thresholds, Verdict
+from keras_initx.diagnostics._verdict import THRESHOLDS, Verdict
+from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.diagnostics.verdicts.inputs import nonfinite_inputs
 from keras_initx.structure import (
     Batch,
     Data,
@@ -30,54 +23,7 @@ from keras_initx.structure import (
     run_built,
 )
 
-__all__ = ["DiagnoseOptions", "diagnose"]
-
-# The order of the verdicts in a report: causes before effects.
-RULES: tuple[Rule, ...] = (
-    _signal_rules.nonfinite_inputs,
-    _weight_rules.all_zero,
-    _weight_rules.constant,
-    _weight_rules.identical_units,
-    _weight_rules.twins,
-    _weight_rules.forget_bias,
-    _weight_rules.shut_gates,
-    _weight_rules.recurrent_kernel,
-    _weight_rules.wrong_fan,
-    _signal_rules.unscaled_inputs,
-    _output_rules.single_class,
-    _output_rules.probabilities_as_logits,
-    _output_rules.no_probabilities,
-    _output_rules.unsuitable_labels,
-    _output_rules.unreachable_targets,
-    _output_rules.unscaled_targets,
-    _output_rules.rare_class,
-    _output_rules.negative_rate,
-    _signal_rules.exploding,
-    _signal_rules.focused_attention,
-    _signal_rules.one_sided_router,
-    _signal_rules.steep_activation,
-    _signal_rules.saturated,
-    _signal_rules.saturated_output,
-    _signal_rules.large_first_loss,
-    _signal_rules.dead,
-    _signal_rules.vanishing,
-    _signal_rules.alike,
-    _gradient_rules.vanishing_gradient,
-    _gradient_rules.exploding_gradient,
-    # Last: other remedies change what rate is suitable.
-    _output_rules.large_steps,
-)
-
-
-class DiagnoseOptions(ThresholdOptions, total=False):
-    """The keyword arguments of `diagnose`, for editors and type checkers.
-
-    A test checks that they match.
-    """
-
-    loss: Loss | None
-    batch_size: int
-    progress: Progress | None
+__all__ = ["diagnose"]
 
 
 def diagnose(
@@ -88,7 +34,7 @@ def diagnose(
     loss: Loss | None = None,
     batch_size: int = 1024,
     progress: Progress | None = None,
-    **thresholds: Unpack[ThresholdOptions],
+    **thresholds: float,
 ) -> Report:
     """Run a batch through `model` and report problems caused by its weights.
 
@@ -115,7 +61,8 @@ def diagnose(
             compiled with, or that of its own `compute_loss`.
         batch_size: Number of examples to use, taken from the start of `x`.
         progress: Function that is called with the name of each layer after it is measured.
-        **thresholds: Thresholds of the rules, see `keras_initx.diagnostics.Thresholds`.
+        **thresholds: Thresholds of the rules, positive numbers: the names, defaults and meanings
+            are those of `keras_initx.diagnostics.THRESHOLDS`.
 
     Returns:
         A `Report`, which `print` shows as a table. `layers` has the statistics, `verdicts` the
@@ -172,7 +119,7 @@ def diagnose(
     verdicts: list[Verdict] = []
     for rule in RULES:
         verdicts.extend(rule.verdicts(measured))
-        if rule is _signal_rules.nonfinite_inputs and verdicts:
+        if rule is nonfinite_inputs and verdicts:
             break  # nothing else can be said
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
@@ -186,17 +133,24 @@ def without_weights(batch: Batch) -> Batch:
     return batch._replace(sample_weight=None)
 
 
-def check_options(**options: Unpack[DiagnoseOptions]) -> Thresholds:
-    """Check the keyword arguments of `diagnose`, and return the thresholds.
+def check_options(
+    loss: Loss | None = None,
+    batch_size: int = 1024,
+    progress: Progress | None = None,
+    **thresholds: float,
+) -> dict[str, float]:
+    """Check the keyword arguments of `diagnose`, and return the number of each threshold by name.
 
     Errors are those of `diagnose`.
     """
-    thresholds: dict[str, Any] = {**options}
-    check_count("batch_size", thresholds.pop("batch_size", 1))
-    check_loss(thresholds.pop("loss", None))
-    check_type("progress", thresholds.pop("progress", None), Callable | None, "a function")
-    known = tuple(field.name for field in dataclasses.fields(Thresholds))
-    unknown = sorted(thresholds.keys() - set(known))
+    check_count("batch_size", batch_size)
+    check_loss(loss)
+    check_type("progress", progress, Callable | None, "a function")
+    unknown = sorted(thresholds.keys() - THRESHOLDS.keys())
     if unknown:
-        raise TypeError(f"`thresholds` must be among {known}. Received: thresholds={unknown}")
-    return Thresholds(**thresholds)
+        raise TypeError(
+            f"`thresholds` must be among {tuple(THRESHOLDS)}. Received: thresholds={unknown}"
+        )
+    for name, value in thresholds.items():
+        THRESHOLDS[name].check(value)
+    return {name: known.default for name, known in THRESHOLDS.items()} | thresholds

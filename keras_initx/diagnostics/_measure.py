@@ -1,11 +1,10 @@
-"""Measure a model: a forward pass that records the output of each layer, and a backward pass."""
+"""Measure a model: a forward pass with probes, and a backward pass."""
 
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -13,27 +12,29 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import (
-    LossKind,
-    SeenLoss,
-    check_own_loss,
-    guessed_losses,
-)
-from keras_initx.diagnostics._outputs import OutputFacts
-from keras_initx.diagnostics._recorder import LayerRecord, Progress, Recorder
+from keras_initx.diagnostics._losses import SeenLoss, check_own_loss, guessed_losses
+from keras_initx.diagnostics._measurements import FlowReport, LayerReport, Measurements
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import Thresholds
-from keras_initx.diagnostics._weights import (
-    WeightReport,
-    forget_bias_overwritten,
-    gate_bias,
-    recurrent_gains,
-    weight_reports,
+from keras_initx.diagnostics.verdicts.attention import AttentionProbe
+from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
+from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
+from keras_initx.diagnostics.verdicts.gradients import gradient_report
+from keras_initx.diagnostics.verdicts.inputs import InputProbe
+from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
+from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
+from keras_initx.diagnostics.verdicts.weights import weight_reports
+from keras_initx.structure import (
+    HOOKS,
+    Call,
+    Probe,
+    Watch,
+    array_of,
+    has_kernel,
+    own_weights,
+    tensors_in,
+    weights_within,
 )
-from keras_initx.optimizers import rate_of, unscaled
-from keras_initx.structure import HOOKS, NORMALIZATIONS, array_of, is_bounded, tensors_in
-
-__all__ = ["LayerReport"]
 
 # An array, or a list or dict of arrays, also nested.
 Batch: TypeAlias = Any
@@ -42,175 +43,45 @@ _LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor] | None
 # By which `LossScaleOptimizer` multiplies the loss at first.
 _LOSS_SCALE = 2**15
 
+# Is called with the name of each layer after it is measured.
+Progress: TypeAlias = Callable[[str], object]
 
-@dataclass(frozen=True, eq=False, repr=False)
-class LayerReport:
-    """The measurements of one layer. `Report.to_dict` has them in this order.
 
-    Attributes:
-        name: Name of the layer, prefixed with the names of the layers around it: `"encoder/dense"`.
-        kind: Name of its class.
-        activation: Name of its activation, or `None` if it has none.
-        shape: Shape of its output.
-        first_inputs: `Signal` of its inputs if it has a kernel and no layer with weights comes
-            before it; otherwise `None`.
-        before: `Signal` before the activation, or `None` if there is no activation or it is not
-            accessible.
-        after: `Signal` of the output, or `None` if it is not accessible.
-        saturated: Fraction of the outputs near the limits of the activation, or `None` if it is
-            unbounded.
-        dead: Fraction of the units whose output is zero for the whole batch although their input is
-            not. `None` if no activation could cause this.
-        certain: Fraction of the examples for which its softmax or sigmoid is saturated, if it is a
-            model output; otherwise `None`.
-        loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
-        loss: The loss of this output of the model as in training, before regularizers and weights;
-            for a distance such as the mean squared error, the root mean square of the errors.
-            `None` without targets, for several losses of one output, and for a loss of another kind
-            than Keras' crossentropies and distances.
-        blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
-        output_size: Root mean square of the output of the model that has this loss: operations may
-            follow the layer.
-        examples_alike: Mean cosine between the outputs for different examples, of the first layer
-            and of layers that normalize each example, otherwise `None`.
-        inputs_differ: Standard deviation between examples of the inputs of its kernel, relative to
-            their root mean square; `None` without a kernel.
-        input_size: Root mean square of its inputs if it makes an output of the model, otherwise
-            `None`.
-        steps: Number of steps of the inputs of a recurrent layer, otherwise `None`.
-        largest_input: Where a kernel multiplies vectors from outside the model, the index of the
-            number with the largest root mean square and this size; otherwise `None`.
-        positions_alike: The same as `examples_alike` between the positions of an example, if there
-            are several.
-        focus: The largest weight that a query gives to a key, as a mean over some queries with at
-            least four keys, if it makes the queries of an attention layer; otherwise `None`. Where
-            the weights themselves are not accessible they are computed from queries and keys,
-            without masks and rotations.
-        router_share: The largest share that one unit has of the weight of a softmax inside the
-            model, of which it makes the input, as a mean over the batch; otherwise `None`.
-        normalized_by: Name of the normalization layer that is the only consumer of its output, or
-            `None`.
-        activated_by: Name of the activation that the only consumer of its output applies to it, or
-            `None`.
-        slopes: The root mean square and the largest of the slopes, at values of the batch, of the
-            activation that is applied to its output, by itself or by its only consumer, if Keras
-            does not have it, such as sin(30 x); otherwise `None`.
-        loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
-            for all examples.
-        is_starved: Whether its kernel gets the same input for all examples because of an earlier
-            layer.
-        is_output: Whether its output, possibly after layers without weights, is an output of the
-            model.
-        ends_branch: Whether it is the last layer of a residual branch: its output is only added to
-            a signal that passes by.
-        gain: Factor by which the first kernel scales its inputs, or `None` without a kernel or for
-            a quantized one.
-        gradient_norm: Norm of the gradient of all trainable weights of the layer, or `None` without
-            any. NaN if the loss of the model is NaN.
-        gradient_ratio: Ratio of that norm to the norm of the same weights, or `None` without any or
-            if they are zero.
-        gate_bias: For an LSTM or a GRU, a pair of `"forget"` or `"update"` and an array with the
-            bias of that gate, of the cell that keeps the least if it has several; otherwise `None`.
-        recurrent_gains: For a recurrent layer without gates of at most 1024 units, the geometric
-            mean and the largest of the singular values of its recurrent kernel, otherwise `None`.
-        forget_bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
-            initializer with ones.
-        weights: A `WeightReport` for each weight.
+class _Probes:
+    """The probes of a diagnosis.
+
+    Args:
+        watch: The watch of the pass.
+        thresholds: The number of each threshold, by its name.
     """
 
-    name: str
-    kind: str
-    activation: str | None = None
-    shape: tuple[int, ...] | None = None
-    first_inputs: Signal | None = None
-    before: Signal | None = None
-    after: Signal | None = None
-    saturated: float | None = None
-    dead: float | None = None
-    certain: float | None = None
-    loss_kind: LossKind | None = None
-    loss: float | None = None
-    blind_loss: float | None = None
-    output_size: float | None = None
-    examples_alike: float | None = None
-    inputs_differ: float | None = None
-    input_size: float | None = None
-    steps: int | None = None
-    largest_input: tuple[int, float] | None = None
-    positions_alike: float | None = None
-    focus: float | None = None
-    router_share: float | None = None
-    normalized_by: str | None = None
-    activated_by: str | None = None
-    slopes: tuple[float, float] | None = None
-    loses_signal: bool = False
-    is_starved: bool = False
-    is_output: bool = False
-    ends_branch: bool = False
-    gain: float | None = None
-    gradient_norm: float | None = None
-    gradient_ratio: float | None = None
-    gate_bias: tuple[Literal["forget", "update"], Array] | None = None
-    recurrent_gains: tuple[float, float] | None = None
-    forget_bias_overwritten: bool = False
-    weights: list[WeightReport] = field(default_factory=list)
+    def __init__(self, watch: Watch, thresholds: Mapping[str, float]) -> None:
+        margin = thresholds["saturation_margin"]
+        self.inputs: InputProbe = InputProbe(watch)
+        self.signals: SignalProbe = SignalProbe(watch, margin)
+        self.lost: LostProbe = LostProbe(watch, self.signals, thresholds["vanishing"])
+        self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
+        self.attention: AttentionProbe = AttentionProbe(watch)
+        self.recurrence: RecurrenceProbe = RecurrenceProbe()
+        self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
 
-    @property
-    def signal(self) -> Signal | None:
-        """`Signal` of the output before the activation if there is one, otherwise of the output."""
-        return self.before or self.after
-
-    def __repr__(self) -> str:
-        return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"
+    def __iter__(self) -> Iterator[Probe]:
+        """Yield the probes, those after the signals read what these have found."""
+        return iter(vars(self).values())
 
 
-# The optimizers whose first step changes each weight by about the learning rate.
-_NORMALIZING = (
-    keras.optimizers.Adam,
-    keras.optimizers.Adamax,
-    keras.optimizers.AdamW,
-    keras.optimizers.Nadam,
-)
-_NORMALIZING_NAMES = tuple(optimizer.__name__ for optimizer in _NORMALIZING)
+class _ProgressProbe(Probe):
+    """Calls a function with the name of each layer after it is measured."""
 
+    def __init__(self, watch: Watch, progress: Progress) -> None:
+        self._watch = watch
+        self._progress = progress
 
-@dataclass(frozen=True)
-class OptimizerFacts:
-    """What is known of the optimizer of a model.
-
-    Attributes:
-        rate: Learning rate of the next step.
-        kind: `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and `None` for
-            others and for networks with normalizations, where large steps may do no harm.
-    """
-
-    rate: float
-    kind: Literal["adam", "sgd"] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Measurements:
-    """The measurements of a model.
-
-    Attributes:
-        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
-            their outputs.
-        inputs: `Signal` of the inputs, or `None` if they are integers.
-        thresholds: The thresholds of the rules.
-        targets: `Signal` of the targets, or `None` if they are integers or not given.
-        outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
-            known loss.
-        loss: The training objective if all of its terms are known means, otherwise `None`.
-        optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
-    """
-
-    layers: list[LayerReport]
-    inputs: Signal | None
-    thresholds: Thresholds
-    targets: Signal | None = None
-    outputs: list[tuple[LayerReport, OutputFacts]] = field(default_factory=list)
-    loss: float | None = None
-    optimizer: OptimizerFacts | None = None
+    def after(self, call: Call) -> None:
+        if call.is_seen:
+            # What it calls is no part of the pass.
+            with self._watch.paused():
+                self._progress(self._watch.layers[call.operation])
 
 
 def measure(
@@ -220,7 +91,7 @@ def measure(
     *,
     loss: _LossFunction = None,
     seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
-    thresholds: Thresholds,
+    thresholds: Mapping[str, float],
     progress: Progress | None = None,
 ) -> Measurements:
     """Run a batch through `model` and measure each layer. The model is left unchanged.
@@ -232,21 +103,27 @@ def measure(
         loss: Function of targets and outputs, or `None` for the compiled loss.
         seen_losses: Function of targets and outputs that gives each loss with its targets and its
             output.
-        thresholds: Thresholds of saturation and vanishing signals.
+        thresholds: The number of each threshold, by its name.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
     """
-    recorder = Recorder(model, thresholds, progress)
+    watch = Watch(model)
+    probes = _Probes(watch, thresholds)
+    all_probes = list(probes)
+    if progress is not None:
+        all_probes.append(_ProgressProbe(watch, progress))
     gradients: dict[int, float] = {}
     has_loss = False
     mean_loss: float | None = None
     fails = False
-    # All of it: what one thread calls for gradients would be recorded by another.
+    # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
-        with recorder.recording(), backend.preserve_state(layers_of(model)):
+        with watch.watching(*all_probes), backend.preserve_state(layers_of(model)):
             outputs = model(x, training=True)
-            recorder.record_model_outputs(outputs)
+            for tensor in tensors_in(outputs):
+                probes.attention.forget(tuple(tensor.shape))
+            probes.outputs.add_outputs(outputs)
             has_nan = any(np.isnan(array_of(tensor)).any() for tensor in _floats_in(outputs))
             if y is not None:
                 if loss is None:
@@ -254,16 +131,17 @@ def measure(
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
                 seen = seen_losses(y, outputs)
-                recorder.record_outputs(seen)
-                fails = any(facts.loss_fails for _, facts in recorder.outputs)
+                probes.outputs.add_facts(seen)
+                known = [facts for _, facts in probes.outputs.facts]
+                fails = any(facts.loss_fails for facts in known)
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
                     value = array_of(_loss_value(model, loss, x, y, outputs))
                     has_loss = not np.isnan(value).any()
-                    has_sums = any(facts.loss.is_sum for _, facts in recorder.outputs)
-                    if seen and len(recorder.outputs) == len(seen) and not has_sums:
+                    has_sums = any(facts.loss.is_sum for facts in known)
+                    if seen and len(known) == len(seen) and not has_sums:
                         mean_loss = float(value.mean())
-                    recorder.record_losses(guessed_losses(seen))
+                    probes.outputs.add_losses(guessed_losses(seen))
                 del seen
             del outputs
         trained = _trained(model)
@@ -275,44 +153,16 @@ def measure(
                 norms = [math.nan] * len(trained)
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
-    reports = {}
-    branch_ends = recorder.graph.branch_ends()
-    for layer, weights in _weights_by_layer(model, recorder).items():
-        report = _layer_report(recorder, layer, weights, gradients)
-        reports[layer] = replace(report, ends_branch=layer in branch_ends)
+    reports = _layer_reports(model, watch, probes, gradients)
     return Measurements(
         list(reports.values()),
         _signal_of_floats(x),
         thresholds,
         _signal_of_floats(y),
-        [(reports[layer], facts) for layer, facts in recorder.outputs],
+        [(reports[layer], facts) for layer, facts in probes.outputs.facts],
         mean_loss,
-        _optimizer_facts(model),
+        optimizer_facts(model),
     )
-
-
-def _optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
-    """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
-    optimizer: Any = getattr(model, "optimizer", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        return None
-    optimizer = unscaled(optimizer)
-    rate = rate_of(optimizer)
-    if rate is None:
-        return None
-    # Normalizations undo the scale of what comes before them, so that large steps only make its
-    # weights larger.
-    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
-        return OptimizerFacts(rate)
-    # On torch Keras has subclasses of its own, with the same names.
-    name = type(optimizer).__name__
-    if isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
-        return OptimizerFacts(rate, "adam")
-    is_plain = isinstance(optimizer, keras.optimizers.SGD) and name == "SGD"
-    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
-    if not is_plain or any(limit is not None for limit in clipping):
-        return OptimizerFacts(rate)
-    return OptimizerFacts(rate, "sgd")
 
 
 @contextlib.contextmanager
@@ -373,133 +223,77 @@ def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch)
         scale //= 32
 
 
+def _layer_reports(
+    model: keras.Model, watch: Watch, probes: _Probes, gradients: Mapping[int, float]
+) -> dict[keras.Layer, LayerReport]:
+    """Return the reports of layers, in the order of their outputs, with all that was measured."""
+    paths = {id(weight.variable): weight.path for weight in weights_within(model)}
+    branch_ends = watch.graph.branch_ends()
+    reports = {}
+    for layer, variables in _weights_by_layer(model, watch, probes).items():
+        report = probes.signals.reports.get(layer)
+        if report is None:
+            report = LayerReport(watch.layers[layer], type(layer).__name__)
+        report.activation = watch.activations[layer]
+        report.flow = _flow_report(layer, watch, probes)
+        report.flow.ends_branch = layer in branch_ends
+        report.inputs = probes.inputs.records.get(layer)
+        report.output = probes.outputs.records.get(layer)
+        report.attention = probes.attention.records.get(layer)
+        report.recurrence = probes.recurrence.record(layer)
+        report.weights = weight_reports(layer, variables, paths, gradients)
+        report.gradient = gradient_report(report.weights)
+        reports[layer] = report
+    return reports
+
+
+def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowReport:
+    """Return where a layer is in the flow of signals, and what becomes of them there."""
+    flow = FlowReport(
+        slopes=probes.signals.slopes.get(layer),
+        loses_signal=layer in probes.lost.causes,
+        is_starved=layer in probes.lost.starved,
+        examples_alike=probes.likeness.examples.get(layer),
+        positions_alike=probes.likeness.positions.get(layer),
+    )
+    normalization = watch.graph.normalization_after(layer)
+    if normalization in watch.layers:
+        flow.normalized_by = watch.layers[normalization]
+    consumer = watch.graph.only_consumer(layer)
+    if consumer in watch.layers and not has_kernel(consumer):
+        flow.activated_by = watch.activations[consumer]
+        flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)
+    return flow
+
+
 def _weights_by_layer(
-    model: keras.Model, recorder: Recorder
-) -> dict[keras.layers.Layer, list[keras.Variable]]:
+    model: keras.Model, watch: Watch, probes: _Probes
+) -> dict[keras.Layer, list[keras.Variable]]:
     """Return the layers to report, in the order of their outputs, with their weights.
 
     Each weight has one layer.
     """
-    records = recorder.records
-    order = [layer for layer, record in records.items() if record.after is not None]
-    owners: dict[int, keras.layers.Layer] = {}
+    seen = probes.signals.reports
+    order = [layer for layer, report in seen.items() if report.after is not None]
+    owners: dict[int, keras.Layer] = {}
     # The first of the layers that share a weight owns it.
-    for layer, facts in reversed(recorder.facts.items()):
-        for weight in facts.own_weights:
+    for layer in reversed(watch.layers):
+        for weight in own_weights(layer):
             owners[id(weight)] = layer
     # The weights of layers that could not be observed belong to the layer around them.
     observed = set(order)
     for layer in order:
-        if not any(part in records for part in layers_of(layer, include_self=False)):
+        if not any(part in seen for part in layers_of(layer, include_self=False)):
             for weight in layer.weights:
                 if owners.get(id(weight)) not in observed:
                     owners[id(weight)] = layer
     # A layer that was not called itself may have been used by another layer.
-    order += [layer for layer in recorder.facts if layer not in order and layer in owners.values()]
-    weights: dict[keras.layers.Layer, list[keras.Variable]] = {layer: [] for layer in order}
+    order += [layer for layer in watch.layers if layer not in order and layer in owners.values()]
+    weights: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
     for weight in model.weights:
         if id(weight) in owners:
             weights[owners[id(weight)]].append(weight)
     return weights
-
-
-def _layer_report(
-    recorder: Recorder,
-    layer: keras.layers.Layer,
-    weights: Sequence[keras.Variable],
-    gradients: Mapping[int, float],
-) -> LayerReport:
-    facts = recorder.facts[layer]
-    record = recorder.records.get(layer, LayerRecord())
-    saturated = None
-    if record.after is not None:
-        saturated = record.after.saturated
-    dead = None
-    if not is_bounded(facts.activation):
-        dead = _dead(record)
-    normalized_by = None
-    normalization = recorder.facts.get(recorder.graph.normalization_after(layer))
-    if normalization is not None:
-        normalized_by = normalization.name
-    activated_by = None
-    slopes = recorder.slopes.get(layer)
-    consumer = recorder.graph.only_consumer(layer)
-    facts_of_consumer = recorder.facts.get(consumer)
-    if facts_of_consumer is not None and not facts_of_consumer.has_kernel:
-        activated_by = facts_of_consumer.activation
-        slopes = slopes or recorder.slopes.get(consumer)
-    reports = weight_reports(layer, weights, gradients)
-    gradient_norm, gradient_ratio = _gradient_sizes(reports)
-    return LayerReport(
-        name=facts.name,
-        kind=type(layer).__name__,
-        activation=facts.activation,
-        **vars(record),
-        first_inputs=recorder.first_inputs.get(layer),
-        saturated=saturated,
-        dead=dead,
-        normalized_by=normalized_by,
-        activated_by=activated_by,
-        slopes=slopes,
-        loses_signal=layer in recorder.lost.causes,
-        is_starved=layer in recorder.lost.starved,
-        gain=_gain(reports),
-        gradient_norm=gradient_norm,
-        gradient_ratio=gradient_ratio,
-        gate_bias=gate_bias(layer),
-        recurrent_gains=recurrent_gains(layer),
-        forget_bias_overwritten=forget_bias_overwritten(layer),
-        weights=reports,
-    )
-
-
-def _gain(weights: Sequence[WeightReport]) -> float | None:
-    """Return the gain of the first kernel, or `None` without one."""
-    for weight in weights:
-        # The kernels of an adapter come after the one that they are added to, which may be
-        # quantized.
-        if weight.gain is not None and not weight.name.startswith("lora_"):
-            return weight.gain
-    return None
-
-
-def _gradient_sizes(weights: Sequence[WeightReport]) -> tuple[float | None, float | None]:
-    """Return the norm of the gradient of a layer, and its ratio to that of the weights.
-
-    Each is `None` if it does not exist.
-    """
-    gradients = []
-    norms = []
-    for weight in weights:
-        if weight.gradient is not None:
-            gradients.append(weight.gradient)
-            norms.append(weight.norm)
-    if not gradients:
-        return None, None
-    gradient_norm = _norm_of(gradients)
-    weight_norm = _norm_of(norms)
-    if not weight_norm:
-        return gradient_norm, None
-    return gradient_norm, gradient_norm / weight_norm
-
-
-def _norm_of(norms: Iterable[float]) -> float:
-    """Return the norm of a vector from the norms of its parts."""
-    return float(sum(norm**2 for norm in norms) ** 0.5)
-
-
-def _dead(record: LayerRecord) -> float | None:
-    """Return the fraction of the units that an activation makes zero for the whole batch.
-
-    It is `None` without an activation.
-    """
-    if record.before is None or record.after is None:
-        return None
-    before = record.before.unit_is_silent
-    after = record.after.unit_is_silent
-    if before is None or after is None or before.shape != after.shape or not after.size:
-        return None
-    return float((after & ~before).mean())
 
 
 def _floats_in(batch: Batch | None) -> list[Tensor]:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,12 +12,7 @@ from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
-from keras_initx.diagnostics._diagnose import (
-    DiagnoseOptions,
-    check_options,
-    diagnose,
-    without_weights,
-)
+from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
 from keras_initx.diagnostics._report import Report
 from keras_initx.structure import Data, batch_of, first_batch
 
@@ -80,7 +75,7 @@ class SignalMonitor(KerasCallback):
         y: Data | None = None,
         *,
         every: int = 100,
-        **arguments: Unpack[DiagnoseOptions],
+        **arguments: Any,
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
@@ -90,7 +85,7 @@ class SignalMonitor(KerasCallback):
         count = arguments.get("batch_size", 1024)
         self.x: Data = _own_copy(x, count)
         self.y: Data | None = _own_copy(y, count)
-        self.arguments: DiagnoseOptions = arguments
+        self.arguments: dict[str, Any] = arguments
         self.history: dict[int, Report] = {}
         self.stopped: str | None = None
         self._steps = 0
@@ -257,8 +252,8 @@ def _measures(report: Report) -> dict[str, float]:
             continue
         if layer.after is not None:
             measures[f"std/{layer.name}"] = layer.after.std
-        if layer.gradient_norm is not None:
-            measures[f"gradient/{layer.name}"] = layer.gradient_norm
+        if layer.gradient is not None:
+            measures[f"gradient/{layer.name}"] = layer.gradient.norm
     return measures
 
 

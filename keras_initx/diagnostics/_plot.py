@@ -11,9 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._measure import LayerReport
+from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import Thresholds
 from keras_initx.rendering import (
     BLUE,
     NAMED,
@@ -37,18 +36,18 @@ _ORDER = ("#0d0887", "#bd3786", "#e16462")
 
 
 def plot_layers(
-    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Thresholds
+    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Mapping[str, float]
 ) -> Figure:
     """Plot the measurements of each layer.
 
     Args:
         layers: The layers.
         marked: Names of the layers whose histograms are red.
-        thresholds: Thresholds to show.
+        thresholds: Thresholds to show, by their names.
     """
     layers = [layer for layer in layers if layer.after is not None]
     panels = [_plot_std, _plot_mean]
-    if any(layer.gradient_norm is not None for layer in layers):
+    if any(layer.gradient is not None for layer in layers):
         panels.append(_plot_gradients)
     rows = 1
     columns = _CELLS_IN_A_ROW
@@ -66,12 +65,12 @@ def plot_layers(
         plot_panel(axis, layers, thresholds)
     tidy(axes, axis="y")
     label_order(axes[-1], [layer.name for layer in layers], "layer")
-    limits = _shared_range(layers, thresholds.exploding)
+    limits = _shared_range(layers, thresholds["exploding"])
     _plot_histograms(bottom, layers, (rows, columns), marked, limits)
     return figure
 
 
-def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
+def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str, float]) -> None:
     numbers = range(1, len(layers) + 1)
     before = _values_of(layers, _std_before)
     if not np.isnan(before).all():
@@ -85,7 +84,7 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds)
     _mark(axis, thresholds, ("vanishing", "exploding"))
 
 
-def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Thresholds) -> None:
+def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Mapping[str, float]) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
     means = _values_of(layers, _output_mean)
@@ -99,10 +98,12 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Threshold
         axis.set_ylim(-1.1 * most, 1.1 * most)
 
 
-def _plot_gradients(axis: Axes, layers: Sequence[LayerReport], thresholds: Thresholds) -> None:
+def _plot_gradients(
+    axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str, float]
+) -> None:
     numbers = range(1, len(layers) + 1)
-    ratios = _values_of(layers, lambda layer: layer.gradient_ratio)
-    norms = _values_of(layers, lambda layer: layer.gradient_norm)
+    ratios = _values_of(layers, _gradient_ratio)
+    norms = _values_of(layers, _gradient_norm)
     label = "over the norm of the weights"
     axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label=label, markersize=4)
     label = "norm of the gradient"
@@ -196,6 +197,18 @@ def _output_std(layer: LayerReport) -> float | None:
     return layer.after.std
 
 
+def _gradient_norm(layer: LayerReport) -> float | None:
+    if layer.gradient is None:
+        return None
+    return layer.gradient.norm
+
+
+def _gradient_ratio(layer: LayerReport) -> float | None:
+    if layer.gradient is None:
+        return None
+    return layer.gradient.ratio
+
+
 class _Panel(NamedTuple):
     """A panel: a statistic of each layer, the scale of its axis, and the thresholds for it."""
 
@@ -209,25 +222,27 @@ _HISTORY_PANELS = (
     _Panel(
         "standard deviation before the activation",
         "log",
-        lambda layer: layer.signal.std if layer.signal else None,
+        lambda layer: layer.signal.std if layer.signal.size else None,
         ("vanishing", "exploding"),
     ),
     _Panel("mean of the output", "linear", _output_mean),
     _Panel("saturated", "share", lambda layer: layer.saturated, ("saturated",)),
     _Panel("dead units", "share", lambda layer: layer.dead, ("dead",)),
-    _Panel("gradient norm", "log", lambda layer: layer.gradient_norm, ("exploding_gradient",)),
-    _Panel("gradient over weights", "log", lambda layer: layer.gradient_ratio),
+    _Panel("gradient norm", "log", _gradient_norm, ("exploding_gradient",)),
+    _Panel("gradient over weights", "log", _gradient_ratio),
 )
 
 
 def plot_history(
-    history: Mapping[int, Sequence[LayerReport]], thresholds: Thresholds, path: str | Path | None
+    history: Mapping[int, Sequence[LayerReport]],
+    thresholds: Mapping[str, float],
+    path: str | Path | None,
 ) -> Figure:
     """Plot how the measurements of each layer change over the steps of a training.
 
     Args:
         history: Dict from a step to the layers.
-        thresholds: Thresholds to show.
+        thresholds: Thresholds to show, by their names.
         path: See `Report.plot`.
     """
     steps = list(history)
@@ -298,13 +313,13 @@ def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
     return list(dict.fromkeys([names[0], middle, names[-1]]))
 
 
-def _finish_panel(axis: Axes, panel: _Panel, thresholds: Thresholds) -> None:
+def _finish_panel(axis: Axes, panel: _Panel, thresholds: Mapping[str, float]) -> None:
     """Set the scale of a panel whose lines are drawn, label it, and show its thresholds."""
     if panel.scale == "log":
         make_logarithmic(axis)
     elif panel.scale == "share":
         # The threshold is in the panel, so that a share is large where it looks so.
-        limits = [getattr(thresholds, name) for name in panel.thresholds]
+        limits = [thresholds[name] for name in panel.thresholds]
         axis.set_ylim(-0.02, 1.1 * max([axis.dataLim.ymax, *limits]))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     _mark(axis, thresholds, panel.thresholds)
@@ -331,7 +346,7 @@ def _for_logarithm(values: Array) -> Array:
 
 
 def _mark(
-    axis: Axes, thresholds: Thresholds, names: Sequence[str], unit: float = 1, of: str = ""
+    axis: Axes, thresholds: Mapping[str, float], names: Sequence[str], unit: float = 1, of: str = ""
 ) -> None:
     """Draw a line at each threshold, in multiples of `unit`, that is in the range of `axis`.
 
@@ -339,7 +354,7 @@ def _mark(
     """
     low, high = axis.get_ylim()
     for name in names:
-        threshold = getattr(thresholds, name)
+        threshold = thresholds[name]
         y = threshold * unit
         if not low < y < high:
             continue

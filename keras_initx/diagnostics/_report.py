@@ -5,17 +5,25 @@ import html
 import io
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
-from keras_initx._typing import Array
-from keras_initx.diagnostics._measure import LayerReport
+from keras_initx.diagnostics._measurements import (
+    AttentionReport,
+    FlowReport,
+    GradientReport,
+    InputReport,
+    LayerReport,
+    OutputReport,
+    RecurrenceReport,
+)
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdicts import LEVELS, Level, Thresholds, Verdict
+from keras_initx.diagnostics._verdict import LEVELS, Level, Verdict
 from keras_initx.rendering import (
     GAP,
     Column,
@@ -32,15 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Report"]
 
-_STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# The nested dicts of a layer become separate columns.
-_CSV_COLUMNS = {
-    "first_inputs": _STATISTICS,
-    "before": _STATISTICS,
-    "after": _STATISTICS,
-    "gate_bias": ("gate", "min", "max"),
-}
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report(Result):
@@ -55,18 +54,24 @@ class Report(Result):
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
-        thresholds: The `Thresholds` of the rules. Plots show those in the range of the values.
+        thresholds: The number of each threshold, by its name. Plots show those in the range of the
+            values.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
-    thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)
+    thresholds: Mapping[str, float]
 
     @property
     def problems(self) -> list[Verdict]:
         """The verdicts that are errors or warnings."""
         return [verdict for verdict in self.verdicts if verdict.level != "note"]
+
+    @property
+    def remedies(self) -> list[Remedy]:
+        """The remedies of the problems, causes before effects."""
+        return [verdict.remedy for verdict in self.problems]
 
     def fails_on(self, level: Level) -> bool:
         """Return whether there is a verdict of `level` or higher.
@@ -88,7 +93,7 @@ class Report(Result):
         """
         content: dict[str, Any] = {
             "ok": self.ok,
-            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "inputs": _signal_as_dict(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.layers],
         }
@@ -101,20 +106,16 @@ class Report(Result):
             "level": min(levels, key=LEVELS.index, default=None),
         }
         for field in dataclasses.fields(layer):
-            data[field.name] = getattr(layer, field.name)
-        # Objects become dicts.
-        data["first_inputs"] = _signal_as_dict(layer.first_inputs)
-        data["before"] = _signal_as_dict(layer.before)
-        data["after"] = _signal_as_dict(layer.after)
-        data["gate_bias"] = _gate_as_dict(layer.gate_bias)
-        data["weights"] = [dataclasses.asdict(weight) for weight in layer.weights]
+            data[field.name] = _as_data(getattr(layer, field.name))
+        for name in ("saturated", "dead", "gain"):
+            data[name] = getattr(layer, name)
         return data
 
     def _content(self) -> dict[str, Any]:
         return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_record(self._layer_as_dict(layer)) for layer in self.layers]
+        return [_columns_of(self._layer_as_dict(layer)) for layer in self.layers]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
@@ -200,34 +201,57 @@ class Report(Result):
         return Table.fitted([name, *(columns or _COLUMNS)], self.layers, width)
 
 
+_STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
+# What a layer has or has not, whose parts are columns of their own.
+_RECORDS = {
+    "flow": FlowReport,
+    "inputs": InputReport,
+    "output": OutputReport,
+    "attention": AttentionReport,
+    "recurrence": RecurrenceReport,
+    "gradient": GradientReport,
+}
+
+
+def _columns_of(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a layer in the CSV, which are the same for all layers."""
+    row: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in _RECORDS:
+            for field in dataclasses.fields(_RECORDS[name]):
+                part = (value or {}).get(field.name)
+                row.update(_statistics_of(f"{name}_{field.name}", part, field.name == "first"))
+        elif name != "weights":
+            row.update(_statistics_of(name, value, name in ("before", "after")))
+    return row
+
+
+def _statistics_of(name: str, value: Any, is_signal: bool) -> dict[str, Any]:
+    """Return the column of a value, or those of the statistics of a signal."""
+    if not is_signal:
+        return {name: value}
+    return {f"{name}_{statistic}": (value or {}).get(statistic) for statistic in _STATISTICS}
+
+
+def _as_data(value: Any) -> Any:
+    """Return a measurement as dicts, lists, strings and numbers."""
+    if isinstance(value, Signal):
+        return _signal_as_dict(value)
+    if isinstance(value, np.ndarray):
+        return [float(value.min()), float(value.max())]
+    if isinstance(value, list):
+        return [_as_data(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return {name: _as_data(part) for name, part in vars(value).items()}
+    return value
+
+
 def _signal_as_dict(signal: Signal | None) -> dict[str, Any] | None:
     if signal is None:
         return None
     data: dict[str, Any] = {name: getattr(signal, name) for name in _STATISTICS}
     data["histogram"] = {"edges": signal.edges.tolist(), "counts": signal.counts.tolist()}
     return data
-
-
-def _gate_as_dict(gate_bias: tuple[str, Array] | None) -> dict[str, Any] | None:
-    if gate_bias is None:
-        return None
-    gate, bias = gate_bias
-    return {"gate": gate, "min": float(bias.min()), "max": float(bias.max())}
-
-
-def _record(layer: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a layer in the CSV, which are the same for all layers."""
-    row: dict[str, Any] = {}
-    for name, value in layer.items():
-        if name == "weights":
-            continue
-        if name in _CSV_COLUMNS:
-            parts = value or {}
-            for part in _CSV_COLUMNS[name]:
-                row[f"{name}_{part}"] = parts.get(part)
-        else:
-            row[name] = value
-    return row
 
 
 def _share(value: float) -> str:
@@ -239,14 +263,15 @@ def _share(value: float) -> str:
     return ">99%"
 
 
-def _gate(value: tuple[str, Array]) -> str:
+def _gate(recurrence: RecurrenceReport) -> str:
     """Format the bias of a gate as its name and the range of the bias."""
-    name, bias = value
-    low = short_number(bias.min())
-    high = short_number(bias.max())
+    if recurrence.gate is None or recurrence.gate_bias is None:
+        return ""
+    low = short_number(recurrence.gate_bias.min())
+    high = short_number(recurrence.gate_bias.max())
     if low == high:
-        return f"{name} {low}"
-    return f"{name} {low}...{high}"
+        return f"{recurrence.gate} {low}"
+    return f"{recurrence.gate} {low}...{high}"
 
 
 def _histogram(signal: Signal) -> str:
@@ -283,9 +308,9 @@ _COLUMNS = (
     _column("sat.", lambda layer: layer.saturated, _share),
     _column("dead", lambda layer: layer.dead, _share),
     _column("gain", lambda layer: layer.gain),
-    _column("gate bias", lambda layer: layer.gate_bias, _gate),
-    _column("gradient", lambda layer: layer.gradient_norm),
-    _column("ratio", lambda layer: layer.gradient_ratio),
+    _column("gate bias", lambda layer: layer.recurrence, _gate),
+    _column("gradient", lambda layer: layer.gradient.norm if layer.gradient else None),
+    _column("ratio", lambda layer: layer.gradient.ratio if layer.gradient else None),
 )
 # In a page only: other fonts draw blocks with gaps.
 _HISTOGRAM = _column("histogram", lambda layer: layer.after, _histogram)

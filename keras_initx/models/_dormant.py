@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +13,6 @@ from keras_initx._checks import check_count, check_flag, check_not_negative, che
 from keras_initx._seeds import root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics import Recorder, Thresholds
 from keras_initx.models._assign import undone_after_error
 from keras_initx.models._changes import Change, Changes
 from keras_initx.models._forward import kernels_of
@@ -24,7 +23,11 @@ from keras_initx.rendering import counted
 from keras_initx.structure import (
     CONVOLUTIONS,
     TRANSPOSED,
+    Call,
     Data,
+    ForwardGraph,
+    Probe,
+    Watch,
     activation_of,
     array_of,
     batch_of,
@@ -33,6 +36,8 @@ from keras_initx.structure import (
     ensure_built,
     find_weights,
     first_examples,
+    first_float,
+    has_kernel,
     kernel_axes,
     named_layers,
     own_weights,
@@ -296,39 +301,53 @@ _UNITWISE_ACTIVATIONS = (
 _MIXING_ACTIVATIONS = ("glu", "log_softmax", "softmax", "sparsemax")
 
 
-class _Flow(Recorder):
-    """A recorder of what each kernel receives, instead of what each layer puts out.
+class _Received(Probe):
+    """Measures what each kernel receives.
+
+    Args:
+        watch: The watch of the pass.
 
     Attributes:
-        received: Dict from a layer to the mean absolute value of each of its inputs, summed over
-            its calls.
+        sizes: Dict from a layer to the mean absolute value of each of its inputs, summed over its
+            calls.
         inputs: The number of inputs that each layer gets in all its calls.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        super().__init__(model, Thresholds())
-        self.received: dict[keras.layers.Layer, Array] = {}
-        self.inputs: Counter[keras.layers.Layer] = Counter()
+    def __init__(self, watch: Watch) -> None:
+        self.sizes: dict[keras.Layer, Array] = {}
+        self.inputs: Counter[keras.Layer] = Counter()
+        self._with_kernel = set(filter(has_kernel, watch.layers))
 
-    def _record_inputs(self, layer: keras.layers.Layer, tensor: Tensor | None, count: int) -> None:
-        self.inputs[layer] += count
+    def before(self, call: Call) -> None:
+        """Add the inputs of a kernel."""
+        layer = call.operation
+        if layer not in self._with_kernel:
+            return
+        # Without masks.
+        self.inputs[layer] += sum(first_float(tensor) is not None for tensor in call.inputs)
+        tensor = call.kernel_input
         if tensor is not None and len(tensor.shape):
             values = abs(array_of(tensor))
             values = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype="float64")
-            self.received[layer] = values + self.received.get(layer, 0.0)
+            self.sizes[layer] = values + self.sizes.get(layer, 0.0)
 
-    def _record_before(self, *_: Any, **__: Any) -> None:
-        pass
 
-    _record_call = _record_softmax = _record_attention = _record_before
+class _Flow(NamedTuple):
+    """A forward pass: its graph, and what its kernels received."""
+
+    layers: Mapping[keras.Layer, str]
+    graph: ForwardGraph
+    received: Mapping[keras.Layer, Array]
+    inputs: Mapping[keras.Layer, int]
 
 
 def _recorded(model: keras.Model, x: Data, *, training: bool) -> _Flow:
     """Return the record of a forward pass that changes nothing."""
-    flow = _Flow(model)
-    with flow.recording(), backend.preserve_state([model, *parts_of(model)]):
-        flow.graph.add_consumer(model, tensors_in(model(x, training=training)))
-    return flow
+    watch = Watch(model)
+    received = _Received(watch)
+    with watch.watching(received), backend.preserve_state([model, *parts_of(model)]):
+        watch.graph.add_consumer(model, tensors_in(model(x, training=training)))
+    return _Flow(watch.layers, watch.graph, received.sizes, received.inputs)
 
 
 class _LeftError(Exception):
@@ -437,7 +456,7 @@ def _reached(
 
 def _outgoing(flow: _Flow, user: keras.Operation, units: int) -> _Place:
     """Return the kernel by which `user` multiplies the outputs of units, and its axis of inputs."""
-    model = next(iter(flow.facts))
+    model = next(iter(flow.layers))
     if user is model:
         raise _LeftError("an output of the model")
     if user not in flow.received or flow.inputs[user] != 1:
@@ -467,7 +486,7 @@ def _check_not_shared(
     flow: _Flow, weight: keras.Variable, around: Sequence[keras.layers.Layer]
 ) -> None:
     """Raise `_LeftError` if a layer uses `weight` that is not one of those `around` it."""
-    for layer in flow.facts:
+    for layer in flow.layers:
         if layer in around:
             continue
         if any(other is weight for other in layer.weights):

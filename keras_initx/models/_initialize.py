@@ -10,8 +10,9 @@ import keras
 
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
-from keras_initx._typing import Shape, Tensor
+from keras_initx._typing import InitializerLike, Shape, Tensor
 from keras_initx.backends import Computation, backend
+from keras_initx.diagnostics import Report
 from keras_initx.initializers import (
     ICNR,
     Bilinear,
@@ -39,7 +40,13 @@ from keras_initx.models._plan import (
     rules_or_plan,
     unsuitable,
 )
-from keras_initx.models._rules import Rules, description, initializers_by_rule, with_seed_and_axes
+from keras_initx.models._rules import (
+    Condition,
+    Rules,
+    description,
+    initializers_by_rule,
+    with_seed_and_axes,
+)
 from keras_initx.rendering import progress
 from keras_initx.structure import (
     LayerInitializer,
@@ -57,7 +64,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | None = None,
+    rules: RulesOrPlan | Report | None = None,
     *,
     seed: int | None = None,
     reset: bool = True,
@@ -99,7 +106,9 @@ def initialize(
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
             sources, `"llama:olmo"`. Or a plan that `initialize` returned, or the path of one that
             `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
-            its line. A path that is called like a recipe is `"./gpt2"`.
+            its line. A path that is called like a recipe is `"./gpt2"`. Or a report of `diagnose`:
+            the first of its problems that other weights cure gets its `Remedy`, and all other
+            weights are left unchanged.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -119,9 +128,10 @@ def initialize(
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
-            number that is not finite; if the paths, shapes or dtypes of a plan are not those of the
-            model, or `seed` is given with it; or if `reset` is true and the initial state of the
-            optimizer cannot be found, because no equal one can be made from its config.
+            number that is not finite; if weights cure no problem of a report; if the paths, shapes
+            or dtypes of a plan are not those of the model, or `seed` is given with it; or if
+            `reset` is true and the initial state of the optimizer cannot be found, because no equal
+            one can be made from its config.
 
     Example:
         >>> model = keras.Sequential([
@@ -137,6 +147,8 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
+    if isinstance(rules, Report):
+        rules = _cure(rules)
     given = rules_or_plan("rules", rules, model, seed)
     if isinstance(given, InitializationPlan):
         root = given.seed
@@ -151,6 +163,22 @@ def initialize(
         return InitializationPlan([step.row for step in steps], root, dry_run, sources)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, _sources=sources)
+
+
+def _cure(report: Report) -> Rules:
+    """Return the rules of the first problem of a report that other weights cure."""
+    for remedy in report.remedies:
+        if remedy.weights:
+            rules: dict[Condition, InitializerLike | None] = {}
+            for path, initializer in remedy.weights.items():
+                rules[path] = initializer
+            rules["*"] = None
+            return rules
+    remedies = [str(remedy) for remedy in report.remedies]
+    raise ValueError(
+        "`rules` must be a report with a problem that other weights cure. "
+        f"Received: rules={report!r}, with the remedies {remedies}"
+    )
 
 
 class Step(NamedTuple):

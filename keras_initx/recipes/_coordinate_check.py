@@ -283,8 +283,8 @@ def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     sizes = {}
     for layer in diagnose(model, Batch(x)).layers:
         signal = layer.signal
-        if signal is not None:
-            if signal.nonfinite:
-                check_finite(x)
+        if signal.nonfinite:
+            check_finite(x)
+        if signal.size:
             sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
     return sizes

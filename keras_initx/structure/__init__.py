@@ -7,8 +7,10 @@ For the rooms above; not part of the public interface, except `ModelWeight`, whi
 
 from keras_initx.structure._batch import *
 from keras_initx.structure._build import *
+from keras_initx.structure._graph import *
 from keras_initx.structure._hooks import *
 from keras_initx.structure._kernels import *
 from keras_initx.structure._names import *
 from keras_initx.structure._patterns import *
+from keras_initx.structure._watch import *
 from keras_initx.structure._weights import *

@@ -8,6 +8,7 @@ import keras
 from keras_initx._typing import Shape
 from keras_initx.backends import backend
 from keras_initx.initializers import default_axes
+from keras_initx.structure._names import own_weights
 
 __all__ = [
     "CONVOLUTIONS",
@@ -15,12 +16,14 @@ __all__ = [
     "NORMALIZATIONS",
     "TRANSPOSED",
     "KernelAxes",
+    "has_kernel",
     "is_depthwise",
     "is_kernel",
     "is_zero",
     "kernel_axes",
     "kernel_groups",
     "multiplies",
+    "multiplying_weights",
 ]
 
 # The input and output axes of a kernel.
@@ -69,6 +72,18 @@ def is_kernel(weight: keras.Variable) -> bool:
     # In a custom layer the kernel may have any name. A weight with a single row is a token or an
     # offset.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def multiplying_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the weights by which `layer` itself may multiply its inputs."""
+    if isinstance(layer, keras.layers.RNN):
+        return list(layer.weights)  # those of its cell
+    return own_weights(layer)
+
+
+def has_kernel(layer: keras.Layer) -> bool:
+    """Return whether a kernel of `layer` multiplies its inputs."""
+    return any(map(is_kernel, multiplying_weights(layer)))
 
 
 def multiplies(layer: keras.Layer, weight: keras.Variable) -> bool:

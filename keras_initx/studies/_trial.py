@@ -298,10 +298,10 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
                 "std": layer.after and layer.after.std,
                 "saturated": layer.saturated,
                 "dead": layer.dead,
-                "gradient_norm": layer.gradient_norm,
+                "gradient_norm": layer.gradient and layer.gradient.norm,
             }
         )
-    verdicts = [dataclasses.asdict(verdict) for verdict in report.verdicts]
+    verdicts = [verdict.to_dict() for verdict in report.verdicts]
     return {"layers": layers, "verdicts": verdicts}
 
 

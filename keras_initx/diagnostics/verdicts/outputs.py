@@ -1,26 +1,46 @@
-"""The rules about what is between the last layer and the loss, and about the first step."""
+"""Outputs and labels: whether a loss of Keras reads them for what they are."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
+import keras
 import numpy as np
 
-from keras_initx.diagnostics._measure import LayerReport, Measurements
+from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import OutputFacts, reach_of
-from keras_initx.diagnostics._rule import (
+from keras_initx.diagnostics._remedy import Choice, Remedy, drawn, weights_named
+from keras_initx.diagnostics._verdict import (
+    LEAST_VALUES,
     Finding,
-    gives_one_class,
-    gradient_norms,
-    has_no_probabilities,
-    has_probabilities_as_logits,
-    inputs_first,
-    is_misread,
     layer_count,
     rule,
+    threshold,
 )
+from keras_initx.initializers import PriorBias
 
 # Share of the rows with several ones from which on they are no accident.
 _SEVERAL = 0.01
+
+OUT_OF_REACH = threshold(
+    "out_of_reach",
+    0.1,
+    "fraction of the targets beyond the range of the last activation above which a distance cannot "
+    "become small",
+)
+UNSCALED_TARGETS = threshold(
+    "unscaled_targets",
+    100,
+    "factor between the standard deviation of the targets of a distance and that of the outputs, "
+    "or 1 if that is more, above which the targets are not scaled",
+)
+RARE_CLASS = threshold(
+    "rare_class",
+    3,
+    "factor between the first loss and that of guessing the frequencies of the classes, above "
+    "which a class is rare",
+)
 
 
 @rule(
@@ -40,11 +60,15 @@ def single_class(measured: Measurements) -> Iterator[Finding]:
         f"{name} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
         "gradient passes back through it"
     )
-    remedy = (
-        f'for two classes activation="sigmoid" in {name} and loss="binary_crossentropy"; for '
-        'numbers activation=None and loss="mse"'
+    numbers = Remedy(
+        'for numbers activation=None and loss="mse"', loss="mse", activations={name: None}
     )
-    yield Finding(hit, evidence, remedy, "error")
+    remedy = Remedy(
+        f'for two classes activation="sigmoid" in {name} and loss="binary_crossentropy"',
+        loss="binary_crossentropy",
+        activations={name: "sigmoid"},
+    )
+    yield Finding(hit, evidence, remedy.otherwise(numbers, "; "), "error")
 
 
 @rule(
@@ -58,7 +82,7 @@ def single_class(measured: Measurements) -> Iterator[Finding]:
 )
 def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
     for layer, facts in measured.outputs:
-        if not has_probabilities_as_logits(facts):
+        if not _has_probabilities_as_logits(facts):
             continue
         made = f"the output of {layer.name}"
         if facts.activation is not None:
@@ -67,9 +91,10 @@ def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
             f"{made} is probabilities from {facts.outputs.min:.3g} to {facts.outputs.max:.3g}, but "
             f"{facts.loss.name} has `from_logits=True` and takes them for logits"
         )
-        remedy = f"loss=keras.losses.{facts.loss.class_name}(), whose default is from_logits=False"
+        remedy = _other_loss(facts.loss.class_name)
+        remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
         if facts.activation in ("sigmoid", "softmax"):
-            remedy += f"; or activation=None in {layer.name}"
+            remedy = remedy.otherwise(_other_activation(None, layer), "; or ")
         yield Finding([layer], evidence, remedy)
 
 
@@ -85,7 +110,7 @@ def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
 )
 def no_probabilities(measured: Measurements) -> Iterator[Finding]:
     for layer, facts in measured.outputs:
-        if not has_no_probabilities(facts) or _means_several(facts):
+        if not _has_no_probabilities(facts) or _means_several(facts):
             continue
         suitable = "sigmoid" if facts.loss.kind == "binary" else "softmax"
         outputs = facts.outputs
@@ -96,18 +121,38 @@ def no_probabilities(measured: Measurements) -> Iterator[Finding]:
                 f"{total:.3g} on average, but {facts.loss.name} takes probabilities of classes "
                 "that exclude each other"
             )
-            remedy = f'activation="softmax" in {layer.name}'
-            yield Finding([layer], evidence, remedy)
+            yield Finding([layer], evidence, _other_activation("softmax", layer))
             continue
         evidence = (
             f"the output of {layer.name}, from {outputs.min:.3g} to {outputs.max:.3g}, is no "
             f"probabilities, but {facts.loss.name} takes it for them: it cuts off what is not "
             "between 0 and 1, where no gradient passes"
         )
-        remedy = f'activation="{suitable}" in {layer.name}'
+        remedy = _other_activation(suitable, layer)
         if facts.activation in ("linear", None):
-            remedy = f"loss=keras.losses.{facts.loss.class_name}(from_logits=True), or {remedy}"
+            remedy = _other_loss(facts.loss.class_name, from_logits=True).otherwise(remedy)
         yield Finding([layer], evidence, remedy, "error")
+
+
+def _other_activation(activation: str | None, layer: LayerReport, loss: str = "") -> Remedy:
+    """Return a remedy with another activation in `layer`, and with another loss if one is given."""
+    expression = "None" if activation is None else f'"{activation}"'
+    text = f"activation={expression} in {layer.name}"
+    if loss:
+        text += f' and loss="{loss}"'
+    return Remedy(text, loss=loss or None, activations={layer.name: activation})
+
+
+def _other_loss(name: str, **arguments: Any) -> Remedy:
+    """Return a remedy with a loss of Keras of this name."""
+    options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
+    loss = getattr(keras.losses, name)(**arguments)
+    return Remedy(f"loss=keras.losses.{name}({options})", loss=loss)
+
+
+def _other_targets(text: str, change: Callable[[Any], Any]) -> Remedy:
+    """Return a remedy with other targets, which are computed from `y`."""
+    return Remedy(text, targets=lambda y: change(np.asarray(y)))
 
 
 @rule(
@@ -143,11 +188,12 @@ def _single(layer: LayerReport, facts: OutputFacts) -> Finding:
         f"{shape[1:]} for it"
     )
     if len(shape) < 3:
-        return Finding([layer], evidence, f"a {layer.kind} of one unit for {layer.name}", "error")
-    remedy = f"keras.layers.Flatten() before {layer.name}"
+        remedy = Remedy(f"a {layer.kind} of one unit for {layer.name}")
+        return Finding([layer], evidence, remedy, "error")
+    text = f"keras.layers.Flatten() before {layer.name}"
     if len(shape) <= 5:
-        remedy += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
-    return Finding([layer], evidence, remedy, "error")
+        text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
+    return Finding([layer], evidence, Remedy(text), "error")
 
 
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -158,11 +204,9 @@ def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"the labels are rows of {facts.units} values, but {facts.loss.name} takes one class "
             "number for each example"
         )
-        remedy = (
-            f"loss=keras.losses.CategoricalCrossentropy({_options(facts)}), or class numbers: "
-            "y = y.argmax(-1)"
-        )
-        yield Finding([layer], evidence, remedy, "error")
+        remedy = _other_loss("CategoricalCrossentropy", **_options(facts))
+        numbers = _other_targets("class numbers: y = y.argmax(-1)", lambda y: y.argmax(-1))
+        yield Finding([layer], evidence, remedy.otherwise(numbers), "error")
     elif facts.outside:
         evidence = (
             f"{facts.outside:.0%} of the labels, which go from {targets.min:.6g} to "
@@ -172,30 +216,35 @@ def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         yield Finding([layer], evidence, _class_numbers(layer, facts), "error")
 
 
-def _options(facts: OutputFacts) -> str:
+def _options(facts: OutputFacts) -> dict[str, bool]:
     """Return the arguments of a crossentropy of several classes that suits an output."""
-    is_of_logits = facts.loss.from_logits or has_no_probabilities(facts)
+    is_of_logits = facts.loss.from_logits or _has_no_probabilities(facts)
     # Probabilities for logits have a verdict of their own.
-    if is_of_logits and not has_probabilities_as_logits(facts):
-        return "from_logits=True"
-    return ""
+    if is_of_logits and not _has_probabilities_as_logits(facts):
+        return {"from_logits": True}
+    return {}
 
 
-def _class_numbers(layer: LayerReport, facts: OutputFacts) -> str:
+def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
     targets = facts.targets
     low, high = round(targets.min), round(targets.max)
-    if facts.divisor is not None:
-        return f"class numbers as before the division: y = (y * {facts.divisor}).round()"
+    divisor = facts.divisor
+    if divisor is not None:
+        return _other_targets(
+            f"class numbers as before the division: y = (y * {divisor}).round()",
+            lambda y: (y * divisor).round(),
+        )
     if not facts.is_whole:
-        return f'for numbers a {layer.kind} of one unit without activation and loss="mse"'
+        return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
     if low > 0 and high - low < facts.units:
-        return f"labels that begin at 0: y = y - {low}"
+        return _other_targets(f"labels that begin at 0: y = y - {low}", lambda y: y - low)
     if low == -1 and high == 1 and not targets.zeros:
-        return "labels 0 and 1: y = (y + 1) // 2"
+        return _other_targets("labels 0 and 1: y = (y + 1) // 2", lambda y: (y + 1) // 2)
     if low < 0 and high < facts.units:
-        return f"ignore_class={low} in the loss if such labels are to be left out"
-    return f"a {layer.kind} of {high + 1} units instead of {layer.name}"
+        # The loss is that of the user, with one more argument.
+        return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
+    return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.name}")
 
 
 def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -205,19 +254,21 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"the labels are one number for each example, but {facts.loss.name} takes rows of "
             f"{facts.units} values"
         )
-        remedy = (
-            f"loss=keras.losses.SparseCategoricalCrossentropy({_options(facts)}), or "
-            f"rows: y = keras.utils.to_categorical(y, {facts.units})"
+        units = facts.units
+        remedy = _other_loss("SparseCategoricalCrossentropy", **_options(facts))
+        rows = _other_targets(
+            f"rows: y = keras.utils.to_categorical(y, {units})",
+            lambda y: keras.utils.to_categorical(y, units),
         )
-        yield Finding([layer], evidence, remedy, "error")
+        yield Finding([layer], evidence, remedy.otherwise(rows), "error")
     elif _means_several(facts):
         evidence = (
             f"{facts.several:.0%} of the rows of labels have several ones, but {facts.loss.name} "
             "takes classes that exclude each other"
         )
-        remedy = f'activation="sigmoid" in {layer.name} and loss="binary_crossentropy"'
+        remedy = _other_activation("sigmoid", layer, "binary_crossentropy")
         if facts.loss.from_logits:
-            remedy = "loss=keras.losses.BinaryCrossentropy(from_logits=True)"
+            remedy = _other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
 
 
@@ -233,18 +284,20 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     targets = facts.targets
     low, high = round(targets.min), round(targets.max)
     if not facts.is_whole:
-        remedy = f'for numbers activation=None in {layer.name} and loss="mse"'
+        remedy = _other_activation(None, layer, "mse")
+        remedy = replace(remedy, text=f"for numbers {remedy.text}")
     elif low == -1 and high == 1:
-        remedy = "labels 0 and 1: y = (y + 1) / 2"
+        remedy = _other_targets("labels 0 and 1: y = (y + 1) / 2", lambda y: (y + 1) / 2)
     elif low > 0 and high - low == 1:
-        remedy = f"labels 0 and 1: y = y - {low}"
+        remedy = _other_targets(f"labels 0 and 1: y = y - {low}", lambda y: y - low)
     elif low >= 0 and high == 255:
-        remedy = "targets from 0 to 1: y = y / 255"
+        remedy = _other_targets("targets from 0 to 1: y = y / 255", lambda y: y / 255)
     else:
-        remedy = (
+        numbers = Remedy('for numbers loss="mse"', loss="mse")
+        remedy = Remedy(
             f'for class numbers keras.layers.Dense({high + 1}, "softmax") instead of {layer.name} '
-            'and loss="sparse_categorical_crossentropy"; for numbers loss="mse"'
-        )
+            'and loss="sparse_categorical_crossentropy"'
+        ).otherwise(numbers, "; ")
     evidence = (
         f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {facts.loss.name} takes "
         "values from 0 to 1"
@@ -262,28 +315,39 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     remedy="no activation in the last layer, or scaled targets",
 )
 def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
-    limit = measured.thresholds.out_of_reach
+    limit = OUT_OF_REACH.of(measured)
     for layer, facts in measured.outputs:
         if facts.sum_beyond > limit >= facts.beyond:
             evidence = (
                 f"{facts.sum_beyond:.0%} of the rows of targets add up to more than 1, but those "
                 f"of {layer.name} add up to 1"
             )
-            remedy = f'activation="sigmoid" in {layer.name} and loss="binary_crossentropy"'
+            remedy = _other_activation("sigmoid", layer, "binary_crossentropy")
             yield Finding([layer], evidence, remedy)
         if not facts.beyond > limit:
             continue
         low, high = reach_of(facts.activation)
         reach = f"the outputs of {facts.activation} lie between {low:g} and {high:g}"
-        scaled = f", or targets scaled to [{low:g}, {high:g}]"
+        remedy = _other_activation(None, layer)
         if math.isinf(high):
             reach = f"the outputs of {facts.activation} are never negative"
-            scaled = ""
+        else:
+            scaled = _scaled_targets(low, high)
+            remedy = remedy.otherwise(scaled)
         evidence = (
             f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
-        yield Finding([layer], evidence, f"activation=None in {layer.name}{scaled}")
+        yield Finding([layer], evidence, remedy)
+
+
+def _scaled_targets(low: float, high: float) -> Remedy:
+    """Return a remedy with targets from one number to another."""
+
+    def scaled(y: Any) -> Any:
+        return low + (high - low) * (y - y.min()) / max(y.max() - y.min(), 1e-30)
+
+    return _other_targets(f"targets scaled to [{low:g}, {high:g}]", scaled)
 
 
 @rule(
@@ -297,21 +361,24 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
     remedy="standardized targets",
 )
 def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
-    limits = measured.thresholds
     for layer, facts in measured.outputs:
-        if facts.loss.kind != "distance" or layer.blind_loss is None:
+        output = layer.output
+        if facts.loss.kind != "distance" or output is None or output.blind_loss is None:
             continue
         # These have their own verdict, whose remedy scales them too.
-        if facts.beyond > limits.out_of_reach or layer.loss_kind != "distance":
+        if facts.beyond > OUT_OF_REACH.of(measured) or output.loss_kind != "distance":
             continue
-        ratio = layer.blind_loss / max(facts.outputs.std, 1)
-        if not ratio > limits.unscaled_targets:
+        ratio = output.blind_loss / max(facts.outputs.std, 1)
+        if not ratio > UNSCALED_TARGETS.of(measured):
             continue
         evidence = (
-            f"the targets of {layer.name} have standard deviation {layer.blind_loss:.3g}, its "
+            f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
             f"outputs {facts.outputs.std:.3g}"
         )
-        remedy = "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
+        remedy = _other_targets(
+            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
+            lambda y: (y - y.mean(axis=0)) / y.std(axis=0),
+        )
         yield Finding([layer], evidence, remedy)
 
 
@@ -325,10 +392,12 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
     remedy="`PriorBias`",
 )
 def rare_class(measured: Measurements) -> Iterator[Finding]:
-    limits = measured.thresholds
     for layer, facts in measured.outputs:
         frequencies = facts.frequencies
-        if frequencies is None or layer.loss is None or facts.targets.size < limits.least_values:
+        output = layer.output
+        if frequencies is None or output is None or output.loss is None:
+            continue
+        if facts.targets.size < LEAST_VALUES.of(measured):
             continue
         if is_misread(layer, measured):
             continue
@@ -336,16 +405,18 @@ def rare_class(measured: Measurements) -> Iterator[Finding]:
         if not (frequencies > 0).all() or not (frequencies < 1).all():
             continue
         guess = _cost(frequencies, facts)
-        if not min(layer.loss, layer.blind_loss or 0) > limits.rare_class * guess:
+        if not min(output.loss, output.blind_loss or 0) > RARE_CLASS.of(measured) * guess:
             continue
         evidence = (
             f"the rarest class of {layer.name} has a share of {_rarest(frequencies, facts):.2g} of "
-            f"the labels: the loss starts at {layer.loss:.3g}, that of guessing the frequencies is "
-            f"{guess:.3g}"
+            f"the labels: the loss starts at {output.loss:.3g}, that of guessing the frequencies "
+            f"is {guess:.3g}"
         )
-        remedy = (
-            f"bias_initializer={_prior(frequencies, facts)} in {layer.name}, with the frequencies "
-            "of all labels"
+        remedy = drawn(
+            [_prior(frequencies, facts)],
+            weights_named("bias", [layer]),
+            "bias_initializer=",
+            f" in {layer.name}, with the frequencies of all labels",
         )
         yield Finding([layer], evidence, remedy, "note")
 
@@ -364,98 +435,60 @@ def _rarest(frequencies: np.ndarray, facts: OutputFacts) -> float:
     return float(frequencies.min())
 
 
-def _prior(frequencies: np.ndarray, facts: OutputFacts) -> str:
-    """Return the initializer of a bias that starts at the frequencies, as an expression."""
+def _prior(frequencies: np.ndarray, facts: OutputFacts) -> Choice:
+    """Return the initializer of a bias that starts at the frequencies."""
     numbers = [float(f"{frequency:.2g}") for frequency in frequencies]
     if len(numbers) == 1:
-        return f"keras_initx.PriorBias({numbers[0]})"
-    multi_label = ", multi_label=True" if facts.loss.kind == "binary" else ""
+        return Choice(PriorBias(numbers[0]), f"keras_initx.PriorBias({numbers[0]})")
+    is_binary = facts.loss.kind == "binary"
+    options = ", multi_label=True" if is_binary else ""
     listed = str(numbers) if len(numbers) <= 10 else "frequencies"
-    return f"keras_initx.PriorBias({listed}{multi_label})"
+    initializer = PriorBias(numbers, multi_label=is_binary)
+    return Choice(initializer, f"keras_initx.PriorBias({listed}{options})")
 
 
-@rule(
-    "negative rate",
-    levels={"error": ""},
-    finds="a model that is compiled with a learning rate below 0",
-    reason="each step raises the loss",
-    remedy="a positive rate",
-)
-def negative_rate(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or not optimizer.rate < 0:
-        return
-    evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
-    remedy = "a positive learning rate: keras.optimizers.Adam()"
-    yield Finding([], evidence, remedy, "error")
+def gives_one_class(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` makes an output of the model that is a probability of a single class.
+
+    Then it is always 1.
+    """
+    if layer.output is not None and layer.activation == "softmax":
+        return layer.shape is not None and layer.shape[-1] == 1
+    for other, facts in measured.outputs:
+        if other is layer and facts.units == 1 and facts.loss.kind in ("categorical", "sparse"):
+            return True
+    return False
 
 
-@rule(
-    "large steps",
-    levels={"warning": ""},
-    finds="a model without normalizations that is compiled with SGD, whose learning rate times "
-    "the squared norm of the gradient is above {large_step} times the loss; or with Adam or its "
-    "like, whose rate times the square root of the inputs of a unit is above {large_update}",
-    reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
-    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
-    "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
-    "overwrites them. Normalizations undo the scale of weights, so that large steps do no harm "
-    "before them",
-    remedy="a lower rate, `Adam`, scaled inputs",
-)
-def large_steps(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or not optimizer.rate > 0:
-        return
-    if optimizer.kind == "sgd":
-        yield from _steps_of_sgd(optimizer.rate, measured)
-    elif optimizer.kind == "adam":
-        yield from _steps_of_adam(optimizer.rate, measured)
+def _has_probabilities_as_logits(facts: OutputFacts) -> bool:
+    """Return whether a loss takes probabilities for logits."""
+    if facts.loss.kind == "distance" or not facts.loss.from_logits:
+        return False
+    if facts.loss.kind == "binary":
+        return facts.activation in ("hard_sigmoid", "sigmoid", "softmax")
+    return facts.sums_to_one
 
 
-def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
-    """Yield the finding on the rate of SGD."""
-    loss = measured.loss
-    norms = gradient_norms(measured)
-    if loss is None or not loss > 0 or not norms:
-        return
-    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
-    # where the steps that it adds up would be far too long.
-    squares = sum(norm**2 for _, norm in norms)
-    ratio = rate * squares / loss
-    if not measured.thresholds.large_step < ratio < math.inf:
-        return
-    worst, _ = max(norms, key=lambda pair: pair[1])
-    evidence = (
-        f"the rate {rate:.3g} times the squared norm of the gradient, {math.sqrt(squares):.3g}, "
-        f"is {ratio:.3g} times the loss of {loss:.3g}: a step goes too far. The largest gradient "
-        f"is that of {worst.name}"
-    )
-    # The product would then be a tenth of the loss.
-    suitable = f"keras.optimizers.SGD({rate / ratio / 10:.0e})"
-    remedy = f"{inputs_first(measured)}{suitable}, or keras.optimizers.Adam()"
-    yield Finding([worst], evidence, remedy)
+def _has_no_probabilities(facts: OutputFacts) -> bool:
+    """Return whether a loss takes for probabilities what is none."""
+    if facts.loss.kind == "distance" or facts.loss.from_logits:
+        return False
+    # Without an activation these are logits, even if those of this batch lie between 0 and 1.
+    if facts.activation == "linear":
+        return True
+    # 16 bits round.
+    is_beyond = facts.outputs.min < -1e-2
+    if facts.loss.kind == "binary":
+        return is_beyond or facts.outputs.max > 1.01 or facts.activation == "relu"
+    # A row of positive numbers is divided by its sum, as of softplus.
+    return is_beyond or (facts.units > 1 and facts.activation in ("relu", "sigmoid"))
 
 
-def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
-    """Yield the finding on the rate of Adam and its like."""
-    widest: LayerReport | None = None
-    most = 0
-    for layer in measured.layers:
-        # A row of an embedding is no sum of inputs.
-        if layer.kind == "Embedding":
-            continue
-        for weight in layer.weights:
-            if weight.gradient is not None and weight.fan_in is not None and weight.fan_in > most:
-                widest, most = layer, weight.fan_in
-    if widest is None:
-        return
-    update = rate * math.sqrt(most)
-    if not update > measured.thresholds.large_update:
-        return
-    evidence = (
-        f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
-        f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
-        f"{widest.name}"
-    )
-    yield Finding([widest], evidence, "the default rate: keras.optimizers.Adam()")
+def is_misread(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether the loss does not take the output of `layer` for what it is."""
+    if gives_one_class(layer, measured):
+        return True
+    for other, facts in measured.outputs:
+        if other is layer and (_has_probabilities_as_logits(facts) or _has_no_probabilities(facts)):
+            return True
+    return False

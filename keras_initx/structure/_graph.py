@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.structure import NORMALIZATIONS
+from keras_initx.structure._kernels import NORMALIZATIONS
+
+__all__ = ["ForwardGraph"]
 
 _RESHAPING = (
     keras.layers.Flatten,

@@ -1,0 +1,351 @@
+"""What is measured of a model: of its layers, their weights, and how it is to be trained."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from keras_initx._typing import Array
+from keras_initx.diagnostics._losses import LossKind
+from keras_initx.diagnostics._outputs import OutputFacts
+from keras_initx.diagnostics._signal import Signal
+from keras_initx.structure import KernelAxes, is_bounded
+
+__all__ = [
+    "AttentionReport",
+    "FlowReport",
+    "GradientReport",
+    "InputReport",
+    "LayerReport",
+    "OutputReport",
+    "RecurrenceReport",
+    "WeightReport",
+]
+
+
+@dataclass(eq=False)
+class InputReport:
+    """What the kernel of a layer multiplies.
+
+    Attributes:
+        first: `Signal` of its inputs from outside the model: no layer with weights comes before.
+            `None` if it has none.
+        largest: Where these are vectors, the index of the number with the largest root mean square
+            and this size; otherwise `None`.
+        difference: Standard deviation between examples relative to the root mean square, `None`
+            for zeros and for a single example.
+    """
+
+    first: Signal | None = None
+    largest: tuple[int, float] | None = None
+    difference: float | None = None
+
+
+@dataclass(eq=False)
+class FlowReport:
+    """Where a layer is in the flow of signals, and what becomes of them there.
+
+    Attributes:
+        normalized_by: Name of the normalization layer that is the only consumer of its output, or
+            `None`.
+        activated_by: Name of the activation that the only consumer of its output applies to it, or
+            `None`.
+        slopes: The root mean square and the largest of the slopes, at values of the batch, of the
+            activation that is applied to its output, by itself or by its only consumer, if Keras
+            does not have it, such as sin(30 x); otherwise `None`.
+        ends_branch: Whether it is the last layer of a residual branch: its output is only added to
+            a signal that passes by.
+        loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
+            for all examples.
+        is_starved: Whether its kernel gets the same input for all examples because of an earlier
+            layer.
+        examples_alike: Mean cosine between the outputs for different examples, of the first layer
+            and of layers that normalize each example, otherwise `None`.
+        positions_alike: The same between the positions of an example, if there are several.
+    """
+
+    normalized_by: str | None = None
+    activated_by: str | None = None
+    slopes: tuple[float, float] | None = None
+    ends_branch: bool = False
+    loses_signal: bool = False
+    is_starved: bool = False
+    examples_alike: float | None = None
+    positions_alike: float | None = None
+
+
+@dataclass(eq=False)
+class OutputReport:
+    """A layer whose output, possibly after layers without weights, is an output of the model.
+
+    Attributes:
+        certain: Fraction of the examples for which its softmax or sigmoid is saturated, `None` if
+            it has neither.
+        input_size: Root mean square of its inputs, `None` if they are not known.
+        loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
+        loss: The loss of this output as in training, before regularizers and weights; for a
+            distance such as the mean squared error, the root mean square of the errors. `None`
+            without targets, for several losses of one output, and for a loss of another kind than
+            Keras' crossentropies and distances.
+        blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
+        size: Root mean square of the output of the model that has this loss: operations may follow
+            the layer.
+    """
+
+    certain: float | None = None
+    input_size: float | None = None
+    loss_kind: LossKind | None = None
+    loss: float | None = None
+    blind_loss: float | None = None
+    size: float | None = None
+
+
+@dataclass(eq=False)
+class AttentionReport:
+    """A softmax inside the model, of which a layer makes the input.
+
+    Attributes:
+        focus: If it makes the queries of attention, the largest weight that a query gives to a key,
+            as a mean over some queries with at least four keys; otherwise `None`. Where the weights
+            themselves are not accessible they are computed from queries and keys, without masks and
+            rotations.
+        router_share: If it makes the values of which a softmax takes shares, the largest share of
+            one unit, as a mean over the batch; otherwise `None`.
+    """
+
+    focus: float | None = None
+    router_share: float | None = None
+
+
+@dataclass(eq=False)
+class RecurrenceReport:
+    """A recurrent layer.
+
+    Attributes:
+        steps: Number of steps of its inputs, `None` if it was not seen.
+        gate: `"forget"` for an LSTM, `"update"` for a GRU, otherwise `None`.
+        gate_bias: The bias of each unit of that gate, of the cell that keeps the least if it has
+            several; otherwise `None`.
+        bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
+            initializer with ones.
+        gains: Without gates and with at most 1024 units, the geometric mean and the largest of the
+            singular values of its recurrent kernel, otherwise `None`.
+    """
+
+    steps: int | None = None
+    gate: Literal["forget", "update"] | None = None
+    gate_bias: Array | None = None
+    bias_overwritten: bool = False
+    gains: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The gradient of all trainable weights of a layer.
+
+    Attributes:
+        norm: Its norm, NaN if the loss of the model is NaN.
+        ratio: Ratio of that norm to the norm of the same weights, `None` if they are zero.
+    """
+
+    norm: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """One weight of a layer.
+
+    Attributes:
+        name: Name of the weight, `"kernel"`.
+        path: Its path in the model, by which rules of `initialize` find it.
+        shape: Its shape.
+        mean: Mean of its entries.
+        std: Their standard deviation.
+        zeros: Fraction of the entries that are exactly zero.
+        norm: Norm of the weight.
+        trainable: Whether it is trained.
+        gradient: Norm of its gradient, or `None` without targets.
+        axes: For a kernel, a tuple of input axes and a tuple of output axes.
+        fan_in: For a kernel, the number of inputs of a unit, otherwise `None`.
+        gain: For a kernel, `std * sqrt(fan_in)`, the factor by which it scales its inputs; for an
+            embedding, `std`; for a single weight its absolute value.
+        expected_std: For a depthwise or transposed kernel, the standard deviation that its
+            initializer would give with the correct fans, otherwise `None`.
+        constant: For a trainable kernel, whether all entries are the same.
+        zero: For a trainable kernel, or the trainable scale of a normalization, whether all entries
+            are 0.
+        identical_units: For a trainable kernel, the number of units with the same weights as
+            another unit.
+        digest: For a trainable kernel of random numbers, a digest that two kernels share only if
+            they are equal.
+    """
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    zeros: float
+    norm: float
+    trainable: bool = True
+    gradient: float | None = None
+    axes: KernelAxes | None = None
+    fan_in: int | None = None
+    gain: float | None = None
+    expected_std: float | None = None
+    constant: bool = False
+    zero: bool = False
+    identical_units: int = 0
+    digest: str | None = None
+
+
+@dataclass(eq=False, repr=False)
+class LayerReport:
+    """The measurements of one layer. `Report.to_dict` has them in this order.
+
+    Attributes:
+        name: Name of the layer, prefixed with the names of the layers around it: `"encoder/dense"`.
+        kind: Name of its class.
+        activation: Name of its activation, or `None` if it has none.
+        shape: Shape of its output, or `None` if it is not accessible.
+        before: `Signal` before the activation, or `None` if there is no activation or it is not
+            accessible.
+        after: `Signal` of the output, or `None` if it is not accessible.
+        flow: Where it is in the flow of signals.
+        inputs: What its kernel multiplies, or `None` without a kernel.
+        output: What is known of it as an output of the model, `None` if it makes none.
+        attention: What is known of a softmax of what it makes, or `None`.
+        recurrence: What is known of it as a recurrent layer, or `None`.
+        gradient: The gradient of its weights, or `None` without any.
+        weights: A `WeightReport` for each weight.
+    """
+
+    name: str
+    kind: str
+    activation: str | None = None
+    shape: tuple[int, ...] | None = None
+    before: Signal | None = None
+    after: Signal | None = None
+    flow: FlowReport = field(default_factory=FlowReport)
+    inputs: InputReport | None = None
+    output: OutputReport | None = None
+    attention: AttentionReport | None = None
+    recurrence: RecurrenceReport | None = None
+    gradient: GradientReport | None = None
+    weights: list[WeightReport] = field(default_factory=list)
+
+    @property
+    def signal(self) -> Signal:
+        """`Signal` before the activation, otherwise of the output; empty if neither is known."""
+        return self.before or self.after or Signal()
+
+    @property
+    def first_inputs(self) -> Signal | None:
+        """`Signal` of the inputs of its kernel from outside the model, or `None`."""
+        if self.inputs is None:
+            return None
+        return self.inputs.first
+
+    @property
+    def saturated(self) -> float | None:
+        """Fraction of the outputs near the limits of the activation, `None` if it is unbounded."""
+        if self.after is None:
+            return None
+        return self.after.saturated
+
+    @property
+    def dead(self) -> float | None:
+        """Fraction of the units whose output is 0 for the whole batch although their input is not.
+
+        It is `None` if no activation could cause this.
+        """
+        if self.before is None or self.after is None or is_bounded(self.activation):
+            return None
+        before = self.before.unit_is_silent
+        after = self.after.unit_is_silent
+        if before is None or after is None or before.shape != after.shape or not after.size:
+            return None
+        return float((after & ~before).mean())
+
+    @property
+    def gain(self) -> float | None:
+        """Factor by which the first kernel scales its inputs, `None` without one or if quantized.
+
+        The kernels of an adapter do not count: they come after the one that they are added to.
+        """
+        for weight in self.weights:
+            if weight.gain is not None and not weight.name.startswith("lora_"):
+                return weight.gain
+        return None
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether one of its weights is a kernel."""
+        return any(weight.axes for weight in self.weights)
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether a kernel, or the scale of a normalization, is all 0."""
+        return any(weight.zero for weight in self.weights)
+
+    @property
+    def is_rescaled(self) -> bool:
+        """Whether a normalization is the only consumer of its output, whose scale is no matter."""
+        return self.flow.normalized_by is not None and not is_bounded(self.activation)
+
+    def __repr__(self) -> str:
+        return f"<LayerReport of {self.name}, {self.kind}: output {self.after or 'not seen'}>"
+
+
+@dataclass(frozen=True)
+class OptimizerFacts:
+    """What is known of the optimizer of a model.
+
+    Attributes:
+        rate: Learning rate of the next step.
+        kind: `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and `None` for
+            others and for networks with normalizations, where large steps may do no harm.
+    """
+
+    rate: float
+    kind: Literal["adam", "sgd"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """The measurements of a model.
+
+    Attributes:
+        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
+            their outputs.
+        inputs: `Signal` of the inputs, or `None` if they are integers.
+        thresholds: The number of each threshold, by its name.
+        targets: `Signal` of the targets, or `None` if they are integers or not given.
+        outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
+            known loss.
+        loss: The training objective if all of its terms are known means, otherwise `None`.
+        optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
+    """
+
+    layers: list[LayerReport]
+    inputs: Signal | None
+    thresholds: Mapping[str, float]
+    targets: Signal | None = None
+    outputs: Sequence[tuple[LayerReport, OutputFacts]] = ()
+    loss: float | None = None
+    optimizer: OptimizerFacts | None = None
+
+    @property
+    def gradient_norms(self) -> list[tuple[LayerReport, float]]:
+        """The layers with a gradient, each with its norm."""
+        norms = []
+        for layer in self.layers:
+            if layer.gradient is not None:
+                norms.append((layer, layer.gradient.norm))
+        return norms
+
+
+def root_mean_square(signal: Signal) -> float:
+    """Return the root mean square of the finite values of `signal`."""
+    return math.hypot(signal.mean, signal.std)

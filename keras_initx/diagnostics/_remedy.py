@@ -1,0 +1,369 @@
+"""Remedies: what takes a problem away, as an object that can be printed and applied."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import InitializerLike
+from keras_initx.diagnostics._measurements import LayerReport, WeightReport
+from keras_initx.initializers import (
+    GlorotUniform,
+    HeNormal,
+    LecunNormal,
+    Orthogonal,
+    VarianceScaling,
+    default_axes,
+)
+
+__all__ = ["Remedy"]
+
+# Inputs or targets as `diagnose` takes them, and a function that returns what to use instead.
+_Change: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What takes a problem away. It prints as in a report.
+
+    What it changes is in the attributes. A remedy that changes the layers of a model, such as a
+    residual connection, has none of them, only a text.
+
+    Attributes:
+        text: What to do, in words and code.
+        rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to draw
+            anew. `initialize(model, report)` applies those of the first problem that has any.
+        lsuv: Whether to call `keras_initx.lsuv` with the inputs.
+        inputs: Function of the inputs that returns those to use instead, or `None`.
+        targets: Function of the targets that returns those to use instead, or `None`.
+        loss: The loss to compile the model with, or `None`.
+        optimizer: The optimizer to compile it with, as a name or a config, or `None`.
+        activations: Names of the activations to use in layers instead, by the names of the layers;
+            `None` for no activation.
+        others: Other remedies, each of which takes the problem away too. They are in the text.
+    """
+
+    text: str
+    rules: Mapping[str, InitializerLike] = field(default_factory=dict)
+    lsuv: bool = False
+    inputs: _Change | None = None
+    targets: _Change | None = None
+    loss: Any = None
+    optimizer: str | dict[str, Any] | None = None
+    activations: Mapping[str, str | None] = field(default_factory=dict)
+    others: tuple["Remedy", ...] = ()
+
+    @property
+    def weights(self) -> Mapping[str, InitializerLike]:
+        """The rules of this remedy, or the first of `others`, that changes weights alone.
+
+        They are empty if none does.
+        """
+        for remedy in (self, *self.others):
+            changes = (remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
+            if not any(changes) and not remedy.activations and remedy.rules:
+                return remedy.rules
+        return {}
+
+    def otherwise(self, other: "Remedy", between: str = ", or ") -> "Remedy":
+        """Return this remedy with another one, in whose place it can be used."""
+        return replace(
+            self,
+            text=f"{self.text}{between}{other.text}",
+            others=(*self.others, other, *other.others),
+        )
+
+    def after(self, text: str, inputs: _Change) -> "Remedy":
+        """Return this remedy after a change of the inputs, which the start of the text says."""
+        others = tuple(replace(other, inputs=inputs) for other in self.others)
+        return replace(self, text=f"{text}, then {self.text}", inputs=inputs, others=others)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# ---------------------------------------------------------------- what is done to the data
+
+
+def standardized(x: Any) -> Any:
+    """Return inputs with mean 0 and standard deviation 1 of each feature, as by `Normalization`.
+
+    Integers beside floats are left: they are indices.
+    """
+    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
+    has_floats = any(array.dtype.kind == "f" for array in arrays)
+
+    def changed(array: Any) -> Any:
+        values = np.asarray(array)
+        if has_floats and values.dtype.kind != "f":
+            return array
+        values = values.astype("float32")
+        axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
+        deviations = values.std(axis=axes)
+        return (values - values.mean(axis=axes)) / np.where(deviations > 0, deviations, 1)
+
+    return keras.tree.map_structure(changed, x)
+
+
+def with_finite(x: Any) -> Any:
+    """Return inputs with 0 in the place of NaN, and large numbers in that of infinities."""
+    return keras.tree.map_structure(lambda array: np.nan_to_num(np.asarray(array)), x)
+
+
+# ---------------------------------------------------------------- which weights are drawn anew
+
+
+class Choice(NamedTuple):
+    """An initializer, and the expression that makes it."""
+
+    initializer: InitializerLike
+    text: str
+
+
+def choice(initializer: keras.initializers.Initializer, *arguments: float) -> Choice:
+    """Return an initializer of this package with its expression.
+
+    Args:
+        initializer: The initializer.
+        arguments: Its arguments, if they are to be shown although they are the defaults.
+    """
+    expression = repr(initializer).replace("'", '"')
+    if arguments:
+        expression = f"{type(initializer).__name__}({', '.join(map(str, arguments))})"
+    return Choice(initializer, f"keras_initx.{expression}")
+
+
+def kernels_of(layers: Iterable[LayerReport]) -> list[WeightReport]:
+    """Return the weights of layers that a `kernel_initializer` is for."""
+    found = []
+    for layer in layers:
+        for weight in layer.weights:
+            is_other = weight.name == "recurrent_kernel" or weight.name.startswith("lora_")
+            if weight.axes is not None and weight.trainable and not is_other:
+                found.append(weight)
+    return found
+
+
+def weights_named(name: str, layers: Iterable[LayerReport]) -> list[WeightReport]:
+    """Return the weights of one name of layers."""
+    return [weight for layer in layers for weight in layer.weights if weight.name == name]
+
+
+def rules_for(
+    weights: Iterable[WeightReport], initializer: InitializerLike
+) -> dict[str, InitializerLike]:
+    """Return rules that give each of some weights values of an initializer."""
+    return {weight.path: initializer for weight in weights}
+
+
+def drawn(
+    choices: Sequence[Choice], weights: Sequence[WeightReport], before: str = "", after: str = ""
+) -> Remedy:
+    """Return a remedy that draws weights anew, by the first of several initializers.
+
+    Args:
+        choices: The initializers.
+        weights: The weights.
+        before: The start of the text.
+        after: The end of the text.
+    """
+    remedies = []
+    for initializer, text in choices:
+        remedies.append(Remedy(f"{before}{text}{after}", rules_for(weights, initializer)))
+    first, *others = remedies
+    texts = " or ".join(text for _, text in choices)
+    return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
+
+
+# ---------------------------------------------------------------- which initializer is suitable
+
+# Activations for which He initialization is suitable.
+_RELU_LIKE = (
+    "celu",
+    "elu",
+    "gelu",
+    "hard_silu",
+    "leaky_relu",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "silu",
+    "softplus",
+    "swish",
+)
+# Of these, those that no gain keeps at one size in depth.
+_UNSTABLE = ("gelu", "hard_silu", "mish", "silu", "swish")
+# The number of kernels from which on the guide on choosing an initializer calls a network deep.
+_DEEP = 10
+
+LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
+# For activations whose signals no initializer keeps at one size in depth. Normalization before each
+# of them does too, but forty such layers of GELU do not train. After LSUV they do not with SGD.
+SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True, optimizer="adam")
+
+
+def suitable(layer: LayerReport, weight: WeightReport) -> Choice:
+    """Return an initializer for a kernel of `layer` that suits its activation."""
+    axes: dict[str, Any] = {}
+    # `EinsumDense` passes its axes on by itself.
+    if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
+        inputs, outputs = weight.axes
+        axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
+    if is_steep(layer):
+        return _for_steep([layer], axes)
+    return choice(_by_activation(activation_after(layer))(**axes))
+
+
+def suitable_for_all(layers: Sequence[LayerReport], depth: int) -> list[Choice]:
+    """Return what keeps a signal in all of `layers`, the last of which is affected.
+
+    The list is empty where no initializer does.
+
+    Args:
+        layers: The layers.
+        depth: The number of layers with kernels in the model.
+    """
+    if any(map(is_steep, layers)):
+        return [_for_steep(layers)]
+    activation = activation_after(layers[-1]) or common_activation(layers)
+    if depth < _DEEP:
+        return [choice(_by_activation(activation)())]
+    return suitable_in_depth(layers, activation)
+
+
+def suitable_in_depth(layers: Sequence[LayerReport], activation: str | None) -> list[Choice]:
+    """Return what keeps signals and gradients in `layers` of this activation, however many.
+
+    The list is empty where no initializer does.
+    """
+    if any(map(is_steep, layers)):
+        return [_for_steep(layers)]
+    if activation in _UNSTABLE:
+        return []
+    by_activation = choice(_by_activation(activation)())
+    # The gain of softplus keeps signals only.
+    if activation == "softplus" or _loss_by_widening(layers) > 10:
+        return [by_activation]
+    gain: Any = 1.0
+    if activation in _RELU_LIKE:
+        # The slope of PReLU starts at 0.
+        gain = "relu" if activation == "prelu" else activation
+    return [choice(Orthogonal(gain)), by_activation]
+
+
+def drawn_or_scaled(
+    choices: Sequence[Choice], weights: Sequence[WeightReport], before: str = "", after: str = ""
+) -> Remedy:
+    """Return the same as `drawn`, or LSUV without choices."""
+    if not choices:
+        return SCALED
+    return drawn(choices, weights, before, after)
+
+
+# Activations whose slope is so small that gradients vanish with any weights.
+_FLAT = ("hard_sigmoid", "sigmoid")
+
+
+def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerReport]) -> Remedy:
+    """Return the remedy where gradients, or the differences of examples, vanish in `layers`.
+
+    Args:
+        layers: The layers.
+        all_layers: Those of the model.
+    """
+    activation = common_activation(layers)
+    kernels = kernels_of(all_layers)
+    if activation in _FLAT:
+        hidden = [layer for layer in all_layers if layer.output is None]
+        flat = [layer.name for layer in hidden if layer.activation == activation]
+        initializer, text = choice(GlorotUniform())
+        return Remedy(
+            f'activation="tanh" with {text} instead of {activation}, or '
+            "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
+            "initializer makes up for",
+            rules_for(kernels, initializer),
+            activations=dict.fromkeys(flat, "tanh"),
+        )
+    if activation == "softplus":
+        return Remedy(
+            "keras.layers.BatchNormalization() before each softplus, whose mean makes examples "
+            "alike with any initializer"
+        )
+    remedy = drawn_or_scaled(suitable_in_depth(layers, activation), kernels, after=" in all layers")
+    if not remedy.rules or not has_large_biases(layers):
+        return remedy
+    zeros = rules_for(weights_named("bias", all_layers), "zeros")
+    others = []
+    for other in remedy.others:
+        others.append(replace(other, rules={**other.rules, **zeros}))
+    return replace(
+        remedy,
+        text=f'bias_initializer="zeros" and {remedy.text}',
+        rules={**remedy.rules, **zeros},
+        others=tuple(others),
+    )
+
+
+def has_large_biases(layers: Iterable[LayerReport]) -> bool:
+    """Return whether biases are as large as what kernels give, so that these hardly count."""
+    for weight in weights_named("bias", layers):
+        if weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
+            return True
+    return False
+
+
+def is_steep(layer: LayerReport) -> bool:
+    """Return whether an activation of slopes that Keras' do not have follows the kernel."""
+    return layer.flow.slopes is not None and layer.flow.slopes[1] > 2
+
+
+def _for_steep(layers: Iterable[LayerReport], axes: Mapping[str, Any] | None = None) -> Choice:
+    """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
+    largest = 0.0
+    for layer in layers:
+        if layer.flow.slopes is not None:
+            largest = max(largest, layer.flow.slopes[1])
+    options = ""
+    for name, value in (axes or {}).items():
+        options += f", {name}={value}"
+    return Choice(
+        VarianceScaling(2 / largest**2, distribution="uniform", **(axes or {})),
+        f'keras_initx.VarianceScaling(2 / {largest:.2g}**2, distribution="uniform"{options})',
+    )
+
+
+def common_activation(layers: Sequence[LayerReport]) -> str | None:
+    """Return the most common activation of the layers with a kernel, or of all if none has one."""
+    with_kernel = [layer for layer in layers if layer.has_kernel]
+    activations = [activation_after(layer) for layer in with_kernel or layers]
+    return max(activations, key=activations.count)
+
+
+def activation_after(layer: LayerReport) -> str | None:
+    """Return the activation that is applied to the output of the kernel of `layer`."""
+    return layer.activation or layer.flow.activated_by
+
+
+def _loss_by_widening(layers: Sequence[LayerReport]) -> float:
+    """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
+    factor = 1.0
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.fan_in and weight.axes == default_axes(len(weight.shape)):
+                factor *= math.sqrt(max(1.0, weight.shape[-1] / weight.fan_in))
+    return factor
+
+
+def _by_activation(
+    activation: str | None,
+) -> type[GlorotUniform] | type[HeNormal] | type[LecunNormal]:
+    """Return the initializer that suits an activation."""
+    if activation == "selu":
+        return LecunNormal
+    if activation in _RELU_LIKE:
+        return HeNormal
+    return GlorotUniform

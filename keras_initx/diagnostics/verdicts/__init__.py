@@ -1,0 +1,37 @@
+"""The verdicts of `diagnose`: in each file what is measured, thresholds, rules and remedies.
+
+A rule is a decorated function. The order of files, and of rules in a file, is that of the verdicts
+in a report: causes before effects.
+"""
+
+from types import ModuleType
+
+from keras_initx.diagnostics._verdict import Rule
+from keras_initx.diagnostics.verdicts import (
+    attention,
+    first_loss,
+    gates,
+    gradients,
+    inputs,
+    likeness,
+    optimizer,
+    outputs,
+    signals,
+    weights,
+)
+
+_FILES: tuple[ModuleType, ...] = (
+    inputs,
+    weights,
+    gates,
+    outputs,
+    signals,
+    attention,
+    first_loss,
+    likeness,
+    gradients,
+    optimizer,  # last: other remedies change what rate is suitable
+)
+RULES: tuple[Rule, ...] = tuple(
+    value for file in _FILES for value in vars(file).values() if isinstance(value, Rule)
+)

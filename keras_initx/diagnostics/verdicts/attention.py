@@ -1,0 +1,410 @@
+"""Attention and routers: how a softmax inside a model shares its weight."""
+
+import contextlib
+import functools
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.diagnostics._measurements import AttentionReport, LayerReport, Measurements
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    choice,
+    drawn,
+    kernels_of,
+    rules_for,
+    weights_named,
+)
+from keras_initx.diagnostics._verdict import (
+    Finding,
+    has_enough_values,
+    layer_count,
+    rule,
+    threshold,
+)
+from keras_initx.initializers import GlorotUniform, SmallNormal
+from keras_initx.structure import (
+    Call,
+    Probe,
+    Watch,
+    array_of,
+    call_name,
+    first_float,
+    parts_of,
+    replaced,
+)
+
+# The layers that make the queries and the keys of one attention layer.
+_QueriesAndKeys: TypeAlias = tuple[keras.Layer, keras.Layer]
+
+# The most examples, and about the most queries of each, that are looked at: they show the size of
+# the scores, and all scores may take more memory than any output.
+_EXAMPLES = 4
+_QUERIES = 16
+# Of fewer keys one has most of the weight by chance.
+_KEYS = 4
+# A kernel of He gives standardized inputs a standard deviation of 1.4.
+_LARGE_QUERIES = 2
+
+ATTENTION_FOCUS = threshold(
+    "attention_focus",
+    0.75,
+    "share of its weight that a query gives to a single key, on average, above which the softmax "
+    "of attention passes little gradient",
+)
+ROUTER_SHARE = threshold(
+    "router_share",
+    0.9,
+    "share of its weight that a softmax inside the model gives to a single unit, on average over "
+    "the batch, above which the other units are hardly used",
+)
+
+
+class AttentionProbe(Probe):
+    """Measures the softmaxes inside a model, by the layers that make their inputs.
+
+    Args:
+        watch: The watch of the pass.
+
+    Attributes:
+        records: Dict from a layer to the `AttentionReport` of what it makes: queries, or the values
+            that a router compares. It is that of its last call.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.records: dict[keras.Layer, AttentionReport] = {}
+        self._watch = watch
+        # The shapes of the softmaxes.
+        self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
+        # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
+        # name so.
+        self._pairs: dict[keras.Layer, _QueriesAndKeys] = {}
+        for layer in watch.layers:
+            parts = {part.name: part for part in parts_of(layer, recursive=False)}
+            if "query" in parts and "key" in parts:
+                pair = (parts["query"], parts["key"])
+                for part in pair:
+                    self._pairs[part] = pair
+        # By layer, the queries or keys that it has made last.
+        self._projected: dict[keras.Layer, weakref.ref[Tensor]] = {}
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the functions by which layers of users compute attention, in this thread.
+
+        Layers of Keras without kernels are asked for their weights of attention.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_watched_functions(self._see_softmax, self._see_attention))
+            for layer in self._watch.layers:
+                if isinstance(layer, keras.layers.Attention):
+                    name = call_name(layer)
+                    asked = self._asked_for_weights(getattr(layer, name))
+                    stack.enter_context(replaced(layer, name, asked))
+            yield
+
+    def after(self, call: Call) -> None:
+        layer = call.operation
+        if call.is_seen:
+            self._add_projection(layer, call.output)
+            if self._watch.activations[layer] == "softmax":
+                self._add_weights(layer, call.output, is_router=True)
+        # The layer, and the operation of a functional model.
+        if type(layer).__name__ == "Softmax" and call.inputs and call.output is not None:
+            self._see_softmax(call.inputs[0], call.output)
+
+    def forget(self, shape: tuple[int, ...]) -> None:
+        """Forget what has the shape of an output of the model: it may be that output."""
+        for layer, of_softmax in list(self._shapes.items()):
+            if of_softmax == shape:
+                del self.records[layer], self._shapes[layer]
+
+    def _see_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Record a softmax that no layer applies as its activation."""
+        self._see_softmax_within(self._watch.calls, inputs, outputs)
+
+    def _see_softmax_within(self, calls: Sequence[Call], inputs: Tensor, outputs: Tensor) -> None:
+        """Record a softmax that was computed within `calls`, from the model to the innermost."""
+        # Outside of all calls it is that of a loss.
+        if self._watch.is_paused or not calls:
+            return
+        layer = self._watch.graph.origin(inputs)
+        is_router = layer is not None
+        # What was computed in the call of a layer inside the model is due to the layers inside it.
+        if layer is None and len(calls) > 1:
+            layer = calls[-1].first_inside
+        if layer is not None:
+            self._add_weights(layer, outputs, is_router=is_router)
+
+    def _see_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
+        """Record fast attention, which makes no weights that could be seen."""
+        if self._watch.is_paused or not self._watch.calls:
+            return
+        layer = self._watch.graph.origin(queries) or self._watch.calls[-1].first_inside
+        if layer is not None:
+            self._add_attention(layer, queries, keys, scale)
+
+    def _asked_for_weights(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the method of an attention layer without kernels so that its weights are seen.
+
+        They are not if it gets more than its inputs by position.
+        """
+
+        @functools.wraps(function)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            is_asked = bool(kwargs.get("return_attention_scores"))
+            if self._watch.is_paused or (len(args) > 1 and not is_asked):
+                return function(*args, **kwargs)
+            found = function(*args, **{**kwargs, "return_attention_scores": True})
+            outputs, weights = found
+            inputs = self._watch.calls[-1].inputs
+            if inputs:
+                self._see_softmax_within(self._watch.calls[:-1], inputs[0], weights)
+            return found if is_asked else outputs
+
+        return hooked
+
+    def _add_projection(self, layer: keras.Layer, tensor: Tensor) -> None:
+        """Record the attention of `layer` and its partner once both have made their outputs.
+
+        Its weights are computed from the queries and keys, without masks and rotations: fast
+        attention makes none that could be seen.
+        """
+        if layer not in self._pairs:
+            return
+        self._projected[layer] = weakref.ref(tensor)
+        query_layer, key_layer = self._pairs[layer]
+        if query_layer not in self._projected or key_layer not in self._projected:
+            return
+        queries = self._projected[query_layer]()
+        keys = self._projected[key_layer]()
+        if queries is not None and keys is not None:
+            self._add_attention(query_layer, queries, keys)
+
+    def _add_attention(
+        self, layer: keras.Layer, queries: Tensor, keys: Tensor, scale: float | None = None
+    ) -> None:
+        """Record the attention of queries, which `layer` has made, to keys.
+
+        Args:
+            layer: The layer.
+            queries: Tensor of shape `(examples, positions, heads, size)`.
+            keys: The same with other positions, and with fewer heads if several share one.
+            scale: By which the scores are multiplied, by default one over the root of `size`.
+        """
+        found = focus(queries, keys, scale)
+        if found is not None:
+            self._add(layer, (), AttentionReport(focus=found))
+
+    def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_router: bool) -> None:
+        """Record the output of a softmax.
+
+        Args:
+            layer: The layer that has made its input, or what the input was computed from.
+            weights: The output.
+            is_router: Whether it is the output of `layer` that is compared. Otherwise it may be
+                anything that the code of a user computes.
+        """
+        shape = tuple(weights.shape)
+        if layer in self._pairs:
+            layer = self._pairs[layer][0]
+            is_attention = len(shape) > 2
+        else:
+            is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
+        if is_attention:
+            self._add(layer, shape, AttentionReport(focus=focus_of(_some_of(weights))))
+        elif is_router and len(shape) > 1:
+            values = array_of(weights).reshape(-1, shape[-1])
+            share = float(values.mean(axis=0, dtype="float64").max(initial=0))
+            self._add(layer, shape, AttentionReport(router_share=share))
+
+    def _add(self, layer: keras.Layer, shape: tuple[int, ...], record: AttentionReport) -> None:
+        self.records[layer] = record
+        self._shapes[layer] = shape
+
+
+def _some_of(weights: Tensor) -> Array:
+    """Return the weights of some examples and queries."""
+    some = weights[:_EXAMPLES]
+    step = max(some.shape[-2] // _QUERIES, 1)
+    return array_of(some[..., ::step, :])
+
+
+def focus(queries: Tensor, keys: Tensor, scale: float | None = None) -> float | None:
+    """Return the focus of some queries on keys, without a mask.
+
+    Args:
+        queries: See `AttentionProbe`.
+        keys: See there.
+        scale: See there.
+
+    Returns:
+        A number of at most 1, or `None` for other shapes or few keys.
+    """
+    q = array_of(queries[:_EXAMPLES])
+    k = array_of(keys[:_EXAMPLES])
+    if q.ndim != 4 or k.ndim != 4:
+        return None
+    _, q_positions, q_heads, size = q.shape
+    _, _, k_heads, _ = k.shape
+    if q_heads % k_heads:
+        return None
+    step = max(q_positions // _QUERIES, 1)
+    q = q[:, ::step]
+    k = k.repeat(q_heads // k_heads, axis=2)
+    if scale is None:
+        scale = 1 / math.sqrt(size)
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) * scale
+    with np.errstate(invalid="ignore"):
+        terms = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return focus_of(terms / terms.sum(axis=-1, keepdims=True))
+
+
+def focus_of(weights: Array) -> float | None:
+    """Return the largest weight of a query as a mean over queries, or `None` if keys are few.
+
+    Queries whose weights are nearly all 0, because the keys are masked, are left out.
+
+    Args:
+        weights: Array whose last axis is that of keys.
+    """
+    if weights.shape[-1] < _KEYS:
+        return None
+    largest = weights.max(axis=-1)
+    counts = (weights > 0).sum(axis=-1) >= _KEYS
+    if not counts.any():
+        return None
+    return float(largest[counts].mean())
+
+
+@contextlib.contextmanager
+def _watched_functions(
+    on_softmax: Callable[[Tensor, Tensor], object],
+    on_attention: Callable[[Tensor, Tensor, float | None], object],
+) -> Iterator[None]:
+    """Watch the functions by which layers of users compute attention, in this thread.
+
+    Args:
+        on_softmax: Is called with the input and the output of a softmax.
+        on_attention: Is called with the queries, the keys and the scale of fast attention.
+    """
+    thread = threading.get_ident()
+    softmax = keras.ops.softmax
+    attention = keras.ops.dot_product_attention
+
+    @functools.wraps(softmax)
+    def watched_softmax(x: Tensor, axis: int = -1) -> Tensor:
+        outputs = softmax(x, axis)
+        is_last = axis in (-1, len(outputs.shape) - 1)
+        if is_last and threading.get_ident() == thread and first_float(outputs) is not None:
+            on_softmax(x, outputs)
+        return outputs
+
+    @functools.wraps(attention)
+    def watched_attention(query: Tensor, key: Tensor, *args: Tensor, **options: Tensor) -> Tensor:
+        if threading.get_ident() == thread and first_float(query) is not None:
+            on_attention(query, key, options.get("scale"))
+        return attention(query, key, *args, **options)
+
+    with (
+        replaced(keras.ops, "softmax", watched_softmax),
+        replaced(keras.activations, "softmax", watched_softmax),
+        replaced(keras.ops, "dot_product_attention", watched_attention),
+    ):
+        yield
+
+
+@rule(
+    "focused attention",
+    levels={"warning": ""},
+    finds="an attention layer whose queries give a single one of at least four keys more than "
+    "{attention_focus} of their weight on average",
+    reason="scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three "
+    "quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and "
+    "others, 2017)",
+    remedy="`GlorotUniform` for queries and keys, scores divided by the square root of the size of "
+    "a head",
+)
+def focused_attention(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.attention is None or layer.attention.focus is None:
+            continue
+        if layer.attention.focus > ATTENTION_FOCUS.of(measured):
+            hit.append((layer, layer.attention.focus))
+    if not hit:
+        return
+    layers = [layer for layer, _ in hit]
+    worst, largest = max(hit, key=lambda pair: pair[1])
+    evidence = (
+        f"the queries of {worst.name}, of standard deviation {worst.signal.std:.3g}, give a "
+        f"single key {largest:.0%} of their weight on average{layer_count(layers)}: they get "
+        "little gradient"
+    )
+    remedy = drawn(
+        [choice(GlorotUniform())],
+        kernels_of(_with_keys(layers, measured)),
+        "smaller kernels of queries and keys: ",
+    ).otherwise(Remedy("a normalization before the attention layer"))
+    # Queries of this size give scores of size 1 if these are scaled.
+    if worst.signal.std < _LARGE_QUERIES:
+        remedy = Remedy(
+            "scores divided by the square root of the size of a head, as in "
+            "keras.layers.MultiHeadAttention"
+        )
+    yield Finding(layers, evidence, remedy)
+
+
+def _with_keys(queries: Sequence[LayerReport], measured: Measurements) -> list[LayerReport]:
+    """Return layers that make queries, and those beside them that make the keys."""
+    names = set()
+    for layer in queries:
+        names.add(layer.name)
+        around, _, name = layer.name.rpartition("/")
+        if name == "query":
+            names.add(f"{around}/key")
+    return [layer for layer in measured.layers if layer.name in names]
+
+
+@rule(
+    "one-sided router",
+    levels={"warning": ""},
+    finds="a softmax inside the model that gives a single unit more than {router_share} of its "
+    "weight, on average over the batch",
+    reason="what the other units stand for, such as experts, is hardly used and gets little "
+    "gradient, so that they do not catch up (Shazeer and others, 2017)",
+    remedy="`SmallNormal` and a bias of zeros for the router, a normalization before it",
+)
+def one_sided_router(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.output is not None or not has_enough_values(layer, measured):
+            continue
+        if layer.attention is None or layer.attention.router_share is None:
+            continue
+        if layer.attention.router_share > ROUTER_SHARE.of(measured):
+            hit.append((layer, layer.attention.router_share))
+    if not hit:
+        return
+    layers = [layer for layer, _ in hit]
+    worst, share = max(hit, key=lambda pair: pair[1])
+    evidence = (
+        f"the softmax of {worst.name} gives {share:.0%} of its weight to one of "
+        f"{(worst.shape or (0,))[-1]} units for the whole batch{layer_count(layers)}: the others "
+        "are hardly used"
+    )
+    kernel = choice(SmallNormal())
+    remedy = Remedy(
+        f'{kernel.text} and bias_initializer="zeros" in {worst.name}',
+        {
+            **rules_for(kernels_of(layers), kernel.initializer),
+            **rules_for(weights_named("bias", layers), "zeros"),
+        },
+    ).otherwise(Remedy("a normalization before it"))
+    yield Finding(layers, evidence, remedy)

@@ -1,0 +1,323 @@
+"""The first loss: outputs of the model that are saturated, or far worse than a blind guess."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.diagnostics._losses import Guessed, SeenLoss, counted_rows, known_loss
+from keras_initx.diagnostics._measurements import (
+    LayerReport,
+    Measurements,
+    OutputReport,
+    root_mean_square,
+)
+from keras_initx.diagnostics._outputs import (
+    OutputFacts,
+    are_of_softmax,
+    last_activation,
+    output_facts,
+)
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._signal import Signal, spread
+from keras_initx.diagnostics._verdict import (
+    Finding,
+    exceeds,
+    has_enough_values,
+    layer_count,
+    rule,
+    threshold,
+)
+from keras_initx.diagnostics.verdicts.inputs import (
+    COMPARED,
+    are_unscaled,
+    scaled_first,
+    size_of,
+)
+from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
+from keras_initx.diagnostics.verdicts.signals import EXPLODING, branch_zeros, input_size
+from keras_initx.initializers import GlorotUniform
+from keras_initx.structure import Call, Probe, Watch, array_of, first_float, tensors_in
+
+SATURATED_OUTPUT = threshold(
+    "saturated_output",
+    0.5,
+    "fraction of the examples above which the final softmax or sigmoid is saturated. An example "
+    "counts if its output is within `saturation_margin` of 1, or of 0 for a sigmoid. Saturation "
+    "caused by a bias does not count: then the values before the activation vary between examples "
+    "by less than half of what saturation takes",
+)
+FIRST_LOSS = threshold(
+    "first_loss",
+    8,
+    "factor between the loss of an output and that of a blind guess, or 1 if that is more, above "
+    "which training first has to undo the initial weights",
+)
+# A network that keeps the size of standardized inputs gives 1 to 2.
+_LARGE_INPUTS = 5
+
+
+class OutputProbe(Probe):
+    """Measures the outputs of the model: which layers make them, how sure they are, their losses.
+
+    Args:
+        watch: The watch of the pass.
+        reports: Dict from a layer to its `LayerReport`, which grows in the pass, in the order in
+            which outputs are seen.
+        margin: See `SATURATION_MARGIN`.
+
+    Attributes:
+        records: Dict from a layer to the `OutputReport` of the output that it makes.
+        facts: Pairs of a layer and the facts of an output that has a known loss.
+    """
+
+    def __init__(
+        self, watch: Watch, reports: dict[keras.Layer, LayerReport], margin: float
+    ) -> None:
+        self.records: dict[keras.Layer, OutputReport] = {}
+        self.facts: list[tuple[keras.Layer, OutputFacts]] = []
+        self._watch = watch
+        self._reports = reports
+        self._margin = margin
+        # How much the values before a sigmoid or softmax differ between examples, in the call in
+        # which they do most.
+        self._logits_spread: dict[keras.Layer, float] = {}
+        # The root mean square of the last inputs.
+        self._input_size: dict[keras.Layer, float] = {}
+
+    def activated(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        if self._watch.activations[layer] in ("sigmoid", "softmax") and len(values.shape) > 0:
+            others = self._logits_spread.get(layer, 0.0)
+            self._logits_spread[layer] = float(np.maximum(others, spread(array_of(values))))
+
+    def after(self, call: Call) -> None:
+        inputs = first_float(call.given)
+        if call.is_seen and inputs is not None:
+            self._input_size[call.operation] = size_of(array_of(inputs[:COMPARED]))
+
+    def add_outputs(self, outputs: Tensor) -> None:
+        """Record which layers make the outputs of the model, and how saturated these are."""
+        for tensor in tensors_in(outputs):
+            layer = self._maker(tensor)
+            if layer is None:
+                continue
+            self._mark(layer)
+            self._mark_before_activation(layer)
+            record = self.records[layer]
+            certainty = self._certainty(layer, array_of(tensor))
+            if certainty is None:
+                continue
+            # The makers of several outputs may not be told apart.
+            if record.certain is None or certainty > record.certain:
+                record.certain = certainty
+
+    def _mark_before_activation(self, layer: keras.Layer) -> None:
+        """Record that what makes the inputs of an activation layer makes an output of the model."""
+        if layer.weights:
+            return
+        for other in self._reports:
+            if other not in self.records and self._watch.graph.only_consumer(other) is layer:
+                self._mark(other)
+                self._mark_before_activation(other)
+
+    def _mark(self, layer: keras.Layer) -> None:
+        """Record that `layer` makes an output of the model."""
+        record = self.records.setdefault(layer, OutputReport())
+        record.input_size = self._input_size.get(layer)
+
+    def add_facts(self, seen: Iterable[SeenLoss]) -> None:
+        """Record what is between the last layers and the losses of Keras."""
+        for one in seen:
+            layer = self._maker(one.output)
+            loss = known_loss(one.loss, one.targets, one.output)
+            if layer is None or loss is None or not one.output.shape:
+                continue
+            producer = self._watch.graph.producer(one.output)
+            facts = output_facts(
+                loss,
+                last_activation(producer, self._watch.activations.get(producer)),
+                array_of(one.targets),
+                array_of(one.output),
+                counted_rows(one.targets, one.output),
+            )
+            if facts is not None:
+                self.facts.append((layer, facts))
+
+    def add_losses(self, guessed: Iterable[Guessed]) -> None:
+        """Record the losses of the outputs of the model, and those of blind guesses."""
+        for tensor, kind, loss, blind_loss in guessed:
+            layer = self._maker(tensor)
+            if layer is not None:
+                record = self.records.setdefault(layer, OutputReport())
+                record.loss_kind = kind
+                record.loss = loss
+                record.blind_loss = blind_loss
+                record.size = size_of(array_of(tensor))
+
+    def _maker(self, output: Tensor) -> keras.Layer | None:
+        """Return the layer that has made an output of the model, `None` if it was not seen."""
+        if self._watch.graph.is_input(output):  # passed through
+            return None
+        seen = [layer for layer, report in self._reports.items() if report.after is not None]
+        origin = self._watch.graph.origin(output)
+        if origin in seen:
+            return origin
+        # Custom code has transformed it, often without changing its shape.
+        alike = [layer for layer in seen if self._reports[layer].shape == tuple(output.shape)]
+        candidates = alike or seen
+        return candidates[-1] if candidates else None
+
+    def _certainty(self, layer: keras.Layer, values: Array) -> float | None:
+        """Return the fraction of probabilities near 0 or 1, or `None` for other outputs.
+
+        For a softmax, it is that of the examples with one probability near 1.
+        """
+        if not values.size:
+            return None
+        is_softmax = are_of_softmax(values)
+        if not is_softmax and self._watch.activations[layer] != "sigmoid":
+            return None
+        # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
+        # for all examples.
+        differs = self._logits_spread.get(layer, np.inf)
+        if is_softmax and layer not in self._logits_spread:
+            # It was applied by a layer or operation of its own.
+            differs = spread(np.log(np.maximum(values, 1e-30)))
+        if differs < np.log(1 / self._margin - 1) / 2:
+            return 0.0
+        is_high = values >= 1 - self._margin
+        if is_softmax:
+            is_certain = is_high.any(axis=-1)
+        else:
+            is_certain = is_high | (values <= self._margin)
+        return float(np.mean(is_certain))
+
+
+@rule(
+    "saturated output",
+    levels={"warning": ""},
+    finds="a final softmax or sigmoid that is saturated for a fraction of the examples above "
+    "{saturated_output}",
+    reason="the loss starts far above that of guessing, and the first steps only undo this",
+    remedy="scaled inputs, smaller weights in the last layer",
+)
+def saturated_output(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.output is not None and _is_certain(layer, measured):
+            hit.append((layer, layer.output.certain or 0.0))
+    if not hit:
+        return
+    layers = [layer for layer, _ in hit]
+    worst, certain = max(hit, key=lambda pair: pair[1])
+    evidence = (
+        f"{worst.name} is saturated for {certain:.0%} of the examples before training"
+        f"{input_size(worst)}{layer_count(layers)}: the loss starts far above that of guessing, "
+        "and the first steps only undo this"
+    )
+    yield Finding(layers, evidence, scaled_first(measured, _smaller_last_layer(layers, measured)))
+
+
+@rule(
+    "large first loss",
+    levels={"warning": ""},
+    finds="an output whose loss is above {first_loss}, and as many times that of a blind guess",
+    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
+    "(Karpathy, A recipe for training neural networks, 2019)",
+    remedy="scaled inputs, smaller weights in the last layer, residual branches that start at 0, "
+    "standardized targets",
+)
+def large_first_loss(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        output = layer.output
+        if output is None or not output.loss or not output.blind_loss:
+            continue
+        # What is misread, explodes or is saturated has its own verdict.
+        if is_misread(layer, measured) or _is_certain(layer, measured):
+            continue
+        if not layer.signal.std <= EXPLODING.of(measured):
+            continue
+        # Outputs start at about 1, however small the targets are.
+        ratio = output.loss / max(output.blind_loss, 1)
+        if ratio > FIRST_LOSS.of(measured) and has_enough_values(layer, measured):
+            hit.append((layer, output, ratio))
+    if not hit:
+        return
+    layers = [layer for layer, *_ in hit]
+    worst, output, _ = max(hit, key=lambda found: found[-1])
+    evidence = (
+        f"the loss of {worst.name} starts at {output.loss:.3g}, that of a blind guess is "
+        f"{output.blind_loss:.3g}; its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{layer_count(layers)}"
+    )
+    smaller_factor = (
+        f"a smaller factor after {worst.name}: a higher temperature, a division by the square "
+        "root of the number of units"
+    )
+    remedy = _smaller_last_layer([worst], measured)
+    if exceeds(output.input_size, _LARGE_INPUTS) and not are_unscaled(measured):
+        evidence += f", and its inputs a root mean square of {output.input_size:.3g}"
+        remedy = Remedy(f"keras.layers.LayerNormalization() before {worst.name}")
+        zeros = branch_zeros(measured)
+        if zeros is not None:
+            remedy = zeros.otherwise(remedy, "; or ")
+    elif worst.weights and not worst.has_kernel:
+        remedy = Remedy(smaller_factor.replace("after", "in", 1))
+    remedy = scaled_first(measured, remedy)
+    # Operations follow the layer.
+    size = root_mean_square(worst.after or Signal())
+    if output.size is not None and output.size > 2 * size > 0:
+        evidence += f"; what follows makes them {output.size / size:.3g} times as large"
+        remedy = Remedy(smaller_factor)
+    if misses_targets(worst):
+        remedy = standardized_targets()
+    yield Finding(layers, evidence, remedy)
+
+
+def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
+    if layer.output is None or gives_one_class(layer, measured):
+        return False
+    return exceeds(layer.output.certain, SATURATED_OUTPUT.of(measured))
+
+
+def _smaller_last_layer(layers: Sequence[LayerReport], measured: Measurements) -> Remedy:
+    """Return a remedy that draws the kernels of the last of `layers` anew."""
+    with_kernel = [layer for layer in layers if layer.has_kernel]
+    if not with_kernel:
+        # They are activations of what comes before.
+        before = measured.layers[: measured.layers.index(layers[0])]
+        with_kernel = [layer for layer in before if layer.has_kernel][-1:]
+    return drawn(
+        [choice(GlorotUniform())], kernels_of(with_kernel), "smaller weights in the last layer: "
+    )
+
+
+def misses_targets(layer: LayerReport) -> bool:
+    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+    if layer.output is None or layer.output.loss_kind == "crossentropy":
+        return False
+    size = layer.output.size
+    if size is None:
+        size = root_mean_square(layer.signal)
+    return exceeds(layer.output.loss, 2 * size)
+
+
+def standardized_targets() -> Remedy:
+    """Return the remedy where errors are due to the targets."""
+
+    def standardized(y: Any) -> Any:
+        array = np.asarray(y)
+        return (array - array.mean(axis=0)) / array.std(axis=0)
+
+    return Remedy(
+        "standardized targets, or a bias of the last layer at their mean", targets=standardized
+    )

@@ -1,0 +1,283 @@
+"""Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import keras
+import numpy as np
+
+from keras_initx._gates import (
+    gru_gates,
+    is_gru,
+    is_lstm,
+    lstm_gates,
+    overwrites_forget_bias,
+    units_of,
+)
+from keras_initx._typing import Array, InitializerLike
+from keras_initx.diagnostics._measurements import LayerReport, Measurements, RecurrenceReport
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
+from keras_initx.diagnostics._verdict import (
+    Finding,
+    layer_count,
+    listed,
+    names_of,
+    rule,
+    threshold,
+)
+from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
+from keras_initx.structure import Call, Probe, array_of, first_float
+
+# The most units of a recurrent kernel that is factorized.
+_FACTORIZED = 1024
+# The number of steps over which a recurrent layer should have a memory.
+_STEPS = 10
+
+SHUT_GATE = threshold(
+    "shut_gate",
+    0.05,
+    "share of the state that forget or update gates keep in a step, below which they are shut",
+)
+RECURRENT_GAIN = threshold(
+    "recurrent_gain",
+    1.8,
+    "factor by which a recurrent kernel without gates makes a state larger in a step, or one over "
+    "that by which it makes it smaller, above which there is no memory over ten steps",
+)
+
+
+class RecurrenceProbe(Probe):
+    """Counts the steps of recurrent layers.
+
+    Attributes:
+        steps: Dict from a layer to the number of steps of its inputs.
+    """
+
+    def __init__(self) -> None:
+        self.steps: dict[keras.Layer, int | None] = {}
+
+    def after(self, call: Call) -> None:
+        inputs = first_float(call.given)
+        if call.is_seen and isinstance(call.operation, keras.layers.RNN) and inputs is not None:
+            self.steps[call.operation] = inputs.shape[1]
+
+    def record(self, layer: keras.Layer) -> RecurrenceReport | None:
+        """Return the record of a layer, `None` if it is not recurrent."""
+        cells = _cells_of(layer)
+        gate, bias = _gate_bias(cells)
+        record = RecurrenceReport(
+            steps=self.steps.get(layer),
+            gate=gate,
+            gate_bias=bias,
+            bias_overwritten=any(map(_is_overwritten, cells)),
+            gains=_gains(cells),
+        )
+        if record.steps is None and gate is None and record.gains is None:
+            return None
+        return record
+
+
+def _cells_of(layer: keras.Layer) -> list[keras.Layer]:
+    """Return the cells of a recurrent layer, those of a stack one by one."""
+    cell = getattr(layer, "cell", None)
+    if cell is None:
+        return []
+    return list(getattr(cell, "cells", [cell]))
+
+
+def _gate_bias(
+    cells: Iterable[keras.Layer],
+) -> tuple[Literal["forget", "update"] | None, Array | None]:
+    """Return the effective forget-gate bias of an LSTM, or update-gate bias of a GRU.
+
+    Returns:
+        A pair: `"forget"` or `"update"`, and an array with the bias of each unit. Both are `None`
+        for other layers.
+    """
+    gate: Literal["forget", "update"] | None = None
+    least: Array | None = None
+    for cell in cells:
+        of_gate: Array = np.zeros(units_of(cell) or 0, "float32")
+        bias = _bias_of(cell)
+        if is_lstm(cell):
+            of_cell: Literal["forget", "update"] = "forget"
+            if bias is not None:
+                of_gate = lstm_gates(bias)[1]
+        elif is_gru(cell):
+            of_cell = "update"
+            if bias is not None:
+                of_gate = gru_gates(bias)[0]
+        else:
+            continue
+        if least is None or _kept_share(of_gate) < _kept_share(least):
+            gate, least = of_cell, of_gate
+    return gate, least
+
+
+def _kept_share(bias: Array) -> float:
+    """Return the share of the state that gates with these biases keep, as a mean over units."""
+    with np.errstate(over="ignore"):
+        return float(np.mean(1 / (1 + np.exp(-bias))))
+
+
+def _bias_of(cell: keras.Layer) -> Array | None:
+    bias = getattr(cell, "bias", None)
+    if bias is None:
+        return None
+    return array_of(bias)
+
+
+def _is_overwritten(cell: keras.Layer) -> bool:
+    """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
+
+    The initializer then fills only the other three gates. If these are all 0, it agrees with the
+    default of the layer; if they are all 1, the forget gates have the value that it would have
+    given them.
+    """
+    bias = _bias_of(cell)
+    if bias is None or not overwrites_forget_bias(cell):
+        return False
+    gates = lstm_gates(bias)
+    forget = gates[1]
+    others = gates[[0, 2, 3]]
+    return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
+
+
+def _gains(cells: list[keras.Layer]) -> tuple[float, float] | None:
+    """Return the geometric mean and the largest of the singular values of a recurrent kernel.
+
+    Returns:
+        A pair of numbers, or `None` for layers with gates, which keep the state by themselves, for
+        several cells, and for kernels whose factorization would take long.
+    """
+    if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
+        return None
+    kernel = array_of(cells[0].recurrent_kernel)
+    if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
+        return None
+    values = np.linalg.svd(kernel, compute_uv=False)
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(values).mean())), float(values[0])
+
+
+@rule(
+    "forget bias overwritten",
+    levels={"warning": ""},
+    finds="an LSTM whose forget-gate bias is 1 although its bias initializer gives other values",
+    reason="`unit_forget_bias=True` overwrites it, so memory has another length than intended",
+    remedy="`LSTMForgetBias` and `unit_forget_bias=False`",
+)
+def forget_bias(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.recurrence is not None and layer.recurrence.bias_overwritten:
+            hit.append(layer)
+    if not hit:
+        return
+    evidence = (
+        f"{listed(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate "
+        "bias is 1, because `unit_forget_bias=True` overwrites it"
+    )
+    longer = Remedy(
+        "2.0 for a longer memory", rules_for(weights_named("bias", hit), LSTMForgetBias(2.0))
+    )
+    yield Finding(hit, evidence, open_gates(hit).otherwise(longer))
+
+
+@rule(
+    "shut gates",
+    levels={"warning": ""},
+    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than {shut_gate} of "
+    "the state in a step, by their biases",
+    reason="a bias of 0 keeps half, one of -3 keeps 0.05, of which 0.0001 is left after three "
+    "steps: there is no memory, and no gradient through time (Gers and others, 2000)",
+    remedy="`LSTMForgetBias`, `GRUUpdateBias`",
+)
+def shut_gates(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.recurrence is None or layer.recurrence.gate_bias is None:
+            continue
+        share = _kept_share(layer.recurrence.gate_bias)
+        if share < SHUT_GATE.of(measured):
+            hit.append((layer, layer.recurrence.gate, share))
+    if not hit:
+        return
+    first, gate, share = hit[0]
+    layers = [layer for layer, _, _ in hit]
+    evidence = (
+        f"the biases of the {gate} gates of {first.name} keep {share:.1%} of the state in a step"
+    )
+    yield Finding(layers, evidence, open_gates(layers))
+
+
+def open_gates(layers: Sequence[LayerReport]) -> Remedy:
+    """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
+    opened = []
+    rules: dict[str, InitializerLike] = {}
+    for layer in layers:
+        weights = weights_named("bias", [layer])
+        if layer.recurrence is not None and layer.recurrence.gate == "update":
+            remedy = drawn([choice(GRUUpdateBias(1.0), 1.0)], weights, "bias_initializer=")
+        else:
+            before = "unit_forget_bias=False with bias_initializer="
+            remedy = drawn([choice(LSTMForgetBias(1.0), 1.0)], weights, before)
+        opened.append(remedy)
+        rules.update(remedy.rules)
+    return replace(opened[0], rules=rules)
+
+
+@rule(
+    "recurrent kernel",
+    levels={"warning": ""},
+    finds="a recurrent layer without gates, over ten steps or more, whose recurrent kernel has "
+    "singular values that are all below 1 / {recurrent_gain}, or above {recurrent_gain} in their "
+    "geometric mean",
+    reason="a kernel of 0.5 leaves a thousandth of a state, and of its gradient, after ten steps; "
+    "one of 3 drives tanh to its limits, and what is not at them grows (Saxe and others, 2014)",
+    remedy="`Orthogonal` for the recurrent kernel",
+)
+def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
+    limit = RECURRENT_GAIN.of(measured)
+    hit = []
+    for layer in measured.layers:
+        if layer.recurrence is None or layer.recurrence.gains is None:
+            continue
+        if (layer.recurrence.steps or 0) < _STEPS:
+            continue
+        _, largest = layer.recurrence.gains
+        # Zeros have their own verdict.
+        if 0 < largest < 1 / limit or has_growing_state(layer, measured):
+            hit.append((layer, layer.recurrence.gains))
+    if not hit:
+        return
+    first, (mean, largest) = hit[0]
+    layers = [layer for layer, _ in hit]
+    if mean > limit:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.name} are {mean:.3g} in their "
+            f"geometric mean: in {_STEPS} steps a small state grows by a factor of "
+            f"{mean**_STEPS:.1g}"
+        )
+    else:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.name} are at most "
+            f"{largest:.3g}: of a state, and of its gradient, at most {largest**_STEPS:.1g} is "
+            f"left after {_STEPS} steps"
+        )
+    yield Finding(layers, evidence + layer_count(layers), orthogonal_recurrence(layers))
+
+
+def has_growing_state(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether the recurrent kernel of `layer` makes a state larger in each step."""
+    if layer.recurrence is None or layer.recurrence.gains is None:
+        return False
+    mean, _ = layer.recurrence.gains
+    return mean > RECURRENT_GAIN.of(measured)
+
+
+def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:
+    """Return a remedy that draws the recurrent kernels of `layers` anew."""
+    weights = weights_named("recurrent_kernel", layers)
+    return drawn([choice(Orthogonal())], weights, "recurrent_initializer=")

@@ -1,0 +1,200 @@
+"""Inputs: what comes from outside the model, and what kernels multiply."""
+
+import math
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import Moments
+from keras_initx.diagnostics._measurements import (
+    InputReport,
+    LayerReport,
+    Measurements,
+    root_mean_square,
+)
+from keras_initx.diagnostics._remedy import Remedy, standardized, with_finite
+from keras_initx.diagnostics._signal import Signal, spread
+from keras_initx.diagnostics._verdict import (
+    LEAST_VALUES,
+    Finding,
+    by_level,
+    layer_count,
+    normalization_of,
+    rule,
+    threshold,
+)
+from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, has_kernel
+
+# The number of examples whose inputs of a kernel are compared.
+COMPARED = 64
+
+UNSCALED_INPUTS = threshold(
+    "unscaled_inputs",
+    10,
+    "root mean square of the inputs of the first kernels, or of a single one in vectors, above "
+    "which inputs are not scaled",
+)
+
+
+class InputProbe(Probe):
+    """Measures what the kernels of a model multiply.
+
+    Args:
+        watch: The watch of the pass.
+
+    Attributes:
+        records: Dict from a layer to its `InputReport`.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.records: dict[keras.Layer, InputReport] = {}
+        self._graph = watch.graph
+        self._with_kernel = set(filter(has_kernel, watch.layers))
+        self._has_begun = False
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if layer not in self._with_kernel:
+            return
+        is_first = not self._has_begun
+        self._has_begun = True
+        tensor = call.kernel_input
+        # The inputs of an embedding are row indices.
+        if tensor is None or isinstance(layer, keras.layers.Embedding):
+            return
+        record = self.records.setdefault(layer, InputReport())
+        if is_first or self._graph.is_input(tensor):
+            from_outside = [tensor]
+        else:
+            from_outside = self._graph.joined(tensor)
+        for part in from_outside:
+            _add_first_inputs(record, layer, array_of(part))
+        record.difference = _difference(tensor)
+
+
+def _add_first_inputs(record: InputReport, layer: keras.Layer, values: Array) -> None:
+    """Add inputs from outside the model to the record of `layer`."""
+    if record.first is None:
+        record.first = Signal()
+    record.first.add(values)
+    # The channels of images are alike.
+    if isinstance(layer, CONVOLUTIONS) or values.ndim < 2:
+        return
+    columns = values.reshape(-1, values.shape[-1])
+    squares = np.einsum("ij,ij->j", columns, columns, dtype="float64") / len(columns)
+    index = int(squares.argmax())
+    size = math.sqrt(squares[index])
+    _, most = record.largest or (0, 0.0)
+    if size > most:
+        record.largest = (index, size)
+
+
+def _difference(tensor: Tensor) -> float | None:
+    """Return the standard deviation between examples relative to the root mean square.
+
+    It is that of some examples, and `None` for zeros, and without two examples.
+    """
+    step = max(len(tensor) // COMPARED, 1)
+    values = array_of(tensor[::step])
+    size = size_of(values)
+    if len(values) < 2 or not size:
+        return None
+    return spread(values) / size
+
+
+def size_of(values: Array) -> float:
+    """Return the root mean square of `values`."""
+    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
+
+
+@rule(
+    "inputs not finite",
+    levels={"error": ""},
+    finds="inputs with NaN or infinities, if outputs are not finite either; nothing else is then "
+    "reported",
+    reason="all that is computed of them is NaN, the loss and its gradients too",
+    remedy="values in the place of what is missing, or examples without",
+)
+def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
+    inputs = measured.inputs
+    # A model may replace them itself.
+    lost = [layer for layer in measured.layers if layer.signal.nonfinite]
+    if inputs is None or not inputs.nonfinite or not lost:
+        return
+    count = round(inputs.nonfinite * inputs.size)
+    evidence = f"the inputs are not finite: {count} of {inputs.size} values are NaN or infinite"
+    remedy = Remedy(
+        "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out",
+        inputs=with_finite,
+    )
+    yield Finding(lost, evidence, remedy, "error")
+
+
+@rule(
+    "unscaled inputs",
+    levels={"warning": "", "note": "if a normalization follows directly"},
+    finds="a kernel whose inputs come from outside the model and have a root mean square above "
+    "{unscaled_inputs}, or a single one of which has in vectors",
+    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
+    "inputs ten times too large saturate most activations",
+    remedy="`Normalization`, `Rescaling`",
+)
+def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
+    unscaled = []
+    for layer in measured.layers:
+        has_enough_values = _first_inputs(layer).size >= LEAST_VALUES.of(measured)
+        if has_enough_values and _has_unscaled_inputs(layer, measured):
+            unscaled.append(layer)
+    remedy = Remedy(
+        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
+        "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
+        inputs=standardized,
+    )
+    for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
+        first = hit[0]
+        inputs = _first_inputs(first)
+        evidence = (
+            f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean "
+            f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
+        )
+        if root_mean_square(inputs) <= UNSCALED_INPUTS.of(measured):
+            index, size = _largest_input(first)
+            evidence += f", and at index {index} a root mean square of {size:.3g}"
+        if level == "note":
+            evidence += normalization_of(first)
+        else:
+            evidence += ": initializers assume inputs of standard deviation 1"
+        yield Finding(hit, evidence, remedy, level)
+
+
+def _first_inputs(layer: LayerReport) -> Signal:
+    """Return the inputs of `layer` from outside the model, an empty signal if it has none."""
+    return layer.first_inputs or Signal()
+
+
+def _largest_input(layer: LayerReport) -> tuple[int, float]:
+    """Return the index and the size of the largest of the inputs from outside the model."""
+    if layer.inputs is None or layer.inputs.largest is None:
+        return 0, 0.0
+    return layer.inputs.largest
+
+
+def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` gets inputs from outside that are too large, or a single one."""
+    limit = UNSCALED_INPUTS.of(measured)
+    _, largest = _largest_input(layer)
+    return bool(root_mean_square(_first_inputs(layer)) > limit or largest > limit)
+
+
+def are_unscaled(measured: Measurements) -> bool:
+    """Return whether inputs from outside the model are too large."""
+    return any(_has_unscaled_inputs(layer, measured) for layer in measured.layers)
+
+
+def scaled_first(measured: Measurements, remedy: Remedy) -> Remedy:
+    """Return a remedy that standardizes the inputs before if they are too large."""
+    if not are_unscaled(measured):
+        return remedy
+    return remedy.after("standardize the inputs", standardized)

@@ -1,0 +1,153 @@
+"""The optimizer: what its first step does to the weights."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_initx._keras import layers_of
+from keras_initx.diagnostics._measurements import LayerReport, Measurements, OptimizerFacts
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._verdict import Finding, rule, threshold
+from keras_initx.diagnostics.verdicts.inputs import scaled_first
+from keras_initx.optimizers import rate_of, unscaled
+from keras_initx.structure import NORMALIZATIONS
+
+LARGE_STEP = threshold(
+    "large_step",
+    20,
+    "factor between what a step of SGD would lower the loss by, to first order, and the loss, "
+    "above which the learning rate is too large",
+)
+LARGE_UPDATE = threshold(
+    "large_update",
+    3,
+    "product of the rate of Adam and the square root of the inputs of a unit, above which the "
+    "learning rate is too large",
+)
+
+# The optimizers whose first step changes each weight by about the learning rate.
+_NORMALIZING = (
+    keras.optimizers.Adam,
+    keras.optimizers.Adamax,
+    keras.optimizers.AdamW,
+    keras.optimizers.Nadam,
+)
+_NORMALIZING_NAMES = tuple(optimizer.__name__ for optimizer in _NORMALIZING)
+
+
+def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
+    """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return None
+    optimizer = unscaled(optimizer)
+    rate = rate_of(optimizer)
+    if rate is None:
+        return None
+    # Normalizations undo the scale of what comes before them, so that large steps only make its
+    # weights larger.
+    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
+        return OptimizerFacts(rate)
+    # On torch Keras has subclasses of its own, with the same names.
+    name = type(optimizer).__name__
+    if isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
+        return OptimizerFacts(rate, "adam")
+    is_plain = isinstance(optimizer, keras.optimizers.SGD) and name == "SGD"
+    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
+    if not is_plain or any(limit is not None for limit in clipping):
+        return OptimizerFacts(rate)
+    return OptimizerFacts(rate, "sgd")
+
+
+@rule(
+    "negative rate",
+    levels={"error": ""},
+    finds="a model that is compiled with a learning rate below 0",
+    reason="each step raises the loss",
+    remedy="a positive rate",
+)
+def negative_rate(measured: Measurements) -> Iterator[Finding]:
+    optimizer = measured.optimizer
+    if optimizer is None or not optimizer.rate < 0:
+        return
+    evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
+    yield Finding([], evidence, _adam("a positive learning rate: "), "error")
+
+
+def _adam(before: str = "") -> Remedy:
+    """Return a remedy with Adam at its default rate."""
+    return Remedy(f"{before}keras.optimizers.Adam()", optimizer="adam")
+
+
+@rule(
+    "large steps",
+    levels={"warning": ""},
+    finds="a model without normalizations that is compiled with SGD, whose learning rate times "
+    "the squared norm of the gradient is above {large_step} times the loss; or with Adam or its "
+    "like, whose rate times the square root of the inputs of a unit is above {large_update}",
+    reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
+    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
+    "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
+    "overwrites them. Normalizations undo the scale of weights, so that large steps do no harm "
+    "before them",
+    remedy="a lower rate, `Adam`, scaled inputs",
+)
+def large_steps(measured: Measurements) -> Iterator[Finding]:
+    optimizer = measured.optimizer
+    if optimizer is None or not optimizer.rate > 0:
+        return
+    if optimizer.kind == "sgd":
+        yield from _steps_of_sgd(optimizer.rate, measured)
+    elif optimizer.kind == "adam":
+        yield from _steps_of_adam(optimizer.rate, measured)
+
+
+def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on the rate of SGD."""
+    loss = measured.loss
+    norms = measured.gradient_norms
+    if loss is None or not loss > 0 or not norms:
+        return
+    # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
+    # where the steps that it adds up would be far too long.
+    squares = sum(norm**2 for _, norm in norms)
+    ratio = rate * squares / loss
+    if not LARGE_STEP.of(measured) < ratio < math.inf:
+        return
+    worst, _ = max(norms, key=lambda pair: pair[1])
+    evidence = (
+        f"the rate {rate:.3g} times the squared norm of the gradient, {math.sqrt(squares):.3g}, "
+        f"is {ratio:.3g} times the loss of {loss:.3g}: a step goes too far. The largest gradient "
+        f"is that of {worst.name}"
+    )
+    # The product would then be a tenth of the loss.
+    suitable = f"{rate / ratio / 10:.0e}"
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": float(suitable)}}
+    remedy = Remedy(f"keras.optimizers.SGD({suitable})", optimizer=optimizer).otherwise(_adam())
+    yield Finding([worst], evidence, scaled_first(measured, remedy))
+
+
+def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on the rate of Adam and its like."""
+    widest: LayerReport | None = None
+    most = 0
+    for layer in measured.layers:
+        # A row of an embedding is no sum of inputs.
+        if layer.kind == "Embedding":
+            continue
+        for weight in layer.weights:
+            if weight.gradient is not None and weight.fan_in is not None and weight.fan_in > most:
+                widest, most = layer, weight.fan_in
+    if widest is None:
+        return
+    update = rate * math.sqrt(most)
+    if not update > LARGE_UPDATE.of(measured):
+        return
+    evidence = (
+        f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
+        f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
+        f"{widest.name}"
+    )
+    yield Finding([widest], evidence, _adam("the default rate: "))

@@ -1,0 +1,599 @@
+"""Signals: what comes out of each layer, too large, too small, at limits, or lost."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import backend
+from keras_initx.diagnostics._measurements import LayerReport, Measurements, root_mean_square
+from keras_initx.diagnostics._remedy import (
+    LSUV,
+    Remedy,
+    choice,
+    drawn_or_scaled,
+    has_large_biases,
+    is_steep,
+    kernels_of,
+    rules_for,
+    standardized,
+    suitable_for_all,
+    weights_named,
+    with_finite,
+)
+from keras_initx.diagnostics._signal import Signal, spread
+from keras_initx.diagnostics._verdict import (
+    LEAST_VALUES,
+    Finding,
+    Level,
+    by_level,
+    exceeds,
+    has_enough_values,
+    layer_count,
+    listed,
+    names_of,
+    normalization_of,
+    rule,
+    threshold,
+)
+from keras_initx.diagnostics.verdicts.gates import (
+    has_growing_state,
+    open_gates,
+    orthogonal_recurrence,
+)
+from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS
+from keras_initx.initializers import HeNormal, ReLUBias
+from keras_initx.structure import (
+    LIMITS,
+    Call,
+    Probe,
+    Watch,
+    activation_by_values,
+    activation_of,
+    activation_slopes,
+    array_of,
+    first_float,
+    has_kernel,
+    is_zero,
+    multiplying_weights,
+    unit_axis,
+)
+
+VANISHING = threshold(
+    "vanishing",
+    1e-3,
+    "standard deviation before the activation below which a signal has vanished",
+)
+EXPLODING = threshold("exploding", 1e3, "standard deviation above which a signal has exploded")
+SATURATED = threshold(
+    "saturated",
+    0.25,
+    "fraction of saturated outputs above which an activation passes too little gradient",
+)
+SATURATION_MARGIN = threshold(
+    "saturation_margin",
+    0.005,
+    "distance from a limit within which an output counts as saturated, as a fraction of the "
+    "distance between the limits; for tanh this means beyond 0.99",
+    below=0.5,  # otherwise all outputs would be near a limit
+)
+DEAD = threshold(
+    "dead",
+    0.75,
+    "fraction of units with zero output for the whole batch above which too few are active",
+)
+STEEP_ACTIVATION = threshold(
+    "steep_activation",
+    3,
+    "factor by which a kernel and its activation, a function that Keras does not have, make "
+    "differences between examples larger, above which they give noise",
+)
+
+
+class SignalProbe(Probe):
+    """Measures the output of each layer with weights or an activation, and what is before this.
+
+    Args:
+        watch: The watch of the pass.
+        margin: See `SATURATION_MARGIN`.
+
+    Attributes:
+        reports: Dict from a layer to its `LayerReport`, with these signals, in the order in which
+            they were seen.
+        last_std: Dict from a layer to the standard deviation before its activation, or of its
+            output if it has none, in its last call.
+        slopes: Dict from a layer with an activation that Keras does not have to the slopes of this,
+            `None` where it is no function of single values.
+    """
+
+    def __init__(self, watch: Watch, margin: float) -> None:
+        self.reports: dict[keras.Layer, LayerReport] = {}
+        self.last_std: dict[keras.Layer, float] = {}
+        self.slopes: dict[keras.Layer, tuple[float, float] | None] = {}
+        self._watch = watch
+        self._margin = margin
+
+    def activated(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        if activation_of(layer) is not None:
+            self._name_activation(layer, activation, values, outputs)
+        report = self._report(layer)
+        if report.before is None:
+            report.before = Signal()
+        array = array_of(values)
+        self.last_std[layer] = _added(report.before, array, unit_axis(layer, array.ndim))
+        report.shape = array.shape
+
+    def after(self, call: Call) -> None:
+        layer = call.operation
+        if call.is_seen:
+            report = self._report(layer)
+            if report.after is None:
+                activation = self._watch.activations[layer] or ""
+                margin = _margin_of(activation, self._margin)
+                report.after = Signal(LIMITS.get(activation), margin)
+            std = _added(report.after, call.values, unit_axis(layer, call.values.ndim))
+            report.shape = call.values.shape
+            if report.before is None:
+                self.last_std[layer] = std
+        elif self._may_be_activation(call):
+            self._add_slopes(layer, call.function, call.inputs[0])
+
+    def _report(self, layer: keras.Layer) -> LayerReport:
+        if layer not in self.reports:
+            name = self._watch.layers[layer]
+            self.reports[layer] = LayerReport(name, type(layer).__name__)
+        return self.reports[layer]
+
+    def _name_activation(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        """Give the activation of `layer` the name of the one of Keras that has these outputs.
+
+        It may be a lambda, or a function that goes by another name. Of a function that Keras does
+        not have, measure the slopes.
+        """
+        known = self._watch.activations[layer] or ""
+        if hasattr(keras.activations, known) or first_float(outputs) is None:
+            return
+        name = activation_by_values(array_of(values[:8]), array_of(outputs[:8]))
+        if name is not None:
+            self._watch.activations[layer] = name
+        elif not getattr(activation, "weights", None):
+            self._add_slopes(layer, activation, values)
+
+    def _may_be_activation(self, call: Call) -> bool:
+        """Return whether a call is one of a function, or a layer of one's own, without weights."""
+        layer = call.operation
+        if layer not in self._watch.layers or layer.weights or self._watch.activations[layer]:
+            return False
+        is_own = not type(layer).__module__.startswith("keras.")
+        is_own |= isinstance(layer, keras.layers.Lambda)
+        return is_own and len(call.inputs) == 1 and call.output is not None
+
+    def _add_slopes(
+        self, layer: keras.Layer, activation: Callable[..., Tensor], values: Tensor
+    ) -> None:
+        """Measure the slopes of what `layer` applies to single values."""
+        # What these calls draw, count or add as losses is no part of the pass either.
+        with self._watch.paused(), backend.preserve_state([layer]):
+            self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
+
+
+def _margin_of(activation: str, margin: float) -> float:
+    """Return the distance from a limit at which an activation has the slope of tanh at `margin`.
+
+    It is relative to the distance between the limits, as `margin` is. Softsign nears its limits
+    slowly.
+    """
+    if activation == "softsign":
+        return math.sqrt(margin * (1 - margin))
+    return margin
+
+
+def _added(signal: Signal, values: Array, axis: int) -> float:
+    """Add the values of one call to `signal`, and return their own standard deviation.
+
+    A signal that fades from call to call of one layer is large on the whole.
+    """
+    is_first = not signal.size
+    signal.add(values, axis)
+    if is_first:
+        return signal.std
+    with np.errstate(invalid="ignore"):
+        return float(np.std(values, dtype="float64"))
+
+
+# Relative tolerance for values that are equal for all examples, because matrix products round.
+_SAME = 1e-5
+
+
+class LostProbe(Probe):
+    """Finds the layers with nearly zero output that make the inputs of a later kernel alike.
+
+    It then gets the same inputs for all examples. Zeros are harmless if the inputs of the next
+    kernel still differ between examples, e.g. through the other branch of an addition. The same
+    holds for small outputs.
+
+    Args:
+        signals: The probe of the signals, which is told of each call before.
+        watch: The watch of the pass.
+        least: Standard deviation below which a signal has vanished.
+
+    Attributes:
+        causes: The layers because of which a kernel got nearly the same input for all examples.
+        starved: The layers with these kernels.
+    """
+
+    def __init__(self, watch: Watch, signals: SignalProbe, least: float) -> None:
+        self.causes: set[keras.Layer] = set()
+        self.starved: set[keras.Layer] = set()
+        self._signals = signals
+        self._least = least
+        self._with_kernel = set(filter(has_kernel, watch.layers))
+        self._zero: set[keras.Layer] = set()
+        for layer in watch.layers:
+            if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
+                self._zero.add(layer)
+        # The most recent consecutive layers whose output was nearly zero.
+        self._row: list[keras.Layer] = []
+        self._is_over = False
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if not self._row or layer not in self._with_kernel:
+            return
+        # The inputs of an embedding are row indices.
+        if call.kernel_input is None or isinstance(layer, keras.layers.Embedding):
+            return
+        values = array_of(call.kernel_input)
+        differs = spread(values)
+        is_same = differs <= _SAME * abs(values).max(initial=0)
+        is_weak = differs < self._least
+        for suspect in self._row:
+            is_cause = is_same if suspect in self._zero else is_weak
+            if is_cause:
+                self.causes.add(suspect)
+                self.starved.add(layer)
+
+    def after(self, call: Call) -> None:
+        if not call.is_seen:
+            return
+        layer = call.operation
+        is_small = layer in self._zero or self._signals.last_std[layer] < self._least
+        if is_small:
+            if self._is_over:
+                self._row = []
+            self._row.append(layer)
+        self._is_over = not is_small
+
+
+@rule(
+    "exploding",
+    levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
+    finds="a standard deviation above {exploding}, or a value that is not finite",
+    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
+    "its gradients are as large",
+    remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
+)
+def exploding(measured: Measurements) -> Iterator[Finding]:
+    limit = EXPLODING.of(measured)
+    large = []
+    for layer in measured.layers:
+        signal = layer.signal
+        if signal.nonfinite or (has_enough_values(layer, measured) and signal.std > limit):
+            large.append(layer)
+    cause = _outside(measured, root_mean_square)
+    if cause is not None and not cause.nonfinite and not root_mean_square(cause) > limit / 10:
+        cause = None
+
+    def does_harm(layer: LayerReport) -> bool:
+        return layer.signal.nonfinite > 0 or not layer.is_rescaled
+
+    for level, hit in by_level(large, "error", does_harm):
+        first = hit[0]
+        evidence = _deviations(measured.inputs, hit, "grows")
+        lost = [layer for layer in hit if layer.signal.nonfinite]
+        if lost:
+            share = f"{lost[0].signal.nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {lost[0].name} are not finite"
+        if level == "note":
+            evidence += normalization_of(first)
+        remedy = signal_remedy(first, cause, measured)
+        sums = growing_sums(measured)
+        if cause is None and sums is not None:
+            remedy = sums
+        yield Finding(hit, evidence, remedy, level)
+
+
+@rule(
+    "steep activation",
+    levels={"warning": ""},
+    finds="a kernel inside the model that together with its activation, a function or layer of "
+    "one's own such as sin(30 x), makes differences between examples more than {steep_activation} "
+    "times as large",
+    reason="such layers turn small differences into noise: the network can learn what it sees, and "
+    "gives anything in between (Sitzmann and others, 2020). Those that keep the size have 1",
+    remedy='`VarianceScaling(2 / 30**2, distribution="uniform")` for sin(30 x)',
+)
+def steep_activation(measured: Measurements) -> Iterator[Finding]:
+    limit = STEEP_ACTIVATION.of(measured)
+    hit = []
+    for layer in measured.layers:
+        # In the first layer the frequencies are chosen.
+        if layer.flow.slopes is None or layer.gain is None or layer.first_inputs is not None:
+            continue
+        slope, largest = layer.flow.slopes
+        # A function with one slope only changes the size of signals.
+        if slope > 0.99 * largest:
+            continue
+        factor = layer.gain * slope
+        if factor > limit and layer.output is None and has_enough_values(layer, measured):
+            hit.append((layer, slope, largest, factor))
+    if not hit:
+        return
+    layers = [layer for layer, *_ in hit]
+    worst, slope, largest, factor = max(hit, key=lambda one: one[-1])
+    evidence = (
+        f"the activation of {worst.name} has slopes up to {largest:.3g}, and a root mean square of "
+        f"{slope:.3g}; with the kernel it makes differences between examples "
+        f"{factor:.3g} times as large{layer_count(layers)}: what comes out resembles noise"
+    )
+    choices = suitable_for_all(layers, _depth(measured))
+    remedy = drawn_or_scaled(choices, kernels_of(layers), after=" in these layers")
+    yield Finding(layers, evidence, remedy)
+
+
+@rule(
+    "saturated",
+    levels={"warning": ""},
+    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of "
+    "it, relative to the distance between the limits",
+    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
+    "of standard deviation 1, and to a quarter for 2.3",
+    remedy="`GlorotUniform`, smaller inputs",
+)
+def saturated(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        # The gradient of a final sigmoid does not matter with a crossentropy loss.
+        if layer.output is not None and layer.activation == "sigmoid":
+            continue
+        if exceeds(layer.saturated, SATURATED.of(measured)) and has_enough_values(layer, measured):
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.saturated or 0)
+    evidence = (
+        f"{worst.saturated:.0%} of the outputs of {worst.name} are at the limits of "
+        f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is almost 0"
+    )
+    cause = _outside(measured, root_mean_square)
+    if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS.of(measured):
+        cause = None
+    yield Finding(hit, evidence, signal_remedy(hit[0], cause, measured))
+
+
+@rule(
+    "dead units",
+    levels={"warning": "", "error": "if all units of a layer are dead"},
+    finds="a fraction above {dead} of the units with output 0 for the whole batch",
+    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
+    "similar, so that a unit is on or off for all of them",
+    remedy="`HeNormal` and `ReLUBias`",
+)
+def dead(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        has_enough_examples = _examples(layer) >= LEAST_VALUES.of(measured)
+        if exceeds(layer.dead, DEAD.of(measured)) and has_enough_examples:
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.dead or 0)
+    before = worst.before or Signal()
+    evidence = (
+        f"{worst.dead:.0%} of the units of {worst.name} output 0 for all {_examples(worst)} "
+        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
+        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
+    )
+    kernel = choice(HeNormal())
+    bias = choice(ReLUBias(0.01), 0.01)
+    remedy = Remedy(
+        f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
+        f"bias_initializer={bias.text}",
+        {
+            **rules_for(kernels_of(hit), kernel.initializer),
+            **rules_for(weights_named("bias", hit), bias.initializer),
+        },
+    )
+    level: Level = "warning"
+    if worst.dead == 1:
+        level = "error"
+    yield Finding(hit, evidence, remedy, level)
+
+
+@rule(
+    "vanishing",
+    levels={
+        "warning": "",
+        "error": "if gradients are 0",
+        "note": "if no kernel gets too small an input because of it",
+    },
+    finds="a standard deviation below {vanishing} before the activation",
+    reason="negligible next to a bias after its first update. Small gradients train with Adam, "
+    "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
+    "or normalized, is harmless",
+    remedy="`HeNormal`, `GlorotUniform`",
+)
+def vanishing(measured: Measurements) -> Iterator[Finding]:
+    limit = VANISHING.of(measured)
+    small = []
+    for layer in measured.layers:
+        # A kernel of zeros causes everything after it, and has its own verdict.
+        if layer.flow.loses_signal and layer.has_zeros:
+            break
+        # So does a layer of dead units.
+        if layer.dead == 1:
+            break
+        signal = layer.signal
+        if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
+            continue
+        if signal.std < limit and has_enough_values(layer, measured):
+            small.append(layer)
+    cause = _outside(measured, lambda signal: signal.std)
+    if cause is not None and not cause.std < limit:
+        cause = None
+    harmful: Level = "warning"
+    norms = [norm for _, norm in measured.gradient_norms]
+    # Zeros have their own verdict.
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in measured.layers):
+        harmful = "error"
+
+    def does_harm(layer: LayerReport) -> bool:
+        return layer.flow.loses_signal or layer.flow.is_starved
+
+    for level, hit in by_level(small, harmful, does_harm):
+        evidence = _deviations(measured.inputs, hit, "falls")
+        if level == "note":
+            evidence += "; no later layer gets too small an input because of it"
+        yield Finding(hit, evidence, signal_remedy(hit[0], cause, measured), level)
+
+
+def is_gate(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether `layer` learns, but what is before it does not yet.
+
+    That is because it still adds little to a larger signal, as ReZero does.
+    """
+    if layer.flow.loses_signal or layer.flow.is_starved or layer.output is not None:
+        return False
+    if layer.shape is None or not layer.signal.std < VANISHING.of(measured):
+        return False
+    return any(weight.gradient for weight in layer.weights if weight.name != "bias")
+
+
+def input_size(layer: LayerReport) -> str:
+    """Return a phrase with the size of the values before the activation if they are known."""
+    if layer.before is None:
+        return ""
+    return f", its input has standard deviation {layer.before.std:.3g}"
+
+
+def _depth(measured: Measurements) -> int:
+    """Return the number of layers with kernels."""
+    return sum(layer.has_kernel for layer in measured.layers)
+
+
+def _examples(layer: LayerReport) -> int:
+    """Return the number of examples in the output of `layer`, 0 if it is not known."""
+    if not layer.shape:
+        return 0
+    return layer.shape[0]
+
+
+def _outside(measured: Measurements, size: Callable[[Signal], float]) -> Signal | None:
+    """Return the largest inputs of the first kernels, as `Rescaling` or others have left them.
+
+    Largest are those with values that are not finite, then those of the largest `size`. `None` if
+    the model has no inputs that are numbers.
+    """
+    signals = []
+    for layer in measured.layers:
+        if layer.first_inputs is not None:
+            signals.append(layer.first_inputs)
+    if not signals:
+        return measured.inputs
+    return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
+
+
+def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
+    """Describe the standard deviation from the inputs to the first and last affected layer."""
+    first = hit[0]
+    last = hit[-1]
+    text = f"the standard deviation {verb} "
+    if inputs is not None:
+        text += f"from {inputs.std:.3g} at the inputs "
+    text += f"to {first.signal.std:.3g} in {first.name}"
+    if last is not first:
+        text += f" and {last.signal.std:.3g} in {last.name}"
+    return text + layer_count(hit)
+
+
+def signal_remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -> Remedy:
+    """Return the remedy where a signal has first become wrong in `layer`.
+
+    It starts with `inputs`, which are `None` unless they are the cause.
+    """
+    several = batch_of_one(measured)
+    if several is not None:
+        return several
+    layers = measured.layers[: measured.layers.index(layer) + 1]
+    choices = suitable_for_all(layers, _depth(measured))
+    kernels = kernels_of(layers)
+    if inputs is not None:
+        remedy = drawn_or_scaled(choices, kernels)
+        # By a layer before, such as a `Rescaling`.
+        if inputs.nonfinite:
+            return remedy.after(
+                f"finite inputs ({inputs.nonfinite:.0%} of them are not)", with_finite
+            )
+        size = f"their standard deviation is {inputs.std:.3g}"
+        if abs(inputs.mean) > inputs.std:
+            size = f"their mean is {inputs.mean:.3g}, {size}"
+        return remedy.after(f"standardize the inputs ({size})", standardized)
+    has_gate = layer.recurrence is not None and layer.recurrence.gate is not None
+    if has_gate and has_large_biases([layer]):
+        return open_gates([layer])
+    if has_growing_state(layer, measured):
+        return orthogonal_recurrence([layer])
+    remedy = drawn_or_scaled(choices, kernels, after=" in this and all earlier layers")
+    # LSUV would give steep activations the size that makes noise.
+    if not choices or any(map(is_steep, layers)):
+        return remedy
+    return remedy.otherwise(LSUV, "; if they have it, ")
+
+
+def batch_of_one(measured: Measurements) -> Remedy | None:
+    """Return the remedy where a batch normalization got a single example, otherwise `None`.
+
+    It then gives its offset whatever the weights are.
+    """
+    for layer in measured.layers:
+        is_of_one = layer.kind == "BatchNormalization" and layer.shape and layer.shape[0] == 1
+        if is_of_one and layer.signal.std == 0:
+            return Remedy(f"a batch of several examples, because {layer.name} normalizes over them")
+    return None
+
+
+def branch_zeros(measured: Measurements) -> Remedy | None:
+    """Return the remedy where the sum of residual branches grows, `None` without branches."""
+    ends = [layer for layer in measured.layers if layer.flow.ends_branch]
+    if not ends:
+        return None
+    return Remedy(
+        'kernel_initializer="zeros" in the last layer of each residual branch: '
+        f"{listed(names_of(ends))}",
+        rules_for(kernels_of(ends), "zeros"),
+    )
+
+
+def growing_sums(measured: Measurements) -> Remedy | None:
+    """Return the remedy where a signal grows by the sum of branches alone, otherwise `None`.
+
+    Then no kernel makes it much larger.
+    """
+    zeros = branch_zeros(measured)
+    if zeros is None or any(exceeds(layer.gain, 2) for layer in measured.layers):
+        return None
+    return zeros.otherwise(Remedy("a normalization at the start of each branch"), "; or ")

@@ -1,0 +1,250 @@
+"""Watch the calls of a model: probes are told of each layer and operation, before and after.
+
+Keras has no hooks for it, so methods are replaced, see `_hooks.py`.
+"""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.structure._batch import array_of, first_float, tensors_in
+from keras_initx.structure._graph import ForwardGraph
+from keras_initx.structure._hooks import (
+    HOOKS,
+    activation_name,
+    activation_of,
+    call_name,
+    replaced,
+)
+from keras_initx.structure._kernels import CONVOLUTIONS
+from keras_initx.structure._names import named_layers, own_weights
+
+__all__ = ["Call", "Probe", "Watch"]
+
+# To these integers are numbers, to others they may be indices.
+_MULTIPLYING = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.RNN,
+    *CONVOLUTIONS,
+)
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of a layer, or of an operation of a functional model.
+
+    Attributes:
+        operation: The layer or operation.
+        function: The method by which it is called.
+        given: Its arguments, in the order of its parameters.
+        inputs: The tensors among them.
+        outputs: What it has returned.
+        output: The first tensor of floats in `outputs`, or `None`.
+        is_seen: Whether `output` is that of a layer with weights or an activation. A layer around
+            others has weights if it holds some itself, or the others cannot be observed.
+        first_inside: The first layer inside the call whose output is seen, or the layer itself.
+    """
+
+    operation: keras.Operation
+    function: Callable[..., Any]
+    given: tuple[Any, ...]
+    inputs: list[Tensor]
+    outputs: Any = None
+    output: Tensor | None = None
+    is_seen: bool = False
+    first_inside: keras.Layer | None = None
+
+    @functools.cached_property
+    def values(self) -> Array:
+        """The values of `output`."""
+        return array_of(self.output)
+
+    @property
+    def kernel_input(self) -> Tensor | None:
+        """The first argument, if it is numbers that the kernel of the layer multiplies."""
+        # The integers that any layer may get as numbers are those of images.
+        kind = "int" if isinstance(self.operation, _MULTIPLYING) else "uint8"
+        return first_float(self.given, or_kind=kind)
+
+
+class Probe:
+    """Looks at the calls of a model. The methods of this class do nothing."""
+
+    def before(self, call: Call) -> None:
+        """Look at a call that is about to be made."""
+
+    def activated(
+        self,
+        layer: keras.Layer,
+        activation: Callable[..., Tensor],
+        values: Tensor,
+        outputs: Tensor,
+    ) -> None:
+        """Look at the values before and after the activation of `layer`, an attribute or itself."""
+
+    def after(self, call: Call) -> None:
+        """Look at a call that was made."""
+
+    def watching(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which what else the probe needs is replaced."""
+        return contextlib.nullcontext()
+
+
+class Watch:
+    """The layers of a model, and what is known of the calls of a forward pass.
+
+    Args:
+        model: A built model.
+
+    Attributes:
+        layers: Dict from each layer to its name, as `named_layers`.
+        activations: Dict from each layer to the name of the activation that it applies, or `None`.
+        graph: The graph of the forward pass.
+        calls: The calls that have not returned, from the model to the innermost.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.layers: dict[keras.Layer, str] = named_layers(model)
+        self.activations: dict[keras.Layer, str | None] = {
+            layer: activation_name(layer) for layer in self.layers
+        }
+        self.graph: ForwardGraph = ForwardGraph()
+        self.calls: list[Call] = []
+        self._probes: tuple[Probe, ...] = ()
+        self._is_paused = False
+        # Number of active calls of layers that may transform tensors in ways that cannot be
+        # observed.
+        self._hidden = 0
+
+    @contextlib.contextmanager
+    def watching(self, *probes: Probe) -> Iterator[None]:
+        """Tell `probes` of all calls for the duration of the block, each in this order."""
+        self._probes = probes
+        with HOOKS, contextlib.ExitStack() as stack:
+            for probe in probes:
+                stack.enter_context(probe.watching())
+            for layer in self.layers:
+                name = call_name(layer)
+                hooked = self._hooked(layer, getattr(layer, name))
+                stack.enter_context(replaced(layer, name, hooked))
+                activation = activation_of(layer)
+                if activation is not None:
+                    hooked = self._hooked_activation(layer, activation)
+                    stack.enter_context(replaced(layer, "activation", hooked))
+            # Layers cast their inputs before they are called. Several may have one policy.
+            policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
+            for policy in policies.values():
+                hooked = self._hooked_cast(policy.convert_input)
+                stack.enter_context(replaced(policy, "convert_input", hooked))
+            # A functional model also has operations that are not layers, such as additions.
+            operations: set[keras.Operation] = set()
+            for layer in self.layers:
+                operations.update(getattr(layer, "operations", ()))
+            for operation in operations - self.layers.keys():
+                hooked = self._hooked(operation, operation.call)
+                stack.enter_context(replaced(operation, "call", hooked))
+            yield
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether calls are no part of the pass."""
+        return self._is_paused
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Ignore calls for the duration of the block: they are no part of the pass."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+    def _hooked(
+        self, operation: keras.Operation, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Wrap the method by which a layer or an operation is called."""
+        # These only call other layers and operations.
+        is_hidden = not isinstance(operation, keras.Sequential | keras.Function)
+        is_origin = False
+        is_container = False
+        is_activation = False
+        if operation in self.layers:
+            has_activation = self.activations[operation] is not None
+            is_activation = has_activation and activation_of(operation) is None
+            is_origin = bool(operation.weights) or has_activation
+            is_container = not (own_weights(operation) or has_activation)
+
+        @functools.wraps(function)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            if self._is_paused:
+                return function(*args, **kwargs)
+            given = args
+            if not given:
+                # A layer may get its inputs by keyword.
+                given = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
+            call = Call(operation, function, given, tensors_in((args, kwargs)))
+            if not self._hidden:
+                self.graph.add_inputs(call.inputs)
+            if is_hidden:
+                self.graph.add_consumer(operation, call.inputs)
+            for probe in self._probes:
+                probe.before(call)
+            self._hidden += is_hidden
+            self.calls.append(call)
+            try:
+                call.outputs = function(*args, **kwargs)
+            finally:
+                self._hidden -= is_hidden
+                self.calls.pop()
+            self.graph.add_outputs(
+                operation, call.inputs, tensors_in(call.outputs), is_origin=is_origin
+            )
+            call.output = first_float(call.outputs)
+            is_around_others = is_container and call.first_inside is not None
+            call.is_seen = is_origin and not is_around_others and call.output is not None
+            if call.is_seen:
+                call.first_inside = operation
+            if self.calls and self.calls[-1].first_inside is None:
+                self.calls[-1].first_inside = call.first_inside
+            if call.is_seen and is_activation and given:
+                for probe in self._probes:
+                    probe.activated(operation, function, given[0], call.output)
+            for probe in self._probes:
+                probe.after(call)
+            return call.outputs
+
+        return hooked
+
+    def _hooked_cast(self, cast: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap a cast of inputs with a hook that tracks its tensors."""
+
+        @functools.wraps(cast)
+        def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            result = cast(tensor, *args, **kwargs)
+            if not self._is_paused:
+                self.graph.add_alias(tensor, result)
+            return result
+
+        return hooked
+
+    def _hooked_activation(
+        self, layer: keras.Layer, activation: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
+        """Wrap the activation of `layer`."""
+
+        @functools.wraps(activation)
+        def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
+            outputs = activation(values, *args, **kwargs)
+            if first_float(values) is not None and not self._is_paused:
+                for probe in self._probes:
+                    probe.activated(layer, activation, values, outputs)
+            return outputs
+
+        return hooked
