@@ -31,6 +31,7 @@ from keras_initx.structure import (
     Watch,
     array_of,
     has_kernel,
+    is_kernel,
     own_weights,
     tensors_in,
     weights_within,
@@ -243,6 +244,12 @@ def _layer_reports(
         report.recurrence = probes.recurrence.record(layer)
         report.weights = weight_reports(layer, variables, paths, gradients)
         report.gradient = gradient_report(report.weights)
+        owned = {id(variable) for variable in variables}
+        report.shared_kernels = [
+            paths.get(id(variable), variable.name)
+            for variable in layer.weights
+            if id(variable) not in owned and variable.trainable and is_kernel(variable)
+        ]
         reports[layer] = report
     return reports
 

@@ -219,6 +219,8 @@ class LayerReport:
         recurrence: What is known of it as a recurrent layer, or `None`.
         gradient: The gradient of its weights, or `None` without any.
         weights: A `WeightReport` for each weight.
+        shared_kernels: The paths of the kernels that it uses and another layer has in its reports,
+            such as a layer inside it, or the embedding whose rows it multiplies its inputs with.
     """
 
     name: str
@@ -234,6 +236,7 @@ class LayerReport:
     recurrence: RecurrenceReport | None = None
     gradient: GradientReport | None = None
     weights: list[WeightReport] = field(default_factory=list)
+    shared_kernels: list[str] = field(default_factory=list)
 
     @property
     def signal(self) -> Signal:

@@ -136,43 +136,42 @@ def choice(initializer: keras.initializers.Initializer, *arguments: float) -> Ch
     return Choice(initializer, f"keras_initx.{expression}")
 
 
-def kernels_of(layers: Iterable[LayerReport]) -> list[WeightReport]:
-    """Return the weights of layers that a `kernel_initializer` is for."""
-    found = []
+def kernels_of(layers: Iterable[LayerReport]) -> list[str]:
+    """Return the paths of the weights that a `kernel_initializer` of layers is for."""
+    paths = []
     for layer in layers:
         for weight in layer.weights:
             is_other = weight.name == "recurrent_kernel" or weight.name.startswith("lora_")
             if weight.axes is not None and weight.trainable and not is_other:
-                found.append(weight)
-    return found
+                paths.append(weight.path)
+        paths += layer.shared_kernels
+    return paths
 
 
-def weights_named(name: str, layers: Iterable[LayerReport]) -> list[WeightReport]:
-    """Return the weights of one name of layers."""
-    return [weight for layer in layers for weight in layer.weights if weight.name == name]
+def weights_named(name: str, layers: Iterable[LayerReport]) -> list[str]:
+    """Return the paths of the weights of one name of layers."""
+    return [weight.path for layer in layers for weight in layer.weights if weight.name == name]
 
 
-def rules_for(
-    weights: Iterable[WeightReport], initializer: InitializerLike
-) -> dict[str, InitializerLike]:
+def rules_for(paths: Iterable[str], initializer: InitializerLike) -> dict[str, InitializerLike]:
     """Return rules that give each of some weights values of an initializer."""
-    return {weight.path: initializer for weight in weights}
+    return dict.fromkeys(paths, initializer)
 
 
 def drawn(
-    choices: Sequence[Choice], weights: Sequence[WeightReport], before: str = "", after: str = ""
+    choices: Sequence[Choice], paths: Sequence[str], before: str = "", after: str = ""
 ) -> Remedy:
     """Return a remedy that draws weights anew, by the first of several initializers.
 
     Args:
         choices: The initializers.
-        weights: The weights.
+        paths: The paths of the weights.
         before: The start of the text.
         after: The end of the text.
     """
     remedies = []
     for initializer, text in choices:
-        remedies.append(Remedy(f"{before}{text}{after}", rules_for(weights, initializer)))
+        remedies.append(Remedy(f"{before}{text}{after}", rules_for(paths, initializer)))
     first, *others = remedies
     texts = " or ".join(text for _, text in choices)
     return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
@@ -256,12 +255,12 @@ def suitable_in_depth(layers: Sequence[LayerReport], activation: str | None) -> 
 
 
 def drawn_or_scaled(
-    choices: Sequence[Choice], weights: Sequence[WeightReport], before: str = "", after: str = ""
+    choices: Sequence[Choice], paths: Sequence[str], before: str = "", after: str = ""
 ) -> Remedy:
     """Return the same as `drawn`, or LSUV without choices."""
     if not choices:
         return SCALED
-    return drawn(choices, weights, before, after)
+    return drawn(choices, paths, before, after)
 
 
 # Activations whose slope is so small that gradients vanish with any weights.
@@ -310,9 +309,10 @@ def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerRep
 
 def has_large_biases(layers: Iterable[LayerReport]) -> bool:
     """Return whether biases are as large as what kernels give, so that these hardly count."""
-    for weight in weights_named("bias", layers):
-        if weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
-            return True
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.name == "bias" and weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
+                return True
     return False
 
 

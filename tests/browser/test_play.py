@@ -151,7 +151,7 @@ def test_statistics_are_those_of_the_package(page):
             ("std", [layer.before.std for layer in report.layers]),
             ("output.std", [layer.after.std for layer in report.layers]),
             ("output.mean", [layer.after.mean for layer in report.layers]),
-            ("gradient_norm", [layer.gradient_norm for layer in report.layers]),
+            ("gradient_norm", [layer.gradient.norm for layer in report.layers]),
         ):
             measured = page.evaluate(f"shown.net.layers.map((layer) => layer.{name})")
             np.testing.assert_allclose(measured, expected, rtol=1e-4, atol=1e-6)

@@ -42,7 +42,7 @@ def network():
 
 
 def norms(model, x=X, y=Y, **options):
-    return [layer.gradient_norm for layer in keras_initx.diagnose(model, x, y, **options).layers]
+    return [layer.gradient.norm for layer in keras_initx.diagnose(model, x, y, **options).layers]
 
 
 def called_back(factor):

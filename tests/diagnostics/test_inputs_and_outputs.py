@@ -221,7 +221,7 @@ def test_a_sigmoid_is_certain_near_both_limits(end):
     logits = np.array([end, end, end, 0.0] * 8, "float32")[:, None]
     model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones", name="out")])
     report = keras_initx.diagnose(model, logits, unscaled_inputs=100)
-    assert report.layers[0].certain == 0.75
+    assert report.layers[0].output.certain == 0.75
     assert [verdict.problem for verdict in report.verdicts] == ["saturated output"]
 
 
@@ -229,14 +229,14 @@ def test_a_sigmoid_is_certain_near_both_limits(end):
 def test_what_is_certain_differs_by_half_of_what_certainty_takes(deviation, certain):
     logits = np.array([-30 - deviation, -30 + deviation] * 8, "float32")[:, None]
     model = keras.Sequential([keras.Input((1,)), layers.Activation("sigmoid")])
-    assert keras_initx.diagnose(model, logits).layers[0].certain == certain
+    assert keras_initx.diagnose(model, logits).layers[0].output.certain == certain
 
 
 def test_a_softmax_is_certain_near_1_only():
     # All but one of the probabilities of the other examples are near 0.
     logits = np.array([[30.0, 0, 0, 0], [30.0, 30.0, 0, 0]] * 8, "float32")
     model = keras.Sequential([keras.Input((4,)), layers.Activation("softmax", name="out")])
-    assert keras_initx.diagnose(model, logits).layers[0].certain == 0.5
+    assert keras_initx.diagnose(model, logits).layers[0].output.certain == 0.5
 
 
 def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
@@ -252,9 +252,9 @@ def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
 
     x = GENERATOR.normal(size=(64, 4)).astype("float32")
     hidden, last = keras_initx.diagnose(Two(), x).layers
-    assert (hidden.is_output, hidden.certain) == (False, None)
+    assert (hidden.is_output, hidden.output.certain) == (False, None)
     assert last.is_output
-    assert last.certain > 0.9
+    assert last.output.certain > 0.9
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
@@ -264,13 +264,13 @@ def test_of_two_outputs_of_a_layer_the_more_certain_counts(factors, name):
     activation = layers.Activation(name, name="out")
     model = keras.Model(inputs, [activation(factor * inputs) for factor in factors])
     x = GENERATOR.normal(size=(64, 4)).astype("float32")
-    assert keras_initx.diagnose(model, x).layers[0].certain > 0.9
+    assert keras_initx.diagnose(model, x).layers[0].output.certain > 0.9
 
 
 def test_what_is_one_in_sum_for_some_examples_is_no_softmax():
     x = np.array([[1.0, 0, 0], [3.0, 2.0, 1.0]] * 8, "float32")
     model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity")])
-    assert keras_initx.diagnose(model, x).layers[0].certain is None
+    assert keras_initx.diagnose(model, x).layers[0].output.certain is None
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -87,8 +87,8 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
         layers.Dense(8, dtype=one),
     ]
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)]), X)
-    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
-    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
+    assert [layer.flow.normalized_by for layer in report.layers] == ["norm", None, None, None]
+    assert [layer.flow.activated_by for layer in report.layers] == [None, None, "relu", None]
     assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
     assert [layer.is_output for layer in report.layers] == [False, False, True, True]
 

@@ -46,7 +46,7 @@ def network():
 
 def gradients(model, x, y, **options):
     """Return the norm of the gradient of each layer, by its name."""
-    return {layer.name: layer.gradient_norm for layer in keras_initx.diagnose(model, x, y, **options).layers}
+    return {layer.name: layer.gradient.norm for layer in keras_initx.diagnose(model, x, y, **options).layers}
 
 
 def of_mean_of_squares(model):
@@ -329,7 +329,7 @@ KNOWN = {
 
 def losses(model, x, y, **options):
     """Return the loss of each layer and that of a blind guess, by its name."""
-    return {layer.name: (layer.loss, layer.blind_loss) for layer in keras_initx.diagnose(model, x, y, **options).layers}
+    return {layer.name: (layer.loss, layer.output.blind_loss) for layer in keras_initx.diagnose(model, x, y, **options).layers}
 
 
 def given_outputs(units=3):

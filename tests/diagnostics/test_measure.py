@@ -88,7 +88,7 @@ def test_an_activation_may_be_a_layer_inside_another():
 def test_only_what_has_no_kernel_activates_what_comes_before():
     stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
     found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).layers
-    assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
+    assert [layer.flow.activated_by for layer in found] == [None, None, "selu", None, None]
 
 
 @pytest.mark.once
@@ -99,7 +99,7 @@ def test_a_weight_that_layers_share_is_of_the_first():
     report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), first, second]), X, X, loss="mse")
     weights = {layer.name: [weight.name for weight in layer.weights] for layer in report.layers}
     assert weights == {"first": ["kernel", "bias"], "second": []}
-    assert [layer.gradient_norm is None for layer in report.layers] == [False, True]
+    assert [layer.gradient.norm is None for layer in report.layers] == [False, True]
 
 
 @pytest.mark.once
@@ -173,9 +173,9 @@ def test_examples_and_positions_of_the_first_layer_and_of_normalizations_are_com
     first, norm, *others = keras_initx.diagnose(model, images).layers
     for layer in (first, norm):
         images = to_numpy(stack.pop(0)(images))
-        assert layer.examples_alike == pytest.approx(cosines(images.reshape(6, -1)), rel=1e-3, abs=1e-5)
-        assert layer.positions_alike == pytest.approx(cosines(images.reshape(6, 12, 8)), rel=1e-3, abs=1e-5)
-    assert [(layer.examples_alike, layer.positions_alike) for layer in others] == [(None, None)] * 2
+        assert layer.flow.examples_alike == pytest.approx(cosines(images.reshape(6, -1)), rel=1e-3, abs=1e-5)
+        assert layer.flow.positions_alike == pytest.approx(cosines(images.reshape(6, 12, 8)), rel=1e-3, abs=1e-5)
+    assert [(layer.flow.examples_alike, layer.flow.positions_alike) for layer in others] == [(None, None)] * 2
 
 
 def test_recurrent_layers_are_seen_from_outside():
@@ -192,9 +192,9 @@ def test_recurrent_layers_are_seen_from_outside():
     assert list(found) == ["bidirectional/forward_lstm", "bidirectional/backward_lstm", "each/dense", "gru"]
     assert_signal(found["gru"].after, model(x))
     assert [weight.name for weight in found["gru"].weights] == ["kernel", "recurrent_kernel", "bias"]
-    gate, bias = found["gru"].gate_bias
+    gate, bias = found["gru"].recurrence.gate_bias
     assert (gate, bias.tolist()) == ("update", [0, 0, 0])
-    gate, bias = next(iter(found.values())).gate_bias
+    gate, bias = next(iter(found.values())).recurrence.gate_bias
     assert (gate, bias.tolist()) == ("forget", [1, 1, 1])
 
 
@@ -207,7 +207,7 @@ def test_several_inputs_and_outputs():
     report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
     assert set(by_name(report)) == {"one", "two"}
     assert_signal(report.inputs, np.concatenate([X.ravel(), Y.ravel()]))
-    assert all(layer.gradient_norm > 0 for layer in report.layers)
+    assert all(layer.gradient.norm > 0 for layer in report.layers)
 
 
 def test_gradients_are_those_of_the_loss(dense):
@@ -218,18 +218,18 @@ def test_gradients_are_those_of_the_loss(dense):
     kernel = np.linalg.norm(to_numpy(dense[0](X)).T @ error)
     bias = np.linalg.norm(error.sum(axis=0))
     assert [weight.gradient for weight in out.weights] == pytest.approx([kernel, bias], rel=1e-4)
-    assert out.gradient_norm == pytest.approx(np.hypot(kernel, bias), rel=1e-4)
+    assert out.gradient.norm == pytest.approx(np.hypot(kernel, bias), rel=1e-4)
     norm = np.hypot(np.linalg.norm(to_numpy(dense[1].kernel)), np.sqrt(14))
-    assert out.gradient_ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
+    assert out.gradient.ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
 
 
 @pytest.mark.once
 def test_the_compiled_loss_is_used(dense):
     model = sequential(*dense)
     model.compile("sgd", "mae")
-    compiled = keras_initx.diagnose(model, X, Y).layers[-1].gradient_norm
-    assert compiled == keras_initx.diagnose(model, X, Y, loss=keras.losses.MeanAbsoluteError()).layers[-1].gradient_norm
-    assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient_norm
+    compiled = keras_initx.diagnose(model, X, Y).layers[-1].gradient.norm
+    assert compiled == keras_initx.diagnose(model, X, Y, loss=keras.losses.MeanAbsoluteError()).layers[-1].gradient.norm
+    assert compiled != keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient.norm
 
 
 def test_a_binary_classifier_by_the_name_of_its_loss():
@@ -239,9 +239,9 @@ def test_a_binary_classifier_by_the_name_of_its_loss():
     (layer,) = keras_initx.diagnose(model, X, labels).layers
     odds = 1 / (1 + np.exp(-X @ to_numpy(model.layers[0].kernel)[:, 0]))
     assert layer.loss == pytest.approx(-np.log(np.where(labels, odds, 1 - odds)).mean(), rel=1e-4)
-    assert layer.blind_loss == pytest.approx(np.log(2))
+    assert layer.output.blind_loss == pytest.approx(np.log(2))
     gradient = X.T @ (odds - labels) / 64
-    assert layer.gradient_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
+    assert layer.gradient.norm == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_regularizers_are_part_of_the_loss(loss, penalty):
 
 def test_without_targets_there_are_no_gradients(dense):
     report = keras_initx.diagnose(sequential(*dense), X)
-    assert all(layer.gradient_norm is None and layer.gradient_ratio is None for layer in report.layers)
+    assert all(layer.gradient.norm is None and layer.gradient.ratio is None for layer in report.layers)
 
 
 def test_no_gradient_is_known_where_the_loss_is_nan():
@@ -385,7 +385,7 @@ def test_models_in_16_bits(dtype):
     report = keras_initx.diagnose(model, X, Y, loss="mse")
     hidden, out = report.layers
     assert 0 < hidden.after.std < 1
-    assert out.gradient_norm > 0
+    assert out.gradient.norm > 0
     assert report.ok
 
 
@@ -405,7 +405,7 @@ def test_gradients_in_float16_are_those_in_float32(factor):
             Y,
             loss=lambda y, outputs: factor * keras.ops.mean((y - outputs) ** 2),
         )
-        return [layer.gradient_norm for layer in report.layers]
+        return [layer.gradient.norm for layer in report.layers]
 
     np.testing.assert_allclose(norms("mixed_float16"), norms("float32"), rtol=0.02)
 
@@ -521,7 +521,7 @@ def test_sparse_matrices_are_no_arrays(dense):
 def test_inputs_may_be_floats_of_any_size(dense, convert):
     report = keras_initx.diagnose(sequential(*dense), convert(X), Y, loss="mse")
     assert report.inputs.std == pytest.approx(X.std(), rel=1e-2)
-    assert report.layers[1].gradient_norm > 0
+    assert report.layers[1].gradient.norm > 0
 
 
 @pytest.mark.once
@@ -621,7 +621,7 @@ class Sine(layers.Layer):
 )
 def test_the_slopes_of_an_activation_of_your_own(stack):
     model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
-    slope, largest = keras_initx.diagnose(model, X).layers[0].slopes
+    slope, largest = keras_initx.diagnose(model, X).layers[0].flow.slopes
     # Of 256 values: a standard error of 2 %.
     assert slope == pytest.approx(30 / 2**0.5, rel=0.1)
     assert largest == pytest.approx(30, rel=0.01)
@@ -639,7 +639,7 @@ def test_the_slopes_of_an_activation_of_your_own(stack):
 )
 def test_no_slopes_of_other_activations(activation):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(64, activation), layers.Dense(1)])
-    assert keras_initx.diagnose(model, X).layers[0].slopes is None
+    assert keras_initx.diagnose(model, X).layers[0].flow.slopes is None
 
 
 def test_what_progress_calls_is_no_part_of_the_pass():
@@ -704,30 +704,30 @@ def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     rnn = layers.SimpleRNN(8, recurrent_initializer=kernel, name="rnn")
     model = keras.Sequential([keras.Input((12, 8)), rnn, layers.Dense(3)])
     (measured, out) = keras_initx.diagnose(model, np.tile(X[:, None], (1, 12, 1))).layers
-    assert measured.recurrent_gains == pytest.approx((0.5, 0.5), rel=1e-5)
-    assert (measured.steps, out.steps, out.recurrent_gains) == (12, None, None)
+    assert measured.recurrence.gains == pytest.approx((0.5, 0.5), rel=1e-5)
+    assert (measured.steps, out.steps, out.recurrence.gains) == (12, None, None)
     gated = keras.Sequential([keras.Input((12, 8)), layers.GRU(8, recurrent_initializer=kernel)])
-    assert keras_initx.diagnose(gated, np.tile(X[:, None], (1, 12, 1))).layers[0].recurrent_gains is None
+    assert keras_initx.diagnose(gated, np.tile(X[:, None], (1, 12, 1))).layers[0].recurrence.gains is None
 
 
 def test_the_largest_of_the_inputs():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3), layers.Dense(3)])
     first, last = keras_initx.diagnose(model, X * np.where(np.arange(8) == 5, 20, 1)).layers
-    index, size = first.largest_input
-    assert (index, last.largest_input) == (5, None)
+    index, size = first.inputs.largest
+    assert (index, last.inputs.largest) == (5, None)
     assert size == pytest.approx(20 * np.sqrt((X[:, 5] ** 2).mean()), rel=1e-5)
     images = keras.Sequential([keras.Input((4, 2, 1)), layers.Conv2D(2, 2)])
-    assert keras_initx.diagnose(images, X.reshape(64, 4, 2, 1)).layers[0].largest_input is None
+    assert keras_initx.diagnose(images, X.reshape(64, 4, 2, 1)).layers[0].inputs.largest is None
 
 
 def test_what_the_last_layer_gets():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Rescaling(0.01, 3.0), layers.Dense(3)])
     hidden, out = keras_initx.diagnose(model, X).layers
     values = 3.0 + 0.01 * to_numpy(model.layers[0](X))
-    assert out.input_size == pytest.approx(np.sqrt((values**2).mean()), rel=1e-4)
-    assert out.inputs_differ == pytest.approx(np.sqrt(values.var(axis=0).mean()) / out.input_size, rel=1e-2)
-    assert hidden.input_size is None
-    assert hidden.inputs_differ == pytest.approx(np.sqrt(X.var(axis=0).mean() / (X**2).mean()), rel=1e-4)
+    assert out.output.input_size == pytest.approx(np.sqrt((values**2).mean()), rel=1e-4)
+    assert out.inputs.difference == pytest.approx(np.sqrt(values.var(axis=0).mean()) / out.output.input_size, rel=1e-2)
+    assert hidden.output.input_size is None
+    assert hidden.inputs.difference == pytest.approx(np.sqrt(X.var(axis=0).mean() / (X**2).mean()), rel=1e-4)
 
 
 def test_the_ends_of_residual_branches():
@@ -739,7 +739,7 @@ def test_the_ends_of_residual_branches():
     # Neither passes the other by.
     hidden = layers.Add()([layers.Dense(8, name="one")(hidden), layers.Dense(8, name="two")(hidden)])
     model = keras.Model(inputs, layers.Dense(3, name="out")(hidden))
-    ends = [layer.name for layer in keras_initx.diagnose(model, X).layers if layer.ends_branch]
+    ends = [layer.name for layer in keras_initx.diagnose(model, X).layers if layer.flow.ends_branch]
     assert ends == ["end", "end by an operation"]
 
 

@@ -202,7 +202,7 @@ def test_losses_and_metrics_may_be_objects_and_functions():
     assert courses[0].items() <= courses[1].items()
     for monitor in monitors:
         assert list(monitor.history) == [0, 3, 6]
-        assert all(layer.gradient_norm > 0 for report in monitor.history.values() for layer in report.layers)
+        assert all(layer.gradient.norm > 0 for report in monitor.history.values() for layer in report.layers)
 
 
 @pytest.mark.once
@@ -289,7 +289,7 @@ def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
     for epoch, step in enumerate((6, 12)):
         for layer in monitor.history[step].layers:
             assert model.history.history[f"std/{layer.name}"][epoch] == layer.after.std
-            assert model.history.history[f"gradient/{layer.name}"][epoch] == layer.gradient_norm
+            assert model.history.history[f"gradient/{layer.name}"][epoch] == layer.gradient.norm
     header, *rows = path.read_text().splitlines()
     assert "gradient/hidden" in header.split(",")
     assert "problems" in header.split(",")

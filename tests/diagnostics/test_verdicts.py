@@ -471,7 +471,7 @@ def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     side = layers.Dense(64, name="side")(hidden if place == "inside" else inputs)
     model = keras.Model(inputs, layers.Dense(5)(hidden + 1e-8 * side))
     report = keras_initx.diagnose(model, X, LABELS, loss=CROSSENTROPY)
-    norms = {layer.name: layer.gradient_norm for layer in report.layers}
+    norms = {layer.name: layer.gradient.norm for layer in report.layers}
     assert norms["side"] < 1e-6 * norms["hidden"]
     assert [verdict.layers for verdict in report.verdicts] == ([] if place == "inside" else [("side",)])
 
@@ -592,7 +592,7 @@ def test_a_query_is_compared_with_the_keys_of_its_group():
     of_each_head = keys[:, :, [0, 0, 1, 1]]
     shares = np.exp(np.einsum("bqhd,bkhd->bhqk", queries, of_each_head) / 8**0.5)
     shares /= shares.sum(axis=-1, keepdims=True)
-    (focus,) = [layer.focus for layer in keras_initx.diagnose(model, few).layers if layer.focus is not None]
+    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, few).layers if layer.attention.focus is not None]
     assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
 
 
@@ -601,7 +601,7 @@ def test_attention_that_is_called_twice_has_the_focus_of_the_last_call():
     attention = layers.MultiHeadAttention(2, 8)
     attended = attention(inputs, inputs)
     model = keras.Model(inputs, attention(0 * attended, 0 * inputs))
-    (focus,) = [layer.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.focus is not None]
+    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.attention.focus is not None]
     assert focus == pytest.approx(1 / 10)
 
 
@@ -616,7 +616,7 @@ def test_what_is_called_query_and_key_may_be_something_else():
     query, key = (layers.Dense(8, name=name, kernel_initializer="he_normal")(inputs) for name in ("query", "key"))
     model = keras.Model(inputs, layers.Dense(5)(query * key))
     assert found(model) == {}
-    assert [layer.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
+    assert [layer.attention.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
 
 
 def test_heads_that_do_not_fit_each_other_have_no_focus():
@@ -633,7 +633,7 @@ def test_heads_that_do_not_fit_each_other_have_no_focus():
             return keras.ops.concatenate([self.query(inputs), self.key(inputs)], axis=2)
 
     report = keras_initx.diagnose(keras.Sequential([keras.Input((10, 16)), Heads()]), SEQUENCES)
-    assert [layer.focus for layer in report.layers] == [None, None]
+    assert [layer.attention.focus for layer in report.layers] == [None, None]
 
 
 class Mixed(layers.Layer):

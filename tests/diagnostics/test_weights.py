@@ -211,7 +211,7 @@ def test_update_bias_in_force(after, expected):
     bias = keras_initx.GRUUpdateBias(2.0) if after else keras.initializers.Ones()
     layer = layers.GRU(2, reset_after=after, bias_initializer=bias)
     model = keras.Sequential([keras.Input((5, 3)), layer])
-    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].gate_bias[1].tolist() == expected
+    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].recurrence.gate_bias[1].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_update_bias_in_force(after, expected):
 def test_forget_bias_in_force(layer, shape):
     model = keras.Sequential([keras.Input(shape), layer])
     (report,) = keras_initx.diagnose(model, np.ones((2, *shape), "float32")).layers
-    assert report.gate_bias[0] == "forget"
-    assert report.gate_bias[1].tolist() == [2, 2]
+    assert report.recurrence.gate_bias[0] == "forget"
+    assert report.recurrence.gate_bias[1].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -248,13 +248,13 @@ def test_a_forget_bias_is_overwritten_where_any_other_gate_has_something_else(ga
     model = keras.Sequential([keras.Input((5, 3)), layer])
     layer.cell.bias.assign(np.concatenate(gates))
     (report,) = keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers
-    assert report.forget_bias_overwritten == overwritten
-    assert report.gate_bias[1].tolist() == gates[1]
+    assert report.recurrence.bias_overwritten == overwritten
+    assert report.recurrence.gate_bias[1].tolist() == gates[1]
 
 
 def test_without_a_bias_it_is_zero():
     model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(2, use_bias=False)])
-    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].gate_bias[1].tolist() == [0, 0]
+    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].recurrence.gate_bias[1].tolist() == [0, 0]
 
 
 def test_factors_of_an_adapter_have_the_inputs_of_their_own():

@@ -197,7 +197,7 @@ with scope or contextlib.nullcontext():
 
     keras_initx.initialize(model, seed=1)
     report = keras_initx.diagnose(model, batch, targets, loss="sparse_categorical_crossentropy")
-    found["diagnosed"] = [[layer.signal.std, layer.gradient_norm] for layer in report.layers]
+    found["diagnosed"] = [[layer.signal.std, layer.gradient.norm] for layer in report.layers]
     messages.taken()
     models.reset_dormant(model, batch, threshold=0, seed=1)
     found["sent to reset"] = messages.taken()

@@ -291,11 +291,11 @@ def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
 
 def _smaller_last_layer(layers: Sequence[LayerReport], measured: Measurements) -> Remedy:
     """Return a remedy that draws the kernels of the last of `layers` anew."""
-    with_kernel = [layer for layer in layers if layer.has_kernel]
+    with_kernel = [layer for layer in layers if kernels_of([layer])]
     if not with_kernel:
         # They are activations of what comes before.
         before = measured.layers[: measured.layers.index(layers[0])]
-        with_kernel = [layer for layer in before if layer.has_kernel][-1:]
+        with_kernel = [layer for layer in before if kernels_of([layer])][-1:]
     return drawn(
         [choice(GlorotUniform())], kernels_of(with_kernel), "smaller weights in the last layer: "
     )

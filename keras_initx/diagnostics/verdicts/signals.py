@@ -310,7 +310,7 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
             evidence += f"; {share} of the outputs of {lost[0].name} are not finite"
         if level == "note":
             evidence += normalization_of(first)
-        remedy = signal_remedy(first, cause, measured)
+        remedy = signal_remedy(hit, cause, measured)
         sums = growing_sums(measured)
         if cause is None and sums is not None:
             remedy = sums
@@ -382,7 +382,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
     cause = _outside(measured, root_mean_square)
     if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS.of(measured):
         cause = None
-    yield Finding(hit, evidence, signal_remedy(hit[0], cause, measured))
+    yield Finding(hit, evidence, signal_remedy(hit, cause, measured))
 
 
 @rule(
@@ -468,7 +468,7 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         evidence = _deviations(measured.inputs, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
-        yield Finding(hit, evidence, signal_remedy(hit[0], cause, measured), level)
+        yield Finding(hit, evidence, signal_remedy(hit, cause, measured), level)
 
 
 def is_gate(layer: LayerReport, measured: Measurements) -> bool:
@@ -530,17 +530,20 @@ def _deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) ->
     return text + layer_count(hit)
 
 
-def signal_remedy(layer: LayerReport, inputs: Signal | None, measured: Measurements) -> Remedy:
-    """Return the remedy where a signal has first become wrong in `layer`.
+def signal_remedy(
+    hit: Sequence[LayerReport], inputs: Signal | None, measured: Measurements
+) -> Remedy:
+    """Return the remedy where a signal has become wrong in the first of `hit`, and the others.
 
     It starts with `inputs`, which are `None` unless they are the cause.
     """
     several = batch_of_one(measured)
     if several is not None:
         return several
+    layer = hit[0]
     layers = measured.layers[: measured.layers.index(layer) + 1]
     choices = suitable_for_all(layers, _depth(measured))
-    kernels = kernels_of(layers)
+    kernels = kernels_of(measured.layers[: measured.layers.index(hit[-1]) + 1])
     if inputs is not None:
         remedy = drawn_or_scaled(choices, kernels)
         # By a layer before, such as a `Rescaling`.
