@@ -11,19 +11,34 @@ import json
 import math
 from types import SimpleNamespace
 
-from keras_initx.diagnostics import Thresholds, _signal_rules
-from keras_initx.diagnostics._diagnose import RULES
-from keras_initx.diagnostics._measure import LayerReport, Measurements
-from keras_initx.diagnostics._rule import remedy_in_depth, suggestion, suggestion_in_depth
-from keras_initx.diagnostics._weights import WeightReport
+from keras_initx.diagnostics import (
+    THRESHOLDS,
+    FlowReport,
+    GradientReport,
+    InputReport,
+    LayerReport,
+    OutputReport,
+    WeightReport,
+)
+from keras_initx.diagnostics._measurements import Measurements
+from keras_initx.diagnostics._remedy import (
+    drawn_or_scaled,
+    remedy_in_depth,
+    suitable,
+    suitable_in_depth,
+)
+from keras_initx.diagnostics.verdicts import RULES, signals
 from keras_initx.initializers._scale import gain_value
 from keras_initx.structure._hooks import LIMITS
 
 # The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
+DEFAULTS = {name: threshold.default for name, threshold in THRESHOLDS.items()}
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")
 WITH_GAIN = ("relu", "gelu")
-KERNEL = WeightReport("kernel", (9, 9), 0, 1, 0, 9, axes=((0,), (1,)), fan_in=9)
-ZERO = WeightReport("kernel", (9, 9), 0, 0, 1, 0, axes=((0,), (1,)), constant=True, zero=True)
+KERNEL = WeightReport("kernel", "kernel", (9, 9), 0, 1, 0, 9, axes=((0,), (1,)), fan_in=9)
+ZERO = WeightReport(
+    "kernel", "kernel", (9, 9), 0, 0, 1, 0, axes=((0,), (1,)), constant=True, zero=True
+)
 
 
 class Slot(float):
@@ -39,24 +54,51 @@ class Slot(float):
         return f"{{{self.name}{':' if spec else ''}{spec}}}"
 
 
-def layer(role, *, std=1.0, nonfinite=0.0, **measured):
+class MadeUp(LayerReport):
+    """The measurements of a layer, of which these follow from nothing."""
+
+    saturated = None
+    dead = None
+
+
+def layer(role, *, std=1.0, nonfinite=0.0, saturated=None, dead=None, weights=(), **measured):
     """Return the measurements of a layer whose name and numbers are slots."""
-    numbers = {"std": Slot(std, f"{role}.std"), "mean": Slot(0, f"{role}.mean")}
+
+    def slot(name, value):
+        return Slot(value, f"{role}.{name}") if isinstance(value, float) else value
+
+    def record(kind, **names):
+        given = {
+            field: slot(name, measured[name]) for field, name in names.items() if name in measured
+        }
+        return kind(**given) if given else None
+
     signal = SimpleNamespace(
-        size=1000, zeros=0, nonfinite=Slot(nonfinite, f"{role}.nonfinite"), **numbers
+        size=1000,
+        zeros=0,
+        nonfinite=slot("nonfinite", nonfinite),
+        std=slot("std", std),
+        mean=slot("mean", 0.0),
     )
-    slots = {
-        name: Slot(value, f"{role}.{name}")
-        for name, value in measured.items()
-        if isinstance(value, float)
-    }
-    shape = (Slot(100, "examples"), 9)
-    return LayerReport(
-        f"{{{role}}}", "Dense", "{activation}", shape, before=signal, **{**measured, **slots}
+    made = MadeUp(
+        f"{{{role}}}",
+        "Dense",
+        "{activation}",
+        (Slot(100, "examples"), 9),
+        before=signal,
+        flow=FlowReport(loses_signal=measured.get("loses_signal", False)),
+        inputs=record(InputReport, difference="inputs_differ"),
+        output=record(OutputReport, certain="certain", loss="loss", blind_loss="blind_loss"),
+        weights=list(weights),
     )
+    if "gradient_norm" in measured:
+        made.gradient = GradientReport(slot("gradient_norm", measured["gradient_norm"]), None)
+    made.saturated = slot("saturated", saturated)
+    made.dead = slot("dead", dead)
+    return made
 
 
-LAST = layer("last", inputs_differ=1e-9, is_output=True)
+LAST = layer("last", inputs_differ=1e-9, certain=0.0)
 
 
 def cases():
@@ -65,7 +107,15 @@ def cases():
     yield "large first loss", "one", [layer("worst", std=99.0, loss=99.0, blind_loss=1.0)]
     yield "alike", "one", [layer("first", inputs_differ=1.0), LAST]
     constant = WeightReport(
-        "kernel", (9, 9), Slot(1, "first.weight"), 0, 0, 0, axes=((0,), (1,)), constant=True
+        "kernel",
+        "kernel",
+        (9, 9),
+        Slot(1, "first.weight"),
+        0,
+        0,
+        0,
+        axes=((0,), (1,)),
+        constant=True,
     )
     for condition, roles in (("one", ("first",)), ("many", ("first", "middle", "last"))):
 
@@ -113,14 +163,16 @@ def remedies(activation):
 
     def of_signals(depth):
         layers = [LayerReport("", "Dense", activation, weights=[KERNEL]) for _ in range(depth)]
-        return _signal_rules._remedy(layers[-1], None, Measurements(layers, None, Thresholds()))
+        remedy = signals.signal_remedy(layers[-1:], None, Measurements(layers, None, DEFAULTS))
+        return remedy.text
 
     one = LayerReport("", "Dense", activation, weights=[KERNEL])
+    smaller = drawn_or_scaled(suitable_in_depth([one], activation), [], "smaller weights: ")
     return {
-        "random": f"random weights: {suggestion(one, KERNEL)}",
+        "random": f"random weights: {suitable(one, KERNEL).text}",
         "signals": [of_signals(9), of_signals(10)],
-        "gradients": remedy_in_depth([one]),
-        "smaller": f"smaller weights: {suggestion_in_depth([one], activation)}",
+        "gradients": remedy_in_depth([one], [one]).text,
+        "smaller": smaller.text,
     }
 
 
@@ -133,13 +185,13 @@ def texts():
     general["signals"] = general["signals"][0]
     found = {}
     for problem, condition, layers in cases():
-        (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, Thresholds()))
+        (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, DEFAULTS))
         slots = {
             ", ".join(f"{name}/kernel" for name in verdict.layers): "{weights}",
             f"({len(verdict.layers)} layers)": "({count} layers)",
             **{text: f"{{{name}}}" for name, text in general.items()},
         }
-        text = [verdict.level, verdict.evidence, verdict.remedy]
+        text = [verdict.level, verdict.evidence, verdict.remedy.text]
         for part, slot in slots.items():
             text = [item.replace(part, slot) for item in text]
         found[f"{problem}: {condition}"] = text
@@ -149,7 +201,7 @@ def texts():
 def script():
     """Return the file that the page reads."""
     content = {
-        "thresholds": vars(Thresholds()),
+        "thresholds": DEFAULTS,
         "limits": {name: LIMITS.get(name) for name in ACTIVATIONS},
         "gains": {name: gain_value(name) for name in WITH_GAIN},
         "remedies": {name: remedies(name) for name in ACTIVATIONS},

@@ -8,7 +8,8 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
-- `problems`: the rules of `diagnose`, from `keras_initx.diagnostics._diagnose.RULES`.
+- `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
+- `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
 - `confusion`: the networks that the rules are tried on, from `tests/confusion.py`.
 - `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
   from `tests/programs.py` and `docs/examination.json`, which `tests/examination.py` writes.
@@ -31,8 +32,8 @@ from pathlib import Path
 import keras_initx
 from keras_initx._startup import BACKENDS
 from keras_initx.cli import _catalog
-from keras_initx.diagnostics import Thresholds
-from keras_initx.diagnostics._diagnose import RULES
+from keras_initx.diagnostics import THRESHOLDS
+from keras_initx.diagnostics.verdicts import RULES
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
@@ -181,7 +182,7 @@ def sessions():
 
 def problems():
     """Return the table of the problems that `diagnose` reports."""
-    thresholds = {name: f"`{name}={value:g}`" for name, value in vars(Thresholds()).items()}
+    thresholds = {name: f"`{name}={one.default:g}`" for name, one in THRESHOLDS.items()}
     rows = []
     for rule in RULES:
         level = "; ".join(
@@ -193,6 +194,14 @@ def problems():
             (f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines]))
         )
     return _rows(("problem", "what is reported"), rows)
+
+
+def thresholds():
+    """Return the table of the thresholds of `diagnose`."""
+    rows = []
+    for threshold in THRESHOLDS.values():
+        rows.append((f"`{threshold.name}={threshold.default:g}`", threshold.meaning))
+    return _rows(("threshold", "what it is"), rows)
 
 
 def confusion():
@@ -358,6 +367,7 @@ TABLES = {
     "runs": runs,
     "sessions": sessions,
     "problems": problems,
+    "thresholds": thresholds,
     "confusion": confusion,
     "examination": examination,
     "programs": programs,
@@ -368,7 +378,7 @@ TABLES = {
 PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS / "api.md": {"families"},
-    DOCS / "diagnose.md": {"problems", "confusion"},
+    DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
     DOCS / "examination.md": {"examination", "programs", "misses", "beyond", "remedies"},
     INITIALIZERS: {"catalog"},
     DOCS / "releasing.md": {"sessions"},

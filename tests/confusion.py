@@ -798,6 +798,8 @@ BROKEN = {
     ),
     "sigmoid, targets of deviation 1": (lambda: ending(32, "sigmoid", X, "mse"), ["unreachable targets"]),
     "SGD, 3": (lambda: by_sgd(3.0), ["large steps"]),
+    "SGD, -0.1": (lambda: by_sgd(-0.1), ["negative rate"]),
+    "regression, targets of deviation 1e4": (lambda: regression(factor=1e4), ["unscaled targets"]),
     "attention, queries and keys times sqrt 30": (
         without_targets(lambda: encoder(2, factor=30**0.5)),
         ["focused attention"],

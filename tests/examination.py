@@ -66,7 +66,7 @@ def diagnosed(program, repaired):
         report = keras_initx.diagnose(model, x, y)
     except Exception:
         return None
-    return {verdict.problem: verdict.remedy for verdict in report.problems}
+    return {verdict.problem: verdict.remedy.text for verdict in report.problems}
 
 
 def grade(program, problems):

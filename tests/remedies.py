@@ -1,7 +1,8 @@
 """Apply the remedies of `diagnose`, which are objects, to the broken networks, and train them.
 
-    python tests/remedies.py           # prints what becomes of each network on this backend
-    python tests/remedies.py --write   # also records it for the page and the tests, beside the other backends
+    python tests/remedies.py                     # prints what becomes of each network on this backend
+    python tests/remedies.py --write             # also records it for the page and the tests, beside the other backends
+    python tests/remedies.py --write "SGD, 3"    # only of this one
 
 Those that change the layers of a network, such as residual connections, are left to people.
 """
@@ -105,13 +106,15 @@ def diagnosed(model, x, y, loss):
 
 
 def main():
-    results = {}
-    for name in BROKEN:
+    names = [argument for argument in sys.argv[1:] if argument != "--write"] or BROKEN
+    recorded = json.loads(RECORDED.read_text())
+    results = recorded[keras.backend.backend()]
+    for name in names:
         results[name] = result = treated(name)
         print(f"{result['gone']!s:6}{name}: {result['problem']}; left: {result['left']}; loss: {result['losses']}")
     if "--write" in sys.argv:
-        recorded = json.loads(RECORDED.read_text()) | {keras.backend.backend(): results}
-        RECORDED.write_text(json.dumps(dict(sorted(recorded.items())), indent=1) + "\n")
+        recorded[keras.backend.backend()] = {name: results[name] for name in BROKEN if name in results}
+        RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

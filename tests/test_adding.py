@@ -1,5 +1,6 @@
-"""The page on adding an initializer, followed to the letter in a copy of the tree."""
+"""The page on adding an initializer or a verdict, followed to the letter in a copy of the tree."""
 
+import json
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,9 +28,22 @@ def edit(path, old, new):
     path.write_text(f"{before}{new}{after}")
 
 
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "_build", "__pycache__"))
+
+
+def run(copy, commands):
+    """Run commands of Python, each in a line, in a copy."""
+    for command in commands.splitlines():
+        arguments = [sys.executable, *shlex.split(command)[1:]]
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        result = subprocess.run(arguments, cwd=copy, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.full
-def test_an_initializer_is_added_as_the_page_says(tmp_path):
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "_build", "__pycache__"))
+def test_an_initializer_is_added_as_the_page_says(copy):
     package = copy / "keras_initx"
     for file in (package / "initializers" / "_random.py", package / "__init__.py"):
         edit(file, '"RandomNormal",', '"RandomNormal", "HalfNormal",')
@@ -39,15 +54,20 @@ def test_an_initializer_is_added_as_the_page_says(tmp_path):
     row = block("{code-block} python", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
 
-    def run(*command):
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        result = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
-
-    for command in block("sh", "golden").splitlines():
-        run(*shlex.split(command)[1:])
+    run(copy, block("sh", "golden"))
     assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
     assert "   HalfNormal\n" in (copy / "docs" / "api.md").read_text()
-    for command in block("sh", "pytest").splitlines():
-        run(*shlex.split(command)[1:])
-    run("-m", "keras_initx", "show", "half_normal")
+    run(copy, block("sh", "test_ids"))
+    run(copy, "python -m keras_initx show half_normal")
+
+
+@pytest.mark.full
+def test_a_verdict_is_added_as_the_page_says(copy):
+    code = block("{code-block} python", "LARGE_BIAS").partition("\n")[2]
+    with open(copy / "keras_initx" / "diagnostics" / "verdicts" / "weights.py", "a") as file:
+        file.write(f"\n\n{code}")
+    row = block("{code-block} python", "bias of 9").splitlines()[-1]
+    edit(copy / "tests" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{row},\n")
+    run(copy, block("sh", "remedies"))
+    assert "`large_bias=5`" in (copy / "docs" / "diagnose.md").read_text()
+    assert json.loads((copy / "docs" / "remedies.json").read_text())[keras.backend.backend()]["bias of 9"]["gone"]

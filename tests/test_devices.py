@@ -196,7 +196,7 @@ def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
         keras_initx.initialize(model, seed=3)
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         layers = keras_initx.diagnose(model, x, y, loss=loss).layers
-        return weights_digest(model), [*(layer.gradient.norm for layer in layers), layers[-1].loss]
+        return weights_digest(model), [*(layer.gradient.norm for layer in layers), layers[-1].output.loss]
 
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         digest, measured = found()

@@ -99,8 +99,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         **_options.THRESHOLDS,
-        help="change a threshold, e.g. vanishing=1e-4; the documentation of "
-        "keras_initx.diagnostics.Thresholds lists all",
+        help="change a threshold, e.g. vanishing=1e-4; the page on diagnosing a model lists all",
     )
     parser.add_argument(
         "--fail-on",

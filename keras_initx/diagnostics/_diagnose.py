@@ -11,8 +11,8 @@ from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, los
 from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._verdict import THRESHOLDS, Verdict
-from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.diagnostics._verdict import Verdict
+from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
 from keras_initx.diagnostics.verdicts.inputs import nonfinite_inputs
 from keras_initx.structure import (
     Batch,

@@ -210,7 +210,8 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
             kind = "binary"
         elif len(targets.shape) < len(outputs.shape) or targets.shape[-1] == 1:
             kind = "sparse"
-        return KnownLoss(kind, f"{kind}_crossentropy")
+        _, function = _KINDS[kind][0]
+        return KnownLoss(kind, function.__name__)
     loss = keras.losses.get(loss)
     config: dict[str, Any] = {}
     function = loss

@@ -108,9 +108,15 @@ def standardized(x: Any) -> Any:
     return keras.tree.map_structure(changed, x)
 
 
+def standardized_columns(y: Any) -> Any:
+    """Return targets with mean 0 and standard deviation 1 in each column."""
+    values = np.asarray(y)
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
 def with_finite(x: Any) -> Any:
     """Return inputs with 0 in the place of NaN, and large numbers in that of infinities."""
-    return keras.tree.map_structure(lambda array: np.nan_to_num(np.asarray(array)), x)
+    return keras.tree.map_structure(np.nan_to_num, keras.tree.map_structure(np.asarray, x))
 
 
 # ---------------------------------------------------------------- which weights are drawn anew
@@ -257,9 +263,9 @@ def suitable_in_depth(layers: Sequence[LayerReport], activation: str | None) -> 
 def drawn_or_scaled(
     choices: Sequence[Choice], paths: Sequence[str], before: str = "", after: str = ""
 ) -> Remedy:
-    """Return the same as `drawn`, or LSUV without choices."""
+    """Return the same as `drawn`, or LSUV, in all layers, without choices."""
     if not choices:
-        return SCALED
+        return replace(SCALED, text=f"{before}{SCALED.text}")
     return drawn(choices, paths, before, after)
 
 

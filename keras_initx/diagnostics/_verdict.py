@@ -10,7 +10,7 @@ from keras_initx._checks import check_number
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy
 
-__all__ = ["THRESHOLDS", "Threshold", "Verdict"]
+__all__ = ["Threshold", "Verdict"]
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
@@ -89,17 +89,7 @@ class Threshold:
             )
 
 
-# The thresholds by name, each of which is defined beside its rule.
-THRESHOLDS: dict[str, Threshold] = {}
-
-
-def threshold(name: str, default: float, meaning: str, *, below: float | None = None) -> Threshold:
-    """Define a threshold. Arguments are the attributes of `Threshold`."""
-    THRESHOLDS[name] = Threshold(name, default, meaning, below)
-    return THRESHOLDS[name]
-
-
-LEAST_VALUES = threshold(
+LEAST_VALUES = Threshold(
     "least_values",
     16,
     "minimum number of values for a signal to be evaluated, and of examples for units to count as "

@@ -121,7 +121,7 @@ def test_the_program_makes_the_same_network_and_verdict(page, case):
         (verdict.problem, verdict.level, verdict.layers) for verdict in report.verdicts
     ]
     for one, verdict in zip(found, report.verdicts, strict=True):
-        assert one["remedy"] == verdict.remedy
+        assert one["remedy"] == verdict.remedy.text
         assert_same_text(one["evidence"], verdict.evidence)
 
 

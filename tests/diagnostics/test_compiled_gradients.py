@@ -42,7 +42,8 @@ def network():
 
 
 def norms(model, x=X, y=Y, **options):
-    return [layer.gradient.norm for layer in keras_initx.diagnose(model, x, y, **options).layers]
+    found = keras_initx.diagnose(model, x, y, **options).layers
+    return [layer.gradient and layer.gradient.norm for layer in found]
 
 
 def called_back(factor):

@@ -12,7 +12,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.backends import CHUNK, Moments, backend
-from keras_initx.diagnostics import _weights
+from keras_initx.diagnostics.verdicts import weights as _weights
 
 RNG = np.random.default_rng(0)
 # Of two chunks, the second of them shorter.
@@ -24,7 +24,7 @@ def weight_report(kernel, dtype="float32", bias=None):
     layer = layers.Dense(kernel.shape[1], dtype=dtype, use_bias=bias is not None)
     layer.build((None, len(kernel)))
     layer.set_weights([kernel] if bias is None else [kernel, bias])
-    return _weights.weight_reports(layer, layer.weights, {})[0]
+    return _weights.weight_reports(layer, layer.weights, {}, {})[0]
 
 
 @pytest.mark.once
@@ -33,7 +33,7 @@ def test_a_weight_is_measured_in_blocks(dtype):
     layer = layers.Dense(2048, dtype=dtype, kernel_initializer=keras_initx.HeNormal(seed=0))
     layer.build((None, 2048))
     tracemalloc.start()
-    (kernel, _) = _weights.weight_reports(layer, layer.weights, {})
+    (kernel, _) = _weights.weight_reports(layer, layer.weights, {}, {})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert kernel.digest
@@ -192,4 +192,4 @@ def test_a_report_keeps_no_view_of_a_variable():
     model = keras.Sequential([keras.Input((5, 3)), layer])
     (report,) = keras_initx.diagnose(model, np.ones((2, 5, 3))).layers
     layer.cell.bias.assign(np.full(8, 5.0))
-    assert to_numpy(report.recurrence.gate_bias[1]).tolist() == [1, 1]
+    assert to_numpy(report.recurrence.gate_bias).tolist() == [1, 1]

@@ -10,8 +10,8 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import Report, Verdict
-from keras_initx.diagnostics._graph import ForwardGraph
+from keras_initx.diagnostics import Remedy, Report, Verdict
+from keras_initx.structure import ForwardGraph
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once
@@ -90,7 +90,7 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
     assert [layer.flow.normalized_by for layer in report.layers] == ["norm", None, None, None]
     assert [layer.flow.activated_by for layer in report.layers] == [None, None, "relu", None]
     assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
-    assert [layer.is_output for layer in report.layers] == [False, False, True, True]
+    assert [layer.output is not None for layer in report.layers] == [False, False, True, True]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
@@ -241,7 +241,7 @@ def test_a_scale_of_zeros_that_nothing_passes_by_is_an_error():
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack]), X)
     (verdict,) = report.verdicts
     assert (verdict.problem, verdict.level, verdict.layers) == ("all-zero weights", "error", ("norm",))
-    assert verdict.remedy == "ones for the scale of a normalization"
+    assert verdict.remedy.text == "ones for the scale of a normalization"
 
 
 def test_a_position_embedding_of_zeros_is_a_note():
@@ -318,7 +318,7 @@ def test_a_graph_says_where_each_tensor_comes_from_and_goes_to():
 
 
 def reported(*levels):
-    return Report([], None, [Verdict("problem", (), "evidence", "remedy", level) for level in levels])
+    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels], {})
 
 
 @pytest.mark.parametrize(

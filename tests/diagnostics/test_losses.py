@@ -46,7 +46,8 @@ def network():
 
 def gradients(model, x, y, **options):
     """Return the norm of the gradient of each layer, by its name."""
-    return {layer.name: layer.gradient.norm for layer in keras_initx.diagnose(model, x, y, **options).layers}
+    layers_found = keras_initx.diagnose(model, x, y, **options).layers
+    return {layer.name: layer.gradient.norm for layer in layers_found if layer.gradient}
 
 
 def of_mean_of_squares(model):
@@ -329,7 +330,11 @@ KNOWN = {
 
 def losses(model, x, y, **options):
     """Return the loss of each layer and that of a blind guess, by its name."""
-    return {layer.name: (layer.loss, layer.output.blind_loss) for layer in keras_initx.diagnose(model, x, y, **options).layers}
+    return {
+        layer.name: (layer.output.loss, layer.output.blind_loss)
+        for layer in keras_initx.diagnose(model, x, y, **options).layers
+        if layer.output
+    }
 
 
 def given_outputs(units=3):
@@ -476,11 +481,11 @@ def test_a_crossentropy_that_is_large_by_what_follows_the_last_layer():
     (verdict,) = keras_initx.diagnose(keras.Model(inputs, logits), X, LABELS, loss=loss).verdicts
     assert verdict.problem == "large first loss"
     assert verdict.evidence.endswith("; what follows makes them 100 times as large")
-    assert verdict.remedy.startswith("a smaller factor after out: ")
+    assert verdict.remedy.text.startswith("a smaller factor after out: ")
 
 
 def test_targets_that_are_not_finite_are_named():
     y = Y.copy()
     y[3] = np.nan
     (verdict,) = keras_initx.diagnose(network(), X, y, loss="mse").verdicts
-    assert (verdict.problem, verdict.remedy) == ("exploding gradient", "finite targets (6.2% of them are not)")
+    assert (verdict.problem, verdict.remedy.text) == ("exploding gradient", "finite targets (6.2% of them are not)")

@@ -1,15 +1,20 @@
-"""Each alternative of a remedy, run as it is printed, takes its verdict away, where the record for the page says so."""
+"""Remedies are objects. Each takes its verdict away where the record for the page says so; `initialize` applies it."""
 
 import json
 import pathlib
 
 import keras
+import numpy as np
 import pytest
 import remedies
+from keras import layers
 
-from keras_initx.diagnostics import _rule
+import keras_initx
+from keras_initx.diagnostics import Remedy, Report, Verdict, _remedy
+from keras_initx.diagnostics.verdicts import RULES
 
 RECORDED = json.loads(remedies.RECORDED.read_text())[keras.backend.backend()]
+X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
 # Keras itself warns of one of the faults.
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -20,23 +25,100 @@ def test_a_remedy_takes_its_verdict_away(name):
     assert remedies.treated(name, train=False)["gone"]
 
 
+def test_a_remedy_of_each_problem_was_tried():
+    tried = {result["problem"] for result in RECORDED.values()}
+    notes = {rule.problem for rule in RULES if set(rule.levels) == {"note"}}
+    # What causes these is named first, and has a remedy.
+    effects = {"exploding gradient", "vanishing gradient"}
+    assert tried == {rule.problem for rule in RULES} - notes - effects
+
+
 @pytest.mark.parametrize(
     ("activation", "remedy", "named"),
     [
-        ("relu", 'keras_initx.Orthogonal(gain="relu") or keras_initx.HeNormal()', '`Orthogonal(gain="relu")`'),
-        ("elu", 'keras_initx.Orthogonal(gain="elu") or keras_initx.HeNormal()', '`Orthogonal(gain="elu")`'),
-        (
-            "leaky_relu",
-            'keras_initx.Orthogonal(gain="leaky_relu") or keras_initx.HeNormal()',
-            '`Orthogonal(gain="leaky_relu")`',
-        ),
-        ("tanh", "keras_initx.Orthogonal() or keras_initx.GlorotUniform()", '`"initx.orthogonal"`'),
-        ("gelu", _rule.SCALED, "`lsuv`"),
-        ("silu", _rule.SCALED, "`lsuv`"),
+        ("relu", ['Orthogonal(gain="relu")', "HeNormal()"], '`Orthogonal(gain="relu")`'),
+        ("elu", ['Orthogonal(gain="elu")', "HeNormal()"], '`Orthogonal(gain="elu")`'),
+        ("leaky_relu", ['Orthogonal(gain="leaky_relu")', "HeNormal()"], '`Orthogonal(gain="leaky_relu")`'),
+        ("tanh", ["Orthogonal()", "GlorotUniform()"], '`"initx.orthogonal"`'),
+        ("gelu", [], "`lsuv`"),
+        ("silu", [], "`lsuv`"),
     ],
 )
 def test_the_page_of_choices_names_the_remedy_for_deep_networks(activation, remedy, named):
-    assert _rule.suggestion_in_depth([], activation) == remedy
+    found = _remedy.suitable_in_depth([], activation)
+    assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in remedy]
     page = pathlib.Path(__file__).parents[2].joinpath("docs", "which.md").read_text()
     deep = page.partition("## Deep networks without normalization")[2].partition("## ")[0]
     assert named in deep
+
+
+def network(**options):
+    hidden = [layers.Dense(20, "tanh", name=f"hidden_{number}", **options) for number in (1, 2, 3)]
+    model = keras.Sequential([keras.Input((20,)), *hidden, layers.Dense(3, name="out")])
+    model.compile("adam", "mse")
+    return model
+
+
+def test_initialize_applies_the_first_remedy_of_weights_to_the_layers_that_it_names():
+    model = network(kernel_initializer="initx.small_normal")
+    out = model.get_layer("out").get_weights()
+    report = keras_initx.diagnose(model, X)
+    assert [verdict.problem for verdict in report.problems] == ["vanishing"]
+    plan = keras_initx.initialize(model, report, seed=0)
+    drawn = {weight.path: weight.initializer for weight in plan.weights if weight.initializer}
+    assert drawn == {f"hidden_{number}/kernel": "GlorotUniform()" for number in (1, 2, 3)} | (
+        {"out/kernel": "GlorotUniform()"} if "out" in report.problems[0].layers else {}
+    )
+    assert keras_initx.diagnose(model, X).ok
+    np.testing.assert_array_equal(model.get_layer("out").get_weights()[1], out[1])
+
+
+def test_a_dry_run_of_a_report_changes_nothing():
+    model = network(kernel_initializer="zeros")
+    plan = keras_initx.initialize(model, keras_initx.diagnose(model, X), seed=0, dry_run=True)
+    assert not np.any(model.get_layer("hidden_1").get_weights()[0])
+    assert plan.weights[0].initializer == "GlorotUniform()"
+
+
+def test_what_weights_do_not_cure_is_left_to_others():
+    model = network()
+    report = keras_initx.diagnose(model, 100 * X)
+    assert report.problems[0].problem == "unscaled inputs"
+    before = [value.copy() for value in model.get_weights()]
+    with pytest.raises(
+        ValueError, match=r"`rules` must be a report with a problem that other weights cure. .*standardize"
+    ):
+        keras_initx.initialize(model, report, seed=0)
+    for value, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_of_several_problems_the_first_that_weights_cure_is_cured():
+    model = network()
+    remedy = Remedy("a loss", loss="mse").otherwise(Remedy("ones", {"out/bias": "ones"}))
+    others = Remedy("twos", {"out/bias": keras.initializers.Constant(2.0)})
+    verdicts = [
+        Verdict("of inputs", (), "evidence", Remedy("more data")),
+        Verdict("of loss or weights", (), "evidence", remedy),
+        Verdict("of weights", (), "evidence", others),
+    ]
+    keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
+    assert model.get_layer("out").get_weights()[1].tolist() == [1, 1, 1]
+
+
+def test_a_report_of_another_model_is_refused():
+    report = keras_initx.diagnose(network(kernel_initializer="zeros"), X)
+    other = keras.Sequential([keras.Input((20,)), layers.Dense(3, name="other")])
+    with pytest.raises(ValueError, match="Each of `rules` must match a weight"):
+        keras_initx.initialize(other, report)
+
+
+def test_standardized_inputs_are_those_of_a_normalization():
+    x = 5 + 3 * X
+    layer = layers.Normalization()
+    layer.adapt(x)
+    np.testing.assert_allclose(_remedy.standardized(x), keras.ops.convert_to_numpy(layer(x)), atol=1e-4)
+    tokens = np.arange(6)
+    changed = _remedy.standardized({"tokens": tokens, "numbers": x})
+    assert changed["tokens"] is tokens
+    assert abs(changed["numbers"].std() - 1) < 1e-3

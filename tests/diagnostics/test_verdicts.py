@@ -1,6 +1,6 @@
 """Faults that have been planted are named, where they are and no others; healthy networks have none."""
 
-import copy
+import pickle
 import re
 
 import keras
@@ -11,8 +11,7 @@ from keras import initializers, layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.diagnostics import Thresholds
-from keras_initx.diagnostics._diagnose import RULES
+from keras_initx.diagnostics.verdicts import RULES
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 64)).astype("float32")
@@ -58,13 +57,13 @@ def test_vanishing():
     verdict = verdicts["vanishing"]
     assert verdict.layers == ("hidden_3", "hidden_4", "hidden_5", "hidden_6", "hidden_7", "out")
     assert "the standard deviation falls from 0.996 at the inputs to " in verdict.evidence
-    assert "GlorotUniform()" in verdict.remedy
+    assert "GlorotUniform()" in verdict.remedy.text
     assert "hidden_1" in verdicts["vanishing gradient"].layers
 
 
 def test_vanishing_inputs():
     verdict = found(mlp("relu"), 1e-5 * X)["vanishing"]
-    assert "standardize the inputs (their standard deviation is 9.96e-06)" in verdict.remedy
+    assert "standardize the inputs (their standard deviation is 9.96e-06)" in verdict.remedy.text
 
 
 def test_exploding():
@@ -77,7 +76,7 @@ def test_exploding():
     assert verdict.layers[0] == "hidden_4"
     assert verdict.layers[-1] == "out"
     assert "the standard deviation grows from 0.996 at the inputs to " in verdict.evidence
-    assert "HeNormal()" in verdict.remedy
+    assert "HeNormal()" in verdict.remedy.text
 
 
 @pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True), (486, True)])
@@ -85,7 +84,7 @@ def test_large_inputs_are_a_cause_of_what_explodes(factor, is_cause):
     model = mlp("relu")
     for layer in model.layers:
         layer.kernel.assign(10 * layer.kernel)
-    remedy = found(model, factor * X)["exploding"].remedy
+    remedy = found(model, factor * X)["exploding"].remedy.text
     assert remedy.startswith("standardize the inputs") == is_cause
 
 
@@ -106,15 +105,12 @@ EXPLODING = {
 }
 
 
-def initialized(model, remedy, choice=0):
-    """Return `model` with an initializer that `remedy` names in all layers, or scaled as it says."""
-    expression = re.findall(r"keras_initx\.\w+\([^)]*\)", remedy)[choice]
-    names = {"keras_initx": keras_initx, "model": model, "x": X}
-    if "lsuv" in expression:
-        eval(expression, names)
-        return model
-    for layer in model.layers:
-        layer.kernel.assign(eval(expression, names)(layer.kernel.shape))
+def cured(model, remedy):
+    """Return `model` with the weights of a remedy."""
+    if remedy.lsuv:
+        keras_initx.lsuv(model, X, seed=0)
+    else:
+        keras_initx.initialize(model, {**remedy.rules, "*": None}, seed=0)
     return model
 
 
@@ -125,10 +121,11 @@ def test_the_remedy_of_what_explodes_helps(name):
     model = mlp(activation, depth=25)
     for layer in model.layers:
         layer.kernel.assign(factor * layer.kernel)
-    assert found(model, x)["exploding"].remedy == remedy
-    if remedy.startswith("standardize the inputs"):
-        x = (x - x.mean(axis=0)) / x.std()
-    assert found(initialized(model, remedy), x) == {}
+    applied = found(model, x)["exploding"].remedy
+    assert applied.text == remedy
+    if applied.inputs is not None:
+        x = applied.inputs(x)
+    assert found(cured(model, applied), x) == {}
 
 
 def test_lsuv_helps_where_initializers_do_not():
@@ -140,10 +137,8 @@ def test_lsuv_helps_where_initializers_do_not():
     model.add(layers.Dense(64))
     model.add(layers.Rescaling(1e3))
     model.add(layers.Dense(5))
-    remedy = found(model)["exploding"].remedy
-    _, _, call = remedy.partition("if they have it, ")
-    exec(call, {"keras_initx": keras_initx, "model": model, "x": X})
-    assert found(model) == {}
+    (by_lsuv,) = found(model)["exploding"].remedy.others
+    assert found(cured(model, by_lsuv)) == {}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -155,7 +150,7 @@ def test_of_inputs_that_are_not_finite_nothing_else_is_said(value):
     (verdict,) = keras_initx.diagnose(model, x, np.ones(len(x)), loss="mse").verdicts
     assert (verdict.problem, verdict.level, verdict.layers[0]) == ("inputs not finite", "error", "hidden_1")
     assert verdict.evidence == f"the inputs are not finite: 1 of {x.size} values are NaN or infinite"
-    assert "numpy.nan_to_num(x)" in verdict.remedy
+    assert "numpy.nan_to_num(x)" in verdict.remedy.text
 
 
 def test_a_model_may_replace_what_is_not_finite_itself():
@@ -187,7 +182,7 @@ def test_saturated(activation):
     verdict = verdicts["saturated"]
     assert verdict.layers == ("hidden_1",)
     assert f"at the limits of {activation}" in verdict.evidence
-    assert "GlorotUniform()" in verdict.remedy
+    assert "GlorotUniform()" in verdict.remedy.text
 
 
 def test_a_saturated_tanh_is_one_at_the_end_too():
@@ -200,7 +195,7 @@ def test_a_saturated_tanh_is_one_at_the_end_too():
 
 def test_saturated_by_inputs():
     verdict = found(mlp("tanh", depth=1), 100 * X)["saturated"]
-    assert "standardize the inputs" in verdict.remedy
+    assert "standardize the inputs" in verdict.remedy.text
 
 
 @pytest.mark.parametrize(
@@ -214,7 +209,7 @@ def test_saturated_by_inputs():
 def test_inputs_that_the_model_standardizes_are_no_cause(activation, factor, stddev, problem):
     model = mlp(activation, keras_initx.RandomNormal(stddev=stddev, seed=0))
     model = keras.Sequential([keras.Input((64,)), layers.Rescaling(1 / factor), *model.layers])
-    assert "standardize" not in found(model, factor * X)[problem].remedy
+    assert "standardize" not in found(model, factor * X)[problem].remedy.text
 
 
 def test_an_activation_of_its_own_layer_is_that_of_the_layer_before():
@@ -223,7 +218,7 @@ def test_an_activation_of_its_own_layer_is_that_of_the_layer_before():
     for layer, suggested in zip(model.layers[::2], ("HeNormal()", "LecunNormal()", "GlorotUniform()"), strict=True):
         weights = layer.kernel.numpy() if hasattr(layer.kernel, "numpy") else np.array(layer.kernel)
         layer.kernel.assign(0 * layer.kernel)
-        assert found(model)["all-zero weights"].remedy.startswith(f"random weights: keras_initx.{suggested}")
+        assert found(model)["all-zero weights"].remedy.text.startswith(f"random weights: keras_initx.{suggested}")
         layer.kernel.assign(weights)
 
 
@@ -231,7 +226,7 @@ def test_dead_units():
     verdict = found(mlp("relu", depth=1, bias_initializer=initializers.Constant(-10.0)))["dead units"]
     assert verdict.layers == ("hidden_1",)
     assert "100% of the units of hidden_1 output 0 for all 256 examples" in verdict.evidence
-    assert "bias_initializer=keras_initx.ReLUBias(0.01)" in verdict.remedy
+    assert "bias_initializer=keras_initx.ReLUBias(0.01)" in verdict.remedy.text
 
 
 def test_few_examples_do_not_tell_dead_units():
@@ -245,7 +240,7 @@ def test_all_zero_weights():
     verdict = verdicts["all-zero weights"]
     assert verdict.layers == ("hidden_1", "hidden_2")
     assert "hidden_1/kernel, hidden_2/kernel are 0" in verdict.evidence
-    assert "HeNormal()" in verdict.remedy
+    assert "HeNormal()" in verdict.remedy.text
 
 
 def test_what_vanishes_before_zeros_is_named_all_the_same():
@@ -309,7 +304,7 @@ def test_forget_bias_overwritten(bias):
     verdicts = found(keras.Sequential([keras.Input((10, 16)), layers.LSTM(4, bias_initializer=bias)]), SEQUENCES)
     assert list(verdicts) == ["forget bias overwritten"]
     remedy = "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)"
-    assert remedy in verdicts["forget bias overwritten"].remedy
+    assert remedy in verdicts["forget bias overwritten"].remedy.text
 
 
 @pytest.mark.parametrize(
@@ -344,7 +339,7 @@ def test_wrong_fan(layer, axes):
     verdicts = found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES)
     assert list(verdicts) == ["wrong fan"]
     assert verdicts["wrong fan"].layers == (layer.name,)
-    assert axes in verdicts["wrong fan"].remedy
+    assert axes in verdicts["wrong fan"].remedy.text
 
 
 @pytest.mark.parametrize(
@@ -372,14 +367,15 @@ def test_vanishing_gradient():
     verdicts = found(mlp("sigmoid", depth=10), y=LABELS)
     assert list(verdicts) == ["alike", "vanishing gradient"]
     verdict = verdicts["vanishing gradient"]
-    assert verdict.remedy == verdicts["alike"].remedy
+    assert verdict.remedy.text == verdicts["alike"].remedy.text
     assert verdict.layers[0] == "hidden_1"
     assert "hidden_10" not in verdict.layers
     remedy = (
         'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()'
     )
-    assert verdict.remedy.startswith(remedy)
-    assert found(initialized(mlp("tanh", depth=10), remedy), y=LABELS) == {}
+    assert verdict.remedy.text.startswith(remedy)
+    assert verdict.remedy.activations == {f"hidden_{number}": "tanh" for number in range(1, 11)}
+    assert found(cured(mlp("tanh", depth=10), verdict.remedy), y=LABELS) == {}
 
 
 # What no initializer keeps at one size in depth is scaled to the data.
@@ -404,27 +400,29 @@ def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
     verdicts = found(model, y=LABELS)
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     initializers, of_signals = IN_DEPTH[activation]
-    assert verdicts["vanishing"].remedy == of_signals.format(initializers)
+    assert verdicts["vanishing"].remedy.text == of_signals.format(initializers)
     of_gradients = SCALED if initializers == SCALED else f"{initializers} in all layers"
-    assert verdicts["vanishing gradient"].remedy == of_gradients
-    for choice in range(of_gradients.count("keras_initx.")):
-        assert found(initialized(model, of_gradients, choice), y=LABELS) == {}
+    assert verdicts["vanishing gradient"].remedy.text == of_gradients
+    remedy = verdicts["vanishing gradient"].remedy
+    for one in (remedy, *remedy.others):
+        assert found(cured(model, one), y=LABELS) == {}
 
 
 @pytest.mark.parametrize("activation", ["softplus", "hard_sigmoid"])
 def test_what_vanishes_in_gradients_only_is_cured_by_its_remedy(activation):
-    verdict = found(mlp(activation, depth=40), y=LABELS)["vanishing gradient"]
-    if 'activation="tanh"' in verdict.remedy:
-        cured = initialized(mlp("tanh", depth=40), verdict.remedy)
+    remedy = found(mlp(activation, depth=40), y=LABELS)["vanishing gradient"].remedy
+    if remedy.activations:
+        assert set(remedy.activations.values()) == {"tanh"}
+        model = cured(mlp("tanh", depth=40), remedy)
     else:
-        assert verdict.remedy.startswith("keras.layers.BatchNormalization() before each softplus")
-        cured = keras.Sequential([keras.Input((64,))])
+        assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")
+        model = keras.Sequential([keras.Input((64,))])
         for _ in range(40):
-            cured.add(layers.Dense(64))
-            cured.add(layers.BatchNormalization())
-            cured.add(layers.Activation(activation))
-        cured.add(layers.Dense(5))
-    assert found(cured, y=LABELS) == {}
+            model.add(layers.Dense(64))
+            model.add(layers.BatchNormalization())
+            model.add(layers.Activation(activation))
+        model.add(layers.Dense(5))
+    assert found(model, y=LABELS) == {}
 
 
 def test_a_network_that_widens_is_not_given_orthogonal_kernels():
@@ -435,8 +433,8 @@ def test_a_network_that_widens_is_not_given_orthogonal_kernels():
         model.add(layers.Dense(16, "relu"))
     model.add(layers.Dense(5))
     verdicts = found(model, X[:, :16], LABELS)
-    assert verdicts["vanishing"].remedy == OF_KERNELS.format("keras_initx.HeNormal()")
-    assert found(initialized(model, verdicts["vanishing"].remedy), X[:, :16], LABELS) == {}
+    assert verdicts["vanishing"].remedy.text == OF_KERNELS.format("keras_initx.HeNormal()")
+    assert found(cured(model, verdicts["vanishing"].remedy), X[:, :16], LABELS) == {}
 
 
 def test_a_final_activation_of_its_own_layer_hides_no_vanishing_gradient():
@@ -460,7 +458,7 @@ def test_a_batch_of_one_is_the_cause_of_what_its_normalization_loses():
     verdicts = found(model, X[:1], LABELS[:1])
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     for verdict in verdicts.values():
-        assert verdict.remedy == "a batch of several examples, because norm normalizes over them"
+        assert verdict.remedy.text == "a batch of several examples, because norm normalizes over them"
     assert found(model, y=LABELS) == {}
 
 
@@ -486,7 +484,7 @@ def test_large_first_loss(scale, problems):
     for verdict in verdicts.values():
         assert verdict.layers == ("out",)
         assert "that of a blind guess is 1.61; its outputs have standard deviation" in verdict.evidence
-        assert verdict.remedy.startswith("smaller weights in the last layer: keras_initx.GlorotUniform()")
+        assert verdict.remedy.text.startswith("smaller weights in the last layer: keras_initx.GlorotUniform()")
 
 
 def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
@@ -495,14 +493,14 @@ def test_targets_far_from_zero_are_the_cause_of_a_large_first_loss():
     assert verdict.problem == "large first loss"
     # Each backend has kernels of its own, whose outputs are of size 1.
     assert re.match(r"the loss of out starts at (99\.\d|10\d), that of a blind guess is 1\.03; its o", verdict.evidence)
-    assert verdict.remedy == "standardized targets, or a bias of the last layer at their mean"
+    assert verdict.remedy.text == "standardized targets, or a bias of the last layer at their mean"
 
 
 def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     model, y = mlp("relu", depth=1), 2e5 + 8e4 * X[:, :5]
     report = keras_initx.diagnose(model, X, y, loss="mse")
     assert [verdict.problem for verdict in report.verdicts] == ["unscaled targets", "exploding gradient"]
-    assert report.verdicts[1].remedy == "standardized targets, or a bias of the last layer at their mean"
+    assert report.verdicts[1].remedy.text == "standardized targets, or a bias of the last layer at their mean"
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
@@ -534,7 +532,7 @@ def test_shut_gates(layer, gate, remedy):
     verdict = found(keras.Sequential([keras.Input((10, 16)), layer(-3.0)]), SEQUENCES)["shut gates"]
     assert verdict.layers == ("rnn",)
     assert verdict.evidence == f"the biases of the {gate} gates of rnn keep 4.7% of the state in a step"
-    assert verdict.remedy == remedy
+    assert verdict.remedy.text == remedy
 
 
 @pytest.mark.parametrize(
@@ -581,7 +579,7 @@ def test_focused_attention(layer):
     assert verdict.problem == "focused attention"
     assert [name.rpartition("/")[2] for name in verdict.layers] == ["query"]
     assert "give a single key 9" in verdict.evidence
-    assert "GlorotUniform()" in verdict.remedy
+    assert "GlorotUniform()" in verdict.remedy.text
 
 
 def test_a_query_is_compared_with_the_keys_of_its_group():
@@ -592,7 +590,7 @@ def test_a_query_is_compared_with_the_keys_of_its_group():
     of_each_head = keys[:, :, [0, 0, 1, 1]]
     shares = np.exp(np.einsum("bqhd,bkhd->bhqk", queries, of_each_head) / 8**0.5)
     shares /= shares.sum(axis=-1, keepdims=True)
-    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, few).layers if layer.attention.focus is not None]
+    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, few).layers if layer.attention]
     assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
 
 
@@ -601,7 +599,7 @@ def test_attention_that_is_called_twice_has_the_focus_of_the_last_call():
     attention = layers.MultiHeadAttention(2, 8)
     attended = attention(inputs, inputs)
     model = keras.Model(inputs, attention(0 * attended, 0 * inputs))
-    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.attention.focus is not None]
+    (focus,) = [layer.attention.focus for layer in keras_initx.diagnose(model, SEQUENCES).layers if layer.attention]
     assert focus == pytest.approx(1 / 10)
 
 
@@ -616,7 +614,7 @@ def test_what_is_called_query_and_key_may_be_something_else():
     query, key = (layers.Dense(8, name=name, kernel_initializer="he_normal")(inputs) for name in ("query", "key"))
     model = keras.Model(inputs, layers.Dense(5)(query * key))
     assert found(model) == {}
-    assert [layer.attention.focus for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
+    assert [layer.attention for layer in keras_initx.diagnose(model, X).layers] == [None, None, None]
 
 
 def test_heads_that_do_not_fit_each_other_have_no_focus():
@@ -633,7 +631,7 @@ def test_heads_that_do_not_fit_each_other_have_no_focus():
             return keras.ops.concatenate([self.query(inputs), self.key(inputs)], axis=2)
 
     report = keras_initx.diagnose(keras.Sequential([keras.Input((10, 16)), Heads()]), SEQUENCES)
-    assert [layer.attention.focus for layer in report.layers] == [None, None]
+    assert [layer.attention for layer in report.layers] == [None, None]
 
 
 class Mixed(layers.Layer):
@@ -658,7 +656,7 @@ def test_alike(what, axis, share):
     assert (verdict.problem, verdict.layers) == ("alike", ("norm",))
     assert f"the mean cosine of the outputs for different {what} is 0.99" in verdict.evidence
     assert " in norm and " in verdict.evidence
-    assert "recipes.deepnorm" in verdict.remedy
+    assert "recipes.deepnorm" in verdict.remedy.text
 
 
 @pytest.mark.parametrize(
@@ -698,7 +696,7 @@ def test_a_loss_that_does_not_suit():
     report = keras_initx.diagnose(model, X, LABELS, loss=lambda y, outputs: keras.ops.sqrt(-abs(outputs[:, 0])))
     (verdict,) = report.verdicts
     assert (verdict.problem, verdict.level) == ("exploding gradient", "error")
-    assert verdict.remedy == OF_LOSS
+    assert verdict.remedy.text == OF_LOSS
     assert found(model, y=LABELS) == {}
 
 
@@ -713,8 +711,9 @@ def test_smaller_weights_help_against_large_gradients(choice, factor, level, rem
     for layer in model.layers:
         layer.kernel.assign(factor * layer.kernel)
     verdict = found(model, y=LABELS)["exploding gradient"]
-    assert (verdict.level, verdict.remedy) == (level, remedy)
-    assert found(initialized(model, remedy, choice), y=LABELS) == {}
+    assert (verdict.level, verdict.remedy.text) == (level, remedy)
+    with_rules = [one for one in (verdict.remedy, *verdict.remedy.others) if one.rules]
+    assert found(cured(model, with_rules[choice]), y=LABELS) == {}
 
 
 @pytest.mark.parametrize("x", [486 * X, 486 + X], ids=["deviation", "mean"])
@@ -723,9 +722,9 @@ def test_inputs_are_the_cause_of_large_gradients(x):
     unscaled, first_loss, gradient = keras_initx.diagnose(model, x, X[:, :5], loss="mse").verdicts
     assert unscaled.problem == "unscaled inputs"
     assert first_loss.problem == "large first loss"
-    assert first_loss.remedy.startswith("standardize the inputs, then smaller weights in the last")
+    assert first_loss.remedy.text.startswith("standardize the inputs, then smaller weights in the last")
     assert gradient.problem == "exploding gradient"
-    assert gradient.remedy == f"standardize the inputs, then {OF_LOSS}"
+    assert gradient.remedy.text == f"standardize the inputs, then {OF_LOSS}"
     standardized = (x - x.mean(axis=0)) / x.std(axis=0)
     assert keras_initx.diagnose(model, standardized, X[:, :5], loss="mse").verdicts == []
 
@@ -739,22 +738,26 @@ def test_thresholds_are_arguments(name):
 
 def test_an_unknown_threshold_is_an_error():
     with pytest.raises(
-        TypeError, match=r"`thresholds` must be among \('vanishing', .*Received: thresholds=\['vanish'\]"
+        TypeError, match=r"`thresholds` must be among \('least_values', .*Received: thresholds=\['vanish'\]"
     ):
         keras_initx.diagnose(mlp("tanh"), X, vanish=1.0)
 
 
-def test_thresholds_are_positive_numbers():
-    with pytest.raises(ValueError, match=r"`dead` must be a positive number. Received: dead=0"):
-        Thresholds(dead=0)
-    with pytest.raises(ValueError, match=r"`saturation_margin` must be less than 0.5. Received: saturation_margin=0.5"):
-        Thresholds(saturation_margin=0.5)
-    with pytest.raises(TypeError, match=r"`dead` must be a positive number. Received: dead='0'"):
-        Thresholds(dead="0")
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("dead", 0, ValueError, r"`dead` must be a positive number. Received: dead=0"),
+        ("dead", "0", TypeError, r"`dead` must be a positive number. Received: dead='0'"),
+        ("saturation_margin", 0.5, ValueError, r"`saturation_margin` must be less than 0.5. Received: saturation_"),
+    ],
+)
+def test_thresholds_are_positive_numbers(name, value, error, message):
+    with pytest.raises(error, match=message):
+        keras_initx.diagnose(mlp("tanh"), X, **{name: value})
 
 
-def test_thresholds_of_a_report_stay():
-    report = keras_initx.diagnose(mlp("tanh"), X, dead=0.5)
-    with pytest.raises(AttributeError, match="dead"):
-        report.thresholds.dead = 0.9
-    assert copy.deepcopy(report.thresholds) == Thresholds(dead=0.5)
+def test_a_report_can_be_pickled_with_its_remedies():
+    report = keras_initx.diagnose(mlp("softmax", depth=1), X, LABELS + 1, loss="sparse_categorical_crossentropy")
+    again = pickle.loads(pickle.dumps(report))
+    assert str(again) == str(report)
+    assert [remedy.text for remedy in again.remedies] == [remedy.text for remedy in report.remedies] != []

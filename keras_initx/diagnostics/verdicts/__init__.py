@@ -6,7 +6,7 @@ in a report: causes before effects.
 
 from types import ModuleType
 
-from keras_initx.diagnostics._verdict import Rule
+from keras_initx.diagnostics._verdict import Rule, Threshold
 from keras_initx.diagnostics.verdicts import (
     attention,
     first_loss,
@@ -32,6 +32,8 @@ _FILES: tuple[ModuleType, ...] = (
     gradients,
     optimizer,  # last: other remedies change what rate is suitable
 )
-RULES: tuple[Rule, ...] = tuple(
-    value for file in _FILES for value in vars(file).values() if isinstance(value, Rule)
-)
+_VALUES = [value for file in _FILES for value in vars(file).values()]
+RULES: tuple[Rule, ...] = tuple(value for value in _VALUES if isinstance(value, Rule))
+THRESHOLDS: dict[str, Threshold] = {
+    value.name: value for value in _VALUES if isinstance(value, Threshold)
+}

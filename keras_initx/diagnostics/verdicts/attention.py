@@ -23,10 +23,10 @@ from keras_initx.diagnostics._remedy import (
 )
 from keras_initx.diagnostics._verdict import (
     Finding,
+    Threshold,
     has_enough_values,
     layer_count,
     rule,
-    threshold,
 )
 from keras_initx.initializers import GlorotUniform, SmallNormal
 from keras_initx.structure import (
@@ -52,13 +52,13 @@ _KEYS = 4
 # A kernel of He gives standardized inputs a standard deviation of 1.4.
 _LARGE_QUERIES = 2
 
-ATTENTION_FOCUS = threshold(
+ATTENTION_FOCUS = Threshold(
     "attention_focus",
     0.75,
     "share of its weight that a query gives to a single key, on average, above which the softmax "
     "of attention passes little gradient",
 )
-ROUTER_SHARE = threshold(
+ROUTER_SHARE = Threshold(
     "router_share",
     0.9,
     "share of its weight that a softmax inside the model gives to a single unit, on average over "

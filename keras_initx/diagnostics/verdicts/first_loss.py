@@ -1,7 +1,6 @@
 """The first loss: outputs of the model that are saturated, or far worse than a blind guess."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,15 +19,21 @@ from keras_initx.diagnostics._outputs import (
     last_activation,
     output_facts,
 )
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    choice,
+    drawn,
+    kernels_of,
+    standardized_columns,
+)
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     Finding,
+    Threshold,
     exceeds,
     has_enough_values,
     layer_count,
     rule,
-    threshold,
 )
 from keras_initx.diagnostics.verdicts.inputs import (
     COMPARED,
@@ -41,7 +46,7 @@ from keras_initx.diagnostics.verdicts.signals import EXPLODING, branch_zeros, in
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import Call, Probe, Watch, array_of, first_float, tensors_in
 
-SATURATED_OUTPUT = threshold(
+SATURATED_OUTPUT = Threshold(
     "saturated_output",
     0.5,
     "fraction of the examples above which the final softmax or sigmoid is saturated. An example "
@@ -49,7 +54,7 @@ SATURATED_OUTPUT = threshold(
     "caused by a bias does not count: then the values before the activation vary between examples "
     "by less than half of what saturation takes",
 )
-FIRST_LOSS = threshold(
+FIRST_LOSS = Threshold(
     "first_loss",
     8,
     "factor between the loss of an output and that of a blind guess, or 1 if that is more, above "
@@ -313,11 +318,7 @@ def misses_targets(layer: LayerReport) -> bool:
 
 def standardized_targets() -> Remedy:
     """Return the remedy where errors are due to the targets."""
-
-    def standardized(y: Any) -> Any:
-        array = np.asarray(y)
-        return (array - array.mean(axis=0)) / array.std(axis=0)
-
     return Remedy(
-        "standardized targets, or a bias of the last layer at their mean", targets=standardized
+        "standardized targets, or a bias of the last layer at their mean",
+        targets=standardized_columns,
     )

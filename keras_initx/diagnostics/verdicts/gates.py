@@ -20,11 +20,11 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Rec
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._verdict import (
     Finding,
+    Threshold,
     layer_count,
     listed,
     names_of,
     rule,
-    threshold,
 )
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
 from keras_initx.structure import Call, Probe, array_of, first_float
@@ -34,12 +34,12 @@ _FACTORIZED = 1024
 # The number of steps over which a recurrent layer should have a memory.
 _STEPS = 10
 
-SHUT_GATE = threshold(
+SHUT_GATE = Threshold(
     "shut_gate",
     0.05,
     "share of the state that forget or update gates keep in a step, below which they are shut",
 )
-RECURRENT_GAIN = threshold(
+RECURRENT_GAIN = Threshold(
     "recurrent_gain",
     1.8,
     "factor by which a recurrent kernel without gates makes a state larger in a step, or one over "

@@ -18,7 +18,7 @@ from keras_initx.diagnostics._remedy import (
     remedy_in_depth,
     suitable_in_depth,
 )
-from keras_initx.diagnostics._verdict import Finding, Level, exceeds, layer_count, rule, threshold
+from keras_initx.diagnostics._verdict import Finding, Level, Threshold, exceeds, layer_count, rule
 from keras_initx.diagnostics.verdicts.first_loss import (
     FIRST_LOSS,
     misses_targets,
@@ -29,13 +29,13 @@ from keras_initx.diagnostics.verdicts.inputs import are_unscaled, scaled_first
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
 
-VANISHING_GRADIENT = threshold(
+VANISHING_GRADIENT = Threshold(
     "vanishing_gradient",
     1e-4,
     "ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below "
     "which the gradient has vanished",
 )
-EXPLODING_GRADIENT = threshold(
+EXPLODING_GRADIENT = Threshold(
     "exploding_gradient",
     1e5,
     "gradient norm of a layer above which the gradient has exploded",

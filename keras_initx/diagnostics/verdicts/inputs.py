@@ -19,18 +19,18 @@ from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
+    Threshold,
     by_level,
     layer_count,
     normalization_of,
     rule,
-    threshold,
 )
 from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, has_kernel
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
 
-UNSCALED_INPUTS = threshold(
+UNSCALED_INPUTS = Threshold(
     "unscaled_inputs",
     10,
     "root mean square of the inputs of the first kernels, or of a single one in vectors, above "

@@ -7,19 +7,19 @@ import keras
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._signal import likeness
-from keras_initx.diagnostics._verdict import Finding, exceeds, layer_count, rule, threshold
+from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_count, rule
 from keras_initx.structure import NORMALIZATIONS, Call, Probe
 
-EXAMPLES_ALIKE = threshold(
+EXAMPLES_ALIKE = Threshold(
     "examples_alike",
     0.99,
     "mean cosine between the normalized outputs for different examples above which they have "
     "become alike",
 )
-POSITIONS_ALIKE = threshold(
+POSITIONS_ALIKE = Threshold(
     "positions_alike", 0.9999, "the same between the positions of an example"
 )
-INPUTS_DIFFER = threshold(
+INPUTS_DIFFER = Threshold(
     "inputs_differ",
     0.01,
     "standard deviation between examples of the inputs of the last layer, relative to their root "

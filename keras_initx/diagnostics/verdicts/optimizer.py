@@ -9,18 +9,18 @@ import keras
 from keras_initx._keras import layers_of
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, OptimizerFacts
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, rule, threshold
+from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.optimizers import rate_of, unscaled
 from keras_initx.structure import NORMALIZATIONS
 
-LARGE_STEP = threshold(
+LARGE_STEP = Threshold(
     "large_step",
     20,
     "factor between what a step of SGD would lower the loss by, to first order, and the loss, "
     "above which the learning rate is too large",
 )
-LARGE_UPDATE = threshold(
+LARGE_UPDATE = Threshold(
     "large_update",
     3,
     "product of the rate of Adam and the square root of the inputs of a unit, above which the "

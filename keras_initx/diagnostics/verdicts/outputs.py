@@ -1,7 +1,8 @@
 """Outputs and labels: whether a loss of Keras reads them for what they are."""
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,32 +11,38 @@ import numpy as np
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import OutputFacts, reach_of
-from keras_initx.diagnostics._remedy import Choice, Remedy, drawn, weights_named
+from keras_initx.diagnostics._remedy import (
+    Choice,
+    Remedy,
+    drawn,
+    standardized_columns,
+    weights_named,
+)
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
+    Threshold,
     layer_count,
     rule,
-    threshold,
 )
 from keras_initx.initializers import PriorBias
 
 # Share of the rows with several ones from which on they are no accident.
 _SEVERAL = 0.01
 
-OUT_OF_REACH = threshold(
+OUT_OF_REACH = Threshold(
     "out_of_reach",
     0.1,
     "fraction of the targets beyond the range of the last activation above which a distance cannot "
     "become small",
 )
-UNSCALED_TARGETS = threshold(
+UNSCALED_TARGETS = Threshold(
     "unscaled_targets",
     100,
     "factor between the standard deviation of the targets of a distance and that of the outputs, "
     "or 1 if that is more, above which the targets are not scaled",
 )
-RARE_CLASS = threshold(
+RARE_CLASS = Threshold(
     "rare_class",
     3,
     "factor between the first loss and that of guessing the frequencies of the classes, above "
@@ -150,9 +157,35 @@ def _other_loss(name: str, **arguments: Any) -> Remedy:
     return Remedy(f"loss=keras.losses.{name}({options})", loss=loss)
 
 
-def _other_targets(text: str, change: Callable[[Any], Any]) -> Remedy:
-    """Return a remedy with other targets, which are computed from `y`."""
-    return Remedy(text, targets=lambda y: change(np.asarray(y)))
+# What remedies do to targets. Named functions, so that a report can be pickled.
+def _argmax(y: Any) -> Any:
+    return np.asarray(y).argmax(-1)
+
+
+def _multiplied(factor: int, y: Any) -> Any:
+    return (np.asarray(y) * factor).round()
+
+
+def _from_zero(least: int, y: Any) -> Any:
+    return np.asarray(y) - least
+
+
+def _zero_or_one(y: Any) -> Any:
+    return (np.asarray(y) + 1) // 2
+
+
+def _of_bytes(y: Any) -> Any:
+    return np.asarray(y) / 255
+
+
+def _one_hot(classes: int, y: Any) -> Any:
+    return keras.utils.to_categorical(y, classes)
+
+
+def _between(low: float, high: float, y: Any) -> Any:
+    values = np.asarray(y)
+    least = values.min()
+    return low + (high - low) * (values - least) / max(values.max() - least, 1e-30)
 
 
 @rule(
@@ -205,7 +238,7 @@ def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             "number for each example"
         )
         remedy = _other_loss("CategoricalCrossentropy", **_options(facts))
-        numbers = _other_targets("class numbers: y = y.argmax(-1)", lambda y: y.argmax(-1))
+        numbers = Remedy("class numbers: y = y.argmax(-1)", targets=_argmax)
         yield Finding([layer], evidence, remedy.otherwise(numbers), "error")
     elif facts.outside:
         evidence = (
@@ -231,16 +264,17 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
     low, high = round(targets.min), round(targets.max)
     divisor = facts.divisor
     if divisor is not None:
-        return _other_targets(
+        return Remedy(
             f"class numbers as before the division: y = (y * {divisor}).round()",
-            lambda y: (y * divisor).round(),
+            targets=functools.partial(_multiplied, divisor),
         )
     if not facts.is_whole:
         return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
     if low > 0 and high - low < facts.units:
-        return _other_targets(f"labels that begin at 0: y = y - {low}", lambda y: y - low)
+        begins_at_0 = functools.partial(_from_zero, low)
+        return Remedy(f"labels that begin at 0: y = y - {low}", targets=begins_at_0)
     if low == -1 and high == 1 and not targets.zeros:
-        return _other_targets("labels 0 and 1: y = (y + 1) // 2", lambda y: (y + 1) // 2)
+        return Remedy("labels 0 and 1: y = (y + 1) // 2", targets=_zero_or_one)
     if low < 0 and high < facts.units:
         # The loss is that of the user, with one more argument.
         return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
@@ -256,9 +290,9 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         )
         units = facts.units
         remedy = _other_loss("SparseCategoricalCrossentropy", **_options(facts))
-        rows = _other_targets(
+        rows = Remedy(
             f"rows: y = keras.utils.to_categorical(y, {units})",
-            lambda y: keras.utils.to_categorical(y, units),
+            targets=functools.partial(_one_hot, units),
         )
         yield Finding([layer], evidence, remedy.otherwise(rows), "error")
     elif _means_several(facts):
@@ -287,11 +321,12 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         remedy = _other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
     elif low == -1 and high == 1:
-        remedy = _other_targets("labels 0 and 1: y = (y + 1) / 2", lambda y: (y + 1) / 2)
+        remedy = Remedy("labels 0 and 1: y = (y + 1) / 2", targets=_zero_or_one)
     elif low > 0 and high - low == 1:
-        remedy = _other_targets(f"labels 0 and 1: y = y - {low}", lambda y: y - low)
+        begins_at_0 = functools.partial(_from_zero, low)
+        remedy = Remedy(f"labels 0 and 1: y = y - {low}", targets=begins_at_0)
     elif low >= 0 and high == 255:
-        remedy = _other_targets("targets from 0 to 1: y = y / 255", lambda y: y / 255)
+        remedy = Remedy("targets from 0 to 1: y = y / 255", targets=_of_bytes)
     else:
         numbers = Remedy('for numbers loss="mse"', loss="mse")
         remedy = Remedy(
@@ -332,22 +367,14 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
         if math.isinf(high):
             reach = f"the outputs of {facts.activation} are never negative"
         else:
-            scaled = _scaled_targets(low, high)
-            remedy = remedy.otherwise(scaled)
+            scaled = functools.partial(_between, low, high)
+            text = f"targets scaled to [{low:g}, {high:g}]"
+            remedy = remedy.otherwise(Remedy(text, targets=scaled))
         evidence = (
             f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
         yield Finding([layer], evidence, remedy)
-
-
-def _scaled_targets(low: float, high: float) -> Remedy:
-    """Return a remedy with targets from one number to another."""
-
-    def scaled(y: Any) -> Any:
-        return low + (high - low) * (y - y.min()) / max(y.max() - y.min(), 1e-30)
-
-    return _other_targets(f"targets scaled to [{low:g}, {high:g}]", scaled)
 
 
 @rule(
@@ -375,9 +402,9 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
             f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
             f"outputs {facts.outputs.std:.3g}"
         )
-        remedy = _other_targets(
+        remedy = Remedy(
             "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
-            lambda y: (y - y.mean(axis=0)) / y.std(axis=0),
+            targets=standardized_columns,
         )
         yield Finding([layer], evidence, remedy)
 

@@ -28,6 +28,7 @@ from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
     Level,
+    Threshold,
     by_level,
     exceeds,
     has_enough_values,
@@ -36,7 +37,6 @@ from keras_initx.diagnostics._verdict import (
     names_of,
     normalization_of,
     rule,
-    threshold,
 )
 from keras_initx.diagnostics.verdicts.gates import (
     has_growing_state,
@@ -61,30 +61,30 @@ from keras_initx.structure import (
     unit_axis,
 )
 
-VANISHING = threshold(
+VANISHING = Threshold(
     "vanishing",
     1e-3,
     "standard deviation before the activation below which a signal has vanished",
 )
-EXPLODING = threshold("exploding", 1e3, "standard deviation above which a signal has exploded")
-SATURATED = threshold(
+EXPLODING = Threshold("exploding", 1e3, "standard deviation above which a signal has exploded")
+SATURATED = Threshold(
     "saturated",
     0.25,
     "fraction of saturated outputs above which an activation passes too little gradient",
 )
-SATURATION_MARGIN = threshold(
+SATURATION_MARGIN = Threshold(
     "saturation_margin",
     0.005,
     "distance from a limit within which an output counts as saturated, as a fraction of the "
     "distance between the limits; for tanh this means beyond 0.99",
     below=0.5,  # otherwise all outputs would be near a limit
 )
-DEAD = threshold(
+DEAD = Threshold(
     "dead",
     0.75,
     "fraction of units with zero output for the whole batch above which too few are active",
 )
-STEEP_ACTIVATION = threshold(
+STEEP_ACTIVATION = Threshold(
     "steep_activation",
     3,
     "factor by which a kernel and its activation, a function that Keras does not have, make "

@@ -17,11 +17,11 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Wei
 from keras_initx.diagnostics._remedy import Remedy, choice, suitable
 from keras_initx.diagnostics._verdict import (
     Finding,
+    Threshold,
     by_level,
     listed,
     normalization_of,
     rule,
-    threshold,
 )
 from keras_initx.diagnostics.verdicts.signals import is_gate
 from keras_initx.initializers import ICNR, HeNormal, fans, stddev_for
@@ -43,7 +43,7 @@ _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
 _TELLING = 8
 
-WRONG_FAN = threshold(
+WRONG_FAN = Threshold(
     "wrong_fan",
     1.5,
     "factor between the standard deviation of a depthwise or transposed kernel and the one that "
