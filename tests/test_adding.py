@@ -66,8 +66,8 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     code = block("{code-block} python", "LARGE_BIAS").partition("\n")[2]
     with open(copy / "keras_initx" / "diagnostics" / "verdicts" / "weights.py", "a") as file:
         file.write(f"\n\n{code}")
-    row = block("{code-block} python", "bias of 9").splitlines()[-1]
-    edit(copy / "tests" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{row},\n")
+    _, network = block("{code-block} python", "bias of 9").split("\n", 1)
+    edit(copy / "tests" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
     run(copy, block("sh", "remedies"))
     assert "`large_bias=5`" in (copy / "docs" / "diagnose.md").read_text()
     assert json.loads((copy / "docs" / "remedies.json").read_text())[keras.backend.backend()]["bias of 9"]["gone"]

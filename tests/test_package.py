@@ -194,7 +194,7 @@ def private_imports(path):
     found = set()
     for name in imported_names(path):
         package, *parts = name.split(".")
-        if package == "keras_initx" and parts and parts[0] in ROOMS and parts[0] != path.parent.name:
+        if package == "keras_initx" and parts and parts[0] in ROOMS and parts[0] != path.relative_to(ROOT).parts[0]:
             found |= {name for part in parts[1:] if part.startswith("_")}
     return found
 
