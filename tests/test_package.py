@@ -234,10 +234,19 @@ def test_no_modules_import_each_other():
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
+class Unwrapping(doctest.DocTestFinder):
+    """Finds the examples of wrapped functions too, such as recipes."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)
     monkeypatch.chdir(tmp_path)  # some write files
-    failures, _ = doctest.testmod(module, extraglobs={"keras": keras})
-    assert failures == 0
+    runner = doctest.DocTestRunner()
+    for test in Unwrapping().find(module, extraglobs={"keras": keras}):
+        runner.run(test)
+    assert runner.summarize().failed == 0

@@ -12,11 +12,11 @@ from keras_initx.recipes._branches import *
 from keras_initx.recipes._clip import *
 from keras_initx.recipes._convolutional import *
 from keras_initx.recipes._coordinate_check import *
-from keras_initx.recipes._fit import Recipe as Recipe
 from keras_initx.recipes._images import *
 from keras_initx.recipes._llama import *
 from keras_initx.recipes._mup import *
 from keras_initx.recipes._networks import *
+from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
 from keras_initx.recipes._width_problems import *

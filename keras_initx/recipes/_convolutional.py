@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 
-from keras_initx._checks import check_choice, check_flag
-from keras_initx._recipe_names import registered
+from keras_initx._checks import check_flag
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     RandomNormal,
@@ -16,18 +15,18 @@ from keras_initx.initializers import (
     default_axes,
     fans,
 )
-from keras_initx.recipes._architecture import check_image_architecture
-from keras_initx.recipes._fit import Recipe, Weights, for_names, is_depthwise_kernel
-from keras_initx.recipes._image_architecture import dense_of, scales_of
+from keras_initx.recipes._network import (
+    Network,
+    Weights,
+    is_depthwise_kernel,
+    named_shapes,
+    weights_of_torch,
+)
 from keras_initx.recipes._networks import zero_residual
+from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import ModelWeight, find_weights, matching_paths
 
 __all__ = ["densenet", "resnet", "vgg", "xception"]
-
-ResNetSource = Literal["torchvision", "keras"]
-VGGSource = Literal["torchvision", "paper"]
-DenseNetSource = Literal["authors", "torchvision"]
-XceptionSource = Literal["keras", "timm"]
 
 # The default of torch for linear layers, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
 _TORCH_DENSE = VarianceScaling(1 / 3, "fan_in", "uniform")
@@ -35,9 +34,26 @@ _HE_OUT = VarianceScaling(2.0, "fan_out", "untruncated_normal")
 _HE_IN = VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
-@registered
+def _is_resnet(network: Network) -> bool:
+    parts = network.parts
+    if not parts.is_convolutional or parts.concatenated or not parts.norms:
+        return False
+    return bool(parts.added) or not parts.is_known
+
+
+@recipe(
+    kind="a residual network of convolutions with normalization",
+    sources={
+        "torchvision": "He and others, 2016, by torchvision: He by fan-out",
+        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
+    },
+    layers=_is_resnet,
+)
 def resnet(
-    model: Weights, *, source: ResNetSource = "torchvision", zero_init_residual: bool = False
+    model: Weights,
+    *,
+    source: Literal["torchvision", "keras"] = "torchvision",
+    zero_init_residual: bool = False,
 ) -> Recipe:
     """Return the rules of ResNet: He normal kernels by fan-out, and a uniform head.
 
@@ -77,19 +93,15 @@ def resnet(
         2017, section 5.1, for branches that start at 0. `models/resnet.lua` of fb.resnet.torch,
         `resnet.py` of torchvision.
     """
-    check_choice("source", source, get_args(ResNetSource))
     check_flag("zero_init_residual", zero_init_residual)
-    kind = "a residual network of convolutions with normalization"
-    shapes = check_image_architecture(model, "resnet", kind)
-    recipe: Recipe = {}
+    shapes = named_shapes("model", model)
+    rules: Recipe = {}
     if zero_init_residual:
-        recipe = _zero_branches(model, shapes)
+        rules = _zero_branches(model, shapes)
     if source == "keras":
-        recipe |= _glorot_by_shape(model, shapes)
-    else:
-        recipe |= _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return rules | _glorot_by_shape(model, shapes)
+    rules |= _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(model, shapes)
 
 
 def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
@@ -105,9 +117,22 @@ def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     )
 
 
-@registered
-def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
-    """Return the rules of VGG, for convolutions without skip connections.
+def _is_vgg(network: Network) -> bool:
+    parts = network.parts
+    return parts.is_convolutional and not parts.concatenated and not parts.added
+
+
+@recipe(
+    kind="a network of convolutions without skip connections",
+    sources={
+        "torchvision": "Simonyan and Zisserman, 2015, by torchvision: He by fan-out, dense layers "
+        "0.01",
+        "paper": "the same paper, section 3.1: every kernel 0.1",
+    },
+    layers=_is_vgg,
+)
+def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvision") -> Recipe:
+    """Return the rules of VGG: He normal kernels, and dense layers from `N(0, 0.01²)`.
 
     In torchvision, kernels of convolutions get `N(0, 2 / fan_out)`, those of dense layers `N(0,
     0.01²)`, and biases are 0.
@@ -140,19 +165,31 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
         Simonyan and Zisserman, "Very deep convolutional networks for large-scale image
         recognition", ICLR 2015, section 3.1. `vgg.py` of torchvision.
     """
-    check_choice("source", source, get_args(VGGSource))
-    kind = "a network of convolutions without skip connections"
-    shapes = check_image_architecture(model, "vgg", kind)
+    shapes = named_shapes("model", model)
     if source == "paper":
-        recipe = _everywhere(model, shapes, RandomNormal(stddev=0.1))
-    else:
-        recipe = _head(model, shapes, RandomNormal(stddev=0.01))
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return _everywhere(model, shapes, RandomNormal(stddev=0.1))
+    rules = _head(model, shapes, RandomNormal(stddev=0.01))
+    return rules | _he_by_fan_out(model, shapes)
 
 
-@registered
-def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
+def _is_densenet(network: Network) -> bool:
+    parts = network.parts
+    if not parts.is_convolutional or parts.added:
+        return False
+    if parts.concatenated:
+        return bool(parts.dense) and not parts.enlarging
+    return bool(parts.norms) and not parts.is_known
+
+
+@recipe(
+    kind="a network of convolutions with normalization, whose branches are concatenated",
+    sources={
+        "authors": "Huang and others, 2017, by its code: He by fan-out",
+        "torchvision": "torchvision: He by fan-in",
+    },
+    layers=_is_densenet,
+)
+def densenet(model: Weights, *, source: Literal["authors", "torchvision"] | None = None) -> Recipe:
     """Return the rules of DenseNet: He normal kernels, and a uniform head.
 
     Kernels of convolutions get `N(0, 2 / fan_out)` in the authors' code and `N(0, 2 / fan_in)` in
@@ -184,19 +221,27 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     """
     if source is None:
         source = "authors" if isinstance(model, keras.Model) else "torchvision"
-    check_choice("source", source, get_args(DenseNetSource))
-    kind = "a network of convolutions with normalization, whose branches are concatenated"
-    shapes = check_image_architecture(model, "densenet", kind)
-    recipe = _head(model, shapes, _TORCH_DENSE)
+    shapes = named_shapes("model", model)
+    rules = _head(model, shapes, _TORCH_DENSE)
     if source == "authors":
-        recipe |= _he_by_fan_out(model, shapes)
-    else:
-        recipe |= _everywhere(model, shapes, _HE_IN)
-    return for_names(recipe, shapes)
+        return rules | _he_by_fan_out(model, shapes)
+    return rules | _everywhere(model, shapes, _HE_IN)
 
 
-@registered
-def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
+def _is_xception(network: Network) -> bool:
+    parts = network.parts
+    return bool(parts.separable) and not parts.attention and not parts.concatenated
+
+
+@recipe(
+    kind="a network of separable convolutions",
+    sources={
+        "keras": "Chollet, 2017, by `keras.applications`: Glorot uniform by the fans of the shape",
+        "timm": "Wightman, timm: He by fan-out",
+    },
+    layers=_is_xception,
+)
+def xception(model: Weights, *, source: Literal["keras", "timm"] | None = None) -> Recipe:
     """Return the rules of Xception: Glorot uniform kernels in Keras, He normal ones in timm.
 
     The paper does not say how weights start. Its author's code is that of `keras.applications`,
@@ -234,15 +279,11 @@ def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
     """
     if source is None:
         source = "keras" if isinstance(model, keras.Model) else "timm"
-    check_choice("source", source, get_args(XceptionSource))
-    kind = "a network of separable convolutions"
-    shapes = check_image_architecture(model, "xception", kind)
+    shapes = named_shapes("model", model)
     if source == "keras":
-        recipe = _glorot_by_shape(model, shapes)
-    else:
-        recipe = _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return _glorot_by_shape(model, shapes)
+    rules = _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(model, shapes)
 
 
 def _head(
@@ -266,34 +307,34 @@ def _head(
             if isinstance(weight.layer, keras.layers.Dense) and weight.name == "kernel":
                 inputs[weight.path] = weight.shape[0]
     else:
-        for path in dense_of(shapes):
+        for path in weights_of_torch(shapes, (2,)):
             inputs[path] = shapes[path][1]
-    recipe: Recipe = {}
+    rules: Recipe = {}
     for path, count in inputs.items():
-        recipe[path] = kernel
+        rules[path] = kernel
         bias = path.removesuffix("kernel").removesuffix("weight") + "bias"
         if uniform_biases and bias in shapes:
-            recipe[bias] = RandomUniform(-(count**-0.5), count**-0.5)
-    return recipe
+            rules[bias] = RandomUniform(-(count**-0.5), count**-0.5)
+    return rules
 
 
 def _everywhere(model: Weights, shapes: Mapping[str, Shape], kernel: InitializerLike) -> Recipe:
     """Return rules that give one initializer to all kernels, and the usual ones to the rest."""
     if isinstance(model, keras.Model):
         return {"*kernel": kernel, "*bias": "zeros"}
-    recipe: Recipe = dict.fromkeys(scales_of(shapes), "ones")
-    recipe |= {
+    rules: Recipe = dict.fromkeys(weights_of_torch(shapes, (1,)), "ones")
+    rules |= {
         "*.weight": kernel,
         "*.bias": "zeros",
         "*.running_mean": "zeros",
         "*.running_var": "ones",
     }
-    return recipe
+    return rules
 
 
 def _he_by_fan_out(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     """Return rules for He normal kernels by the fan-out of torch, which counts all units."""
-    recipe: Recipe = {}
+    rules: Recipe = {}
     if isinstance(model, keras.Model):
         for weight in find_weights(model):
             if weight.fans is None or len(weight.shape) < 3:
@@ -301,8 +342,8 @@ def _he_by_fan_out(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
             # Those of all groups, or of all channels.
             fraction = weight.fans[1] / _all_units(weight)
             if fraction < 1:
-                recipe[weight.path] = VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
-    return recipe | _everywhere(model, shapes, _HE_OUT)
+                rules[weight.path] = VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
+    return rules | _everywhere(model, shapes, _HE_OUT)
 
 
 def _all_units(weight: ModelWeight) -> int:
@@ -315,7 +356,7 @@ def _all_units(weight: ModelWeight) -> int:
 
 def _glorot_by_shape(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     """Return rules for Glorot uniform kernels by the fans of the shape, as Keras computes them."""
-    recipe: Recipe = {}
+    rules: Recipe = {}
     if not isinstance(model, keras.Model):
         raise ValueError(
             "`source` must be another one for a dict of arrays, whose axes are not those of Keras. "
@@ -324,7 +365,7 @@ def _glorot_by_shape(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
     for weight in find_weights(model):
         if weight.fans is not None and weight.fans != fans(weight.shape):
             inputs, units = default_axes(len(weight.shape))
-            recipe[weight.path] = VarianceScaling(
+            rules[weight.path] = VarianceScaling(
                 1.0, "fan_avg", "uniform", input_axes=list(inputs), output_axes=list(units)
             )
-    return recipe | _everywhere(model, shapes, "initx.glorot_uniform")
+    return rules | _everywhere(model, shapes, "initx.glorot_uniform")

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import re
+import typing
 
 import keras
 import numpy as np
@@ -26,13 +27,12 @@ from keras_initx import (
     recipes,
 )
 from keras_initx._recipe_names import recipe_of
-from keras_initx.recipes._fit import Recipe
+from keras_initx.recipes._recipe import ABOUT
 from keras_initx.structure import find_weights
 
 pytestmark = pytest.mark.once
 
 layers = keras.layers
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCKS, WIDTH = 3, 32
 
 
@@ -551,12 +551,20 @@ def as_text(initializer):
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.12g}", repr(initializer))
 
 
-def test_each_recipe_has_a_row_here_and_on_the_page():
-    functions = {name: value for name, value in vars(recipes).items() if inspect.isfunction(value)}
-    names = {name for name, function in functions.items() if function.__annotations__["return"] is Recipe}
-    assert {row.split()[0] for row in ROWS} == names
-    assert {*re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)} >= names
-    assert {name for name in functions if recipe_of(name) is functions[name]} == names
+def test_each_recipe_has_a_row_and_its_name():
+    assert {row.split()[0] for row in ROWS} == ABOUT.keys()
+    assert all(recipe_of(name) is getattr(recipes, name) for name in ABOUT)
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_the_sources_that_a_recipe_describes_are_those_that_it_takes(name):
+    sources = ABOUT[name].sources
+    if isinstance(sources, str):
+        assert "source" not in inspect.signature(ABOUT[name].function).parameters
+    else:
+        hint = typing.get_type_hints(ABOUT[name].function)["source"]
+        literals = [hint, *typing.get_args(hint)]
+        assert tuple(sources) in [typing.get_args(one) for one in literals]
 
 
 def selu_network():
@@ -764,44 +772,30 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (lambda: recipes.fixup(8, depth=1), ValueError, r"`depth` must be at least 2. Received: depth=1"),
         (lambda: recipes.fixup(PLAIN), ValueError, r"`branches` must be a model with weights that match"),
         (lambda: recipes.zero_residual(PLAIN), ValueError, r"`model` must have branches.*'mine/kernel'"),
-        (lambda: recipes.orthogonal_rnn(PLAIN), ValueError, r"`model` must have an LSTM, a GRU or"),
+        (lambda: recipes.orthogonal_rnn(PLAIN), ValueError, r"with an LSTM, .*'mine/kernel' and 1 other weights"),
+        (lambda: recipes.gemma(PLAIN), ValueError, r"must be a Gemma, .*; otherwise write your own rules\. Received"),
         (
-            lambda: recipes.gemma(PLAIN),
+            lambda: recipes.gemma(keras.Sequential([keras.Input((6, WIDTH)), gemma().get_layer("decoder_block_0")])),
             ValueError,
-            r"match '\*decoder_block_\*/ffw_gating/kernel'; otherwise write your own",
+            r"match '\*token_embedding/embeddings'; otherwise write your own",
         ),
-        (
-            lambda: recipes.t5(PLAIN),
-            ValueError,
-            r"match '\*query_projector/kernel'; otherwise write your own rules\. Received",
-        ),
-        (
-            lambda: recipes.convnext(PLAIN),
-            ValueError,
-            r"depthwise .*LayerNormalization layers.* without depthwise conv",
-        ),
-        (
-            lambda: recipes.convnext(mobilenet()),
-            ValueError,
-            r"and LayerNormalization layers.* without LayerNormalization",
-        ),
-        (lambda: recipes.mobilenet(convnext()), ValueError, r"and BatchNormalization layers.* without BatchNormaliza"),
-        (lambda: recipes.efficientnet(residual(True)), ValueError, r"BatchNormalization layers.* without depthwise"),
+        (lambda: recipes.t5(PLAIN), ValueError, r"must be a T5, .*; otherwise write your own rules\. Received"),
+        (lambda: recipes.convnext(PLAIN), ValueError, r"depthwise .* layer normalization; .* neither convolutions nor"),
+        (lambda: recipes.convnext(mobilenet()), ValueError, r"use `efficientnet` or `mobilenet`, .*'depthwise/kernel'"),
+        (lambda: recipes.mobilenet(convnext()), ValueError, r"with batch normalization, .* use `convnext`, or"),
+        (lambda: recipes.efficientnet(residual(True)), ValueError, r"with batch normalization, .* use `resnet`, or"),
+        (lambda: recipes.mobilenet(convolutions(depthwise=True)), ValueError, r"use `xception`, or"),
         (
             lambda: recipes.mobilenet(activated("silu")),
             ValueError,
-            r"without the activations \('silu',\): .* use `efficientnet`, or .* with 1 of them, 'act' \(silu\) first",
+            r"without SiLU .*; otherwise use `efficientnet`",
         ),
-        (lambda: recipes.efficientnet(activated("hard_silu")), ValueError, r"use `mobilenet`, or.*'act' \(hard_silu\)"),
-        (lambda: recipes.efficientnet(activated("relu6")), ValueError, r"use `mobilenet`, or.*'act' \(relu6\)"),
-        (
-            lambda: recipes.efficientnet(activated(layers.ReLU(6.0))),
-            ValueError,
-            r"`mobilenet`.*'act/re_lu.*' \(relu6\)",
-        ),
-        (lambda: recipes.vit_timm(PLAIN), ValueError, r"`model` must be a vision transformer.*'mine/kernel'"),
-        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"must be a vision transformer.*'depthwise/kernel'"),
-        (lambda: recipes.vit_jax(transformer()), ValueError, r"'token_embedding', an embedding of tokens"),
+        (lambda: recipes.efficientnet(activated("hard_silu")), ValueError, r"otherwise use `mobilenet`, or"),
+        (lambda: recipes.efficientnet(activated("relu6")), ValueError, r"otherwise use `mobilenet`, or"),
+        (lambda: recipes.efficientnet(activated(layers.ReLU(6.0))), ValueError, r"otherwise use `mobilenet`, or"),
+        (lambda: recipes.vit_timm(PLAIN), ValueError, r"must be a vision transformer.* with neither convolutions nor"),
+        (lambda: recipes.vit_jax(mobilenet()), ValueError, r"must be a vision transformer.*'depthwise/kernel' first"),
+        (lambda: recipes.vit_jax(transformer()), ValueError, r"an embedding of tokens, 'token_embedding' first"),
         (lambda: recipes.vit_jax(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (lambda: recipes.mobilenet(3), TypeError, r"`model` must be a Keras model. Received: model=3"),
         (
@@ -845,7 +839,7 @@ def test_blocks_of_another_network_than_efficientnet_are_none_of_its():
 @pytest.mark.parametrize(("filters", "groups"), [(8, 2), (1, 1)])
 def test_a_convolution_with_several_channels_in_a_group_is_not_depthwise(filters, groups):
     parts = [layers.Conv2D(filters, 3, groups=groups), layers.LayerNormalization()]
-    with pytest.raises(ValueError, match="without depthwise convolutions"):
+    with pytest.raises(ValueError, match="neither added nor concatenated branches"):
         recipes.convnext(keras.Sequential([keras.Input((8, 8, 4)), *parts]))
 
 
