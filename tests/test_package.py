@@ -20,9 +20,9 @@ import keras_initx.audits
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.models
-import keras_initx.optimizers
 import keras_initx.recipes
 import keras_initx.sampling
+import keras_initx.scaling
 import keras_initx.studies
 from keras_initx._startup import BACKENDS
 
@@ -34,10 +34,10 @@ ROOMS = (
     "sampling",
     "initializers",
     "structure",
-    "optimizers",
     "diagnostics",
     "models",
     "recipes",
+    "scaling",
     "audits",
     "studies",
     "cli",
@@ -62,7 +62,7 @@ def test_all_names_are_there():
         keras_initx.diagnostics,
         keras_initx.initializers,
         keras_initx.models,
-        keras_initx.optimizers,
+        keras_initx.scaling,
         keras_initx.recipes,
         keras_initx.sampling,
         keras_initx.studies,
@@ -81,7 +81,7 @@ def test_every_registered_class_is_public():
     objects = keras.saving.get_custom_objects().values()
     ours = {cls.__name__ for cls in objects if getattr(cls, "__module__", "").startswith("keras_initx")}
     assert ours - {"RateFactors"} <= set(keras_initx.__all__)
-    assert ours <= vars(keras_initx.initializers).keys() | vars(keras_initx.optimizers).keys()
+    assert ours <= vars(keras_initx.initializers).keys() | vars(keras_initx.scaling).keys()
 
 
 def imported_names_of(node):

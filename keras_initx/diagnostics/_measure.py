@@ -30,8 +30,15 @@ from keras_initx.diagnostics._weights import (
     recurrent_gains,
     weight_reports,
 )
-from keras_initx.optimizers import rate_of, unscaled
-from keras_initx.structure import HOOKS, NORMALIZATIONS, array_of, is_bounded, tensors_in
+from keras_initx.structure import (
+    HOOKS,
+    NORMALIZATIONS,
+    array_of,
+    is_bounded,
+    rate_of,
+    tensors_in,
+    unscaled,
+)
 
 __all__ = ["LayerReport"]
 
