@@ -4,7 +4,6 @@ from typing import Literal
 
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import RandomNormal
-from keras_initx.recipes._blocks import normalizes_last
 from keras_initx.recipes._clip import NAMES_OF_CLIP
 from keras_initx.recipes._network import Network, Weights
 from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
@@ -27,7 +26,7 @@ _NAMES = (
 def _is_bert(network: Network) -> bool:
     if network.has(*NAMES_OF_CLIP):  # whose encoder of texts may be a BERT
         return False
-    return network.has(*_NAMES) or normalizes_last(network)
+    return network.has(*_NAMES) or network.normalizes_first is False
 
 
 @recipe(
@@ -54,15 +53,8 @@ def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") ->
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
             of Hugging Face's transformers, of fairseq or of the authors' checkpoints of BERT, such
-            as a state dict of torch. Rules that match none of its weights are left out.
+            as a state dict of torch.
         source: Whose numbers: `"bert"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or has another architecture, or `source` is invalid.
 
     Example:
         >>> import numpy as np

@@ -1,21 +1,18 @@
-"""The blocks of a model: how many there are, and whether and where they normalize."""
+"""The blocks of a model: how many there are, and checks whether and where they normalize."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from keras_initx._checks import check_count
-from keras_initx.recipes._network import Network
+from keras_initx.recipes._network import network_of
 from keras_initx.recipes._recipe import known
 from keras_initx.structure import (
-    NORMALIZATIONS,
     ModelWeight,
     check_model,
     find_weights,
     matches_path,
     matching_paths,
-    named_layers,
 )
 
 # What to do with a model of other names, if a recipe takes a number in its place.
@@ -73,11 +70,6 @@ def count_of(name: str, value: Any, *patterns: str) -> int:
     return int(check_count(name, value))
 
 
-def cross_attention(names: Iterable[str]) -> list[str]:
-    """Return the names of the weights of cross-attention."""
-    return [name for name in names if "cross_attention" in name or "crossattention" in name]
-
-
 def check_not_normalized(name: str, model: Any, instead: str) -> None:
     """Raise `ValueError` if `model` is a model with normalization layers.
 
@@ -88,12 +80,9 @@ def check_not_normalized(name: str, model: Any, instead: str) -> None:
     """
     if not isinstance(model, keras.Model):
         return
-    found = []
-    for layer, path in named_layers(model).items():
-        if _normalizes(layer):
-            found.append(f"{path!r} ({type(layer).__name__})")
+    found = network_of(name, model).norms
     if found:
-        examples = found[:3]
+        examples = [repr(path) for path in found[:3]]
         if len(found) > 3:
             examples.append("...")
         raise ValueError(
@@ -101,50 +90,6 @@ def check_not_normalized(name: str, model: Any, instead: str) -> None:
             f"{instead} instead, or pass `strict=False` to keep them. Received: "
             f"{name}={model.name!r} with {len(found)} of them, {', '.join(examples)}"
         )
-
-
-def _normalizes(layer: keras.Layer) -> bool:
-    # These normalize inputs and weights.
-    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):
-        return False
-    if isinstance(layer, NORMALIZATIONS):
-        return True
-    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
-    return type(layer).__name__.endswith(("Norm", "Normalization"))
-
-
-def normalizes_first(network: Network) -> bool:
-    """Return whether a transformer of one stack normalizes before each branch, as GPT-2 does."""
-    return _order_of_stack(network) is True
-
-
-def normalizes_last(network: Network) -> bool:
-    """Return whether a transformer of one stack normalizes after each sum, as BERT does."""
-    return _order_of_stack(network) is False
-
-
-def _order_of_stack(network: Network) -> bool | None:
-    if not isinstance(network.weights, keras.Model) or cross_attention(network.shapes):
-        return None
-    order = _normalization_order(network.weights)
-    return None if order is None else order[0]
-
-
-def _normalization_order(model: keras.Model) -> tuple[bool, str] | None:
-    """Return whether a transformer normalizes before each branch, and a layer that shows it.
-
-    `None` if no layer shows it. Those of KerasHub have the attribute `normalize_first`, or their
-    own class. DeBERTa has neither, but normalizes its embeddings, as all do that normalize last.
-    """
-    layers = named_layers(model)
-    for layer, path in layers.items():
-        is_first = getattr(layer, "normalize_first", None)
-        if isinstance(is_first, bool):
-            return is_first, f"{path!r} (normalize_first={is_first})"
-    for path in layers.values():
-        if path.endswith("embeddings_layer_norm"):
-            return False, repr(path)
-    return None
 
 
 def check_normalization(name: str, model: Any, *, is_first: bool) -> None:
@@ -157,12 +102,13 @@ def check_normalization(name: str, model: Any, *, is_first: bool) -> None:
     """
     if not isinstance(model, keras.Model):
         return
-    order = _normalization_order(model)
+    network = network_of(name, model)
+    order = network.normalization
     if order is None or order[0] == is_first:
         return
     places = ("before each branch, as GPT-2 does", "after each sum, as BERT does")
     required, other = places if is_first else reversed(places)
-    instead = " or ".join(f"`{recipe}`" for recipe in known(Network(name, model)))
+    instead = " or ".join(f"`{recipe}`" for recipe in known(network))
     raise ValueError(
         f"`{name}` must be a model that normalizes {required}; for one that normalizes {other}, "
         f"use {instead or '`deepnorm`'}. Received: {name}={model.name!r} with {order[1]}"

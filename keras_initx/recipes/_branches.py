@@ -9,7 +9,7 @@ import keras
 
 from keras_initx._checks import check_number
 from keras_initx._typing import Shape
-from keras_initx.recipes._network import Network, Weights
+from keras_initx.recipes._network import Weights, network_of
 from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import find_weights
 
@@ -64,14 +64,8 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
         model: A built model, or a dict from names to arrays, such as a state dict of torch.
         layer_scale: The constant of a LayerScale. By default it follows from the model.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`, with one for each
-        weight.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built or has no such weights, or `layer_scale` is not
-            positive.
+        ValueError: If the model has no such weights, or `layer_scale` is not positive.
 
     Example:
         >>> from keras_initx import recipes
@@ -93,7 +87,7 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     """
     if layer_scale is not None:
         check_number("layer_scale", layer_scale, positive=True)
-    network = Network("model", model)
+    network = network_of("model", model)
     shapes = network.shapes
     if isinstance(model, keras.Model):
         places = _places_in_model(model)
@@ -102,8 +96,7 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     starts: Recipe = {}
     scales = [place for place in places if place.is_layer_scale]
     if scales:
-        parts = network.parts
-        if layer_scale is None and (parts.depthwise or parts.separable):
+        if layer_scale is None and (network.depthwise or network.separable):
             layer_scale = 1e-6
         elif layer_scale is None:
             layer_scale = _by_depth(scales)

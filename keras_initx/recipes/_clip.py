@@ -9,7 +9,7 @@ import keras
 
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
-from keras_initx.recipes._network import Weights, named_shapes
+from keras_initx.recipes._network import Weights, network_of
 from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import matches_path, matching_paths
 
@@ -85,16 +85,11 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
             of Hugging Face's transformers or of the authors, such as a state dict of torch: a CLIP,
-            or one of its encoders. Rules that match none of its weights are left out.
+            or one of its encoders.
         source: Whose numbers: `"openai"` or `"transformers"`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built, has another architecture or an encoder of images that is a
-            residual network of convolutions, or `source` is invalid.
+        ValueError: If the encoder of images is a residual network of convolutions.
 
     Example:
         >>> import numpy as np
@@ -112,7 +107,7 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
         ICML 2021, by `clip/model.py` of its code. `CLIPPreTrainedModel` in Hugging Face's
         transformers.
     """
-    shapes = named_shapes("model", model)
+    shapes = network_of("model", model).shapes
     convolutions = matching_paths("*visual.layer1.*", shapes)
     if convolutions:
         raise ValueError(

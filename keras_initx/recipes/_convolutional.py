@@ -1,13 +1,12 @@
 """Recipes for convolutional networks of images: ResNet, VGG, DenseNet and Xception."""
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import keras
 
 from keras_initx._checks import check_flag
-from keras_initx._typing import InitializerLike, Shape
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers import (
     RandomNormal,
     RandomUniform,
@@ -19,12 +18,12 @@ from keras_initx.recipes._network import (
     Network,
     Weights,
     is_depthwise_kernel,
-    named_shapes,
+    network_of,
     weights_of_torch,
 )
 from keras_initx.recipes._networks import zero_residual
 from keras_initx.recipes._recipe import Recipe, recipe
-from keras_initx.structure import ModelWeight, find_weights, matching_paths
+from keras_initx.structure import ModelWeight, find_weights
 
 __all__ = ["densenet", "resnet", "vgg", "xception"]
 
@@ -35,10 +34,9 @@ _HE_IN = VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
 def _is_resnet(network: Network) -> bool:
-    parts = network.parts
-    if not parts.is_convolutional or parts.concatenated or not parts.norms:
+    if not network.is_convolutional or network.concatenated or not network.norms:
         return False
-    return bool(parts.added) or not parts.is_known
+    return bool(network.added) or not network.is_known
 
 
 @recipe(
@@ -68,18 +66,13 @@ def resnet(
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of torchvision or timm. Rules that match none of its weights are left out.
+            names of torchvision or timm.
         source: Whose numbers: `"torchvision"` or `"keras"`.
         zero_init_residual: Whether to start each residual branch at 0, as `zero_residual` does.
             timm does, torchvision does not.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, is another kind of network, or has other layer names
-            and `zero_init_residual`; or if `source` is invalid.
+        ValueError: If the model has other layer names, and `zero_init_residual`.
 
     Example:
         >>> from keras_initx import recipes
@@ -94,32 +87,27 @@ def resnet(
         `resnet.py` of torchvision.
     """
     check_flag("zero_init_residual", zero_init_residual)
-    shapes = named_shapes("model", model)
+    network = network_of("model", model)
     rules: Recipe = {}
     if zero_init_residual:
-        rules = _zero_branches(model, shapes)
+        rules = _zero_branches(network)
     if source == "keras":
-        return rules | _glorot_by_shape(model, shapes)
-    rules |= _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-    return rules | _he_by_fan_out(model, shapes)
+        return rules | _glorot_by_shape(network)
+    rules |= _head(network, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(network)
 
 
-def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
-    if isinstance(model, keras.Model):
-        return zero_residual(model)
+def _zero_branches(network: Network) -> Recipe:
+    if isinstance(network.weights, keras.Model):
+        return zero_residual(network.weights)
     for last in (3, 2):
         pattern = f"*layer*.bn{last}.weight"
-        if matching_paths(pattern, shapes):
+        if network.has(pattern):
             return {pattern: "zeros"}
     raise ValueError(
         "`zero_init_residual` requires arrays with the names of torchvision, such as "
-        f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(shapes))!r}"
+        f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(network.shapes))!r}"
     )
-
-
-def _is_vgg(network: Network) -> bool:
-    parts = network.parts
-    return parts.is_convolutional and not parts.concatenated and not parts.added
 
 
 @recipe(
@@ -129,7 +117,9 @@ def _is_vgg(network: Network) -> bool:
         "0.01",
         "paper": "the same paper, section 3.1: every kernel 0.1",
     },
-    layers=_is_vgg,
+    layers=lambda network: (
+        network.is_convolutional and not network.concatenated and not network.added
+    ),
 )
 def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvision") -> Recipe:
     """Return the rules of VGG: He normal kernels, and dense layers from `N(0, 0.01²)`.
@@ -143,16 +133,8 @@ def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvisio
     training. The authors later found Glorot's weights to do without that.
 
     Args:
-        model: A built model, or a dict from names to arrays, such as a state dict of torch. Rules
-            that match none of its weights are left out.
+        model: A built model, or a dict from names to arrays, such as a state dict of torch.
         source: Whose numbers: `"torchvision"` or `"paper"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -165,20 +147,19 @@ def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvisio
         Simonyan and Zisserman, "Very deep convolutional networks for large-scale image
         recognition", ICLR 2015, section 3.1. `vgg.py` of torchvision.
     """
-    shapes = named_shapes("model", model)
+    network = network_of("model", model)
     if source == "paper":
-        return _everywhere(model, shapes, RandomNormal(stddev=0.1))
-    rules = _head(model, shapes, RandomNormal(stddev=0.01))
-    return rules | _he_by_fan_out(model, shapes)
+        return _everywhere(network, RandomNormal(stddev=0.1))
+    rules = _head(network, RandomNormal(stddev=0.01))
+    return rules | _he_by_fan_out(network)
 
 
 def _is_densenet(network: Network) -> bool:
-    parts = network.parts
-    if not parts.is_convolutional or parts.added:
+    if not network.is_convolutional or network.added:
         return False
-    if parts.concatenated:
-        return bool(parts.dense) and not parts.enlarging
-    return bool(parts.norms) and not parts.is_known
+    if network.concatenated:
+        return bool(network.dense) and not network.enlarging
+    return bool(network.norms) and not network.is_known
 
 
 @recipe(
@@ -198,16 +179,9 @@ def densenet(model: Weights, *, source: Literal["authors", "torchvision"] | None
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of torchvision or timm. Rules that match none of its weights are left out.
+            names of torchvision or timm.
         source: Whose numbers: `"authors"` or `"torchvision"`. By default those of the authors for
             a model, those of torchvision for a dict.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -221,16 +195,11 @@ def densenet(model: Weights, *, source: Literal["authors", "torchvision"] | None
     """
     if source is None:
         source = "authors" if isinstance(model, keras.Model) else "torchvision"
-    shapes = named_shapes("model", model)
-    rules = _head(model, shapes, _TORCH_DENSE)
+    network = network_of("model", model)
+    rules = _head(network, _TORCH_DENSE)
     if source == "authors":
-        return rules | _he_by_fan_out(model, shapes)
-    return rules | _everywhere(model, shapes, _HE_IN)
-
-
-def _is_xception(network: Network) -> bool:
-    parts = network.parts
-    return bool(parts.separable) and not parts.attention and not parts.concatenated
+        return rules | _he_by_fan_out(network)
+    return rules | _everywhere(network, _HE_IN)
 
 
 @recipe(
@@ -239,7 +208,7 @@ def _is_xception(network: Network) -> bool:
         "keras": "Chollet, 2017, by `keras.applications`: Glorot uniform by the fans of the shape",
         "timm": "Wightman, timm: He by fan-out",
     },
-    layers=_is_xception,
+    layers=lambda network: network.separable and not network.attention and not network.concatenated,
 )
 def xception(model: Weights, *, source: Literal["keras", "timm"] | None = None) -> Recipe:
     """Return the rules of Xception: Glorot uniform kernels in Keras, He normal ones in timm.
@@ -255,16 +224,9 @@ def xception(model: Weights, *, source: Literal["keras", "timm"] | None = None) 
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of timm. Rules that match none of its weights are left out.
+            names of timm.
         source: Whose numbers: `"keras"`, only for a model, or `"timm"`. By default `"keras"` for a
             model, `"timm"` for a dict.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -279,50 +241,43 @@ def xception(model: Weights, *, source: Literal["keras", "timm"] | None = None) 
     """
     if source is None:
         source = "keras" if isinstance(model, keras.Model) else "timm"
-    shapes = named_shapes("model", model)
+    network = network_of("model", model)
     if source == "keras":
-        return _glorot_by_shape(model, shapes)
-    rules = _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-    return rules | _he_by_fan_out(model, shapes)
+        return _glorot_by_shape(network)
+    rules = _head(network, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(network)
 
 
-def _head(
-    model: Weights,
-    shapes: Mapping[str, Shape],
-    kernel: InitializerLike,
-    *,
-    uniform_biases: bool = False,
-) -> Recipe:
+def _head(network: Network, kernel: InitializerLike, *, uniform_biases: bool = False) -> Recipe:
     """Return rules for the dense layers.
 
     Args:
-        model: A model or a dict of arrays.
-        shapes: The shapes of its weights.
+        network: What a model or a dict of arrays consists of.
         kernel: The initializer of the kernels.
         uniform_biases: Whether biases are `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
     """
     inputs = {}  # their number, by the path of the kernel
-    if isinstance(model, keras.Model):
-        for weight in find_weights(model):
+    if isinstance(network.weights, keras.Model):
+        for weight in find_weights(network.weights):
             if isinstance(weight.layer, keras.layers.Dense) and weight.name == "kernel":
                 inputs[weight.path] = weight.shape[0]
     else:
-        for path in weights_of_torch(shapes, (2,)):
-            inputs[path] = shapes[path][1]
+        for path in weights_of_torch(network.shapes, (2,)):
+            inputs[path] = network.shapes[path][1]
     rules: Recipe = {}
     for path, count in inputs.items():
         rules[path] = kernel
         bias = path.removesuffix("kernel").removesuffix("weight") + "bias"
-        if uniform_biases and bias in shapes:
+        if uniform_biases and bias in network.shapes:
             rules[bias] = RandomUniform(-(count**-0.5), count**-0.5)
     return rules
 
 
-def _everywhere(model: Weights, shapes: Mapping[str, Shape], kernel: InitializerLike) -> Recipe:
+def _everywhere(network: Network, kernel: InitializerLike) -> Recipe:
     """Return rules that give one initializer to all kernels, and the usual ones to the rest."""
-    if isinstance(model, keras.Model):
+    if isinstance(network.weights, keras.Model):
         return {"*kernel": kernel, "*bias": "zeros"}
-    rules: Recipe = dict.fromkeys(weights_of_torch(shapes, (1,)), "ones")
+    rules: Recipe = dict.fromkeys(weights_of_torch(network.shapes, (1,)), "ones")
     rules |= {
         "*.weight": kernel,
         "*.bias": "zeros",
@@ -332,18 +287,18 @@ def _everywhere(model: Weights, shapes: Mapping[str, Shape], kernel: Initializer
     return rules
 
 
-def _he_by_fan_out(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
+def _he_by_fan_out(network: Network) -> Recipe:
     """Return rules for He normal kernels by the fan-out of torch, which counts all units."""
     rules: Recipe = {}
-    if isinstance(model, keras.Model):
-        for weight in find_weights(model):
+    if isinstance(network.weights, keras.Model):
+        for weight in find_weights(network.weights):
             if weight.fans is None or len(weight.shape) < 3:
                 continue
             # Those of all groups, or of all channels.
             fraction = weight.fans[1] / _all_units(weight)
             if fraction < 1:
                 rules[weight.path] = VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
-    return rules | _everywhere(model, shapes, _HE_OUT)
+    return rules | _everywhere(network, _HE_OUT)
 
 
 def _all_units(weight: ModelWeight) -> int:
@@ -354,18 +309,18 @@ def _all_units(weight: ModelWeight) -> int:
     return math.prod(weight.shape[axis] for axis in weight.axes[1])
 
 
-def _glorot_by_shape(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
+def _glorot_by_shape(network: Network) -> Recipe:
     """Return rules for Glorot uniform kernels by the fans of the shape, as Keras computes them."""
     rules: Recipe = {}
-    if not isinstance(model, keras.Model):
+    if not isinstance(network.weights, keras.Model):
         raise ValueError(
             "`source` must be another one for a dict of arrays, whose axes are not those of Keras. "
             "Received: source='keras'"
         )
-    for weight in find_weights(model):
+    for weight in find_weights(network.weights):
         if weight.fans is not None and weight.fans != fans(weight.shape):
             inputs, units = default_axes(len(weight.shape))
             rules[weight.path] = VarianceScaling(
                 1.0, "fan_avg", "uniform", input_axes=list(inputs), output_axes=list(units)
             )
-    return rules | _everywhere(model, shapes, "initx.glorot_uniform")
+    return rules | _everywhere(network, "initx.glorot_uniform")

@@ -18,14 +18,10 @@ _VISION_TRANSFORMER = (
 )
 
 
-def _is_vision_transformer(network: Network) -> bool:
-    return bool(network.parts.attention) and not network.parts.tokens
-
-
 @recipe(
     kind=_VISION_TRANSFORMER,
     sources="Wightman, timm, `init_weights_vit_timm`",
-    layers=_is_vision_transformer,
+    layers=lambda network: network.attention and not network.tokens,
 )
 def vit_timm(model: keras.Model) -> Recipe:
     """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
@@ -36,15 +32,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     sqrt(fan_in))`, for its kernel and its bias.
 
     Args:
-        model: A built model. Rules that match none of its weights are left out.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
-            class or name.
+        model: A built model.
 
     Example:
         >>> from keras_initx import recipes
@@ -75,7 +63,7 @@ def vit_timm(model: keras.Model) -> Recipe:
 @recipe(
     kind=_VISION_TRANSFORMER,
     sources="Dosovitskiy and others, 2021, by its code",
-    layers=_is_vision_transformer,
+    layers=lambda network: network.attention and not network.tokens,
 )
 def vit_jax(model: keras.Model) -> Recipe:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
@@ -86,14 +74,6 @@ def vit_jax(model: keras.Model) -> Recipe:
 
     Args:
         model: See `vit_timm`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
-            class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -119,14 +99,10 @@ def vit_jax(model: keras.Model) -> Recipe:
     }
 
 
-def _is_convnext(network: Network) -> bool:
-    return bool(network.parts.depthwise and network.parts.layer_norms)
-
-
 @recipe(
     kind="a network of depthwise convolutions with layer normalization",
     sources="Liu and others, 2022, by its code",
-    layers=_is_convnext,
+    layers=lambda network: network.depthwise and network.layer_norms,
 )
 def convnext(model: keras.Model) -> Recipe:
     """Return the rules of ConvNeXt: all kernels from `N(0, 0.02²)`, biases 0.
@@ -138,13 +114,6 @@ def convnext(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or lacks depthwise convolutions or layer normalization.
 
     Example:
         >>> from keras_initx import recipes
@@ -160,14 +129,11 @@ def convnext(model: keras.Model) -> Recipe:
     return {"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}
 
 
-def _is_mobile(network: Network) -> bool:
-    return bool(network.parts.depthwise and network.parts.batch_norms)
-
-
 def _is_efficientnet(network: Network) -> bool:
+    if not network.depthwise or not network.batch_norms:
+        return False
     # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
-    of_mobilenet = {"hard_silu", "relu6"} & network.parts.activations
-    return _is_mobile(network) and (network.has(_EFFICIENTNET) or not of_mobilenet)
+    return network.has(_EFFICIENTNET) or not {"hard_silu", "relu6"} & network.activations
 
 
 @recipe(
@@ -188,14 +154,6 @@ def efficientnet(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
-            the activations of a MobileNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -220,15 +178,13 @@ def efficientnet(model: keras.Model) -> Recipe:
     return rules
 
 
-def _is_mobilenet(network: Network) -> bool:
-    return _is_mobile(network) and "silu" not in network.parts.activations
-
-
 @recipe(
     kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
     "EfficientNet",
     sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
-    layers=_is_mobilenet,
+    layers=lambda network: (
+        network.depthwise and network.batch_norms and "silu" not in network.activations
+    ),
 )
 def mobilenet(model: keras.Model) -> Recipe:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels, biases 0.
@@ -239,14 +195,6 @@ def mobilenet(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
-            the activation of an EfficientNet.
 
     Example:
         >>> from keras_initx import recipes

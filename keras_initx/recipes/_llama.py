@@ -14,7 +14,7 @@ from keras_initx.initializers import RandomNormal
 from keras_initx.models import as_stored
 from keras_initx.recipes._blocks import matched
 from keras_initx.recipes._clip import NAMES_OF_CLIP
-from keras_initx.recipes._network import Network, Weights, named_shapes
+from keras_initx.recipes._network import Network, Weights, network_of
 from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 from keras_initx.structure import matching_paths
 
@@ -77,10 +77,6 @@ _SCALES = ("*norm.weight", "*ln_f.weight")
 _BLOCK = re.compile(r"(?:layers?|blocks?)[._](\d+)")
 
 
-def _is_llama(network: Network) -> bool:
-    return _has_gates(network) and not _adds_one_to_scales(network)
-
-
 def _has_gates(network: Network) -> bool:
     # There may be an encoder of images with the names of CLIP, for which there are no rules.
     return network.has(*_NAMES) and not network.has(*NAMES_OF_CLIP)
@@ -124,7 +120,7 @@ def _values_of(array: Any) -> Array:
         "torchtitan": "torchtitan for Llama 3: ends of branches and gated kernels by the block, "
         "token embeddings 1",
     },
-    marks=_is_llama,
+    marks=lambda network: _has_gates(network) and not _adds_one_to_scales(network),
 )
 def llama(
     model: Weights,
@@ -154,16 +150,10 @@ def llama(
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
             of Hugging Face's transformers or of the authors' code, such as a state dict of torch.
-            Rules that match none of its weights are left out.
         source: Whose numbers: `"transformers"`, `"megatron"`, `"olmo"` or `"torchtitan"`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or has another architecture, if `source` is invalid, or is
-            `"torchtitan"` and the model has experts.
+        ValueError: If `source` is `"torchtitan"`, and the model has experts.
 
     Example:
         >>> import numpy as np
@@ -183,7 +173,7 @@ def llama(
         parameter language models using model parallelism", arXiv:1909.08053, 2019.
         `torchtitan/models/llama3/__init__.py` of torchtitan.
     """
-    shapes = named_shapes("model", model)
+    shapes = network_of("model", model).shapes
     rules: Recipe = dict.fromkeys(_SCALES, "ones")
     if source == "olmo":
         rules |= _olmo(shapes)
@@ -290,14 +280,6 @@ def gemma(model: Weights, *, source: Literal["gemma", "transformers"] = "gemma")
             torch, such as a state dict. The first Gemma has the names of Llama there, and is known
             by the scales of its normalizations.
         source: Whose numbers: `"gemma"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built, has other names, or has the names of Llama and scales of
-            normalizations that are not 0, or if `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes

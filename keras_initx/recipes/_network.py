@@ -1,6 +1,5 @@
 """What a network consists of, by its layers or the names of its arrays: how recipes know theirs."""
 
-import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -44,10 +43,14 @@ _ATTENTION = ("attention", "attn", "qkv")
 
 
 @dataclass
-class Parts:
-    """The parts of a network, each with the names of the layers, operations or arrays.
+class Network:
+    """A model or a dict of arrays, and what it consists of.
+
+    The parts are the names of layers, operations or arrays.
 
     Attributes:
+        weights: The model or the dict.
+        shapes: The shape of each weight or array, by its name.
         convolutions: All convolutions that are not transposed.
         depthwise: Depthwise convolutions, of a model without those in separable ones.
         separable: Separable convolutions.
@@ -56,7 +59,7 @@ class Parts:
         norms: All normalizations.
         attention: Attention.
         tokens: Embeddings of tokens.
-        activations: Activations, by their names.
+        activations: Activations, by their own names.
         enlarging: Transposed convolutions, and layers that repeat pixels.
         added: Sums of two branches.
         concatenated: Concatenations.
@@ -64,8 +67,12 @@ class Parts:
         unnamed: Convolutions, if no array has the name of a known network.
         is_known: Whether all sums and concatenations are known. Those in the `call` of a layer or
             a model are not.
+        normalization: Whether a transformer normalizes before each branch, and a layer that shows
+            it. `None` if no layer does.
     """
 
+    weights: Weights
+    shapes: dict[str, Shape]
     convolutions: list[str] = field(default_factory=list)
     depthwise: list[str] = field(default_factory=list)
     separable: list[str] = field(default_factory=list)
@@ -81,6 +88,24 @@ class Parts:
     dense: list[str] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
     is_known: bool = True
+    normalization: tuple[bool, str] | None = None
+
+    def has(self, *patterns: str) -> bool:
+        """Return whether a name matches one of these patterns."""
+        return any(matching_paths(pattern, self.shapes) for pattern in patterns)
+
+    @property
+    def cross_attention(self) -> list[str]:
+        """The names of the weights of cross-attention."""
+        kinds = ("cross_attention", "crossattention")
+        return [name for name in self.shapes if any(kind in name for kind in kinds)]
+
+    @property
+    def normalizes_first(self) -> bool | None:
+        """Whether a transformer of one stack normalizes before each branch, if a layer shows it."""
+        if self.normalization is None or self.cross_attention:
+            return None
+        return self.normalization[0]
 
     @property
     def is_convolutional(self) -> bool:
@@ -111,49 +136,18 @@ class Parts:
         return "branches that are merged in the `call` of a layer, if at all"
 
 
-class Network:
-    """A model or a dict of arrays, of which recipes ask whether it is one of theirs.
-
-    Attributes:
-        weights: The model or the dict.
-        shapes: The shape of each weight or array, by its name.
-    """
-
-    def __init__(self, name: str, weights: Any) -> None:
-        """Read the shapes of `weights`, the argument of this name.
-
-        Raises:
-            TypeError: If it is neither a model nor a dict.
-            ValueError: If it is a model that is not built, or an empty dict.
-        """
-        self.weights: Weights = weights
-        self.shapes = named_shapes(name, weights)
-
-    def has(self, *patterns: str) -> bool:
-        """Return whether a name matches one of these patterns."""
-        return any(matching_paths(pattern, self.shapes) for pattern in patterns)
-
-    @functools.cached_property
-    def parts(self) -> Parts:
-        """What it consists of."""
-        if isinstance(self.weights, keras.Model):
-            return _parts_of_model(self.weights)
-        return _parts_of_arrays(self.shapes)
-
-
-def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
-    """Return the shape of each weight of a model, or of each array of a dict, by its name.
-
-    Args:
-        name: Name of the argument.
-        weights: A built model, or a dict from names to arrays.
+def network_of(name: str, weights: Any) -> Network:
+    """Return what the argument of this name, a model or a dict of arrays, consists of.
 
     Raises:
-        TypeError: If `weights` is neither.
+        TypeError: If it is neither.
         ValueError: If it is a model that is not built, or an empty dict.
     """
     if isinstance(weights, keras.Model):
-        return {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
+        shapes = {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
+        network = Network(weights, shapes)
+        _note_layers(network, weights)
+        return network
     if not isinstance(weights, Mapping):
         raise TypeError(
             f"`{name}` must be a Keras model or a dict from names to arrays. "
@@ -161,42 +155,69 @@ def named_shapes(name: str, weights: Any) -> dict[str, Shape]:
         )
     if not weights:
         raise ValueError(f"`{name}` must have weights. Received: an empty dict")
-    return {path: tuple(np.shape(array)) for path, array in weights.items()}
+    network = Network(weights, {path: tuple(np.shape(array)) for path, array in weights.items()})
+    _note_arrays(network)
+    return network
 
 
-def _parts_of_model(model: keras.Model) -> Parts:
-    parts = Parts()
-    for layer, path in named_layers(model).items():
+def _note_layers(network: Network, model: keras.Model) -> None:
+    layers = named_layers(model)
+    network.normalization = _normalization_order(layers)
+    for layer, path in layers.items():
         if "attention" in f"{type(layer).__name__} {path}".lower():
-            parts.attention.append(path)
+            network.attention.append(path)
         if isinstance(layer, keras.layers.Embedding) and "position" not in layer.name:
-            parts.tokens.append(path)
+            network.tokens.append(path)
         if isinstance(layer, keras.layers.BatchNormalization):
-            parts.batch_norms.append(path)
+            network.batch_norms.append(path)
         if isinstance(layer, keras.layers.LayerNormalization):
-            parts.layer_norms.append(path)
-        if isinstance(layer, NORMALIZATIONS):
-            parts.norms.append(path)
+            network.layer_norms.append(path)
+        if _normalizes(layer):
+            network.norms.append(path)
         if isinstance(layer, _ENLARGING):
-            parts.enlarging.append(path)
+            network.enlarging.append(path)
         if isinstance(layer, keras.layers.Add):
-            parts.added.append(path)
+            network.added.append(path)
         if isinstance(layer, keras.layers.Concatenate):
-            parts.concatenated.append(path)
+            network.concatenated.append(path)
         is_relu6 = isinstance(layer, keras.layers.ReLU) and layer.max_value == 6
-        parts.activations.add("relu6" if is_relu6 else activation_name(layer))
-        _note_operations(layer, parts)
+        network.activations.add("relu6" if is_relu6 else activation_name(layer))
+        _note_operations(network, layer)
     for weight in find_weights(model):
         if not isinstance(weight.layer, _CONVOLUTIONS) or len(weight.shape) < 3:
             continue
-        parts.convolutions.append(weight.path)
+        network.convolutions.append(weight.path)
         if isinstance(weight.layer, _SEPARABLE):
-            parts.separable.append(weight.path)
+            network.separable.append(weight.path)
         elif is_depthwise_kernel(weight):
-            parts.depthwise.append(weight.path)
+            network.depthwise.append(weight.path)
         if not all(_shows_its_operations(layer) for layer in weight.layers[:-1]):
-            parts.is_known = False
-    return parts
+            network.is_known = False
+
+
+def _normalizes(layer: keras.Layer) -> bool:
+    # These normalize inputs and weights.
+    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):
+        return False
+    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
+    is_named = type(layer).__name__.endswith(("Norm", "Normalization"))
+    return is_named or isinstance(layer, NORMALIZATIONS)
+
+
+def _normalization_order(layers: Mapping[keras.Layer, str]) -> tuple[bool, str] | None:
+    """Return whether a transformer normalizes before each branch, and a layer that shows it.
+
+    Those of KerasHub have the attribute `normalize_first`, or their own class. DeBERTa has neither,
+    but normalizes its embeddings, as all do that normalize last.
+    """
+    for layer, path in layers.items():
+        is_first = getattr(layer, "normalize_first", None)
+        if isinstance(is_first, bool):
+            return is_first, f"{path!r} (normalize_first={is_first})"
+    for path in layers.values():
+        if path.endswith("embeddings_layer_norm"):
+            return False, repr(path)
+    return None
 
 
 def is_depthwise_kernel(weight: ModelWeight) -> bool:
@@ -212,55 +233,61 @@ def _shows_its_operations(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
 
 
-def _note_operations(layer: keras.Layer, parts: Parts) -> None:
+def _note_operations(network: Network, layer: keras.Layer) -> None:
     """Note the sums and concatenations in the graph of a functional model."""
     readers = readers_of(layer)
-    for operation in getattr(layer, "operations", ()):
+    for operation in _operations(layer):
         tensors = keras.tree.flatten(operation.input)
         kind = type(operation).__name__  # a layer, or an operation of `keras.ops`
         if len(tensors) < 2 or kind not in ("Add", "Concatenate"):
             continue
         if kind == "Add" and not isinstance(operation, keras.Layer):
-            parts.added.append(operation.name)
+            network.added.append(operation.name)
         if kind == "Concatenate":
             if not isinstance(operation, keras.Layer):
-                parts.concatenated.append(operation.name)
+                network.concatenated.append(operation.name)
             if any(len(readers[id(tensor)]) > 1 for tensor in tensors):
-                parts.dense.append(operation.name)
+                network.dense.append(operation.name)
+
+
+def _operations(layer: keras.Layer) -> Sequence[keras.Operation]:
+    """Return the operations of a functional model, and none of other layers."""
+    if isinstance(layer, keras.Model):
+        return getattr(layer, "operations", ())
+    return ()
 
 
 def readers_of(layer: keras.Layer) -> dict[int, list[Any]]:
     """Return the operations of a functional model that read a tensor, by the id of the tensor."""
     readers: dict[int, list[Any]] = {}
-    for operation in getattr(layer, "operations", ()):
+    for operation in _operations(layer):
         for tensor in keras.tree.flatten(operation.input):
             readers.setdefault(id(tensor), []).append(operation)
     return readers
 
 
-def _parts_of_arrays(shapes: Mapping[str, Shape]) -> Parts:
-    parts = Parts()
+def _note_arrays(network: Network) -> None:
+    shapes = network.shapes
     names = list(shapes)
     for name in names:
         if any(part in name for part in _ATTENTION):
-            parts.attention.append(name)
+            network.attention.append(name)
         if name.endswith("running_var"):
-            parts.batch_norms.append(name)
-            parts.norms.append(name)
-    parts.convolutions = weights_of_torch(shapes, range(3, 6))
+            network.batch_norms.append(name)
+            network.norms.append(name)
+    network.convolutions = weights_of_torch(shapes, range(3, 6))
     # The first one may have images of a single channel.
-    for name in parts.convolutions[1:]:
+    for name in network.convolutions[1:]:
         _, inputs, *window = shapes[name]
         if inputs == 1 and math.prod(window) > 1:
-            parts.depthwise.append(name)
-    if parts.depthwise:
-        parts.separable = matching_paths("*.pointwise.weight", names)
-    parts.added = list(filter(_ADDED.fullmatch, names))
-    parts.concatenated = list(filter(_CONCATENATED.fullmatch, names))
-    parts.dense = parts.concatenated
-    if not (parts.added or parts.concatenated or any(map(_SEQUENCE.fullmatch, names))):
-        parts.unnamed = parts.convolutions
-    return parts
+            network.depthwise.append(name)
+    if network.depthwise:
+        network.separable = matching_paths("*.pointwise.weight", names)
+    network.added = list(filter(_ADDED.fullmatch, names))
+    network.concatenated = list(filter(_CONCATENATED.fullmatch, names))
+    network.dense = network.concatenated
+    if not (network.added or network.concatenated or any(map(_SEQUENCE.fullmatch, names))):
+        network.unnamed = network.convolutions
 
 
 def weights_of_torch(shapes: Mapping[str, Shape], ranks: Sequence[int]) -> list[str]:

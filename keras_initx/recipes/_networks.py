@@ -16,7 +16,7 @@ from keras_initx.recipes._blocks import (
     matching,
     paths,
 )
-from keras_initx.recipes._network import Network, readers_of
+from keras_initx.recipes._network import readers_of
 from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import (
     ModelWeight,
@@ -44,14 +44,10 @@ def selu(model: keras.Model) -> Recipe:
     mean and variance. Use `keras.layers.AlphaDropout` for dropout.
 
     Args:
-        model: A built model. Rules that match none of its weights are left out.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
+        model: A built model.
 
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has activations such as ReLU.
+        ValueError: If the model has activations such as ReLU.
 
     Example:
         >>> from keras_initx import recipes
@@ -94,13 +90,6 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
     Args:
         model: See `selu`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has no recurrent cell with a default name.
-
     Example:
         >>> from keras_initx import recipes
         >>> model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(8)])
@@ -140,13 +129,6 @@ def spectral(model: keras.Model) -> Recipe:
 
     Args:
         model: See `selu`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`, with one for each kernel that is a matrix.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
 
     Example:
         >>> from keras_initx import recipes
@@ -197,17 +179,15 @@ _PROJECTIONS = (
 )
 
 
-def _is_fixup(network: Network) -> bool:
-    parts = network.parts
-    if not parts.is_convolutional or parts.concatenated or parts.norms:
-        return False
-    return bool(parts.added)
-
-
 @recipe(
     kind="a residual network without normalization, with scalar biases and factors",
     sources="Zhang and others, 2019, by its code",
-    layers=_is_fixup,
+    layers=lambda network: (
+        network.is_convolutional
+        and network.added
+        and not network.concatenated
+        and not network.norms
+    ),
     refuses=False,  # names tell the branches
 )
 def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
@@ -228,20 +208,14 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     `ResNetBackbone` and in `keras.applications`.
 
     Args:
-        branches: The number of branches, or a built model to count them in. With a model, rules
-            that match none of its weights are left out.
+        branches: The number of branches, or a built model to count them in.
         depth: Number of kernels in each branch, at least 2. By default inferred from the model;
             required if `branches` is a number.
         strict: Whether to refuse a model with normalization layers.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, `branches` is a model with other layer names,
-            with normalization layers or with branches that are concatenated, or a number without
-            `depth`.
+        ValueError: If `branches` is a model with other layer names, with normalization layers or
+            with branches that are concatenated, or a number without `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -298,13 +272,9 @@ def zero_residual(model: keras.Model) -> Recipe:
     Args:
         model: A built model.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has other layer names, branches that are concatenated, as in
-            a DenseNet, or a normalization after each sum, as BERT has.
+        ValueError: If the model has other layer names, branches that are concatenated, as in a
+            DenseNet, or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes

@@ -18,7 +18,7 @@ from keras_initx._checks import check_choice
 from keras_initx._recipe_names import RECIPES
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.recipes._network import Network
+from keras_initx.recipes._network import Network, network_of
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import check_model
 
@@ -48,8 +48,8 @@ class About:
     function: Callable[..., Recipe]
     kind: str
     sources: str | Mapping[str, str]
-    marks: Sequence[str] | Callable[[Network], bool]
-    layers: Callable[[Network], bool] | None
+    marks: Sequence[str] | Callable[[Network], Any]
+    layers: Callable[[Network], Any] | None
     refuses: bool
 
     @property
@@ -66,12 +66,12 @@ class About:
     def knows(self, network: Network) -> bool:
         """Return whether weights are called as those of its models."""
         if callable(self.marks):
-            return self.marks(network)
+            return bool(self.marks(network))
         return network.has(*self.marks)
 
     def has_layers(self, network: Network) -> bool:
         """Return whether a network has the layers of its models."""
-        return self.layers is not None and self.layers(network)
+        return self.layers is not None and bool(self.layers(network))
 
 
 # What is said of each recipe, by its name.
@@ -82,8 +82,8 @@ def recipe(
     *,
     kind: str,
     sources: str | Mapping[str, str],
-    marks: Sequence[str] | Callable[[Network], bool] = (),
-    layers: Callable[[Network], bool] | None = None,
+    marks: Sequence[str] | Callable[[Network], Any] = (),
+    layers: Callable[[Network], Any] | None = None,
     refuses: bool = True,
 ) -> Callable[[Function], Function]:
     """Make a function that returns rules for a model a recipe. For the arguments see `About`.
@@ -106,7 +106,7 @@ def recipe(
                 return function(*args, **options)  # of a number of blocks
             if Mapping not in about.types:
                 check_model(about.argument, weights)
-            network = Network(about.argument, weights)
+            network = network_of(about.argument, weights)
             if about.refuses:
                 check_fits(about, network)
             rules = function(*args, **options)
@@ -142,7 +142,7 @@ def check_fits(about: About, network: Network) -> None:
     first, *others = network.shapes
     evidence = f"{first!r} and {len(others)} other weights"
     if about.layers is not None:
-        evidence = network.parts.described
+        evidence = network.described
     raise ValueError(
         f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
         f"Received: {about.argument}={received} with {evidence}"

@@ -1,7 +1,7 @@
 """Recipes for transformers of text."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
@@ -12,13 +12,11 @@ from keras_initx.recipes._blocks import (
     check_normalization,
     check_not_normalized,
     count_of,
-    cross_attention,
     matched,
     matching,
-    normalizes_first,
     paths,
 )
-from keras_initx.recipes._network import Network, Weights
+from keras_initx.recipes._network import Network, Weights, network_of
 from keras_initx.recipes._recipe import ABOUT, Recipe, check_fits, recipe
 from keras_initx.structure import matching_paths
 
@@ -42,9 +40,8 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
-def _is_gpt2(network: Network) -> bool:
-    # Those of Hugging Face's transformers, of nanoGPT and of OpenAI's code.
-    return network.has("*.attn.c_attn.weight", "*/attn/c_attn/w") or normalizes_first(network)
+# Of Hugging Face's transformers, of nanoGPT and of OpenAI's code.
+_GPT2_NAMES = ("*.attn.c_attn.weight", "*/attn/c_attn/w")
 
 
 @recipe(
@@ -53,7 +50,7 @@ def _is_gpt2(network: Network) -> bool:
         "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
         "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
     },
-    marks=_is_gpt2,
+    marks=lambda network: network.has(*_GPT2_NAMES) or network.normalizes_first,
     refuses=False,  # a model may not say where it normalizes
 )
 def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "openai") -> Recipe:
@@ -73,13 +70,9 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
             of its weights are left out, and those for its buffers are `None`.
         source: Whose position embeddings: `"openai"` or `"transformers"`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If `layers` is neither a model, a dict nor an integer.
-        ValueError: If it is not positive, or is a model with other names, with an encoder and a
-            decoder, or one that normalizes after each sum, as BERT does, or if `source` is invalid.
+        ValueError: If the model has other names, an encoder and a decoder, or a normalization after
+            each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -93,10 +86,10 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     """
     positions = RandomNormal(stddev=0.01 if source == "openai" else 0.02)
     others = RandomNormal(stddev=0.02)
+    if isinstance(layers, keras.Model | Mapping):
+        _check_is_gpt2(network_of("layers", layers))
     if isinstance(layers, Mapping):
         return _gpt2_of_arrays(layers, positions, others)
-    if isinstance(layers, keras.Model):
-        _check_no_cross_attention(paths(layers))
     check_normalization("layers", layers, is_first=True)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
     residual = RandomNormal(stddev=0.02 / math.sqrt(2 * blocks))
@@ -114,17 +107,13 @@ def _gpt2_of_arrays(
     arrays: Mapping[str, Any], positions: RandomNormal, others: RandomNormal
 ) -> Recipe:
     """Return the rules of GPT-2 for the names of torch and of OpenAI's code."""
-    network = Network("layers", arrays)
-    check_fits(ABOUT["gpt2"], network)
-    shapes = network.shapes
-    _check_no_cross_attention(shapes)
-    ends = [name for name in shapes if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
-    tables = [name for name in shapes if name.endswith(("wte.weight", "/wte"))]
+    ends = [name for name in arrays if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
+    tables = [name for name in arrays if name.endswith(("wte.weight", "/wte"))]
     if not ends or not tables:
         raise ValueError(
             "`layers` must have token embeddings 'wte.weight' and a kernel 'attn.c_proj.weight' in "
             "each block, as GPT-2; otherwise write your own rules. Received: layers with "
-            f"{next(iter(shapes))!r} and {len(shapes) - 1} other weights"
+            f"{next(iter(arrays))!r} and {len(arrays) - 1} other weights"
         )
     residual = RandomNormal(stddev=0.02 / math.sqrt(2 * len(ends)))
     # The mask of the attention, which Hugging Face's transformers and nanoGPT keep as a buffer.
@@ -137,9 +126,11 @@ def _gpt2_of_arrays(
     return rules
 
 
-def _check_no_cross_attention(found: Iterable[str]) -> None:
-    """Raise `ValueError` if one of these weights is of cross-attention."""
-    crossing = cross_attention(found)
+def _check_is_gpt2(network: Network) -> None:
+    """Raise `ValueError` for arrays with other names, and for a model with cross-attention."""
+    if isinstance(network.weights, Mapping):
+        check_fits(ABOUT["gpt2"], network)
+    crossing = network.cross_attention
     if crossing:
         raise ValueError(
             "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
@@ -170,19 +161,13 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
 
     Args:
         layers: The number of blocks, or a pair of those of an encoder and of its decoder, or a
-            built model to count them in. With a model, rules that match none of its weights are
-            left out. In a model with both, the paths of the weights of the decoder, and of no
-            others, must contain `decoder`.
+            built model to count them in. In a model with both, the paths of the weights of the
+            decoder, and of no others, must contain `decoder`.
         part: What a single stack of blocks is, `"encoder"` or `"decoder"`.
         strict: Whether to refuse a model with normalization layers.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If `layers` is not positive, or is a model with other layer names or with
-            normalization layers, or `part` is invalid.
+        ValueError: If the model has other layer names or normalization layers.
 
     Example:
         >>> from keras_initx import recipes
@@ -242,13 +227,9 @@ def deepnorm(layers: Layers) -> Recipe:
     Args:
         layers: See `t_fixup`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If `layers` is neither a model nor one or two integers.
-        ValueError: If it is not positive, or is a model with other layer names, with gates as in
-            Llama, or one that normalizes before each branch, as GPT-2 does.
+        ValueError: If the model has other layer names, gates as in Llama, or a normalization
+            before each branch, as GPT-2 has.
 
     Example:
         >>> from keras_initx import recipes
@@ -299,7 +280,7 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     decoder = len(matching_paths(f"{_DECODER}*", outputs))
     if 0 < decoder < len(outputs):
         return len(outputs) - decoder, decoder
-    crossing = cross_attention(paths(layers))
+    crossing = network_of("layers", layers).cross_attention
     if crossing:
         raise ValueError(
             "`layers` must be a model with one stack of blocks, or with an encoder and a decoder "
@@ -344,13 +325,6 @@ def t5(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model with the layer names of KerasHub's `T5Backbone`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has other layer names.
 
     Example:
         >>> from keras_initx import recipes

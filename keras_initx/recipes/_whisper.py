@@ -43,16 +43,8 @@ def whisper(model: Weights, *, source: Literal["paper", "transformers"] = "paper
 
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
-            of Hugging Face's transformers or of the authors, such as a state dict of torch. Rules
-            that match none of its weights are left out.
+            of Hugging Face's transformers or of the authors, such as a state dict of torch.
         source: Whose numbers: `"paper"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or has another architecture, or `source` is invalid.
 
     Example:
         >>> import numpy as np
