@@ -181,7 +181,7 @@ def t5():
     return keras.Model([ids, places], [x, layers.Embedding(32, 4, name="self_attention")(places)])
 
 
-def recurrent(cell):
+def recurrent(cell=layers.SimpleRNN):
     return keras.Sequential([keras.Input((5, 4)), cell(8), layers.Dense(2, name="logits")])
 
 
