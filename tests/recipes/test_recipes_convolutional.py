@@ -226,6 +226,13 @@ def convnext():
     return plain(layers.Conv2D(32, 3, padding="same", groups=32, name="grouped"), layers.LayerNormalization())
 
 
+class ScaleNorm(layers.Layer):
+    """A normalization of one's own, known by the name of its class."""
+
+    def call(self, x):
+        return x / (1 + keras.ops.std(x))
+
+
 def activated(activation, name="depthwise"):
     """Return a network of a depthwise convolution with batch normalization and an activation."""
     depthwise = layers.DepthwiseConv2D(3, name=name)
@@ -249,6 +256,7 @@ MERGED = "concatenated branches, "
 NETWORKS = {
     "residual": (residual, ["resnet"], "added branches, 'add"),
     "sums of operations": (lambda: joined(lambda tensors: tensors[0] + tensors[1]), ["resnet"], "added branches"),
+    "normalized by a layer of one's own": (lambda: residual(norm=ScaleNorm), ["resnet"], "added branches, 'add"),
     "not normalized": (lambda: residual(norm=None), ["fixup"], "added branches and no normalization"),
     "dense": (dense, ["densenet"], f"{MERGED}'concatenate"),
     "dense by operations": (
