@@ -181,7 +181,7 @@ def by_rate_factors(model, pattern):
     optimizer = RateFactors(keras.optimizers.SGD(1.0), {pattern: 0.5})
     optimizer.build(model.trainable_variables)
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
-    optimizer.apply([keras.ops.ones_like(variable) for variable in model.trainable_variables])
+    optimizer.apply([keras.ops.ones(variable.shape) for variable in model.trainable_variables])
     found = set()
     for weight, value in zip(find_weights(model), before, strict=True):
         if (value - keras.ops.convert_to_numpy(weight.variable) < 0.75).all():
