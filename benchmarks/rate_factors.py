@@ -72,7 +72,7 @@ def measure(name, rounds):
     import keras
     import numpy as np
 
-    from keras_initx import recipes
+    from keras_initx import scaling
 
     _device.prepare()
     network, width, base_width = MODELS[name]
@@ -82,7 +82,7 @@ def measure(name, rounds):
         model = network(width)
         optimizer = keras.optimizers.Adam(0.001)
         if form == "with factors":
-            table = recipes.mup(model, network(base_width))
+            table = scaling.mup(model, network(base_width))
             optimizer = table.optimizer(optimizer)
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         steps[form] = model

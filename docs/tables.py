@@ -8,6 +8,7 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
+- `recipes`: all recipes, with what `@recipe` says of them.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
 - `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
 - `confusion`: the networks that the rules are tried on, from `tests/confusion.py`.
@@ -34,6 +35,7 @@ from keras_initx._startup import BACKENDS
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics import THRESHOLDS
 from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.recipes._recipe import ABOUT
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
@@ -178,6 +180,18 @@ def sessions():
                 (f"`nox -s {function.name}`", ast.get_docstring(function).splitlines()[0], minutes)
             )
     return _rows(("session", "what it does", "minutes"), rows)
+
+
+def recipes():
+    """Return the table of the recipes."""
+    rows = []
+    for name, about in sorted(ABOUT.items()):
+        summary = about.function.__doc__.partition("\n")[0].removeprefix("Return ").rstrip(".")
+        sources = about.sources
+        if not isinstance(sources, str):
+            sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
+        rows.append((f"{{py:func}}`~keras_initx.recipes.{name}`", about.kind, summary, sources))
+    return _rows(("recipe", "for", "what it returns", "whose numbers"), rows)
 
 
 def problems():
@@ -366,6 +380,7 @@ TABLES = {
     "versions": versions,
     "runs": runs,
     "sessions": sessions,
+    "recipes": recipes,
     "problems": problems,
     "thresholds": thresholds,
     "confusion": confusion,
@@ -381,6 +396,7 @@ PAGES = {
     DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
     DOCS / "examination.md": {"examination", "programs", "misses", "beyond", "remedies"},
     INITIALIZERS: {"catalog"},
+    DOCS / "recipes.md": {"recipes"},
     DOCS / "releasing.md": {"sessions"},
     DOCS / "support.md": {"versions", "runs"},
     DOCS / "values.md": {"digests"},

@@ -13,7 +13,7 @@ from keras_initx._version import __version__
 # The command line parses its arguments first and imports this later.
 if TYPE_CHECKING or not is_starting():
     use_installed_backend()  # before anything imports Keras
-    from keras_initx import optimizers
+    from keras_initx import scaling
     from keras_initx.initializers import *
 
 # Tools that measure and train models are imported on first use, so that using a string id stays
@@ -69,10 +69,10 @@ __all__ = [
     "initialize_lora",
     "load_pretrained",
     "lsuv",
-    "optimizers",
     "random_restarts",
     "recipes",
     "reset_dormant",
+    "scaling",
     "seeds",
     "shrink_and_perturb",
 ]
@@ -83,7 +83,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("optimizers", "recipes"):
+    if name in ("recipes", "scaling"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
         for room in ("initializers", "diagnostics", "models", "audits", "studies"):

@@ -4,19 +4,12 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_registered: dict[str, Callable[..., Any]] = {}
-# Imports the room, whose recipes are registered then. The package sets it, above all rooms.
+# `recipes/` adds its functions when it is imported.
+RECIPES: dict[str, Callable[..., Any]] = {}
+# Imports this room. The package sets it, above all rooms.
 import_room: Callable[[], object] | None = None
-
-
-def registered(recipe: Function) -> Function:
-    """Register a recipe under its name."""
-    _registered[recipe.__name__] = recipe
-    return recipe
 
 
 def recipe_of(text: str) -> Callable[..., Any] | None:
@@ -49,4 +42,4 @@ def recipes_like(text: str) -> list[str]:
 def _recipes() -> dict[str, Callable[..., Any]]:
     if import_room is not None:
         import_room()
-    return _registered
+    return RECIPES

@@ -11,7 +11,7 @@ import inspect
 import pathlib
 
 PINS = pathlib.Path(__file__).with_name("pins")
-ROOMS = ("audits", "diagnostics", "initializers", "models", "optimizers", "recipes", "sampling", "studies")
+ROOMS = ("audits", "diagnostics", "initializers", "models", "recipes", "sampling", "scaling", "studies")
 
 
 def public_names():

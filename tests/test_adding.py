@@ -1,4 +1,4 @@
-"""The page on adding an initializer or a verdict, followed to the letter in a copy of the tree."""
+"""The page on adding an initializer, a recipe or a verdict, followed to the letter in a copy of the tree."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import keras
 import pytest
@@ -28,37 +29,53 @@ def edit(path, old, new):
     path.write_text(f"{before}{new}{after}")
 
 
+def add(file, code, neighbor, name):
+    """Write code to the end of a file, its imports to the others, and its name beside another in `__all__`."""
+    imports, _, definition = code.partition("\n\n\n")
+    edit(file, f'"{neighbor}",', f'"{neighbor}", "{name}",')
+    edit(file, "\nfrom keras_initx._checks", f"\n{imports}\nfrom keras_initx._checks")
+    with open(file, "a") as opened:
+        opened.write(f"\n\n{definition}")
+
+
 @pytest.fixture
 def copy(tmp_path):
     return shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "_build", "__pycache__"))
 
 
-def run(copy, commands):
-    """Run commands of Python, each in a line, in a copy."""
-    for command in commands.splitlines():
-        arguments = [sys.executable, *shlex.split(command)[1:]]
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        result = subprocess.run(arguments, cwd=copy, env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
+def run(copy, *command):
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    result = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def run_block(copy, containing):
+    for command in textwrap.dedent(block("sh", containing)).splitlines():
+        run(copy, *shlex.split(command)[1:])
 
 
 @pytest.mark.full
 def test_an_initializer_is_added_as_the_page_says(copy):
     package = copy / "keras_initx"
-    for file in (package / "initializers" / "_random.py", package / "__init__.py"):
-        edit(file, '"RandomNormal",', '"RandomNormal", "HalfNormal",')
-    imports, _, code = block(r"{testcode}", "class HalfNormal").partition("\n\n\n")
-    edit(package / "initializers" / "_random.py", "\nimport numpy as np\n", f"\nimport numpy as np\n{imports}\n")
-    with open(package / "initializers" / "_random.py", "a") as file:
-        file.write(f"\n\n{code}")
+    add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "RandomNormal", "HalfNormal")
+    edit(package / "__init__.py", '"RandomNormal",', '"RandomNormal", "HalfNormal",')
     row = block("{code-block} python", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
-
-    run(copy, block("sh", "golden"))
+    run_block(copy, "golden")
     assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
     assert "   HalfNormal\n" in (copy / "docs" / "api.md").read_text()
-    run(copy, block("sh", "test_ids"))
-    run(copy, "python -m keras_initx show half_normal")
+    run_block(copy, "half_normal")
+    run(copy, "-m", "keras_initx", "show", "half_normal")
+
+
+@pytest.mark.full
+def test_a_recipe_is_added_as_the_page_says(copy):
+    file = copy / "keras_initx" / "recipes" / "_networks.py"
+    add(file, block(r"{testcode}", "def irnn"), "fixup", "irnn")
+    row = block("{code-block} python", "irnn").splitlines()[-1]
+    edit(copy / "tests" / "recipes" / "test_recipes.py", "\nROWS = {\n", f"\nROWS = {{\n{row}\n")
+    run_block(copy, "irnn")
+    assert "recipes.irnn" in (copy / "docs" / "recipes.md").read_text()
 
 
 @pytest.mark.full
@@ -68,6 +85,6 @@ def test_a_verdict_is_added_as_the_page_says(copy):
         file.write(f"\n\n{code}")
     _, network = block("{code-block} python", "bias of 9").split("\n", 1)
     edit(copy / "tests" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
-    run(copy, block("sh", "remedies"))
+    run_block(copy, "remedies")
     assert "`large_bias=5`" in (copy / "docs" / "diagnose.md").read_text()
     assert json.loads((copy / "docs" / "remedies.json").read_text())[keras.backend.backend()]["bias of 9"]["gone"]

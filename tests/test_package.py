@@ -20,9 +20,9 @@ import keras_initx.audits
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.models
-import keras_initx.optimizers
 import keras_initx.recipes
 import keras_initx.sampling
+import keras_initx.scaling
 import keras_initx.studies
 from keras_initx._startup import BACKENDS
 
@@ -34,10 +34,10 @@ ROOMS = (
     "sampling",
     "initializers",
     "structure",
-    "optimizers",
     "diagnostics",
     "models",
     "recipes",
+    "scaling",
     "audits",
     "studies",
     "cli",
@@ -62,7 +62,7 @@ def test_all_names_are_there():
         keras_initx.diagnostics,
         keras_initx.initializers,
         keras_initx.models,
-        keras_initx.optimizers,
+        keras_initx.scaling,
         keras_initx.recipes,
         keras_initx.sampling,
         keras_initx.studies,
@@ -81,7 +81,7 @@ def test_every_registered_class_is_public():
     objects = keras.saving.get_custom_objects().values()
     ours = {cls.__name__ for cls in objects if getattr(cls, "__module__", "").startswith("keras_initx")}
     assert ours - {"RateFactors"} <= set(keras_initx.__all__)
-    assert ours <= vars(keras_initx.initializers).keys() | vars(keras_initx.optimizers).keys()
+    assert ours <= vars(keras_initx.initializers).keys() | vars(keras_initx.scaling).keys()
 
 
 def imported_names_of(node):
@@ -234,10 +234,19 @@ def test_no_modules_import_each_other():
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
+class Unwrapping(doctest.DocTestFinder):
+    """Finds the examples of wrapped functions too, such as recipes."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)
     monkeypatch.chdir(tmp_path)  # some write files
-    failures, _ = doctest.testmod(module, extraglobs={"keras": keras})
-    assert failures == 0
+    runner = doctest.DocTestRunner()
+    for test in Unwrapping().find(module, extraglobs={"keras": keras}):
+        runner.run(test)
+    assert runner.summarize().failed == 0

@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 
 import keras_initx
-from keras_initx import recipes
+from keras_initx import recipes, scaling
 
 import _digits
 import _figures
@@ -93,7 +93,7 @@ def build(name, parametrization, size, rate):
     optimizer = optimizer_class(rate)
     model = network(size)
     if parametrization == "muP":
-        table = recipes.mup(model, network(sizes[0]))
+        table = scaling.mup(model, network(sizes[0]))
         if name == "depth":
             model = network(size, 1 / table.depth)
         keras_initx.initialize(model, recipes.spectral(model))

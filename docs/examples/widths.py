@@ -8,7 +8,7 @@ With a single learning rate and with those of muP.
 import functools
 
 import keras_initx
-from keras_initx import recipes
+from keras_initx import recipes, scaling
 from keras_initx.rendering import COLORS
 
 import _digits
@@ -35,7 +35,7 @@ def build(parametrization, width):
     optimizer = keras.optimizers.Adam(RATE)
     if parametrization == "muP":
         keras_initx.initialize(model, recipes.spectral(model), seed=0)
-        optimizer = recipes.mup(model, network(BASE)).optimizer(optimizer)
+        optimizer = scaling.mup(model, network(BASE)).optimizer(optimizer)
     else:
         keras_initx.initialize(model, seed=0)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -76,7 +76,7 @@ def transformer(width, depth, *, tied=1.0, branch=1.0):
 
 def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
     """Return a compiled transformer of this width and depth."""
-    table = recipes.mup(transformer(width, depth), transformer(BASE_WIDTH, BASE_DEPTH))
+    table = scaling.mup(transformer(width, depth), transformer(BASE_WIDTH, BASE_DEPTH))
     options = {
         "tied logits": {"tied": table.weights[0].tied},
         "CompleteP": {"branch": 1 / table.depth},
@@ -94,14 +94,14 @@ def check_transformers(parametrization, kind, sizes):
     With its embedding and its logits only.
     """
     tokens = np.random.default_rng(0).integers(0, WORDS, (16, LENGTH))
-    check = recipes.coordinate_check(
+    check = scaling.coordinate_check(
         lambda size: build_transformer(parametrization, **{kind: size}),
         sizes,
         tokens,
         (7 * tokens + 3) % WORDS,
     )
     kept = [check.layers.index(layer) for layer in SHOWN]
-    return recipes.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
+    return scaling.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
 
 
 def draw(checks):
@@ -134,11 +134,11 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     (images, labels), _ = _digits.load()
-    print(recipes.mup(network(options.widths[-1]), network(BASE)), end="\n\n")
+    print(scaling.mup(network(options.widths[-1]), network(BASE)), end="\n\n")
     checks = {}
     for name in ("standard", "muP"):
         builder = functools.partial(build, name)
-        checks[name] = recipes.coordinate_check(builder, options.widths, images[:256], labels[:256])
+        checks[name] = scaling.coordinate_check(builder, options.widths, images[:256], labels[:256])
         print(name, checks[name], sep="\n", end="\n\n")
     _figures.save(draw(checks), options.out / "widths.png")
     for kind, sizes, name in (

@@ -7,8 +7,13 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Shape, Tensor
-from keras_initx.optimizers import all_variables, items_of, unscaled
-from keras_initx.structure import parts_of, recorded_references
+from keras_initx.structure import (
+    all_variables,
+    items_of,
+    parts_of,
+    recorded_references,
+    unscaled,
+)
 
 # A variable, and the value that it had at the start.
 Initial = tuple[keras.Variable, Tensor]

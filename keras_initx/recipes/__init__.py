@@ -1,8 +1,13 @@
-"""Recipes: published initialization rules for whole models, and tools for scaling the width.
+"""Recipes: published initialization rules for whole models.
 
-A recipe returns a dict of rules for `keras_initx.initialize`, which also takes the recipe itself or
-its name. The dict can be printed and changed; rules that come first take precedence. Patterns match
-the layer names of KerasHub, `keras.applications` and Keras' own attention layers.
+A recipe returns a dict of rules for `keras_initx.initialize` and `keras_initx.audit`, which also
+take the recipe itself or its name. The dict can be printed and changed; rules that come first take
+precedence. Patterns match the layer names of KerasHub, `keras.applications` and Keras' own
+attention layers, and rules that match no weight of the model are left out.
+
+All raise a `TypeError` for what is no model, and no dict of arrays where they take one. They raise
+a `ValueError` for a model that is not built or not of their kind, which names the recipe for it,
+and for a `source` or a number that is none.
 """
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
@@ -11,12 +16,9 @@ from keras_initx.recipes._bert import *
 from keras_initx.recipes._branches import *
 from keras_initx.recipes._clip import *
 from keras_initx.recipes._convolutional import *
-from keras_initx.recipes._coordinate_check import *
-from keras_initx.recipes._fit import Recipe as Recipe
 from keras_initx.recipes._images import *
 from keras_initx.recipes._llama import *
-from keras_initx.recipes._mup import *
 from keras_initx.recipes._networks import *
+from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
-from keras_initx.recipes._width_problems import *

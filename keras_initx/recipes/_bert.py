@@ -1,21 +1,44 @@
 """A recipe for encoders of text that normalize after each sum: BERT and its successors."""
 
-from typing import Literal, get_args
+from typing import Literal
 
-from keras_initx._checks import check_choice
-from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import RandomNormal
-from keras_initx.recipes._architecture import check_architecture
-from keras_initx.recipes._fit import Recipe, Weights, for_names, truncated_normal
+from keras_initx.recipes._clip import NAMES_OF_CLIP
+from keras_initx.recipes._network import Network, Weights
+from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 
 __all__ = ["bert"]
 
-BertSource = Literal["bert", "transformers"]
+# Names of DeBERTa in KerasHub, whose other encoders say that they normalize last, in Hugging Face's
+# transformers and in fairseq.
+_NAMES = (
+    "*disentangled_attention_encoder_layer*/kernel",
+    "*attention/self/query/kernel",
+    "*.attention.self.query.weight",
+    "*.attention.self.*_proj.weight",
+    "*.attention.q_lin.weight",
+    "*.albert_layers.*",
+    "*sentence_encoder.layers.*.self_attn.q_proj.weight",
+)
 
 
-@registered
-def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
+def _is_bert(network: Network) -> bool:
+    if network.has(*NAMES_OF_CLIP):  # whose encoder of texts may be a BERT
+        return False
+    return network.has(*_NAMES) or network.normalizes_first is False
+
+
+@recipe(
+    kind="an encoder that normalizes after each sum, as BERT does",
+    sources={
+        "bert": "Devlin and others, 2019, by its code, ELECTRA and ALBERT: truncated at two "
+        "standard deviations",
+        "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
+    },
+    marks=_is_bert,
+)
+def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") -> Recipe:
     """Return the rules of BERT: kernels and embeddings from a truncated `N(0, 0.02²)`, biases 0.
 
     The normal distribution is truncated at two standard deviations, which leaves a standard
@@ -30,15 +53,8 @@ def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
             of Hugging Face's transformers, of fairseq or of the authors' checkpoints of BERT, such
-            as a state dict of torch. Rules that match none of its weights are left out.
+            as a state dict of torch.
         source: Whose numbers: `"bert"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or has another architecture, or `source` is invalid.
 
     Example:
         >>> import numpy as np
@@ -61,13 +77,11 @@ def bert(model: Weights, *, source: BertSource = "bert") -> Recipe:
         of its code. Sanh, Debut, Chaumond and Wolf, "DistilBERT, a distilled version of BERT",
         arXiv:1910.01108, 2019.
     """
-    check_choice("source", source, get_args(BertSource))
-    shapes = check_architecture("model", model, "bert")
     drawn: InitializerLike = RandomNormal(stddev=0.02)
     if source == "bert":
         drawn = truncated_normal(0.02, 2.0)
     # Where kernels are called weights, so are the scales of normalizations.
-    recipe: Recipe = dict.fromkeys(("*LayerNorm.weight", "*layer_norm.weight"), "ones")
-    recipe |= dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding", "*.weight"), drawn)
-    recipe["*bias"] = "zeros"
-    return for_names(recipe, shapes)
+    rules: Recipe = dict.fromkeys(("*LayerNorm.weight", "*layer_norm.weight"), "ones")
+    rules |= dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding", "*.weight"), drawn)
+    rules["*bias"] = "zeros"
+    return rules

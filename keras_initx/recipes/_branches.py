@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import keras
 
 from keras_initx._checks import check_number
-from keras_initx._recipe_names import registered
 from keras_initx._typing import Shape
-from keras_initx.recipes._fit import Recipe, Weights, named_shapes
-from keras_initx.recipes._image_architecture import has_depthwise
+from keras_initx.recipes._network import Weights, network_of
+from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import find_weights
 
 __all__ = ["branch_scales"]
@@ -34,7 +33,11 @@ _CLASS_BLOCKS = "token_only"
 _END_OF_BLOCK = re.compile("layer_?scale|ls[0-9]|gamma|lambda")
 
 
-@registered
+@recipe(
+    kind="a network whose branches a weight scales, as CaiT, ConvNeXt, DINOv2 or DiT",
+    sources="Touvron and others, 2021; Liu and others, 2022; De and Smith, 2020; Bachlechner and "
+    "others, 2021; Peebles and Xie, 2023",
+)
 def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe:
     """Return rules for weights that scale the branches of a network, so that they start small.
 
@@ -61,14 +64,8 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
         model: A built model, or a dict from names to arrays, such as a state dict of torch.
         layer_scale: The constant of a LayerScale. By default it follows from the model.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`, with one for each
-        weight.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built or has no such weights, or `layer_scale` is not
-            positive.
+        ValueError: If the model has no such weights, or `layer_scale` is not positive.
 
     Example:
         >>> from keras_initx import recipes
@@ -90,7 +87,8 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     """
     if layer_scale is not None:
         check_number("layer_scale", layer_scale, positive=True)
-    shapes = named_shapes("model", model)
+    network = network_of("model", model)
+    shapes = network.shapes
     if isinstance(model, keras.Model):
         places = _places_in_model(model)
     else:
@@ -98,7 +96,7 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     starts: Recipe = {}
     scales = [place for place in places if place.is_layer_scale]
     if scales:
-        if layer_scale is None and has_depthwise(model, shapes):
+        if layer_scale is None and (network.depthwise or network.separable):
             layer_scale = 1e-6
         elif layer_scale is None:
             layer_scale = _by_depth(scales)

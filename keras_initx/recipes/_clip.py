@@ -3,22 +3,28 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_choice
-from keras_initx._recipe_names import registered
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
-from keras_initx.recipes._architecture import check_architecture
-from keras_initx.recipes._fit import Recipe, Weights, for_names
+from keras_initx.recipes._network import Weights, network_of
+from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import matches_path, matching_paths
 
 __all__ = ["clip"]
 
-ClipSource = Literal["openai", "transformers"]
+ClipSource: TypeAlias = Literal["openai", "transformers"]
 
+NAMES_OF_CLIP = (
+    "*logit_scale",
+    "*class_embedding",
+    "*text_projection",
+    "*encoder_block_*/attention/query/kernel",
+    "text_model.*",
+    "vision_model.*",
+)
 # How names end in KerasHub, in Hugging Face's transformers and in the code of the authors.
 _TOKENS = ("token_embedding/embeddings", "token_embedding.weight")
 _POSITIONS = (
@@ -49,7 +55,16 @@ _SCALES = ("*layer_norm1.weight", "*layer_norm2.weight", "*norm.weight", "*ln_*.
 _TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
-@registered
+@recipe(
+    kind="a CLIP, or one of its two encoders",
+    sources={
+        "openai": "Radford and others, 2021, by its code: in the encoder of texts the output of "
+        "the attention is scaled by the depth; that of images has torch's defaults",
+        "transformers": "Hugging Face's transformers: queries, keys and values are scaled by the "
+        "depth; the same for images",
+    },
+    marks=NAMES_OF_CLIP,
+)
 def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     """Return the rules of CLIP: one set for the encoder of texts, another for that of images.
 
@@ -70,16 +85,11 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
             of Hugging Face's transformers or of the authors, such as a state dict of torch: a CLIP,
-            or one of its encoders. Rules that match none of its weights are left out.
+            or one of its encoders.
         source: Whose numbers: `"openai"` or `"transformers"`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built, has another architecture or an encoder of images that is a
-            residual network of convolutions, or `source` is invalid.
+        ValueError: If the encoder of images is a residual network of convolutions.
 
     Example:
         >>> import numpy as np
@@ -97,28 +107,27 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
         ICML 2021, by `clip/model.py` of its code. `CLIPPreTrainedModel` in Hugging Face's
         transformers.
     """
-    check_choice("source", source, get_args(ClipSource))
-    shapes = check_architecture("model", model, "clip")
+    shapes = network_of("model", model).shapes
     convolutions = matching_paths("*visual.layer1.*", shapes)
     if convolutions:
         raise ValueError(
             "`model` must be a CLIP whose encoder of images is a vision transformer: for another "
             f"one write your own rules. Received: model with {convolutions[0]!r}"
         )
-    recipe: Recipe = dict.fromkeys(_SCALES, "ones")
+    rules: Recipe = dict.fromkeys(_SCALES, "ones")
     logit_scale = math.log(1 / 0.07) if source == "openai" else 2.6592
-    recipe["*logit_scale"] = keras.initializers.Constant(logit_scale)
+    rules["*logit_scale"] = keras.initializers.Constant(logit_scale)
     # That of images first: in the code of the authors, the names of the other have no prefix.
     images = _encoder(shapes, ("visual.", "vision"), "class_embedding")
     if images is not None:
-        recipe |= _ends("*", _IMAGE_PROJECTION, RandomNormal(stddev=images.width**-0.5))
-        recipe |= _of_images(images, source)
+        rules |= _ends("*", _IMAGE_PROJECTION, RandomNormal(stddev=images.width**-0.5))
+        rules |= _of_images(images, source)
     texts = _encoder(shapes, ("text_model", "text_encoder", "text_"), *_TOKENS)
     if texts is not None:
-        recipe |= _ends("*", _TEXT_PROJECTION, RandomNormal(stddev=texts.width**-0.5))
-        recipe |= _of_texts(texts, source)
-    recipe["*bias"] = "zeros"
-    return for_names(recipe, shapes)
+        rules |= _ends("*", _TEXT_PROJECTION, RandomNormal(stddev=texts.width**-0.5))
+        rules |= _of_texts(texts, source)
+    rules["*bias"] = "zeros"
+    return rules
 
 
 @dataclass(frozen=True)
@@ -163,22 +172,22 @@ def _ends(prefix: str, ends: Sequence[str], initializer: InitializerLike) -> Rec
 
 def _of_texts(encoder: _Encoder, source: ClipSource) -> Recipe:
     positions = 0.01 if source == "openai" else 0.02
-    recipe = _ends(encoder.prefix, _TOKENS, RandomNormal(stddev=0.02))
-    recipe |= _ends(encoder.prefix, _POSITIONS, RandomNormal(stddev=positions))
-    return recipe | _of_blocks(encoder, source)
+    rules = _ends(encoder.prefix, _TOKENS, RandomNormal(stddev=0.02))
+    rules |= _ends(encoder.prefix, _POSITIONS, RandomNormal(stddev=positions))
+    return rules | _of_blocks(encoder, source)
 
 
 def _of_images(encoder: _Encoder, source: ClipSource) -> Recipe:
     prefix = encoder.prefix
     by_width = RandomNormal(stddev=encoder.width**-0.5)
-    recipe = _ends(prefix, ("class_embedding",), by_width)
+    rules = _ends(prefix, ("class_embedding",), by_width)
     if source == "transformers":
-        recipe |= _ends(prefix, (*_POSITIONS, *_PATCHES), RandomNormal(stddev=0.02))
-        return recipe | _of_blocks(encoder, source)
-    recipe |= _ends(prefix, _POSITIONS, by_width)
-    recipe |= _ends(prefix, _QUERIES_KEYS_VALUES, VarianceScaling(0.5, "fan_in", "uniform"))
-    recipe |= _ends(prefix, (*_PATCHES, *_ATTENTION_OUTPUT, *_FIRST, *_SECOND), _TORCH)
-    return recipe | _biases(encoder)
+        rules |= _ends(prefix, (*_POSITIONS, *_PATCHES), RandomNormal(stddev=0.02))
+        return rules | _of_blocks(encoder, source)
+    rules |= _ends(prefix, _POSITIONS, by_width)
+    rules |= _ends(prefix, _QUERIES_KEYS_VALUES, VarianceScaling(0.5, "fan_in", "uniform"))
+    rules |= _ends(prefix, (*_PATCHES, *_ATTENTION_OUTPUT, *_FIRST, *_SECOND), _TORCH)
+    return rules | _biases(encoder)
 
 
 def _of_blocks(encoder: _Encoder, source: ClipSource) -> Recipe:
@@ -187,20 +196,20 @@ def _of_blocks(encoder: _Encoder, source: ClipSource) -> Recipe:
     deep = RandomNormal(stddev=(2 * encoder.width * max(1, encoder.blocks)) ** -0.5)
     prefix = encoder.prefix
     if source == "openai":
-        recipe = _ends(prefix, _QUERIES_KEYS_VALUES, wide) | _ends(prefix, _ATTENTION_OUTPUT, deep)
+        rules = _ends(prefix, _QUERIES_KEYS_VALUES, wide) | _ends(prefix, _ATTENTION_OUTPUT, deep)
     else:
-        recipe = _ends(prefix, _QUERIES_KEYS_VALUES, deep) | _ends(prefix, _ATTENTION_OUTPUT, wide)
-    recipe |= _ends(prefix, _FIRST, RandomNormal(stddev=(2 * encoder.width) ** -0.5))
-    recipe |= _ends(prefix, _SECOND, deep)
+        rules = _ends(prefix, _QUERIES_KEYS_VALUES, deep) | _ends(prefix, _ATTENTION_OUTPUT, wide)
+    rules |= _ends(prefix, _FIRST, RandomNormal(stddev=(2 * encoder.width) ** -0.5))
+    rules |= _ends(prefix, _SECOND, deep)
     if source == "openai":
-        recipe |= _biases(encoder)
-    return recipe
+        rules |= _biases(encoder)
+    return rules
 
 
 def _biases(encoder: _Encoder) -> Recipe:
     """Return torch's default for the biases of feed-forward networks."""
     first = encoder.width**-0.5
     second = encoder.hidden**-0.5
-    recipe = _ends(encoder.prefix, _FIRST_BIAS, RandomUniform(-first, first))
-    recipe |= _ends(encoder.prefix, _SECOND_BIAS, RandomUniform(-second, second))
-    return recipe
+    rules = _ends(encoder.prefix, _FIRST_BIAS, RandomUniform(-first, first))
+    rules |= _ends(encoder.prefix, _SECOND_BIAS, RandomUniform(-second, second))
+    return rules

@@ -1,14 +1,12 @@
 """Recipes for convolutional networks of images: ResNet, VGG, DenseNet and Xception."""
 
 import math
-from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
 
-from keras_initx._checks import check_choice, check_flag
-from keras_initx._recipe_names import registered
-from keras_initx._typing import InitializerLike, Shape
+from keras_initx._checks import check_flag
+from keras_initx._typing import InitializerLike
 from keras_initx.initializers import (
     RandomNormal,
     RandomUniform,
@@ -16,18 +14,18 @@ from keras_initx.initializers import (
     default_axes,
     fans,
 )
-from keras_initx.recipes._architecture import check_image_architecture
-from keras_initx.recipes._fit import Recipe, Weights, for_names, is_depthwise_kernel
-from keras_initx.recipes._image_architecture import dense_of, scales_of
+from keras_initx.recipes._network import (
+    Network,
+    Weights,
+    is_depthwise_kernel,
+    network_of,
+    weights_of_torch,
+)
 from keras_initx.recipes._networks import zero_residual
-from keras_initx.structure import ModelWeight, find_weights, matching_paths
+from keras_initx.recipes._recipe import Recipe, recipe
+from keras_initx.structure import ModelWeight, find_weights
 
 __all__ = ["densenet", "resnet", "vgg", "xception"]
-
-ResNetSource = Literal["torchvision", "keras"]
-VGGSource = Literal["torchvision", "paper"]
-DenseNetSource = Literal["authors", "torchvision"]
-XceptionSource = Literal["keras", "timm"]
 
 # The default of torch for linear layers, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
 _TORCH_DENSE = VarianceScaling(1 / 3, "fan_in", "uniform")
@@ -35,9 +33,25 @@ _HE_OUT = VarianceScaling(2.0, "fan_out", "untruncated_normal")
 _HE_IN = VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
-@registered
+def _is_resnet(network: Network) -> bool:
+    if not network.is_convolutional or network.concatenated or not network.norms:
+        return False
+    return bool(network.added) or not network.is_known
+
+
+@recipe(
+    kind="a residual network of convolutions with normalization",
+    sources={
+        "torchvision": "He and others, 2016, by torchvision: He by fan-out",
+        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
+    },
+    layers=_is_resnet,
+)
 def resnet(
-    model: Weights, *, source: ResNetSource = "torchvision", zero_init_residual: bool = False
+    model: Weights,
+    *,
+    source: Literal["torchvision", "keras"] = "torchvision",
+    zero_init_residual: bool = False,
 ) -> Recipe:
     """Return the rules of ResNet: He normal kernels by fan-out, and a uniform head.
 
@@ -52,18 +66,13 @@ def resnet(
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of torchvision or timm. Rules that match none of its weights are left out.
+            names of torchvision or timm.
         source: Whose numbers: `"torchvision"` or `"keras"`.
         zero_init_residual: Whether to start each residual branch at 0, as `zero_residual` does.
             timm does, torchvision does not.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, is another kind of network, or has other layer names
-            and `zero_init_residual`; or if `source` is invalid.
+        ValueError: If the model has other layer names, and `zero_init_residual`.
 
     Example:
         >>> from keras_initx import recipes
@@ -77,37 +86,43 @@ def resnet(
         2017, section 5.1, for branches that start at 0. `models/resnet.lua` of fb.resnet.torch,
         `resnet.py` of torchvision.
     """
-    check_choice("source", source, get_args(ResNetSource))
     check_flag("zero_init_residual", zero_init_residual)
-    kind = "a residual network of convolutions with normalization"
-    shapes = check_image_architecture(model, "resnet", kind)
-    recipe: Recipe = {}
+    network = network_of("model", model)
+    rules: Recipe = {}
     if zero_init_residual:
-        recipe = _zero_branches(model, shapes)
+        rules = _zero_branches(network)
     if source == "keras":
-        recipe |= _glorot_by_shape(model, shapes)
-    else:
-        recipe |= _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return rules | _glorot_by_shape(network)
+    rules |= _head(network, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(network)
 
 
-def _zero_branches(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
-    if isinstance(model, keras.Model):
-        return zero_residual(model)
+def _zero_branches(network: Network) -> Recipe:
+    if isinstance(network.weights, keras.Model):
+        return zero_residual(network.weights)
     for last in (3, 2):
         pattern = f"*layer*.bn{last}.weight"
-        if matching_paths(pattern, shapes):
+        if network.has(pattern):
             return {pattern: "zeros"}
     raise ValueError(
         "`zero_init_residual` requires arrays with the names of torchvision, such as "
-        f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(shapes))!r}"
+        f"'layer1.0.bn3.weight'. Received: a dict with {next(iter(network.shapes))!r}"
     )
 
 
-@registered
-def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
-    """Return the rules of VGG, for convolutions without skip connections.
+@recipe(
+    kind="a network of convolutions without skip connections",
+    sources={
+        "torchvision": "Simonyan and Zisserman, 2015, by torchvision: He by fan-out, dense layers "
+        "0.01",
+        "paper": "the same paper, section 3.1: every kernel 0.1",
+    },
+    layers=lambda network: (
+        network.is_convolutional and not network.concatenated and not network.added
+    ),
+)
+def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvision") -> Recipe:
+    """Return the rules of VGG: He normal kernels, and dense layers from `N(0, 0.01²)`.
 
     In torchvision, kernels of convolutions get `N(0, 2 / fan_out)`, those of dense layers `N(0,
     0.01²)`, and biases are 0.
@@ -118,16 +133,8 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
     training. The authors later found Glorot's weights to do without that.
 
     Args:
-        model: A built model, or a dict from names to arrays, such as a state dict of torch. Rules
-            that match none of its weights are left out.
+        model: A built model, or a dict from names to arrays, such as a state dict of torch.
         source: Whose numbers: `"torchvision"` or `"paper"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -140,19 +147,30 @@ def vgg(model: Weights, *, source: VGGSource = "torchvision") -> Recipe:
         Simonyan and Zisserman, "Very deep convolutional networks for large-scale image
         recognition", ICLR 2015, section 3.1. `vgg.py` of torchvision.
     """
-    check_choice("source", source, get_args(VGGSource))
-    kind = "a network of convolutions without skip connections"
-    shapes = check_image_architecture(model, "vgg", kind)
+    network = network_of("model", model)
     if source == "paper":
-        recipe = _everywhere(model, shapes, RandomNormal(stddev=0.1))
-    else:
-        recipe = _head(model, shapes, RandomNormal(stddev=0.01))
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return _everywhere(network, RandomNormal(stddev=0.1))
+    rules = _head(network, RandomNormal(stddev=0.01))
+    return rules | _he_by_fan_out(network)
 
 
-@registered
-def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
+def _is_densenet(network: Network) -> bool:
+    if not network.is_convolutional or network.added:
+        return False
+    if network.concatenated:
+        return bool(network.dense) and not network.enlarging
+    return bool(network.norms) and not network.is_known
+
+
+@recipe(
+    kind="a network of convolutions with normalization, whose branches are concatenated",
+    sources={
+        "authors": "Huang and others, 2017, by its code: He by fan-out",
+        "torchvision": "torchvision: He by fan-in",
+    },
+    layers=_is_densenet,
+)
+def densenet(model: Weights, *, source: Literal["authors", "torchvision"] | None = None) -> Recipe:
     """Return the rules of DenseNet: He normal kernels, and a uniform head.
 
     Kernels of convolutions get `N(0, 2 / fan_out)` in the authors' code and `N(0, 2 / fan_in)` in
@@ -161,16 +179,9 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of torchvision or timm. Rules that match none of its weights are left out.
+            names of torchvision or timm.
         source: Whose numbers: `"authors"` or `"torchvision"`. By default those of the authors for
             a model, those of torchvision for a dict.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -184,19 +195,22 @@ def densenet(model: Weights, *, source: DenseNetSource | None = None) -> Recipe:
     """
     if source is None:
         source = "authors" if isinstance(model, keras.Model) else "torchvision"
-    check_choice("source", source, get_args(DenseNetSource))
-    kind = "a network of convolutions with normalization, whose branches are concatenated"
-    shapes = check_image_architecture(model, "densenet", kind)
-    recipe = _head(model, shapes, _TORCH_DENSE)
+    network = network_of("model", model)
+    rules = _head(network, _TORCH_DENSE)
     if source == "authors":
-        recipe |= _he_by_fan_out(model, shapes)
-    else:
-        recipe |= _everywhere(model, shapes, _HE_IN)
-    return for_names(recipe, shapes)
+        return rules | _he_by_fan_out(network)
+    return rules | _everywhere(network, _HE_IN)
 
 
-@registered
-def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
+@recipe(
+    kind="a network of separable convolutions",
+    sources={
+        "keras": "Chollet, 2017, by `keras.applications`: Glorot uniform by the fans of the shape",
+        "timm": "Wightman, timm: He by fan-out",
+    },
+    layers=lambda network: network.separable and not network.attention and not network.concatenated,
+)
+def xception(model: Weights, *, source: Literal["keras", "timm"] | None = None) -> Recipe:
     """Return the rules of Xception: Glorot uniform kernels in Keras, He normal ones in timm.
 
     The paper does not say how weights start. Its author's code is that of `keras.applications`,
@@ -210,16 +224,9 @@ def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch with the
-            names of timm. Rules that match none of its weights are left out.
+            names of timm.
         source: Whose numbers: `"keras"`, only for a model, or `"timm"`. By default `"keras"` for a
             model, `"timm"` for a dict.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or is another kind of network, or `source` is invalid.
 
     Example:
         >>> from keras_initx import recipes
@@ -234,75 +241,64 @@ def xception(model: Weights, *, source: XceptionSource | None = None) -> Recipe:
     """
     if source is None:
         source = "keras" if isinstance(model, keras.Model) else "timm"
-    check_choice("source", source, get_args(XceptionSource))
-    kind = "a network of separable convolutions"
-    shapes = check_image_architecture(model, "xception", kind)
+    network = network_of("model", model)
     if source == "keras":
-        recipe = _glorot_by_shape(model, shapes)
-    else:
-        recipe = _head(model, shapes, _TORCH_DENSE, uniform_biases=True)
-        recipe |= _he_by_fan_out(model, shapes)
-    return for_names(recipe, shapes)
+        return _glorot_by_shape(network)
+    rules = _head(network, _TORCH_DENSE, uniform_biases=True)
+    return rules | _he_by_fan_out(network)
 
 
-def _head(
-    model: Weights,
-    shapes: Mapping[str, Shape],
-    kernel: InitializerLike,
-    *,
-    uniform_biases: bool = False,
-) -> Recipe:
+def _head(network: Network, kernel: InitializerLike, *, uniform_biases: bool = False) -> Recipe:
     """Return rules for the dense layers.
 
     Args:
-        model: A model or a dict of arrays.
-        shapes: The shapes of its weights.
+        network: What a model or a dict of arrays consists of.
         kernel: The initializer of the kernels.
         uniform_biases: Whether biases are `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
     """
     inputs = {}  # their number, by the path of the kernel
-    if isinstance(model, keras.Model):
-        for weight in find_weights(model):
+    if isinstance(network.weights, keras.Model):
+        for weight in find_weights(network.weights):
             if isinstance(weight.layer, keras.layers.Dense) and weight.name == "kernel":
                 inputs[weight.path] = weight.shape[0]
     else:
-        for path in dense_of(shapes):
-            inputs[path] = shapes[path][1]
-    recipe: Recipe = {}
+        for path in weights_of_torch(network.shapes, (2,)):
+            inputs[path] = network.shapes[path][1]
+    rules: Recipe = {}
     for path, count in inputs.items():
-        recipe[path] = kernel
+        rules[path] = kernel
         bias = path.removesuffix("kernel").removesuffix("weight") + "bias"
-        if uniform_biases and bias in shapes:
-            recipe[bias] = RandomUniform(-(count**-0.5), count**-0.5)
-    return recipe
+        if uniform_biases and bias in network.shapes:
+            rules[bias] = RandomUniform(-(count**-0.5), count**-0.5)
+    return rules
 
 
-def _everywhere(model: Weights, shapes: Mapping[str, Shape], kernel: InitializerLike) -> Recipe:
+def _everywhere(network: Network, kernel: InitializerLike) -> Recipe:
     """Return rules that give one initializer to all kernels, and the usual ones to the rest."""
-    if isinstance(model, keras.Model):
+    if isinstance(network.weights, keras.Model):
         return {"*kernel": kernel, "*bias": "zeros"}
-    recipe: Recipe = dict.fromkeys(scales_of(shapes), "ones")
-    recipe |= {
+    rules: Recipe = dict.fromkeys(weights_of_torch(network.shapes, (1,)), "ones")
+    rules |= {
         "*.weight": kernel,
         "*.bias": "zeros",
         "*.running_mean": "zeros",
         "*.running_var": "ones",
     }
-    return recipe
+    return rules
 
 
-def _he_by_fan_out(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
+def _he_by_fan_out(network: Network) -> Recipe:
     """Return rules for He normal kernels by the fan-out of torch, which counts all units."""
-    recipe: Recipe = {}
-    if isinstance(model, keras.Model):
-        for weight in find_weights(model):
+    rules: Recipe = {}
+    if isinstance(network.weights, keras.Model):
+        for weight in find_weights(network.weights):
             if weight.fans is None or len(weight.shape) < 3:
                 continue
             # Those of all groups, or of all channels.
             fraction = weight.fans[1] / _all_units(weight)
             if fraction < 1:
-                recipe[weight.path] = VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
-    return recipe | _everywhere(model, shapes, _HE_OUT)
+                rules[weight.path] = VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
+    return rules | _everywhere(network, _HE_OUT)
 
 
 def _all_units(weight: ModelWeight) -> int:
@@ -313,18 +309,18 @@ def _all_units(weight: ModelWeight) -> int:
     return math.prod(weight.shape[axis] for axis in weight.axes[1])
 
 
-def _glorot_by_shape(model: Weights, shapes: Mapping[str, Shape]) -> Recipe:
+def _glorot_by_shape(network: Network) -> Recipe:
     """Return rules for Glorot uniform kernels by the fans of the shape, as Keras computes them."""
-    recipe: Recipe = {}
-    if not isinstance(model, keras.Model):
+    rules: Recipe = {}
+    if not isinstance(network.weights, keras.Model):
         raise ValueError(
             "`source` must be another one for a dict of arrays, whose axes are not those of Keras. "
             "Received: source='keras'"
         )
-    for weight in find_weights(model):
+    for weight in find_weights(network.weights):
         if weight.fans is not None and weight.fans != fans(weight.shape):
             inputs, units = default_axes(len(weight.shape))
-            recipe[weight.path] = VarianceScaling(
+            rules[weight.path] = VarianceScaling(
                 1.0, "fan_avg", "uniform", input_axes=list(inputs), output_axes=list(units)
             )
-    return recipe | _everywhere(model, shapes, "initx.glorot_uniform")
+    return rules | _everywhere(network, "initx.glorot_uniform")

@@ -2,17 +2,10 @@
 
 import keras
 
-from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
-from keras_initx.recipes._architecture import check_vision_transformer
-from keras_initx.recipes._fit import (
-    Recipe,
-    check_activations,
-    check_depthwise,
-    for_model,
-    matching,
-    truncated_normal,
-)
+from keras_initx.recipes._blocks import matching
+from keras_initx.recipes._network import Network
+from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 from keras_initx.structure import find_weights
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
@@ -20,9 +13,16 @@ __all__ = ["convnext", "efficientnet", "mobilenet", "vit_jax", "vit_timm"]
 _PATCHES = "*patch_embedding/kernel"
 # The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`.
 _EFFICIENTNET = "*block?a_*"
+_VISION_TRANSFORMER = (
+    "a vision transformer, with attention over the patches of an image and no embedding of tokens"
+)
 
 
-@registered
+@recipe(
+    kind=_VISION_TRANSFORMER,
+    sources="Wightman, timm, `init_weights_vit_timm`",
+    layers=lambda network: network.attention and not network.tokens,
+)
 def vit_timm(model: keras.Model) -> Recipe:
     """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
 
@@ -32,15 +32,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     sqrt(fan_in))`, for its kernel and its bias.
 
     Args:
-        model: A built model. Rules that match none of its weights are left out.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
-            class or name.
+        model: A built model.
 
     Example:
         >>> from keras_initx import recipes
@@ -52,8 +44,7 @@ def vit_timm(model: keras.Model) -> Recipe:
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
-    check_vision_transformer("model", model)
-    recipe: Recipe = {
+    rules: Recipe = {
         _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
         "*kernel": RandomNormal(stddev=0.02),
         "*position_embedding/*": RandomNormal(stddev=0.02),
@@ -64,12 +55,16 @@ def vit_timm(model: keras.Model) -> Recipe:
             fan_in = weight.fans[0]
             limit = fan_in**-0.5
             bias = weight.path.removesuffix("kernel") + "bias"
-            recipe[bias] = RandomUniform(-limit, limit)
-    recipe["*bias"] = "zeros"
-    return for_model(recipe, model)
+            rules[bias] = RandomUniform(-limit, limit)
+    rules["*bias"] = "zeros"
+    return rules
 
 
-@registered
+@recipe(
+    kind=_VISION_TRANSFORMER,
+    sources="Dosovitskiy and others, 2021, by its code",
+    layers=lambda network: network.attention and not network.tokens,
+)
 def vit_jax(model: keras.Model) -> Recipe:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
@@ -79,14 +74,6 @@ def vit_jax(model: keras.Model) -> Recipe:
 
     Args:
         model: See `vit_timm`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has embeddings of tokens, or no layer of attention, by its
-            class or name.
 
     Example:
         >>> from keras_initx import recipes
@@ -101,8 +88,7 @@ def vit_jax(model: keras.Model) -> Recipe:
         at scale", ICLR 2021, by its code. Wightman, "PyTorch image models" (timm),
         `init_weights_vit_jax` in `vision_transformer.py`.
     """
-    check_vision_transformer("model", model)
-    recipe: Recipe = {
+    return {
         "*predictions/kernel": "zeros",
         _PATCHES: "initx.lecun_normal",
         "*kernel": "initx.glorot_uniform",
@@ -111,10 +97,13 @@ def vit_jax(model: keras.Model) -> Recipe:
         "*mlp/*bias": RandomNormal(stddev=1e-6),
         "*bias": "zeros",
     }
-    return for_model(recipe, model)
 
 
-@registered
+@recipe(
+    kind="a network of depthwise convolutions with layer normalization",
+    sources="Liu and others, 2022, by its code",
+    layers=lambda network: network.depthwise and network.layer_norms,
+)
 def convnext(model: keras.Model) -> Recipe:
     """Return the rules of ConvNeXt: all kernels from `N(0, 0.02²)`, biases 0.
 
@@ -125,13 +114,6 @@ def convnext(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or lacks depthwise convolutions or layer normalization.
 
     Example:
         >>> from keras_initx import recipes
@@ -144,11 +126,22 @@ def convnext(model: keras.Model) -> Recipe:
         Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and
         `models/convnext.py` of its code.
     """
-    check_depthwise("model", model, keras.layers.LayerNormalization)
-    return for_model({"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}, model)
+    return {"*kernel": RandomNormal(stddev=0.02), "*bias": "zeros"}
 
 
-@registered
+def _is_efficientnet(network: Network) -> bool:
+    if not network.depthwise or not network.batch_norms:
+        return False
+    # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
+    return network.has(_EFFICIENTNET) or not {"hard_silu", "relu6"} & network.activations
+
+
+@recipe(
+    kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
+    "ReLU6 as in MobileNet",
+    sources="Tan and Le, 2019 and 2021, by their code",
+    layers=_is_efficientnet,
+)
 def efficientnet(model: keras.Model) -> Recipe:
     """Return the rules of EfficientNet and EfficientNetV2: He by fan-out, and a uniform head.
 
@@ -161,14 +154,6 @@ def efficientnet(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
-            the activations of a MobileNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -184,20 +169,23 @@ def efficientnet(model: keras.Model) -> Recipe:
         2019, by `efficientnet_model.py` of its code. Tan and Le, "EfficientNetV2: smaller models
         and faster training", ICML 2021.
     """
-    check_depthwise("model", model, keras.layers.BatchNormalization)
-    # EfficientNet-Lite has the activation of MobileNet, under the names of EfficientNet.
-    if not matching(model, _EFFICIENTNET):
-        check_activations("model", model, ("hard_silu", "relu6"), "`mobilenet`")
-    recipe: Recipe = {}
+    rules: Recipe = {}
     for weight in find_weights(model):
         if isinstance(weight.layer, keras.layers.Dense) and weight.name == "kernel":
-            recipe[weight.path] = VarianceScaling(1 / 3, "fan_out", "uniform")
-    recipe["*kernel"] = VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    recipe["*bias"] = "zeros"
-    return for_model(recipe, model)
+            rules[weight.path] = VarianceScaling(1 / 3, "fan_out", "uniform")
+    rules["*kernel"] = VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    rules["*bias"] = "zeros"
+    return rules
 
 
-@registered
+@recipe(
+    kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
+    "EfficientNet",
+    sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
+    layers=lambda network: (
+        network.depthwise and network.batch_norms and "silu" not in network.activations
+    ),
+)
 def mobilenet(model: keras.Model) -> Recipe:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels, biases 0.
 
@@ -207,14 +195,6 @@ def mobilenet(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, lacks depthwise convolutions or batch normalization, or has
-            the activation of an EfficientNet.
 
     Example:
         >>> from keras_initx import recipes
@@ -230,6 +210,4 @@ def mobilenet(model: keras.Model) -> Recipe:
         and linear bottlenecks", CVPR 2018. Howard and others, "Searching for MobileNetV3", ICCV
         2019. All by their code in TF-Slim.
     """
-    check_depthwise("model", model, keras.layers.BatchNormalization)
-    check_activations("model", model, ("silu",), "`efficientnet`")
-    return for_model({"*kernel": truncated_normal(0.09, 2.0), "*bias": "zeros"}, model)
+    return {"*kernel": truncated_normal(0.09, 2.0), "*bias": "zeros"}

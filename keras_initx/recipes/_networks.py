@@ -3,23 +3,28 @@
 import difflib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from keras_initx._checks import check_count, check_flag
-from keras_initx._recipe_names import registered
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
-from keras_initx.recipes._architecture import check_normalization
-from keras_initx.recipes._fit import (
-    Recipe,
-    check_activations,
-    check_branches_are_added,
+from keras_initx.recipes._blocks import (
+    check_normalization,
     check_not_normalized,
     count_of,
-    for_model,
+    matching,
     paths,
 )
-from keras_initx.structure import ModelWeight, check_model, find_weights, matching_paths
+from keras_initx.recipes._network import readers_of
+from keras_initx.recipes._recipe import Recipe, recipe
+from keras_initx.structure import (
+    ModelWeight,
+    activation_name,
+    find_weights,
+    matching_paths,
+    named_layers,
+)
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 
@@ -28,7 +33,10 @@ __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 _OF_HE = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")
 
 
-@registered
+@recipe(
+    kind="a network with the activation `selu`",
+    sources="Klambauer and others, 2017",
+)
 def selu(model: keras.Model) -> Recipe:
     """Return rules for self-normalizing networks: LeCun normal kernels, zero biases.
 
@@ -36,14 +44,10 @@ def selu(model: keras.Model) -> Recipe:
     mean and variance. Use `keras.layers.AlphaDropout` for dropout.
 
     Args:
-        model: A built model. Rules that match none of its weights are left out.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
+        model: A built model.
 
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has activations such as ReLU.
+        ValueError: If the model has activations such as ReLU.
 
     Example:
         >>> from keras_initx import recipes
@@ -53,11 +57,29 @@ def selu(model: keras.Model) -> Recipe:
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
-    check_activations("model", check_model("model", model), _OF_HE, "`initx.he_normal`")
-    return for_model({"*kernel": "initx.lecun_normal", "*bias": "zeros"}, model)
+    found = []
+    for layer, path in named_layers(model).items():
+        activation = activation_name(layer)
+        if activation in _OF_HE:
+            found.append(f"{path!r} ({activation})")
+    if found:
+        raise ValueError(
+            f"`model` must be a network without the activations {_OF_HE}: for one that has them "
+            "use `initx.he_normal`, or write your own rules. Received: "
+            f"model={model.name!r} with {len(found)} of them, {found[0]} first"
+        )
+    return {"*kernel": "initx.lecun_normal", "*bias": "zeros"}
 
 
-@registered
+@recipe(
+    kind="a network with an LSTM, a GRU or a simple RNN whose cell has its default name",
+    sources="Saxe and others, 2014; Jozefowicz and others, 2015",
+    marks=(
+        "*lstm_cell*/recurrent_kernel",
+        "*gru_cell*/recurrent_kernel",
+        "*simple_rnn_cell*/recurrent_kernel",
+    ),
+)
 def orthogonal_rnn(model: keras.Model) -> Recipe:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
@@ -67,13 +89,6 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
 
     Args:
         model: See `selu`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has no recurrent cell with a default name.
 
     Example:
         >>> from keras_initx import recipes
@@ -86,24 +101,19 @@ def orthogonal_rnn(model: keras.Model) -> Recipe:
         linear neural networks", ICLR 2014. Jozefowicz, Zaremba and Sutskever, "An empirical
         exploration of recurrent network architectures", ICML 2015, for the forget bias.
     """
-    recipe: Recipe = {
+    return {
         "*lstm_cell*/recurrent_kernel": Orthogonal(blocks=4),
         "*gru_cell*/recurrent_kernel": Orthogonal(blocks=3),
         "*simple_rnn_cell*/recurrent_kernel": Orthogonal(),
         "*lstm_cell*/bias": LSTMForgetBias(1.0),
+        "*_cell*/kernel": "initx.glorot_uniform",
     }
-    check_model("model", model)
-    found = for_model(recipe, model)
-    if not found:
-        raise ValueError(
-            "`model` must have an LSTM, a GRU or a simple RNN whose cell has its default name. "
-            f"Received: model={model.name!r}"
-        )
-    found["*_cell*/kernel"] = "initx.glorot_uniform"
-    return found
 
 
-@registered
+@recipe(
+    kind="a network that is trained at several widths, with muP",
+    sources="Yang, Simon and Bernstein, 2023",
+)
 def spectral(model: keras.Model) -> Recipe:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
@@ -120,13 +130,6 @@ def spectral(model: keras.Model) -> Recipe:
     Args:
         model: See `selu`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`, with one for each kernel that is a matrix.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built.
-
     Example:
         >>> from keras_initx import recipes
         >>> hidden = keras.layers.Dense(16, name="hidden")
@@ -138,20 +141,20 @@ def spectral(model: keras.Model) -> Recipe:
         Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv:2310.17813,
         2023.
     """
-    recipe: Recipe = {}
+    rules: Recipe = {}
     has_others = False
-    for weight in find_weights(check_model("model", model)):
+    for weight in find_weights(model):
         if not weight.path.endswith("kernel"):
             continue
         gain = _spectral_gain(weight)
         if gain is None:
             has_others = True
         else:
-            recipe[weight.path] = Orthogonal(gain=gain)
+            rules[weight.path] = Orthogonal(gain=gain)
     if has_others:
-        recipe["*kernel"] = "initx.spectral"
-    recipe["*bias"] = "zeros"
-    return for_model(recipe, model)
+        rules["*kernel"] = "initx.spectral"
+    rules["*bias"] = "zeros"
+    return rules
 
 
 def _spectral_gain(weight: ModelWeight) -> float | None:
@@ -176,9 +179,21 @@ _PROJECTIONS = (
 )
 
 
-@registered
+@recipe(
+    kind="a residual network without normalization, with scalar biases and factors",
+    sources="Zhang and others, 2019, by its code",
+    layers=lambda network: (
+        network.is_convolutional
+        and network.added
+        and not network.concatenated
+        and not network.norms
+    ),
+    refuses=False,  # names tell the branches
+)
 def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool = True) -> Recipe:
-    """Return the rules of Fixup for residual networks without normalization.
+    """Return the rules of Fixup: He normal kernels, smaller with the depth, last ones 0.
+
+    They are for residual networks without normalization.
 
     The last kernel of each branch is 0, so that each block starts as the identity. The other
     kernels in a branch of `m` kernels get He normal weights times `L^(-1 / (2 m - 2))`, where `L`
@@ -193,20 +208,14 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     `ResNetBackbone` and in `keras.applications`.
 
     Args:
-        branches: The number of branches, or a built model to count them in. With a model, rules
-            that match none of its weights are left out.
+        branches: The number of branches, or a built model to count them in.
         depth: Number of kernels in each branch, at least 2. By default inferred from the model;
             required if `branches` is a number.
         strict: Whether to refuse a model with normalization layers.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, `branches` is a model with other layer names,
-            with normalization layers or with branches that are concatenated, or a number without
-            `depth`.
+        ValueError: If `branches` is a model with other layer names, with normalization layers or
+            with branches that are concatenated, or a number without `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -222,7 +231,7 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     count = count_of("branches", branches, _FIRST_KERNEL)
     if isinstance(branches, keras.Model):
         found = _depth(paths(branches))
-        check_branches_are_added("branches", branches, f"*_block*_{found}_conv/kernel")
+        _check_branches_are_added("branches", branches, f"*_block*_{found}_conv/kernel")
         if depth is None:
             depth = found
     if strict:
@@ -235,17 +244,20 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         raise ValueError(f"`depth` must be at least 2. Received: {depth=!r}")
     factor = count ** (-1 / (2 * depth - 2))
     he = VarianceScaling(2.0, "fan_out", "truncated_normal")
-    recipe: Recipe = {f"*_block*_{depth}_conv/kernel": "zeros"}
+    rules: Recipe = {f"*_block*_{depth}_conv/kernel": "zeros"}
     for place in range(1, depth):
-        recipe[f"*_block*_{place}_conv/kernel"] = Scaled(he, factor)
-    recipe["*_block*_conv/kernel"] = he
-    recipe["*predictions/kernel"] = "zeros"
-    recipe["*kernel"] = "initx.he_normal"
-    recipe["*bias"] = "zeros"
-    return for_model(recipe, branches)
+        rules[f"*_block*_{place}_conv/kernel"] = Scaled(he, factor)
+    rules["*_block*_conv/kernel"] = he
+    rules["*predictions/kernel"] = "zeros"
+    rules["*kernel"] = "initx.he_normal"
+    rules["*bias"] = "zeros"
+    return rules
 
 
-@registered
+@recipe(
+    kind="a residual network, or a transformer that normalizes before each branch",
+    sources="Goyal and others, 2017, section 5.1",
+)
 def zero_residual(model: keras.Model) -> Recipe:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 
@@ -260,13 +272,9 @@ def zero_residual(model: keras.Model) -> Recipe:
     Args:
         model: A built model.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, has other layer names, branches that are concatenated, as in
-            a DenseNet, or a normalization after each sum, as BERT has.
+        ValueError: If the model has other layer names, branches that are concatenated, as in a
+            DenseNet, or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -278,13 +286,13 @@ def zero_residual(model: keras.Model) -> Recipe:
         Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",
         arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
     """
-    found = paths(check_model("model", model))
+    found = paths(model)
     check_normalization("model", model, is_first=True)
     candidates: list[tuple[str, ...]] = []
     last = _depth(found)
     if last:
         last_kernel = f"*_block*_{last}_conv/kernel"
-        check_branches_are_added("model", model, last_kernel)
+        _check_branches_are_added("model", model, last_kernel)
         candidates = [(f"*_block*_{last}_bn/gamma",), (last_kernel,)]
     for patterns in [*candidates, *_PROJECTIONS]:
         if all(matching_paths(pattern, found) for pattern in patterns):
@@ -304,3 +312,40 @@ def _depth(found: Sequence[str]) -> int:
     while matching_paths(f"*_block*_{depth + 1}_conv/kernel", found):
         depth += 1
     return depth
+
+
+def _check_branches_are_added(name: str, model: keras.Model, pattern: str) -> None:
+    """Raise `ValueError` if a layer whose weight matches `pattern` has a concatenated output.
+
+    As in a DenseNet. Only functional models are known well enough.
+    """
+    weights = matching(model, pattern)
+    parents = {id(weight.layers[-2]): weight.layers[-2] for weight in weights}
+    readers: dict[int, list[Any]] = {}
+    for parent in parents.values():
+        for tensor, operations in readers_of(parent).items():
+            readers.setdefault(tensor, []).extend(operations)
+    found = []
+    for weight in weights:
+        if _is_concatenated(weight.layer, readers):
+            found.append(weight.layer_paths[-1])
+    if found:
+        raise ValueError(
+            f"`{name}` must be a model that adds its branches to their inputs: a branch that is "
+            "concatenated and starts at 0 gives zeros to all blocks after it. Leave its weights to "
+            f"`initialize` without rules. Received: {name}={model.name!r} with {len(found)} "
+            f"concatenated branches, that of {found[0]!r} first"
+        )
+
+
+def _is_concatenated(layer: keras.Layer, readers: dict[int, list[Any]]) -> bool:
+    """Return whether the output of `layer` is concatenated before it is combined in another way."""
+    tensors = keras.tree.flatten(getattr(layer, "output", ()))
+    while tensors:
+        tensor = tensors.pop()
+        for reader in readers.get(id(tensor), ()):
+            if type(reader).__name__ == "Concatenate":  # a layer, or an operation of `keras.ops`
+                return True
+            if len(keras.tree.flatten(reader.input)) == 1:
+                tensors += keras.tree.flatten(reader.output)
+    return False

@@ -1,32 +1,27 @@
 """Recipes for transformers of text."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_flag
-from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
-from keras_initx.recipes._architecture import check_architecture, check_normalization
-from keras_initx.recipes._fit import (
-    Recipe,
-    Weights,
+from keras_initx.recipes._blocks import (
+    check_normalization,
     check_not_normalized,
     count_of,
-    for_model,
-    for_names,
     matched,
     matching,
     paths,
 )
+from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._recipe import ABOUT, Recipe, check_fits, recipe
 from keras_initx.structure import matching_paths
 
-__all__ = ["deepnorm", "gemma", "gpt2", "t5", "t_fixup"]
+__all__ = ["deepnorm", "gpt2", "t5", "t_fixup"]
 
-Gpt2Source = Literal["openai", "transformers"]
-GemmaSource = Literal["gemma", "transformers"]
 Part = Literal["encoder", "decoder"]
 # A model, the number of its blocks, or those of its encoder and of its decoder.
 Layers: TypeAlias = keras.Model | int | tuple[int, int]
@@ -45,8 +40,20 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
-@registered
-def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
+# Of Hugging Face's transformers, of nanoGPT and of OpenAI's code.
+_GPT2_NAMES = ("*.attn.c_attn.weight", "*/attn/c_attn/w")
+
+
+@recipe(
+    kind="a GPT-2, or another decoder that normalizes before each branch",
+    sources={
+        "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
+        "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
+    },
+    marks=lambda network: network.has(*_GPT2_NAMES) or network.normalizes_first,
+    refuses=False,  # a model may not say where it normalizes
+)
+def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "openai") -> Recipe:
     """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
     Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
@@ -63,13 +70,9 @@ def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
             of its weights are left out, and those for its buffers are `None`.
         source: Whose position embeddings: `"openai"` or `"transformers"`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
     Raises:
-        TypeError: If `layers` is neither a model, a dict nor an integer.
-        ValueError: If it is not positive, or is a model with other names, with an encoder and a
-            decoder, or one that normalizes after each sum, as BERT does, or if `source` is invalid.
+        ValueError: If the model has other names, an encoder and a decoder, or a normalization after
+            each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -81,17 +84,16 @@ def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
         learners", OpenAI 2019, section 2.3, and `src/model.py` of its code. `GPT2PreTrainedModel`
         in Hugging Face's transformers.
     """
-    check_choice("source", source, get_args(Gpt2Source))
     positions = RandomNormal(stddev=0.01 if source == "openai" else 0.02)
     others = RandomNormal(stddev=0.02)
+    if isinstance(layers, keras.Model | Mapping):
+        _check_is_gpt2(network_of("layers", layers))
     if isinstance(layers, Mapping):
         return _gpt2_of_arrays(layers, positions, others)
-    if isinstance(layers, keras.Model):
-        _check_no_cross_attention(paths(layers))
     check_normalization("layers", layers, is_first=True)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
     residual = RandomNormal(stddev=0.02 / math.sqrt(2 * blocks))
-    recipe: Recipe = {
+    return {
         _ATTENTION_OUTPUT: residual,
         _FEEDFORWARD_OUTPUT: residual,
         "*kernel": others,
@@ -99,37 +101,36 @@ def gpt2(layers: Weights | int, *, source: Gpt2Source = "openai") -> Recipe:
         "*embeddings": others,
         "*bias": "zeros",
     }
-    return for_model(recipe, layers)
 
 
 def _gpt2_of_arrays(
     arrays: Mapping[str, Any], positions: RandomNormal, others: RandomNormal
 ) -> Recipe:
     """Return the rules of GPT-2 for the names of torch and of OpenAI's code."""
-    shapes = check_architecture("layers", arrays, "gpt2")
-    _check_no_cross_attention(shapes)
-    ends = [name for name in shapes if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
-    tables = [name for name in shapes if name.endswith(("wte.weight", "/wte"))]
+    ends = [name for name in arrays if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
+    tables = [name for name in arrays if name.endswith(("wte.weight", "/wte"))]
     if not ends or not tables:
         raise ValueError(
             "`layers` must have token embeddings 'wte.weight' and a kernel 'attn.c_proj.weight' in "
             "each block, as GPT-2; otherwise write your own rules. Received: layers with "
-            f"{next(iter(shapes))!r} and {len(shapes) - 1} other weights"
+            f"{next(iter(arrays))!r} and {len(arrays) - 1} other weights"
         )
     residual = RandomNormal(stddev=0.02 / math.sqrt(2 * len(ends)))
     # The mask of the attention, which Hugging Face's transformers and nanoGPT keep as a buffer.
-    recipe: Recipe = {"*.attn.bias": None, "*.attn.masked_bias": None}
-    recipe |= dict.fromkeys(("*ln_*.weight", "*/g"), "ones")
-    recipe |= dict.fromkeys(("*.c_proj.weight", "*/c_proj/w"), residual)
-    recipe |= dict.fromkeys(("*wpe.weight", "*/wpe"), positions)
-    recipe |= dict.fromkeys(("*.weight", "*/wte", "*/w"), others)
-    recipe |= dict.fromkeys(("*bias", "*/b"), "zeros")
-    return for_names(recipe, shapes)
+    rules: Recipe = {"*.attn.bias": None, "*.attn.masked_bias": None}
+    rules |= dict.fromkeys(("*ln_*.weight", "*/g"), "ones")
+    rules |= dict.fromkeys(("*.c_proj.weight", "*/c_proj/w"), residual)
+    rules |= dict.fromkeys(("*wpe.weight", "*/wpe"), positions)
+    rules |= dict.fromkeys(("*.weight", "*/wte", "*/w"), others)
+    rules |= dict.fromkeys(("*bias", "*/b"), "zeros")
+    return rules
 
 
-def _check_no_cross_attention(found: Iterable[str]) -> None:
-    """Raise `ValueError` if one of these weights is of cross-attention."""
-    crossing = _cross_attention(found)
+def _check_is_gpt2(network: Network) -> None:
+    """Raise `ValueError` for arrays with other names, and for a model with cross-attention."""
+    if isinstance(network.weights, Mapping):
+        check_fits(ABOUT["gpt2"], network)
+    crossing = network.cross_attention
     if crossing:
         raise ValueError(
             "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
@@ -137,9 +138,15 @@ def _check_no_cross_attention(found: Iterable[str]) -> None:
         )
 
 
-@registered
+@recipe(
+    kind="a transformer without normalization, which multiplies token embeddings by the root of "
+    "their size",
+    sources="Huang and others, 2020, section 3.2",
+)
 def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> Recipe:
-    """Return the rules of T-Fixup for transformers without layer normalization and without warmup.
+    """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
+
+    They are for transformers without layer normalization, and for training without warmup.
 
     Value and output kernels of the attention and both kernels of the feed-forward network get
     Glorot normal weights times `0.67 N^(-1/4)` in an encoder of `N` blocks, and `(9 M)^(-1/4)` in a
@@ -154,19 +161,13 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
 
     Args:
         layers: The number of blocks, or a pair of those of an encoder and of its decoder, or a
-            built model to count them in. With a model, rules that match none of its weights are
-            left out. In a model with both, the paths of the weights of the decoder, and of no
-            others, must contain `decoder`.
+            built model to count them in. In a model with both, the paths of the weights of the
+            decoder, and of no others, must contain `decoder`.
         part: What a single stack of blocks is, `"encoder"` or `"decoder"`.
         strict: Whether to refuse a model with normalization layers.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If `layers` is not positive, or is a model with other layer names or with
-            normalization layers, or `part` is invalid.
+        ValueError: If the model has other layer names or normalization layers.
 
     Example:
         >>> from keras_initx import recipes
@@ -192,18 +193,23 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         factor = 0.67 * encoder**-0.25
     decoder_factor = (9 * decoder) ** -0.25 if decoder else None
     embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-    recipe = _values(factor, decoder_factor)
-    recipe["*kernel"] = _glorot()
+    rules = _values(factor, decoder_factor)
+    rules["*kernel"] = _glorot()
     if decoder_factor is not None:
-        recipe[f"{_DECODER}*token_embedding/embeddings"] = Scaled(embedding, decoder_factor)
-    recipe["*token_embedding/embeddings"] = Scaled(embedding, embedded)
-    recipe["*bias"] = "zeros"
-    return for_model(recipe, layers)
+        rules[f"{_DECODER}*token_embedding/embeddings"] = Scaled(embedding, decoder_factor)
+    rules["*token_embedding/embeddings"] = Scaled(embedding, embedded)
+    rules["*bias"] = "zeros"
+    return rules
 
 
-@registered
+@recipe(
+    kind="a transformer that computes `norm(alpha * x + branch(x))`",
+    sources="Wang and others, 2022, figure 2",
+)
 def deepnorm(layers: Layers) -> Recipe:
-    """Return the rules of DeepNorm for transformers that normalize after each sum.
+    """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
+
+    They are for transformers that normalize after each sum.
 
     Value and output kernels of the attention and both kernels of the feed-forward network get
     Glorot normal weights times `beta`. Query and key kernels get Glorot normal weights.
@@ -221,13 +227,9 @@ def deepnorm(layers: Layers) -> Recipe:
     Args:
         layers: See `t_fixup`.
 
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
     Raises:
-        TypeError: If `layers` is neither a model nor one or two integers.
-        ValueError: If it is not positive, or is a model with other layer names, with gates as in
-            Llama, or one that normalizes before each branch, as GPT-2 does.
+        ValueError: If the model has other layer names, gates as in Llama, or a normalization
+            before each branch, as GPT-2 has.
 
     Example:
         >>> from keras_initx import recipes
@@ -252,13 +254,13 @@ def deepnorm(layers: Layers) -> Recipe:
     encoder, decoder = _blocks(layers)
     if decoder:
         beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16)
-        recipe = _values(beta, (12 * decoder) ** -0.25)
+        rules = _values(beta, (12 * decoder) ** -0.25)
     else:
         beta = (8 * encoder) ** -0.25
-        recipe = _values(beta, None)
-    recipe["*/query/kernel"] = _glorot()
-    recipe["*/key/kernel"] = _glorot()
-    return for_model(recipe, layers)
+        rules = _values(beta, None)
+    rules["*/query/kernel"] = _glorot()
+    rules["*/key/kernel"] = _glorot()
+    return rules
 
 
 def _blocks(layers: Layers) -> tuple[int, int]:
@@ -278,7 +280,7 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     decoder = len(matching_paths(f"{_DECODER}*", outputs))
     if 0 < decoder < len(outputs):
         return len(outputs) - decoder, decoder
-    crossing = _cross_attention(paths(layers))
+    crossing = network_of("layers", layers).cross_attention
     if crossing:
         raise ValueError(
             "`layers` must be a model with one stack of blocks, or with an encoder and a decoder "
@@ -289,20 +291,15 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     return len(outputs), 0
 
 
-def _cross_attention(found: Iterable[str]) -> list[str]:
-    """Return the paths of the weights of cross-attention."""
-    return [path for path in found if "cross_attention" in path or "crossattention" in path]
-
-
 def _values(factor: float, decoder_factor: float | None) -> Recipe:
     """Return rules for value and output kernels, first those of a decoder beside an encoder."""
-    recipe: Recipe = {}
+    rules: Recipe = {}
     if decoder_factor is not None:
         for pattern in _VALUES:
-            recipe[f"{_DECODER}{pattern}"] = Scaled(_glorot(), decoder_factor)
+            rules[f"{_DECODER}{pattern}"] = Scaled(_glorot(), decoder_factor)
     for pattern in _VALUES:
-        recipe[pattern] = Scaled(_glorot(), factor)
-    return recipe
+        rules[pattern] = Scaled(_glorot(), factor)
+    return rules
 
 
 def _glorot() -> VarianceScaling:
@@ -310,59 +307,11 @@ def _glorot() -> VarianceScaling:
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
 
 
-@registered
-def gemma(model: Weights, *, source: GemmaSource = "gemma") -> Recipe:
-    """Return the rules of Gemma: kernels of the blocks and token embeddings from `N(0, 0.01²)`.
-
-    They are those of the authors' code, for all layers the default of its library. Hugging Face's
-    transformers have 0.02: `source="transformers"`. Gemma adds 1 to the scales of its
-    normalizations: in a dict of arrays they are 0, in a model they are left to their layers. So is
-    an encoder of images. As there, the model must multiply the embeddings by `sqrt(d)` at lookup,
-    where `d` is their size; those of KerasHub do.
-
-    Args:
-        model: A built model with the layer names of KerasHub's `GemmaBackbone`, or a dict from
-            names to arrays with those of Hugging Face's transformers or of the authors' code in
-            torch, such as a state dict. The first Gemma has the names of Llama there, and is known
-            by the scales of its normalizations.
-        source: Whose numbers: `"gemma"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built, has other names, or has the names of Llama and scales of
-            normalizations that are not 0, or if `source` is invalid.
-
-    Example:
-        >>> from keras_initx import recipes
-        >>> embedding = keras.layers.Embedding(50, 8, name="token_embedding")
-        >>> gating = keras.layers.Dense(16, name="ffw_gating")
-        >>> block = keras.Sequential([gating], name="decoder_block_0")
-        >>> list(recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block])))
-        ['*decoder_block_*kernel', '*token_embedding/embeddings']
-
-    Reference:
-        Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
-        2024, by its code. `GemmaPreTrainedModel` in Hugging Face's transformers.
-    """
-    check_choice("source", source, get_args(GemmaSource))
-    drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
-    if isinstance(model, Mapping):
-        shapes = check_architecture("model", model, "gemma")
-        recipe: Recipe = {"*vision_tower.*": None, "*multi_modal_projector.*": None}
-        recipe["*norm.weight"] = "zeros"
-        embeddings = ("*embed_tokens.weight", "*embedder.weight", "*lm_head.weight")
-        recipe |= dict.fromkeys(("*layers.*_proj.weight", *embeddings), drawn)
-        return for_names(recipe, shapes)
-    tokens = "*token_embedding/embeddings"
-    patterns = ("*decoder_block_*/ffw_gating/kernel", tokens)
-    matched("model", model, *patterns, otherwise="write your own rules")
-    return dict.fromkeys(("*decoder_block_*kernel", tokens), drawn)
-
-
-@registered
+@recipe(
+    kind="a T5, an encoder beside a decoder",
+    sources="Raffel and others, 2020, by its code",
+    marks=("*query_projector/kernel",),
+)
 def t5(model: keras.Model) -> Recipe:
     """Return the rules of T5: LeCun normal kernels, smaller for queries, embeddings from `N(0, 1)`.
 
@@ -376,13 +325,6 @@ def t5(model: keras.Model) -> Recipe:
 
     Args:
         model: A built model with the layer names of KerasHub's `T5Backbone`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize`.
-
-    Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If it is not built, or has other layer names.
 
     Example:
         >>> from keras_initx import recipes
@@ -405,11 +347,10 @@ def t5(model: keras.Model) -> Recipe:
     matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
     size, width = matching(model, queries)[0].shape
     heads = matching(model, biases)[0].shape[-1]
-    recipe: Recipe = {
+    return {
         queries: RandomNormal(stddev=(size * width / heads) ** -0.5),
         biases: RandomNormal(stddev=size**-0.5),
         "*reverse_embeddings": RandomNormal(stddev=size**-0.5),
         embeddings: RandomNormal(stddev=1.0),
         "*kernel": VarianceScaling(1.0, "fan_in", "untruncated_normal"),
     }
-    return for_model(recipe, model)

@@ -1,16 +1,12 @@
 """A recipe for Whisper, which transcribes speech."""
 
-from typing import Literal, get_args
+from typing import Literal
 
-from keras_initx._checks import check_choice
-from keras_initx._recipe_names import registered
 from keras_initx.initializers import RandomNormal, VarianceScaling
-from keras_initx.recipes._architecture import check_architecture
-from keras_initx.recipes._fit import Recipe, Weights, for_names
+from keras_initx.recipes._network import Weights
+from keras_initx.recipes._recipe import Recipe, recipe
 
 __all__ = ["whisper"]
-
-WhisperSource = Literal["paper", "transformers"]
 
 # Where kernels are called weights, so are the scales of normalizations.
 _SCALES = ("*layer_norm.weight", "*_ln.weight", "*.ln_post.weight", "*decoder.ln.weight")
@@ -27,8 +23,15 @@ _EMBEDDINGS = (
 )
 
 
-@registered
-def whisper(model: Weights, *, source: WhisperSource = "paper") -> Recipe:
+@recipe(
+    kind="a Whisper, with an encoder and a decoder",
+    sources={
+        "paper": "Radford and others, 2023, table 17: kernels by their fan-in",
+        "transformers": "Hugging Face's transformers: kernels 0.02",
+    },
+    marks=("*encoder_token_embedding_conv_layer_1/kernel", "*encoder.conv1.weight"),
+)
+def whisper(model: Weights, *, source: Literal["paper", "transformers"] = "paper") -> Recipe:
     """Return the rules of Whisper: kernels from `N(0, 1 / fan_in)`, biases 0.
 
     The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at
@@ -40,16 +43,8 @@ def whisper(model: Weights, *, source: WhisperSource = "paper") -> Recipe:
 
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those
-            of Hugging Face's transformers or of the authors, such as a state dict of torch. Rules
-            that match none of its weights are left out.
+            of Hugging Face's transformers or of the authors, such as a state dict of torch.
         source: Whose numbers: `"paper"` or `"transformers"`.
-
-    Returns:
-        A dict of rules for `keras_initx.initialize` and `keras_initx.audit`.
-
-    Raises:
-        TypeError: If `model` is neither a Keras model nor a dict.
-        ValueError: If it is not built or has another architecture, or `source` is invalid.
 
     Example:
         >>> import numpy as np
@@ -63,15 +58,13 @@ def whisper(model: Weights, *, source: WhisperSource = "paper") -> Recipe:
         large-scale weak supervision", ICML 2023, table 17. `WhisperPreTrainedModel` in Hugging
         Face's transformers.
     """
-    check_choice("source", source, get_args(WhisperSource))
-    shapes = check_architecture("model", model, "whisper")
-    recipe: Recipe = dict.fromkeys(_SCALES, "ones")
-    recipe |= dict.fromkeys(_SINES)
-    recipe |= dict.fromkeys(_EMBEDDINGS, RandomNormal(stddev=0.02))
+    rules: Recipe = dict.fromkeys(_SCALES, "ones")
+    rules |= dict.fromkeys(_SINES)
+    rules |= dict.fromkeys(_EMBEDDINGS, RandomNormal(stddev=0.02))
     for pattern in ("*kernel", "*.weight"):
         if source == "paper":
-            recipe[pattern] = VarianceScaling(1.0, "fan_in", "untruncated_normal")
+            rules[pattern] = VarianceScaling(1.0, "fan_in", "untruncated_normal")
         else:
-            recipe[pattern] = RandomNormal(stddev=0.02)
-    recipe["*bias"] = "zeros"
-    return for_names(recipe, shapes)
+            rules[pattern] = RandomNormal(stddev=0.02)
+    rules["*bias"] = "zeros"
+    return rules

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
 from keras_initx.backends import backend
-from keras_initx.recipes import CoordinateCheck, coordinate_check
+from keras_initx.scaling import CoordinateCheck, coordinate_check
 from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._engine import check_jobs, open_folder, refuse_all_failed, run_trials

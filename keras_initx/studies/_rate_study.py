@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_initx.recipes import CoordinateCheck
 from keras_initx.rendering import COLORS, Column, Plot, counted, format_metric, short_number
+from keras_initx.scaling import CoordinateCheck
 from keras_initx.studies._metric import resolve_metric, sign, unify_metric_names
 from keras_initx.studies._plan import RateTrial, rate_keys
 from keras_initx.studies._plots import new_plot

@@ -12,7 +12,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.diagnostics import THRESHOLDS
-from keras_initx.optimizers import RateFactors
+from keras_initx.scaling import RateFactors
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(48, 8)).astype("float32")

@@ -1,11 +1,16 @@
-"""Recipes for convolutional networks: whose fans they use, what they refuse, and that an audit agrees with them."""
+"""Recipes for convolutional networks: whose fans they use, that an audit agrees, and which networks are for whom."""
+
+import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import pytest
+import text_models
 from modes import to_numpy
 
 from keras_initx import audit, initialize, recipes
+from keras_initx.recipes._recipe import ABOUT
 
 pytestmark = pytest.mark.once
 
@@ -156,11 +161,6 @@ def test_all_units_count_as_the_fan_out(build, kernel, units):
     assert found[f"{kernel}/kernel"] == pytest.approx((2 / (9 * units)) ** 0.5)
 
 
-def test_depthwise_kernels_of_torch_are_refused():
-    with pytest.raises(ValueError, match=r"use `mobilenet` or `efficientnet`, or .*'layer1\.0\.conv2\.weight'"):
-        recipes.resnet(state_dict(groups=32))
-
-
 @pytest.mark.parametrize("groups", [1, 4])
 def test_the_draws_of_torch_are_as_the_rules_say(groups):
     arrays = state_dict(groups=groups)
@@ -210,39 +210,6 @@ def test_what_keras_draws_is_as_keras_says(build):
     assert len(kernels) >= 4
 
 
-@pytest.mark.parametrize(
-    ("recipe", "build", "message"),
-    [
-        (recipes.resnet, dense, r"use `densenet`, or .* with concatenated branches, 'concatenate\w*' first"),
-        (recipes.resnet, plain, r"use `vgg`, or .*'sequential\w*' with neither added nor concatenated branches"),
-        (recipes.resnet, separable, r"use `xception`, or .*'conv2_block1_1_conv/depthwise_kernel' first"),
-        (recipes.resnet, lambda: residual(norm=None), r"use `fixup`, or .* added branches and no normalization"),
-        (recipes.resnet, lambda: unit(32), r"use `mobilenet` or `efficientnet`, or .*'grouped/kernel' first"),
-        (recipes.vgg, residual, r"use `resnet`, or .* with added branches, 'add\w*' first"),
-        (recipes.densenet, residual, r"use `resnet`, or .* with added branches"),
-        (recipes.xception, dense, r"use `densenet`, or .* with concatenated branches"),
-        (
-            recipes.densenet,
-            lambda: joined(lambda tensors: keras.ops.concatenate([2 * tensors[0], tensors[1]], -1)),
-            r"otherwise write your own rules\. .* with concatenated branches",
-        ),
-        (
-            recipes.vgg,
-            lambda: plain(layers.Conv2D(32, 1, name="attention")),
-            r"use `vit_timm` or `vit_jax`, or .* with attention, 'attention' first",
-        ),
-        (
-            recipes.vgg,
-            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2)]),
-            r"otherwise write your own rules\. .* with no convolutions",
-        ),
-    ],
-)
-def test_other_networks_are_refused_with_the_recipe_for_them(recipe, build, message):
-    with pytest.raises(ValueError, match=message):
-        recipe(build())
-
-
 def encoder_decoder():
     """Return a part of a U-Net, in which an image of the encoder is concatenated with an enlarged one."""
     inputs = keras.Input((6, 6, 32))
@@ -259,54 +226,126 @@ def convnext():
     return plain(layers.Conv2D(32, 3, padding="same", groups=32, name="grouped"), layers.LayerNormalization())
 
 
-@pytest.mark.parametrize(
-    ("recipe", "build", "instead"),
-    [
-        (recipes.densenet, encoder_decoder, "write your own rules"),
-        (recipes.densenet, added_and_concatenated, "write your own rules"),
-        (recipes.xception, lambda: dense(convolution=layers.SeparableConv2D), "write your own rules"),
-        (recipes.vgg, convnext, "use `convnext`"),
-        (
-            recipes.resnet,
-            lambda: {"patch_embed.proj.weight": np.ones((8, 3, 4, 4)), "blocks.0.attn.qkv.weight": np.ones((24, 8))},
-            "use `vit_timm` or `vit_jax`",
-        ),
-    ],
-)
-def test_networks_that_look_alike_are_told_apart(recipe, build, instead):
-    with pytest.raises(ValueError, match=f"otherwise {instead}"):
-        recipe(build())
+class ScaleNorm(layers.Layer):
+    """A normalization of one's own, known by the name of its class."""
+
+    def call(self, x):
+        return x / (1 + keras.ops.std(x))
 
 
-def test_kernels_for_one_channel_are_not_all_depthwise():
+def activated(activation, name="depthwise"):
+    """Return a network of a depthwise convolution with batch normalization and an activation."""
+    depthwise = layers.DepthwiseConv2D(3, name=name)
+    parts = [depthwise, layers.BatchNormalization(), layers.Activation(activation, name="act")]
+    return keras.Sequential([keras.Input((8, 8, 4)), *parts])
+
+
+def named(*names):
+    """Return a dict of arrays with the names of torch, all kernels of convolutions."""
+    return {name: np.ones((2, 2, 3, 3), "float32") for name in names}
+
+
+def grey():
+    """Return the state dict of a network whose images have one channel, and a kernel of one without a window."""
     arrays = state_dict()
-    arrays["conv1.weight"] = arrays["conv1.weight"][:, :1]  # grey images
-    arrays["layer1.0.conv1.weight"] = arrays["layer1.0.conv1.weight"][:, :1]  # no window
-    assert "*.weight" in recipes.resnet(arrays)
+    return arrays | {name: arrays[name][:, :1] for name in ("conv1.weight", "layer1.0.conv1.weight")}
+
+
+MERGED = "concatenated branches, "
+# How a network is built, the recipes for it in their order, and what the others say of it.
+NETWORKS = {
+    "residual": (residual, ["resnet"], "added branches, 'add"),
+    "sums of operations": (lambda: joined(lambda tensors: tensors[0] + tensors[1]), ["resnet"], "added branches"),
+    "normalized by a layer of one's own": (lambda: residual(norm=ScaleNorm), ["resnet"], "added branches, 'add"),
+    "not normalized": (lambda: residual(norm=None), ["fixup"], "added branches and no normalization"),
+    "dense": (dense, ["densenet"], f"{MERGED}'concatenate"),
+    "dense by operations": (
+        lambda: joined(lambda tensors: keras.ops.concatenate(tensors, -1)),
+        ["densenet"],
+        MERGED,
+    ),
+    "concatenated, but not with its input": (
+        lambda: joined(lambda tensors: keras.ops.concatenate([2 * tensors[0], tensors[1]], -1)),
+        [],
+        MERGED,
+    ),
+    "U-Net": (encoder_decoder, [], MERGED),
+    "added and concatenated": (added_and_concatenated, [], MERGED),
+    "sequence": (plain, ["vgg"], "neither added nor concatenated branches"),
+    "several channels in a group": (lambda: plain(layers.Conv2D(32, 3, groups=16)), ["vgg"], "neither added"),
+    "one channel": (lambda: keras.Sequential([keras.Input((8, 8, 4)), layers.Conv2D(1, 3)]), ["vgg"], "neither"),
+    "sums that no layer shows": (
+        lambda: keras.Sequential([keras.Input((8, 8, 16)), Block(), layers.Flatten(), layers.Dense(4)]),
+        ["densenet", "resnet", "vgg"],
+        "in the `call` of a layer",
+    ),
+    "separable": (separable, ["xception"], "separable convolutions, 'conv2_block1_1_conv/depthwise_kernel' first"),
+    "separable and dense": (lambda: dense(convolution=layers.SeparableConv2D), [], "separable convolutions"),
+    "attention": (
+        lambda: plain(layers.Conv2D(32, 1, name="attention")),
+        ["vit_jax", "vit_timm"],
+        "attention, 'attention' first",
+    ),
+    "depthwise": (lambda: unit(32), ["efficientnet", "mobilenet"], "depthwise convolutions, 'grouped/kernel' first"),
+    "depthwise, SiLU": (lambda: activated("silu"), ["efficientnet"], "depthwise"),
+    "depthwise, hard SiLU": (lambda: activated("hard_silu"), ["mobilenet"], "depthwise"),
+    "depthwise, ReLU6": (lambda: activated("relu6", "block_1_depthwise"), ["mobilenet"], "depthwise"),
+    "depthwise, ReLU of a limit": (lambda: activated(layers.ReLU(6.0)), ["mobilenet"], "depthwise"),
+    "depthwise, ReLU": (lambda: activated(layers.ReLU()), ["efficientnet", "mobilenet"], "depthwise"),
+    "EfficientNet-Lite": (lambda: activated("relu6", "block1a_dwconv"), ["efficientnet", "mobilenet"], "depthwise"),
+    "ConvNeXt": (convnext, ["convnext"], "depthwise"),
+    "dense layers": (
+        lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2)]),
+        [],
+        "neither convolutions nor attention",
+    ),
+    "BERT": (text_models.bert, ["bert"], "an embedding of tokens, 'token_embedding' first"),
+    "Llama": (text_models.llama, ["llama"], "an embedding of tokens"),
+    "Whisper": (text_models.whisper, ["whisper"], "an embedding of tokens"),
+    "CLIP": (text_models.clip, ["clip"], "an embedding of tokens"),
+    "LSTM": (lambda: keras.Sequential([keras.Input((5, 4)), layers.LSTM(8)]), ["orthogonal_rnn"], "neither"),
+    # Arrays.
+    "torchvision": (state_dict, ["resnet"], "added branches, 'layer1"),
+    "torchvision, grey": (grey, ["resnet"], "added branches, 'layer1"),
+    "depthwise of torch": (lambda: state_dict(groups=32), [], r"depthwise convolutions, 'layer1\.0\.conv2"),
+    "VGG of torch": (lambda: named("features.0.weight", "features.2.weight"), ["vgg"], "neither added"),
+    "DenseNet of torch": (
+        lambda: named("features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight"),
+        ["densenet"],
+        MERGED,
+    ),
+    "names of no network": (lambda: named("conv1.weight"), [], r"names of no network that is known, 'conv1\.weight'"),
+    "ViT of torch": (  # the recipes for it take no arrays
+        lambda: {"patch_embed.proj.weight": np.ones((8, 3, 4, 4)), "blocks.0.attn.qkv.weight": np.ones((24, 8))},
+        [],
+        "attention",
+    ),
+    "GPT-2 of torch": (lambda: {"h.0.attn.c_attn.weight": np.ones((4, 12))}, ["gpt2"], "attention, 'h"),
+}
+
+
+@pytest.mark.parametrize("row", NETWORKS)
+def test_a_network_is_taken_by_the_recipes_for_it_and_the_others_name_them(row):
+    build, fitting, evidence = NETWORKS[row]
+    weights = build()
+    instead = "write your own rules"
+    if fitting:
+        instead = f"use {' or '.join(f'`{name}`' for name in fitting)}, or {instead}"
+    for name, about in ABOUT.items():
+        recipe = getattr(recipes, name)
+        if not about.refuses or (isinstance(weights, dict) and Mapping not in about.types):
+            continue
+        if name in fitting:
+            assert recipe(weights)
+            continue
+        received = evidence if about.layers is not None else "and \\d+ other weights"
+        with pytest.raises(ValueError, match=rf"must be {re.escape(about.kind)}; otherwise {instead}\. .* {received}"):
+            recipe(weights)
 
 
 def test_a_dict_has_the_numbers_of_torchvision_for_densenet():
     rules = recipes.densenet(named("denseblock1.denselayer1.conv1.weight"))
     assert (rules["*.weight"].mode, rules["*.weight"].distribution) == ("fan_in", "untruncated_normal")
-
-
-def test_recipes_of_text_and_of_images_name_each_other():
-    for recipe in (recipes.bert, recipes.llama, recipes.vit_timm):
-        with pytest.raises(ValueError, match=r"use `resnet`"):
-            recipe(residual())
-    with pytest.raises(ValueError, match=r"otherwise use `gpt2`, or .* with no convolutions"):
-        recipes.resnet({"h.0.attn.c_attn.weight": np.ones((4, 12))})
-
-
-def test_sums_that_no_layer_shows_are_taken():
-    model = keras.Sequential([keras.Input((8, 8, 16)), Block(), layers.Flatten(), layers.Dense(4)])
-    for recipe in (recipes.resnet, recipes.vgg, recipes.densenet):
-        assert "*kernel" in recipe(model)
-
-
-def test_sums_and_concatenations_may_be_operations():
-    assert recipes.resnet(joined(lambda tensors: tensors[0] + tensors[1]))
-    assert recipes.densenet(joined(lambda tensors: keras.ops.concatenate(tensors, -1)))
 
 
 @pytest.mark.parametrize(
@@ -316,7 +355,6 @@ def test_sums_and_concatenations_may_be_operations():
         (lambda: recipes.resnet({}), ValueError, "`model` must have weights"),
         (lambda: recipes.resnet(residual(), source="timm"), ValueError, "`source` must be one of"),
         (lambda: recipes.resnet(residual(), zero_init_residual=1), TypeError, "`zero_init_residual`"),
-        (lambda: recipes.xception({"a": np.ones(2)}), ValueError, "a dict with 'a' with no convolutions"),
     ],
 )
 def test_what_is_no_network(call, error, message):
@@ -324,34 +362,11 @@ def test_what_is_no_network(call, error, message):
         call()
 
 
-def named(*names):
-    """Return a dict of arrays with the names of torch, all kernels of convolutions."""
-    return {name: np.ones((2, 2, 3, 3), "float32") for name in names}
-
-
-@pytest.mark.parametrize(
-    ("recipe", "names"),
-    [
-        (recipes.vgg, ["features.0.weight", "features.2.weight"]),
-        (recipes.densenet, ["features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight"]),
-    ],
-)
-def test_state_dicts_are_known_by_their_names(recipe, names):
-    arrays = named(*names)
-    rules = recipe(arrays)
-    assert "*.weight" in rules
-    for other in (recipes.resnet, recipes.xception):
-        with pytest.raises(ValueError, match=rf"otherwise use `{recipe.__name__}`"):
-            other(arrays)
-
-
 def test_the_rules_of_keras_are_none_for_the_axes_of_torch():
     arrays = named("conv1.weight", "layer1.0.conv1.weight") | {"bn1.running_var": np.ones(2)}
     with pytest.raises(ValueError, match="`source` must be another one for a dict of arrays"):
         recipes.resnet(arrays, source="keras")
     del arrays["layer1.0.conv1.weight"]
-    with pytest.raises(ValueError, match=r"names of no network that is known, 'conv1\.weight' first"):
-        recipes.resnet(arrays)
     arrays |= named("encoder.stages.0.layers.0.layer.0.convolution.weight")  # Hugging Face's
     with pytest.raises(ValueError, match="`zero_init_residual` requires arrays with the names of torchvision"):
         recipes.resnet(arrays, zero_init_residual=True)

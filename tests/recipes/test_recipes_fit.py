@@ -59,7 +59,7 @@ def test_a_branch_may_be_concatenated_after_it_is_added():
 
 
 def test_fixup_refuses_normalization(resnet):
-    message = r"without normalization layers: .*`zero_residual`.*'resnet50' with 53 of them, 'conv1_bn' \(BatchNorm"
+    message = r"without normalization layers: .*`zero_residual`.*'resnet50' with 53 of them, 'conv1_bn', 'conv2"
     with pytest.raises(ValueError, match=message):
         recipes.fixup(resnet)
     assert recipes.fixup(resnet, strict=False)["*_block*_3_conv/kernel"] == "zeros"
@@ -105,7 +105,7 @@ def encoder_decoder(first="encoder", second="decoder"):
 @pytest.mark.parametrize("norm", [layers.LayerNormalization, layers.RMSNormalization, MyScaleNorm])
 def test_t_fixup_refuses_normalization(norm):
     model = encoder(norm)
-    with pytest.raises(ValueError, match=rf"`deepnorm`.*with 2 of them, 'block_0_norm' \({norm.__name__}\), 'block_1_"):
+    with pytest.raises(ValueError, match=r"`deepnorm`.*with 2 of them, 'block_0_norm', 'block_1_norm'"):
         recipes.t_fixup(model)
     assert repr(recipes.t_fixup(model, strict=False)) == repr(recipes.t_fixup(encoder()))
     with pytest.raises(TypeError, match="`strict`"):

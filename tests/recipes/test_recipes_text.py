@@ -446,10 +446,6 @@ def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: recipes.llama(bert()), ValueError, r"must be a decoder with gated.*; for this model use `bert`\."),
-        (lambda: recipes.bert(llama()), ValueError, r"after each sum, as BERT does; for this model use `llama`\."),
-        (lambda: recipes.whisper(clip()), ValueError, r"must be a Whisper, .*; for this model use `clip`\."),
-        (lambda: recipes.clip(whisper()), ValueError, r"must be a CLIP, .*; for this model use `whisper`\."),
         (
             lambda: recipes.clip({"logit_scale": np.zeros(()), "visual.layer1.0.conv1.weight": np.zeros(3)}),
             ValueError,
@@ -458,14 +454,14 @@ def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
         (
             lambda: recipes.gemma(llama_of_transformers(*LLAMAS["transformers"])),
             ValueError,
-            r"must be a Gemma, .*; for this model use `llama`\.",
+            r"must be a Gemma, .*; otherwise use `llama`, or",
         ),
         (
             lambda: recipes.llama({**gemma_of_transformers(1), "a.linear_attn.A_log": np.zeros(3)}),
             ValueError,
-            r"scales of normalizations that are 1 at the start.*; for this model write your own rules",
+            r"scales of normalizations that are 1 at the start.*; otherwise write your own rules",
         ),
-        (lambda: recipes.gpt2(clip_of_openai()), ValueError, r"must be a GPT-2; for this model use `clip`\."),
+        (lambda: recipes.gpt2(clip_of_openai()), ValueError, r"must be a GPT-2, .*; otherwise use `clip`, or"),
         (lambda: recipes.gpt2(12, source="nanogpt"), ValueError, r"`source` must be one of"),
         (
             lambda: recipes.gpt2({**gpt2_of_torch(), "h.0.crossattention.c_attn.weight": np.zeros((4, 8))}),
@@ -479,7 +475,6 @@ def test_alarms_of_initialized_models_are_as_rare_as_alpha_says():
             ValueError,
             r"must have token embeddings 'wte\.weight'.*Received: layers with 'tokens_embed\.weight' and 1 other",
         ),
-        (lambda: recipes.bert({"a": np.zeros(3)}), ValueError, r"write your own rules.*'a' and 0 other weights"),
         (lambda: recipes.bert({}), ValueError, r"`model` must have weights\. Received: an empty dict"),
         (lambda: recipes.bert(3), TypeError, r"a Keras model or a dict from names to arrays\. Received: model=3"),
         (lambda: recipes.bert(bert(), source="roberta"), ValueError, r"`source` must be one of"),

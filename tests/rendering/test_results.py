@@ -18,7 +18,7 @@ import pytest
 from keras import layers
 
 import keras_initx
-from keras_initx import recipes
+from keras_initx import scaling
 from keras_initx.rendering import Result
 from keras_initx.studies import RateStudy, RestartStudy, Study, Trial
 
@@ -89,9 +89,9 @@ EXAMPLES = {
     "load_pretrained": loaded,
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
     "reset_dormant": lambda: keras_initx.reset_dormant(network(), X, seed=0),
-    "mup": lambda: recipes.mup(network(32), network(8)),
+    "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
-    "coordinate_check": lambda: recipes.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
+    "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
@@ -120,7 +120,9 @@ def rows_of(result):
 def exported_classes():
     for room in pkgutil.iter_modules(keras_initx.__path__, "keras_initx."):
         if room.name != "keras_initx.__main__":
-            yield from filter(inspect.isclass, vars(importlib.import_module(room.name)).values())
+            module = importlib.import_module(room.name)
+            names = [getattr(module, name) for name in dir(module)]
+            yield from filter(inspect.isclass, names)
 
 
 def test_every_result_of_the_package_is_tested_here():
@@ -304,7 +306,7 @@ def test_dormant_units_are_shown_where_layers_are_not_left():
 
 
 def test_mup_shows_a_panel_for_each_factor():
-    figure = recipes.mup(network(32), network(8)).plot()
+    figure = scaling.mup(network(32), network(8)).plot()
     assert [axis.get_ylabel() for axis in figure.axes] == [
         "factor on the std",
         "on the rate of Adam",

@@ -55,7 +55,7 @@ def trainable():
         gradient_accumulation_steps=3,
         use_ema=True,
     )
-    with_factors = keras_initx.optimizers.RateFactors(optimizer, [0.5, 2.0, 0.5, 1.0])
+    with_factors = keras_initx.scaling.RateFactors(optimizer, [0.5, 2.0, 0.5, 1.0])
     model.compile(keras.optimizers.LossScaleOptimizer(with_factors), "mse", jit_compile=False)
     return model
 

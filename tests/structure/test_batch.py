@@ -10,7 +10,7 @@ from keras import layers
 from modes import BACKEND
 
 import keras_initx
-from keras_initx import recipes
+from keras_initx import scaling
 from keras_initx.structure import batch_of
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
@@ -39,7 +39,7 @@ FUNCTIONS = {
     "lsuv": lambda *data: str(keras_initx.lsuv(network(), *data[:1], seed=0)),
     "reset_dormant": lambda *data: str(keras_initx.reset_dormant(network(), *data[:1], seed=0, threshold=0.5)),
     "SignalMonitor": monitored,
-    "coordinate_check": lambda *data: str(recipes.coordinate_check(network, [4, 8], *data, steps=1)),
+    "coordinate_check": lambda *data: str(scaling.coordinate_check(network, [4, 8], *data, steps=1)),
 }
 
 
@@ -253,7 +253,7 @@ def test_a_refused_call_reads_no_batch():
         lambda: keras_initx.SignalMonitor(batches, every=0),
         lambda: keras_initx.lsuv(network(), batches, batch_size=0),
         lambda: keras_initx.reset_dormant(network(), batches, threshold=-1),
-        lambda: recipes.coordinate_check(network, [8], batches),
+        lambda: scaling.coordinate_check(network, [8], batches),
     ):
         with pytest.raises(ValueError, match="Received: "):
             refused()
@@ -267,7 +267,7 @@ def test_sample_weights_are_ignored_or_count():
     with pytest.warns(UserWarning, match="sample weights are ignored") as warned:
         monitored((X, Y, WEIGHTS))
     assert sum("sample weights" in str(one.message) for one in warned) == 1
-    check = recipes.coordinate_check(network, [4, 8], (X, Y, 0 * WEIGHTS), steps=1)
+    check = scaling.coordinate_check(network, [4, 8], (X, Y, 0 * WEIGHTS), steps=1)
     np.testing.assert_array_equal(check.sizes[0], check.sizes[1])
 
 
@@ -375,4 +375,4 @@ def test_inputs_that_are_not_finite_are_refused(name, value):
 @once
 def test_targets_are_required_to_train():
     with pytest.raises(ValueError, match="`y` is required, by itself or in the batches of `x`"):
-        recipes.coordinate_check(network, [4, 8], X)
+        scaling.coordinate_check(network, [4, 8], X)

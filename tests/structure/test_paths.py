@@ -4,8 +4,8 @@ import keras
 import pytest
 
 import keras_initx
-from keras_initx.optimizers import RateFactors
-from keras_initx.recipes._fit import matching
+from keras_initx.recipes._blocks import matching
+from keras_initx.scaling import RateFactors
 from keras_initx.structure import captured_texts, find_weights
 
 pytestmark = pytest.mark.once

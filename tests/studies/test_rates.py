@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_initx import compare_rates
-from keras_initx.optimizers import RateFactors
+from keras_initx.scaling import RateFactors
 from keras_initx.studies import RateStudy, SettingsError, Trial
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")

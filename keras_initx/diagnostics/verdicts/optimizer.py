@@ -11,8 +11,7 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Opt
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
-from keras_initx.optimizers import rate_of, unscaled
-from keras_initx.structure import NORMALIZATIONS
+from keras_initx.structure import NORMALIZATIONS, rate_of, unscaled
 
 LARGE_STEP = Threshold(
     "large_step",

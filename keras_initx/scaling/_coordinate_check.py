@@ -11,13 +11,6 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count
 from keras_initx.diagnostics import diagnose
-from keras_initx.recipes._width_problems import (
-    Start,
-    WidthProblem,
-    find_problems,
-    start_of,
-    uneven_layers,
-)
 from keras_initx.rendering import (
     COLORS,
     Column,
@@ -26,6 +19,13 @@ from keras_initx.rendering import (
     progress,
     short_number,
     tidy,
+)
+from keras_initx.scaling._width_problems import (
+    Start,
+    WidthProblem,
+    find_problems,
+    start_of,
+    uneven_layers,
 )
 from keras_initx.structure import (
     Batch,
@@ -188,14 +188,14 @@ def coordinate_check(
             with the same name.
 
     Example:
-        >>> from keras_initx import recipes
+        >>> from keras_initx import scaling
         >>> def build(width):
         ...     layers = [keras.layers.Dense(n, kernel_initializer="ones") for n in (width, 1)]
         ...     model = keras.Sequential([keras.Input((2,)), *layers])
         ...     model.compile("sgd", "mse")
         ...     return model
         >>> x = np.ones((4, 2))
-        >>> check = recipes.coordinate_check(build, [8, 16, 32], x, x[:, :1], steps=1)
+        >>> check = scaling.coordinate_check(build, [8, 16, 32], x, x[:, :1], steps=1)
         >>> check.exponents[0].tolist()
         [0.0, 1.0]
 

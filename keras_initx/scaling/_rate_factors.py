@@ -7,7 +7,7 @@ weights at once is done outside of them: clipping by the global norm.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,7 @@ import keras
 from keras_initx._checks import check_number, check_type, similar_paths
 from keras_initx._keras import excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
-from keras_initx.backends import backend
-from keras_initx.structure import matches_path
+from keras_initx.structure import all_variables, items_of, matches_path, rate_of, unscaled
 
 __all__ = ["RateFactors"]
 
@@ -75,7 +74,7 @@ class RateFactors(KerasOptimizer):
     differ in more than the learning rate there is Keras' `MultiOptimizer`, of which this may be a
     part.
 
-    `recipes.mup(model, base).optimizer(...)` makes one with the factors of muP.
+    `scaling.mup(model, base).optimizer(...)` makes one with the factors of muP.
 
     Args:
         optimizer: An optimizer of Keras that has not been used. From then on it holds the learning
@@ -94,7 +93,7 @@ class RateFactors(KerasOptimizer):
             list has another length.
 
     Example:
-        >>> from keras_initx.optimizers import RateFactors
+        >>> from keras_initx.scaling import RateFactors
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="last")])
         >>> optimizer = RateFactors(keras.optimizers.Adam(0.01), {"last/kernel": 0.25})
         >>> model.compile(optimizer, "mse")
@@ -409,54 +408,6 @@ def rates_of(
         return optimizer, [rate] * len(variables)
     factors = _factors_of(variables, optimizer.factors)
     return optimizer._inside.given, [rate * factor for factor in factors]
-
-
-def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
-    """Return the present learning rate, or `None` for a `MultiOptimizer`, which has several."""
-    rate = getattr(optimizer, "learning_rate", None)
-    if rate is None:
-        return None
-    # A function may return a number of Python.
-    return float(backend.host_view(keras.ops.convert_to_tensor(rate)))
-
-
-def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return the optimizer in a `LossScaleOptimizer`, and any other as it is."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizer.inner_optimizer
-    return optimizer
-
-
-def all_variables(
-    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
-) -> list[keras.Variable]:
-    """Return the variables of `optimizer`, which updates `weights`, also those in its attributes.
-
-    In a `LossScaleOptimizer`, Keras does not list those that are made by themselves: the product of
-    momenta of Nadam, the places of Adafactor for vectors.
-    """
-    found = {id(variable): variable for variable in optimizer.variables}
-    others = {id(weight) for weight in weights}
-    for value in vars(optimizer).values():
-        for item in items_of(value):
-            variables = []
-            if isinstance(item, keras.Variable):
-                variables = [item]
-            elif isinstance(item, keras.optimizers.Optimizer):
-                variables = all_variables(item, weights)
-            for variable in variables:
-                if id(variable) not in others:
-                    found.setdefault(id(variable), variable)
-    return list(found.values())
-
-
-def items_of(value: Any) -> Iterable[Any]:
-    """Return what is in a list, a tuple or a dict, and of any other value the value."""
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list | tuple):
-        return value
-    return [value]
 
 
 def _check_optimizer(optimizer: Any) -> None:

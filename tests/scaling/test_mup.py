@@ -9,7 +9,7 @@ import pytest
 from modes import needs_axes, to_numpy
 from scripts import script
 
-from keras_initx import Spectral, initialize, recipes
+from keras_initx import Spectral, initialize, recipes, scaling
 
 widths = script("widths")
 pytestmark = pytest.mark.once
@@ -18,7 +18,7 @@ layers = keras.layers
 
 
 def factors(model, base):
-    return {weight.path: (weight.std, weight.adam, weight.sgd) for weight in recipes.mup(model, base).weights}
+    return {weight.path: (weight.std, weight.adam, weight.sgd) for weight in scaling.mup(model, base).weights}
 
 
 def convolutions(width):
@@ -58,7 +58,7 @@ def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
             for size in (width, 32)
         )
         initialize(model, recipes.spectral(model), seed=0)
-        optimizer = recipes.mup(model, base).optimizer(keras.optimizers.SGD(0.1))
+        optimizer = scaling.mup(model, base).optimizer(keras.optimizers.SGD(0.1))
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         kernel = model.get_layer("depthwise").kernel
         before = to_numpy(kernel.value).copy()
@@ -83,7 +83,7 @@ def test_logits_of_completep_do_not_grow_with_the_depth():
 
 
 def test_the_table_has_what_is_up_to_the_model():
-    table = recipes.mup(widths.transformer(64, 6), widths.transformer(32, 2))
+    table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 2))
     assert table.depth == 3
     assert [weight.path for weight in table.weights if weight.tied != 1] == ["embedding/embeddings"]
     assert table.weights[0].tied == 0.5
@@ -160,7 +160,7 @@ def wider():
         inputs = [X]
         for layer in model.layers:
             inputs.append(to_numpy(layer(inputs[-1])))
-        found.append((model, inputs, gradients(model), recipes.mup(model, network(WIDTHS[0]))))
+        found.append((model, inputs, gradients(model), scaling.mup(model, network(WIDTHS[0]))))
     return found
 
 
@@ -198,7 +198,7 @@ def deeper():
 
     found = []
     for depth in DEPTHS:
-        table = recipes.mup(network(depth), network(DEPTHS[0]))
+        table = scaling.mup(network(depth), network(DEPTHS[0]))
         model = network(depth, 0.5 / table.depth)
         initialize(model, recipes.spectral(model), seed=0)
         found.append((model, gradients(model), table))
@@ -229,7 +229,7 @@ def test_one_step_of_all_blocks_changes_the_outputs_alike_at_all_depths(name, de
 
 @pytest.mark.skipif(not HAS_MUON, reason="this Keras has another rule")
 def test_a_bias_with_an_axis_of_heads_keeps_the_rate_of_muon():
-    table = recipes.mup(attention(4, 8), attention(2, 8))
+    table = scaling.mup(attention(4, 8), attention(2, 8))
     rates = dict(zip([weight.path for weight in table.weights], table.learning_rates(muon()), strict=True))
     assert rates["attention/query/bias"] == rates["attention/attention_output/bias"] == 1
     assert rates["attention/query/kernel"] == rates["last/kernel"] == 0.5
@@ -240,7 +240,7 @@ class MyAdam(keras.optimizers.Adam):
 
 
 def test_the_class_of_an_optimizer_decides_which_factors_it_has():
-    table = recipes.mup(stack(32), stack(8))
+    table = scaling.mup(stack(32), stack(8))
     assert table.learning_rates(MyAdam()) == table.learning_rates("lion") == [1, 1, 0.25, 1]
     assert table.learning_rates(keras.optimizers.SGD()) == table.learning_rates("sgd") == [4, 4, 0.25, 1]
 
@@ -257,13 +257,13 @@ def test_the_class_of_an_optimizer_decides_which_factors_it_has():
 )
 def test_an_optimizer_without_a_rule_is_refused(optimizer, reason):
     with pytest.raises(ValueError, match=rf"`optimizer` must be one of \('sgd', .*{reason}"):
-        recipes.mup(stack(8), stack(8)).learning_rates(optimizer)
+        scaling.mup(stack(8), stack(8)).learning_rates(optimizer)
 
 
 @pytest.mark.skipif(HAS_MUON, reason="this Keras has the rule")
 def test_muon_of_an_older_keras_is_refused():
     with pytest.raises(ValueError, match=r"another rule before Keras 3\.13"):
-        recipes.mup(stack(8), stack(8)).learning_rates("muon")
+        scaling.mup(stack(8), stack(8)).learning_rates("muon")
 
 
 def words(width, kind, units, **options):
@@ -273,17 +273,17 @@ def words(width, kind, units, **options):
 
 
 def test_an_embedding_beside_a_kernel_for_the_logits_is_not_tied():
-    assert recipes.mup(words(32, layers.Embedding, 20), words(16, layers.Embedding, 20)).weights[0].tied == 1
-    assert recipes.mup(words(32, layers.Embedding, 8), words(16, layers.Embedding, 8)).weights[0].tied == 0.5
+    assert scaling.mup(words(32, layers.Embedding, 20), words(16, layers.Embedding, 20)).weights[0].tied == 1
+    assert scaling.mup(words(32, layers.Embedding, 8), words(16, layers.Embedding, 8)).weights[0].tied == 0.5
     # As many units as words, in one of the models only.
-    assert recipes.mup(words(20, layers.Embedding, 8), words(10, layers.Embedding, 8)).weights[0].tied == 0.5
+    assert scaling.mup(words(20, layers.Embedding, 8), words(10, layers.Embedding, 8)).weights[0].tied == 0.5
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
 @pytest.mark.parametrize(("is_tied", "factor"), [(True, 0.5), (False, 1)])
 def test_a_reversible_embedding_says_whether_it_is_tied(is_tied, factor):
     networks = [words(width, layers.ReversibleEmbedding, 8, tie_weights=is_tied) for width in (32, 16)]
-    table = recipes.mup(*networks)
+    table = scaling.mup(*networks)
     assert table.weights[0].tied == factor
     assert ("tied" in str(table)) == is_tied
     roles = {weight.path: (weight.role, weight.adam) for weight in table.weights}
@@ -297,10 +297,10 @@ def attention(heads, head_size):
 
 
 def test_larger_heads_are_told_and_more_heads_are_not():
-    larger = recipes.mup(attention(2, 32), attention(2, 8))
+    larger = scaling.mup(attention(2, 32), attention(2, 8))
     assert larger.head_size == 4
     assert str(larger).endswith("Heads are 4 times as large: divide the scores of attention by 2 more.")
-    more = recipes.mup(attention(8, 8), attention(2, 8))
+    more = scaling.mup(attention(8, 8), attention(2, 8))
     assert more.head_size == 1
     assert "Heads" not in str(more)
 
@@ -310,8 +310,18 @@ def stack(*sizes):
     return keras.Sequential([keras.Input((8,)), *dense, layers.Dense(3, name="last")])
 
 
+def test_spectral_weights_follow_the_table_of_mup():
+    plans = [initialize(stack(width, width), recipes.spectral, seed=0, dry_run=True) for width in (64, 16)]
+    wide, narrow = ({weight.path: weight.expected_std for weight in plan.weights} for plan in plans)
+    weights = scaling.mup(stack(64, 64), stack(16, 16)).weights
+    kernels = [weight for weight in weights if weight.path.endswith("kernel")]
+    assert len(kernels) == 3
+    for kernel in kernels:
+        assert wide[kernel.path] == pytest.approx(kernel.std * narrow[kernel.path])
+
+
 def test_automatic_names_count_from_the_one_without_a_number():
-    assert recipes.mup(stack(16, 16, 16, 16), stack(8, 8)).depth == 2
+    assert scaling.mup(stack(16, 16, 16, 16), stack(8, 8)).depth == 2
 
 
 @pytest.mark.parametrize(
@@ -323,7 +333,7 @@ def test_automatic_names_count_from_the_one_without_a_number():
 )
 def test_a_base_that_does_not_fit_is_refused(model, base, message):
     with pytest.raises(ValueError, match=message):
-        recipes.mup(model, base)
+        scaling.mup(model, base)
 
 
 def blocks(width, encoders, decoders):
@@ -336,21 +346,21 @@ def blocks(width, encoders, decoders):
 
 
 def test_a_depth_that_is_not_that_of_all_blocks_is_refused():
-    assert recipes.mup(blocks(16, 4, 2), blocks(8, 2, 1)).depth == 2
+    assert scaling.mup(blocks(16, 4, 2), blocks(8, 2, 1)).depth == 2
     with pytest.raises(ValueError, match="or those of fewer blocks"):
-        recipes.mup(blocks(16, 4, 3), blocks(8, 2, 1))
+        scaling.mup(blocks(16, 4, 3), blocks(8, 2, 1))
 
 
 def test_blocks_whose_first_and_last_agree_may_still_differ():
     with pytest.raises(ValueError, match=r"blocks of one shape.*'dense/kernel' .* and 'dense_3/kernel'"):
-        recipes.mup(stack(8, 8, 8, 8, 8), stack(8, 4, 8, 8))
+        scaling.mup(stack(8, 8, 8, 8, 8), stack(8, 4, 8, 8))
 
 
 def test_a_weight_that_is_a_matrix_in_one_model_only_is_refused():
     message = r"of the same rank as `model`. Received: 'mix/kernel' of shape \(8, 2, 4\) and \(8, 16\)"
     base = layers.EinsumDense("ab,bcd->acd", (2, 4), name="mix")
     with pytest.raises(ValueError, match=message):
-        recipes.mup(
+        scaling.mup(
             keras.Sequential([keras.Input((8,)), layers.Dense(16, use_bias=False, name="mix")]),
             keras.Sequential([keras.Input((8,)), base]),
         )
@@ -378,7 +388,7 @@ def test_factors_are_in_the_order_of_the_trainable_variables_and_only_of_them():
         return model
 
     model = network(32)
-    table = recipes.mup(model, network(16))
+    table = scaling.mup(model, network(16))
     assert [weight.shape for weight in table.weights] == [tuple(v.shape) for v in model.trainable_variables]
     assert sorted(weight.path for weight in table.weights) == ["late/inner/kernel", "late/scale"]
     expected = {"late/inner/kernel": ("hidden", 0.5), "late/scale": ("vector", 1)}
@@ -386,7 +396,7 @@ def test_factors_are_in_the_order_of_the_trainable_variables_and_only_of_them():
 
 
 def test_a_table_of_equal_models_says_nothing_about_ties_and_depths():
-    text = str(recipes.mup(stack(8), stack(8)))
+    text = str(scaling.mup(stack(8), stack(8)))
     assert "tied" not in text
     assert "Divide" not in text
 
@@ -396,13 +406,13 @@ def test_a_larger_vocabulary_is_no_larger_width():
         stack = [layers.Embedding(words, width, name="words"), layers.Dense(width, name="hidden")]
         return keras.Sequential([keras.Input((5,)), *stack, layers.Dense(3, name="logits")])
 
-    table = recipes.mup(network(200, 64), network(100, 32))
+    table = scaling.mup(network(200, 64), network(100, 32))
     assert (table.weights[0].role, table.weights[0].adam, table.weights[0].sgd) == ("input", 1, 2)
 
 
 def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     model = stack(16, 16)
-    optimizer = recipes.mup(model, stack(4, 4)).optimizer(keras.optimizers.AdamW(0.1, weight_decay=0.5))
+    optimizer = scaling.mup(model, stack(4, 4)).optimizer(keras.optimizers.AdamW(0.1, weight_decay=0.5))
     optimizer.build(model.trainable_variables)
     before = [to_numpy(variable.value).copy() for variable in model.trainable_variables]
     optimizer.apply([keras.ops.zeros_like(variable.value) for variable in model.trainable_variables])
@@ -412,7 +422,7 @@ def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     optimizer.apply([keras.ops.full_like(variable.value, 1e3) for variable in model.trainable_variables])
     first_steps = [-float(to_numpy(variable.value).max()) for variable in model.trainable_variables]
     rates = [step / first_steps[0] for step in first_steps]
-    np.testing.assert_allclose(rates, recipes.mup(model, stack(4, 4)).learning_rates("adam"), rtol=1e-4)
+    np.testing.assert_allclose(rates, scaling.mup(model, stack(4, 4)).learning_rates("adam"), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

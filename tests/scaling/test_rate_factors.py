@@ -10,7 +10,7 @@ from meshes import distribution, mesh_of
 from modes import BACKEND, to_numpy
 
 from keras_initx import initialize
-from keras_initx.optimizers import RateFactors
+from keras_initx.scaling import RateFactors
 
 layers = keras.layers
 optimizers = keras.optimizers

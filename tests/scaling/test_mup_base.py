@@ -8,7 +8,7 @@ from keras import layers
 from scripts import script
 
 import keras_initx
-from keras_initx import recipes
+from keras_initx import scaling
 
 widths = script("widths")
 pytestmark = pytest.mark.once
@@ -42,8 +42,8 @@ NETWORKS = [stack, convolutions, transformer, recurrent]
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("width", "base_width"), [(128, 32), (32, 64), (64, 64)])
 def test_a_width_gives_the_table_of_the_model_that_has_it(network, width, base_width):
-    of_width = recipes.mup(network(width), base_width=base_width)
-    of_model = recipes.mup(network(width), network(base_width))
+    of_width = scaling.mup(network(width), base_width=base_width)
+    of_model = scaling.mup(network(width), network(base_width))
     assert of_width == of_model
 
 
@@ -51,12 +51,12 @@ def test_a_width_gives_the_table_of_the_model_that_has_it(network, width, base_w
 def test_saved_shapes_give_the_table_of_their_model(network, tmp_path):
     base = network(32)
     keras_initx.initialize(base, dry_run=True).save(tmp_path / "base.json")
-    assert recipes.mup(network(128), tmp_path / "base.json") == recipes.mup(network(128), base)
+    assert scaling.mup(network(128), tmp_path / "base.json") == scaling.mup(network(128), base)
 
 
 def test_saved_shapes_of_fewer_blocks_give_the_depth(tmp_path):
     keras_initx.initialize(widths.transformer(32, 2), dry_run=True).save(tmp_path / "base.json")
-    assert recipes.mup(widths.transformer(64, 6), str(tmp_path / "base.json")).depth == 3
+    assert scaling.mup(widths.transformer(64, 6), str(tmp_path / "base.json")).depth == 3
 
 
 def test_only_heads_are_grouped_not_experts():
@@ -65,7 +65,7 @@ def test_only_heads_are_grouped_not_experts():
     x = layers.EinsumDense("btd,edf->betf", (6, 5, 64), name="experts")(x)
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
     with pytest.raises(ValueError, match=r"'experts/kernel' of shape \(6, 64, 64\), of which 6 is neither"):
-        recipes.mup(model, base_width=32)
+        scaling.mup(model, base_width=32)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_only_heads_are_grouped_not_experts():
 )
 def test_a_width_is_refused_where_it_is_not_clear_what_grows(model, reason):
     with pytest.raises(ValueError, match=f"`base_width` must leave no doubt.*{re.escape(reason)}"):
-        recipes.mup(model, base_width=12)
+        scaling.mup(model, base_width=12)
 
 
 def test_a_width_is_refused_where_inputs_and_outputs_are_not_known():
@@ -94,18 +94,18 @@ def test_a_width_is_refused_where_inputs_and_outputs_are_not_known():
     model = Subclass()
     model(keras.ops.ones((1, 4)))
     with pytest.raises(ValueError, match="`base_width` must be given for a sequential or functional model"):
-        recipes.mup(model, base_width=4)
+        scaling.mup(model, base_width=4)
 
 
 def test_one_base_must_be_given_and_a_file_must_be_one_of_shapes(tmp_path):
     model = stack(8)
     with pytest.raises(ValueError, match="`base` or `base_width` must be given, and not both"):
-        recipes.mup(model)
+        scaling.mup(model)
     with pytest.raises(ValueError, match="`base` or `base_width` must be given, and not both"):
-        recipes.mup(model, model, base_width=8)
+        scaling.mup(model, model, base_width=8)
     with pytest.raises(TypeError, match="`base` must be a Keras model or the file of a plan"):
-        recipes.mup(model, 8)
+        scaling.mup(model, 8)
     for text in ("no JSON", "[]", '{"kind": "other"}'):
         (tmp_path / "other.json").write_text(text)
         with pytest.raises(ValueError, match=r"`base` must be a file that `InitializationPlan\.save` wrote"):
-            recipes.mup(model, tmp_path / "other.json")
+            scaling.mup(model, tmp_path / "other.json")

@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 from scripts import script
 
-from keras_initx import initialize, recipes
-from keras_initx.optimizers import RateFactors
+from keras_initx import initialize, recipes, scaling
+from keras_initx.scaling import RateFactors
 
 pytestmark = pytest.mark.once
 
@@ -101,7 +101,7 @@ def check(network, optimizer=adam, *, rates=(), sizes=(), plain=False, factors_o
     def build(scale):
         model = network(scale)
         initialize(model, recipes.spectral(model), seed=0)
-        table = recipes.mup(model, network(scales[0]))
+        table = scaling.mup(model, network(scales[0]))
         factors = dict(zip(table_paths(table), table.learning_rates(factors_of or optimizer()), strict=True))
         ratio = scale / scales[0]
         for path in factors.keys() & dict(rates).keys():
@@ -120,7 +120,7 @@ def check(network, optimizer=adam, *, rates=(), sizes=(), plain=False, factors_o
     else:
         x = generator.normal(size=(64, 16)).astype("float32")
         y = np.argmax(x[:, :4], axis=1)
-    return recipes.coordinate_check(build, scales, x, y, steps=2)
+    return scaling.coordinate_check(build, scales, x, y, steps=2)
 
 
 def table_paths(table):

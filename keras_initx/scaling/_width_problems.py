@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from keras_initx._keras import is_of_keras, layers_of
 from keras_initx.backends import backend
-from keras_initx.optimizers import rates_of
-from keras_initx.recipes._mup import MupTable, MupWeight, mup
-from keras_initx.recipes._mup_base import trainable
 from keras_initx.rendering import listed, short_number
+from keras_initx.scaling._mup import MupTable, MupWeight, mup
+from keras_initx.scaling._mup_base import trainable
+from keras_initx.scaling._rate_factors import rates_of
 from keras_initx.structure import find_weights, is_depthwise
 
 __all__ = ["WidthProblem"]

@@ -9,7 +9,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.optimizers import RateFactors
+from keras_initx.scaling import RateFactors
 
 layers = keras.layers
 optimizers = keras.optimizers

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.optimizers import RateFactors
-from keras_initx.recipes._mup_base import BaseWeight, as_base, checked_base, trainable
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
+from keras_initx.scaling._mup_base import BaseWeight, as_base, checked_base, trainable
+from keras_initx.scaling._rate_factors import RateFactors
 from keras_initx.structure import ModelWeight
 
 if TYPE_CHECKING:
@@ -262,12 +262,12 @@ def mup(
             another, or if it is not clear which axes grow with the width.
 
     Example:
-        >>> from keras_initx import recipes
+        >>> from keras_initx import scaling
         >>> def network(width):
         ...     hidden = [keras.layers.Dense(width, name=name) for name in ("first", "second")]
         ...     last = keras.layers.Dense(3, name="last")
         ...     return keras.Sequential([keras.Input((10,)), *hidden, last])
-        >>> print(recipes.mup(network(256), network(64)))
+        >>> print(scaling.mup(network(256), network(64)))
         weight         shape       base      role     std  adam   sgd  adafactor  muon
         ------------------------------------------------------------------------------
         first/kernel   (10, 256)   (10, 64)  input      1     1     4          1     1
@@ -277,7 +277,7 @@ def mup(
         last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
         last/bias      (3,)        (3,)      fixed      1     1     1          1     1
         Factors on the std in the base model, and on learning rates by optimizer.
-        >>> recipes.mup(network(256), base_width=64).weights[2].base_shape
+        >>> scaling.mup(network(256), base_width=64).weights[2].base_shape
         (64, 64)
 
     Reference:

@@ -1,0 +1,303 @@
+"""What a network consists of, by its layers or the names of its arrays: how recipes know theirs."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Shape
+from keras_initx.structure import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    NORMALIZATIONS,
+    TRANSPOSED,
+    ModelWeight,
+    activation_name,
+    check_model,
+    find_weights,
+    is_depthwise,
+    matching_paths,
+    named_layers,
+)
+
+# A model, or a dict from names to arrays, such as a state dict of torch.
+Weights: TypeAlias = keras.Model | Mapping[str, Any]
+
+_CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_ENLARGING = (*TRANSPOSED, keras.layers.UpSampling1D, keras.layers.UpSampling2D)
+# Names of torchvision, timm and Hugging Face's transformers, with the digits that patterns of rules
+# cannot ask for: in branches that are added or concatenated, and in a plain sequence.
+_ADDED = re.compile(
+    r".*layer[0-9].*\.[0-9].*\.conv[0-9]\.weight"
+    r"|.*stages\.[0-9].*\.layers\.[0-9].*\.layer\.[0-9].*\.weight"
+    r"|.*block[0-9].*\.rep\..*\.weight"
+)
+_CONCATENATED = re.compile(r".*denselayer[0-9].*\.conv.*\.weight")
+_SEQUENCE = re.compile(r"features\.[0-9].*\.weight")
+_ATTENTION = ("attention", "attn", "qkv")
+
+
+@dataclass
+class Network:
+    """A model or a dict of arrays, and what it consists of.
+
+    The parts are the names of layers, operations or arrays.
+
+    Attributes:
+        weights: The model or the dict.
+        shapes: The shape of each weight or array, by its name.
+        convolutions: All convolutions that are not transposed.
+        depthwise: Depthwise convolutions, of a model without those in separable ones.
+        separable: Separable convolutions.
+        batch_norms: Batch normalizations.
+        layer_norms: Layer normalizations.
+        norms: All normalizations.
+        attention: Attention.
+        tokens: Embeddings of tokens.
+        activations: Activations, by their own names.
+        enlarging: Transposed convolutions, and layers that repeat pixels.
+        added: Sums of two branches.
+        concatenated: Concatenations.
+        dense: Concatenations of a branch and of the input of this branch.
+        unnamed: Convolutions, if no array has the name of a known network.
+        is_known: Whether all sums and concatenations are known. Those in the `call` of a layer or
+            a model are not.
+        normalization: Whether a transformer normalizes before each branch, and a layer that shows
+            it. `None` if no layer does.
+    """
+
+    weights: Weights
+    shapes: dict[str, Shape]
+    convolutions: list[str] = field(default_factory=list)
+    depthwise: list[str] = field(default_factory=list)
+    separable: list[str] = field(default_factory=list)
+    batch_norms: list[str] = field(default_factory=list)
+    layer_norms: list[str] = field(default_factory=list)
+    norms: list[str] = field(default_factory=list)
+    attention: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    activations: set[str | None] = field(default_factory=set)
+    enlarging: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    concatenated: list[str] = field(default_factory=list)
+    dense: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
+    is_known: bool = True
+    normalization: tuple[bool, str] | None = None
+
+    def has(self, *patterns: str) -> bool:
+        """Return whether a name matches one of these patterns."""
+        return any(matching_paths(pattern, self.shapes) for pattern in patterns)
+
+    @property
+    def cross_attention(self) -> list[str]:
+        """The names of the weights of cross-attention."""
+        kinds = ("cross_attention", "crossattention")
+        return [name for name in self.shapes if any(kind in name for kind in kinds)]
+
+    @property
+    def normalizes_first(self) -> bool | None:
+        """Whether a transformer of one stack normalizes before each branch, if a layer shows it."""
+        if self.normalization is None or self.cross_attention:
+            return None
+        return self.normalization[0]
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether it consists of ordinary convolutions, and is no network of unknown names."""
+        others = self.attention or self.depthwise or self.separable or self.unnamed
+        return bool(self.convolutions) and not others
+
+    @property
+    def described(self) -> str:
+        """What it consists of, in words."""
+        if not self.convolutions and not self.attention:
+            return "neither convolutions nor attention"
+        kinds = {
+            "an embedding of tokens": self.tokens,
+            "attention": self.attention,
+            "separable convolutions": self.separable,
+            "depthwise convolutions": self.depthwise,
+            "names of no network that is known": self.unnamed,
+            "concatenated branches": self.concatenated,
+            "added branches and no normalization": [] if self.norms else self.added,
+            "added branches": self.added,
+        }
+        for words, names in kinds.items():
+            if names:
+                return f"{words}, {names[0]!r} first"
+        if self.is_known:
+            return "neither added nor concatenated branches"
+        return "branches that are merged in the `call` of a layer, if at all"
+
+
+def network_of(name: str, weights: Any) -> Network:
+    """Return what the argument of this name, a model or a dict of arrays, consists of.
+
+    Raises:
+        TypeError: If it is neither.
+        ValueError: If it is a model that is not built, or an empty dict.
+    """
+    if isinstance(weights, keras.Model):
+        shapes = {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
+        network = Network(weights, shapes)
+        _note_layers(network, weights)
+        return network
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"`{name}` must be a Keras model or a dict from names to arrays. "
+            f"Received: {name}={weights!r}"
+        )
+    if not weights:
+        raise ValueError(f"`{name}` must have weights. Received: an empty dict")
+    network = Network(weights, {path: tuple(np.shape(array)) for path, array in weights.items()})
+    _note_arrays(network)
+    return network
+
+
+def _note_layers(network: Network, model: keras.Model) -> None:
+    layers = named_layers(model)
+    network.normalization = _normalization_order(layers)
+    for layer, path in layers.items():
+        if "attention" in f"{type(layer).__name__} {path}".lower():
+            network.attention.append(path)
+        if isinstance(layer, keras.layers.Embedding) and "position" not in layer.name:
+            network.tokens.append(path)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            network.batch_norms.append(path)
+        if isinstance(layer, keras.layers.LayerNormalization):
+            network.layer_norms.append(path)
+        if _normalizes(layer):
+            network.norms.append(path)
+        if isinstance(layer, _ENLARGING):
+            network.enlarging.append(path)
+        if isinstance(layer, keras.layers.Add):
+            network.added.append(path)
+        if isinstance(layer, keras.layers.Concatenate):
+            network.concatenated.append(path)
+        is_relu6 = isinstance(layer, keras.layers.ReLU) and layer.max_value == 6
+        network.activations.add("relu6" if is_relu6 else activation_name(layer))
+        _note_operations(network, layer)
+    for weight in find_weights(model):
+        if not isinstance(weight.layer, _CONVOLUTIONS) or len(weight.shape) < 3:
+            continue
+        network.convolutions.append(weight.path)
+        if isinstance(weight.layer, _SEPARABLE):
+            network.separable.append(weight.path)
+        elif is_depthwise_kernel(weight):
+            network.depthwise.append(weight.path)
+        if not all(_shows_its_operations(layer) for layer in weight.layers[:-1]):
+            network.is_known = False
+
+
+def _normalizes(layer: keras.Layer) -> bool:
+    # These normalize inputs and weights.
+    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):
+        return False
+    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
+    is_named = type(layer).__name__.endswith(("Norm", "Normalization"))
+    return is_named or isinstance(layer, NORMALIZATIONS)
+
+
+def _normalization_order(layers: Mapping[keras.Layer, str]) -> tuple[bool, str] | None:
+    """Return whether a transformer normalizes before each branch, and a layer that shows it.
+
+    Those of KerasHub have the attribute `normalize_first`, or their own class. DeBERTa has neither,
+    but normalizes its embeddings, as all do that normalize last.
+    """
+    for layer, path in layers.items():
+        is_first = getattr(layer, "normalize_first", None)
+        if isinstance(is_first, bool):
+            return is_first, f"{path!r} (normalize_first={is_first})"
+    for path in layers.values():
+        if path.endswith("embeddings_layer_norm"):
+            return False, repr(path)
+    return None
+
+
+def is_depthwise_kernel(weight: ModelWeight) -> bool:
+    """Return whether a weight is the kernel of a depthwise convolution."""
+    if is_depthwise(weight.layer, weight.name):
+        return True
+    # A `Conv2D` with a group for each channel is depthwise too.
+    groups = weight.groups[1]
+    return 1 < groups == weight.shape[-1]
+
+
+def _shows_its_operations(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+
+
+def _note_operations(network: Network, layer: keras.Layer) -> None:
+    """Note the sums and concatenations in the graph of a functional model."""
+    readers = readers_of(layer)
+    for operation in _operations(layer):
+        tensors = keras.tree.flatten(operation.input)
+        kind = type(operation).__name__  # a layer, or an operation of `keras.ops`
+        if len(tensors) < 2 or kind not in ("Add", "Concatenate"):
+            continue
+        if kind == "Add" and not isinstance(operation, keras.Layer):
+            network.added.append(operation.name)
+        if kind == "Concatenate":
+            if not isinstance(operation, keras.Layer):
+                network.concatenated.append(operation.name)
+            if any(len(readers[id(tensor)]) > 1 for tensor in tensors):
+                network.dense.append(operation.name)
+
+
+def _operations(layer: keras.Layer) -> Sequence[keras.Operation]:
+    """Return the operations of a functional model, and none of other layers."""
+    if isinstance(layer, keras.Model):
+        return getattr(layer, "operations", ())
+    return ()
+
+
+def readers_of(layer: keras.Layer) -> dict[int, list[Any]]:
+    """Return the operations of a functional model that read a tensor, by the id of the tensor."""
+    readers: dict[int, list[Any]] = {}
+    for operation in _operations(layer):
+        for tensor in keras.tree.flatten(operation.input):
+            readers.setdefault(id(tensor), []).append(operation)
+    return readers
+
+
+def _note_arrays(network: Network) -> None:
+    shapes = network.shapes
+    names = list(shapes)
+    for name in names:
+        if any(part in name for part in _ATTENTION):
+            network.attention.append(name)
+        if name.endswith("running_var"):
+            network.batch_norms.append(name)
+            network.norms.append(name)
+    network.convolutions = weights_of_torch(shapes, range(3, 6))
+    # The first one may have images of a single channel.
+    for name in network.convolutions[1:]:
+        _, inputs, *window = shapes[name]
+        if inputs == 1 and math.prod(window) > 1:
+            network.depthwise.append(name)
+    if network.depthwise:
+        network.separable = matching_paths("*.pointwise.weight", names)
+    network.added = list(filter(_ADDED.fullmatch, names))
+    network.concatenated = list(filter(_CONCATENATED.fullmatch, names))
+    network.dense = network.concatenated
+    if not (network.added or network.concatenated or any(map(_SEQUENCE.fullmatch, names))):
+        network.unnamed = network.convolutions
+
+
+def weights_of_torch(shapes: Mapping[str, Shape], ranks: Sequence[int]) -> list[str]:
+    """Return the names of the arrays of these ranks that torch calls `weight` in a state dict.
+
+    Kernels of convolutions have 3 to 5 axes, those of linear layers two, the scales of
+    normalizations one.
+    """
+    found = []
+    for name, shape in shapes.items():
+        if name.endswith(".weight") and len(shape) in ranks:
+            found.append(name)
+    return found

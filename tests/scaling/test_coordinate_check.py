@@ -1,0 +1,136 @@
+"""The coordinate check measures how outputs scale with the width, during training too."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import scaling
+
+pytestmark = pytest.mark.once
+
+layers = keras.layers
+
+
+def wide(width=64, initializer="glorot_uniform"):
+    hidden = [layers.Dense(width, "selu", name=name, kernel_initializer=initializer) for name in ("first", "second")]
+    last = layers.Dense(3, name="last", kernel_initializer=initializer)
+    return keras.Sequential([keras.Input((8,)), *hidden, last])
+
+
+X = np.random.default_rng(0).normal(1, size=(32, 8))
+
+
+def check(initializer, *, widths=(16, 64), **options):
+    def build(width):
+        model = wide(width, initializer)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    x = X.astype("float32")
+    return scaling.coordinate_check(build, widths, x, x[:, :3], **options)
+
+
+@pytest.fixture(scope="module")
+def constant():
+    return check(keras.initializers.Constant(0.1), steps=1)
+
+
+def test_the_coordinate_check_finds_the_power_of_the_width(constant):
+    assert constant.layers == ["first", "second", "last"]
+    assert constant.sizes.shape == (2, 3, 2)
+    np.testing.assert_allclose(constant.sizes[0, 0], np.sqrt(np.mean((0.1 * X.sum(axis=1)) ** 2)), rtol=1e-3)
+    np.testing.assert_allclose(constant.exponents[0], [0, 1, 2], atol=0.01)
+    assert (np.abs(constant.exponents[1] - constant.exponents[0]) > 0.1).any()
+    assert "step 0  step 1" in str(constant)
+
+
+def test_widths_may_be_an_array_of_numpy():
+    found = check("ones", steps=1, widths=np.array([2, 4]))
+    assert found.widths == [2, 4]
+    assert json.loads(found.to_json())["widths"] == [2, 4]
+
+
+def of_depth(depth, shared):
+    keras.utils.set_random_seed(depth)
+    hidden = [layers.Dense(4, name=f"{depth}_{place}") for place in range(depth)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3, name="last" if shared else f"last_{depth}")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_models_of_several_depths_are_compared_by_the_names_of_their_layers():
+    x = X.astype("float32")
+    found = scaling.coordinate_check(lambda depth: of_depth(depth, True), [1, 2, 4], x, x[:, :3], steps=1)
+    assert found.layers == ["last"]
+    assert found.sizes.shape == (2, 1, 3)
+    outputs = np.sqrt(np.mean(to_numpy(of_depth(2, True)(x)) ** 2))
+    np.testing.assert_allclose(found.sizes[0, 0, 1], outputs, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`build` must return models with the same number of layers, or with layers"):
+        scaling.coordinate_check(lambda depth: of_depth(depth, False), [1, 2], x, x[:, :3], steps=1)
+
+
+def test_layers_that_only_the_last_model_lacks_are_left_out():
+    def build(width):
+        return of_depth(1 if width == 4 else 2, True)
+
+    x = X.astype("float32")
+    found = scaling.coordinate_check(build, [2, 3, 4], x, x[:, :3], steps=1)
+    assert (found.layers, found.sizes.shape) == (["last"], (2, 1, 3))
+
+
+def test_a_step_of_the_coordinate_check_is_one_update_with_the_whole_batch():
+    models = []
+
+    def build(width):
+        models.append(wide(width, "ones"))
+        models[-1].compile(keras.optimizers.SGD(1e-9), "mse")
+        return models[-1]
+
+    x = np.ones((40, 8), "float32")
+    scaling.coordinate_check(build, [2, 4], x, x[:, :3], steps=2)
+    assert [int(model.optimizer.iterations) for model in models] == [2, 2]
+
+
+def test_a_step_that_is_left_out_because_gradients_overflow_is_repeated():
+    models = []
+
+    def build(width):
+        models.append(wide(width, "ones"))
+        # Of a loss of a million, the gradients are not finite unless it is scaled down.
+        scale = 2.0**125 if width == 4 else 1.0
+        models[-1].compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-9), scale), "mse")
+        return models[-1]
+
+    x = np.ones((40, 8), "float32")
+    found = scaling.coordinate_check(build, [2, 4], x, x[:, :3], steps=2)
+    assert [int(model.optimizer.iterations) for model in models] == [2, 2]
+    assert (found.sizes[1] != found.sizes[0]).all()
+
+
+def test_the_coordinate_check_is_drawn(constant, tmp_path):
+    pytest.importorskip("matplotlib")
+    axes = constant.plot(tmp_path / "check.png").axes
+    assert (tmp_path / "check.png").stat().st_size > 10_000
+    assert [axis.get_title() for axis in axes] == ["before training", "after step 1"]
+    for axis, sizes in zip(axes, constant.sizes, strict=True):
+        assert [line.get_label() for line in axis.lines] == constant.layers
+        np.testing.assert_array_equal([line.get_ydata() for line in axis.lines], sizes)
+        np.testing.assert_array_equal([line.get_xdata() for line in axis.lines], [constant.widths] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, r"`steps` must be a positive integer"),
+        ({"widths": [8, 8]}, ValueError, r"`widths` must have at least two different widths"),
+        ({"widths": [8, 1.5]}, TypeError, r"`widths` must be a positive integer"),
+        ({"build": lambda width: None}, TypeError, r"`build` must be a Keras model"),
+    ],
+)
+def test_a_coordinate_check_that_cannot_be_made_is_refused(options, error, message):
+    x = np.zeros((2, 8), "float32")
+    with pytest.raises(error, match=message):
+        scaling.coordinate_check(**{"build": wide, "widths": [8, 16], "x": x, "y": x, **options})
