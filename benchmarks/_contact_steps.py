@@ -96,7 +96,7 @@ def golden_values_in_small_blocks(few):
 
 
 def _golden(few):
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     try:
         import cases
         import golden

@@ -3,7 +3,7 @@
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `featured`: some of them.
 - `families`: the lists of them from which the API reference makes a page for each.
-- `digests`: the digests of their values, from `docs/digests/`, which `tests/golden.py` writes.
+- `digests`: the digests of their values, from `docs/digests/`, which `tests/support/golden.py` writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
@@ -11,11 +11,11 @@
 - `recipes`: all recipes, with what `@recipe` says of them.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
 - `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
-- `confusion`: the networks that the rules are tried on, from `tests/confusion.py`.
+- `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
 - `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
-  from `tests/programs.py` and `docs/examination.json`, which `tests/examination.py` writes.
+  from `tests/support/programs.py` and `docs/examination.json`, which `tests/support/examination.py` writes.
 - `remedies`: what the printed remedies do to the broken networks, from `docs/remedies.json`, which
-  `tests/remedies.py` writes.
+  `tests/support/remedies.py` writes.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
@@ -223,7 +223,7 @@ def confusion():
 
     The problems, which must be found, are folded.
     """
-    networks = runpy.run_path(str(DOCS.parent / "tests" / "confusion.py"))
+    networks = runpy.run_path(str(DOCS.parent / "tests" / "support" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
     table = _rows(
         ("network", "problems"),
@@ -248,7 +248,7 @@ Healthy: {"; ".join(healthy)}.
 @functools.cache
 def _examined():
     """Return the script of the examination."""
-    tests = str(DOCS.parent / "tests")
+    tests = str(DOCS.parent / "tests" / "support")
     if tests not in sys.path:
         sys.path.insert(0, tests)
     return importlib.import_module("examination")
@@ -320,7 +320,7 @@ def beyond():
 
 
 def remedies():
-    """Return what the printed remedies do to the broken networks, on each backend."""
+    """Return what the remedies do to the broken networks, on each backend."""
     recorded = json.loads((DOCS / "remedies.json").read_text())
     names = list(dict.fromkeys(name for results in recorded.values() for name in results))
     counts = []
@@ -335,7 +335,7 @@ def remedies():
         rows.append((name, ", ".join(problems), *cells))
     backends = [_BACKENDS[backend] for backend in recorded]
     return f"""\
-The first verdict goes when its remedy is run as printed in {_listed(counts)}.
+The first verdict goes when its remedy is applied in {_listed(counts)}.
 
 <details>
 <summary>All {len(rows)} networks</summary>

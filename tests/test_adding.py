@@ -60,7 +60,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "RandomNormal", "HalfNormal")
     edit(package / "__init__.py", '"RandomNormal",', '"RandomNormal", "HalfNormal",')
     row = block("{code-block} python", "HalfNormal").splitlines()[-1]
-    edit(copy / "tests" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
+    edit(copy / "tests" / "support" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
     run_block(copy, "golden")
     assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
     assert "   HalfNormal\n" in (copy / "docs" / "api.md").read_text()
@@ -84,7 +84,7 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     with open(copy / "keras_initx" / "diagnostics" / "verdicts" / "weights.py", "a") as file:
         file.write(f"\n\n{code}")
     _, network = block("{code-block} python", "bias of 9").split("\n", 1)
-    edit(copy / "tests" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
+    edit(copy / "tests" / "support" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
     run_block(copy, "remedies")
     assert "`large_bias=5`" in (copy / "docs" / "diagnose.md").read_text()
     assert json.loads((copy / "docs" / "remedies.json").read_text())[keras.backend.backend()]["bias of 9"]["gone"]

@@ -1,6 +1,6 @@
 """The table of the documentation: what each initializer gives, in each way to run it, on the backend at hand.
 
-`python tests/golden.py` writes what it should be, and `python docs/tables.py` the table.
+`python tests/support/golden.py` writes what it should be, and `python docs/tables.py` the table.
 """
 
 import functools

@@ -49,4 +49,4 @@ def test_orthogonal_takes_gain_and_seed():
 @pytest.mark.once
 def test_public_names_change_on_purpose():
     recorded = (pins.PINS / "names.txt").read_text().splitlines()
-    assert pins.public_names() == recorded, "run `python tests/pins.py` and read `git diff tests/pins`"
+    assert pins.public_names() == recorded, "run `python tests/support/pins.py` and read `git diff tests/support/pins`"

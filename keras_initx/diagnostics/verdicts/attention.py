@@ -349,7 +349,7 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
     )
     remedy = drawn(
         [choice(GlorotUniform())],
-        kernels_of(_with_keys(layers, measured)),
+        kernels_of(_queries_and_keys(measured)),
         "smaller kernels of queries and keys: ",
     ).otherwise(Remedy("a normalization before the attention layer"))
     # Queries of this size give scores of size 1 if these are scaled.
@@ -361,10 +361,15 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
     yield Finding(layers, evidence, remedy)
 
 
-def _with_keys(queries: Sequence[LayerReport], measured: Measurements) -> list[LayerReport]:
-    """Return layers that make queries, and those beside them that make the keys."""
+def _queries_and_keys(measured: Measurements) -> list[LayerReport]:
+    """Return the layers that make queries, and those beside them that make the keys.
+
+    All of them: a layer whose scores are a little smaller has the same kernels.
+    """
     names = set()
-    for layer in queries:
+    for layer in measured.layers:
+        if layer.attention is None or layer.attention.focus is None:
+            continue
         names.add(layer.name)
         around, _, name = layer.name.rpartition("/")
         if name == "query":

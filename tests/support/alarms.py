@@ -1,6 +1,6 @@
 """Diagnose the healthy networks with weights from many seeds, and count errors and warnings.
 
-`KERAS_BACKEND=jax python tests/alarms.py 5` takes 5 seeds instead of 20.
+`KERAS_BACKEND=jax python tests/support/alarms.py 5` takes 5 seeds instead of 20.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Apply the remedies of `diagnose`, which are objects, to the broken networks, and train them.
 
-    python tests/remedies.py                     # prints what becomes of each network on this backend
-    python tests/remedies.py --write             # also records it for the page and the tests, beside the other backends
-    python tests/remedies.py --write "SGD, 3"    # only of this one
+    python tests/support/remedies.py                     # prints what becomes of each network on this backend
+    python tests/support/remedies.py --write             # also records it for the page and the tests, beside the other backends
+    python tests/support/remedies.py --write "SGD, 3"    # only of this one
 
 Those that change the layers of a network, such as residual connections, are left to people.
 """
@@ -18,7 +18,7 @@ import keras
 import keras_initx
 from keras_initx.structure import named_layers
 
-RECORDED = pathlib.Path(__file__).parents[1] / "docs" / "remedies.json"
+RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "remedies.json"
 BROKEN = confusion.BROKEN | architectures.BROKEN
 STEPS = 50
 

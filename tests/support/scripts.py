@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "examples"
+FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "examples"
 
 
 def script(name):

@@ -1,4 +1,4 @@
-"""Kill a study again and again and see whether it comes to the same end: `python tests/killed.py 10`."""
+"""Kill a study again and again and see whether it comes to the same end: `python tests/support/killed.py 10`."""
 
 import random
 import signal

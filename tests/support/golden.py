@@ -1,6 +1,6 @@
 """Golden values: what each case gave when it was added, and must give for ever.
 
-`python tests/golden.py` adds those of new cases, under any backend, to `golden.json`, and those of new classes to the
+`python tests/support/golden.py` adds those of new cases, under any backend, to `golden.json`, and those of new classes to the
 files of `docs/digests/`, from which the documentation makes a table. It never changes what is there.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from meshes import fits
 from modes import to_numpy
 
-PATH = pathlib.Path(__file__).with_name("golden.json")
+PATH = pathlib.Path(__file__).parents[1] / "golden.json"
 # A file for each backend: for each class the digest of one sample, for each way to compute it.
-DIGESTS = pathlib.Path(__file__).parents[1] / "docs" / "digests"
+DIGESTS = pathlib.Path(__file__).parents[2] / "docs" / "digests"
 DTYPES = ("float32", "bfloat16")
 # A case that is not exact is remembered by this many of its values, and its sample differs from float64 by no more.
 SAMPLE = 16

@@ -1,7 +1,7 @@
 """Diagnose the programs of `programs.py`, faulty and repaired, and count what was found.
 
-    python tests/examination.py           # prints the result on this backend
-    python tests/examination.py --write   # also records it for the page and the tests
+    python tests/support/examination.py           # prints the result on this backend
+    python tests/support/examination.py --write   # also records it for the page and the tests
 
 The recorded result is that of torch; the command says where another backend differs.
 """
@@ -16,7 +16,7 @@ from programs import DEEPFD, GITHUB, OVERFLOW, PROGRAMS
 
 import keras_initx
 
-RECORDED = pathlib.Path(__file__).parents[1] / "docs" / "examination.json"
+RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "examination.json"
 
 # Of the 52 programs of DeepFD's evaluation (Cao and others, 2022), in its `Benchmark/Evaluation.xlsx`:
 # how many each tool detected, diagnosed and located by training them.
