@@ -3,7 +3,8 @@
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `featured`: some of them.
 - `families`: the lists of them from which the API reference makes a page for each.
-- `digests`: the digests of their values, from `docs/digests/`, which `tests/support/golden.py` writes.
+- `digests`: the digests of their values, from `docs/digests/`, which `tests/support/golden.py`
+  writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
@@ -13,8 +14,9 @@
 - `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
 - `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
-  from `tests/support/programs.py` and `docs/examination.json`, which `tests/support/examination.py` writes.
-- `remedies`: what the printed remedies do to the broken networks, from `docs/remedies.json`, which
+  from `programs.py` in `tests/support/` and `docs/examination.json`, which `examination.py` beside
+  it writes.
+- `remedies`: what the remedies do to the broken networks, from `docs/remedies.json`, which
   `tests/support/remedies.py` writes.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.

@@ -1,7 +1,7 @@
 """Apply the remedies of `diagnose`, which are objects, to the broken networks, and train them.
 
     python tests/support/remedies.py                     # prints what becomes of each network on this backend
-    python tests/support/remedies.py --write             # also records it for the page and the tests, beside the other backends
+    python tests/support/remedies.py --write             # also records it, for the page and the tests
     python tests/support/remedies.py --write "SGD, 3"    # only of this one
 
 Those that change the layers of a network, such as residual connections, are left to people.
