@@ -1,7 +1,7 @@
 """Golden values: what each case gave when it was added, and must give for ever.
 
-`python tests/support/golden.py` adds those of new cases, under any backend, to `golden.json`, and those of new classes to
-the files of `docs/digests/`, from which the documentation makes a table. It never changes what is there.
+`python tests/support/golden.py` adds those of new cases, under any backend, to `golden.json`, and those of new classes
+to the files of `docs/digests/`, from which the documentation makes a table. It never changes what is there.
 """
 
 import hashlib
