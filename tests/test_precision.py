@@ -121,7 +121,9 @@ def test_refuses_a_product_that_is_lost_on_the_way(name, dtype):
     with float64():
         values = to_numpy(LOST[name](SHAPES.get(name, (2, 2)), "float64"))
     assert np.abs(values).max() < 10
-    assert np.abs(values).max() > 0.01 or name in ("infinite factor of zeros", "no factor")
+    # Keras' constant is one of float32 on TensorFlow.
+    of_zeros = ("infinite factor of zeros", "no factor", "number of Keras")
+    assert np.abs(values).max() > 0.01 or name in of_zeros
 
 
 @pytest.mark.once

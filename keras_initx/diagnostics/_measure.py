@@ -241,7 +241,7 @@ def _layer_reports(
         report.inputs = probes.inputs.records.get(layer)
         report.output = probes.outputs.records.get(layer)
         report.attention = probes.attention.records.get(layer)
-        report.recurrence = probes.recurrence.record(layer)
+        report.recurrence = probes.recurrence.record(layer, paths)
         report.weights = weight_reports(layer, variables, paths, gradients)
         report.gradient = gradient_report(report.weights)
         owned = {id(variable) for variable in variables}

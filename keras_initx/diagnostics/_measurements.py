@@ -126,6 +126,7 @@ class RecurrenceReport:
         gate: `"forget"` for an LSTM, `"update"` for a GRU, otherwise `None`.
         gate_bias: The bias of each unit of that gate, of the cell that keeps the least if it has
             several; otherwise `None`.
+        gate_paths: The paths of the biases of its cells that have such gates.
         bias_overwritten: Whether it is an LSTM that overwrites the forget-gate bias of its
             initializer with ones.
         gains: Without gates and with at most 1024 units, the geometric mean and the largest of the
@@ -135,6 +136,7 @@ class RecurrenceReport:
     steps: int | None = None
     gate: Literal["forget", "update"] | None = None
     gate_bias: Array | None = None
+    gate_paths: tuple[str, ...] = ()
     bias_overwritten: bool = False
     gains: tuple[float, float] | None = None
 

@@ -20,7 +20,11 @@ ELSEWHERE = {
 EVERYWHERE = {"48385830", "33969059", "50306988", "circle, model_8de47bdc", "LeNet, kernels of zeros"}
 
 # Keras itself warns of some of the faults.
-pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
+# Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1"),
+    pytest.mark.filterwarnings("ignore:.*from_logits=True.*:UserWarning"),
+]
 
 
 def named(program):

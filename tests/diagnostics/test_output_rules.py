@@ -9,7 +9,12 @@ from keras import layers
 import keras_initx
 
 # Keras itself warns of a softmax of one unit.
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")]
+# Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*from_logits=True.*:UserWarning"),
+]
 
 DRAWS = np.random.default_rng(0)
 X = DRAWS.normal(size=(64, 8)).astype("float32")

@@ -133,3 +133,21 @@ def test_standardized_inputs_are_those_of_a_normalization():
     changed = _remedy.standardized({"tokens": tokens, "numbers": x})
     assert changed["tokens"] is tokens
     assert abs(changed["numbers"].std() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("place", ["alone", "stacked", "both ways"])
+def test_gates_are_opened_wherever_their_cell_is(place, policy):
+    shut = {"bias_initializer": keras.initializers.Constant(-6.0), "unit_forget_bias": False, "dtype": policy}
+    layer = {
+        "alone": lambda: layers.LSTM(4, **shut),
+        "stacked": lambda: layers.RNN([layers.LSTMCell(4, **shut), layers.GRUCell(4, dtype=policy)], dtype=policy),
+        "both ways": lambda: layers.Bidirectional(layers.LSTM(4, **shut), dtype=policy),
+    }[place]()
+    model = keras.Sequential([keras.Input((12, 6)), layer, layers.Dense(2, dtype=policy)])
+    x = np.random.default_rng(0).normal(size=(64, 12, 6)).astype("float32")
+    report = keras_initx.diagnose(model, x)
+    assert report.problems[0].problem == "shut gates"
+    plan = keras_initx.initialize(model, report, seed=0)
+    assert {weight.initializer for weight in plan.weights} == {"LSTMForgetBias()", None}
+    assert keras_initx.diagnose(model, x).ok

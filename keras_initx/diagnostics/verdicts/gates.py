@@ -1,6 +1,6 @@
 """Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -62,14 +62,21 @@ class RecurrenceProbe(Probe):
         if call.is_seen and isinstance(call.operation, keras.layers.RNN) and inputs is not None:
             self.steps[call.operation] = inputs.shape[1]
 
-    def record(self, layer: keras.Layer) -> RecurrenceReport | None:
-        """Return the record of a layer, `None` if it is not recurrent."""
+    def record(self, layer: keras.Layer, paths: Mapping[int, str]) -> RecurrenceReport | None:
+        """Return the record of a layer, `None` if it is not recurrent.
+
+        Args:
+            layer: The layer.
+            paths: Dict from the id of a variable to its path in the model.
+        """
         cells = _cells_of(layer)
         gate, bias = _gate_bias(cells)
+        biases = [cell.bias for cell in cells if _gate_of(cell) == gate]
         record = RecurrenceReport(
             steps=self.steps.get(layer),
             gate=gate,
             gate_bias=bias,
+            gate_paths=tuple(paths[id(one)] for one in biases if id(one) in paths),
             bias_overwritten=any(map(_is_overwritten, cells)),
             gains=_gains(cells),
         )
@@ -98,21 +105,25 @@ def _gate_bias(
     gate: Literal["forget", "update"] | None = None
     least: Array | None = None
     for cell in cells:
+        of_cell = _gate_of(cell)
+        if of_cell is None:
+            continue
         of_gate: Array = np.zeros(units_of(cell) or 0, "float32")
         bias = _bias_of(cell)
-        if is_lstm(cell):
-            of_cell: Literal["forget", "update"] = "forget"
-            if bias is not None:
-                of_gate = lstm_gates(bias)[1]
-        elif is_gru(cell):
-            of_cell = "update"
-            if bias is not None:
-                of_gate = gru_gates(bias)[0]
-        else:
-            continue
+        if bias is not None:
+            of_gate = lstm_gates(bias)[1] if of_cell == "forget" else gru_gates(bias)[0]
         if least is None or _kept_share(of_gate) < _kept_share(least):
             gate, least = of_cell, of_gate
     return gate, least
+
+
+def _gate_of(cell: keras.Layer) -> Literal["forget", "update"] | None:
+    """Return the gate by which a cell keeps its state, `None` if it has none."""
+    if is_lstm(cell):
+        return "forget"
+    if is_gru(cell):
+        return "update"
+    return None
 
 
 def _kept_share(bias: Array) -> float:
@@ -179,10 +190,9 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
         f"{listed(names_of(hit))}: the bias initializer fills the other gates, but the forget-gate "
         "bias is 1, because `unit_forget_bias=True` overwrites it"
     )
-    longer = Remedy(
-        "2.0 for a longer memory", rules_for(weights_named("bias", hit), LSTMForgetBias(2.0))
-    )
-    yield Finding(hit, evidence, open_gates(hit).otherwise(longer))
+    remedy = open_gates(hit)
+    longer = Remedy("2.0 for a longer memory", rules_for(remedy.rules, LSTMForgetBias(2.0)))
+    yield Finding(hit, evidence, remedy.otherwise(longer))
 
 
 @rule(
@@ -217,12 +227,14 @@ def open_gates(layers: Sequence[LayerReport]) -> Remedy:
     opened = []
     rules: dict[str, InitializerLike] = {}
     for layer in layers:
-        weights = weights_named("bias", [layer])
-        if layer.recurrence is not None and layer.recurrence.gate == "update":
-            remedy = drawn([choice(GRUUpdateBias(1.0), 1.0)], weights, "bias_initializer=")
+        recurrence = layer.recurrence or RecurrenceReport()
+        if recurrence.gate == "update":
+            initializer = choice(GRUUpdateBias(1.0), 1.0)
+            before = "bias_initializer="
         else:
+            initializer = choice(LSTMForgetBias(1.0), 1.0)
             before = "unit_forget_bias=False with bias_initializer="
-            remedy = drawn([choice(LSTMForgetBias(1.0), 1.0)], weights, before)
+        remedy = drawn([initializer], recurrence.gate_paths, before)
         opened.append(remedy)
         rules.update(remedy.rules)
     return replace(opened[0], rules=rules)
