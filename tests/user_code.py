@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import keras_initx
-from keras_initx.diagnostics import Report, Verdict
+from keras_initx.diagnostics import Remedy, Report, Verdict
 from keras_initx.models import Changes
 from keras_initx.studies import RestartStudy, Study
 
@@ -35,7 +35,9 @@ initializer: keras.initializers.Initializer = keras_initx.HeNormal()
 report = keras_initx.diagnose(build(), x, y, loss="mse", vanishing=1e-4)
 assert_type(report, Report)
 assert_type(report.problems, list[Verdict])
-keras_initx.diagnose(build(), x, vanish=1e-4)  # type: ignore[call-arg]
+keras_initx.diagnose(build(), x, vanishing="small")  # type: ignore[arg-type]
+assert_type(report.remedies, list[Remedy])
+keras_initx.initialize(build(), report, seed=0)
 
 study = keras_initx.compare_initializers(build, ["he_normal", "initx.sparse"], DATA, repeats=2, mode="max")
 assert_type(study, Study)
