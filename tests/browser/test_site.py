@@ -82,7 +82,7 @@ def test_neither_prompts_nor_output_are_copied(desktop):
     console.hover()
     console.locator(".copybtn").click()
     desktop.evaluate("document.body.prepend(document.createElement('textarea'))")
-    desktop.locator("textarea").attention.focus()
+    desktop.locator("textarea").focus()
     desktop.keyboard.press("Control+V")
     source = (
         "kernel = keras_initx.Sparse(connections=2, seed=7)((5, 3))\nprint(keras.ops.convert_to_numpy(kernel).round(4))"
