@@ -35,7 +35,7 @@ class Remedy:
     Attributes:
         text: What to do, in words and code.
         rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to draw
-            anew. `initialize(model, report)` applies those of the first problem that has any.
+            anew. `initialize(model, report)` applies those of the first problem that weights cure.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
         inputs: Function of the inputs that returns those to use instead, or `None`.
         targets: Function of the targets that returns those to use instead, or `None`.

@@ -111,3 +111,22 @@ def test_an_optional_input_may_be_none():
     report = keras_initx.diagnose(model, {"one": X, "other": None}, Y, loss="mse")
     assert report.layers[-1].gradient.norm > 0
     assert keras_initx.lsuv(model, {"one": X, "other": None}).rows[0].after == pytest.approx(1, abs=0.1)
+
+
+class WithoutBias(layers.Layer):
+    """A cell of one's own, which has no attribute `bias`."""
+
+    state_size = 4
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+
+    def call(self, inputs, states):
+        output = keras.ops.tanh(inputs @ self.kernel + states[0])
+        return output, [output]
+
+
+def test_a_cell_of_ones_own_needs_no_bias():
+    model = keras.Sequential([keras.Input((5, 8)), layers.RNN(WithoutBias()), layers.Dense(2)])
+    recurrence = keras_initx.diagnose(model, np.ones((16, 5, 8), "float32")).layers[0].recurrence
+    assert (recurrence.steps, recurrence.gate, recurrence.gate_paths) == (5, None, ())

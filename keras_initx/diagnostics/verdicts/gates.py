@@ -71,7 +71,7 @@ class RecurrenceProbe(Probe):
         """
         cells = _cells_of(layer)
         gate, bias = _gate_bias(cells)
-        biases = [cell.bias for cell in cells if _gate_of(cell) == gate]
+        biases = [cell.bias for cell in cells if gate is not None and _gate_of(cell) == gate]
         record = RecurrenceReport(
             steps=self.steps.get(layer),
             gate=gate,
