@@ -30,7 +30,6 @@ from keras_initx.structure import (
     Probe,
     Watch,
     array_of,
-    has_kernel,
     is_kernel,
     own_weights,
     tensors_in,
@@ -267,7 +266,7 @@ def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowRepor
     if normalization in watch.layers:
         flow.normalized_by = watch.layers[normalization]
     consumer = watch.graph.only_consumer(layer)
-    if consumer in watch.layers and not has_kernel(consumer):
+    if consumer in watch.layers and consumer not in watch.with_kernel:
         flow.activated_by = watch.activations[consumer]
         flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)
     return flow

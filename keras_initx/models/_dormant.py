@@ -37,7 +37,6 @@ from keras_initx.structure import (
     find_weights,
     first_examples,
     first_float,
-    has_kernel,
     kernel_axes,
     named_layers,
     own_weights,
@@ -316,7 +315,7 @@ class _Received(Probe):
     def __init__(self, watch: Watch) -> None:
         self.sizes: dict[keras.Layer, Array] = {}
         self.inputs: Counter[keras.Layer] = Counter()
-        self._with_kernel = set(filter(has_kernel, watch.layers))
+        self._with_kernel = watch.with_kernel
 
     def before(self, call: Call) -> None:
         """Add the inputs of a kernel."""

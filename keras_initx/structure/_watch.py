@@ -22,7 +22,7 @@ from keras_initx.structure._hooks import (
     call_name,
     replaced,
 )
-from keras_initx.structure._kernels import CONVOLUTIONS
+from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
 from keras_initx.structure._names import named_layers, own_weights
 
 __all__ = ["Call", "Probe", "Watch"]
@@ -106,6 +106,7 @@ class Watch:
     Attributes:
         layers: Dict from each layer to its name, as `named_layers`.
         activations: Dict from each layer to the name of the activation that it applies, or `None`.
+        with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
         calls: The calls that have not returned, from the model to the innermost.
     """
@@ -115,6 +116,7 @@ class Watch:
         self.activations: dict[keras.Layer, str | None] = {
             layer: activation_name(layer) for layer in self.layers
         }
+        self.with_kernel: set[keras.Layer] = set(filter(has_kernel, self.layers))
         self.graph: ForwardGraph = ForwardGraph()
         self.calls: list[Call] = []
         self._probes: tuple[Probe, ...] = ()

@@ -25,7 +25,7 @@ from keras_initx.diagnostics._verdict import (
     normalization_of,
     rule,
 )
-from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, has_kernel
+from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -51,7 +51,7 @@ class InputProbe(Probe):
     def __init__(self, watch: Watch) -> None:
         self.records: dict[keras.Layer, InputReport] = {}
         self._graph = watch.graph
-        self._with_kernel = set(filter(has_kernel, watch.layers))
+        self._with_kernel = watch.with_kernel
         self._has_begun = False
 
     def before(self, call: Call) -> None:

@@ -55,7 +55,6 @@ from keras_initx.structure import (
     activation_slopes,
     array_of,
     first_float,
-    has_kernel,
     is_zero,
     multiplying_weights,
     unit_axis,
@@ -241,7 +240,7 @@ class LostProbe(Probe):
         self.starved: set[keras.Layer] = set()
         self._signals = signals
         self._least = least
-        self._with_kernel = set(filter(has_kernel, watch.layers))
+        self._with_kernel = watch.with_kernel
         self._zero: set[keras.Layer] = set()
         for layer in watch.layers:
             if any(is_zero(layer, weight) for weight in multiplying_weights(layer)):
