@@ -64,6 +64,7 @@ __all__ = [
     "catalog",
     "compare_initializers",
     "compare_rates",
+    "contract",
     "diagnose",
     "initialize",
     "initialize_lora",

@@ -1,9 +1,11 @@
-"""Audits: whether weights are distributed as a recipe, rules or their layers say."""
+"""Audits: whether weights are distributed as a recipe, rules, their layers or other weights say."""
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx.audits._audit import *
+from keras_initx.audits._contract import *
 from keras_initx.audits._groups import *
 from keras_initx.audits._report import *
+from keras_initx.audits._statistics import *
 from keras_initx.audits._subjects import Audited as Audited
 from keras_initx.audits._subjects import is_saved_model as is_saved_model

@@ -4,25 +4,29 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from keras_initx._checks import check_number, check_root
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
+from keras_initx.audits._against import audit_against, reference_of
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import (
     SAMPLE,
-    SMALL,
-    SMALL_IN_16_BITS,
     Test,
     compare,
+    holm,
     least,
     moments_of,
     sampled,
+    smallest_effect,
 )
+from keras_initx.audits._contract import Contract
+from keras_initx.audits._differences import equal_rows
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._report import AuditReport
@@ -73,13 +77,15 @@ _FEWEST = 16
 
 
 def audit(
-    weights: Audited,
-    expected: RulesOrPlan | None = None,
+    weights: Contract | Audited,
+    expected: RulesOrPlan | Contract | Audited | None = None,
     *,
     seed: int | None = None,
     alpha: float = 0.01,
+    names: Mapping[str, str] | None = None,
+    same: bool | None = None,
 ) -> AuditReport:
-    """Compare weights with what they should be when training starts.
+    """Compare weights with what they should be when training starts, or with other weights.
 
     Each weight is compared with the law of the initializer that it should come from: constants,
     mean, standard deviation, bounds, the shape of the distribution, the connections of `Sparse`,
@@ -90,7 +96,13 @@ def audit(
     not reported, in 16 bits below 2 %. Weights of initializers whose law is not known, of
     quantized layers and of integers are listed as not compared.
 
-    One weight is in memory at a time. Of large ones, a sample of 65,536 values is compared with
+    With a contract or other weights, the law of each weight is measured from them: the report says
+    which weights are no longer drawn as they were. Weights of one name in several layers are judged
+    together too. Those that are new, missing or have another shape or dtype are listed. The
+    summary says how many are too small for a factor of 1.2 to be seen.
+
+    One weight is in memory at a time, beside those of a model; two where values are compared place
+    by place. Of large ones, a sample of 65,536 values is compared with
     the distribution; moments are those of at most 262,144 values, zeros and extremes those of all.
 
     Args:
@@ -99,17 +111,26 @@ def audit(
             `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
             list of files of arrays; or a dict from names to arrays. Where names end in `.weight`,
             as those of torch, kernels have their units on the first axis. Of names for one array
-            in memory, as of a tied table, the first is compared.
+            in memory, as of a tied table, the first is compared. To compare with a contract, also
+            a contract.
         expected: Rules or a recipe, as for `initialize`. By default each weight of a model is
             compared with what its layer declares: its initializer, called as the layer does.
             Weights that no rule matches are compared with that too. Required with arrays, whose
             names the patterns match. Or a plan of `initialize`, as itself or as the path of a file
             that its `save` wrote: then each weight is compared with its line, and must have the
             very values of the plan. The names of arrays must be its paths, with `/` or `.`.
+            Or a `contract`, or its path; or other weights, in all forms of `weights`: then each is
+            compared with the one of its name, with `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
+        names: With a contract or other weights, a dict from patterns for the paths of `weights` to
+            the names there, with `{0}` for the text of the first `*`: for layers that were renamed,
+            and for other libraries. Weights that it matches may have their axes in another order.
+        same: With other weights, whether each value is compared with the one in its place. By
+            default they are if most random weights are equal bit for bit, as in two versions of a
+            trained model.
 
     Returns:
         An `AuditReport`.
@@ -132,20 +153,43 @@ def audit(
         >>> [(weight.path, weight.verdict) for weight in report.problems]
         [('hidden/kernel', 'scale')]
 
-    Reference:
+    References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-        Statistics 6 (1979).
+        Statistics 6 (1979). Box, "Non-normality and tests on variances", Biometrika 40 (1953).
     """
     check_number("alpha", alpha, positive=True)
     if alpha >= 1:
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
+    like = reference_of(expected)
+    if like is not None:
+        if seed is not None:
+            raise ValueError(
+                f"`seed` must be `None` with a contract or other weights. Received: {seed=!r}"
+            )
+        if same and (isinstance(like, Contract) or isinstance(weights, Contract)):
+            raise ValueError(
+                "`same` must not be true with a contract, which has no values. Received: same=True"
+            )
+        return audit_against(weights, like, alpha=alpha, names=names, same=same)
+    if names is not None or same is not None:
+        name, value = ("names", names) if names is not None else ("same", same)
+        raise ValueError(
+            f"`{name}` must be `None` unless `expected` is a contract or other weights. "
+            f"Received: {name}={value!r}"
+        )
+    if isinstance(weights, Contract):
+        raise TypeError(
+            "`expected` must be a contract or other weights if `weights` is a contract. "
+            f"Received: {expected=!r}"
+        )
+    rules = cast("RulesOrPlan | None", expected)
     measured = []
     # Copies of initializers without a seed draw one.
     with (
         backend.generators_preserved(),
-        subjects(weights, expected, seed) as found,
+        subjects(weights, rules, seed) as found,
         progress("Auditing", len(found), "weights") as advance,
     ):
         for subject in found:
@@ -153,7 +197,11 @@ def audit(
             advance(1)
     _note_equal(measured)
     _judge(measured, alpha)
-    return AuditReport(_rows(measured), _source(expected), _looks_trained(measured))
+    return AuditReport(
+        _rows(measured, knows_bits=any(one.bits is not None for one in measured)),
+        _source(rules),
+        _looks_trained(measured),
+    )
 
 
 def _source(expected: RulesOrPlan | None) -> str:
@@ -184,6 +232,7 @@ class _Measured:
         declared: The initializer of its layer, if a rule has another and the values are those of
             the layer.
         explanation: What else explains the values, see `explanation`.
+        bits: Whether it has the values that are known, or `None` if none are.
         keeps_shape: Whether nothing but the scale is off.
         failed: The tests that failed.
     """
@@ -197,6 +246,7 @@ class _Measured:
     varies: bool = False
     declared: str = ""
     explanation: str = ""
+    bits: "_Bits | None" = None
     keeps_shape: bool = True
     failed: list[Test] = field(default_factory=list)
 
@@ -213,11 +263,11 @@ def _measured(subject: Subject) -> _Measured:
         return _Measured(subject, None, "law unknown")
     result = _Measured(subject, law, "")
     if planned is not None:
-        bits, moments = _bits(subject, planned, by_digest=True)
-        result.tests.append(bits)
-        result.std = moments.std
-        result.varies = moments.std > 0
-        if bits is _SAME_BITS or law is None:
+        result.bits = _bits(subject, planned, by_digest=True)
+        result.tests.append(result.bits.test)
+        result.std = result.bits.moments.std
+        result.varies = result.std > 0
+        if result.bits.test is _SAME_BITS or law is None:
             return result
     assert law is not None
     law_here, values = _read(subject, law)
@@ -231,8 +281,8 @@ def _measured(subject: Subject) -> _Measured:
     has_digest = result.tests == [_SAME_DIGEST]
     if planned is not None and has_digest and least(of_law) < _SUSPICIOUS:
         # By chance, or the line has been edited.
-        bits, _ = _bits(subject, planned, by_digest=False)
-        if bits is _SAME_BITS:
+        bits = _bits(subject, planned, by_digest=False)
+        if bits.test is _SAME_BITS:
             return result
     result.tests += of_law
     if least(of_law) < _SUSPICIOUS:
@@ -320,8 +370,17 @@ def _is_random(law: Law) -> bool:
     return not isinstance(law, FixedLaw)
 
 
-def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test, Moments]:
-    """Return whether a weight has the values of a plan or a seed, and the moments of its values.
+class _Bits(NamedTuple):
+    """Whether a weight has the values that are known, the moments of its own, and equal slices."""
+
+    test: Test
+    moments: Moments
+    is_unchanged: bool | None
+    rows_unchanged: int | None
+
+
+def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> _Bits:
+    """Return whether a weight has the values of a plan or a seed.
 
     They are compared in the parts in which they lie on devices: no process needs those of others.
 
@@ -338,6 +397,7 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
     found = ""
     cause = ""
     same = _SAME_BITS
+    rows = None
     for region, values in subject.values.parts():
         moments.add(sampled(values))
         total += values.size
@@ -353,7 +413,10 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
         differing = _differing(initializer, drawn, values)
         count += differing
         if region is None and differing:
-            cause = reordered(np.asarray(drawn, values.dtype), values)
+            drawn = np.asarray(drawn, values.dtype)
+            cause = reordered(drawn, values)
+            if values.ndim > 1:
+                rows = int(np.count_nonzero(equal_rows(values, drawn)))
     evidence = ""
     if subject.dtype != planned.dtype:
         evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
@@ -362,8 +425,11 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> tuple[Test,
     elif found and found != planned.digest:
         evidence = f"the digest is {found}, and {planned.digest} in the plan"
     if not evidence:
-        return same, moments
-    return Test("bits", evidence, p=0.0, deviation=math.inf, cause=cause), moments
+        # Of what is computed by matrix products, the last bits are not known.
+        is_known = same is _SAME_DIGEST or is_exact(initializer)
+        return _Bits(same, moments, True if is_known else None, None)
+    test = Test("bits", evidence, p=0.0, deviation=math.inf, cause=cause)
+    return _Bits(test, moments, False, rows)
 
 
 def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
@@ -391,19 +457,24 @@ def _note_equal(measured: Sequence[_Measured]) -> None:
 
 
 def _judge(measured: Sequence[_Measured], alpha: float) -> None:
-    """Decide which tests failed, for all weights at once (Holm, 1979)."""
-    tests = [(test, one) for one in measured for test in one.tests]
-    tests.sort(key=lambda pair: pair[0].p)
-    for number, (test, one) in enumerate(tests):
-        if test.p > alpha / (len(tests) - number):
-            break
-        small = SMALL_IN_16_BITS if one.subject.dtype.endswith("float16") else SMALL
-        if test.deviation > small:
-            one.failed.append(test)
+    """Decide which tests failed, for all weights at once."""
+    rejected = holm([test for one in measured for test in one.tests], alpha)
+    failed = {id(test) for test in rejected}
+    for one in measured:
+        least_effect = smallest_effect(one.subject.dtype)
+        for test in one.tests:
+            if id(test) in failed and test.deviation > least_effect:
+                one.failed.append(test)
 
 
-def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
-    """Return the rows of the report."""
+def _rows(measured: Sequence[_Measured], *, knows_bits: bool) -> list[WeightAudit]:
+    """Return the rows of the report.
+
+    Args:
+        measured: The weights.
+        knows_bits: Whether the values of random weights are known, so that it can be said which
+            weights are the same.
+    """
     scales = {}
     for one in measured:
         initializer = one.subject.initializer
@@ -442,6 +513,11 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
                 cause = f"as its layer declares: {one.declared}"
             if not cause and not (verdict == "scale" and one.keeps_shape):
                 cause = one.explanation
+        is_unchanged = None
+        if one.bits is not None:
+            is_unchanged = one.bits.is_unchanged
+        elif knows_bits and isinstance(one.law, FixedLaw):
+            is_unchanged = not one.failed
         rows.append(
             WeightAudit(
                 subject.path,
@@ -455,6 +531,8 @@ def _rows(measured: Sequence[_Measured]) -> list[WeightAudit]:
                 evidence,
                 cause,
                 one.reason,
+                is_unchanged=is_unchanged,
+                rows_unchanged=None if one.bits is None else one.bits.rows_unchanged,
             )
         )
     return rows

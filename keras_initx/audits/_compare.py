@@ -29,7 +29,7 @@ from keras_initx.initializers import (
 # Smaller deviations do not matter, however surely they are there; in 16 bits, where backends round
 # what they draw, twice as large ones.
 SMALL = 0.01
-SMALL_IN_16_BITS = 0.02
+_SMALL_IN_16_BITS = 0.02
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
 # 0.3 %. The extremes are those of all elements.
 SAMPLE = 1 << 16
@@ -92,7 +92,7 @@ def compare(law: Law, values: Array, dtype: DType, moments: Moments | None = Non
     extremes = float(values.min()), float(values.max())
     if not np.isfinite(sum(extremes)):
         count = values.size - int(np.count_nonzero(np.isfinite(values)))
-        return [_impossible("not finite", f"{count} of {values.size} values are not finite")]
+        return [impossible("not finite", f"{count} of {values.size} values are not finite")]
     if isinstance(law, IndependentLaw):
         if moments is None:
             moments = moments_of(values)
@@ -105,7 +105,24 @@ def least(tests: Iterable[Test]) -> float:
     return min((test.p for test in tests if test.deviation > SMALL), default=1.0)
 
 
-def _impossible(verdict: str, evidence: str) -> Test:
+def holm(tests: Iterable[Test], alpha: float) -> list[Test]:
+    """Return the tests that fail, where the probability of any by chance is `alpha` (Holm, 1979).
+
+    How large the deviations are does not count.
+    """
+    ordered = sorted(tests, key=lambda test: test.p)
+    for number, test in enumerate(ordered):
+        if test.p > alpha / (len(ordered) - number):
+            return ordered[:number]
+    return ordered
+
+
+def smallest_effect(dtype: DType) -> float:
+    """Return the deviation below which nothing is reported of weights of `dtype`."""
+    return _SMALL_IN_16_BITS if dtype.endswith("float16") else SMALL
+
+
+def impossible(verdict: str, evidence: str) -> Test:
     return Test(verdict, evidence, p=0.0, deviation=math.inf)
 
 
@@ -119,7 +136,7 @@ def _tests(law: Law, values: Array, dtype: DType) -> Iterator[Test]:
 def _(law: FixedLaw, values: Array, dtype: DType) -> Iterator[Test]:
     expected = np.broadcast_to(law.make(), values.shape)
     # Logarithms and exponentials differ in their last bits.
-    tolerance = 2 * _epsilon(dtype) * np.abs(expected)
+    tolerance = 2 * epsilon(dtype) * np.abs(expected)
     differ = np.abs(values - expected) > tolerance
     count = int(np.count_nonzero(differ))
     if not count:
@@ -131,7 +148,7 @@ def _(law: FixedLaw, values: Array, dtype: DType) -> Iterator[Test]:
     else:
         found = f"{count} of {values.size} differ"
     where = ", ".join(str(int(index)) for index in place)
-    yield _impossible(
+    yield impossible(
         "values",
         f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}",
     )
@@ -182,14 +199,14 @@ def _test_copies(values: Array, dtype: DType, chance: float) -> Iterator[Test]:
                 continue
             first, *others = np.split(values, count, axis)
             if all(np.array_equal(first, other) for other in others):
-                yield _impossible("copies", f"{count} equal parts along axis {axis}")
+                yield impossible("copies", f"{count} equal parts along axis {axis}")
                 return
     if dtype == "float32" and values.size >= _FEWEST:
         sample = np.ascontiguousarray(values.reshape(-1)[:SAMPLE], "float32")
         if not (sample.view("uint32") & 0xFFFF).any():
-            yield _impossible("precision", "float32 values that were rounded to bfloat16")
+            yield impossible("precision", "float32 values that were rounded to bfloat16")
         elif (sample.astype("float16").astype("float32") == sample).all():
-            yield _impossible("precision", "float32 values that were rounded to float16")
+            yield impossible("precision", "float32 values that were rounded to float16")
 
 
 def _test_slices(values: Array, chance: float) -> Iterator[Test]:
@@ -222,7 +239,7 @@ def _are_equal(
     """Return the failed test of slices, whose indices are along axes of these lengths."""
     but = " but for the sign" if are_opposite else ""
     evidence = f"{len(repeated)} of {of} equal to another{but}: {_pairs(repeated, lengths)}"
-    return _impossible("equal slices", evidence)
+    return impossible("equal slices", evidence)
 
 
 def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
@@ -239,11 +256,11 @@ def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
 
 def _chance_of_equality(law: IndependentLaw, values: Array, dtype: DType) -> float:
     """Return the probability that two values, rounded to `dtype`, are equal."""
-    sample = _sample(values, 4096)
+    sample = sample_of(values, 4096)
     below, above = _rounded_to(sample.astype("float64"), dtype)
     cells = law.distribution_function(above) - law.distribution_function(below)
     # JAX draws no more random bits than the mantissa has.
-    return min(1.0, max(float(np.abs(cells).mean()), _epsilon(dtype)))
+    return min(1.0, max(float(np.abs(cells).mean()), epsilon(dtype)))
 
 
 def _equal_slices(slices: Array, logarithm: float) -> list[tuple[int, int]]:
@@ -261,7 +278,7 @@ def _equal_slices(slices: Array, logarithm: float) -> list[tuple[int, int]]:
     if expected >= 1:
         return []
     repeated = _repeated(slices)
-    if _poisson_tail(len(repeated), expected) < _IMPOSSIBLE:
+    if poisson_tail(len(repeated), expected) < _IMPOSSIBLE:
         return repeated
     return []
 
@@ -324,7 +341,7 @@ def _test_zeros(law: IndependentLaw, values: Array, dtype: DType) -> Iterator[Te
     yield Test(
         "zeros",
         f"{zeros} of {values.size} values are 0",
-        p=_poisson_tail(zeros, values.size * _ZEROS.get(dtype, _ZEROS_ELSE)),
+        p=poisson_tail(zeros, values.size * _ZEROS.get(dtype, _ZEROS_ELSE)),
         deviation=math.inf,
     )
 
@@ -334,7 +351,7 @@ def _test_scale(
 ) -> Iterator[Test]:
     """Yield tests of the location, the scale and the shape of a distribution."""
     # In order, they are looked up in a table in a third of the time.
-    ordered = np.sort(_sample(values)).astype("float64")
+    ordered = np.sort(sample_of(values)).astype("float64")
     u = _probabilities(law, ordered, dtype)
     n = u.size
     # Uniform between 0 and 1 under the law. Their mean is normal for few values already.
@@ -360,11 +377,11 @@ def _test_scale(
         deviation=_distance(ratio) - 2 * math.sqrt(0.5 / moments.size),
     )
     if n >= _FEWEST:
-        distance = _kolmogorov_distance(u)
+        distance = kolmogorov_distance(u)
         yield Test(
             "shape",
             f"not {law.name}: distribution functions differ by {distance:.2g}",
-            p=_kolmogorov(distance, n),
+            p=kolmogorov(distance, n),
             deviation=distance,
         )
 
@@ -425,7 +442,7 @@ def _test_extremes(
             "bounds",
             f"{beyond} of {size} values beyond the bounds, from {lowest:.4g} to {highest:.4g}, "
             f"expected {law.name} from {lower:.4g} to {upper:.4g}",
-            p=_poisson_tail(beyond, size * _RATE),
+            p=poisson_tail(beyond, size * _RATE),
             deviation=math.inf,
         )
         return
@@ -433,7 +450,7 @@ def _test_extremes(
         # Rounding may have moved it by `slack` in either direction.
         least = _tail(law, extreme + slack * outward, outward)
         # JAX draws no more levels than the mantissa has, and the tails beyond the last are missing.
-        least = max(least - _epsilon(dtype), 0.0)
+        least = max(least - epsilon(dtype), 0.0)
         most = _tail(law, extreme - slack * outward, outward)
         # That all values are as far in as this, and that any is so far out.
         inside = math.exp(size * math.log1p(-least))
@@ -466,7 +483,7 @@ def _(law: SparseLaw, values: Array, dtype: DType) -> Iterator[Test]:
     k = law.connections
     if (fewest, most) != (k, k):
         found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        yield _impossible("connections", f"{found} connections of a unit, expected {k}")
+        yield impossible("connections", f"{found} connections of a unit, expected {k}")
         if most == 0:
             return
     elif k < inputs and units >= _FEWEST:
@@ -523,7 +540,7 @@ def _test_blocks(blocks: Iterable[tuple[str, Array]]) -> Iterator[Test]:
             but = "" if np.array_equal(block, other) else " but for the sign"
             repeated.append(f"{name} equal to {earliest}{but}")
     if repeated:
-        yield _impossible("copies", truncated(repeated))
+        yield impossible("copies", truncated(repeated))
 
 
 def _test_frame(block: Array, singular_values: float | Array, dtype: DType) -> Iterator[Test]:
@@ -532,7 +549,7 @@ def _test_frame(block: Array, singular_values: float | Array, dtype: DType) -> I
         return
     if block.shape[0] < block.shape[1]:
         block = block.T
-    tolerance = max(1e-3, 8 * _epsilon(dtype))
+    tolerance = max(1e-3, 8 * epsilon(dtype))
     squares = float(np.einsum("ij,ij->", block, block, dtype="float64"))
     mean_square = float(np.mean(np.square(singular_values)))
     ratio = math.sqrt(squares / block.shape[1] / mean_square) if mean_square else 0.0
@@ -551,12 +568,12 @@ def _test_frame(block: Array, singular_values: float | Array, dtype: DType) -> I
         error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
         if error > tolerance:
             side = "columns" if block.shape[0] >= block.shape[1] else "rows"
-            yield _impossible("orthonormality", f"{side} are not orthonormal: off by {error:.2g}")
+            yield impossible("orthonormality", f"{side} are not orthonormal: off by {error:.2g}")
         return
     found = np.linalg.svd(block.astype("float64"), compute_uv=False)
     error = float(np.abs(found / ratio - singular_values).max() / np.max(singular_values))
     if error > tolerance:
-        yield _impossible("singular values", f"singular values are off by {error:.2g}")
+        yield impossible("singular values", f"singular values are off by {error:.2g}")
 
 
 @_tests.register
@@ -565,7 +582,7 @@ def _(law: CenterLaw, values: Array, dtype: DType) -> Iterator[Test]:
     kernel = values[center]
     outside = np.count_nonzero(values) - np.count_nonzero(kernel)
     if outside:
-        yield _impossible("zeros", f"{outside} values beside the center of the window are not 0")
+        yield impossible("zeros", f"{outside} values beside the center of the window are not 0")
     yield from _tests(law.center, kernel, dtype)
 
 
@@ -573,7 +590,7 @@ def _(law: CenterLaw, values: Array, dtype: DType) -> Iterator[Test]:
 def _(law: TiledLaw, values: Array, dtype: DType) -> Iterator[Test]:
     first, *others = np.split(values, law.count, axis=-1)
     if not all(np.array_equal(first, other) for other in others):
-        yield _impossible("copies", f"the {law.count} parts of the units differ")
+        yield impossible("copies", f"the {law.count} parts of the units differ")
     yield from _tests(law.part, first, dtype)
 
 
@@ -640,10 +657,10 @@ def moments_of(values: Array) -> Moments:
 
 def sampled(values: Array) -> Array:
     """Return all values, or 262,144 of them, as a vector."""
-    return _sample(values, _MOST, run=4096)
+    return sample_of(values, _MOST, run=4096)
 
 
-def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
+def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
     """Return at most `size` of the values, in runs from all parts."""
     flat = values.reshape(-1)
     if flat.size <= size:
@@ -657,7 +674,7 @@ def _sample(values: Array, size: int = SAMPLE, run: int = 64) -> Array:
 
 def _rounded_to(x: Array, dtype: DType) -> tuple[Array, Array]:
     """Return from where to where numbers are rounded to those of `dtype`, given in float64."""
-    twice = _epsilon("float32") * np.abs(x)  # where a product was rounded before
+    twice = epsilon("float32") * np.abs(x)  # where a product was rounded before
     # Below a power of two they are nearer to each other.
     below = x - _step(np.nextafter(x, -math.inf), dtype) / 2 - twice
     above = x + _step(np.nextafter(x, math.inf), dtype) / 2 + twice
@@ -667,11 +684,11 @@ def _rounded_to(x: Array, dtype: DType) -> tuple[Array, Array]:
 def _step(x: Array, dtype: DType) -> Array:
     """Return the distance of the numbers of `dtype` around each of `x`."""
     _, exponents = np.frexp(x)
-    step: Array = np.maximum(np.ldexp(_epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
+    step: Array = np.maximum(np.ldexp(epsilon(dtype) / 2, exponents), _SMALLEST.get(dtype, 0.0))
     return step
 
 
-def _epsilon(dtype: DType) -> float:
+def epsilon(dtype: DType) -> float:
     """Return the distance of 1 to the next larger number of `dtype`."""
     return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(dtype, 2.0**-23)
 
@@ -683,11 +700,11 @@ def _chi_squared_two_sided(statistic: float, degrees: int) -> float:
         spread = 2 / (9 * degrees)
         z = ((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
         return math.erfc(abs(z) / math.sqrt(2))
-    below = _poisson_tail(degrees // 2, statistic / 2)
+    below = poisson_tail(degrees // 2, statistic / 2)
     return min(1.0, 2 * min(below, 1 - below))
 
 
-def _poisson_tail(count: int, mean: float) -> float:
+def poisson_tail(count: int, mean: float) -> float:
     """Return the probability that a Poisson variable is at least `count`."""
     if mean <= 0:
         return 0.0 if count else 1.0
@@ -707,7 +724,7 @@ def _log_factorials(count: int) -> Array:
     return np.array([math.lgamma(n + 1) for n in range(count)])
 
 
-def _kolmogorov_distance(u: Array) -> float:
+def kolmogorov_distance(u: Array) -> float:
     """Return the largest distance of a distribution function from that of uniform values."""
     # They are nearly in order, which this kind of sorting is fast for.
     ordered = np.sort(u, kind="stable")
@@ -717,7 +734,7 @@ def _kolmogorov_distance(u: Array) -> float:
     return float(max(above.max(), below.max()))
 
 
-def _kolmogorov(distance: float, n: int) -> float:
+def kolmogorov(distance: float, n: int) -> float:
     """Return the probability of a larger distance (Stephens, 1970)."""
     x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
     if x < 0.3:

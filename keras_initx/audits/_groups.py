@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from keras_initx.audits._differences import Difference
+
 __all__ = ["WeightAudit"]
 
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
@@ -31,6 +33,13 @@ class WeightAudit:
         evidence: The numbers.
         cause: What explains them, if a single cause does, otherwise empty.
         reason: Why it was not compared, otherwise empty.
+        resolution: The smallest factor of its scale that would be seen in 95 of 100 cases, if it
+            was compared with a contract or other weights.
+        is_unchanged: Whether all values are bit for bit those that are expected, or `None` if
+            these are not known.
+        rows_unchanged: The number of slices along the first axis of which all values are, of a
+            weight with two axes or more.
+        difference: How it differs from a weight that should be the same, or `None`.
     """
 
     path: str
@@ -44,6 +53,10 @@ class WeightAudit:
     evidence: str = ""
     cause: str = ""
     reason: str = ""
+    resolution: float | None = None
+    is_unchanged: bool | None = None
+    rows_unchanged: int | None = None
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True)

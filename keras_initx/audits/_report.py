@@ -1,6 +1,7 @@
 """The result of `audit`."""
 
 import html
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditReport"]
 
+# A factor of the scale that a weight should tell; those that do not are counted.
+COARSE = 1.2
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditReport(Tabular[Group]):
@@ -31,13 +35,16 @@ class AuditReport(Tabular[Group]):
 
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
-        source: Who says how the weights should be, e.g. `"the rules say"`.
+        source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
         looks_trained: Whether most weights differ as after training.
+        smallest: Compared with a contract or other weights, the number of weights that are too
+            small to tell a factor of 1.2 of their scale, and the factor that all of them tell.
     """
 
     weights: list[WeightAudit]
     source: str
     looks_trained: bool = False
+    smallest: tuple[int, float] = (0, 1.0)
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -48,6 +55,16 @@ class AuditReport(Tabular[Group]):
     def not_compared(self) -> list[WeightAudit]:
         """The weights of which it is not known how they should be."""
         return [weight for weight in self.weights if weight.initializer is None or weight.reason]
+
+    @property
+    def unchanged(self) -> list[str]:
+        """The paths of the weights that are bit for bit as expected, where their bits are known.
+
+        They are known with a plan, a seed, a contract of one draw or other weights: of weights that
+        were drawn from one seed, these have never changed. Otherwise the list is empty, which does
+        not say that all have.
+        """
+        return [weight.path for weight in self.weights if weight.is_unchanged]
 
     @property
     def summary(self) -> str:
@@ -67,11 +84,25 @@ class AuditReport(Tabular[Group]):
         return plot_in_order(names, {"std / expected std": groups}, of="weight")
 
     def _records(self) -> list[dict[str, Any]]:
-        return [asdict(weight) for weight in self.weights]
+        records = []
+        for weight in self.weights:
+            record = asdict(weight)
+            difference = record.pop("difference") or {}
+            record.update({f"difference_{name}": value for name, value in difference.items()})
+            records.append(record)
+        return records
 
     def _rows(self) -> list[Group]:
         """Return what there is to say something about, the worst first."""
-        return grouped(weight for weight in self.weights if weight.verdict or weight.reason)
+        shown = [weight for weight in self.weights if weight.verdict or weight.reason]
+        if not self._has_differences:
+            return grouped(shown)
+        shown.sort(key=lambda weight: -_relative(weight))
+        return [Group([weight.path], [weight]) for weight in shown]
+
+    @property
+    def _has_differences(self) -> bool:
+        return any(weight.difference is not None for weight in self.weights)
 
     def _headline(self) -> str:
         return f": {self._summary()[:-1]}"
@@ -92,6 +123,10 @@ class AuditReport(Tabular[Group]):
     def _columns(self) -> list[Column[Group]]:
         return [
             Column("weight", lambda row: row.names_text, is_text=True),
+            Column("changed", _changed, is_text=True),
+            Column("largest", lambda row: _of_difference(row, "largest")),
+            Column("mean", lambda row: _of_difference(row, "mean")),
+            Column("relative", lambda row: _of_difference(row, "relative")),
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
                 "expected",
@@ -127,7 +162,49 @@ class AuditReport(Tabular[Group]):
             text += f", {left} not compared"
         if self.looks_trained:
             text += "; the model looks trained"
+        text += f".{self._unchanged_text()}"
+        count, factor = self.smallest
+        if count:
+            noun = "weight is" if count == 1 else "weights are"
+            text += (
+                f" {count} {noun} too small to tell a factor of {COARSE}, and "
+                f"{'it tells' if count == 1 else 'all tell'} one of {factor:.2g}."
+            )
+        return text
+
+    def _unchanged_text(self) -> str:
+        """Return how many weights are the same bit for bit, if that is known and not all are."""
+        known = [weight for weight in self.weights if weight.is_unchanged is not None]
+        count = len(self.unchanged)
+        if not known or count == len(known):
+            return ""
+        text = f" The same bit for bit: {count} of {len(known)}"
+        rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
+        if rows:
+            text += f", and {rows} rows of others"
         return f"{text}."
+
+
+def _relative(weight: WeightAudit) -> float:
+    """Return the place of a weight in a table of differences: other paths and shapes first."""
+    if weight.difference is None:
+        return math.inf
+    return weight.difference.relative
+
+
+def _changed(group: Group) -> str:
+    """Return how many values of a weight are not the same."""
+    difference = group.worst.difference
+    if difference is None:
+        return ""
+    return f"{difference.changed} of {difference.size}"
+
+
+def _of_difference(group: Group, name: str) -> str:
+    difference = group.worst.difference
+    if difference is None:
+        return ""
+    return short_number(getattr(difference, name))
 
 
 def _verdict(group: Group) -> str:

@@ -42,6 +42,8 @@ from keras_initx.structure import (
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 
+# Why the second name of an array is not compared.
+TIED = "tied to"
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
 _TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
@@ -61,9 +63,13 @@ class Values:
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
 
+    def stored(self) -> Array:
+        """Return them all in their own dtype. Processes that share them call this together."""
+        return self._stored.read(...)
+
     def read(self) -> Array:
-        """Return them all. Processes that share them call this together."""
-        return as_numbers(self._stored.read(...))
+        """Return them all as numbers. Processes that share them call this together."""
+        return as_numbers(self.stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         """Yield those that are here in parts, each with its region, or `None` for the whole."""
@@ -80,8 +86,8 @@ class VariableValues(Values):
     def is_shared(self) -> bool:  # type: ignore[override]
         return backend.is_shared(self._variable.value)
 
-    def read(self) -> Array:
-        return as_numbers(backend.host_view(self._variable.value))
+    def stored(self) -> Array:
+        return backend.host_view(self._variable.value)
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
         for region, values in backend.parts(self._variable.value):
@@ -148,6 +154,44 @@ class Subject:
 
 
 @contextlib.contextmanager
+def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]:
+    """Open what is audited for the duration of the block: as a model, or as arrays by name.
+
+    The arrays are not read. A dict is returned as it is, also for what its values share.
+
+    Args:
+        name: Name of the argument in error messages.
+        weights: See `audit`.
+    """
+    paths = checkpoint_paths(weights)
+    if paths is not None:
+        if len(paths) != 1 or not is_saved_model(paths[0]):
+            with open_checkpoint(name, paths) as arrays:
+                yield arrays
+            return
+        weights = keras.saving.load_model(paths[0], compile=False)
+    if isinstance(weights, Mapping):
+        for key in weights:
+            if not isinstance(key, str):
+                raise TypeError(
+                    f"`{name}` must be a dict from names to arrays. Received: {key!r} as a name"
+                )
+        yield weights
+        return
+    required = "a Keras model, a path, or a dict from names to arrays"
+    check_type(name, weights, keras.Model, required)
+    yield check_model(name, weights)
+
+
+def _as_stored(arrays: Mapping[str, Any]) -> dict[str, Stored]:
+    """Return arrays of files or in memory as those of files."""
+    found = {}
+    for name, value in arrays.items():
+        found[name] = value if isinstance(value, Stored) else as_stored(value)
+    return found
+
+
+@contextlib.contextmanager
 def subjects(
     weights: Audited, expected: RulesOrPlan | None, root: int | None
 ) -> Iterator[list[Subject]]:
@@ -158,29 +202,31 @@ def subjects(
         expected: See `audit`.
         root: The seed from which those of the weights are derived, or `None` if it is unknown.
     """
-    paths = checkpoint_paths(weights)
-    if paths is not None:
-        if len(paths) == 1 and is_saved_model(paths[0]):
-            weights = keras.saving.load_model(paths[0], compile=False)
-        else:
-            with open_checkpoint("weights", paths) as arrays:
-                given = rules_or_plan("expected", expected, arrays, root)
-                yield _of_arrays(arrays, given, root, {})
+    with opened("weights", weights) as found:
+        if isinstance(found, keras.Model):
+            yield _of_model(found, rules_or_plan("expected", expected, found, root), root)
             return
-    if isinstance(weights, Mapping):
-        for name in weights:
-            if not isinstance(name, str):
-                raise TypeError(
-                    f"`weights` must be a dict from names to arrays. Received: {name!r} as a name"
-                )
-        arrays = {name: as_stored(value) for name, value in weights.items()}
+        arrays = _as_stored(found)
         given = rules_or_plan("expected", expected, arrays, root)
-        yield _of_arrays(arrays, given, root, ties_of(weights))
-        return
-    required = "a Keras model, a path, or a dict from names to arrays"
-    check_type("weights", weights, keras.Model, required)
-    check_model("weights", weights)
-    yield _of_model(weights, rules_or_plan("expected", expected, weights, root), root)
+        yield _of_arrays(arrays, given, root, ties_of(found))
+
+
+def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
+    """Return the weights of what was opened, without what is expected of them."""
+    result = []
+    if isinstance(found, keras.Model):
+        for weight in find_weights(found):
+            values = VariableValues(weight.variable)
+            result.append(Subject(weight.path, weight.shape, weight.dtype, values, None))
+        return result
+    arrays = _as_stored(found)
+    if not arrays:
+        raise ValueError("`weights` must have at least one array. Received: none")
+    ties = ties_of(found)
+    for name, stored in arrays.items():
+        reason = f"{TIED} {ties[name]!r}" if name in ties else ""
+        result.append(Subject(name, stored.shape, stored.dtype, Values(stored), None, reason))
+    return result
 
 
 def is_saved_model(path: str) -> bool:
@@ -341,7 +387,7 @@ def _of_arrays(
             reason = "no array" if stored.dtype == "object" else stored.dtype
         elif array.path in ties:
             initializer = None
-            reason = f"tied to {ties[array.path]!r}"
+            reason = f"{TIED} {ties[array.path]!r}"
         if initializer is not None:
             seed = derived_seed(root or 0, array.path)
             initializer = with_seed_and_axes(initializer, seed, array)

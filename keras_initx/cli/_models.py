@@ -1,4 +1,4 @@
-"""The commands for saved models: `diagnose`, `initialize` and `audit`."""
+"""The commands for saved models: `diagnose`, `initialize`, `audit` and `contract`."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
+from keras_initx.cli._networks import function_of
 from keras_initx.rendering import page, status
 
 
@@ -166,16 +167,41 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `audit`: compare the weights of a model or a file with what they should be."""
     try:
-        expected = _expected(arguments)
+        expected = arguments.like or _expected(arguments)
         weights: Any = arguments.weights
         if audits.is_saved_model(str(weights)):
             weights = keras.saving.load_model(weights, compile=False)
-        report = audits.audit(weights, expected, seed=arguments.seed, alpha=arguments.alpha)
+        report = audits.audit(
+            weights,
+            expected,
+            seed=arguments.seed,
+            alpha=arguments.alpha,
+            names=arguments.names,
+            same=arguments.same,
+        )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
     sys.stdout.write(f"{report}\n")
     _write_report(parser, arguments, f"Audit of {arguments.weights}", report)
     return int(not report.ok)
+
+
+def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Run `contract`: measure how weights are drawn, and save that."""
+    build: Any = arguments.build
+    try:
+        if isinstance(build, str):
+            path, _, name = build.rpartition(":")
+            build = function_of(path, name)
+            if not callable(build):
+                raise ValueError(f"{path} has no function {name!r}")
+        found = audits.contract(build, draws=arguments.draws, seed=arguments.seed)
+        if arguments.out:
+            found.save(arguments.out)
+    except Exception as error:  # A model may raise anything.
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    sys.stdout.write(f"{found}\n")
+    return 0
 
 
 def _expected(arguments: argparse.Namespace) -> Any:

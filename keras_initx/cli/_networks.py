@@ -84,10 +84,15 @@ class FileBuild:
         return self._load()(initializer)
 
     def _load(self) -> Any:
-        folder = str(Path(self.path).parent)
-        if folder not in sys.path:  # where Python looks when it runs the file
-            sys.path.insert(0, folder)
-        return runpy.run_path(self.path).get(self.function)
+        return function_of(self.path, self.function)
+
+
+def function_of(path: str, name: str) -> Any:
+    """Return the function of this name in a Python file, or `None`."""
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:  # where Python looks when it runs the file
+        sys.path.insert(0, folder)
+    return runpy.run_path(path).get(name)
 
 
 def network(name: str, shape: tuple[int, ...], classes: int, **initializers: Any) -> keras.Model:

@@ -189,10 +189,22 @@ def dataset(text: str) -> Path | str:
     return input_path(text)
 
 
-def network(text: str) -> str:
-    """Parse a name of a network, or `FILE.py:function` with a file that exists."""
+def _is_function(text: str) -> bool:
+    """Return whether a text is `FILE.py:function`, with a file that exists."""
     path, _, _ = text.rpartition(":")
-    if text not in NETWORKS and not (path.endswith(".py") and Path(path).is_file()):
+    return path.endswith(".py") and Path(path).is_file()
+
+
+def drawn(text: str) -> Path | str:
+    """Parse the path of weights, or `FILE.py:function`, of a function that makes them."""
+    if _is_function(text):
+        return text
+    return input_path(text)
+
+
+def network(text: str) -> str:
+    """Parse a name of a network, or `FILE.py:function`."""
+    if text not in NETWORKS and not _is_function(text):
         raise argparse.ArgumentTypeError(
             f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
         )

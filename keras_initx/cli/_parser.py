@@ -153,9 +153,9 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     """Compare the weights of a saved model or a file with what they should be.
 
-    Compare weights with a recipe, with rules, or with what the layers of a model declare, and show
-    those that differ. Nothing is drawn or changed. The exit code is 1 if a weight differs,
-    otherwise 0.
+    Compare weights with a recipe, with rules, with what the layers of a model declare, with a
+    contract or with other weights, and show those that differ. Nothing is drawn or changed. The
+    exit code is 1 if a weight differs, otherwise 0.
     """
     parser.add_argument(
         "weights",
@@ -171,6 +171,25 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         **_options.RULES,
         help="a JSON object, or a file with one, from patterns for weight paths to string ids or "
         "configs; the first match is used; or a plan that initialize --plan wrote",
+    )
+    expected.add_argument(
+        "--like",
+        type=_options.input_path,
+        metavar="FILE",
+        help="a contract, or other weights: those that are no longer drawn alike are shown; values "
+        "are compared if most are equal, as in two versions of a trained model",
+    )
+    parser.add_argument(
+        "--same",
+        action="store_true",
+        default=None,
+        help="with other weights: compare each value",
+    )
+    parser.add_argument(
+        "--names",
+        **_options.CONFIG,
+        help="with --like: a JSON object from patterns for names to the names there, "
+        '\'{"encoder/*": "backbone/{0}"}\'',
     )
     parser.add_argument(
         "--seed",
@@ -188,6 +207,28 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
     parser.add_argument(
         "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
+    )
+
+
+def _add_contract(parser: argparse.ArgumentParser) -> None:
+    """Measure how weights are drawn, for later versions to be compared with.
+
+    Measure how the weights of a model are drawn, show that, and save it. `audit --like` compares
+    the weights of other versions with it.
+    """
+    parser.add_argument(
+        "build",
+        type=_options.drawn,
+        metavar="MODEL",
+        help="FILE.py:FUNCTION, a function without arguments that returns a built model or a dict "
+        "from names to arrays; or one draw: a saved model or a file of arrays, as for audit",
+    )
+    parser.add_argument("--out", **_options.OUTPUT, help="file to save the contract to, a .json")
+    parser.add_argument(
+        "--draws", **_options.COUNT, default=3, help="draws of a function; default: %(default)s"
+    )
+    parser.add_argument(
+        "--seed", **_options.SEED, default=0, help="root of their seeds; default: %(default)s"
     )
 
 
@@ -350,6 +391,7 @@ _COMMANDS = {
     "diagnose": ("_models:diagnose", _add_diagnose),
     "initialize": ("_models:initialize", _add_initialize),
     "audit": ("_models:audit", _add_audit),
+    "contract": ("_models:contract", _add_contract),
     "demo": ("_demo:demo", _add_demo),
     "compare": ("_studies:compare", _add_compare),
     "restarts": ("_studies:restarts", _add_restarts),

@@ -1,0 +1,523 @@
+"""Contracts: how the weights of a model are drawn, measured from draws of them."""
+
+import gc
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._array_files import check_file
+from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
+from keras_initx._files import check_local, parse_json, write
+from keras_initx._seeds import derived_seed
+from keras_initx._typing import Array, DType
+from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
+from keras_initx.audits._subjects import (
+    Audited,
+    Subject,
+    as_numbers,
+    opened,
+    plain_subjects,
+)
+from keras_initx.backends import backend
+from keras_initx.models import array_digest
+from keras_initx.rendering import (
+    Column,
+    Points,
+    WeightTable,
+    plot_in_order,
+    progress,
+    short_number,
+    styles_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Contract", "WeightContract", "contract"]
+
+# What a contract is made from: a function that makes the weights anew, or one draw of them.
+Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
+
+_FORMAT = "keras_initx contract"
+_VERSION = 1
+_HEAD = ("format", "version", "packages", "draws", "equal", "weights")
+# Packages whose version may change how weights are drawn.
+_PACKAGES = (
+    "jax",
+    "keras",
+    "keras_hub",
+    "keras_initx",
+    "tensorflow",
+    "timm",
+    "torch",
+    "transformers",
+)
+KINDS = ("constant", "fixed", "random", "unknown")
+# Values of a fixed weight that are kept, to compare those that differ in their last bits.
+_PLACES = 64
+# So few different values, with so few bits, are a pattern, such as the bias of an LSTM.
+_FEW = 4
+_FEW_BITS = 8
+
+
+@dataclass(frozen=True)
+class WeightContract:
+    """How one weight is drawn.
+
+    Attributes:
+        path: Its path in the model, or the name of the array.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        kind: `"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`.
+        reason: Why it is unknown, otherwise empty.
+        value: The value of a constant.
+        digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
+        places: Some of the values of a fixed weight, at even distances.
+        statistics: The statistics of a random or a fixed weight.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    reason: str = ""
+    value: float | None = None
+    digest: str | None = None
+    places: tuple[float, ...] = ()
+    statistics: Statistics | None = None
+
+    @property
+    def text(self) -> str:
+        """The kind in words, with the family of the distribution if it is known."""
+        if self.kind == "constant":
+            return f"constant {self.value:.4g}"
+        if self.kind == "random" and self.statistics is not None:
+            return self.statistics.family or "random"
+        if self.kind == "unknown":
+            return f"({self.reason})"
+        return self.kind
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation of the values, or `None` if it is not known."""
+        if self.kind == "constant":
+            return 0.0
+        return None if self.statistics is None else self.statistics.std
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contract(WeightTable[WeightContract]):
+    """How the weights of a model are drawn, in the form of all results.
+
+    Attributes:
+        weights: A `WeightContract` for each weight, in the order of the model or the file.
+        draws: The number of draws that it was measured from.
+        equal: Sets of the paths of random weights that are equal in each draw.
+        packages: The versions of the packages that drew them.
+    """
+
+    weights: list[WeightContract]
+    draws: int
+    equal: list[list[str]]
+    packages: Mapping[str, str]
+
+    def save(self, path: str | Path) -> None:
+        """Write the contract to a JSON file with a line for each weight.
+
+        Args:
+            path: Path of the file. An older one is replaced when this one is complete.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        check_local("path", Path(path))
+        head = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "packages": dict(self.packages),
+            "draws": self.draws,
+            "equal": self.equal,
+        }
+        lines = [f" {_as_json(name)}: {_as_json(value)}" for name, value in head.items()]
+        weights = ",\n".join(f"  {_as_json(_line(weight))}" for weight in self.weights)
+        lines.append(f' "weights": [\n{weights}\n ]')
+        write(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Contract":
+        """Return the contract that `save` wrote.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If there is none, or it is incomplete or of another version.
+        """
+        return read_contract("path", str(path))
+
+    def _content(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _columns(self) -> list[Column[WeightContract]]:
+        return [
+            Column("weight", lambda row: row.path, is_text=True),
+            Column("shape", lambda row: row.shape),
+            Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
+            Column("values", lambda row: row.text, is_text=True),
+            Column("mean", lambda row: _of_random(row, "mean")),
+            Column("std", lambda row: _of_random(row, "std")),
+            Column("zeros", lambda row: _of_random(row, "zeros"), is_optional=True),
+        ]
+
+    def _summary(self) -> str:
+        counts = []
+        for kind in KINDS:
+            count = sum(weight.kind == kind for weight in self.weights)
+            if count:
+                counts.append(f"{count} {kind}")
+        draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
+        return f"{len(self.weights)} weights of {draws}: {', '.join(counts)}."
+
+    def _figure(self) -> "Figure":
+        deviations: dict[str, dict[int, float]] = {}
+        for place, weight in enumerate(self.weights):
+            if weight.kind != "constant" and weight.std is not None:
+                deviations.setdefault(weight.text, {})[place] = weight.std
+        groups = {}
+        for name, (color, marker) in styles_of(deviations).items():
+            groups[name] = Points(deviations[name], color, marker)
+        paths = [weight.path for weight in self.weights]
+        return plot_in_order(paths, {"standard deviation": groups}, of="weight")
+
+
+def _of_random(row: WeightContract, name: str) -> str:
+    """Return one of the statistics of a random weight as text, if it is not 0."""
+    value = getattr(row.statistics, name, 0) if row.kind == "random" else 0
+    return short_number(value) if value else ""
+
+
+def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
+    """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
+
+    `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
+    seeds Python, NumPy and the backend. Several draws tell random weights from those that are
+    the same each time, such as a table of positions or weights with a fixed seed. One draw, that of
+    a model or a file, does not: what is neither constant nor a pattern of few values counts as
+    random.
+
+    Of each weight its moments, 128 quantiles, zeros, extremes, the deviations of parts and whether
+    it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
+    memory at a time, beside the model. The global random generators are as before afterward.
+
+    Args:
+        build: A function without arguments that returns a built Keras model, or a dict from names
+            to arrays, such as the `state_dict()` of a torch module. Or one draw: a model, the path
+            of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
+        draws: The number of draws of a function.
+        seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
+
+    Returns:
+        A `Contract`, with `save`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, a model is not built, a file cannot be read, or
+            the draws have different weights.
+
+    Example:
+        >>> import keras_initx
+        >>> def build():
+        ...     return keras.Sequential([
+        ...         keras.Input((64,)),
+        ...         keras.layers.Dense(32, "relu", name="hidden"),
+        ...         keras.layers.Dense(10, name="logits"),
+        ...     ])
+        >>> yesterday = contract(build)
+        >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
+        [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
+        >>> yesterday.save("weights.json")
+        >>> keras_initx.audit(build(), "weights.json").ok
+        True
+    """
+    check_count("draws", draws)
+    check_root("seed", seed)
+    if not callable(build) or isinstance(build, keras.Model):
+        with opened("build", build) as found:
+            return contract_of(plain_subjects(found))
+    measured: list[list[WeightContract]] = []
+    equal: list[list[list[str]]] = []
+    with backend.generators_preserved(), progress("Drawing", draws, "models") as advance:
+        for draw in range(draws):
+            keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
+            with opened("build()", build()) as found:
+                one = contract_of(plain_subjects(found))
+            measured.append(one.weights)
+            equal.append(one.equal)
+            del found
+            gc.collect()  # models are in cycles of references
+            advance(1)
+    _check_alike(measured)
+    weights = [_together(of_draws) for of_draws in zip(*measured, strict=True)]
+    random = {weight.path for weight in weights if weight.kind == "random"}
+    common = [paths for paths in equal[0] if all(paths in other for other in equal[1:])]
+    return Contract(
+        weights, draws, [paths for paths in common if random.issuperset(paths)], _versions()
+    )
+
+
+def contract_of(subjects: Sequence[Subject]) -> Contract:
+    """Return the contract of one draw."""
+    weights = []
+    first: dict[str, list[str]] = {}
+    with progress("Reading", len(subjects), "weights") as advance:
+        for subject in subjects:
+            weight = _measured(subject)
+            weights.append(weight)
+            if weight.kind == "random" and weight.digest is not None:
+                first.setdefault(weight.digest, []).append(weight.path)
+            advance(1)
+    equal = [paths for paths in first.values() if len(paths) > 1]
+    return Contract(weights, 1, equal, _versions())
+
+
+def outline(subject: Subject) -> WeightContract:
+    """Return a weight of which nothing was measured."""
+    path, shape, dtype = subject.path, subject.shape, subject.dtype
+    return WeightContract(path, shape, dtype, "unknown", subject.reason)
+
+
+def _measured(subject: Subject) -> WeightContract:
+    """Return what one draw of a weight says about it."""
+    row = outline(subject)
+    if row.reason:
+        return row
+    if 0 in subject.shape:
+        return replace(row, reason="empty")
+    if not _is_readable(subject.dtype):
+        return replace(row, reason=subject.dtype)
+    stored = subject.values.stored()
+    if subject.dtype not in DTYPES:
+        return replace(row, reason=f"{subject.dtype}, of one draw", digest=array_digest(stored))
+    if subject.dtype != "float64":  # which is float32 on JAX, without its option
+        stored = stored.astype(subject.dtype, copy=False)
+    row = replace(row, digest=array_digest(stored))
+    values = as_numbers(stored)
+    value = float(values.flat[0])
+    if not math.isfinite(float(values.min()) + float(values.max())):
+        if np.isnan(values).any():
+            return replace(row, reason="not finite")
+        return replace(row, kind="fixed")  # a mask
+    if (values == value).all():
+        return replace(row, kind="constant", value=value)
+    row = replace(
+        row,
+        kind="random",
+        statistics=statistics_of(values, subject.dtype),
+        places=_places(values),
+    )
+    if _is_pattern(values):
+        return replace(row, kind="fixed")
+    return row
+
+
+def _is_readable(dtype: DType) -> bool:
+    """Return whether NumPy has a dtype, of numbers or truth values."""
+    try:
+        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
+    except TypeError:
+        return False
+
+
+def _places(values: Array) -> tuple[float, ...]:
+    """Return some of the values, at even distances."""
+    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
+    return tuple(values.reshape(-1)[places].astype("float64").tolist())
+
+
+def _is_pattern(values: Array) -> bool:
+    """Return whether values are few different numbers with few bits, again and again."""
+    if values.size < 2 * _FEW:
+        return False
+    beginning = np.unique(values.reshape(-1)[: 64 * _FEW])
+    if len(beginning) > _FEW:
+        return False
+    found = np.unique(values)
+    if len(found) > _FEW:
+        return False
+    bits = found.astype("float32").view("uint32") & ((1 << (23 - _FEW_BITS)) - 1)
+    return not bits.any()
+
+
+def _together(draws: Sequence[WeightContract]) -> WeightContract:
+    """Return what several draws of a weight say about it."""
+    first = draws[0]
+    if len(draws) == 1:
+        return first
+    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
+        if first.kind in ("random", "unknown") and first.reason != "not finite":
+            return replace(first, kind="fixed", reason="")
+        return first
+    digest = None
+    if any(draw.kind == "unknown" for draw in draws):
+        reason = first.reason
+        if first.dtype not in DTYPES:
+            reason = f"{first.dtype}, another in each draw"
+        return replace(first, digest=digest, reason=reason)
+    statistics = [draw.statistics for draw in draws if draw.statistics is not None]
+    if len(statistics) < len(draws):
+        reason = "constant in some draws"
+        return WeightContract(first.path, first.shape, first.dtype, "unknown", reason)
+    return replace(first, kind="random", digest=None, places=(), statistics=merged(statistics))
+
+
+def _check_alike(draws: Sequence[Sequence[WeightContract]]) -> None:
+    """Raise `ValueError` unless all draws have the same weights in the same order."""
+    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0]]
+    for number, draw in enumerate(draws[1:], 2):
+        other = [(weight.path, weight.shape, weight.dtype) for weight in draw]
+        if other != first:
+            differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
+            problem = truncated(sorted(differ)) or "another order"
+            raise ValueError(
+                "`build` must make the same weights each time. "
+                f"Received: draw {number} differs from draw 1 in {problem}"
+            )
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that may have drawn weights here."""
+    found = {}
+    for name in _PACKAGES:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
+
+
+# The file.
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _line(weight: WeightContract) -> dict[str, Any]:
+    """Return a weight as a line of the file: the head first, what is usual left out."""
+    line: dict[str, Any] = {
+        "path": weight.path,
+        "shape": list(weight.shape),
+        "dtype": weight.dtype,
+        "kind": weight.kind,
+        "values": weight.text,
+    }
+    if weight.reason:
+        line["reason"] = weight.reason
+    if weight.value is not None:
+        line["value"] = weight.value
+    if weight.statistics is not None:
+        statistics = asdict(weight.statistics)
+        for name, value in statistics.items():
+            if name == "parts":
+                value = [{key: _rounded(item) for key, item in part.items()} for part in value]
+            line[name] = _rounded(value)
+    if weight.places:
+        line["places"] = list(weight.places)
+    if weight.digest is not None:
+        line["digest"] = weight.digest
+    return line
+
+
+def _rounded(value: Any) -> Any:
+    """Return numbers with seven digits."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def is_contract(content: Any) -> bool:
+    """Return whether what a JSON file holds is a contract."""
+    return isinstance(content, dict) and content.get("format") == _FORMAT
+
+
+def read_contract(name: str, path: str) -> Contract:
+    """Return the contract in a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        path: See `Contract.load`.
+    """
+    check_file(name, path)
+    try:
+        content = parse_json(Path(path).read_bytes())
+    except ValueError as error:
+        raise _refused(name, path, str(error)) from None
+    if not is_contract(content):
+        raise _refused(name, path, f'has no "format": "{_FORMAT}"')
+    if content.get("version") != _VERSION:
+        found = content.get("version")
+        raise _refused(name, path, f"has version {found!r}, and this package reads {_VERSION}")
+    if content.keys() != set(_HEAD):
+        raise _refused(name, path, f"must have the keys {_HEAD} and has {tuple(content)}")
+    weights = []
+    try:
+        for line in content["weights"]:
+            weights.append(_weight_of(line))
+        draws = int(content["draws"])
+        equal = [[str(path) for path in paths] for paths in content["equal"]]
+        packages = {str(key): str(value) for key, value in content["packages"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        place = f"weight {len(weights) + 1}"
+        raise _refused(name, path, f"cannot be read at {place}: {error!r}") from error
+    paths = [weight.path for weight in weights]
+    if len(set(paths)) < len(paths):
+        raise _refused(name, path, "has two weights of one path")
+    return Contract(weights, draws, equal, packages)
+
+
+def _weight_of(line: Mapping[str, Any]) -> WeightContract:
+    """Return the weight of a line."""
+    line = dict(line)
+    del line["values"]  # which follow from the rest
+    weight: dict[str, Any] = {}
+    for field in fields(WeightContract):
+        if field.name in line:
+            weight[field.name] = line.pop(field.name)
+    if weight["kind"] not in KINDS:
+        raise ValueError(f"unknown kind {weight['kind']!r}")
+    weight["shape"] = tuple(int(length) for length in weight["shape"])
+    weight["places"] = tuple(map(float, weight.get("places", ())))
+    if line:
+        parts = []
+        for part in line.pop("parts"):
+            stds, means = (tuple(map(float, part[name])) for name in ("stds", "means"))
+            if len(stds) != len(means):
+                raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
+            parts.append(Parts(int(part["axis"]), int(part["size"]), means, stds))
+        quantiles = tuple(map(float, line.pop("quantiles")))
+        if len(quantiles) != len(LEVELS):
+            raise ValueError(f"{len(quantiles)} quantiles instead of {len(LEVELS)}")
+        weight["statistics"] = Statistics(parts=tuple(parts), quantiles=quantiles, **line)
+    result = WeightContract(**weight)
+    if result.kind == "random" and result.statistics is None:
+        raise ValueError(f"{result.path!r} is random, without statistics")
+    if result.kind == "constant" and not is_real(result.value):
+        raise ValueError(f"{result.path!r} is constant, without a value")
+    return result
+
+
+def _refused(name: str, path: str, problem: str) -> ValueError:
+    return ValueError(
+        f"`{name}` must be a file that `Contract.save` wrote; this one {problem}. "
+        f"Received: {name}={path!r}"
+    )
