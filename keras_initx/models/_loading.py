@@ -100,9 +100,9 @@ def loading(
     not watched, and are as the block leaves them.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
-    their former values, which takes as much memory until then. The block must not compute with the
-    weights, which are NaN. Blocks may be nested: what an inner one draws is written for an outer
-    one.
+    their former values, which takes as much memory until then. The block must not compute with
+    weights that are not loaded yet, which are NaN. What a block within another one draws is written
+    for the outer one.
 
     Args:
         model: A built model.
@@ -123,10 +123,9 @@ def loading(
         ...     hidden = keras.layers.Dense(8, "relu", name="hidden")
         ...     head = keras.layers.Dense(classes, name="head")
         ...     return keras.Sequential([keras.Input((4,)), hidden, head])
-        >>> network(10).save_weights("ten.weights.h5")
-        >>> model = network(3)
+        >>> old, model = network(10), network(3)
         >>> with keras_initx.loading(model, seed=0) as loaded:
-        ...     model.load_weights("ten.weights.h5", skip_mismatch=True)
+        ...     model.layers[0].set_weights(old.layers[0].get_weights())
         >>> loaded.missed
         ['head/kernel', 'head/bias']
         >>> loaded
@@ -158,11 +157,10 @@ def never_written(initialize: Callable[[keras.Model], Any], model: keras.Model) 
 
     Each floating-point weight becomes NaN, `initialize(model)` is called, and the weights that are
     not finite afterward are listed. So is one that is computed from what was in memory, such as a
-    weight that is only scaled. Then everything is as before: all variables of the model, its
-    optimizer and its metrics. They are kept until then, which takes as much memory.
+    weight that is only scaled. Then all variables of the model, its optimizer and its metrics have
+    their former values, also after an error. These are kept until then, which takes as much memory.
 
-    For modules of torch, which have uninitialized memory after `to_empty`, see [the page on weights
-    outside Keras](../outside_keras.md#never-initialized).
+    The page "Weights outside Keras" does the same for modules of torch after `to_empty`.
 
     Args:
         initialize: A function of the model that initializes it, such as `keras_initx.initialize`,
@@ -296,7 +294,7 @@ def _mask(value: Tensor) -> Tensor:
     """Return where a weight was never written, in its layout."""
 
     def mask(region: Region | None, values: Array) -> Array:
-        return np.asarray(_is_unwritten(values), "uint8")  # TensorFlow takes over no bool
+        return np.asarray(_is_unwritten(values), "uint8")  # not all take over bools
 
     return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
 
