@@ -12,6 +12,7 @@ from modes import BACKEND, to_numpy
 import keras_initx
 from keras_initx.initializers import is_exact
 from keras_initx.models import weights_digest
+from keras_initx.structure import find_weights
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
@@ -203,6 +204,22 @@ def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
     expected, of_plain = found()
     assert digest == expected
     np.testing.assert_allclose(measured, of_plain, rtol=1e-5)
+
+
+@only_tensorflow
+def test_what_loading_misses_is_drawn_in_every_replica():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = make_model()
+        with keras_initx.loading(model, seed=3) as loaded:
+            model.layers[-1].kernel.assign(np.ones(model.layers[-1].kernel.shape))
+    plan = keras_initx.initialize(model, seed=3, dry_run=True)
+    assert len(loaded.missed) == len(model.weights) - 1
+    for weight in find_weights(model):
+        expected = plan.draw(weight.path) if weight.path in loaded.missed else np.ones(weight.shape)
+        for replica in weight.variable.value.values:
+            assert_same(replica, expected)
 
 
 @only_tensorflow

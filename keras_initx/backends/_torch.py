@@ -233,8 +233,8 @@ class _Buffer(NamedTuple):
 
     value: Tensor
 
-    def assign(self, value: Array) -> None:
-        self.value.copy_(torch.from_numpy(value))
+    def assign(self, value: Array | Tensor) -> None:
+        self.value.copy_(torch.as_tensor(value))
 
 
 def _outside_inference(value: Any) -> Any:

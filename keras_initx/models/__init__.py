@@ -15,6 +15,7 @@ from keras_initx.models._initial_state import used_optimizers_of as used_optimiz
 from keras_initx.models._initialize import *
 from keras_initx.models._layer_initializers import layer_initializers as layer_initializers
 from keras_initx.models._load_pretrained import *
+from keras_initx.models._loading import *
 from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._plan import *

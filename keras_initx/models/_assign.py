@@ -66,8 +66,18 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
             error.add_note(
                 f"{len(paths)} variables have new values, the last of them {paths[-1]!r}"
             )
-        while former:
-            with contextlib.suppress(KeyboardInterrupt):
-                assign(former[-1:])
-                former.pop()
+        put_back(former)
         raise
+
+
+def put_back(former: list[tuple[keras.Variable, Tensor]]) -> None:
+    """Assign former values, the last first. An interruption (Ctrl-C) is raised at the end."""
+    interruption = None
+    while former:
+        try:
+            assign(former[-1:])
+            former.pop()
+        except KeyboardInterrupt as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption

@@ -8,6 +8,7 @@ from keras_initx._array_files import Region, Stored
 from keras_initx._casts import cast
 from keras_initx._typing import Array
 from keras_initx.models._layouts import Candidate
+from keras_initx.models._loading import unwritten
 from keras_initx.models._lora import Adapter, Matrix, adapters, is_trained, lora_scale
 from keras_initx.structure import ModelWeight, is_quantized
 
@@ -22,8 +23,11 @@ class Lora:
 
     def __init__(self, weights: Sequence[ModelWeight], source: Sequence[ModelWeight]) -> None:
         self._of_model = {one.kernel.path: one for one in adapters(weights)}
-        # Those whose product is not zero.
-        self._trained = {path for path, one in self._of_model.items() if is_trained(one.b)}
+        # Those whose product is not zero. In a block of `loading` it is not known yet.
+        self._trained = set()
+        for path, one in self._of_model.items():
+            if is_trained(one.b) and not unwritten(one.b.variable.value):
+                self._trained.add(path)
         self._of_source = {one.kernel.path: one for one in adapters(source) if is_trained(one.b)}
         # By the paths of second factors.
         self._scales = {one.b.path: lora_scale(one.a) for one in self._of_model.values()}

@@ -684,6 +684,12 @@ def test_shards_outside_keras_are_parts_of_the_weight(tmp_path, monkeypatch):
     assert_same(np.asarray(names["kernel"]), names["plan"].draw("hidden/kernel"))
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="a program in torch")
+def test_the_page_finds_what_an_initialization_in_torch_forgets(capsys):
+    exec(programs()["Never initialized"], {})
+    assert f"```text\n{capsys.readouterr().out}```" in PAGE.read_text()
+
+
 @pytest.mark.parametrize("seed", [None, 0])
 def test_the_name_of_an_initializer_is_no_plan(seed):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

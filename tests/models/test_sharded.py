@@ -44,6 +44,17 @@ def adapted(model):
         layer.enable_lora(2)
 
 
+def partly_loaded(model):
+    """Load one kernel, and half of another."""
+    with keras_initx.loading(model, seed=1) as loaded:
+        first, second, _ = model.layers
+        first.kernel.assign(np.ones(first.kernel.shape))
+        values = backend.host_view(second.kernel.value).copy()
+        values[:12] = 2
+        second.kernel.assign(values)
+    return loaded
+
+
 CALLS = {
     "weights_digest": models.weights_digest,
     "diagnose": lambda model: keras_initx.diagnose(model, X, Y, loss="mse"),
@@ -54,6 +65,8 @@ CALLS = {
     "lsuv": lambda model: models.lsuv(model, X, seed=1),
     "reset_dormant": lambda model: models.reset_dormant(model, X, threshold=0.9, seed=1),
     "shrink_and_perturb": lambda model: models.shrink_and_perturb(model, seed=1),
+    "loading": partly_loaded,
+    "never_written": lambda model: keras_initx.never_written(keras_initx.initialize, model),
     "initialize_lora": lambda model: adapted(model) or models.initialize_lora(model, "pissa"),
 }
 
@@ -102,6 +115,16 @@ def test_factors_of_a_source_are_merged_in_each_shard():
     for own, given in zip(model.layers, source.layers, strict=True):
         merged = np.asarray(given._kernel) + np.asarray(given.lora_kernel_a) @ np.asarray(given.lora_kernel_b)
         np.testing.assert_allclose(own.kernel, merged, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
+    model = sharded(lambda: network(dtype))
+    plain = network(dtype)
+    layouts = [variable.value.sharding for variable in model.weights]
+    assert partly_loaded(model).changes.rows == partly_loaded(plain).changes.rows
+    assert [variable.value.sharding for variable in model.weights] == layouts
+    assert models.weights_digest(model) == models.weights_digest(plain)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])

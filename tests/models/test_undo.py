@@ -16,9 +16,18 @@ pytestmark = pytest.mark.once
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(8, 6)
 STATE = {"hidden.kernel": np.full((6, 5), 7.0), "logits.kernel": np.full((5, 3), 8.0), "logits.bias": np.ones(3)}
+
+
+def partly_loaded(model):
+    with keras_initx.loading(model, seed=1):
+        logits = model.get_layer("logits").kernel
+        logits.assign(np.concatenate([np.ones((2, 3)), to_numpy(logits)[2:]]))
+
+
 CHANGES = {
     "initialize": lambda model: keras_initx.initialize(model, seed=1),
     "lsuv": lambda model: keras_initx.lsuv(model, X, seed=1),
+    "loading": partly_loaded,
     "load_pretrained": lambda model: load_pretrained(model, STATE, layout="keras"),
     "shrink_and_perturb": lambda model: keras_initx.shrink_and_perturb(model, seed=1),
     "reset_dormant": lambda model: keras_initx.reset_dormant(model, X, threshold=0.9, seed=1),
@@ -84,6 +93,15 @@ def test_a_second_interruption_does_not_end_the_undoing():
     before = state(model)
     with assignments({4, 5, 7}), pytest.raises(KeyboardInterrupt):
         keras_initx.initialize(model, seed=1)
+    assert_equal(model, before)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 9])
+def test_an_interruption_of_the_search_for_forgotten_weights_is_raised_at_its_end(stop):
+    model = trained()
+    before = state(model)
+    with assignments({stop, stop + 1}), pytest.raises(KeyboardInterrupt):
+        keras_initx.never_written(lambda model: None, model)
     assert_equal(model, before)
 
 

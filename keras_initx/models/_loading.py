@@ -1,0 +1,319 @@
+"""Find the weights that loading, or an initialization, never writes: by their bits."""
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES, check_type
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import Region, backend
+from keras_initx.diagnostics import Report
+from keras_initx.models._assign import put_back, refresh_normalizations
+from keras_initx.models._changes import Change, Changes
+from keras_initx.models._initial_state import used_optimizers_of
+from keras_initx.models._initialize import Step, draw, initialize, planned_before
+from keras_initx.models._plan import RulesOrPlan
+from keras_initx.structure import (
+    ModelWeight,
+    all_variables,
+    check_model,
+    find_weights,
+    parts_of,
+)
+
+__all__ = ["Loaded", "loading", "never_written"]
+
+# The bits of a value that was never written: a NaN, but none that computations or files have.
+_POISON = {
+    "float16": 0x7E5A,
+    "bfloat16": 0x7FDA,
+    "float32": 0x7FD2D5A5,
+    "float64": 0x7FFA5A5A2D2D5A5A,
+}
+
+
+class Loaded:
+    """What a block of `loading` has loaded. It is known once the block has ended without an error.
+
+    `print` shows the table of `changes`.
+    """
+
+    def __init__(self) -> None:
+        self._changes: Changes | None = None
+
+    @property
+    def changes(self) -> Changes:
+        """`Changes` with a row for each floating-point weight.
+
+        `status` is `"loaded"` if all of its values were written, and otherwise `"drawn"`, or
+        `"left"` if it has its former values where it was not written. `changed` is the number of
+        values that were written.
+
+        Raises:
+            RuntimeError: Before the end of the block, or if that was an error.
+        """
+        if self._changes is None:
+            raise RuntimeError(
+                "what was loaded is known once the block of `loading` has ended without an error"
+            )
+        return self._changes
+
+    @property
+    def missed(self) -> list[str]:
+        """The paths of the weights of which a value was never written.
+
+        Raises:
+            RuntimeError: See `changes`.
+        """
+        return [row.path for row in self.changes.rows if row.status != "loaded"]
+
+    def __str__(self) -> str:
+        return str(self.changes)
+
+    def __repr__(self) -> str:
+        if self._changes is None:
+            return "<Loaded: not known yet>"
+        return f"<Loaded: {self._changes.summary.removesuffix('.')}>"
+
+
+@contextlib.contextmanager
+def loading(
+    model: keras.Model, rules: RulesOrPlan | Report | None = None, *, seed: int | None = None
+) -> Iterator[Loaded]:
+    """Watch the loading of weights, and draw those that it never writes.
+
+    Loading by name, with `skip_mismatch=True` or with rules may miss weights without a word. In the
+    block of this context each floating-point weight holds a certain NaN instead of its values. What
+    still holds it at the end was never written, to the bit: not by `load_weights`, not by
+    `load_pretrained`, not by code of your own that assigns weights. It gets the values that
+    `initialize` with the same `rules` and `seed` gives. A weight that was written in part, such as
+    the first rows of a table, keeps that part. Where `initialize` leaves a weight unchanged, it has
+    its former values again: the statistics of a `Normalization`, quantized layers, layers without a
+    known initializer.
+
+    Weights of other dtypes, such as integers, the states of random generators and the optimizer are
+    not watched, and are as the block leaves them.
+
+    After an error or an interruption all variables of the model, its optimizer and its metrics have
+    their former values, which takes as much memory until then. The block must not compute with
+    weights that are not loaded yet, which are NaN. What a block within another one draws is written
+    for the outer one.
+
+    Args:
+        model: A built model.
+        rules: See `initialize`.
+        seed: See `initialize`.
+
+    Yields:
+        A `Loaded`. After the block it has `missed`, the paths of the weights of which a value was
+        never written, and `changes`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: As `initialize`, before anything is changed.
+
+    Example:
+        >>> import keras_initx
+        >>> def network(classes):
+        ...     hidden = keras.layers.Dense(8, "relu", name="hidden")
+        ...     head = keras.layers.Dense(classes, name="head")
+        ...     return keras.Sequential([keras.Input((4,)), hidden, head])
+        >>> old, model = network(10), network(3)
+        >>> with keras_initx.loading(model, seed=0) as loaded:
+        ...     model.layers[0].set_weights(old.layers[0].get_weights())
+        >>> loaded.missed
+        ['head/kernel', 'head/bias']
+        >>> loaded
+        <Loaded: 2 of 4 weights were never written: drawn anew, seed 0>
+    """
+    plan = initialize(model, rules, seed=seed, dry_run=True)
+    steps = [step for step in planned_before(model, plan) if step.row.dtype in DTYPES]
+    weights = [step.weight for step in steps]
+    drawn_seed = plan.seed if seed is None else None
+    loaded = Loaded()
+    layers = parts_of(model)
+    former = _former_values(model, weights)
+    former_of = {id(variable): value for variable, value in former}
+    with contextlib.ExitStack() as undo:
+        undo.callback(refresh_normalizations, layers)
+        undo.callback(put_back, former)
+        _poison(weights)
+        yield loaded
+        rows = []
+        for step in steps:
+            rows.append(_completed(step, former_of[id(step.weight.variable)], drawn_seed))
+        refresh_normalizations(layers)
+        undo.pop_all()
+    loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
+
+
+def never_written(initialize: Callable[[keras.Model], Any], model: keras.Model) -> list[str]:
+    """Return the weights that an initialization forgets: they keep what was in memory.
+
+    Each floating-point weight becomes NaN, `initialize(model)` is called, and the weights that are
+    not finite afterward are listed. So is one that is computed from what was in memory, such as a
+    weight that is only scaled. Then all variables of the model, its optimizer and its metrics have
+    their former values, also after an error. These are kept until then, which takes as much memory.
+
+    The page "Weights outside Keras" does the same for modules of torch after `to_empty`.
+
+    Args:
+        initialize: A function of the model that initializes it, such as `keras_initx.initialize`,
+            or one of your own. What it returns is ignored.
+        model: A built model.
+
+    Returns:
+        The paths of the weights with a value that is not finite, in the order of the model.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the model is not built, or two of its weights have the same path.
+
+    Example:
+        >>> import keras_initx
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+        >>> def start(model):
+        ...     for layer in model.layers:
+        ...         layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
+        >>> keras_initx.never_written(start, model)
+        ['logits/bias']
+        >>> keras_initx.never_written(keras_initx.initialize, model)
+        []
+    """
+    check_model("model", model)
+    check_type("initialize", initialize, Callable, "a function of a model")
+    weights = [weight for weight in find_weights(model) if weight.dtype in DTYPES]
+    with contextlib.ExitStack() as undo:
+        undo.callback(refresh_normalizations, parts_of(model))
+        undo.callback(put_back, _former_values(model, weights))
+        _poison(weights)
+        initialize(model)
+        return [weight.path for weight in weights if not backend.is_finite(weight.variable.value)]
+
+
+def unwritten(value: Tensor) -> int:
+    """Return how many values of a weight were never written since `loading` has begun.
+
+    Processes that share it agree.
+    """
+    count = 0
+    for _, values in backend.parts(value, counted_once=True):
+        count += int(np.count_nonzero(_is_unwritten(values)))
+    if backend.is_shared(value):
+        count = int(backend.from_processes(np.array([count], "uint64"), value).sum())
+    return count
+
+
+def _is_unwritten(values: Array) -> Array:
+    mask: Array = _bits(values) == _POISON[values.dtype.name]
+    return mask
+
+
+def _bits(values: Array) -> Array:
+    """Return the bits of values as integers."""
+    return values.view(f"uint{8 * values.itemsize}")
+
+
+def _poison(weights: Iterable[ModelWeight]) -> None:
+    """Assign to each value of weights the bits that tell that it was never written."""
+
+    def filled(region: Region | None, values: Array) -> Array:
+        result = np.empty_like(values)
+        _bits(result).fill(_POISON[values.dtype.name])
+        return result
+
+    for weight in weights:
+        weight.variable.assign(backend.changed_in_parts(weight.variable.value, filled))
+
+
+def _former_values(
+    model: keras.Model, weights: Iterable[ModelWeight]
+) -> list[tuple[keras.Variable, Tensor]]:
+    """Return all that loading may change, with the values that it has.
+
+    Args:
+        model: A model.
+        weights: Those of its weights that get other values next.
+    """
+    variables = {
+        id(variable): variable for variable in [*model.variables, *model.metrics_variables]
+    }
+    for optimizer in used_optimizers_of(model):
+        for variable in all_variables(optimizer, model.variables):
+            variables[id(variable)] = variable
+    for weight in weights:
+        variables.pop(id(weight.variable), None)
+
+    def copied(region: Region | None, values: Array) -> Array:
+        return np.array(values)
+
+    former = []
+    for variable in [*variables.values(), *backend.buffers([model, *parts_of(model)])]:
+        # On JAX, `predict` would overwrite a snapshot: the variable still has this array.
+        former.append((variable, backend.changed_in_parts(variable.value, copied)))
+    for weight in weights:
+        former.append((weight.variable, backend.snapshot(weight.variable.value)))
+    return former
+
+
+def _completed(step: Step, former: Tensor, drawn_seed: int | None) -> Change:
+    """Give a weight values where it was never written, and return what was done.
+
+    Args:
+        step: The weight, and where its values come from.
+        former: Its former values.
+        drawn_seed: See `Computation`.
+    """
+    variable = step.weight.variable
+    row = step.row
+    size = math.prod(row.shape)
+    missed = unwritten(variable.value)
+    if not missed:
+        return Change(row.path, "loaded", "", row.shape, row.dtype, size, changed=size)
+    if step.source is None:
+        status = "left"
+        how = row.reason
+        value = former
+    else:
+        status = "drawn"
+        how = row.initializer or ""
+        value, _ = draw(step.weight, step.source.initializer, row, drawn_seed)
+    if missed < size:
+        how = f"{missed} of {size} values, {how}"
+        value = keras.ops.where(_mask(variable.value), value, variable.value)
+    variable.assign(value)
+    return Change(row.path, status, how, row.shape, row.dtype, size, changed=size - missed)
+
+
+def _mask(value: Tensor) -> Tensor:
+    """Return where a weight was never written, in its layout."""
+
+    def mask(region: Region | None, values: Array) -> Array:
+        return np.asarray(_is_unwritten(values), "uint8")  # not all take over bools
+
+    return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
+
+
+def _summary(rows: Sequence[Change], seed: int) -> str:
+    """Return the result in one sentence."""
+    counts = Counter(row.status for row in rows)
+    missed = counts["drawn"] + counts["left"]
+    if not missed:
+        return f"All {len(rows)} weights were written."
+    never = "never written"
+    if any(row.changed for row in rows if row.status != "loaded"):
+        never = "never written, or only in part"
+    parts = []
+    if counts["drawn"]:
+        parts.append(f"{counts['drawn']} drawn anew, seed {seed}")
+    if counts["left"]:
+        parts.append(f"{counts['left']} as before")
+    done = "; ".join(parts)
+    if len(parts) == 1:
+        done = done.removeprefix(f"{missed} ")
+    return f"{missed} of {len(rows)} weights were {never}: {done}."

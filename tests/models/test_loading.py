@@ -1,0 +1,416 @@
+"""What loading never writes is known to the bit and drawn anew; what an initialization forgets is listed."""
+
+import math
+import warnings
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND, float64, to_numpy
+from tied import SharedKernel
+
+import keras_initx
+from keras_initx._checks import DTYPES
+from keras_initx.backends import backend
+from keras_initx.models import load_pretrained, weights_digest
+from keras_initx.models._loading import unwritten
+from keras_initx.structure import find_weights
+
+layers = keras.layers
+
+
+def built(shape, *stack):
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def network(classes=3):
+    return built(
+        (2,),
+        layers.Embedding(6, 4, name="table"),
+        layers.Flatten(),
+        layers.Dense(4, name="hidden"),
+        layers.BatchNormalization(name="norm"),
+        layers.Dense(classes, name="head"),
+    )
+
+
+def tied():
+    """Return a model with a layer that is called twice, and one that uses the kernel of another."""
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(4, name="hidden")
+    x = hidden(hidden(inputs))
+    last = SharedKernel(hidden.kernel, name="last")
+    return keras.Model(inputs, layers.Dense(2, name="head")(last(x)))
+
+
+def values(model):
+    return {weight.path: backend.host_view(weight.variable).copy() for weight in find_weights(model)}
+
+
+def assign(model, state):
+    """Assign the arrays of a state dict as the loop of a user does: those whose names are there."""
+    for weight in find_weights(model):
+        name = weight.path.replace("/", ".")
+        if name in state:
+            weight.variable.assign(state[name])
+
+
+def state(source, *left_out, renamed=()):
+    arrays = {}
+    for path, array in values(source).items():
+        name = path.replace("/", ".")
+        if not name.startswith(tuple(left_out)):
+            arrays[f"model.{name}" if name.startswith(tuple(renamed)) else name] = array
+    return arrays
+
+
+def load_another_head(model, source):
+    source.save_weights("source.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of Keras, which names the layer
+        model.load_weights("source.weights.h5", skip_mismatch=True)
+
+
+def load_file(model, source, name):
+    source.save(name) if name.endswith(".keras") else source.save_weights(name)
+    model.load_weights(name)
+
+
+def load_rows(model, source):
+    assign(model, state(source, "table"))
+    table = to_numpy(model.get_layer("table").embeddings).copy()
+    table[:4] = values(source)["table/embeddings"][:4]
+    model.get_layer("table").embeddings.assign(table)
+
+
+def load_by_name(model, source):
+    with h5py.File("source.h5", "w") as file:
+        for path, array in values(source).items():
+            file[path.replace("hidden", "dense")] = array
+    with h5py.File("source.h5") as file:
+        for layer in model.layers:
+            if layer.name in file:
+                for weight in layer.weights:
+                    weight.assign(file[layer.name][weight.name][...])
+
+
+def load_from_first_layer(model, source):
+    model.get_layer("hidden").set_weights(source.get_layer("hidden").get_weights())
+
+
+NORM = ["norm/gamma", "norm/beta", "norm/moving_mean", "norm/moving_variance"]
+HIDDEN = ["hidden/kernel", "hidden/bias"]
+HEAD = ["head/kernel", "head/bias"]
+# What loads a model from another, and what this misses.
+KINDS = {
+    "weights": (lambda model, source: load_file(model, source, "source.weights.h5"), []),
+    "a saved model": (lambda model, source: load_file(model, source, "source.keras"), []),
+    "another head": (load_another_head, HEAD),
+    "rules without a layer": (
+        lambda model, source: load_pretrained(model, source, {"norm/*": None, "*": "{0}"}),
+        NORM,
+    ),
+    "a wrong prefix": (lambda model, source: assign(model, state(source, renamed=["hidden"])), HIDDEN),
+    "no head": (lambda model, source: assign(model, state(source, "head")), HEAD),
+    "no bias": (lambda model, source: assign(model, state(source, "hidden.bias")), ["hidden/bias"]),
+    "the first rows": (load_rows, ["table/embeddings"]),
+    "by name": (load_by_name, HIDDEN),
+    "no statistics": (lambda model, source: assign(model, state(source, "norm.moving")), NORM[2:]),
+    "a tied layer": (load_from_first_layer, HEAD),
+    "nothing": (lambda model, source: None, ["table/embeddings", *HIDDEN, *NORM, *HEAD]),
+}
+
+
+def fail_while_loading(model, load):
+    with keras_initx.loading(model):
+        load()
+        raise ZeroDivisionError
+
+
+def pair(kind):
+    """Return a model and what it is loaded from."""
+    make = tied if kind == "a tied layer" else network
+    model = make(5) if kind == "another head" else make()
+    source = make()
+    keras_initx.initialize(model, seed=2)
+    keras_initx.initialize(source, {"*": "random_normal"}, seed=3)
+    return model, source
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load, missed = KINDS[kind]
+    model, source = pair(kind)
+    plan = keras_initx.initialize(model, seed=1, dry_run=True)
+    with keras_initx.loading(model, seed=1) as loaded:
+        load(model, source)
+    assert loaded.missed == missed
+    expected = {**values(source), **{path: plan.draw(path) for path in missed}}
+    if kind == "the first rows":
+        expected["table/embeddings"][:4] = values(source)["table/embeddings"][:4]
+    for path, array in values(model).items():
+        np.testing.assert_array_equal(array, expected[path])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_an_error_all_weights_are_as_before(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, source = pair(kind)
+    before = weights_digest(model)
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: KINDS[kind][0](model, source))
+    assert weights_digest(model) == before
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bits_survive_in_each_dtype(dtype):
+    with float64():
+        model = built((3,), layers.Dense(2, name="head", dtype=dtype))
+        with keras_initx.loading(model) as loaded:
+            for weight in model.weights:
+                assert unwritten(weight.value) == math.prod(weight.shape)
+            # NaN of a checkpoint is a value like others.
+            model.layers[0].kernel.assign(np.full((3, 2), np.nan, "float32"))
+    assert loaded.missed == ["head/bias"]
+
+
+WRAPPED = {
+    "TimeDistributed": lambda: ((2, 4), layers.TimeDistributed(layers.Dense(3, name="inside"), name="wrapper")),
+    "Bidirectional": lambda: (
+        (2, 4),
+        layers.Bidirectional(layers.GRU(3, recurrent_initializer="he_normal"), name="wrapper"),
+    ),
+    "a model": lambda: ((4,), keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inside")], name="wrapper")),
+}
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "bfloat16"])
+@pytest.mark.parametrize("kind", WRAPPED)
+@pytest.mark.parametrize("name", ["source.weights.h5", "source.keras"])
+def test_wrapped_layers_are_loaded_in_16_bits(kind, policy, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.config.set_dtype_policy(policy)
+    try:
+        shape, wrapper = WRAPPED[kind]()
+        source = built(shape, wrapper, layers.Dense(2, name="head"))
+        shape, wrapper = WRAPPED[kind]()
+        model = built(shape, wrapper, layers.Dense(5, name="head"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    source.save(name) if name.endswith(".keras") else source.save_weights(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of Keras, which names the layer
+        with keras_initx.loading(model, seed=1) as loaded:
+            model.load_weights(name, skip_mismatch=True)
+    assert loaded.missed == HEAD
+    expected = values(source)
+    for path, array in values(model).items():
+        if path not in HEAD:
+            np.testing.assert_array_equal(array, expected[path])
+
+
+def test_the_result_says_what_was_done_with_each_weight():
+    norm = layers.Normalization(name="norm")
+    model = built((2,), norm, layers.Dense(3, name="head"))
+    norm.adapt(np.array([[1.0, 2], [3, 6]]))
+    kernel = model.get_layer("head").kernel
+    with keras_initx.loading(model, seed=7) as loaded:
+        rows = to_numpy(kernel).copy()
+        rows[0] = 1
+        kernel.assign(rows)
+    assert str(loaded) == (
+        "weight          shape  status\n"
+        "------------------------------------------------------------\n"
+        "norm/mean        (2,)  left: adapted to data\n"
+        "norm/variance    (2,)  left: adapted to data\n"
+        "head/kernel    (2, 3)  drawn: 3 of 6 values, GlorotUniform()\n"
+        "head/bias        (3,)  drawn: Zeros()\n\n"
+        "4 of 4 weights were never written, or only in part: 2 drawn anew, seed 7; 2 as before."
+    )
+    assert [row.changed for row in loaded.changes.rows] == [0, 0, 3, 0]
+    np.testing.assert_array_equal(to_numpy(norm(np.array([[2.0, 4]]))), [[0, 0]])
+    with keras_initx.loading(model) as loaded:
+        for weight in find_weights(model):
+            weight.variable.assign(keras.ops.ones(weight.shape, weight.dtype))
+    assert (loaded.missed, repr(loaded)) == ([], "<Loaded: All 4 weights were written>")
+    np.testing.assert_allclose(to_numpy(norm(np.array([[2.0, 4]]))), [[1, 3]], rtol=1e-6)
+
+
+def test_nothing_is_known_before_the_end_of_the_block():
+    with keras_initx.loading(network()) as loaded:
+        assert repr(loaded) == "<Loaded: not known yet>"
+        for name in ("changes", "missed"):
+            with pytest.raises(RuntimeError, match="once the block of `loading` has ended without an error"):
+                getattr(loaded, name)
+
+
+@pytest.mark.parametrize(
+    ("model", "rules", "message"),
+    [
+        (keras.Sequential([layers.Dense(3)]), None, "`model` must be built"),
+        (network(), {"heads/*": "zeros"}, "must match a weight. Received: 'heads/\\*'"),
+        (network(), {"head/bias": "initx.orthogonal"}, "at least 2 dimensions"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_before_anything_changes(model, rules, message):
+    before = [to_numpy(variable).copy() for variable in model.variables]
+    with pytest.raises(ValueError, match=message), keras_initx.loading(model, rules):
+        raise AssertionError("the block was entered")
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), value)
+
+
+def test_a_saved_plan_gives_the_missing_values(tmp_path):
+    model = network()
+    keras_initx.initialize(model, {"head/kernel": "initx.orthogonal"}, seed=4).save(tmp_path / "init.json")
+    before = weights_digest(model)
+    keras_initx.initialize(model, seed=5)
+    with keras_initx.loading(model, tmp_path / "init.json") as loaded:
+        pass
+    assert weights_digest(model) == before
+    assert loaded.changes.seed == 4
+
+
+def test_a_block_within_another_leaves_it_what_it_does_not_draw():
+    model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
+    with keras_initx.loading(model, {"*": "zeros"}) as outer:
+        model.get_layer("hidden").kernel.assign(np.full((4, 3), 2.0))
+        with keras_initx.loading(model, {"hidden/*": None, "*": "ones"}) as inner:
+            model.get_layer("head").bias.assign([3.0, 3])
+    assert inner.missed == [*HIDDEN, "head/kernel"]
+    assert outer.missed == ["hidden/bias"]
+    assert [np.unique(array).tolist() for array in values(model).values()] == [[2], [0], [1], [3]]
+
+
+def test_quantized_layers_have_their_former_values():
+    model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
+    for layer in model.layers:
+        layer.quantize("int8")
+    before = weights_digest(model)
+    with keras_initx.loading(model) as loaded:
+        pass
+    assert weights_digest(model) == before
+    assert loaded.missed == ["hidden/bias", "hidden/kernel_scale", "head/bias", "head/kernel_scale"]
+
+
+def test_factors_of_lora_that_are_to_be_drawn_are_not_in_the_way_of_a_kernel():
+    model, source = network(), network()
+    model.get_layer("hidden").enable_lora(2)
+    model.get_layer("hidden").lora_kernel_b.assign(np.ones((2, 4)))
+    with keras_initx.loading(model) as loaded:
+        load_pretrained(model, source)
+    assert loaded.missed == ["hidden/lora_kernel_a", "hidden/lora_kernel_b"]
+    np.testing.assert_array_equal(to_numpy(model.get_layer("hidden").kernel), values(source)["hidden/kernel"])
+
+
+class Counting(layers.Layer):
+    """Has a weight that is no floating-point number."""
+
+    def build(self, shape):
+        self.count = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="count")
+
+    def call(self, x):
+        return x
+
+
+def trained():
+    """Return a model with all that training changes: moments, metrics, the state of a generator."""
+    model = built((4,), Counting(name="counting"), layers.Dropout(0.5), layers.Dense(2, name="head"))
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    return model
+
+
+def variables_of(model):
+    return [to_numpy(v).copy() for v in [*model.variables, *model.optimizer.variables, *model.metrics_variables]]
+
+
+def change_all(model, source):
+    source.save_weights("source.weights.h5")
+    model.load_weights("source.weights.h5")  # also moments
+    model.get_layer("counting").count.assign(3)
+    model.predict(np.ones((4, 4)), verbose=0)  # on JAX it takes the arrays of the variables
+    model.evaluate(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+
+
+def test_after_an_error_all_else_is_as_before_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, source = trained(), trained()
+    source.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    before = variables_of(model)
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: change_all(model, source))
+    for array, former in zip(variables_of(model), before, strict=True):
+        np.testing.assert_array_equal(array, former)
+
+
+def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, source = trained(), trained()
+    source.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    with keras_initx.loading(model) as loaded:
+        change_all(model, source)
+    assert loaded.missed == []
+    assert [row.path for row in loaded.changes.rows] == HEAD
+    assert int(model.get_layer("counting").count) == 3
+    assert int(model.optimizer.iterations) == 2
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="for modules of torch")
+def test_what_torch_writes_is_seen_and_buffers_are_put_back():
+    import torch
+
+    model = built((4,), layers.TorchModuleWrapper(torch.nn.BatchNorm1d(4), name="norm"), layers.Dense(2, name="head"))
+    model(torch.ones(2, 4))
+    norm = model.layers[0].module
+    before = norm.running_mean.tolist()
+    other = torch.nn.BatchNorm1d(4)
+    other.running_mean.fill_(7)
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: norm.load_state_dict(other.state_dict()))
+    assert norm.running_mean.tolist() == before
+    with keras_initx.loading(model) as loaded:
+        norm.load_state_dict(other.state_dict())
+        model.get_layer("head").kernel.value.data[:] = 1
+    assert norm.running_mean.tolist() == [7] * 4
+    assert loaded.missed == ["head/bias"]
+
+
+def forgetful(model):
+    model.get_layer("table").embeddings.assign(keras.ops.ones((6, 4)))
+    kernel = model.get_layer("hidden").kernel
+    kernel.assign(kernel * 0.02)
+    for path, variable in [(w.path, w.variable) for w in find_weights(model)]:
+        if path.startswith(("hidden/bias", "norm", "head/kernel")):
+            variable.assign(keras.ops.zeros(variable.shape))
+
+
+def test_weights_that_an_initialization_forgets_or_only_scales_are_listed():
+    model = network()
+    before = weights_digest(model)
+    assert keras_initx.never_written(forgetful, model) == ["hidden/kernel", "head/bias"]
+    assert keras_initx.never_written(keras_initx.initialize, model) == []
+    assert weights_digest(model) == before
+
+
+def test_nothing_is_changed_by_the_search_for_forgotten_weights():
+    model = trained()
+    before = variables_of(model)
+
+    def fail(model):
+        raise ZeroDivisionError
+
+    assert keras_initx.never_written(keras_initx.initialize, model) == []  # resets the optimizer too
+    with pytest.raises(ZeroDivisionError):
+        keras_initx.never_written(fail, model)
+    for array, former in zip(variables_of(model), before, strict=True):
+        np.testing.assert_array_equal(array, former)
+
+
+def test_an_initialization_must_be_a_function():
+    with pytest.raises(TypeError, match=r"`initialize` must be a function of a model\. Received: initialize='zeros'"):
+        keras_initx.never_written("zeros", network())
+    with pytest.raises(TypeError, match="`model` must be a Keras model"):
+        keras_initx.never_written(network(), keras_initx.initialize)
