@@ -551,7 +551,7 @@ def _row_of_pair(
     elif draws == 1 and expected.digest is not None and found.digest is not None:
         row = replace(row, is_unchanged=pair.has_same_bits)
     if pair.failed:
-        worst = min(pair.failed, key=lambda test: _ORDER.index(test.verdict))
+        worst = min(pair.failed, key=lambda test: (_ORDER.index(test.verdict), test.p))
         cause = worst.cause
         if worst.verdict == "scale":
             cause = _scale_cause(pair, siblings[_NUMBER.sub("*", found.path)])
