@@ -31,9 +31,7 @@ _MOST_PARTS = 12
 _PROBES = 4
 # The numbers of frames beside each other along the last axis: one for each gate.
 _FRAMES = (1, 3, 4)
-# Fewer values are orthonormal by chance; in 16 bits, where the tolerance is larger, more are.
-_FEWEST_OF_FRAME = 16
-_FEWEST_OF_FRAME_IN_16_BITS = 256
+_FEWEST_COLUMNS = 4
 # Fewer values have no family.
 _FEWEST_OF_FAMILY = 64
 # With a smaller probability, values are not of a family.
@@ -250,8 +248,7 @@ def _thinned(values: Array, count: int) -> Array:
 def _frames(values: Array, dtype: DType) -> tuple[int, str]:
     """Return the number of orthonormal blocks and their axis, see `Statistics`."""
     tolerance = max(1e-3, 8 * epsilon(dtype))
-    fewest = _FEWEST_OF_FRAME if tolerance == 1e-3 else _FEWEST_OF_FRAME_IN_16_BITS
-    if values.ndim < 2 or values.size < fewest:
+    if values.ndim < 2:
         return 0, ""
     matrices = {"last": values.reshape(-1, values.shape[-1])}
     if values.ndim > 2:
@@ -270,15 +267,16 @@ def _is_frame(block: Array, tolerance: float) -> bool:
     """Return whether the columns or the rows of a matrix are orthogonal and of equal length."""
     if block.shape[0] < block.shape[1]:
         block = block.T
-    if block.shape[1] < 2:
+    length, count = block.shape
+    # Few columns are orthogonal by chance, and long ones are nearly so.
+    if count < _FEWEST_COLUMNS or math.sqrt(count / length) < 10 * tolerance:
         return False
     # Two columns say so of most matrices already.
     first, second = block[:, 0], block[:, 1]
     squares = float(first @ first)
     if not squares or abs(float(first @ second)) > 2 * tolerance * squares:
         return False
-    probes = np.random.default_rng(0).standard_normal((block.shape[1], _PROBES))
-    probes = probes.astype(block.dtype)
+    probes = np.random.default_rng(0).standard_normal((count, _PROBES)).astype(block.dtype)
     kept = block.T @ (block @ probes) / squares
     error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
     return error < 2 * tolerance

@@ -128,15 +128,13 @@ def test_constants_are_compared_exactly(yesterday):
     assert {row.verdict for row in report.problems} == {"values"}
 
 
-def test_weights_of_several_layers_are_judged_together():
-    """A kernel with a scale 4 % off is too small to be seen, and three are not."""
-    normal = keras_initx.RandomNormal(0, 0.1)
-    other = keras_initx.RandomNormal(0, 0.104)
-    for depth, are_seen in ((3, True), (1, False)):
-        contract = keras_initx.contract(lambda: network(normal, depth=depth))
-        report = keras_initx.audit(today(2, other, depth=depth), contract)
-        assert len(report.problems) == depth * are_seen
-        assert all("in 3 layers together" in row.evidence for row in report.problems)
+@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
+def test_weights_of_several_layers_are_judged_together(depth, are_seen):
+    """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
+    contract = keras_initx.contract(lambda: network(keras_initx.RandomNormal(0, 0.1), depth=depth))
+    report = keras_initx.audit(today(1, keras_initx.RandomNormal(0, 0.104), depth=depth), contract)
+    assert len(report.problems) == depth * are_seen
+    assert all("in 8 layers together" in row.evidence for row in report.problems)
 
 
 def test_weights_that_are_new_missing_or_reshaped(yesterday):
@@ -167,6 +165,13 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     assert keras_initx.audit(build(), contract).ok
     report = keras_initx.audit(build(is_shared=False), contract)
     assert [row.evidence for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
+
+
+@pytest.mark.parametrize(("shape", "draws"), [((32, 16, 2, 2), 200), ((40_000, 4), 3)])
+def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
+    for seed in range(draws):
+        arrays = {"a": np.random.default_rng(seed).normal(size=shape)}
+        assert keras_initx.contract(arrays).weights[0].text in ("normal", "random")
 
 
 def test_parts_of_a_weight(yesterday):
