@@ -1,19 +1,19 @@
 """Assertions for the tests of a project that builds models."""
 
-from keras_initx.audits import Audited, audit
-from keras_initx.models import RulesOrPlan
+from keras_initx.audits import Audited, Contract, Expected, audit
 
 __all__ = ["assert_initialized"]
 
 
 def assert_initialized(
-    weights: Audited, expected: RulesOrPlan | None = None, *, seed: int | None = None
+    weights: Contract | Audited, expected: Expected | None = None, *, seed: int | None = None
 ) -> None:
     """Raise `AssertionError` unless weights are what they should be when training starts.
 
     Args:
         weights: See `keras_initx.audit`.
-        expected: See `keras_initx.audit`.
+        expected: See `keras_initx.audit`: rules, a recipe, a plan, a contract or its path, or other
+            weights.
         seed: See `keras_initx.audit`. With it, the weights must have the bits that this seed gives.
             Without, a test with unseeded weights fails by chance once in a million times.
 

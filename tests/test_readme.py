@@ -33,7 +33,7 @@ def test_the_blocks_print_what_is_shown(capsys, monkeypatch):
         if output:
             shown += 1
             assert printed == output
-    assert shown == 2
+    assert shown == 3
 
 
 @pytest.mark.full  # it trains as long as the README says

@@ -348,13 +348,15 @@ def main(arguments=None):
     print(f"{len(builds)} models, {pairs} pairs, {alarms} alarms at alpha {ALPHA}")
     print()
     sizes = (*SIZES, math.inf)
-    print(f"{'seen / planted, values below':30}" + "".join(f"{size:>10}" for size in sizes))
+    heads = (*SIZES, "more")
+    print(f"{'values below':20}" + "".join(f"{head:>8}" for head in heads))
     for fault in (*FAULTS, *CONSTANTS):
         cells = []
         for size in sizes:
             seen = found[fault, size]
             cells.append(f"{sum(seen)}/{len(seen)}" if seen else "")
-        print(f"{fault:30}" + "".join(f"{cell:>10}" for cell in cells))
+        print(f"{fault:20}" + "".join(f"{cell:>8}" for cell in cells))
+    print(f"{sum(map(len, found.values()))} faults planted")
     large = [seen for (_, size), all_seen in found.items() if size > 4096 for seen in all_seen]
     print(f"{sum(large)} of {len(large)} seen in weights of 4,096 values or more")
 

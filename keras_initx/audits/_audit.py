@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -49,6 +49,9 @@ from keras_initx.structure import LayerInitializer
 
 __all__ = ["audit"]
 
+# What weights are compared with.
+Expected: TypeAlias = RulesOrPlan | Contract | Audited
+
 # What is reported of a weight, the first that was found.
 _ORDER = (
     "not finite",
@@ -78,7 +81,7 @@ _FEWEST = 16
 
 def audit(
     weights: Contract | Audited,
-    expected: RulesOrPlan | Contract | Audited | None = None,
+    expected: Expected | None = None,
     *,
     seed: int | None = None,
     alpha: float = 0.01,
