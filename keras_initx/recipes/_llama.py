@@ -114,11 +114,13 @@ def _values_of(array: Any) -> Array:
     "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen",
     sources={
         "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
-        "megatron": "Megatron-LM, and torchtitan for Qwen 3: ends of branches by the depth",
+        "megatron": "Megatron-LM, and torchtitan for Qwen 3 with experts: ends of branches by the "
+        "depth",
         "olmo": "OLMo: by the size of the embeddings, ends of branches by the block, truncated at "
         "three standard deviations",
         "torchtitan": "torchtitan for Llama 3: ends of branches and gated kernels by the block, "
-        "token embeddings 1",
+        "token embeddings 1. Disputed: torchtitan issue 3334 calls the scale of the gated kernels "
+        "and the missing truncation faults",
     },
     marks=lambda network: _has_gates(network) and not _adds_one_to_scales(network),
 )
@@ -137,7 +139,7 @@ def llama(
     Other sources scale the projections into the residual stream:
 
     - `"megatron"`: `0.02 / sqrt(2 L)` in a model of `L` blocks, as in GPT-2; also the experts'.
-      Megatron-LM, and torchtitan for Qwen 3.
+      Megatron-LM, and torchtitan for Qwen 3 with experts.
     - `"olmo"`, with the size `d` of the embeddings: `N(0, 1 / d)`; in the block number `l`, from 1
       on, the output of the attention `N(0, 1 / (2 d l))`, that of a feed-forward network of `f`
       hidden units `N(0, 1 / (2 f l))`. All are truncated at three standard deviations. OLMo; OLMo 2
@@ -145,7 +147,10 @@ def llama(
     - `"torchtitan"`: `0.02 / sqrt(2 l)`, also for the kernel that a gate multiplies; token
       embeddings from `N(0, 1)`; a kernel for the logits from `N(0, 1 / d)`, truncated at three
       standard deviations. The bounds of the other kernels are 100 standard deviations, so they are
-      not truncated here. torchtitan for Llama 3, which has no experts.
+      not truncated here. torchtitan for Llama 3, which has no experts. Two of these numbers are
+      disputed: torchtitan issue 3334, open in August 2026, calls it a fault that the kernel that a
+      gate multiplies is scaled by the block, since it does not end in the residual stream, and
+      that the bounds truncate nothing. The rules are those of the code.
 
     Args:
         model: A built model with the names of KerasHub, or a dict from names to arrays with those

@@ -556,6 +556,19 @@ def test_the_sources_that_a_recipe_describes_are_those_that_it_takes(name):
         assert tuple(sources) in [typing.get_args(one) for one in literals]
 
 
+def test_a_disputed_source_names_its_report_in_the_docstring_too():
+    disputed = {}
+    for name, about in ABOUT.items():
+        if not isinstance(about.sources, str):
+            for source, text in about.sources.items():
+                _, found, reason = text.partition("Disputed: ")
+                if found:
+                    disputed[f"{name}:{source}"] = reason
+                    report = re.match(r"\w+ issue \d+", reason)[0]
+                    assert report in about.function.__doc__
+    assert list(disputed) == ["llama:torchtitan"]
+
+
 def selu_network():
     hidden = layers.Dense(64, "selu", name="hidden")
     model = keras.Sequential([keras.Input((32,)), hidden, layers.Dense(2, name="out")])
