@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -90,6 +91,77 @@ def write(path: str | Path, content: str | bytes) -> None:
         content = content.encode()
     with replacing(path) as partial:
         partial.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class LinedFormat:
+    """A format of this package: JSON with a line for each field, and for each weight.
+
+    Attributes:
+        name: The value of its first field, `"format"`.
+        version: That of the second, `"version"`.
+        writer: What writes it, in error messages.
+        fields: The names of the other fields; the last is `"weights"`.
+    """
+
+    name: str
+    version: int
+    writer: str
+    fields: tuple[str, ...]
+
+    def is_in(self, content: Any) -> bool:
+        """Return whether what a JSON file holds has this format, in any version."""
+        return isinstance(content, dict) and content.get("format") == self.name
+
+    def text(self, values: Sequence[Any], weights: Sequence[Any]) -> str:
+        """Return the text of a file with the values of all fields but the weights."""
+        names = ("format", "version", *self.fields)
+        fields = []
+        for name, value in zip(names, (self.name, self.version, *values), strict=False):
+            fields.append(f" {_as_json(name)}: {_as_json(value)}")
+        lines = ",\n".join(f"  {_as_json(weight)}" for weight in weights)
+        fields.append(f" {_as_json(names[-1])}: [\n{lines}\n ]")
+        return "{\n" + ",\n".join(fields) + "\n}\n"
+
+    def read(self, argument: str, path: str) -> dict[str, Any]:
+        """Return the fields of a file.
+
+        Args:
+            argument: Name of the argument in error messages.
+            path: The file.
+
+        Raises:
+            OSError: If it cannot be read.
+            ValueError: If it is no file of this format and version, or lacks a field.
+        """
+        try:
+            content = parse_json(Path(path).read_bytes())
+        except ValueError as error:
+            raise self.refused(argument, path, str(error)) from None
+        if not self.is_in(content):
+            raise self.refused(argument, path, f'has no "format": "{self.name}"')
+        found: dict[str, Any] = content
+        if found.get("version") != self.version:
+            problem = f"has version {found.get('version')!r}, and this package reads {self.version}"
+            raise self.refused(argument, path, problem)
+        names = ("format", "version", *self.fields)
+        if found.keys() != set(names):
+            problem = f"must have the keys {names} and has {tuple(found)}"
+            raise self.refused(argument, path, problem)
+        if not isinstance(found["weights"], list):
+            raise self.refused(argument, path, "has no list of weights")
+        return found
+
+    def refused(self, argument: str, path: str, problem: str) -> ValueError:
+        """Return the error about a file that has not this format."""
+        return ValueError(
+            f"`{argument}` must be a file that `{self.writer}` wrote; this one {problem}. "
+            f"Received: {argument}={path!r}"
+        )
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def parse_json(content: str | bytes) -> Any:

@@ -1,7 +1,6 @@
 """Contracts: how the weights of a model are drawn, measured from draws of them."""
 
 import gc
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from keras_initx._array_files import check_file
 from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
-from keras_initx._files import check_local, parse_json, write
+from keras_initx._files import LinedFormat, check_local, write
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType
 from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
@@ -45,9 +44,9 @@ __all__ = ["Contract", "WeightContract", "contract"]
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
-_FORMAT = "keras_initx contract"
-_VERSION = 1
-_HEAD = ("format", "version", "packages", "draws", "equal", "weights")
+_FORMAT = LinedFormat(
+    "keras_initx contract", 1, "Contract.save", ("packages", "draws", "equal", "weights")
+)
 # Packages whose version may change how weights are drawn.
 _PACKAGES = (
     "jax",
@@ -139,17 +138,8 @@ class Contract(WeightTable[WeightContract]):
             ValueError: If `path` is a URL.
         """
         check_local("path", Path(path))
-        head = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "packages": dict(self.packages),
-            "draws": self.draws,
-            "equal": self.equal,
-        }
-        lines = [f" {_as_json(name)}: {_as_json(value)}" for name, value in head.items()]
-        weights = ",\n".join(f"  {_as_json(_line(weight))}" for weight in self.weights)
-        lines.append(f' "weights": [\n{weights}\n ]')
-        write(path, "{\n" + ",\n".join(lines) + "\n}\n")
+        head = (dict(self.packages), self.draws, self.equal)
+        write(path, _FORMAT.text(head, [_line(weight) for weight in self.weights]))
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -406,10 +396,6 @@ def _versions() -> dict[str, str]:
 # The file.
 
 
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
 def _line(weight: WeightContract) -> dict[str, Any]:
     """Return a weight as a line of the file: the head first, what is usual left out."""
     line: dict[str, Any] = {
@@ -447,7 +433,7 @@ def _rounded(value: Any) -> Any:
 
 def is_contract(content: Any) -> bool:
     """Return whether what a JSON file holds is a contract."""
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    return _FORMAT.is_in(content)
 
 
 def read_contract(name: str, path: str) -> Contract:
@@ -458,17 +444,7 @@ def read_contract(name: str, path: str) -> Contract:
         path: See `Contract.load`.
     """
     check_file(name, path)
-    try:
-        content = parse_json(Path(path).read_bytes())
-    except ValueError as error:
-        raise _refused(name, path, str(error)) from None
-    if not is_contract(content):
-        raise _refused(name, path, f'has no "format": "{_FORMAT}"')
-    if content.get("version") != _VERSION:
-        found = content.get("version")
-        raise _refused(name, path, f"has version {found!r}, and this package reads {_VERSION}")
-    if content.keys() != set(_HEAD):
-        raise _refused(name, path, f"must have the keys {_HEAD} and has {tuple(content)}")
+    content = _FORMAT.read(name, path)
     weights = []
     try:
         for line in content["weights"]:
@@ -478,10 +454,10 @@ def read_contract(name: str, path: str) -> Contract:
         packages = {str(key): str(value) for key, value in content["packages"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = f"weight {len(weights) + 1}"
-        raise _refused(name, path, f"cannot be read at {place}: {error!r}") from error
+        raise _FORMAT.refused(name, path, f"cannot be read at {place}: {error!r}") from error
     paths = [weight.path for weight in weights]
     if len(set(paths)) < len(paths):
-        raise _refused(name, path, "has two weights of one path")
+        raise _FORMAT.refused(name, path, "has two weights of one path")
     return Contract(weights, draws, equal, packages)
 
 
@@ -514,10 +490,3 @@ def _weight_of(line: Mapping[str, Any]) -> WeightContract:
     if result.kind == "constant" and not is_real(result.value):
         raise ValueError(f"{result.path!r} is constant, without a value")
     return result
-
-
-def _refused(name: str, path: str, problem: str) -> ValueError:
-    return ValueError(
-        f"`{name}` must be a file that `Contract.save` wrote; this one {problem}. "
-        f"Received: {name}={path!r}"
-    )

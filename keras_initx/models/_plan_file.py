@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_initx._array_files import check_file
 from keras_initx._checks import is_integer
-from keras_initx._files import parse_json
+from keras_initx._files import LinedFormat
 from keras_initx._seeds import initializers_within
 from keras_initx._version import __version__
 from keras_initx.initializers import (
@@ -25,9 +24,12 @@ from keras_initx.initializers import (
     with_seed,
 )
 
-FORMAT = "keras_initx plan"
-_VERSION = 1
-_HEAD = ("format", "version", "keras_initx", "keras", "seed", "weights")
+_FORMAT = LinedFormat(
+    "keras_initx plan",
+    1,
+    "InitializationPlan.save",
+    ("keras_initx", "keras", "seed", "weights"),
+)
 _REQUIRED = ("path", "shape", "dtype", "initializer")
 _OPTIONAL = ("fans", "zeros", "reason", "digest")
 _IN_INITIALIZER = ("class", "config", "seed", "groups")
@@ -38,7 +40,7 @@ _WRITTEN = "initx."
 
 def is_plan(content: Any) -> bool:
     """Return whether what a JSON file holds is a plan."""
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    return _FORMAT.is_in(content)
 
 
 def plan_text(seed: int, lines: Sequence[Mapping[str, Any]]) -> str:
@@ -48,21 +50,7 @@ def plan_text(seed: int, lines: Sequence[Mapping[str, Any]]) -> str:
         seed: The seed from which all others are derived.
         lines: A dict for each weight.
     """
-    head = {
-        "format": FORMAT,
-        "version": _VERSION,
-        "keras_initx": __version__,
-        "keras": keras.__version__,
-        "seed": seed,
-    }
-    fields = [f" {_as_json(name)}: {_as_json(value)}" for name, value in head.items()]
-    weights = ",\n".join(f"  {_as_json(line)}" for line in lines)
-    fields.append(f' "weights": [\n{weights}\n ]')
-    return "{\n" + ",\n".join(fields) + "\n}\n"
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _FORMAT.text((__version__, keras.__version__, seed), lines)
 
 
 def read_lines(name: str, path: str) -> tuple[int, list[dict[str, Any]]]:
@@ -77,17 +65,10 @@ def read_lines(name: str, path: str) -> tuple[int, list[dict[str, Any]]]:
         ValueError: If there is no file, or no complete plan of this version in it.
     """
     check_file(name, path)
-    try:
-        content = parse_json(Path(path).read_bytes())
-    except ValueError as error:
-        raise refused(name, path, str(error)) from None
-    if not is_plan(content):
-        raise refused(name, path, f'has no "format": "{FORMAT}"')
-    if content.get("version") != _VERSION:
-        found = content.get("version")
-        raise refused(name, path, f"has version {found!r}, and this package reads {_VERSION}")
-    problem = _problem_of_head(content)
-    if problem:
+    content = _FORMAT.read(name, path)
+    seed = content["seed"]
+    if not is_integer(seed) or not 0 <= seed < 1 << 32:
+        problem = f"has the seed {seed!r}, which must be an integer in [0, 2**32)"
         raise refused(name, path, problem)
     lines: list[dict[str, Any]] = content["weights"]
     paths = set()
@@ -98,15 +79,12 @@ def read_lines(name: str, path: str) -> tuple[int, list[dict[str, Any]]]:
         if problem:
             raise refused(name, path, f"{_place(number, line)} {problem}")
         paths.add(line["path"])
-    return content["seed"], lines
+    return seed, lines
 
 
 def refused(name: str, path: str, problem: str) -> ValueError:
     """Return the error about a file that is no plan."""
-    return ValueError(
-        f"`{name}` must be a file that `InitializationPlan.save` wrote; this one {problem}. "
-        f"Received: {name}={path!r}"
-    )
+    return _FORMAT.refused(name, path, problem)
 
 
 def _place(number: int, line: Any) -> str:
@@ -114,17 +92,6 @@ def _place(number: int, line: Any) -> str:
     if path is None:
         return f"in weight {number}"
     return f"in weight {number}, {path!r},"
-
-
-def _problem_of_head(content: dict[str, Any]) -> str:
-    if content.keys() != set(_HEAD):
-        return f"must have the keys {_HEAD} and has {tuple(content)}"
-    seed = content["seed"]
-    if not is_integer(seed) or not 0 <= seed < 1 << 32:
-        return f"has the seed {seed!r}, which must be an integer in [0, 2**32)"
-    if not isinstance(content["weights"], list):
-        return "has no list of weights"
-    return ""
 
 
 def _problem_of_line(line: Any) -> str:
