@@ -30,7 +30,7 @@ from keras_initx.audits._contract import (
 )
 from keras_initx.audits._differences import Difference, difference_of
 from keras_initx.audits._groups import WeightAudit
-from keras_initx.audits._report import COARSE, AuditReport
+from keras_initx.audits._report import AuditReport
 from keras_initx.audits._statistics import Statistics
 from keras_initx.audits._subjects import (
     TIED,
@@ -168,7 +168,7 @@ def audit_against(
             _take_differences(pairs, own, others)
         else:
             _test(pairs, found, expected, alpha)
-    return AuditReport(_rows(pairs, expected), _source(like), smallest=_too_small(pairs))
+    return AuditReport(_rows(pairs, expected), _source(like))
 
 
 def _open(
@@ -481,13 +481,6 @@ def _note_resolution(pair: _Pair, alpha: float) -> None:
     quantile = math.sqrt(2 * math.log(1 / alpha))  # of the normal distribution, a little high
     factor = math.exp((quantile + _POWER) * scale.error)
     pair.resolution = max(factor, 1 + smallest_effect(pair.found.dtype))
-
-
-def _too_small(pairs: Sequence[_Pair]) -> tuple[int, float]:
-    """Return the number of weights that tell no factor of 1.2, and the factor that all tell."""
-    factors = [pair.resolution for pair in pairs if pair.resolution is not None]
-    factors = [factor for factor in factors if factor > COARSE]
-    return len(factors), max(factors, default=1.0)
 
 
 def _rows(pairs: Sequence[_Pair], expected: Contract) -> list[WeightAudit]:

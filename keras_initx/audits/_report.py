@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AuditReport"]
 
 # A factor of the scale that a weight should tell; those that do not are counted.
-COARSE = 1.2
+_COARSE = 1.2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,14 +37,11 @@ class AuditReport(Tabular[Group]):
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
         looks_trained: Whether most weights differ as after training.
-        smallest: Compared with a contract or other weights, the number of weights that are too
-            small to tell a factor of 1.2 of their scale, and the factor that all of them tell.
     """
 
     weights: list[WeightAudit]
     source: str
     looks_trained: bool = False
-    smallest: tuple[int, float] = (0, 1.0)
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -163,14 +160,20 @@ class AuditReport(Tabular[Group]):
         if self.looks_trained:
             text += "; the model looks trained"
         text += f".{self._unchanged_text()}"
-        count, factor = self.smallest
-        if count:
-            noun = "weight is" if count == 1 else "weights are"
-            text += (
-                f" {count} {noun} too small to tell a factor of {COARSE}, and "
-                f"{'it tells' if count == 1 else 'all tell'} one of {factor:.2g}."
-            )
+        text += self._resolution_text()
         return text
+
+    def _resolution_text(self) -> str:
+        """Return how many weights are too small to tell a factor that others tell."""
+        factors = [weight.resolution for weight in self.weights if weight.resolution is not None]
+        coarse = [factor for factor in factors if factor > _COARSE]
+        if not coarse:
+            return ""
+        start = "1 weight is" if len(coarse) == 1 else f"{len(coarse)} weights are"
+        end = "it tells" if len(coarse) == 1 else "all tell"
+        return (
+            f" {start} too small to tell a factor of {_COARSE}, and {end} one of {max(coarse):.2g}."
+        )
 
     def _unchanged_text(self) -> str:
         """Return how many weights are the same bit for bit, if that is known and not all are."""
