@@ -172,7 +172,7 @@ class AuditReport(Tabular[Group]):
         start = "1 weight is" if len(coarse) == 1 else f"{len(coarse)} weights are"
         end = "it tells" if len(coarse) == 1 else "all tell"
         return (
-            f" {start} too small to tell a factor of {_COARSE}, and {end} one of {max(coarse):.2g}."
+            f" {start} too small to tell a factor of {_COARSE}, and {end} one of {max(coarse):.3g}."
         )
 
     def _unchanged_text(self) -> str:
