@@ -300,7 +300,7 @@ def _test(pairs: Sequence[_Pair], found: Contract, expected: Contract, alpha: fl
     for pair in pairs:
         if pair.expected is not None:
             _test_one(pair, pair.expected, *draws)
-    _test_equal(pairs, expected)
+    _test_equal(pairs, found, expected)
     _test_together(pairs)
     tests = {id(test): test for pair in pairs for test in pair.tests}
     failed = {id(test) for test in holm(tests.values(), alpha)}
@@ -405,26 +405,32 @@ def _test_fixed(expected: WeightContract, found: WeightContract) -> Iterator[Tes
     yield Test("values", "other values, which were fixed", 0.0, math.inf, cause)
 
 
-def _test_equal(pairs: Sequence[_Pair], contract: Contract) -> None:
+def _test_equal(pairs: Sequence[_Pair], found: Contract, expected: Contract) -> None:
     """Add tests of weights that are equal and were not, or the reverse."""
-    expected_set = {path: number for number, paths in enumerate(contract.equal) for path in paths}
-    first: dict[str | None, tuple[_Pair, int | None]] = {}  # by the digest
-    of_sets: dict[int, tuple[_Pair, str | None]] = {}
+    own_sets, other_sets = _sets(found), _sets(expected)
+    first_of_own: dict[int, tuple[_Pair, int | None]] = {}
+    first_of_other: dict[int, tuple[_Pair, int | None]] = {}
     for pair in pairs:
         # New weights are not compared: two buffers may be equal by intention.
         if pair.statistics is None or pair.expected is None:
             continue
-        own_set = expected_set.get(pair.expected.path)
-        other, other_set = first.setdefault(pair.found.digest, (pair, own_set))
-        if other is not pair and (own_set is None or own_set != other_set):
-            evidence = f"equal to {other.found.path!r}, of which it was independent"
-            pair.tests.append(impossible("equal weights", evidence))
-        if own_set is None:
-            continue
-        earlier, digest = of_sets.setdefault(own_set, (pair, pair.found.digest))
-        if pair.found.digest != digest:
-            evidence = f"no longer equal to {earlier.found.path!r}"
-            pair.tests.append(impossible("equal weights", evidence))
+        own = own_sets.get(pair.found.path)
+        other = other_sets.get(pair.expected.path)
+        if own is not None:
+            first, set_of_first = first_of_own.setdefault(own, (pair, other))
+            if first is not pair and (other is None or other != set_of_first):
+                evidence = f"equal to {first.found.path!r}, of which it was independent"
+                pair.tests.append(impossible("equal weights", evidence))
+        if other is not None:
+            first, set_of_first = first_of_other.setdefault(other, (pair, own))
+            if first is not pair and (own is None or own != set_of_first):
+                evidence = f"no longer equal to {first.found.path!r}"
+                pair.tests.append(impossible("equal weights", evidence))
+
+
+def _sets(contract: Contract) -> dict[str, int]:
+    """Return the number of the set of equal weights that each path is in."""
+    return {path: number for number, paths in enumerate(contract.equal) for path in paths}
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,11 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     assert keras_initx.audit(build(), contract).ok
     report = keras_initx.audit(build(is_shared=False), contract)
     assert [row.evidence for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
+    # Of several draws no digest is known.
+    free = keras_initx.contract(lambda: build(is_shared=False))
+    assert keras_initx.audit(free, free).ok
+    assert [row.path for row in keras_initx.audit(contract, free).problems] == ["hidden_1/kernel"]
+    assert [row.path for row in keras_initx.audit(free, contract).problems] == ["hidden_1/kernel"]
 
 
 @pytest.mark.parametrize(("shape", "draws"), [((32, 16, 2, 2), 200), ((40_000, 4), 3)])
