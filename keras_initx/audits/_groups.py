@@ -144,4 +144,5 @@ def _rank(weight: WeightAudit) -> tuple[int, float]:
         return 2, 0.0
     if weight.verdict != "scale" or not weight.ratio:
         return 0, 0.0
-    return 1, -abs(math.log(weight.ratio))
+    # Chance does not order 2 times and half.
+    return 1, -round(abs(math.log(weight.ratio)), 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import remedies
 from keras import layers
+from modes import BACKEND
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Report, Verdict, _remedy
@@ -138,6 +139,8 @@ def test_standardized_inputs_are_those_of_a_normalization():
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("place", ["alone", "stacked", "both ways"])
 def test_gates_are_opened_wherever_their_cell_is(place, policy):
+    if BACKEND == "jax" and place == "stacked" and policy != "float32":
+        pytest.skip("Keras cannot call stacked cells in mixed precision on JAX")
     shut = {"bias_initializer": keras.initializers.Constant(-6.0), "unit_forget_bias": False, "dtype": policy}
     layer = {
         "alone": lambda: layers.LSTM(4, **shut),
