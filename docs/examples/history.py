@@ -1,8 +1,8 @@
 """Find what released versions of libraries changed in the initial weights of their models.
 
-`python docs/examples/history.py` draws small models with both versions of each pair, three times, and
-audits the later draws by a contract of the earlier ones. It needs torch and `uv`, which installs each
-version into a folder of its own below `--folder`, half a gigabyte in all.
+`python docs/examples/history.py` draws small models with both versions of each pair, three times,
+and audits the later draws by a contract of the earlier ones. It needs torch and `uv`, by which each
+version is installed into a folder of its own below `--folder`, three gigabytes in all.
 """
 
 import argparse
