@@ -270,7 +270,7 @@ PAIRS = (
         "5.2.0",
         "5.4.0",
         "patchtsmixer",
-        ("*",),
+        ("*patcher.*", "*mlp.*", "*attn_layer.*", "head.*"),
         "N(0, 0.02) for torch's default",
     ),
     Pair(
