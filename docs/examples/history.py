@@ -391,15 +391,10 @@ def row_of(pair, report):
     for weight in common:
         if any(matches_path(pattern, weight.path) for pattern in pair.changed):
             known.add(weight.path)
-    problems = [weight for weight in common if weight.verdict]
-    found = {weight.path for weight in problems}
-    first = max(
-        problems, key=lambda weight: (weight.path in known, bool(weight.cause)), default=None
-    )
+    found = {weight.path for weight in common if weight.verdict}
     seen = f"{len(found & known)}/{len(known)}"
     versions = f"{pair.old} to {pair.new}"
-    line = f"{pair.model:13}{versions:18}{len(common):8}{seen:>9}{len(found - known):8}"
-    return line, "" if first is None else f"{first.path}: {first.verdict}"
+    return f"{pair.model:13}{versions:18}{len(common):8}{seen:>9}{len(found - known):8}"
 
 
 def main(arguments=None):
@@ -412,10 +407,8 @@ def main(arguments=None):
     spans = {}
     for pair in PAIRS:
         report = compared(folder, pair.package, pair.old, pair.new, [pair.model])[pair.model]
-        line, first = row_of(pair, report)
-        print(line)
-        print(f"    {pair.what}")
-        print(f"    {first}", flush=True)
+        print(row_of(pair, report))
+        print(f"    {pair.what}", flush=True)
         if pair.package == "transformers":
             spans[pair.old, pair.new] = None
     models = weights = alarms = 0
