@@ -32,6 +32,11 @@ def checkpoint_paths(value: object) -> list[str] | None:
     return paths
 
 
+def names_weights(path: str) -> bool:
+    """Return whether a path is that of weights by its name, or of a folder."""
+    return os.path.isdir(path) or path.endswith(_INDEX) or suffix(path) in (*FORMATS, *_PICKLES)
+
+
 @contextlib.contextmanager
 def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[dict[str, Stored]]:
     """Open a checkpoint for the duration of the block and yield its arrays by name, not yet read.

@@ -8,23 +8,26 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._array_files import FORMATS
-from keras_initx._checkpoints import checkpoint_paths
+from keras_initx._checkpoints import checkpoint_paths, names_weights
 from keras_initx._checks import check_type, close_matches, similar_paths
 from keras_initx._files import parse_json
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import DType, Shape
 from keras_initx.audits._compare import Test, epsilon, holm, impossible, smallest_effect
 from keras_initx.audits._contract import (
+    INFINITE,
+    NOT_FINITE,
     Contract,
     WeightContract,
     contract_of,
     is_contract,
+    needs_no_arguments,
     outline,
     read_contract,
 )
@@ -33,14 +36,16 @@ from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._report import AuditReport
 from keras_initx.audits._statistics import Statistics
 from keras_initx.audits._subjects import (
+    NO_ARRAY,
     TIED,
     Audited,
     Subject,
-    is_saved_model,
+    is_readable,
     opened,
     plain_subjects,
 )
 from keras_initx.audits._two_samples import FEWEST, error_of_ratio, tests_of
+from keras_initx.models import InitializationPlan, is_plan
 from keras_initx.rendering import progress
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import captured_texts
@@ -54,6 +59,7 @@ _ORDER = (
     "zeros",
     "values",
     "equal weights",
+    "copies",
     "orthonormality",
     "scale",
     "parts",
@@ -78,32 +84,74 @@ _NUMBER = re.compile(r"\d+")
 
 
 def reference_of(expected: Any) -> Contract | Audited | None:
-    """Return the contract or the weights to compare with, `None` for rules, a recipe or a plan."""
+    """Return the contract or the weights to compare with, `None` for rules, a recipe or a plan.
+
+    Raises:
+        TypeError: If it is none of these, such as a function that makes weights.
+        ValueError: If it is the path of a file that is none of these.
+    """
     if isinstance(expected, Contract | keras.Model):
         return expected
     if isinstance(expected, Mapping):
-        are_arrays = [
-            hasattr(value, "shape") and hasattr(value, "dtype") for value in expected.values()
-        ]
-        return expected if are_arrays and all(are_arrays) else None
+        return expected if _has_arrays(expected) else None
     paths = checkpoint_paths(expected)
-    if paths is None or (isinstance(expected, str) and recipe_of(expected) is not None):
+    if paths is None:
+        _check_recipe(expected)
         return None
+    if isinstance(expected, str) and recipe_of(expected) is not None:
+        return None
+    if len(paths) > 1:
+        return list(paths)
     path = paths[0]
-    if len(paths) > 1 or os.path.isdir(path) or is_saved_model(path):
-        return list(paths) if len(paths) > 1 else path
-    if path.endswith((*FORMATS, ".safetensors.index.json")):
+    if names_weights(path):
         return path
-    if os.path.isfile(path):
-        with contextlib.suppress(ValueError), open(path, "rb") as file:
-            if is_contract(parse_json(file.read())):
-                return read_contract("expected", path)
-    return None
+    if not os.path.isfile(path):
+        return None
+    content = None
+    problem = "is none of these"
+    try:
+        content = parse_json(Path(path).read_bytes())
+    except ValueError as error:
+        problem = str(error)
+    if is_contract(content):
+        return read_contract("expected", path)
+    if is_plan(content):
+        return None
+    raise ValueError(
+        "`expected` must be a file that `Contract.save` or `InitializationPlan.save` wrote, or one "
+        f"of weights; this one {problem}. Received: expected={path!r}"
+    )
+
+
+def _check_recipe(expected: Any) -> None:
+    """Raise `TypeError` unless this may be a recipe or a plan."""
+    if expected is None or isinstance(expected, InitializationPlan):
+        return
+    if not callable(expected) or isinstance(expected, keras.Layer):
+        raise TypeError(
+            "`expected` must be rules, a recipe, a plan, a contract or weights. "
+            f"Received: {expected=!r}"
+        )
+    if not isinstance(expected, type) and needs_no_arguments(expected):
+        raise TypeError(
+            "`expected` must be what a function returns, or `contract(function)`, which calls it "
+            f"several times. Received: {expected=!r}"
+        )
+
+
+def _has_arrays(values: Mapping[Any, Any]) -> bool:
+    """Return whether a dict has arrays, or numbers in lists, and not the initializers of rules."""
+    for value in values.values():
+        if _is_array(value) or isinstance(value, list | tuple):
+            return True
+        if isinstance(value, Mapping) and any(map(_is_array, value.values())):
+            return True
+    return False
 
 
 def _is_array(value: Any) -> bool:
     """Return whether a value of a dict is an array, a tensor or a variable of any framework."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not callable(value)
 
 
 @dataclass
@@ -113,7 +161,8 @@ class _Pair:
     Attributes:
         found: The weight.
         expected: What it is compared with, or `None` if it is new.
-        is_renamed: Whether `names` says what it is compared with.
+        name: The path of what it is compared with, from `names`, or its own.
+        is_renamed: Whether that is from `names`.
         tests: The tests.
         failed: Those that failed.
         reason: Why it was not compared.
@@ -124,7 +173,8 @@ class _Pair:
 
     found: WeightContract
     expected: WeightContract | None
-    is_renamed: bool = False
+    name: str
+    is_renamed: bool
     tests: list[Test] = field(default_factory=list)
     failed: list[Test] = field(default_factory=list)
     reason: str = ""
@@ -197,7 +247,8 @@ def _source(like: Contract | Audited) -> str:
         return "in the contract"
     paths = checkpoint_paths(like)
     if paths is not None:
-        return f"in {os.path.basename(paths[0].rstrip(os.sep))}"
+        others = " and others" if len(paths) > 1 else ""
+        return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
     if isinstance(like, keras.Model):
         return "in the other model"
     return "in the other arrays"
@@ -218,8 +269,22 @@ def _paired(found: Contract, expected: Contract, names: Mapping[str, str] | None
         path = renamed.get(weight.path, weight.path)
         # Some packages join names by dots.
         other = by_path.get(path) or by_slashes.get(path.replace(".", "/"))
-        pairs.append(_Pair(weight, other, weight.path in renamed))
+        if other is not None and _may_be_random(weight, found.draws, other, expected.draws):
+            weight = replace(weight, kind="random")
+        pairs.append(_Pair(weight, other, path, weight.path in renamed))
     return pairs
+
+
+def _may_be_random(
+    found: WeightContract, found_draws: int, expected: WeightContract, expected_draws: int
+) -> bool:
+    """Return whether a fixed weight may be random, like the one that it is compared with.
+
+    Of one draw of either, a pattern may be random, or random values fixed.
+    """
+    if expected.kind != "random" or found.kind != "fixed" or found.statistics is None:
+        return False
+    return min(found_draws, expected_draws) == 1
 
 
 def _renamed(paths: Sequence[str], names: Mapping[str, str] | None) -> dict[str, str]:
@@ -275,7 +340,7 @@ def _take_differences(
                 pair.failed.append(_reshaped(found.shape, expected.shape))
                 continue
             subject, other = own[found.path], others[expected.path]
-            pair.reason = subject.reason or other.reason
+            pair.reason = _reason_of(subject) or _reason_of(other)
             if pair.reason:
                 continue
             pair.difference = difference_of(subject.values, other.values)
@@ -284,6 +349,13 @@ def _take_differences(
                 pair.failed.append(replace(test, cause=pair.difference.rows_text))
             elif found.dtype != expected.dtype:
                 pair.failed.append(_other_dtype(found.dtype, expected.dtype))
+
+
+def _reason_of(subject: Subject) -> str:
+    """Return why the values of a weight are not compared, if they are not."""
+    if subject.reason or is_readable(subject.dtype):
+        return subject.reason
+    return NO_ARRAY if subject.dtype == "object" else subject.dtype
 
 
 def _reshaped(found: Shape, expected: Shape) -> Test:
@@ -300,16 +372,21 @@ def _test(pairs: Sequence[_Pair], found: Contract, expected: Contract, alpha: fl
     for pair in pairs:
         if pair.expected is not None:
             _test_one(pair, pair.expected, *draws)
-    _test_equal(pairs, found, expected)
-    _test_together(pairs)
+    _test_equal(pairs, found.equal, expected.equal)
+    _test_together(pairs, found, expected)
     tests = {id(test): test for pair in pairs for test in pair.tests}
     failed = {id(test) for test in holm(tests.values(), alpha)}
     for pair in pairs:
-        least_effect = smallest_effect(pair.found.dtype)
+        least_effect = max(map(smallest_effect, _dtypes(pair)))
         for test in pair.tests:
             if id(test) in failed and test.deviation > least_effect:
                 pair.failed.append(test)
         _note_resolution(pair, alpha / max(len(tests), 1))
+
+
+def _dtypes(pair: _Pair) -> list[DType]:
+    """Return the dtype that was found and the one expected."""
+    return [weight.dtype for weight in (pair.found, pair.expected) if weight is not None]
 
 
 def _test_one(pair: _Pair, expected: WeightContract, found_draws: int, expected_draws: int) -> None:
@@ -322,31 +399,30 @@ def _test_one(pair: _Pair, expected: WeightContract, found_draws: int, expected_
         expected_draws: The number of those that it is compared with.
     """
     found = pair.found
-    is_transposed = False
-    if found.shape != expected.shape:
-        is_transposed = pair.is_renamed and sorted(found.shape) == sorted(expected.shape)
-        if not is_transposed:
-            pair.tests.append(_reshaped(found.shape, expected.shape))
-            return
+    # Axes may be in another order, of a square too.
+    is_transposed = pair.is_renamed and sorted(found.shape) == sorted(expected.shape)
+    if found.shape != expected.shape and not is_transposed:
+        pair.tests.append(_reshaped(found.shape, expected.shape))
+        return
     if found.dtype != expected.dtype:
         pair.tests.append(_other_dtype(found.dtype, expected.dtype))
-    if found.reason == "not finite" and expected.reason != "not finite":
+    if _is_lost(found, expected):
         pair.tests.append(impossible("not finite", "values that are not finite"))
-        return
-    if pair.has_same_bits:
+    elif pair.has_same_bits:
         pair.tests.append(Test("values", "", p=1.0, deviation=0.0))
-        return
-    if found.reason.startswith(TIED) != expected.reason.startswith(TIED):
+    elif found.reason.startswith(TIED) != expected.reason.startswith(TIED):
         evidence = (
             f"{found.reason}, and was not" if found.reason else f"no longer {expected.reason}"
         )
         pair.tests.append(impossible("equal weights", evidence))
     elif expected.kind == "fixed" and found.digest is not None:
-        pair.tests += _test_fixed(expected, found)
+        pair.tests.append(_test_fixed(expected, found))
     elif expected.kind == "unknown" or found.kind == "unknown":
         pair.reason = expected.reason or found.reason
+    elif expected.kind == "fixed":
+        pair.tests.append(impossible("values", "another in each draw, which was fixed"))
     elif expected.kind == "constant":
-        pair.tests += _test_constant(expected, found)
+        _compare_constant(pair, expected, expected_draws)
     elif pair.statistics is not None:
         own, other = pair.statistics
         if min(own.size, other.size) < FEWEST:
@@ -356,81 +432,121 @@ def _test_one(pair: _Pair, expected: WeightContract, found_draws: int, expected_
                 pair.tests.append(test)
     elif found.kind == "constant":
         if math.prod(found.shape) >= _FEWEST_CONSTANT:
-            verdict = "zeros" if found.value == 0 else "constant"
-            evidence = f"all are {found.value:.4g} where it was drawn"
-            pair.tests.append(impossible(verdict, evidence))
-    elif found_draws == 1:
-        evidence = "few values, again and again, where it was drawn"
-        pair.tests.append(impossible("constant", evidence))
+            pair.tests.append(_test_constant_now(expected, found))
     elif expected_draws > 1:
         evidence = "the same in each draw, where it was random"
         pair.tests.append(impossible("constant", evidence))
 
 
-def _test_constant(expected: WeightContract, found: WeightContract) -> Iterator[Test]:
+def _is_lost(found: WeightContract, expected: WeightContract) -> bool:
+    """Return whether values are not finite that were."""
+    if expected.reason in (NOT_FINITE, INFINITE):
+        return False
+    if expected.kind == "fixed":  # perhaps a mask
+        return found.reason == NOT_FINITE
+    # Of a mask, there are no statistics.
+    is_mask = found.kind == "fixed" and found.statistics is None
+    return found.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
+
+
+def _compare_constant(pair: _Pair, expected: WeightContract, expected_draws: int) -> None:
+    """Add the test of a weight that was constant."""
+    found = pair.found
     assert expected.value is not None
     if found.kind == "constant" and found.value is not None:
-        tolerance = 2 * epsilon(found.dtype) * abs(expected.value)
-        if abs(found.value - expected.value) > tolerance:
-            evidence = f"all are {found.value:.4g} where they were {expected.value:.4g}"
-            yield impossible("values", evidence)
+        tolerance = 2 * max(map(epsilon, _dtypes(pair))) * abs(expected.value)
+        if abs(found.value - expected.value) <= tolerance:
+            pair.tests.append(Test("values", "", p=1.0, deviation=0.0))
+        elif expected_draws == 1 and _may_be_drawn(expected):
+            pair.reason = "one value, of one draw"
         else:
-            yield Test("values", "", p=1.0, deviation=0.0)
+            evidence = f"all are {found.value:.4g} where they were {expected.value:.4g}"
+            pair.tests.append(impossible("values", evidence))
         return
     evidence = f"not all are {expected.value:.4g} any more"
-    if found.statistics is not None and found.kind == "random":
+    if found.kind == "random" and found.statistics is not None and found.statistics.std:
         evidence = (
             f"drawn, with a standard deviation of {found.statistics.std:.3g}, where all were "
             f"{expected.value:.4g}"
         )
-    yield impossible("values", evidence)
+    pair.tests.append(impossible("values", evidence))
 
 
-def _test_fixed(expected: WeightContract, found: WeightContract) -> Iterator[Test]:
+def _may_be_drawn(constant: WeightContract) -> bool:
+    """Return whether what one draw calls a constant is a single number, and no simple one."""
+    assert constant.value is not None
+    if math.prod(constant.shape) > 1:
+        return False
+    rounded = float(f"{constant.value:.3g}")
+    return abs(rounded - constant.value) > epsilon("float32") * abs(constant.value)
+
+
+def _test_constant_now(expected: WeightContract, found: WeightContract) -> Test:
+    """Return the test of a constant where values were drawn, of which all may be 0 by chance."""
+    evidence = f"all are {found.value:.4g} where it was drawn"
+    if found.value != 0:
+        return impossible("constant", evidence)
+    assert expected.statistics is not None
+    p = expected.statistics.zeros ** math.prod(found.shape)
+    return Test("zeros", evidence, p, deviation=math.inf)
+
+
+def _test_fixed(expected: WeightContract, found: WeightContract) -> Test:
     own, other = np.array(expected.places), np.array(found.places)
     if len(own) and len(own) == len(other):
-        tolerance = max(_ROUNDING, 2 * epsilon(found.dtype)) * float(np.abs(own).max())
+        rounding = 2 * max(epsilon(found.dtype), epsilon(expected.dtype))
+        tolerance = max(_ROUNDING, rounding) * float(np.abs(own).max())
         if (np.abs(own - other) <= tolerance).all():
-            yield Test("values", "", p=1.0, deviation=0.0)
-            return
+            return Test("values", "", p=1.0, deviation=0.0)
     if found.kind == "constant":
-        yield impossible("values", f"all are {found.value:.4g} where they were not")
-        return
+        return impossible("values", f"all are {found.value:.4g} where they were not")
     cause = ""
     if expected.statistics is not None and found.statistics is not None:
         tests = tests_of(expected.statistics, found.statistics, is_transposed=False)
         is_alike = min((test.p for test in tests), default=0.0) > 1e-3
         if is_alike and expected.statistics.size >= 64:
             cause = "distributed as before: another seed?"
-    yield Test("values", "other values, which were fixed", 0.0, math.inf, cause)
+    return Test("values", "other values, which were fixed", 0.0, math.inf, cause)
 
 
-def _test_equal(pairs: Sequence[_Pair], found: Contract, expected: Contract) -> None:
-    """Add tests of weights that are equal and were not, or the reverse."""
-    own_sets, other_sets = _sets(found), _sets(expected)
-    first_of_own: dict[int, tuple[_Pair, int | None]] = {}
-    first_of_other: dict[int, tuple[_Pair, int | None]] = {}
+def _test_equal(
+    pairs: Sequence[_Pair], found: Sequence[Sequence[str]], expected: Sequence[Sequence[str]]
+) -> None:
+    """Add tests of weights that are equal and were not, or the reverse.
+
+    Args:
+        pairs: The weights.
+        found: Sets of those that are equal.
+        expected: Sets of those that were.
+    """
+    set_now = {path: number for number, paths in enumerate(found) for path in paths}
+    set_before = {path: number for number, paths in enumerate(expected) for path in paths}
+    first_now: dict[int, _Pair] = {}
+    first_before: dict[int, _Pair] = {}
     for pair in pairs:
         # New weights are not compared: two buffers may be equal by intention.
         if pair.statistics is None or pair.expected is None:
             continue
-        own = own_sets.get(pair.found.path)
-        other = other_sets.get(pair.expected.path)
-        if own is not None:
-            first, set_of_first = first_of_own.setdefault(own, (pair, other))
-            if first is not pair and (other is None or other != set_of_first):
-                evidence = f"equal to {first.found.path!r}, of which it was independent"
+        now = set_now.get(pair.found.path)
+        before = set_before.get(pair.expected.path)
+        if now is not None:
+            other = first_now.setdefault(now, pair)
+            if pair.expected is not other.expected and not _share(set_before, pair, other):
+                evidence = f"equal to {other.found.path!r}, of which it was independent"
                 pair.tests.append(impossible("equal weights", evidence))
-        if other is not None:
-            first, set_of_first = first_of_other.setdefault(other, (pair, own))
-            if first is not pair and (own is None or own != set_of_first):
-                evidence = f"no longer equal to {first.found.path!r}"
+        if before is not None:
+            other = first_before.setdefault(before, pair)
+            if pair is not other and (now is None or now != set_now.get(other.found.path)):
+                evidence = f"no longer equal to {other.found.path!r}"
                 pair.tests.append(impossible("equal weights", evidence))
 
 
-def _sets(contract: Contract) -> dict[str, int]:
-    """Return the number of the set of equal weights that each path is in."""
-    return {path: number for number, paths in enumerate(contract.equal) for path in paths}
+def _share(sets: Mapping[str, int], pair: _Pair, other: _Pair) -> bool:
+    """Return whether what two weights are compared with is in one set."""
+    assert pair.expected is not None
+    assert other.expected is not None
+    own = sets.get(pair.expected.path)
+    return own is not None and own == sets.get(other.expected.path)
 
 
 @dataclass(frozen=True)
@@ -451,13 +567,16 @@ def _scale_of(pair: _Pair) -> _Scale | None:
     return _Scale(math.log(found.std / expected.std), error_of_ratio(expected, found))
 
 
-def _test_together(pairs: Sequence[_Pair]) -> None:
+def _test_together(pairs: Sequence[_Pair], found: Contract, expected: Contract) -> None:
     """Add tests of the scale of weights that have one name in several layers."""
+    # Equal weights are one draw.
+    again = {path for paths in (*found.equal, *expected.equal) for path in paths[1:]}
     groups: dict[Any, list[tuple[_Pair, _Scale]]] = {}
     for pair in pairs:
         scale = _scale_of(pair)
+        is_again = pair.found.path in again or pair.name in again
         # Frames have an exact scale.
-        if scale is not None and scale.error and not pair.has_same_bits:
+        if scale is not None and scale.error and not pair.has_same_bits and not is_again:
             key = (_NUMBER.sub("*", pair.found.path), pair.found.shape, pair.found.dtype)
             groups.setdefault(key, []).append((pair, scale))
     for alike in groups.values():
@@ -486,7 +605,7 @@ def _note_resolution(pair: _Pair, alpha: float) -> None:
         return
     quantile = math.sqrt(2 * math.log(1 / alpha))  # of the normal distribution, a little high
     factor = math.exp((quantile + _POWER) * scale.error)
-    pair.resolution = max(factor, 1 + smallest_effect(pair.found.dtype))
+    pair.resolution = max(factor, 1 + max(map(smallest_effect, _dtypes(pair))))
 
 
 def _rows(pairs: Sequence[_Pair], expected: Contract) -> list[WeightAudit]:
@@ -499,18 +618,21 @@ def _rows(pairs: Sequence[_Pair], expected: Contract) -> list[WeightAudit]:
         for pair in pairs
         if any(test.verdict == "scale" for test in pair.failed)
     )
-    hints = len(missing) + len(new) <= _MOST_HINTS
+    has_hints = len(missing) + len(new) <= _MOST_HINTS
     rows = []
     for pair in pairs:
         if pair.expected is None:
-            close = close_matches(pair.found.path, [weight.path for weight in missing])
-            evidence = f"it was not there{close if hints else ''}"
+            evidence = f"there is no {pair.name!r}" if pair.is_renamed else "it was not there"
+            if has_hints:
+                evidence += close_matches(pair.name, [weight.path for weight in missing])
             row = _row(pair.found, verdict="new", evidence=evidence)
             rows.append(replace(row, std=pair.found.std))
         else:
             rows.append(_row_of_pair(pair, pair.expected, siblings, expected.draws))
     for weight in missing:
-        evidence = f"it is not there any more{close_matches(weight.path, new) if hints else ''}"
+        evidence = "it is not there any more"
+        if has_hints:
+            evidence += close_matches(weight.path, new)
         row = _row(weight, verdict="missing", evidence=evidence)
         rows.append(replace(row, initializer=weight.text, expected_std=weight.std))
     return rows
@@ -554,7 +676,7 @@ def _row_of_pair(
         cause = worst.cause
         if worst.verdict == "scale":
             cause = _scale_cause(pair, siblings[_NUMBER.sub("*", found.path)])
-        row = replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause)
+        row = replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
     return row
 
 

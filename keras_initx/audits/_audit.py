@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from keras_initx._checks import check_number, check_root
+from keras_initx._checks import check_flag, check_number, check_root
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
 from keras_initx.audits._against import audit_against, reference_of
@@ -25,7 +25,7 @@ from keras_initx.audits._compare import (
     sampled,
     smallest_effect,
 )
-from keras_initx.audits._contract import Contract
+from keras_initx.audits._contract import Contract, contract_at
 from keras_initx.audits._differences import equal_rows
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
@@ -115,7 +115,7 @@ def audit(
             list of files of arrays; or a dict from names to arrays. Where names end in `.weight`,
             as those of torch, kernels have their units on the first axis. Of names for one array
             in memory, as of a tied table, the first is compared. To compare with a contract, also
-            a contract.
+            a contract or its path.
         expected: Rules or a recipe, as for `initialize`. By default each weight of a model is
             compared with what its layer declares: its initializer, called as the layer does.
             Weights that no rule matches are compared with that too. Required with arrays, whose
@@ -165,6 +165,11 @@ def audit(
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
+    if same is not None:
+        check_flag("same", same)
+    of_file = contract_at("weights", weights)
+    if of_file is not None:
+        weights = of_file
     like = reference_of(expected)
     if like is not None:
         if seed is not None:

@@ -34,7 +34,7 @@ _SMALL_IN_16_BITS = 0.02
 # 0.3 %. The extremes are those of all elements.
 SAMPLE = 1 << 16
 # Elements of which the moments are computed.
-_MOST = 1 << 18
+MOST = 1 << 18
 # Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
 _PROBES = 4
 # Fewer values have no shape.
@@ -657,7 +657,7 @@ def moments_of(values: Array) -> Moments:
 
 def sampled(values: Array) -> Array:
     """Return all values, or 262,144 of them, as a vector."""
-    return sample_of(values, _MOST, run=4096)
+    return sample_of(values, MOST, run=4096)
 
 
 def sample_of(values: Array, size: int = SAMPLE, run: int = 64) -> Array:

@@ -1,26 +1,32 @@
 """Contracts: how the weights of a model are drawn, measured from draws of them."""
 
+import contextlib
 import gc
+import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
 
 from keras_initx._array_files import check_file
+from keras_initx._checkpoints import names_weights
 from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
-from keras_initx._files import LinedFormat, check_local, write
+from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx._typing import Array, DType
+from keras_initx._typing import Array
 from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
 from keras_initx.audits._subjects import (
+    NO_ARRAY,
     Audited,
     Subject,
     as_numbers,
+    is_readable,
     opened,
     plain_subjects,
 )
@@ -58,12 +64,30 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
+# The statistics that are a number.
+_IN_A_CELL = (
+    "mean",
+    "std",
+    "kurtosis",
+    "zeros",
+    "outliers",
+    "lowest",
+    "highest",
+    "bits",
+    "frames",
+)
 KINDS = ("constant", "fixed", "random", "unknown")
 # Values of a fixed weight that are kept, to compare those that differ in their last bits.
 _PLACES = 64
-# So few different values, with so few bits, are a pattern, such as the bias of an LSTM.
+# So few different values, with so few bits, in runs of this length, are a pattern, such as the bias
+# of an LSTM. Of fewer values, random signs look so too.
 _FEW = 4
 _FEW_BITS = 8
+_RUN = 8
+_FEWEST_OF_PATTERN = 16
+# Why the statistics of a weight are not known.
+NOT_FINITE = "not finite"
+INFINITE = "infinite"
 
 
 @dataclass(frozen=True)
@@ -174,8 +198,20 @@ class Contract(WeightTable[WeightContract]):
             count = sum(weight.kind == kind for weight in self.weights)
             if count:
                 counts.append(f"{count} {kind}")
+        weights = "1 weight" if len(self.weights) == 1 else f"{len(self.weights)} weights"
         draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
-        return f"{len(self.weights)} weights of {draws}: {', '.join(counts)}."
+        return f"{weights} of {draws}: {', '.join(counts)}."
+
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        for weight in self.weights:
+            record = asdict(weight)
+            del record["places"]
+            statistics = record.pop("statistics") or {}
+            for name in _IN_A_CELL:
+                record[name] = statistics.get(name)
+            records.append(record)
+        return records
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
@@ -204,7 +240,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     a model or a file, does not: what is neither constant nor a pattern of few values counts as
     random.
 
-    Of each weight its moments, 128 quantiles, zeros, extremes, the deviations of parts and whether
+    Of each weight its moments, 113 quantiles, zeros, extremes, the deviations of parts and whether
     it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
     memory at a time, beside the model. The global random generators are as before afterward.
 
@@ -240,9 +276,14 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     """
     check_count("draws", draws)
     check_root("seed", seed)
-    if not callable(build) or isinstance(build, keras.Model):
+    if not _is_function(build):
         with opened("build", build) as found:
             return contract_of(plain_subjects(found))
+    if not needs_no_arguments(build):
+        raise TypeError(
+            "`build` must be a function without arguments; `functools.partial` makes one. "
+            f"Received: {build=!r}"
+        )
     measured: list[list[WeightContract]] = []
     equal: list[list[list[str]]] = []
     with backend.generators_preserved(), progress("Drawing", draws, "models") as advance:
@@ -262,6 +303,25 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     return Contract(
         weights, draws, [paths for paths in common if random.issuperset(paths)], _versions()
     )
+
+
+def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
+    """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
+    if isinstance(build, type):
+        return True
+    is_layer = isinstance(build, keras.Layer) or hasattr(build, "state_dict")
+    return callable(build) and not is_layer
+
+
+def needs_no_arguments(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called without arguments, as far as Python knows."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # of functions that are not written in Python
+        return True
+    return True
 
 
 def contract_of(subjects: Sequence[Subject]) -> Contract:
@@ -292,8 +352,8 @@ def _measured(subject: Subject) -> WeightContract:
         return row
     if 0 in subject.shape:
         return replace(row, reason="empty")
-    if not _is_readable(subject.dtype):
-        return replace(row, reason=subject.dtype)
+    if not is_readable(subject.dtype):
+        return replace(row, reason=NO_ARRAY if subject.dtype == "object" else subject.dtype)
     stored = subject.values.stored()
     if subject.dtype not in DTYPES:
         return replace(row, reason=f"{subject.dtype}, of one draw", digest=array_digest(stored))
@@ -301,11 +361,13 @@ def _measured(subject: Subject) -> WeightContract:
         stored = stored.astype(subject.dtype, copy=False)
     row = replace(row, digest=array_digest(stored))
     values = as_numbers(stored)
-    value = float(values.flat[0])
     if not math.isfinite(float(values.min()) + float(values.max())):
         if np.isnan(values).any():
-            return replace(row, reason="not finite")
-        return replace(row, kind="fixed")  # a mask
+            return replace(row, reason=NOT_FINITE)
+        if _is_pattern(values):  # a mask
+            return replace(row, kind="fixed")
+        return replace(row, reason=INFINITE)
+    value = float(values.flat[0]) + 0.0  # not -0
     if (values == value).all():
         return replace(row, kind="constant", value=value)
     row = replace(
@@ -319,28 +381,21 @@ def _measured(subject: Subject) -> WeightContract:
     return row
 
 
-def _is_readable(dtype: DType) -> bool:
-    """Return whether NumPy has a dtype, of numbers or truth values."""
-    try:
-        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
-    except TypeError:
-        return False
-
-
 def _places(values: Array) -> tuple[float, ...]:
-    """Return some of the values, at even distances."""
+    """Return some of the values, at even distances, with seven digits."""
     places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
-    return tuple(values.reshape(-1)[places].astype("float64").tolist())
+    return tuple(float(f"{value:.7g}") for value in values.reshape(-1)[places])
 
 
 def _is_pattern(values: Array) -> bool:
-    """Return whether values are few different numbers with few bits, again and again."""
-    if values.size < 2 * _FEW:
+    """Return whether values are few different numbers with few bits, in runs."""
+    flat = values.reshape(-1)
+    if flat.size < _FEWEST_OF_PATTERN or len(np.unique(flat[: 64 * _FEW])) > _FEW:
         return False
-    beginning = np.unique(values.reshape(-1)[: 64 * _FEW])
-    if len(beginning) > _FEW:
+    changes = int(np.count_nonzero(flat[1:] != flat[:-1]))
+    if changes > max(flat.size // _RUN, _FEW):
         return False
-    found = np.unique(values)
+    found = np.unique(flat)
     if len(found) > _FEW:
         return False
     bits = found.astype("float32").view("uint32") & ((1 << (23 - _FEW_BITS)) - 1)
@@ -353,18 +408,18 @@ def _together(draws: Sequence[WeightContract]) -> WeightContract:
     if len(draws) == 1:
         return first
     if first.digest is not None and all(draw.digest == first.digest for draw in draws):
-        if first.kind in ("random", "unknown") and first.reason != "not finite":
+        if first.kind in ("random", "unknown") and first.reason != NOT_FINITE:
             return replace(first, kind="fixed", reason="")
         return first
-    digest = None
-    if any(draw.kind == "unknown" for draw in draws):
-        reason = first.reason
+    unknown = [draw for draw in draws if draw.kind == "unknown"]
+    if unknown:
+        reason = unknown[0].reason
         if first.dtype not in DTYPES:
             reason = f"{first.dtype}, another in each draw"
-        return replace(first, digest=digest, reason=reason)
+        return WeightContract(first.path, first.shape, first.dtype, "unknown", reason)
     statistics = [draw.statistics for draw in draws if draw.statistics is not None]
     if len(statistics) < len(draws):
-        reason = "constant in some draws"
+        reason = "constant in some draws" if statistics else "another constant in each draw"
         return WeightContract(first.path, first.shape, first.dtype, "unknown", reason)
     return replace(first, kind="random", digest=None, places=(), statistics=merged(statistics))
 
@@ -410,11 +465,7 @@ def _line(weight: WeightContract) -> dict[str, Any]:
     if weight.value is not None:
         line["value"] = weight.value
     if weight.statistics is not None:
-        statistics = asdict(weight.statistics)
-        for name, value in statistics.items():
-            if name == "parts":
-                value = [{key: _rounded(item) for key, item in part.items()} for part in value]
-            line[name] = _rounded(value)
+        line.update(asdict(weight.statistics))
     if weight.places:
         line["places"] = list(weight.places)
     if weight.digest is not None:
@@ -422,18 +473,30 @@ def _line(weight: WeightContract) -> dict[str, Any]:
     return line
 
 
-def _rounded(value: Any) -> Any:
-    """Return numbers with seven digits."""
-    if isinstance(value, float):
-        return float(f"{value:.7g}")
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return value
-
-
 def is_contract(content: Any) -> bool:
     """Return whether what a JSON file holds is a contract."""
     return _FORMAT.is_in(content)
+
+
+def contract_at(name: str, path: Any) -> Contract | None:
+    """Return the contract in a file, `None` if it holds anything else or `path` is none.
+
+    Args:
+        name: Name of the argument in error messages.
+        path: Anything.
+    """
+    if not isinstance(path, str | os.PathLike):
+        return None
+    path = os.fspath(path)
+    # Weights have gigabytes.
+    if names_weights(path) or not os.path.isfile(path):
+        return None
+    content = None
+    with contextlib.suppress(ValueError):
+        content = parse_json(Path(path).read_bytes())
+    if not is_contract(content):
+        return None
+    return read_contract(name, path)
 
 
 def read_contract(name: str, path: str) -> Contract:

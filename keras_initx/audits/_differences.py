@@ -21,8 +21,8 @@ class Difference:
         changed: How many of them differ.
         rows: The number of slices along the first axis, of a weight with two or more.
         changed_rows: How many of these differ.
-        largest: The largest difference.
-        mean: The mean of all absolute differences.
+        largest: The largest difference of finite values.
+        mean: The mean of all absolute differences of finite values.
         relative: The norm of the difference, relative to that of the other values.
     """
 
@@ -63,8 +63,8 @@ def difference_of(found: Values, expected: Values) -> Difference:
     for one, before in zip(chunks(own), chunks(other), strict=True):
         # NaN in the same place is no difference.
         changed += int(np.count_nonzero((one != before) & ~(np.isnan(one) & np.isnan(before))))
-        difference = one.astype("float64") - before
-        difference = difference[np.isfinite(difference)]
+        are_finite = np.isfinite(one) & np.isfinite(before)
+        difference = one[are_finite].astype("float64") - before[are_finite]
         largest = max(largest, float(np.abs(difference).max(initial=0)))
         total += float(np.abs(difference).sum())
         squares += float(difference @ difference)

@@ -51,7 +51,11 @@ class AuditReport(Tabular[Group]):
     @property
     def not_compared(self) -> list[WeightAudit]:
         """The weights of which it is not known how they should be."""
-        return [weight for weight in self.weights if weight.initializer is None or weight.reason]
+        unknown = []
+        for weight in self.weights:
+            if not weight.verdict and (weight.initializer is None or weight.reason):
+                unknown.append(weight)
+        return unknown
 
     @property
     def unchanged(self) -> list[str]:
@@ -69,7 +73,24 @@ class AuditReport(Tabular[Group]):
         return self._summary()
 
     def _figure(self) -> "Figure":
-        """Return the standard deviations found over those expected, in the order of the layers."""
+        """Return a plot of how weights differ, in the order of the layers."""
+        if self._has_differences:
+            return self._figure_of_differences()
+        return self._figure_of_ratios()
+
+    def _figure_of_differences(self) -> "Figure":
+        same: dict[int, float] = {}
+        changed: dict[int, float] = {}
+        shown = [weight for weight in self.weights if weight.difference is not None]
+        for place, weight in enumerate(shown):
+            assert weight.difference is not None
+            points = changed if weight.difference.changed else same
+            points[place] = weight.difference.largest
+        groups = {"the same": Points(same, BLUE), "changed": Points(changed, RED)}
+        names = [weight.path for weight in shown]
+        return plot_in_order(names, {"largest difference": groups}, of="weight")
+
+    def _figure_of_ratios(self) -> "Figure":
         as_expected: dict[int, float] = {}
         off: dict[int, float] = {}
         shown = [weight for weight in self.weights if weight.ratio is not None]
@@ -130,8 +151,16 @@ class AuditReport(Tabular[Group]):
                 lambda row: _range(weight.expected_std for weight in row.weights),
                 is_optional=True,
             ),
-            Column("std", lambda row: _range(weight.std for weight in row.weights)),
-            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
+            Column(
+                "std",
+                lambda row: _range(weight.std for weight in row.weights),
+                is_optional=self._has_differences,
+            ),
+            Column(
+                "ratio",
+                lambda row: _range(weight.ratio for weight in row.weights),
+                is_optional=self._has_differences,
+            ),
             Column(
                 "shape",
                 lambda row: _common(str(weight.shape) for weight in row.weights),
@@ -166,7 +195,7 @@ class AuditReport(Tabular[Group]):
     def _resolution_text(self) -> str:
         """Return how many weights are too small to tell a factor that others tell."""
         factors = [weight.resolution for weight in self.weights if weight.resolution is not None]
-        coarse = [factor for factor in factors if factor > _COARSE]
+        coarse = [factor for factor in factors if round(factor, 2) > _COARSE]
         if not coarse:
             return ""
         start = "1 weight is" if len(coarse) == 1 else f"{len(coarse)} weights are"
@@ -179,10 +208,10 @@ class AuditReport(Tabular[Group]):
         """Return how many weights are the same bit for bit, if that is known and not all are."""
         known = [weight for weight in self.weights if weight.is_unchanged is not None]
         count = len(self.unchanged)
-        if not known or count == len(known):
+        rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
+        if count == len(known) or not (count or rows):
             return ""
         text = f" The same bit for bit: {count} of {len(known)}"
-        rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
         if rows:
             text += f", and {rows} rows of others"
         return f"{text}."
@@ -216,7 +245,8 @@ def _verdict(group: Group) -> str:
     if not worst.verdict:
         return f"(not compared: {worst.reason})"
     explanation = worst.cause
-    if not explanation and worst.verdict != "scale":
+    # What else there is to say stands in other columns.
+    if not explanation and worst.verdict not in ("scale", "changed"):
         explanation = worst.evidence
     if explanation:
         return f"{worst.verdict}: {explanation}"

@@ -3,17 +3,13 @@
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from keras_initx._typing import Array, DType
-from keras_initx.audits._compare import (
-    epsilon,
-    kolmogorov,
-    sample_of,
-    sampled,
-)
+from keras_initx.audits._compare import MOST, SAMPLE, epsilon, kolmogorov, sample_of, sampled
 from keras_initx.initializers import IndependentLaw, Normal, Truncated, Uniform
 
 __all__ = ["Parts", "Statistics"]
@@ -32,8 +28,10 @@ _PROBES = 4
 # The numbers of frames beside each other along the last axis: one for each gate.
 _FRAMES = (1, 3, 4)
 _FEWEST_COLUMNS = 4
-# Fewer values have no family.
-_FEWEST_OF_FAMILY = 64
+# Fewer values may be of any family.
+_FEWEST_OF_FAMILY = 256
+# Independent values with more bits are different numbers.
+BITS_OF_RANDOM = 16
 # With a smaller probability, values are not of a family.
 _IMPLAUSIBLE = 1e-3
 # Deviations of draws that differ by so many standard errors are not those of independent values.
@@ -104,6 +102,11 @@ class Statistics:
     frames_axis: str = ""
 
     @property
+    def variance(self) -> float:
+        """The variance of the law, without bias."""
+        return self.std**2 * self.independent / max(self.independent - 1, 1)
+
+    @property
     def error(self) -> float:
         """The standard error of the logarithm of the standard deviation."""
         if self.frames:
@@ -125,14 +128,14 @@ class Statistics:
         """The families of distributions that the values may be of."""
         if self.frames:
             return ("orthonormal",)
-        if self.size < _FEWEST_OF_FAMILY or not self.std:
+        size = int(min(self.independent, SAMPLE))
+        if size < _FEWEST_OF_FAMILY or not self.std:
             return ()
-        size = min(self.independent, len(sample_of(np.empty(self.size, "uint8"))))
         plausible = []
         quantiles = np.array(self.quantiles)
         for law in _families(self.mean, self.std):
             distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
-            if kolmogorov(distance, int(size)) > _IMPLAUSIBLE:
+            if kolmogorov(distance, size) > _IMPLAUSIBLE:
                 plausible.append(law.name)
         return tuple(plausible)
 
@@ -182,27 +185,40 @@ def statistics_of(values: Array, dtype: DType) -> Statistics:
         kurtosis = float(np.mean(((sample - mean) / std) ** 4))
     bits = _bits(sample)
     independent = float(sample.size)
-    if bits > 16:  # fewer bits make equal values by themselves
-        independent *= (1 + np.count_nonzero(np.diff(ordered))) / ordered.size
+    if bits > BITS_OF_RANDOM:
+        independent *= (1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size
     frames, frames_axis = _frames(values, dtype)
-    inliers = (median - reach, median + reach) if outliers else None
-    return Statistics(
-        sample.size,
-        independent,
-        mean,
-        std,
-        kurtosis,
-        values.size,
-        zeros,
-        outliers,
-        lowest,
-        highest,
-        bits,
-        tuple(np.quantile(ordered, LEVELS).tolist()),
-        tuple(_parts(values, inliers)),
-        frames,
-        frames_axis,
+    found: Statistics = _rounded(
+        Statistics(
+            sample.size,
+            independent,
+            mean,
+            std,
+            kurtosis,
+            values.size,
+            zeros,
+            outliers,
+            lowest,
+            highest,
+            bits,
+            tuple(np.quantile(ordered, LEVELS).tolist()),
+            tuple(_parts(values, (median, reach) if outliers else None)),
+            frames,
+            frames_axis,
+        )
     )
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """Return statistics with seven digits, as files have them: both say the same."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, tuple):
+        return tuple(map(_rounded, value))
+    if isinstance(value, Statistics | Parts):
+        return type(value)(*(_rounded(getattr(value, field.name)) for field in fields(value)))
+    return value
 
 
 def _bits(values: Array) -> int:
@@ -213,12 +229,12 @@ def _bits(values: Array) -> int:
     return 24 - (used & -used).bit_length()
 
 
-def _parts(values: Array, bounds: tuple[float, float] | None) -> Iterator[Parts]:
+def _parts(values: Array, inliers: tuple[float, float] | None) -> Iterator[Parts]:
     """Yield the statistics of equal parts along the first and the last axis.
 
     Args:
         values: The values.
-        bounds: Those of the values that are no outliers, if there are outliers.
+        inliers: If there are outliers, the median of the values, and how far from it others are.
     """
     for axis in dict.fromkeys((0, values.ndim - 1)):
         if values.ndim == 0:
@@ -230,17 +246,17 @@ def _parts(values: Array, bounds: tuple[float, float] | None) -> Iterator[Parts]
         before = math.prod(values.shape[:axis])
         thin = _thinned(values.reshape(before, count, -1), count)
         rows = thin.transpose(1, 0, 2).reshape(count, -1).astype("float64")
-        if bounds is not None:
-            rows = np.clip(rows, *bounds)
+        if inliers is not None:
+            median, reach = inliers
+            rows[np.abs(rows - median) > reach] = median
         means = tuple(rows.mean(axis=1).tolist())
         yield Parts(axis, rows.shape[1], means, tuple(rows.std(axis=1).tolist()))
 
 
 def _thinned(values: Array, count: int) -> Array:
     """Return an array of which few enough values are left along the first and the last axis."""
-    most = len(sampled(np.empty(values.size, "uint8"))) // count
     before, _, after = values.shape
-    step = max(1, before * after // max(most, 1))
+    step = max(1, before * after // (MOST // count))
     first = min(step, before)
     return values[::first, :, :: max(1, step // first)]
 
@@ -294,26 +310,29 @@ def merged(draws: Sequence[Statistics]) -> Statistics:
     if error and stds.all():
         spread = float(np.log(stds).std(ddof=1)) / error
         if spread > _SPREAD:
-            independent /= spread**2
+            independent = max(independent / spread**2, float(len(draws)))
     frames = {(draw.frames, draw.frames_axis) for draw in draws}
     count, axis = frames.pop() if len(frames) == 1 else (0, "")
-    return Statistics(
-        sum(draw.size for draw in draws),
-        independent,
-        mean,
-        float(np.sqrt(np.mean(stds**2 + (means - mean) ** 2))),
-        float(np.mean([draw.kurtosis for draw in draws])),
-        sum(draw.total for draw in draws),
-        float(np.mean([draw.zeros for draw in draws])),
-        sum(draw.outliers for draw in draws),
-        min(draw.lowest for draw in draws),
-        max(draw.highest for draw in draws),
-        max(draw.bits for draw in draws),
-        tuple(np.mean([draw.quantiles for draw in draws], axis=0).tolist()),
-        tuple(_merged_parts(parts) for parts in zip(*[d.parts for d in draws], strict=True)),
-        count,
-        axis,
+    together: Statistics = _rounded(
+        Statistics(
+            sum(draw.size for draw in draws),
+            independent,
+            mean,
+            float(np.sqrt(np.mean(stds**2 + (means - mean) ** 2))),
+            float(np.mean([draw.kurtosis for draw in draws])),
+            sum(draw.total for draw in draws),
+            float(np.mean([draw.zeros for draw in draws])),
+            sum(draw.outliers for draw in draws),
+            min(draw.lowest for draw in draws),
+            max(draw.highest for draw in draws),
+            max(draw.bits for draw in draws),
+            tuple(np.mean([draw.quantiles for draw in draws], axis=0).tolist()),
+            tuple(_merged_parts(parts) for parts in zip(*[d.parts for d in draws], strict=True)),
+            count,
+            axis,
+        )
     )
+    return together
 
 
 def _merged_parts(parts: Sequence[Parts]) -> Parts:
@@ -323,8 +342,3 @@ def _merged_parts(parts: Sequence[Parts]) -> Parts:
     std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
     size = sum(part.size for part in parts)
     return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def is_constant(values: Array) -> bool:
-    """Return whether all values are equal."""
-    return bool((values == values.flat[0]).all())

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import Stored
+from keras_initx._array_files import Stored, check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._seeds import derived_seed
@@ -23,6 +23,7 @@ from keras_initx.models import (
     RulesOrPlan,
     WeightPlan,
     as_stored,
+    checked_arrays,
     description,
     initialize,
     initializers_by_rule,
@@ -42,8 +43,9 @@ from keras_initx.structure import (
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 
-# Why the second name of an array is not compared.
+# Why the second name of an array is not compared, and what is no array.
 TIED = "tied to"
+NO_ARRAY = "no array"
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
 _TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
@@ -167,20 +169,27 @@ def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]
     if paths is not None:
         if len(paths) != 1 or not is_saved_model(paths[0]):
             with open_checkpoint(name, paths) as arrays:
-                yield arrays
+                yield _some(name, arrays)
             return
+        check_file(name, paths[0])
         weights = keras.saving.load_model(paths[0], compile=False)
     if isinstance(weights, Mapping):
-        for key in weights:
-            if not isinstance(key, str):
-                raise TypeError(
-                    f"`{name}` must be a dict from names to arrays. Received: {key!r} as a name"
-                )
-        yield weights
+        checked_arrays(name, weights)
+        yield _some(name, weights)
         return
-    required = "a Keras model, a path, or a dict from names to arrays"
+    required = (
+        "a Keras model, a path, or a dict from names to arrays, as the `state_dict()` of a torch "
+        "module"
+    )
     check_type(name, weights, keras.Model, required)
     yield check_model(name, weights)
+
+
+def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arrays, of which there must be one at least."""
+    if not arrays:
+        raise ValueError(f"`{name}` must have at least one array. Received: none")
+    return arrays
 
 
 def _as_stored(arrays: Mapping[str, Any]) -> dict[str, Stored]:
@@ -220,8 +229,6 @@ def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
             result.append(Subject(weight.path, weight.shape, weight.dtype, values, None))
         return result
     arrays = _as_stored(found)
-    if not arrays:
-        raise ValueError("`weights` must have at least one array. Received: none")
     ties = ties_of(found)
     for name, stored in arrays.items():
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""
@@ -284,6 +291,14 @@ class _Declared:
         if not isinstance(declared, keras.initializers.Initializer):
             return (declared,)
         return declared, with_seed_and_axes(declared, 0, weight)
+
+
+def is_readable(dtype: DType) -> bool:
+    """Return whether values of a dtype are real numbers or truth values that NumPy reads."""
+    try:
+        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
+    except TypeError:
+        return False
 
 
 def as_numbers(array: Array) -> Array:
@@ -355,8 +370,6 @@ def _of_arrays(
     ties: Mapping[str, str],
 ) -> list[Subject]:
     """Return the subjects of arrays, of which `ties` are others once more, see `ties_of`."""
-    if not arrays:
-        raise ValueError("`weights` must have at least one array. Received: none")
     if isinstance(expected, InitializationPlan):
         of_plan = []
         for name, stored in arrays.items():
@@ -384,7 +397,7 @@ def _of_arrays(
         reason = "" if initializer is not None else "no rule"
         if stored.dtype not in DTYPES:
             initializer = None
-            reason = "no array" if stored.dtype == "object" else stored.dtype
+            reason = NO_ARRAY if stored.dtype == "object" else stored.dtype
         elif array.path in ties:
             initializer = None
             reason = f"{TIED} {ties[array.path]!r}"

@@ -11,12 +11,20 @@ from dataclasses import replace
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.audits._compare import SMALL, Test, impossible, kolmogorov
-from keras_initx.audits._statistics import LEVELS, SHARE_OF_ZEROS, Parts, Statistics
+from keras_initx.audits._compare import SAMPLE, SMALL, Test, impossible, kolmogorov
+from keras_initx.audits._statistics import (
+    BITS_OF_RANDOM,
+    LEVELS,
+    SHARE_OF_ZEROS,
+    Parts,
+    Statistics,
+)
 
 # Fewer values say nothing about a distribution, or about its shape.
 FEWEST = 8
 _FEWEST_OF_SHAPE = 32
+# Of fewer values of a part, only is compared whether they vary.
+_FEWEST_OF_PART = 16
 # Equal quantiles in a row are an atom of the distribution.
 _ATOM = 3
 # An orthonormal weight has an exact scale, up to rounding.
@@ -27,9 +35,11 @@ _BITS = {7: "bfloat16", 10: "float16"}
 _ZEROS_IN_16_BITS = 2.0**-7
 # With a smaller probability, that all values of a part are zero counts as impossible.
 _IMPOSSIBLE = 1e-9
-# Both distributions are standardized by their own moments, which brings them nearer to each other,
-# by this at least (simulated: normal, uniform, truncated, sparse, orthonormal, Student's).
+# How much nearer distributions of known families are for being standardized by their own moments,
+# at least (simulated: normal, uniform, truncated, orthonormal).
 _NEARER = 1.25
+# Where each value is there twice, half of them differ from each other.
+_COPIES = 0.6
 # The kurtosis of few values is uncertain: so many normal ones are added.
 _PRIOR = 64
 
@@ -51,13 +61,14 @@ def _tests(expected: Statistics, found: Statistics, is_transposed: bool) -> Iter
     yield from _test_zeros(expected, found)
     yield from _test_outliers(expected, found)
     yield from _test_bits(expected, found)
+    yield from _test_copies(expected, found)
     if not is_transposed:
         yield from _test_frames(expected, found)
     if not expected.std or not found.std:
         return
     yield _test_scale(expected, found)
     yield _test_mean(expected, found)
-    if min(expected.size, found.size) >= _FEWEST_OF_SHAPE:
+    if min(expected.independent, found.independent) >= _FEWEST_OF_SHAPE:
         yield _test_shape(expected, found)
         if not (expected.frames or found.frames):
             yield _test_bounds(expected, found)
@@ -121,6 +132,21 @@ def _test_bits(expected: Statistics, found: Statistics) -> Iterator[Test]:
             return
 
 
+def _test_copies(expected: Statistics, found: Statistics) -> Iterator[Test]:
+    """Yield a test that values are not equal to each other where they were not."""
+    if min(expected.bits, found.bits) <= BITS_OF_RANDOM:
+        return
+    if min(expected.size, found.size) < _FEWEST_OF_SHAPE:
+        return
+    own = expected.independent / expected.size
+    other = found.independent / found.size
+    if other < _COPIES * own:
+        yield impossible(
+            "copies",
+            f"{other:.2g} of the values differ from each other, and {own:.2g} did",
+        )
+
+
 def _test_frames(expected: Statistics, found: Statistics) -> Iterator[Test]:
     own = (expected.frames, expected.frames_axis)
     other = (found.frames, found.frames_axis)
@@ -153,10 +179,11 @@ def _test_scale(expected: Statistics, found: Statistics) -> Test:
     if is_exact:
         return Test("scale", evidence, p=float(off < _EXACT), deviation=off)
     expected_degrees, found_degrees = _degrees(expected, found)
+    variances = found.variance / expected.variance
     return Test(
         "scale",
         evidence,
-        p=_same_variance(ratio**2, found_degrees, expected_degrees),
+        p=_same_variance(variances, found_degrees, expected_degrees),
         # What is left without the error of both.
         deviation=off - 2 * error_of_ratio(expected, found),
     )
@@ -173,7 +200,9 @@ def error_of_ratio(expected: Statistics, found: Statistics) -> float:
 def _degrees(expected: Statistics, found: Statistics) -> tuple[float, float]:
     """Return the degrees of freedom of two variances."""
     factor = 2 / (_kurtosis(expected, found) - 1)
-    return max(factor * expected.independent, 2.0), max(factor * found.independent, 2.0)
+    first = max(factor * (expected.independent - 1), 2.0)
+    second = max(factor * (found.independent - 1), 2.0)
+    return first, second
 
 
 def _kurtosis(expected: Statistics, found: Statistics) -> float:
@@ -208,7 +237,7 @@ def _test_mean(expected: Statistics, found: Statistics) -> Test:
     )
     return Test(
         "mean",
-        f"mean {found.mean:.3g}, and {expected.mean:.3g} before, with a standard deviation of "
+        f"{found.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
         f"{expected.std:.3g}",
         p=_student(abs(shift) / error, min(expected.independent, found.independent) - 1),
         deviation=(abs(shift) - 2 * error) / expected.std,
@@ -223,7 +252,12 @@ def _student(t: float, degrees: float) -> float:
 
 
 def _test_shape(expected: Statistics, found: Statistics) -> Test:
-    """Return the test of the standardized distributions (Kolmogorov and Smirnov)."""
+    """Return the test of the standardized distributions (Kolmogorov and Smirnov).
+
+    Those of families that initializers draw from are nearer to each other for being standardized by
+    their own moments. Others may be farther, as with long tails or a peak: these must differ as
+    they are too.
+    """
     own = (np.array(expected.quantiles) - expected.mean) / expected.std
     other = (np.array(found.quantiles) - found.mean) / found.std
     size = 1 / (1 / max(expected.independent, 1) + 1 / max(found.independent, 1))
@@ -232,11 +266,17 @@ def _test_shape(expected: Statistics, found: Statistics) -> Test:
         slack = 4 / math.sqrt(size)  # the error of the place of an atom
     distance = _distance(own, other, slack)
     evidence = f"distribution functions differ by {distance:.2g}"
+    number = int(min(size, SAMPLE / 2))
+    if not (expected.families and found.families):
+        as_they_are = _distance(
+            np.array(expected.quantiles), np.array(found.quantiles), slack * expected.std
+        )
+        p = kolmogorov(min(distance, as_they_are), number)
+        return Test("shape", evidence, p, distance)
     cause = ""
-    if expected.families and found.families and not {*expected.families} & {*found.families}:
+    if not {*expected.families} & {*found.families}:
         cause = f"{' or '.join(found.families)} where it was {' or '.join(expected.families)}"
-    size = min(size, 1 << 15)  # of samples of 65,536
-    return Test("shape", evidence, kolmogorov(_NEARER * distance, int(size)), distance, cause)
+    return Test("shape", evidence, kolmogorov(_NEARER * distance, number), distance, cause)
 
 
 def _has_atom(quantiles: Array) -> bool:
@@ -303,21 +343,26 @@ def _test_parts(
     where = f"of {count} along axis {own.axis}"
     # Zeros are among the values of a part.
     zeros = max(expected.zeros, found.zeros)
-    if min(own.size, other.size) * (1 - zeros) < FEWEST:
+    size_before = own.size * expected.independent / expected.size
+    size_now = other.size * found.independent / found.size
+    fewest = min(size_before, size_now) * (1 - zeros)
+    if fewest < FEWEST:
         return
     kurtosis = _kurtosis(expected, found) / (1 - zeros)
-    first = max(2 * own.size / (kurtosis - 1), 2.0)
-    second = max(2 * other.size / (kurtosis - 1), 2.0)
+    first = max(2 * size_before / (kurtosis - 1), 2.0)
+    second = max(2 * size_now / (kurtosis - 1), 2.0)
     norm = float(np.linalg.norm(own.stds))
     ratio_of_all = float(np.linalg.norm(other.stds)) / norm if norm else 1.0
     shift_of_all = float(np.mean(other.means) - np.mean(own.means))
     error_of_log = math.sqrt(0.5 / first + 0.5 / second)
     may_be_empty = zeros > 0 and count * zeros ** min(own.size, other.size) > _IMPOSSIBLE
+    is_discrete = min(expected.bits, found.bits) <= BITS_OF_RANDOM
+    may_be_constant = is_discrete and min(own.size, other.size) < _FEWEST_OF_SHAPE
     tests = []
     for number in range(count):
         before, after = own.stds[number], other.stds[number]
         name = f"part {number + 1} {where}"
-        if may_be_empty and not (before and after):
+        if (may_be_empty or may_be_constant) and not (before and after):
             continue
         if bool(before) != bool(after):
             yield impossible("parts", f"{name} {'varies' if after else 'is constant'} now")
@@ -329,13 +374,19 @@ def _test_parts(
                 yield impossible("parts", f"{name} is {other.means[number]:.4g}, and was {was}")
                 return
             continue
+        if fewest < _FEWEST_OF_PART:
+            continue
         ratio = after / before / ratio_of_all
         p = _same_variance(ratio**2, second, first)
         off = abs(math.log(ratio)) - 2 * error_of_log
         tests.append(Test("parts", f"{name} has {ratio:.3g} times its share of the scale", p, off))
-        error = math.hypot(before / math.sqrt(own.size), after / math.sqrt(other.size))
+        # Parts of sorted values vary as the whole does.
+        error = math.hypot(
+            max(before, expected.std) / math.sqrt(size_before),
+            max(after, found.std) / math.sqrt(size_now),
+        )
         shift -= shift_of_all
-        p = _student(abs(shift) / error, min(own.size, other.size) - 1)
+        p = _student(abs(shift) / error, min(size_before, size_now) - 1)
         off = (abs(shift) - 2 * error) / expected.std
         tests.append(Test("parts", f"{name} has another mean", p, off))
     if tests:

@@ -7,6 +7,7 @@ Initialize by rules from one seed, scale to a batch, load weights, renew a train
 
 # For the rooms above; not part of the public interface, as all that is imported by name.
 from keras_initx.models._arrays import as_stored as as_stored
+from keras_initx.models._arrays import checked_arrays as checked_arrays
 from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._changes import *
 from keras_initx.models._dormant import *

@@ -46,9 +46,9 @@ def open_source(source: Source) -> Iterator[tuple[dict[str, Stored], LayoutName 
     if isinstance(source, keras.Model):
         check_model("source", source)
         variables = {weight.path: weight.variable for weight in find_weights(source)}
-        yield _checked_arrays(variables), "keras"
+        yield checked_arrays("source", variables), "keras"
     elif isinstance(source, Mapping):
-        yield _checked_arrays(source), None
+        yield checked_arrays("source", source), None
     else:
         paths = checkpoint_paths(source)
         if paths is None:
@@ -64,25 +64,31 @@ def open_source(source: Source) -> Iterator[tuple[dict[str, Stored], LayoutName 
             yield contents, own_layout
 
 
-def _checked_arrays(source: Mapping[Any, Any]) -> dict[str, Stored]:
-    for name in source:
+def checked_arrays(argument: str, arrays: Mapping[Any, Any]) -> dict[str, Stored]:
+    """Return arrays or tensors in memory in the same form as those in a file.
+
+    Args:
+        argument: Name of the argument in error messages.
+        arrays: A dict from names to arrays, in which there may be anything else too.
+
+    Raises:
+        TypeError: If a name is no text, or there are no arrays but in other dicts.
+    """
+    required = f"`{argument}` must be a dict from names to arrays"
+    for name in arrays:
         if not isinstance(name, str):
-            raise TypeError(
-                f"`source` must be a dict from names to arrays. Received: {name!r} as a name"
-            )
-    contents = {name: as_stored(value) for name, value in source.items()}
-    nested = [name for name, value in source.items() if isinstance(value, Mapping)]
+            raise TypeError(f"{required}. Received: {name!r} as a name")
+    contents = {name: as_stored(value) for name, value in arrays.items()}
+    nested = [name for name, value in arrays.items() if isinstance(value, Mapping)]
     if nested and all(found.dtype == "object" or not found.shape for found in contents.values()):
         # A checkpoint of torch, with the number of the epoch and the state of an optimizer.
+        found_in = ", ".join(f"{argument}[{name!r}]" for name in nested)
         raise TypeError(
-            "`source` must be the dict from names to arrays itself. Received: a dict with dicts, "
-            f"of which one may be it: {', '.join(f'source[{name!r}]' for name in nested)}"
+            f"`{argument}` must be the dict from names to arrays itself. Received: a dict with "
+            f"dicts, of which one may be it: {found_in}"
         )
     if contents and all(found.dtype == "object" for found in contents.values()):
-        raise TypeError(
-            "`source` must be a dict from names to arrays. "
-            f"Received: the names {list(contents)}, no arrays"
-        )
+        raise TypeError(f"{required}. Received: the names {list(contents)}, no arrays")
     return contents
 
 
@@ -97,6 +103,8 @@ def as_stored(value: Any) -> Stored:
         try:
             value = np.asarray(value)
         except Exception:  # a `state_dict()` may hold any object, and each fails in its own way
+            value = np.array(None)
+        if value.dtype.kind not in "biufc":  # a text
             value = np.array(None)
     try:
         dtype = keras.backend.standardize_dtype(value.dtype)

@@ -1,0 +1,130 @@
+"""Two draws of one law are no alarm, whatever the law; and what differs is one, however small."""
+
+import numpy as np
+import pytest
+
+import keras_initx
+
+
+def audit(found, expected, **options):
+    return keras_initx.audit({"a": found}, {"a": expected}, same=False, **options)
+
+
+def verdict(found, expected, **options):
+    return audit(found, expected, **options).weights[0].verdict
+
+
+def contract(make, draws=3):
+    rng = np.random.default_rng(0)
+    return keras_initx.contract(lambda: {"a": make(rng)}, draws=draws)
+
+
+def outliers(rng):
+    values = rng.normal(0, 0.02, 256)
+    values[rng.integers(0, 256, 3)] = -2.0
+    return values
+
+
+LAWS = {
+    "with a peak": lambda rng: rng.uniform(-1, 1, 1024) ** 3,
+    "of logarithms": lambda rng: np.exp(rng.uniform(-7, -2, 1024)),
+    "of waiting times": lambda rng: rng.exponential(1, 1024),
+    "with outliers": outliers,
+    "sorted": lambda rng: np.sort(rng.normal(0, 1, 64)),
+    "signs": lambda rng: rng.choice([-1.0, 1.0], 64),
+    "few numbers": lambda rng: rng.integers(0, 3, (16, 16)).astype("float32"),
+    "equal rows": lambda rng: np.tile(rng.normal(0, 1, 16), (16, 1)),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_draws_of_one_law_are_no_alarm(law):
+    make = LAWS[law]
+    several = contract(make)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        first, second = make(rng), make(rng)
+        assert audit(first, second, alpha=1e-3).ok, audit(first, second).problems
+        assert keras_initx.audit({"a": first}, several, alpha=1e-3).ok
+
+
+def test_draws_that_differ_as_a_whole_tell_little():
+    """They have another scale each time, as if there were one independent value in each."""
+    several = contract(lambda rng: rng.normal() * rng.normal(0, 1, 64).astype("float32"))
+    found = np.random.default_rng(1).normal(0, 3, 64).astype("float32")
+    assert keras_initx.audit({"a": found}, several).ok
+
+
+@pytest.mark.parametrize("copies", ["rows", "columns"])
+def test_copies_within_a_weight(copies):
+    rng = np.random.default_rng(0)
+    half = rng.normal(0, 1, (16, 32)).astype("float32")
+    found = np.concatenate([half, half], axis=0)
+    if copies == "columns":
+        found = found.T.copy()
+    expected = rng.normal(0, 1, found.shape).astype("float32")
+    row = audit(found, expected).weights[0]
+    assert row.verdict == "copies"
+    assert row.evidence == "0.5 of the values differ from each other, and 1 did"
+
+
+def test_values_that_are_almost_constant():
+    expected = np.random.default_rng(0).normal(0.1, 1, (32, 32)).astype("float32")
+    found = np.full((32, 32), 0.1, "float32") + 1e-8 * np.eye(32, dtype="float32")
+    assert verdict(found, expected) == "copies"
+
+
+def test_all_of_few_values_may_be_zero_by_chance():
+    expected = np.zeros(16)
+    expected[3] = 0.3712845
+    assert audit(np.zeros(16), expected).ok
+    assert verdict(np.zeros(16), np.random.default_rng(0).normal(size=16)) == "zeros"
+
+
+def test_one_value_of_one_draw():
+    """A number that is not simple may have been drawn; of several draws it is constant."""
+    one, other = np.float32([0.3712845]), np.float32([0.1184527])
+    report = audit(one, other)
+    assert report.weights[0].reason == "one value, of one draw"
+    assert verdict(one, np.float32([0.1])) == "values"
+    several = keras_initx.contract(lambda: {"a": other})
+    assert not keras_initx.audit({"a": one}, several).ok
+
+
+def test_constants_of_other_dtypes():
+    for one, other in (("float32", "float16"), ("float16", "float32")):
+        assert verdict(np.full(9, 0.1, one), np.full(9, 0.1, other)) == "dtype"
+    assert audit(np.full(9, 0.0), np.full(9, -0.0)).ok
+    assert audit(np.full(9, -0.0), np.ones(9)).problems[0].evidence == "all are 0 where they were 1"
+
+
+def test_values_that_are_not_finite():
+    normal = np.random.default_rng(0).normal(size=(32, 32)).astype("float32")
+    for number in (np.nan, np.inf, -np.inf):
+        broken = normal.copy()
+        broken[0, 0] = number
+        for expected in (normal, np.zeros_like(normal)):
+            assert verdict(broken, expected) == "not finite"
+        report = audit(normal, broken)
+        assert report.not_compared
+        assert audit(broken, broken).ok
+    mask = np.triu(np.full((32, 32), -np.inf, "float32"), 1)
+    assert verdict(mask.T.copy(), mask) == "values"
+    assert verdict(mask, normal) == "not finite"
+    assert audit(mask, mask).ok
+
+
+def test_a_dtype_that_is_reported_is_not_counted_as_not_compared():
+    report = audit(np.arange(9), np.random.default_rng(0).normal(size=9))
+    assert report.summary == "1 of 1 weights is not as in the other arrays."
+
+
+def test_differences_of_what_has_none():
+    text = np.array(["a", "b"])
+    numbers = np.array([1.0, np.inf])
+    report = keras_initx.audit({"a": text, "b": numbers}, {"a": text, "b": -numbers}, same=True)
+    assert [row.reason for row in report.weights] == ["<U1", ""]
+    assert report.weights[1].difference.largest == 2.0
+    assert report.weights[1].difference.changed == 2
+    numbers = np.array([1.0 + 1j, 2.0])
+    assert keras_initx.audit({"a": numbers}, {"a": numbers}, same=True).weights[0].reason == "complex128"
