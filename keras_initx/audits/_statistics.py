@@ -102,11 +102,6 @@ class Statistics:
     frames_axis: str = ""
 
     @property
-    def variance(self) -> float:
-        """The variance of the law, without bias."""
-        return self.std**2 * self.independent / max(self.independent - 1, 1)
-
-    @property
     def error(self) -> float:
         """The standard error of the logarithm of the standard deviation."""
         if self.frames:

@@ -179,11 +179,10 @@ def _test_scale(expected: Statistics, found: Statistics) -> Test:
     if is_exact:
         return Test("scale", evidence, p=float(off < _EXACT), deviation=off)
     expected_degrees, found_degrees = _degrees(expected, found)
-    variances = found.variance / expected.variance
     return Test(
         "scale",
         evidence,
-        p=_same_variance(variances, found_degrees, expected_degrees),
+        p=_same_variance(_variance(found) / _variance(expected), found_degrees, expected_degrees),
         # What is left without the error of both.
         deviation=off - 2 * error_of_ratio(expected, found),
     )
@@ -195,6 +194,12 @@ def error_of_ratio(expected: Statistics, found: Statistics) -> float:
         return 0.0
     first, second = _degrees(expected, found)
     return math.sqrt(0.5 / first + 0.5 / second)
+
+
+def _variance(statistics: Statistics) -> float:
+    """Return the variance of the law, without bias."""
+    size = statistics.independent
+    return statistics.std**2 * size / max(size - 1, 1)
 
 
 def _degrees(expected: Statistics, found: Statistics) -> tuple[float, float]:

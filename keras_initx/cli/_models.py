@@ -198,7 +198,7 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         found = audits.contract(build, draws=arguments.draws, seed=arguments.seed)
         if arguments.out:
             found.save(arguments.out)
-    except Exception as error:  # A model may raise anything.
+    except (OSError, TypeError, ValueError) as error:  # others of a function are shown in full
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{found}\n")
     return 0

@@ -102,11 +102,13 @@ def plot_path(text: str) -> Output:
 def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Exit with an error if an output is also another output, or an input of the command.
 
-    Outputs are all values of type `Output`, inputs those of type `Path`.
+    Outputs are all values of type `Output`, inputs those of type `Path` and the files of functions.
     """
     options = vars(arguments)
     used: dict[Path | None, str] = {}
     for value in options.values():
+        if isinstance(value, str) and _is_function(value):
+            value = Path(value.rpartition(":")[0])
         if isinstance(value, Path):
             used[replaced_file(value)] = "which the command reads"
     for name, value in options.items():
@@ -159,14 +161,23 @@ def shape(text: str) -> tuple[int, ...]:
 
 
 def config(text: str) -> dict[str, Any]:
-    """Parse a dict from JSON."""
+    """Parse the arguments of a class from JSON."""
+    return _json_object(text, "a config", '{"connections": 3}')
+
+
+def names(text: str) -> dict[str, Any]:
+    """Parse a dict from patterns to names from JSON."""
+    return _json_object(text, "names", '{"encoder/*": "backbone/{0}"}')
+
+
+def _json_object(text: str, what: str, example: str) -> dict[str, Any]:
     try:
         found = parse_json(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError(
-            f"a config must be a JSON object, e.g. '{{\"connections\": 3}}'. Received: {text!r}"
+            f"{what} must be a JSON object, e.g. '{example}'. Received: {text!r}"
         )
     return found
 
@@ -197,7 +208,13 @@ def _is_function(text: str) -> bool:
 
 def drawn(text: str) -> Path | str:
     """Parse the path of weights, or `FILE.py:function`, of a function that makes them."""
-    if _is_function(text):
+    if text.endswith(".py"):
+        raise argparse.ArgumentTypeError(
+            f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
+        )
+    path, _, _ = text.rpartition(":")
+    if path.endswith(".py"):
+        input_path(path)
         return text
     return input_path(text)
 
@@ -213,6 +230,7 @@ def network(text: str) -> str:
 
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
+NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",

@@ -161,8 +161,8 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "weights",
         type=_options.input_path,
         metavar="FILE",
-        help="a saved model; a .safetensors or .npz file of arrays; or the index or the folder of "
-        "several .safetensors files",
+        help="a saved model; a .safetensors or .npz file of arrays; the index or the folder of "
+        "several .safetensors files; or, with --like, a contract",
     )
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument("--recipe", **_options.RECIPE)
@@ -187,7 +187,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--names",
-        **_options.CONFIG,
+        **_options.NAMES,
         help="with --like: a JSON object from patterns for names to the names there, "
         '\'{"encoder/*": "backbone/{0}"}\'',
     )

@@ -57,9 +57,9 @@ def test_a_source_of_a_recipe_for_arrays(tmp_path, capsys):
     assert _main.main(["audit", path, "--recipe", "bert"]) == 1
 
 
-def refused(capsys, *arguments):
+def refused(capsys, *arguments, command="audit"):
     with pytest.raises(SystemExit, match=r"^2$"):
-        _main.main(["audit", *arguments])
+        _main.main([command, *arguments])
     return capsys.readouterr().err
 
 
@@ -98,3 +98,62 @@ def test_arrays(tmp_path, capsys):
     assert _main.main(["audit", path, "--rules", '{"bias": "ones"}']) == 1
     for options in ([], ["--recipe", "selu"], ["--recipe", "bert"]):
         refused(capsys, path, *options)
+
+
+PROGRAM = """
+import keras_initx
+
+def build(gain=1):
+    layer = keras_initx.RandomNormal(0, 0.1 * gain)
+    return {"hidden/kernel": layer((48, 64)), "last/kernel": layer((64, 40))}
+
+def other():
+    return build(gain=2)
+
+def wrong():
+    raise KeyError("a key")
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return str(tmp_path / "program.py")
+
+
+def test_a_contract_of_a_function(program, tmp_path, capsys):
+    contract, found = str(tmp_path / "weights.json"), str(tmp_path / "other.json")
+    assert _main.main(["contract", f"{program}:build", "--out", contract]) == 0
+    assert capsys.readouterr().out.endswith("\n\n2 weights of 3 draws: 2 random.\n")
+    assert _main.main(["contract", f"{program}:other", "--out", found, "--draws", "1", "--seed", "1"]) == 0
+    assert _main.main(["audit", contract, "--like", contract]) == 0
+    capsys.readouterr()
+    assert _main.main(["audit", found, "--like", contract]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 weights are not as in the contract."
+
+
+def test_two_files(path, tmp_path, capsys):
+    before = keras.saving.load_model(path)
+    before.layers[0].bias.assign(np.ones(64))
+    before.save(tmp_path / "before.keras")
+    other = ["--like", str(tmp_path / "before.keras")]
+    assert _main.main(["audit", path, *other]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("hidden/bias  64 of 64")
+    assert lines[-1] == "1 of 4 weights is not as in before.keras. The same bit for bit: 3 of 4."
+    assert _main.main(["audit", path, *other, "--names", '{"hidden/bias": "last/bias"}']) == 1
+    assert "names must be a JSON object" in refused(capsys, path, *other, "--names", "[]")
+    assert "`same` must be `None` unless" in refused(capsys, path, "--same")
+
+
+def test_what_a_contract_is_not_made_from(path, program, tmp_path, capsys):
+    for arguments, message in (
+        ((program,), "a function must have the form FILE.py:FUNCTION"),
+        ((f"{program}:gone",), "has no function 'gone'"),
+        ((f"{program}:wrong",), "KeyError: 'a key'"),
+        ((f"{tmp_path}/gone.py:build",), "no such file or folder"),
+        ((f"{program}:build", "--out", program), f"--out must be a file of its own. Received: {program}"),
+        ((path, "--out", path), f"--out must be a file of its own. Received: {path}"),
+    ):
+        assert message in refused(capsys, *arguments, command="contract")
+    assert (tmp_path / "program.py").read_text() == PROGRAM
