@@ -18,7 +18,6 @@ that reads its own makes a cycle, which keeps the result until the garbage colle
 """
 
 import contextlib
-import functools
 import inspect
 import sys
 import threading
@@ -188,15 +187,21 @@ def kept_global_generator() -> Callable[[], None]:
     """Return a function after which Keras has the global random generator that it has now, or none.
 
     Keras makes it at its first use, with a seed from Python's `random`. The state is that of a
-    variable.
+    variable. `keras.utils.set_random_seed` also keeps its seed, which processes of one program
+    share.
 
-    Relies on the module of `SeedGenerator`, which keeps it under this name.
+    Relies on the module of `SeedGenerator`, which keeps both under these names.
     """
-    names = vars(sys.modules[keras.random.SeedGenerator.__module__])
-    state = names["global_state"]
-    name = "global_seed_generator"
-    generator = state.get_global_attribute(name)
-    return functools.partial(state.set_global_attribute, name, generator)
+    state = vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
+    kept = {}
+    for name in ("global_seed_generator", "global_random_seed"):
+        kept[name] = state.get_global_attribute(name)
+
+    def put_back() -> None:
+        for name, value in kept.items():
+            state.set_global_attribute(name, value)
+
+    return put_back
 
 
 def is_of_keras(value: Any) -> bool:

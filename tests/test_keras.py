@@ -381,6 +381,15 @@ def test_a_new_global_generator_is_forgotten():
     np.testing.assert_array_equal(first, second)
 
 
+def test_the_global_seed_is_that_of_before():
+    seed_of = sys.modules[keras.utils.set_random_seed.__module__].get_random_seed
+    keras.utils.set_random_seed(1)
+    put_back = _keras.kept_global_generator()
+    keras.utils.set_random_seed(2)
+    put_back()
+    assert seed_of() == 1
+
+
 def test_an_optimizer_keeps_what_is_excluded_from_weight_decay():
     optimizer = keras.optimizers.AdamW()
     assert not _keras.excludes_from_weight_decay(optimizer)

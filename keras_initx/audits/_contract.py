@@ -360,7 +360,11 @@ def _measured(subject: Subject) -> WeightContract:
     if subject.dtype != "float64":  # which is float32 on JAX, without its option
         stored = stored.astype(subject.dtype, copy=False)
     row = replace(row, digest=array_digest(stored))
-    values = as_numbers(stored)
+    return _described(row, as_numbers(stored))
+
+
+def _described(row: WeightContract, values: Array) -> WeightContract:
+    """Return a weight with what one draw of its values says about it."""
     if not math.isfinite(float(values.min()) + float(values.max())):
         if np.isnan(values).any():
             return replace(row, reason=NOT_FINITE)
@@ -370,15 +374,12 @@ def _measured(subject: Subject) -> WeightContract:
     value = float(values.flat[0]) + 0.0  # not -0
     if (values == value).all():
         return replace(row, kind="constant", value=value)
-    row = replace(
+    return replace(
         row,
-        kind="random",
-        statistics=statistics_of(values, subject.dtype),
+        kind="fixed" if _is_pattern(values) else "random",
+        statistics=statistics_of(values, row.dtype),
         places=_places(values),
     )
-    if _is_pattern(values):
-        return replace(row, kind="fixed")
-    return row
 
 
 def _places(values: Array) -> tuple[float, ...]:
