@@ -19,7 +19,7 @@ from keras_initx._checkpoints import names_weights
 from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
 from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx._typing import Array
+from keras_initx._typing import Array, DType
 from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
 from keras_initx.audits._subjects import (
     NO_ARRAY,
@@ -83,6 +83,7 @@ _PLACES = 64
 # of an LSTM. Of fewer values, random signs look so too.
 _FEW = 4
 _FEW_BITS = 8
+_FEW_BITS_OF_16 = 3
 _RUN = 8
 _FEWEST_OF_PATTERN = 16
 # Why the statistics of a weight are not known.
@@ -368,7 +369,7 @@ def _described(row: WeightContract, values: Array) -> WeightContract:
     if not math.isfinite(float(values.min()) + float(values.max())):
         if np.isnan(values).any():
             return replace(row, reason=NOT_FINITE)
-        if _is_pattern(values):  # a mask
+        if _is_pattern(values, row.dtype):  # a mask
             return replace(row, kind="fixed")
         return replace(row, reason=INFINITE)
     value = float(values.flat[0]) + 0.0  # not -0
@@ -376,7 +377,7 @@ def _described(row: WeightContract, values: Array) -> WeightContract:
         return replace(row, kind="constant", value=value)
     return replace(
         row,
-        kind="fixed" if _is_pattern(values) else "random",
+        kind="fixed" if _is_pattern(values, row.dtype) else "random",
         statistics=statistics_of(values, row.dtype),
         places=_places(values),
     )
@@ -388,7 +389,7 @@ def _places(values: Array) -> tuple[float, ...]:
     return tuple(float(f"{value:.7g}") for value in values.reshape(-1)[places])
 
 
-def _is_pattern(values: Array) -> bool:
+def _is_pattern(values: Array, dtype: DType) -> bool:
     """Return whether values are few different numbers with few bits, in runs."""
     flat = values.reshape(-1)
     if flat.size < _FEWEST_OF_PATTERN or len(np.unique(flat[: 64 * _FEW])) > _FEW:
@@ -399,7 +400,8 @@ def _is_pattern(values: Array) -> bool:
     found = np.unique(flat)
     if len(found) > _FEW:
         return False
-    bits = found.astype("float32").view("uint32") & ((1 << (23 - _FEW_BITS)) - 1)
+    few_bits = _FEW_BITS_OF_16 if dtype.endswith("float16") else _FEW_BITS
+    bits = found.astype("float32").view("uint32") & ((1 << (23 - few_bits)) - 1)
     return not bits.any()
 
 

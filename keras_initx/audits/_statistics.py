@@ -32,6 +32,8 @@ _FEWEST_COLUMNS = 4
 _FEWEST_OF_FAMILY = 256
 # Independent values with more bits are different numbers.
 BITS_OF_RANDOM = 16
+# Fewer different values may all be there an even number of times by chance.
+_FEWEST_DIFFERENT = 16
 # With a smaller probability, values are not of a family.
 _IMPLAUSIBLE = 1e-3
 # Deviations of draws that differ by so many standard errors are not those of independent values.
@@ -182,6 +184,8 @@ def statistics_of(values: Array, dtype: DType) -> Statistics:
     independent = float(sample.size)
     if bits > BITS_OF_RANDOM:
         independent *= (1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size
+    else:
+        independent /= _copies(ordered)
     frames, frames_axis = _frames(values, dtype)
     found: Statistics = _rounded(
         Statistics(
@@ -214,6 +218,14 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Statistics | Parts):
         return type(value)(*(_rounded(getattr(value, field.name)) for field in fields(value)))
     return value
+
+
+def _copies(values: Array) -> int:
+    """Return how often each value is there, where few bits make values equal too: once or more."""
+    counts = np.unique(values, return_counts=True)[1]
+    if counts.size < _FEWEST_DIFFERENT:
+        return 1
+    return int(np.gcd.reduce(counts))
 
 
 def _bits(values: Array) -> int:

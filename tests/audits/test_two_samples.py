@@ -33,6 +33,7 @@ LAWS = {
     "sorted": lambda rng: np.sort(rng.normal(0, 1, 64)),
     "signs": lambda rng: rng.choice([-1.0, 1.0], 64),
     "few numbers": lambda rng: rng.integers(0, 3, (16, 16)).astype("float32"),
+    "equal values in 16 bits": lambda rng: np.repeat(rng.normal(0, 1, 64), 4).astype("float16"),
     "equal rows": lambda rng: np.tile(rng.normal(0, 1, 16), (16, 1)),
 }
 
