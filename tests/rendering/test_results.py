@@ -91,11 +91,13 @@ EXAMPLES = {
     "reset_dormant": lambda: keras_initx.reset_dormant(network(), X, seed=0),
     "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
+    "contract": lambda: keras_initx.contract(network()),
     "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
     "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
+    "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
     "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",
