@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._checks import check_flag, check_number, check_root
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
-from keras_initx.audits._against import audit_against, reference_of
+from keras_initx.audits._against import audit_against
 from keras_initx.audits._causes import Finding, scale_cause
 from keras_initx.audits._compare import (
     SAMPLE,
@@ -29,6 +29,7 @@ from keras_initx.audits._contract import Contract, contract_at
 from keras_initx.audits._differences import equal_rows
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
+from keras_initx.audits._reference import reference_of
 from keras_initx.audits._report import AuditReport
 from keras_initx.audits._subjects import Audited, Planned, Subject, subjects
 from keras_initx.backends import Moments, backend

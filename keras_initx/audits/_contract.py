@@ -22,11 +22,9 @@ from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType
 from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
 from keras_initx.audits._subjects import (
-    NO_ARRAY,
     Audited,
     Subject,
     as_numbers,
-    is_readable,
     opened,
     plain_subjects,
 )
@@ -285,25 +283,25 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
         )
-    measured: list[list[WeightContract]] = []
-    equal: list[list[list[str]]] = []
+    drawn = []
     with backend.generators_preserved(), progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with opened("build()", build()) as found:
-                one = contract_of(plain_subjects(found))
-            measured.append(one.weights)
-            equal.append(one.equal)
+                drawn.append(contract_of(plain_subjects(found)))
             del found
             gc.collect()  # models are in cycles of references
             advance(1)
-    _check_alike(measured)
-    weights = [_together(of_draws) for of_draws in zip(*measured, strict=True)]
+    _check_alike(drawn)
+    weights = []
+    for of_draws in zip(*[one.weights for one in drawn], strict=True):
+        weights.append(_together(of_draws))
     random = {weight.path for weight in weights if weight.kind == "random"}
-    common = [paths for paths in equal[0] if all(paths in other for other in equal[1:])]
-    return Contract(
-        weights, draws, [paths for paths in common if random.issuperset(paths)], _versions()
-    )
+    equal = []
+    for paths in drawn[0].equal:
+        if random.issuperset(paths) and all(paths in one.equal for one in drawn):
+            equal.append(paths)
+    return Contract(weights, draws, equal, _versions())
 
 
 def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
@@ -317,11 +315,13 @@ def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
 def needs_no_arguments(function: Callable[..., Any]) -> bool:
     """Return whether a function can be called without arguments, as far as Python knows."""
     try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
+        signature = inspect.signature(function)
     except ValueError:  # of functions that are not written in Python
         return True
+    try:
+        signature.bind()
+    except TypeError:
+        return False
     return True
 
 
@@ -348,13 +348,11 @@ def outline(subject: Subject) -> WeightContract:
 
 def _measured(subject: Subject) -> WeightContract:
     """Return what one draw of a weight says about it."""
-    row = outline(subject)
+    row = replace(outline(subject), reason=subject.obstacle)
     if row.reason:
         return row
     if 0 in subject.shape:
         return replace(row, reason="empty")
-    if not is_readable(subject.dtype):
-        return replace(row, reason=NO_ARRAY if subject.dtype == "object" else subject.dtype)
     stored = subject.values.stored()
     if subject.dtype not in DTYPES:
         return replace(row, reason=f"{subject.dtype}, of one draw", digest=array_digest(stored))
@@ -427,11 +425,11 @@ def _together(draws: Sequence[WeightContract]) -> WeightContract:
     return replace(first, kind="random", digest=None, places=(), statistics=merged(statistics))
 
 
-def _check_alike(draws: Sequence[Sequence[WeightContract]]) -> None:
+def _check_alike(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
-    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0]]
+    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].weights]
     for number, draw in enumerate(draws[1:], 2):
-        other = [(weight.path, weight.shape, weight.dtype) for weight in draw]
+        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.weights]
         if other != first:
             differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
             problem = truncated(sorted(differ)) or "another order"

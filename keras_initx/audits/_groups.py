@@ -85,6 +85,11 @@ class Group:
         return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
 
 
+def without_numbers(path: str) -> str:
+    """Return a name with `*` for each number, as weights of several layers have it in common."""
+    return _NUMBER.sub("*", path)
+
+
 def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     """Return weights in groups, the worst first.
 
@@ -93,8 +98,7 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     """
     by_name: dict[tuple[str, ...], list[WeightAudit]] = {}
     for weight in sorted(weights, key=_rank):
-        pattern = _NUMBER.sub("*", weight.path)
-        key = (pattern, weight.verdict, weight.cause, weight.reason)
+        key = (without_numbers(weight.path), weight.verdict, weight.cause, weight.reason)
         by_name.setdefault(key, []).append(weight)
     merged: dict[tuple[str | None, ...], list[Group]] = {}
     for alike in by_name.values():

@@ -43,9 +43,8 @@ from keras_initx.structure import (
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 
-# Why the second name of an array is not compared, and what is no array.
+# Why the second name of an array is not compared.
 TIED = "tied to"
-NO_ARRAY = "no array"
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
 # In the names of tables of embeddings. GPT-2 has the short ones.
 _TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
@@ -153,6 +152,26 @@ class Subject:
         if self.initializer is None:
             return None
         return description(self.initializer)
+
+    @property
+    def obstacle(self) -> str:
+        """Why its values are not compared with others, otherwise empty."""
+        if self.reason or _is_readable(self.dtype):
+            return self.reason
+        return _dtype_text(self.dtype)
+
+
+def _is_readable(dtype: DType) -> bool:
+    """Return whether values of a dtype are real numbers or truth values that NumPy reads."""
+    try:
+        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
+    except TypeError:
+        return False
+
+
+def _dtype_text(dtype: DType) -> str:
+    """Return a dtype that is not compared in words."""
+    return "no array" if dtype == "object" else dtype
 
 
 @contextlib.contextmanager
@@ -293,14 +312,6 @@ class _Declared:
         return declared, with_seed_and_axes(declared, 0, weight)
 
 
-def is_readable(dtype: DType) -> bool:
-    """Return whether values of a dtype are real numbers or truth values that NumPy reads."""
-    try:
-        return dtype in DTYPES or np.dtype(dtype).kind in "biu"
-    except TypeError:
-        return False
-
-
 def as_numbers(array: Array) -> Array:
     """Return an array in float64 if it has that dtype, else in float32."""
     if array.dtype == np.float64:
@@ -397,7 +408,7 @@ def _of_arrays(
         reason = "" if initializer is not None else "no rule"
         if stored.dtype not in DTYPES:
             initializer = None
-            reason = NO_ARRAY if stored.dtype == "object" else stored.dtype
+            reason = _dtype_text(stored.dtype)
         elif array.path in ties:
             initializer = None
             reason = f"{TIED} {ties[array.path]!r}"
