@@ -97,7 +97,9 @@ def loading(
     known initializer.
 
     Weights of other dtypes, such as integers, the states of random generators and the optimizer are
-    not watched, and are as the block leaves them.
+    not watched, and are as the block leaves them. JAX 0.5 loses the bits of NaN where it moves
+    bfloat16 arrays between layouts: with it, a sharded weight that is read and assigned in the
+    block counts as written.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
     their former values, which takes as much memory until then. The block must not compute with

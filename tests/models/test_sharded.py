@@ -13,6 +13,9 @@ from keras_initx import models
 from keras_initx.backends import backend
 from keras_initx.models._initialize import carried_out, planned
 
+if BACKEND == "jax":
+    import jax
+
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -121,6 +124,8 @@ def test_factors_of_a_source_are_merged_in_each_shard():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
+    if dtype == "bfloat16" and jax.__version_info__ < (0, 6):
+        pytest.skip("JAX 0.5 loses the bits of NaN where it moves bfloat16 between layouts, as the docstring says")
     model = sharded(lambda: network(dtype))
     plain = network(dtype)
     layouts = [variable.value.sharding for variable in model.weights]
