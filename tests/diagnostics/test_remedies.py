@@ -154,3 +154,40 @@ def test_gates_are_opened_wherever_their_cell_is(place, policy):
     plan = keras_initx.initialize(model, report, seed=0)
     assert {weight.initializer for weight in plan.weights} == {"LSTMForgetBias()", None}
     assert keras_initx.diagnose(model, x).ok
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        [lambda: layers.Dense(16, "relu"), lambda: layers.Dense(16)],
+        [lambda: layers.Dense(16, "relu")],
+        [lambda: layers.Dense(16), layers.ReLU],
+        [lambda: layers.Dense(16), layers.BatchNormalization, layers.ReLU],
+    ],
+    ids=["kernel", "ReLU of a kernel", "ReLU", "ReLU of a scale"],
+)
+def test_branches_that_start_small_learn(end):
+    outputs = inputs = keras.Input((20,))
+    outputs = layers.Dense(16, "relu", kernel_initializer="he_normal")(outputs)
+    for _ in range(16):
+        branch = outputs
+        for layer in end:
+            branch = layer()(branch)
+        outputs = layers.Add()([outputs, branch])
+    model = keras.Model(inputs, layers.Dense(4, kernel_initializer="he_normal")(outputs))
+    keras_initx.initialize(model, seed=0)
+    labels = np.arange(64) % 4
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    report = keras_initx.diagnose(model, X, labels, loss=loss)
+    assert not report.ok
+    keras_initx.initialize(model, report, seed=0)
+    report = keras_initx.diagnose(model, X, labels, loss=loss)
+    assert report.ok
+    assert not [verdict for verdict in report.verdicts if verdict.remedy.rules]  # none undoes the one before
+    model.compile("sgd", loss)
+    kernels = [layer.kernel for layer in model.layers if isinstance(layer, layers.Dense)]
+    before = list(map(keras.ops.convert_to_numpy, kernels))
+    for _ in range(2):
+        model.train_on_batch(X, labels)
+    for kernel, former in zip(kernels, before, strict=True):
+        assert (keras.ops.convert_to_numpy(kernel) != former).any()

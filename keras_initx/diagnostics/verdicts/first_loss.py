@@ -42,7 +42,7 @@ from keras_initx.diagnostics.verdicts.inputs import (
     size_of,
 )
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
-from keras_initx.diagnostics.verdicts.signals import EXPLODING, branch_zeros, input_size
+from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import Call, Probe, Watch, array_of, first_float, tensors_in
 
@@ -272,9 +272,9 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
     if exceeds(output.input_size, _LARGE_INPUTS) and not are_unscaled(measured):
         evidence += f", and its inputs a root mean square of {output.input_size:.3g}"
         remedy = Remedy(f"keras.layers.LayerNormalization() before {worst.name}")
-        zeros = branch_zeros(measured)
-        if zeros is not None:
-            remedy = zeros.otherwise(remedy, "; or ")
+        smaller = smaller_branches(measured)
+        if smaller is not None:
+            remedy = smaller.otherwise(remedy, "; or ")
     elif worst.weights and not worst.has_kernel:
         remedy = Remedy(smaller_factor.replace("after", "in", 1))
     remedy = scaled_first(measured, remedy)

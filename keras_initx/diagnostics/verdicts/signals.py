@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, root_mean_square
 from keras_initx.diagnostics._remedy import (
     LSUV,
     Remedy,
+    activation_after,
     choice,
     drawn_or_scaled,
     has_large_biases,
@@ -44,7 +45,7 @@ from keras_initx.diagnostics.verdicts.gates import (
     orthogonal_recurrence,
 )
 from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS
-from keras_initx.initializers import HeNormal, ReLUBias
+from keras_initx.initializers import HeNormal, ReLUBias, Scaled
 from keras_initx.structure import (
     LIMITS,
     Call,
@@ -578,16 +579,51 @@ def batch_of_one(measured: Measurements) -> Remedy | None:
     return None
 
 
-def branch_zeros(measured: Measurements) -> Remedy | None:
-    """Return the remedy where the sum of residual branches grows, `None` without branches."""
-    ends = [layer for layer in measured.layers if layer.flow.ends_branch]
+# Activations whose slope at 0 is 0.
+_NO_SLOPE_AT_0 = ("relu", "relu6")
+
+
+def smaller_branches(measured: Measurements) -> Remedy | None:
+    """Return the remedy where the sum of residual branches grows, `None` without branches.
+
+    Each branch starts at 0, or, if it ends in a ReLU, at a fraction: a ReLU of zeros gets no
+    gradient, and the branch would stay 0.
+    """
+    ends = []
+    is_flat = False
+    for place, layer in enumerate(measured.layers):
+        if layer.flow.ends_branch:
+            is_flat = is_flat or activation_after(layer) in _NO_SLOPE_AT_0
+            # What multiplies stands before the activation.
+            ends.append(_last_that_multiplies(measured.layers[: place + 1]))
     if not ends:
         return None
+    kernels = kernels_of(ends)
+    name = "kernel"
+    if not kernels:
+        kernels = weights_named("gamma", ends)
+        name = "gamma"
+    initializer: InitializerLike = "zeros"
+    text = '"zeros"'
+    if is_flat and name == "kernel":
+        initializer = Scaled(HeNormal(), 1 / len(ends))
+        text = f"keras_initx.Scaled(keras_initx.HeNormal(), 1 / {len(ends)})"
+    elif is_flat:
+        initializer = keras.initializers.Constant(1 / len(ends))
+        text = f"keras.initializers.Constant(1 / {len(ends)})"
     return Remedy(
-        'kernel_initializer="zeros" in the last layer of each residual branch: '
+        f"{name}_initializer={text} in the last layer of each residual branch: "
         f"{listed(names_of(ends))}",
-        rules_for(kernels_of(ends), "zeros"),
+        rules_for(kernels, initializer),
     )
+
+
+def _last_that_multiplies(layers: Sequence[LayerReport]) -> LayerReport:
+    """Return the last of `layers` with a kernel or a scale, or the last of all."""
+    for layer in reversed(layers):
+        if kernels_of([layer]) or weights_named("gamma", [layer]):
+            return layer
+    return layers[-1]
 
 
 def growing_sums(measured: Measurements) -> Remedy | None:
@@ -595,7 +631,7 @@ def growing_sums(measured: Measurements) -> Remedy | None:
 
     Then no kernel makes it much larger.
     """
-    zeros = branch_zeros(measured)
-    if zeros is None or any(exceeds(layer.gain, 2) for layer in measured.layers):
+    smaller = smaller_branches(measured)
+    if smaller is None or any(exceeds(layer.gain, 2) for layer in measured.layers):
         return None
-    return zeros.otherwise(Remedy("a normalization at the start of each branch"), "; or ")
+    return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")

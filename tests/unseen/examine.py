@@ -1,0 +1,183 @@
+"""Diagnose programs that `diagnose` was never improved with, train them, and count: see the page on the protocol.
+
+    python tests/unseen/examine.py first             # prints what came of each program of the first draw
+    python tests/unseen/examine.py sound             # of the sound ones
+    python tests/unseen/examine.py first --write     # also records it for the page and the tests
+    python tests/unseen/examine.py first so_123      # of some programs
+
+A recorded program is not run again unless it is named.
+"""
+
+import json
+import pathlib
+import runpy
+import statistics
+import sys
+import warnings
+
+import keras
+from _names import NAMES
+from _program import SEEDS, scored
+
+import keras_initx
+from keras_initx.structure import named_layers
+
+FOLDER = pathlib.Path(__file__).parent
+RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "unseen.json"
+DRAWS = ("first", "second")
+
+
+def programs(draw):
+    """Return the path of each program of a draw, or of the sound ones, by its name."""
+    return {path.stem: path for path in sorted((FOLDER / draw).glob("*.py"))}
+
+
+def report_of(build):
+    """Return the report of a program on the data that it is trained with, or the error as text."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    model, x, y = build()
+    try:
+        return keras_initx.diagnose(model, x, y)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def problems_of(report):
+    """Return the name and the level of each verdict, or the error of `diagnose`."""
+    if isinstance(report, str):
+        return report
+    return [[verdict.problem, verdict.level] for verdict in report.verdicts]
+
+
+def is_named(problems, kinds):
+    """Return whether a problem stands beside one of the kinds of a fault in `NAMES`."""
+    if isinstance(problems, str):
+        return False
+    names = {name for kind in kinds for name in NAMES[kind]}
+    return any(problem in names and (level != "note" or problem == "rare class") for problem, level in problems)
+
+
+def alarms(problems):
+    """Return the errors and warnings, and an error of `diagnose` itself."""
+    if isinstance(problems, str):
+        return [problems]
+    return [problem for problem, level in problems if level != "note"]
+
+
+def can_be_applied(remedy):
+    """Return whether a remedy is more than a text."""
+    changes = (remedy.rules, remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
+    return any(changes) or bool(remedy.activations)
+
+
+def applied(network, remedy):
+    """Return a compiled model, its inputs and its targets with a remedy."""
+    model, x, y = network
+    if remedy.inputs is not None:
+        x = remedy.inputs(x)
+    if remedy.targets is not None:
+        y = remedy.targets(y)
+    for layer, name in named_layers(model).items():
+        if name in remedy.activations:
+            layer.activation = keras.activations.get(remedy.activations[name])
+    if remedy.rules:
+        keras_initx.initialize(model, {**remedy.rules, "*": None}, seed=0)
+    if remedy.lsuv:
+        keras_initx.lsuv(model, x, seed=0)
+    optimizer, loss = remedy.optimizer, remedy.loss
+    if optimizer is not None or loss is not None or remedy.activations:
+        if optimizer is None:
+            optimizer = model.optimizer.from_config(model.optimizer.get_config())
+        model.compile(optimizer, model.loss if loss is None else loss)
+    return model, x, y
+
+
+def remedied(program, remedy):
+    """Return a program whose faulty form has a remedy. Its score is that of the data it is then trained with."""
+
+    def build(repaired):
+        model, x, y = program["build"](repaired)
+        if not model.built:
+            model(keras.tree.map_structure(lambda array: array[:1], x))
+        return applied((model, x, y), remedy)
+
+    return {**program, "build": build}
+
+
+def examined(path):
+    """Return what comes of a faulty program: what is named, and how training scores in its three forms."""
+    program = runpy.run_path(str(path))
+    report = report_of(lambda: program["build"](False))
+    problems = problems_of(report)
+    result = {
+        "kinds": list(program["KINDS"]),
+        "visible": program["VISIBLE"],
+        "reproduced": program.get("REPRODUCED", True),
+        "problems": problems,
+        "repaired": problems_of(report_of(lambda: program["build"](True))),
+    }
+    result["named"] = is_named(problems, program["KINDS"])
+    if isinstance(report, str) or report.ok:
+        return result
+    remedy = report.problems[0].remedy
+    result["remedy"] = str(remedy)
+    if can_be_applied(remedy) and result["reproduced"]:
+        scores = {}
+        for name, form, repaired in (
+            ("faulty", program, False),
+            ("repaired", program, True),
+            ("remedied", remedied(program, remedy), False),
+        ):
+            scores[name] = [round(scored(form, repaired, seed), 3) for seed in SEEDS]
+        result["scores"] = scores
+        low, high, reached = (statistics.median(scores[name]) for name in ("faulty", "repaired", "remedied"))
+        result["cures"] = reached >= (low + high) / 2
+    return result
+
+
+def examined_sound(path):
+    """Return what is reported of a sound program."""
+    return {"problems": problems_of(report_of(runpy.run_path(str(path))["build"]))}
+
+
+def counted(results):
+    """Return the numbers of a draw, by what they count."""
+    usable = [result for result in results.values() if result["reproduced"]]
+    visible = [result for result in usable if result["visible"]]
+    with_remedy = [result for result in visible if "remedy" in result]
+    return {
+        "drawn": len(results),
+        "reproduced": len(usable),
+        "visible": len(visible),
+        "named": sum(result["named"] for result in visible),
+        "first remedies": len(with_remedy),
+        "cure": sum(result.get("cures", False) for result in with_remedy),
+        "alarms on invisible": sum(bool(alarms(result["problems"])) for result in usable if not result["visible"]),
+        "alarms on repaired": sum(bool(alarms(result["repaired"])) for result in usable),
+    }
+
+
+def main():
+    draw, *names = [argument for argument in sys.argv[1:] if argument != "--write"]
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    results = {} if names or "--write" not in sys.argv else recorded.get(draw, {})
+    warnings.simplefilter("ignore")
+    for name, path in programs(draw).items():
+        if name in results or (names and name not in names):
+            continue
+        result = examined(path) if draw in DRAWS else examined_sound(path)
+        results[name] = result
+        print(f"{name}: {json.dumps(result)}", flush=True)
+        if "--write" in sys.argv:
+            recorded[draw] = {**recorded.get(draw, {}), **{name: result}}
+            RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+    if draw in DRAWS:
+        print(counted(results))
+    else:
+        found = {name: alarms(result["problems"]) for name, result in results.items() if alarms(result["problems"])}
+        print(f"{len(results)} sound programs, {len(found)} with alarms: {found}")
+
+
+if __name__ == "__main__":
+    main()
