@@ -2,16 +2,19 @@
 
     python tests/unseen/examine.py first             # prints what came of each program of the first draw
     python tests/unseen/examine.py sound             # of the sound ones
-    python tests/unseen/examine.py first --write     # also records it for the page and the tests
     python tests/unseen/examine.py first so_123      # of some programs
+    python tests/unseen/examine.py first --write     # of all, and records each, and at the end the numbers of all
 
-A recorded program is not run again unless it is named.
+What is recorded stays: an interrupted run goes on where it was, and numbers of another commit are a new row. Delete
+a draw from the record to run it again.
 """
 
+import datetime
 import json
 import pathlib
 import runpy
 import statistics
+import subprocess
 import sys
 import warnings
 
@@ -54,7 +57,7 @@ def is_named(problems, kinds):
     """Return whether a problem stands beside one of the kinds of a fault in `NAMES`."""
     if isinstance(problems, str):
         return False
-    names = {name for kind in kinds for name in NAMES[kind]}
+    names = {name for kind in kinds for name in NAMES[kind.partition(" (")[0]]}
     return any(problem in names and (level != "note" or problem == "rare class") for problem, level in problems)
 
 
@@ -122,7 +125,7 @@ def examined(path):
         return result
     remedy = report.problems[0].remedy
     result["remedy"] = str(remedy)
-    if can_be_applied(remedy) and result["reproduced"]:
+    if can_be_applied(remedy) and result["reproduced"] and result["visible"]:
         scores = {}
         for name, form, repaired in (
             ("faulty", program, False),
@@ -142,7 +145,7 @@ def examined_sound(path):
 
 
 def counted(results):
-    """Return the numbers of a draw, by what they count."""
+    """Return the numbers of a draw of faulty programs, by what they count."""
     usable = [result for result in results.values() if result["reproduced"]]
     visible = [result for result in usable if result["visible"]]
     with_remedy = [result for result in visible if "remedy" in result]
@@ -153,30 +156,38 @@ def counted(results):
         "named": sum(result["named"] for result in visible),
         "first remedies": len(with_remedy),
         "cure": sum(result.get("cures", False) for result in with_remedy),
-        "alarms on invisible": sum(bool(alarms(result["problems"])) for result in usable if not result["visible"]),
+        "named, not visible": sum(result["named"] for result in usable if not result["visible"]),
         "alarms on repaired": sum(bool(alarms(result["repaired"])) for result in usable),
     }
 
 
+def counted_sound(results):
+    """Return the numbers of the sound programs, by what they count."""
+    return {"drawn": len(results), "alarms on sound": sum(bool(alarms(one["problems"])) for one in results.values())}
+
+
 def main():
     draw, *names = [argument for argument in sys.argv[1:] if argument != "--write"]
-    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    results = {} if names or "--write" not in sys.argv else recorded.get(draw, {})
+    writes = "--write" in sys.argv
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"runs": []}
+    results = recorded.setdefault(draw, {}) if writes else {}
     warnings.simplefilter("ignore")
     for name, path in programs(draw).items():
         if name in results or (names and name not in names):
             continue
-        result = examined(path) if draw in DRAWS else examined_sound(path)
-        results[name] = result
-        print(f"{name}: {json.dumps(result)}", flush=True)
-        if "--write" in sys.argv:
-            recorded[draw] = {**recorded.get(draw, {}), **{name: result}}
-            RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
-    if draw in DRAWS:
-        print(counted(results))
-    else:
-        found = {name: alarms(result["problems"]) for name, result in results.items() if alarms(result["problems"])}
-        print(f"{len(results)} sound programs, {len(found)} with alarms: {found}")
+        results[name] = examined(path) if draw in DRAWS else examined_sound(path)
+        print(f"{name}: {json.dumps(results[name])}", flush=True)
+        if writes:
+            RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
+    numbers = counted(results) if draw in DRAWS else counted_sound(results)
+    print(numbers)
+    if writes:
+        folder = pathlib.Path(keras_initx.__file__).parent
+        command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        run = {"draw": draw, "date": str(datetime.date.today()), "commit": commit, "backend": keras.backend.backend()}
+        recorded["runs"].append({**run, **numbers})
+        RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

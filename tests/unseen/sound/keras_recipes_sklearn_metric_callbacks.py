@@ -1,0 +1,37 @@
+"""Digits by a small convolutional network with one-hot labels.
+
+After keras.io examples/keras_recipes/sklearn_metric_callbacks.py.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+from sklearn.datasets import load_digits
+
+URL = "https://keras.io/examples/keras_recipes/sklearn_metric_callbacks/"
+
+
+def digits(size, count=256):
+    """Return handwritten digits in 0..1, enlarged to `size` pixels, and their labels."""
+    data = load_digits()
+    steps = np.linspace(0, 7, size).round().astype(int)
+    x = data.images[:count, steps][:, :, steps, None] / 16
+    return x.astype("float32"), data.target[:count]
+
+
+def build():
+    x, y = digits(28)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(16, kernel_size=(3, 3), activation="relu"),
+            layers.MaxPooling2D(pool_size=(2, 2)),
+            layers.Conv2D(32, kernel_size=(3, 3), activation="relu"),
+            layers.MaxPooling2D(pool_size=(2, 2)),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
+    return model, x, keras.utils.to_categorical(y, 10)

@@ -1,0 +1,31 @@
+"""Course of diabetes from standardized columns, target not scaled.
+
+After scikit-learn examples/miscellaneous/plot_partial_dependence_visualization_api.py.
+"""
+
+import keras
+from keras import layers
+from sklearn.datasets import load_diabetes
+
+URL = "https://scikit-learn.org/stable/auto_examples/miscellaneous/plot_partial_dependence_visualization_api.html"
+
+
+def dense(before, units, activation="relu", penalty=1e-4 / 200):
+    """Return a layer with the starting values and the penalty of scikit-learn's networks."""
+    bound = ((2 if activation == "sigmoid" else 6) / (before + units)) ** 0.5
+    start = keras.initializers.RandomUniform(-bound, bound)
+    return layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=start,
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        kernel_regularizer=keras.regularizers.L2(penalty / 2),
+    )
+
+
+def build():
+    x, y = load_diabetes(return_X_y=True)
+    x = (x - x.mean(0)) / x.std(0)
+    model = keras.Sequential([keras.Input((10,)), dense(10, 100), dense(100, 100), dense(100, 1, "linear")])
+    model.compile(optimizer=keras.optimizers.Adam(0.001), loss="mse")
+    return model, x[:256].astype("float32"), y[:256].astype("float32")
