@@ -13,6 +13,8 @@
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
 - `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
+- `unseen`: the numbers of runs on unseen programs, from `docs/unseen.json`, which
+  `tests/unseen/examine.py` writes.
 - `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
   from `programs.py` in `tests/support/` and `docs/examination.json`, which `examination.py` beside
   it writes.
@@ -290,6 +292,20 @@ def examination():
     return f"{_rows(headers, numbers)}\n{beside}"
 
 
+def unseen():
+    """Return the numbers of each run on programs that `diagnose` was never improved with."""
+    runs = json.loads((DOCS / "unseen.json").read_text())["runs"]
+    faulty = [run for run in runs if run["draw"] != "sound"]
+    sound = [run for run in runs if run["draw"] == "sound"]
+    numbers = [name for name in faulty[0] if name not in ("draw", "date", "commit", "backend")]
+    headers = ("draw", "date", "commit", *numbers)
+    table = _rows(headers, [tuple(str(run[name]) for name in headers) for run in faulty])
+    headers = ("draw", "date", "commit", "drawn", "alarms on sound")
+    return (
+        f"{table}\n{_rows(headers, [tuple(str(run[name]) for name in headers) for run in sound])}"
+    )
+
+
 def programs():
     """Return the table of all programs, folded."""
     rows = []
@@ -386,6 +402,7 @@ TABLES = {
     "problems": problems,
     "thresholds": thresholds,
     "confusion": confusion,
+    "unseen": unseen,
     "examination": examination,
     "programs": programs,
     "misses": misses,
@@ -396,7 +413,14 @@ PAGES = {
     DOCS.parent / "README.md": {"featured"},
     DOCS / "api.md": {"families"},
     DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
-    DOCS / "examination.md": {"examination", "programs", "misses", "beyond", "remedies"},
+    DOCS / "examination.md": {
+        "unseen",
+        "examination",
+        "programs",
+        "misses",
+        "beyond",
+        "remedies",
+    },
     INITIALIZERS: {"catalog"},
     DOCS / "recipes.md": {"recipes"},
     DOCS / "releasing.md": {"sessions"},
