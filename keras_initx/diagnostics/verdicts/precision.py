@@ -162,7 +162,7 @@ def lost_precision(measured: Measurements) -> Iterator[Finding]:
     if math.isnan(facts.size):
         evidence = f"{where} make them NaN"
     elif facts.size > _TOO_FAR:
-        evidence = f"{where} move them {facts.size:.2g} times as far as in float32"
+        evidence = f"{where} move them {facts.size:.0f} times as far as in float32"
     elif facts.kept is not None and facts.kept < LOST_PRECISION.of(measured):
         evidence = (
             f"{where} keep {facts.kept:.2g} of the change in float32: the rest is rounded away"

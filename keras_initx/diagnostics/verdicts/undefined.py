@@ -54,16 +54,21 @@ def fault_of(measured: Measurements) -> Finding | None:
     objective = measured.objective
     if objective is None or last is None:
         return None
+    value = objective.value
+    for layer, of_loss in measured.loss_inputs:
+        if of_loss.name == "mean_absolute_percentage_error" and of_loss.zeros:
+            return _of_percentages(layer, of_loss)
+    has_gradients = all(math.isfinite(norm) for _, norm in measured.gradient_norms)
+    # Outputs may be infinite on purpose, as logits are by a mask.
+    if has_gradients and (value is None or math.isfinite(value)):
+        return None
     if objective.outputs.nonfinite:
         share = f"{objective.outputs.nonfinite:.0%}"
         what = f"{share} of the outputs of the model are not finite, but all of {last.name} are"
         return _of_operation(last, what)
-    if objective.value is None:
+    if value is None:
         return None
-    for layer, of_loss in measured.loss_inputs:
-        if of_loss.name == "mean_absolute_percentage_error" and of_loss.zeros:
-            return _of_percentages(layer, of_loss, objective.value)
-    if not math.isfinite(objective.value) or not math.isfinite(objective.slope or 0.0):
+    if not math.isfinite(value) or not math.isfinite(objective.slope or 0.0):
         return _of_loss(last, objective, measured)
     return _of_gradients(measured)
 
@@ -143,11 +148,11 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
     return Finding([last], evidence, _GUARDED, "error")
 
 
-def _of_percentages(layer: LayerReport, of_loss: LossInputs, value: float) -> Finding:
+def _of_percentages(layer: LayerReport, of_loss: LossInputs) -> Finding:
     """Return the finding on targets of 0, of which nothing is a percentage."""
     evidence = (
-        f"the loss is {value:.3g}: {of_loss.name} divides by the targets of {layer.name}, of which "
-        f"{of_loss.zeros:.2g} are 0. Keras divides by 1e-7 there, so that the others hardly count"
+        f"{of_loss.name} divides by the targets of {layer.name}, and {of_loss.zeros:.2%} of them "
+        "are 0: Keras divides by 1e-7 there, so that the others hardly count"
     )
     remedy = Remedy('loss="mean_absolute_error"', loss="mean_absolute_error")
     return Finding([layer], evidence, remedy, "error")
