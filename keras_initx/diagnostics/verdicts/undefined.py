@@ -58,6 +58,8 @@ def fault_of(measured: Measurements) -> Finding | None:
     for layer, of_loss in measured.loss_inputs:
         if of_loss.name == "mean_absolute_percentage_error" and of_loss.zeros:
             return _of_percentages(layer, of_loss)
+        if of_loss.name == "cosine_similarity" and of_loss.empty and _are_large(measured):
+            return _of_zeros(layer, of_loss)
     has_gradients = all(math.isfinite(norm) for _, norm in measured.gradient_norms)
     # Outputs may be infinite on purpose, as logits are by a mask.
     if has_gradients and (value is None or math.isfinite(value)):
@@ -142,8 +144,6 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
                 f'activation="softplus" in {layer.name}', activations={layer.name: "softplus"}
             )
             return Finding([layer], evidence, remedy, "error")
-        if of_loss.name == "cosine_similarity" and of_loss.empty:
-            return _of_zeros(layer, of_loss, what)
     evidence = f"{what}: it has no value or no gradient at some of them"
     return Finding([last], evidence, _GUARDED, "error")
 
@@ -158,11 +158,17 @@ def _of_percentages(layer: LayerReport, of_loss: LossInputs) -> Finding:
     return Finding([layer], evidence, remedy, "error")
 
 
-def _of_zeros(layer: LayerReport, of_loss: LossInputs, what: str) -> Finding:
+def _are_large(measured: Measurements) -> bool:
+    """Return whether a gradient has exploded or is not finite."""
+    limit = measured.thresholds["exploding_gradient"]
+    return any(not norm <= limit for _, norm in measured.gradient_norms)
+
+
+def _of_zeros(layer: LayerReport, of_loss: LossInputs) -> Finding:
     """Return the finding on rows of zeros, which have no direction."""
     evidence = (
-        f"{what}: {of_loss.empty:.0%} of the rows of {layer.name} are all 0, and have no direction "
-        "for cosine_similarity"
+        f"{of_loss.empty:.0%} of the rows of {layer.name} are all 0, and have no direction for "
+        "cosine_similarity: its gradient is not finite, or on TensorFlow large"
     )
     remedy = Remedy(f"a bias of {layer.name} other than 0")
     if layer.has_zeros:
