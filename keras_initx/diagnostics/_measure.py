@@ -13,15 +13,21 @@ from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import SeenLoss, check_own_loss, guessed_losses
-from keras_initx.diagnostics._measurements import FlowReport, LayerReport, Measurements
+from keras_initx.diagnostics._measurements import (
+    FlowReport,
+    LayerReport,
+    Measurements,
+    Objective,
+)
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics.verdicts.attention import AttentionProbe
 from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
-from keras_initx.diagnostics.verdicts.inputs import InputProbe
+from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
+from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
 from keras_initx.diagnostics.verdicts.weights import weight_reports
 from keras_initx.structure import (
@@ -115,6 +121,9 @@ def measure(
     gradients: dict[int, float] = {}
     has_loss = False
     mean_loss: float | None = None
+    value: float | None = None
+    terms = 0.0
+    slope: float | None = None
     fails = False
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
@@ -125,6 +134,7 @@ def measure(
                 probes.attention.forget(tuple(tensor.shape))
             probes.outputs.add_outputs(outputs)
             has_nan = any(np.isnan(array_of(tensor)).any() for tensor in _floats_in(outputs))
+            signal = _signal_of_floats(outputs)
             if y is not None:
                 if loss is None:
                     check_own_loss(model)
@@ -134,13 +144,16 @@ def measure(
                 probes.outputs.add_facts(seen)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
+                for _, given in probes.outputs.loss_inputs:
+                    fails |= given.mismatch is not None and given.mismatch.loss_fails
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
-                    value = array_of(_loss_value(model, loss, x, y, outputs))
-                    has_loss = not np.isnan(value).any()
+                    value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
+                    terms = sum(float(array_of(term).sum()) for term in model.losses)
+                    has_loss = not math.isnan(value)
                     has_sums = any(facts.loss.is_sum for facts in known)
                     if seen and len(known) == len(seen) and not has_sums:
-                        mean_loss = float(value.mean())
+                        mean_loss = value
                     probes.outputs.add_losses(guessed_losses(seen))
                 del seen
             del outputs
@@ -148,6 +161,8 @@ def measure(
         if y is not None and trained and not fails:
             if has_loss:
                 norms = _gradient_norms(model, loss, x, y)
+                if not has_nan and not all(map(math.isfinite, norms)):
+                    slope = _slope(model, loss, x, y)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -162,6 +177,10 @@ def measure(
         [(reports[layer], facts) for layer, facts in probes.outputs.facts],
         mean_loss,
         optimizer_facts(model),
+        [(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
+        None if signal is None else Objective(signal, value, terms, slope),
+        precision_facts(model, gradients, thresholds["lost_precision"]),
+        are_pixels(x),
     )
 
 
@@ -221,6 +240,29 @@ def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch)
         if scale == 1 or all(map(math.isfinite, norms)):
             return norms
         scale //= 32
+
+
+def _slope(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> float:
+    """Return the norm of the gradient of the loss with respect to the outputs of `model`."""
+    layers = layers_of(model)
+    variables = []
+
+    def as_variable(tensor: Tensor) -> Any:
+        if not _floats_in(tensor):
+            return tensor
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        variables.append(keras.Variable(array_of(tensor), dtype=dtype, name="outputs"))
+        return variables[-1]
+
+    with backend.preserve_state(layers):
+        outputs = model(x, training=True)
+    outputs = keras.tree.map_structure(as_variable, outputs)
+
+    def of_outputs(x: Batch, y: Batch) -> Tensor:
+        values = keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
+        return _loss_value(model, loss, x, y, values)
+
+    return max(backend.gradient_norms(of_outputs, variables, layers)(x, y))
 
 
 def _layer_reports(

@@ -180,6 +180,7 @@ ONE_HOT = np.eye(10, dtype="float32")[LABELS]
 SEVERAL = (X[:, :10] > 0).astype("float32")
 SOFT = np.exp(X[:, :10]) / np.exp(X[:, :10]).sum(axis=-1, keepdims=True)
 ZERO_ONE = (X[:, :1] > 0).astype("float32")
+SPOKEN = np.random.default_rng(2).integers(1, 20, (32, 8))
 # Two of 64.
 RARE = (np.arange(64)[:, None] % 32 == 0).astype("float32")
 # Cumulative: class 2 of 4 is 1, 1, 0.
@@ -202,6 +203,19 @@ def by_sgd(rate, loss="mse", **clipping):
     model, x, y, _ = regression()
     model.compile(keras.optimizers.SGD(rate, **clipping), loss)
     return model, x, y, None
+
+
+def by_adam():
+    """Return a network that is compiled with Adam as it is in Keras."""
+    model, x, y, loss = dense()
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    return model, x, y, None
+
+
+def speech():
+    """Return a network whose strides leave four steps for eight labels, with the loss of CTC."""
+    conv = layers.Conv1D(16, 3, strides=3, padding="same", activation="relu")
+    return keras.Sequential([keras.Input((12, 8)), conv, layers.Dense(20)]), STEPS, SPOKEN, keras.losses.CTC()
 
 
 def autoencoder():
@@ -598,6 +612,7 @@ HEALTHY = {
     "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
     "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
     "regression between 0 and 1, sigmoid": lambda: ending(10, "sigmoid", SOFT, "mse"),
+    "regression of counts, Poisson": lambda: ending(1, "softplus", LABELS[:, None].astype("float32"), "poisson"),
     "regression of counts, ReLU": lambda: ending(1, "relu", LABELS[:, None].astype("float32"), "mse"),
     "two rare classes, prior bias": lambda: ending(
         1, "sigmoid", RARE, "binary_crossentropy", bias_initializer=keras_initx.PriorBias(1 / 32)
@@ -797,6 +812,17 @@ BROKEN = {
         ["unsuitable labels"],
     ),
     "sigmoid, targets of deviation 1": (lambda: ending(32, "sigmoid", X, "mse"), ["unreachable targets"]),
+    "ReLU, then sigmoid": (
+        lambda: ending(1, "relu", ZERO_ONE, "binary_crossentropy", [layers.Activation("sigmoid")]),
+        ["unreachable targets"],
+    ),
+    "CTC, four steps for eight labels": (speech, ["impossible labels"]),
+    "Poisson's loss, no activation": (
+        lambda: ending(1, None, LABELS[:, None].astype("float32"), "poisson"),
+        ["undefined loss"],
+    ),
+    "float16, Adam": (in_precision("float16", by_adam), ["lost precision"]),
+    "bfloat16, Adam": (in_precision("bfloat16", by_adam), ["lost precision"]),
     "SGD, 3": (lambda: by_sgd(3.0), ["large steps"]),
     "SGD, -0.1": (lambda: by_sgd(-0.1), ["negative rate"]),
     "regression, targets of deviation 1e4": (lambda: regression(factor=1e4), ["unscaled targets"]),

@@ -14,9 +14,12 @@ from keras_initx.diagnostics.verdicts import (
     gradients,
     inputs,
     likeness,
+    mismatch,
     optimizer,
     outputs,
+    precision,
     signals,
+    undefined,
     weights,
 )
 
@@ -25,11 +28,14 @@ _FILES: tuple[ModuleType, ...] = (
     weights,
     gates,
     outputs,
+    mismatch,
+    undefined,
     signals,
     attention,
     first_loss,
     likeness,
     gradients,
+    precision,
     optimizer,  # last: other remedies change what rate is suitable
 )
 _VALUES = [value for file in _FILES for value in vars(file).values()]

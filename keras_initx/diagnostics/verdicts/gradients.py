@@ -28,6 +28,7 @@ from keras_initx.diagnostics.verdicts.gates import has_growing_state, orthogonal
 from keras_initx.diagnostics.verdicts.inputs import are_unscaled, scaled_first
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
+from keras_initx.diagnostics.verdicts.undefined import fault_of
 
 VANISHING_GRADIENT = Threshold(
     "vanishing_gradient",
@@ -129,6 +130,8 @@ def _is_first(layer: LayerReport) -> bool:
     remedy="scaled inputs, smaller weights, another loss",
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
+    if fault_of(measured) is not None:
+        return
     limit = EXPLODING_GRADIENT.of(measured)
     hit = []
     level: Level = "warning"

@@ -45,6 +45,7 @@ from keras_initx.diagnostics.verdicts.gates import (
     orthogonal_recurrence,
 )
 from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS
+from keras_initx.diagnostics.verdicts.undefined import fault_of
 from keras_initx.initializers import HeNormal, ReLUBias, Scaled
 from keras_initx.structure import (
     LIMITS,
@@ -288,6 +289,8 @@ class LostProbe(Probe):
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
+    if fault_of(measured) is not None:
+        return
     limit = EXPLODING.of(measured)
     large = []
     for layer in measured.layers:
