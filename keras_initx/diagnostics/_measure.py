@@ -1,6 +1,7 @@
 """Measure a model: a forward pass with probes, and a backward pass."""
 
 import contextlib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
 from keras_initx.diagnostics.verdicts.weights import weight_reports
@@ -63,6 +65,7 @@ class _Probes:
         self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe()
+        self.single_values: SingleValueProbe = SingleValueProbe(watch)
         self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
 
     def __iter__(self) -> Iterator[Probe]:
@@ -113,6 +116,7 @@ def measure(
     if progress is not None:
         all_probes.append(_ProgressProbe(watch, progress))
     gradients: dict[int, float] = {}
+    held = None
     has_loss = False
     mean_loss: float | None = None
     fails = False
@@ -147,7 +151,10 @@ def measure(
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
-                norms = _gradient_norms(model, loss, x, y)
+                norms_of = functools.partial(_gradient_norms, model, loss, x, y)
+                norms = norms_of(True)
+                loss_of = functools.partial(_inference_loss, model, loss, x, y)
+                held = held_back(model, trained, norms, norms_of, loss_of)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -162,6 +169,8 @@ def measure(
         [(reports[layer], facts) for layer, facts in probes.outputs.facts],
         mean_loss,
         optimizer_facts(model),
+        probes.single_values.names,
+        held,
     )
 
 
@@ -185,7 +194,12 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
 
 
 def _loss_value(
-    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, outputs: Tensor
+    model: keras.Model,
+    loss: _LossFunction,
+    x: Batch,
+    y: Batch,
+    outputs: Tensor,
+    training: bool = True,
 ) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
@@ -196,7 +210,7 @@ def _loss_value(
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
-        return model.compute_loss(x, y, outputs, None, training=True)
+        return model.compute_loss(x, y, outputs, None, training=training)
     return model.compute_loss(x, y, outputs, None)
 
 
@@ -204,11 +218,20 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
 
-def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> list[float]:
+def _inference_loss(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> float:
+    """Return the training objective in inference mode."""
+    with backend.preserve_state(layers_of(model)):
+        value = _loss_value(model, loss, x, y, model(x, training=False), training=False)
+        return float(array_of(value).sum())
+
+
+def _gradient_norms(
+    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, training: bool
+) -> list[float]:
     """Return the norm of the gradient of each trained weight."""
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
-        value = _loss_value(model, loss, x, y, model(x, training=True))
+        value = _loss_value(model, loss, x, y, model(x, training=training), training)
         return value * keras.ops.cast(scale, value.dtype)
 
     scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))

@@ -111,10 +111,12 @@ class AttentionReport:
             rotations.
         router_share: If it makes the values of which a softmax takes shares, the largest share of
             one unit, as a mean over the batch; otherwise `None`.
+        of_one: Whether the softmax is over a single value, so that all of its outputs are 1.
     """
 
     focus: float | None = None
     router_share: float | None = None
+    of_one: bool = False
 
 
 @dataclass(eq=False)
@@ -317,6 +319,21 @@ class OptimizerFacts:
     kind: Literal["adam", "sgd"] | None = None
 
 
+@dataclass(frozen=True)
+class HeldBack:
+    """Kernels that get no gradient, whatever their values are.
+
+    Attributes:
+        paths: Their paths in the model.
+        inside: Those of them that belong to a model inside the model.
+        changes_loss: Whether the loss depends on them.
+    """
+
+    paths: frozenset[str]
+    inside: frozenset[str]
+    changes_loss: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """The measurements of a model.
@@ -331,6 +348,8 @@ class Measurements:
             known loss.
         loss: The training objective if all of its terms are known means, otherwise `None`.
         optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
+        single_values: Names of the normalizations over a single value.
+        held_back: The kernels that get no gradient whatever their values are, or `None`.
     """
 
     layers: list[LayerReport]
@@ -340,6 +359,8 @@ class Measurements:
     outputs: Sequence[tuple[LayerReport, OutputFacts]] = ()
     loss: float | None = None
     optimizer: OptimizerFacts | None = None
+    single_values: Sequence[str] = ()
+    held_back: HeldBack | None = None
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

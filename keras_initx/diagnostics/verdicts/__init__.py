@@ -14,6 +14,7 @@ from keras_initx.diagnostics.verdicts import (
     gradients,
     inputs,
     likeness,
+    no_gradient,
     optimizer,
     outputs,
     signals,
@@ -23,6 +24,7 @@ from keras_initx.diagnostics.verdicts import (
 _FILES: tuple[ModuleType, ...] = (
     inputs,
     weights,
+    no_gradient,
     gates,
     outputs,
     signals,
