@@ -22,9 +22,11 @@ from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.mixing import mixed_at
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
+from keras_initx.diagnostics.verdicts.untracked import read_kernels
 from keras_initx.diagnostics.verdicts.weights import weight_reports
 from keras_initx.structure import (
     HOOKS,
@@ -123,8 +125,9 @@ def measure(
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
-        with watch.watching(*all_probes), backend.preserve_state(layers_of(model)):
-            outputs = model(x, training=True)
+        with watch.watching(*all_probes), backend.preserve_state(layers_of(model)) as scope:
+            with read_kernels(model, scope) as untracked:
+                outputs = model(x, training=True)
             for tensor in tensors_in(outputs):
                 probes.attention.forget(tuple(tensor.shape))
             probes.outputs.add_outputs(outputs)
@@ -147,6 +150,7 @@ def measure(
                         mean_loss = float(value.mean())
                     probes.outputs.add_losses(guessed_losses(seen))
                 del seen
+            mixed = mixed_at(model, x, outputs)
             del outputs
         trained = _trained(model)
         if y is not None and trained and not fails:
@@ -171,6 +175,8 @@ def measure(
         optimizer_facts(model),
         probes.single_values.names,
         held,
+        mixed,
+        untracked,
     )
 
 

@@ -350,6 +350,8 @@ class Measurements:
         optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
         single_values: Names of the normalizations over a single value.
         held_back: The kernels that get no gradient whatever their values are, or `None`.
+        mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
+        untracked: Paths of the kernels that the model uses but does not have.
     """
 
     layers: list[LayerReport]
@@ -361,6 +363,8 @@ class Measurements:
     optimizer: OptimizerFacts | None = None
     single_values: Sequence[str] = ()
     held_back: HeldBack | None = None
+    mixed_at: str | None = None
+    untracked: Sequence[str] = ()
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

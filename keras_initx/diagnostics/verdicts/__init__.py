@@ -14,15 +14,19 @@ from keras_initx.diagnostics.verdicts import (
     gradients,
     inputs,
     likeness,
+    mixing,
     no_gradient,
     optimizer,
     outputs,
     signals,
+    untracked,
     weights,
 )
 
 _FILES: tuple[ModuleType, ...] = (
     inputs,
+    untracked,
+    mixing,
     weights,
     no_gradient,
     gates,

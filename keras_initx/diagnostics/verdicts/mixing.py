@@ -1,6 +1,6 @@
 """Examples that influence each other: the outputs for one change with the others in the batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -9,60 +9,126 @@ import numpy as np
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._measurements import Measurements, MixedExamples
+from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, rule
-from keras_initx.structure import Call, Probe, Watch, array_of, first_float, tensors_in
+from keras_initx.structure import Call, Probe, Watch, array_of, tensors_in
 
-# The number of examples that are compared. The first and the last stay the same.
-_COMPANY = 4
-# The difference, relative to that between examples, up to which it may be rounding.
+# Two batches of the first examples. Those at both ends are the same, those between them are not.
+_COMPANY = np.array([0, 1, 2, 3])
+_OTHER_COMPANY = np.array([0, 0, 3, 3])
+# The difference, relative to the standard deviation, up to which it may be rounding.
 _ROUNDING = 1e-3
-
-# What is compared: the outputs for the first and the last example.
-_Ends = list[Array]
 
 
 class _EndsProbe(Probe):
-    """Keeps what comes into and out of each call for the first and the last example.
+    """Keeps what goes into each call, and what comes out, for the examples at both ends.
 
     Attributes:
-        calls: The operation of each call, with the ends of its inputs and of its output.
+        calls: The operation of each call, with arrays of its inputs and of its outputs.
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[keras.Operation, _Ends, _Ends]] = []
+        self.calls: list[tuple[keras.Operation, list[Array], list[Array]]] = []
 
     def after(self, call: Call) -> None:
-        outputs = [] if call.output is None else [call.output]
-        self.calls.append((call.operation, _ends_of(call.inputs), _ends_of(outputs)))
+        self.calls.append((call.operation, _ends(call.inputs), _ends(tensors_in(call.outputs))))
 
 
-def mixed_examples(model: keras.Model, x: Any, outputs: Any) -> MixedExamples | None:
-    """Return where examples influence each other in inference mode, `None` if they do not.
+def mixed_at(model: keras.Model, x: Any, outputs: Any) -> str | None:
+    """Return the name of the layer or operation at which examples influence each other.
 
-    The model is run with a few examples, and again with others between the first and the last. It
-    is also `None` where this is not possible, or is no fault: for models of a fixed batch size or
-    with a state, for outputs without an axis of examples or with two, which relate examples, and
-    for batch normalization.
+    Of a few examples in inference mode those in the middle are exchanged. It is `None` where
+    nothing else changes, and where this is not possible or is no fault: for models of a fixed batch
+    size or with a state, outputs without an axis of examples or with two, and batch normalization.
 
     Args:
         model: The model.
         x: Its inputs, as tensors.
         outputs: What it gives for them.
     """
-    shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
-    count = len(next(iter(tensors_in(x)), ()))
-    if count <= _COMPANY or any(getattr(layer, "stateful", False) for layer in layers_of(model)):
+    arrays = [array for array in keras.tree.flatten(x) if array is not None]
+    is_fixed = any(tensor.shape[0] is not None for tensor in getattr(model, "inputs", None) or ())
+    has_state = any(getattr(layer, "stateful", False) for layer in layers_of(model))
+    if is_fixed or has_state or len(arrays[0]) <= len(_COMPANY):
         return None
     try:
-        first = _run(model, _chosen(x, [0, 1, 2, 3]), shapes, count)
-        second = _run(model, _chosen(x, [0, 0, 3, 3]), shapes, count)
-        if not _differ(first, second):
+        own, calls = _run(model, x, _COMPANY)
+        other, other_calls = _run(model, x, _OTHER_COMPANY)
+        if not _have_examples(own, tensors_in(outputs)) or not _differ(_ends(own), _ends(other)):
             return None
-        # Random numbers that no generator of Keras draws differ too.
-        if _differ(first, _run(model, _chosen(x, [0, 1, 2, 3]), shapes, count)):
+        # What is drawn otherwise than by Keras differs each time.
+        again, _ = _run(model, x, _COMPANY)
+        if _differ(_ends(own), _ends(again)):
             return None
-    except Exception:  # some models take no other batches
+    except Exception:  # a model may take no other batches
         return None
-    raise NotImplementedError
+    for call, other_call in zip(calls, other_calls, strict=False):
+        operation, inputs, made = call
+        _, other_inputs, other_made = other_call
+        if _differ(made, other_made) and not _differ(inputs, other_inputs):
+            if isinstance(operation, keras.layers.BatchNormalization):
+                return None
+            return Watch(model).layers.get(operation, operation.name)
+    return model.name
+
+
+def _run(model: keras.Model, x: Any, examples: Array) -> tuple[list[Tensor], list[Any]]:
+    """Return the outputs for some examples, and what was seen of each call."""
+
+    def taken(array: Tensor | None) -> Tensor | None:
+        return None if array is None else keras.ops.take(array, examples, axis=0)
+
+    watch = Watch(model)
+    probe = _EndsProbe()
+    with watch.watching(probe), backend.preserve_state(layers_of(model)):
+        outputs = model(keras.tree.map_structure(taken, x), training=False)
+    return tensors_in(outputs), probe.calls
+
+
+def _ends(tensors: Sequence[Tensor]) -> list[Array]:
+    """Return the values for the first and the last example of tensors that have an axis of them."""
+    ends = []
+    for tensor in tensors:
+        if len(tensor.shape) and len(tensor) == len(_COMPANY):
+            ends.append(array_of(tensor)[[0, -1]])
+    return ends
+
+
+def _have_examples(few: Sequence[Tensor], all_: Sequence[Tensor]) -> bool:
+    """Return whether outputs for a few examples and for all differ in the first axis only."""
+    return [tuple(one.shape[1:]) for one in few] == [tuple(one.shape[1:]) for one in all_]
+
+
+def _differ(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Return whether any values differ by more than rounding."""
+    for values, other in zip(arrays, others, strict=True):
+        if np.abs(values - other).max(initial=0) > _ROUNDING * np.std(values):
+            return True
+    return False
+
+
+@rule(
+    "mixed examples",
+    levels={"warning": ""},
+    finds="outputs for an example that change with the other examples of the batch, in inference "
+    "mode",
+    reason="the model can learn from what else is in the batch, and predicts something else for "
+    "an example by itself. Batch normalization mixes examples in training only",
+    remedy="the batch in the first axis, and no reshape, softmax or recurrence over it",
+)
+def mixed_examples(measured: Measurements) -> Iterator[Finding]:
+    place = measured.mixed_at
+    if place is None:
+        return
+    hit = [layer for layer in measured.layers if layer.name == place]
+    evidence = (
+        f"with other examples in the batch {place} gives other outputs for the same example, in "
+        "inference mode too"
+    )
+    remedy = Remedy(
+        f"leave the first axis, that of the examples, alone in {place} and before it: "
+        "keras.ops.transpose before and after a layer that takes time first, a reshape to "
+        "(batch, ...), softmax and means over other axes"
+    )
+    yield Finding(hit, evidence, remedy)

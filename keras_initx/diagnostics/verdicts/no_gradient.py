@@ -89,10 +89,8 @@ def held_back(
         norms_of: Function that computes these norms in training mode, or in inference mode.
         loss_of: Function that computes the loss in inference mode.
     """
-    without = []
-    for place, norm in enumerate(norms):
-        if norm == 0 and is_kernel(weights[place]):
-            without.append(place)
+    turned = [place for place, norm in enumerate(norms) if norm == 0]
+    without = [place for place in turned if is_kernel(weights[place])]
     # What such a model trains by is not known.
     if not without or type(model).train_step is not keras.Model.train_step:
         return None
@@ -101,7 +99,7 @@ def held_back(
             if weight.name not in ("beta", "bias") and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
         before = loss_of()
-        for place in without:
+        for place in turned:
             stack.enter_context(_changed(weights[place], _turned))
         for training in (True, False):
             others = norms_of(training)
