@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -54,8 +53,7 @@ class SingleValueProbe(Probe):
 def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
     """Return how many values are normalized together, `None` for other operations."""
     if isinstance(operation, keras.layers.GroupNormalization):
-        channels = shape[operation.axis]
-        groups = channels if operation.groups == -1 else operation.groups
+        groups = shape[operation.axis] if operation.groups == -1 else int(operation.groups)
         return math.prod(shape[1:]) // groups
     over_axes = (
         keras.layers.LayerNormalization,
@@ -231,11 +229,11 @@ def _is_explained(measured: Measurements) -> bool:
 
 def _have_counterparts(hit: Sequence[LayerReport], measured: Measurements) -> bool:
     """Return whether for each of `hit` another layer of its kind and shapes learns."""
-    learning: Counter[object] = Counter()
+    learning = set()
     for layer in measured.layers:
         if layer.gradient is not None and layer.gradient.norm > 0:
-            learning[_form_of(layer)] += 1
-    return Counter(map(_form_of, hit)) <= learning
+            learning.add(_form_of(layer))
+    return learning.issuperset(map(_form_of, hit))
 
 
 def _form_of(layer: LayerReport) -> object:
