@@ -34,6 +34,7 @@ from keras_initx.structure import (
     Probe,
     Watch,
     array_of,
+    is_bounded,
     is_kernel,
     own_weights,
     tensors_in,
@@ -292,12 +293,14 @@ def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowRepor
         positions_alike=probes.likeness.positions.get(layer),
     )
     normalization = watch.graph.normalization_after(layer)
-    if normalization in watch.layers:
-        flow.normalized_by = watch.layers[normalization]
     consumer = watch.graph.only_consumer(layer)
     if consumer in watch.layers and consumer not in watch.with_kernel:
         flow.activated_by = watch.activations[consumer]
         flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)
+        if flow.activated_by is not None and not is_bounded(flow.activated_by):
+            normalization = watch.graph.normalization_after(consumer)
+    if normalization in watch.layers:
+        flow.normalized_by = watch.layers[normalization]
     return flow
 
 

@@ -47,7 +47,7 @@ class FlowReport:
 
     Attributes:
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
-            `None`.
+            of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
         slopes: The root mean square and the largest of the slopes, at values of the batch, of the

@@ -50,9 +50,13 @@ def dense(name, kernel="glorot_uniform", activation=None, units=16):
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["batch", "layer", "rms", "group"])
-@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("activation", [None, "relu", "layer"])
 def test_a_wrong_fan_before_a_normalization_is_a_note(normalization, activation):
-    model = images(depthwise(activation=activation), normalization(), layers.Conv2D(4, 1))
+    if activation == "layer":
+        stack = [depthwise(), layers.ReLU()]
+    else:
+        stack = [depthwise(activation=activation)]
+    model = images(*stack, normalization(), layers.Conv2D(4, 1))
     assert found(model, IMAGES) == {("wrong fan", "note"): ("depthwise",)}
 
 
@@ -60,7 +64,7 @@ def test_a_wrong_fan_before_a_normalization_is_a_note(normalization, activation)
     "stack",
     [
         lambda: [depthwise(), layers.Conv2D(4, 1)],
-        lambda: [depthwise(), layers.ReLU(), layers.BatchNormalization()],
+        lambda: [depthwise(), layers.MaxPooling2D(), layers.BatchNormalization()],
         lambda: [depthwise(activation="tanh"), layers.BatchNormalization()],
     ],
     ids=["alone", "not right behind", "bounded before"],
