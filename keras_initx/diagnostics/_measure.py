@@ -151,8 +151,10 @@ def measure(
                         mean_loss = float(value.mean())
                     probes.outputs.add_losses(guessed_losses(seen))
                 del seen
-            mixed = mixed_at(model, x, outputs)
+            shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
             del outputs
+        # Outside of the watch, which would measure these calls too.
+        mixed = mixed_at(model, x, shapes)
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:

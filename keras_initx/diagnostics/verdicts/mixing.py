@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import layers_of
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._remedy import Remedy
@@ -36,7 +36,7 @@ class _EndsProbe(Probe):
         self.calls.append((call.operation, inputs, _ends(tensors_in(call.outputs), _FEW)))
 
 
-def mixed_at(model: keras.Model, x: Any, outputs: Any) -> str | None:
+def mixed_at(model: keras.Model, x: Any, shapes: Sequence[Shape]) -> str | None:
     """Return the name of the layer or operation at which examples influence each other.
 
     In inference mode the examples between the first and the last are exchanged. It is `None` where
@@ -46,7 +46,7 @@ def mixed_at(model: keras.Model, x: Any, outputs: Any) -> str | None:
     Args:
         model: The model.
         x: Its inputs, as tensors.
-        outputs: What it gives for them.
+        shapes: The shapes of what it gives for them.
     """
     count = min(len(array) for array in keras.tree.flatten(x) if array is not None)
     is_fixed = any(tensor.shape[0] is not None for tensor in getattr(model, "inputs", None) or ())
@@ -59,19 +59,18 @@ def mixed_at(model: keras.Model, x: Any, outputs: Any) -> str | None:
         own = _run(model, x, used)
         if not _differ(_ends(own, used), _ends(_run(model, x, used, exchanged=True), used)):
             return None
-        return _first_mixed(model, x, outputs)
+        return _first_mixed(model, x, shapes)
     except Exception:  # a model may take no other batches
         return None
 
 
-def _first_mixed(model: keras.Model, x: Any, outputs: Any) -> str | None:
+def _first_mixed(model: keras.Model, x: Any, shapes: Sequence[Shape]) -> str | None:
     """Return the same as `mixed_at`, `None` if random numbers or relations were the reason."""
     probe, other_probe = _EndsProbe(), _EndsProbe()
     own = _run(model, x, _FEW, probe)
     other = _run(model, x, _FEW, other_probe, exchanged=True)
     # Relations between examples have two axes of them.
-    shapes = [tuple(tensor.shape[1:]) for tensor in own]
-    if shapes != [tuple(tensor.shape[1:]) for tensor in tensors_in(outputs)]:
+    if [tuple(tensor.shape[1:]) for tensor in own] != [shape[1:] for shape in shapes]:
         return None
     if not _differ(_ends(own, _FEW), _ends(other, _FEW)):
         return None
