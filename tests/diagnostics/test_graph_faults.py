@@ -82,7 +82,7 @@ def bits(form):
     if form == "faulty":
         code = ops.round(code)
     elif form == "remedied":
-        code = layers.Lambda(lambda code: code + ops.stop_gradient(ops.round(code) - code), output_shape=(4,))(code)
+        code = code + ops.stop_gradient(ops.round(code) - code)
     return keras.Model(inputs, layers.Dense(1)(layers.Dense(16, "relu")(code))), X, Y
 
 
