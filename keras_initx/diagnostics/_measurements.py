@@ -47,7 +47,7 @@ class FlowReport:
 
     Attributes:
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
-            `None`.
+            of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
         slopes: The root mean square and the largest of the slopes, at values of the batch, of the
@@ -111,10 +111,12 @@ class AttentionReport:
             rotations.
         router_share: If it makes the values of which a softmax takes shares, the largest share of
             one unit, as a mean over the batch; otherwise `None`.
+        of_one: Whether the softmax is over a single value, so that all of its outputs are 1.
     """
 
     focus: float | None = None
     router_share: float | None = None
+    of_one: bool = False
 
 
 @dataclass(eq=False)
@@ -356,6 +358,21 @@ class Objective:
     slope: float | None = None
 
 
+@dataclass(frozen=True)
+class HeldBack:
+    """Kernels that get no gradient, whatever their values are.
+
+    Attributes:
+        paths: Their paths in the model.
+        inside: Those of them that belong to a model inside the model.
+        changes_loss: Whether the loss depends on them.
+    """
+
+    paths: frozenset[str]
+    inside: frozenset[str]
+    changes_loss: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """The measurements of a model.
@@ -374,6 +391,10 @@ class Measurements:
         objective: What is minimized, `None` without outputs of floating-point numbers.
         precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
+        single_values: Names of the normalizations over a single value.
+        held_back: The kernels that get no gradient whatever their values are, or `None`.
+        mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
+        untracked: Paths of the kernels that the model uses but does not have.
     """
 
     layers: list[LayerReport]
@@ -387,6 +408,10 @@ class Measurements:
     objective: Objective | None = None
     precision: PrecisionFacts | None = None
     has_pixels: bool = False
+    single_values: Sequence[str] = ()
+    held_back: HeldBack | None = None
+    mixed_at: str | None = None
+    untracked: Sequence[str] = ()
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

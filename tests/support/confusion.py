@@ -720,7 +720,37 @@ def without_targets(build):
     return network
 
 
+def one_channel():
+    """Return an encoder block of one channel, whose normalizations have a single value."""
+    inputs = hidden = keras.Input((12, 1))
+    normed = layers.LayerNormalization()(hidden)
+    hidden = layers.Add()([hidden, layers.MultiHeadAttention(2, 8)(normed, normed)])
+    branch = layers.Conv1D(4, 1, activation="relu")(layers.LayerNormalization()(hidden))
+    hidden = layers.Add()([hidden, layers.Conv1D(1, 1)(branch)])
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(hidden))), STEPS[:, :, :1])
+
+
+def over_the_batch():
+    """Return an attention pooling whose softmax is over the examples."""
+    inputs = keras.Input((12, 8))
+    hidden = layers.Dense(16, "relu", kernel_initializer="he_normal")(inputs)
+    weights = layers.Softmax(axis=0)(layers.Dense(1)(hidden))
+    pooled = ops.sum(layers.Multiply()([weights, hidden]), axis=1)
+    return classes(keras.Model(inputs, layers.Dense(10)(pooled)), STEPS)
+
+
+def in_a_closure():
+    """Return a network with a layer that only a function knows."""
+    hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
+    hidden.build((None, 32))
+    stack = [layers.Lambda(lambda inputs: hidden(inputs), output_shape=(32,)), layers.Dense(10)]
+    return classes(keras.Sequential([keras.Input((32,)), *stack]))
+
+
 BROKEN = {
+    "encoder block of one channel": (one_channel, ["no gradient"]),
+    "softmax over the batch": (over_the_batch, ["mixed examples"]),
+    "layer in a closure": (in_a_closure, ["untracked weights"]),
     "kernels of zeros": (lambda: dense(kernel="zeros"), ["all-zero weights"]),
     "embedding of zeros": (zero_embedding, ["all-zero weights"]),
     "scales of zeros": (zero_scales, ["all-zero weights"]),

@@ -15,17 +15,23 @@ from keras_initx.diagnostics.verdicts import (
     inputs,
     likeness,
     mismatch,
+    mixing,
+    no_gradient,
     optimizer,
     outputs,
     precision,
     signals,
     undefined,
+    untracked,
     weights,
 )
 
 _FILES: tuple[ModuleType, ...] = (
     inputs,
+    untracked,
+    mixing,
     weights,
+    no_gradient,
     gates,
     outputs,
     mismatch,
