@@ -271,8 +271,8 @@ class Backend:
     @contextlib.contextmanager
     def preserve_state(
         self, layers: Sequence[keras.Layer], *, gradients: bool = False
-    ) -> Iterator[None]:
-        """Yield a context in which changes to the state of a model and to generators are discarded.
+    ) -> Iterator[keras.StatelessScope]:
+        """Yield a scope in which changes to the state of a model and to generators are discarded.
 
         What calls add to `model.losses` is state too.
 
@@ -290,11 +290,11 @@ class Backend:
         # The counters of Keras' random generators are variables too, including the global one.
         with (
             preserved_losses(layers[0]),
-            keras.StatelessScope(regularized, collect_losses=True),
+            keras.StatelessScope(regularized, collect_losses=True) as scope,
             self.preserve_foreign_state(layers),
             self.generators_preserved(),
         ):
-            yield
+            yield scope
 
     @contextlib.contextmanager
     def generators_preserved(self) -> Iterator[None]:

@@ -137,9 +137,9 @@ class Implementation(Backend):
     @contextlib.contextmanager
     def preserve_state(
         self, layers: Sequence[keras.Layer], *, gradients: bool = False
-    ) -> Iterator[None]:
-        with super().preserve_state(layers), torch.set_grad_enabled(gradients):
-            yield
+    ) -> Iterator[keras.StatelessScope]:
+        with super().preserve_state(layers) as scope, torch.set_grad_enabled(gradients):
+            yield scope
 
     def kept_generators(self) -> Callable[[], None]:
         others = super().kept_generators()

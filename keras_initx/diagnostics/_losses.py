@@ -41,6 +41,21 @@ _KINDS: dict[_AnyKind, tuple[tuple[Any, Any], ...]] = {
         (keras.losses.Huber, keras.losses.huber),
     ),
 }
+# Others by name, of which less is known.
+_OTHERS: dict[str, tuple[Any, Any]] = {
+    "cosine_similarity": (keras.losses.CosineSimilarity, keras.losses.cosine_similarity),
+    "ctc": (keras.losses.CTC, keras.losses.ctc),
+    "log_cosh": (keras.losses.LogCosh, keras.losses.log_cosh),
+    "mean_absolute_percentage_error": (
+        keras.losses.MeanAbsolutePercentageError,
+        keras.losses.mean_absolute_percentage_error,
+    ),
+    "mean_squared_logarithmic_error": (
+        keras.losses.MeanSquaredLogarithmicError,
+        keras.losses.mean_squared_logarithmic_error,
+    ),
+    "poisson": (keras.losses.Poisson, keras.losses.poisson),
+}
 # These weigh examples, so that their value is no measure of a guess.
 _FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
 
@@ -233,6 +248,22 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
                     ignored=config.get("ignore_class"),
                     is_sum=config.get("reduction") == "sum",
                 )
+    return None
+
+
+def name_of_loss(loss: Loss) -> str | None:
+    """Return the name of the function of a loss of Keras, also of another than a known one."""
+    if _follows_from_shapes(loss):
+        return None
+    loss = keras.losses.get(loss)
+    function = type(loss) if isinstance(loss, keras.losses.Loss) else loss
+    for losses in _KINDS.values():
+        for one in losses:
+            if function in one:
+                return str(one[1].__name__)
+    for name, other in _OTHERS.items():
+        if function in other:
+            return name
     return None
 
 

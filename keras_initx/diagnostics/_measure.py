@@ -1,6 +1,7 @@
 """Measure a model: a forward pass with probes, and a backward pass."""
 
 import contextlib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +14,25 @@ from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import SeenLoss, check_own_loss, guessed_losses
-from keras_initx.diagnostics._measurements import FlowReport, LayerReport, Measurements
+from keras_initx.diagnostics._measurements import (
+    FlowReport,
+    LayerReport,
+    Measurements,
+    Objective,
+)
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics.verdicts.attention import AttentionProbe
 from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
-from keras_initx.diagnostics.verdicts.inputs import InputProbe
+from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.mixing import mixed_at
+from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
+from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
+from keras_initx.diagnostics.verdicts.untracked import read_kernels
 from keras_initx.diagnostics.verdicts.weights import weight_reports
 from keras_initx.structure import (
     HOOKS,
@@ -30,6 +40,7 @@ from keras_initx.structure import (
     Probe,
     Watch,
     array_of,
+    is_bounded,
     is_kernel,
     own_weights,
     tensors_in,
@@ -63,6 +74,7 @@ class _Probes:
         self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe()
+        self.single_values: SingleValueProbe = SingleValueProbe(watch)
         self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
 
     def __iter__(self) -> Iterator[Probe]:
@@ -113,18 +125,24 @@ def measure(
     if progress is not None:
         all_probes.append(_ProgressProbe(watch, progress))
     gradients: dict[int, float] = {}
+    held = None
     has_loss = False
     mean_loss: float | None = None
+    value: float | None = None
+    terms = 0.0
+    slope: float | None = None
     fails = False
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
-        with watch.watching(*all_probes), backend.preserve_state(layers_of(model)):
-            outputs = model(x, training=True)
+        with watch.watching(*all_probes), backend.preserve_state(layers_of(model)) as scope:
+            with read_kernels(model, scope) as untracked:
+                outputs = model(x, training=True)
             for tensor in tensors_in(outputs):
                 probes.attention.forget(tuple(tensor.shape))
             probes.outputs.add_outputs(outputs)
             has_nan = any(np.isnan(array_of(tensor)).any() for tensor in _floats_in(outputs))
+            signal = _signal_of_floats(outputs)
             if y is not None:
                 if loss is None:
                     check_own_loss(model)
@@ -134,20 +152,31 @@ def measure(
                 probes.outputs.add_facts(seen)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
+                for _, given in probes.outputs.loss_inputs:
+                    fails |= given.mismatch is not None and given.mismatch.loss_fails
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
-                    value = array_of(_loss_value(model, loss, x, y, outputs))
-                    has_loss = not np.isnan(value).any()
+                    value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
+                    terms = sum(float(array_of(term).sum()) for term in model.losses)
+                    has_loss = not math.isnan(value)
                     has_sums = any(facts.loss.is_sum for facts in known)
                     if seen and len(known) == len(seen) and not has_sums:
-                        mean_loss = float(value.mean())
+                        mean_loss = value
                     probes.outputs.add_losses(guessed_losses(seen))
                 del seen
+            shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
             del outputs
+        # Outside of the watch, which would measure these calls too.
+        mixed = mixed_at(model, x, shapes)
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
-                norms = _gradient_norms(model, loss, x, y)
+                norms_of = functools.partial(_gradient_norms, model, loss, x, y)
+                norms = norms_of(True)
+                if not has_nan and not all(map(math.isfinite, norms)):
+                    slope = _slope(model, loss, x, y)
+                loss_of = functools.partial(_inference_loss, model, loss, x, y)
+                held = held_back(model, trained, norms, norms_of, loss_of)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -162,6 +191,14 @@ def measure(
         [(reports[layer], facts) for layer, facts in probes.outputs.facts],
         mean_loss,
         optimizer_facts(model),
+        [(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
+        None if signal is None else Objective(signal, value, terms, slope),
+        precision_facts(model, gradients, thresholds["lost_precision"]),
+        are_pixels(x),
+        probes.single_values.names,
+        held,
+        mixed,
+        untracked,
     )
 
 
@@ -185,7 +222,12 @@ def _preserved_loss(model: keras.Model) -> Iterator[None]:
 
 
 def _loss_value(
-    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, outputs: Tensor
+    model: keras.Model,
+    loss: _LossFunction,
+    x: Batch,
+    y: Batch,
+    outputs: Tensor,
+    training: bool = True,
 ) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
@@ -196,7 +238,7 @@ def _loss_value(
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
-        return model.compute_loss(x, y, outputs, None, training=True)
+        return model.compute_loss(x, y, outputs, None, training=training)
     return model.compute_loss(x, y, outputs, None)
 
 
@@ -204,11 +246,20 @@ def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
 
-def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> list[float]:
+def _inference_loss(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> float:
+    """Return the training objective in inference mode."""
+    with backend.preserve_state(layers_of(model)):
+        value = _loss_value(model, loss, x, y, model(x, training=False), training=False)
+        return float(array_of(value).sum())
+
+
+def _gradient_norms(
+    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, training: bool
+) -> list[float]:
     """Return the norm of the gradient of each trained weight."""
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
-        value = _loss_value(model, loss, x, y, model(x, training=True))
+        value = _loss_value(model, loss, x, y, model(x, training=training), training)
         return value * keras.ops.cast(scale, value.dtype)
 
     scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))
@@ -221,6 +272,29 @@ def _gradient_norms(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch)
         if scale == 1 or all(map(math.isfinite, norms)):
             return norms
         scale //= 32
+
+
+def _slope(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch) -> float:
+    """Return the norm of the gradient of the loss with respect to the outputs of `model`."""
+    layers = layers_of(model)
+    variables = []
+
+    def as_variable(tensor: Tensor) -> Any:
+        if not _floats_in(tensor):
+            return tensor
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        variables.append(keras.Variable(array_of(tensor), dtype=dtype, name="outputs"))
+        return variables[-1]
+
+    with backend.preserve_state(layers):
+        outputs = model(x, training=True)
+    outputs = keras.tree.map_structure(as_variable, outputs)
+
+    def of_outputs(x: Batch, y: Batch) -> Tensor:
+        values = keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
+        return _loss_value(model, loss, x, y, values)
+
+    return max(backend.gradient_norms(of_outputs, variables, layers)(x, y))
 
 
 def _layer_reports(
@@ -263,12 +337,14 @@ def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowRepor
         positions_alike=probes.likeness.positions.get(layer),
     )
     normalization = watch.graph.normalization_after(layer)
-    if normalization in watch.layers:
-        flow.normalized_by = watch.layers[normalization]
     consumer = watch.graph.only_consumer(layer)
     if consumer in watch.layers and consumer not in watch.with_kernel:
         flow.activated_by = watch.activations[consumer]
         flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)
+        if flow.activated_by is not None and not is_bounded(flow.activated_by):
+            normalization = watch.graph.normalization_after(consumer)
+    if normalization in watch.layers:
+        flow.normalized_by = watch.layers[normalization]
     return flow
 
 

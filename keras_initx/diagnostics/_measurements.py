@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._losses import LossKind
-from keras_initx.diagnostics._outputs import OutputFacts
+from keras_initx.diagnostics._outputs import LossInputs, OutputFacts
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import KernelAxes, is_bounded
 
@@ -47,7 +47,7 @@ class FlowReport:
 
     Attributes:
         normalized_by: Name of the normalization layer that is the only consumer of its output, or
-            `None`.
+            of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
         slopes: The root mean square and the largest of the slopes, at values of the batch, of the
@@ -111,10 +111,12 @@ class AttentionReport:
             rotations.
         router_share: If it makes the values of which a softmax takes shares, the largest share of
             one unit, as a mean over the batch; otherwise `None`.
+        of_one: Whether the softmax is over a single value, so that all of its outputs are 1.
     """
 
     focus: float | None = None
     router_share: float | None = None
+    of_one: bool = False
 
 
 @dataclass(eq=False)
@@ -317,6 +319,60 @@ class OptimizerFacts:
     kind: Literal["adam", "sgd"] | None = None
 
 
+@dataclass(frozen=True)
+class PrecisionFacts:
+    """What a few steps of the optimizer do to weights of 16 bits, beside the same in 32 bits.
+
+    Attributes:
+        dtype: The dtype of the weights.
+        optimizer: Name of the class of the optimizer.
+        size: How far the weights move, relative to 32 bits; NaN if they are not finite.
+        kept: Share of the change in 32 bits that 16 bits keep, `None` if the rate is not constant.
+        changes: The arguments of the optimizer that keep most of it, empty if none do.
+        config: The serialized optimizer with these arguments.
+    """
+
+    dtype: str
+    optimizer: str
+    size: float
+    kept: float | None
+    changes: Mapping[str, float] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What is minimized, and where it is not finite.
+
+    Attributes:
+        outputs: `Signal` of the outputs of the model.
+        value: The training objective, `None` if it was not computed.
+        terms: The sum of what regularizers and `add_loss` add to it.
+        slope: Norm of the gradient with respect to the outputs, measured only where the gradient
+            of a weight is not finite, otherwise `None`.
+    """
+
+    outputs: Signal
+    value: float | None = None
+    terms: float = 0.0
+    slope: float | None = None
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Kernels that get no gradient, whatever their values are.
+
+    Attributes:
+        paths: Their paths in the model.
+        inside: Those of them that belong to a model inside the model.
+        changes_loss: Whether the loss depends on them.
+    """
+
+    paths: frozenset[str]
+    inside: frozenset[str]
+    changes_loss: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """The measurements of a model.
@@ -331,6 +387,14 @@ class Measurements:
             known loss.
         loss: The training objective if all of its terms are known means, otherwise `None`.
         optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
+        loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
+        objective: What is minimized, `None` without outputs of floating-point numbers.
+        precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
+        has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
+        single_values: Names of the normalizations over a single value.
+        held_back: The kernels that get no gradient whatever their values are, or `None`.
+        mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
+        untracked: Paths of the kernels that the model uses but does not have.
     """
 
     layers: list[LayerReport]
@@ -340,6 +404,14 @@ class Measurements:
     outputs: Sequence[tuple[LayerReport, OutputFacts]] = ()
     loss: float | None = None
     optimizer: OptimizerFacts | None = None
+    loss_inputs: Sequence[tuple[LayerReport, LossInputs]] = ()
+    objective: Objective | None = None
+    precision: PrecisionFacts | None = None
+    has_pixels: bool = False
+    single_values: Sequence[str] = ()
+    held_back: HeldBack | None = None
+    mixed_at: str | None = None
+    untracked: Sequence[str] = ()
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

@@ -1,7 +1,9 @@
 """What is between the last layer and a loss: outputs, targets, and how the loss reads them."""
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -19,13 +21,168 @@ _Form: TypeAlias = Literal["numbers", "rows", "examples"]
 _WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)
 # Activations that are layers or operations of their own, by the name of the class in lower case.
 _OPERATIONS = ("relu", "sigmoid", "softmax", "tanh")
-# What an output of these activations cannot leave.
-_RANGES: dict[str, tuple[float, float]] = {
-    **LIMITS,
-    "relu": (0.0, np.inf),
-    "softmax": (0.0, 1.0),
-    "softplus": (0.0, np.inf),
+# These pass on a range of values as it is.
+_KEEPING_RANGE = (
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+)
+# The activations that never fall, as functions of numbers that may be infinite.
+_RISING: dict[str, Callable[[float], float]] = {
+    "hard_sigmoid": lambda value: min(max(value / 6 + 0.5, 0.0), 1.0),
+    "hard_tanh": lambda value: min(max(value, -1.0), 1.0),
+    "linear": lambda value: value,
+    "relu": lambda value: max(value, 0.0),
+    "relu6": lambda value: min(max(value, 0.0), 6.0),
+    "sigmoid": lambda value: math.tanh(value / 2) / 2 + 0.5,
+    "softplus": lambda value: float(np.logaddexp(value, 0.0)),
+    "tanh": math.tanh,
 }
+# How far a probability may be from its label where a crossentropy is small.
+_PROBABLE = 0.25
+
+
+class Applied(NamedTuple):
+    """An activation between the last kernel and an output.
+
+    Attributes:
+        layer: Name of the layer or operation that applies it.
+        activation: Its name.
+        is_argument: Whether it is an argument of the layer.
+    """
+
+    layer: str
+    activation: str
+    is_argument: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LossInputs:
+    """What a loss of Keras gets, be it a known one or another.
+
+    Attributes:
+        name: Name of the function of the loss.
+        activation: See `OutputFacts`.
+        outputs: `Signal` of the output.
+        empty: Fraction of the rows of outputs that are all 0.
+        zeros: Fraction of the targets that are 0.
+        mismatch: Why the shapes or labels cannot satisfy the loss, `None` if they can.
+    """
+
+    name: str
+    activation: str | None
+    outputs: Signal
+    empty: float
+    zeros: float
+    mismatch: "Mismatch | None"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why labels or shapes cannot satisfy a loss. One of the numbers is not 0.
+
+    Attributes:
+        targets: Shape of the targets.
+        outputs: Shape of the outputs.
+        remaining: Share of the variance of the targets that remains for the best outputs of this
+            shape, because each is compared with several targets.
+        short: For CTC the number of examples with more labels and repeats than steps.
+        needed: The most steps that an example takes.
+        beyond: The number of examples with labels that are none of the classes.
+        gaps: The number of examples with a 0, which stands for no label, before another label.
+        least: The smallest label.
+        most: The largest.
+    """
+
+    targets: tuple[int, ...]
+    outputs: tuple[int, ...]
+    remaining: float = 0.0
+    short: int = 0
+    needed: int = 0
+    beyond: int = 0
+    gaps: int = 0
+    least: int = 0
+    most: int = 0
+
+    @property
+    def loss_fails(self) -> bool:
+        """Whether the loss of CTC has no value: some backends raise an error, others go on."""
+        return self.short + self.beyond + self.gaps > 0
+
+
+def loss_inputs(
+    name: str, activation: str | None, targets: Array, outputs: Array
+) -> LossInputs | None:
+    """Return what the loss of this name gets.
+
+    It is `None` for crossentropies, and where the outputs are empty or no numbers.
+    """
+    if "crossentropy" in name or not outputs.size or outputs.dtype.kind != "f":
+        return None
+    rows = outputs.reshape(-1, outputs.shape[-1])
+    mismatch = None
+    if name == "ctc":
+        mismatch = _of_sequences(targets, outputs)
+    elif name != "cosine_similarity":
+        mismatch = _of_shapes(targets, outputs)
+    empty = float(np.mean(~rows.any(axis=-1)))
+    zeros = float(np.mean(targets == 0))
+    return LossInputs(name, activation, _signal_of(outputs), empty, zeros, mismatch)
+
+
+def _of_sequences(targets: Array, outputs: Array) -> Mismatch | None:
+    """Return what CTC cannot do: more labels than steps, and labels that are no classes.
+
+    Equal labels that follow each other need a blank between them, class 0, which also fills rows.
+    """
+    if targets.ndim != 2 or outputs.ndim != 3 or not targets.size:
+        return None
+    labels = np.round(targets).astype("int64")
+    _, steps, classes = outputs.shape
+    lengths = (labels != 0).sum(axis=-1)
+    is_label = np.arange(labels.shape[-1]) < lengths[:, None]
+    repeats = ((labels[:, 1:] == labels[:, :-1]) & is_label[:, 1:]).sum(axis=-1)
+    needed = lengths + repeats
+    mismatch = Mismatch(
+        targets.shape,
+        outputs.shape,
+        short=int((needed > steps).sum()),
+        needed=int(needed.max()),
+        beyond=int(((labels < 0) | (labels >= classes)).any(axis=-1).sum()),
+        gaps=int(((labels == 0) & is_label).any(axis=-1).sum()),
+        least=int(labels.min()),
+        most=int(labels.max()),
+    )
+    return mismatch if mismatch.loss_fails else None
+
+
+def _of_shapes(targets: Array, outputs: Array) -> Mismatch | None:
+    """Return where a distance compares one output with several targets, by their shapes."""
+    aims, shape = targets, list(outputs.shape)
+    # As Keras makes their ranks equal.
+    if aims.ndim == len(shape) + 1 and aims.shape[-1] == 1:
+        aims = aims[..., 0]
+    elif len(shape) == aims.ndim + 1 and shape[-1] == 1:
+        shape.pop()
+    shape = [1] * (aims.ndim - len(shape)) + shape
+    aims = aims.reshape((1,) * (len(shape) - aims.ndim) + aims.shape)
+    several = tuple(axis for axis, size in enumerate(shape) if size == 1 < aims.shape[axis])
+    if not several:
+        return None
+    variance = aims.var(dtype="float64")
+    if not variance > 0:
+        return None
+    remaining = float(aims.var(axis=several, dtype="float64").mean() / variance)
+    return Mismatch(targets.shape, outputs.shape, remaining=remaining)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +208,10 @@ class OutputFacts:
         several: Fraction of the rows of targets with several ones among zeros.
         frequencies: For a crossentropy, the share of each class in the targets; for a binary one,
             the mean of the targets of each unit. Otherwise `None`.
-        beyond: Fraction of the targets that the activation does not reach.
+        applied: The activations between the last kernel and the output, the first of them first.
+        reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
+            for.
+        beyond: Fraction of the targets that are not in reach.
         sum_beyond: Fraction of the rows of targets that add up to more than 1 for an output whose
             rows add up to 1.
     """
@@ -68,6 +228,8 @@ class OutputFacts:
     divisor: int | None
     several: float
     frequencies: npt.NDArray[np.float64] | None
+    applied: tuple[Applied, ...]
+    reach: tuple[float, float]
     beyond: float
     sum_beyond: float
 
@@ -97,6 +259,8 @@ class OutputFacts:
 def output_facts(
     loss: KnownLoss,
     activation: str | None,
+    applied: tuple[Applied, ...],
+    reach: tuple[float, float],
     targets: Array,
     outputs: Array,
     counts: npt.NDArray[np.bool_],
@@ -106,6 +270,8 @@ def output_facts(
     Args:
         loss: The loss.
         activation: See `OutputFacts`.
+        applied: See `OutputFacts`.
+        reach: What the output cannot leave.
         targets: The targets.
         outputs: The output.
         counts: Array that is false for each row of outputs that a mask leaves out.
@@ -134,6 +300,7 @@ def output_facts(
     beyond = 0.0
     sum_beyond = 0.0
     frequencies = None
+    reach = _reach_of_probabilities(loss, reach, units)
     if form == "examples":
         aims = targets.reshape(-1)
     elif form == "numbers":
@@ -142,14 +309,20 @@ def output_facts(
         divisor = _divisor(aims, units)
         if not outside:
             frequencies = np.bincount(aims.astype("int64"), minlength=units) / len(aims)
+            beyond = float(reach[1] < 1 - _PROBABLE)
     elif loss.kind == "distance":
-        beyond = _share_beyond(aims, activation)
+        beyond = _share_beyond(aims, *reach)
         if are_of_softmax(rows) and aims.ndim == 2:
             sum_beyond = float(np.mean(aims.sum(axis=-1) > 1.01))
     else:
         frequencies = aims.mean(axis=0, dtype="float64")
         is_binary = ((aims == 0) | (aims == 1)).all(axis=-1)
         several = float(np.mean(is_binary & (aims.sum(axis=-1) > 1)))
+        least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
+        if loss.kind == "binary":
+            beyond = float(np.mean((aims < least) | (aims > most)))
+        else:
+            beyond = float(np.mean(aims.max(axis=-1) > most))
     return OutputFacts(
         loss=loss,
         activation=activation,
@@ -163,6 +336,8 @@ def output_facts(
         divisor=divisor,
         several=several,
         frequencies=frequencies,
+        applied=applied,
+        reach=reach,
         beyond=beyond,
         sum_beyond=sum_beyond,
     )
@@ -213,16 +388,60 @@ def _divisor(numbers: Array, units: int) -> int | None:
     return None
 
 
-def reach_of(activation: str | None) -> tuple[float, float]:
-    """Return the limits that the outputs of an activation cannot leave."""
-    return _RANGES.get(activation or "", (-np.inf, np.inf))
+def _reach_of_probabilities(
+    loss: KnownLoss, reach: tuple[float, float], units: int
+) -> tuple[float, float]:
+    """Return the probabilities in reach for a crossentropy, and otherwise `reach`."""
+    if loss.kind == "distance" or not loss.from_logits:
+        return reach
+    return _image("sigmoid" if loss.kind == "binary" else "softmax", *reach, units)
 
 
-def _share_beyond(targets: Array, activation: str | None) -> float:
-    """Return the fraction of the targets that an activation does not reach."""
-    low, high = reach_of(activation)
+def _image(activation: str | None, low: float, high: float, units: int) -> tuple[float, float]:
+    """Return what an activation makes of the numbers from `low` to `high`."""
+    if activation == "softmax":
+        others = math.exp(low - high) if math.isfinite(high - low) else 0.0
+        largest = 1 / (1 + (units - 1) * others)
+        smallest = others / (others + units - 1) if units > 1 else 1.0
+        return smallest, largest
+    if activation in _RISING:
+        return _RISING[activation](low), _RISING[activation](high)
+    return LIMITS.get(activation or "", (-math.inf, math.inf))
+
+
+def reach_alone(activation: str) -> tuple[float, float]:
+    """Return the limits that the outputs of an activation cannot leave, whatever it gets."""
+    return _image(activation, -math.inf, math.inf, 2)
+
+
+def reach_of(
+    steps: Sequence[tuple[keras.Operation, str | None]], units: int
+) -> tuple[float, float]:
+    """Return the limits that an output cannot leave.
+
+    Args:
+        steps: Each layer or operation between the last kernel and the output, the first of them
+            first, with the name of its activation, `None` if that is not known.
+        units: The number of values in a row of outputs.
+    """
+    low, high = -math.inf, math.inf
+    for operation, activation in steps:
+        if type(operation) is keras.layers.Rescaling:
+            factors = operation.scale, operation.offset
+            if not all(isinstance(factor, int | float) for factor in factors):
+                low, high = -math.inf, math.inf
+                continue
+            scale, offset = factors
+            low, high = sorted((low * scale + offset, high * scale + offset))
+        elif not isinstance(operation, _KEEPING_RANGE):
+            low, high = _image(activation, low, high, units)
+    return low, high
+
+
+def _share_beyond(targets: Array, low: float, high: float) -> float:
+    """Return the fraction of the targets beyond these limits."""
     room = 0.01
-    if np.isfinite(high):
+    if math.isfinite(high - low):
         room *= high - low
     return float(np.mean((targets < low - room) | (targets > high + room)))
 

@@ -108,6 +108,16 @@ def standardized(x: Any) -> Any:
     return keras.tree.map_structure(changed, x)
 
 
+def rescaled_pixels(x: Any) -> Any:
+    """Return images of bytes scaled to [-1, 1], other inputs as they are."""
+
+    def changed(array: Any) -> Any:
+        values = np.asarray(array)
+        return values.astype("float32") / 127.5 - 1 if values.ndim == 4 else array
+
+    return keras.tree.map_structure(changed, x)
+
+
 def standardized_columns(y: Any) -> Any:
     """Return targets with mean 0 and standard deviation 1 in each column."""
     values = np.asarray(y)

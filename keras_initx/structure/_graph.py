@@ -31,6 +31,7 @@ class _Node:
         producer: The layer or operation that it came out of, or `None` for model inputs.
         consumers: The layers and operations that were called with it.
         joined: The model inputs that were concatenated with outputs of layers to make it.
+        before: The only tensor that the producer was called with, or `None`.
     """
 
     tensor: weakref.ref[Tensor]
@@ -38,6 +39,7 @@ class _Node:
     producer: keras.Operation | None = None
     consumers: list[keras.Operation] = field(default_factory=list)
     joined: list[weakref.ref[Tensor]] = field(default_factory=list)
+    before: "_Node | None" = None
 
 
 class ForwardGraph:
@@ -92,6 +94,18 @@ class ForwardGraph:
             return None
         return node.producer
 
+    def producers(self, tensor: Tensor) -> list[keras.Operation]:
+        """Return what `tensor` came out of, what that was called with came out of, and so on.
+
+        It ends where there are several inputs, or none.
+        """
+        found = []
+        node = self._find(tensor)
+        while node is not None and node.producer is not None:
+            found.append(node.producer)
+            node = node.before
+        return found
+
     def add_consumer(self, consumer: keras.Operation, tensors: Iterable[Tensor]) -> None:
         """Record that a layer or an operation is called with `tensors`."""
         for tensor in tensors:
@@ -137,8 +151,11 @@ class ForwardGraph:
                 output = self._add(tensor, origins[0] if origins else None)
                 output.joined = joined
                 output.producer = producer
-                if isinstance(producer, _RESHAPING) and len(known) == 1:
-                    output.producer = known[0].producer
+                if len(known) == 1:
+                    output.before = known[0]
+                    if isinstance(producer, _RESHAPING):
+                        output.producer = known[0].producer
+                        output.before = known[0].before
             self._outputs.setdefault(producer, []).append(output)
 
     def consumers(self, producer: keras.Operation) -> list[list[keras.Operation]]:

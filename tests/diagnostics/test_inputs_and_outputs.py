@@ -46,6 +46,22 @@ def test_pixels_into_a_relu_network(dtype):
     assert verdicts["saturated output"].remedy.text.startswith("standardize the inputs, then")
 
 
+OTHERS = {
+    "series": (GENERATOR.normal(100, 1, (32, 20, 3)), layers.LSTM(8)),
+    "table of bytes": (PIXELS[:, 0, :2].reshape(64, 6), layers.Dense(8, "relu")),
+    "fields": (PIXELS + 0.5, layers.Conv2D(4, 3, activation="relu")),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_only_images_of_bytes_are_to_be_scaled_as_such(name):
+    x, first = OTHERS[name]
+    model = keras.Sequential([keras.Input(x.shape[1:]), first, layers.Flatten(), layers.Dense(1)])
+    remedy = found(model, x.astype("float32"))["unscaled inputs"].remedy
+    assert "Normalization()" in remedy.text
+    assert "Rescaling" not in remedy.text
+
+
 class Subclassed(keras.Model):
     """Gets its inputs as they are: a functional model casts them."""
 

@@ -282,6 +282,27 @@ def test_rare_classes_get_a_bias_of_their_frequencies(name):
     assert "rare class" not in [verdict.problem for verdict in verdicts(cured, y, loss)]
 
 
+def pixelwise(units, prior):
+    """Return a map of sigmoids, of which one in 2,000 or fewer is to be 1."""
+    keras.utils.set_random_seed(0)
+    last = layers.Dense(units, "sigmoid", name="out", kernel_initializer="zeros", bias_initializer=prior)
+    y = np.zeros((4, 24, 24, units))
+    y[0, 3, 3, 0] = 1
+    return keras.Sequential([keras.Input((24, 24, 3)), last]), y
+
+
+@pytest.mark.parametrize("units", [1, 8])
+def test_a_rare_class_in_a_map_is_named_unless_the_bias_expects_it(units):
+    x = DRAWS.normal(size=(4, 24, 24, 3))
+    model, y = pixelwise(units, "zeros")
+    verdict = verdicts(model, y, "binary_crossentropy", x=x)[-1]
+    assert (verdict.problem, verdict.level) == ("rare class", "note")
+    # That of RetinaNet is larger than this share.
+    for prior in (keras_initx.PriorBias(0.01), verdict.remedy.rules["out/bias"]):
+        found = verdicts(pixelwise(units, prior)[0], y, "binary_crossentropy", x=x)
+        assert "rare class" not in [one.problem for one in found]
+
+
 def test_classes_of_a_tenth_are_not_rare():
     y = np.zeros((64, 1))
     y[::10] = 1

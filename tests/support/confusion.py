@@ -180,6 +180,7 @@ ONE_HOT = np.eye(10, dtype="float32")[LABELS]
 SEVERAL = (X[:, :10] > 0).astype("float32")
 SOFT = np.exp(X[:, :10]) / np.exp(X[:, :10]).sum(axis=-1, keepdims=True)
 ZERO_ONE = (X[:, :1] > 0).astype("float32")
+SPOKEN = np.random.default_rng(2).integers(1, 20, (32, 8))
 # Two of 64.
 RARE = (np.arange(64)[:, None] % 32 == 0).astype("float32")
 # Cumulative: class 2 of 4 is 1, 1, 0.
@@ -202,6 +203,19 @@ def by_sgd(rate, loss="mse", **clipping):
     model, x, y, _ = regression()
     model.compile(keras.optimizers.SGD(rate, **clipping), loss)
     return model, x, y, None
+
+
+def by_adam():
+    """Return a network that is compiled with Adam as it is in Keras."""
+    model, x, y, loss = dense()
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    return model, x, y, None
+
+
+def speech():
+    """Return a network whose strides leave four steps for eight labels, with the loss of CTC."""
+    conv = layers.Conv1D(16, 3, strides=3, padding="same", activation="relu")
+    return keras.Sequential([keras.Input((12, 8)), conv, layers.Dense(20)]), STEPS, SPOKEN, keras.losses.CTC()
 
 
 def autoencoder():
@@ -598,6 +612,7 @@ HEALTHY = {
     "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
     "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
     "regression between 0 and 1, sigmoid": lambda: ending(10, "sigmoid", SOFT, "mse"),
+    "regression of counts, Poisson": lambda: ending(1, "softplus", LABELS[:, None].astype("float32"), "poisson"),
     "regression of counts, ReLU": lambda: ending(1, "relu", LABELS[:, None].astype("float32"), "mse"),
     "two rare classes, prior bias": lambda: ending(
         1, "sigmoid", RARE, "binary_crossentropy", bias_initializer=keras_initx.PriorBias(1 / 32)
@@ -705,7 +720,37 @@ def without_targets(build):
     return network
 
 
+def one_channel():
+    """Return an encoder block of one channel, whose normalizations have a single value."""
+    inputs = hidden = keras.Input((12, 1))
+    normed = layers.LayerNormalization()(hidden)
+    hidden = layers.Add()([hidden, layers.MultiHeadAttention(2, 8)(normed, normed)])
+    branch = layers.Conv1D(4, 1, activation="relu")(layers.LayerNormalization()(hidden))
+    hidden = layers.Add()([hidden, layers.Conv1D(1, 1)(branch)])
+    return classes(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(hidden))), STEPS[:, :, :1])
+
+
+def over_the_batch():
+    """Return an attention pooling whose softmax is over the examples."""
+    inputs = keras.Input((12, 8))
+    hidden = layers.Dense(16, "relu", kernel_initializer="he_normal")(inputs)
+    weights = layers.Softmax(axis=0)(layers.Dense(1)(hidden))
+    pooled = ops.sum(layers.Multiply()([weights, hidden]), axis=1)
+    return classes(keras.Model(inputs, layers.Dense(10)(pooled)), STEPS)
+
+
+def in_a_closure():
+    """Return a network with a layer that only a function knows."""
+    hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
+    hidden.build((None, 32))
+    stack = [layers.Lambda(lambda inputs: hidden(inputs), output_shape=(32,)), layers.Dense(10)]
+    return classes(keras.Sequential([keras.Input((32,)), *stack]))
+
+
 BROKEN = {
+    "encoder block of one channel": (one_channel, ["no gradient"]),
+    "softmax over the batch": (over_the_batch, ["mixed examples"]),
+    "layer in a closure": (in_a_closure, ["untracked weights"]),
     "kernels of zeros": (lambda: dense(kernel="zeros"), ["all-zero weights"]),
     "embedding of zeros": (zero_embedding, ["all-zero weights"]),
     "scales of zeros": (zero_scales, ["all-zero weights"]),
@@ -797,6 +842,17 @@ BROKEN = {
         ["unsuitable labels"],
     ),
     "sigmoid, targets of deviation 1": (lambda: ending(32, "sigmoid", X, "mse"), ["unreachable targets"]),
+    "ReLU, then sigmoid": (
+        lambda: ending(1, "relu", ZERO_ONE, "binary_crossentropy", [layers.Activation("sigmoid")]),
+        ["unreachable targets"],
+    ),
+    "CTC, four steps for eight labels": (speech, ["impossible labels"]),
+    "Poisson's loss, no activation": (
+        lambda: ending(1, None, LABELS[:, None].astype("float32"), "poisson"),
+        ["undefined loss"],
+    ),
+    "float16, Adam": (in_precision("float16", by_adam), ["lost precision"]),
+    "bfloat16, Adam": (in_precision("bfloat16", by_adam), ["lost precision"]),
     "SGD, 3": (lambda: by_sgd(3.0), ["large steps"]),
     "SGD, -0.1": (lambda: by_sgd(-0.1), ["negative rate"]),
     "regression, targets of deviation 1e4": (lambda: regression(factor=1e4), ["unscaled targets"]),

@@ -24,6 +24,7 @@ const PACKAGE = {
   "inputs_differ": 0.01,
   "vanishing_gradient": 0.0001,
   "exploding_gradient": 100000.0,
+  "lost_precision": 0.1,
   "large_step": 20,
   "large_update": 3
  },

@@ -14,22 +14,34 @@ from keras_initx.diagnostics.verdicts import (
     gradients,
     inputs,
     likeness,
+    mismatch,
+    mixing,
+    no_gradient,
     optimizer,
     outputs,
+    precision,
     signals,
+    undefined,
+    untracked,
     weights,
 )
 
 _FILES: tuple[ModuleType, ...] = (
     inputs,
+    untracked,
+    mixing,
     weights,
+    no_gradient,
     gates,
     outputs,
+    mismatch,
+    undefined,
     signals,
     attention,
     first_loss,
     likeness,
     gradients,
+    precision,
     optimizer,  # last: other remedies change what rate is suitable
 )
 _VALUES = [value for file in _FILES for value in vars(file).values()]

@@ -212,7 +212,11 @@ class AttentionProbe(Probe):
                 anything that the code of a user computes.
         """
         shape = tuple(weights.shape)
-        if layer in self._pairs:
+        is_pair = layer in self._pairs
+        if is_router and not is_pair and (array_of(weights) == 1).all():
+            self._add(layer, shape, AttentionReport(of_one=True))
+            return
+        if is_pair:
             layer = self._pairs[layer][0]
             is_attention = len(shape) > 2
         else:

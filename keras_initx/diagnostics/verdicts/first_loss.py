@@ -6,7 +6,13 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._losses import Guessed, SeenLoss, counted_rows, known_loss
+from keras_initx.diagnostics._losses import (
+    Guessed,
+    SeenLoss,
+    counted_rows,
+    known_loss,
+    name_of_loss,
+)
 from keras_initx.diagnostics._measurements import (
     LayerReport,
     Measurements,
@@ -14,10 +20,14 @@ from keras_initx.diagnostics._measurements import (
     root_mean_square,
 )
 from keras_initx.diagnostics._outputs import (
+    Applied,
+    LossInputs,
     OutputFacts,
     are_of_softmax,
     last_activation,
+    loss_inputs,
     output_facts,
+    reach_of,
 )
 from keras_initx.diagnostics._remedy import (
     Remedy,
@@ -76,6 +86,7 @@ class OutputProbe(Probe):
     Attributes:
         records: Dict from a layer to the `OutputReport` of the output that it makes.
         facts: Pairs of a layer and the facts of an output that has a known loss.
+        loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class OutputProbe(Probe):
     ) -> None:
         self.records: dict[keras.Layer, OutputReport] = {}
         self.facts: list[tuple[keras.Layer, OutputFacts]] = []
+        self.loss_inputs: list[tuple[keras.Layer, LossInputs]] = []
         self._watch = watch
         self._reports = reports
         self._margin = margin
@@ -142,19 +154,49 @@ class OutputProbe(Probe):
         """Record what is between the last layers and the losses of Keras."""
         for one in seen:
             layer = self._maker(one.output)
-            loss = known_loss(one.loss, one.targets, one.output)
-            if layer is None or loss is None or not one.output.shape:
+            if layer is None or not one.output.shape:
                 continue
-            producer = self._watch.graph.producer(one.output)
+            steps = self._steps_before(one.output)
+            activation = steps[-1][1] if steps else None
+            targets, outputs = array_of(one.targets), array_of(one.output)
+            name = name_of_loss(one.loss)
+            if name is not None:
+                given = loss_inputs(name, activation, targets, outputs)
+                if given is not None:
+                    self.loss_inputs.append((layer, given))
+            loss = known_loss(one.loss, one.targets, one.output)
+            if loss is None:
+                continue
             facts = output_facts(
                 loss,
-                last_activation(producer, self._watch.activations.get(producer)),
-                array_of(one.targets),
-                array_of(one.output),
+                activation,
+                self._applied(steps),
+                reach_of(steps, one.output.shape[loss.axis]),
+                targets,
+                outputs,
                 counted_rows(one.targets, one.output),
             )
             if facts is not None:
                 self.facts.append((layer, facts))
+
+    def _steps_before(self, output: Tensor) -> list[tuple[keras.Operation, str | None]]:
+        """Return what follows the last kernel, that layer first, with the names of activations."""
+        steps = []
+        for operation in self._watch.graph.producers(output):
+            activation = last_activation(operation, self._watch.activations.get(operation))
+            steps.append((operation, activation))
+            if getattr(operation, "weights", None):
+                break
+        return steps[::-1]
+
+    def _applied(self, steps: Iterable[tuple[keras.Operation, str | None]]) -> tuple[Applied, ...]:
+        """Return the activations among what follows the last kernel."""
+        applied = []
+        for operation, activation in steps:
+            if activation not in (None, "linear"):
+                name = self._watch.layers.get(operation, operation.name)
+                applied.append(Applied(name, activation, hasattr(operation, "activation")))
+        return tuple(applied)
 
     def add_losses(self, guessed: Iterable[Guessed]) -> None:
         """Record the losses of the outputs of the model, and those of blind guesses."""

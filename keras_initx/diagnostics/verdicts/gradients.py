@@ -26,8 +26,10 @@ from keras_initx.diagnostics.verdicts.first_loss import (
 )
 from keras_initx.diagnostics.verdicts.gates import has_growing_state, orthogonal_recurrence
 from keras_initx.diagnostics.verdicts.inputs import are_unscaled, scaled_first
+from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
+from keras_initx.diagnostics.verdicts.undefined import fault_of
 
 VANISHING_GRADIENT = Threshold(
     "vanishing_gradient",
@@ -80,6 +82,8 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         return
     if not norms or any(is_gate(layer, measured) for layer in measured.layers):
         return
+    if is_held_back(measured):
+        return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
@@ -129,6 +133,8 @@ def _is_first(layer: LayerReport) -> bool:
     remedy="scaled inputs, smaller weights, another loss",
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
+    if fault_of(measured) is not None:
+        return
     limit = EXPLODING_GRADIENT.of(measured)
     hit = []
     level: Level = "warning"

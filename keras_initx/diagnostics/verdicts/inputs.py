@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,12 @@ from keras_initx.diagnostics._measurements import (
     Measurements,
     root_mean_square,
 )
-from keras_initx.diagnostics._remedy import Remedy, standardized, with_finite
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    rescaled_pixels,
+    standardized,
+    with_finite,
+)
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
@@ -25,7 +31,7 @@ from keras_initx.diagnostics._verdict import (
     normalization_of,
     rule,
 )
-from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of
+from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, tensors_in
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -104,6 +110,18 @@ def _difference(tensor: Tensor) -> float | None:
     return spread(values) / size
 
 
+def are_pixels(x: Any) -> bool:
+    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
+    for tensor in tensors_in(x):
+        if len(tensor.shape) != 4:
+            continue
+        values = array_of(tensor[:COMPARED])
+        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
+        if in_range and (values == np.round(values)).all():
+            return True
+    return False
+
+
 def size_of(values: Array) -> float:
     """Return the root mean square of `values`."""
     return float(Moments(values).norm / max(values.size, 1) ** 0.5)
@@ -148,10 +166,15 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
         if has_enough_values and _has_unscaled_inputs(layer, measured):
             unscaled.append(layer)
     remedy = Remedy(
-        "standardize the inputs: keras.layers.Normalization() adapted to the data, or "
-        "keras.layers.Rescaling(1 / 127.5, offset=-1) for images from 0 to 255",
+        "standardize the inputs: keras.layers.Normalization() adapted to the data",
         inputs=standardized,
     )
+    if measured.has_pixels:
+        rescaled = Remedy(
+            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)",
+            inputs=rescaled_pixels,
+        )
+        remedy = rescaled.otherwise(remedy)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first = hit[0]
         inputs = _first_inputs(first)

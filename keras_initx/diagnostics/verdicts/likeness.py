@@ -8,6 +8,7 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._signal import likeness
 from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_count, rule
+from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.structure import NORMALIZATIONS, Call, Probe
 
 EXAMPLES_ALIKE = Threshold(
@@ -75,6 +76,8 @@ class LikenessProbe(Probe):
     "zeros",
 )
 def alike(measured: Measurements) -> Iterator[Finding]:
+    if is_held_back(measured):
+        return
     examples: list[tuple[LayerReport, float]] = []
     positions: list[tuple[LayerReport, float]] = []
     for layer in measured.layers:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
-from keras_initx.diagnostics._outputs import OutputFacts, reach_of
+from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
 from keras_initx.diagnostics._remedy import (
     Choice,
     Remedy,
@@ -343,11 +343,12 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
 @rule(
     "unreachable targets",
     levels={"warning": ""},
-    finds="a fraction above {out_of_reach} of the targets of a distance beyond the range of the "
-    "last activation, or of the rows that add up to more than 1 for a softmax",
+    finds="a fraction above {out_of_reach} of the targets beyond the range of the activations "
+    "after the last kernel, one after the other, or of the rows that add up to more than 1 for a "
+    "softmax. For a crossentropy these are labels more than 0.25 from any probability in range",
     reason="the loss cannot become small, and the activation is driven to its limit, where it has "
-    "no gradient",
-    remedy="no activation in the last layer, or scaled targets",
+    "no gradient. A ReLU before a sigmoid gives 0.5 to 1",
+    remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
 def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
     limit = OUT_OF_REACH.of(measured)
@@ -361,20 +362,61 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
             yield Finding([layer], evidence, remedy)
         if not facts.beyond > limit:
             continue
-        low, high = reach_of(facts.activation)
-        reach = f"the outputs of {facts.activation} lie between {low:g} and {high:g}"
-        remedy = _other_activation(None, layer)
+        # What is misread has its own verdict.
+        if facts.loss.kind != "distance" and (facts.loss_fails or is_misread(layer, measured)):
+            continue
+        low, high = facts.reach
+        names = ", then ".join(applied.activation for applied in facts.applied)
+        made = "outputs"
+        if facts.loss.kind != "distance" and facts.loss.from_logits:
+            made = "probabilities of logits"
+        reach = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
         if math.isinf(high):
-            reach = f"the outputs of {facts.activation} are never negative"
-        else:
-            scaled = functools.partial(_between, low, high)
-            text = f"targets scaled to [{low:g}, {high:g}]"
-            remedy = remedy.otherwise(Remedy(text, targets=scaled))
+            reach = f"the {made} of {names} are never below {low:.3g}"
+            if not low:
+                reach = f"the {made} of {names} are never negative"
         evidence = (
             f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
-        yield Finding([layer], evidence, remedy)
+        if facts.form == "numbers":
+            evidence = f"no label can become certain: {reach}"
+        yield Finding([layer], evidence, _in_reach(layer, facts))
+
+
+def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
+    """Return the remedy where targets are beyond the activations of an output."""
+    low, high = facts.reach
+    if facts.loss.kind == "distance":
+        remedy = _other_activation(None, layer)
+        if len(facts.applied) > 1:
+            least, most = reach_alone(facts.applied[-1].activation)
+            if least <= facts.targets.min and facts.targets.max <= most:
+                return _without(facts.applied[:-1])
+            remedy = _without(facts.applied)
+        if math.isinf(high):
+            return remedy
+        scaled = functools.partial(_between, low, high)
+        text = f"targets scaled to [{low:.3g}, {high:.3g}]"
+        return remedy.otherwise(Remedy(text, targets=scaled))
+    # The loss applies the last one itself.
+    before = facts.applied if facts.loss.from_logits else facts.applied[:-1]
+    return _without(before)
+
+
+def _without(applied: Sequence[Applied]) -> Remedy:
+    """Return a remedy without some activations."""
+    texts = []
+    activations: dict[str, str | None] = {}
+    for one in applied:
+        if one.is_argument:
+            texts.append(f"activation=None in {one.layer}")
+            activations[one.layer] = None
+        else:
+            texts.append(f"no {one.layer}, which applies {one.activation}")
+    if len(activations) < len(applied):
+        activations = {}
+    return Remedy(" and ".join(texts), activations=activations)
 
 
 @rule(
@@ -428,8 +470,14 @@ def rare_class(measured: Measurements) -> Iterator[Finding]:
             continue
         if is_misread(layer, measured):
             continue
-        # A class that is not in the batch may have any frequency.
-        if not (frequencies > 0).all() or not (frequencies < 1).all():
+        # A class that is not in the batch may have any frequency, but all labels of sigmoids
+        # together have one, as those of a map.
+        if facts.loss.kind == "binary" and not _all_occur(frequencies):
+            frequencies = frequencies.mean(keepdims=True)
+        if not _all_occur(frequencies):
+            continue
+        # With a bias for rare labels, as RetinaNet's, the loss starts low, however rare they are.
+        if output.loss < (output.blind_loss or 0) / 4:
             continue
         guess = _cost(frequencies, facts)
         if not min(output.loss, output.blind_loss or 0) > RARE_CLASS.of(measured) * guess:
@@ -446,6 +494,11 @@ def rare_class(measured: Measurements) -> Iterator[Finding]:
             f" in {layer.name}, with the frequencies of all labels",
         )
         yield Finding([layer], evidence, remedy, "note")
+
+
+def _all_occur(frequencies: np.ndarray) -> bool:
+    """Return whether all labels are in the batch, and not always."""
+    return bool((frequencies > 0).all() and (frequencies < 1).all())
 
 
 def _cost(frequencies: np.ndarray, facts: OutputFacts) -> float:

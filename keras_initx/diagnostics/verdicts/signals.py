@@ -45,6 +45,8 @@ from keras_initx.diagnostics.verdicts.gates import (
     orthogonal_recurrence,
 )
 from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS
+from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
+from keras_initx.diagnostics.verdicts.undefined import fault_of
 from keras_initx.initializers import HeNormal, ReLUBias, Scaled
 from keras_initx.structure import (
     LIMITS,
@@ -288,6 +290,8 @@ class LostProbe(Probe):
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
 )
 def exploding(measured: Measurements) -> Iterator[Finding]:
+    if fault_of(measured) is not None:
+        return
     limit = EXPLODING.of(measured)
     large = []
     for layer in measured.layers:
@@ -438,6 +442,8 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     remedy="`HeNormal`, `GlorotUniform`",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
+    if is_held_back(measured):
+        return
     limit = VANISHING.of(measured)
     small = []
     for layer in measured.layers:
