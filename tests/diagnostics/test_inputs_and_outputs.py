@@ -184,6 +184,20 @@ def test_every_way_into_a_model_is_looked_at():
     assert found(model, x)["unscaled inputs"].layers == ("lstm",)
 
 
+def test_the_weights_of_a_model_around_layers_need_not_multiply_its_inputs():
+    class Queue(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.queue = self.add_weight((4, 8), "glorot_uniform", name="queue")
+            self.scaled = layers.Rescaling(1 / 1000)
+            self.dense = layers.Dense(8)
+
+        def call(self, x):
+            return keras.ops.matmul(self.dense(self.scaled(x)), keras.ops.transpose(self.queue))
+
+    assert found(Queue(), 1000 * GENERATOR.normal(size=(32, 4))) == {}
+
+
 def test_numbers_of_tokens_are_no_unscaled_inputs():
     model = keras.Sequential([keras.Input((5,)), layers.Embedding(1000, 8), layers.LSTM(4)])
     assert found(model, GENERATOR.integers(0, 1000, (16, 5))) == {}

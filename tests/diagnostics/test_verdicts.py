@@ -234,6 +234,16 @@ def test_few_examples_do_not_tell_dead_units():
     assert "dead units" not in found(model, X[:8])
 
 
+@pytest.mark.parametrize(("units", "problems"), [(4, []), (16, ["dead units"])])
+def test_few_dead_units_of_a_gate_that_is_passed_by_are_chance(units, problems):
+    inputs = keras.Input((64,))
+    hidden = layers.Dense(64, "relu", kernel_initializer="he_normal")(inputs)
+    gate = layers.Dense(units, "relu", bias_initializer=initializers.Constant(-10.0))(hidden)
+    gate = layers.Dense(64, "sigmoid")(gate)
+    model = keras.Model(inputs, layers.Dense(5)(layers.Multiply()([hidden, gate])))
+    assert list(found(model, y=LABELS)) == problems
+
+
 def test_all_zero_weights():
     verdicts = found(mlp("relu", "zeros", depth=2), y=LABELS)
     assert list(verdicts) == ["all-zero weights"]
@@ -268,6 +278,12 @@ def test_identical_units():
     assert list(verdicts) == ["identical units"]
     assert verdicts["identical units"].layers == ("hidden_2",)
     assert "2 units of hidden_2/kernel" in verdicts["identical units"].evidence
+
+
+def test_a_table_of_positions_may_have_equal_columns():
+    angles = np.arange(20)[:, None] / 10000 ** (np.arange(32) / 8)
+    table = layers.Embedding(20, 32, embeddings_initializer=initializers.Constant(np.cos(angles)))
+    assert found(keras.Sequential([keras.Input((6,)), table]), GENERATOR.integers(0, 20, (32, 6))) == {}
 
 
 def test_a_kernel_that_enlarges_has_identical_units_on_purpose():

@@ -31,7 +31,7 @@ from keras_initx.diagnostics._verdict import (
     normalization_of,
     rule,
 )
-from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, tensors_in
+from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, parts_of, tensors_in
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -62,7 +62,9 @@ class InputProbe(Probe):
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        if layer not in self._with_kernel:
+        # The weights of a layer around others need not be what multiplies its inputs: the others
+        # may scale these before, or it may be a table of its own.
+        if layer not in self._with_kernel or self._with_kernel.intersection(parts_of(layer)):
             return
         is_first = not self._has_begun
         self._has_begun = True

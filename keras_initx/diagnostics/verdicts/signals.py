@@ -86,6 +86,8 @@ DEAD = Threshold(
     0.75,
     "fraction of units with zero output for the whole batch above which too few are active",
 )
+# The number of units from which on it is no chance that all are off for all examples.
+_BEYOND_CHANCE = 8
 STEEP_ACTIVATION = Threshold(
     "steep_activation",
     3,
@@ -392,16 +394,19 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds="a fraction above {dead} of the units with output 0 for the whole batch",
+    finds="a fraction above {dead} of the units with output 0 for the whole batch, in layers of "
+    "fewer than eight units only if no layer before gets a gradient",
     reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
 )
 def dead(measured: Measurements) -> Iterator[Finding]:
     hit = []
-    for layer in measured.layers:
+    for place, layer in enumerate(measured.layers):
         has_enough_examples = _examples(layer) >= LEAST_VALUES.of(measured)
-        if exceeds(layer.dead, DEAD.of(measured)) and has_enough_examples:
+        if not exceeds(layer.dead, DEAD.of(measured)) or not has_enough_examples:
+            continue
+        if not _is_passed_by(layer, measured.layers[:place]):
             hit.append(layer)
     if not hit:
         return
@@ -426,6 +431,17 @@ def dead(measured: Measurements) -> Iterator[Finding]:
     if worst.dead == 1:
         level = "error"
     yield Finding(hit, evidence, remedy, level)
+
+
+def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
+    """Return whether few units are dead, perhaps by chance, and layers before them learn anyway.
+
+    So it is with a gate that gets an average over positions, which hardly differs between examples.
+    """
+    units = layer.shape[-1] if layer.shape else 0
+    if units >= _BEYOND_CHANCE:
+        return False
+    return any(one.gradient is not None and one.gradient.norm > 0 for one in earlier)
 
 
 @rule(

@@ -113,7 +113,8 @@ def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | Non
     if not weight.trainable:
         return report
     identical_units = 0
-    if not _repeats_units(layer, weight.name):
+    # Columns of a table of positions may be equal: cosines of small angles are all 1.
+    if not isinstance(layer, keras.layers.Embedding) and not _repeats_units(layer, weight.name):
         identical_units = _identical_units(array, bias, axes[0])
     return replace(
         report,
