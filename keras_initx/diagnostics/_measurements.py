@@ -90,6 +90,7 @@ class OutputReport:
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
+        dropped_by: Name of a dropout after the last kernel, `None` without one.
     """
 
     certain: float | None = None
@@ -98,6 +99,7 @@ class OutputReport:
     loss: float | None = None
     blind_loss: float | None = None
     size: float | None = None
+    dropped_by: str | None = None
 
 
 @dataclass(eq=False)
@@ -311,12 +313,13 @@ class OptimizerFacts:
 
     Attributes:
         rate: Learning rate of the next step.
-        kind: `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and `None` for
-            others and for networks with normalizations, where large steps may do no harm.
+        kind: `"adadelta"`; `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and
+            `None` for others and for networks with normalizations, where large steps may do no
+            harm.
     """
 
     rate: float
-    kind: Literal["adam", "sgd"] | None = None
+    kind: Literal["adadelta", "adam", "sgd"] | None = None
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,18 @@ def by_sgd(rate, loss="mse", **clipping):
     return model, x, y, None
 
 
+def by_adadelta(rate):
+    model, x, y, loss = dense()
+    model.compile(keras.optimizers.Adadelta(rate), loss)
+    return model, x, y, None
+
+
+def blank():
+    """Return images that a division of integers has made black."""
+    model, x, y, loss = dense()
+    return model, np.zeros_like(x), y, loss
+
+
 def by_adam():
     """Return a network that is compiled with Adam as it is in Keras."""
     model, x, y, loss = dense()
@@ -568,6 +580,7 @@ LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 HEALTHY = {
     "ReLU, He": dense,
+    "Adadelta, 1": lambda: by_adadelta(1.0),
     "ReLU, He, 30 layers": lambda: dense(depth=30),
     "tanh, Glorot, 10 layers": lambda: dense("tanh", "glorot_uniform", 10),
     "tanh, orthogonal, 10 layers": lambda: dense("tanh", keras_initx.Orthogonal, 10),
@@ -853,6 +866,12 @@ BROKEN = {
     ),
     "float16, Adam": (in_precision("float16", by_adam), ["lost precision"]),
     "bfloat16, Adam": (in_precision("bfloat16", by_adam), ["lost precision"]),
+    "inputs that are all 0": (blank, ["constant inputs"]),
+    "softmax, then dropout": (
+        lambda: ending(10, "softmax", LABELS, "sparse_categorical_crossentropy", [layers.Dropout(0.2)]),
+        ["dropped output"],
+    ),
+    "Adadelta, 0.001": (lambda: by_adadelta(0.001), ["small steps"]),
     "SGD, 3": (lambda: by_sgd(3.0), ["large steps"]),
     "SGD, -0.1": (lambda: by_sgd(-0.1), ["negative rate"]),
     "regression, targets of deviation 1e4": (lambda: regression(factor=1e4), ["unscaled targets"]),

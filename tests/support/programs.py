@@ -16,7 +16,7 @@ import numpy as np
 from keras import layers
 from keras.initializers import Constant, RandomNormal, RandomUniform, VarianceScaling
 from keras.layers import Activation, Conv1D, Conv2D, Dense, Dropout, Flatten, MaxPooling1D, MaxPooling2D
-from keras.optimizers import SGD, Adam
+from keras.optimizers import SGD, Adadelta, Adam
 
 OVERFLOW, GITHUB = "DeepLocalize, Stack Overflow", "DeepLocalize, GitHub"
 DEEPFD, AUTOTRAINER, UMLAUT, NEURALINT = "DeepFD", "AUTOTRAINER", "UMLAUT", "NeuraLint"
@@ -665,7 +665,8 @@ def _(repaired):
     for filters, size in ((8, 7), (8, 5), (8, 5), (8, 3)):
         stack += [Conv2D(filters, 3 if repaired else size, activation="relu"), MaxPooling2D()]
     last = Flatten(), Dense(2, "softmax")
-    return compiled(x, one_hot(labels), *stack, *last, loss="categorical_crossentropy", optimizer="adadelta")
+    # The rate that "adadelta" stood for.
+    return compiled(x, one_hot(labels), *stack, *last, loss="categorical_crossentropy", optimizer=Adadelta(1.0))
 
 
 @program(GITHUB, "Traffic-Sign-Classifier", "ReLU", "ELU, and sigmoid for colors")

@@ -1,14 +1,16 @@
 """Which problems of `diagnose` name which kind of fault, written before any program was drawn.
 
 A fault is named if a problem is printed, as an error or a warning, that stands beside one of its kinds. A note names
-`classes: rare` only, whose verdict is one. Names that `diagnose` does not have yet are those of verdicts to come.
+`classes: rare` only, whose verdict is one. Names that `diagnose` did not have then are those of verdicts to come.
+
+Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "small steps".
 """
 
 NAMES = {
     "inputs: scale or offset": ("unscaled inputs",),
     "inputs: not finite": ("inputs not finite",),
     "inputs: examples mixed": ("mixed examples",),
-    "inputs: other": ("alike", "mixed examples"),
+    "inputs: other": ("alike", "mixed examples", "constant inputs"),
     "targets: scale": ("unscaled targets", "large first loss"),
     "targets: beyond the last activation": ("unreachable targets",),
     "labels: form does not fit the loss or the output": ("unsuitable labels", "single class"),
@@ -42,10 +44,10 @@ NAMES = {
     "recurrence: memory": ("shut gates", "recurrent kernel", "forget bias overwritten", "vanishing gradient"),
     "attention: mask or scale": ("focused attention", "alike"),
     "optimizer: rate too large": ("large steps",),
-    "optimizer: rate too small": (),
+    "optimizer: rate too small": ("small steps",),
     "optimizer: sign": ("negative rate",),
     "optimizer: settings and precision": ("lost precision",),
-    "regularization: too strong": (),
+    "regularization: too strong": ("dropped output",),
     "training: epochs, batches, order": (),
     "data: too little, overfitting": (),
     "capacity": (),

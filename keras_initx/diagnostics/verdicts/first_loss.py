@@ -70,6 +70,8 @@ FIRST_LOSS = Threshold(
     "factor between the loss of an output and that of a blind guess, or 1 if that is more, above "
     "which training first has to undo the initial weights",
 )
+# These set some of their inputs to 0, or to another constant.
+_DROPOUTS = keras.layers.Dropout, keras.layers.AlphaDropout
 # A network that keeps the size of standardized inputs gives 1 to 2.
 _LARGE_INPUTS = 5
 
@@ -129,6 +131,9 @@ class OutputProbe(Probe):
             self._mark(layer)
             self._mark_before_activation(layer)
             record = self.records[layer]
+            for operation, _ in self._steps_before(tensor):
+                if isinstance(operation, _DROPOUTS) and operation.rate:
+                    record.dropped_by = self._watch.layers.get(operation, operation.name)
             certainty = self._certainty(layer, array_of(tensor))
             if certainty is None:
                 continue

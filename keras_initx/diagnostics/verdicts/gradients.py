@@ -25,7 +25,7 @@ from keras_initx.diagnostics.verdicts.first_loss import (
     standardized_targets,
 )
 from keras_initx.diagnostics.verdicts.gates import has_growing_state, orthogonal_recurrence
-from keras_initx.diagnostics.verdicts.inputs import are_unscaled, scaled_first
+from keras_initx.diagnostics.verdicts.inputs import are_constant, are_unscaled, scaled_first
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
@@ -82,7 +82,7 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
         return
     if not norms or any(is_gate(layer, measured) for layer in measured.layers):
         return
-    if is_held_back(measured):
+    if is_held_back(measured) or are_constant(measured):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):

@@ -153,6 +153,36 @@ def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
 
 
 @rule(
+    "constant inputs",
+    levels={"error": ""},
+    finds="inputs that are all the same number, though the targets differ",
+    reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
+    "Pixels are all 0 after a division of integers",
+    remedy="other inputs",
+)
+def constant_inputs(measured: Measurements) -> Iterator[Finding]:
+    if not are_constant(measured):
+        return
+    inputs = measured.inputs or Signal()
+    evidence = (
+        f"all {inputs.size} values of the inputs are {inputs.mean:.3g}, but the targets differ"
+    )
+    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+
+
+def are_constant(measured: Measurements) -> bool:
+    """Return whether all inputs are the same number, though the targets differ."""
+    inputs = measured.inputs
+    if inputs is None or inputs.size < LEAST_VALUES.of(measured) or inputs.std > 0:
+        return False
+    # A model may get integers beside them.
+    firsts = [layer.first_inputs for layer in measured.layers if layer.first_inputs is not None]
+    if not firsts or any(signal.std > 0 or signal.nonfinite for signal in firsts):
+        return False
+    return any(facts.targets.std > 0 for _, facts in measured.outputs)
+
+
+@rule(
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "

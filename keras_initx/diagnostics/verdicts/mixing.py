@@ -83,6 +83,9 @@ def _first_mixed(model: keras.Model, x: Any, shapes: Sequence[Shape]) -> str | N
         if _differ(made, other_made) and not _differ(inputs, other_inputs):
             if isinstance(operation, keras.layers.BatchNormalization):
                 return None
+            # Experts of limited capacity take the first tokens of a batch, and leave some others.
+            if not _differ_widely(made, other_made):
+                return None
             name: str = Watch(model).layers.get(operation, operation.name)
             return name
     return str(model.name)
@@ -123,12 +126,20 @@ def _differ(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
     return False
 
 
+def _differ_widely(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Return whether more than a quarter of the values of the last example differ."""
+    changed = []
+    for values, other in zip(arrays, others, strict=True):
+        changed.append(np.ravel(values[-1] != other[-1]))
+    return bool(np.concatenate(changed).mean() > 0.25)
+
+
 @rule(
     "mixed examples",
     levels={"warning": ""},
     finds="outputs for an example that change with the other examples of the batch, in inference "
-    "mode; nothing is said of models with a fixed batch size or a state, nor of outputs with two "
-    "axes of examples",
+    "mode, and more than a quarter of what one layer gives; nothing is said of models with a fixed "
+    "batch size or a state, nor of outputs with two axes of examples",
     reason="examples influence each other, by an exchange of time and batch, or a reshape or a "
     "softmax over the batch. What is predicted for an example depends on its company. Batch "
     "normalization mixes examples in training only",

@@ -19,6 +19,7 @@ from keras_initx.diagnostics._verdict import (
     names_of,
     rule,
 )
+from keras_initx.diagnostics.verdicts.inputs import are_constant
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
 from keras_initx.structure import Call, Probe, Watch, is_kernel, parts_of, weights_within
 
@@ -219,6 +220,8 @@ def _over_a_single_value(measured: Measurements, single: Sequence[LayerReport]) 
 
 def _is_explained(measured: Measurements) -> bool:
     """Return whether what holds gradients back has another verdict."""
+    if are_constant(measured):
+        return True
     for layer in measured.layers:
         if gives_one_class(layer, measured) or is_misread(layer, measured):
             return True

@@ -26,6 +26,12 @@ LARGE_UPDATE = Threshold(
     "learning rate is too large",
 )
 
+SLOW_ADADELTA = Threshold(
+    "slow_adadelta",
+    0.03,
+    "learning rate of Adadelta below which it hardly moves weights",
+)
+
 # The optimizers whose first step changes each weight by about the learning rate.
 _NORMALIZING = (
     keras.optimizers.Adam,
@@ -45,12 +51,14 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     rate = rate_of(optimizer)
     if rate is None:
         return None
+    # On torch Keras has subclasses of its own, with the same names.
+    name = type(optimizer).__name__
+    if isinstance(optimizer, keras.optimizers.Adadelta) and name == "Adadelta":
+        return OptimizerFacts(rate, "adadelta")
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
     if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
         return OptimizerFacts(rate)
-    # On torch Keras has subclasses of its own, with the same names.
-    name = type(optimizer).__name__
     if isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
         return OptimizerFacts(rate, "adam")
     is_plain = isinstance(optimizer, keras.optimizers.SGD) and name == "SGD"
@@ -78,6 +86,28 @@ def negative_rate(measured: Measurements) -> Iterator[Finding]:
 def _adam(before: str = "") -> Remedy:
     """Return a remedy with Adam at its default rate."""
     return Remedy(f"{before}keras.optimizers.Adam()", optimizer="adam")
+
+
+@rule(
+    "small steps",
+    levels={"warning": ""},
+    finds="a model that is compiled with Adadelta at a rate below {slow_adadelta}",
+    reason="the method has no rate: it finds the size of its steps itself, and 1 leaves them as "
+    "they are (Zeiler, 2012). With 0.001, the default of Keras, they are a thousandth of that",
+    remedy="`Adadelta(1.0)`",
+)
+def small_steps(measured: Measurements) -> Iterator[Finding]:
+    optimizer = measured.optimizer
+    if optimizer is None or optimizer.kind != "adadelta":
+        return
+    if not 0 < optimizer.rate < SLOW_ADADELTA.of(measured):
+        return
+    evidence = (
+        f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the method "
+        "finds the size of its steps itself, for a rate of 1"
+    )
+    method = {"class_name": "Adadelta", "config": {"learning_rate": 1.0}}
+    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)", optimizer=method))
 
 
 @rule(

@@ -21,6 +21,7 @@ from keras_initx.diagnostics._remedy import (
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
+    Level,
     Threshold,
     layer_count,
     rule,
@@ -338,6 +339,25 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         "values from 0 to 1"
     )
     yield Finding([layer], evidence, remedy, "error")
+
+
+@rule(
+    "dropped output",
+    levels={"error": "", "warning": "if the loss is a distance"},
+    finds="a dropout after the last kernel, before a crossentropy or a distance",
+    reason="in each step it sets some of the predictions to 0: a probability of 0 for the true "
+    "class is as wrong as can be, and so is a number",
+    remedy="no dropout there",
+)
+def dropped_output(measured: Measurements) -> Iterator[Finding]:
+    for layer, facts in measured.outputs:
+        if layer.output is None or layer.output.dropped_by is None:
+            continue
+        name = layer.output.dropped_by
+        evidence = f"{name} sets outputs of the model to 0 after {layer.name}, at random"
+        level: Level = "warning" if facts.loss.kind == "distance" else "error"
+        text = f"no {name}, or the same before {layer.name}, on what it gets"
+        yield Finding([layer], evidence, Remedy(text), level)
 
 
 @rule(

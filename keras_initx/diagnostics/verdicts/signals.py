@@ -44,7 +44,7 @@ from keras_initx.diagnostics.verdicts.gates import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS
+from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS, are_constant
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 from keras_initx.initializers import HeNormal, ReLUBias, Scaled
@@ -458,7 +458,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
     remedy="`HeNormal`, `GlorotUniform`",
 )
 def vanishing(measured: Measurements) -> Iterator[Finding]:
-    if is_held_back(measured):
+    if is_held_back(measured) or are_constant(measured):
         return
     limit = VANISHING.of(measured)
     small = []
