@@ -26,7 +26,8 @@ const PACKAGE = {
   "exploding_gradient": 100000.0,
   "lost_precision": 0.1,
   "large_step": 20,
-  "large_update": 3
+  "large_update": 3,
+  "slow_adadelta": 0.03
  },
  "limits": {
   "tanh": [

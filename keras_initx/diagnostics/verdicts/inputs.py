@@ -173,7 +173,7 @@ def constant_inputs(measured: Measurements) -> Iterator[Finding]:
 def are_constant(measured: Measurements) -> bool:
     """Return whether all inputs are the same number, though the targets differ."""
     inputs = measured.inputs
-    if inputs is None or inputs.size < LEAST_VALUES.of(measured) or inputs.std > 0:
+    if inputs is None or inputs.std > 0 or inputs.size < LEAST_VALUES.of(measured):
         return False
     # A model may get integers beside them.
     firsts = [layer.first_inputs for layer in measured.layers if layer.first_inputs is not None]
