@@ -19,7 +19,7 @@ EVIDENCE = (
     "targets from -6493 to 6034 dollars for a softmax, whose outputs lie between 0 and 1; the loss of the batch "
     "is 3 million"
 )
-REPRODUCED = True
+REPRODUCED = False
 
 
 def build(repaired):
