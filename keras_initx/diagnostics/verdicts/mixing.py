@@ -127,11 +127,11 @@ def _differ(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
 
 
 def _differ_widely(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Return whether more than a quarter of the values of the last example differ."""
+    """Return whether more than a quarter of the values of the first or the last example differ."""
     changed = []
     for values, other in zip(arrays, others, strict=True):
-        changed.append(np.ravel(values[-1] != other[-1]))
-    return bool(np.concatenate(changed).mean() > 0.25)
+        changed.append((values != other).reshape(2, -1))
+    return bool(np.concatenate(changed, axis=1).mean(axis=1).max() > 0.25)
 
 
 @rule(

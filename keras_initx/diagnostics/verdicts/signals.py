@@ -434,12 +434,12 @@ def dead(measured: Measurements) -> Iterator[Finding]:
 
 
 def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
-    """Return whether few units are dead, perhaps by chance, and layers before them learn anyway.
+    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
 
     So it is with a gate that gets an average over positions, which hardly differs between examples.
     """
     units = layer.shape[-1] if layer.shape else 0
-    if units >= _BEYOND_CHANCE:
+    if units >= _BEYOND_CHANCE or layer.dead != 1:
         return False
     return any(one.gradient is not None and one.gradient.norm > 0 for one in earlier)
 
