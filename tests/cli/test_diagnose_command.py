@@ -157,7 +157,7 @@ FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, wit
         (["--data", "x.npy", "--threshold", "dead"], FORM + "Received: 'dead'"),
         (["--data", "x.npy", "--threshold", "dead=-1"], FORM + "Received: 'dead=-1'"),
         (["--data", "x.npy", "--threshold", "dead=nan"], FORM + "Received: 'dead=nan'"),
-        (["--data", "x.npy", "--threshold", "daed=1"], "large_update'). Received: thresholds=['daed']"),
+        (["--data", "x.npy", "--threshold", "daed=1"], "Received: thresholds=['daed']"),
         (["--data", "x.npy", "--loss", "mean_square_error"], "Received: loss='mean_square_error'"),
         (["--data", "x.npy", "--batch-size", "0"], "argument --batch-size: invalid positive integer value: '0'"),
         (["--data", "x.npy", "--plot", "plot.nonsense"], "cannot write: "),
