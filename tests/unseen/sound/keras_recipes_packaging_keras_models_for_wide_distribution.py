@@ -4,19 +4,10 @@ After keras.io examples/keras_recipes/packaging_keras_models_for_wide_distributi
 """
 
 import keras
-import numpy as np
+from _shared import digits
 from keras import layers
-from sklearn.datasets import load_digits
 
 URL = "https://keras.io/examples/keras_recipes/packaging_keras_models_for_wide_distribution/"
-
-
-def digits(size, count=256):
-    """Return handwritten digits in 0..1, enlarged to `size` pixels, and their labels."""
-    data = load_digits()
-    steps = np.linspace(0, 7, size).round().astype(int)
-    x = data.images[:count, steps][:, :, steps, None] / 16
-    return x.astype("float32"), data.target[:count]
 
 
 class DigitsModel(keras.Model):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from _shared import Embeddings
 from keras import layers, ops
 
 URL = "https://keras.io/examples/nlp/ner_transformers/"
@@ -20,17 +21,6 @@ class Block(layers.Layer):
     def call(self, x, training=False):
         x = self.norms[0](x + self.drops[0](self.attention(x, x), training=training))
         return self.norms[1](x + self.drops[1](self.dense(x), training=training))
-
-
-class Embeddings(layers.Layer):
-    """Sum of embeddings of tokens and of their places."""
-
-    def __init__(self, length, vocabulary, width):
-        super().__init__()
-        self.tokens, self.places = layers.Embedding(vocabulary, width), layers.Embedding(length, width)
-
-    def call(self, x):
-        return self.tokens(x) + self.places(ops.arange(0, x.shape[-1]))
 
 
 class Tagger(keras.Model):

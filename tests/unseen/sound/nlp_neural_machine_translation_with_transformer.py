@@ -5,20 +5,10 @@ After keras.io examples/nlp/neural_machine_translation_with_transformer.py.
 
 import keras
 import numpy as np
-from keras import layers, ops
+from _shared import Embeddings
+from keras import layers
 
 URL = "https://keras.io/examples/nlp/neural_machine_translation_with_transformer/"
-
-
-class Embeddings(layers.Layer):
-    """Sum of embeddings of tokens and of their places."""
-
-    def __init__(self, length, vocabulary, width):
-        super().__init__()
-        self.tokens, self.places = layers.Embedding(vocabulary, width), layers.Embedding(length, width)
-
-    def call(self, x):
-        return self.tokens(x) + self.places(ops.arange(0, x.shape[-1]))
 
 
 def encoder(x, width, heads, hidden):

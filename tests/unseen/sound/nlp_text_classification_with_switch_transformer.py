@@ -4,7 +4,7 @@ After keras.io examples/nlp/text_classification_with_switch_transformer.py.
 """
 
 import keras
-import numpy as np
+from _shared import Embeddings, reviews
 from keras import layers, ops
 
 URL = "https://keras.io/examples/nlp/text_classification_with_switch_transformer/"
@@ -35,29 +35,6 @@ class Switch(layers.Layer):
         mask = mask * ops.cast(ops.cumsum(mask, axis=0) * mask < capacity, "float32")
         outputs = ops.stack([expert(tokens) for expert in self.experts], axis=1)
         return ops.reshape(ops.sum(outputs * (chances * mask)[..., None], axis=1), ops.shape(x))
-
-
-class Embeddings(layers.Layer):
-    """Sum of embeddings of tokens and of their places."""
-
-    def __init__(self, length, vocabulary, width):
-        super().__init__()
-        self.tokens, self.places = layers.Embedding(vocabulary, width), layers.Embedding(length, width)
-
-    def call(self, x):
-        return self.tokens(x) + self.places(ops.arange(0, x.shape[-1]))
-
-
-def reviews(vocabulary, length, count=256, classes=2, seed=0):
-    """Return padded rows of word numbers, frequent words first, and labels that some of the words tell."""
-    rng = np.random.default_rng(seed)
-    chance = 1 / (np.arange(2, vocabulary) + 5.0)
-    x = rng.choice(np.arange(2, vocabulary), (count, length), p=chance / chance.sum())
-    y = rng.permutation(np.arange(count) % classes)
-    telling = vocabulary // 2 + y[:, None] * 20 + rng.integers(0, 20, (count, length))
-    x = np.where(rng.random((count, length)) < 0.15, telling, x)
-    ends = rng.integers(length // 2, length + 1, (count, 1))
-    return np.where(np.arange(length) < ends, x, 0).astype("int32"), y
 
 
 def build():

@@ -4,23 +4,10 @@ After the example of scikit-learn's documentation of mlpregressor.
 """
 
 import keras
-from keras import layers
+from _shared import dense
 from sklearn.datasets import make_regression
 
 URL = "https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPRegressor.html"
-
-
-def dense(before, units, activation="relu", penalty=1e-4 / 200):
-    """Return a layer with the starting values and the penalty of scikit-learn's networks."""
-    bound = ((2 if activation == "sigmoid" else 6) / (before + units)) ** 0.5
-    start = keras.initializers.RandomUniform(-bound, bound)
-    return layers.Dense(
-        units,
-        activation=activation,
-        kernel_initializer=start,
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        kernel_regularizer=keras.regularizers.L2(penalty / 2),
-    )
 
 
 def build():

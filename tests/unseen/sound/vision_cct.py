@@ -2,24 +2,10 @@
 
 import keras
 import numpy as np
+from _shared import pictures
 from keras import layers, ops
 
 URL = "https://keras.io/examples/vision/cct/"
-
-
-def pictures(classes, size, channels=3, count=128, seed=0):
-    """Return smooth pictures in 0..1, a coloured spot on a shaded ground, and their class numbers."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(count) % classes)
-    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    angles = 2 * np.pi * labels[:, None, None] / classes
-    tilt = rng.normal(0, 0.1, (2, count, 1, 1))
-    centre = 0.5 * np.stack([np.sin(angles), np.cos(angles)]) + rng.normal(0, 0.08, (2, count, 1, 1))
-    spot = np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / 0.15)
-    ground = 0.4 + tilt[0] * rows + tilt[1] * columns
-    colour = 0.5 + 0.4 * np.cos(angles[..., None] + np.arange(channels) * 2)
-    x = ground[..., None] * (1 - spot[..., None]) + spot[..., None] * colour
-    return np.clip(x + rng.normal(0, 0.02, x.shape), 0, 1).astype("float32"), labels
 
 
 class Depth(layers.Layer):

@@ -5,33 +5,10 @@ After keras.io examples/vision/object_detection_using_vision_transformer.py.
 
 import keras
 import numpy as np
-from keras import layers, ops
+from _shared import Patches, Places
+from keras import layers
 
 URL = "https://keras.io/examples/vision/object_detection_using_vision_transformer/"
-
-
-class Patches(layers.Layer):
-    """Cuts pictures into a row of flat patches."""
-
-    def __init__(self, size):
-        super().__init__()
-        self.size = size
-
-    def call(self, x):
-        x = ops.image.extract_patches(x, self.size)
-        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3]))
-
-
-class Places(layers.Layer):
-    """Projects patches and adds an embedding of their places."""
-
-    def __init__(self, count, width):
-        super().__init__()
-        self.count = count
-        self.projection, self.places = layers.Dense(width), layers.Embedding(count, width)
-
-    def call(self, x):
-        return self.projection(x) + self.places(ops.arange(self.count))
 
 
 def scenes(count=96, size=64):
