@@ -41,21 +41,15 @@ _KINDS: dict[_AnyKind, tuple[tuple[Any, Any], ...]] = {
         (keras.losses.Huber, keras.losses.huber),
     ),
 }
-# Others by name, of which less is known.
-_OTHERS: dict[str, tuple[Any, Any]] = {
-    "cosine_similarity": (keras.losses.CosineSimilarity, keras.losses.cosine_similarity),
-    "ctc": (keras.losses.CTC, keras.losses.ctc),
-    "log_cosh": (keras.losses.LogCosh, keras.losses.log_cosh),
-    "mean_absolute_percentage_error": (
-        keras.losses.MeanAbsolutePercentageError,
-        keras.losses.mean_absolute_percentage_error,
-    ),
-    "mean_squared_logarithmic_error": (
-        keras.losses.MeanSquaredLogarithmicError,
-        keras.losses.mean_squared_logarithmic_error,
-    ),
-    "poisson": (keras.losses.Poisson, keras.losses.poisson),
-}
+# Others, of which less is known.
+_OTHERS: tuple[tuple[Any, Any], ...] = (
+    (keras.losses.CosineSimilarity, keras.losses.cosine_similarity),
+    (keras.losses.CTC, keras.losses.ctc),
+    (keras.losses.LogCosh, keras.losses.log_cosh),
+    (keras.losses.MeanAbsolutePercentageError, keras.losses.mean_absolute_percentage_error),
+    (keras.losses.MeanSquaredLogarithmicError, keras.losses.mean_squared_logarithmic_error),
+    (keras.losses.Poisson, keras.losses.poisson),
+)
 # These weigh examples, so that their value is no measure of a guess.
 _FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
 
@@ -227,27 +221,28 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
             kind = "sparse"
         _, function = _KINDS[kind][0]
         return KnownLoss(kind, function.__name__)
-    loss = keras.losses.get(loss)
-    config: dict[str, Any] = {}
-    function = loss
-    if isinstance(loss, keras.losses.Loss):
-        function = type(loss)
-        config = loss.get_config()
+    name = name_of_loss(loss)
+    if name is None:
+        return None
     for kind_of_loss, losses in _KINDS.items():
-        for one in losses:
-            if function in one:
-                axis = -1
-                # The config of this one lacks its axis.
-                if kind_of_loss == "sparse":
-                    axis = _axis_of_classes(targets, outputs)
-                return KnownLoss(
-                    kind_of_loss,
-                    one[1].__name__,
-                    from_logits=config.get("from_logits", False),
-                    axis=config.get("axis", axis),
-                    ignored=config.get("ignore_class"),
-                    is_sum=config.get("reduction") == "sum",
-                )
+        if name not in [function.__name__ for _, function in losses]:
+            continue
+        loss = keras.losses.get(loss)
+        config: dict[str, Any] = {}
+        if isinstance(loss, keras.losses.Loss):
+            config = loss.get_config()
+        axis = -1
+        # The config of this one lacks its axis.
+        if kind_of_loss == "sparse":
+            axis = _axis_of_classes(targets, outputs)
+        return KnownLoss(
+            kind_of_loss,
+            name,
+            from_logits=config.get("from_logits", False),
+            axis=config.get("axis", axis),
+            ignored=config.get("ignore_class"),
+            is_sum=config.get("reduction") == "sum",
+        )
     return None
 
 
@@ -256,14 +251,11 @@ def name_of_loss(loss: Loss) -> str | None:
     if _follows_from_shapes(loss):
         return None
     loss = keras.losses.get(loss)
-    function = type(loss) if isinstance(loss, keras.losses.Loss) else loss
-    for losses in _KINDS.values():
+    given = type(loss) if isinstance(loss, keras.losses.Loss) else loss
+    for losses in (*_KINDS.values(), _OTHERS):
         for one in losses:
-            if function in one:
+            if given in one:
                 return str(one[1].__name__)
-    for name, other in _OTHERS.items():
-        if function in other:
-            return name
     return None
 
 

@@ -153,7 +153,8 @@ def measure(
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
                 for _, given in probes.outputs.loss_inputs:
-                    fails |= given.mismatch is not None and given.mismatch.loss_fails
+                    if given.mismatch is not None and given.mismatch.loss_fails:
+                        fails = True
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
                     value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
@@ -184,21 +185,21 @@ def measure(
                 gradients[id(weight)] = norm
     reports = _layer_reports(model, watch, probes, gradients)
     return Measurements(
-        list(reports.values()),
-        _signal_of_floats(x),
-        thresholds,
-        _signal_of_floats(y),
-        [(reports[layer], facts) for layer, facts in probes.outputs.facts],
-        mean_loss,
-        optimizer_facts(model),
-        [(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
-        None if signal is None else Objective(signal, value, terms, slope),
-        precision_facts(model, gradients, thresholds["lost_precision"]),
-        are_pixels(x),
-        probes.single_values.names,
-        held,
-        mixed,
-        untracked,
+        layers=list(reports.values()),
+        inputs=_signal_of_floats(x),
+        thresholds=thresholds,
+        targets=_signal_of_floats(y),
+        outputs=[(reports[layer], facts) for layer, facts in probes.outputs.facts],
+        loss=mean_loss,
+        optimizer=optimizer_facts(model),
+        loss_inputs=[(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
+        objective=None if signal is None else Objective(signal, value, terms, slope),
+        precision=precision_facts(model, gradients, thresholds["lost_precision"]),
+        has_pixels=are_pixels(x),
+        single_values=probes.single_values.names,
+        held_back=held,
+        mixed_at=mixed,
+        untracked=untracked,
     )
 
 

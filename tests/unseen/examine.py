@@ -23,9 +23,11 @@ from _names import NAMES
 from _program import SEEDS, scored
 
 import keras_initx
-from keras_initx.structure import named_layers
 
 FOLDER = pathlib.Path(__file__).parent
+sys.path.append(str(FOLDER.parent / "support"))
+from remedies import applied, can_be_applied  # noqa: E402, from the folder above
+
 RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "unseen.json"
 DRAWS = ("first", "second")
 
@@ -68,31 +70,12 @@ def alarms(problems):
     return [problem for problem, level in problems if level != "note"]
 
 
-def can_be_applied(remedy):
-    """Return whether a remedy is more than a text."""
-    changes = (remedy.rules, remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
-    return any(changes) or bool(remedy.activations)
-
-
-def applied(network, remedy):
+def treated(network, remedy):
     """Return a compiled model, its inputs and its targets with a remedy."""
-    model, x, y = network
-    if remedy.inputs is not None:
-        x = remedy.inputs(x)
-    if remedy.targets is not None:
-        y = remedy.targets(y)
-    for layer, name in named_layers(model).items():
-        if name in remedy.activations:
-            layer.activation = keras.activations.get(remedy.activations[name])
-    if remedy.rules:
-        keras_initx.initialize(model, {**remedy.rules, "*": None}, seed=0)
-    if remedy.lsuv:
-        keras_initx.lsuv(model, x, seed=0)
-    optimizer, loss = remedy.optimizer, remedy.loss
-    if optimizer is not None or loss is not None or remedy.activations:
-        if optimizer is None:
-            optimizer = model.optimizer.from_config(model.optimizer.get_config())
-        model.compile(optimizer, model.loss if loss is None else loss)
+    model, x, y, loss = applied((*network, network[0].loss), remedy)
+    # What a model is compiled with already does not follow.
+    if (remedy.loss is not None or remedy.activations) and remedy.optimizer is None:
+        model.compile(model.optimizer.from_config(model.optimizer.get_config()), loss)
     return model, x, y
 
 
@@ -103,7 +86,7 @@ def remedied(program, remedy):
         model, x, y = program["build"](repaired)
         if not model.built:
             model(keras.tree.map_structure(lambda array: array[:1], x))
-        return applied((model, x, y), remedy)
+        return treated((model, x, y), remedy)
 
     return {**program, "build": build}
 

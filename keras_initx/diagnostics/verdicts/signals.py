@@ -394,8 +394,8 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds="a fraction above {dead} of the units with output 0 for the whole batch, in layers of "
-    "fewer than eight units only if no layer before gets a gradient",
+    finds="a fraction above {dead} of the units with output 0 for the whole batch; nothing is said "
+    "where all of fewer than eight units are dead and a layer before gets a gradient all the same",
     reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
