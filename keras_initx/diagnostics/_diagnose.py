@@ -11,7 +11,6 @@ from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, los
 from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics._verdict import Verdict
 from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
 from keras_initx.diagnostics.verdicts.inputs import nonfinite_inputs
 from keras_initx.structure import (
@@ -116,11 +115,10 @@ def diagnose(
         )
 
     measured = run_built(model, x, run)
-    verdicts: list[Verdict] = []
-    for rule in RULES:
-        verdicts.extend(rule.verdicts(measured))
-        if rule is nonfinite_inputs and verdicts:
-            break  # nothing else can be said
+    verdicts = list(nonfinite_inputs.verdicts(measured))
+    if not verdicts:  # otherwise nothing else can be said
+        for rule in RULES:
+            verdicts.extend(rule.verdicts(measured))
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     return Report(measured.layers, measured.inputs, verdicts, limits)

@@ -212,7 +212,7 @@ def guessed_losses(seen: Iterable[SeenLoss]) -> list[Guessed]:
 
 
 def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None:
-    """Return what is known of a loss of Keras, `None` for others."""
+    """Return what is known of a loss of Keras or one that computes the same, `None` for others."""
     if _follows_from_shapes(loss):
         kind: _AnyKind = "categorical"
         if outputs.shape[-1] == 1:
@@ -223,7 +223,7 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
         return KnownLoss(kind, function.__name__)
     name = name_of_loss(loss)
     if name is None:
-        return None
+        return _by_values(loss, targets, outputs)
     for kind_of_loss, losses in _KINDS.items():
         if name not in [function.__name__ for _, function in losses]:
             continue
@@ -244,6 +244,79 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
             is_sum=config.get("reduction") == "sum",
         )
     return None
+
+
+# The losses of Keras that people write anew, each with what makes numbers of any size its outputs.
+_WRITTEN_ANEW: tuple[tuple[_AnyKind, bool, Callable[[Tensor], Tensor]], ...] = (
+    ("binary", False, keras.ops.sigmoid),
+    ("binary", True, keras.ops.copy),
+    ("categorical", False, keras.ops.softmax),
+    ("categorical", True, keras.ops.copy),
+    ("sparse", False, keras.ops.softmax),
+    ("sparse", True, keras.ops.copy),
+    ("distance", False, keras.ops.copy),
+)
+
+
+def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None:
+    """Return which loss of Keras a loss of one's own computes, `None` if it is none of them.
+
+    Both get the same random targets and outputs of these shapes.
+    """
+    random = np.random.default_rng(0)
+    shape = (_COMPARED, *outputs.shape[1:])
+    form = "sparse"
+    if len(targets.shape) == len(shape) and targets.shape[-1] > 1:
+        form = "categorical"
+    for kind, from_logits, as_outputs in _WRITTEN_ANEW:
+        if kind in ("categorical", "sparse") and (kind != form or shape[-1] == 1):
+            continue
+        for _, function in _KINDS[kind]:
+            if function.__name__ in _FOCAL:
+                continue
+            reference = function
+            if kind != "distance":
+                reference = functools.partial(function, from_logits=from_logits)
+            pairs = []
+            for _ in range(2):
+                made = keras.ops.convert_to_tensor(random.normal(0, 2, shape), "float32")
+                pairs.append((_made_targets(kind, shape, targets, random), as_outputs(made)))
+            if all(_is_equal(loss, reference, *pair) for pair in pairs):
+                return KnownLoss(kind, function.__name__, from_logits)
+    return None
+
+
+# The number of random examples by which losses are compared.
+_COMPARED = 4
+
+
+def _made_targets(
+    kind: _AnyKind, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator
+) -> Tensor:
+    """Return random targets for a loss of this kind and outputs of this shape."""
+    made: Array
+    if kind == "distance":
+        made = random.normal(0, 2, shape)
+    elif kind == "binary":
+        made = random.integers(0, 2, shape)
+    else:
+        made = random.integers(0, shape[-1], shape[:-1])
+        if kind == "categorical":
+            made = np.eye(shape[-1])[made]
+        elif len(targets.shape) == len(shape):
+            made = made[..., None]
+    return keras.ops.convert_to_tensor(made, "float32")
+
+
+def _is_equal(loss: Loss, other: Loss, targets: Tensor, outputs: Tensor) -> bool:
+    """Return whether two losses have the same mean, `False` where `loss` cannot be computed."""
+    try:
+        mean = float(array_of(keras.ops.mean(loss(targets, outputs))))
+    except Exception:  # it is made for other numbers, or other shapes
+        return False
+    return math.isclose(
+        mean, float(array_of(keras.ops.mean(other(targets, outputs)))), rel_tol=1e-3
+    )
 
 
 def name_of_loss(loss: Loss) -> str | None:

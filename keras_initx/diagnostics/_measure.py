@@ -27,6 +27,7 @@ from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.linear import is_linear, linear_fit
 from keras_initx.diagnostics.verdicts.mixing import mixed_at
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
@@ -73,7 +74,7 @@ class _Probes:
         self.lost: LostProbe = LostProbe(watch, self.signals, thresholds["vanishing"])
         self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
         self.attention: AttentionProbe = AttentionProbe(watch)
-        self.recurrence: RecurrenceProbe = RecurrenceProbe()
+        self.recurrence: RecurrenceProbe = RecurrenceProbe(watch)
         self.single_values: SingleValueProbe = SingleValueProbe(watch)
         self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
 
@@ -183,7 +184,11 @@ def measure(
                 norms = [math.nan] * len(trained)
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
-    reports = _layer_reports(model, watch, probes, gradients)
+        reports = _layer_reports(model, watch, probes, gradients)
+        linear = is_linear(model, x, list(reports.values()))
+        fit = None
+        if linear and len(tensors_in(y)) == 1:
+            fit = linear_fit(x, array_of(tensors_in(y)[0]))
     return Measurements(
         layers=list(reports.values()),
         inputs=_signal_of_floats(x),
@@ -200,6 +205,8 @@ def measure(
         held_back=held,
         mixed_at=mixed,
         untracked=untracked,
+        is_linear=linear,
+        linear_fit=fit,
     )
 
 

@@ -91,6 +91,8 @@ class OutputReport:
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
         dropped_by: Name of a dropout after the last kernel, `None` without one.
+        limited_by: Name of a normalization without a learned scale between the last kernel and a
+            softmax or sigmoid, `None` without one.
     """
 
     certain: float | None = None
@@ -100,6 +102,7 @@ class OutputReport:
     blind_loss: float | None = None
     size: float | None = None
     dropped_by: str | None = None
+    limited_by: str | None = None
 
 
 @dataclass(eq=False)
@@ -135,6 +138,9 @@ class RecurrenceReport:
             initializer with ones.
         gains: Without gates and with at most 1024 units, the geometric mean and the largest of the
             singular values of its recurrent kernel, otherwise `None`.
+        padding: The number of equal steps at the end of half of the examples that it reads without
+            a mask, if it gives its last state alone; otherwise `None`.
+        padded_by: Name of the embedding in whose inputs they are 0, or `None`.
     """
 
     steps: int | None = None
@@ -143,6 +149,8 @@ class RecurrenceReport:
     gate_paths: tuple[str, ...] = ()
     bias_overwritten: bool = False
     gains: tuple[float, float] | None = None
+    padding: int | None = None
+    padded_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -313,13 +321,18 @@ class OptimizerFacts:
 
     Attributes:
         rate: Learning rate of the next step.
-        kind: `"adadelta"`; `"sgd"` for SGD without clipping, `"adam"` for Adam and its like, and
-            `None` for others and for networks with normalizations, where large steps may do no
-            harm.
+        kind: `"adadelta"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for others.
+        is_constant: Whether the rate has no schedule.
+        is_sensitive: Whether large steps do harm: it does not clip gradients, and the network has
+            no normalizations.
+        momentum: The momentum of SGD, 0 for others.
     """
 
     rate: float
     kind: Literal["adadelta", "adam", "sgd"] | None = None
+    is_constant: bool = True
+    is_sensitive: bool = True
+    momentum: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -398,6 +411,8 @@ class Measurements:
         held_back: The kernels that get no gradient whatever their values are, or `None`.
         mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
         untracked: Paths of the kernels that the model uses but does not have.
+        is_linear: Whether the model is linear up to a last softmax or sigmoid, as far as known.
+        linear_fit: Of a linear model with targets, what `linear_fit` returns, otherwise `None`.
     """
 
     layers: list[LayerReport]
@@ -415,6 +430,8 @@ class Measurements:
     held_back: HeldBack | None = None
     mixed_at: str | None = None
     untracked: Sequence[str] = ()
+    is_linear: bool = False
+    linear_fit: tuple[float, float] | None = None
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

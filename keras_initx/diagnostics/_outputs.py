@@ -15,7 +15,7 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import CONVOLUTIONS, LIMITS
 
 # How the targets of a loss are given.
-_Form: TypeAlias = Literal["numbers", "rows", "examples"]
+_Form: TypeAlias = Literal["numbers", "rows", "columns", "examples"]
 
 # Without an activation these are known to be linear.
 _WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)
@@ -199,13 +199,20 @@ class OutputFacts:
         sums_to_one: Whether the values in each row of the output are probabilities that add up
             to 1.
         form: `"numbers"` where there is one target for each row of outputs, `"rows"` where there
-            is one for each output, `"examples"` where there is a single number or row for an
-            example, of which the output has several rows.
+            is one for each output, `"columns"` where there are several for an output of one unit,
+            `"examples"` where there is a single number or row for an example, of which the output
+            has several rows.
+        width: Number of values in a row of targets.
         is_whole: Whether all targets are integers.
+        has_two_values: Whether all targets are one of two numbers.
         outside: Fraction of the targets that are no class of a sparse crossentropy.
         divisor: By which class numbers were divided if targets that are no integers are quotients
             of them, otherwise `None`.
         several: Fraction of the rows of targets with several ones among zeros.
+        single: Fraction of the rows with a single one among zeros.
+        empty: Fraction of the rows that are all 0.
+        no_shares: Fraction of the rows with several numbers other than 0 that are no zeros and
+            ones, and no shares that add up to 1.
         frequencies: For a crossentropy, the share of each class in the targets; for a binary one,
             the mean of the targets of each unit. Otherwise `None`.
         applied: The activations between the last kernel and the output, the first of them first.
@@ -223,10 +230,15 @@ class OutputFacts:
     targets: Signal
     sums_to_one: bool
     form: _Form
+    width: int
     is_whole: bool
+    has_two_values: bool
     outside: float
     divisor: int | None
     several: float
+    single: float
+    empty: float
+    no_shares: float
     frequencies: npt.NDArray[np.float64] | None
     applied: tuple[Applied, ...]
     reach: tuple[float, float]
@@ -247,7 +259,7 @@ class OutputFacts:
     @property
     def loss_fails(self) -> bool:
         """Whether the loss cannot be computed: some backends raise an error, others go on."""
-        if self.form == "examples":
+        if self.form in ("columns", "examples"):
             return True
         if self.loss.kind == "sparse":
             return self.form == "rows" or self.outside > 0
@@ -282,10 +294,12 @@ def output_facts(
     if form is None:
         return None
     aims: Array = targets.reshape(-1)
-    if form == "rows":
+    width = 1
+    if form in ("columns", "rows"):
         if targets.ndim == outputs.ndim:
             targets = np.moveaxis(targets, loss.axis, -1)
-        aims = targets.reshape(-1, units)
+        width = units if form == "rows" else targets.shape[-1]
+        aims = targets.reshape(-1, width)
     rows = rows.reshape(-1, units)
     if not counts.all() and counts.size == len(rows):
         rows = rows[counts.reshape(-1)]
@@ -296,7 +310,7 @@ def output_facts(
         return None
     outside = 0.0
     divisor = None
-    several = 0.0
+    several = single = empty = no_shares = 0.0
     beyond = 0.0
     sum_beyond = 0.0
     frequencies = None
@@ -315,12 +329,20 @@ def output_facts(
         if are_of_softmax(rows) and aims.ndim == 2:
             sum_beyond = float(np.mean(aims.sum(axis=-1) > 1.01))
     else:
-        frequencies = aims.mean(axis=0, dtype="float64")
         is_binary = ((aims == 0) | (aims == 1)).all(axis=-1)
-        several = float(np.mean(is_binary & (aims.sum(axis=-1) > 1)))
+        others = np.count_nonzero(aims, axis=-1)
+        is_shared = (abs(aims.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (aims >= 0).all(axis=-1)
+        several = float(np.mean(is_binary & (others > 1)))
+        single = float(np.mean(is_binary & (others == 1)))
+        empty = float(np.mean(others == 0))
+        no_shares = float(np.mean(~is_binary & (others > 1) & ~is_shared))
+    if form == "rows" and loss.kind != "distance":
+        frequencies = aims.mean(axis=0, dtype="float64")
         least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
         if loss.kind == "binary":
-            beyond = float(np.mean((aims < least) | (aims > most)))
+            # Labels beyond [0, 1] are none, whatever is in reach.
+            labels = np.clip(aims, 0, 1)
+            beyond = float(np.mean((labels < least) | (labels > most)))
         else:
             beyond = float(np.mean(aims.max(axis=-1) > most))
     return OutputFacts(
@@ -331,10 +353,15 @@ def output_facts(
         targets=_signal_of(aims),
         sums_to_one=are_of_softmax(rows),
         form=form,
+        width=width,
         is_whole=bool((aims == np.round(aims)).all()),
+        has_two_values=bool(((aims == aims.min()) | (aims == aims.max())).all()),
         outside=outside,
         divisor=divisor,
         several=several,
+        single=single,
+        empty=empty,
+        no_shares=no_shares,
         frequencies=frequencies,
         applied=applied,
         reach=reach,
@@ -359,6 +386,9 @@ def _form_of(
         return "numbers"
     if has_one_for_each_row or targets == outputs:
         return "rows"
+    # A reader of folders gives a column for each of two classes, too.
+    if loss.kind == "binary" and rows[-1] == 1 and targets[:-1] == rows[:-1]:
+        return "columns"
     # Without `Flatten` or a pooling the outputs keep the positions of an example.
     if loss.kind != "distance" and len(rows) > 2 and targets in _of_examples(rows):
         return "examples"

@@ -41,8 +41,8 @@ class Remedy:
         targets: Function of the targets that returns those to use instead, or `None`.
         loss: The loss to compile the model with, or `None`.
         optimizer: The optimizer to compile it with, as a name or a config, or `None`.
-        activations: Names of the activations to use in layers instead, by the names of the layers;
-            `None` for no activation.
+        layers: Arguments to use in layers instead, by the names of the layers, such as
+            `{"dense_1": {"units": 10, "activation": "softmax"}}`.
         others: Other remedies, each of which takes the problem away too. They are in the text.
     """
 
@@ -53,7 +53,7 @@ class Remedy:
     targets: _Change | None = None
     loss: Any = None
     optimizer: str | dict[str, Any] | None = None
-    activations: Mapping[str, str | None] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: tuple["Remedy", ...] = ()
 
     @property
@@ -64,7 +64,7 @@ class Remedy:
         """
         for remedy in (self, *self.others):
             changes = (remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
-            if not any(changes) and not remedy.activations and remedy.rules:
+            if not any(changes) and not remedy.layers and remedy.rules:
                 return remedy.rules
         return {}
 
@@ -301,7 +301,7 @@ def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerRep
             "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
             "initializer makes up for",
             rules_for(kernels, initializer),
-            activations=dict.fromkeys(flat, "tanh"),
+            layers={name: {"activation": "tanh"} for name in flat},
         )
     if activation == "softplus":
         return Remedy(

@@ -78,7 +78,7 @@ def applied(remedy, activation, y, loss):
     """Return the activation, the targets and the loss by a remedy."""
     if remedy.targets is not None:
         y = remedy.targets(y)
-    return remedy.activations.get("out", activation), y, remedy.loss or loss
+    return remedy.layers.get("out", {"activation": activation})["activation"], y, remedy.loss or loss
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -108,7 +108,7 @@ def test_class_numbers_need_a_unit_each():
     found = verdicts(network(3, "softmax"), LABELS, "sparse_categorical_crossentropy")[0]
     assert "Dense of 4 units" in found.remedy.text
     found = verdicts(network(1, "sigmoid"), LABELS, "binary_crossentropy")[0]
-    assert 'Dense(4, "softmax")' in found.remedy.text
+    assert found.remedy.layers == {"out": {"units": 4, "activation": "softmax"}}
 
 
 def test_a_negative_class_may_be_left_out():
@@ -147,6 +147,11 @@ class OwnLoss(SPARSE):
     """May read outputs in another way than its base class."""
 
 
+def binary(y, outputs):
+    ones = y * keras.ops.log(outputs + 1e-7)
+    return -keras.ops.mean(ones + (1 - y) * keras.ops.log(1 - outputs + 1e-7), axis=-1)
+
+
 OWN = {
     "function": lambda y, outputs: keras.ops.sparse_categorical_crossentropy(y, outputs, from_logits=True),
     "subclass": OwnLoss(from_logits=True),
@@ -154,9 +159,31 @@ OWN = {
 
 
 @pytest.mark.parametrize("form", OWN)
-def test_an_own_loss_is_left_alone(form):
+def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4), LABELS, OWN[form]) == []
-    assert problems(network(4, "softmax"), LABELS, OWN[form]) == []
+    assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["probabilities as logits"]
+
+
+@pytest.mark.parametrize(
+    ("y", "remedy"),
+    [
+        (LABELS[:, None], 'for class numbers 4 units and activation="softmax" in out'),
+        (ONE_HOT, '4 units and activation="softmax" in out'),
+        (np.hstack([1 - SIDE, SIDE]), "y = y[:, 1:]"),
+    ],
+    ids=["numbers", "rows", "two columns"],
+)
+def test_an_own_crossentropy_takes_no_labels_that_it_cannot_mean(y, remedy):
+    found = verdicts(network(1, "sigmoid"), y.astype("float32"), binary)[0]
+    assert found.problem == "unsuitable labels"
+    assert remedy in found.remedy.text
+
+
+def test_an_own_loss_that_computes_something_else_is_left_alone():
+    def weighted(y, outputs):
+        return keras.ops.mean(9 * y * keras.ops.softplus(-outputs) + (1 - y) * keras.ops.softplus(outputs))
+
+    assert problems(network(1, "sigmoid"), SIDE, weighted) == []
 
 
 def test_each_output_has_its_own_verdict():

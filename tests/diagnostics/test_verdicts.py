@@ -390,7 +390,7 @@ def test_vanishing_gradient():
         'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()'
     )
     assert verdict.remedy.text.startswith(remedy)
-    assert verdict.remedy.activations == {f"hidden_{number}": "tanh" for number in range(1, 11)}
+    assert verdict.remedy.layers == {f"hidden_{number}": {"activation": "tanh"} for number in range(1, 11)}
     assert found(cured(mlp("tanh", depth=10), verdict.remedy), y=LABELS) == {}
 
 
@@ -427,8 +427,8 @@ def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
 @pytest.mark.parametrize("activation", ["softplus", "hard_sigmoid"])
 def test_what_vanishes_in_gradients_only_is_cured_by_its_remedy(activation):
     remedy = found(mlp(activation, depth=40), y=LABELS)["vanishing gradient"].remedy
-    if remedy.activations:
-        assert set(remedy.activations.values()) == {"tanh"}
+    if remedy.layers:
+        assert all(arguments == {"activation": "tanh"} for arguments in remedy.layers.values())
         model = cured(mlp("tanh", depth=40), remedy)
     else:
         assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")

@@ -211,6 +211,22 @@ def by_adadelta(rate):
     return model, x, y, None
 
 
+def exclusive(units=10):
+    """Return sigmoids for classes of which an example has one, that are compiled with SGD."""
+    rows = np.eye(units, dtype="float32")[LABELS % units]
+    model, x, y, loss = ending(units, "sigmoid", rows, "binary_crossentropy")
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    return model, x, y, None
+
+
+def padded(*stack, mask_zero=False):
+    """Return a network for texts of 3 words, with 60 zeros behind."""
+    words = np.zeros((32, 63), "int32")
+    words[:, :3] = 1 + LABELS[:32, None]
+    inputs = [keras.Input((63,), dtype="int32"), layers.Embedding(11, 16, mask_zero=mask_zero)]
+    return classes(keras.Sequential([*inputs, *stack, layers.Dense(10)]), words)
+
+
 def blank():
     """Return images that a division of integers has made black."""
     model, x, y, loss = dense()
@@ -579,6 +595,11 @@ LSTM, BATCH, LAYER = layers.LSTM, layers.BatchNormalization, layers.LayerNormali
 LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 HEALTHY = {
+    "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),
+    "60 zeros behind 3 words, in both directions": lambda: padded(layers.Bidirectional(layers.LSTM(16))),
+    "60 zeros behind 3 words, a pooling": lambda: padded(
+        layers.LSTM(16, return_sequences=True), layers.GlobalMaxPooling1D()
+    ),
     "ReLU, He": dense,
     "Adadelta, 1": lambda: by_adadelta(1.0),
     "ReLU, He, 30 layers": lambda: dense(depth=30),
@@ -867,6 +888,18 @@ BROKEN = {
     "float16, Adam": (in_precision("float16", by_adam), ["lost precision"]),
     "bfloat16, Adam": (in_precision("bfloat16", by_adam), ["lost precision"]),
     "inputs that are all 0": (blank, ["constant inputs"]),
+    "normalization without a scale, then softmax": (
+        lambda: ending(
+            10,
+            loss="sparse_categorical_crossentropy",
+            after=[layers.LayerNormalization(center=False, scale=False), layers.Softmax()],
+        ),
+        ["limited output"],
+    ),
+    "sigmoids for one class of ten, SGD": (exclusive, ["exclusive classes"]),
+    "no activation": (lambda: dense(None), ["no activation"]),
+    "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words", "alike"]),
+    "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (
         lambda: ending(10, "softmax", LABELS, "sparse_categorical_crossentropy", [layers.Dropout(0.2)]),
         ["dropped output"],

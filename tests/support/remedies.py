@@ -26,7 +26,7 @@ STEPS = 50
 def can_be_applied(remedy):
     """Return whether a remedy is more than a text."""
     changes = (remedy.rules, remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
-    return any(changes) or bool(remedy.activations)
+    return any(changes) or bool(remedy.layers)
 
 
 def applied(network, remedy):
@@ -38,9 +38,11 @@ def applied(network, remedy):
         y = remedy.targets(y)
     if remedy.loss is not None:
         loss = remedy.loss
-    for layer, name in named_layers(model).items():
-        if name in remedy.activations:
-            layer.activation = keras.activations.get(remedy.activations[name])
+    if any("units" in arguments for arguments in remedy.layers.values()):
+        model = made_anew(model, remedy.layers)
+    else:
+        for layer, name in named_layers(model).items():
+            change(layer, remedy.layers.get(name, {}))
     if remedy.rules:
         keras_initx.initialize(model, {**remedy.rules, "*": None}, seed=0)
     if remedy.lsuv:
@@ -48,6 +50,32 @@ def applied(network, remedy):
     if remedy.optimizer is not None:
         model.compile(remedy.optimizer, loss)
     return model, x, y, loss
+
+
+def change(layer, arguments):
+    """Give a layer other arguments that do not change its weights."""
+    for name, value in arguments.items():
+        if name == "activation":
+            value = keras.activations.get(value)
+        if name == "mask_zero":
+            layer.supports_masking = value
+        setattr(layer, name, value)
+
+
+def made_anew(model, changed):
+    """Return a model with layers of other sizes, with the weights of `model` where these have the same shape."""
+    names = named_layers(model)
+
+    def with_arguments(layer):
+        return type(layer).from_config({**layer.get_config(), **changed.get(names.get(layer), {})})
+
+    new = keras.models.clone_model(model, clone_function=with_arguments)
+    for weight, old in zip(new.weights, model.weights, strict=True):
+        if weight.shape == old.shape:
+            weight.assign(old)
+    if model.compiled:
+        new.compile(model.optimizer.from_config(model.optimizer.get_config()), model.loss)
+    return new
 
 
 def loss_after(network, steps=STEPS):

@@ -3,7 +3,8 @@
 A fault is named if a problem is printed, as an error or a warning, that stands beside one of its kinds. A note names
 `classes: rare` only, whose verdict is one. Names that `diagnose` did not have then are those of verdicts to come.
 
-Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "small steps".
+Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
+"limited output", "no activation", "small steps", "unread words".
 """
 
 NAMES = {
@@ -15,7 +16,13 @@ NAMES = {
     "targets: beyond the last activation": ("unreachable targets",),
     "labels: form does not fit the loss or the output": ("unsuitable labels", "single class"),
     "labels: wrong or shifted": ("unsuitable labels",),
-    "loss: wrong kind for the task": ("no probabilities", "unsuitable labels", "unreachable targets", "single class"),
+    "loss: wrong kind for the task": (
+        "no probabilities",
+        "unsuitable labels",
+        "unreachable targets",
+        "single class",
+        "exclusive classes",
+    ),
     "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits"),
     "loss: value or gradient not finite": ("undefined loss",),
     "loss: cannot be met by the shapes": ("impossible labels",),
@@ -35,13 +42,19 @@ NAMES = {
     "weights: too small": ("vanishing", "vanishing gradient", "alike"),
     "activation: saturated": ("saturated", "saturated output", "alike", "vanishing gradient"),
     "activation: dead units": ("dead units",),
-    "activation: missing or wrong": ("no probabilities", "unreachable targets", "single class"),
+    "activation: missing or wrong": ("no probabilities", "unreachable targets", "single class", "no activation"),
     "depth: signal or gradient vanishes": ("vanishing", "vanishing gradient", "alike"),
     "depth: signal or gradient explodes": ("exploding", "exploding gradient", "large first loss"),
     "gradient: blocked": ("no gradient", "vanishing gradient"),
     "weights: not in the model": ("untracked weights",),
-    "normalization: misused": ("no gradient", "alike", "unscaled inputs"),
-    "recurrence: memory": ("shut gates", "recurrent kernel", "forget bias overwritten", "vanishing gradient"),
+    "normalization: misused": ("no gradient", "alike", "unscaled inputs", "limited output"),
+    "recurrence: memory": (
+        "shut gates",
+        "recurrent kernel",
+        "forget bias overwritten",
+        "vanishing gradient",
+        "unread words",
+    ),
     "attention: mask or scale": ("focused attention", "alike"),
     "optimizer: rate too large": ("large steps",),
     "optimizer: rate too small": ("small steps",),

@@ -74,21 +74,50 @@ def treated(network, remedy):
     """Return a compiled model, its inputs and its targets with a remedy."""
     model, x, y, loss = applied((*network, network[0].loss), remedy)
     # What a model is compiled with already does not follow.
-    if (remedy.loss is not None or remedy.activations) and remedy.optimizer is None:
+    if (remedy.loss is not None or remedy.layers) and remedy.optimizer is None:
         model.compile(model.optimizer.from_config(model.optimizer.get_config()), loss)
     return model, x, y
 
 
-def remedied(program, remedy):
-    """Return a program whose faulty form has a remedy. Its score is that of the data it is then trained with."""
+def remedied(program, remedies):
+    """Return a program whose faulty form has remedies. Its score is that of the data it is then trained with.
+
+    Args:
+        program: The program.
+        remedies: Function of a network that yields remedies, each for what the network then is.
+    """
 
     def build(repaired):
-        model, x, y = program["build"](repaired)
+        network = program["build"](repaired)
+        model, x, _ = network
         if not model.built:
             model(keras.tree.map_structure(lambda array: array[:1], x))
-        return treated((model, x, y), remedy)
+        applied_to = set()
+        while True:
+            problem, remedy = next(remedies(network, applied_to), (None, None))
+            if problem is None:
+                return network
+            applied_to.add(problem)
+            network = treated(network, remedy)
 
     return {**program, "build": build}
+
+
+def first_remedy(verdict):
+    """Return a function for `remedied` that gives the remedy of one verdict."""
+
+    def remedies(network, applied_to):
+        if not applied_to:
+            yield verdict.problem, verdict.remedy
+
+    return remedies
+
+
+def each_in_turn(network, applied_to):
+    """Yield the first remedy that can be applied, of a problem without one so far."""
+    for verdict in keras_initx.diagnose(*network).problems:
+        if verdict.problem not in applied_to and can_be_applied(verdict.remedy):
+            yield verdict.problem, verdict.remedy
 
 
 def examined(path):
@@ -106,19 +135,23 @@ def examined(path):
     result["named"] = is_named(problems, program["KINDS"])
     if isinstance(report, str) or report.ok:
         return result
-    remedy = report.problems[0].remedy
-    result["remedy"] = str(remedy)
-    if can_be_applied(remedy) and result["reproduced"] and result["visible"]:
-        scores = {}
-        for name, form, repaired in (
-            ("faulty", program, False),
-            ("repaired", program, True),
-            ("remedied", remedied(program, remedy), False),
-        ):
-            scores[name] = [round(scored(form, repaired, seed), 3) for seed in SEEDS]
-        result["scores"] = scores
-        low, high, reached = (statistics.median(scores[name]) for name in ("faulty", "repaired", "remedied"))
-        result["cures"] = reached >= (low + high) / 2
+    first = report.problems[0]
+    result["remedy"] = str(first.remedy)
+    can_be_first = can_be_applied(first.remedy)
+    if not result["reproduced"] or not result["visible"] or not any(map(can_be_applied, report.remedies)):
+        return result
+    forms = {"faulty": (program, False), "repaired": (program, True)}
+    if can_be_first:
+        forms["remedied"] = (remedied(program, first_remedy(first)), False)
+    forms["in turn"] = (remedied(program, each_in_turn), False)
+    scores = {}
+    for name, (form, repaired) in forms.items():
+        scores[name] = [round(scored(form, repaired, seed), 3) for seed in SEEDS]
+    result["scores"] = scores
+    medians = {name: statistics.median(scores[name]) for name in scores}
+    least = (medians["faulty"] + medians["repaired"]) / 2
+    result["cures"] = can_be_first and medians["remedied"] >= least
+    result["cures in turn"] = medians["in turn"] >= least
     return result
 
 
@@ -139,6 +172,7 @@ def counted(results):
         "named": sum(result["named"] for result in visible),
         "first remedies": len(with_remedy),
         "cure": sum(result.get("cures", False) for result in with_remedy),
+        "cure in turn": sum(result.get("cures in turn", False) for result in with_remedy),
         "named, not visible": sum(result["named"] for result in usable if not result["visible"]),
         "alarms on repaired": sum(bool(alarms(result["repaired"])) for result in usable),
     }

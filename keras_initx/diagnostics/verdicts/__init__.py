@@ -14,6 +14,7 @@ from keras_initx.diagnostics.verdicts import (
     gradients,
     inputs,
     likeness,
+    linear,
     mismatch,
     mixing,
     no_gradient,
@@ -27,14 +28,16 @@ from keras_initx.diagnostics.verdicts import (
 )
 
 _FILES: tuple[ModuleType, ...] = (
+    # Whatever the weights and the inputs are, what a loss misreads is not learned.
+    outputs,
+    mismatch,
+    linear,
     inputs,
     untracked,
     mixing,
     weights,
     no_gradient,
     gates,
-    outputs,
-    mismatch,
     undefined,
     signals,
     attention,

@@ -54,7 +54,15 @@ from keras_initx.diagnostics.verdicts.inputs import (
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.initializers import GlorotUniform
-from keras_initx.structure import Call, Probe, Watch, array_of, first_float, tensors_in
+from keras_initx.structure import (
+    NORMALIZATIONS,
+    Call,
+    Probe,
+    Watch,
+    array_of,
+    first_float,
+    tensors_in,
+)
 
 SATURATED_OUTPUT = Threshold(
     "saturated_output",
@@ -131,9 +139,17 @@ class OutputProbe(Probe):
             self._mark(layer)
             self._mark_before_activation(layer)
             record = self.records[layer]
-            for operation, _ in self._steps_before(tensor):
+            limit = None
+            for operation, activation in self._steps_before(tensor):
+                name = self._watch.layers.get(operation, operation.name)
                 if isinstance(operation, _DROPOUTS) and operation.rate:
-                    record.dropped_by = self._watch.layers.get(operation, operation.name)
+                    record.dropped_by = name
+                # Others have a weight of this name, or none.
+                has_no_scale = getattr(operation, "scale", True) is False
+                if isinstance(operation, NORMALIZATIONS) and has_no_scale:
+                    limit = name
+                elif activation in ("sigmoid", "softmax"):
+                    record.limited_by = limit
             certainty = self._certainty(layer, array_of(tensor))
             if certainty is None:
                 continue

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -16,7 +16,11 @@ from keras_initx._gates import (
     units_of,
 )
 from keras_initx._typing import Array, InitializerLike
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, RecurrenceReport
+from keras_initx.diagnostics._measurements import (
+    LayerReport,
+    Measurements,
+    RecurrenceReport,
+)
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._verdict import (
     Finding,
@@ -26,8 +30,9 @@ from keras_initx.diagnostics._verdict import (
     names_of,
     rule,
 )
+from keras_initx.diagnostics.verdicts.inputs import COMPARED
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
-from keras_initx.structure import Call, Probe, array_of, first_float
+from keras_initx.structure import Call, Probe, Watch, array_of, first_float, parts_of
 
 # The most units of a recurrent kernel that is factorized.
 _FACTORIZED = 1024
@@ -47,20 +52,66 @@ RECURRENT_GAIN = Threshold(
 )
 
 
+UNREAD = Threshold(
+    "unread",
+    1e-6,
+    "share of what the words of half of the examples leave in a state that the gates keep over the "
+    "padding behind them, by their biases, below which they are not read",
+    below=1,
+)
+
+
 class RecurrenceProbe(Probe):
-    """Counts the steps of recurrent layers.
+    """Counts the steps of recurrent layers, and those of the padding at their ends.
+
+    Args:
+        watch: The watch of the pass.
 
     Attributes:
         steps: Dict from a layer to the number of steps of its inputs.
+        padding: Dict from a layer that gives its last state alone, and reads to the end without a
+            mask, to the number of equal steps at the end of half of the examples, and the name of
+            the embedding in whose inputs they are 0, or `None`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.steps: dict[keras.Layer, int | None] = {}
+        self.padding: dict[keras.Layer, tuple[int, str | None]] = {}
+        self._watch = watch
+        self._in_both_directions: set[keras.Layer] = set()
+        # The last embedding, with its rows of indices.
+        self._embedding: tuple[keras.Layer, Array] | None = None
+
+    def before(self, call: Call) -> None:
+        if isinstance(call.operation, keras.layers.Bidirectional):
+            self._in_both_directions.update(parts_of(call.operation))
 
     def after(self, call: Call) -> None:
+        layer = call.operation
+        if isinstance(layer, keras.layers.Embedding) and len(call.inputs) == 1:
+            indices = array_of(call.inputs[0])
+            self._embedding = (layer, indices) if indices.ndim == 2 else None
         inputs = first_float(call.given)
-        if call.is_seen and isinstance(call.operation, keras.layers.RNN) and inputs is not None:
-            self.steps[call.operation] = inputs.shape[1]
+        if not call.is_seen or not isinstance(layer, keras.layers.RNN) or inputs is None:
+            return
+        self.steps[layer] = inputs.shape[1]
+        has_mask = len(call.inputs) > 1
+        if has_mask or layer.return_sequences or layer.go_backwards:
+            return
+        if layer not in self._in_both_directions:
+            self._record_padding(layer, array_of(inputs[:COMPARED]))
+
+    def _record_padding(self, layer: keras.Layer, inputs: Array) -> None:
+        """Record the number of equal steps at the ends of the inputs of `layer`."""
+        of_inputs = _equal_at_end(inputs)
+        if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
+            self.padding[layer] = (of_inputs, None)
+            return
+        # A dropout in between makes equal steps different.
+        embedding, indices = self._embedding
+        index = int(np.median(indices[:, -1]))
+        name = None if index else self._watch.layers[embedding]
+        self.padding[layer] = (_equal_at_end(indices), name)
 
     def record(self, layer: keras.Layer, paths: Mapping[int, str]) -> RecurrenceReport | None:
         """Return the record of a layer, `None` if it is not recurrent.
@@ -70,6 +121,7 @@ class RecurrenceProbe(Probe):
             paths: Dict from the id of a variable to its path in the model.
         """
         cells = _cells_of(layer)
+        padding, padded_by = self.padding.get(layer, (None, None))
         gate, bias = _gate_bias(cells)
         biases = [cell.bias for cell in cells if gate is not None and _gate_of(cell) == gate]
         record = RecurrenceReport(
@@ -79,10 +131,21 @@ class RecurrenceProbe(Probe):
             gate_paths=tuple(paths[id(one)] for one in biases if id(one) in paths),
             bias_overwritten=any(map(_is_overwritten, cells)),
             gains=_gains(cells),
+            padding=padding,
+            padded_by=padded_by,
         )
         if record.steps is None and gate is None and record.gains is None:
             return None
         return record
+
+
+def _equal_at_end(sequences: Array) -> int:
+    """Return how many steps at the end of half of the sequences are equal."""
+    steps = sequences.reshape(*sequences.shape[:2], -1)
+    is_equal = (steps == steps[:, -1:]).all(axis=-1)
+    counts = np.cumprod(is_equal[:, ::-1], axis=1).sum(axis=1)
+    # Of constant sequences nothing is lost.
+    return int(np.median(np.where(counts < steps.shape[1], counts, 0)))
 
 
 def _cells_of(layer: keras.Layer) -> list[keras.Layer]:
@@ -238,6 +301,55 @@ def open_gates(layers: Sequence[LayerReport]) -> Remedy:
         opened.append(remedy)
         rules.update(remedy.rules)
     return replace(opened[0], rules=rules)
+
+
+@rule(
+    "unread words",
+    levels={"warning": ""},
+    finds="an LSTM or a GRU that gives its last state alone, and reads so many equal steps at the "
+    "end of half of the examples, without a mask, that its gates keep less than {unread} of what "
+    "comes before, by their biases",
+    reason="after padding all examples leave the same state, so that the outputs are alike and no "
+    "gradient reaches the words",
+    remedy="`mask_zero=True`, or padding in front",
+)
+def unread_words(measured: Measurements) -> Iterator[Finding]:
+    for layer in measured.layers:
+        recurrence = layer.recurrence
+        if recurrence is None or recurrence.padding is None or recurrence.gate_bias is None:
+            continue
+        share = _kept_share(recurrence.gate_bias) ** recurrence.padding
+        if not share < UNREAD.of(measured):
+            continue
+        evidence = (
+            f"half of the examples end in {recurrence.padding} or more equal steps, of "
+            f"{recurrence.steps}, which {layer.name} reads without a mask: its {recurrence.gate} "
+            f"gates keep {share:.1g} of what comes before"
+        )
+        remedy = Remedy("padding in front of the sequences, not behind", inputs=_padding_first)
+        if recurrence.padded_by is not None:
+            masks = Remedy(
+                f"mask_zero=True in {recurrence.padded_by}",
+                layers={recurrence.padded_by: {"mask_zero": True}},
+            )
+            remedy = masks.otherwise(remedy)
+        yield Finding([layer], evidence, remedy)
+
+
+def _padding_first(x: Any) -> Any:
+    """Return sequences whose equal steps at the end are at the start."""
+
+    def changed(array: Any) -> Any:
+        values = np.asarray(array)
+        if values.ndim not in (2, 3):
+            return array
+        moved = []
+        for sequence in values:
+            count = _equal_at_end(sequence[None])
+            moved.append(np.roll(sequence, count, axis=0))
+        return np.stack(moved)
+
+    return keras.tree.map_structure(changed, x)
 
 
 @rule(

@@ -152,9 +152,10 @@ def _turned(values: Array) -> Array:
         "warning": "if the loss does not depend on them, as on an output without a loss",
         "note": "if these are of a model inside, of which only other outputs are used",
     },
-    finds="a normalization or a softmax over a single value; or layers whose gradient is exactly "
-    "0, also with other numbers in the place of zeros and of their weights, and in inference mode. "
-    "Those of whose shapes others learn are left out, such as experts and target networks",
+    finds="a compiled model whose weights are all frozen; a normalization or a softmax over a "
+    "single value; or layers whose gradient is exactly 0, also with other numbers in the place of "
+    "zeros and of their weights, and in inference mode. Those of whose shapes others learn are "
+    "left out, such as experts and target networks",
     reason="such weights never change. A single value less its mean is 0, so that a layer "
     "normalization of one channel gives the same for all inputs; `argmax`, `round`, comparisons "
     "and casts to integers have no derivative",
@@ -164,6 +165,11 @@ def no_gradient(measured: Measurements) -> Iterator[Finding]:
     single = [layer for layer in measured.layers if _is_softmax_of_one(layer)]
     if measured.single_values or single:
         yield _over_a_single_value(measured, single)
+        return
+    if _is_frozen(measured):
+        evidence = "no weight of the model is trained: all have `trainable=False`"
+        text = "trainable=True for the layers that are to learn, before the model is compiled"
+        yield Finding([], evidence, Remedy(text), "error")
         return
     held = measured.held_back
     if held is None or _is_explained(measured):
@@ -185,6 +191,15 @@ def no_gradient(measured: Measurements) -> Iterator[Finding]:
         else:
             text = "use the output of these layers, or leave them out"
         yield Finding(layers, evidence, Remedy(text), level)
+
+
+def _is_frozen(measured: Measurements) -> bool:
+    """Return whether a model that is compiled to be trained has no weight that is."""
+    is_given = measured.objective is not None and measured.objective.value is not None
+    weights = [weight for layer in measured.layers for weight in layer.weights]
+    if measured.optimizer is None or not is_given or not weights:
+        return False
+    return not any(weight.trainable for weight in weights)
 
 
 def _is_softmax_of_one(layer: LayerReport) -> bool:

@@ -1,8 +1,8 @@
 """The optimizer: what its first step does to the weights."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import keras
 
@@ -26,6 +26,14 @@ LARGE_UPDATE = Threshold(
     "learning rate is too large",
 )
 
+# The steps of some epochs.
+_STEPS = 1000
+SMALL_CHANGE = Threshold(
+    "small_change",
+    0.01,
+    "change of the weights of a layer in a thousand steps, relative to their size, below which "
+    "they stay where they are",
+)
 SLOW_ADADELTA = Threshold(
     "slow_adadelta",
     0.03,
@@ -53,19 +61,25 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
         return None
     # On torch Keras has subclasses of its own, with the same names.
     name = type(optimizer).__name__
+    kind: Literal["adadelta", "adam", "sgd"] | None = None
     if isinstance(optimizer, keras.optimizers.Adadelta) and name == "Adadelta":
-        return OptimizerFacts(rate, "adadelta")
+        kind = "adadelta"
+    elif isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
+        kind = "adam"
+    elif isinstance(optimizer, keras.optimizers.SGD) and name == "SGD":
+        kind = "sgd"
+    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
+    is_clipped = kind == "sgd" and any(limit is not None for limit in clipping)
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
-    if any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model)):
-        return OptimizerFacts(rate)
-    if isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
-        return OptimizerFacts(rate, "adam")
-    is_plain = isinstance(optimizer, keras.optimizers.SGD) and name == "SGD"
-    clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
-    if not is_plain or any(limit is not None for limit in clipping):
-        return OptimizerFacts(rate)
-    return OptimizerFacts(rate, "sgd")
+    is_normalized = any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model))
+    return OptimizerFacts(
+        rate,
+        kind,
+        is_constant=not isinstance(optimizer.get_config()["learning_rate"], Mapping),
+        is_sensitive=not is_clipped and not is_normalized,
+        momentum=optimizer.momentum if kind == "sgd" else 0.0,
+    )
 
 
 @rule(
@@ -91,14 +105,20 @@ def _adam(before: str = "") -> Remedy:
 @rule(
     "small steps",
     levels={"warning": ""},
-    finds="a model that is compiled with Adadelta at a rate below {slow_adadelta}",
-    reason="the method has no rate: it finds the size of its steps itself, and 1 leaves them as "
-    "they are (Zeiler, 2012). With 0.001, the default of Keras, they are a thousandth of that",
-    remedy="`Adadelta(1.0)`",
+    finds="a model that is compiled with SGD, or with Adam or its like, at a constant rate with "
+    "which a thousand steps change the weights of no layer by {small_change} of their size; or "
+    "with Adadelta at a rate below {slow_adadelta}",
+    reason="Adam changes a weight by at most the rate in a step, SGD by its gradient times the "
+    "rate. Adadelta has no rate: it finds the size of its steps itself, and 1 leaves them as they "
+    "are (Zeiler, 2012). With 0.001, the default of Keras, they are a thousandth of that",
+    remedy="the default rate of Adam, `Adadelta(1.0)`",
 )
 def small_steps(measured: Measurements) -> Iterator[Finding]:
     optimizer = measured.optimizer
-    if optimizer is None or optimizer.kind != "adadelta":
+    if optimizer is None or optimizer.rate < 0 or not optimizer.is_constant:
+        return
+    if optimizer.kind != "adadelta":
+        yield from _small_changes(optimizer, measured)
         return
     if not 0 < optimizer.rate < SLOW_ADADELTA.of(measured):
         return
@@ -108,6 +128,30 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
     )
     method = {"class_name": "Adadelta", "config": {"learning_rate": 1.0}}
     yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)", optimizer=method))
+
+
+def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on a rate of SGD or of Adam with which weights stay where they are."""
+    largest = 0.0
+    for layer in measured.layers:
+        for weight in layer.weights:
+            if not weight.gradient or not weight.norm:
+                continue
+            if optimizer.kind == "adam":
+                change = math.sqrt(math.prod(weight.shape))
+            elif optimizer.kind == "sgd":
+                change = weight.gradient / (1 - optimizer.momentum)
+            else:
+                return
+            largest = max(largest, _STEPS * optimizer.rate * change / weight.norm)
+    has_gradients = any(norm > 0 for _, norm in measured.gradient_norms)
+    if not has_gradients or not largest < SMALL_CHANGE.of(measured):
+        return
+    evidence = (
+        f"with the rate {optimizer.rate:.3g}, {_STEPS} steps change the weights of no layer by "
+        f"more than {largest:.1g} of their size"
+    )
+    yield Finding([], evidence, _adam("the default rate: "))
 
 
 @rule(
@@ -125,7 +169,7 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
 )
 def large_steps(measured: Measurements) -> Iterator[Finding]:
     optimizer = measured.optimizer
-    if optimizer is None or not optimizer.rate > 0:
+    if optimizer is None or not optimizer.rate > 0 or not optimizer.is_sensitive:
         return
     if optimizer.kind == "sgd":
         yield from _steps_of_sgd(optimizer.rate, measured)

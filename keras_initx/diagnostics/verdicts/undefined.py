@@ -140,9 +140,8 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
     for layer, of_loss in measured.loss_inputs:
         if of_loss.name == "poisson" and of_loss.outputs.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.name}"
-            remedy = Remedy(
-                f'activation="softplus" in {layer.name}', activations={layer.name: "softplus"}
-            )
+            text = f'activation="softplus" in {layer.name}'
+            remedy = Remedy(text, layers={layer.name: {"activation": "softplus"}})
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
     return Finding([last], evidence, _GUARDED, "error")
