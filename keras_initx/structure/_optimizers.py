@@ -7,7 +7,7 @@ import keras
 
 from keras_initx.backends import backend
 
-__all__ = ["all_variables", "items_of", "rate_of", "unscaled"]
+__all__ = ["all_variables", "has_schedule", "items_of", "rate_of", "unscaled"]
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
@@ -17,6 +17,14 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
         return None
     # A function may return a number of Python.
     return float(backend.host_view(keras.ops.convert_to_tensor(rate)))
+
+
+def has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether the learning rate changes by itself."""
+    try:
+        return not isinstance(optimizer.get_config()["learning_rate"], int | float)
+    except Exception:  # a schedule of one's own may have no config
+        return True
 
 
 def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -1,7 +1,7 @@
 """The optimizer: what its first step does to the weights."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -11,7 +11,7 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Opt
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
-from keras_initx.structure import NORMALIZATIONS, rate_of, unscaled
+from keras_initx.structure import NORMALIZATIONS, has_schedule, rate_of, unscaled
 
 LARGE_STEP = Threshold(
     "large_step",
@@ -76,7 +76,7 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     return OptimizerFacts(
         rate,
         kind,
-        is_constant=not isinstance(optimizer.get_config()["learning_rate"], Mapping),
+        is_constant=not has_schedule(optimizer),
         is_sensitive=not is_clipped and not is_normalized,
         momentum=optimizer.momentum if kind == "sgd" else 0.0,
     )
