@@ -50,22 +50,25 @@ _OPEN_AT_0 = (
     "softsign",
     "tanh",
 )
-# Other operations between the last kernel and the sum of which this holds too.
+# How other operations begin of which this holds too.
 _LINEAR = (
     "Add",
     "AlphaDropout",
+    "AveragePool",
+    "Cropping",
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
     "Identity",
+    "MaxPool",
     "Multiply",
     "Permute",
     "Reshape",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
+    "SpatialDropout",
     "Transpose",
     "TrueDivide",
+    "UpSampling",
+    "ZeroPadding",
 )
 
 
@@ -87,7 +90,10 @@ class Parts:
         self._weights = find_weights(self._model)
         if self.found.hidden:
             path = repr(self._path_of(self.found.hidden[0]))
-            raise self.refused(f"{path}, whose `call` uses more than layers and `keras.ops`")
+            raise self.refused(
+                f"{path}, whose `call` cannot be followed: it has kernels of its own, or uses "
+                "more than layers and `keras.ops`"
+            )
 
     def refused(self, evidence: str) -> ValueError:
         """Return the error for a model, with what was found in it that does not fit."""
@@ -201,9 +207,10 @@ class Parts:
         activation = None
         if isinstance(operation, keras.Layer):
             activation = activation_name(operation)
-        elif kind not in _LINEAR:
+        elif not kind.startswith(_LINEAR):
             activation = kind
-        is_linear = kind in _LINEAR or normalizes(operation) or multiplies_by_kernel(operation)
+        is_linear = kind.startswith(_LINEAR) or normalizes(operation)
+        is_linear |= multiplies_by_kernel(operation)
         if activation is None and is_linear:
             return
         if activation is not None and activation.replace("_", "").lower() in _OPEN_AT_0:
@@ -237,7 +244,9 @@ class Parts:
         ends = []
         for branch in found.branches:
             ends += [self._path_of(layer) for layer in branch.last]
-        parts = [f"residual branches: {len(ends)}, which end with {_some(ends)}"]
+        parts = ["no residual branch"]
+        if ends:
+            parts = [f"residual branches: {len(found.branches)}, which end with {_some(ends)}"]
         if found.normalizes_first:
             parts.append("normalization: before each branch")
         elif found.normalizes_first is False:

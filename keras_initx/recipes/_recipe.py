@@ -148,7 +148,7 @@ def check_fits(about: About, network: Network) -> None:
         evidence = network.described
     hidden = network.architecture.hidden
     if hidden:
-        evidence += f", and {hidden[0].name!r}, whose `call` could not be followed"
+        evidence += f", and {hidden[0].name!r}, whose `call` cannot be followed"
     raise ValueError(
         f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
         f"Received: {about.argument}={received} with {evidence}"

@@ -330,6 +330,7 @@ def _kernels(parts: Parts) -> tuple[list[str], list[str], int]:
 
     And the number of blocks.
     """
+    parts.check_not_crossing()
     values = []
     queries_and_keys = []
     blocks = 0
@@ -353,7 +354,6 @@ def _kernels(parts: Parts) -> tuple[list[str], list[str], int]:
             f"{blocks} branches with an attention layer of Keras, and "
             f"{len(parts.branches) - blocks} without, which must be as many"
         )
-    parts.check_not_crossing()
     return values, queries_and_keys, blocks
 
 
