@@ -72,7 +72,7 @@ def resnet(
             timm does, torchvision does not.
 
     Raises:
-        ValueError: If the model has other layer names, and `zero_init_residual`.
+        ValueError: If `zero_init_residual`, and `zero_residual` refuses the model.
 
     Example:
         >>> from keras_initx import recipes

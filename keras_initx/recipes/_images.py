@@ -30,7 +30,8 @@ def vit_timm(model: keras.Model) -> Recipe:
     timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
     truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
     1e-6²)`. The patch embedding gets torch's default for convolutions, `U(-1 / sqrt(fan_in), 1 /
-    sqrt(fan_in))`, for its kernel and its bias.
+    sqrt(fan_in))`, for its kernel and its bias. In a residual model without the names of KerasHub,
+    the first kernels and the embedding of positions are found in its graph.
 
     Args:
         model: A built model.
@@ -79,7 +80,9 @@ def vit_jax(model: keras.Model) -> Recipe:
 
     The patch embedding kernel gets LeCun normal weights, biases of the feed-forward network get
     `N(0, 1e-6²)`, all other biases are 0, position embeddings get `N(0, 0.02²)`, and the class
-    token is 0. The head is the layer `predictions`.
+    token is 0. The head is the layer `predictions`. In a residual model without the names of
+    KerasHub, the first kernels, the embedding of positions, the feed-forward networks and the head,
+    which is the last kernel, are found in its graph.
 
     Args:
         model: See `vit_timm`.

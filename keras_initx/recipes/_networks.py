@@ -203,8 +203,9 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
 
     Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
     and each activation, and a scalar factor at the end of each branch, which starts at 1. The
-    branch kernels must be named `..._block..._1_conv`, `..._2_conv` and so on, as in KerasHub's
-    `ResNetBackbone` and in `keras.applications`.
+    branch kernels are known by the names `..._block..._1_conv`, `..._2_conv` and so on, as in
+    KerasHub's `ResNetBackbone` and in `keras.applications`. In a model without these names the
+    branches, shortcuts and last layers are found in its graph.
 
     Args:
         branches: The number of branches, or a built model to count them in.
@@ -213,8 +214,8 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         strict: Whether to refuse a model with normalization layers.
 
     Raises:
-        ValueError: If `branches` is a model with other layer names, with normalization layers or
-            with branches that are concatenated, or a number without `depth`.
+        ValueError: If `branches` is a model without branches of several kernels, with normalization
+            layers or with branches that are concatenated, or a number without `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -295,16 +296,20 @@ def zero_residual(model: keras.Model) -> Recipe:
     weights are initialized by their own layers.
 
     The patterns match the residual networks of KerasHub and `keras.applications`, and transformers
-    with the layer names of Keras' attention and KerasHub's dense layers. A transformer must
-    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One that normalizes after
-    each sum, as BERT and BART, is refused: its blocks do not start as the identity.
+    with the layer names of Keras' attention and KerasHub's dense layers. In a model without these
+    names the ends of the branches are found in its graph. A branch that ends with a ReLU is
+    refused there: its zeros would get no gradient.
+
+    A transformer must normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One
+    that normalizes after each sum, as BERT and BART, is refused: its blocks do not start as the
+    identity.
 
     Args:
         model: A built model.
 
     Raises:
-        ValueError: If the model has other layer names, branches that are concatenated, as in a
-            DenseNet, or a normalization after each sum, as BERT has.
+        ValueError: If the model has no branch of which it is known how it ends, branches that are
+            concatenated, as in a DenseNet, or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes

@@ -73,15 +73,16 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     they get 0.02: `source="transformers"`.
 
     Args:
-        layers: The number of blocks, or what to count them in: a built model with the names of
-            KerasHub, or a dict from names to arrays with those of Hugging Face's transformers, of
-            nanoGPT or of OpenAI's code, such as a state dict of torch. Then rules that match none
-            of its weights are left out, and those for its buffers are `None`.
+        layers: The number of blocks, or what to count them in: a built model, or a dict from names
+            to arrays with those of Hugging Face's transformers, of nanoGPT or of OpenAI's code,
+            such as a state dict of torch. Then rules that match none of its weights are left out,
+            and those for its buffers are `None`. In a model without the names of KerasHub, the
+            branches are found in its graph.
         source: Whose position embeddings: `"openai"` or `"transformers"`.
 
     Raises:
-        ValueError: If the model has other names, an encoder and a decoder, or a normalization after
-            each sum, as BERT has.
+        ValueError: If the model has no attention, no embedding of tokens, an encoder and a decoder,
+            or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -190,12 +191,14 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     Args:
         layers: The number of blocks, or a pair of those of an encoder and of its decoder, or a
             built model to count them in. In a model with both, the paths of the weights of the
-            decoder, and of no others, must contain `decoder`.
+            decoder, and of no others, must contain `decoder`. In a model without the names of
+            KerasHub, the branches are found in its graph; it must have a single stack of blocks.
         part: What a single stack of blocks is, `"encoder"` or `"decoder"`.
         strict: Whether to refuse a model with normalization layers.
 
     Raises:
-        ValueError: If the model has other layer names or normalization layers.
+        ValueError: If the model has normalization layers, or no blocks of an attention layer and
+            two kernels.
 
     Example:
         >>> from keras_initx import recipes
@@ -265,8 +268,8 @@ def deepnorm(layers: Layers) -> Recipe:
         layers: See `t_fixup`.
 
     Raises:
-        ValueError: If the model has other layer names, gates as in Llama, or a normalization
-            before each branch, as GPT-2 has.
+        ValueError: If the model has no blocks of an attention layer and two kernels, gates as in
+            Llama, or a normalization before each branch, as GPT-2 has.
 
     Example:
         >>> from keras_initx import recipes

@@ -137,6 +137,7 @@ def test_a_model_in_mixed_precision_gets_the_same_rules():
     assert recipes.zero_residual(model) == expected
 
 
+@pytest.mark.once
 def test_the_weights_have_the_sizes_of_the_recipe():
     model = strangers.gpt()
     plan = initialize(model, "gpt2", seed=0)
@@ -145,6 +146,7 @@ def test_the_weights_have_the_sizes_of_the_recipe():
     assert stds["decoder_block/dense/kernel"] == stds["embedding/embeddings"] == 0.02
 
 
+@pytest.mark.once
 def test_the_plan_says_what_was_recognized():
     plan = initialize(strangers.gpt(), "gpt2", seed=0, dry_run=True)
     assert str(plan).splitlines()[-7:] == [
@@ -223,6 +225,7 @@ def gated(x):
     return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "sigmoid")(x)])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("branch", "message"),
     [
@@ -241,6 +244,7 @@ def test_a_model_of_which_the_recipe_cannot_be_sure_is_refused_with_what_was_fou
         recipes.zero_residual(joined(branch))
 
 
+@pytest.mark.once
 def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_normalization():
     inputs = keras.Input((4, 4, 3))
     branch = layers.ReLU()(layers.SeparableConv2D(WIDTH, 3, padding="same")(inputs))
@@ -250,6 +254,7 @@ def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_nor
     assert recipes.zero_residual(keras.Model(inputs, outputs)) == {"last/gamma": "zeros"}
 
 
+@pytest.mark.once
 def test_two_ways_to_the_output_are_no_branches():
     inputs = keras.Input((4,))
     deep = layers.Dense(1)(layers.Dense(8, "relu")(inputs))
@@ -258,6 +263,7 @@ def test_two_ways_to_the_output_are_no_branches():
         recipes.zero_residual(model)
 
 
+@pytest.mark.once
 def test_a_skip_around_all_blocks_is_no_branch_of_theirs():
     inputs = keras.Input((4,))
     first = x = layers.Dense(WIDTH, name="first")(inputs)
