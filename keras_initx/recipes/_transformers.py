@@ -441,7 +441,7 @@ def t5(model: keras.Model) -> Recipe:
     queries = "*query_projector/kernel"
     biases = "*self_attention/embeddings"
     embeddings = "*token_embedding/embeddings"
-    matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
+    matched("model", model, queries, biases, embeddings)
     size, width = matching(model, queries)[0].shape
     heads = matching(model, biases)[0].shape[-1]
     return {
