@@ -124,7 +124,10 @@ class Network:
         `None` for other models, and where the graph does not show it.
         """
         found = self.architecture
-        if found.hidden or not found.tokens or not found.attends or any(found.attention.values()):
+        is_crossing = bool(self.cross_attention) or any(found.attention.values())
+        if found.hidden or len(found.around) > 1 or is_crossing:
+            return None
+        if not found.tokens or not found.attends:
             return None
         return found.normalizes_first
 
