@@ -269,3 +269,61 @@ def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
     """
     kept = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
     return any(getattr(optimizer, name, None) for name in kept)
+
+
+_OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")
+
+
+@contextlib.contextmanager
+def followed_calls(follow: Callable[[keras.Operation, Any, Any], Any]) -> Iterator[None]:
+    """Have `follow` make the calls of layers and operations with symbolic tensors in this thread.
+
+    It gets the layer or operation, its positional arguments and those by keyword. No call is
+    noted in the layers, as those are that make a functional model.
+
+    Relies on the two methods by which Keras makes these calls. A variable before an operator would
+    ask the backend, which does not know symbolic tensors; so it leaves the operator to these.
+    """
+    thread = threading.get_ident()
+    call_layer = keras.Layer.__call__
+    call_operation = keras.Operation.symbolic_call
+
+    def layer_call(layer: keras.Layer, *args: Any, **options: Any) -> Any:
+        is_symbolic = any(map(_is_symbolic, keras.tree.flatten((args, options))))
+        if threading.get_ident() != thread or not is_symbolic:
+            return call_layer(layer, *args, **options)
+        return follow(layer, args, options)
+
+    def operation_call(operation: keras.Operation, *args: Any, **options: Any) -> Any:
+        if threading.get_ident() != thread:
+            return call_operation(operation, *args, **options)
+        return follow(operation, args, options)
+
+    def left_to_symbolic(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def applied(variable: keras.Variable, other: Any) -> Any:
+            if _is_symbolic(other):
+                return NotImplemented
+            return operator(variable, other)
+
+        return applied
+
+    operators = {name: getattr(keras.Variable, name) for name in _OPERATORS}
+    own = vars(keras.Variable).keys() & set(_OPERATORS)
+    keras.Layer.__call__ = layer_call
+    keras.Operation.symbolic_call = operation_call
+    for name, operator in operators.items():
+        setattr(keras.Variable, name, left_to_symbolic(operator))
+    try:
+        yield
+    finally:
+        keras.Layer.__call__ = call_layer
+        keras.Operation.symbolic_call = call_operation
+        for name, operator in operators.items():
+            if name in own:
+                setattr(keras.Variable, name, operator)
+            else:
+                delattr(keras.Variable, name)
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)

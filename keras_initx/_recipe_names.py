@@ -3,13 +3,25 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # `recipes/` adds its functions when it is imported.
 RECIPES: dict[str, Callable[..., Any]] = {}
 # Imports this room. The package sets it, above all rooms.
 import_room: Callable[[], object] | None = None
+
+
+class RecognizedRules(dict[Any, Any]):
+    """Rules of a recipe, and what it has recognized in the model.
+
+    Attributes:
+        recognized: Lines of text.
+    """
+
+    def __init__(self, rules: Mapping[Any, Any], recognized: tuple[str, ...]) -> None:
+        super().__init__(rules)
+        self.recognized = recognized
 
 
 def recipe_of(text: str) -> Callable[..., Any] | None:

@@ -398,3 +398,23 @@ def test_an_optimizer_keeps_what_is_excluded_from_weight_decay():
     optimizer = keras.optimizers.AdamW()
     optimizer.exclude_from_weight_decay(var_list=[keras.Variable(1.0)])
     assert _keras.excludes_from_weight_decay(optimizer)
+
+
+def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
+    dense, add, factor = layers.Dense(3), layers.Add(), keras.Variable(2.0)
+    dense.build((None, 4))
+    found = []
+
+    def follow(operation, args, options):
+        found.append((type(operation).__name__, [type(arg) is keras.KerasTensor for arg in keras.tree.flatten(args)]))
+        return operation.compute_output_spec(*args, **options)
+
+    kept = keras.Layer.__call__, keras.Operation.symbolic_call, keras.Variable.__mul__
+    with _keras.followed_calls(follow):
+        x = dense(keras.KerasTensor((2, 4)))
+        y = add([x, keras.ops.relu(factor * x)])
+        assert to_numpy(factor * dense(np.ones((2, 4)))).shape == y.shape  # of values, as ever
+    assert found == [("Dense", [True]), ("Multiply", [False, True]), ("Relu", [True]), ("Add", [True, True])]
+    assert not hasattr(y, "_keras_history")
+    assert not dense._inbound_nodes
+    assert kept == (keras.Layer.__call__, keras.Operation.symbolic_call, keras.Variable.__mul__)

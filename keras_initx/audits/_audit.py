@@ -30,7 +30,7 @@ from keras_initx.audits._differences import equal_rows
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._reference import reference_of
-from keras_initx.audits._report import AuditReport
+from keras_initx.audits._report import OF_LAYERS, AuditReport
 from keras_initx.audits._subjects import Audited, Planned, Subject, subjects
 from keras_initx.backends import Moments, backend
 from keras_initx.initializers import (
@@ -216,7 +216,7 @@ def audit(
 def _source(expected: RulesOrPlan | None) -> str:
     """Return who says how weights should be."""
     if expected is None:
-        return "their layers say"
+        return OF_LAYERS
     if isinstance(expected, str) and recipe_of(expected) is not None:
         return f"{expected} says"
     if isinstance(expected, InitializationPlan | str | os.PathLike):

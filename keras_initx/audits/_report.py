@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditReport"]
 
+# The source of a report without rules.
+OF_LAYERS = "their layers say"
+
 # A factor of the scale that a weight should tell; those that do not are counted.
 _COARSE = 1.2
 
@@ -126,7 +129,12 @@ class AuditReport(Tabular[Group]):
         return f": {self._summary()[:-1]}"
 
     def _below(self) -> list[str]:
-        return ["", self._summary()]
+        lines = ["", self._summary()]
+        compared = len(self.weights) - len(self.not_compared)
+        are_most = 2 * len(self.problems) > compared
+        if self.source == OF_LAYERS and are_most and not self.looks_trained:
+            lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
+        return lines
 
     def __str__(self) -> str:
         if not self._rows():

@@ -310,7 +310,7 @@ def _layer_reports(
 ) -> dict[keras.Layer, LayerReport]:
     """Return the reports of layers, in the order of their outputs, with all that was measured."""
     paths = {id(weight.variable): weight.path for weight in weights_within(model)}
-    branch_ends = watch.graph.branch_ends()
+    branch_ends = {branch.end for branch in watch.graph.branches()}
     reports = {}
     for layer, variables in _weights_by_layer(model, watch, probes).items():
         report = probes.signals.reports.get(layer)

@@ -45,6 +45,7 @@ from keras_initx.models._rules import (
     Rules,
     description,
     initializers_by_rule,
+    notes_on,
     with_seed_and_axes,
 )
 from keras_initx.rendering import progress
@@ -152,17 +153,19 @@ def initialize(
     given = rules_or_plan("rules", rules, model, seed)
     if isinstance(given, InitializationPlan):
         root = given.seed
+        notes = given.notes
         steps = planned_before(model, given)
         is_drawn = False
     else:
         root = root_seed(seed)
         steps = planned(model, given, root)
+        notes = notes_on(given, [step.weight for step in steps])
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
     if dry_run:
-        return InitializationPlan([step.row for step in steps], root, dry_run, sources)
+        return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
-    return replace(done, _sources=sources)
+    return replace(done, notes=notes, _sources=sources)
 
 
 def _cure(report: Report) -> Rules:

@@ -117,11 +117,14 @@ class InitializationPlan(WeightTable[WeightPlan]):
         weights: A `WeightPlan` for each weight, in the order of the layers.
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
+        notes: What a recipe has recognized in the model, and which weights of other names a pattern
+            matches, as lines of text.
     """
 
     weights: list[WeightPlan]
     seed: int
     dry_run: bool
+    notes: tuple[str, ...] = ()
     _sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
@@ -268,7 +271,12 @@ class InitializationPlan(WeightTable[WeightPlan]):
 
     def _content(self) -> dict[str, Any]:
         rows = [asdict(weight) for weight in self.weights]
-        return {"weights": rows, "seed": self.seed, "dry_run": self.dry_run}
+        return {
+            "weights": rows,
+            "seed": self.seed,
+            "dry_run": self.dry_run,
+            "notes": list(self.notes),
+        }
 
     def _columns(self) -> list[Column[WeightPlan]]:
         return [
@@ -296,6 +304,9 @@ class InitializationPlan(WeightTable[WeightPlan]):
             text += f", {left} left unchanged"
         size = sum(weight.nbytes for weight in self.weights)
         return f"{text}; {_size(size)}; seed {self.seed}."
+
+    def _below(self) -> list[str]:
+        return [*super()._below(), *self.notes]
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
@@ -455,7 +466,7 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
         if zeros is not None and not isinstance(zeros, Sparse):
             raise refused(name, path, f"has zeros of {zeros!r} for {row.path!r}")
         sources[row.path] = Source(initializer, zeros, line.get("digest"))
-    return InitializationPlan(rows, seed, True, sources)
+    return InitializationPlan(rows, seed, True, _sources=sources)
 
 
 def _row_of(

@@ -1,6 +1,7 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import recipe_of, recipes_like
+from keras_initx._recipe_names import RecognizedRules, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
@@ -128,6 +129,32 @@ def initializers_by_rule(
         for path in paths:
             found.setdefault(path, initializer)
     return found
+
+
+def notes_on(rules: Rules | None, weights: Sequence[Named]) -> tuple[str, ...]:
+    """Return what a reader of rules may not expect of them, as lines of text.
+
+    That is what a recipe has recognized, and the other names that a pattern matches: `"*kernel"`
+    matches a `recurrent_kernel`.
+    """
+    notes: list[str] = []
+    if isinstance(rules, RecognizedRules):
+        notes += rules.recognized
+    seen: set[str] = set()
+    for condition, value in (rules or {}).items():
+        if not isinstance(condition, str):
+            continue
+        _, _, ending = condition.rpartition("/")[2].rpartition("*")
+        others: Counter[str] = Counter()
+        for weight in weights:
+            if matches_path(condition, weight.path) and weight.path not in seen:
+                seen.add(weight.path)
+                others[weight.path.rpartition("/")[2]] += 1
+        del others[ending]
+        if "*" in condition and ending and others and value is not None:
+            names = [f"{name} ({count})" for name, count in others.items()]
+            notes.append(f"The rule {condition!r} is also for {', '.join(names)}.")
+    return tuple(notes)
 
 
 def _checked(

@@ -3,7 +3,9 @@
 A recipe returns a dict of rules for `keras_initx.initialize` and `keras_initx.audit`, which also
 take the recipe itself or its name. The dict can be printed and changed; rules that come first take
 precedence. Patterns match the layer names of KerasHub, `keras.applications` and Keras' own
-attention layers, and rules that match no weight of the model are left out.
+attention layers, and rules that match no weight of the model are left out. In a model of other
+names, recipes for transformers and residual networks find branches, attention and embeddings in
+the graph, and the plan of `initialize` says what they found.
 
 All raise a `TypeError` for what is no model, and no dict of arrays where they take one. They raise
 a `ValueError` for a model that is not built or not of their kind, which names the recipe for it,

@@ -2,10 +2,13 @@
 
 from typing import Literal
 
+import keras
+
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import RandomNormal
 from keras_initx.recipes._clip import NAMES_OF_CLIP
-from keras_initx.recipes._network import Network, Weights
+from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 
 __all__ = ["bert"]
@@ -23,14 +26,21 @@ _NAMES = (
 )
 
 
-def _is_bert(network: Network) -> bool:
-    if network.has(*NAMES_OF_CLIP):  # whose encoder of texts may be a BERT
-        return False
+_KIND = "an encoder that normalizes after each sum, as BERT does"
+
+
+def _is_called_bert(network: Network) -> bool:
     return network.has(*_NAMES) or network.normalizes_first is False
 
 
+def _is_bert(network: Network) -> bool:
+    if network.has(*NAMES_OF_CLIP):  # whose encoder of texts may be a BERT
+        return False
+    return _is_called_bert(network) or network.order_of_text is False
+
+
 @recipe(
-    kind="an encoder that normalizes after each sum, as BERT does",
+    kind=_KIND,
     sources={
         "bert": "Devlin and others, 2019, by its code, ELECTRA and ALBERT: truncated at two "
         "standard deviations",
@@ -51,9 +61,9 @@ def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") ->
     token is 0; the rules do not say so. The scales of normalizations are 1.
 
     Args:
-        model: A built model with the names of KerasHub, or a dict from names to arrays with those
-            of Hugging Face's transformers, of fairseq or of the authors' checkpoints of BERT, such
-            as a state dict of torch.
+        model: A built model, or a dict from names to arrays with those of Hugging Face's
+            transformers, of fairseq or of the authors' checkpoints of BERT, such as a state dict
+            of torch.
         source: Whose numbers: `"bert"` or `"transformers"`.
 
     Example:
@@ -84,4 +94,7 @@ def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") ->
     rules: Recipe = dict.fromkeys(("*LayerNorm.weight", "*layer_norm.weight"), "ones")
     rules |= dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding", "*.weight"), drawn)
     rules["*bias"] = "zeros"
+    network = network_of("model", model)
+    if isinstance(model, keras.Model) and not _is_called_bert(network):
+        rules = Parts("model", network, _KIND).recognized(rules)
     return rules

@@ -15,9 +15,6 @@ from keras_initx.structure import (
     matching_paths,
 )
 
-# What to do with a model of other names, if a recipe takes a number in its place.
-_NUMBER = "pass the number and edit the patterns in the returned dict"
-
 
 def paths(model: keras.Model) -> list[str]:
     """Return the paths of all weights of a model."""
@@ -29,7 +26,7 @@ def matching(model: keras.Model, pattern: str) -> list[ModelWeight]:
     return [weight for weight in find_weights(model) if matches_path(pattern, weight.path)]
 
 
-def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUMBER) -> list[str]:
+def matched(name: str, model: keras.Model, *patterns: str) -> list[str]:
     """Return the paths of the weights of a model that match the last of `patterns`.
 
     Args:
@@ -37,7 +34,6 @@ def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUM
         model: A built model.
         patterns: Path patterns. Each must match a weight, because a recipe must not be applied in
             part.
-        otherwise: What to do with a model that has none.
 
     Raises:
         ValueError: If the model is not built, or has no weights that match one of the patterns.
@@ -47,8 +43,8 @@ def matched(name: str, model: keras.Model, *patterns: str, otherwise: str = _NUM
         result = matching_paths(pattern, found)
         if not result:
             raise ValueError(
-                f"`{name}` must be a model with weights that match {pattern!r}; otherwise "
-                f"{otherwise}. Received: {name}={model.name!r} with {found[-1]!r}"
+                f"`{name}` must be a model with weights that match {pattern!r}; otherwise write "
+                f"your own rules. Received: {name}={model.name!r} with {found[-1]!r}"
             )
     return result
 

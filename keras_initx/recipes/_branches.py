@@ -4,12 +4,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from keras_initx._checks import check_number
 from keras_initx._typing import Shape
-from keras_initx.recipes._network import Weights, network_of
+from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import find_weights
 
@@ -33,8 +35,11 @@ _CLASS_BLOCKS = "token_only"
 _END_OF_BLOCK = re.compile("layer_?scale|ls[0-9]|gamma|lambda")
 
 
+_KIND = "a network whose branches a weight scales, as CaiT, ConvNeXt, DINOv2 or DiT"
+
+
 @recipe(
-    kind="a network whose branches a weight scales, as CaiT, ConvNeXt, DINOv2 or DiT",
+    kind=_KIND,
     sources="Touvron and others, 2021; Liu and others, 2022; De and Smith, 2020; Bachlechner and "
     "others, 2021; Peebles and Xie, 2023",
 )
@@ -55,10 +60,12 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     All other weights are initialized by their own layers. Put rules for them behind these: DiT's
     other kernels get `"initx.glorot_uniform"`, its embeddings of classes and times `N(0, 0.02²)`.
 
-    The weights are known by their names or the classes of their layers, which must contain
+    The weights are known by their names or the classes of their layers, if these contain
     `layer_scale`, `skip_init`, `rezero`, `modulation`, `ada_layer_norm` or the like, as in
-    KerasHub, `keras.applications` and the code of the authors. The final layer of adaLN-zero must
-    be called `final_layer`, `last_layer` or `output_dense`.
+    KerasHub, `keras.applications` and the code of the authors. Otherwise they are found in the
+    graph of the model: one weight must multiply the end of each branch. The layers of adaLN-zero
+    are known by names only; the final one must be called `final_layer`, `last_layer` or
+    `output_dense`.
 
     Args:
         model: A built model, or a dict from names to arrays, such as a state dict of torch.
@@ -96,16 +103,19 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
     starts: Recipe = {}
     scales = [place for place in places if place.is_layer_scale]
     if scales:
-        if layer_scale is None and (network.depthwise or network.separable):
-            layer_scale = 1e-6
-        elif layer_scale is None:
-            layer_scale = _by_depth(scales)
-        # Unlike Keras' object, its config can be printed.
-        constant = {"class_name": "Constant", "config": {"value": layer_scale}}
-        starts |= dict.fromkeys([place.path for place in scales], constant)
+        if layer_scale is None:
+            layer_scale = _constant(network, _block_count(scales))
+        starts |= dict.fromkeys([place.path for place in scales], _initializer(layer_scale))
     starts |= dict.fromkeys([place.path for place in places if place.is_scalar], "zeros")
     if any(place.is_within(_ATTENTION) for place in places):
         starts |= dict.fromkeys(_zero_modulations(places), "zeros")
+    if not starts and isinstance(model, keras.Model):
+        parts = Parts("model", network, _KIND)
+        vectors, scalars = _scales_at_ends(parts)
+        if layer_scale is None:
+            layer_scale = _constant(network, math.ceil(len(vectors) / 2))
+        rules = dict.fromkeys(vectors, _initializer(layer_scale))
+        return parts.recognized(rules | dict.fromkeys(scalars, "zeros"))
     if not starts:
         raise ValueError(
             "`model` must have weights that scale its branches, with 'layer_scale', 'skip_init', "
@@ -113,6 +123,30 @@ def branch_scales(model: Weights, *, layer_scale: float | None = None) -> Recipe
             f"`zero_residual`, or write your own rules. Received: model with {next(iter(shapes))!r}"
         )
     return {path: starts[path] for path in shapes if path in starts}
+
+
+def _scales_at_ends(parts: Parts) -> tuple[list[str], list[str]]:
+    """Return the vectors and the scalars that multiply the ends of branches, whatever their names.
+
+    Raises:
+        ValueError: Unless each branch has one.
+    """
+    vectors: list[str] = []
+    scalars: list[str] = []
+    for branch in parts.branches:
+        scales = []
+        for operation in branch.after:
+            if operation in parts.found.scales:
+                scales.append(parts.found.scales[operation])
+        sizes = [math.prod(scale.shape) for scale in scales]
+        if len(scales) != 1 or sizes[0] != max(scales[0].shape, default=1):
+            end = parts.last_kernel(branch)
+            raise parts.refused(
+                f"a branch that ends with {end!r}, after which no weight scales it, or several do; "
+                "without such weights use `zero_residual`"
+            )
+        (vectors if sizes[0] > 1 else scalars).extend(parts.paths_of(scales))
+    return vectors, scalars
 
 
 @dataclass(frozen=True)
@@ -198,18 +232,30 @@ def _places_of_arrays(shapes: Mapping[str, Shape]) -> list[_Place]:
     return places
 
 
-def _by_depth(scales: list[_Place]) -> float:
-    """Return the constant of CaiT for the layer scales of a network."""
-    counted = [place for place in scales if _CLASS_BLOCKS not in place.path]
-    blocks = len({_block_of(place) for place in counted})
-    if blocks <= 1:
-        # The names tell no blocks apart. Each has two branches.
-        blocks = math.ceil(len(counted) / 2)
+def _initializer(layer_scale: float) -> dict[str, Any]:
+    """Return a constant. Unlike that of Keras' object, its config can be printed."""
+    return {"class_name": "Constant", "config": {"value": layer_scale}}
+
+
+def _constant(network: Network, blocks: int) -> float:
+    """Return the constant of ConvNeXt, or that of CaiT by the depth, for the layer scales."""
+    if network.depthwise or network.separable:
+        return 1e-6
     if blocks <= 18:
         return 0.1
     if blocks <= 24:
         return 1e-5
     return 1e-6
+
+
+def _block_count(scales: list[_Place]) -> int:
+    """Return the number of blocks in which these layer scales are."""
+    counted = [place for place in scales if _CLASS_BLOCKS not in place.path]
+    blocks = len({_block_of(place) for place in counted})
+    if blocks <= 1:
+        # The names tell no blocks apart. Each has two branches.
+        blocks = math.ceil(len(counted) / 2)
+    return blocks
 
 
 def _block_of(scale: _Place) -> str:

@@ -72,7 +72,7 @@ def resnet(
             timm does, torchvision does not.
 
     Raises:
-        ValueError: If the model has other layer names, and `zero_init_residual`.
+        ValueError: If `zero_init_residual`, and `zero_residual` refuses the model.
 
     Example:
         >>> from keras_initx import recipes
@@ -118,7 +118,7 @@ def _zero_branches(network: Network) -> Recipe:
         "paper": "the same paper, section 3.1: every kernel 0.1",
     },
     layers=lambda network: (
-        network.is_convolutional and not network.concatenated and not network.added
+        network.is_convolutional and not network.concatenated and not network.adds
     ),
 )
 def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvision") -> Recipe:
@@ -155,7 +155,7 @@ def vgg(model: Weights, *, source: Literal["torchvision", "paper"] = "torchvisio
 
 
 def _is_densenet(network: Network) -> bool:
-    if not network.is_convolutional or network.added:
+    if not network.is_convolutional or network.adds:
         return False
     if network.concatenated:
         return bool(network.dense) and not network.enlarging

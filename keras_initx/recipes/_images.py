@@ -4,7 +4,8 @@ import keras
 
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
 from keras_initx.recipes._blocks import matching
-from keras_initx.recipes._network import Network
+from keras_initx.recipes._network import Network, network_of
+from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 from keras_initx.structure import find_weights
 
@@ -21,7 +22,7 @@ _VISION_TRANSFORMER = (
 @recipe(
     kind=_VISION_TRANSFORMER,
     sources="Wightman, timm, `init_weights_vit_timm`",
-    layers=lambda network: network.attention and not network.tokens,
+    layers=lambda network: network.is_vision_transformer,
 )
 def vit_timm(model: keras.Model) -> Recipe:
     """Return timm's rules for vision transformers: weights from `N(0, 0.02²)`, biases 0.
@@ -29,7 +30,8 @@ def vit_timm(model: keras.Model) -> Recipe:
     timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
     truncated here. Position embeddings get the same distribution, and the class token gets `N(0,
     1e-6²)`. The patch embedding gets torch's default for convolutions, `U(-1 / sqrt(fan_in), 1 /
-    sqrt(fan_in))`, for its kernel and its bias.
+    sqrt(fan_in))`, for its kernel and its bias. In a residual model without the names of KerasHub,
+    the first kernels and the embedding of positions are found in its graph.
 
     Args:
         model: A built model.
@@ -44,33 +46,43 @@ def vit_timm(model: keras.Model) -> Recipe:
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
-    rules: Recipe = {
-        _PATCHES: VarianceScaling(1 / 3, "fan_in", "uniform"),
+    parts = _unnamed(model)
+    rules: Recipe = {}
+    projection = VarianceScaling(1 / 3, "fan_in", "uniform")
+    patches = matching(model, _PATCHES)
+    if parts is not None:
+        patches = parts.kernels_in(parts.found.inputs)
+        rules |= {weight.path: projection for weight in patches}
+        rules |= dict.fromkeys(parts.positions, RandomNormal(stddev=0.02))
+    rules |= {
+        _PATCHES: projection,
         "*kernel": RandomNormal(stddev=0.02),
         "*position_embedding/*": RandomNormal(stddev=0.02),
         "*class_token": RandomNormal(stddev=1e-6),
     }
-    for weight in matching(model, _PATCHES):
+    for weight in patches:
         if weight.fans is not None:
             fan_in = weight.fans[0]
             limit = fan_in**-0.5
             bias = weight.path.removesuffix("kernel") + "bias"
             rules[bias] = RandomUniform(-limit, limit)
     rules["*bias"] = "zeros"
-    return rules
+    return rules if parts is None else parts.recognized(rules)
 
 
 @recipe(
     kind=_VISION_TRANSFORMER,
     sources="Dosovitskiy and others, 2021, by its code",
-    layers=lambda network: network.attention and not network.tokens,
+    layers=lambda network: network.is_vision_transformer,
 )
 def vit_jax(model: keras.Model) -> Recipe:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
     The patch embedding kernel gets LeCun normal weights, biases of the feed-forward network get
     `N(0, 1e-6²)`, all other biases are 0, position embeddings get `N(0, 0.02²)`, and the class
-    token is 0. The head is the layer `predictions`.
+    token is 0. The head is the layer `predictions`. In a residual model without the names of
+    KerasHub, the first kernels, the embedding of positions, the feed-forward networks and the head,
+    which is the last kernel, are found in its graph.
 
     Args:
         model: See `vit_timm`.
@@ -88,15 +100,34 @@ def vit_jax(model: keras.Model) -> Recipe:
         at scale", ICLR 2021, by its code. Wightman, "PyTorch image models" (timm),
         `init_weights_vit_jax` in `vision_transformer.py`.
     """
-    return {
+    parts = _unnamed(model)
+    rules: Recipe = {}
+    small = RandomNormal(stddev=1e-6)
+    if parts is not None:
+        rules |= {weight.path: "zeros" for weight in parts.kernels_in(parts.found.outputs)}
+        patches = parts.kernels_in(parts.found.inputs)
+        rules |= {weight.path: "initx.lecun_normal" for weight in patches}
+        rules |= dict.fromkeys(parts.positions, RandomNormal(stddev=0.02))
+        rules |= dict.fromkeys(parts.feedforward_biases, small)
+    rules |= {
         "*predictions/kernel": "zeros",
         _PATCHES: "initx.lecun_normal",
         "*kernel": "initx.glorot_uniform",
         "*position_embedding/*": RandomNormal(stddev=0.02),
         "*class_token": "zeros",
-        "*mlp/*bias": RandomNormal(stddev=1e-6),
+        "*mlp/*bias": small,
         "*bias": "zeros",
     }
+    return rules if parts is None else parts.recognized(rules)
+
+
+def _unnamed(model: keras.Model) -> Parts | None:
+    """Return the parts of a model without the names of KerasHub, if its graph shows them."""
+    network = network_of("model", model)
+    found = network.architecture
+    if network.has(_PATCHES) or found.hidden or not found.branches:
+        return None
+    return Parts("model", network, _VISION_TRANSFORMER)
 
 
 @recipe(

@@ -301,7 +301,7 @@ def gemma(model: Weights, *, source: Literal["gemma", "transformers"] = "gemma")
     drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
     if isinstance(model, keras.Model):
         tokens = "*token_embedding/embeddings"
-        matched("model", model, tokens, otherwise="write your own rules")
+        matched("model", model, tokens)
         return dict.fromkeys(("*decoder_block_*kernel", tokens), drawn)
     rules: Recipe = {"*vision_tower.*": None, "*multi_modal_projector.*": None}
     rules["*norm.weight"] = "zeros"

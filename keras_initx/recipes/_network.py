@@ -1,5 +1,6 @@
 """What a network consists of, by its layers or the names of its arrays: how recipes know theirs."""
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,17 @@ from keras_initx._typing import Shape
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
-    NORMALIZATIONS,
     TRANSPOSED,
+    Architecture,
     ModelWeight,
     activation_name,
+    architecture_of,
     check_model,
     find_weights,
     is_depthwise,
     matching_paths,
     named_layers,
+    normalizes,
 )
 
 # A model, or a dict from names to arrays, such as a state dict of torch.
@@ -94,6 +97,40 @@ class Network:
         """Return whether a name matches one of these patterns."""
         return any(matching_paths(pattern, self.shapes) for pattern in patterns)
 
+    @functools.cached_property
+    def architecture(self) -> Architecture:
+        """What the graph of a model shows, whatever its layers are called."""
+        if isinstance(self.weights, keras.Model):
+            return architecture_of(self.weights)
+        return Architecture()
+
+    @property
+    def adds(self) -> bool:
+        """Whether branches are added, as far as it is known."""
+        return bool(self.added) or (not self.is_known and bool(self.architecture.branches))
+
+    @property
+    def is_vision_transformer(self) -> bool:
+        """Whether it has attention and no embedding of tokens, but at most one of positions."""
+        if not self.tokens:
+            return bool(self.attention)
+        found = self.architecture
+        return bool(self.attention and found.positions) and not (found.tokens or found.hidden)
+
+    @property
+    def order_of_text(self) -> bool | None:
+        """Whether a transformer with embeddings of tokens normalizes first, by its graph.
+
+        `None` for other models, and where the graph does not show it.
+        """
+        found = self.architecture
+        is_crossing = bool(self.cross_attention) or any(found.attention.values())
+        if found.hidden or len(found.around) > 1 or is_crossing:
+            return None
+        if not found.tokens or not found.attends:
+            return None
+        return found.normalizes_first
+
     @property
     def cross_attention(self) -> list[str]:
         """The names of the weights of cross-attention."""
@@ -133,6 +170,8 @@ class Network:
                 return f"{words}, {names[0]!r} first"
         if self.is_known:
             return "neither added nor concatenated branches"
+        if self.adds:
+            return "branches that are added in the `call` of a layer"
         return "branches that are merged in the `call` of a layer, if at all"
 
 
@@ -172,7 +211,7 @@ def _note_layers(network: Network, model: keras.Model) -> None:
             network.batch_norms.append(path)
         if isinstance(layer, keras.layers.LayerNormalization):
             network.layer_norms.append(path)
-        if _normalizes(layer):
+        if normalizes(layer):
             network.norms.append(path)
         if isinstance(layer, _ENLARGING):
             network.enlarging.append(path)
@@ -193,15 +232,6 @@ def _note_layers(network: Network, model: keras.Model) -> None:
             network.depthwise.append(weight.path)
         if not all(_shows_its_operations(layer) for layer in weight.layers[:-1]):
             network.is_known = False
-
-
-def _normalizes(layer: keras.Layer) -> bool:
-    # These normalize inputs and weights.
-    if isinstance(layer, keras.layers.Normalization | keras.layers.SpectralNormalization):
-        return False
-    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
-    is_named = type(layer).__name__.endswith(("Norm", "Normalization"))
-    return is_named or isinstance(layer, NORMALIZATIONS)
 
 
 def _normalization_order(layers: Mapping[keras.Layer, str]) -> tuple[bool, str] | None:

@@ -1,6 +1,5 @@
 """Recipes for plain, recurrent and residual networks."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,8 @@ from keras_initx.recipes._blocks import (
     matching,
     paths,
 )
-from keras_initx.recipes._network import readers_of
+from keras_initx.recipes._network import network_of, readers_of
+from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import (
     ModelWeight,
@@ -169,6 +169,8 @@ def _spectral_gain(weight: ModelWeight) -> float | None:
     return math.sqrt(fan_out / fan_in)
 
 
+_FIXUP = "a residual network without normalization, with scalar biases and factors"
+_ZERO_RESIDUAL = "a residual network, or a transformer that normalizes before each branch"
 # The branch kernels of residual networks in KerasHub and `keras.applications`; number 0 is on the
 # shortcut.
 _FIRST_KERNEL = "*_block*_1_conv/kernel"
@@ -180,13 +182,10 @@ _PROJECTIONS = (
 
 
 @recipe(
-    kind="a residual network without normalization, with scalar biases and factors",
+    kind=_FIXUP,
     sources="Zhang and others, 2019, by its code",
     layers=lambda network: (
-        network.is_convolutional
-        and network.added
-        and not network.concatenated
-        and not network.norms
+        network.is_convolutional and network.adds and not network.concatenated and not network.norms
     ),
     refuses=False,  # names tell the branches
 )
@@ -204,8 +203,9 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
 
     Fixup also needs changes to the architecture: no normalization, a scalar bias before each kernel
     and each activation, and a scalar factor at the end of each branch, which starts at 1. The
-    branch kernels must be named `..._block..._1_conv`, `..._2_conv` and so on, as in KerasHub's
-    `ResNetBackbone` and in `keras.applications`.
+    branch kernels are known by the names `..._block..._1_conv`, `..._2_conv` and so on, as in
+    KerasHub's `ResNetBackbone` and in `keras.applications`. In a model without these names the
+    branches, shortcuts and last layers are found in its graph.
 
     Args:
         branches: The number of branches, or a built model to count them in.
@@ -214,8 +214,8 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         strict: Whether to refuse a model with normalization layers.
 
     Raises:
-        ValueError: If `branches` is a model with other layer names, with normalization layers or
-            with branches that are concatenated, or a number without `depth`.
+        ValueError: If `branches` is a model without branches of several kernels, with normalization
+            layers or with branches that are concatenated, or a number without `depth`.
 
     Example:
         >>> from keras_initx import recipes
@@ -228,6 +228,12 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
         2019, and `imagenet/models/fixup_resnet_imagenet.py` of its code.
     """
     check_flag("strict", strict)
+    if isinstance(branches, keras.Model):
+        network = network_of("branches", branches)
+        if not network.has(_FIRST_KERNEL):
+            if strict:
+                check_not_normalized("branches", branches, "`zero_residual`")
+            return _fixup_by_graph(Parts("branches", network, _FIXUP), depth)
     count = count_of("branches", branches, _FIRST_KERNEL)
     if isinstance(branches, keras.Model):
         found = _depth(paths(branches))
@@ -254,8 +260,33 @@ def fixup(branches: keras.Model | int, *, depth: int | None = None, strict: bool
     return rules
 
 
+def _fixup_by_graph(parts: Parts, depth: int | None) -> Recipe:
+    """Return the rules of Fixup for a model with names of its own."""
+    if parts.found.attends:
+        raise parts.refused("attention: use `t_fixup`")
+    rules = parts.zeros_at_ends()
+    he = VarianceScaling(2.0, "fan_out", "truncated_normal")
+    shortcuts = []
+    for branch in parts.branches:
+        kernels = parts.kernels_in(branch.operations)
+        if len(kernels) < 2 or depth not in (None, len(kernels)):
+            end = parts.last_kernel(branch)
+            raise parts.refused(
+                f"{len(kernels)} kernels in the branch that ends with {end!r}, which must have "
+                f"{depth or 'at least 2'}"
+            )
+        factor = len(parts.branches) ** (-1 / (2 * len(kernels) - 2))
+        for weight in kernels:
+            rules.setdefault(weight.path, Scaled(he, factor))
+        shortcuts += parts.kernels_in(branch.shortcut)
+    rules |= {weight.path: he for weight in shortcuts}
+    rules |= {weight.path: "zeros" for weight in parts.kernels_in(parts.found.outputs)}
+    rules |= {"*kernel": "initx.he_normal", "*bias": "zeros"}
+    return parts.recognized(rules)
+
+
 @recipe(
-    kind="a residual network, or a transformer that normalizes before each branch",
+    kind=_ZERO_RESIDUAL,
     sources="Goyal and others, 2017, section 5.1",
 )
 def zero_residual(model: keras.Model) -> Recipe:
@@ -265,16 +296,20 @@ def zero_residual(model: keras.Model) -> Recipe:
     weights are initialized by their own layers.
 
     The patterns match the residual networks of KerasHub and `keras.applications`, and transformers
-    with the layer names of Keras' attention and KerasHub's dense layers. A transformer must
-    normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One that normalizes after
-    each sum, as BERT and BART, is refused: its blocks do not start as the identity.
+    with the layer names of Keras' attention and KerasHub's dense layers. In a model without these
+    names the ends of the branches are found in its graph. A branch that ends with a ReLU is
+    refused there: its zeros would get no gradient.
+
+    A transformer must normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One
+    that normalizes after each sum, as BERT and BART, is refused: its blocks do not start as the
+    identity.
 
     Args:
         model: A built model.
 
     Raises:
-        ValueError: If the model has other layer names, branches that are concatenated, as in a
-            DenseNet, or a normalization after each sum, as BERT has.
+        ValueError: If the model has no branch of which it is known how it ends, branches that are
+            concatenated, as in a DenseNet, or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -297,13 +332,10 @@ def zero_residual(model: keras.Model) -> Recipe:
     for patterns in [*candidates, *_PROJECTIONS]:
         if all(matching_paths(pattern, found) for pattern in patterns):
             return dict.fromkeys(patterns, "zeros")
-    # A kernel of a branch, where there is one.
-    (similar,) = difflib.get_close_matches(_FIRST_KERNEL, found, n=1, cutoff=0)
-    raise ValueError(
-        f"`model` must have branches with kernels that match {_FIRST_KERNEL!r} or "
-        f"{_PROJECTIONS[0]!r}. For other names write your own rules, e.g. "
-        f'{{"*/last/kernel": "zeros"}}. Received: model={model.name!r} with {similar!r}'
-    )
+    parts = Parts("model", network_of("model", model), _ZERO_RESIDUAL)
+    if parts.found.normalizes_first is False:
+        raise parts.refused("a normalization after each sum: its blocks do not start as identities")
+    return parts.recognized(parts.zeros_at_ends())
 
 
 def _depth(found: Sequence[str]) -> int:

@@ -110,7 +110,10 @@ def recipe(
             if about.refuses:
                 check_fits(about, network)
             rules = function(*args, **options)
-            return {pattern: value for pattern, value in rules.items() if network.has(pattern)}
+            for pattern in list(rules):
+                if not network.has(pattern):
+                    del rules[pattern]
+            return rules
 
         ABOUT[function.__name__] = about
         RECIPES[function.__name__] = checked
@@ -143,6 +146,9 @@ def check_fits(about: About, network: Network) -> None:
     evidence = f"{first!r} and {len(others)} other weights"
     if about.layers is not None:
         evidence = network.described
+    hidden = network.architecture.hidden
+    if hidden:
+        evidence += f", and {hidden[0].name!r}, whose `call` cannot be followed"
     raise ValueError(
         f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
         f"Received: {about.argument}={received} with {evidence}"

@@ -1,7 +1,7 @@
 """Recipes for transformers of text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
@@ -17,6 +17,7 @@ from keras_initx.recipes._blocks import (
     paths,
 )
 from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import ABOUT, Recipe, check_fits, recipe
 from keras_initx.structure import matching_paths
 
@@ -40,17 +41,25 @@ _VALUES = (
 _DECODER = "*decoder"
 
 
+_T_FIXUP = (
+    "a transformer without normalization, which multiplies token embeddings by the root of their "
+    "size"
+)
+_DEEPNORM = "a transformer that computes `norm(alpha * x + branch(x))`"
+_GPT2 = "a GPT-2, or another decoder that normalizes before each branch"
 # Of Hugging Face's transformers, of nanoGPT and of OpenAI's code.
 _GPT2_NAMES = ("*.attn.c_attn.weight", "*/attn/c_attn/w")
 
 
 @recipe(
-    kind="a GPT-2, or another decoder that normalizes before each branch",
+    kind=_GPT2,
     sources={
         "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
         "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
     },
-    marks=lambda network: network.has(*_GPT2_NAMES) or network.normalizes_first,
+    marks=lambda network: (
+        network.has(*_GPT2_NAMES) or network.normalizes_first or network.order_of_text
+    ),
     refuses=False,  # a model may not say where it normalizes
 )
 def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "openai") -> Recipe:
@@ -64,15 +73,16 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     they get 0.02: `source="transformers"`.
 
     Args:
-        layers: The number of blocks, or what to count them in: a built model with the names of
-            KerasHub, or a dict from names to arrays with those of Hugging Face's transformers, of
-            nanoGPT or of OpenAI's code, such as a state dict of torch. Then rules that match none
-            of its weights are left out, and those for its buffers are `None`.
+        layers: The number of blocks, or what to count them in: a built model, or a dict from names
+            to arrays with those of Hugging Face's transformers, of nanoGPT or of OpenAI's code,
+            such as a state dict of torch. Then rules that match none of its weights are left out,
+            and those for its buffers are `None`. In a model without the names of KerasHub, the
+            branches are found in its graph.
         source: Whose position embeddings: `"openai"` or `"transformers"`.
 
     Raises:
-        ValueError: If the model has other names, an encoder and a decoder, or a normalization after
-            each sum, as BERT has.
+        ValueError: If the model has no attention, no embedding of tokens, an encoder and a decoder,
+            or a normalization after each sum, as BERT has.
 
     Example:
         >>> from keras_initx import recipes
@@ -91,6 +101,10 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     if isinstance(layers, Mapping):
         return _gpt2_of_arrays(layers, positions, others)
     check_normalization("layers", layers, is_first=True)
+    if isinstance(layers, keras.Model):
+        network = network_of("layers", layers)
+        if not network.has(_ATTENTION_OUTPUT) or not network.has(_FEEDFORWARD_OUTPUT):
+            return _gpt2_by_graph(Parts("layers", network, _GPT2), positions, others)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
     residual = RandomNormal(stddev=0.02 / math.sqrt(2 * blocks))
     return {
@@ -101,6 +115,22 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
         "*embeddings": others,
         "*bias": "zeros",
     }
+
+
+def _gpt2_by_graph(parts: Parts, positions: RandomNormal, others: RandomNormal) -> Recipe:
+    """Return the rules of GPT-2 for a model with names of its own."""
+    if not parts.found.tokens:
+        raise parts.refused("no embedding of tokens")
+    if parts.found.normalizes_first is False:
+        raise parts.refused("a normalization after each sum: use `bert` or `deepnorm`")
+    if not parts.found.normalizes_first or not parts.found.attends:
+        raise parts.refused(parts.described)
+    parts.check_not_crossing()
+    residual = RandomNormal(stddev=0.02 / math.sqrt(len(parts.branches)))
+    rules: Recipe = {parts.last_kernel(branch): residual for branch in parts.branches}
+    rules |= dict.fromkeys(parts.positions, positions)
+    rules |= {"*kernel": others, "*embeddings": others, "*bias": "zeros"}
+    return parts.recognized(rules)
 
 
 def _gpt2_of_arrays(
@@ -139,8 +169,7 @@ def _check_is_gpt2(network: Network) -> None:
 
 
 @recipe(
-    kind="a transformer without normalization, which multiplies token embeddings by the root of "
-    "their size",
+    kind=_T_FIXUP,
     sources="Huang and others, 2020, section 3.2",
 )
 def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> Recipe:
@@ -162,12 +191,14 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     Args:
         layers: The number of blocks, or a pair of those of an encoder and of its decoder, or a
             built model to count them in. In a model with both, the paths of the weights of the
-            decoder, and of no others, must contain `decoder`.
+            decoder, and of no others, must contain `decoder`. In a model without the names of
+            KerasHub, the branches are found in its graph; it must have a single stack of blocks.
         part: What a single stack of blocks is, `"encoder"` or `"decoder"`.
         strict: Whether to refuse a model with normalization layers.
 
     Raises:
-        ValueError: If the model has other layer names or normalization layers.
+        ValueError: If the model has normalization layers, or no blocks of an attention layer and
+            two kernels.
 
     Example:
         >>> from keras_initx import recipes
@@ -183,9 +214,15 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
     """
     check_choice("part", part, get_args(Part))
     check_flag("strict", strict)
-    encoder, decoder = _blocks(layers)
     if strict:
         check_not_normalized("layers", layers, "`gpt2` or `deepnorm`")
+    parts = _unnamed(layers, _T_FIXUP)
+    if parts is not None:
+        values, _, encoder = _kernels(parts)
+        decoder = 0
+    else:
+        encoder, decoder = _blocks(layers)
+        values = list(_VALUES)
     embedded = (9 * encoder) ** -0.25
     if part == "decoder" and not decoder:
         factor = embedded
@@ -193,17 +230,20 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         factor = 0.67 * encoder**-0.25
     decoder_factor = (9 * decoder) ** -0.25 if decoder else None
     embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-    rules = _values(factor, decoder_factor)
+    rules = _scaled(values, factor, decoder_factor)
     rules["*kernel"] = _glorot()
     if decoder_factor is not None:
         rules[f"{_DECODER}*token_embedding/embeddings"] = Scaled(embedding, decoder_factor)
-    rules["*token_embedding/embeddings"] = Scaled(embedding, embedded)
+    tokens = ["*token_embedding/embeddings"]
+    if parts is not None:
+        tokens = [weight.path for weight in parts.kernels_in(parts.found.tokens)]
+    rules |= dict.fromkeys(tokens, Scaled(embedding, embedded))
     rules["*bias"] = "zeros"
-    return rules
+    return rules if parts is None else parts.recognized(rules)
 
 
 @recipe(
-    kind="a transformer that computes `norm(alpha * x + branch(x))`",
+    kind=_DEEPNORM,
     sources="Wang and others, 2022, figure 2",
 )
 def deepnorm(layers: Layers) -> Recipe:
@@ -228,8 +268,8 @@ def deepnorm(layers: Layers) -> Recipe:
         layers: See `t_fixup`.
 
     Raises:
-        ValueError: If the model has other layer names, gates as in Llama, or a normalization
-            before each branch, as GPT-2 has.
+        ValueError: If the model has no blocks of an attention layer and two kernels, gates as in
+            Llama, or a normalization before each branch, as GPT-2 has.
 
     Example:
         >>> from keras_initx import recipes
@@ -251,16 +291,73 @@ def deepnorm(layers: Layers) -> Recipe:
                 "`layers` must be a model whose feed-forward networks have two kernels; for one "
                 f"with gates use `llama`. Received: layers={layers.name!r} with {gates[0]!r}"
             )
+    parts = _unnamed(layers, _DEEPNORM)
+    if parts is not None:
+        return _deepnorm_by_graph(parts)
     encoder, decoder = _blocks(layers)
     if decoder:
         beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16)
-        rules = _values(beta, (12 * decoder) ** -0.25)
+        rules = _scaled(_VALUES, beta, (12 * decoder) ** -0.25)
     else:
         beta = (8 * encoder) ** -0.25
-        rules = _values(beta, None)
+        rules = _scaled(_VALUES, beta, None)
     rules["*/query/kernel"] = _glorot()
     rules["*/key/kernel"] = _glorot()
     return rules
+
+
+def _deepnorm_by_graph(parts: Parts) -> Recipe:
+    """Return the rules of DeepNorm for a model with names of its own."""
+    if parts.found.normalizes_first:
+        raise parts.refused("a normalization before each branch: use `gpt2`")
+    if parts.found.normalizes_first is None:
+        raise parts.refused(parts.described)
+    values, queries_and_keys, blocks = _kernels(parts)
+    rules = _scaled(values, (8 * blocks) ** -0.25, None)
+    rules |= dict.fromkeys(queries_and_keys, _glorot())
+    return parts.recognized(rules)
+
+
+def _unnamed(layers: Layers, required: str) -> Parts | None:
+    """Return the parts of a model whose kernels are not called as in KerasHub, otherwise `None`."""
+    if not isinstance(layers, keras.Model):
+        return None
+    network = network_of("layers", layers)
+    if all(map(network.has, _VALUES)):
+        return None
+    return Parts("layers", network, required)
+
+
+def _kernels(parts: Parts) -> tuple[list[str], list[str], int]:
+    """Return the kernels of values, outputs and feed-forward networks, those of queries and keys.
+
+    And the number of blocks.
+    """
+    parts.check_not_crossing()
+    values = []
+    queries_and_keys = []
+    blocks = 0
+    for branch in parts.branches:
+        kernels = parts.kernels_in(branch.operations)
+        attention = [part for part in branch.operations if part in parts.found.attention]
+        if len(attention) > 1 or len(kernels) != (4 if attention else 2):
+            end = parts.last_kernel(branch)
+            raise parts.refused(
+                f"{len(kernels)} kernels in the branch that ends with {end!r}, which must have an "
+                "attention layer alone or two kernels"
+            )
+        blocks += len(attention)
+        for weight in kernels:
+            if attention and weight.layer.name in ("query", "key"):
+                queries_and_keys.append(weight.path)
+            else:
+                values.append(weight.path)
+    if 2 * blocks != len(parts.branches):
+        raise parts.refused(
+            f"{blocks} branches with an attention layer of Keras, and "
+            f"{len(parts.branches) - blocks} without, which must be as many"
+        )
+    return values, queries_and_keys, blocks
 
 
 def _blocks(layers: Layers) -> tuple[int, int]:
@@ -291,13 +388,13 @@ def _blocks(layers: Layers) -> tuple[int, int]:
     return len(outputs), 0
 
 
-def _values(factor: float, decoder_factor: float | None) -> Recipe:
+def _scaled(values: Sequence[str], factor: float, decoder_factor: float | None) -> Recipe:
     """Return rules for value and output kernels, first those of a decoder beside an encoder."""
     rules: Recipe = {}
     if decoder_factor is not None:
-        for pattern in _VALUES:
+        for pattern in values:
             rules[f"{_DECODER}{pattern}"] = Scaled(_glorot(), decoder_factor)
-    for pattern in _VALUES:
+    for pattern in values:
         rules[pattern] = Scaled(_glorot(), factor)
     return rules
 
@@ -344,7 +441,7 @@ def t5(model: keras.Model) -> Recipe:
     queries = "*query_projector/kernel"
     biases = "*self_attention/embeddings"
     embeddings = "*token_embedding/embeddings"
-    matched("model", model, queries, biases, embeddings, otherwise="write your own rules")
+    matched("model", model, queries, biases, embeddings)
     size, width = matching(model, queries)[0].shape
     heads = matching(model, biases)[0].shape[-1]
     return {

@@ -5,6 +5,7 @@ For the rooms above; not part of the public interface, except `ModelWeight`, whi
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from keras_initx.structure._architecture import *
 from keras_initx.structure._batch import *
 from keras_initx.structure._build import *
 from keras_initx.structure._graph import *

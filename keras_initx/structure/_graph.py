@@ -1,15 +1,15 @@
-"""The graph of a forward pass: which layer made a tensor, and which took it."""
+"""The graph of a pass: which layer made a tensor, which took it, and what branches are added."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.structure._kernels import NORMALIZATIONS
+from keras_initx.structure._kernels import NORMALIZATIONS, is_kernel
 
-__all__ = ["ForwardGraph"]
+__all__ = ["Branch", "ForwardGraph", "multiplies_by_kernel"]
 
 _RESHAPING = (
     keras.layers.Flatten,
@@ -32,6 +32,7 @@ class _Node:
         consumers: The layers and operations that were called with it.
         joined: The model inputs that were concatenated with outputs of layers to make it.
         before: The only tensor that the producer was called with, or `None`.
+        inputs: All tensors that it was called with, and the one whose values this has.
     """
 
     tensor: weakref.ref[Tensor]
@@ -40,6 +41,32 @@ class _Node:
     consumers: list[keras.Operation] = field(default_factory=list)
     joined: list[weakref.ref[Tensor]] = field(default_factory=list)
     before: "_Node | None" = None
+    inputs: list["_Node"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """What is computed from a tensor and added to it.
+
+    Attributes:
+        addition: The layer or the operation that adds it.
+        operations: The layers and operations of the branch, in the order of their first calls.
+        first: Those of them that the tensor is passed to.
+        shortcut: The layers and operations that the tensor goes through itself.
+        readers: The layers and operations that the sum is passed to.
+        last: The layers with a kernel of which the sum has the outputs, not through another kernel.
+        after: The layers and operations that these outputs go through.
+        end: The last layer with weights or an activation.
+    """
+
+    addition: keras.Operation
+    operations: tuple[keras.Operation, ...]
+    first: tuple[keras.Operation, ...]
+    shortcut: tuple[keras.Operation, ...]
+    readers: tuple[keras.Operation, ...]
+    last: tuple[keras.Operation, ...]
+    after: tuple[keras.Operation, ...]
+    end: keras.layers.Layer | None
 
 
 class ForwardGraph:
@@ -51,6 +78,7 @@ class ForwardGraph:
     def __init__(self) -> None:
         self._nodes: dict[int, _Node] = {}
         self._outputs: dict[keras.Operation, list[_Node | None]] = {}
+        self._made: list[_Node] = []  # all nodes, each after those that it was made from
 
     def add_inputs(self, tensors: Iterable[Tensor]) -> None:
         """Record all unknown tensors among `tensors` as model inputs."""
@@ -62,7 +90,9 @@ class ForwardGraph:
         """Record that `other` has the values of `tensor` in another dtype."""
         node = self._find(tensor)
         if node and other is not tensor:
-            self._nodes[id(other)] = replace(node, tensor=weakref.ref(other))
+            alias = replace(node, tensor=weakref.ref(other), inputs=[node])
+            self._nodes[id(other)] = alias
+            self._made.append(alias)
 
     def is_input(self, tensor: Tensor) -> bool:
         """Return whether `tensor` is a model input, or computed from one by operations only."""
@@ -147,10 +177,14 @@ class ForwardGraph:
                 # It is passed on unchanged.
                 others = [consumer for consumer in output.consumers if consumer is not producer]
                 output.consumers = others
+                # That of a layer in the producer, which was called with what is not known.
+                if not _with_ancestors(output).intersection(known):
+                    output.inputs = output.inputs + known
             elif is_origin or known:
                 output = self._add(tensor, origins[0] if origins else None)
                 output.joined = joined
                 output.producer = producer
+                output.inputs = known
                 if len(known) == 1:
                     output.before = known[0]
                     if isinstance(producer, _RESHAPING):
@@ -172,29 +206,114 @@ class ForwardGraph:
             return None
         return found.pop()
 
-    def branch_ends(self) -> set[keras.Operation]:
-        """Return the layers whose outputs go to an addition only, each alone among its terms.
+    def branches(self) -> list[Branch]:
+        """Return the residual branches, in the order in which they are added.
 
-        These end residual branches: what they are added to has other consumers too. Layers without
-        weights, such as dropout, are passed over.
+        One term of the sum is the tensor that the others are computed from. On its way it passes
+        no kernel, or fewer than they do where the number of channels changes, and then a kernel
+        follows the sum: otherwise these are two ways to the output of the model.
         """
-        by_addition: dict[keras.Operation, set[keras.Operation]] = {}
-        for producer, outputs in self._outputs.items():
-            consumer = self.only_consumer(producer)
-            while isinstance(consumer, _KEEPING):
-                consumer = self.only_consumer(consumer)
-            # The layer, and the operation.
-            if consumer is None or type(consumer).__name__ != "Add":
+        found = []
+        for node in self._made:
+            is_sum = type(node.producer).__name__ == "Add"  # the layer, and the operation
+            is_alias = any(part.producer is node.producer for part in node.inputs)
+            if is_sum and not is_alias:
+                found += self._branches_of(node)
+        return found
+
+    def _branches_of(self, total: _Node) -> list[Branch]:
+        """Return the branches that one addition adds."""
+        terms = list(dict.fromkeys(total.inputs))
+        above = [_with_ancestors(term) for term in terms]
+        ways: list[dict[_Node, int]] = []
+        ends: list[_Node] = []
+        for place, term in enumerate(terms):
+            others = set().union(*above[:place], *above[place + 1 :])
+            way = self._way(others, above[place])
+            if way or term in others:
+                ways.append(way)
+                ends.append(term)
+        # A term that the others are computed from is on no way.
+        counts = [way.get(term, 0) for way, term in zip(ways, ends, strict=True)]
+        least = min(counts, default=0)
+        if len(ways) < 2 or counts.count(least) > 1:
+            return []
+        shortcut = _producers(ways[counts.index(least)])
+        if least and not self._joins_ways(total, shortcut):
+            return []
+        branches = []
+        for way, term, count in zip(ways, ends, counts, strict=True):
+            if count == least:
                 continue
-            for output in outputs:
-                # That of a layer around others is made by the last of these.
-                if output is not None and output.origin is not None:
-                    by_addition.setdefault(consumer, set()).add(output.origin)
-        ends: set[keras.Operation] = set()
-        for origins in by_addition.values():
-            if len(origins) == 1:
-                ends.update(origins)
-        return ends
+            inside = set(way)
+            first = [node for node in way if not inside.intersection(node.inputs)]
+            last, after = _last_kernels(term, inside)
+            branch = Branch(
+                addition=total.producer,
+                operations=tuple(_producers(way)),
+                first=tuple(_producers(first)),
+                shortcut=tuple(shortcut),
+                readers=tuple(total.consumers),
+                last=tuple(_producers(last)),
+                after=tuple(_producers(after)),
+                end=term.origin,
+            )
+            branches.append(branch)
+        return branches
+
+    def _way(self, begin: Collection[_Node], wanted: Collection[_Node]) -> dict[_Node, int]:
+        """Return those of `wanted` that are computed from `begin`, which are left out.
+
+        Each has the number of kernels that the shortest way to it passes.
+        """
+        way: dict[_Node, int] = {}
+        for node in self._made:
+            if node not in wanted or node in begin:
+                continue
+            counts = []
+            for part in node.inputs:
+                if part in begin:
+                    counts.append(0)
+                elif part in way:
+                    counts.append(way[part])
+            if counts:
+                # It may be another form of the same output.
+                is_same = any(part.producer is node.producer for part in node.inputs)
+                has_kernel = multiplies_by_kernel(node.producer) and not is_same
+                way[node] = min(counts) + has_kernel
+        return way
+
+    def _joins_ways(self, total: _Node, shortcut: Sequence[keras.Operation]) -> bool:
+        """Return whether a sum goes on to a kernel, and no term of it is an embedding."""
+        if any(isinstance(operation, keras.layers.Embedding) for operation in shortcut):
+            return False
+        after = self._way({total}, self._made)
+        return any(map(multiplies_by_kernel, _producers(after)))
+
+    def inputs(self) -> list[keras.Operation]:
+        """Return the layers with a kernel that get the outputs of no other kernel."""
+        found = []
+        after: set[_Node] = set()  # what comes after a kernel
+        for node in self._made:
+            is_after = not after.isdisjoint(node.inputs)
+            has_kernel = multiplies_by_kernel(node.producer)
+            if has_kernel and not is_after:
+                found.append(node)
+            if has_kernel or is_after:
+                after.add(node)
+        return _producers(found)
+
+    def outputs(self) -> list[keras.Operation]:
+        """Return the layers with a kernel whose outputs reach no other kernel."""
+        found = []
+        goes_on: set[_Node] = set()  # what reaches a kernel
+        for node in reversed(self._made):
+            has_kernel = multiplies_by_kernel(node.producer)
+            if has_kernel and node not in goes_on:
+                found.append(node)
+            if has_kernel or node in goes_on:
+                goes_on.update(node.inputs)
+        return _producers(reversed(found))
 
     def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the normalization layer that the outputs of `layer` are passed to, or `None`.
@@ -221,4 +340,44 @@ class ForwardGraph:
     def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> _Node:
         node = _Node(weakref.ref(tensor), origin)
         self._nodes[id(tensor)] = node
+        self._made.append(node)
         return node
+
+
+def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
+    """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
+    return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
+def _with_ancestors(node: _Node) -> set[_Node]:
+    """Return a node, and all that it was computed from."""
+    found: set[_Node] = set()
+    open_nodes = [node]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in found:
+            found.add(node)
+            open_nodes += node.inputs
+    return found
+
+
+def _last_kernels(term: _Node, inside: Collection[_Node]) -> tuple[list[_Node], list[_Node]]:
+    """Return the last nodes with a kernel before and at a term of a sum, and those after them."""
+    last = []
+    after = []
+    open_nodes = [term]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in inside or node in last or node in after:
+            continue
+        if multiplies_by_kernel(node.producer):
+            last.append(node)
+        else:
+            after.append(node)
+            open_nodes += node.inputs
+    return last, after
+
+
+def _producers(nodes: Iterable[_Node]) -> list[keras.Operation]:
+    """Return the layers and operations that nodes came out of, each once."""
+    return list(dict.fromkeys(node.producer for node in nodes if node.producer is not None))

@@ -24,6 +24,7 @@ __all__ = [
     "kernel_groups",
     "multiplies",
     "multiplying_weights",
+    "normalizes",
 ]
 
 # The input and output axes of a kernel.
@@ -48,9 +49,20 @@ DEPTHWISE = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
+# These normalize inputs and weights.
+_OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)
 _KERNELS = ("embeddings", "kernel")
 # Weights that may have more than one dimension but are not kernels.
 _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
+
+
+def normalizes(operation: keras.Operation) -> bool:
+    """Return whether a layer normalizes signals; a user's by the name of its class."""
+    if not isinstance(operation, keras.Layer) or isinstance(operation, _OTHER_NORMALIZATIONS):
+        return False
+    # Those of KerasHub, such as `T5LayerNorm`, are classes of their own.
+    is_named = type(operation).__name__.endswith(("Norm", "Normalization"))
+    return is_named or isinstance(operation, NORMALIZATIONS)
 
 
 def is_kernel(weight: keras.Variable) -> bool:

@@ -423,6 +423,15 @@ def test_an_assertion_shows_the_table():
 
 
 @pytest.mark.once
+def test_a_report_in_which_most_weights_are_odd_asks_for_the_rules():
+    model = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(8, use_bias=False) for _ in range(3))])
+    keras_initx.initialize(model, {"*": keras_initx.RandomNormal(stddev=1.0)}, seed=0)
+    assert "Pass these too: audit(model, rules)." in str(keras_initx.audit(model))
+    assert "Pass these" not in str(keras_initx.audit(model, {"*": "ones"}))
+    assert "Pass these" not in str(keras_initx.audit(keras.models.clone_model(model)))
+
+
+@pytest.mark.once
 def test_rules_are_matched_once():
     asked = []
 

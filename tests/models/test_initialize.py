@@ -1079,3 +1079,14 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     keras_initx.initialize(model, seed=0)
     assert int(used.iterations) == 0
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
+
+
+@pytest.mark.once
+def test_the_plan_says_which_weights_of_other_names_a_pattern_matches():
+    model = keras.Sequential([keras.Input((5, 4)), layers.GRU(3), layers.Dense(2)])
+    rules = {"dense/*": "zeros", "*kernel": "initx.he_normal", "*bias": "zeros"}
+    plan = keras_initx.initialize(model, rules, seed=0)
+    assert plan.notes == ("The rule '*kernel' is also for recurrent_kernel (1).",)
+    assert str(plan).endswith(plan.notes[0])
+    rules = {"*recurrent_kernel": "orthogonal", "*kernel": "initx.he_normal"}
+    assert keras_initx.initialize(model, rules, seed=0).notes == ()

@@ -765,15 +765,19 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (
             lambda: recipes.gpt2(PLAIN),
             ValueError,
-            r"`layers` must be a model with weights that match '.*'mine/b",
+            r"`layers` must be a GPT-2, or another decoder .* with no embedding of tokens",
         ),
         (lambda: recipes.gpt2(0), ValueError, r"`layers` must be a positive integer"),
         (lambda: recipes.deepnorm("bert"), TypeError, r"`layers` must be a positive integer"),
         (lambda: recipes.t_fixup(2, part="middle"), ValueError, r"`part` must be one of"),
         (lambda: recipes.fixup(8), ValueError, r"`depth` is required if `branches` is a number"),
         (lambda: recipes.fixup(8, depth=1), ValueError, r"`depth` must be at least 2. Received: depth=1"),
-        (lambda: recipes.fixup(PLAIN), ValueError, r"`branches` must be a model with weights that match"),
-        (lambda: recipes.zero_residual(PLAIN), ValueError, r"`model` must have branches.*'mine/kernel'"),
+        (lambda: recipes.fixup(PLAIN), ValueError, r"`branches` must be a residual network .* with no residual branch"),
+        (
+            lambda: recipes.zero_residual(PLAIN),
+            ValueError,
+            r"`model` must be a residual network, .* with no residual branch",
+        ),
         (
             lambda: recipes.gemma(keras.Sequential([keras.Input((6, WIDTH)), gemma().get_layer("decoder_block_0")])),
             ValueError,
@@ -804,11 +808,12 @@ def test_a_depth_that_is_given_is_that_of_the_rules():
         recipes.fixup(model, strict=1)
 
 
-def test_a_transformer_with_one_of_its_projections_is_not_started_at_zero_in_part():
+def test_a_transformer_with_one_of_the_names_starts_all_its_branches_at_zero():
     tokens = keras.Input((6, WIDTH))
-    attended = layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)
-    with pytest.raises(ValueError, match=r"`model` must have branches .* with 'attention/value/kernel'"):
-        recipes.zero_residual(keras.Model(tokens, layers.Add()([tokens, attended])))
+    x = layers.Add()([tokens, layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)])
+    x = layers.Add()([x, layers.Dense(WIDTH, name="mine")(x)])
+    rules = recipes.zero_residual(keras.Model(tokens, x))
+    assert rules == {"attention/attention_output/kernel": "zeros", "mine/kernel": "zeros"}
 
 
 def test_only_one_or_two_numbers_of_blocks_are_taken():

@@ -229,13 +229,13 @@ def test_names_of_torch(row):
         (
             lambda: recipes.branch_scales(stacked([layers.Dense(4, name="mine")])),
             ValueError,
-            r"weights that scale its branches.*otherwise use `zero_residual`, .*'mine/kernel'",
+            "whose branches a weight scales, .* with no residual branch in its graph",
         ),
         # Without attention, as in StyleGAN, a modulation gates no branch.
         (
             lambda: recipes.branch_scales(stacked([layers.Dense(4, name="modulation")])),
             ValueError,
-            "`model` must have weights that scale its branches",
+            "whose branches a weight scales, .* with no residual branch in its graph",
         ),
     ],
 )

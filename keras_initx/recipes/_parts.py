@@ -1,0 +1,275 @@
+"""The parts of a model that recipes give weights to, by its graph, where names say nothing."""
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_initx._recipe_names import RecognizedRules
+from keras_initx.recipes._network import Network
+from keras_initx.recipes._recipe import Recipe
+from keras_initx.structure import (
+    ATTENTION,
+    Branch,
+    ModelWeight,
+    activation_name,
+    find_weights,
+    is_kernel,
+    multiplies_by_kernel,
+    normalizes,
+)
+
+# Layers of which the last kernel makes the outputs.
+_LAYERS = (
+    *ATTENTION,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.TimeDistributed,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+# Activations of which the output is 0 at 0, and the slope is not: what starts at 0 can be trained.
+_OPEN_AT_0 = (
+    "celu",
+    "elu",
+    "gelu",
+    "hardsilu",
+    "hardtanh",
+    "leakyrelu",
+    "mish",
+    "prelu",
+    "selu",
+    "silu",
+    "softsign",
+    "tanh",
+)
+# How other operations begin of which this holds too.
+_LINEAR = (
+    "Add",
+    "AlphaDropout",
+    "AveragePool",
+    "Cropping",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "MaxPool",
+    "Multiply",
+    "Permute",
+    "Reshape",
+    "SpatialDropout",
+    "Transpose",
+    "TrueDivide",
+    "UpSampling",
+    "ZeroPadding",
+)
+
+
+class Parts:
+    """The parts of a model by its graph.
+
+    Args:
+        name: Name of the argument of the recipe.
+        network: What the model consists of.
+        required: What the recipe is for, for its errors.
+    """
+
+    def __init__(self, name: str, network: Network, required: str) -> None:
+        assert isinstance(network.weights, keras.Model)
+        self.found = network.architecture
+        self._name = name
+        self._model = network.weights
+        self._required = required
+        self._weights = find_weights(self._model)
+        if self.found.hidden:
+            path = repr(self._path_of(self.found.hidden[0]))
+            raise self.refused(
+                f"{path}, whose `call` cannot be followed: it has kernels of its own, or uses "
+                "more than layers and `keras.ops`"
+            )
+
+    def refused(self, evidence: str) -> ValueError:
+        """Return the error for a model, with what was found in it that does not fit."""
+        return ValueError(
+            f"`{self._name}` must be {self._required}; otherwise write your own rules. "
+            f"Received: {self._name}={self._model.name!r} with {evidence}"
+        )
+
+    @property
+    def branches(self) -> list[Branch]:
+        """The residual branches, of which there is one."""
+        if not self.found.branches:
+            raise self.refused("no residual branch in its graph")
+        if len(self.found.around) > 1:
+            raise self.refused(f"{len(self.found.around)} branches that have others in them")
+        return self.found.branches
+
+    def kernels_in(self, layers: Sequence[keras.Operation]) -> list[ModelWeight]:
+        """Return the kernels of these layers, in their order."""
+        kernels = []
+        for layer in layers:
+            for weight in self.weights_in(layer):
+                if is_kernel(weight.variable):
+                    kernels.append(weight)
+        return kernels
+
+    def weights_in(self, layer: keras.Operation) -> list[ModelWeight]:
+        """Return the weights of a layer and of those in it."""
+        if not isinstance(layer, keras.Layer):
+            return []
+        inside = {id(variable) for variable in layer.weights}
+        return [weight for weight in self._weights if id(weight.variable) in inside]
+
+    def paths_of(self, variables: Sequence[keras.Variable]) -> list[str]:
+        """Return the paths of these weights."""
+        ids = {id(variable) for variable in variables}
+        return [weight.path for weight in self._weights if id(weight.variable) in ids]
+
+    def last_kernel(self, branch: Branch) -> str:
+        """Return the path of the kernel that ends a branch.
+
+        Raises:
+            ValueError: If it is not known which does.
+        """
+        if len(branch.last) != 1:
+            names = _some([self._path_of(layer) for layer in branch.last])
+            raise self.refused(f"a branch that ends with the kernels of {names} side by side")
+        (layer,) = branch.last
+        if not isinstance(layer, _LAYERS):
+            kind = type(layer).__name__
+            raise self.refused(f"a branch that ends with {self._path_of(layer)!r}, a {kind}")
+        return self.kernels_in([layer])[-1].path
+
+    @property
+    def positions(self) -> list[str]:
+        """The paths of embeddings of positions, and of weights that are added to tensors."""
+        tables = self.kernels_in(self.found.positions)
+        return [weight.path for weight in tables] + self.paths_of(self.found.added)
+
+    @property
+    def feedforward_biases(self) -> list[str]:
+        """The paths of the biases in branches without attention."""
+        paths = []
+        for branch in self.branches:
+            if self.found.attention.keys().isdisjoint(branch.operations):
+                for part in branch.operations:
+                    paths += [w.path for w in self.weights_in(part) if w.name == "bias"]
+        return paths
+
+    def check_not_crossing(self) -> None:
+        """Raise `ValueError` for attention whose values are of another tensor than its queries."""
+        for layer, is_crossing in self.found.attention.items():
+            if is_crossing:
+                path = self._path_of(layer)
+                raise self.refused(f"{path!r}, whose values are of another tensor than its queries")
+
+    def zeros_at_ends(self) -> Recipe:
+        """Return rules by which each branch starts at 0: of its last normalization or kernel.
+
+        Raises:
+            ValueError: If a branch would stay 0, or does not start at 0.
+        """
+        rules: Recipe = {}
+        for branch in self.branches:
+            path = None
+            for operation in branch.after:  # from the sum on
+                path = self._scale_of(operation)
+                if path is not None:
+                    break
+                if operation in self.found.scales:
+                    raise self.refused("a weight that scales a branch: use `branch_scales`")
+                self._check_is_open(operation, branch)
+            if path is None:
+                path = self.last_kernel(branch)
+                self._check_is_open(branch.last[0], branch)
+            rules[path] = "zeros"
+        return rules
+
+    def _scale_of(self, operation: keras.Operation) -> str | None:
+        """Return the path of the scale of a normalization."""
+        if not normalizes(operation):
+            return None
+        for weight in self.weights_in(operation):
+            if weight.name in ("gamma", "scale"):
+                return weight.path
+        return None
+
+    def _check_is_open(self, operation: keras.Operation, branch: Branch) -> None:
+        """Raise `ValueError` unless an operation at the end of a branch passes gradients at 0."""
+        kind = type(operation).__name__
+        activation = None
+        if isinstance(operation, keras.Layer):
+            activation = activation_name(operation)
+        elif not kind.startswith(_LINEAR):
+            activation = kind
+        is_linear = kind.startswith(_LINEAR) or normalizes(operation)
+        is_linear |= multiplies_by_kernel(operation)
+        if activation is None and is_linear:
+            return
+        if activation is not None and activation.replace("_", "").lower() in _OPEN_AT_0:
+            return
+        ends = _some([self._path_of(layer) for layer in branch.last])
+        raise self.refused(
+            f"a branch that ends with {activation or kind} at {ends}: zeros there would get no "
+            "gradient, or give no zeros"
+        )
+
+    def _path_of(self, layer: keras.Operation) -> str:
+        """Return the path of a layer, by that of its first weight."""
+        for weight in self.weights_in(layer):
+            for part, path in zip(weight.layers, weight.layer_paths, strict=True):
+                if part is layer and path:
+                    return path
+        return str(layer.name)
+
+    def recognized(self, rules: Recipe) -> Recipe:
+        """Return rules with what was found in the graph, which the plan shows."""
+        lines = [f"  {part}" for part in self._described()]
+        return RecognizedRules(rules, ("Recognized in the graph of the model:", *lines))
+
+    @property
+    def described(self) -> str:
+        """What was found, in words."""
+        return "; ".join(self._described())
+
+    def _described(self) -> list[str]:
+        found = self.found
+        ends = []
+        for branch in found.branches:
+            ends += [self._path_of(layer) for layer in branch.last]
+        parts = ["no residual branch"]
+        if ends:
+            parts = [f"residual branches: {len(found.branches)}, which end with {_some(ends)}"]
+        if found.normalizes_first:
+            parts.append("normalization: before each branch")
+        elif found.normalizes_first is False:
+            parts.append("normalization: after each sum")
+        kinds = {
+            "attention": list(found.attention),
+            "embeddings of tokens": found.tokens,
+            "embeddings of positions": found.positions,
+            "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
+            "last kernels": found.outputs,
+        }
+        for words, layers in kinds.items():
+            if layers:
+                names = [self._path_of(layer) for layer in dict.fromkeys(layers)]
+                parts.append(f"{words}: {_some(names)}")
+        if found.added:
+            parts.append(f"weights that are added: {_some(self.paths_of(found.added))}")
+        return parts
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of some names and the number of the others."""
+    shown = ", ".join(map(repr, names[:3]))
+    if len(names) > 3:
+        shown += f" and {len(names) - 3} more"
+    return shown

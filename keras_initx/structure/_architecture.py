@@ -1,0 +1,234 @@
+"""What a model is by its graph: branches, attention, embeddings, outputs, whatever their names.
+
+A model is called once with symbolic tensors, so no data is needed and nothing is computed. The
+layers of Keras are taken as they are. The `call` of other layers and of models is followed, so
+that the sums in it are seen too.
+"""
+
+import inspect
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_initx._keras import followed_calls, is_of_keras
+from keras_initx.backends import backend
+from keras_initx.structure._graph import Branch, ForwardGraph, multiplies_by_kernel
+from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._kernels import normalizes
+from keras_initx.structure._names import parts_of
+
+__all__ = ["ATTENTION", "Architecture", "architecture_of"]
+
+# Attention with kernels of its own.
+ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
+# Operations in attention that users write.
+_WEIGHING = ("DotProductAttention", "Softmax")
+# Operations by which a layer without others in it multiplies by a kernel.
+_PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
+# Operations that return what they get, in another form.
+_SAME = ("Cast", "ConvertToTensor")
+# In place of a length that is not known, where an operation needs one.
+_LENGTH = 8
+
+
+@dataclass
+class Architecture:
+    """The parts of a model.
+
+    Attributes:
+        branches: The residual branches, without those around others.
+        around: The branches that have others in them.
+        attention: Layers of attention. The value says whether the values are of another tensor than
+            the queries.
+        tokens: Embeddings of what the inputs give.
+        positions: Embeddings of constants.
+        added: Weights of several rows that are added to a tensor.
+        scales: The weights that multiply a tensor, by the operation.
+        inputs: Layers with a kernel before which no other has one.
+        outputs: Layers with a kernel after which no other has one.
+        hidden: Layers with kernels whose `call` could not be followed.
+    """
+
+    branches: list[Branch] = field(default_factory=list)
+    around: list[Branch] = field(default_factory=list)
+    attention: dict[keras.Layer, bool] = field(default_factory=dict)
+    tokens: list[keras.Layer] = field(default_factory=list)
+    positions: list[keras.Layer] = field(default_factory=list)
+    added: list[keras.Variable] = field(default_factory=list)
+    scales: dict[keras.Operation, keras.Variable] = field(default_factory=dict)
+    inputs: list[keras.Operation] = field(default_factory=list)
+    outputs: list[keras.Operation] = field(default_factory=list)
+    hidden: list[keras.Layer] = field(default_factory=list)
+
+    @property
+    def attends(self) -> bool:
+        """Whether there is attention, a layer or in the operations of a branch."""
+        inside = [part for branch in self.branches for part in branch.operations]
+        return bool(self.attention) or any(type(part).__name__ in _WEIGHING for part in inside)
+
+    @property
+    def normalizes_first(self) -> bool | None:
+        """Whether all branches begin with a normalization, or all sums go to one.
+
+        `None` if neither holds.
+        """
+        if not self.branches:
+            return None
+        if all(all(map(normalizes, branch.first)) for branch in self.branches):
+            return True
+        if all(branch.readers and all(map(normalizes, branch.readers)) for branch in self.branches):
+            return False
+        return None
+
+
+def architecture_of(model: keras.Model) -> Architecture:
+    """Return what a built model consists of."""
+    for length in (None, _LENGTH):
+        reader = _Reader(model, length)
+        found = reader.read()
+        if not found.hidden:
+            break
+    return found
+
+
+class _Reader:
+    """Reads the parts of a model from one call.
+
+    Args:
+        model: A built model.
+        length: What to take for lengths that are not known.
+    """
+
+    def __init__(self, model: keras.Model, length: int | None) -> None:
+        self._model = model
+        self._length = length
+        self._graph = ForwardGraph()
+        self._found = Architecture()
+        self._tensors: list[Any] = []  # the graph keeps none alive
+
+    def read(self) -> Architecture:
+        """Return the parts."""
+        layers = [self._model, *parts_of(self._model)]
+        attributes = [dict(vars(layer)) for layer in layers]
+        with HOOKS, backend.preserve_state(layers), followed_calls(self._follow):
+            try:
+                args, options = self._inputs()
+                self._model(*args, **options)
+            except Exception:  # whatever a model of a user raises
+                self._found.hidden.append(self._model)
+        for layer, before in zip(layers, attributes, strict=True):
+            _put_back(layer, before)
+        found = self._found
+        branches = self._graph.branches()
+        additions = {branch.addition for branch in branches}
+        inside: set[keras.Operation] = set()
+        for branch in branches:
+            inside.update(branch.operations)
+            is_around = not additions.isdisjoint(branch.operations)
+            (found.around if is_around else found.branches).append(branch)
+        found.inputs = [layer for layer in self._graph.inputs() if layer not in inside]
+        found.outputs = [layer for layer in self._graph.outputs() if layer not in inside]
+        reached = set(found.tokens)
+        for layer in layers:
+            if isinstance(layer, keras.layers.Embedding) and layer not in reached:
+                found.positions.append(layer)
+        return found
+
+    def _inputs(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return symbolic tensors of two examples, as the model takes them."""
+        model = self._model
+        inputs = getattr(model, "inputs", None)
+        if inputs:
+            if len(inputs) == 1:
+                return [self._input(inputs[0].shape, inputs[0].dtype)], {}
+            as_taken = model.input
+            return [
+                keras.tree.map_structure(lambda one: self._input(one.shape, one.dtype), as_taken)
+            ], {}
+        config: Any = model.get_build_config()
+        if "input_shape" in config:
+            return [keras.tree.map_shape_structure(self._input, config["input_shape"])], {}
+        options = {}
+        for name, shape in config["shapes_dict"].items():
+            options[name.removesuffix("_shape")] = keras.tree.map_shape_structure(
+                self._input, shape
+            )
+        return [], options
+
+    def _input(self, shape: Any, dtype: str = "float32") -> Any:
+        lengths = [self._length if length is None else length for length in shape[1:]]
+        return keras.KerasTensor((2, *lengths), dtype=dtype)
+
+    def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Make a call: note it, or follow the calls in it."""
+        if isinstance(operation, keras.Layer):
+            options = _taken(operation, options)
+            if _is_followed(operation):
+                try:
+                    return operation.call(*args, **options)
+                except Exception:  # it calls what knows no symbolic tensors
+                    if multiplies_by_kernel(operation):
+                        self._found.hidden.append(operation)
+        if type(operation).__name__ in _SAME:
+            return args[0]
+        self._note(operation, args, options)
+        given = keras.tree.flatten((args, options))
+        inputs = [value for value in given if isinstance(value, keras.KerasTensor)]
+        self._graph.add_inputs(inputs)
+        self._graph.add_consumer(operation, inputs)
+        outputs = operation.compute_output_spec(*args, **options)
+        made = keras.tree.flatten(outputs)
+        self._tensors += [*inputs, *made]
+        self._graph.add_outputs(operation, inputs, made, is_origin=True)
+        return outputs
+
+    def _note(self, operation: keras.Operation, args: Any, options: Any) -> None:
+        """Note what is called."""
+        found = self._found
+        kind = type(operation).__name__
+        if isinstance(operation, ATTENTION):
+            given = inspect.signature(operation.call).bind(*args, **options).arguments
+            is_crossing = given["query"] is not given["value"]
+            found.attention[operation] = found.attention.get(operation, False) or is_crossing
+        if isinstance(operation, keras.layers.Embedding):
+            found.tokens.append(operation)
+        for value in keras.tree.flatten((args, options)):
+            if not isinstance(value, keras.Variable):
+                continue
+            if kind in _PRODUCTS and value.name != "embeddings":
+                raise ValueError("a kernel that is no layer's")  # see `_follow`
+            if kind == "Multiply":
+                found.scales[operation] = value
+            if kind == "Add" and math.prod(value.shape[:-1]) > 1:
+                found.added.append(value)
+
+
+def _is_followed(layer: keras.Layer) -> bool:
+    """Return whether a layer is a model, or one of a user that is no kind of a layer of Keras."""
+    if isinstance(layer, keras.Model):
+        return True
+    own = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
+    return not any(map(is_of_keras, own)) and not normalizes(layer)
+
+
+def _taken(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as Keras passes them: with `training` if it is taken."""
+    parameters = inspect.signature(layer.call).parameters
+    training = parameters.get("training")
+    if training is None:
+        return {name: value for name, value in options.items() if name != "training"}
+    if training.default is training.empty:
+        return {"training": False, **options}
+    return options
+
+
+def _put_back(layer: keras.Layer, attributes: dict[str, Any]) -> None:
+    """Give a layer the attributes that it had, where its `call` has set one."""
+    present = vars(layer)
+    for name in list(present):
+        if name not in attributes:
+            del present[name]
+        elif present[name] is not attributes[name]:
+            present[name] = attributes[name]

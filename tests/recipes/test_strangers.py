@@ -1,0 +1,274 @@
+"""Recipes find branches, attention and embeddings of models whose names they do not know."""
+
+import keras
+import pytest
+import strangers
+from keras import layers, ops
+from strangers import WIDTH
+
+from keras_initx import initialize, recipes
+
+# Of each model, what each recipe gives to weights by their paths, beside its patterns, or its error.
+BLOCK = "transformer_block"
+ATTENTION = "multi_head_attention"
+ROWS = {
+    strangers.text_classifier: {
+        "bert": [],
+        "deepnorm": [
+            f"{BLOCK}/{ATTENTION}/value/kernel",
+            f"{BLOCK}/{ATTENTION}/attention_output/kernel",
+            f"{BLOCK}/sequential/dense/kernel",
+            f"{BLOCK}/sequential/dense_1/kernel",
+            f"{BLOCK}/{ATTENTION}/query/kernel",
+            f"{BLOCK}/{ATTENTION}/key/kernel",
+        ],
+        "gpt2": "a normalization after each sum: use `bert` or `deepnorm`",
+        "t_fixup": "2 of them",
+        "zero_residual": "do not start as identities",
+        "fixup": "2 of them",
+        "branch_scales": "after which no weight scales it",
+    },
+    strangers.gpt: {
+        "gpt2": [
+            f"decoder_block/{ATTENTION}/attention_output/kernel",
+            "decoder_block/dense_1/kernel",
+            f"decoder_block_1/{ATTENTION}/attention_output/kernel",
+            "decoder_block_1/dense_1/kernel",
+            "embedding_1/embeddings",
+        ],
+        "zero_residual": [
+            f"decoder_block/{ATTENTION}/attention_output/kernel",
+            "decoder_block/dense_1/kernel",
+            f"decoder_block_1/{ATTENTION}/attention_output/kernel",
+            "decoder_block_1/dense_1/kernel",
+        ],
+        "bert": "use `gpt2`",
+        "deepnorm": "a normalization before each branch: use `gpt2`",
+        "vit_timm": "an embedding of tokens",
+    },
+    strangers.vision_transformer: {
+        "vit_timm": ["patch_encoder/dense/kernel", "patch_encoder/embedding/embeddings", "patch_encoder/dense/bias"],
+        "vit_jax": [
+            "dense_5/kernel",
+            "patch_encoder/dense/kernel",
+            "patch_encoder/embedding/embeddings",
+            "dense/bias",
+            "dense_1/bias",
+            "dense_2/bias",
+            "dense_3/bias",
+        ],
+        "zero_residual": [
+            f"{ATTENTION}/attention_output/kernel",
+            "dense_1/kernel",
+            f"{ATTENTION}_1/attention_output/kernel",
+            "dense_3/kernel",
+        ],
+        "gpt2": "no embedding of tokens",
+        "bert": "use `vit_jax` or `vit_timm`",
+    },
+    strangers.resnet: {
+        "zero_residual": ["batch_normalization_2/gamma", "batch_normalization_4/gamma"],
+        "fixup": "use `zero_residual`",
+        "gpt2": "no embedding of tokens",
+    },
+    strangers.perceptron: {
+        "zero_residual": ["b1/kernel", "b2/kernel", "b3/kernel"],
+        "fixup": [f"{name}/kernel" for name in ("b1", "b2", "b3", "a1", "a2", "a3", "out")],
+        "t_fixup": "0 branches with an attention layer of Keras",
+        "deepnorm": "residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
+    },
+    strangers.conv_net: {
+        "zero_residual": ["residual/conv2d_1/kernel", "residual_1/conv2d_1/kernel"],
+        "fixup": [
+            "residual/conv2d_1/kernel",
+            "residual_1/conv2d_1/kernel",
+            "residual/conv2d/kernel",
+            "residual_1/conv2d/kernel",
+            "residual_1/conv2d_2/kernel",
+            "dense/kernel",
+        ],
+        "vgg": "branches that are added in the `call` of a layer",
+        "resnet": "branches that are added in the `call` of a layer",
+    },
+}
+
+
+@pytest.mark.parametrize("build", ROWS, ids=lambda build: build.__name__)
+def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_others(build):
+    model = build()
+    for name, expected in ROWS[build].items():
+        if isinstance(expected, str):
+            with pytest.raises(ValueError, match=expected):
+                getattr(recipes, name)(model)
+        else:
+            rules = getattr(recipes, name)(model)
+            assert [path for path in rules if "*" not in path] == expected, name
+
+
+def saved(model, path):
+    model.save(path / "model.keras")
+    return keras.models.load_model(path / "model.keras")
+
+
+def wrapped(model, path):
+    shape = model.get_build_config()["input_shape"][1:]
+    return keras.Sequential([keras.Input(shape), layers.Identity(), model])
+
+
+@pytest.mark.parametrize("change", [saved, wrapped])
+@pytest.mark.parametrize(("build", "name"), [(strangers.gpt, "gpt2"), (strangers.conv_net, "fixup")])
+def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change, tmp_path):
+    model = build()
+    expected = list(getattr(recipes, name)(model))
+    other = change(model, tmp_path)
+    found = list(getattr(recipes, name)(other))
+    if change is wrapped:
+        found = [path if "*" in path else path.partition("/")[2] for path in found]
+    assert found == expected
+
+
+def test_a_model_in_mixed_precision_gets_the_same_rules():
+    expected = recipes.zero_residual(strangers.vision_transformer())
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = strangers.vision_transformer()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert recipes.zero_residual(model) == expected
+
+
+@pytest.mark.once
+def test_the_weights_have_the_sizes_of_the_recipe():
+    model = strangers.gpt()
+    plan = initialize(model, "gpt2", seed=0)
+    stds = {weight.path: weight.expected_std for weight in plan.weights}
+    assert stds["decoder_block/dense_1/kernel"] == stds["embedding_1/embeddings"] == 0.01  # of 4 branches
+    assert stds["decoder_block/dense/kernel"] == stds["embedding/embeddings"] == 0.02
+
+
+@pytest.mark.once
+def test_the_plan_says_what_was_recognized():
+    plan = initialize(strangers.gpt(), "gpt2", seed=0, dry_run=True)
+    assert str(plan).splitlines()[-7:] == [
+        "Recognized in the graph of the model:",
+        "  residual branches: 4, which end with 'decoder_block/multi_head_attention', 'decoder_block/dense_1', "
+        "'decoder_block_1/multi_head_attention' and 1 more",
+        "  normalization: before each branch",
+        "  attention: 'decoder_block/multi_head_attention', 'decoder_block_1/multi_head_attention'",
+        "  embeddings of tokens: 'embedding'",
+        "  embeddings of positions: 'embedding_1'",
+        "  last kernels: 'dense'",
+    ]
+
+
+def joined(branch, shape=(4, WIDTH)):
+    """Return a model that adds a branch to its input twice."""
+    inputs = keras.Input(shape)
+    x = layers.Dense(WIDTH)(inputs)
+    for _ in range(2):
+        x = layers.Add()([x, branch(x)])
+    return keras.Model(inputs, layers.Dense(1, name="out")(x))
+
+
+class Scale(layers.Layer):
+    """A weight that multiplies, on the side that the backend would be asked for."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.factor = self.add_weight(shape=shape, name="factor")
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize(("shape", "value"), [((), "zeros"), ((WIDTH,), 0.1)])
+def test_weights_that_scale_branches_are_found_by_what_they_do(shape, value):
+    model = joined(lambda x: Scale(shape)(layers.Dense(WIDTH)(x)))
+    rules = recipes.branch_scales(model)
+    assert list(rules) == ["scale/factor", "scale_1/factor"]
+    assert all(rule == value or rule["config"]["value"] == value for rule in rules.values())
+
+
+class Kept(layers.Layer):
+    """Attention of one's own that keeps its weights, where a symbolic tensor may not be left."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.value, self.out = (layers.Dense(WIDTH) for _ in range(3))
+        self.seen = None
+
+    def call(self, x):
+        self.seen = ops.softmax(ops.matmul(self.query(x), ops.transpose(x, (0, 2, 1))))
+        return self.out(ops.matmul(self.seen, self.value(x)))
+
+
+def test_reading_a_model_leaves_it_as_it_was():
+    model = joined(lambda x: Kept()(layers.LayerNormalization()(x)))
+    layer = model.get_layer(index=3)
+    before, calls = layer.seen, [len(vars(part)["_inbound_nodes"]) for part in model.layers]
+    assert list(recipes.zero_residual(model)) == ["kept/dense_2/kernel", "kept_1/dense_2/kernel"]
+    assert layer.seen is before
+    assert [len(vars(part)["_inbound_nodes"]) for part in model.layers] == calls
+
+
+class Hidden(layers.Layer):
+    """A kernel that no layer has."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], WIDTH), name="matrix")
+
+    def call(self, x):
+        return x + ops.matmul(x, self.matrix)
+
+
+def gated(x):
+    return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "sigmoid")(x)])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("branch", "message"),
+    [
+        (lambda x: layers.Dense(WIDTH, "relu")(x), "ends with relu at 'dense_1': zeros there would get no gradient"),
+        (lambda x: layers.ReLU()(layers.Dense(WIDTH)(x)), "ends with relu at 'dense_1'"),
+        (lambda x: ops.relu(layers.Dense(WIDTH)(x)), "ends with Relu at 'dense_1'"),
+        (lambda x: Scale(())(layers.Dense(WIDTH)(x)), "a weight that scales a branch: use `branch_scales`"),
+        (gated, "the kernels of .* side by side"),
+        (lambda x: layers.LSTM(WIDTH, return_sequences=True)(x), "'lstm', a LSTM"),
+        (lambda x: Hidden()(layers.Dense(WIDTH)(x)), "'hidden', whose `call` cannot be followed"),
+        (lambda x: layers.Activation("gelu")(x), "no residual branch in its graph"),
+    ],
+)
+def test_a_model_of_which_the_recipe_cannot_be_sure_is_refused_with_what_was_found(branch, message):
+    with pytest.raises(ValueError, match=f"`model` must be a residual network, .* {message}"):
+        recipes.zero_residual(joined(branch))
+
+
+@pytest.mark.once
+def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_normalization():
+    inputs = keras.Input((4, 4, 3))
+    branch = layers.ReLU()(layers.SeparableConv2D(WIDTH, 3, padding="same")(inputs))
+    branch = layers.BatchNormalization(name="last")(layers.SeparableConv2D(WIDTH, 3, padding="same")(branch))
+    shortcut = layers.Conv2D(WIDTH, 1, 2)(inputs)
+    outputs = layers.Dense(1)(layers.Flatten()(layers.add([layers.MaxPooling2D()(branch), shortcut])))
+    assert recipes.zero_residual(keras.Model(inputs, outputs)) == {"last/gamma": "zeros"}
+
+
+@pytest.mark.once
+def test_two_ways_to_the_output_are_no_branches():
+    inputs = keras.Input((4,))
+    deep = layers.Dense(1)(layers.Dense(8, "relu")(inputs))
+    model = keras.Model(inputs, layers.add([layers.Dense(1)(inputs), deep]))
+    with pytest.raises(ValueError, match="no residual branch"):
+        recipes.zero_residual(model)
+
+
+@pytest.mark.once
+def test_a_skip_around_all_blocks_is_no_branch_of_theirs():
+    inputs = keras.Input((4,))
+    first = x = layers.Dense(WIDTH, name="first")(inputs)
+    for number in (1, 2):
+        x = x + layers.Dense(WIDTH, name=f"b{number}")(layers.Dense(WIDTH, "tanh")(x))
+    x = first + layers.Dense(WIDTH, name="around")(x)
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    assert list(recipes.zero_residual(model)) == ["b1/kernel", "b2/kernel"]
