@@ -23,6 +23,7 @@ class Stop(keras.callbacks.Callback):
         self.loss = loss
 
     def on_epoch_end(self, epoch, logs=None):
+        """Look at the loss of the epoch."""
         self.model.stop_training = logs["loss"] < self.loss
 
 
@@ -65,7 +66,9 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     options = parser.parse_args(arguments)
     print(f"{EXAMPLES} digits, until the training loss is below {options.loss:g}")
-    print(f"He's weights  epochs   loss  change  test accuracy: mean of {options.repeats}, and each")
+    print(
+        f"He's weights  epochs   loss  change  test accuracy: mean of {options.repeats}, and each"
+    )
     for factor in FACTORS:
         runs = [
             train(factor, seed, options.loss, options.epochs) for seed in range(options.repeats)
