@@ -1,7 +1,6 @@
 """Write the generated parts of the pages: `python docs/tables.py`.
 
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
-- `featured`: some of them.
 - `families`: the lists of them from which the API reference makes a page for each.
 - `digests`: the digests of their values, from `docs/digests/`, which `tests/support/golden.py`
   writes.
@@ -44,7 +43,6 @@ from keras_initx.recipes._recipe import ABOUT
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
 MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-FEATURED = {"HeNormal", "Orthogonal", "Sparse"}
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {
     "keras": "Keras",
@@ -74,16 +72,6 @@ def catalog():
         link = sections.get(name, f"{{py:class}}`~keras_initx.{name}`")
         rows.append((", ".join(f"`{name}`" for name in entry.ids), link, entry.use))
     return _rows(("id", "class", "when to use it"), rows)
-
-
-def featured():
-    """Return the table of the initializers in the README."""
-    catalog = keras_initx.catalog()
-    return (
-        type(catalog)(entry for entry in catalog if entry.cls.__name__ in FEATURED)
-        .table("`")
-        .as_markdown()
-    )
 
 
 def families():
@@ -392,7 +380,6 @@ def _rows(headers, rows):
 
 TABLES = {
     "catalog": catalog,
-    "featured": featured,
     "families": families,
     "digests": digests,
     "versions": versions,
@@ -410,7 +397,6 @@ TABLES = {
     "remedies": remedies,
 }
 PAGES = {
-    DOCS.parent / "README.md": {"featured"},
     DOCS / "api.md": {"families"},
     DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
     DOCS / "examination.md": {

@@ -318,6 +318,8 @@ def few_digits(monkeypatch):
         ("attention_start", ["--repeats", "1", "--epochs", "1"], "4 blocks, 1 epochs: means of 1 seeds"),
         ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),
         ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
+        ("dense_bias", ["--epochs", "1", "--repeats", "1"], "Accuracy on test data after 1 epochs, 1 seeds"),
+        ("generalization", ["--epochs", "1", "--repeats", "1"], "128 digits, until the training loss is below 0.01"),
         # Longer than all others together.
         pytest.param("widths", ["--widths", "64", "96"], "Figure: widths.png", marks=pytest.mark.full),
         pytest.param(
@@ -376,10 +378,11 @@ def test_early_stopping_reads_a_study(tmp_path, capsys):
 
     initializers = {"he": "he_normal", "zeros": "zeros"}
     keras_initx.compare_initializers(build, initializers, (data, data), repeats=2, epochs=2, out=tmp_path / "study")
-    script("early_stopping").main([str(tmp_path / "study"), "--watts", "3600"])
+    script("early_stopping").main([str(tmp_path / "study"), "--watts", "3600", "--grid", "500"])
     printed = capsys.readouterr().out
     assert "val_accuracy where early stopping ends" in printed
-    assert "s at 3600 W are" in printed
+    energy, grams = re.search(r"s at 3600 W are (\S+) Wh\nAt 500 g/kWh these are (\S+) g of CO2", printed).groups()
+    assert float(grams) == pytest.approx(float(energy) / 2, rel=0.1)
 
 
 def test_the_first_losses_are_those_of_the_network_and_the_batch_of_the_study():

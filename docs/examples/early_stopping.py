@@ -46,6 +46,7 @@ def main(arguments=None):
     parser.add_argument("folder", help="the folder of a study, its --out")
     parser.add_argument("--patience", type=int, default=3, help="epochs to wait")
     parser.add_argument("--watts", type=float, default=15.0, help="power of the machine")
+    parser.add_argument("--grid", type=float, help="grams of CO2 for a kWh of your grid")
     options = parser.parse_args(arguments)
     study = Study.read(options.folder)
     print(f"{study.monitor} where early stopping ends, after {options.patience} epochs")
@@ -61,7 +62,9 @@ def main(arguments=None):
         print(f"{line}{curves.shape[1] - 1:9}{curves[:, -1].mean():6.2f}")
     seconds = sum(record.get("seconds", 0) for record in study.records)
     energy = seconds * options.watts / 3600
-    print(f"The study: {seconds:.0f} s at {options.watts:g} W are {energy:.1f} Wh")
+    print(f"The study: {seconds:.0f} s at {options.watts:g} W are {energy:.2g} Wh")
+    if options.grid is not None:
+        print(f"At {options.grid:g} g/kWh these are {energy / 1000 * options.grid:.2g} g of CO2")
 
 
 if __name__ == "__main__":

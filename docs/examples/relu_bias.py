@@ -99,7 +99,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=15, help="rounds of training")
     parser.add_argument("--repeats", type=int, default=5, help="number of seeds")
     options = parser.parse_args(arguments)
-    losses = {}
+    losses, accuracies = {}, {}
     print(f"Means over {options.repeats} seeds; accuracy with the lowest and the highest")
     print(f"{'':15}{'outputs that are 0':>20}{'dead units':>16}{'gradient of':>13}{'accuracy':>10}")
     print(
@@ -114,10 +114,17 @@ def main(arguments=None):
         gradient = np.mean([before.layers[0].gradient.norm for before, *_ in runs])
         accuracy = np.array([history["val_accuracy"][-1] for *_, history in runs])
         losses[weights, bias] = [history["loss"] for *_, history in runs]
+        accuracies[weights, bias] = accuracy
         print(
             f"{weights:8}{bias:7}{zeros[0]:10.1%}{zeros[1]:10.1%}{dead[0]:8.1%}{dead[1]:8.1%}"
             f"{gradient:13.1e}"
             f"{accuracy.mean():10.1%} ({accuracy.min():.1%} to {accuracy.max():.1%})"
+        )
+    for weights in ("He", "0.01 N"):
+        change = accuracies[weights, "0.01"] - accuracies[weights, "0"]
+        print(
+            f"{weights}, bias 0.01 for 0: {change.mean():+.2%}, "
+            f"better with {(change > 0).sum()} seeds, worse with {(change < 0).sum()}"
         )
     _figures.save(draw(losses), options.out / "relu_bias.png")
 

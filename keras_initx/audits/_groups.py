@@ -94,15 +94,16 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     """Return weights in groups, the worst first.
 
     Those whose names differ in numbers only are a group if their verdict and its cause are equal.
-    Groups with one cause, one initializer and nearly one ratio are a single one.
+    Groups with one cause, one initializer and nearly one ratio are a single one. The names of a
+    group are in the order of the weights, because chance decides which of them is the worst.
     """
     by_name: dict[tuple[str, ...], list[WeightAudit]] = {}
-    for weight in sorted(weights, key=_rank):
+    for weight in weights:
         key = (without_numbers(weight.path), weight.verdict, weight.cause, weight.reason)
         by_name.setdefault(key, []).append(weight)
     merged: dict[tuple[str | None, ...], list[Group]] = {}
     for alike in by_name.values():
-        group = Group([_common_name(alike)], alike)
+        group = Group([_common_name(alike)], sorted(alike, key=_rank))
         worst = group.worst
         key_of_cause: tuple[str | None, ...]
         if worst.reason:
