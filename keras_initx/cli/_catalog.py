@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._suggestions import did_you_mean
 from keras_initx.cli import _initializers
 from keras_initx.initializers import (
     CatalogEntry,
@@ -135,10 +136,8 @@ def _find(name: str) -> CatalogEntry:
     entry = entry_of(name)
     if entry is not None:
         return entry
-    similar = classes_like(name)
-    if similar:
-        raise ValueError(f"no initializer is named {name!r}; did you mean {' or '.join(similar)}?")
-    raise ValueError(f"no initializer is named {name!r}; `list` shows all ids.")
+    hint = did_you_mean(classes_like(name)) or "; `list` shows all ids."
+    raise ValueError(f"no initializer is named {name!r}{hint}")
 
 
 def _documentation(entry: CatalogEntry) -> str:

@@ -92,6 +92,7 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("initialize pyproject.toml --out model.npz", "--out: must end in one of ('.keras', '.h5', '.hdf5')"),
         ("initialize nowhere.keras --dry-run", "no such file or folder: nowhere.keras"),
         ("initialize pyproject.toml --dry-run --rules nowhere.json", "no such file or folder: nowhere.json"),
+        ("shwo sparse", "no command is named 'shwo'; did you mean show?"),
         ("diagnose nowhere.keras", "no such file or folder: nowhere.keras"),  # and not that there is no --data
         ("diagnose pyproject.toml --data nowhere.npy", "no such file or folder: nowhere.npy"),
         ("compare --data nowhere.npz", "no such file or folder: nowhere.npz"),
