@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import math
-import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from keras_initx.rendering import (
     Table,
     color_of,
     is_rich,
+    line_width,
     new_figure,
     save_figure,
     tidy,
@@ -73,7 +73,7 @@ def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
     parts = []
     for title, entries in families():
-        table = Table.fitted(_COLUMNS, entries, shutil.get_terminal_size().columns)
+        table = Table.fitted(_COLUMNS, entries, line_width())
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
 
@@ -150,7 +150,7 @@ def _documentation(entry: CatalogEntry) -> str:
         ("values", entry.formula),
         ("use", entry.use),
     )
-    table = Table((), about, are_text=(True, True))
+    table = Table((), about, are_text=(True, True)).wrapped(line_width())
     return f"{table.as_text()}\n{inspect.getdoc(entry.cls)}\n"
 
 

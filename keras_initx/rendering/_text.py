@@ -1,6 +1,8 @@
 """Numbers and lists in sentences."""
 
+import collections
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 __all__ = ["counted", "format_metric", "listed", "ranges", "short_number", "shortened"]
@@ -50,11 +52,41 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(texts)
 
 
-def shortened(name: str, length: int) -> str:
-    """Truncate a name at the start."""
-    if len(name) <= length:
-        return name
-    return f"…{name[1 - length :]}"
+def shortened(names: Sequence[str], length: int) -> list[str]:
+    """Shorten names that are longer than `length`, by leaving out the words that most names have.
+
+    A word ends at `/`, `_` or a space. The last one stays, and so do those with digits that are not
+    in all names. Names that would be the same stay as they are.
+    """
+    words_of = [re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names]
+    counts = collections.Counter(word for words in words_of for word in set(words))
+    texts = []
+    for words in words_of:
+        left = list(words)
+        by_frequency = sorted(range(len(words) - 1), key=lambda place: -counts[words[place]])
+        for place in by_frequency:
+            if len(_joined(left)) <= length:
+                break
+            word = words[place]
+            is_in_all = word[0].isalnum() and counts[word] == len(names) > 1
+            if is_in_all or word.strip("/_ ").isalpha():
+                left[place] = ""
+        text = _joined(left)
+        if len(text) > length:
+            end = length // 2
+            text = f"{text[: length - end - 1]}…{text[-end:]}"
+        texts.append(text)
+    meanings = collections.defaultdict(set)
+    for name, text in zip(names, texts, strict=True):
+        meanings[text].add(name)
+    return [
+        name if len(meanings[text]) > 1 else text for name, text in zip(names, texts, strict=True)
+    ]
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Join words, with a mark where some, which are empty now, were left out."""
+    return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
 def listed(names: Sequence[str]) -> str:
