@@ -52,10 +52,11 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td[style*="left"] { white-space: normal; min-width: 6rem; }
+td:first-child[style*="left"] { min-width: 9rem; }
 th { border-bottom: 2px solid var(--rule); }
 img { max-width: 100%; height: auto; background: #fff; }
 .remarks { font-size: 1.05rem; } .quiet { color: var(--quiet); font-size: 0.85rem; }
-.settings td { overflow-wrap: anywhere; }
+.settings td:last-child { overflow-wrap: anywhere; }
 """
 
 

@@ -153,8 +153,8 @@ class Table(NamedTuple):
         cells = []
         for cell, is_text in zip(row, self.are_text, strict=True):
             alignment = "left" if is_text else "right"
-            # A narrow screen may break a name before its arguments.
-            text = html.escape(cell).replace("(", "<wbr>(")
+            # A narrow screen may break a name between its words, and before its arguments.
+            text = re.sub(r"(?<=[a-z\d][/_])(?=\w)|(?<=\w)(?=\([^)])", "<wbr>", html.escape(cell))
             cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"
 

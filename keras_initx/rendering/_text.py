@@ -56,32 +56,41 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
     A word ends at `/`, `_` or a space. The last one stays, and so do those with digits that are not
-    in all names. Names that would be the same stay as they are.
+    in all names. Names that would be the same are longer.
     """
-    words_of = [re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names]
-    counts = collections.Counter(word for words in words_of for word in set(words))
-    texts = []
-    for words in words_of:
-        left = list(words)
-        by_frequency = sorted(range(len(words) - 1), key=lambda place: -counts[words[place]])
-        for place in by_frequency:
-            if len(_joined(left)) <= length:
-                break
-            word = words[place]
-            is_in_all = word[0].isalnum() and counts[word] == len(names) > 1
-            if is_in_all or word.strip("/_ ").isalpha():
-                left[place] = ""
-        text = _joined(left)
-        if len(text) > length:
-            end = length // 2
-            text = f"{text[: length - end - 1]}…{text[-end:]}"
-        texts.append(text)
-    meanings = collections.defaultdict(set)
-    for name, text in zip(names, texts, strict=True):
-        meanings[text].add(name)
-    return [
-        name if len(meanings[text]) > 1 else text for name, text in zip(names, texts, strict=True)
-    ]
+    words = {name: re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names}
+    counts = collections.Counter(word for parts in words.values() for word in set(parts))
+    optional = set()
+    for word, count in counts.items():
+        if word.strip("/_ ").isalpha() or (word[0].isalnum() and count == len(words) > 1):
+            optional.add(word)
+    lengths = dict.fromkeys(words, length)
+    while True:
+        texts = {}
+        for name, parts in words.items():
+            by_frequency = sorted(range(len(parts) - 1), key=lambda place: -counts[parts[place]])
+            places = [place for place in by_frequency if parts[place] in optional]
+            texts[name] = _shortened(parts, places, lengths[name])
+        times = collections.Counter(texts.values())
+        shared = [name for name, text in texts.items() if times[text] > 1]
+        if not shared:
+            return [texts[name] for name in names]
+        for name in shared:
+            lengths[name] += 4
+
+
+def _shortened(words: Sequence[str], optional: Iterable[int], length: int) -> str:
+    """Join words, without as many of those at the places `optional` as `length` takes."""
+    left = list(words)
+    for place in optional:
+        if len(_joined(left)) <= length:
+            break
+        left[place] = ""
+    text = _joined(left)
+    if len(text) <= length:
+        return text
+    end = length // 2
+    return f"{text[: length - end - 1]}…{text[-end:]}"
 
 
 def _joined(words: Sequence[str]) -> str:
