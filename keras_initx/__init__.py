@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx import _recipe_names
 from keras_initx._startup import is_starting, use_installed_backend
+from keras_initx._suggestions import missing_attribute
 from keras_initx._version import __version__
 
 # The command line parses its arguments first and imports this later.
@@ -93,9 +94,7 @@ def __getattr__(name: str) -> Any:
             module = importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)
-    message = f"module {__name__!r} has no attribute {name!r}"
+    similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
         similar = importlib.import_module(f"{__name__}.initializers").classes_like(name)
-        if similar:
-            message += f"; did you mean {' or '.join(similar)}?"
-    raise AttributeError(message)
+    raise missing_attribute(__name__, name, __all__, similar)

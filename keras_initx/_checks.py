@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import DType, Seed, Shape, ShapeLike
 
 Value = TypeVar("Value")
@@ -109,7 +110,11 @@ def check_type(name: str, value: Value, types: Any, required: str) -> Value:
 def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
     """Return `value`, which must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
+        similar = difflib.get_close_matches(str(value), choices, n=1)
+        raise ValueError(
+            f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}"
+            f"{did_you_mean(map(repr, similar))}"
+        )
     return value
 
 

@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import math
-import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._suggestions import did_you_mean
 from keras_initx.cli import _initializers
 from keras_initx.initializers import (
     CatalogEntry,
@@ -26,6 +26,7 @@ from keras_initx.rendering import (
     Table,
     color_of,
     is_rich,
+    line_width,
     new_figure,
     save_figure,
     tidy,
@@ -72,7 +73,7 @@ def by_family() -> str:
     """Return the catalog as text, with a table for each family."""
     parts = []
     for title, entries in families():
-        table = Table.fitted(_COLUMNS, entries, shutil.get_terminal_size().columns)
+        table = Table.fitted(_COLUMNS, entries, line_width())
         parts.append(f"{title}\n\n{table.as_text()}")
     return "\n".join(parts)
 
@@ -135,10 +136,8 @@ def _find(name: str) -> CatalogEntry:
     entry = entry_of(name)
     if entry is not None:
         return entry
-    similar = classes_like(name)
-    if similar:
-        raise ValueError(f"no initializer is named {name!r}; did you mean {' or '.join(similar)}?")
-    raise ValueError(f"no initializer is named {name!r}; `list` shows all ids.")
+    hint = did_you_mean(classes_like(name)) or "; `list` shows all ids."
+    raise ValueError(f"no initializer is named {name!r}{hint}")
 
 
 def _documentation(entry: CatalogEntry) -> str:
@@ -151,7 +150,7 @@ def _documentation(entry: CatalogEntry) -> str:
         ("values", entry.formula),
         ("use", entry.use),
     )
-    table = Table((), about, are_text=(True, True))
+    table = Table((), about, are_text=(True, True)).wrapped(line_width())
     return f"{table.as_text()}\n{inspect.getdoc(entry.cls)}\n"
 
 

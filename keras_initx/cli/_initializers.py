@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx import _seeds
+from keras_initx._suggestions import did_you_mean
 from keras_initx.initializers import ids_like
 
 
@@ -75,10 +76,7 @@ def identifier(text: str) -> str | dict[str, Any]:
     except (TypeError, ValueError) as error:
         # Keras wraps the error about an argument in a long message about saved models.
         reason = f"{text}: {error.__context__ or error}"
-        similar = ids_like(name)
-        if similar:
-            reason += f"; did you mean {' or '.join(similar)}?"
-        raise ValueError(reason) from error
+        raise ValueError(f"{reason}{did_you_mean(ids_like(name))}") from error
     return found
 
 

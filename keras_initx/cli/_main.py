@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import io
 import os
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from keras_initx import _startup
+from keras_initx._suggestions import did_you_mean
 from keras_initx.cli import _options, _parser
 
 # The exit codes of shells after a write to a closed pipe and after Ctrl-C.
@@ -65,6 +67,13 @@ def _prepare_streams() -> None:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser.build()
+    if argv is None:
+        argv = sys.argv[1:]
+    command = "".join(argv[:1])
+    if command not in _parser.COMMANDS:
+        similar = difflib.get_close_matches(command, _parser.COMMANDS, n=1)
+        if similar:
+            parser.error(f"no command is named {command!r}{did_you_mean(similar)}")
     arguments = parser.parse_args(argv)
     if arguments.run is None:
         parser.print_help()

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
 from keras_initx.cli._networks import function_of
-from keras_initx.rendering import page, status
+from keras_initx.rendering import result_page, status
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def _write_report(
         if arguments.csv:
             report.to_csv(arguments.csv)
         if arguments.html:
-            _write_page(arguments.html, title, report)
+            _files.write(arguments.html, result_page(title, report))
         if arguments.plot:
             report.plot(arguments.plot)
     except (OSError, ValueError) as error:
@@ -153,7 +153,8 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
             with _files.replacing(arguments.out) as path:
                 model.save(path)
         if arguments.html:
-            _write_page(arguments.html, f"Initialization of {arguments.model}", plan)
+            title = f"Initialization of {arguments.model}"
+            _files.write(arguments.html, result_page(title, plan))
     except Exception as error:  # A model may raise anything.
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")
@@ -230,11 +231,3 @@ def _read_rules(given: Path | str) -> Any:
     if models.is_plan(found):
         return models.InitializationPlan.load(given)
     return found
-
-
-def _write_page(
-    path: str,
-    title: str,
-    shown: diagnostics.Report | models.InitializationPlan | audits.AuditReport,
-) -> None:
-    _files.write(path, page(title, [shown._repr_html_()]))

@@ -24,7 +24,7 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")
     parser.set_defaults(run=None, extra=None)  # without a command
-    for name, (run, add_options) in _COMMANDS.items():
+    for name, (run, add_options) in COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")
         # In the style of argparse: no capital letter, no full stop.
@@ -385,7 +385,7 @@ def _add_metric(parser: argparse.ArgumentParser) -> None:
 
 
 # The commands: the function that runs each, and the one that adds its options.
-_COMMANDS = {
+COMMANDS = {
     "list": ("_catalog:list_", _add_list),
     "show": ("_catalog:show", _add_show),
     "diagnose": ("_models:diagnose", _add_diagnose),

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from keras_initx import _files, studies
 from keras_initx._checks import check_choice
 from keras_initx.cli import _data, _initializers, _networks, _options
+from keras_initx.rendering import FILE_WIDTH, is_rich
 from keras_initx.studies import Folder, write_plots_and_report
 
 _Result: TypeAlias = studies.Study | studies.RestartStudy
@@ -114,6 +115,8 @@ def _run(arguments: argparse.Namespace, study: Callable[..., _Result], **own: An
     names = ("epochs", "batch_size", "seed", "out", "monitor", "mode")
     shared = {name: getattr(arguments, name) for name in names}
     with _exits_with(arguments.parser, OSError, RuntimeError, ValueError, studies.DamagedFileError):
+        if not is_rich(sys.stderr):  # where no progress is shown
+            sys.stderr.write(f"Training {own['title']}; {folder} keeps what is done.\n")
         try:
             result = study(n_jobs=arguments.jobs, **shared, **own)
         except KeyboardInterrupt:
@@ -135,9 +138,8 @@ def _read(folder: Path, arguments: argparse.Namespace) -> _Result:
 
 def _write(result: _Result, folder: Path) -> None:
     """Print a result and write its files to the folder."""
-    text = f"{result}\n"
-    sys.stdout.write(text)
-    _files.write(folder / "table.txt", text)
+    sys.stdout.write(f"{result}\n")
+    _files.write(folder / "table.txt", f"{result.as_text(FILE_WIDTH)}\n")
     write_plots_and_report(result, folder)
     if isinstance(result, studies.Study):
         result.to_csv(folder / "records.csv")

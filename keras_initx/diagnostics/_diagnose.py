@@ -1,5 +1,6 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
+import difflib
 import functools
 import warnings
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from collections.abc import Callable
 import keras
 
 from keras_initx._checks import check_count, check_type
+from keras_initx._suggestions import did_you_mean
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
 from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
@@ -146,8 +148,10 @@ def check_options(
     check_type("progress", progress, Callable | None, "a function")
     unknown = sorted(thresholds.keys() - THRESHOLDS.keys())
     if unknown:
+        similar = difflib.get_close_matches(unknown[0], [*THRESHOLDS, "batch_size"], n=1)
         raise TypeError(
             f"`thresholds` must be among {tuple(THRESHOLDS)}. Received: thresholds={unknown}"
+            f"{did_you_mean(map(repr, similar))}"
         )
     for name, value in thresholds.items():
         THRESHOLDS[name].check(value)

@@ -31,6 +31,7 @@ _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT = 2.6
 _CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
+_MOST_CELLS = 12
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
 _ORDER = ("#0d0887", "#bd3786", "#e16462")
 
@@ -49,11 +50,12 @@ def plot_layers(
     panels = [_plot_std, _plot_mean]
     if any(layer.gradient is not None for layer in layers):
         panels.append(_plot_gradients)
+    shown = _worth_a_histogram(layers, marked)
     rows = 1
     columns = _CELLS_IN_A_ROW
-    if len(layers) > _CELLS_IN_A_ROW:
-        rows = math.ceil(len(layers) / _CELLS_IN_A_ROW)
-        columns = math.ceil(len(layers) / rows)  # rows of equal length
+    if len(shown) > _CELLS_IN_A_ROW:
+        rows = math.ceil(len(shown) / _CELLS_IN_A_ROW)
+        columns = math.ceil(len(shown) / rows)  # rows of equal length
     top_height = _PANEL_HEIGHT * len(panels)
     if len(layers) <= NAMED:
         top_height += 1.2
@@ -66,8 +68,23 @@ def plot_layers(
     tidy(axes, axis="y")
     label_order(axes[-1], [layer.name for layer in layers], "layer")
     limits = _shared_range(layers, thresholds["exploding"])
-    _plot_histograms(bottom, layers, (rows, columns), marked, limits)
+    _plot_histograms(bottom, layers, shown, (rows, columns), marked, limits)
     return figure
+
+
+def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:
+    """Return the places of the layers whose histograms are shown.
+
+    Of many layers they are those with problems or, without problems, some at equal distances.
+    """
+    places = list(range(len(layers)))
+    if len(places) > _MOST_CELLS:
+        places = [place for place in places if layers[place].name in marked] or places
+    if len(places) > _MOST_CELLS:
+        places = [
+            places[index] for index in np.linspace(0, len(places) - 1, _MOST_CELLS, dtype=int)
+        ]
+    return places
 
 
 def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str, float]) -> None:
@@ -119,16 +136,20 @@ def _plot_gradients(
 def _plot_histograms(
     figure: SubFigure,
     layers: Sequence[LayerReport],
+    shown: Sequence[int],
     grid: tuple[int, int],
     marked: Collection[str],
     limits: Array,
 ) -> None:
+    of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
     figure.suptitle(
-        "Outputs on one axis, in red where a problem was found. Pale bar: share of zeros",
+        f"Outputs{of} on one axis, in red where a problem was found. Pale bar: share of zeros",
         fontsize=10,
     )
+    names = shortened([layer.name for layer in layers], 18)
     cells = figure.subplots(*grid, squeeze=False).ravel()
-    for number, (axis, layer) in enumerate(zip(cells, layers, strict=False), 1):
+    for place, axis in zip(shown, cells, strict=False):
+        layer = layers[place]
         signal = layer.after or Signal()
         color = BLUE
         title_color = "black"
@@ -140,13 +161,13 @@ def _plot_histograms(
         # The outline keeps a histogram visible that is thinner than a pixel.
         axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
         axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
-        title = f"{number} {shortened(layer.name, 18)}\n{_summary(layer, signal)}"
+        title = f"{place + 1} {names[place]}\n{_summary(layer, signal)}"
         axis.set_title(title, fontsize=7, pad=2, color=title_color)
         axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
         axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
-    for axis in cells[len(layers) :]:
+    for axis in cells[len(shown) :]:
         axis.set_axis_off()
 
 
@@ -256,9 +277,9 @@ def plot_history(
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
     for axis, (panel, values) in zip(axes, panels.items(), strict=False):
-        for name, color, marker in zip(shown, _ORDER, "os^", strict=False):
+        labels = shortened(shown, 24)
+        for name, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
             line = values[names.index(name)]
-            label = shortened(name, 24)
             axis.plot(
                 steps, line, color=color, marker=marker, label=label, linewidth=1, markersize=4
             )

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import io
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,11 @@ from keras_initx.rendering import (
     Result,
     Table,
     counted,
+    filled,
     finite,
     is_rich,
+    legend,
+    line_width,
     short_number,
 )
 
@@ -143,7 +145,7 @@ class Report(Result):
         return f" of {len(self.layers)} layers: {finding}"
 
     def __str__(self) -> str:
-        width = shutil.get_terminal_size().columns
+        width = line_width()
         if is_rich(sys.stdout):
             from rich.console import Console
 
@@ -160,7 +162,7 @@ class Report(Result):
         from rich.console import Group, RenderableType
         from rich.text import Text
 
-        table = self._table(shutil.get_terminal_size().columns)
+        table = self._table(line_width())
         grid = table.as_rich(padding=(0, GAP - 1, 0, 0), show_edge=False, pad_edge=False)
         for column in grid.columns:
             column.no_wrap = True
@@ -182,10 +184,14 @@ class Report(Result):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
-        table = self._table(columns=(*_COLUMNS, _HISTOGRAM))
+        table = self._table(columns=_PAGE_COLUMNS)
         if items:
             items = f"<ul>{items}</ul>"
         return f"<p><b>{self._finding}</b></p>{items}{table.as_html()}"
+
+    def _legend(self) -> list[str]:
+        mark = "!: a layer with a problem."
+        return [f"{mark} {legend(filled(_PAGE_COLUMNS, self.layers))}"]
 
     def _table(
         self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
@@ -197,7 +203,7 @@ class Report(Result):
             mark = "!" if layer.name in marked else " "
             return f"{mark} {layer.name}"
 
-        name = Column("  layer", marked_name, is_text=True)
+        name = Column("  layer", marked_name, is_text=True, is_name=True)
         return Table.fitted([name, *(columns or _COLUMNS)], self.layers, width)
 
 
@@ -285,7 +291,10 @@ def _histogram(signal: Signal) -> str:
 
 
 def _column(
-    header: str, value: Callable[[LayerReport], Any], write: Callable[[Any], str] = short_number
+    header: str,
+    value: Callable[[LayerReport], Any],
+    note: str,
+    write: Callable[[Any], str] = short_number,
 ) -> Column[LayerReport]:
     """Return a column that formats `value` with `write`, and is empty for `None`."""
 
@@ -295,24 +304,65 @@ def _column(
             return ""
         return write(found)
 
-    return Column(header, cell, is_optional=header not in _ALWAYS)
+    return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
 
 
-_ALWAYS = {"std", "sat.", "dead", "gradient"}  # also in a narrow table
+_ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
 _COLUMNS = (
-    _column("activation", lambda layer: layer.activation, str),
-    _column("before", lambda layer: layer.before.std if layer.before else None),
-    _column("mean", lambda layer: layer.after.mean if layer.after else None),
-    _column("std", lambda layer: layer.after.std if layer.after else None),
-    _column("zeros", lambda layer: layer.after.zeros if layer.after else None, _share),
-    _column("sat.", lambda layer: layer.saturated, _share),
-    _column("dead", lambda layer: layer.dead, _share),
-    _column("gain", lambda layer: layer.gain),
-    _column("gate bias", lambda layer: layer.recurrence, _gate),
-    _column("gradient", lambda layer: layer.gradient.norm if layer.gradient else None),
-    _column("ratio", lambda layer: layer.gradient.ratio if layer.gradient else None),
+    _column("activation", lambda layer: layer.activation, "", str),
+    _column(
+        "before",
+        lambda layer: layer.before.std if layer.before else None,
+        "standard deviation before the activation",
+    ),
+    _column("mean", lambda layer: layer.after.mean if layer.after else None, "mean of the outputs"),
+    _column(
+        "std",
+        lambda layer: layer.after.std if layer.after else None,
+        "standard deviation of the outputs",
+    ),
+    _column(
+        "zeros",
+        lambda layer: layer.after.zeros if layer.after else None,
+        "share of outputs that are 0",
+        _share,
+    ),
+    _column(
+        "sat.",
+        lambda layer: layer.saturated,
+        "share of outputs near a limit of the activation",
+        _share,
+    ),
+    _column("dead", lambda layer: layer.dead, "share of units that are 0 for all examples", _share),
+    _column(
+        "gain",
+        lambda layer: layer.gain,
+        "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
+    ),
+    _column(
+        "gate bias",
+        lambda layer: layer.recurrence,
+        "bias of the forget or update gates",
+        _gate,
+    ),
+    _column(
+        "gradient",
+        lambda layer: layer.gradient.norm if layer.gradient else None,
+        "norm of the gradient of the weights",
+    ),
+    _column(
+        "ratio",
+        lambda layer: layer.gradient.ratio if layer.gradient else None,
+        "that norm over the norm of the weights",
+    ),
 )
 # In a page only: other fonts draw blocks with gaps.
-_HISTOGRAM = _column("histogram", lambda layer: layer.after, _histogram)
+_HISTOGRAM = _column(
+    "histogram",
+    lambda layer: layer.after,
+    "outputs other than 0, from the smallest to the largest",
+    _histogram,
+)
+_PAGE_COLUMNS = (*_COLUMNS, _HISTOGRAM)
 _BARS = 10  # of a histogram
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -1,6 +1,5 @@
 """What a verdict is, and the decorator for rules: functions that find one problem."""
 
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from keras_initx._checks import check_number
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.rendering import line_width
 
 __all__ = ["Threshold", "Verdict"]
 
@@ -51,7 +51,7 @@ class Verdict:
         return {**vars(self), "remedy": str(self.remedy)}
 
     def __str__(self) -> str:
-        width = shutil.get_terminal_size().columns
+        width = line_width()
         lines = []
         for title, text in self.paragraphs():
             lines += textwrap.wrap(

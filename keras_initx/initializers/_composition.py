@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
 from keras_initx._seeds import initializers_within
+from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._base import (
@@ -291,9 +292,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     if isinstance(value, str):
-        similar = ids_like(value)
-        if similar:
-            required += f"; did you mean {' or '.join(map(repr, similar))}?"
+        required += did_you_mean(map(repr, ids_like(value)))
     try:
         initializer = keras.initializers.get(value)
     except (TypeError, ValueError) as error:

@@ -29,6 +29,8 @@ class _Named(VarianceScaling):
         try:
             inspect.signature(cls).bind_partial(*arguments, **options)
         except TypeError as error:
+            if options.keys() - parameters_of(VarianceScaling).keys() - {"gain"}:
+                raise  # a misspelled name, which that class would not take either
             named = cls(seed=0)
             fixed = []
             for name in parameters_of(VarianceScaling):

@@ -12,6 +12,7 @@ from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
 from keras_initx._recipe_names import RecognizedRules, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
+from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import (
     AxesInitializer,
@@ -83,11 +84,8 @@ def no_rules(name: str, given: str) -> str:
     required = f"`{name}` must be a dict from conditions to initializers"
     if is_initializer(given):
         required += f", such as {{'*kernel': {given!r}}}"
-    message = f"{required}, or a recipe. Received: {name}={given!r}"
-    similar = recipes_like(given)
-    if similar:
-        message += f"; did you mean {' or '.join(map(repr, similar))}?"
-    return message
+    similar = did_you_mean(map(repr, recipes_like(given)))
+    return f"{required}, or a recipe. Received: {name}={given!r}{similar}"
 
 
 def is_initializer(text: str) -> bool:
@@ -122,6 +120,9 @@ def initializers_by_rule(
             hint = ""
             if isinstance(condition, str):
                 hint = similar_paths(condition, [weight.path for weight in weights])
+                types = {type(layer).__name__ for weight in weights for layer in weight.layers}
+                if condition in types:
+                    hint = did_you_mean([f"the class {condition} itself"])
             raise ValueError(
                 "Each of `rules` must match a weight. "
                 f"Received: {condition!r}, which matches none{hint}"

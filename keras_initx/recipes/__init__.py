@@ -14,6 +14,10 @@ and for a `source` or a number that is none.
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from typing import Any
+
+from keras_initx._recipe_names import RECIPES
+from keras_initx._suggestions import missing_attribute
 from keras_initx.recipes._bert import *
 from keras_initx.recipes._branches import *
 from keras_initx.recipes._clip import *
@@ -24,3 +28,7 @@ from keras_initx.recipes._networks import *
 from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_attribute(__name__, name, RECIPES)

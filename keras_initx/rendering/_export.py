@@ -42,15 +42,21 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; }
+:root { color-scheme: light dark; --text: #222; --quiet: #666; --line: #ddd; --rule: #888; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --quiet: #999; --line: #444; --rule: #777; --back: #1b1b1b; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back, #fff); }
 body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-td[style*="left"] { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
-th { border-bottom: 2px solid #888; }
-img { max-width: 100%; height: auto; }
-.remarks { font-size: 1.05rem; } .quiet { color: #666; font-size: 0.85rem; }
+th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td[style*="left"] { white-space: normal; min-width: 6rem; }
+td:first-child[style*="left"] { min-width: 9rem; }
+th { border-bottom: 2px solid var(--rule); }
+img { max-width: 100%; height: auto; background: #fff; }
+.remarks { font-size: 1.05rem; } .quiet { color: var(--quiet); font-size: 0.85rem; }
+.settings td:last-child { overflow-wrap: anywhere; }
 """
 
 

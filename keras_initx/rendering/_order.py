@@ -123,7 +123,7 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
         of: What a name is of: `"weight"` or `"layer"`.
     """
     if len(names) <= NAMED:
-        labels = [shortened(name, 24) for name in names]
+        labels = shortened(names, 24)
         axis.set_xticks(range(1, len(names) + 1), labels, rotation=40, ha="right", fontsize=8)
     else:
         axis.set_xlabel(f"number of the {of}, in the order of the table")

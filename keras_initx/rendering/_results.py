@@ -1,23 +1,28 @@
 """The form of all results: text, notebooks, CSV, JSON, data frames and figures."""
 
 import abc
+import contextlib
 import dataclasses
+import datetime
 import html
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
+import keras
+
 from keras_initx import _files
 from keras_initx._extras import import_optional
-from keras_initx.rendering._export import as_csv, as_json
-from keras_initx.rendering._figures import save_figure
-from keras_initx.rendering._table import Column, Row, Table, filled
+from keras_initx._version import __version__
+from keras_initx.rendering._export import as_csv, as_json, image, page, paragraphs
+from keras_initx.rendering._figures import as_png, save_figure
+from keras_initx.rendering._table import Column, Row, Table, filled, legend
+from keras_initx.rendering._terminal import line_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "Tabular", "WeightTable", "written"]
+__all__ = ["Result", "Tabular", "WeightTable", "result_page", "written"]
 
 
 def written(text: str, path: str | Path | None) -> str:
@@ -68,6 +73,10 @@ class Result(abc.ABC):
     @abc.abstractmethod
     def _content(self) -> dict[str, Any]:
         """Return what the JSON has, as dicts, lists, strings and numbers."""
+
+    def _legend(self) -> list[str]:
+        """Return paragraphs on what the columns of the table mean."""
+        return []
 
     @abc.abstractmethod
     def _figure(self) -> "Figure":
@@ -145,6 +154,22 @@ def _cell(value: Any) -> Any:
     return separator.join(map(str, value))
 
 
+def result_page(title: str, result: Result) -> str:
+    """Return a self-contained page with a result, and its figure if matplotlib is installed."""
+    made = (
+        f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
+        f"Keras {keras.__version__} on {keras.backend.backend()}"
+    )
+    parts = [
+        paragraphs([made], "quiet"),
+        result._repr_html_(),
+        paragraphs(result._legend(), "quiet"),
+    ]
+    with contextlib.suppress(ImportError):
+        parts.append(image(as_png(result.plot()), "Plot"))
+    return page(title, parts)
+
+
 class Tabular(Result, Generic[Row]):
     """A result that is a table: a dataclass with a row for each weight or layer.
 
@@ -164,6 +189,10 @@ class Tabular(Result, Generic[Row]):
         """Return the lines below the table."""
         return []
 
+    def _legend(self) -> list[str]:
+        text = legend(filled(self._columns(), self._rows()))
+        return [text] if text else []
+
     def _records(self) -> Sequence[dict[str, Any]]:
         rows: Sequence[Any] = self._rows()  # of dataclasses, which a type variable cannot say
         return [dataclasses.asdict(row) for row in rows]
@@ -173,8 +202,7 @@ class Tabular(Result, Generic[Row]):
         return dataclasses.asdict(result)
 
     def __str__(self) -> str:
-        width = shutil.get_terminal_size().columns
-        table = Table.fitted(self._columns(), self._rows(), width).as_text(rule=True)
+        table = Table.fitted(self._columns(), self._rows(), line_width()).as_text(rule=True)
         return "\n".join([table[:-1], *self._below()])
 
     def _repr_html_(self) -> str:

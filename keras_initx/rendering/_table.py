@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from keras_initx.rendering._text import shortened
+
 __all__ = [
     "GAP",
     "Column",
@@ -36,6 +38,7 @@ class Column(Generic[Row]):
         is_text: Whether it is left-aligned. Columns of numbers are right-aligned.
         note: Its meaning, for the legend of the table.
         is_optional: Whether it is left out where a table would be too wide.
+        is_name: Whether it has a name in each row, which is shortened where others are wrapped.
     """
 
     header: str
@@ -43,6 +46,7 @@ class Column(Generic[Row]):
     is_text: bool = False
     note: str = ""
     is_optional: bool = False
+    is_name: bool = False
 
 
 class Table(NamedTuple):
@@ -75,7 +79,7 @@ class Table(NamedTuple):
         while optional and not table._has_room(width):
             shown.remove(optional.pop())
             table = cls.of(shown, rows)
-        return table._wrapped(width)
+        return table.wrapped(width, [column.is_name for column in shown])
 
     def _has_room(self, width: int) -> bool:
         """Return whether lines of `width` characters are enough if long texts are wrapped."""
@@ -84,8 +88,11 @@ class Table(NamedTuple):
             needed += GAP + (min(of_column, _NARROW) if is_text else of_column)
         return needed - GAP <= width
 
-    def _wrapped(self, width: int) -> "Table":
-        """Return the table with its texts, the longest most, in lines that give it this width."""
+    def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
+        """Return the table with its texts, the longest most, in lines that give it this width.
+
+        In columns of names, these are shortened before.
+        """
         widths = self._widths()
         texts = list(itertools.compress(widths, self.are_text))
         room = width - GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
@@ -94,7 +101,7 @@ class Table(NamedTuple):
             limit -= 1
         wrapper = _Wrapper(limit, subsequent_indent="  ")
 
-        def wrapped(cell: str, is_text: bool) -> str:
+        def in_lines(cell: str, is_text: bool) -> str:
             if not is_text:
                 return cell
             lines = []
@@ -102,7 +109,11 @@ class Table(NamedTuple):
                 lines += wrapper.wrap(line)
             return "\n".join(lines)
 
-        rows = [tuple(map(wrapped, row, self.are_text)) for row in self.rows]
+        cells = [list(column) for column in zip(*self.rows, strict=True)]
+        for place, is_name in enumerate(are_names):
+            if is_name and cells:
+                cells[place] = shortened(cells[place], limit)
+        rows = [tuple(map(in_lines, row, self.are_text)) for row in zip(*cells, strict=True)]
         return self._replace(rows=tuple(rows))
 
     def _lines(self) -> list[tuple[str, ...]]:
@@ -142,7 +153,9 @@ class Table(NamedTuple):
         cells = []
         for cell, is_text in zip(row, self.are_text, strict=True):
             alignment = "left" if is_text else "right"
-            cells.append(f'<{tag} style="text-align: {alignment}">{html.escape(cell)}</{tag}>')
+            # A narrow screen may break a name between its words, and before its arguments.
+            text = re.sub(r"(?<=[a-z\d][/_])(?=\w)|(?<=\w)(?=\([^)])", "<wbr>", html.escape(cell))
+            cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"
 
     def as_markdown(self) -> str:

@@ -2,11 +2,20 @@
 
 import contextlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-__all__ = ["is_rich", "progress", "status"]
+__all__ = ["FILE_WIDTH", "is_rich", "line_width", "progress", "status"]
+
+FILE_WIDTH = 80
+_WIDEST = 120
+
+
+def line_width() -> int:
+    """Return the width of printed text: that of the terminal, but at most 120, and 80 in a file."""
+    return min(shutil.get_terminal_size((FILE_WIDTH, 24)).columns, _WIDEST)
 
 
 def is_rich(stream: TextIO | None) -> bool:

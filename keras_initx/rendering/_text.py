@@ -1,6 +1,8 @@
 """Numbers and lists in sentences."""
 
+import collections
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 __all__ = ["counted", "format_metric", "listed", "ranges", "short_number", "shortened"]
@@ -50,11 +52,50 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(texts)
 
 
-def shortened(name: str, length: int) -> str:
-    """Truncate a name at the start."""
-    if len(name) <= length:
-        return name
-    return f"…{name[1 - length :]}"
+def shortened(names: Sequence[str], length: int) -> list[str]:
+    """Shorten names that are longer than `length`, by leaving out the words that most names have.
+
+    A word ends at `/`, `_` or a space. The last one stays, and so do those with digits that are not
+    in all names. Names that would be the same are longer.
+    """
+    words = {name: re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names}
+    counts = collections.Counter(word for parts in words.values() for word in set(parts))
+    optional = set()
+    for word, count in counts.items():
+        if word.strip("/_ ").isalpha() or (word[0].isalnum() and count == len(words) > 1):
+            optional.add(word)
+    lengths = dict.fromkeys(words, length)
+    while True:
+        texts = {}
+        for name, parts in words.items():
+            by_frequency = sorted(range(len(parts) - 1), key=lambda place: -counts[parts[place]])
+            places = [place for place in by_frequency if parts[place] in optional]
+            texts[name] = _shortened(parts, places, lengths[name])
+        times = collections.Counter(texts.values())
+        shared = [name for name, text in texts.items() if times[text] > 1]
+        if not shared:
+            return [texts[name] for name in names]
+        for name in shared:
+            lengths[name] += 4
+
+
+def _shortened(words: Sequence[str], optional: Iterable[int], length: int) -> str:
+    """Join words, without as many of those at the places `optional` as `length` takes."""
+    left = list(words)
+    for place in optional:
+        if len(_joined(left)) <= length:
+            break
+        left[place] = ""
+    text = _joined(left)
+    if len(text) <= length:
+        return text
+    end = length // 2
+    return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Join words, with a mark where some, which are empty now, were left out."""
+    return re.sub("\0+", "…", "".join(word or "\0" for word in words))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,11 +2,10 @@
 
 import abc
 import dataclasses
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_initx._files import check_local
 from keras_initx.rendering import (
@@ -18,6 +17,7 @@ from keras_initx.rendering import (
     counted,
     image,
     legend,
+    line_width,
     new_figure,
     page,
     paragraphs,
@@ -28,8 +28,6 @@ from keras_initx.studies._records import Record, Settings, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_WIDTH = 79  # characters of a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +48,9 @@ class ResultTable:
     note: str = ""
     is_printed: bool = True
 
-    def as_text(self) -> str:
+    def as_text(self, width: int) -> str:
         """Return the table as aligned columns, with a line break at the end."""
-        return Table.fitted(self.columns, self.rows, shutil.get_terminal_size().columns).as_text()
+        return Table.fitted(self.columns, self.rows, width).as_text()
 
     def as_html(self) -> str:
         """Return the table as HTML."""
@@ -90,16 +88,20 @@ class RunResult(Result):
         """Yield the plots for which there are data, the main one first."""
 
     def __str__(self) -> str:
+        return self.as_text(line_width())
+
+    def as_text(self, width: int) -> str:
+        """Return what `print` shows, in lines of `width` characters."""
         first, *others = self._tables()
-        lines = [self.title, self._conditions(), "", first.as_text()]
+        lines = [self.title, self._conditions(), "", first.as_text(width)]
         for remark in self.remarks():
-            lines.append(textwrap.fill(remark, _WIDTH, subsequent_indent="  "))
+            lines.append(textwrap.fill(remark, width, subsequent_indent="  "))
         for text in first.legend():
-            lines += ["", textwrap.fill(text, _WIDTH)]
+            lines += ["", textwrap.fill(text, width)]
         for table in others:
             if table.is_printed:
-                lines += ["", table.as_text()]
-                lines += [textwrap.fill(text, _WIDTH) for text in table.legend()]
+                lines += ["", table.as_text(width)]
+                lines += [textwrap.fill(text, width) for text in table.legend()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -170,10 +172,17 @@ class RunResult(Result):
         for table in others:
             legends = [paragraphs([text], "quiet") for text in table.legend()]
             parts.append(section(table.title, table.as_html(), *legends))
-        settings = tuple((name, str(value)) for name, value in self.settings.items())
-        settings_table = Table(("setting", "value"), settings, are_text=(True, True))
-        parts.append(section("Settings", settings_table.as_html()))
+        settings = tuple((name, _in_words(value)) for name, value in self.settings.items())
+        table_html = Table(("setting", "value"), settings, are_text=(True, True)).as_html()
+        parts.append(section("Settings", f'<div class="settings">{table_html}</div>'))
         write_atomic(path, page(self.title, parts).encode())
+
+
+def _in_words(setting: Any) -> str:
+    """Return a setting for people: of functions and objects, their names and digests."""
+    if isinstance(setting, dict | list | tuple):
+        return ", ".join(part for part in setting if isinstance(part, str))
+    return str(setting)
 
 
 def write_plots_and_report(result: RunResult, folder: Path) -> None:

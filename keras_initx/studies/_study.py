@@ -50,7 +50,10 @@ _PAIR_COLUMNS: list[Column[Record]] = [
 ]
 
 
-_NOTE = f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
+_NOTE = (
+    f"better: in a paired t test, p < {SIGNIFICANT} after Holm's correction. "
+    f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
+)
 
 
 # `Trials` has the fields and computes the numbers, `RunResult` writes text and pages. Here is what
@@ -121,15 +124,8 @@ class Study(Trials, RunResult):
         return tables
 
     def _rows(self) -> list[Record]:
-        """Return the statistics of each initializer, with its place and those that it beats."""
-        rows = {}
-        for place, row in enumerate(self.statistics(), 1):
-            rows[row["initializer"]] = {**row, "place": place, "beats": []}
-        for pair in self.comparisons():
-            if pair["significant"]:
-                beaten = rows[pair["second"]]["place"]
-                rows[pair["first"]]["beats"].append(beaten)
-        return list(rows.values())
+        """Return the statistics of each initializer, with its place."""
+        return [{**row, "place": place} for place, row in enumerate(self.statistics(), 1)]
 
     def _columns(self) -> list[Column[Record]]:
         """Return the columns of the table of results."""
@@ -154,12 +150,6 @@ class Study(Trials, RunResult):
                 "gap",
                 lambda row: format_metric(row["gap"]),
                 note="how much better on the training data",
-            ),
-            Column(
-                "beats",
-                lambda row: ranges(row["beats"]) or "-",
-                note="lines that it is better than in a paired t test, "
-                f"p < {SIGNIFICANT} after Holm's correction",
             ),
         ]
 
@@ -284,6 +274,7 @@ def _remarks_on_tests(trials: Trials) -> list[str]:
     if len(tested) > 1 and not significant:
         remarks.append(_remark_on_the_clearest(tested))
     elif tested:
+        remarks += _remarks_on_what_is_better(significant)
         remarks += _remarks_on_the_best(trials, tested)
         if len(significant) == len(pairs):
             remarks.append("All differences are significant.")
@@ -302,11 +293,25 @@ def _remark_on_the_clearest(tested: list[Record]) -> str:
     )
 
 
+def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
+    """Return a sentence for the initializers that are better than the same others."""
+    worse: dict[str, list[str]] = {}
+    for pair in significant:
+        worse.setdefault(pair["first"], []).append(pair["second"])
+    better: dict[str, list[str]] = {}
+    for name, others in worse.items():
+        better.setdefault(listed(others), []).append(name)
+    remarks = []
+    for others_listed, names in better.items():
+        verb = "is" if len(names) == 1 else "are each"
+        remarks.append(f"{listed(names)} {verb} better than {others_listed}.")
+    return remarks
+
+
 def _remarks_on_the_best(trials: Trials, tested: list[Record]) -> list[str]:
-    """Return the remarks on the initializer that is first in the table, and all others."""
+    """Return the remark on the first in the table, and those that it may not be better than."""
     best, *others = [row["initializer"] for row in trials.statistics()]
     tests_of_best = []
-    worse = []
     not_shown = []
     for name in others:
         for pair in tested:
@@ -316,17 +321,12 @@ def _remarks_on_the_best(trials: Trials, tested: list[Record]) -> list[str]:
             if not pair["significant"]:
                 needed = needed_repeats(pair["repeats_needed"])
                 not_shown.append(f"{name} (would take {needed})")
-            elif pair["first"] == best:
-                worse.append(name)
-    remarks = []
-    if worse:
-        remarks.append(f"{best} is better than {listed(worse)}.")
-    if not_shown:
-        repeats = _repeats(tests_of_best)
-        remarks.append(
-            f"With {repeats} no difference is shown between {best} and {listed(not_shown)}."
-        )
-    return remarks
+    if not not_shown:
+        return []
+    return [
+        f"With {_repeats(tests_of_best)} no difference is shown between {best} and "
+        f"{listed(not_shown)}."
+    ]
 
 
 def _repeats(pairs: Iterable[Record]) -> str:

@@ -249,6 +249,25 @@ def test_a_phone_shows_all_layers_and_controls_at_once(page):
     assert page.get_by_role("button", name="Draw again").is_visible()
 
 
+def test_a_phone_shows_what_trains_and_not_the_controls(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, "width=20&depth=5")
+    page.get_by_role("button", name="Train").click()
+    pictures = page.locator(".pair")
+    pictures.scroll_into_view_if_needed()
+    box = pictures.bounding_box()
+    assert box["y"] + box["height"] <= page.locator(".controls").bounding_box()["y"]
+    page.get_by_role("button", name="Change").click()
+    assert page.get_by_role("button", name="Draw again").is_visible()
+
+
+def test_a_desktop_shows_the_verdict_and_the_training_at_once(page):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    show(page, "")
+    box = page.get_by_role("button", name="Train").bounding_box()
+    assert box["y"] + box["height"] <= 800
+
+
 def test_a_phone_shows_the_case_of_a_link_and_the_reason_for_hes_factor(page):
     page.set_viewport_size({"width": 390, "height": 844})
     show(page, "activation=relu&weights=he&depth=30")

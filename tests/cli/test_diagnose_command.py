@@ -109,8 +109,12 @@ def test_files_are_written(data, capsys):
     assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy"), *options]) == 0
     assert json.loads(files["json"].read_text())["ok"] is True
     assert files["csv"].read_text().count("\n") == 4
-    assert "No problem found." in files["html"].read_text()
-    assert f"<title>Diagnosis of {data / 'model.keras'}</title>" in files["html"].read_text()
+    page = files["html"].read_text()
+    assert f"<title>Diagnosis of {data / 'model.keras'}</title>" in page
+    made_by = f"Keras {keras.__version__} on {keras.backend.backend()}"
+    legend = "before: standard deviation before the activation."
+    for part in ("No problem found.", made_by, legend, "<img ", "prefers-color-scheme: dark"):
+        assert part in page
     assert "<svg" in files["plot"].read_text()
 
 

@@ -55,10 +55,12 @@ def test_compare_and_report(options, tmp_path, capsys, monkeypatch):
     assert cli.main([*COMPARE, *options, "--learning-rate", "0.1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("mlp on blobs\n2 repeats of 2 epochs")
+    assert printed.err.startswith(f"Training mlp on blobs; {tmp_path / 'out'} keeps what is done.\n")
     assert "Traceback" not in printed.err
     assert "\x1b" not in printed.out + printed.err
     assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
     page = (tmp_path / "out" / "report.html").read_text()
+    assert '<td style="text-align: left">he_<wbr>normal, zeros</td>' in page  # names, not the objects
     assert page.count("<img ") == len(list((tmp_path / "out" / "plots").iterdir())) > 1
     blank(monkeypatch)
     assert cli.main(["report", str(tmp_path / "out"), "--monitor", "val_loss", "--threshold", "0.5"]) == 0

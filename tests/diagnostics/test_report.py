@@ -55,7 +55,8 @@ def test_a_layer_is_shown_in_a_line(healthy):
 
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
-    assert "\n! a_layer_with_a_name_of_" in text
+    assert "\n! …with_a_name_of_some_length_  " in text
+    assert "activation" in text.splitlines()[0]
     assert max(map(len, text.splitlines())) <= 80
     assert "\n1 problem found.\n\nall-zero weights (error): " in text
     assert "\nRemedy: " in text
@@ -72,7 +73,24 @@ def test_a_problem_prints_as_in_the_report(faulty):
 def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     for report in (healthy, faulty):
-        assert max(map(len, str(report).splitlines())) <= width
+        assert max(map(len, str(report).splitlines())) <= min(width, 120)
+
+
+def test_names_are_shortened_where_they_do_not_differ():
+    blocks = [f"transformer_layer_{k}_self_attention" for k in range(2)]
+    names = [f"{block}/{part}" for block in blocks for part in ("query", "attention_output")]
+    assert _text.shortened(names, 24) == [
+        "…0_self_attention/query",
+        "…0_…attention_output",
+        "…1_self_attention/query",
+        "…1_…attention_output",
+    ]
+
+
+def test_shortened_names_stay_different():
+    names = ["first_attention_layer_norm", "second_attention_layer_norm", "other_norm"]
+    assert len(set(_text.shortened(names, 8))) == 3
+    assert _text.shortened(["a_very_long_name"] * 2, 8) == ["…name"] * 2
 
 
 def test_a_wide_terminal_shows_everything(healthy, monkeypatch):
@@ -208,6 +226,15 @@ def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty, tmp_path
     assert path.read_text().count('id="axes_') == 3 + cells
     faulty.plot(path)
     assert path.read_text().count('id="axes_') == 2 + cells
+
+
+def test_of_many_layers_those_with_problems_have_a_histogram():
+    hidden = [layers.Dense(8, "tanh", kernel_initializer="orthogonal") for _ in range(18)]
+    hidden[3].kernel_initializer = "zeros"
+    figure = report_of(keras.Sequential([keras.Input((8,)), *hidden])).plot()
+    titles = [axis.get_title().partition(" ")[0] for axis in figure.axes[2:]]
+    assert titles[0] == "4"
+    assert 6 <= len(titles) <= 12
 
 
 def test_plotting_leaves_a_report_as_it_was(healthy):

@@ -757,9 +757,10 @@ def test_thresholds_are_arguments(name):
 
 def test_an_unknown_threshold_is_an_error():
     with pytest.raises(
-        TypeError, match=r"`thresholds` must be among \('least_values', .*Received: thresholds=\['vanish'\]"
+        TypeError,
+        match=r"must be among \('least_values', .*Received: thresholds=\['batchsize'\]; did you mean 'batch_size'",
     ):
-        keras_initx.diagnose(mlp("tanh"), X, vanish=1.0)
+        keras_initx.diagnose(mlp("tanh"), X, batchsize=8)
 
 
 @pytest.mark.parametrize(

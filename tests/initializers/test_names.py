@@ -21,11 +21,18 @@ pytestmark = pytest.mark.once
         ("xavier_uniform_", "GlorotUniform"),
         ("trunc_normal_", "TruncatedNormal"),
         ("HeNorml", "HeNormal"),
+        ("diagnoze", "diagnose"),
+        ("compare_initialisers", "compare_initializers"),
     ],
 )
-def test_an_attribute_that_is_missing_names_the_class_that_is_meant(tried, meant):
+def test_an_attribute_that_is_missing_names_the_one_that_is_meant(tried, meant):
     with pytest.raises(AttributeError, match=f"no attribute '{tried}'; did you mean {meant}"):
         getattr(keras_initx, tried)
+
+
+def test_a_recipe_that_is_missing_names_the_one_that_is_meant():
+    with pytest.raises(AttributeError, match=r"'keras_initx\.recipes' has no attribute 'gtp2'; did you mean gpt2\?"):
+        _ = keras_initx.recipes.gtp2
 
 
 def test_a_name_that_is_like_none_is_answered_with_none():
@@ -69,6 +76,16 @@ def test_an_argument_that_a_named_class_fixes_is_refused_with_what_to_write_inst
     (written,) = re.findall(r"`VarianceScaling\((.*?)\)`", str(raised.value))
     offered = eval(f"keras_initx.VarianceScaling({written}, seed=0)")
     assert offered.get_config() == {**instead.get_config(), "seed": 0}
+
+
+def test_a_misspelled_argument_of_a_named_class_is_refused_without_a_class_that_would_not_take_it_either():
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'random_seed'$"):
+        keras_initx.HeNormal(random_seed=0)
+
+
+def test_a_misspelled_choice_names_the_one_that_is_meant():
+    with pytest.raises(ValueError, match=r"Received: gain='rellu'; did you mean 'relu'\?"):
+        keras_initx.Orthogonal(gain="rellu")
 
 
 def test_a_subclass_may_have_arguments_of_its_own():

@@ -476,6 +476,7 @@ def test_the_first_rule_that_matches_decides():
     [
         ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
         ({"xyz": "zeros"}, ValueError, r"which matches none; existing paths are 'conv/kernel', 'conv/bias'"),
+        ({"Conv2D": "zeros"}, ValueError, r"Received: 'Conv2D', .*; did you mean the class Conv2D itself\?"),
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({lambda weight: False: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),

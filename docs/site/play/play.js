@@ -362,6 +362,12 @@ print(keras_initx.diagnose(model, x, y, loss="mse"))
 `;
 }
 
+function fold(isFolded) {
+  form.classList.toggle("folded", isFolded);
+  $(".fold").textContent = isFolded ? "Change" : "Hide";
+  $(".fold").setAttribute("aria-expanded", !isFolded);
+}
+
 // In a checkout, where the pages are not built, links lead to their sources.
 if (location.pathname.endsWith("/docs/site/play/index.html")) {
   for (const link of document.querySelectorAll('a[href^="../"]')) {
@@ -377,6 +383,9 @@ $("tbody").addEventListener("click", (event) => {
 });
 form.addEventListener("submit", (event) => event.preventDefault());
 $("#again").addEventListener("click", () => setTo({ ...settings, seed: (settings.seed + 1) % 10000 }));
+// On a phone the controls lie over the page. Training is to be seen.
+$(".fold").addEventListener("click", () => fold(!form.classList.contains("folded")));
+$("#train").addEventListener("click", () => fold(true));
 for (const name of ["#other", "#rate", "#data"]) $(name).addEventListener("input", show);
 for (const button of document.querySelectorAll(".copy")) {
   const code = button.nextElementSibling;
