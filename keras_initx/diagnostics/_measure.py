@@ -185,9 +185,8 @@ def measure(
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
         reports = _layer_reports(model, watch, probes, gradients)
-        linear = is_linear(model, x, list(reports.values()))
         fit = None
-        if linear and len(tensors_in(y)) == 1:
+        if len(tensors_in(y)) == 1 and is_linear(model, x, list(reports.values())):
             fit = linear_fit(x, array_of(tensors_in(y)[0]))
     return Measurements(
         layers=list(reports.values()),
@@ -205,7 +204,6 @@ def measure(
         held_back=held,
         mixed_at=mixed,
         untracked=untracked,
-        is_linear=linear,
         linear_fit=fit,
     )
 

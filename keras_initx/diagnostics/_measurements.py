@@ -411,8 +411,8 @@ class Measurements:
         held_back: The kernels that get no gradient whatever their values are, or `None`.
         mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
         untracked: Paths of the kernels that the model uses but does not have.
-        is_linear: Whether the model is linear up to a last softmax or sigmoid, as far as known.
-        linear_fit: Of a linear model with targets, what `linear_fit` returns, otherwise `None`.
+        linear_fit: Of a model that is linear up to a last softmax or sigmoid, how well a linear map
+            and a smooth one predict its targets, otherwise `None`.
     """
 
     layers: list[LayerReport]
@@ -430,7 +430,6 @@ class Measurements:
     held_back: HeldBack | None = None
     mixed_at: str | None = None
     untracked: Sequence[str] = ()
-    is_linear: bool = False
     linear_fit: tuple[float, float] | None = None
 
     @property

@@ -322,7 +322,7 @@ def pixelwise(units, prior):
 def test_a_rare_class_in_a_map_is_named_unless_the_bias_expects_it(units):
     x = DRAWS.normal(size=(4, 24, 24, 3))
     model, y = pixelwise(units, "zeros")
-    verdict = verdicts(model, y, "binary_crossentropy", x=x)[-1]
+    verdict = verdicts(model, y, "binary_crossentropy", x=x)[0]
     assert (verdict.problem, verdict.level) == ("rare class", "note")
     # That of RetinaNet is larger than this share.
     for prior in (keras_initx.PriorBias(0.01), verdict.remedy.rules["out/bias"]):
@@ -518,3 +518,53 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
     signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
     model = keras.Sequential([keras.Input((8,)), *stack, signs])
     assert "exploding" in problems(model, SIDE, "binary_crossentropy")
+
+
+def compiled(units, activation, y, optimizer):
+    model = network(units, activation)
+    model.compile(optimizer, "binary_crossentropy")
+    return problems(model, y)
+
+
+@pytest.mark.parametrize(
+    ("units", "optimizer"),
+    [(10, keras.optimizers.SGD(0.01, momentum=0.9)), (10, "adam"), (3, "sgd")],
+    ids=["momentum", "Adam", "three classes"],
+)
+def test_sigmoids_for_exclusive_classes_are_no_problem_where_they_train(units, optimizer):
+    y = np.eye(units)[np.argmax(X @ DRAWS.normal(size=(8, units)), axis=-1)]
+    assert compiled(units, "sigmoid", y, optimizer) == []
+    assert compiled(10, "sigmoid", np.eye(10)[LABELS], "sgd") == ["exclusive classes"]
+
+
+def test_a_frozen_model_is_not_trained():
+    model = network(1, "sigmoid")
+    model.trainable = False
+    model.compile("adam", "binary_crossentropy")
+    (verdict,) = verdicts(model, SIDE)
+    assert (verdict.problem, verdict.level) == ("no gradient", "error")
+    model.trainable = True
+    assert problems(model, SIDE) == []
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (keras.optimizers.Adam(1e-8), ["small steps"]),
+        (keras.optimizers.SGD(1e-7), ["small steps"]),
+        (keras.optimizers.SGD(0.0), ["small steps"]),
+        (keras.optimizers.SGD(1e-3), []),
+        (keras.optimizers.RMSprop(1e-8), []),
+        (
+            keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(0.0, 100, warmup_target=0.01, warmup_steps=10)
+            ),
+            [],
+        ),
+    ],
+    ids=["Adam", "SGD", "0", "usual", "another method", "warm-up"],
+)
+def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expected):
+    model = network(1, "sigmoid")
+    model.compile(optimizer, "binary_crossentropy")
+    assert problems(model, SIDE) == expected

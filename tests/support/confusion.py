@@ -55,9 +55,9 @@ def dense(*arguments, **options):
     return classes(mlp(*arguments, **options))
 
 
-def regression(offset=0.0, factor=1.0, loss="mse", head=None):
+def regression(offset=0.0, factor=1.0, loss="mse", head=None, activation="relu"):
     y = offset + factor * (X @ np.linspace(-0.3, 0.3, 32) + 0.3 * DRAWS.normal(size=64))
-    return mlp(head=head or layers.Dense(1)), X, y[:, None], loss
+    return mlp(activation, head=head or layers.Dense(1)), X, y[:, None], loss
 
 
 def binary(loss="binary_crossentropy", **head):
@@ -225,6 +225,12 @@ def padded(*stack, mask_zero=False):
     words[:, :3] = 1 + LABELS[:32, None]
     inputs = [keras.Input((63,), dtype="int32"), layers.Embedding(11, 16, mask_zero=mask_zero)]
     return classes(keras.Sequential([*inputs, *stack, layers.Dense(10)]), words)
+
+
+def either_or(activation=None):
+    """Return a network for labels that no line separates."""
+    stack = [keras.Input((2,)), layers.Dense(32, activation), layers.Dense(32, activation), layers.Dense(1, "sigmoid")]
+    return keras.Sequential(stack), X[:, :2], (X[:, :1] * X[:, 1:2] > 0).astype("float32"), "binary_crossentropy"
 
 
 def blank():
@@ -595,6 +601,8 @@ LSTM, BATCH, LAYER = layers.LSTM, layers.BatchNormalization, layers.LayerNormali
 LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 HEALTHY = {
+    "either, or": lambda: either_or("relu"),
+    "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),
     "60 zeros behind 3 words, in both directions": lambda: padded(layers.Bidirectional(layers.LSTM(16))),
     "60 zeros behind 3 words, a pooling": lambda: padded(
@@ -897,7 +905,7 @@ BROKEN = {
         ["limited output"],
     ),
     "sigmoids for one class of ten, SGD": (exclusive, ["exclusive classes"]),
-    "no activation": (lambda: dense(None), ["no activation"]),
+    "no activation": (either_or, ["no activation"]),
     "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words", "alike"]),
     "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (

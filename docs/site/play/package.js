@@ -2,13 +2,14 @@
 const PACKAGE = {
  "thresholds": {
   "least_values": 16,
+  "out_of_reach": 0.1,
+  "unscaled_targets": 100,
+  "rare_class": 3,
   "unscaled_inputs": 10,
   "wrong_fan": 1.5,
   "shut_gate": 0.05,
   "recurrent_gain": 1.8,
-  "out_of_reach": 0.1,
-  "unscaled_targets": 100,
-  "rare_class": 3,
+  "unread": 1e-06,
   "vanishing": 0.001,
   "exploding": 1000.0,
   "saturated": 0.25,
@@ -27,6 +28,7 @@ const PACKAGE = {
   "lost_precision": 0.1,
   "large_step": 20,
   "large_update": 3,
+  "small_change": 0.01,
   "slow_adadelta": 0.03
  },
  "limits": {

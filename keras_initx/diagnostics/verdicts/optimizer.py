@@ -132,9 +132,10 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
 
 def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
     """Yield the finding on a rate of SGD or of Adam with which weights stay where they are."""
-    largest = 0.0
+    changes = []
     for layer in measured.layers:
         for weight in layer.weights:
+            # Of zeros, such as biases, any change is a large one.
             if not weight.gradient or not weight.norm:
                 continue
             if optimizer.kind == "adam":
@@ -143,13 +144,12 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
                 change = weight.gradient / (1 - optimizer.momentum)
             else:
                 return
-            largest = max(largest, _STEPS * optimizer.rate * change / weight.norm)
-    has_gradients = any(norm > 0 for _, norm in measured.gradient_norms)
-    if not has_gradients or not largest < SMALL_CHANGE.of(measured):
+            changes.append(_STEPS * optimizer.rate * change / weight.norm)
+    if not changes or not max(changes) < SMALL_CHANGE.of(measured):
         return
     evidence = (
         f"with the rate {optimizer.rate:.3g}, {_STEPS} steps change the weights of no layer by "
-        f"more than {largest:.1g} of their size"
+        f"more than {max(changes):.1g} of their size"
     )
     yield Finding([], evidence, _adam("the default rate: "))
 
