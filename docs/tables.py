@@ -285,9 +285,10 @@ def unseen():
     runs = json.loads((DOCS / "unseen.json").read_text())["runs"]
     faulty = [run for run in runs if run["draw"] != "sound"]
     sound = [run for run in runs if run["draw"] == "sound"]
-    numbers = [name for name in faulty[0] if name not in ("draw", "date", "commit", "backend")]
+    # The newest has all numbers.
+    numbers = [name for name in faulty[-1] if name not in ("draw", "date", "commit", "backend")]
     headers = ("draw", "date", "commit", *numbers)
-    table = _rows(headers, [tuple(str(run[name]) for name in headers) for run in faulty])
+    table = _rows(headers, [tuple(str(run.get(name, "")) for name in headers) for run in faulty])
     headers = ("draw", "date", "commit", "drawn", "alarms on sound")
     return (
         f"{table}\n{_rows(headers, [tuple(str(run[name]) for name in headers) for run in sound])}"
