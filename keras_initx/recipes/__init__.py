@@ -14,10 +14,7 @@ and for a `source` or a number that is none.
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
-from typing import Any
-
-from keras_initx._recipe_names import RECIPES
-from keras_initx._suggestions import missing_attribute
+from keras_initx import _recipe_names, _suggestions
 from keras_initx.recipes._bert import *
 from keras_initx.recipes._branches import *
 from keras_initx.recipes._clip import *
@@ -30,5 +27,5 @@ from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
 
 
-def __getattr__(name: str) -> Any:
-    raise missing_attribute(__name__, name, RECIPES)
+def __getattr__(name: str) -> None:
+    raise _suggestions.missing_attribute(__name__, name, _recipe_names.RECIPES)
