@@ -98,21 +98,22 @@ const sideBySide = (() => {
     canvas.width = canvas.height = SIZE * ratio;
     context.scale(ratio, ratio);
     const isSpirals = data.value === "spirals", columns = isSpirals ? training.GRID : DIGITS_IN_ROW;
-    if (odds) drawClasses(context, odds, columns, colors);
+    context.imageSmoothingEnabled = isSpirals; // a map of the plane, and not one cell for each digit
+    if (odds) context.drawImage(classes(odds, columns, colors), 0, 0, SIZE, SIZE);
     if (isSpirals) drawPoints(context, colors);
     else drawDigits(context, odds, colors);
   }
 
-  /** Fill cells, row by row from the top, with the color of a class, the stronger the surer it is. */
-  function drawClasses(context, odds, columns, colors) {
-    const cell = SIZE / columns;
+  /** Return a picture of pixels, row by row from the top, with the color of a class, the stronger the surer it is. */
+  function classes(odds, columns, colors) {
+    const picture = new OffscreenCanvas(columns, columns), context = picture.getContext("2d");
     odds.forEach((logit, i) => {
       const share = Math.abs(2 / (1 + Math.exp(-logit)) - 1);
       context.globalAlpha = Number.isFinite(share) ? 0.45 * share : 0;
       context.fillStyle = colors[logit > 0 ? 1 : 0];
-      context.fillRect((i % columns) * cell, Math.floor(i / columns) * cell, cell, cell);
+      context.fillRect(i % columns, Math.floor(i / columns), 1, 1);
     });
-    context.globalAlpha = 1;
+    return picture;
   }
 
   /** Draw digits in rows, and a frame around those whose class is wrong. */
