@@ -38,7 +38,7 @@ def applied(network, remedy):
         y = remedy.targets(y)
     if remedy.loss is not None:
         loss = remedy.loss
-    if any("units" in arguments for arguments in remedy.layers.values()):
+    if any({"filters", "units"} & arguments.keys() for arguments in remedy.layers.values()):
         model = made_anew(model, remedy.layers)
     else:
         for layer, name in named_layers(model).items():

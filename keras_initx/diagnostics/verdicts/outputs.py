@@ -279,8 +279,13 @@ def _with_units(layer: LayerReport, units: int, activation: str | None, loss: st
     return Remedy(
         f'{units} units and activation={expression} in {layer.name}, and loss="{loss}"',
         loss=loss,
-        layers={layer.name: {"units": units, "activation": activation}},
+        layers={layer.name: {**_sized(layer, units), "activation": activation}},
     )
+
+
+def _sized(layer: LayerReport, units: int) -> dict[str, Any]:
+    """Return the argument of a layer that gives it a number of units."""
+    return {"filters" if layer.kind.startswith("Conv") else "units": units}
 
 
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -332,7 +337,8 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
     if low < 0 and high < facts.units:
         # The loss is that of the user, with one more argument.
         return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
-    return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.name}")
+    text = f"a {layer.kind} of {high + 1} units instead of {layer.name}"
+    return Remedy(text, layers={layer.name: _sized(layer, high + 1)})
 
 
 def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
