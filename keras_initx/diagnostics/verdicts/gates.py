@@ -15,7 +15,7 @@ from keras_initx._gates import (
     overwrites_forget_bias,
     units_of,
 )
-from keras_initx._typing import Array, InitializerLike
+from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._measurements import (
     LayerReport,
     Measurements,
@@ -80,7 +80,7 @@ class RecurrenceProbe(Probe):
         self._watch = watch
         self._in_both_directions: set[keras.Layer] = set()
         # The last embedding, with its rows of indices.
-        self._embedding: tuple[keras.Layer, Array] | None = None
+        self._embedding: tuple[keras.Layer, Tensor] | None = None
 
     def before(self, call: Call) -> None:
         if isinstance(call.operation, keras.layers.Bidirectional):
@@ -89,8 +89,8 @@ class RecurrenceProbe(Probe):
     def after(self, call: Call) -> None:
         layer = call.operation
         if isinstance(layer, keras.layers.Embedding) and len(call.inputs) == 1:
-            indices = array_of(call.inputs[0])
-            self._embedding = (layer, indices) if indices.ndim == 2 else None
+            indices = call.inputs[0]
+            self._embedding = (layer, indices) if len(indices.shape) == 2 else None
         inputs = first_float(call.given)
         if not call.is_seen or not isinstance(layer, keras.layers.RNN) or inputs is None:
             return
@@ -108,7 +108,8 @@ class RecurrenceProbe(Probe):
             self.padding[layer] = (of_inputs, None)
             return
         # A dropout in between makes equal steps different.
-        embedding, indices = self._embedding
+        embedding, given = self._embedding
+        indices = array_of(given)
         index = int(np.median(indices[:, -1]))
         name = None if index else self._watch.layers[embedding]
         self.padding[layer] = (_equal_at_end(indices), name)
