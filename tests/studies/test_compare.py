@@ -66,7 +66,7 @@ def test_twins_do_not_differ(planted):
 @pytest.mark.once
 def test_zeros_are_worse(planted):
     assert verdict(planted, "one", "zeros") == "one is better"
-    assert "one is better than zeros." in str(planted)
+    assert "one and other are each better than zeros." in str(planted)
     assert planted.statistics()[-1]["initializer"] == "zeros"
 
 
