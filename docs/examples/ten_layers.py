@@ -47,13 +47,9 @@ def batch():
     return (draws.normal(size=(EXAMPLES, UNITS)).astype("float32") for _ in ("inputs", "targets"))
 
 
-def diagnosed(model, inputs, targets, loss):
-    """Return the report of `diagnose`.
-
-    Its default says that tanh and ReLU cannot reach all Gaussian targets, which is right, and does
-    not matter here.
-    """
-    return keras_initx.diagnose(model, inputs, targets, loss=loss, out_of_reach=0.9)
+# By default `diagnose` says that tanh and ReLU cannot reach all Gaussian targets, which is right, and
+# does not matter here.
+REACH = {"out_of_reach": 0.9}
 
 
 def run(activation, initializer):
@@ -69,7 +65,7 @@ def run(activation, initializer):
         for seed in range(1, LAYERS + 1)
     ]
     model = keras.Sequential([keras.Input((UNITS,)), *layers])
-    return diagnosed(model, inputs, targets, "mse")
+    return keras_initx.diagnose(model, inputs, targets, loss="mse", **REACH)
 
 
 def measure(activation):

@@ -6,6 +6,8 @@
 import argparse
 from dataclasses import dataclass
 
+import keras_initx
+
 import keras
 import numpy as np
 import ten_layers
@@ -58,7 +60,7 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
         squares = sum(keras.ops.sum(keras.ops.square(layer.kernel)) for layer in dense)
         return keras.losses.mean_squared_error(y, outputs) + penalty * squares
 
-    report = ten_layers.diagnosed(model, inputs, targets, loss)
+    report = keras_initx.diagnose(model, inputs, targets, loss=loss, **ten_layers.REACH)
     gradients = {
         layer.name: ten_layers.kernel_gradient(layer)
         for layer in report.layers
