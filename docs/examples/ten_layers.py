@@ -47,8 +47,8 @@ def batch():
     return (draws.normal(size=(EXAMPLES, UNITS)).astype("float32") for _ in ("inputs", "targets"))
 
 
-# By default `diagnose` says that tanh and ReLU cannot reach all Gaussian targets, which is right, and
-# does not matter here.
+# By default `diagnose` says that tanh and ReLU cannot reach all Gaussian targets, which is right,
+# and does not matter here.
 REACH = {"out_of_reach": 0.9}
 
 
