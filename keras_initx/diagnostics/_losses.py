@@ -261,8 +261,10 @@ _WRITTEN_ANEW: tuple[tuple[_AnyKind, bool, Callable[[Tensor], Tensor]], ...] = (
 def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None:
     """Return which loss of Keras a loss of one's own computes, `None` if it is none of them.
 
-    Both get the same random targets and outputs of these shapes.
+    Both get the same random targets and outputs of these shapes, which must have rows.
     """
+    if len(outputs.shape) < 2:
+        return None
     random = np.random.default_rng(0)
     shape = (_COMPARED, *outputs.shape[1:])
     form = "sparse"
@@ -311,12 +313,11 @@ def _made_targets(
 def _is_equal(loss: Loss, other: Loss, targets: Tensor, outputs: Tensor) -> bool:
     """Return whether two losses have the same mean, `False` where `loss` cannot be computed."""
     try:
-        mean = float(array_of(keras.ops.mean(loss(targets, outputs))))
+        own = float(array_of(keras.ops.mean(loss(targets, outputs))))
+        known = float(array_of(keras.ops.mean(other(targets, outputs))))
     except Exception:  # it is made for other numbers, or other shapes
         return False
-    return math.isclose(
-        mean, float(array_of(keras.ops.mean(other(targets, outputs)))), rel_tol=1e-3
-    )
+    return math.isclose(own, known, rel_tol=1e-3)
 
 
 def name_of_loss(loss: Loss) -> str | None:

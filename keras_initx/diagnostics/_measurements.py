@@ -323,8 +323,8 @@ class OptimizerFacts:
         rate: Learning rate of the next step.
         kind: `"adadelta"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for others.
         is_constant: Whether the rate has no schedule.
-        is_sensitive: Whether large steps do harm: it does not clip gradients, and the network has
-            no normalizations.
+        is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
+            not clip gradients.
         momentum: The momentum of SGD, 0 for others.
     """
 

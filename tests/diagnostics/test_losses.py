@@ -370,6 +370,12 @@ def test_a_loss_of_ones_own_is_known_by_its_values(loss):
     assert found == losses(given_outputs(), Y, 1000 + Y, loss="mse")
 
 
+def test_an_output_without_rows_is_not_compared():
+    inputs = keras.Input((3,))
+    total = keras.ops.sum(layers.Dense(3, name="identity")(inputs))
+    assert losses(keras.Model(inputs, total), Y, Y[:, 0], loss=squares)["identity"] == (None, None)
+
+
 def test_each_output_is_compared_by_its_own_loss():
     y = {"one": 100 + Y, "two": Y[:, :2]}
     found = losses(two_outputs("list"), X, y, loss={"one": "mse", "two": halves})

@@ -554,6 +554,7 @@ def test_a_frozen_model_is_not_trained():
         (keras.optimizers.SGD(1e-7), ["small steps"]),
         (keras.optimizers.SGD(0.0), ["small steps"]),
         (keras.optimizers.SGD(1e-3), []),
+        (keras.optimizers.SGD(1e-3, momentum=1.0), []),
         (keras.optimizers.RMSprop(1e-8), []),
         (
             keras.optimizers.Adam(
@@ -562,7 +563,7 @@ def test_a_frozen_model_is_not_trained():
             [],
         ),
     ],
-    ids=["Adam", "SGD", "0", "usual", "another method", "warm-up"],
+    ids=["Adam", "SGD", "0", "usual", "momentum of 1", "another method", "warm-up"],
 )
 def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expected):
     model = network(1, "sigmoid")

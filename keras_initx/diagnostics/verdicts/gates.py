@@ -95,24 +95,22 @@ class RecurrenceProbe(Probe):
         if not call.is_seen or not isinstance(layer, keras.layers.RNN) or inputs is None:
             return
         self.steps[layer] = inputs.shape[1]
-        has_mask = len(call.inputs) > 1
-        if has_mask or layer.return_sequences or layer.go_backwards:
+        has_mask_or_state = len(call.inputs) > 1
+        if has_mask_or_state or layer.return_sequences or layer.go_backwards:
             return
         if layer not in self._in_both_directions:
-            self._record_padding(layer, array_of(inputs[:COMPARED]))
+            self.padding[layer] = self._padding_of(inputs)
 
-    def _record_padding(self, layer: keras.Layer, inputs: Array) -> None:
-        """Record the number of equal steps at the ends of the inputs of `layer`."""
-        of_inputs = _equal_at_end(inputs)
+    def _padding_of(self, inputs: Tensor) -> tuple[int, str | None]:
+        """Return the number of equal steps at the ends of `inputs`, and the embedding for it."""
         if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
-            self.padding[layer] = (of_inputs, None)
-            return
+            return _equal_at_end(array_of(inputs[:COMPARED])), None
         # A dropout in between makes equal steps different.
         embedding, given = self._embedding
         indices = array_of(given)
         index = int(np.median(indices[:, -1]))
-        name = None if index else self._watch.layers[embedding]
-        self.padding[layer] = (_equal_at_end(indices), name)
+        name = None if index else self._watch.layers.get(embedding, embedding.name)
+        return _equal_at_end(indices), name
 
     def record(self, layer: keras.Layer, paths: Mapping[int, str]) -> RecurrenceReport | None:
         """Return the record of a layer, `None` if it is not recurrent.

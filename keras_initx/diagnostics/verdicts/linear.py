@@ -44,7 +44,9 @@ def is_linear(model: keras.Model, x: Any, layers: Sequence[LayerReport]) -> bool
     if not inside or any(layer.activation not in (None, "linear") for layer in inside):
         return False
     arrays = tensors_in(x)
-    if any(keras.backend.standardize_dtype(array.dtype) != "float32" for array in arrays):
+    if not arrays or any(
+        keras.backend.standardize_dtype(array.dtype) != "float32" for array in arrays
+    ):
         return False
     count = min(len(array) for array in arrays) // 2
     if count < 2 or model.compute_dtype != "float32":

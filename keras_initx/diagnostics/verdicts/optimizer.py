@@ -141,7 +141,8 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
             if optimizer.kind == "adam":
                 change = math.sqrt(math.prod(weight.shape))
             elif optimizer.kind == "sgd":
-                change = weight.gradient / (1 - optimizer.momentum)
+                # Momentum adds up as many steps as there are, at most.
+                change = weight.gradient / max(1 - optimizer.momentum, 1 / _STEPS)
             else:
                 return
             changes.append(_STEPS * optimizer.rate * change / weight.norm)

@@ -273,11 +273,10 @@ def _columns(layer: LayerReport, facts: OutputFacts) -> Finding:
     return Finding([layer], evidence, remedy, "error")
 
 
-def _with_units(layer: LayerReport, units: int, activation: str | None, loss: str) -> Remedy:
+def _with_units(layer: LayerReport, units: int, activation: str, loss: str) -> Remedy:
     """Return a remedy with another number of units in `layer`, and the loss for it."""
-    expression = "None" if activation is None else f'"{activation}"'
     return Remedy(
-        f'{units} units and activation={expression} in {layer.name}, and loss="{loss}"',
+        f'{units} units and activation="{activation}" in {layer.name}, and loss="{loss}"',
         loss=loss,
         layers={layer.name: {**_sized(layer, units), "activation": activation}},
     )
@@ -404,7 +403,7 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     elif not facts.is_whole:
         remedy = _other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
-    elif low == -1 and high == 1:
+    elif _are_signs(facts):
         remedy = Remedy("labels 0 and 1: y = (y + 1) / 2", targets=_zero_or_one)
     elif low > 0 and high - low == 1:
         begins_at_0 = functools.partial(_from_zero, low)
@@ -447,7 +446,7 @@ def dropped_output(measured: Measurements) -> Iterator[Finding]:
     finds="a normalization without a learned scale after the last kernel, before a sigmoid, or a "
     "softmax of up to 30 units",
     reason="what comes before the softmax has a standard deviation of 1, whatever the weights are: "
-    "of two balanced classes none gets a probability above 0.9, of thirty 0.9",
+    "over two classes they differ by 2, so that no probability is above 0.89",
     remedy="no normalization there",
 )
 def limited_output(measured: Measurements) -> Iterator[Finding]:
@@ -580,8 +579,8 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
     levels={"warning": "for SGD without momentum and ten classes or more", "note": ""},
     finds="sigmoids and a binary crossentropy for rows of at least three labels, each with a "
     "single 1",
-    reason="each sigmoid is right by answering 0, and its gradient is divided by their number: in "
-    "the same time, SGD finds 4 % of 26 classes beside 94 % by a softmax, Adam 99 % beside all",
+    reason="each sigmoid is nearly right by answering 0, and its gradient is divided by their "
+    "number: SGD has hardly begun when a softmax has learned the classes",
     remedy="a softmax and categorical crossentropy",
 )
 def exclusive_classes(measured: Measurements) -> Iterator[Finding]:
