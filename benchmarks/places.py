@@ -4,8 +4,7 @@ A model of 6.7 billion parameters is estimated.
 
     KERAS_BACKEND=jax python benchmarks/places.py --quick
 
-measures one backend on one device. `sampling.py` runs it too. README.md in this folder explains the
-results.
+measures one backend on one device. README.md in this folder explains the results.
 """
 
 import os
@@ -67,11 +66,7 @@ CASES = {
 def main():
     """Measure, print and write everything."""
     arguments = _common.parse_arguments(__doc__.partition("\n")[0])
-    run(arguments, _common.in_fresh_process(_device.rates, arguments.device))
-
-
-def run(arguments, rates):
-    """Do the same for given arguments and peak rates."""
+    rates = _common.in_fresh_process(_device.rates, arguments.device)
     jobs = [
         (name, place)
         for name, case in CASES.items()

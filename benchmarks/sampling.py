@@ -12,7 +12,6 @@ import _common
 import _device
 import _rows
 import _summary
-import places
 
 # Below this size, a few pages of memory are as large as the result.
 _LEAST_BYTES_FOR_MEMORY = 1 << 24
@@ -34,8 +33,6 @@ def main():
     }
     measure_processes(cases, measured, arguments)
     rates = _common.in_fresh_process(_device.rates, arguments.device)
-    # In processes of its own, while this one holds no memory of the device.
-    places.run(arguments, rates)
     measure_warm(cases, measured, arguments)
 
     results = _summary.summarize(

@@ -62,10 +62,17 @@ class Backend:
             copy.
         compiles_shapes: Whether `program` recompiles a function for other shapes of arguments or
             results.
+        worth_a_device: From how many values on an accelerator makes an array, not the host.
+        householder_product: Function that multiplies reflections on a device as LAPACK's `orgqr`
+            does, if the backend has one.
     """
 
     alignment: int = 64
     compiles_shapes: bool = False
+    # On an H100, JAX takes 1.2 ms for 4 million values and the host 8 ms, but JAX compiles small
+    # programs for each shape, which takes it 30 ms.
+    worth_a_device: int = 1 << 22
+    householder_product: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def is_tracing(self) -> bool:
         """Return whether operations are currently traced instead of executed."""

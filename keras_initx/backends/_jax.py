@@ -40,6 +40,7 @@ class Implementation(Backend):
     """Implementation for JAX."""
 
     compiles_shapes = True
+    householder_product = staticmethod(jax.lax.linalg.householder_product)
     _processes_agree = False  # on the seeds that they draw
 
     def is_tracing(self) -> bool:

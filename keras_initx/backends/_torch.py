@@ -25,6 +25,11 @@ _GPUS = {"cuda", "xpu"}
 class Implementation(Backend):
     """Implementation for PyTorch, which is never traced: `untransformed` is never compiled."""
 
+    # Nothing is compiled for a shape: an H100 takes half a millisecond, the host two. Smaller
+    # arrays are left to the host, because compiling the kernel takes seconds on a new machine.
+    worth_a_device = 1 << 19
+    householder_product = staticmethod(torch.linalg.householder_product)
+
     def is_abstract(self) -> bool:
         return bool(_device().type == "meta")
 

@@ -213,7 +213,11 @@ class Initializer(KerasInitializer):
             seed = getattr(part, "seed", None)
             if isinstance(seed, keras.random.SeedGenerator):
                 states.append(seed.state.value)
-        return choose_namespace(math.prod(shape), states)
+        return choose_namespace(self._work(shape), states)
+
+    def _work(self, shape: Shape) -> int:
+        """Return the number of draws that take the host as long as the values of `shape`."""
+        return math.prod(shape)
 
     def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`.

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
+from keras_initx.backends import backend
 from keras_initx.initializers._base import register
 from keras_initx.initializers._laws import FrameLaw, Law, Normal
 from keras_initx.initializers._scale import (
@@ -178,6 +179,11 @@ class Orthogonal(MatrixInitializer):
 
     def _is_exact(self) -> bool:
         return self.method == "gaussian"
+
+    def _work(self, shape: Shape) -> int:
+        # 512 x 512 take the host as long as some million draws.
+        of_draws = self.method == "gaussian" or backend.householder_product is None
+        return math.prod(shape) * (1 if of_draws else 8)
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
         xp = stream.xp

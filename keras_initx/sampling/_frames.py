@@ -3,14 +3,13 @@
 import functools
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 from keras_initx._kernel import library
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
-from keras_initx.sampling._stream import Draw, Stream, check_size, unpacked
+from keras_initx.sampling._stream import Draw, Stream, check_size
 
 __all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
 
@@ -21,6 +20,8 @@ _PANEL = 64
 # of a panel are faster for larger ones, and for smaller ones calling them takes longer than their
 # arithmetic.
 _SMALL = 1 << 14
+# The number of draws that indices of 32 bits tell apart.
+_MAX_INDEX = 1 << 31
 
 
 def householder_frame(
@@ -45,9 +46,9 @@ def householder_frame(
     xp = stream.xp
     count = _draws_in(rows, columns)
     check_size(start + count, (rows, columns))
-    if xp is DEVICE and backend.compiles_shapes:
-        return _frame_by_program(stream, rows, columns, dtype, start)
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
+    if xp is DEVICE and backend.householder_product is not None and count < _MAX_INDEX:
+        return _frame_by_library(draws, rows, columns, dtype)
     if xp is HOST and rows * columns <= _SMALL and library() is not None:
         return _frame_by_kernel(draws, rows, columns)
     frame = xp.eye(rows, columns, dtype=dtype)
@@ -81,50 +82,35 @@ def _frame_by_kernel(draws: Array, rows: int, columns: int) -> Array:
     return frame
 
 
-def _frame_by_program(stream: Stream, rows: int, columns: int, dtype: DType, start: int) -> Tensor:
-    """Make the frame on the device by one program, which applies the reflections of a panel to it.
+def _frame_by_library(draws: Tensor, rows: int, columns: int, dtype: DType) -> Tensor:
+    """Make the frame from its draws on a device by the backend's product of reflections.
 
-    Each panel is shorter than the last, and a program for each length would take seconds to
-    compile. This one takes the index of the first column as an argument and pads panels with zeros:
-    three times as many operations, but fast ones on a device.
+    With the loop over panels, a GPU would wait for the launches of thousands of small operations.
     """
-    frame = stream.xp.eye(rows, columns, dtype=dtype)
-    signs = stream.xp.ones((columns + _PANEL,), dtype)
-    program = _panel_program(rows, columns, dtype)
-    for first in reversed(range(0, columns, _PANEL)):
-        words = stream.arguments(start + _draws_before(first, rows), first)
-        frame, signs = program(words, frame, signs)
-    return frame * stream.xp.reshape(signs[:columns], (1, columns))
+    return _product_program(rows, columns, dtype)(draws)
 
 
 @functools.lru_cache(maxsize=64)
-def _panel_program(rows: int, columns: int, dtype: DType) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that multiplies a frame by the reflections of one panel."""
+def _product_program(rows: int, columns: int, dtype: DType) -> Callable[[Tensor], Tensor]:
+    """Return the program that makes a frame from its draws."""
+    multiply = backend.householder_product
+    assert multiply is not None
 
-    def step(words: Tensor, frame: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    def frame(draws: Tensor) -> Tensor:
         xp = TRACED
-        key0, key1, begin, first = unpacked(words, 4)
-        number = xp.reshape(xp.arange(_PANEL, dtype=xp.word), (-1, 1))
-        place = xp.reshape(xp.arange(rows, dtype=xp.word), (1, -1)) - first
-        stream = Stream((key0, key1), xp=xp)
-        draws = stream.normal_at(Draw.FRAME, begin + number * (rows - first) + place, dtype)
-        inside = (place >= number) & (first + number < columns)
-        heads = place == number
-        zeros = xp.zeros_like(draws)
+        number = xp.reshape(xp.arange(columns, dtype="int32"), (-1, 1))
+        place = xp.reshape(xp.arange(rows, dtype="int32"), (1, -1))
+        first = number // _PANEL * _PANEL
+        index = _draws_before(first, rows) + (number - first) * (rows - first) + place - first
+        vectors = xp.where(place >= number, xp.take(draws, index), xp.zeros((), dtype))
+        vectors, signs = _reflections(xp, vectors, xp.diagonal(vectors), xp.set_diagonal)
+        # Libraries keep vectors whose heads are 1, and the factors that make up for it.
+        heads = xp.diagonal(vectors)
+        vectors = vectors / xp.reshape(heads, (-1, 1))  # not in place: `heads` may be a part of it
+        product = multiply(xp.transpose(vectors), heads * heads)
+        return product * xp.reshape(signs, (1, columns))
 
-        def with_heads(v: Tensor, values: Tensor) -> Tensor:
-            return xp.where(heads, xp.reshape(values, (-1, 1)), v)
-
-        v = xp.where(inside, draws, zeros)
-        head = xp.sum(xp.where(heads, v, zeros), axis=1)
-        v, sign = _reflections(xp, v, head, with_heads)
-        v = xp.where(inside, v, zeros)
-        gram = xp.triu(xp.matmul(v, xp.transpose(v)))
-        gram = xp.set_diagonal(gram, xp.ones((_PANEL,), dtype))
-        frame = frame - xp.transpose(v) @ xp.solve_upper(gram, v @ frame)
-        return frame, keras.ops.slice_update(signs, (first,), sign)
-
-    return backend.program(step)
+    return backend.program(frame)
 
 
 def _draws_in(rows: int, columns: int) -> int:

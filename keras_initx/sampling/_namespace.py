@@ -21,18 +21,13 @@ __all__ = ["Namespace", "choose_namespace", "namespace_of"]
 
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
-# Minimum number of values for a device. The host takes 10 ms for 4 million values including the
-# copy; a GPU should take less, which is not measured. But JAX compiles small programs for each
-# shape to join blocks, which takes 0.1 s: as long as the host takes for ten arrays of this size, or
-# for one of 40 million. Models that are too large for the host have many arrays of few shapes.
-WORTH_A_DEVICE = 1 << 22
 
 
 def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespace":
     """Return the namespace to compute in at this point.
 
     Args:
-        size: Total number of values.
+        size: Total number of values, or of those that take the host as long.
         tensors: What the values depend on. `jax.vmap` carries out operations, but for tensors that
             have a value for each element of the batch.
 
@@ -47,7 +42,7 @@ def choose_namespace(size: int = 0, tensors: Iterable[Tensor] = ()) -> "Namespac
         return TRACED
     if place == "device":
         return DEVICE
-    if place == "auto" and size >= WORTH_A_DEVICE and backend.on_accelerator():
+    if place == "auto" and size >= backend.worth_a_device and backend.on_accelerator():
         return DEVICE
     return HOST
 
@@ -250,10 +245,6 @@ class _Traced:
 
 class _Device(_Traced):
     """`keras.ops` with eager execution."""
-
-    def subtract_product(self, x: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:
-        x[start:, start:] -= a @ b  # used with torch only
-        return x
 
 
 HOST = _Host()

@@ -306,13 +306,17 @@ def check_size(count: int, shape: Shape) -> None:
 
 
 # Elements per block on a device: enough to amortize two calls, and small compared to arrays that
-# are worth a device.
+# are worth a device. Larger arrays have larger blocks, or a GPU would wait for the calls.
 BLOCK = 1 << 22
+_MOST_BLOCKS = 32
 
 
 def block_length(size: int, unit: int = 1) -> int:
     """Return the number of elements per block for `size` elements, a multiple of `unit`."""
-    length = max(BLOCK // unit, 1) * unit
+    block = BLOCK
+    while size > _MOST_BLOCKS * block:
+        block *= 2  # and not what fits, because each length has a program of its own
+    length = max(block // unit, 1) * unit
     if backend.compiles_shapes:
         return length
     return max(min(length, size), 1)

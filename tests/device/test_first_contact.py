@@ -45,7 +45,7 @@ def test_first_contact_runs_to_its_end_on_a_cpu(tmp_path):
     assert {name for name, (verdict, _) in steps.items() if verdict == "PASS"} == REAL, steps
     others = {text.rpartition(" -- ")[2] for name, (_, text) in steps.items() if name not in REAL}
     assert others <= {"no GPU", "a matter of torch", "a matter of jax and tensorflow"}
-    assert len(steps) == 17
+    assert len(steps) == 18
     assert code == 0
 
 

@@ -12,10 +12,10 @@ from modes import BACKEND, MODES, run, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import HOST, Quantiles, _namespace, _stream, choose_namespace
+from keras_initx.sampling import HOST, Quantiles, _stream, choose_namespace
 from keras_initx.sampling._namespace import DEVICE, TRACED
 
-LARGE = _namespace.WORTH_A_DEVICE
+LARGE = backend.worth_a_device
 compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend compiles nothing on a CPU")
 
 

@@ -10,7 +10,7 @@ from modes import BACKEND, float64, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 from keras_initx.initializers import RandomInitializer, Uniform
-from keras_initx.sampling import Draw, Stream, _namespace, _stream, affine
+from keras_initx.sampling import Draw, Stream, _stream, affine
 
 GOLDEN = golden.load()
 
@@ -158,7 +158,7 @@ def test_an_initializer_of_keras_within_another(way, monkeypatch, place):
 def test_parts_too_small_for_a_device_join_one_that_is_not(way, monkeypatch):
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
     monkeypatch.setattr(backend, "on_accelerator", lambda: True)
-    monkeypatch.setattr(_namespace, "WORTH_A_DEVICE", 1000)
+    monkeypatch.setattr(backend, "worth_a_device", 1000)
     parts = [keras_initx.RandomNormal(seed=1), keras_initx.Sparse(2, seed=2), keras_initx.Orthogonal(seed=3)]
     assert_same(monkeypatch, keras_initx.Concatenated(parts, sizes=[10, 50, 60], axis=1), (60, 120), exact=False)
 
