@@ -211,7 +211,7 @@ def thresholds():
 
 
 def confusion():
-    """Return how many networks the rules are tried on, and the problems in each broken one, folded."""
+    """Return how many networks the rules are tried on, and, folded, the problems in the broken."""
     networks = runpy.run_path(str(DOCS.parent / "tests" / "support" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
     table = _rows(
