@@ -211,10 +211,7 @@ def thresholds():
 
 
 def confusion():
-    """Return how many networks the rules are tried on, and the problems in each.
-
-    The problems, which must be found, are folded.
-    """
+    """Return how many networks the rules are tried on, and, folded, the problems in the broken."""
     networks = runpy.run_path(str(DOCS.parent / "tests" / "support" / "confusion.py"))
     broken, healthy = networks["BROKEN"], networks["HEALTHY"]
     table = _rows(
@@ -228,11 +225,9 @@ was planted, and what follows from it; in the {len(healthy)} healthy ones it rep
 no warning.
 
 <details>
-<summary>All {count} networks</summary>
+<summary>The {len(broken)} broken networks</summary>
 
 {table}
-Healthy: {"; ".join(healthy)}.
-
 </details>
 """
 
