@@ -181,7 +181,9 @@ def _cell(figures):
     figures = figures["measured"]
     parts = max(figures["memory"], 0) / figures["part"]
     kept = max(figures["kept"], 0) / large_models.MIB
-    text = f"{parts:.1f} parts; kept {kept:.0f} MiB; {figures['seconds']:.3g} s"
+    text = f"{parts:.1f} parts; {figures['seconds']:.3g} s"
+    if round(kept):
+        text += f"; kept {kept:.0f} MiB"
     if figures["sent"]:
         text += f"; sent {figures['sent'] / large_models.MIB:,.1f} MiB"
     return text

@@ -179,11 +179,12 @@ def recipes():
     rows = []
     for name, about in sorted(ABOUT.items()):
         summary = about.function.__doc__.partition("\n")[0].removeprefix("Return ").rstrip(".")
+        weights = summary.partition(": ")[2] or summary  # "the rules of BERT" is the recipe again
         sources = about.sources
         if not isinstance(sources, str):
             sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
-        rows.append((f"{{py:func}}`~keras_initx.recipes.{name}`", about.kind, summary, sources))
-    return _rows(("recipe", "for", "what it returns", "whose numbers"), rows)
+        rows.append((f"{{py:func}}`~keras_initx.recipes.{name}`", about.kind, weights, sources))
+    return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
 
 
 def problems():
