@@ -150,7 +150,7 @@ def measure(
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
                 seen = seen_losses(y, outputs)
-                probes.outputs.add_facts(seen)
+                probes.outputs.add_facts(seen, x)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
                 for _, given in probes.outputs.loss_inputs:
@@ -197,6 +197,7 @@ def measure(
         loss=mean_loss,
         optimizer=optimizer_facts(model),
         loss_inputs=[(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
+        own_losses=[(reports[layer], own) for layer, own in probes.outputs.own_losses],
         objective=None if signal is None else Objective(signal, value, terms, slope),
         precision=precision_facts(model, gradients, thresholds["lost_precision"]),
         has_pixels=are_pixels(x),

@@ -389,6 +389,28 @@ class HeldBack:
     changes_loss: bool
 
 
+@dataclass(frozen=True)
+class OwnLoss:
+    """What the values of a loss of one's own show.
+
+    Attributes:
+        flat: Share of the examples whose loss is the same for all outputs near theirs, 0 unless
+            their losses are larger than those of the others.
+        lowest: A negative value of a loss that is 0 where the outputs equal the targets, otherwise
+            0.
+        is_exchanged: Whether it is never negative with its arguments exchanged.
+        collapses: Whether it reads no targets, and is 0 where all outputs are equal.
+        pairs: How much the inputs of pairs differ that it draws together, and those of the others,
+            where the first differ more, otherwise `None`.
+    """
+
+    flat: float = 0.0
+    lowest: float = 0.0
+    is_exchanged: bool = False
+    collapses: bool = False
+    pairs: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """The measurements of a model.
@@ -404,6 +426,7 @@ class Measurements:
         loss: The training objective if all of its terms are known means, otherwise `None`.
         optimizer: What is known of the optimizer, `None` if `model` is not compiled with one.
         loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
+        own_losses: Pairs of a layer and what is known of a loss that is none of Keras'.
         objective: What is minimized, `None` without outputs of floating-point numbers.
         precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
@@ -423,6 +446,7 @@ class Measurements:
     loss: float | None = None
     optimizer: OptimizerFacts | None = None
     loss_inputs: Sequence[tuple[LayerReport, LossInputs]] = ()
+    own_losses: Sequence[tuple[LayerReport, OwnLoss]] = ()
     objective: Objective | None = None
     precision: PrecisionFacts | None = None
     has_pixels: bool = False

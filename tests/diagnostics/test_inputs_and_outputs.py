@@ -258,8 +258,16 @@ def test_a_sigmoid_is_certain_near_both_limits(end):
 @pytest.mark.parametrize(("deviation", "certain"), [(2.5, 0), (2.8, 1)])
 def test_what_is_certain_differs_by_half_of_what_certainty_takes(deviation, certain):
     logits = np.array([-30 - deviation, -30 + deviation] * 8, "float32")[:, None]
-    model = keras.Sequential([keras.Input((1,)), layers.Activation("sigmoid")])
+    bias = keras.initializers.Constant(1e-3)  # without one, nothing excuses the limits
+    last = layers.Dense(1, "sigmoid", kernel_initializer="ones", bias_initializer=bias)
+    model = keras.Sequential([keras.Input((1,)), last])
     assert keras_initx.diagnose(model, logits).layers[0].output.certain == certain
+
+
+def test_a_network_that_gives_the_same_for_all_examples_is_saturated_without_a_bias():
+    logits = np.array([-30.1, -29.9] * 8, "float32")[:, None]
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones", name="out")])
+    assert keras_initx.diagnose(model, logits).layers[0].output.certain == 1
 
 
 def test_a_softmax_is_certain_near_1_only():

@@ -49,37 +49,16 @@ def dense(name, kernel="glorot_uniform", activation=None, units=16):
     return layers.Dense(units, activation, kernel_initializer=kernel, name=name)
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["batch", "layer", "rms", "group"])
-@pytest.mark.parametrize("activation", [None, "relu", "layer"])
-def test_a_wrong_fan_before_a_normalization_is_a_note(normalization, activation):
-    if activation == "layer":
-        stack = [depthwise(), layers.ReLU()]
-    else:
-        stack = [depthwise(activation=activation)]
-    model = images(*stack, normalization(), layers.Conv2D(4, 1))
-    assert found(model, IMAGES) == {("wrong fan", "note"): ("depthwise",)}
-
-
 @pytest.mark.parametrize(
     "stack",
     [
         lambda: [depthwise(), layers.Conv2D(4, 1)],
-        lambda: [depthwise(), layers.MaxPooling2D(), layers.BatchNormalization()],
-        lambda: [depthwise(activation="tanh"), layers.BatchNormalization()],
+        lambda: [depthwise(), layers.BatchNormalization(), layers.Conv2D(4, 1)],
     ],
-    ids=["alone", "not right behind", "bounded before"],
+    ids=["alone", "before a normalization"],
 )
-def test_a_wrong_fan_without_a_normalization_right_behind_is_a_warning(stack):
-    assert found(images(*stack()), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
-
-
-@pytest.mark.parametrize("addition", ["layer", "operation"])
-def test_a_wrong_fan_is_a_warning_where_something_else_takes_the_output_too(addition):
-    inputs = keras.Input((8, 8, 16))
-    hidden = depthwise()(inputs)
-    normalized = layers.BatchNormalization()(hidden)
-    outputs = layers.Add()([hidden, normalized]) if addition == "layer" else hidden + normalized
-    assert found(keras.Model(inputs, outputs), IMAGES) == {("wrong fan", "warning"): ("depthwise",)}
+def test_a_wrong_fan_is_a_note(stack):
+    assert found(images(*stack()), IMAGES) == {("wrong fan", "note"): ("depthwise",)}
 
 
 @pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=str)
@@ -110,12 +89,6 @@ def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
     ((problem, names),) = found(images(Block()), IMAGES).items()
     assert problem == ("wrong fan", "note")
     assert names[0].endswith("/depthwise")
-
-
-def test_a_verdict_is_split_by_what_follows():
-    model = images(depthwise(), layers.BatchNormalization(), layers.DepthwiseConv2D(3, name="last"))
-    assert found(model, IMAGES) == {("wrong fan", "warning"): ("last",), ("wrong fan", "note"): ("depthwise",)}
-    assert keras_initx.diagnose(model, IMAGES).verdicts[-1].level == "note"
 
 
 def test_a_large_signal_before_a_normalization_is_a_note():

@@ -227,6 +227,43 @@ def padded(*stack, mask_zero=False):
     return classes(keras.Sequential([*inputs, *stack, layers.Dense(10)]), words)
 
 
+def pairs(near):
+    """Return a network for pairs, of which those of label 1 are alike, and a loss that draws one label together."""
+    shared = keras.Sequential([keras.Input((32,)), layers.Dense(32, "relu"), layers.Dense(8)])
+    left, right = keras.Input((32,)), keras.Input((32,))
+    squares = ops.sum((shared(left) - shared(right)) ** 2, axis=1, keepdims=True)
+    y = np.arange(64)[:, None] % 2
+    other = np.where(y == 1, X + 0.3 * X[::-1], X[::-1]).astype("float32")
+
+    def contrastive(y_true, y_pred):
+        alike = ops.cast(y_true == near, "float32")
+        return alike * y_pred**2 + (1 - alike) * ops.relu(8 - y_pred) ** 2
+
+    return keras.Model([left, right], ops.sqrt(squares + 1e-7)), [X, other], y.astype("float32"), contrastive
+
+
+def triplets(margin):
+    """Return a network for an example, one like it, and another, whose outputs stand in a row."""
+    shared = keras.Sequential([keras.Input((32,)), layers.Dense(32, "relu"), layers.Dense(8)])
+    inputs = [keras.Input((32,)) for _ in range(3)]
+
+    def triplet(y_true, y_pred):
+        anchor, near, far = ops.split(y_pred, 3, axis=1)
+        return ops.relu(ops.sum((anchor - near) ** 2, 1) - ops.sum((anchor - far) ** 2, 1) + margin)
+
+    outputs = layers.Concatenate()([shared(each) for each in inputs])
+    x = [X, X + X[::-1], np.roll(X, 1, 0)]
+    return keras.Model(inputs, outputs), x, np.zeros((64, 1), "float32"), triplet
+
+
+def negative_error(y_true, y_pred):
+    return -ops.mean((y_true - y_pred) ** 2)
+
+
+def clipped_error(y_true, y_pred):
+    return ops.mean(ops.clip(y_true - y_pred, -1, 1) ** 2)
+
+
 def either_or(activation=None):
     """Return a network for labels that no line separates."""
     stack = [keras.Input((2,)), layers.Dense(32, activation), layers.Dense(32, activation), layers.Dense(1, "sigmoid")]
@@ -305,14 +342,15 @@ def unet():
     return keras.Model(inputs, conv(1, back, 1, "sigmoid", "glorot_uniform")), IMAGES, y, "binary_crossentropy"
 
 
-def mobilenet(kernel=lambda: keras_initx.HeNormal(input_axes=[0, 1], output_axes=[0, 1, 3]), normalized=True):
+def mobilenet():
     inputs = keras.Input((8, 8, 3))
     hidden = conv(32, inputs, activation=None)
     for _ in range(2):
-        hidden = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=made(kernel))(hidden)
-        hidden = layers.ReLU()(layers.BatchNormalization()(hidden) if normalized else hidden)
+        kernel = keras_initx.HeNormal(input_axes=[0, 1], output_axes=[0, 1, 3])
+        hidden = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=kernel)(hidden)
+        hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
         hidden = conv(32, hidden, 1, None)
-        hidden = layers.ReLU()(layers.BatchNormalization()(hidden) if normalized else hidden)
+        hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
     return images(hidden, inputs)
 
 
@@ -323,12 +361,12 @@ def squeeze_and_excitation():
     return images(layers.Multiply()([hidden, gate]), inputs)
 
 
-def upsampling(kernel="glorot_uniform"):
+def upsampling():
     """Return an autoencoder that ends in transposed convolutions."""
     inputs = keras.Input((8, 8, 3))
     code = layers.Dense(8)(layers.Flatten()(conv(16, inputs, strides=2)))
     hidden = layers.Reshape((2, 2, 16))(layers.Dense(64, "relu")(code))
-    hidden = layers.Conv2DTranspose(64, 2, 2, "same", activation="relu", kernel_initializer=made(kernel))(hidden)
+    hidden = layers.Conv2DTranspose(64, 2, 2, "same", activation="relu")(hidden)
     return keras.Model(inputs, layers.Conv2DTranspose(3, 2, 2, "same")(hidden)), IMAGES, IMAGES, "mse"
 
 
@@ -601,6 +639,8 @@ LSTM, BATCH, LAYER = layers.LSTM, layers.BatchNormalization, layers.LayerNormali
 LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 HEALTHY = {
+    "contrastive loss": lambda: pairs(near=1),
+    "triplet loss with a margin": lambda: triplets(margin=0.2),
     "either, or": lambda: either_or("relu"),
     "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),
@@ -806,8 +846,6 @@ BROKEN = {
     ),
     "LSTM, forget bias -4": (lambda: recurrent(lstm(-4.0)), ["shut gates"]),
     "GRU, update bias -4": (lambda: recurrent(gru(-4.0)), ["shut gates"]),
-    "depthwise, He without axes": (lambda: mobilenet("he_normal", normalized=False), ["wrong fan"]),
-    "transposed, He without axes": (lambda: upsampling("he_normal"), ["wrong fan"]),
     "raw pixels": (without_targets(pixels), ["unscaled inputs", "saturated output"]),
     "raw numbers beside an embedding": (lambda: beside_an_embedding(100.0), ["unscaled inputs"]),
     "raw integers": (lambda: (OfNumbers(), DRAWS.integers(0, 500, (64, 32)), None, None), ["unscaled inputs"]),
@@ -906,6 +944,10 @@ BROKEN = {
     ),
     "sigmoids for one class of ten, SGD": (exclusive, ["exclusive classes"]),
     "no activation": (either_or, ["no activation"]),
+    "contrastive loss, labels exchanged": (lambda: pairs(near=0), ["wrong loss"]),
+    "triplet loss without a margin": (lambda: triplets(margin=0.0), ["wrong loss"]),
+    "squared error with the other sign": (lambda: regression(loss=negative_error), ["wrong loss"]),
+    "squared error, clipped": (lambda: regression(factor=3.0, loss=clipped_error), ["wrong loss"]),
     "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words", "alike"]),
     "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (

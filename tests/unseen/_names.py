@@ -4,7 +4,7 @@ A fault is named if a problem is printed, as an error or a warning, that stands 
 `classes: rare` only, whose verdict is one. Names that `diagnose` did not have then are those of verdicts to come.
 
 Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
-"limited output", "no activation", "small steps", "unread words".
+"limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
 """
 
 NAMES = {
@@ -26,7 +26,7 @@ NAMES = {
     "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits"),
     "loss: value or gradient not finite": ("undefined loss",),
     "loss: cannot be met by the shapes": ("impossible labels",),
-    "loss: sign or formula": ("undefined loss", "no gradient"),
+    "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss"),
     "last layer: softmax of one unit, or along a wrong axis": ("single class", "no probabilities"),
     "classes: rare": ("rare class",),
     "weights: zero, equal or twins": ("all-zero weights", "constant weights", "identical units", "twin tensors"),
@@ -45,7 +45,7 @@ NAMES = {
     "activation: missing or wrong": ("no probabilities", "unreachable targets", "single class", "no activation"),
     "depth: signal or gradient vanishes": ("vanishing", "vanishing gradient", "alike"),
     "depth: signal or gradient explodes": ("exploding", "exploding gradient", "large first loss"),
-    "gradient: blocked": ("no gradient", "vanishing gradient"),
+    "gradient: blocked": ("no gradient", "vanishing gradient", "wrong loss"),
     "weights: not in the model": ("untracked weights",),
     "normalization: misused": ("no gradient", "alike", "unscaled inputs", "limited output"),
     "recurrence: memory": (

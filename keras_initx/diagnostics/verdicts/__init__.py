@@ -20,6 +20,7 @@ from keras_initx.diagnostics.verdicts import (
     no_gradient,
     optimizer,
     outputs,
+    own_loss,
     precision,
     signals,
     undefined,
@@ -31,6 +32,7 @@ _FILES: tuple[ModuleType, ...] = (
     # Whatever the weights and the inputs are, what a loss misreads is not learned.
     outputs,
     mismatch,
+    own_loss,
     linear,
     inputs,
     untracked,

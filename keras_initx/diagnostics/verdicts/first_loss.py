@@ -1,11 +1,13 @@
 """The first loss: outputs of the model that are saturated, or far worse than a blind guess."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
+from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import (
     Guessed,
     SeenLoss,
@@ -17,6 +19,7 @@ from keras_initx.diagnostics._measurements import (
     LayerReport,
     Measurements,
     OutputReport,
+    OwnLoss,
     root_mean_square,
 )
 from keras_initx.diagnostics._outputs import (
@@ -52,6 +55,7 @@ from keras_initx.diagnostics.verdicts.inputs import (
     size_of,
 )
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
+from keras_initx.diagnostics.verdicts.own_loss import own_loss
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
@@ -66,7 +70,7 @@ from keras_initx.structure import (
 
 SATURATED_OUTPUT = Threshold(
     "saturated_output",
-    0.5,
+    0.6,
     "fraction of the examples above which the final softmax or sigmoid is saturated. An example "
     "counts if its output is within `saturation_margin` of 1, or of 0 for a sigmoid. Saturation "
     "caused by a bias does not count: then the values before the activation vary between examples "
@@ -97,6 +101,7 @@ class OutputProbe(Probe):
         records: Dict from a layer to the `OutputReport` of the output that it makes.
         facts: Pairs of a layer and the facts of an output that has a known loss.
         loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
+        own_losses: Pairs of a layer and what is known of another loss of its output.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class OutputProbe(Probe):
         self.records: dict[keras.Layer, OutputReport] = {}
         self.facts: list[tuple[keras.Layer, OutputFacts]] = []
         self.loss_inputs: list[tuple[keras.Layer, LossInputs]] = []
+        self.own_losses: list[tuple[keras.Layer, OwnLoss]] = []
         self._watch = watch
         self._reports = reports
         self._margin = margin
@@ -171,8 +177,8 @@ class OutputProbe(Probe):
         record = self.records.setdefault(layer, OutputReport())
         record.input_size = self._input_size.get(layer)
 
-    def add_facts(self, seen: Iterable[SeenLoss]) -> None:
-        """Record what is between the last layers and the losses of Keras."""
+    def add_facts(self, seen: Iterable[SeenLoss], x: Any) -> None:
+        """Record what is between the last layers and the losses, for a model with inputs `x`."""
         for one in seen:
             layer = self._maker(one.output)
             if layer is None or not one.output.shape:
@@ -187,6 +193,9 @@ class OutputProbe(Probe):
                     self.loss_inputs.append((layer, given))
             loss = known_loss(one.loss, one.targets, one.output)
             if loss is None:
+                own = None if name else own_loss(one.loss, one.targets, one.output, x)
+                if own is not None:
+                    self.own_losses.append((layer, own))
                 continue
             facts = output_facts(
                 loss,
@@ -254,9 +263,9 @@ class OutputProbe(Probe):
         if not is_softmax and self._watch.activations[layer] != "sigmoid":
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
-        # for all examples.
-        differs = self._logits_spread.get(layer, np.inf)
-        if is_softmax and layer not in self._logits_spread:
+        # for all examples. So do signals that have grown in many layers, without a bias.
+        differs = self._logits_spread.get(layer, np.inf) if self._has_bias() else np.inf
+        if is_softmax and layer not in self._logits_spread and self._has_bias():
             # It was applied by a layer or operation of its own.
             differs = spread(np.log(np.maximum(values, 1e-30)))
         if differs < np.log(1 / self._margin - 1) / 2:
@@ -267,6 +276,14 @@ class OutputProbe(Probe):
         else:
             is_certain = is_high | (values <= self._margin)
         return float(np.mean(is_certain))
+
+    def _has_bias(self) -> bool:
+        """Return whether what makes the outputs of the model has a bias other than 0."""
+        for layer in self.records:
+            for weight in layer.weights:
+                if weight.name == "bias" and backend.has_nonzero(weight.value):
+                    return True
+        return False
 
 
 @rule(
@@ -291,7 +308,8 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
         f"{input_size(worst)}{layer_count(layers)}: the loss starts far above that of guessing, "
         "and the first steps only undo this"
     )
-    yield Finding(layers, evidence, scaled_first(measured, _smaller_last_layer(layers, measured)))
+    remedy = _smaller_inputs(worst, measured) or _smaller_last_layer(layers, measured)
+    yield Finding(layers, evidence, scaled_first(measured, remedy))
 
 
 @rule(
@@ -332,12 +350,10 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         "root of the number of units"
     )
     remedy = _smaller_last_layer([worst], measured)
-    if exceeds(output.input_size, _LARGE_INPUTS) and not are_unscaled(measured):
+    smaller_inputs = _smaller_inputs(worst, measured)
+    if smaller_inputs is not None:
         evidence += f", and its inputs a root mean square of {output.input_size:.3g}"
-        remedy = Remedy(f"keras.layers.LayerNormalization() before {worst.name}")
-        smaller = smaller_branches(measured)
-        if smaller is not None:
-            remedy = smaller.otherwise(remedy, "; or ")
+        remedy = smaller_inputs
     elif worst.weights and not worst.has_kernel:
         remedy = Remedy(smaller_factor.replace("after", "in", 1))
     remedy = scaled_first(measured, remedy)
@@ -355,6 +371,16 @@ def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
     if layer.output is None or gives_one_class(layer, measured):
         return False
     return exceeds(layer.output.certain, SATURATED_OUTPUT.of(measured))
+
+
+def _smaller_inputs(layer: LayerReport, measured: Measurements) -> Remedy | None:
+    """Return the remedy where what the last layer gets has grown in the model, else `None`."""
+    size = None if layer.output is None else layer.output.input_size
+    if not layer.has_kernel or not exceeds(size, _LARGE_INPUTS) or are_unscaled(measured):
+        return None
+    remedy = Remedy(f"keras.layers.LayerNormalization() before {layer.name}")
+    smaller = smaller_branches(measured)
+    return remedy if smaller is None else smaller.otherwise(remedy, "; or ")
 
 
 def _smaller_last_layer(layers: Sequence[LayerReport], measured: Measurements) -> Remedy:

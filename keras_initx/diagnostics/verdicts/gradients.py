@@ -96,9 +96,9 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
     # uniform.
     for layer, norm in norms:
-        # Another way from the inputs learns, and from this one all gradients are held back, as from
-        # the target network of a self-supervised model.
-        if norm == 0 and are_reached:
+        # Another way from the inputs learns. From this one all gradients are held back, as from
+        # the target network of a self-supervised model, or it is beside inputs that are too large.
+        if are_reached and (norm == 0 or are_unscaled(measured)):
             continue
         if not norm <= limit:
             break

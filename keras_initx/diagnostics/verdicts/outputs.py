@@ -45,7 +45,7 @@ OUT_OF_REACH = Threshold(
 )
 UNSCALED_TARGETS = Threshold(
     "unscaled_targets",
-    100,
+    500,
     "factor between the standard deviation of the targets of a distance and that of the outputs, "
     "or 1 if that is more, above which the targets are not scaled",
 )

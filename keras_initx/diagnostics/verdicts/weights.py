@@ -20,7 +20,6 @@ from keras_initx.diagnostics._verdict import (
     Threshold,
     by_level,
     listed,
-    normalization_of,
     rule,
 )
 from keras_initx.diagnostics.verdicts.signals import is_gate
@@ -346,11 +345,11 @@ def twins(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "wrong fan",
-    levels={"warning": "", "note": "if a normalization follows directly"},
+    levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
     "initializer intends, by a factor above {wrong_fan}",
-    reason="Keras computes the fans of such kernels from the wrong axes. A normalization divides "
-    "by the scale, but the ratio of gradient to weights still differs",
+    reason="Keras computes the fans of such kernels from the wrong axes. Networks with few of them "
+    "train as well; where a signal is lost by it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
@@ -361,24 +360,23 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
             ratio = weight.std / weight.expected_std
             if not 1 / factor <= ratio <= factor:
                 wrong.append((layer, weight))
-    for level, hit in by_level(wrong, "warning", lambda pair: not pair[0].is_rescaled):
-        layer, weight = hit[0]
-        evidence = (
-            f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its "
-            f"initializer intends {weight.expected_std or 0:.3g} for the {weight.fan_in} inputs "
-            f"of a unit{_and_more_weights(hit)}: it computes wrong fans from the shape of this "
-            "kernel"
-        )
-        if level == "note":
-            evidence += normalization_of(layer)
-        rules: dict[str, InitializerLike] = {}
-        texts = []
-        for _, wrong_weight in hit:
-            inputs, outputs = wrong_weight.axes or ((), ())
-            initializer = HeNormal(input_axes=list(inputs), output_axes=list(outputs))
-            rules[wrong_weight.path], text = choice(initializer)
-            texts.append(f"{text}, or a similar initializer with these axes")
-        yield Finding(_layers_of(hit), evidence, Remedy(texts[0], rules), level)
+    if not wrong:
+        return
+    layer, weight = wrong[0]
+    evidence = (
+        f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its "
+        f"initializer intends {weight.expected_std or 0:.3g} for the {weight.fan_in} inputs "
+        f"of a unit{_and_more_weights(wrong)}: it computes wrong fans from the shape of this "
+        "kernel"
+    )
+    rules: dict[str, InitializerLike] = {}
+    texts = []
+    for _, wrong_weight in wrong:
+        inputs, outputs = wrong_weight.axes or ((), ())
+        initializer = HeNormal(input_axes=list(inputs), output_axes=list(outputs))
+        rules[wrong_weight.path], text = choice(initializer)
+        texts.append(f"{text}, or a similar initializer with these axes")
+    yield Finding(_layers_of(wrong), evidence, Remedy(texts[0], rules), "note")
 
 
 def _pairs_of(measured: Measurements) -> list[_Pair]:
