@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import RecognizedRules, recipe_of, recipes_like
+from keras_initx._recipe_names import NotedRules, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, Shape
@@ -135,12 +135,12 @@ def initializers_by_rule(
 def notes_on(rules: Rules | None, weights: Sequence[Named]) -> tuple[str, ...]:
     """Return what a reader of rules may not expect of them, as lines of text.
 
-    That is what a recipe has recognized, and the other names that a pattern matches: `"*kernel"`
-    matches a `recurrent_kernel`.
+    That is what a recipe has recognized, or which problems of a report the rules are for, and the
+    other names that a pattern matches: `"*kernel"` matches a `recurrent_kernel`.
     """
     notes: list[str] = []
-    if isinstance(rules, RecognizedRules):
-        notes += rules.recognized
+    if isinstance(rules, NotedRules):
+        notes += rules.notes
     seen: set[str] = set()
     for condition, value in (rules or {}).items():
         if not isinstance(condition, str):

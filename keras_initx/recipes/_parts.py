@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_initx._recipe_names import RecognizedRules
+from keras_initx._recipe_names import NotedRules
 from keras_initx.recipes._network import Network
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.structure import (
@@ -232,7 +232,7 @@ class Parts:
     def recognized(self, rules: Recipe) -> Recipe:
         """Return rules with what was found in the graph, which the plan shows."""
         lines = [f"  {part}" for part in self._described()]
-        return RecognizedRules(rules, ("Recognized in the graph of the model:", *lines))
+        return NotedRules(rules, ("Recognized in the graph of the model:", *lines))
 
     @property
     def described(self) -> str:

@@ -98,7 +98,8 @@ def test_what_weights_do_not_cure_is_left_to_others():
     assert report.problems[0].problem == "unscaled inputs"
     before = [value.copy() for value in model.get_weights()]
     with pytest.raises(
-        ValueError, match=r"`rules` must be a report with a problem that other weights cure. .*standardize"
+        ValueError,
+        match=r"a problem that other weights cure. .*yourself:\n- unscaled inputs: standardize the inputs",
     ):
         keras_initx.initialize(model, report, seed=0)
     for value, other in zip(model.get_weights(), before, strict=True):
@@ -114,8 +115,14 @@ def test_of_several_problems_the_first_that_weights_cure_is_cured():
         Verdict("of loss or weights", (), "evidence", remedy),
         Verdict("of weights", (), "evidence", others),
     ]
-    keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
+    plan = keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
     assert model.get_layer("out").get_weights()[1].tolist() == [1, 1, 1]
+    assert plan.notes == (
+        "Left to you, for 'of inputs': more data.",
+        "Applied, for 'of loss or weights': Ones() in 1 weight.",
+        "For the next diagnosis, if it finds 'of weights': twos.",
+    )
+    assert str(plan).endswith("\n".join(plan.notes))
 
 
 def test_a_report_of_another_model_is_refused():
