@@ -65,6 +65,7 @@ def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
         name: Name of the argument in error messages.
 
     Raises:
+        TypeError: If `given` is no mapping, and no recipe.
         ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `weights`.
     """
     recipe = given
@@ -75,8 +76,12 @@ def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
     # An initializer can be called too, but not with a model.
     if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
         recipe = recipe(weights)
-    found: Rules | None = recipe
-    return found
+    if recipe is not None and not isinstance(recipe, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dict from conditions to initializers, or a recipe, which returns "
+            f"one. Received: {name}={given!r}"
+        )
+    return recipe
 
 
 def no_rules(name: str, given: str) -> str:
@@ -102,16 +107,11 @@ def initializers_by_rule(
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
     Raises:
-        TypeError: If `rules` is not a mapping of conditions to initializers.
+        TypeError: If a condition or a value has the wrong type.
         ValueError: If a rule matches no weight, or its value is not an initializer or has a seed.
     """
     if rules is None:
         return {}
-    if not isinstance(rules, Mapping):
-        raise TypeError(
-            "`rules` must be a dict from conditions to initializers, or a recipe. "
-            f"Received: rules={rules!r}"
-        )
     found: dict[str, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
         initializer = _checked(condition, value)

@@ -420,7 +420,11 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
     (tmp_path / "cut.json").write_text('{"a": ')
     for given, message in {
         3: "`expected` must be rules, a recipe, a plan, a contract or weights",
-        network: "`expected` must be what a function returns, or `contract",
+        network: r"write `audit\(model, contract\(network\)\)`",
+        keras.Sequential: r"write `audit\(model, contract\(Sequential\)\)`",
+        (lambda: one): r"write `audit\(model, contract\(build\)\)`",
+        (lambda arrays: 3): "`expected` must be a dict from conditions to initializers, or a recipe, which returns one",
+        keras.initializers.HeNormal: r"`expected` must be rules, a recipe, a plan, a contract or weights\. Received",
         tmp_path / "other.json": "`Contract.save` or .* or one of weights; this one is none of these",
         str(tmp_path / "cut.json"): "`Contract.save` or .* or one of weights; this one is not JSON",
         "weights.pt": "`expected` must not be a pickle",
