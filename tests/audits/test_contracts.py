@@ -343,12 +343,12 @@ def test_tied_weights_of_a_dict():
     assert off(keras_initx.audit(free, tied, same=False)) == {"b": ("equal weights", "")}
 
 
-def test_weights_that_are_too_small_are_counted(yesterday):
-    assert "too small" not in keras_initx.audit(today(1), yesterday).summary
+def test_weights_that_are_too_small_are_named(yesterday):
+    assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8)])
     report = keras_initx.audit(model, small)
-    assert "1 weight is too small to tell a factor of 1.2" in report.summary
+    assert "1 weight (dense/kernel) has too few values: a change of scale by a factor of 1.2 may" in report.summary
     assert 1.3 < report.weights[0].resolution < 1.7
 
 
