@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import keras
+
 from keras_initx._typing import Array
 from keras_initx.diagnostics._losses import LossKind
 from keras_initx.diagnostics._outputs import LossInputs, OutputFacts
@@ -413,6 +415,7 @@ class Measurements:
         untracked: Paths of the kernels that the model uses but does not have.
         linear_fit: Of a model that is linear up to a last softmax or sigmoid, how well a linear map
             and a smooth one predict its targets, otherwise `None`.
+        initializers: The initializers that layers keep for their weights, by the paths of these.
     """
 
     layers: list[LayerReport]
@@ -431,6 +434,7 @@ class Measurements:
     mixed_at: str | None = None
     untracked: Sequence[str] = ()
     linear_fit: tuple[float, float] | None = None
+    initializers: Mapping[str, keras.initializers.Initializer] = field(default_factory=dict)
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:
