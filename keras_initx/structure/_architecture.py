@@ -49,6 +49,7 @@ class Architecture:
         inputs: Layers with a kernel before which no other has one.
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed.
+        starts: The layers with a kernel that each stream of branches begins with, by its number.
     """
 
     branches: list[Branch] = field(default_factory=list)
@@ -61,6 +62,12 @@ class Architecture:
     inputs: list[keras.Operation] = field(default_factory=list)
     outputs: list[keras.Operation] = field(default_factory=list)
     hidden: list[keras.Layer] = field(default_factory=list)
+    starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
+
+    @property
+    def crossing(self) -> list[keras.Layer]:
+        """Layers of attention whose values are of another tensor than the queries."""
+        return [layer for layer, is_crossing in self.attention.items() if is_crossing]
 
     @property
     def attends(self) -> bool:
@@ -128,6 +135,8 @@ class _Reader:
             inside.update(branch.operations)
             is_around = not additions.isdisjoint(branch.operations)
             (found.around if is_around else found.branches).append(branch)
+            if branch.stream not in found.starts:
+                found.starts[branch.stream] = self._graph.kernels_before(branch)
         found.inputs = [layer for layer in self._graph.inputs() if layer not in inside]
         found.outputs = [layer for layer in self._graph.outputs() if layer not in inside]
         reached = set(found.tokens)
