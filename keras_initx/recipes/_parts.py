@@ -107,7 +107,8 @@ class Parts:
         if not self.found.branches:
             raise self.refused("no residual branch in its graph")
         if len(self.found.around) > 1:
-            raise self.refused(f"{len(self.found.around)} branches that have others in them")
+            count = len(self.found.around)
+            raise self.refused(f"{count} branches that have others in them; {self.described}")
         return self.found.branches
 
     def kernels_in(self, layers: Sequence[keras.Operation]) -> list[ModelWeight]:
