@@ -41,6 +41,7 @@ from keras_initx.structure import (
     Probe,
     Watch,
     array_of,
+    hidden_branch_ends,
     is_bounded,
     is_kernel,
     own_weights,
@@ -206,6 +207,7 @@ def measure(
         untracked=untracked,
         linear_fit=fit,
         initializers=kept_initializers(model),
+        hidden_branch_ends=functools.partial(hidden_branch_ends, model),
     )
 
 

@@ -249,7 +249,7 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
         remedy = _random(pairs)
         if level == "error":
             evidence += ": units have the same output, and no gradient passes back through them"
-        elif all(layer.flow.ends_branch for layer, _ in pairs):
+        elif all(layer in measured.branch_ends for layer, _ in pairs):
             evidence += ", at the end of residual branches, which pass signals on as they are"
             remedy = Remedy("none, if this is intended: the branches open in training")
         else:
