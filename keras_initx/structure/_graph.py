@@ -21,6 +21,8 @@ _RESHAPING = (
 _KEEPING = (keras.layers.Dropout, *_RESHAPING)
 # Layers and operations of one tensor that give a sum of what they give for its terms.
 _SCALING = ("Dropout", "Identity", "Multiply", "TrueDivide")
+# A sum of more terms, as over many experts, is left as it is written.
+_MOST_TERMS = 8
 
 
 @dataclass(eq=False)
@@ -59,7 +61,7 @@ class Branch:
         last: The layers with a kernel of which the sum has the outputs, not through another kernel.
         after: The layers and operations that these outputs go through.
         end: The last layer with weights or an activation.
-        begin: What it is computed from.
+        begin: The tensors that it is computed from.
         stream: The number of the chain of sums that it adds to: one goes on where its sum reaches
             the next through no kernel.
     """
@@ -268,11 +270,10 @@ class ForwardGraph:
         shortcut = ways.pop(kept[0])
         if least and not self._joins_ways(total, _producers(shortcut)):
             return []
-        begin = {part for node in shortcut for part in node.inputs if part not in shortcut}
-        begin = begin or set(kept)
+        begin = [part for node in shortcut for part in node.inputs if part not in shortcut] or kept
         for node in self._made:
-            if _is_form(node) and begin.issuperset(node.inputs):
-                begin.add(node)
+            if _is_form(node) and set(node.inputs).issubset(begin):
+                begin.append(node)
         branches = []
         for term in ways:
             way = self._way(begin, _with_ancestors(term)) or ways[term]
@@ -288,7 +289,7 @@ class ForwardGraph:
                 last=tuple(_producers(last)),
                 after=(*passed[term], *_producers(after)),
                 end=term.origin,
-                begin=tuple(begin),
+                begin=tuple(dict.fromkeys(begin)),
             )
             branches.append(branch)
         return branches
@@ -403,24 +404,28 @@ def _flat_terms(total: _Node) -> tuple[dict[_Node, tuple[keras.Operation, ...]],
 
     Each term has the operations that it passes before it is added, the last one first.
     """
+    alone: dict[_Node, tuple[keras.Operation, ...]] = dict.fromkeys(total.inputs, ())
     terms: dict[_Node, tuple[keras.Operation, ...]] = {}
     within = []
-    for term in dict.fromkeys(total.inputs):
+    open_terms = list(reversed(alone.items()))
+    while open_terms:
+        if len(terms) + len(open_terms) > _MOST_TERMS:
+            return alone, []
+        term, before = open_terms.pop()
         node = term
-        passed: list[keras.Operation] = []
+        passed = list(before)
         while len(set(node.consumers)) == len(node.inputs) == 1:
             if not _is_form(node):
                 if type(node.producer).__name__ not in _SCALING:
                     break
                 passed.append(node.producer)
             (node,) = node.inputs
-        if len(set(node.consumers)) != 1 or not _is_sum(node) or len(node.inputs) < 2:
-            terms[term] = ()
-            continue
-        inside, others = _flat_terms(node)
-        within += [node, *others]
-        for part, before in inside.items():
-            terms[part] = (*passed, *before)
+        if len(set(node.consumers)) == 1 and _is_sum(node) and len(node.inputs) > 1:
+            within.append(node)
+            inside = dict.fromkeys(node.inputs, tuple(passed))
+            open_terms += reversed(inside.items())
+        else:
+            terms[term] = before
     return terms, within
 
 
