@@ -12,16 +12,16 @@ RECIPES: dict[str, Callable[..., Any]] = {}
 import_room: Callable[[], object] | None = None
 
 
-class RecognizedRules(dict[Any, Any]):
-    """Rules of a recipe, and what it has recognized in the model.
+class NotedRules(dict[Any, Any]):
+    """Rules, and what the plan is to say of where they come from.
 
     Attributes:
-        recognized: Lines of text.
+        notes: Lines of text.
     """
 
-    def __init__(self, rules: Mapping[Any, Any], recognized: tuple[str, ...]) -> None:
+    def __init__(self, rules: Mapping[Any, Any], notes: tuple[str, ...]) -> None:
         super().__init__(rules)
-        self.recognized = recognized
+        self.notes = notes
 
 
 def recipe_of(text: str) -> Callable[..., Any] | None:

@@ -28,7 +28,7 @@ def run(names, *, until, epochs):
 def test_the_blocks_print_what_is_shown(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = 0
-    for output in run({}, until="weights.json", epochs=0):
+    for output in run({}, until="contract(build)", epochs=0):
         printed = capsys.readouterr().out
         if output:
             shown += 1

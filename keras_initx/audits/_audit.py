@@ -103,7 +103,7 @@ def audit(
     With a contract or other weights, the law of each weight is measured from them: the report says
     which weights are no longer drawn as they were. Weights of one name in several layers are judged
     together too. Those that are new, missing or have another shape or dtype are listed. The
-    summary says how many are too small for a factor of 1.2 to be seen.
+    summary names those that have too few values for a factor of 1.2 to be seen.
 
     One weight is in memory at a time, beside those of a model; two where values are compared place
     by place. Of large ones, a sample of 65,536 values is compared with

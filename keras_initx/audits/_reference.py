@@ -59,16 +59,21 @@ def _check_recipe(expected: Any) -> None:
     """Raise `TypeError` unless this may be a recipe or a plan."""
     if expected is None or isinstance(expected, InitializationPlan):
         return
-    if not callable(expected) or isinstance(expected, keras.Layer):
-        raise TypeError(
-            "`expected` must be rules, a recipe, a plan, a contract or weights. "
-            f"Received: {expected=!r}"
-        )
-    if not isinstance(expected, type) and needs_no_arguments(expected):
-        raise TypeError(
-            "`expected` must be what a function returns, or `contract(function)`, which calls it "
-            f"several times. Received: {expected=!r}"
-        )
+    makes_weights = isinstance(expected, type) and issubclass(expected, keras.Model)
+    # A layer and an initializer can be called with a model too.
+    if callable(expected) and not isinstance(
+        expected, type | keras.Layer | keras.initializers.Initializer
+    ):
+        makes_weights = needs_no_arguments(expected)
+        if not makes_weights:
+            return
+    required = "`expected` must be rules, a recipe, a plan, a contract or weights"
+    if makes_weights:
+        name = getattr(expected, "__name__", "")
+        if not name.isidentifier():  # of a lambda
+            name = "build"
+        required += f"; for those that a function makes, write `audit(model, contract({name}))`"
+    raise TypeError(f"{required}. Received: {expected=!r}")
 
 
 def _has_arrays(values: Mapping[Any, Any]) -> bool:

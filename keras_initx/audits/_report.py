@@ -2,6 +2,7 @@
 
 import html
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from keras_initx.rendering import (
     Column,
     Points,
     Tabular,
+    counted,
+    line_width,
     plot_in_order,
     short_number,
 )
@@ -27,6 +30,8 @@ OF_LAYERS = "their layers say"
 
 # A factor of the scale that a weight should tell; those that do not are counted.
 _COARSE = 1.2
+# Of these, so many are named.
+_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +134,7 @@ class AuditReport(Tabular[Group]):
         return f": {self._summary()[:-1]}"
 
     def _below(self) -> list[str]:
-        lines = ["", self._summary()]
+        lines = ["", self._summary_in_lines()]
         compared = len(self.weights) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
         if self.source == OF_LAYERS and are_most and not self.looks_trained:
@@ -138,8 +143,11 @@ class AuditReport(Tabular[Group]):
 
     def __str__(self) -> str:
         if not self._rows():
-            return self.summary
+            return self._summary_in_lines()
         return super().__str__()
+
+    def _summary_in_lines(self) -> str:
+        return textwrap.fill(self._summary(), line_width(), break_on_hyphens=False)
 
     def _repr_html_(self) -> str:
         if not self._rows():
@@ -201,15 +209,22 @@ class AuditReport(Tabular[Group]):
         return text
 
     def _resolution_text(self) -> str:
-        """Return how many weights are too small to tell a factor that others tell."""
-        factors = [weight.resolution for weight in self.weights if weight.resolution is not None]
-        coarse = [factor for factor in factors if round(factor, 2) > _COARSE]
-        if not coarse:
+        """Return which weights have too few values to show a change that others show."""
+        factors = {}
+        for weight in self.weights:
+            if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
+                factors[weight.path] = weight.resolution
+        if not factors:
             return ""
-        start = "1 weight is" if len(coarse) == 1 else f"{len(coarse)} weights are"
-        end = "it tells" if len(coarse) == 1 else "all tell"
+        names = sorted(factors, key=lambda path: -factors[path])
+        named = ", ".join(names[:_NAMED])
+        if len(names) > _NAMED:
+            named += f" and {len(names) - _NAMED} more"
+        has = "has" if len(names) == 1 else "have"
         return (
-            f" {start} too small to tell a factor of {_COARSE}, and {end} one of {max(coarse):.3g}."
+            f" {counted(len(names), 'weight')} ({named}) {has} too few values: a change of scale "
+            f"by a factor of {_COARSE} may go unseen, one by {factors[names[0]]:.3g} would not. "
+            "This is no fault; layers with more units show smaller changes."
         )
 
     def _unchanged_text(self) -> str:

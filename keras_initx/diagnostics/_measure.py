@@ -34,13 +34,14 @@ from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
 from keras_initx.diagnostics.verdicts.untracked import read_kernels
-from keras_initx.diagnostics.verdicts.weights import weight_reports
+from keras_initx.diagnostics.verdicts.weights import kept_initializers, weight_reports
 from keras_initx.structure import (
     HOOKS,
     Call,
     Probe,
     Watch,
     array_of,
+    hidden_branch_ends,
     is_bounded,
     is_kernel,
     own_weights,
@@ -206,6 +207,8 @@ def measure(
         mixed_at=mixed,
         untracked=untracked,
         linear_fit=fit,
+        initializers=kept_initializers(model),
+        hidden_branch_ends=functools.partial(hidden_branch_ends, model),
     )
 
 

@@ -1,9 +1,12 @@
 """What is measured of a model: of its layers, their weights, and how it is to be trained."""
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import keras
 
 from keras_initx._typing import Array
 from keras_initx.diagnostics._losses import LossKind
@@ -436,6 +439,9 @@ class Measurements:
         untracked: Paths of the kernels that the model uses but does not have.
         linear_fit: Of a model that is linear up to a last softmax or sigmoid, how well a linear map
             and a smooth one predict its targets, otherwise `None`.
+        initializers: The initializers that layers keep for their weights, by the paths of these.
+        hidden_branch_ends: Function that returns the names of the layers at the ends of residual
+            branches that are added in the `call` of layers of users. It takes a call of the model.
     """
 
     layers: list[LayerReport]
@@ -455,6 +461,14 @@ class Measurements:
     mixed_at: str | None = None
     untracked: Sequence[str] = ()
     linear_fit: tuple[float, float] | None = None
+    initializers: Mapping[str, keras.initializers.Initializer] = field(default_factory=dict)
+    hidden_branch_ends: Callable[[], set[str]] = set
+
+    @functools.cached_property
+    def branch_ends(self) -> list[LayerReport]:
+        """The layers at the ends of residual branches."""
+        hidden = self.hidden_branch_ends()
+        return [layer for layer in self.layers if layer.flow.ends_branch or layer.name in hidden]
 
     @property
     def gradient_norms(self) -> list[tuple[LayerReport, float]]:

@@ -1,7 +1,9 @@
 """Initialize the weights of a whole model by rules."""
 
 import math
+import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,6 +11,7 @@ from typing import NamedTuple
 import keras
 
 from keras_initx._checks import DTYPES, check_flag, truncated
+from keras_initx._recipe_names import NotedRules
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx._typing import InitializerLike, Shape, Tensor
 from keras_initx.backends import Computation, backend
@@ -22,6 +25,7 @@ from keras_initx.initializers import (
     Initializer,
     KeepSparse,
     check_dtype_for,
+    check_initializer,
     check_numbers,
     check_shape_for,
     is_exact,
@@ -48,7 +52,7 @@ from keras_initx.models._rules import (
     notes_on,
     with_seed_and_axes,
 )
-from keras_initx.rendering import progress
+from keras_initx.rendering import counted, listed, progress
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,
@@ -109,7 +113,7 @@ def initialize(
             `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
             its line. A path that is called like a recipe is `"./gpt2"`. Or a report of `diagnose`:
             the first of its problems that other weights cure gets its `Remedy`, and all other
-            weights are left unchanged.
+            weights are left unchanged. The plan says which problem that is, and which are left.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -170,17 +174,30 @@ def initialize(
 
 def _cure(report: Report) -> Rules:
     """Return the rules of the first problem of a report that other weights cure."""
-    for remedy in report.remedies:
-        if remedy.weights:
-            rules: dict[Condition, InitializerLike | None] = {}
-            for path, initializer in remedy.weights.items():
-                rules[path] = initializer
-            rules["*"] = None
-            return rules
-    remedies = [str(remedy) for remedy in report.remedies]
+    rules: dict[Condition, InitializerLike | None] = {}
+    notes = []
+    for verdict in report.problems:
+        remedy = verdict.remedy
+        if not remedy.weights:
+            notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
+        elif rules:
+            notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
+        else:
+            rules.update(remedy.weights)
+            drawn = Counter(description(check_initializer("rules", one)) for one in rules.values())
+            texts = [f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()]
+            notes.append(f"Applied, for {verdict.problem!r}: {listed(texts)}.")
+    if rules:
+        return NotedRules({**rules, "*": None}, tuple(notes))
+    changes = ""
+    for verdict in report.problems:
+        text = textwrap.shorten(str(verdict.remedy), 100, placeholder=" ...")
+        changes += f"\n- {verdict.problem}: {text}"
+    if changes:
+        changes = f". These you change yourself:{changes}"
     raise ValueError(
         "`rules` must be a report with a problem that other weights cure. "
-        f"Received: rules={report!r}, with the remedies {remedies}"
+        f"Received: rules={report!r}{changes}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from keras_initx.rendering import (
     Column,
     Points,
     WeightTable,
+    line_width,
     plot_in_order,
     short_number,
     styles_of,
@@ -117,8 +119,9 @@ class InitializationPlan(WeightTable[WeightPlan]):
         weights: A `WeightPlan` for each weight, in the order of the layers.
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
-        notes: What a recipe has recognized in the model, and which weights of other names a pattern
-            matches, as lines of text.
+        notes: What a recipe has recognized in the model, which remedies of a report are applied and
+            which are left to the user, and which weights of other names a pattern matches, as lines
+            of text.
     """
 
     weights: list[WeightPlan]
@@ -306,7 +309,11 @@ class InitializationPlan(WeightTable[WeightPlan]):
         return f"{text}; {_size(size)}; seed {self.seed}."
 
     def _below(self) -> list[str]:
-        return [*super()._below(), *self.notes]
+        width = line_width()
+        notes = []
+        for note in self.notes:
+            notes.append(textwrap.fill(note, width, subsequent_indent="    "))
+        return [*super()._below(), *notes]
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers

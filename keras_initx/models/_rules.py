@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._checks import similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import RecognizedRules, recipe_of, recipes_like
+from keras_initx._recipe_names import NotedRules, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, Shape
@@ -65,6 +65,7 @@ def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
         name: Name of the argument in error messages.
 
     Raises:
+        TypeError: If `given` is no mapping, and no recipe.
         ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `weights`.
     """
     recipe = given
@@ -75,8 +76,12 @@ def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
     # An initializer can be called too, but not with a model.
     if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
         recipe = recipe(weights)
-    found: Rules | None = recipe
-    return found
+    if recipe is not None and not isinstance(recipe, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dict from conditions to initializers, or a recipe, which returns "
+            f"one. Received: {name}={given!r}"
+        )
+    return recipe
 
 
 def no_rules(name: str, given: str) -> str:
@@ -102,16 +107,11 @@ def initializers_by_rule(
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
     Raises:
-        TypeError: If `rules` is not a mapping of conditions to initializers.
+        TypeError: If a condition or a value has the wrong type.
         ValueError: If a rule matches no weight, or its value is not an initializer or has a seed.
     """
     if rules is None:
         return {}
-    if not isinstance(rules, Mapping):
-        raise TypeError(
-            "`rules` must be a dict from conditions to initializers, or a recipe. "
-            f"Received: rules={rules!r}"
-        )
     found: dict[str, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
         initializer = _checked(condition, value)
@@ -135,12 +135,12 @@ def initializers_by_rule(
 def notes_on(rules: Rules | None, weights: Sequence[Named]) -> tuple[str, ...]:
     """Return what a reader of rules may not expect of them, as lines of text.
 
-    That is what a recipe has recognized, and the other names that a pattern matches: `"*kernel"`
-    matches a `recurrent_kernel`.
+    That is what a recipe has recognized, or which problems of a report the rules are for, and the
+    other names that a pattern matches: `"*kernel"` matches a `recurrent_kernel`.
     """
     notes: list[str] = []
-    if isinstance(rules, RecognizedRules):
-        notes += rules.recognized
+    if isinstance(rules, NotedRules):
+        notes += rules.notes
     seen: set[str] = set()
     for condition, value in (rules or {}).items():
         if not isinstance(condition, str):

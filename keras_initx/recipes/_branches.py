@@ -145,7 +145,7 @@ def _scales_at_ends(parts: Parts) -> tuple[list[str], list[str]]:
                 f"a branch that ends with {end!r}, after which no weight scales it, or several do; "
                 "without such weights use `zero_residual`"
             )
-        (vectors if sizes[0] > 1 else scalars).extend(parts.paths_of(scales))
+        (vectors if sizes[0] > 1 else scalars).extend(parts.network.paths_of(scales))
     return vectors, scalars
 
 

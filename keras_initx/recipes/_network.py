@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -104,6 +105,67 @@ class Network:
             return architecture_of(self.weights)
         return Architecture()
 
+    @functools.cached_property
+    def _model_weights(self) -> Sequence[ModelWeight]:
+        return find_weights(self.weights) if isinstance(self.weights, keras.Model) else ()
+
+    def weights_in(self, layer: keras.Operation) -> list[ModelWeight]:
+        """Return the weights of a layer and of those in it."""
+        if not isinstance(layer, keras.Layer):
+            return []
+        inside = {id(variable) for variable in layer.weights}
+        return [weight for weight in self._model_weights if id(weight.variable) in inside]
+
+    def paths_of(self, variables: Sequence[keras.Variable]) -> list[str]:
+        """Return the paths of these weights."""
+        ids = {id(variable) for variable in variables}
+        return [weight.path for weight in self._model_weights if id(weight.variable) in ids]
+
+    def path_of(self, layer: keras.Operation) -> str:
+        """Return the path of a layer, by that of its first weight."""
+        for weight in self.weights_in(layer):
+            for part, path in zip(weight.layers, weight.layer_paths, strict=True):
+                if part is layer and path:
+                    return path
+        return str(layer.name)
+
+    @property
+    def recognized(self) -> list[str]:
+        """What was found in the graph of a model, in words."""
+        found = self.architecture
+        ends = []
+        for branch in found.branches:
+            ends += [self.path_of(layer) for layer in branch.last]
+        parts = ["no residual branch"]
+        if ends:
+            parts = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
+            sums = {branch.begin for branch in found.branches}
+            if len(found.branches) == 2 * len(sums):
+                parts[0] += ", two in each sum"
+        stacks = Counter(branch.stream for branch in found.branches)
+        if found.crossing and len(stacks) > 1:
+            counts = " and ".join(map(str, stacks.values()))
+            parts.append(f"stacks: {len(stacks)}, of {counts} branches")
+        if found.normalizes_first:
+            parts.append("normalization: before each branch")
+        elif found.normalizes_first is False:
+            parts.append("normalization: after each sum")
+        kinds = {
+            "attention": [layer for layer in found.attention if layer not in found.crossing],
+            "cross-attention": found.crossing,
+            "embeddings of tokens": found.tokens,
+            "embeddings of positions": found.positions,
+            "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
+            "last kernels": found.outputs,
+        }
+        for words, layers in kinds.items():
+            if layers:
+                names = [self.path_of(layer) for layer in dict.fromkeys(layers)]
+                parts.append(f"{words}: {quoted(names)}")
+        if found.added:
+            parts.append(f"weights that are added: {quoted(self.paths_of(found.added))}")
+        return parts
+
     @property
     def adds(self) -> bool:
         """Whether branches are added, as far as it is known."""
@@ -124,10 +186,22 @@ class Network:
         `None` for other models, and where the graph does not show it.
         """
         found = self.architecture
-        is_crossing = bool(self.cross_attention) or any(found.attention.values())
+        is_crossing = bool(self.cross_attention or found.crossing)
         if found.hidden or len(found.around) > 1 or is_crossing:
             return None
         if not found.tokens or not found.attends:
+            return None
+        return found.normalizes_first
+
+    @property
+    def order_of_pair(self) -> bool | None:
+        """Whether an encoder beside a decoder normalizes first, by its graph.
+
+        `None` for other models, and where the graph does not show it.
+        """
+        found = self.architecture
+        stacks = {branch.stream for branch in found.branches}
+        if found.hidden or not found.crossing or len(stacks) != 2:
             return None
         return found.normalizes_first
 
@@ -173,6 +247,14 @@ class Network:
         if self.adds:
             return "branches that are added in the `call` of a layer"
         return "branches that are merged in the `call` of a layer, if at all"
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return the first of some names and the number of the others."""
+    shown = ", ".join(map(repr, names[:3]))
+    if len(names) > 3:
+        shown += f" and {len(names) - 3} more"
+    return shown
 
 
 def network_of(name: str, weights: Any) -> Network:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_initx._recipe_names import RecognizedRules
-from keras_initx.recipes._network import Network
+from keras_initx._recipe_names import NotedRules
+from keras_initx.recipes._network import Network, quoted
 from keras_initx.recipes._recipe import Recipe
 from keras_initx.structure import (
     ATTENTION,
     Branch,
     ModelWeight,
     activation_name,
-    find_weights,
     is_kernel,
     multiplies_by_kernel,
     normalizes,
@@ -85,11 +84,11 @@ class Parts:
         assert isinstance(network.weights, keras.Model)
         self.found = network.architecture
         self._name = name
+        self.network = network
         self._model = network.weights
         self._required = required
-        self._weights = find_weights(self._model)
         if self.found.hidden:
-            path = repr(self._path_of(self.found.hidden[0]))
+            path = repr(self.network.path_of(self.found.hidden[0]))
             raise self.refused(
                 f"{path}, whose `call` cannot be followed: it has kernels of its own, or uses "
                 "more than layers and `keras.ops`"
@@ -108,29 +107,18 @@ class Parts:
         if not self.found.branches:
             raise self.refused("no residual branch in its graph")
         if len(self.found.around) > 1:
-            raise self.refused(f"{len(self.found.around)} branches that have others in them")
+            count = len(self.found.around)
+            raise self.refused(f"{count} branches that have others in them; {self.described}")
         return self.found.branches
 
     def kernels_in(self, layers: Sequence[keras.Operation]) -> list[ModelWeight]:
         """Return the kernels of these layers, in their order."""
         kernels = []
         for layer in layers:
-            for weight in self.weights_in(layer):
+            for weight in self.network.weights_in(layer):
                 if is_kernel(weight.variable):
                     kernels.append(weight)
         return kernels
-
-    def weights_in(self, layer: keras.Operation) -> list[ModelWeight]:
-        """Return the weights of a layer and of those in it."""
-        if not isinstance(layer, keras.Layer):
-            return []
-        inside = {id(variable) for variable in layer.weights}
-        return [weight for weight in self._weights if id(weight.variable) in inside]
-
-    def paths_of(self, variables: Sequence[keras.Variable]) -> list[str]:
-        """Return the paths of these weights."""
-        ids = {id(variable) for variable in variables}
-        return [weight.path for weight in self._weights if id(weight.variable) in ids]
 
     def last_kernel(self, branch: Branch) -> str:
         """Return the path of the kernel that ends a branch.
@@ -139,19 +127,19 @@ class Parts:
             ValueError: If it is not known which does.
         """
         if len(branch.last) != 1:
-            names = _some([self._path_of(layer) for layer in branch.last])
+            names = quoted([self.network.path_of(layer) for layer in branch.last])
             raise self.refused(f"a branch that ends with the kernels of {names} side by side")
         (layer,) = branch.last
         if not isinstance(layer, _LAYERS):
             kind = type(layer).__name__
-            raise self.refused(f"a branch that ends with {self._path_of(layer)!r}, a {kind}")
+            raise self.refused(f"a branch that ends with {self.network.path_of(layer)!r}, a {kind}")
         return self.kernels_in([layer])[-1].path
 
     @property
     def positions(self) -> list[str]:
         """The paths of embeddings of positions, and of weights that are added to tensors."""
         tables = self.kernels_in(self.found.positions)
-        return [weight.path for weight in tables] + self.paths_of(self.found.added)
+        return [weight.path for weight in tables] + self.network.paths_of(self.found.added)
 
     @property
     def feedforward_biases(self) -> list[str]:
@@ -160,15 +148,55 @@ class Parts:
         for branch in self.branches:
             if self.found.attention.keys().isdisjoint(branch.operations):
                 for part in branch.operations:
-                    paths += [w.path for w in self.weights_in(part) if w.name == "bias"]
+                    paths += [w.path for w in self.network.weights_in(part) if w.name == "bias"]
         return paths
 
-    def check_not_crossing(self) -> None:
-        """Raise `ValueError` for attention whose values are of another tensor than its queries."""
-        for layer, is_crossing in self.found.attention.items():
-            if is_crossing:
-                path = self._path_of(layer)
-                raise self.refused(f"{path!r}, whose values are of another tensor than its queries")
+    @property
+    def stacks(self) -> tuple[list[Branch], list[Branch]]:
+        """The branches of an encoder, or of the only stack, and those of a decoder beside it.
+
+        Raises:
+            ValueError: If there is attention to another tensor, and no two stacks.
+        """
+        branches = self.branches
+        crossing = set(self.found.crossing)
+        if not crossing:
+            return branches, []
+        stacks: dict[int, list[Branch]] = {}
+        with_crossing = set()
+        for branch in branches:
+            stacks.setdefault(branch.stream, []).append(branch)
+            if not crossing.isdisjoint(branch.operations):
+                with_crossing.add(branch.stream)
+        if len(stacks) != 2 or len(with_crossing) != 1:
+            raise self.refused(f"no encoder beside a decoder: {self.described}")
+        decoder = stacks.pop(with_crossing.pop())
+        (encoder,) = stacks.values()
+        return encoder, decoder
+
+    def starts_of(self, stack: Sequence[Branch]) -> list[str]:
+        """Return the paths of the embeddings and kernels that the first branch of a stack reads."""
+        return [weight.path for weight in self.kernels_in(self.found.starts[stack[0].stream])]
+
+    @property
+    def unfitting(self) -> ValueError:
+        """The error for a transformer of another order, with the recipes for that."""
+        order = self.found.normalizes_first
+        place = "cross-attention and " if self.found.crossing else ""
+        if not self.found.attends:
+            return self.refused(self.described)
+        if order:
+            place += "a normalization before each branch"
+            fitting = "`zero_residual`" if self.found.crossing else "`gpt2`"
+        elif order is False:
+            place += "a normalization after each sum"
+            fitting = "`deepnorm`" if self.found.crossing else "`bert` or `deepnorm`"
+        elif not self.network.norms:
+            place += "no normalization"
+            fitting = "`t_fixup`"
+        else:
+            return self.refused(self.described)
+        return self.refused(f"{place}: use {fitting}; {self.described}")
 
     def zeros_at_ends(self) -> Recipe:
         """Return rules by which each branch starts at 0: of its last normalization or kernel.
@@ -196,7 +224,7 @@ class Parts:
         """Return the path of the scale of a normalization."""
         if not normalizes(operation):
             return None
-        for weight in self.weights_in(operation):
+        for weight in self.network.weights_in(operation):
             if weight.name in ("gamma", "scale"):
                 return weight.path
         return None
@@ -215,61 +243,18 @@ class Parts:
             return
         if activation is not None and activation.replace("_", "").lower() in _OPEN_AT_0:
             return
-        ends = _some([self._path_of(layer) for layer in branch.last])
+        ends = quoted([self.network.path_of(layer) for layer in branch.last])
         raise self.refused(
             f"a branch that ends with {activation or kind} at {ends}: zeros there would get no "
             "gradient, or give no zeros"
         )
 
-    def _path_of(self, layer: keras.Operation) -> str:
-        """Return the path of a layer, by that of its first weight."""
-        for weight in self.weights_in(layer):
-            for part, path in zip(weight.layers, weight.layer_paths, strict=True):
-                if part is layer and path:
-                    return path
-        return str(layer.name)
-
     def recognized(self, rules: Recipe) -> Recipe:
         """Return rules with what was found in the graph, which the plan shows."""
-        lines = [f"  {part}" for part in self._described()]
-        return RecognizedRules(rules, ("Recognized in the graph of the model:", *lines))
+        lines = [f"  {part}" for part in self.network.recognized]
+        return NotedRules(rules, ("Recognized in the graph of the model:", *lines))
 
     @property
     def described(self) -> str:
         """What was found, in words."""
-        return "; ".join(self._described())
-
-    def _described(self) -> list[str]:
-        found = self.found
-        ends = []
-        for branch in found.branches:
-            ends += [self._path_of(layer) for layer in branch.last]
-        parts = ["no residual branch"]
-        if ends:
-            parts = [f"residual branches: {len(found.branches)}, which end with {_some(ends)}"]
-        if found.normalizes_first:
-            parts.append("normalization: before each branch")
-        elif found.normalizes_first is False:
-            parts.append("normalization: after each sum")
-        kinds = {
-            "attention": list(found.attention),
-            "embeddings of tokens": found.tokens,
-            "embeddings of positions": found.positions,
-            "first kernels": [layer for layer in found.inputs if layer not in found.tokens],
-            "last kernels": found.outputs,
-        }
-        for words, layers in kinds.items():
-            if layers:
-                names = [self._path_of(layer) for layer in dict.fromkeys(layers)]
-                parts.append(f"{words}: {_some(names)}")
-        if found.added:
-            parts.append(f"weights that are added: {_some(self.paths_of(found.added))}")
-        return parts
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the first of some names and the number of the others."""
-    shown = ", ".join(map(repr, names[:3]))
-    if len(names) > 3:
-        shown += f" and {len(names) - 3} more"
-    return shown
+        return "; ".join(self.network.recognized)

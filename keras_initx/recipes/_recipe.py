@@ -146,6 +146,8 @@ def check_fits(about: About, network: Network) -> None:
     evidence = f"{first!r} and {len(others)} other weights"
     if about.layers is not None:
         evidence = network.described
+    elif network.architecture.branches and network.architecture.attends:
+        evidence = "; ".join(network.recognized)
     hidden = network.architecture.hidden
     if hidden:
         evidence += f", and {hidden[0].name!r}, whose `call` cannot be followed"

@@ -1,8 +1,8 @@
 """Recipes for transformers of text."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import keras
 
@@ -19,7 +19,7 @@ from keras_initx.recipes._blocks import (
 from keras_initx.recipes._network import Network, Weights, network_of
 from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import ABOUT, Recipe, check_fits, recipe
-from keras_initx.structure import matching_paths
+from keras_initx.structure import Branch, matching_paths
 
 __all__ = ["deepnorm", "gpt2", "t5", "t_fixup"]
 
@@ -121,11 +121,8 @@ def _gpt2_by_graph(parts: Parts, positions: RandomNormal, others: RandomNormal) 
     """Return the rules of GPT-2 for a model with names of its own."""
     if not parts.found.tokens:
         raise parts.refused("no embedding of tokens")
-    if parts.found.normalizes_first is False:
-        raise parts.refused("a normalization after each sum: use `bert` or `deepnorm`")
-    if not parts.found.normalizes_first or not parts.found.attends:
-        raise parts.refused(parts.described)
-    parts.check_not_crossing()
+    if not parts.found.normalizes_first or not parts.found.attends or parts.found.crossing:
+        raise parts.unfitting
     residual = RandomNormal(stddev=0.02 / math.sqrt(len(parts.branches)))
     rules: Recipe = {parts.last_kernel(branch): residual for branch in parts.branches}
     rules |= dict.fromkeys(parts.positions, positions)
@@ -192,7 +189,7 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         layers: The number of blocks, or a pair of those of an encoder and of its decoder, or a
             built model to count them in. In a model with both, the paths of the weights of the
             decoder, and of no others, must contain `decoder`. In a model without the names of
-            KerasHub, the branches are found in its graph; it must have a single stack of blocks.
+            KerasHub, the branches are found in its graph, and the decoder by its cross-attention.
         part: What a single stack of blocks is, `"encoder"` or `"decoder"`.
         strict: Whether to refuse a model with normalization layers.
 
@@ -218,33 +215,51 @@ def t_fixup(layers: Layers, *, part: Part = "encoder", strict: bool = True) -> R
         check_not_normalized("layers", layers, "`gpt2` or `deepnorm`")
     parts = _unnamed(layers, _T_FIXUP)
     if parts is not None:
-        values, _, encoder = _kernels(parts)
-        decoder = 0
-    else:
-        encoder, decoder = _blocks(layers)
-        values = list(_VALUES)
-    embedded = (9 * encoder) ** -0.25
-    if part == "decoder" and not decoder:
-        factor = embedded
-    else:
-        factor = 0.67 * encoder**-0.25
-    decoder_factor = (9 * decoder) ** -0.25 if decoder else None
-    embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-    rules = _scaled(values, factor, decoder_factor)
+        return _t_fixup_by_graph(parts, part)
+    encoder, decoder = _blocks(layers)
+    factor, decoder_factor = _factors_of_t_fixup(encoder, decoder, part)
+    rules = _scaled(_VALUES, factor, decoder_factor)
     rules["*kernel"] = _glorot()
     if decoder_factor is not None:
-        rules[f"{_DECODER}*token_embedding/embeddings"] = Scaled(embedding, decoder_factor)
-    tokens = ["*token_embedding/embeddings"]
-    if parts is not None:
-        tokens = [weight.path for weight in parts.kernels_in(parts.found.tokens)]
-    rules |= dict.fromkeys(tokens, Scaled(embedding, embedded))
+        rules[f"{_DECODER}*token_embedding/embeddings"] = _embedded(decoder)
+    rules["*token_embedding/embeddings"] = _embedded(encoder)
     rules["*bias"] = "zeros"
-    return rules if parts is None else parts.recognized(rules)
+    return rules
+
+
+def _t_fixup_by_graph(parts: Parts, part: Part) -> Recipe:
+    """Return the rules of T-Fixup for a model with names of its own."""
+    encoder, decoder = _stacks(parts)
+    factors = _factors_of_t_fixup(encoder.blocks, decoder.blocks, part)
+    rules = _of_values((encoder, decoder), factors)
+    rules["*kernel"] = _glorot()
+    rules |= dict.fromkeys(encoder.tokens, _embedded(encoder.blocks))
+    if decoder.tokens:
+        rules |= dict.fromkeys(decoder.tokens, _embedded(decoder.blocks))
+    rules["*bias"] = "zeros"
+    return parts.recognized(rules)
+
+
+def _factors_of_t_fixup(encoder: int, decoder: int, part: Part) -> tuple[float, float | None]:
+    """Return the factors of an encoder, or of the only stack, and of a decoder beside it."""
+    if decoder:
+        return 0.67 * encoder**-0.25, (9 * decoder) ** -0.25
+    if part == "decoder":
+        return (9 * encoder) ** -0.25, None
+    return 0.67 * encoder**-0.25, None
+
+
+def _embedded(blocks: int) -> Scaled:
+    """Return what T-Fixup gives to the embeddings of tokens of a stack."""
+    embedding = VarianceScaling(1.0, "fan_out", "untruncated_normal")
+    return Scaled(embedding, (9 * blocks) ** -0.25)
 
 
 @recipe(
     kind=_DEEPNORM,
     sources="Wang and others, 2022, figure 2",
+    marks=lambda network: network.order_of_pair is False,
+    refuses=False,  # names of KerasHub show it too
 )
 def deepnorm(layers: Layers) -> Recipe:
     """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
@@ -294,13 +309,7 @@ def deepnorm(layers: Layers) -> Recipe:
     parts = _unnamed(layers, _DEEPNORM)
     if parts is not None:
         return _deepnorm_by_graph(parts)
-    encoder, decoder = _blocks(layers)
-    if decoder:
-        beta = 0.87 * (encoder**4 * decoder) ** (-1 / 16)
-        rules = _scaled(_VALUES, beta, (12 * decoder) ** -0.25)
-    else:
-        beta = (8 * encoder) ** -0.25
-        rules = _scaled(_VALUES, beta, None)
+    rules = _scaled(_VALUES, *_betas(*_blocks(layers)))
     rules["*/query/kernel"] = _glorot()
     rules["*/key/kernel"] = _glorot()
     return rules
@@ -308,14 +317,19 @@ def deepnorm(layers: Layers) -> Recipe:
 
 def _deepnorm_by_graph(parts: Parts) -> Recipe:
     """Return the rules of DeepNorm for a model with names of its own."""
-    if parts.found.normalizes_first:
-        raise parts.refused("a normalization before each branch: use `gpt2`")
-    if parts.found.normalizes_first is None:
-        raise parts.refused(parts.described)
-    values, queries_and_keys, blocks = _kernels(parts)
-    rules = _scaled(values, (8 * blocks) ** -0.25, None)
-    rules |= dict.fromkeys(queries_and_keys, _glorot())
+    if parts.found.normalizes_first is not False:
+        raise parts.unfitting
+    encoder, decoder = _stacks(parts)
+    rules = _of_values((encoder, decoder), _betas(encoder.blocks, decoder.blocks))
+    rules |= dict.fromkeys((*encoder.queries_and_keys, *decoder.queries_and_keys), _glorot())
     return parts.recognized(rules)
+
+
+def _betas(encoder: int, decoder: int) -> tuple[float, float | None]:
+    """Return the factors of an encoder, or of the only stack, and of a decoder beside it."""
+    if not decoder:
+        return (8 * encoder) ** -0.25, None
+    return 0.87 * (encoder**4 * decoder) ** (-1 / 16), (12 * decoder) ** -0.25
 
 
 def _unnamed(layers: Layers, required: str) -> Parts | None:
@@ -328,16 +342,40 @@ def _unnamed(layers: Layers, required: str) -> Parts | None:
     return Parts("layers", network, required)
 
 
-def _kernels(parts: Parts) -> tuple[list[str], list[str], int]:
-    """Return the kernels of values, outputs and feed-forward networks, those of queries and keys.
+class _Stack(NamedTuple):
+    """The kernels of a stack of blocks.
 
-    And the number of blocks.
+    Attributes:
+        blocks: The number of blocks.
+        values: The paths of the kernels of values, outputs and feed-forward networks.
+        queries_and_keys: The paths of those of queries and keys.
+        tokens: Those of the embeddings of tokens, of a decoder if it has its own.
     """
-    parts.check_not_crossing()
+
+    blocks: int
+    values: list[str]
+    queries_and_keys: list[str]
+    tokens: list[str]
+
+
+def _stacks(parts: Parts) -> tuple[_Stack, _Stack]:
+    """Return the only stack and an empty one, or those of an encoder and of its decoder."""
+    encoder, decoder = parts.stacks
+    tokens = [weight.path for weight in parts.kernels_in(parts.found.tokens)]
+    own = []
+    if decoder:
+        own = parts.starts_of(decoder)
+        own = [path for path in tokens if path in own and path not in parts.starts_of(encoder)]
+    tokens = [path for path in tokens if path not in own]
+    return _stack(parts, encoder, 1, tokens), _stack(parts, decoder, 2, own)
+
+
+def _stack(parts: Parts, branches: Sequence[Branch], attentions: int, tokens: list[str]) -> _Stack:
+    """Return the kernels of a stack whose blocks have so many branches with attention."""
     values = []
     queries_and_keys = []
-    blocks = 0
-    for branch in parts.branches:
+    count = 0
+    for branch in branches:
         kernels = parts.kernels_in(branch.operations)
         attention = [part for part in branch.operations if part in parts.found.attention]
         if len(attention) > 1 or len(kernels) != (4 if attention else 2):
@@ -346,18 +384,32 @@ def _kernels(parts: Parts) -> tuple[list[str], list[str], int]:
                 f"{len(kernels)} kernels in the branch that ends with {end!r}, which must have an "
                 "attention layer alone or two kernels"
             )
-        blocks += len(attention)
+        count += len(attention)
         for weight in kernels:
             if attention and weight.layer.name in ("query", "key"):
                 queries_and_keys.append(weight.path)
             else:
                 values.append(weight.path)
-    if 2 * blocks != len(parts.branches):
+    blocks = len(branches) - count
+    if count != attentions * blocks:
         raise parts.refused(
-            f"{blocks} branches with an attention layer of Keras, and "
-            f"{len(parts.branches) - blocks} without, which must be as many"
+            f"{count} branches with an attention layer of Keras, and {blocks} without, which must "
+            + (
+                "be as many"
+                if attentions == 1
+                else "be half as many in a decoder beside an encoder"
+            )
         )
-    return values, queries_and_keys, blocks
+    return _Stack(blocks, values, queries_and_keys, tokens)
+
+
+def _of_values(stacks: Iterable[_Stack], factors: Iterable[float | None]) -> Recipe:
+    """Return rules for the kernels of values and outputs of stacks, each with its factor."""
+    rules: Recipe = {}
+    for stack, factor in zip(stacks, factors, strict=True):
+        if factor is not None:
+            rules |= dict.fromkeys(stack.values, Scaled(_glorot(), factor))
+    return rules
 
 
 def _blocks(layers: Layers) -> tuple[int, int]:

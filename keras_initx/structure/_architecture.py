@@ -15,11 +15,12 @@ import keras
 from keras_initx._keras import followed_calls, is_of_keras
 from keras_initx.backends import backend
 from keras_initx.structure._graph import Branch, ForwardGraph, multiplies_by_kernel
-from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._hooks import HOOKS, activation_name
 from keras_initx.structure._kernels import normalizes
-from keras_initx.structure._names import parts_of
+from keras_initx.structure._names import named_layers, parts_of
+from keras_initx.structure._weights import weights_within
 
-__all__ = ["ATTENTION", "Architecture", "architecture_of"]
+__all__ = ["ATTENTION", "Architecture", "architecture_of", "hidden_branch_ends"]
 
 # Attention with kernels of its own.
 ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
@@ -49,6 +50,7 @@ class Architecture:
         inputs: Layers with a kernel before which no other has one.
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed.
+        starts: The layers with a kernel that each stream of branches begins with, by its number.
     """
 
     branches: list[Branch] = field(default_factory=list)
@@ -61,6 +63,12 @@ class Architecture:
     inputs: list[keras.Operation] = field(default_factory=list)
     outputs: list[keras.Operation] = field(default_factory=list)
     hidden: list[keras.Layer] = field(default_factory=list)
+    starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
+
+    @property
+    def crossing(self) -> list[keras.Layer]:
+        """Layers of attention whose values are of another tensor than the queries."""
+        return [layer for layer, is_crossing in self.attention.items() if is_crossing]
 
     @property
     def attends(self) -> bool:
@@ -91,6 +99,36 @@ def architecture_of(model: keras.Model) -> Architecture:
         if not found.hidden:
             break
     return found
+
+
+def hidden_branch_ends(model: keras.Model) -> set[str]:
+    """Return the names of layers at the ends of residual branches in the `call` of users' layers.
+
+    A branch is left out if it ends with another operation than a layer, such as `keras.ops.relu`,
+    of which it would have to be known what zeros before it do.
+    """
+    ends: set[str] = set()
+    if not any(_hides_sums(layer) for layer in (model, *parts_of(model))):
+        return ends
+    names = named_layers(model)
+    for branch in architecture_of(model).branches:
+        behind = [*branch.after, *branch.last]
+        if not all(isinstance(operation, keras.Layer) for operation in behind):
+            continue
+        for layer in behind:
+            weights = weights_within(layer)
+            if weights:
+                layer = weights[-1].layer  # of attention that of its outputs
+            if layer in names and (weights or activation_name(layer)):
+                ends.add(names[layer])
+                break
+    return ends
+
+
+def _hides_sums(layer: keras.Layer) -> bool:
+    """Return whether a layer calls others in a method of a user, which may add their outputs."""
+    shows_all = isinstance(layer, keras.Sequential | keras.Function)
+    return not shows_all and _is_followed(layer) and bool(parts_of(layer, recursive=False))
 
 
 class _Reader:
@@ -128,6 +166,8 @@ class _Reader:
             inside.update(branch.operations)
             is_around = not additions.isdisjoint(branch.operations)
             (found.around if is_around else found.branches).append(branch)
+            if branch.stream not in found.starts:
+                found.starts[branch.stream] = self._graph.kernels_before(branch)
         found.inputs = [layer for layer in self._graph.inputs() if layer not in inside]
         found.outputs = [layer for layer in self._graph.outputs() if layer not in inside]
         reached = set(found.tokens)

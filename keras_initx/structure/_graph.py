@@ -1,7 +1,7 @@
 """The graph of a pass: which layer made a tensor, which took it, and what branches are added."""
 
 import weakref
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -19,6 +19,10 @@ _RESHAPING = (
 )
 # These neither shrink nor enlarge a signal.
 _KEEPING = (keras.layers.Dropout, *_RESHAPING)
+# Layers and operations of one tensor that give a sum of what they give for its terms.
+_SCALING = ("Dropout", "Identity", "Multiply", "TrueDivide")
+# A sum of more terms, as over many experts, is left as it is written.
+_MOST_TERMS = 8
 
 
 @dataclass(eq=False)
@@ -57,6 +61,9 @@ class Branch:
         last: The layers with a kernel of which the sum has the outputs, not through another kernel.
         after: The layers and operations that these outputs go through.
         end: The last layer with weights or an activation.
+        begin: The tensors that it is computed from.
+        stream: The number of the chain of sums that it adds to: one goes on where its sum reaches
+            the next through no kernel.
     """
 
     addition: keras.Operation
@@ -67,6 +74,8 @@ class Branch:
     last: tuple[keras.Operation, ...]
     after: tuple[keras.Operation, ...]
     end: keras.layers.Layer | None
+    begin: tuple[_Node, ...]
+    stream: int = 0
 
 
 class ForwardGraph:
@@ -211,40 +220,63 @@ class ForwardGraph:
 
         One term of the sum is the tensor that the others are computed from. On its way it passes
         no kernel, or fewer than they do where the number of channels changes, and then a kernel
-        follows the sum: otherwise these are two ways to the output of the model.
+        follows the sum: otherwise these are two ways to the output of the model. Sums of sums, as
+        in `x + attention + mlp`, are one sum, if that gives a branch for each of their terms.
         """
-        found = []
-        for node in self._made:
-            is_sum = type(node.producer).__name__ == "Add"  # the layer, and the operation
-            is_alias = any(part.producer is node.producer for part in node.inputs)
-            if is_sum and not is_alias:
-                found += self._branches_of(node)
-        return found
+        sums = [node for node in self._made if _is_sum(node)]
+        inner: set[_Node] = set()
+        found: dict[_Node, list[Branch]] = {}
+        for total in reversed(sums):
+            if total in inner:
+                continue
+            terms, sums_within = _flat_terms(total)
+            branches = self._branches_of(total, terms)
+            if sums_within and len(branches) + 1 == len(terms):
+                inner.update(sums_within)
+            elif sums_within:
+                branches = self._branches_of(total, dict.fromkeys(total.inputs, ()))
+            found[total] = branches
+        streams: dict[_Node, int] = {}
+        ordered = []
+        for total in sums:
+            for branch in found.get(total, []):
+                streams.setdefault(total, _stream_before(branch, streams))
+                ordered.append(replace(branch, stream=streams[total]))
+        return ordered
 
-    def _branches_of(self, total: _Node) -> list[Branch]:
-        """Return the branches that one addition adds."""
-        terms = list(dict.fromkeys(total.inputs))
+    def _branches_of(
+        self, total: _Node, passed: Mapping[_Node, tuple[keras.Operation, ...]]
+    ) -> list[Branch]:
+        """Return the branches that one addition adds.
+
+        Args:
+            total: The sum.
+            passed: The operations that each of its terms passes before it is added.
+        """
+        terms = list(passed)
         above = [_with_ancestors(term) for term in terms]
-        ways: list[dict[_Node, int]] = []
-        ends: list[_Node] = []
+        ways: dict[_Node, dict[_Node, int]] = {}
         for place, term in enumerate(terms):
             others = set().union(*above[:place], *above[place + 1 :])
             way = self._way(others, above[place])
             if way or term in others:
-                ways.append(way)
-                ends.append(term)
+                ways[term] = way
         # A term that the others are computed from is on no way.
-        counts = [way.get(term, 0) for way, term in zip(ways, ends, strict=True)]
-        least = min(counts, default=0)
-        if len(ways) < 2 or counts.count(least) > 1:
+        counts = {term: way.get(term, 0) for term, way in ways.items()}
+        least = min(counts.values(), default=0)
+        kept = [term for term, count in counts.items() if count == least]
+        if len(ways) < 2 or len(kept) > 1:
             return []
-        shortcut = _producers(ways[counts.index(least)])
-        if least and not self._joins_ways(total, shortcut):
+        shortcut = ways.pop(kept[0])
+        if least and not self._joins_ways(total, _producers(shortcut)):
             return []
+        begin = [part for node in shortcut for part in node.inputs if part not in shortcut] or kept
+        for node in self._made:
+            if _is_form(node) and set(node.inputs).issubset(begin):
+                begin.append(node)
         branches = []
-        for way, term, count in zip(ways, ends, counts, strict=True):
-            if count == least:
-                continue
+        for term in ways:
+            way = self._way(begin, _with_ancestors(term)) or ways[term]
             inside = set(way)
             first = [node for node in way if not inside.intersection(node.inputs)]
             last, after = _last_kernels(term, inside)
@@ -252,14 +284,23 @@ class ForwardGraph:
                 addition=total.producer,
                 operations=tuple(_producers(way)),
                 first=tuple(_producers(first)),
-                shortcut=tuple(shortcut),
+                shortcut=tuple(_producers(shortcut)),
                 readers=tuple(total.consumers),
                 last=tuple(_producers(last)),
-                after=tuple(_producers(after)),
+                after=(*passed[term], *_producers(after)),
                 end=term.origin,
+                begin=tuple(dict.fromkeys(begin)),
             )
             branches.append(branch)
         return branches
+
+    def kernels_before(self, branch: Branch) -> list[keras.Operation]:
+        """Return the layers with a kernel whose outputs a branch gets, not through another one."""
+        found: list[_Node] = []
+        for node in branch.begin:
+            last, _ = _last_kernels(node, self._made)
+            found += last
+        return _producers(found)
 
     def _way(self, begin: Collection[_Node], wanted: Collection[_Node]) -> dict[_Node, int]:
         """Return those of `wanted` that are computed from `begin`, which are left out.
@@ -277,9 +318,7 @@ class ForwardGraph:
                 elif part in way:
                     counts.append(way[part])
             if counts:
-                # It may be another form of the same output.
-                is_same = any(part.producer is node.producer for part in node.inputs)
-                has_kernel = multiplies_by_kernel(node.producer) and not is_same
+                has_kernel = multiplies_by_kernel(node.producer) and not _is_form(node)
                 way[node] = min(counts) + has_kernel
         return way
 
@@ -347,6 +386,59 @@ class ForwardGraph:
 def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
     """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
     return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
+def _is_form(node: _Node) -> bool:
+    """Return whether a tensor is another form, in dtype or shape, of what it was made from."""
+    return any(part.producer is node.producer for part in node.inputs)
+
+
+def _is_sum(node: _Node) -> bool:
+    """Return whether a tensor is a sum, and not another form of one."""
+    # The layer, and the operation.
+    return type(node.producer).__name__ == "Add" and not _is_form(node)
+
+
+def _flat_terms(total: _Node) -> tuple[dict[_Node, tuple[keras.Operation, ...]], list[_Node]]:
+    """Return the terms of a sum, with those of sums that are only added to it, and these sums.
+
+    Each term has the operations that it passes before it is added, the last one first.
+    """
+    alone: dict[_Node, tuple[keras.Operation, ...]] = dict.fromkeys(total.inputs, ())
+    terms: dict[_Node, tuple[keras.Operation, ...]] = {}
+    within = []
+    open_terms = list(reversed(alone.items()))
+    while open_terms:
+        if len(terms) + len(open_terms) > _MOST_TERMS:
+            return alone, []
+        term, before = open_terms.pop()
+        node = term
+        passed = list(before)
+        while len(set(node.consumers)) == len(node.inputs) == 1:
+            if not _is_form(node):
+                if type(node.producer).__name__ not in _SCALING:
+                    break
+                passed.append(node.producer)
+            (node,) = node.inputs
+        if len(set(node.consumers)) == 1 and _is_sum(node) and len(node.inputs) > 1:
+            within.append(node)
+            inside = dict.fromkeys(node.inputs, tuple(passed))
+            open_terms += reversed(inside.items())
+        else:
+            terms[term] = before
+    return terms, within
+
+
+def _stream_before(branch: Branch, streams: Mapping[_Node, int]) -> int:
+    """Return the number of the stream of the sum that a branch begins at, or a new one."""
+    for node in branch.begin:
+        while node not in streams and len(node.inputs) == 1:
+            if multiplies_by_kernel(node.producer):
+                break
+            (node,) = node.inputs
+        if node in streams:
+            return streams[node]
+    return max(streams.values(), default=-1) + 1
 
 
 def _with_ancestors(node: _Node) -> set[_Node]:

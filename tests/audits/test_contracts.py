@@ -343,12 +343,12 @@ def test_tied_weights_of_a_dict():
     assert off(keras_initx.audit(free, tied, same=False)) == {"b": ("equal weights", "")}
 
 
-def test_weights_that_are_too_small_are_counted(yesterday):
-    assert "too small" not in keras_initx.audit(today(1), yesterday).summary
+def test_weights_that_are_too_small_are_named(yesterday):
+    assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8)])
     report = keras_initx.audit(model, small)
-    assert "1 weight is too small to tell a factor of 1.2" in report.summary
+    assert "1 weight (dense/kernel) has too few values: a change of scale by a factor of 1.2 may" in report.summary
     assert 1.3 < report.weights[0].resolution < 1.7
 
 
@@ -420,7 +420,11 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
     (tmp_path / "cut.json").write_text('{"a": ')
     for given, message in {
         3: "`expected` must be rules, a recipe, a plan, a contract or weights",
-        network: "`expected` must be what a function returns, or `contract",
+        network: r"write `audit\(model, contract\(network\)\)`",
+        keras.Sequential: r"write `audit\(model, contract\(Sequential\)\)`",
+        (lambda: one): r"write `audit\(model, contract\(build\)\)`",
+        (lambda arrays: 3): "`expected` must be a dict from conditions to initializers, or a recipe, which returns one",
+        keras.initializers.HeNormal: r"`expected` must be rules, a recipe, a plan, a contract or weights\. Received",
         tmp_path / "other.json": "`Contract.save` or .* or one of weights; this one is none of these",
         str(tmp_path / "cut.json"): "`Contract.save` or .* or one of weights; this one is not JSON",
         "weights.pt": "`expected` must not be a pickle",

@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import pytest
 import remedies
+import strangers
 from keras import layers
 from modes import BACKEND
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Report, Verdict, _remedy
 from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.structure import hidden_branch_ends
 
 RECORDED = json.loads(remedies.RECORDED.read_text())[keras.backend.backend()]
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
@@ -98,7 +100,8 @@ def test_what_weights_do_not_cure_is_left_to_others():
     assert report.problems[0].problem == "unscaled inputs"
     before = [value.copy() for value in model.get_weights()]
     with pytest.raises(
-        ValueError, match=r"`rules` must be a report with a problem that other weights cure. .*standardize"
+        ValueError,
+        match=r"a problem that other weights cure. .*yourself:\n- unscaled inputs: standardize the inputs",
     ):
         keras_initx.initialize(model, report, seed=0)
     for value, other in zip(model.get_weights(), before, strict=True):
@@ -114,8 +117,14 @@ def test_of_several_problems_the_first_that_weights_cure_is_cured():
         Verdict("of loss or weights", (), "evidence", remedy),
         Verdict("of weights", (), "evidence", others),
     ]
-    keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
+    plan = keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
     assert model.get_layer("out").get_weights()[1].tolist() == [1, 1, 1]
+    assert plan.notes == (
+        "Left to you, for 'of inputs': more data.",
+        "Applied, for 'of loss or weights': Ones() in 1 weight.",
+        "For the next diagnosis, if it finds 'of weights': twos.",
+    )
+    assert str(plan).endswith("\n".join(plan.notes))
 
 
 def test_a_report_of_another_model_is_refused():
@@ -191,3 +200,51 @@ def test_branches_that_start_small_learn(end):
         model.train_on_batch(X, labels)
     for kernel, former in zip(kernels, before, strict=True):
         assert (keras.ops.convert_to_numpy(kernel) != former).any()
+
+
+class Block(layers.Layer):
+    """A residual block of a user, whose sum only its `call` shows."""
+
+    def __init__(self, after=keras.activations.linear):
+        super().__init__()
+        self.first = layers.Dense(16, "relu", kernel_initializer="he_normal")
+        self.last = layers.Dense(16, kernel_initializer="he_normal")
+        self.after = after
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.last.build(shape)
+
+    def call(self, x):
+        return x + self.after(self.last(self.first(x)))
+
+
+def of_blocks(**options):
+    return keras.Sequential(
+        [keras.Input((20,)), layers.Dense(16), *[Block(**options) for _ in range(16)], layers.Dense(4)]
+    )
+
+
+def test_branches_in_the_call_of_a_users_layer_start_small_too():
+    model = of_blocks()
+    keras_initx.initialize(model, seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    report = keras_initx.diagnose(model, X, np.arange(64) % 4, loss=loss)
+    assert 'kernel_initializer="zeros" in the last layer of each residual branch' in report.problems[0].remedy.text
+    keras_initx.initialize(model, report, seed=0)
+    report = keras_initx.diagnose(model, X, np.arange(64) % 4, loss=loss)
+    assert report.ok
+    assert [verdict.remedy.text for verdict in report.verdicts] == [
+        "none, if this is intended: the branches open in training"
+    ]
+
+
+def test_zeros_before_an_operation_of_a_users_layer_are_not_advised():
+    assert len(hidden_branch_ends(of_blocks())) == 16
+    assert not hidden_branch_ends(of_blocks(after=keras.ops.relu))
+
+
+def test_attention_in_a_users_layer_ends_a_branch_with_its_outputs():
+    model = strangers.gpt()
+    ends = {name.rpartition("/")[2] for name in hidden_branch_ends(model)}
+    assert ends == {"attention_output", model.blocks[0].down.name, model.blocks[1].down.name}

@@ -302,6 +302,29 @@ def test_twin_tensors(seed):
     assert "hidden_1/kernel = hidden_2/kernel = hidden_3/kernel" in verdicts["twin tensors"].evidence
 
 
+class Noise(initializers.Initializer):
+    """An initializer of a user."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.random.normal(shape, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [
+        (initializers.HeNormal(seed=1), "HeNormal()"),
+        (initializers.RandomNormal(stddev=0.2, seed=1), "RandomNormal(stddev=0.2)"),
+        (keras_initx.Orthogonal(gain="tanh", seed=1), 'Orthogonal(gain="tanh")'),
+        (keras_initx.Scaled(initializers.HeNormal(seed=1), 0.5), "Scaled(initializer=HeNormal(), factor=0.5)"),
+        (Noise(), "GlorotUniform()"),  # what suits the layer
+    ],
+)
+def test_twins_are_drawn_anew_as_their_layers_draw_them(kept, text):
+    remedy = found(mlp("tanh", kept, depth=2))["twin tensors"].remedy
+    assert f"different seeds: write keras_initx.{text} in each layer" in remedy.text
+    assert {repr(rule).replace("'", '"') for rule in remedy.rules.values()} == {text}
+
+
 def test_twins_of_one_layer():
     lstm = layers.LSTM(16, kernel_initializer=(one := initializers.Orthogonal(seed=1)), recurrent_initializer=one)
     verdict = found(keras.Sequential([keras.Input((10, 16)), lstm]), SEQUENCES)["twin tensors"]

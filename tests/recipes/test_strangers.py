@@ -6,7 +6,7 @@ import strangers
 from keras import layers, ops
 from strangers import WIDTH
 
-from keras_initx import initialize, recipes
+from keras_initx import Scaled, initialize, recipes
 
 # Of each model, what each recipe gives to weights by their paths, beside its patterns, or its error.
 BLOCK = "transformer_block"
@@ -77,6 +77,43 @@ ROWS = {
         "t_fixup": "0 branches with an attention layer of Keras",
         "deepnorm": "residual branches: 3, which end with 'b1', 'b2', 'b3'; first kernels: 'inp'",
     },
+    strangers.subclassed_parallel_gpt: {
+        "gpt2": [
+            "parallel_block/dense_3/kernel",
+            "parallel_block/dense_5/kernel",
+            "parallel_block_1/dense_3/kernel",
+            "parallel_block_1/dense_5/kernel",
+        ],
+        "zero_residual": [
+            "parallel_block/dense_3/kernel",
+            "parallel_block/dense_5/kernel",
+            "parallel_block_1/dense_3/kernel",
+            "parallel_block_1/dense_5/kernel",
+        ],
+        "bert": "use `gpt2`, .* 'parallel_block_1/dense_3' and 1 more, two in each sum",
+        "deepnorm": "a normalization before each branch: use `gpt2`",
+        "branch_scales": "after which no weight scales it",
+    },
+    strangers.translator: {
+        "gpt2": "cross-attention and a normalization after each sum: use `deepnorm`",
+        "bert": "use `deepnorm`, .* stacks: 2, of 2 and 6 branches",
+        "zero_residual": "do not start as identities",
+        "t_fixup": "8 of them",
+    },
+    strangers.plain_translator: {
+        "gpt2": "cross-attention and no normalization: use `t_fixup`",
+        "zero_residual": [
+            f"{ATTENTION}/attention_output/kernel",
+            "dense_4/kernel",
+            f"{ATTENTION}_1/attention_output/kernel",
+            "dense_5/kernel",
+            f"{ATTENTION}_2/attention_output/kernel",
+            f"{ATTENTION}_3/attention_output/kernel",
+            "dense_6/kernel",
+        ],
+        "fixup": "attention: use `t_fixup`",
+        "deepnorm": "no normalization: use `t_fixup`",
+    },
     strangers.conv_net: {
         "zero_residual": ["residual/conv2d_1/kernel", "residual_1/conv2d_1/kernel"],
         "fixup": [
@@ -138,6 +175,58 @@ def test_a_model_in_mixed_precision_gets_the_same_rules():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("dropped", [layers.Identity, lambda: layers.Dropout(0.1)], ids=["whole", "dropout"])
+@pytest.mark.parametrize("form", ["x + a + m", "x + (a + m)", "Add"])
+def test_branches_beside_each_other_count_as_two_however_they_are_added(form, dropped):
+    rules = recipes.gpt2(strangers.parallel_gpt(form, dropped))
+    ends = {path: rule.stddev for path, rule in rules.items() if path.startswith(("dense", ATTENTION))}
+    assert ends == dict.fromkeys(
+        [
+            f"{ATTENTION}/attention_output/kernel",
+            "dense/kernel",
+            f"{ATTENTION}_1/attention_output/kernel",
+            "dense_2/kernel",
+        ],
+        0.02 / 4**0.5,
+    )
+
+
+@pytest.mark.once
+def test_one_weight_may_scale_branches_beside_each_other():
+    scales = Scale((WIDTH,))
+    model = joined(lambda x: scales(layers.Dense(WIDTH)(x) + layers.Dense(WIDTH)(layers.Dense(16, "relu")(x))))
+    assert list(recipes.branch_scales(model)) == ["scale/factor"]
+
+
+def factors(rules):
+    """Return the paths that get each factor."""
+    found = {}
+    for path, rule in rules.items():
+        if isinstance(rule, Scaled):
+            found.setdefault(round(rule.factor, 4), []).append(path)
+    return found
+
+
+def test_a_subclassed_encoder_and_its_decoder_are_told_apart_by_cross_attention():
+    found = factors(recipes.t_fixup(strangers.plain_translator()))
+    # 0.67 / 2^(1/4), 1 / 9^(1/4), and 1 / (9 * 2)^(1/4) for the table of both.
+    assert {factor: len(paths) for factor, paths in found.items()} == {0.5634: 8, 0.5774: 6, 0.4855: 1}
+    assert found[0.4855] == ["embedding/embeddings"]
+
+
+def test_an_encoder_and_its_decoder_are_told_apart_as_models_in_a_model():
+    model = strangers.translator()
+    found = factors(recipes.deepnorm(model))
+    # 0.87 / 2^(1/16) for one block, 1 / (12 * 2)^(1/4) for two.
+    assert {factor: len(paths) for factor, paths in found.items()} == {0.8331: 4, 0.4518: 12}
+    assert all("transformer_block" in path for path in found[0.8331])
+    assert all("cross_block" in path for path in found[0.4518])
+    tables = factors(recipes.t_fixup(model, strict=False))
+    assert tables[round(9**-0.25, 4)][-1].endswith("embedding/embeddings")
+    assert tables[round(18**-0.25, 4)][-1].endswith("embedding/embeddings")
+
+
+@pytest.mark.once
 def test_the_weights_have_the_sizes_of_the_recipe():
     model = strangers.gpt()
     plan = initialize(model, "gpt2", seed=0)
@@ -149,7 +238,7 @@ def test_the_weights_have_the_sizes_of_the_recipe():
 @pytest.mark.once
 def test_the_plan_says_what_was_recognized():
     plan = initialize(strangers.gpt(), "gpt2", seed=0, dry_run=True)
-    assert str(plan).splitlines()[-7:] == [
+    assert plan.notes == (
         "Recognized in the graph of the model:",
         "  residual branches: 4, which end with 'decoder_block/multi_head_attention', 'decoder_block/dense_1', "
         "'decoder_block_1/multi_head_attention' and 1 more",
@@ -158,7 +247,7 @@ def test_the_plan_says_what_was_recognized():
         "  embeddings of tokens: 'embedding'",
         "  embeddings of positions: 'embedding_1'",
         "  last kernels: 'dense'",
-    ]
+    )
 
 
 def joined(branch, shape=(4, WIDTH)):

@@ -200,3 +200,127 @@ def conv_net():
     model = ConvNet()
     model(np.zeros((2, 8, 8, 3), "float32"))
     return model
+
+
+def parallel_block(x, form="x + a + m", dropped=layers.Identity):
+    """Attention and perceptron beside each other, of one normalization, as in GPT-J and PaLM."""
+    normed = layers.LayerNormalization()(x)
+    attended = layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(normed, normed, use_causal_mask=True)
+    mixed = layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, "gelu")(normed))
+    if form == "x + a + m":
+        return x + dropped()(attended) + dropped()(mixed)
+    if form == "x + (a + m)":
+        return x + dropped()(attended + mixed)
+    return layers.Add()([attended, x, mixed])
+
+
+def parallel_gpt(form="x + a + m", dropped=layers.Identity):
+    inputs = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(TOKENS, WIDTH)(inputs)
+    for _ in range(2):
+        x = parallel_block(x, form, dropped)
+    return keras.Model(inputs, layers.Dense(TOKENS, name="head")(layers.LayerNormalization()(x)))
+
+
+@keras.saving.register_keras_serializable("strangers")
+class ParallelBlock(layers.Layer):
+    """The same as a layer, with attention of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norm = layers.LayerNormalization()
+        self.q, self.k, self.v, self.o = (layers.Dense(WIDTH, use_bias=False) for _ in range(4))
+        self.up, self.down = layers.Dense(4 * WIDTH, "gelu"), layers.Dense(WIDTH)
+
+    def call(self, x):
+        normed = self.norm(x)
+        scores = ops.matmul(self.q(normed), ops.transpose(self.k(normed), (0, 2, 1)))
+        attended = self.o(ops.matmul(ops.softmax(scores / WIDTH**0.5), self.v(normed)))
+        return x + attended + self.down(self.up(normed))
+
+
+@keras.saving.register_keras_serializable("strangers")
+class ParallelGPT(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.tok, self.ln, self.head = (
+            layers.Embedding(TOKENS, WIDTH),
+            layers.LayerNormalization(),
+            layers.Dense(TOKENS),
+        )
+        self.blocks = [ParallelBlock(), ParallelBlock()]
+
+    def call(self, ids):
+        x = self.tok(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.ln(x))
+
+
+def subclassed_parallel_gpt():
+    model = ParallelGPT()
+    model(np.zeros((2, LENGTH), "int32"))
+    return model
+
+
+@keras.saving.register_keras_serializable("strangers")
+class CrossBlock(layers.Layer):
+    """The decoder of "English-to-Spanish translation with a sequence-to-sequence Transformer" of keras.io."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.attention_1 = layers.MultiHeadAttention(HEADS, WIDTH)
+        self.attention_2 = layers.MultiHeadAttention(HEADS, WIDTH)
+        self.dense_proj = keras.Sequential([layers.Dense(16, "relu"), layers.Dense(WIDTH)])
+        self.layernorm_1, self.layernorm_2, self.layernorm_3 = (layers.LayerNormalization() for _ in range(3))
+
+    def call(self, inputs, mask=None):
+        x, memory = inputs
+        x = self.layernorm_1(x + self.attention_1(query=x, value=x, key=x, use_causal_mask=True))
+        x = self.layernorm_2(x + self.attention_2(query=x, value=memory, key=memory))
+        return self.layernorm_3(x + self.dense_proj(x))
+
+
+def translator():
+    """Of the same example: two functional models in a third, the decoder deeper."""
+    source = keras.Input((LENGTH,), dtype="int32")
+    memory = TransformerBlock()(TokenAndPositionEmbedding()(source))
+    encoder = keras.Model(source, memory)
+    target, encoded = keras.Input((LENGTH,), dtype="int32"), keras.Input((LENGTH, WIDTH))
+    x = TokenAndPositionEmbedding()(target)
+    for _ in range(2):
+        x = CrossBlock()([x, encoded])
+    decoder = keras.Model([target, encoded], layers.Dense(TOKENS, "softmax")(layers.Dropout(0.5)(x)))
+    return keras.Model([source, target], decoder([target, encoder(source)]))
+
+
+@keras.saving.register_keras_serializable("strangers")
+class PlainTranslator(keras.Model):
+    """A subclassed encoder and decoder that share a table. They normalize first, or not at all."""
+
+    def __init__(self, normalization):
+        super().__init__()
+        self.tok, self.head = layers.Embedding(TOKENS, WIDTH), layers.Dense(TOKENS)
+        self.self_attention = [layers.MultiHeadAttention(HEADS, WIDTH) for _ in range(3)]
+        self.other_attention = layers.MultiHeadAttention(HEADS, WIDTH)
+        self.up = [layers.Dense(16, "relu") for _ in range(3)]
+        self.down = [layers.Dense(WIDTH) for _ in range(3)]
+        self.norms = [normalization() for _ in range(7)]
+
+    def block(self, x, place, norms, memory=None):
+        normed = norms[0](x)
+        x = x + self.self_attention[place](normed, normed)
+        if memory is not None:
+            x = x + self.other_attention(self.norms[6](x), memory)
+        return x + self.down[place](self.up[place](norms[1](x)))
+
+    def call(self, inputs):
+        source, target = inputs
+        memory = self.block(self.block(self.tok(source), 0, self.norms[:2]), 1, self.norms[2:4])
+        return self.head(self.block(self.tok(target), 2, self.norms[4:6], memory))
+
+
+def plain_translator(normalization=layers.Identity):
+    model = PlainTranslator(normalization)
+    model([np.zeros((2, LENGTH), "int32")] * 2)
+    return model

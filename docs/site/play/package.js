@@ -3,7 +3,7 @@ const PACKAGE = {
  "thresholds": {
   "least_values": 16,
   "out_of_reach": 0.1,
-  "unscaled_targets": 100,
+  "unscaled_targets": 500,
   "rare_class": 3,
   "unscaled_inputs": 10,
   "wrong_fan": 1.5,
@@ -18,7 +18,7 @@ const PACKAGE = {
   "steep_activation": 3,
   "attention_focus": 0.75,
   "router_share": 0.9,
-  "saturated_output": 0.5,
+  "saturated_output": 0.6,
   "first_loss": 8,
   "examples_alike": 0.99,
   "positions_alike": 0.9999,

@@ -614,7 +614,7 @@ def smaller_branches(measured: Measurements) -> Remedy | None:
     ends = []
     is_flat = False
     for place, layer in enumerate(measured.layers):
-        if layer.flow.ends_branch:
+        if layer in measured.branch_ends:
             is_flat = is_flat or activation_after(layer) in _NO_SLOPE_AT_0
             # What multiplies stands before the activation.
             ends.append(_last_that_multiplies(measured.layers[: place + 1]))

@@ -6,15 +6,16 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from keras_initx._keras import argument_name
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend, chunks
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, WeightReport
-from keras_initx.diagnostics._remedy import Remedy, choice, suitable
+from keras_initx.diagnostics._remedy import Choice, Remedy, choice, suitable
 from keras_initx.diagnostics._verdict import (
     Finding,
     Threshold,
@@ -23,7 +24,15 @@ from keras_initx.diagnostics._verdict import (
     rule,
 )
 from keras_initx.diagnostics.verdicts.signals import is_gate
-from keras_initx.initializers import ICNR, HeNormal, fans, stddev_for
+from keras_initx.initializers import (
+    ICNR,
+    HeNormal,
+    Initializer,
+    arguments_of,
+    counterpart,
+    fans,
+    stddev_for,
+)
 from keras_initx.structure import (
     TRANSPOSED,
     array_of,
@@ -33,6 +42,7 @@ from keras_initx.structure import (
     kernel_axes,
     kernel_groups,
     multiplies,
+    weights_within,
 )
 
 _Pair: TypeAlias = tuple[LayerReport, WeightReport]
@@ -76,6 +86,16 @@ def weight_reports(
             path = paths.get(id(weight), weight.name)
             reports.append(replace(report, path=path, gradient=gradients.get(id(weight))))
     return reports
+
+
+def kept_initializers(model: keras.Model) -> dict[str, keras.initializers.Initializer]:
+    """Return the initializers that layers keep for their weights, by the paths of these."""
+    kept = {}
+    for weight in weights_within(model):
+        initializer = getattr(weight.layer, argument_name(weight.variable), None)
+        if isinstance(initializer, keras.initializers.Initializer):
+            kept[weight.path] = initializer
+    return kept
 
 
 def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | None) -> WeightReport:
@@ -228,7 +248,7 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
         remedy = _random(pairs)
         if level == "error":
             evidence += ": units have the same output, and no gradient passes back through them"
-        elif all(layer.flow.ends_branch for layer, _ in pairs):
+        elif all(layer in measured.branch_ends for layer, _ in pairs):
             evidence += ", at the end of residual branches, which pass signals on as they are"
             remedy = Remedy("none, if this is intended: the branches open in training")
         else:
@@ -335,12 +355,43 @@ def twins(measured: Measurements) -> Iterator[Finding]:
             equations.append(_weight_names(group, " = "))
     if not equations:
         return
-    text = (
-        "a separate initializer for each weight, without a seed or with different seeds: a string "
-        'id, `kernel_initializer="initx.glorot_uniform"`, creates a new one for each layer'
+    rules: dict[str, InitializerLike] = {}
+    texts = []
+    for layer, weight in hit:
+        chosen = _without_seed(measured.initializers.get(weight.path)) or suitable(layer, weight)
+        rules[weight.path], text = chosen
+        texts.append(text)
+    remedy = Remedy(
+        "a separate initializer for each weight, without a seed or with different seeds: write "
+        f"{texts[0]} in each layer",
+        rules,
     )
-    remedy = replace(_random(hit), text=text)
     yield Finding(_layers_of(hit), f"the same random values: {listed(equations, '; ', 3)}", remedy)
+
+
+def _without_seed(kept: keras.initializers.Initializer | None) -> Choice | None:
+    """Return an initializer of this package or of Keras without its seeds.
+
+    It is `None` if it is another one, or has arguments that only Keras takes.
+    """
+    if kept is None or not (counterpart(kept) or isinstance(kept, Initializer)):
+        return None
+    try:
+        return choice(_unseeded(kept))
+    except (TypeError, ValueError):
+        return None
+
+
+def _unseeded(argument: Any) -> Any:
+    """Return an argument in which no initializer has a seed."""
+    if isinstance(argument, list | tuple):
+        return list(map(_unseeded, argument))
+    if not isinstance(argument, keras.initializers.Initializer):
+        return argument
+    arguments = {}
+    for name, value in (arguments_of(argument) or {}).items():
+        arguments[name] = None if name == "seed" else _unseeded(value)
+    return (counterpart(argument) or type(argument)).from_config(arguments)
 
 
 @rule(
