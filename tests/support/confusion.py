@@ -264,6 +264,11 @@ def clipped_error(y_true, y_pred):
     return ops.mean(ops.clip(y_true - y_pred, -1, 1) ** 2)
 
 
+def dice(y_true, y_pred):
+    y_pred = ops.sigmoid(y_pred)
+    return 1 - 2 * ops.sum(y_true * y_pred) / (ops.sum(y_true) + ops.sum(y_pred) + 1)
+
+
 def either_or(activation=None):
     """Return a network for labels that no line separates."""
     stack = [keras.Input((2,)), layers.Dense(32, activation), layers.Dense(32, activation), layers.Dense(1, "sigmoid")]
@@ -641,6 +646,7 @@ LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 HEALTHY = {
     "contrastive loss": lambda: pairs(near=1),
     "triplet loss with a margin": lambda: triplets(margin=0.2),
+    "loss of Dice": lambda: binary(loss=dice),
     "either, or": lambda: either_or("relu"),
     "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),

@@ -1,6 +1,7 @@
 """Losses of one's own whose values show a wrong sign, a missing margin or exchanged labels."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,9 @@ from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics._verdict import Finding, rule
 from keras_initx.structure import array_of, tensors_in
 
-# The number of examples whose losses are computed one by one.
-_FEW = 16
+# The most examples that are looked at, and the number of those whose losses are computed one by one
+# if their outputs have few values: a loss may be a network of its own.
+_MOST, _FEW, _FEW_VALUES = 256, 16, 4096
 # The least number of examples from which something is said.
 _LEAST = 16
 # Relative size of changes of the outputs, and of the difference of two values that is rounding.
@@ -36,7 +38,7 @@ def own_loss(loss: Loss, targets: Tensor, outputs: Tensor, x: Any) -> OwnLoss | 
         outputs: The output of the model that it gets.
         x: The inputs of the model, as tensors.
     """
-    aims, made = array_of(targets), array_of(outputs)
+    aims, made = array_of(targets)[:_MOST], array_of(outputs)[:_MOST]
     if made.dtype.kind != "f" or len(made) < _LEAST or not np.isfinite(made).all():
         return None
     aims, made = aims.astype("float32"), made.astype("float32")
@@ -66,6 +68,8 @@ def _flat_share(loss: Loss, targets: Array, outputs: Array) -> float:
     Only counted where these are worse than the others: what is good enough for a loss with a margin
     has no gradient either.
     """
+    if outputs[0].size > _FEW_VALUES:
+        return 0.0
     random = np.random.default_rng(0)
     size = spread(outputs) or 1.0
     places = np.linspace(0, len(outputs) - 1, _FEW).astype("int64")
@@ -75,6 +79,10 @@ def _flat_share(loss: Loss, targets: Array, outputs: Array) -> float:
         of_each = [_value(loss, targets[i : i + 1], other[i : i + 1]) for i in places]
         losses.append(np.array(of_each))
     here = losses[0]
+    together = _value(loss, targets[places], outputs[places])
+    # The loss of some, such as that of Dice, is no mean over examples.
+    if not math.isclose(here.mean(), together, rel_tol=1e-3):
+        return 0.0
     is_flat = np.all([other == here for other in losses], axis=0)
     if not is_flat.any() or is_flat.all() or not here[is_flat].mean() > here[~is_flat].mean():
         return 0.0
@@ -146,7 +154,7 @@ def _pairs_in_wrong_order(
 
 def _pairs_of(x: Any, count: int) -> tuple[Array, Array] | None:
     """Return the inputs of pairs: two arrays of one shape, or an array with two along axis 1."""
-    arrays = [array_of(tensor) for tensor in tensors_in(x)]
+    arrays = [array_of(tensor)[:count] for tensor in tensors_in(x)]
     if len(arrays) == 1 and arrays[0].ndim > 2 and arrays[0].shape[1] == 2:
         arrays = [arrays[0][:, 0], arrays[0][:, 1]]
     if len(arrays) != 2 or arrays[0].shape != arrays[1].shape or len(arrays[0]) != count:
