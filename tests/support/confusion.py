@@ -269,6 +269,17 @@ def dice(y_true, y_pred):
     return 1 - 2 * ops.sum(y_true * y_pred) / (ops.sum(y_true) + ops.sum(y_pred) + 1)
 
 
+def policy():
+    """Return a policy, actions that were taken, and what each gained: nothing for a quarter of them."""
+
+    def loss(y_true, y_pred):
+        taken = ops.one_hot(ops.cast(y_true[:, 0], "int32"), 10)
+        return -ops.sum(ops.log_softmax(y_pred) * taken, axis=-1) * y_true[:, 1]
+
+    gained = np.where(np.arange(64) % 4 == 0, 0, 1 - 3 * X[:, 0])
+    return mlp(), X, np.stack([LABELS, gained], axis=1).astype("float32"), loss
+
+
 def either_or(activation=None):
     """Return a network for labels that no line separates."""
     stack = [keras.Input((2,)), layers.Dense(32, activation), layers.Dense(32, activation), layers.Dense(1, "sigmoid")]
@@ -647,6 +658,7 @@ HEALTHY = {
     "contrastive loss": lambda: pairs(near=1),
     "triplet loss with a margin": lambda: triplets(margin=0.2),
     "loss of Dice": lambda: binary(loss=dice),
+    "policy gradient": policy,
     "either, or": lambda: either_or("relu"),
     "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),

@@ -84,7 +84,7 @@ def _flat_share(loss: Loss, targets: Array, outputs: Array) -> float:
     if not math.isclose(here.mean(), together, rel_tol=1e-3):
         return 0.0
     is_flat = np.all([other == here for other in losses], axis=0)
-    if not is_flat.any() or is_flat.all() or not here[is_flat].mean() > here[~is_flat].mean():
+    if not is_flat.any() or is_flat.all() or here[is_flat].min() < here[~is_flat].max():
         return 0.0
     return float(is_flat.mean())
 
