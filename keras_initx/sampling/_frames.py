@@ -48,7 +48,7 @@ def householder_frame(
     check_size(start + count, (rows, columns))
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
     if xp is DEVICE and backend.householder_product is not None and count < _MAX_INDEX:
-        return _frame_by_library(draws, rows, columns, dtype)
+        return _product_program(rows, columns, dtype)(draws)
     if xp is HOST and rows * columns <= _SMALL and library() is not None:
         return _frame_by_kernel(draws, rows, columns)
     frame = xp.eye(rows, columns, dtype=dtype)
@@ -58,7 +58,7 @@ def householder_frame(
         length = rows - first
         before = _draws_before(first, rows)
         panel = xp.triu(xp.reshape(draws[before : before + size * length], (size, length)))
-        panel, sign = _reflections(xp, panel, xp.copy(xp.diagonal(panel)), xp.set_diagonal)
+        panel, sign = _reflections(xp, panel)
         signs.insert(0, sign)
         gram = xp.triu(xp.matmul(panel, xp.transpose(panel)))
         gram = xp.set_diagonal(gram, xp.ones((size,), dtype))
@@ -82,17 +82,12 @@ def _frame_by_kernel(draws: Array, rows: int, columns: int) -> Array:
     return frame
 
 
-def _frame_by_library(draws: Tensor, rows: int, columns: int, dtype: DType) -> Tensor:
-    """Make the frame from its draws on a device by the backend's product of reflections.
+@functools.lru_cache(maxsize=64)
+def _product_program(rows: int, columns: int, dtype: DType) -> Callable[[Tensor], Tensor]:
+    """Return the program that makes a frame from its draws by the backend's product of reflections.
 
     With the loop over panels, a GPU would wait for the launches of thousands of small operations.
     """
-    return _product_program(rows, columns, dtype)(draws)
-
-
-@functools.lru_cache(maxsize=64)
-def _product_program(rows: int, columns: int, dtype: DType) -> Callable[[Tensor], Tensor]:
-    """Return the program that makes a frame from its draws."""
     multiply = backend.householder_product
     assert multiply is not None
 
@@ -103,7 +98,7 @@ def _product_program(rows: int, columns: int, dtype: DType) -> Callable[[Tensor]
         first = number // _PANEL * _PANEL
         index = _draws_before(first, rows) + (number - first) * (rows - first) + place - first
         vectors = xp.where(place >= number, xp.take(draws, index), xp.zeros((), dtype))
-        vectors, signs = _reflections(xp, vectors, xp.diagonal(vectors), xp.set_diagonal)
+        vectors, signs = _reflections(xp, vectors)
         # Libraries keep vectors whose heads are 1, and the factors that make up for it.
         heads = xp.diagonal(vectors)
         vectors = vectors / xp.reshape(heads, (-1, 1))  # not in place: `heads` may be a part of it
@@ -124,26 +119,22 @@ def _draws_before(first: int, rows: int) -> int:
     return first * rows - first * (first - _PANEL) // 2
 
 
-def _reflections(
-    xp: Namespace, v: Tensor, head: Tensor, with_heads: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def _reflections(xp: Namespace, v: Tensor) -> tuple[Tensor, Tensor]:
     """Return the Householder vectors and signs for vectors that are the rows of `v`.
 
     Args:
         xp: The namespace of the vectors.
-        v: The vectors, zero before their heads. Overwritten on the host.
-        head: The first element of each.
-        with_heads: Function that replaces these elements.
+        v: The vectors, zero before their heads, which are on the diagonal. Overwritten on the host.
     """
     norm = xp.sqrt(xp.squared_norms(v))
     # A vector of zeros, which occurs once in 65,536 draws of length one, is replaced by the first
     # axis.
     zero = xp.cast(norm == 0, norm.dtype)
-    head = head + zero
+    head = xp.diagonal(v) + zero
     norm = norm + zero
     sign = 1 - 2 * xp.cast(head < 0, norm.dtype)
     # v = x + sign |x| e_j has |v|^2 = 2 |x| (|x| + |x_j|); the new head is sign (|x_j| + |x|).
-    v = with_heads(v, head + sign * norm)
+    v = xp.set_diagonal(v, head + sign * norm)
     v *= xp.reshape(1 / xp.sqrt(norm * (norm + xp.abs(head))), (-1, 1))
     return v, -sign
 

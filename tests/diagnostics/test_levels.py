@@ -91,6 +91,27 @@ def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
     assert names[0].endswith("/depthwise")
 
 
+@pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["batch", "layer", "rms", "group"])
+@pytest.mark.parametrize("activation", [None, "relu", "layer"])
+def test_a_large_signal_is_a_note_before_each_normalization(normalization, activation):
+    large = keras.initializers.RandomNormal(stddev=1e4)
+    stack = [dense("large", large, activation="relu" if activation == "relu" else None)]
+    stack += [layers.ReLU()] if activation == "layer" else []
+    model = keras.Sequential([keras.Input((16,)), *stack, normalization(), dense("out")])
+    ((problem, names),) = found(model).items()
+    assert problem == ("exploding", "note")
+    assert "large" in names
+
+
+@pytest.mark.parametrize("addition", ["layer", "operation"])
+def test_a_large_signal_is_an_error_where_something_else_takes_the_output_too(addition):
+    inputs = keras.Input((16,))
+    hidden = dense("large", keras.initializers.RandomNormal(stddev=1e4))(inputs)
+    normalized = layers.BatchNormalization()(hidden)
+    outputs = layers.Add()([hidden, normalized]) if addition == "layer" else hidden + normalized
+    assert "large" in found(keras.Model(inputs, outputs))["exploding", "error"]
+
+
 def test_a_large_signal_before_a_normalization_is_a_note():
     large = keras.initializers.RandomNormal(stddev=1e4)
     model = keras.Sequential([keras.Input((16,)), dense("large", large), layers.LayerNormalization(), dense("out")])

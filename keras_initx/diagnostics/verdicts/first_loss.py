@@ -264,12 +264,13 @@ class OutputProbe(Probe):
             return None
         # A bias set to the frequencies of rare classes also saturates outputs, but in the same way
         # for all examples. So do signals that have grown in many layers, without a bias.
-        differs = self._logits_spread.get(layer, np.inf) if self._has_bias() else np.inf
-        if is_softmax and layer not in self._logits_spread and self._has_bias():
-            # It was applied by a layer or operation of its own.
-            differs = spread(np.log(np.maximum(values, 1e-30)))
-        if differs < np.log(1 / self._margin - 1) / 2:
-            return 0.0
+        if self._has_bias():
+            differs = self._logits_spread.get(layer, np.inf)
+            if is_softmax and layer not in self._logits_spread:
+                # It was applied by a layer or operation of its own.
+                differs = spread(np.log(np.maximum(values, 1e-30)))
+            if differs < np.log(1 / self._margin - 1) / 2:
+                return 0.0
         is_high = values >= 1 - self._margin
         if is_softmax:
             is_certain = is_high.any(axis=-1)

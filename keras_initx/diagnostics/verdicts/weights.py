@@ -399,8 +399,8 @@ def _unseeded(argument: Any) -> Any:
     levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
     "initializer intends, by a factor above {wrong_fan}",
-    reason="Keras computes the fans of such kernels from the wrong axes. Networks with few of them "
-    "train as well; where a signal is lost by it, that has its own verdict",
+    reason="Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by "
+    "it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
