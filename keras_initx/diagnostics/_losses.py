@@ -398,7 +398,7 @@ def _value_and_guess(
         return None
     if known.kind != "distance":
         classes = 2 if known.kind == "binary" else outputs.shape[known.axis]
-        return "crossentropy", _mean_of(loss, targets, outputs), math.log(classes)
+        return "crossentropy", mean_of_loss(loss, targets, outputs), math.log(classes)
     if math.prod(targets.shape) != math.prod(outputs.shape):
         return None
     pair = _distance_and_guess(targets, outputs)
@@ -424,7 +424,7 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
     return moments.norm / math.sqrt(moments.size), spread(aims)
 
 
-def _mean_of(loss: Loss, targets: Tensor, outputs: Tensor) -> float:
+def mean_of_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> float:
     """Return the mean crossentropy."""
     with contextlib.ExitStack() as stack:
         if isinstance(loss, keras.losses.Loss):

@@ -26,7 +26,7 @@ from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels
-from keras_initx.diagnostics.verdicts.likeness import LikenessProbe
+from keras_initx.diagnostics.verdicts.likeness import LikenessProbe, differences_without_noise
 from keras_initx.diagnostics.verdicts.linear import is_linear, linear_fit
 from keras_initx.diagnostics.verdicts.mixing import mixed_at
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
@@ -171,6 +171,7 @@ def measure(
             del outputs
         # Outside of the watch, which would measure these calls too.
         mixed = mixed_at(model, x, shapes)
+        differences = differences_without_noise(model, x)
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
@@ -186,6 +187,10 @@ def measure(
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
         reports = _layer_reports(model, watch, probes, gradients)
+        for layer, difference in differences.items():
+            inputs = reports[layer].inputs
+            if inputs is not None:
+                inputs.difference = difference
         fit = None
         if len(tensors_in(y)) == 1 and is_linear(model, x, list(reports.values())):
             fit = linear_fit(x, array_of(tensors_in(y)[0]))

@@ -36,7 +36,8 @@ class InputReport:
         largest: Where these are vectors, the index of the number with the largest root mean square
             and this size; otherwise `None`.
         difference: Standard deviation between examples relative to the root mean square, `None`
-            for zeros and for a single example.
+            for zeros and for a single example. Of a model with dropout it is that in inference
+            mode.
     """
 
     first: Signal | None = None
@@ -141,6 +142,8 @@ class RecurrenceReport:
             initializer with ones.
         gains: Without gates and with at most 1024 units, the geometric mean and the largest of the
             singular values of its recurrent kernel, otherwise `None`.
+        kept: What such a kernel leaves of a state after half of the steps, at most, as a mean over
+            units, if the layer gives its last state alone; otherwise `None`.
         padding: The number of equal steps at the end of half of the examples that it reads without
             a mask, if it gives its last state alone; otherwise `None`.
         padded_by: Name of the embedding in whose inputs they are 0, or `None`.
@@ -152,6 +155,7 @@ class RecurrenceReport:
     gate_paths: tuple[str, ...] = ()
     bias_overwritten: bool = False
     gains: tuple[float, float] | None = None
+    kept: float | None = None
     padding: int | None = None
     padded_by: str | None = None
 

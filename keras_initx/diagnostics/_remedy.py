@@ -39,6 +39,8 @@ class Remedy:
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
         inputs: Function of the inputs that returns those to use instead, or `None`.
         targets: Function of the targets that returns those to use instead, or `None`.
+        examples: Function of inputs and targets that returns those of the examples to use, or
+            `None`.
         loss: The loss to compile the model with, or `None`.
         optimizer: The optimizer to compile it with, as a name or a config, or `None`.
         layers: Arguments to use in layers instead, by the names of the layers, such as
@@ -51,6 +53,7 @@ class Remedy:
     lsuv: bool = False
     inputs: _Change | None = None
     targets: _Change | None = None
+    examples: Callable[[Any, Any], tuple[Any, Any]] | None = None
     loss: Any = None
     optimizer: str | dict[str, Any] | None = None
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,8 +66,9 @@ class Remedy:
         They are empty if none does.
         """
         for remedy in (self, *self.others):
-            changes = (remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
-            if not any(changes) and not remedy.layers and remedy.rules:
+            data = (remedy.inputs, remedy.targets, remedy.examples)
+            others = (remedy.lsuv, remedy.loss, remedy.optimizer, remedy.layers)
+            if not any(data) and not any(others) and remedy.rules:
                 return remedy.rules
         return {}
 
@@ -127,6 +131,15 @@ def standardized_columns(y: Any) -> Any:
 def with_finite(x: Any) -> Any:
     """Return inputs with 0 in the place of NaN, and large numbers in that of infinities."""
     return keras.tree.map_structure(np.nan_to_num, keras.tree.map_structure(np.asarray, x))
+
+
+def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return the inputs and targets of the examples whose targets are all finite."""
+    is_finite = np.array(True)
+    for array in keras.tree.flatten(y):
+        values = np.asarray(array)
+        is_finite = is_finite & np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    return keras.tree.map_structure(lambda array: np.asarray(array)[is_finite], (x, y))
 
 
 # ---------------------------------------------------------------- which weights are drawn anew

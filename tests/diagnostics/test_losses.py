@@ -495,4 +495,18 @@ def test_targets_that_are_not_finite_are_named():
     y = Y.copy()
     y[3] = np.nan
     (verdict,) = keras_initx.diagnose(network(), X, y, loss="mse").verdicts
-    assert (verdict.problem, verdict.remedy.text) == ("exploding gradient", "finite targets (6.2% of them are not)")
+    assert verdict.problem == "targets not finite"
+    x, y = verdict.remedy.examples(X, y)
+    np.testing.assert_array_equal(x, np.delete(X, 3, axis=0))
+    assert keras_initx.diagnose(network(), x, y, loss="mse").ok
+
+
+def test_a_loss_may_leave_out_targets_that_are_not_finite():
+    y = Y.copy()
+    y[3] = np.nan
+
+    def of_finite(y_true, y_pred):
+        is_given = keras.ops.isfinite(y_true)
+        return keras.ops.where(is_given, keras.ops.where(is_given, y_true, 0) - y_pred, 0) ** 2
+
+    assert keras_initx.diagnose(network(), X, y, loss=of_finite).ok

@@ -128,6 +128,13 @@ def wide_and_deep():
     return keras.Model([inputs, category], outputs), x, DRAWS.integers(0, 2, (64, 1)), "binary_crossentropy"
 
 
+def beside(other):
+    """Return a network of two inputs, each with a kernel, of which `other` is the second."""
+    inputs = [keras.Input((32,)), keras.Input((32,))]
+    hidden = layers.Add()([layers.Dense(32, "relu")(one) for one in inputs])
+    return keras.Model(inputs, layers.Dense(10)(hidden)), [X, other], LABELS, CLASSES
+
+
 def beside_an_embedding(factor=1.0):
     """Return a table of numbers and a category, joined before the first dense layer."""
     inputs, category = keras.Input((32,)), keras.Input((1,), dtype="int32")
@@ -254,6 +261,13 @@ def triplets(margin):
     outputs = layers.Concatenate()([shared(each) for each in inputs])
     x = [X, X + X[::-1], np.roll(X, 1, 0)]
     return keras.Model(inputs, outputs), x, np.zeros((64, 1), "float32"), triplet
+
+
+class Difference(keras.losses.Loss):
+    """Squared differences as NumPy makes them, of shapes that may not be equal."""
+
+    def call(self, y_true, y_pred):
+        return ops.mean((y_true - y_pred) ** 2)
 
 
 def negative_error(y_true, y_pred):
@@ -432,6 +446,21 @@ def text_convolution():
 
 def recurrent(*stack, shape=(12, 8), dtype="float32"):
     return classes(keras.Sequential([keras.Input(shape, dtype=dtype), *stack, layers.Dense(10)]), STEPS)
+
+
+def long_memory(gain=1.0):
+    """Return a plain recurrent network over 200 steps."""
+    series = np.random.default_rng(2).normal(size=(32, 200, 8)).astype("float32")
+    memory = layers.SimpleRNN(16, recurrent_initializer=keras_initx.Orthogonal(gain=gain))
+    return classes(keras.Sequential([keras.Input((200, 8)), memory, layers.Dense(10)]), series)
+
+
+def given_states():
+    """Return an LSTM whose first states, zeros, are inputs of the model."""
+    inputs = [keras.Input((12, 8)), keras.Input((16,)), keras.Input((16,))]
+    hidden = LSTM(16)(inputs[0], initial_state=inputs[1:])
+    zeros = np.zeros((len(STEPS), 16), "float32")
+    return keras.Model(inputs, layers.Dense(10)(hidden)), [STEPS, zeros, zeros], LABELS[: len(STEPS)], CLASSES
 
 
 def lstm(value=None, **arguments):
@@ -750,6 +779,8 @@ HEALTHY = {
         STEPS[:, :4],
     ),
     "simple RNN": lambda: recurrent(layers.SimpleRNN(16)),
+    "simple RNN, 200 steps": long_memory,
+    "LSTM, initial states of zeros": given_states,
     "LSTMs in both directions": lambda: recurrent(
         layers.Bidirectional(LSTM(16, return_sequences=True)), layers.Bidirectional(LSTM(16))
     ),
@@ -868,6 +899,7 @@ BROKEN = {
     "raw numbers beside an embedding": (lambda: beside_an_embedding(100.0), ["unscaled inputs"]),
     "raw integers": (lambda: (OfNumbers(), DRAWS.integers(0, 500, (64, 32)), None, None), ["unscaled inputs"]),
     "inputs of 1e-6": (lambda: inputs_of(1e-6), ["vanishing"]),
+    "one of two inputs is zeros": (lambda: beside(np.zeros_like(X)), ["constant inputs"]),
     "an input that is NaN": (
         lambda: inputs_of(np.where(np.arange(32) == 3, np.nan, 1.0)),
         ["inputs not finite"],
@@ -881,6 +913,7 @@ BROKEN = {
         ["exploding", "exploding gradient"],
     ),
     "relu RNN, recurrent kernel times 6": (exploding_memory, ["recurrent kernel", "exploding", "exploding gradient"]),
+    "tanh RNN, recurrent kernel of 0.8, 200 steps": (lambda: long_memory(0.8), ["recurrent kernel"]),
     "tanh RNN, recurrent kernel of 0.5": (
         lambda: recurrent(layers.SimpleRNN(16, recurrent_initializer=keras_initx.Orthogonal(gain=0.5))),
         ["recurrent kernel"],
@@ -962,6 +995,14 @@ BROKEN = {
     ),
     "sigmoids for one class of ten, SGD": (exclusive, ["exclusive classes"]),
     "no activation": (either_or, ["no activation"]),
+    "own squared error, y of one axis less than the outputs": (
+        lambda: ending(1, y=X[:, 0], loss=Difference()),
+        ["impossible labels"],
+    ),
+    "a target that is NaN": (
+        lambda: ending(1, y=np.where(np.arange(64) == 3, np.nan, X[:, 0]), loss="mse"),
+        ["targets not finite"],
+    ),
     "contrastive loss, labels exchanged": (lambda: pairs(near=0), ["wrong loss"]),
     "triplet loss without a margin": (lambda: triplets(margin=0.0), ["wrong loss"]),
     "squared error with the other sign": (lambda: regression(loss=negative_error), ["wrong loss"]),
@@ -1004,6 +1045,17 @@ BROKEN = {
     "ReLU, LeCun, 30 layers": (lambda: dense(kernel="lecun_normal", depth=30), ["vanishing"]),
     "tanh of half the size, biases of deviation 1, 20 layers": (
         without_targets(lambda: dense("tanh", scaled("initx.glorot_normal", 0.5), 20, bias_initializer=small(1.0))),
+        ["alike"],
+    ),
+    "ReLU, PyTorch's weights and biases, 16 layers, dropout": (
+        without_targets(
+            lambda: dense(
+                kernel=scaled("initx.lecun_uniform", 3**-0.5),
+                depth=16,
+                bias_initializer=RandomUniform(-(32**-0.5), 32**-0.5),
+                after=[lambda: layers.Dropout(0.1)],
+            )
+        ),
         ["alike"],
     ),
     "sigmoid, Glorot, 10 layers": (lambda: dense("sigmoid", "glorot_uniform", 10), ["alike", "vanishing gradient"]),

@@ -25,8 +25,9 @@ STEPS = 50
 
 def can_be_applied(remedy):
     """Return whether a remedy is more than a text."""
-    changes = (remedy.rules, remedy.lsuv, remedy.inputs, remedy.targets, remedy.loss, remedy.optimizer)
-    return any(changes) or bool(remedy.layers)
+    data = (remedy.inputs, remedy.targets, remedy.examples)
+    others = (remedy.rules, remedy.lsuv, remedy.loss, remedy.optimizer, remedy.layers)
+    return any(data) or any(others)
 
 
 def applied(network, remedy):
@@ -36,6 +37,8 @@ def applied(network, remedy):
         x = remedy.inputs(x)
     if remedy.targets is not None:
         y = remedy.targets(y)
+    if remedy.examples is not None:
+        x, y = remedy.examples(x, y)
     if remedy.loss is not None:
         loss = remedy.loss
     if any({"filters", "units"} & arguments.keys() for arguments in remedy.layers.values()):

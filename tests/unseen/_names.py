@@ -5,6 +5,7 @@ A fault is named if a problem is printed, as an error or a warning, that stands 
 
 Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
 "limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
+Before the fourth: "targets not finite".
 """
 
 NAMES = {
@@ -15,7 +16,7 @@ NAMES = {
     "targets: scale": ("unscaled targets", "large first loss"),
     "targets: beyond the last activation": ("unreachable targets",),
     "labels: form does not fit the loss or the output": ("unsuitable labels", "single class"),
-    "labels: wrong or shifted": ("unsuitable labels",),
+    "labels: wrong or shifted": ("unsuitable labels", "targets not finite"),
     "loss: wrong kind for the task": (
         "no probabilities",
         "unsuitable labels",
@@ -24,7 +25,7 @@ NAMES = {
         "exclusive classes",
     ),
     "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits"),
-    "loss: value or gradient not finite": ("undefined loss",),
+    "loss: value or gradient not finite": ("undefined loss", "targets not finite"),
     "loss: cannot be met by the shapes": ("impossible labels",),
     "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss"),
     "last layer: softmax of one unit, or along a wrong axis": ("single class", "no probabilities"),

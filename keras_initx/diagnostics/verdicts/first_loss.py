@@ -55,7 +55,7 @@ from keras_initx.diagnostics.verdicts.inputs import (
     size_of,
 )
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
-from keras_initx.diagnostics.verdicts.own_loss import own_loss
+from keras_initx.diagnostics.verdicts.own_loss import compared_with_all, own_loss
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
@@ -191,6 +191,11 @@ class OutputProbe(Probe):
                 given = loss_inputs(name, activation, targets, outputs)
                 if given is not None:
                     self.loss_inputs.append((layer, given))
+            mismatch = None if name else compared_with_all(one.loss, one.targets, one.output)
+            if mismatch is not None:
+                given = LossInputs("", activation, Signal(), 0.0, 0.0, mismatch)
+                self.loss_inputs.append((layer, given))
+                continue
             loss = known_loss(one.loss, one.targets, one.output)
             if loss is None:
                 own = None if name else own_loss(one.loss, one.targets, one.output, x)

@@ -55,8 +55,9 @@ RECURRENT_GAIN = Threshold(
 UNREAD = Threshold(
     "unread",
     1e-6,
-    "share of what the words of half of the examples leave in a state that the gates keep over the "
-    "padding behind them, by their biases, below which they are not read",
+    "share of a state that gates keep, by their biases, over the padding behind the words of half "
+    "of the examples, or a kernel without gates over half of the steps, below which what came "
+    "before is not read",
     below=1,
 )
 
@@ -130,12 +131,26 @@ class RecurrenceProbe(Probe):
             gate_paths=tuple(paths[id(one)] for one in biases if id(one) in paths),
             bias_overwritten=any(map(_is_overwritten, cells)),
             gains=_gains(cells),
+            kept=self._kept(layer, cells),
             padding=padding,
             padded_by=padded_by,
         )
         if record.steps is None and gate is None and record.gains is None:
             return None
         return record
+
+    def _kept(self, layer: keras.Layer, cells: Sequence[keras.Layer]) -> float | None:
+        """Return what a kernel without gates leaves of a state after half of the steps, at most.
+
+        It is `None` for other layers, and for those that give more than their last state.
+        """
+        kernel = _kernel_without_gates(cells)
+        steps = self.steps.get(layer)
+        if kernel is None or steps is None or layer.return_sequences:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            power = np.linalg.matrix_power(kernel.astype("float64"), steps // 2)
+            return float(np.sqrt(np.mean((power**2).sum(axis=0))))
 
 
 def _equal_at_end(sequences: Array) -> int:
@@ -217,17 +232,25 @@ def _is_overwritten(cell: keras.Layer) -> bool:
     return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
 
 
-def _gains(cells: list[keras.Layer]) -> tuple[float, float] | None:
+def _kernel_without_gates(cells: Sequence[keras.Layer]) -> Array | None:
+    """Return the recurrent kernel of a layer without gates, `None` for others and large ones."""
+    if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
+        return None
+    kernel = array_of(cells[0].recurrent_kernel)
+    if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
+        return None
+    return kernel
+
+
+def _gains(cells: Sequence[keras.Layer]) -> tuple[float, float] | None:
     """Return the geometric mean and the largest of the singular values of a recurrent kernel.
 
     Returns:
         A pair of numbers, or `None` for layers with gates, which keep the state by themselves, for
         several cells, and for kernels whose factorization would take long.
     """
-    if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
-        return None
-    kernel = array_of(cells[0].recurrent_kernel)
-    if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
+    kernel = _kernel_without_gates(cells)
+    if kernel is None:
         return None
     values = np.linalg.svd(kernel, compute_uv=False)
     with np.errstate(divide="ignore"):
@@ -356,7 +379,8 @@ def _padding_first(x: Any) -> Any:
     levels={"warning": ""},
     finds="a recurrent layer without gates, over ten steps or more, whose recurrent kernel has "
     "singular values that are all below 1 / {recurrent_gain}, or above {recurrent_gain} in their "
-    "geometric mean",
+    "geometric mean; or one that gives its last state alone, of whose state the kernel keeps less "
+    "than {unread} over half of the steps",
     reason="a kernel of 0.5 leaves a thousandth of a state, and of its gradient, after ten steps; "
     "one of 3 drives tanh to its limits, and what is not at them grows (Saxe and others, 2014)",
     remedy="`Orthogonal` for the recurrent kernel",
@@ -371,13 +395,21 @@ def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
             continue
         _, largest = layer.recurrence.gains
         # Zeros have their own verdict.
-        if 0 < largest < 1 / limit or has_growing_state(layer, measured):
-            hit.append((layer, layer.recurrence.gains))
+        is_small = 0 < largest < 1 / limit
+        if is_small or _forgets(layer.recurrence, measured) or has_growing_state(layer, measured):
+            hit.append((layer, layer.recurrence))
     if not hit:
         return
-    first, (mean, largest) = hit[0]
+    first, recurrence = hit[0]
     layers = [layer for layer, _ in hit]
-    if mean > limit:
+    mean, largest = recurrence.gains or (0.0, 0.0)
+    if _forgets(recurrence, measured):
+        steps = recurrence.steps or 0
+        evidence = (
+            f"the recurrent kernel of {first.name} leaves {recurrence.kept:.1g} of a state, and of "
+            f"its gradient, after {steps // 2} of {steps} steps: the first half is not read"
+        )
+    elif mean > limit:
         evidence = (
             f"the singular values of the recurrent kernel of {first.name} are {mean:.3g} in their "
             f"geometric mean: in {_STEPS} steps a small state grows by a factor of "
@@ -390,6 +422,14 @@ def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
             f"left after {_STEPS} steps"
         )
     yield Finding(layers, evidence + layer_count(layers), orthogonal_recurrence(layers))
+
+
+def _forgets(recurrence: RecurrenceReport, measured: Measurements) -> bool:
+    """Return whether nothing is left of the first half of the steps, other than by zeros."""
+    _, largest = recurrence.gains or (0.0, 0.0)
+    if recurrence.kept is None or not largest:
+        return False
+    return recurrence.kept < UNREAD.of(measured)
 
 
 def has_growing_state(layer: LayerReport, measured: Measurements) -> bool:

@@ -27,7 +27,7 @@ from keras_initx.diagnostics.verdicts.first_loss import (
 from keras_initx.diagnostics.verdicts.gates import has_growing_state, orthogonal_recurrence
 from keras_initx.diagnostics.verdicts.inputs import are_constant, are_unscaled, scaled_first
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
-from keras_initx.diagnostics.verdicts.outputs import gives_one_class
+from keras_initx.diagnostics.verdicts.outputs import gives_one_class, spoils_loss
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 
@@ -133,7 +133,7 @@ def _is_first(layer: LayerReport) -> bool:
     remedy="scaled inputs, smaller weights, another loss",
 )
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
-    if fault_of(measured) is not None:
+    if fault_of(measured) is not None or spoils_loss(measured):
         return
     limit = EXPLODING_GRADIENT.of(measured)
     hit = []
@@ -154,9 +154,6 @@ def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
 def _smaller_gradients(measured: Measurements) -> Remedy:
     """Return the remedy where gradients explode."""
     layers = measured.layers
-    targets = measured.targets
-    if targets is not None and targets.nonfinite:
-        return Remedy(f"finite targets ({targets.nonfinite:.1%} of them are not)")
     for layer in layers:
         if layer.output is None or not misses_targets(layer):
             continue

@@ -154,20 +154,45 @@ def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "constant inputs",
-    levels={"error": ""},
+    levels={"error": "", "warning": "if it is one of several inputs, of zeros before a kernel"},
     finds="inputs that are all the same number, though the targets differ",
     reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
-    "Pixels are all 0 after a division of integers",
+    "Pixels are all 0 after a division of integers. A kernel that gets zeros alone has no gradient",
     remedy="other inputs",
 )
 def constant_inputs(measured: Measurements) -> Iterator[Finding]:
     if not are_constant(measured):
+        hit = [layer for layer in measured.layers if gets_zeros(layer, measured)]
+        if hit:
+            evidence = (
+                f"all inputs of {hit[0].name} from outside the model are 0{layer_count(hit)}: its "
+                "kernel gets no gradient, and what follows the same for all examples"
+            )
+            text = (
+                f"numbers that differ between examples as inputs of {hit[0].name}: for a decoder "
+                "the targets of the step before"
+            )
+            yield Finding(hit, evidence, Remedy(text))
         return
     inputs = measured.inputs or Signal()
     evidence = (
         f"all {inputs.size} values of the inputs are {inputs.mean:.3g}, but the targets differ"
     )
     yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+
+
+def gets_zeros(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether a layer gets zeros alone from outside the model, where targets differ."""
+    inputs = _first_inputs(layer)
+    if inputs.nonfinite or inputs.size < LEAST_VALUES.of(measured):
+        return False
+    return inputs.min == inputs.max == 0 and _have_different_targets(measured)
+
+
+def _have_different_targets(measured: Measurements) -> bool:
+    if any(facts.targets.std > 0 for _, facts in measured.outputs):
+        return True
+    return measured.targets is not None and measured.targets.std > 0
 
 
 def are_constant(measured: Measurements) -> bool:
@@ -179,7 +204,7 @@ def are_constant(measured: Measurements) -> bool:
     firsts = [layer.first_inputs for layer in measured.layers if layer.first_inputs is not None]
     if not firsts or any(signal.std > 0 or signal.nonfinite for signal in firsts):
         return False
-    return any(facts.targets.std > 0 for _, facts in measured.outputs)
+    return _have_different_targets(measured)
 
 
 @rule(

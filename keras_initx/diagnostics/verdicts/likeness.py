@@ -1,15 +1,20 @@
 """Likeness: examples, or positions, of which later layers get almost the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
+from keras_initx._keras import layers_of
+from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._signal import likeness
 from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_count, rule
+from keras_initx.diagnostics.verdicts.gates import unread_words
+from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
-from keras_initx.structure import NORMALIZATIONS, Call, Probe
+from keras_initx.structure import NORMALIZATIONS, Call, Probe, Watch
 
 EXAMPLES_ALIKE = Threshold(
     "examples_alike",
@@ -59,6 +64,35 @@ class LikenessProbe(Probe):
         self.examples[layer] = likeness(values.reshape(len(values), -1))
         if values.ndim > 2:
             self.positions[layer] = likeness(values.reshape(len(values), -1, values.shape[-1]))
+
+
+_NOISES = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
+
+
+def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, float | None]:
+    """Return how much the inputs of kernels differ between examples in inference mode.
+
+    In training mode dropout makes alike examples different. There is nothing to add for models
+    without, and for those with batch normalization, whose signals are others in inference mode.
+
+    Args:
+        model: The model.
+        x: Its inputs, as tensors.
+    """
+    layers = layers_of(model)
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
+    if not has_noise or any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        return {}
+    watch = Watch(model)
+    probe = InputProbe(watch)
+    with watch.watching(probe), backend.preserve_state(layers):
+        model(x, training=False)
+    return {layer: record.difference for layer, record in probe.records.items()}
 
 
 @rule(
@@ -136,7 +170,9 @@ def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
     # What differs little from the start is not made so by the network.
     if not hit or not exceeds(differences[0][1], 10 * limit):
         return
-    # Weights that are no random numbers have their own verdicts.
+    # What is forgotten, and weights that are no random numbers, have their own verdicts.
+    if any(unread_words.verdicts(measured)):
+        return
     for layer in measured.layers:
         if layer.flow.loses_signal or any(
             weight.constant or weight.zero for weight in layer.weights

@@ -1,5 +1,6 @@
 """Labels and shapes that a loss cannot satisfy, whatever the weights are."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,9 +89,21 @@ def _from_one(y: Any) -> Any:
     return np.asarray(y) + 1
 
 
+def _longer(y: Any) -> Any:
+    return np.asarray(y)[..., None]
+
+
+def _shorter(y: Any) -> Any:
+    return np.asarray(y)[..., 0]
+
+
 def _for_shapes(layer: LayerReport, mismatch: Mismatch) -> Remedy:
     """Return the remedy where outputs are compared with several targets."""
     targets, outputs = mismatch.targets, mismatch.outputs
+    if math.prod(targets) == math.prod(outputs):
+        if len(targets) < len(outputs):
+            return Remedy("targets of the shape of the outputs: y = y[..., None]", targets=_longer)
+        return Remedy("targets of the shape of the outputs: y = y[..., 0]", targets=_shorter)
     if len(targets) == len(outputs):
         return Remedy(f"a {layer.kind} of {targets[-1]} units for {layer.name}")
     return Remedy(

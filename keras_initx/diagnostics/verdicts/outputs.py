@@ -15,9 +15,11 @@ from keras_initx.diagnostics._remedy import (
     Choice,
     Remedy,
     drawn,
+    of_finite_targets,
     standardized_columns,
     weights_named,
 )
+from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
@@ -55,6 +57,36 @@ RARE_CLASS = Threshold(
     "factor between the first loss and that of guessing the frequencies of the classes, above "
     "which a class is rare",
 )
+
+
+@rule(
+    "targets not finite",
+    levels={"error": ""},
+    finds="targets with NaN or infinities, if the loss or a gradient is not finite either",
+    reason="one such target makes the loss NaN, and the first step all weights. They come from a "
+    "logarithm of a negative number, a division by a deviation of 0, a gap in a table",
+    remedy="examples without",
+)
+def nonfinite_targets(measured: Measurements) -> Iterator[Finding]:
+    if not spoils_loss(measured):
+        return
+    targets = measured.targets or Signal()
+    count = round(targets.nonfinite * targets.size)
+    evidence = f"the targets are not finite: {count} of {targets.size} values are NaN or infinite"
+    remedy = Remedy("leave out the examples with such targets", examples=of_finite_targets)
+    yield Finding([layer for layer, _ in measured.outputs], evidence, remedy, "error")
+
+
+def spoils_loss(measured: Measurements) -> bool:
+    """Return whether targets are not finite, and a loss or a gradient with them."""
+    targets, objective = measured.targets, measured.objective
+    if targets is None or not targets.nonfinite or objective is None:
+        return False
+    numbers = [norm for _, norm in measured.gradient_norms]
+    if objective.value is not None:
+        numbers.append(objective.value)
+    # A loss may leave them out, as where they stand for what is missing.
+    return not all(map(math.isfinite, numbers))
 
 
 @rule(

@@ -1,4 +1,4 @@
-"""Losses of one's own whose values show a wrong sign, a missing margin or exchanged labels."""
+"""Losses of one's own whose values show a fault: shapes, a sign, a margin, exchanged labels."""
 
 import functools
 import math
@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._losses import Loss
+from keras_initx.diagnostics._losses import Loss, mean_of_loss
 from keras_initx.diagnostics._measurements import Measurements, OwnLoss
+from keras_initx.diagnostics._outputs import Mismatch
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics._verdict import Finding, rule
@@ -55,6 +56,28 @@ def own_loss(loss: Loss, targets: Tensor, outputs: Tensor, x: Any) -> OwnLoss | 
     except Exception:  # whatever it is, it is made for other numbers
         return None
     return found
+
+
+def compared_with_all(loss: Loss, targets: Tensor, outputs: Tensor) -> Mismatch | None:
+    """Return the mismatch where a loss compares each output with the targets of all examples.
+
+    A row of n numbers less a column of n makes n * n differences. Keras makes the shapes equal for
+    its own losses and for functions, not for classes of users.
+    """
+    ranks = len(targets.shape), len(outputs.shape)
+    longer = max(targets, outputs, key=lambda tensor: len(tensor.shape))
+    if abs(ranks[0] - ranks[1]) != 1 or longer.shape[-1] != 1 or len(longer) < 2:
+        return None
+    aims, made = targets[:_FEW], outputs[:_FEW]
+    of_equal_rank = aims[..., None] if longer is outputs else aims[..., 0]
+    try:
+        value = mean_of_loss(loss, aims, made)
+        proper = mean_of_loss(loss, of_equal_rank, made)
+    except Exception:  # whatever it is, it takes no targets of this shape
+        return None
+    if math.isclose(value, proper, rel_tol=1e-3):
+        return None
+    return Mismatch(tuple(targets.shape), tuple(outputs.shape), remaining=1.0)
 
 
 def _value(loss: Loss, targets: Array, outputs: Array) -> float:

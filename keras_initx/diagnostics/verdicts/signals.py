@@ -44,7 +44,7 @@ from keras_initx.diagnostics.verdicts.gates import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS, are_constant
+from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS, are_constant, gets_zeros
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 from keras_initx.initializers import HeNormal, ReLUBias, Scaled
@@ -466,8 +466,8 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         # A kernel of zeros causes everything after it, and has its own verdict.
         if layer.flow.loses_signal and layer.has_zeros:
             break
-        # So does a layer of dead units.
-        if layer.dead == 1:
+        # So do a layer of dead units, and inputs of zeros.
+        if layer.dead == 1 or gets_zeros(layer, measured):
             break
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
