@@ -281,19 +281,12 @@ def docs(session):
     # Compilation would take most of the time.
     session.env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     session.env["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    # Both print only what is wrong: a page that fails is not lost among those that do not.
+    quiet = ("sphinx-build", "-q", "--keep-going")
     # Pages without examples, which take long to read or to run.
     pages = "exclude_patterns=_build,upstream,api,api.md,benchmarks,*.ipynb"
     run_side_by_side(
         session,
-        ("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html"),
-        (
-            "sphinx-build",
-            "--keep-going",
-            "-b",
-            "doctest",
-            "-D",
-            pages,
-            "docs",
-            "docs/_build/doctest",
-        ),
+        (*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html"),
+        (*quiet, "-b", "doctest", "-D", pages, "docs", "docs/_build/doctest"),
     )
