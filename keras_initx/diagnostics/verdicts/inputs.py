@@ -184,7 +184,8 @@ def constant_inputs(measured: Measurements) -> Iterator[Finding]:
 def gets_zeros(layer: LayerReport, measured: Measurements) -> bool:
     """Return whether a layer gets zeros alone from outside the model, where targets differ."""
     inputs = _first_inputs(layer)
-    if inputs.nonfinite or inputs.size < LEAST_VALUES.of(measured):
+    # A normalization over a single value, which makes zeros, has its own verdict.
+    if measured.single_values or inputs.nonfinite or inputs.size < LEAST_VALUES.of(measured):
         return False
     return inputs.min == inputs.max == 0 and _have_different_targets(measured)
 
