@@ -283,12 +283,14 @@ def unseen():
     sound = [run for run in runs if run["draw"] == "sound"]
     # The newest has all numbers.
     numbers = [name for name in faulty[-1] if name not in ("draw", "date", "commit", "backend")]
-    headers = ("draw", "date", "commit", *numbers)
-    table = _rows(headers, [tuple(str(run.get(name, "")) for name in headers) for run in faulty])
-    headers = ("draw", "date", "commit", "drawn", "alarms on sound")
-    return (
-        f"{table}\n{_rows(headers, [tuple(str(run[name]) for name in headers) for run in sound])}"
-    )
+    table = _columns(faulty, ("date", "commit", *numbers))
+    return f"{table}\n{_columns(sound, ('date', 'commit', 'drawn', 'alarms on sound'))}"
+
+
+def _columns(runs, names):
+    """Return a table with a column for each run: not all numbers would fit beside each other."""
+    rows = [(name, *(str(run.get(name, "")) for run in runs)) for name in names]
+    return _rows(("draw", *(run["draw"] for run in runs)), rows)
 
 
 def programs():

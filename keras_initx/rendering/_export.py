@@ -55,6 +55,8 @@ td[style*="left"] { white-space: normal; min-width: 6rem; }
 td:first-child[style*="left"] { min-width: 9rem; }
 th { border-bottom: 2px solid var(--rule); }
 img { max-width: 100%; height: auto; background: #fff; }
+.figure { overflow-x: auto; }
+@media (max-width: 40rem) { .figure img { max-width: none; width: 40rem; } }
 .remarks { font-size: 1.05rem; } .quiet { color: var(--quiet); font-size: 0.85rem; }
 .settings td:last-child { overflow-wrap: anywhere; }
 """
@@ -85,4 +87,5 @@ def image(png: bytes, caption: str) -> str:
     """Return an embedded picture with a heading."""
     pixels = base64.b64encode(png).decode()
     element = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{pixels}">'
-    return section(caption, element)
+    # On a phone it scrolls in its own box, as tables do, since its labels would be too small.
+    return section(caption, f'<div class="figure">{element}</div>')
