@@ -358,6 +358,11 @@ def unread_words(measured: Measurements) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy)
 
 
+def are_unread(measured: Measurements) -> bool:
+    """Return whether padding makes a recurrent layer forget what comes before."""
+    return any(unread_words.verdicts(measured))
+
+
 def _padding_first(x: Any) -> Any:
     """Return sequences whose equal steps at the end are at the start."""
 

@@ -11,7 +11,7 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._signal import likeness
 from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_count, rule
-from keras_initx.diagnostics.verdicts.gates import unread_words
+from keras_initx.diagnostics.verdicts.gates import are_unread
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.structure import NORMALIZATIONS, Call, Probe, Watch
@@ -171,7 +171,7 @@ def _alike_at_the_end(measured: Measurements) -> Iterator[Finding]:
     if not hit or not exceeds(differences[0][1], 10 * limit):
         return
     # What is forgotten, and weights that are no random numbers, have their own verdicts.
-    if any(unread_words.verdicts(measured)):
+    if are_unread(measured):
         return
     for layer in measured.layers:
         if layer.flow.loses_signal or any(
