@@ -17,7 +17,7 @@ ELSEWHERE = {
 }
 
 # Of several kinds of fault: JAX would take minutes to compile all.
-EVERYWHERE = {"48385830", "33969059", "50306988", "circle, model_8de47bdc", "LeNet, kernels of zeros"}
+EVERYWHERE = {"50306988", "circle, model_8de47bdc"}
 
 # Keras itself warns of some of the faults.
 # Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
