@@ -79,7 +79,7 @@ def test_another_fixed_seed_is_named():
         initializer = keras.initializers.GlorotUniform(seed=seed)
         return keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=initializer, name="a")])
 
-    contract = keras_initx.contract(lambda: build(1))
+    contract = keras_initx.contract(lambda: build(1), draws=2)
     assert keras_initx.audit(build(1), contract).ok
     assert off(keras_initx.audit(build(2), contract)) == {
         "a/kernel": ("values", "distributed as before: another seed?")
@@ -88,7 +88,7 @@ def test_another_fixed_seed_is_named():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.once)])
 def test_nothing_changed(dtype):
-    contract = keras_initx.contract(lambda: network(dtype=dtype))
+    contract = keras_initx.contract(lambda: network(dtype=dtype), draws=2)
     report = keras_initx.audit(today(1, dtype=dtype), contract)
     assert report.ok, report.problems
     assert not report.not_compared
@@ -168,13 +168,13 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
             model.layers[1].kernel.assign(model.layers[0].kernel)
         return model
 
-    contract = keras_initx.contract(build)
+    contract = keras_initx.contract(build, draws=2)
     assert contract.equal == [["hidden_0/kernel", "hidden_1/kernel"]]
     assert keras_initx.audit(build(), contract).ok
     report = keras_initx.audit(build(is_shared=False), contract)
     assert [row.evidence for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
     # Of several draws no digest is known.
-    free = keras_initx.contract(lambda: build(is_shared=False))
+    free = keras_initx.contract(lambda: build(is_shared=False), draws=2)
     assert keras_initx.audit(free, free).ok
     assert [row.path for row in keras_initx.audit(contract, free).problems] == ["hidden_1/kernel"]
     assert [row.path for row in keras_initx.audit(free, contract).problems] == ["hidden_1/kernel"]
@@ -396,7 +396,7 @@ def test_masks_integers_and_empty_arrays():
     def build():
         return {"mask": mask, "ids": np.arange(8), "empty": np.zeros((0, 3), "float32")}
 
-    contract = keras_initx.contract(build)
+    contract = keras_initx.contract(build, draws=2)
     assert [weight.kind for weight in contract.weights] == ["fixed", "fixed", "unknown"]
     assert keras_initx.audit(build(), contract).ok
     changed = keras_initx.audit({**build(), "mask": mask.T, "ids": np.arange(8) + 1}, contract)
