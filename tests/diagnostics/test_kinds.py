@@ -169,7 +169,7 @@ def remedied(name):
 
 
 # Where backends differ: gradients that are not finite, a loss of each, 16 bits. JAX would take minutes to compile all.
-EVERYWHERE = {"root of distances", "speech", "bfloat16"}
+EVERYWHERE = {"deviations", "speech", "bfloat16"}
 ONE_OF_EACH = {"Poisson", "speech", "bfloat16", "softmax twice"}
 
 

@@ -337,6 +337,7 @@ def random_everywhere():
     return model
 
 
+@pytest.mark.once
 def test_nothing_is_changed():
     model = random_everywhere()
     keras.utils.set_random_seed(3)
@@ -383,7 +384,8 @@ def test_a_failing_model_is_left_as_it_was(dense):
     assert vars(dense[0])["activation"] is keras.activations.tanh
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", pytest.param("bfloat16", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
 def test_models_in_16_bits(dtype):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)])
     report = keras_initx.diagnose(model, X, Y, loss="mse")

@@ -673,6 +673,7 @@ def test_a_monitor_leaves_no_attribute_in_a_model():
         assert found.keys() == expected.keys()
 
 
+@pytest.mark.once
 def test_a_study_leaves_no_attribute_in_a_model():
     made = []
 
