@@ -129,8 +129,16 @@ FIRST = [
     ("schedule", "several"),
     ("sums", "scaled loss"),
 ]
+EVERYWHERE = ("decay", "averages")
 CASES = [
-    pytest.param(name, wrapper, marks=() if (name, wrapper) in FIRST else pytest.mark.once)
+    pytest.param(
+        name,
+        wrapper,
+        marks=[
+            *(() if (name, wrapper) in FIRST else [pytest.mark.full]),
+            *(() if name in EVERYWHERE else [pytest.mark.once]),
+        ],
+    )
     for name in OPTIMIZERS
     for wrapper in WRAPPERS
 ]
