@@ -186,7 +186,7 @@ WRAPPED = {
 }
 
 
-# One of each, on all backends.
+# Each kind of layer, policy and form of file once.
 IN_16_BITS = [
     ("source.weights.h5", "TimeDistributed", "mixed_float16"),
     ("source.keras", "Bidirectional", "bfloat16"),
