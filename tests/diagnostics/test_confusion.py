@@ -16,7 +16,6 @@ pytestmark = [
 EVERYWHERE = {
     "kernels of zeros",
     "LSTM, forget bias -4",
-    "one of three outputs, deviation 10",
     "softmax, taken for logits",
     "class numbers from 1",
 }

@@ -351,6 +351,7 @@ def test_nothing_is_changed():
     assert [layer.call for layer in model.layers] == calls
 
 
+@pytest.mark.once
 @needs_keras("3.15", "begins its own stream again with a seed")
 def test_nothing_is_drawn_from_the_stream_of_keras():
     model = random_everywhere()

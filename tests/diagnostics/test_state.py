@@ -339,6 +339,7 @@ def test_a_monitor_does_not_change_the_losses_of_a_model_with_a_layer_that_it_ne
     assert list(monitor.history) == [0, 3]
 
 
+@pytest.mark.once
 def test_a_model_trains_as_if_fit_had_built_it(losses):
     model = partly()
     keras_initx.diagnose(model, X, Y)
