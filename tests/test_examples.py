@@ -243,6 +243,7 @@ def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, caps
     assert "0.01 N      vanishing from layer_5 on" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_weights_that_are_all_positive_fail(capsys):
     assumptions.print_positive()
     output = capsys.readouterr().out
@@ -368,7 +369,7 @@ def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.usefixtures("few_digits")
-@pytest.mark.parametrize("name", ["symmetry", "relu_bias"])
+@pytest.mark.parametrize("name", [pytest.param("symmetry", marks=pytest.mark.full), "relu_bias"])
 def test_scripts_write_a_figure(name, tmp_path, capsys):
     options = ["--repeats", "1"] if name == "relu_bias" else []
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])

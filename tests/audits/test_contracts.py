@@ -86,7 +86,7 @@ def test_another_fixed_seed_is_named():
     }
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.once)])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.full)])
 def test_nothing_changed(dtype):
     contract = keras_initx.contract(lambda: network(dtype=dtype), draws=2)
     report = keras_initx.audit(today(1, dtype=dtype), contract)
@@ -133,7 +133,7 @@ def test_constants_are_compared_exactly(yesterday):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
+@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), pytest.param(1, False, marks=pytest.mark.full)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
     contract = keras_initx.contract(lambda: network(keras_initx.RandomNormal(0, 0.1), depth=depth))

@@ -43,6 +43,7 @@ def test_quantized_models(mode):
         assert report.layers[0].gain is None
 
 
+@pytest.mark.full
 @pytest.mark.once
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
