@@ -202,8 +202,9 @@ def compiled(program, form):
     return model, x, y
 
 
-# Where backends differ: gradients that are missing, weights that Keras does not know. JAX would take minutes for all.
-EVERYWHERE = {codes, boxed}
+# Where backends differ: gradients that are 0 but for rounding, weights that Keras does not know. JAX would take minutes
+# to compile all.
+EVERYWHERE = {pooling, boxed}
 
 
 @pytest.mark.parametrize(
