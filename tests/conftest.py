@@ -10,7 +10,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("ordinary", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("ordinary", max_examples=10, deadline=None, derandomize=True)
 # New cases in each run of `nox -s fuzz`; `--hypothesis-seed` repeats those of one.
 settings.register_profile(
     "fuzz",

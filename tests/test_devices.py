@@ -20,10 +20,9 @@ only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
 ON_EIGHT = [(2, 4)]
 OTHER_MESHES = [(1, 1), (2, 1), (1, 2), (8, 1), (1, 8)]
-# Many classes differ in a standard deviation only. What each gives when it is compiled, and on two and eight devices,
+# Independent draws, chosen inputs, frames. What each class gives when it is compiled, and on two and eight devices,
 # says `test_digests.py`.
-DRAWN_ALIKE = [case for cls, case in FIRST_CASES.items() if cls.__base__ is keras_initx.VarianceScaling]
-DRAWN_EACH_IN_ITS_WAY = [case for case in FIRST_CASES.values() if case not in DRAWN_ALIKE]
+OF_EACH_KIND = [FIRST_CASES[cls] for cls in (keras_initx.RandomNormal, keras_initx.Sparse, keras_initx.Orthogonal)]
 OTHER_CASES = [case for case in CASES if case not in FIRST_CASES.values()]
 
 
@@ -44,10 +43,10 @@ def assert_same(actual, expected, exact=True):
 @pytest.mark.parametrize(
     ("case", "shape", "parts"),
     [
-        *fitting(ON_EIGHT),
-        *fitting(OTHER_MESHES, DRAWN_EACH_IN_ITS_WAY),
-        *fitting(OTHER_MESHES, DRAWN_ALIKE, pytest.mark.full),
-        *fitting(OTHER_MESHES, OTHER_CASES, pytest.mark.full),
+        *fitting(ON_EIGHT, FIRST_CASES.values()),
+        *fitting(ON_EIGHT, OTHER_CASES, pytest.mark.full),
+        *fitting(OTHER_MESHES, OF_EACH_KIND),
+        *fitting(OTHER_MESHES, [case for case in CASES if case not in OF_EACH_KIND], pytest.mark.full),
     ],
 )
 def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
@@ -60,10 +59,9 @@ def test_a_sharded_variable_has_the_values_of_a_whole_one(case, shape, parts):
 @pytest.mark.parametrize(
     ("case", "shape", "parts"),
     [
-        *fitting(ON_EIGHT, DRAWN_EACH_IN_ITS_WAY),
-        *fitting(ON_EIGHT, DRAWN_ALIKE, pytest.mark.full),
-        *fitting([(1, 2)], FIRST_CASES.values(), pytest.mark.full),
-        *fitting([(1, 2), (2, 4)], OTHER_CASES, pytest.mark.full),
+        *fitting(ON_EIGHT, OF_EACH_KIND),
+        *fitting(ON_EIGHT, [case for case in CASES if case not in OF_EACH_KIND], pytest.mark.full),
+        *fitting([(1, 2)], CASES, pytest.mark.full),
     ],
 )
 def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, parts):
@@ -163,7 +161,9 @@ def test_sharded_factors_of_lora_have_the_values_of_plain_ones(method):
 
 
 @only_tensorflow
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in OF_EACH_KIND else pytest.mark.full, id=str(case)) for case in CASES]
+)
 def test_every_replica_of_a_mirrored_variable_has_the_values_of_a_plain_one(case):
     import tensorflow as tf
 

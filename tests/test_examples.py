@@ -228,6 +228,7 @@ def test_some_draws_of_a_narrow_deep_network_are_dead():
     assert (assumptions.relu_mean_squares(10) == 0).sum() == 5
 
 
+@pytest.mark.full  # beside the scripts that are shorter
 def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, capsys):
     # The tables and figures of two initializers, because those of all take long to draw.
     two = {name: ten_layers.COMPARED[name] for name in ("0.01 N", "He")}
@@ -242,6 +243,7 @@ def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, caps
     assert "0.01 N      vanishing from layer_5 on" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_weights_that_are_all_positive_fail(capsys):
     assumptions.print_positive()
     output = capsys.readouterr().out
@@ -297,30 +299,53 @@ def few_digits(monkeypatch):
         ("restarts", ["--steps", "10"], "best of 10"),
         ("search", ["--runs", "1"], "one descent"),
         ("first_losses", ["--repeats", "1"], "a guess             2.30"),
-        ("thirty_layers", ["--layers", "3", "--epochs", "1", "--seeds", "1"], "3 relu layers trained by adam, test"),
+        ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
+        ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
+        ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
+        ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
+        ("lora_starts", ["--repeats", "1", "--steps", "2"], "2 steps with factors of rank 4: means of 1 seeds"),
+        ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
+        ("dense_bias", ["--epochs", "1", "--repeats", "1"], "Accuracy on test data after 1 epochs, 1 seeds"),
+        # Longer than all others together.
+        pytest.param(
+            "thirty_layers",
+            ["--layers", "3", "--epochs", "1", "--seeds", "1"],
+            "3 relu layers trained by adam, test",
+            marks=pytest.mark.full,
+        ),
         pytest.param(
             "thirty_layers",
             ["--activation", "silu", "--layers", "2", "--epochs", "1", "--seeds", "1"],
             "lsuv",
             marks=pytest.mark.full,
         ),
-        ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
-        (
+        pytest.param(
             "residual_start",
             ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
             "2 residual blocks without normalization",
+            marks=pytest.mark.full,
         ),
-        ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
-        ("state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs"),
-        ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
-        ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
-        ("lora_starts", ["--repeats", "1", "--steps", "2"], "2 steps with factors of rank 4: means of 1 seeds"),
-        ("attention_start", ["--repeats", "1", "--epochs", "1"], "4 blocks, 1 epochs: means of 1 seeds"),
-        ("new_words", ["--repeats", "1", "--steps", "2", "--examples", "640"], "rise of the loss from means: 0.223"),
-        ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
-        ("dense_bias", ["--epochs", "1", "--repeats", "1"], "Accuracy on test data after 1 epochs, 1 seeds"),
-        ("generalization", ["--epochs", "1", "--repeats", "1"], "128 digits, until the training loss is below 0.01"),
-        # Longer than all others together.
+        pytest.param(
+            "state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs", marks=pytest.mark.full
+        ),
+        pytest.param(
+            "attention_start",
+            ["--repeats", "1", "--epochs", "1"],
+            "4 blocks, 1 epochs: means of 1 seeds",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "new_words",
+            ["--repeats", "1", "--steps", "2", "--examples", "640"],
+            "rise of the loss from means: 0.223",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "generalization",
+            ["--epochs", "1", "--repeats", "1"],
+            "128 digits, until the training loss is below 0.01",
+            marks=pytest.mark.full,
+        ),
         pytest.param("widths", ["--widths", "64", "96"], "Figure: widths.png", marks=pytest.mark.full),
         pytest.param(
             "rate_transfer",
@@ -344,7 +369,7 @@ def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.usefixtures("few_digits")
-@pytest.mark.parametrize("name", ["symmetry", "relu_bias"])
+@pytest.mark.parametrize("name", [pytest.param("symmetry", marks=pytest.mark.full), "relu_bias"])
 def test_scripts_write_a_figure(name, tmp_path, capsys):
     options = ["--repeats", "1"] if name == "relu_bias" else []
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])

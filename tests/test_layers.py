@@ -173,16 +173,24 @@ def must_build(case, name, argument):
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "argument", "case"),
-    [
-        # Each class with an eighth of the arguments, each argument with an eighth of the classes; with `--full` all.
-        pytest.param(*weight, case, marks=() if (i + j) % 8 == 0 else pytest.mark.full, id=f"{'.'.join(weight)}-{cls}")
-        for i, weight in enumerate(WEIGHTS)
-        for j, (cls, case) in enumerate((case.cls.__name__, case) for case in FIRST_CASES.values())
-    ],
-)
-def test_a_layer_builds_or_an_error_names_the_argument(name, argument, case):
+def eighths():
+    """Return each class with an eighth of the arguments, and with all others of them marked `full`."""
+    params = []
+    for place, (cls, case) in enumerate(FIRST_CASES.items()):
+        some = [weight for number, weight in enumerate(WEIGHTS) if (place + number) % 8 == 0]
+        others = [weight for weight in WEIGHTS if weight not in some]
+        params.append(pytest.param(case, some, id=cls.__name__))
+        params.append(pytest.param(case, others, marks=pytest.mark.full, id=f"{cls.__name__}, others"))
+    return params
+
+
+@pytest.mark.parametrize(("case", "weights"), eighths())
+def test_a_layer_builds_or_an_error_names_the_argument(case, weights):
+    for name, argument in weights:
+        assert_builds_or_names_the_argument(name, argument, case)
+
+
+def assert_builds_or_names_the_argument(name, argument, case):
     shapes, expected = asked(name, argument)
     try:
         weights = build(name, argument, case.make()).weights

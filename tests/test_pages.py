@@ -15,6 +15,8 @@ import pytest
 
 from keras_initx import cli
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -61,9 +63,9 @@ def test_reports_for_other_projects_have_programs_that_parse(page):
     assert [ast.parse(block) for block in blocks(page)]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_scripts_import_keras_initx_first(script):
-    assert_keras_initx_comes_first(script.read_text())
+def test_scripts_import_keras_initx_first():
+    for script in SCRIPTS:
+        assert_keras_initx_comes_first(script.read_text())
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda example: example.stem)
@@ -98,18 +100,13 @@ def examples(path):
                 yield from example.want.splitlines()
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(
-    "page", [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *PAGES], ids=lambda page: page.stem
-)
-def test_no_line_of_code_is_cut_off(page):
-    assert [line for line in code(page) if len(line) > WIDTH] == []
+def test_no_line_of_code_is_cut_off():
+    pages = [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *PAGES]
+    assert [line for page in pages for line in code(page) if len(line) > WIDTH] == []
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_no_line_of_an_example_is_cut_off(path):
-    assert [line for line in examples(path) if len(line) > WIDTH] == []
+def test_no_line_of_an_example_is_cut_off():
+    assert [line for path in SOURCES for line in examples(path) if len(line) > WIDTH] == []
 
 
 def unknown(sources):
@@ -128,7 +125,6 @@ def unknown(sources):
         yield from (node.id for node in nodes if isinstance(node, ast.Name) and node.id not in known)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
@@ -152,7 +148,6 @@ def test_the_readme_runs_where_the_environment_names_no_backend(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.once
 def test_the_notebook_is_kept_as_it_ran_and_names_a_backend_first():
     cells = json.loads((ROOT / "docs" / "four_failures.ipynb").read_text())["cells"]
     programs = [cell for cell in cells if cell["cell_type"] == "code"]
@@ -164,7 +159,6 @@ def test_the_notebook_is_kept_as_it_ran_and_names_a_backend_first():
     assert 'os.environ["KERAS_BACKEND"] = ' in source.partition("import keras")[0]
 
 
-@pytest.mark.once
 def test_the_page_of_the_command_line_has_every_command(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])

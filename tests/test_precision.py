@@ -25,8 +25,14 @@ POLICIES = {
 LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.Sparse(sparsity=0.5, seed=3)]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
+@pytest.mark.parametrize(
+    ("case", "policy"),
+    [
+        *((FIRST_CASES[RandomNormal], policy) for policy in POLICIES),
+        *((case, "bfloat16") for cls, case in FIRST_CASES.items() if cls is not RandomNormal),
+    ],
+    ids=str,
+)
 def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
     shape = case.shapes[0]
     with float64():

@@ -35,7 +35,9 @@ def off(report):
     return {row.path: row.verdict for row in report.problems}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", *(pytest.param(name, marks=pytest.mark.once) for name in ("float32", "float16"))]
+)
 def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
     keras.utils.set_random_seed(1)
     model = network(dtype=dtype)

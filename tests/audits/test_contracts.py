@@ -60,6 +60,7 @@ def test_kinds_of_weights(yesterday):
     assert yesterday.packages["keras"] == keras.__version__
 
 
+@pytest.mark.once
 def test_several_draws_tell_fixed_weights_from_random_ones():
     def build():
         fixed = layers.Dense(64, kernel_initializer=keras.initializers.GlorotUniform(seed=1), name="fixed")
@@ -72,21 +73,22 @@ def test_several_draws_tell_fixed_weights_from_random_ones():
     assert one["fixed/kernel"] == "random"
 
 
+@pytest.mark.once
 def test_another_fixed_seed_is_named():
     def build(seed):
         initializer = keras.initializers.GlorotUniform(seed=seed)
         return keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=initializer, name="a")])
 
-    contract = keras_initx.contract(lambda: build(1))
+    contract = keras_initx.contract(lambda: build(1), draws=2)
     assert keras_initx.audit(build(1), contract).ok
     assert off(keras_initx.audit(build(2), contract)) == {
         "a/kernel": ("values", "distributed as before: another seed?")
     }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.full)])
 def test_nothing_changed(dtype):
-    contract = keras_initx.contract(lambda: network(dtype=dtype))
+    contract = keras_initx.contract(lambda: network(dtype=dtype), draws=2)
     report = keras_initx.audit(today(1, dtype=dtype), contract)
     assert report.ok, report.problems
     assert not report.not_compared
@@ -106,6 +108,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_is_named(yesterday, change):
     options, expected = CHANGES[change]
@@ -121,6 +124,7 @@ def test_what_changed_is_named(yesterday, change):
         assert causes.pop().endswith(" times: a gain of sqrt(2)")
 
 
+@pytest.mark.once
 def test_constants_are_compared_exactly(yesterday):
     report = keras_initx.audit(today(1, bias="ones"), yesterday)
     assert {row.evidence for row in report.problems} == {"all are 1 where they were 0"}
@@ -128,7 +132,8 @@ def test_constants_are_compared_exactly(yesterday):
     assert {row.verdict for row in report.problems} == {"values"}
 
 
-@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
+@pytest.mark.once
+@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), pytest.param(1, False, marks=pytest.mark.full)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
     contract = keras_initx.contract(lambda: network(keras_initx.RandomNormal(0, 0.1), depth=depth))
@@ -137,6 +142,7 @@ def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     assert all("in 8 layers together" in row.evidence for row in report.problems)
 
 
+@pytest.mark.once
 def test_weights_that_are_new_missing_or_reshaped(yesterday):
     verdicts = off(keras_initx.audit(today(1, depth=4), yesterday))
     assert verdicts == {"hidden_3/kernel": ("new", ""), "hidden_3/bias": ("new", "")}
@@ -147,12 +153,14 @@ def test_weights_that_are_new_missing_or_reshaped(yesterday):
     assert report.problems[0].evidence == "(64, 32), and (64, 64) before"
 
 
+@pytest.mark.once
 def test_equal_weights_that_were_independent(yesterday):
     model = today(1)
     model.layers[1].kernel.assign(model.layers[0].kernel)
     assert off(keras_initx.audit(model, yesterday)) == {"hidden_1/kernel": ("equal weights", "")}
 
 
+@pytest.mark.once
 def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     def build(is_shared=True):
         model = network(depth=2)
@@ -160,18 +168,19 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
             model.layers[1].kernel.assign(model.layers[0].kernel)
         return model
 
-    contract = keras_initx.contract(build)
+    contract = keras_initx.contract(build, draws=2)
     assert contract.equal == [["hidden_0/kernel", "hidden_1/kernel"]]
     assert keras_initx.audit(build(), contract).ok
     report = keras_initx.audit(build(is_shared=False), contract)
     assert [row.evidence for row in report.problems] == ["no longer equal to 'hidden_0/kernel'"]
     # Of several draws no digest is known.
-    free = keras_initx.contract(lambda: build(is_shared=False))
+    free = keras_initx.contract(lambda: build(is_shared=False), draws=2)
     assert keras_initx.audit(free, free).ok
     assert [row.path for row in keras_initx.audit(contract, free).problems] == ["hidden_1/kernel"]
     assert [row.path for row in keras_initx.audit(free, contract).problems] == ["hidden_1/kernel"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("shape", "draws"), [((32, 16, 2, 2), 200), ((40_000, 4), 3)])
 def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
     for seed in range(draws):
@@ -179,6 +188,7 @@ def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
         assert keras_initx.contract(arrays).weights[0].text in ("normal", "random")
 
 
+@pytest.mark.once
 def test_parts_of_a_weight(yesterday):
     model = today(1)
     kernel = to_numpy(model.layers[0].kernel).copy()
@@ -189,6 +199,7 @@ def test_parts_of_a_weight(yesterday):
     assert keras_initx.audit(model, yesterday).problems[0].verdict == "parts"
 
 
+@pytest.mark.once
 def test_lost_precision_and_values_that_are_not_finite(yesterday):
     model = today(1)
     kernel = to_numpy(model.layers[0].kernel)
@@ -202,11 +213,13 @@ def test_lost_precision_and_values_that_are_not_finite(yesterday):
     }
 
 
+@pytest.mark.once
 def test_another_dtype_is_reported(yesterday):
     report = keras_initx.audit(today(1, dtype="bfloat16"), yesterday)
     assert {row.verdict for row in report.problems} == {"dtype"}
 
 
+@pytest.mark.once
 def test_sparse_and_recurrent_weights():
     def build(connections=5):
         sparse = keras_initx.Sparse(connections)
@@ -220,6 +233,7 @@ def test_sparse_and_recurrent_weights():
     assert off(keras_initx.audit(build(connections=2), contract))["sparse/kernel"][0] == "zeros"
 
 
+@pytest.mark.once
 def test_a_file_and_its_errors(yesterday, tmp_path):
     path = tmp_path / "weights.json"
     yesterday.save(path)
@@ -259,6 +273,7 @@ def test_weights_in_all_forms(yesterday, tmp_path):
             assert len(report.weights) == 12
 
 
+@pytest.mark.once
 def test_versions_of_one_model_are_compared_place_by_place(tmp_path):
     before, after = today(1), today(1)
     kernel = to_numpy(after.layers[1].kernel).copy()
@@ -277,6 +292,7 @@ def test_versions_of_one_model_are_compared_place_by_place(tmp_path):
     assert keras_initx.audit(today(2), before, same=False).ok
 
 
+@pytest.mark.once
 def test_rows_that_training_never_touched():
     """Of a table only the rows of words that occur change, and a layer that is frozen does not."""
 
@@ -306,6 +322,7 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
+@pytest.mark.once
 def test_a_contract_of_one_draw_knows_bits():
     model = today(1)
     contract = keras_initx.contract(model)
@@ -314,6 +331,7 @@ def test_a_contract_of_one_draw_knows_bits():
     assert report.summary == ("1 of 12 weights is not as in the contract. The same bit for bit: 11 of 12.")
 
 
+@pytest.mark.once
 def test_renamed_and_transposed_weights(yesterday):
     model = today(1)
     arrays = {}
@@ -334,6 +352,7 @@ def test_renamed_and_transposed_weights(yesterday):
         keras_initx.audit(arrays, yesterday, names={"nothing*": "{0}"})
 
 
+@pytest.mark.once
 def test_tied_weights_of_a_dict():
     kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
     other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
@@ -343,6 +362,7 @@ def test_tied_weights_of_a_dict():
     assert off(keras_initx.audit(free, tied, same=False)) == {"b": ("equal weights", "")}
 
 
+@pytest.mark.once
 def test_weights_that_are_too_small_are_named(yesterday):
     assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
@@ -358,29 +378,32 @@ def test_generators_are_as_before():
     expected = random.random(), to_numpy(keras.random.normal((3,))).tolist()
     keras.utils.clear_session()
     keras.utils.set_random_seed(5)
-    keras_initx.contract(network, draws=2)
+    keras_initx.contract(network, draws=1)
     assert (random.random(), to_numpy(keras.random.normal((3,))).tolist()) == expected
 
 
+@pytest.mark.once
 def test_draws_follow_from_the_seed():
-    one = keras_initx.contract(network, draws=2, seed=1).to_json()
-    assert keras_initx.contract(network, draws=2, seed=1).to_json() == one
-    assert keras_initx.contract(network, draws=2, seed=2).to_json() != one
+    one = keras_initx.contract(network, draws=1, seed=1).to_json()
+    assert keras_initx.contract(network, draws=1, seed=1).to_json() == one
+    assert keras_initx.contract(network, draws=1, seed=2).to_json() != one
 
 
+@pytest.mark.once
 def test_masks_integers_and_empty_arrays():
     mask = np.triu(np.full((16, 16), -np.inf, "float32"), 1)
 
     def build():
         return {"mask": mask, "ids": np.arange(8), "empty": np.zeros((0, 3), "float32")}
 
-    contract = keras_initx.contract(build)
+    contract = keras_initx.contract(build, draws=2)
     assert [weight.kind for weight in contract.weights] == ["fixed", "fixed", "unknown"]
     assert keras_initx.audit(build(), contract).ok
     changed = keras_initx.audit({**build(), "mask": mask.T, "ids": np.arange(8) + 1}, contract)
     assert off(changed).keys() == {"mask", "ids"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -395,6 +418,7 @@ def test_arguments_that_are_refused(yesterday, arguments, message):
         keras_initx.audit(today(1), yesterday, **arguments)
 
 
+@pytest.mark.once
 def test_other_arguments_that_are_refused(yesterday):
     with pytest.raises(ValueError, match="`names` must be `None` unless"):
         keras_initx.audit(today(1), names={"*": "{0}"})
@@ -409,11 +433,12 @@ def test_other_arguments_that_are_refused(yesterday):
     with pytest.raises(ValueError, match="`build` must have at least one array"):
         keras_initx.contract({})
     with pytest.raises(ValueError, match="`build` must make the same weights each time"):
-        keras_initx.contract(lambda: network(depth=1 + random.getrandbits(8)), draws=3)
+        keras_initx.contract(lambda: {str(random.getrandbits(32)): np.zeros(9)}, draws=2)
     with pytest.raises(ValueError, match="must be built"):
         keras_initx.contract(lambda: keras.Sequential([layers.Dense(3)]))
 
 
+@pytest.mark.once
 def test_what_weights_cannot_be_compared_with(tmp_path):
     one = {"a": np.zeros(9)}
     (tmp_path / "other.json").write_text('{"a": 1}')
@@ -436,6 +461,7 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
         keras_initx.audit(one, {"model": one, "epoch": 3})
 
 
+@pytest.mark.once
 def test_a_dict_with_more_than_arrays():
     rest = {"epoch": 3, "note": "x", "b": [0.5, 0.5]}
     report = keras_initx.audit({"a": np.zeros(9), **rest}, {"a": np.zeros(9), **rest})
@@ -443,6 +469,7 @@ def test_a_dict_with_more_than_arrays():
     assert [row.reason for row in report.not_compared] == ["no array"]
 
 
+@pytest.mark.once
 def test_the_report_of_differences():
     before = {"table": np.zeros((8, 8)), "kernel": np.ones((8, 8)), "frozen": np.ones(8)}
     after = {"table": before["table"].copy(), "kernel": before["kernel"] * 1.5, "frozen": np.ones(8)}
@@ -454,12 +481,14 @@ def test_the_report_of_differences():
     assert report.plot().axes[0].get_ylabel() == "largest difference"
 
 
+@pytest.mark.once
 def test_one_weight_in_words():
     one = keras_initx.contract({"a": np.zeros(9)})
     assert repr(one) == "<Contract: 1 weight of 1 draw: 1 constant>"
     assert "statistics" not in one.to_csv()
 
 
+@pytest.mark.once
 def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
     """Eight copies of a kernel that is 3 % off by chance are no eight kernels."""
 

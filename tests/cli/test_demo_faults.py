@@ -70,9 +70,8 @@ def test_a_weight_that_is_off_by_one_bit_fails_the_demo(demo, capsys):
     assert table.count("ok (±") == len(_demo.NETWORKS) - 1
 
 
-def test_the_demo_loads_in_a_process_and_does_not_need_the_optimizers(demo):
-    in_a_process = _demo._work
-    assert demo(lambda folder: name_a_missing_optimizer(folder / "lstm.keras"), in_a_process) == 0
+def test_the_demo_does_not_need_the_optimizers(demo):
+    assert demo(lambda folder: name_a_missing_optimizer(folder / "lstm.keras")) == 0
 
 
 @pytest.mark.full  # a new process

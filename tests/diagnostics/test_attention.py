@@ -65,7 +65,9 @@ def expected(model, masked=False):
     return shares.max(axis=-1)[(shares > 0).sum(axis=-1) >= 4].mean()
 
 
-@pytest.mark.parametrize("softmax", ["ops", "activations", "layer", "fast"])
+@pytest.mark.parametrize(
+    "softmax", ["ops", *(pytest.param(name, marks=pytest.mark.once) for name in ("activations", "layer", "fast"))]
+)
 def test_attention_of_its_own_has_the_weights_that_it_computes(softmax):
     model = keras.Sequential([keras.Input((10, 16)), Attention(softmax), layers.Dense(2)])
     assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}
@@ -76,7 +78,10 @@ def test_queries_whose_keys_are_masked_are_left_out():
     assert focus_of(model) == {"q": pytest.approx(expected(model, masked=True), rel=1e-3)}
 
 
-@pytest.mark.parametrize("how", ["operations", "layer of Keras", "asked for the weights"])
+@pytest.mark.parametrize(
+    "how",
+    ["asked for the weights", *(pytest.param(how, marks=pytest.mark.once) for how in ("operations", "layer of Keras"))],
+)
 def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(how):
     inputs = keras.Input((10, 16))
     queries, keys = layers.Dense(16, name="q")(inputs), layers.Dense(16, name="k")(inputs)
@@ -91,7 +96,9 @@ def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(ho
     assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}
 
 
-@pytest.mark.parametrize("place", ["inside", "output", "loss"])
+@pytest.mark.parametrize(
+    "place", ["inside", *(pytest.param(place, marks=pytest.mark.once) for place in ("output", "loss"))]
+)
 def test_a_softmax_is_a_router_inside_the_model_only(place):
     inputs = keras.Input((16,))
     one_sided = {"kernel_initializer": "zeros", "bias_initializer": keras_initx.PriorBias([0.97, 0.01, 0.01, 0.01])}

@@ -74,7 +74,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+# These change the operations of the program, as another number does.
+OPERATIONS = {"compiled anew", "activation", "rate", "regularizer", "adapter"}
+
+
+@needs_jax
+@pytest.mark.parametrize(
+    "change", [pytest.param(name, marks=[pytest.mark.full] * (name in OPERATIONS)) for name in CHANGES]
+)
 def test_what_changes_between_two_diagnoses_counts(change):
     model, fresh = network(), network()
     before = norms(model)

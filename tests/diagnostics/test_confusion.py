@@ -16,16 +16,40 @@ pytestmark = [
 EVERYWHERE = {
     "kernels of zeros",
     "LSTM, forget bias -4",
-    "one of three outputs, deviation 10",
-    "U-Net",
     "softmax, taken for logits",
     "class numbers from 1",
-    "float16, dense",
+}
+# Larger than others of their kind.
+LARGE = {
+    "16 residual blocks that end in zeros",
+    "16 residual blocks that end in small weights",
+    "60 zeros behind 3 words, a mask",
+    "encoder and decoder",
+    "transformer, 12 blocks",
+    "transformer, 48 blocks, normalization behind",
+    "decoder, queries and keys times 6",
+    "layer normalization before each ReLU, 60 layers",
+    "vision transformer",
 }
 
 
-def marked(names):
-    return [name if name in EVERYWHERE else pytest.param(name, marks=pytest.mark.once) for name in names]
+def marked(names, in_full):
+    """Return the names, those for a full run and those for one backend with their marks."""
+    params = []
+    for name in names:
+        marks = [pytest.mark.full] * (name in in_full) + [pytest.mark.once] * (name not in EVERYWHERE)
+        params.append(pytest.param(name, marks=marks))
+    return params
+
+
+def repeated(networks):
+    """Return the names of the networks whose problems another before them has."""
+    seen, names = [], set()
+    for name, (_, problems) in networks.items():
+        if problems in seen and name not in EVERYWHERE:
+            names.add(name)
+        seen.append(problems)
+    return names
 
 
 def report_of(build):
@@ -34,14 +58,14 @@ def report_of(build):
     return keras_initx.diagnose(model, x, y, loss=loss)
 
 
-@pytest.mark.parametrize("name", marked(HEALTHY))
+@pytest.mark.parametrize("name", marked(HEALTHY, LARGE))
 def test_a_healthy_network_has_no_problem(name):
     # Zeros at the end of a branch or of the network, and what ReZero multiplies by zero.
     notes = {("all-zero weights", "note"), ("vanishing", "note")}
     assert {(verdict.problem, verdict.level) for verdict in report_of(HEALTHY[name]).verdicts} <= notes
 
 
-@pytest.mark.parametrize("name", marked(BROKEN))
+@pytest.mark.parametrize("name", marked(BROKEN, LARGE | repeated(BROKEN)))
 def test_a_broken_network_has_the_problem_that_was_planted(name):
     build, expected = BROKEN[name]
     assert [verdict.problem for verdict in report_of(build).problems] == expected

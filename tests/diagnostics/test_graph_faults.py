@@ -192,7 +192,7 @@ PROGRAMS = {
 
 
 def compiled(program, form):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     model, x, y, *trained = program(form)
     loss = dict.fromkeys(trained[0], "mse") if trained else "mse"
@@ -202,7 +202,16 @@ def compiled(program, form):
     return model, x, y
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+# Where backends differ: gradients that are 0 but for rounding, weights that Keras does not know. JAX would take minutes
+# to compile all.
+EVERYWHERE = {pooling, boxed}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(program, marks=[pytest.mark.once] * (program not in EVERYWHERE)) for program in PROGRAMS],
+    ids=lambda program: program.__name__,
+)
 def test_a_fault_is_named_and_its_repairs_are_not(program):
     problem, level, name = PROGRAMS[program]
     (verdict,) = keras_initx.diagnose(*compiled(program, "faulty")).problems
@@ -229,7 +238,9 @@ def test_weights_without_gradient_do_not_change_until_it_is_cured(program):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("program", [time_first, reshaped, made_in_call, boxed])
+@pytest.mark.parametrize(
+    "program", [reshaped, boxed, *(pytest.param(one, marks=pytest.mark.full) for one in (time_first, made_in_call))]
+)
 def test_training_is_better_once_a_fault_is_cured(program):
     losses = {}
     for form in FORMS:

@@ -94,6 +94,7 @@ def test_the_gradient_of_an_embedding_has_a_row_for_each_token(monkeypatch):
     assert {shape for shape in shapes if len(shape) > 1} == {(1, 3, 4), (1, 12), (2, 4)}  # and losses
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has no other gradients than of whole tables")
 def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
     model = keras.Sequential([keras.Input((3,), dtype="int32"), layers.Embedding(50, 4)])
     summed = keras_initx.diagnose(
@@ -102,7 +103,7 @@ def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
     assert summed.layers[0].gradient.norm == pytest.approx(math.sqrt(4 * (2**2 + 1**2)))
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_gradients_beyond_the_squares_of_float32_have_norms(scale):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
     report = keras_initx.diagnose(

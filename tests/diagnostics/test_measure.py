@@ -51,7 +51,9 @@ def subclassed(hidden, out):
     return Network()
 
 
-@pytest.mark.parametrize("build", [sequential, functional, subclassed])
+@pytest.mark.parametrize(
+    "build", [subclassed, *(pytest.param(one, marks=pytest.mark.once) for one in (sequential, functional))]
+)
 def test_signals_before_and_after_the_activation(build, dense):
     model = build(*dense)
     report = keras_initx.diagnose(model, X)
@@ -335,6 +337,7 @@ def random_everywhere():
     return model
 
 
+@pytest.mark.once
 def test_nothing_is_changed():
     model = random_everywhere()
     keras.utils.set_random_seed(3)
@@ -348,6 +351,7 @@ def test_nothing_is_changed():
     assert [layer.call for layer in model.layers] == calls
 
 
+@pytest.mark.once
 @needs_keras("3.15", "begins its own stream again with a seed")
 def test_nothing_is_drawn_from_the_stream_of_keras():
     model = random_everywhere()
@@ -371,6 +375,7 @@ def test_training_goes_on_as_it_would_have():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.once
 def test_a_failing_model_is_left_as_it_was(dense):
     model = sequential(*dense)
     dense[1].input_spec = keras.layers.InputSpec(ndim=3)
@@ -380,7 +385,8 @@ def test_a_failing_model_is_left_as_it_was(dense):
     assert vars(dense[0])["activation"] is keras.activations.tanh
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", pytest.param("bfloat16", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
 def test_models_in_16_bits(dtype):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)])
     report = keras_initx.diagnose(model, X, Y, loss="mse")
@@ -562,7 +568,13 @@ def test_a_signal_that_fades_from_call_to_call_of_one_layer_vanishes():
 SPREAD = np.linspace(-2, 2, 8)[:, None]
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "hard_sigmoid", "relu", "gelu", "silu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tanh",
+        *(pytest.param(name, marks=pytest.mark.once) for name in ("sigmoid", "hard_sigmoid", "relu", "gelu", "silu")),
+    ],
+)
 def test_an_activation_is_known_by_its_values(name):
     large = keras_initx.RandomNormal(stddev=3.0)
     function = getattr(keras.ops, name)
@@ -611,11 +623,11 @@ class Sine(layers.Layer):
 @pytest.mark.parametrize(
     "stack",
     [
-        lambda: [layers.Dense(64, Sine().call)],
-        lambda: [layers.Dense(64, Sine())],
-        lambda: [layers.Dense(64), layers.Activation(Sine().call)],
-        lambda: [layers.Dense(64), layers.Lambda(Sine().call)],
-        lambda: [layers.Dense(64), Sine()],
+        pytest.param(lambda: [layers.Dense(64, Sine().call)], marks=pytest.mark.once),
+        pytest.param(lambda: [layers.Dense(64, Sine())], marks=pytest.mark.once),
+        pytest.param(lambda: [layers.Dense(64), layers.Activation(Sine().call)], marks=pytest.mark.once),
+        pytest.param(lambda: [layers.Dense(64), layers.Lambda(Sine().call)], marks=pytest.mark.once),
+        pytest.param(lambda: [layers.Dense(64), Sine()], marks=pytest.mark.once),
         lambda: [layers.Dense(64, Sine().call, dtype="mixed_bfloat16")],
     ],
     ids=["function", "layer as activation", "activation layer", "lambda layer", "layer", "16 bits"],
@@ -631,9 +643,9 @@ def test_the_slopes_of_an_activation_of_your_own(stack):
 @pytest.mark.parametrize(
     "activation",
     [
-        "relu",
-        keras.ops.softmax,
-        lambda x: x / (keras.ops.norm(x, axis=-1, keepdims=True) + 1e-3),
+        pytest.param("relu", marks=pytest.mark.once),
+        pytest.param(keras.ops.softmax, marks=pytest.mark.once),
+        pytest.param(lambda x: x / (keras.ops.norm(x, axis=-1, keepdims=True) + 1e-3), marks=pytest.mark.once),
         lambda x: x * x[63],
     ],
     ids=["of Keras", "softmax", "normalization", "of the whole batch"],
@@ -643,6 +655,7 @@ def test_no_slopes_of_other_activations(activation):
     assert keras_initx.diagnose(model, X).layers[0].flow.slopes is None
 
 
+@pytest.mark.once
 def test_what_progress_calls_is_no_part_of_the_pass():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="out")])
     seen = []
@@ -700,6 +713,7 @@ def test_sparse_tensors_of_torch_are_refused(dense):
         keras_initx.diagnose(sequential(*dense), sparse)
 
 
+@pytest.mark.once
 def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     kernel = keras_initx.Orthogonal(gain=0.5)
     rnn = layers.SimpleRNN(8, recurrent_initializer=kernel, name="rnn")
@@ -711,6 +725,7 @@ def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     assert keras_initx.diagnose(gated, np.tile(X[:, None], (1, 12, 1))).layers[0].recurrence.gains is None
 
 
+@pytest.mark.once
 def test_the_largest_of_the_inputs():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3), layers.Dense(3)])
     first, last = keras_initx.diagnose(model, X * np.where(np.arange(8) == 5, 20, 1)).layers
@@ -721,6 +736,7 @@ def test_the_largest_of_the_inputs():
     assert keras_initx.diagnose(images, X.reshape(64, 4, 2, 1)).layers[0].inputs.largest is None
 
 
+@pytest.mark.once
 def test_what_the_last_layer_gets():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Rescaling(0.01, 3.0), layers.Dense(3)])
     hidden, out = keras_initx.diagnose(model, X).layers
@@ -731,6 +747,7 @@ def test_what_the_last_layer_gets():
     assert hidden.inputs.difference == pytest.approx(np.sqrt(X.var(axis=0).mean() / (X**2).mean()), rel=1e-4)
 
 
+@pytest.mark.once
 def test_the_ends_of_residual_branches():
     inputs = keras.Input((8,))
     hidden = layers.Dense(8, name="stem")(inputs)
@@ -744,6 +761,7 @@ def test_the_ends_of_residual_branches():
     assert ends == ["end", "end by an operation"]
 
 
+@pytest.mark.once
 def test_softsign_is_saturated_where_it_has_the_slope_of_a_saturated_tanh():
     for activation, edge in (("tanh", 2.65), ("softsign", 6.1)):
         stack = [layers.Dense(8, kernel_initializer="identity"), layers.Activation(activation), layers.Dense(3)]

@@ -39,6 +39,7 @@ def test_records_every_few_steps():
     assert list(monitor.history) == [0, 4, 8, 12]
 
 
+@pytest.mark.once
 def test_records_are_of_the_weights_of_their_step():
     model = network()
     before = keras_initx.diagnose(model, X, Y).to_dict()

@@ -186,7 +186,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(
+    "run", ["diagnose", *(pytest.param(name, marks=pytest.mark.once) for name in RUNS if name != "diagnose")]
+)
 def test_a_call_of_the_model_leaves_only_what_the_function_sets(run):
     kept = [
         layers.Dense(4, "relu", activity_regularizer="l2"),
@@ -330,12 +332,14 @@ def losses():
     return fit(partly())
 
 
+@pytest.mark.once
 def test_a_monitor_does_not_change_the_losses_of_a_model_with_a_layer_that_it_never_calls(losses):
     monitor = keras_initx.SignalMonitor(X, Y, every=3)
     assert fit(partly(), monitor) == losses
     assert list(monitor.history) == [0, 3]
 
 
+@pytest.mark.once
 def test_a_model_trains_as_if_fit_had_built_it(losses):
     model = partly()
     keras_initx.diagnose(model, X, Y)
@@ -670,6 +674,7 @@ def test_a_monitor_leaves_no_attribute_in_a_model():
         assert found.keys() == expected.keys()
 
 
+@pytest.mark.once
 def test_a_study_leaves_no_attribute_in_a_model():
     made = []
 

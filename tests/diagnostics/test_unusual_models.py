@@ -28,7 +28,7 @@ def network():
 INT4 = pytest.param("int4", marks=[needs_keras("3.11", "has 4 bits"), pytest.mark.full])
 
 
-@pytest.mark.parametrize("mode", [pytest.param("int8", marks=pytest.mark.once), INT4, "float8"])
+@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=pytest.mark.once) for mode in ("int8", "float8")), INT4])
 def test_quantized_models(mode):
     model = network()
     plain = keras_initx.diagnose(model, X)
@@ -43,6 +43,7 @@ def test_quantized_models(mode):
         assert report.layers[0].gain is None
 
 
+@pytest.mark.full
 @pytest.mark.once
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])

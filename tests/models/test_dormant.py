@@ -96,6 +96,7 @@ def test_a_dead_unit_gets_fresh_weights_and_has_no_effect():
     assert not to_numpy(logits.kernel)[6].any()
 
 
+@pytest.mark.once
 def test_channels_are_units_through_pooling_and_flattening():
     model, fresh = drawn(convolutional), drawn(convolutional, seed=2)
     norm = model.get_layer("norm")
@@ -796,7 +797,8 @@ def test_a_bias_that_is_frozen_by_itself_stays_as_it_is():
         np.testing.assert_array_equal(value, other)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_head_of_another_precision_is_a_user(policy):
     inputs = keras.Input((6,))
     hidden = layers.Dense(8, "relu", dtype=policy, name="hidden")(inputs)
@@ -933,6 +935,7 @@ class InTraining(keras.Model):
         return self.last(hidden)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("branch", "after", "left"),
     [

@@ -186,9 +186,15 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", WRAPPED)
-@pytest.mark.parametrize("name", ["source.weights.h5", "source.keras"])
+# Each kind of layer, policy and form of file once.
+IN_16_BITS = [
+    ("source.weights.h5", "TimeDistributed", "mixed_float16"),
+    ("source.keras", "Bidirectional", "bfloat16"),
+    pytest.param("source.keras", "a model", "float16", marks=pytest.mark.once),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "policy"), IN_16_BITS)
 def test_wrapped_layers_are_loaded_in_16_bits(kind, policy, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.config.set_dtype_policy(policy)
@@ -284,6 +290,7 @@ def test_a_block_within_another_leaves_it_what_it_does_not_draw():
     assert [np.unique(array).tolist() for array in values(model).values()] == [[2], [0], [1], [3]]
 
 
+@pytest.mark.once
 def test_quantized_layers_have_their_former_values():
     model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
     for layer in model.layers:

@@ -65,7 +65,7 @@ def train(model, x=IMAGES):
 
 
 @pytest.mark.parametrize("alpha", [None, pytest.param(12, marks=pytest.mark.once)])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [pytest.param("gaussian", marks=pytest.mark.once), "pissa"])
 def test_the_outputs_stay(method, alpha):
     model, before = images(alpha)
     initialize_lora(model, method, seed=1)
@@ -87,6 +87,7 @@ def test_what_was_trained_is_kept(method):
     np.testing.assert_allclose(outputs(model), trained, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 def test_embeddings_too(method):
     model = words()
@@ -451,6 +452,7 @@ def trained_images(**arguments):
     return model
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("model", "source", "message"),
     [
@@ -473,6 +475,7 @@ def test_factors_that_cannot_be_merged_are_not_left_out(model, source, message):
     assert weights_digest(model) == before
 
 
+@pytest.mark.once
 def test_factors_alone_need_the_scale_of_the_source_too():
     source = trained_images(alpha=6)
     model = images_of()

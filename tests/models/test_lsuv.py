@@ -107,6 +107,7 @@ def test_all_kinds_of_convolutions_and_residual_branches_are_scaled():
     assert max(abs(row.after - 1) for row in result.rows) < 0.1
 
 
+@pytest.mark.once
 def test_attention_and_recurrent_layers_are_scaled():
     inputs = keras.Input((5, 4))
     x = layers.MultiHeadAttention(2, 3, dropout=0.5)(inputs, inputs)
@@ -279,17 +280,15 @@ def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept
     assert result.rows[-1].after == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "recurrent",
     [
         lambda **options: layers.LSTM(3, **options),
-        pytest.param(lambda **options: layers.Bidirectional(layers.GRU(3, **options)), marks=pytest.mark.once),
+        lambda **options: layers.Bidirectional(layers.GRU(3, **options)),
         pytest.param(
             lambda **options: layers.RNN([layers.SimpleRNNCell(3, **options)]),
-            marks=[
-                pytest.mark.once,
-                pytest.mark.skipif(BACKEND == "jax", reason="Keras cannot train a list of cells with dropout there"),
-            ],
+            marks=pytest.mark.skipif(BACKEND == "jax", reason="Keras cannot train a list of cells with dropout there"),
         ),
     ],
     ids=["one cell", "two directions", "cells"],
@@ -434,7 +433,8 @@ def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
     assert result.rows[0].after == pytest.approx(outputs.var(), rel=1e-4) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", pytest.param("mixed_float16", marks=pytest.mark.once)])
+@pytest.mark.once
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 def test_weights_and_outputs_of_16_bits_are_scaled(policy):
     model = dense(layers.Dense(8, "tanh", dtype=policy), dtype=policy)
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]

@@ -150,6 +150,7 @@ def test_the_file_has_a_line_for_each_weight(path):
     assert text == GOLDEN
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_every_initializer_is_written_and_executed(path, case):
     shape = case.shapes[0]
@@ -379,6 +380,7 @@ def with_another_name():
     return keras.Sequential([*model.layers[:-1], layers.Dense(2, name="scores")])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -45,7 +45,7 @@ def assert_equal(one, other):
     ("mode", "kind"),
     [
         ("int8", "dense"),
-        ("int8", "embedding"),
+        pytest.param("int8", "embedding", marks=pytest.mark.full),
         pytest.param("int8", "einsum", marks=pytest.mark.full),
         pytest.param("int4", "dense", marks=[NEEDS_INT4, pytest.mark.full]),
     ],
@@ -87,13 +87,8 @@ def quantizations(rows, *marks):
     return [pytest.param(*row, marks=[*marks, NEEDS_INT4] if row[0] == "int4" else marks) for row in rows]
 
 
-# Each mode and rank, then the others.
-SAMPLE = [
-    ("int8", "dense", 2),
-    ("int8", "embedding", None),
-    ("int4", "dense", None),
-    ("float8", "dense", None),
-]
+# Integers with factors and a mode without integers, then the others.
+SAMPLE = [("int8", "dense", 2), ("float8", "dense", None)]
 OTHERS = [row for row in itertools.product(["int8", "int4"], LAYERS, [None, 2]) if row not in SAMPLE]
 OTHERS.append(("float8", "einsum", None))
 

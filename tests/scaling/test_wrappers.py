@@ -129,8 +129,16 @@ FIRST = [
     ("schedule", "several"),
     ("sums", "scaled loss"),
 ]
+EVERYWHERE = ("decay", "averages")
 CASES = [
-    pytest.param(name, wrapper, marks=() if (name, wrapper) in FIRST else pytest.mark.once)
+    pytest.param(
+        name,
+        wrapper,
+        marks=[
+            *(() if (name, wrapper) in FIRST else [pytest.mark.full]),
+            *(() if name in EVERYWHERE else [pytest.mark.once]),
+        ],
+    )
     for name in OPTIMIZERS
     for wrapper in WRAPPERS
 ]
@@ -189,7 +197,9 @@ def test_it_trains_is_saved_and_starts_anew_as_an_optimizer_of_keras(name, wrapp
     assert train(model, range(3)) == losses
 
 
-@pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
+@pytest.mark.parametrize(
+    "change", [pytest.param(as_it_is, marks=pytest.mark.once), with_factors], ids=["plain", "factors"]
+)
 def test_variables_that_keras_does_not_list_where_the_loss_is_scaled_start_anew(change):
     model, alone = network(), network()
     model.compile(scaled(change(optimizers.Nadam(0.1))), "mse")

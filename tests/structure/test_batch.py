@@ -91,7 +91,7 @@ FORMS = {
 NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
-EVERYWHERE = ("pair", "generator", "dataset of the backend")
+EVERYWHERE = ("pair", "dataset of the backend")
 ROWS = [pytest.param(form, marks=() if form in EVERYWHERE else once, id=form) for form in FORMS]
 
 
@@ -180,19 +180,20 @@ def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
         assert array is other
 
 
+@once
 @pytest.mark.parametrize(
     ("build", "x", "y"),
     [
         (two_inputs, (X, B), TARGETS),
-        pytest.param(lambda: two_inputs(by_name=True), {"a": X, "b": B}, TARGETS, marks=once),
-        pytest.param(Subclassed, X, Y, marks=once),
-        pytest.param(Subclassed, (X, X), Y, marks=once),
+        (lambda: two_inputs(by_name=True), {"a": X, "b": B}, TARGETS),
+        (Subclassed, X, Y),
+        (Subclassed, (X, X), Y),
     ],
     ids=["two inputs and outputs", "by name", "subclassed", "subclassed with two inputs"],
 )
 def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
     def report(*data):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         return str(keras_initx.diagnose(build(), *data))
 

@@ -193,7 +193,7 @@ joblib.register_parallel_backend("all-at-once", AllAtOnce)
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("backend", ["loky", "all-at-once", "threading"])
+@pytest.mark.parametrize("backend", ["loky", pytest.param("all-at-once", marks=pytest.mark.full), "threading"])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=2)
@@ -649,6 +649,7 @@ def test_what_comes_with_build_to_a_process_is_refused_in_the_first_trial(kept):
         compare_initializers(build_again, ["zeros"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("scaled", [False, True], ids=["itself", "scaled"])
 def test_one_optimizer_in_all_trials_is_refused(scaled):
     """Its moments would go from one trial to the next."""

@@ -10,8 +10,10 @@ from keras_initx._seeds import derived_seed
 from keras_initx.studies import compare_initializers, random_restarts
 from keras_initx.studies._trial import train
 
+pytestmark = pytest.mark.once
 
-@pytest.fixture(scope="module", params=[build_without_input, pytest.param(build_subclassed, marks=pytest.mark.once)])
+
+@pytest.fixture(scope="module", params=[build_without_input, build_subclassed])
 def build(request):
     return request.param
 
@@ -35,7 +37,6 @@ def test_restarts_return_the_model_that_came_out_best(study):
     assert study.model.evaluate(*data()[1], return_dict=True, verbose=0)["accuracy"] == pytest.approx(study.score)
 
 
-@pytest.mark.once
 def test_the_seed_gives_the_model_again(build, study):
     keras.utils.set_random_seed(study.seed)
     model = build()
@@ -45,7 +46,6 @@ def test_the_seed_gives_the_model_again(build, study):
         np.testing.assert_allclose(to_numpy(own), to_numpy(other), atol=1e-6)
 
 
-@pytest.mark.once
 def test_a_round_is_taken_up_from_its_states(build, folder, study):
     files = list(folder.glob(f"{build.__name__}/trials/draw*-2.*"))
     assert files
@@ -56,7 +56,6 @@ def test_a_round_is_taken_up_from_its_states(build, folder, study):
         assert own == pytest.approx(other, abs=1e-6)
 
 
-@pytest.mark.once
 def test_pairs_stay_pairs(build):
     initializers = {"one": "he_normal", "other": "he_normal"}
     study = compare_initializers(build, initializers, data(), repeats=1, epochs=1, diagnosis=False)

@@ -154,7 +154,7 @@ def test_a_study_of_which_every_trial_fails_is_an_error(tmp_path):
         compare_rates(failing, [2, 4], RATES[:2], DATA, repeats=1, epochs=1, out=tmp_path)
 
 
-@pytest.mark.once
+@pytest.mark.full  # two new processes, beside those of `compare_initializers`
 def test_several_processes_give_the_same_records():
     alone, together = (
         compare_rates(linear, [2, 4], RATES[:2], DATA, repeats=1, epochs=1, n_jobs=n_jobs) for n_jobs in (1, 2)

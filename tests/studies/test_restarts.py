@@ -82,6 +82,7 @@ def build_averaged():
     return model
 
 
+@pytest.mark.once
 def test_averaged_weights_are_those_after_one_fit():
     study = random_restarts(build_averaged, data(), n=3, epochs=2, checks=0)
     keras.utils.set_random_seed(study.seed)

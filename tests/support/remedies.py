@@ -124,7 +124,7 @@ def treated(name, train=True):
 
 def built(name):
     """Return a broken network, each time with the same weights and names."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     build, _ = BROKEN[name]
     return build()
