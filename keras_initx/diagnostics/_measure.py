@@ -187,10 +187,10 @@ def measure(
             for weight, norm in zip(trained, norms, strict=True):
                 gradients[id(weight)] = norm
         reports = _layer_reports(model, watch, probes, gradients)
-        for layer, difference in differences.items():
-            inputs = reports[layer].inputs
-            if inputs is not None:
-                inputs.difference = difference
+        for layer, report in reports.items():
+            # A layer may be called in one of the modes alone.
+            if report.inputs is not None and layer in differences:
+                report.inputs.difference = differences[layer]
         fit = None
         if len(tensors_in(y)) == 1 and is_linear(model, x, list(reports.values())):
             fit = linear_fit(x, array_of(tensors_in(y)[0]))

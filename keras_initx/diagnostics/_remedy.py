@@ -139,7 +139,9 @@ def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
     for array in keras.tree.flatten(y):
         values = np.asarray(array)
         is_finite = is_finite & np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    return keras.tree.map_structure(lambda array: np.asarray(array)[is_finite], (x, y))
+    kept: tuple[Any, Any]
+    kept = keras.tree.map_structure(lambda array: np.asarray(array)[is_finite], (x, y))
+    return kept
 
 
 # ---------------------------------------------------------------- which weights are drawn anew

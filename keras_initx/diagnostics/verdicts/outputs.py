@@ -62,7 +62,8 @@ RARE_CLASS = Threshold(
 @rule(
     "targets not finite",
     levels={"error": ""},
-    finds="targets with NaN or infinities, if the loss or a gradient is not finite either",
+    finds="targets with NaN or infinities, if the loss or a gradient is not finite either, or "
+    "cannot be computed",
     reason="one such target makes the loss NaN, and the first step all weights. They come from a "
     "logarithm of a negative number, a division by a deviation of 0, a gap in a table",
     remedy="examples without",
@@ -82,10 +83,11 @@ def spoils_loss(measured: Measurements) -> bool:
     targets, objective = measured.targets, measured.objective
     if targets is None or not targets.nonfinite or objective is None:
         return False
-    numbers = [norm for _, norm in measured.gradient_norms]
-    if objective.value is not None:
-        numbers.append(objective.value)
+    # The loss of such labels is not computed where a backend would raise an error.
+    if objective.value is None:
+        return not objective.outputs.nonfinite
     # A loss may leave them out, as where they stand for what is missing.
+    numbers = [objective.value, *(norm for _, norm in measured.gradient_norms)]
     return not all(map(math.isfinite, numbers))
 
 
