@@ -14,7 +14,7 @@
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
 - `unseen`: the numbers of runs on unseen programs, from `docs/unseen.json`, which
   `tests/unseen/examine.py` writes.
-- `examination`, `programs`, `misses`, `beyond`: what `diagnose` finds in faulty programs of others,
+- `examination`, `programs`, `misses`: what `diagnose` finds in faulty programs of others,
   from `programs.py` in `tests/support/` and `docs/examination.json`, which `examination.py` beside
   it writes.
 - `remedies`: what the remedies do to the broken networks, from `docs/remedies.json`, which
@@ -315,15 +315,6 @@ def misses():
     return _rows(("program", "fault", "result", "why"), rows)
 
 
-def beyond():
-    """Return the programs whose fault a batch cannot show."""
-    rows = []
-    for program in _examined().PROGRAMS:
-        if not program.expected:
-            rows.append((_linked(program), program.fault, program.repair))
-    return _rows(("program", "fault", "accepted repair"), rows)
-
-
 def remedies():
     """Return what the remedies do to the broken networks, on each backend."""
     recorded = json.loads((DOCS / "remedies.json").read_text())
@@ -392,7 +383,6 @@ TABLES = {
     "examination": examination,
     "programs": programs,
     "misses": misses,
-    "beyond": beyond,
     "remedies": remedies,
 }
 PAGES = {
@@ -403,7 +393,6 @@ PAGES = {
         "examination",
         "programs",
         "misses",
-        "beyond",
         "remedies",
     },
     INITIALIZERS: {"catalog"},
