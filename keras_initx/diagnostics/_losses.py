@@ -425,7 +425,7 @@ def _distance_and_guess(targets: Tensor, outputs: Tensor) -> tuple[float, float]
 
 
 def mean_of_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> float:
-    """Return the mean crossentropy."""
+    """Return a loss as a mean over the examples, also of one that is a sum over them."""
     with contextlib.ExitStack() as stack:
         if isinstance(loss, keras.losses.Loss):
             # A sum is no measure of a guess. A copy by the config may lack arguments.

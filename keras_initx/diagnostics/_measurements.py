@@ -142,8 +142,8 @@ class RecurrenceReport:
             initializer with ones.
         gains: Without gates and with at most 1024 units, the geometric mean and the largest of the
             singular values of its recurrent kernel, otherwise `None`.
-        kept: What such a kernel leaves of a state after half of the steps, at most, as a mean over
-            units, if the layer gives its last state alone; otherwise `None`.
+        kept: Share of a random state, as root mean squares, that such a kernel leaves after half of
+            the steps, if the layer gives its last state alone; otherwise `None`.
         padding: The number of equal steps at the end of half of the examples that it reads without
             a mask, if it gives its last state alone; otherwise `None`.
         padded_by: Name of the embedding in whose inputs they are 0, or `None`.

@@ -508,6 +508,35 @@ def test_targets_that_are_not_finite_are_named():
     assert keras_initx.diagnose(network(), x, y, loss="mse").ok
 
 
+class Ranks(keras.losses.Loss):
+    """Puts examples in the order of their targets, by all pairs of them."""
+
+    def call(self, y_true, y_pred):
+        order = keras.ops.sign(y_true[:, None] - y_true[None])
+        return keras.ops.mean(keras.ops.relu(1 - order * (y_pred - keras.ops.transpose(y_pred))))
+
+
+def test_a_loss_of_pairs_of_examples_does_not_compare_with_all_by_mistake():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    assert keras_initx.diagnose(model, X, X[:, 0], loss=Ranks()).ok
+
+
+def test_a_layer_of_one_mode_alone_beside_dropout():
+    class Modes(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.noise, self.last = layers.Dense(8, "relu"), layers.Dropout(0.5), layers.Dense(1)
+            self.more = layers.Dense(8)
+
+        def call(self, x, training=False):
+            hidden = self.noise(self.first(x), training=training)
+            return self.last(hidden if training else hidden + self.more(hidden))
+
+    model = Modes()
+    model(X)
+    assert keras_initx.diagnose(model, X, X[:, :1], loss="mse").ok
+
+
 def test_a_loss_may_leave_out_targets_that_are_not_finite():
     y = Y.copy()
     y[3] = np.nan

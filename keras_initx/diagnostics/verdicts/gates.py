@@ -140,7 +140,7 @@ class RecurrenceProbe(Probe):
         return record
 
     def _kept(self, layer: keras.Layer, cells: Sequence[keras.Layer]) -> float | None:
-        """Return what a kernel without gates leaves of a state after half of the steps, at most.
+        """Return what a kernel without gates leaves of a state after half of the steps.
 
         It is `None` for other layers, and for those that give more than their last state.
         """
