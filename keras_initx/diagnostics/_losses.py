@@ -133,7 +133,7 @@ def check_own_loss(model: keras.Model) -> None:
 
     That is a compiled one, its own `compute_loss`, or what its layers pass to `add_loss`.
     """
-    if getattr(model, "loss", None) is not None or _computes_own_loss(model):
+    if getattr(model, "loss", None) is not None or computes_own_loss(model):
         return
     regularized = {}
     for weight in model.trainable_variables:
@@ -147,7 +147,7 @@ def check_own_loss(model: keras.Model) -> None:
         )
 
 
-def _computes_own_loss(model: keras.Model) -> bool:
+def computes_own_loss(model: keras.Model) -> bool:
     """Return whether `model`, by its class or by itself, has another `compute_loss` than Keras'."""
     return getattr(model.compute_loss, "__func__", None) is not keras.Model.compute_loss
 
@@ -183,7 +183,7 @@ def losses_of_outputs(
         targets: The targets.
         outputs: The outputs of `model`.
     """
-    if loss is None and not _computes_own_loss(model):
+    if loss is None and not computes_own_loss(model):
         loss = getattr(model, "loss", None)
     if loss is None:
         return []

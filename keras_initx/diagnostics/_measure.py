@@ -13,14 +13,21 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import SeenLoss, check_own_loss, guessed_losses
+from keras_initx.diagnostics._losses import (
+    SeenLoss,
+    check_own_loss,
+    computes_own_loss,
+    guessed_losses,
+)
 from keras_initx.diagnostics._measurements import (
+    AddedTerms,
     FlowReport,
     LayerReport,
     Measurements,
     Objective,
 )
 from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics.verdicts.added_terms import added_terms, without_penalties
 from keras_initx.diagnostics.verdicts.attention import AttentionProbe
 from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
@@ -133,7 +140,9 @@ def measure(
     value: float | None = None
     terms = 0.0
     slope: float | None = None
-    fails = False
+    fails = has_added = False
+    added: AddedTerms | None = None
+    trained = _trained(model)
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
@@ -151,7 +160,7 @@ def measure(
                 # The compiled loss builds itself at its first call, which is not possible while
                 # gradients are traced.
                 seen = seen_losses(y, outputs)
-                probes.outputs.add_facts(seen, x)
+                probes.outputs.add_facts(seen, model, x, outputs)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
                 for _, given in probes.outputs.loss_inputs:
@@ -160,7 +169,9 @@ def measure(
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
                     value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
-                    terms = sum(float(array_of(term).sum()) for term in model.losses)
+                    terms = float(array_of(_terms(model)))
+                    with without_penalties(trained):
+                        has_added = bool(array_of(_terms(model)) != 0)
                     has_loss = not math.isnan(value)
                     has_sums = any(facts.loss.is_sum for facts in known)
                     if seen and len(known) == len(seen) and not has_sums:
@@ -172,15 +183,26 @@ def measure(
         # Outside of the watch, which would measure these calls too.
         mixed = mixed_at(model, x, shapes)
         differences = differences_without_noise(model, x)
-        trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
-                norms_of = functools.partial(_gradient_norms, model, loss, x, y)
-                norms = norms_of(True)
-                if not has_nan and not all(map(math.isfinite, norms)):
-                    slope = _slope(model, loss, x, y)
-                loss_of = functools.partial(_inference_loss, model, loss, x, y)
-                held = held_back(model, trained, norms, norms_of, loss_of)
+                norms_of = functools.partial(_gradient_norms, model, x, y)
+                objective = functools.partial(_loss_value, model, loss)
+                if terms:
+                    of_terms = norms_of(lambda *_: _terms(model))
+                with without_penalties(trained):
+                    norms = norms_of(objective)
+                    if not has_nan and not all(map(math.isfinite, norms)):
+                        slope = _slope(model, loss, x, y)
+                    loss_of = functools.partial(_inference_loss, model, loss, x, y)
+                    held = held_back(
+                        model, trained, norms, functools.partial(norms_of, objective), loss_of
+                    )
+                    of_loss = norms
+                    if has_added:
+                        of_loss = norms_of(lambda *given: objective(*given) - _terms(model))
+                if terms:
+                    is_own = loss is None and computes_own_loss(model)
+                    added = added_terms(terms, of_terms, of_loss, not is_own)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -205,6 +227,7 @@ def measure(
         loss_inputs=[(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
         own_losses=[(reports[layer], own) for layer, own in probes.outputs.own_losses],
         objective=None if signal is None else Objective(signal, value, terms, slope),
+        added_terms=added,
         precision=precision_facts(model, gradients, thresholds["lost_precision"]),
         has_pixels=are_pixels(x),
         single_values=probes.single_values.names,
@@ -246,15 +269,20 @@ def _loss_value(
 ) -> Tensor:
     """Return the training objective: the loss plus the terms of regularizers and `add_loss`."""
     if loss is not None:
-        total = loss(y, outputs)
-        for term in model.losses:
-            total = total + keras.ops.sum(term)
-        return total
+        return loss(y, outputs) + _terms(model)
     # As `fit` does, by position: a model's own `compute_loss` may name its arguments differently,
     # or lack the last one.
     if "training" in inspect.signature(model.compute_loss).parameters:
         return model.compute_loss(x, y, outputs, None, training=training)
     return model.compute_loss(x, y, outputs, None)
+
+
+def _terms(model: keras.Model) -> Tensor:
+    """Return the sum of what regularizers and `add_loss` add to the loss."""
+    total = keras.ops.zeros(())
+    for term in model.losses:
+        total = total + keras.ops.sum(term)
+    return total
 
 
 def _trained(model: keras.Model) -> list[keras.Variable]:
@@ -269,12 +297,25 @@ def _inference_loss(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch)
 
 
 def _gradient_norms(
-    model: keras.Model, loss: _LossFunction, x: Batch, y: Batch, training: bool
+    model: keras.Model,
+    x: Batch,
+    y: Batch,
+    objective: Callable[..., Tensor],
+    training: bool = True,
 ) -> list[float]:
-    """Return the norm of the gradient of each trained weight."""
+    """Return the norm of the gradient of a function for each trained weight.
+
+    Args:
+        model: The model.
+        x: Its inputs.
+        y: The targets.
+        objective: Function of the inputs, the targets, the outputs of the model and whether it is
+            in training mode.
+        training: Whether it is.
+    """
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
-        value = _loss_value(model, loss, x, y, model(x, training=training), training)
+        value = objective(x, y, model(x, training=training), training)
         return value * keras.ops.cast(scale, value.dtype)
 
     scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))

@@ -382,6 +382,23 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class AddedTerms:
+    """What is added to a loss, by `add_loss` and by regularizers.
+
+    Attributes:
+        value: Its sum.
+        slope: Norm of its gradient for the weights that it reaches.
+        of_loss: Norm of the gradient of the rest of the loss for the same weights.
+        is_compiled: Whether the rest is the loss that the model is compiled with.
+    """
+
+    value: float
+    slope: float
+    of_loss: float
+    is_compiled: bool = True
+
+
+@dataclass(frozen=True)
 class HeldBack:
     """Kernels that get no gradient, whatever their values are.
 
@@ -409,6 +426,10 @@ class OwnLoss:
         collapses: Whether it reads no targets, and is 0 where all outputs are equal.
         pairs: How much the inputs of pairs differ that it draws together, and those of the others,
             where the first differ more, otherwise `None`.
+        defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
+            is once they have gone through this activation, otherwise `None`.
+        undefined_rows: Share of the examples for which it is not finite whatever the outputs are,
+            if these are the ones whose targets are all the same, otherwise 0.
     """
 
     flat: float = 0.0
@@ -416,6 +437,8 @@ class OwnLoss:
     is_exchanged: bool = False
     collapses: bool = False
     pairs: tuple[float, float] | None = None
+    defined_by: str | None = None
+    undefined_rows: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,6 +458,7 @@ class Measurements:
         loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
         own_losses: Pairs of a layer and what is known of a loss that is none of Keras'.
         objective: What is minimized, `None` without outputs of floating-point numbers.
+        added_terms: What is added to the loss, `None` where nothing is.
         precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
         single_values: Names of the normalizations over a single value.
@@ -458,6 +482,7 @@ class Measurements:
     loss_inputs: Sequence[tuple[LayerReport, LossInputs]] = ()
     own_losses: Sequence[tuple[LayerReport, OwnLoss]] = ()
     objective: Objective | None = None
+    added_terms: AddedTerms | None = None
     precision: PrecisionFacts | None = None
     has_pixels: bool = False
     single_values: Sequence[str] = ()

@@ -198,6 +198,7 @@ class OutputFacts:
         targets: `Signal` of the targets.
         sums_to_one: Whether the values in each row of the output are probabilities that add up
             to 1.
+        within_one: Whether its values lie between 0 and 1 by an activation that is not known.
         form: `"numbers"` where there is one target for each row of outputs, `"rows"` where there
             is one for each output, `"columns"` where there are several for an output of one unit,
             `"examples"` where there is a single number or row for an example, of which the output
@@ -229,6 +230,7 @@ class OutputFacts:
     outputs: Signal
     targets: Signal
     sums_to_one: bool
+    within_one: bool
     form: _Form
     width: int
     is_whole: bool
@@ -314,6 +316,7 @@ def output_facts(
     beyond = 0.0
     sum_beyond = 0.0
     frequencies = None
+    within_one = activation is None and reach == (0, 1)
     reach = _reach_of_probabilities(loss, reach, units)
     if form == "examples":
         aims = targets.reshape(-1)
@@ -352,6 +355,7 @@ def output_facts(
         outputs=_signal_of(rows),
         targets=_signal_of(aims),
         sums_to_one=are_of_softmax(rows),
+        within_one=within_one,
         form=form,
         width=width,
         is_whole=bool((aims == np.round(aims)).all()),

@@ -42,6 +42,7 @@ class Remedy:
         examples: Function of inputs and targets that returns those of the examples to use, or
             `None`.
         loss: The loss to compile the model with, or `None`.
+        loss_weights: The factor of the loss to compile it with, or `None`.
         optimizer: The optimizer to compile it with, as a name or a config, or `None`.
         layers: Arguments to use in layers instead, by the names of the layers, such as
             `{"dense_1": {"units": 10, "activation": "softmax"}}`.
@@ -55,6 +56,7 @@ class Remedy:
     targets: _Change | None = None
     examples: Callable[[Any, Any], tuple[Any, Any]] | None = None
     loss: Any = None
+    loss_weights: float | None = None
     optimizer: str | dict[str, Any] | None = None
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: tuple["Remedy", ...] = ()
@@ -67,7 +69,13 @@ class Remedy:
         """
         for remedy in (self, *self.others):
             data = (remedy.inputs, remedy.targets, remedy.examples)
-            others = (remedy.lsuv, remedy.loss, remedy.optimizer, remedy.layers)
+            others = (
+                remedy.lsuv,
+                remedy.loss,
+                remedy.loss_weights,
+                remedy.optimizer,
+                remedy.layers,
+            )
             if not any(data) and not any(others) and remedy.rules:
                 return remedy.rules
         return {}
@@ -141,6 +149,15 @@ def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
         is_finite = is_finite & np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     kept: tuple[Any, Any]
     kept = keras.tree.map_structure(lambda array: np.asarray(array)[is_finite], (x, y))
+    return kept
+
+
+def of_mixed_targets(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return the inputs and targets of the examples whose targets are not all the same."""
+    rows = np.asarray(y).reshape(len(y), -1)
+    is_mixed = (rows != rows[:, :1]).any(axis=1)
+    kept: tuple[Any, Any]
+    kept = keras.tree.map_structure(lambda array: np.asarray(array)[is_mixed], (x, y))
     return kept
 
 

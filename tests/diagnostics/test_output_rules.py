@@ -236,9 +236,25 @@ def test_an_activation_in_own_code_is_known_by_its_values():
     model = Probabilities(keras.ops.softmax)
     assert problems(model, LABELS, SPARSE()) == []
     assert problems(model, LABELS, SPARSE(from_logits=True)) == ["probabilities as logits"]
-    # Numbers between 0 and 1 may be logits.
-    model = Probabilities(keras.ops.sigmoid)
-    assert problems(model, SEVERAL, BINARY(from_logits=True)) == []
+    # Numbers between 0 and 1 may be logits, if other weights would give others.
+    for activation, expected in ((keras.ops.sigmoid, ["probabilities as logits"]), (lambda x: 0.5 + x / 100, [])):
+        assert problems(Probabilities(activation), SEVERAL, BINARY(from_logits=True)) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_limits_in_own_code_are_found_by_trial(dtype):
+    def limited(activation, least):
+        model = Probabilities(activation)
+        model.out.dtype_policy = keras.DTypePolicy(dtype)
+        targets = np.linspace(least, 3, 4 * len(X), dtype="float32").reshape(-1, 4)
+        return verdicts(model, targets, "mse")
+
+    (found,) = limited(lambda x: 2 * keras.ops.tanh(x), -3)
+    assert "the outputs of out lie between -2 and 2" in found.evidence
+    (found,) = limited(lambda x: keras.ops.relu(x) + 1, -3)
+    assert "never below 1" in found.evidence
+    assert limited(keras.ops.square, 0) == []
+    assert limited(lambda x: x + 1, -3) == []
 
 
 AFTER = {

@@ -12,6 +12,7 @@ import keras_initx
 
 DRAWS = np.random.default_rng(0)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+PROBABILITIES = keras.losses.SparseCategoricalCrossentropy()
 X = DRAWS.normal(size=(64, 32)).astype("float32")
 LABELS = DRAWS.integers(0, 10, 64)
 IMAGES = DRAWS.normal(size=(16, 8, 8, 3)).astype("float32")
@@ -319,6 +320,68 @@ def speech():
     return keras.Sequential([keras.Input((12, 8)), conv, layers.Dense(20)]), STEPS, SPOKEN, keras.losses.CTC()
 
 
+def exchanged(y_true, y_pred):
+    """A crossentropy that takes the outputs for the labels, which get no gradient."""
+    return -ops.sum(ops.stop_gradient(y_pred) * ops.log_softmax(y_true), axis=-1)
+
+
+def logarithms(y_true, y_pred):
+    """A crossentropy without a guard, in which what is there counts twice."""
+    return -ops.mean(2 * y_true * ops.log(y_pred) + (1 - y_true) * ops.log(1 - y_pred), axis=-1)
+
+
+def ranks(y_true, y_pred):
+    """Compare each right label of an example with each wrong one (Zhang and Zhou, 2006)."""
+    right, wrong = y_true[:, :, None], 1 - y_true[:, None, :]
+    sums = ops.sum(right * wrong * ops.exp(y_pred[:, None, :] - y_pred[:, :, None]), axis=(1, 2))
+    return ops.mean(sums / (ops.sum(y_true, axis=1) * ops.sum(1 - y_true, axis=1)))
+
+
+def labelled(all_of=()):
+    """Return sigmoids for several labels, which some examples have all of, and a loss of pairs of labels."""
+    y = (X[:, :4] > 0).astype("float32")
+    y[:, 0], y[:, 1] = 1, 0
+    y[list(all_of)] = 1
+    return mlp(head=layers.Dense(4, "sigmoid")), X, y, ranks
+
+
+def selected(activation=None):
+    """Return values of which a second input selects one, for targets from -1 to 1."""
+    inputs, taken = keras.Input((32,)), keras.Input((4,))
+    values = layers.Dense(4, activation)(layers.Dense(32, "relu")(inputs))
+    x = [X, np.eye(4, dtype="float32")[LABELS % 4]]
+    return keras.Model([inputs, taken], layers.Dot(1)([values, taken])), x, np.sign(X[:, :1]), "mse"
+
+
+class Products(layers.Layer):
+    """Multiply by several weights, one after the other."""
+
+    def __init__(self, stddev):
+        super().__init__()
+        self.stddev = stddev
+
+    def build(self, shape):
+        self.parts = []
+        for number in range(4):
+            drawn = RandomNormal(stddev=self.stddev)
+            self.parts.append(self.add_weight(shape=(32, 32), initializer=drawn, name=f"part_{number}"))
+
+    def call(self, inputs):
+        for part in self.parts:
+            inputs = ops.matmul(inputs, part)
+        return inputs
+
+
+def products(stddev):
+    return keras.Sequential([keras.Input((32,)), Products(stddev), layers.Softmax()]), X, LABELS, PROBABILITIES
+
+
+def of_changes(factor):
+    """Return a forecast of the next change of a price by an LSTM."""
+    stack = [keras.Input((12, 8)), layers.LSTM(16), layers.Dense(1)]
+    return keras.Sequential(stack), factor * STEPS, STEPS[:, -1, :1], "mse"
+
+
 def autoencoder():
     stack = [layers.Dense(16, "tanh"), layers.Dense(4), layers.Dense(16, "tanh"), layers.Dense(32)]
     return keras.Sequential([keras.Input((32,)), *stack]), X, X, "mse"
@@ -403,20 +466,21 @@ def upsampling():
 class Sampling(layers.Layer):
     """Draw a code from its mean and the logarithm of its variance."""
 
-    def __init__(self):
+    def __init__(self, factor=1.0):
         super().__init__()
+        self.factor = factor
         self.generator = keras.random.SeedGenerator(0)
 
     def call(self, inputs):
         mean, variance = inputs
-        self.add_loss(0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
+        self.add_loss(self.factor * 0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
         return mean + ops.exp(variance / 2) * keras.random.normal(ops.shape(mean), seed=self.generator)
 
 
-def variational_autoencoder():
+def variational_autoencoder(factor=1.0):
     inputs = keras.Input((32,))
     hidden = layers.Dense(16, "relu")(inputs)
-    code = Sampling()([layers.Dense(4)(hidden), layers.Dense(4)(hidden)])
+    code = Sampling(factor)([layers.Dense(4)(hidden), layers.Dense(4)(hidden)])
     outputs = layers.Dense(32, "sigmoid")(layers.Dense(16, "relu")(code))
     return keras.Model(inputs, outputs), X, (X > 0).astype("float32"), "binary_crossentropy"
 
@@ -688,6 +752,11 @@ HEALTHY = {
     "triplet loss with a margin": lambda: triplets(margin=0.2),
     "loss of Dice": lambda: binary(loss=dice),
     "policy gradient": policy,
+    "labels in pairs": labelled,
+    "values of which one is selected": selected,
+    "products of weights of 1 / sqrt(n)": lambda: products(32**-0.5),
+    "L2 of 0.01": lambda: dense(kernel_regularizer="l2"),
+    "changes of deviation 1": lambda: of_changes(1.0),
     "either, or": lambda: either_or("relu"),
     "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),
@@ -898,7 +967,7 @@ BROKEN = {
     "raw pixels": (without_targets(pixels), ["unscaled inputs", "saturated output"]),
     "raw numbers beside an embedding": (lambda: beside_an_embedding(100.0), ["unscaled inputs"]),
     "raw integers": (lambda: (OfNumbers(), DRAWS.integers(0, 500, (64, 32)), None, None), ["unscaled inputs"]),
-    "inputs of 1e-6": (lambda: inputs_of(1e-6), ["vanishing"]),
+    "inputs of 1e-6": (lambda: inputs_of(1e-6), ["unscaled inputs", "vanishing"]),
     "one of two inputs is zeros": (lambda: beside(np.zeros_like(X)), ["constant inputs"]),
     "an input that is NaN": (
         lambda: inputs_of(np.where(np.arange(32) == 3, np.nan, 1.0)),
@@ -1007,6 +1076,17 @@ BROKEN = {
     "triplet loss without a margin": (lambda: triplets(margin=0.0), ["wrong loss"]),
     "squared error with the other sign": (lambda: regression(loss=negative_error), ["wrong loss"]),
     "squared error, clipped": (lambda: regression(factor=3.0, loss=clipped_error), ["wrong loss"]),
+    "divergence, a thousand times": (lambda: variational_autoencoder(1e3), ["outweighed loss"]),
+    "L2 of 100": (lambda: dense(kernel_regularizer=keras.regularizers.L2(100.0)), ["outweighed loss"]),
+    "crossentropy, labels and outputs exchanged, L2": (
+        lambda: ending(10, y=np.eye(10, dtype="float32")[LABELS], loss=exchanged, kernel_regularizer="l2"),
+        ["no gradient"],
+    ),
+    "logarithms of tanh": (lambda: binary(activation="tanh", loss=logarithms), ["undefined loss"]),
+    "labels in pairs, one example with all": (lambda: labelled([3]), ["undefined loss"]),
+    "sigmoids of which one is selected": (lambda: selected("sigmoid"), ["unreachable targets"]),
+    "products of weights of 0.01": (lambda: products(0.01), ["vanishing"]),
+    "changes of deviation 0.005": (lambda: of_changes(0.005), ["unscaled inputs", "vanishing"]),
     "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words"]),
     "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (

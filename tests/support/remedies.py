@@ -26,7 +26,7 @@ STEPS = 50
 def can_be_applied(remedy):
     """Return whether a remedy is more than a text."""
     data = (remedy.inputs, remedy.targets, remedy.examples)
-    others = (remedy.rules, remedy.lsuv, remedy.loss, remedy.optimizer, remedy.layers)
+    others = (remedy.rules, remedy.lsuv, remedy.loss, remedy.loss_weights, remedy.optimizer, remedy.layers)
     return any(data) or any(others)
 
 
@@ -52,6 +52,9 @@ def applied(network, remedy):
         keras_initx.lsuv(model, x, seed=0)
     if remedy.optimizer is not None:
         model.compile(remedy.optimizer, loss)
+    if remedy.loss_weights is not None:
+        optimizer = model.optimizer.from_config(model.optimizer.get_config()) if model.compiled else "adam"
+        model.compile(optimizer, loss, loss_weights=remedy.loss_weights)
     return model, x, y, loss
 
 

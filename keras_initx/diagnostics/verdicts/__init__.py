@@ -8,6 +8,7 @@ from types import ModuleType
 
 from keras_initx.diagnostics._verdict import Rule, Threshold
 from keras_initx.diagnostics.verdicts import (
+    added_terms,
     attention,
     first_loss,
     gates,
@@ -44,6 +45,7 @@ _FILES: tuple[ModuleType, ...] = (
     signals,
     attention,
     first_loss,
+    added_terms,
     likeness,
     gradients,
     precision,

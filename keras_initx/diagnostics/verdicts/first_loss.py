@@ -1,5 +1,6 @@
 """The first loss: outputs of the model that are saturated, or far worse than a blind guess."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ from keras_initx.diagnostics.verdicts.inputs import (
     scaled_first,
     size_of,
 )
-from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
+from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread, reach_by_trial
 from keras_initx.diagnostics.verdicts.own_loss import compared_with_all, own_loss
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.initializers import GlorotUniform
@@ -177,18 +178,28 @@ class OutputProbe(Probe):
         record = self.records.setdefault(layer, OutputReport())
         record.input_size = self._input_size.get(layer)
 
-    def add_facts(self, seen: Iterable[SeenLoss], x: Any) -> None:
-        """Record what is between the last layers and the losses, for a model with inputs `x`."""
+    def add_facts(
+        self, seen: Iterable[SeenLoss], model: keras.Model, x: Any, outputs: Tensor
+    ) -> None:
+        """Record what is between the last layers and the losses.
+
+        Args:
+            seen: The losses with their targets and outputs.
+            model: The model.
+            x: Its inputs.
+            outputs: All its outputs.
+        """
+        places = [id(tensor) for tensor in tensors_in(outputs)]
         for one in seen:
             layer = self._maker(one.output)
             if layer is None or not one.output.shape:
                 continue
             steps = self._steps_before(one.output)
             activation = steps[-1][1] if steps else None
-            targets, outputs = array_of(one.targets), array_of(one.output)
+            targets, made = array_of(one.targets), array_of(one.output)
             name = name_of_loss(one.loss)
             if name is not None:
-                given = loss_inputs(name, activation, targets, outputs)
+                given = loss_inputs(name, activation, targets, made)
                 if given is not None:
                     self.loss_inputs.append((layer, given))
             mismatch = None if name else compared_with_all(one.loss, one.targets, one.output)
@@ -202,13 +213,20 @@ class OutputProbe(Probe):
                 if own is not None:
                     self.own_losses.append((layer, own))
                 continue
+            applied = self._applied(steps)
+            reach = reach_of(steps, one.output.shape[loss.axis])
+            if activation is None and reach == (-math.inf, math.inf) and id(one.output) in places:
+                size = max(float(abs(targets).max(initial=0)), 1.0)
+                with self._watch.paused():
+                    reach = reach_by_trial(model, x, layer, places.index(id(one.output)), size)
+                applied = self._applied([(layer, self._watch.activations[layer])])
             facts = output_facts(
                 loss,
                 activation,
-                self._applied(steps),
-                reach_of(steps, one.output.shape[loss.axis]),
+                applied,
+                reach,
                 targets,
-                outputs,
+                made,
                 counted_rows(one.targets, one.output),
             )
             if facts is not None:

@@ -42,6 +42,12 @@ UNSCALED_INPUTS = Threshold(
     "root mean square of the inputs of the first kernels, or of a single one in vectors, above "
     "which inputs are not scaled",
 )
+SMALL_INPUTS = Threshold(
+    "small_inputs",
+    0.02,
+    "root mean square of the inputs of the first kernels below which inputs are not scaled, if "
+    "none is above ten times as much",
+)
 
 
 class InputProbe(Probe):
@@ -212,16 +218,18 @@ def are_constant(measured: Measurements) -> bool:
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
-    "{unscaled_inputs}, or a single one of which has in vectors",
+    "{unscaled_inputs}, or a single one of which has in vectors; or whose inputs have one below "
+    "{small_inputs}, as changes of prices have",
     reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
-    "inputs ten times too large saturate most activations",
+    "inputs ten times too large saturate most activations, and small ones hardly move the outputs",
     remedy="`Normalization`, `Rescaling`",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = []
     for layer in measured.layers:
         has_enough_values = _first_inputs(layer).size >= LEAST_VALUES.of(measured)
-        if has_enough_values and _has_unscaled_inputs(layer, measured):
+        is_unscaled = _has_unscaled_inputs(layer, measured) or _has_small_inputs(layer, measured)
+        if has_enough_values and is_unscaled:
             unscaled.append(layer)
     remedy = Remedy(
         "standardize the inputs: keras.layers.Normalization() adapted to the data",
@@ -240,8 +248,8 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
             f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean "
             f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
         )
-        if root_mean_square(inputs) <= UNSCALED_INPUTS.of(measured):
-            index, size = _largest_input(first)
+        index, size = _largest_input(first)
+        if root_mean_square(inputs) <= UNSCALED_INPUTS.of(measured) < size:
             evidence += f", and at index {index} a root mean square of {size:.3g}"
         if level == "note":
             evidence += normalization_of(first)
@@ -267,6 +275,13 @@ def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
     limit = UNSCALED_INPUTS.of(measured)
     _, largest = _largest_input(layer)
     return bool(root_mean_square(_first_inputs(layer)) > limit or largest > limit)
+
+
+def _has_small_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether all inputs of `layer` from outside are small, unlike zeros and few ones."""
+    inputs = _first_inputs(layer)
+    limit = SMALL_INPUTS.of(measured)
+    return bool(0 < root_mean_square(inputs) < limit and inputs.max < 10 * limit > -inputs.min)
 
 
 def are_unscaled(measured: Measurements) -> bool:

@@ -274,17 +274,21 @@ def _cut_off(hit: Sequence[LayerReport], measured: Measurements) -> tuple[str, R
     place = f"behind {last.name}"
     if learning:
         place = f"between {last.name} and {learning[0].name}"
+    if _makes_output(hit):
+        place += ", perhaps in the loss"
     evidence = (
         f"the loss depends on {listed(names_of(hit))}{layer_count(hit)}, but the gradient is 0: an "
         f"operation without a derivative is {place}, such as argmax, round, a comparison, a cast "
         "to integers or stop_gradient"
     )
-    remedy = Remedy(
+    text = (
         f"a smooth operation {place}, such as softmax for argmax or sigmoid for a comparison, or "
         "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; trainable=False if these "
         "layers are not to learn"
     )
-    return evidence, remedy
+    if _makes_output(hit):
+        text += "; in a loss the targets come first: def loss(y_true, y_pred)"
+    return evidence, Remedy(text)
 
 
 def is_held_back(measured: Measurements) -> bool:

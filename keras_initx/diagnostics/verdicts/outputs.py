@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_initx._keras import layers_of
+from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, OptimizerFacts
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
 from keras_initx.diagnostics._remedy import (
@@ -29,7 +32,10 @@ from keras_initx.diagnostics._verdict import (
     rule,
 )
 from keras_initx.initializers import PriorBias
+from keras_initx.structure import array_of, tensors_in
 
+# The number of examples with which the limits of an output are tried.
+_TRIED = 64
 # Share of the rows with several ones from which on they are no accident.
 _SEVERAL = 0.01
 # Share of the rows of labels without a meaning from which on they are no accident.
@@ -38,6 +44,10 @@ _MANY = 0.1
 _FEW_CLASSES = 30
 # From how many classes on sigmoids with SGD learn much more slowly than a softmax.
 _MANY_CLASSES = 10
+
+# Relative to the targets, a bias that drives any activation to its limit; its square still fits
+# into float32.
+_FAR = 1e4
 
 OUT_OF_REACH = Threshold(
     "out_of_reach",
@@ -153,7 +163,7 @@ def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
         remedy = _other_loss(facts.loss.class_name)
         remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
         if facts.activation in ("sigmoid", "softmax"):
-            remedy = remedy.otherwise(_other_activation(None, layer), "; or ")
+            remedy = remedy.otherwise(other_activation(None, layer), "; or ")
         yield Finding([layer], evidence, remedy)
 
 
@@ -180,20 +190,20 @@ def no_probabilities(measured: Measurements) -> Iterator[Finding]:
                 f"{total:.3g} on average, but {facts.loss.name} takes probabilities of classes "
                 "that exclude each other"
             )
-            yield Finding([layer], evidence, _other_activation("softmax", layer))
+            yield Finding([layer], evidence, other_activation("softmax", layer))
             continue
         evidence = (
             f"the output of {layer.name}, from {outputs.min:.3g} to {outputs.max:.3g}, is no "
             f"probabilities, but {facts.loss.name} takes it for them: it cuts off what is not "
             "between 0 and 1, where no gradient passes"
         )
-        remedy = _other_activation(suitable, layer)
+        remedy = other_activation(suitable, layer)
         if facts.activation in ("linear", None):
             remedy = _other_loss(facts.loss.class_name, from_logits=True).otherwise(remedy)
         yield Finding([layer], evidence, remedy, "error")
 
 
-def _other_activation(activation: str | None, layer: LayerReport, loss: str = "") -> Remedy:
+def other_activation(activation: str | None, layer: LayerReport, loss: str = "") -> Remedy:
     """Return a remedy with another activation in `layer`, and with another loss if one is given."""
     expression = "None" if activation is None else f'"{activation}"'
     text = f"activation={expression} in {layer.name}"
@@ -394,7 +404,7 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
             f"classes, whose rows add up to 1, but {facts.loss.name} takes them for these"
         )
-        remedy = _other_activation(None, layer, "mse")
+        remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
         yield Finding([layer], evidence, remedy, "error")
     elif _means_several(facts):
@@ -402,7 +412,7 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"{facts.several:.0%} of the rows of labels have several ones, but {facts.loss.name} "
             "takes classes that exclude each other"
         )
-        remedy = _other_activation("sigmoid", layer, "binary_crossentropy")
+        remedy = other_activation("sigmoid", layer, "binary_crossentropy")
         if facts.loss.from_logits:
             remedy = _other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
@@ -435,7 +445,7 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         # They were standardized together with the inputs.
         remedy = Remedy("labels 0 and 1: y = (y > y.mean())", targets=_above_mean)
     elif not facts.is_whole:
-        remedy = _other_activation(None, layer, "mse")
+        remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
     elif _are_signs(facts):
         remedy = Remedy("labels 0 and 1: y = (y + 1) / 2", targets=_zero_or_one)
@@ -497,6 +507,43 @@ def limited_output(measured: Measurements) -> Iterator[Finding]:
         yield Finding([layer], evidence, Remedy(f"no {output.limited_by}"))
 
 
+def reach_by_trial(
+    model: keras.Model, x: Any, layer: keras.Layer, place: int, size: float
+) -> tuple[float, float]:
+    """Return the limits of an output that no bias of its last layer moves it beyond.
+
+    They are infinite where such a bias has no end of its effect, or none.
+
+    Args:
+        model: The model, which is left unchanged.
+        x: Its inputs, as tensors.
+        layer: The layer.
+        place: The place of the output among those of the model.
+        size: That of the targets.
+    """
+    bias = getattr(layer, "bias", None)
+    if not isinstance(bias, keras.Variable):
+        return -math.inf, math.inf
+    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], x)
+
+    def moved(shift: float) -> Array:
+        with backend.preserve_state(layers_of(model)):
+            bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
+            return array_of(tensors_in(model(some, training=False))[place]).astype("float64")
+
+    here = moved(0.0)
+    limits = []
+    for sign in (-1, 1):
+        far, farther = moved(sign * _FAR * size), moved(sign * _FAR**2 * size)
+        has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
+        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
+            limits.append(sign * math.inf)
+        else:
+            limits.append(float(far.min() if sign < 0 else far.max()))
+    low, high = limits
+    return low, high
+
+
 @rule(
     "unreachable targets",
     levels={"warning": ""},
@@ -515,7 +562,7 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
                 f"{facts.sum_beyond:.0%} of the rows of targets add up to more than 1, but those "
                 f"of {layer.name} add up to 1"
             )
-            remedy = _other_activation("sigmoid", layer, "binary_crossentropy")
+            remedy = other_activation("sigmoid", layer, "binary_crossentropy")
             yield Finding([layer], evidence, remedy)
         if not facts.beyond > limit:
             continue
@@ -523,7 +570,7 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
         if facts.loss.kind != "distance" and is_misread(layer, measured):
             continue
         low, high = facts.reach
-        names = ", then ".join(applied.activation for applied in facts.applied)
+        names = ", then ".join(applied.activation for applied in facts.applied) or layer.name
         made = "outputs"
         if facts.loss.kind != "distance" and facts.loss.from_logits:
             made = "probabilities of logits"
@@ -544,8 +591,10 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
 def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high = facts.reach
+    if not facts.applied:
+        return Remedy(f"no limit in what follows the weights of {layer.name}")
     if facts.loss.kind == "distance":
-        remedy = _other_activation(None, layer)
+        remedy = other_activation(None, layer)
         if len(facts.applied) > 1:
             least, most = reach_alone(facts.applied[-1].activation)
             if least <= facts.targets.min and facts.targets.max <= most:
@@ -629,7 +678,7 @@ def exclusive_classes(measured: Measurements) -> Iterator[Finding]:
         )
         remedy = _other_loss("CategoricalCrossentropy", from_logits=True)
         if not facts.loss.from_logits:
-            remedy = _other_activation("softmax", layer, "categorical_crossentropy")
+            remedy = other_activation("softmax", layer, "categorical_crossentropy")
         level: Level = "note"
         optimizer = measured.optimizer or OptimizerFacts(0.0)
         # Momentum makes up for it.
@@ -732,7 +781,7 @@ def _has_probabilities_as_logits(facts: OutputFacts) -> bool:
     if facts.loss.kind == "distance" or not facts.loss.from_logits:
         return False
     if facts.loss.kind == "binary":
-        return facts.activation in ("hard_sigmoid", "sigmoid", "softmax")
+        return facts.within_one or facts.activation in ("hard_sigmoid", "sigmoid", "softmax")
     return facts.sums_to_one
 
 

@@ -45,6 +45,8 @@ def own_loss(loss: Loss, targets: Tensor, outputs: Tensor, x: Any) -> OwnLoss | 
     aims, made = aims.astype("float32"), made.astype("float32")
     value = functools.partial(_value, loss)
     try:
+        if not math.isfinite(value(aims, made)):
+            return _undefined(value, aims, made)
         lowest, is_exchanged = _below_the_truth(value, aims, made)
         found = OwnLoss(
             flat=_flat_share(loss, aims, made),
@@ -87,6 +89,23 @@ def compared_with_all(loss: Loss, targets: Tensor, outputs: Tensor) -> Mismatch 
 def _value(loss: Loss, targets: Array, outputs: Array) -> float:
     given = keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(outputs)
     return float(array_of(keras.ops.mean(loss(*given))))
+
+
+def _undefined(value: _Values, targets: Array, outputs: Array) -> OwnLoss:
+    """Return for which other outputs a loss is finite, or for which targets it never is."""
+    sigmoids = 0.5 + np.tanh(outputs / 2) / 2
+    are_shares = targets.ndim > 1 and targets.shape[-1] > 1
+    are_shares = are_shares and bool((abs(targets.sum(axis=-1) - 1) < 1e-2).all())
+    if targets.min() >= 0 and targets.max() <= 1 and math.isfinite(value(targets, sigmoids)):
+        return OwnLoss(defined_by="softmax" if are_shares else "sigmoid")
+    rows = targets.reshape(len(targets), -1)
+    is_same = (rows == rows[:, :1]).all(axis=1) & (rows.shape[1] > 1)
+    is_finite = [
+        math.isfinite(value(targets[i : i + 1], sigmoids[i : i + 1])) for i in range(len(targets))
+    ]
+    if not (is_same != is_finite).all():
+        return OwnLoss()
+    return OwnLoss(undefined_rows=float(is_same.mean()))
 
 
 def _flat_share(loss: Loss, targets: Array, outputs: Array) -> float:

@@ -44,7 +44,12 @@ from keras_initx.diagnostics.verdicts.gates import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.diagnostics.verdicts.inputs import UNSCALED_INPUTS, are_constant, gets_zeros
+from keras_initx.diagnostics.verdicts.inputs import (
+    SMALL_INPUTS,
+    UNSCALED_INPUTS,
+    are_constant,
+    gets_zeros,
+)
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 from keras_initx.initializers import HeNormal, ReLUBias, Scaled
@@ -449,7 +454,8 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
     levels={
         "warning": "",
         "error": "if gradients are 0",
-        "note": "if no kernel gets too small an input because of it",
+        "note": "if no kernel gets too small an input because of it, unless no gradient is "
+        "{vanishing} of the loss",
     },
     finds="a standard deviation below {vanishing} before the activation",
     reason="negligible next to a bias after its first update. Small gradients train with Adam, "
@@ -475,7 +481,7 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         if signal.std < limit and has_enough_values(layer, measured):
             small.append(layer)
     cause = _outside(measured, lambda signal: signal.std)
-    if cause is not None and not cause.std < limit:
+    if cause is not None and not cause.std < SMALL_INPUTS.of(measured):
         cause = None
     harmful: Level = "warning"
     norms = [norm for _, norm in measured.gradient_norms]
@@ -484,6 +490,8 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         harmful = "error"
 
     def does_harm(layer: LayerReport) -> bool:
+        if layer.output is not None and _are_slight(measured):
+            return True
         return layer.flow.loses_signal or layer.flow.is_starved
 
     for level, hit in by_level(small, harmful, does_harm):
@@ -491,6 +499,17 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
         yield Finding(hit, evidence, signal_remedy(hit, cause, measured), level)
+
+
+def _are_slight(measured: Measurements) -> bool:
+    """Return whether no gradient is noticeable beside the loss.
+
+    A last layer that only starts small, or at 0, gets one itself.
+    """
+    objective, norms = measured.objective, measured.gradient_norms
+    if objective is None or objective.value is None or not norms:
+        return False
+    return max(norm for _, norm in norms) < VANISHING.of(measured) * objective.value
 
 
 def is_gate(layer: LayerReport, measured: Measurements) -> bool:

@@ -5,10 +5,16 @@ from collections.abc import Iterator
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, Objective
 from keras_initx.diagnostics._outputs import LossInputs
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    choice,
+    drawn,
+    kernels_of,
+    of_mixed_targets,
+)
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import Finding, rule
-from keras_initx.diagnostics.verdicts.outputs import is_misread
+from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
 from keras_initx.initializers import GlorotUniform
 
 # What cures it where the operation is not known.
@@ -28,7 +34,7 @@ _GUARDED = Remedy(
     reason="the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of "
     "zeros no gradient: one such number makes all weights NaN in the first step",
     remedy="`maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus "
-    "before `Poisson`",
+    "before `Poisson`, a sigmoid or softmax before a crossentropy of one's own",
 )
 def undefined_loss(measured: Measurements) -> Iterator[Finding]:
     found = fault_of(measured)
@@ -142,6 +148,17 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.name}"
             text = f'activation="softplus" in {layer.name}'
             remedy = Remedy(text, layers={layer.name: {"activation": "softplus"}})
+            return Finding([layer], evidence, remedy, "error")
+    for layer, own in measured.own_losses:
+        if own.defined_by is not None:
+            evidence = f"{what}: it has a value for those of a {own.defined_by}"
+            return Finding([layer], evidence, other_activation(own.defined_by, layer), "error")
+        if own.undefined_rows:
+            evidence = (
+                f"{what}: it has no value for the {own.undefined_rows:.0%} of the examples whose "
+                "targets are all the same, whatever the outputs are"
+            )
+            remedy = Remedy("leave out the examples with such targets", examples=of_mixed_targets)
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
     return Finding([last], evidence, _GUARDED, "error")
