@@ -162,7 +162,7 @@ class RecurrenceReport:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The gradient of all trainable weights of a layer.
+    """The gradient of all trainable weights of a layer, without penalties by their regularizers.
 
     Attributes:
         norm: Its norm, NaN if the loss of the model is NaN.

@@ -53,8 +53,11 @@ def applied(network, remedy):
     if remedy.optimizer is not None:
         model.compile(remedy.optimizer, loss)
     if remedy.loss_weights is not None:
-        optimizer = model.optimizer.from_config(model.optimizer.get_config()) if model.compiled else "adam"
+        optimizer = keras.optimizers.Adam(0.01)
+        if model.compiled:
+            optimizer = model.optimizer.from_config(model.optimizer.get_config())
         model.compile(optimizer, loss, loss_weights=remedy.loss_weights)
+        loss = None  # that it is compiled with, and its weight
     return model, x, y, loss
 
 
@@ -84,8 +87,8 @@ def made_anew(model, changed):
     return new
 
 
-def loss_after(network, steps=STEPS):
-    """Return the loss after steps of Adam on the whole batch, or None if Keras raises an error.
+def loss_after(network, factor=1.0, steps=STEPS):
+    """Return the loss after steps of Adam on the whole batch, without its factor, or None if Keras raises an error.
 
     A model that is compiled keeps its optimizer.
     """
@@ -98,7 +101,7 @@ def loss_after(network, steps=STEPS):
             model.train_on_batch(x, y)
     except Exception:  # each backend has errors of its own
         return None
-    return float(f"{model.metrics[0].result():.2g}")
+    return float(f"{model.metrics[0].result() / factor:.2g}")
 
 
 def treated(name, train=True):
@@ -120,7 +123,7 @@ def treated(name, train=True):
             continue
         result["left"] = left
         if network[2] is not None and train:
-            after = loss_after(network)
+            after = loss_after(network, remedy.loss_weights or 1.0)
             result["losses"] = [loss_after(built(name)), after]
     return result
 

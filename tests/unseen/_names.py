@@ -5,7 +5,7 @@ A fault is named if a problem is printed, as an error or a warning, that stands 
 
 Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
 "limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
-Before the fourth: "targets not finite".
+Before the fourth: "targets not finite". Before the fifth: "outweighed loss".
 """
 
 NAMES = {
@@ -27,7 +27,7 @@ NAMES = {
     "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits"),
     "loss: value or gradient not finite": ("undefined loss", "targets not finite"),
     "loss: cannot be met by the shapes": ("impossible labels",),
-    "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss"),
+    "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss", "outweighed loss"),
     "last layer: softmax of one unit, or along a wrong axis": ("single class", "no probabilities"),
     "classes: rare": ("rare class",),
     "weights: zero, equal or twins": ("all-zero weights", "constant weights", "identical units", "twin tensors"),
@@ -61,7 +61,7 @@ NAMES = {
     "optimizer: rate too small": ("small steps",),
     "optimizer: sign": ("negative rate",),
     "optimizer: settings and precision": ("lost precision",),
-    "regularization: too strong": ("dropped output",),
+    "regularization: too strong": ("dropped output", "outweighed loss"),
     "training: epochs, batches, order": (),
     "data: too little, overfitting": (),
     "capacity": (),
