@@ -80,6 +80,8 @@ class KnownLoss:
         axis: The axis of the classes.
         ignored: The class number that it leaves out, or `None`.
         is_sum: Whether it is a sum over the examples.
+        factor: What a loss of one's own is in units of the one of Keras that it is a multiple of,
+            such as half of the squared error.
     """
 
     kind: _AnyKind
@@ -88,6 +90,7 @@ class KnownLoss:
     axis: int = -1
     ignored: int | None = None
     is_sum: bool = False
+    factor: float = 1.0
 
     @property
     def class_name(self) -> str:
@@ -259,16 +262,16 @@ _WRITTEN_ANEW: tuple[tuple[_AnyKind, bool, Callable[[Tensor], Tensor]], ...] = (
 
 
 def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None:
-    """Return which loss of Keras a loss of one's own computes, `None` if it is none of them.
+    """Return of which loss of Keras a loss of one's own is a multiple, `None` if of none of them.
 
     Both get the same random targets and outputs of these shapes, which must have rows.
     """
     if len(outputs.shape) < 2:
         return None
     random = np.random.default_rng(0)
-    shape = (_COMPARED, *outputs.shape[1:])
+    shape = tuple(outputs.shape[1:])
     form = "sparse"
-    if len(targets.shape) == len(shape) and targets.shape[-1] > 1:
+    if len(targets.shape) == len(outputs.shape) and targets.shape[-1] > 1:
         form = "categorical"
     for kind, from_logits, as_outputs in _WRITTEN_ANEW:
         if kind in ("categorical", "sparse") and (kind != form or shape[-1] == 1):
@@ -279,17 +282,20 @@ def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
             reference = function
             if kind != "distance":
                 reference = functools.partial(function, from_logits=from_logits)
-            pairs = []
-            for _ in range(2):
-                made = keras.ops.convert_to_tensor(random.normal(0, 2, shape), "float32")
-                pairs.append((_made_targets(kind, shape, targets, random), as_outputs(made)))
-            if all(_is_equal(loss, reference, *pair) for pair in pairs):
-                return KnownLoss(kind, function.__name__, from_logits)
+            factors = []
+            # A sum over the examples is another multiple for each number of them.
+            for count in _COMPARED:
+                full = (count, *shape)
+                made = keras.ops.convert_to_tensor(random.normal(0, 2, full), "float32")
+                pair = _made_targets(kind, full, targets, random), as_outputs(made)
+                factors.append(_factor(loss, reference, *pair))
+            if factors[0] > 0 and math.isclose(*factors, rel_tol=1e-3):
+                return KnownLoss(kind, function.__name__, from_logits, factor=factors[0])
     return None
 
 
-# The number of random examples by which losses are compared.
-_COMPARED = 4
+# The numbers of random examples by which losses are compared.
+_COMPARED = 4, 6
 
 
 def _made_targets(
@@ -310,14 +316,14 @@ def _made_targets(
     return keras.ops.convert_to_tensor(made, "float32")
 
 
-def _is_equal(loss: Loss, other: Loss, targets: Tensor, outputs: Tensor) -> bool:
-    """Return whether two losses have the same mean, `False` where `loss` cannot be computed."""
+def _factor(loss: Loss, other: Loss, targets: Tensor, outputs: Tensor) -> float:
+    """Return the ratio of the means of two losses, NaN where `loss` cannot be computed."""
     try:
         own = float(array_of(keras.ops.mean(loss(targets, outputs))))
         known = float(array_of(keras.ops.mean(other(targets, outputs))))
     except Exception:  # it is made for other numbers, or other shapes
-        return False
-    return math.isclose(own, known, rel_tol=1e-3)
+        return math.nan
+    return own / known if known and math.isfinite(own) else math.nan
 
 
 def name_of_loss(loss: Loss) -> str | None:
@@ -398,7 +404,8 @@ def _value_and_guess(
         return None
     if known.kind != "distance":
         classes = 2 if known.kind == "binary" else outputs.shape[known.axis]
-        return "crossentropy", mean_of_loss(loss, targets, outputs), math.log(classes)
+        value = mean_of_loss(loss, targets, outputs) / known.factor
+        return "crossentropy", value, math.log(classes)
     if math.prod(targets.shape) != math.prod(outputs.shape):
         return None
     pair = _distance_and_guess(targets, outputs)

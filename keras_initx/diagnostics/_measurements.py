@@ -38,11 +38,18 @@ class InputReport:
         difference: Standard deviation between examples relative to the root mean square, `None`
             for zeros and for a single example. Of a model with dropout it is that in inference
             mode.
+        only_index: Of an embedding of many rows the one row that all examples take, otherwise
+            `None`.
+        image: Of a two-dimensional convolution of images from outside the model whose channels are
+            one of their sides, and whose other side is as short as channels, this shape; otherwise
+            `None`.
     """
 
     first: Signal | None = None
     largest: tuple[int, float] | None = None
     difference: float | None = None
+    only_index: int | None = None
+    image: tuple[int, int, int] | None = None
 
 
 @dataclass(eq=False)
@@ -88,7 +95,8 @@ class OutputReport:
         input_size: Root mean square of its inputs, `None` if they are not known.
         loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
         loss: The loss of this output as in training, before regularizers and weights; for a
-            distance such as the mean squared error, the root mean square of the errors. `None`
+            distance such as the mean squared error, the root mean square of the errors; for a
+            multiple of a crossentropy, without its factor. `None`
             without targets, for several losses of one output, and for a loss of another kind than
             Keras' crossentropies and distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
@@ -428,6 +436,8 @@ class OwnLoss:
             where the first differ more, otherwise `None`.
         defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
             is once they have gone through this activation, otherwise `None`.
+        spread: The largest standard deviation of a column of targets in which it rises or falls
+            like a distance, otherwise 0.
         undefined_rows: Share of the examples for which it is not finite whatever the outputs are,
             if these are the ones whose targets are all the same, otherwise 0.
     """
@@ -437,6 +447,7 @@ class OwnLoss:
     is_exchanged: bool = False
     collapses: bool = False
     pairs: tuple[float, float] | None = None
+    spread: float = 0.0
     defined_by: str | None = None
     undefined_rows: float = 0.0
 

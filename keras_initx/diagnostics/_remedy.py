@@ -99,6 +99,9 @@ class Remedy:
 
 # ---------------------------------------------------------------- what is done to the data
 
+# Standard deviation from which on a column of targets holds no labels.
+_LARGE_COLUMN = 100
+
 
 def standardized(x: Any) -> Any:
     """Return inputs with mean 0 and standard deviation 1 of each feature, as by `Normalization`.
@@ -136,9 +139,24 @@ def standardized_columns(y: Any) -> Any:
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
+def with_standardized_columns(y: Any) -> Any:
+    """Return targets of which the columns with a large standard deviation have mean 0 and 1."""
+    values = np.asarray(y)
+    deviations = values.std(axis=0)
+    is_large = deviations > _LARGE_COLUMN
+    return np.where(is_large, (values - values.mean(axis=0)) / np.maximum(deviations, 1), values)
+
+
 def with_finite(x: Any) -> Any:
-    """Return inputs with 0 in the place of NaN, and large numbers in that of infinities."""
-    return keras.tree.map_structure(np.nan_to_num, keras.tree.map_structure(np.asarray, x))
+    """Return inputs with 0 in the place of NaN, and the largest numbers in that of infinities."""
+
+    def changed(array: Any) -> Any:
+        values = np.asarray(array)
+        finite = values[np.isfinite(values)]
+        least, most = finite.min(initial=0), finite.max(initial=0)
+        return np.nan_to_num(values, posinf=most, neginf=least)
+
+    return keras.tree.map_structure(changed, x)
 
 
 def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
@@ -341,6 +359,19 @@ def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerRep
             "alike with any initializer"
         )
     remedy = drawn_or_scaled(suitable_in_depth(layers, activation), kernels, after=" in all layers")
+    return without_large_biases(remedy, layers, all_layers)
+
+
+def without_large_biases(
+    remedy: Remedy, layers: Sequence[LayerReport], all_layers: Sequence[LayerReport]
+) -> Remedy:
+    """Return a remedy that draws weights anew with biases of zeros, if those of `layers` are large.
+
+    Args:
+        remedy: The remedy.
+        layers: The layers.
+        all_layers: Those whose biases are then zeros.
+    """
     if not remedy.rules or not has_large_biases(layers):
         return remedy
     zeros = rules_for(weights_named("bias", all_layers), "zeros")

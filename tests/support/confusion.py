@@ -376,6 +376,36 @@ def products(stddev):
     return keras.Sequential([keras.Input((32,)), Products(stddev), layers.Softmax()]), X, LABELS, PROBABILITIES
 
 
+def half_square(y_true, y_pred):
+    return ops.mean((y_true - y_pred) ** 2) / 2
+
+
+def chosen(y_true, y_pred):
+    """The squared error of the action that was taken, which stands behind its reward."""
+    taken = ops.one_hot(ops.cast(y_true[:, 1], "int32"), 4)
+    return (ops.sum(taken * y_pred, axis=-1) - y_true[:, 0]) ** 2
+
+
+def rewarded(size):
+    rewards = np.stack([size * X[:, 0], LABELS % 4], axis=1).astype("float32")
+    return mlp(head=layers.Dense(4)), X, rewards, chosen
+
+
+def words_beside(rows, words):
+    """Return a network of numbers and an embedding of words."""
+    inputs, indices = keras.Input((32,)), keras.Input((4,), dtype="int32")
+    hidden = layers.Flatten()(layers.Embedding(rows, 8)(indices))
+    hidden = layers.Dense(32, "relu")(layers.Concatenate()([inputs, hidden]))
+    return keras.Model([inputs, indices], layers.Dense(10)(hidden)), [X, words], LABELS, CLASSES
+
+
+def lines(*shape):
+    """Return images whose axes may stand in the wrong order, and a convolution."""
+    stack = [keras.Input(shape), layers.Conv2D(8, 3, padding="same", activation="relu"), layers.Flatten()]
+    pixels = np.random.default_rng(2).normal(size=(64, *shape)).astype("float32")
+    return classes(keras.Sequential([*stack, layers.Dense(10)]), pixels)
+
+
 def of_changes(factor):
     """Return a forecast of the next change of a price by an LSTM."""
     stack = [keras.Input((12, 8)), layers.LSTM(16), layers.Dense(1)]
@@ -474,7 +504,8 @@ class Sampling(layers.Layer):
     def call(self, inputs):
         mean, variance = inputs
         self.add_loss(self.factor * 0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
-        return mean + ops.exp(variance / 2) * keras.random.normal(ops.shape(mean), seed=self.generator)
+        noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.generator)
+        return mean + ops.exp(variance / 2) * noise
 
 
 def variational_autoencoder(factor=1.0):
@@ -757,6 +788,10 @@ HEALTHY = {
     "products of weights of 1 / sqrt(n)": lambda: products(32**-0.5),
     "L2 of 0.01": lambda: dense(kernel_regularizer="l2"),
     "changes of deviation 1": lambda: of_changes(1.0),
+    "half of the squared error": lambda: regression(loss=half_square),
+    "rewards of deviation 1": lambda: rewarded(1.0),
+    "segments that are all 0": lambda: words_beside(2, np.zeros((64, 4), "int32")),
+    "images of (16, 16, 1)": lambda: lines(16, 16, 1),
     "either, or": lambda: either_or("relu"),
     "no activation, targets of a line": lambda: regression(activation=None),
     "60 zeros behind 3 words, a mask": lambda: padded(layers.LSTM(16), mask_zero=True),
@@ -1090,6 +1125,13 @@ BROKEN = {
     "sigmoids of which one is selected": (lambda: selected("sigmoid"), ["unreachable targets"]),
     "products of weights of 0.01": (lambda: products(0.01), ["vanishing"]),
     "changes of deviation 0.005": (lambda: of_changes(0.005), ["unscaled inputs", "vanishing"]),
+    "half of the squared error, sigmoid": (
+        lambda: regression(2.0, loss=half_square, head=layers.Dense(1, "sigmoid")),
+        ["unreachable targets"],
+    ),
+    "rewards of deviation 1e4": (lambda: rewarded(1e4), ["unscaled targets"]),
+    "words that are all 0": (lambda: words_beside(100, np.zeros((64, 4), "int32")), ["constant inputs"]),
+    "images of (1, 16, 16)": (lambda: lines(1, 16, 16), ["exchanged axes"]),
     "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words"]),
     "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (

@@ -6,13 +6,14 @@ A fault is named if a problem is printed, as an error or a warning, that stands 
 Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
 "limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
 Before the fourth: "targets not finite". Before the fifth: "outweighed loss".
+After it: "exchanged axes".
 """
 
 NAMES = {
     "inputs: scale or offset": ("unscaled inputs",),
     "inputs: not finite": ("inputs not finite",),
     "inputs: examples mixed": ("mixed examples",),
-    "inputs: other": ("alike", "mixed examples", "constant inputs"),
+    "inputs: other": ("alike", "mixed examples", "constant inputs", "exchanged axes"),
     "targets: scale": ("unscaled targets", "large first loss"),
     "targets: beyond the last activation": ("unreachable targets",),
     "labels: form does not fit the loss or the output": ("unsuitable labels", "single class"),

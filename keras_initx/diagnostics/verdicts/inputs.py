@@ -17,6 +17,7 @@ from keras_initx.diagnostics._measurements import (
 )
 from keras_initx.diagnostics._remedy import (
     Remedy,
+    of_finite_targets,
     rescaled_pixels,
     standardized,
     with_finite,
@@ -35,6 +36,10 @@ from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, pa
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
+# From how many rows on an embedding is one of words, or of people, not of two or three segments.
+_MANY_ROWS = 16
+# Up to how many channels an image from outside the model has: red, green, blue and a mask.
+_MOST_CHANNELS = 4
 
 UNSCALED_INPUTS = Threshold(
     "unscaled_inputs",
@@ -76,16 +81,43 @@ class InputProbe(Probe):
         self._has_begun = True
         tensor = call.kernel_input
         # The inputs of an embedding are row indices.
-        if tensor is None or isinstance(layer, keras.layers.Embedding):
+        if isinstance(layer, keras.layers.Embedding):
+            (indices,) = call.inputs
+            if layer.input_dim >= _MANY_ROWS and (is_first or self._graph.is_input(indices)):
+                record = self.records.setdefault(layer, InputReport())
+                record.only_index = _only_number(array_of(indices))
+            return
+        if tensor is None:
             return
         record = self.records.setdefault(layer, InputReport())
-        if is_first or self._graph.is_input(tensor):
+        is_outside = is_first or self._graph.is_input(tensor)
+        if is_outside:
+            record.image = _exchanged_image(layer, tuple(tensor.shape))
             from_outside = [tensor]
         else:
             from_outside = self._graph.joined(tensor)
         for part in from_outside:
             _add_first_inputs(record, layer, array_of(part))
         record.difference = _difference(tensor)
+
+
+def _only_number(values: Array) -> int | None:
+    """Return the number that all values are, `None` if they differ, or are few."""
+    if values.size < COMPARED or values.min() != values.max():
+        return None
+    return int(values.flat[0])
+
+
+def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return the shape of images whose channels a convolution takes for one of their sides."""
+    is_image = isinstance(layer, keras.layers.Conv2D) and len(shape) == 4
+    if not is_image:
+        return None
+    sides = list(shape[1:])
+    channels = sides.pop(0 if layer.data_format == "channels_first" else -1)
+    if not (min(sides) <= _MOST_CHANNELS < max(sides) == channels):
+        return None
+    return shape[1], shape[2], shape[3]
 
 
 def _add_first_inputs(record: InputReport, layer: keras.Layer, values: Array) -> None:
@@ -151,16 +183,21 @@ def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
         return
     count = round(inputs.nonfinite * inputs.size)
     evidence = f"the inputs are not finite: {count} of {inputs.size} values are NaN or infinite"
-    remedy = Remedy(
-        "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out",
-        inputs=with_finite,
-    )
+    text = "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
+    remedy = Remedy(text, inputs=with_finite)
+    if measured.targets is not None and measured.targets.nonfinite:
+        text += "; and leave out the examples whose targets are not finite"
+        remedy = Remedy(text, inputs=with_finite, examples=of_finite_targets)
     yield Finding(lost, evidence, remedy, "error")
 
 
 @rule(
     "constant inputs",
-    levels={"error": "", "warning": "if it is one of several inputs, of zeros before a kernel"},
+    levels={
+        "error": "",
+        "warning": "if it is one of several inputs, of zeros before a kernel, or indices of an "
+        "embedding of 16 rows or more",
+    },
     finds="inputs that are all the same number, though the targets differ",
     reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
     "Pixels are all 0 after a division of integers. A kernel that gets zeros alone has no gradient",
@@ -179,12 +216,61 @@ def constant_inputs(measured: Measurements) -> Iterator[Finding]:
                 "the targets of the step before"
             )
             yield Finding(hit, evidence, Remedy(text))
+        yield from _of_one_index(measured)
         return
     inputs = measured.inputs or Signal()
     evidence = (
         f"all {inputs.size} values of the inputs are {inputs.mean:.3g}, but the targets differ"
     )
     yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+
+
+def _of_one_index(measured: Measurements) -> Iterator[Finding]:
+    """Yield the finding on embeddings of which all examples take the same row."""
+    hit = []
+    for layer in measured.layers:
+        if layer.inputs is not None and layer.inputs.only_index is not None:
+            hit.append((layer, layer.inputs.only_index))
+    if not hit or not _have_different_targets(measured):
+        return
+    layers = [layer for layer, _ in hit]
+    first, index = hit[0]
+    evidence = (
+        f"all indices that {first.name} gets are {index}{layer_count(layers)}: what follows is the "
+        "same for all examples"
+    )
+    yield Finding(
+        layers, evidence, Remedy(f"the indices of each example as inputs of {first.name}")
+    )
+
+
+@rule(
+    "exchanged axes",
+    levels={"warning": ""},
+    finds="a two-dimensional convolution that takes a side of the images from outside the model "
+    "for their channels: as many of these as one side is long, and another side of at most four",
+    reason="images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a "
+    "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
+    remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
+)
+def exchanged_axes(measured: Measurements) -> Iterator[Finding]:
+    hit = []
+    for layer in measured.layers:
+        if layer.inputs is not None and layer.inputs.image is not None:
+            hit.append((layer, layer.inputs.image))
+    if not hit:
+        return
+    layers = [layer for layer, _ in hit]
+    first, shape = hit[0]
+    evidence = (
+        f"{first.name} gets images of shape {shape}{layer_count(layers)}, and takes a side of them "
+        "for their channels"
+    )
+    short, long, _ = sorted(shape)
+    text = f"images of shape ({long}, {long}, {short}), such as keras.ops.moveaxis(x, 1, -1)"
+    if shape[0] != short:
+        text = f'data_format="channels_last" in {first.name}, or images with the channels first'
+    yield Finding(layers, evidence, Remedy(text))
 
 
 def gets_zeros(layer: LayerReport, measured: Measurements) -> bool:

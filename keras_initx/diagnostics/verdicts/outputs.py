@@ -21,6 +21,7 @@ from keras_initx.diagnostics._remedy import (
     of_finite_targets,
     standardized_columns,
     weights_named,
+    with_standardized_columns,
 )
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import (
@@ -655,6 +656,19 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
             targets=standardized_columns,
         )
         yield Finding([layer], evidence, remedy)
+    for layer, own in measured.own_losses:
+        size = measured.objective.outputs.std if measured.objective else 1.0
+        if not own.spread / max(size, 1) > UNSCALED_TARGETS.of(measured):
+            continue
+        evidence = (
+            f"the loss of {layer.name} reads targets with standard deviation {own.spread:.3g}, its "
+            f"outputs have {size:.3g}"
+        )
+        remedy = Remedy(
+            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns",
+            targets=with_standardized_columns,
+        )
+        yield Finding([layer], evidence, remedy)
 
 
 @rule(
@@ -671,6 +685,9 @@ def exclusive_classes(measured: Measurements) -> Iterator[Finding]:
         if facts.loss.kind != "binary" or facts.single < 1 or facts.units < 3:
             continue
         if facts.targets.size < facts.units * LEAST_VALUES.of(measured):
+            continue
+        # A sum over the classes divides no gradient.
+        if facts.loss.factor > facts.units / 2:
             continue
         evidence = (
             f"each row of labels of {layer.name} has a single 1 among {facts.units}: classes "

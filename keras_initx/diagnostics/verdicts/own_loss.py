@@ -54,6 +54,7 @@ def own_loss(loss: Loss, targets: Tensor, outputs: Tensor, x: Any) -> OwnLoss | 
             is_exchanged=is_exchanged,
             collapses=_collapses(value, aims, made),
             pairs=_pairs_in_wrong_order(value, aims, made, x),
+            spread=_spread_of_targets(value, aims, made),
         )
     except Exception:  # whatever it is, it is made for other numbers
         return None
@@ -89,6 +90,20 @@ def compared_with_all(loss: Loss, targets: Tensor, outputs: Tensor) -> Mismatch 
 def _value(loss: Loss, targets: Array, outputs: Array) -> float:
     given = keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(outputs)
     return float(array_of(keras.ops.mean(loss(*given))))
+
+
+def _spread_of_targets(value: _Values, targets: Array, outputs: Array) -> float:
+    """Return the largest standard deviation of a column that a loss reads as numbers, or 0."""
+    columns = targets.reshape(len(targets), -1)
+    deviations = columns.std(axis=0)
+    place = int(deviations.argmax())
+    other = columns.copy()
+    other[:, place] *= 1 + _STEP
+    here, there = value(targets, outputs), value(other.reshape(targets.shape), outputs)
+    # An absolute error rises by as much as its targets, a squared one by twice as much.
+    if not here > 0 or abs(there / here - 1) < _STEP / 2:
+        return 0.0
+    return float(deviations[place])
 
 
 def _undefined(value: _Values, targets: Array, outputs: Array) -> OwnLoss:

@@ -23,6 +23,7 @@ from keras_initx.diagnostics._remedy import (
     suitable_for_all,
     weights_named,
     with_finite,
+    without_large_biases,
 )
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
@@ -602,6 +603,7 @@ def signal_remedy(
     if has_growing_state(layer, measured):
         return orthogonal_recurrence([layer])
     remedy = drawn_or_scaled(choices, kernels, after=" in this and all earlier layers")
+    remedy = without_large_biases(remedy, layers, layers)
     # LSUV would give steep activations the size that makes noise.
     if not choices or any(map(is_steep, layers)):
         return remedy
