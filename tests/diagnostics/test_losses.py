@@ -362,11 +362,11 @@ def test_a_loss_is_compared_with_that_of_a_blind_guess(name, compiled):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def halves(targets, outputs):
-    return squares(targets, outputs) / 2
+def cubes(targets, outputs):
+    return keras.ops.mean(keras.ops.abs(targets - outputs) ** 3)
 
 
-@pytest.mark.parametrize("loss", [halves, "cosine_similarity"], ids=["function", "name"])
+@pytest.mark.parametrize("loss", [cubes, "cosine_similarity"], ids=["function", "name"])
 def test_a_loss_that_is_not_known_is_not_compared(loss):
     assert losses(given_outputs(), Y, 1000 + Y, loss=loss) == {"identity": (None, None)}
 
@@ -385,7 +385,7 @@ def test_an_output_without_rows_is_not_compared():
 
 def test_each_output_is_compared_by_its_own_loss():
     y = {"one": 100 + Y, "two": Y[:, :2]}
-    found = losses(two_outputs("list"), X, y, loss={"one": "mse", "two": halves})
+    found = losses(two_outputs("list"), X, y, loss={"one": "mse", "two": cubes})
     assert found["two"] == (None, None)
     assert found["one"][0] == pytest.approx(100, rel=0.05)
     assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
@@ -546,3 +546,28 @@ def test_a_loss_may_leave_out_targets_that_are_not_finite():
         return keras.ops.where(is_given, keras.ops.where(is_given, y_true, 0) - y_pred, 0) ** 2
 
     assert keras_initx.diagnose(network(), X, y, loss=of_finite).ok
+
+
+MULTIPLES = {
+    "half": lambda error: keras.ops.mean(error**2) / 2,
+    "sums over the last axis": lambda error: keras.ops.sum(error**2, axis=-1),
+}
+OTHERS = {
+    "sum over the examples": lambda error: keras.ops.sum(error**2),
+    "another power": lambda error: keras.ops.mean(keras.ops.abs(error) ** 1.5),
+    "with the other sign": lambda error: -keras.ops.mean(error**2),
+}
+
+
+@pytest.mark.parametrize("shape", [(4,), (32, 32, 3)], ids=["vectors", "images"])
+@pytest.mark.parametrize("name", [*MULTIPLES, *OTHERS])
+def test_a_multiple_of_a_loss_is_compared_as_that_loss(name, shape):
+    function = (MULTIPLES | OTHERS)[name]
+    y = np.random.default_rng(0).normal(size=(8, *shape)).astype("float32")
+    identity = layers.Dense(shape[-1], kernel_initializer="identity", name="identity")
+    model = keras.Sequential([keras.Input(shape), identity])
+    found = losses(model, y, 1 + y, loss=lambda targets, outputs: function(targets - outputs))
+    if name in MULTIPLES:
+        assert found["identity"][0] == pytest.approx(1.0)
+    else:
+        assert found["identity"] == (None, None)

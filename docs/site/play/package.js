@@ -30,7 +30,7 @@ const PACKAGE = {
   "lost_precision": 0.1,
   "large_step": 20,
   "large_update": 3,
-  "small_change": 0.01,
+  "small_change": 0.02,
   "slow_adadelta": 0.03
  },
  "limits": {

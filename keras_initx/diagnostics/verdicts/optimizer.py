@@ -30,7 +30,7 @@ LARGE_UPDATE = Threshold(
 _STEPS = 1000
 SMALL_CHANGE = Threshold(
     "small_change",
-    0.03,
+    0.02,
     "change of the weights of a layer in a thousand steps, relative to their size, below which "
     "they stay where they are",
 )

@@ -166,7 +166,8 @@ def build(repaired):
             for _ in range(9):
                 row, column = np.clip(place, 1, SIZE - 2).astype(int)
                 mask[row - 1 : row + 2, column - 1 : column + 2] = 1
-                place, angle = [*place, np.sin(angle), np.cos(angle)], angle + rng.normal(0, 0.3)
+                step = np.array([np.sin(angle), np.cos(angle)])
+                place, angle = place + step, angle + rng.normal(0, 0.3)
     generator, critic = make_generator(), make_critic()
     critic.compile(keras.optimizers.Adam(4e-4), hinge)
     coarse, refined = generator.outputs
