@@ -142,13 +142,13 @@ def measure(
     slope: float | None = None
     fails = has_added = False
     added: AddedTerms | None = None
-    trained = _trained(model)
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
         with watch.watching(*all_probes), backend.preserve_state(layers_of(model)) as scope:
             with read_kernels(model, scope) as untracked:
                 outputs = model(x, training=True)
+            trained = _trained(model)
             for tensor in tensors_in(outputs):
                 probes.attention.forget(tuple(tensor.shape))
             probes.outputs.add_outputs(outputs)
