@@ -40,9 +40,8 @@ class InputReport:
             mode.
         only_index: Of an embedding of many rows the one row that all examples take, otherwise
             `None`.
-        image: Of a two-dimensional convolution of images from outside the model whose channels are
-            one of their sides, and whose other side is as short as channels, this shape; otherwise
-            `None`.
+        image: Of a two-dimensional convolution that takes a side of square images from outside the
+            model for their channels, their shape; otherwise `None`.
     """
 
     first: Signal | None = None

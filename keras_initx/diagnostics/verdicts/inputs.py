@@ -110,14 +110,15 @@ def _only_number(values: Array) -> int | None:
 
 def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Return the shape of images whose channels a convolution takes for one of their sides."""
-    is_image = isinstance(layer, keras.layers.Conv2D) and len(shape) == 4
-    if not is_image:
+    if not isinstance(layer, keras.layers.Conv2D) or len(shape) != 4:
         return None
-    sides = list(shape[1:])
-    channels = sides.pop(0 if layer.data_format == "channels_first" else -1)
-    if not (min(sides) <= _MOST_CHANNELS < max(sides) == channels):
+    _, first, second, third = shape
+    few, *sides = first, second, third
+    if layer.data_format == "channels_first":
+        few, *sides = third, first, second
+    if not few <= _MOST_CHANNELS < sides[0] == sides[1]:
         return None
-    return shape[1], shape[2], shape[3]
+    return first, second, third
 
 
 def _add_first_inputs(record: InputReport, layer: keras.Layer, values: Array) -> None:
@@ -247,8 +248,8 @@ def _of_one_index(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "exchanged axes",
     levels={"warning": ""},
-    finds="a two-dimensional convolution that takes a side of the images from outside the model "
-    "for their channels: as many of these as one side is long, and another side of at most four",
+    finds="a two-dimensional convolution that takes a side of square images from outside the model "
+    "for their channels, and up to four channels for a side",
     reason="images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a "
     "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
     remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
@@ -266,9 +267,9 @@ def exchanged_axes(measured: Measurements) -> Iterator[Finding]:
         f"{first.name} gets images of shape {shape}{layer_count(layers)}, and takes a side of them "
         "for their channels"
     )
-    short, long, _ = sorted(shape)
-    text = f"images of shape ({long}, {long}, {short}), such as keras.ops.moveaxis(x, 1, -1)"
-    if shape[0] != short:
+    channels, height, width = shape
+    text = f"images of shape ({height}, {width}, {channels}), such as keras.ops.moveaxis(x, 1, -1)"
+    if channels > _MOST_CHANNELS:
         text = f'data_format="channels_last" in {first.name}, or images with the channels first'
     yield Finding(layers, evidence, Remedy(text))
 
