@@ -148,7 +148,6 @@ def measure(
         with watch.watching(*all_probes), backend.preserve_state(layers_of(model)) as scope:
             with read_kernels(model, scope) as untracked:
                 outputs = model(x, training=True)
-            trained = _trained(model)
             for tensor in tensors_in(outputs):
                 probes.attention.forget(tuple(tensor.shape))
             probes.outputs.add_outputs(outputs)
@@ -170,7 +169,7 @@ def measure(
                 if not fails and not has_nan:
                     value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
                     terms = float(array_of(_terms(model)))
-                    with without_penalties(trained):
+                    with without_penalties(model.trainable_variables):
                         has_added = bool(array_of(_terms(model)) != 0)
                     has_loss = not math.isnan(value)
                     has_sums = any(facts.loss.is_sum for facts in known)
@@ -183,6 +182,7 @@ def measure(
         # Outside of the watch, which would measure these calls too.
         mixed = mixed_at(model, x, shapes)
         differences = differences_without_noise(model, x)
+        trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
                 norms_of = functools.partial(_gradient_norms, model, x, y)
