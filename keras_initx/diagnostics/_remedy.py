@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._typing import InitializerLike
+from keras_initx._typing import Array, InitializerLike
 from keras_initx.diagnostics._measurements import LayerReport, WeightReport
 from keras_initx.initializers import (
     GlorotUniform,
@@ -165,17 +165,18 @@ def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
     for array in keras.tree.flatten(y):
         values = np.asarray(array)
         is_finite = is_finite & np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    kept: tuple[Any, Any]
-    kept = keras.tree.map_structure(lambda array: np.asarray(array)[is_finite], (x, y))
-    return kept
+    return _of_examples(is_finite, x, y)
 
 
 def of_mixed_targets(x: Any, y: Any) -> tuple[Any, Any]:
     """Return the inputs and targets of the examples whose targets are not all the same."""
     rows = np.asarray(y).reshape(len(y), -1)
-    is_mixed = (rows != rows[:, :1]).any(axis=1)
+    return _of_examples((rows != rows[:, :1]).any(axis=1), x, y)
+
+
+def _of_examples(are_kept: Array, x: Any, y: Any) -> tuple[Any, Any]:
     kept: tuple[Any, Any]
-    kept = keras.tree.map_structure(lambda array: np.asarray(array)[is_mixed], (x, y))
+    kept = keras.tree.map_structure(lambda array: np.asarray(array)[are_kept], (x, y))
     return kept
 
 

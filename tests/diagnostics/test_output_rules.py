@@ -257,6 +257,12 @@ def test_limits_in_own_code_are_found_by_trial(dtype):
     assert limited(lambda x: x + 1, -3) == []
 
 
+def test_limits_are_not_tried_where_the_batch_cannot_be_cut():
+    model = Probabilities(lambda x: keras.ops.tanh(keras.ops.reshape(x, (128, 4))))
+    x = np.concatenate([X, X, X])[:128]
+    assert keras_initx.diagnose(model, x, np.ones((128, 4), "float32"), loss="mse").ok
+
+
 AFTER = {
     "layer": layers.Softmax,
     "activation": lambda: layers.Activation("softmax"),

@@ -82,7 +82,7 @@ class InputProbe(Probe):
         tensor = call.kernel_input
         # The inputs of an embedding are row indices.
         if isinstance(layer, keras.layers.Embedding):
-            (indices,) = call.inputs
+            indices = call.inputs[0]
             if layer.input_dim >= _MANY_ROWS and (is_first or self._graph.is_input(indices)):
                 record = self.records.setdefault(layer, InputReport())
                 record.only_index = _only_number(array_of(indices))

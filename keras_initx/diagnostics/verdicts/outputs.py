@@ -532,10 +532,15 @@ def reach_by_trial(
             bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
             return array_of(tensors_in(model(some, training=False))[place]).astype("float64")
 
-    here = moved(0.0)
+    far_away, farther_away = _FAR * size, _FAR**2 * size
+    try:
+        here = moved(0.0)
+        below = moved(-far_away), moved(-farther_away)
+        above = moved(far_away), moved(farther_away)
+    except Exception:  # a model may take no other batches
+        return -math.inf, math.inf
     limits = []
-    for sign in (-1, 1):
-        far, farther = moved(sign * _FAR * size), moved(sign * _FAR**2 * size)
+    for sign, (far, farther) in ((-1, below), (1, above)):
         has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
         if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
             limits.append(sign * math.inf)

@@ -455,8 +455,8 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
     levels={
         "warning": "",
         "error": "if gradients are 0",
-        "note": "if no kernel gets too small an input because of it, unless no gradient is "
-        "{vanishing} of the loss",
+        "note": "if no kernel gets too small an input because of it, unless all gradients are as "
+        "small beside the loss",
     },
     finds="a standard deviation below {vanishing} before the activation",
     reason="negligible next to a bias after its first update. Small gradients train with Adam, "
