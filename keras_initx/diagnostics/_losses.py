@@ -45,6 +45,7 @@ _KINDS: dict[_AnyKind, tuple[tuple[Any, Any], ...]] = {
 _OTHERS: tuple[tuple[Any, Any], ...] = (
     (keras.losses.CosineSimilarity, keras.losses.cosine_similarity),
     (keras.losses.CTC, keras.losses.ctc),
+    (keras.losses.KLDivergence, keras.losses.kl_divergence),
     (keras.losses.LogCosh, keras.losses.log_cosh),
     (keras.losses.MeanAbsolutePercentageError, keras.losses.mean_absolute_percentage_error),
     (keras.losses.MeanSquaredLogarithmicError, keras.losses.mean_squared_logarithmic_error),

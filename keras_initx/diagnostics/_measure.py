@@ -32,11 +32,12 @@ from keras_initx.diagnostics.verdicts.attention import AttentionProbe
 from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
-from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels
+from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels, are_repeated
 from keras_initx.diagnostics.verdicts.likeness import LikenessProbe, differences_without_noise
 from keras_initx.diagnostics.verdicts.linear import is_linear, linear_fit
 from keras_initx.diagnostics.verdicts.mixing import mixed_at
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
+from keras_initx.diagnostics.verdicts.noise import NoiseProbe
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
@@ -84,6 +85,7 @@ class _Probes:
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe(watch)
         self.single_values: SingleValueProbe = SingleValueProbe(watch)
+        self.noise: NoiseProbe = NoiseProbe(watch, thresholds["drowned_signal"])
         self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
 
     def __iter__(self) -> Iterator[Probe]:
@@ -230,7 +232,9 @@ def measure(
         added_terms=added,
         precision=precision_facts(model, gradients, thresholds["lost_precision"]),
         has_pixels=are_pixels(x),
+        has_repeated_inputs=are_repeated(x),
         single_values=probes.single_values.names,
+        noises=probes.noise.found,
         held_back=held,
         mixed_at=mixed,
         untracked=untracked,
@@ -394,6 +398,7 @@ def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowRepor
     )
     normalization = watch.graph.normalization_after(layer)
     consumer = watch.graph.only_consumer(layer)
+    flow.feeds_kernel = consumer in watch.with_kernel
     if consumer in watch.layers and consumer not in watch.with_kernel:
         flow.activated_by = watch.activations[consumer]
         flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)

@@ -65,6 +65,7 @@ class FlowReport:
             does not have it, such as sin(30 x); otherwise `None`.
         ends_branch: Whether it is the last layer of a residual branch: its output is only added to
             a signal that passes by.
+        feeds_kernel: Whether the only consumer of its output is a layer with a kernel.
         loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
             for all examples.
         is_starved: Whether its kernel gets the same input for all examples because of an earlier
@@ -78,6 +79,7 @@ class FlowReport:
     activated_by: str | None = None
     slopes: tuple[float, float] | None = None
     ends_branch: bool = False
+    feeds_kernel: bool = False
     loses_signal: bool = False
     is_starved: bool = False
     examples_alike: float | None = None
@@ -205,6 +207,7 @@ class WeightReport:
             are 0.
         identical_units: For a trainable kernel, the number of units with the same weights as
             another unit.
+        left: For a trainable kernel with a constraint, the share of its norm that this leaves.
         digest: For a trainable kernel of random numbers, a digest that two kernels share only if
             they are equal.
     """
@@ -225,6 +228,7 @@ class WeightReport:
     constant: bool = False
     zero: bool = False
     identical_units: int = 0
+    left: float | None = None
     digest: str | None = None
 
 
@@ -335,18 +339,33 @@ class OptimizerFacts:
 
     Attributes:
         rate: Learning rate of the next step.
-        kind: `"adadelta"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for others.
-        is_constant: Whether the rate has no schedule.
+        kind: `"adadelta"`, `"adagrad"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for
+            others.
+        travel: The sum of the rates of the next thousand steps.
+        has_schedule: Whether the rate changes by itself.
         is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
             not clip gradients.
         momentum: The momentum of SGD, 0 for others.
+        epsilon: What Adam adds to the size of a gradient, 0 for others.
+        start: What Adagrad starts its sum of squared gradients with, 0 for others.
+        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
+        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
+        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
+        weight_decay: The share of a weight that is subtracted from it, times the rate, in a step.
     """
 
     rate: float
-    kind: Literal["adadelta", "adam", "sgd"] | None = None
-    is_constant: bool = True
+    kind: Literal["adadelta", "adagrad", "adam", "sgd"] | None = None
+    travel: float = 0.0
+    has_schedule: bool = False
     is_sensitive: bool = True
     momentum: float = 0.0
+    epsilon: float = 0.0
+    start: float = 0.0
+    clipnorm: float = math.inf
+    clipvalue: float = math.inf
+    global_clipnorm: float = math.inf
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -406,6 +425,21 @@ class AddedTerms:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What a layer adds to a signal at random in training mode.
+
+    Attributes:
+        layer: Name of the layer.
+        ratio: Its standard deviation relative to the size of the signal.
+        better: The arguments of the layer with which it is smaller.
+    """
+
+    layer: str
+    ratio: float
+    better: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class HeldBack:
     """Kernels that get no gradient, whatever their values are.
 
@@ -433,6 +467,8 @@ class OwnLoss:
         collapses: Whether it reads no targets, and is 0 where all outputs are equal.
         pairs: How much the inputs of pairs differ that it draws together, and those of the others,
             where the first differ more, otherwise `None`.
+        prefers_others: Whether it is lower where outputs equal the targets of other examples than
+            where they equal their own.
         defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
             is once they have gone through this activation, otherwise `None`.
         spread: The largest standard deviation of a column of targets in which it rises or falls
@@ -446,6 +482,7 @@ class OwnLoss:
     is_exchanged: bool = False
     collapses: bool = False
     pairs: tuple[float, float] | None = None
+    prefers_others: bool = False
     spread: float = 0.0
     defined_by: str | None = None
     undefined_rows: float = 0.0
@@ -471,7 +508,9 @@ class Measurements:
         added_terms: What is added to the loss, `None` where nothing is.
         precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
+        has_repeated_inputs: Whether all examples have the same inputs.
         single_values: Names of the normalizations over a single value.
+        noises: The layers with a `Noise` that hides the signal.
         held_back: The kernels that get no gradient whatever their values are, or `None`.
         mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
         untracked: Paths of the kernels that the model uses but does not have.
@@ -495,7 +534,9 @@ class Measurements:
     added_terms: AddedTerms | None = None
     precision: PrecisionFacts | None = None
     has_pixels: bool = False
+    has_repeated_inputs: bool = False
     single_values: Sequence[str] = ()
+    noises: Sequence[Noise] = ()
     held_back: HeldBack | None = None
     mixed_at: str | None = None
     untracked: Sequence[str] = ()

@@ -47,6 +47,8 @@ _RISING: dict[str, Callable[[float], float]] = {
     "softplus": lambda value: float(np.logaddexp(value, 0.0)),
     "tanh": math.tanh,
 }
+# How far the sum of a row of targets may be from that of a softmax.
+_OF_A_SUM = 0.1
 # How far a probability may be from its label where a crossentropy is small.
 _PROBABLE = 0.25
 
@@ -75,6 +77,7 @@ class LossInputs:
         outputs: `Signal` of the output.
         empty: Fraction of the rows of outputs that are all 0.
         zeros: Fraction of the targets that are 0.
+        negative: Fraction of the targets that are below 0.
         mismatch: Why the shapes or labels cannot satisfy the loss, `None` if they can.
     """
 
@@ -83,6 +86,7 @@ class LossInputs:
     outputs: Signal
     empty: float
     zeros: float
+    negative: float
     mismatch: "Mismatch | None"
 
 
@@ -135,8 +139,8 @@ def loss_inputs(
     elif name != "cosine_similarity":
         mismatch = _of_shapes(targets, outputs)
     empty = float(np.mean(~rows.any(axis=-1)))
-    zeros = float(np.mean(targets == 0))
-    return LossInputs(name, activation, _signal_of(outputs), empty, zeros, mismatch)
+    zeros, negative = float(np.mean(targets == 0)), float(np.mean(targets < 0))
+    return LossInputs(name, activation, _signal_of(outputs), empty, zeros, negative, mismatch)
 
 
 def _of_sequences(targets: Array, outputs: Array) -> Mismatch | None:
@@ -220,8 +224,8 @@ class OutputFacts:
         reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
             for.
         beyond: Fraction of the targets that are not in reach.
-        sum_beyond: Fraction of the rows of targets that add up to more than 1 for an output whose
-            rows add up to 1.
+        sum_beyond: Fraction of the rows of targets that do not add up to 1 for an output whose
+            rows do.
     """
 
     loss: KnownLoss
@@ -261,6 +265,8 @@ class OutputFacts:
     @property
     def loss_fails(self) -> bool:
         """Whether the loss cannot be computed: some backends raise an error, others go on."""
+        if self.loss.kind == "distance":
+            return False
         if self.form in ("columns", "examples"):
             return True
         if self.loss.kind == "sparse":
@@ -329,8 +335,6 @@ def output_facts(
             beyond = float(reach[1] < 1 - _PROBABLE)
     elif loss.kind == "distance":
         beyond = _share_beyond(aims, *reach)
-        if are_of_softmax(rows) and aims.ndim == 2:
-            sum_beyond = float(np.mean(aims.sum(axis=-1) > 1.01))
     else:
         is_binary = ((aims == 0) | (aims == 1)).all(axis=-1)
         others = np.count_nonzero(aims, axis=-1)
@@ -339,6 +343,9 @@ def output_facts(
         single = float(np.mean(is_binary & (others == 1)))
         empty = float(np.mean(others == 0))
         no_shares = float(np.mean(~is_binary & (others > 1) & ~is_shared))
+    takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
+    if takes_any_sum and are_of_softmax(rows) and aims.ndim == 2:
+        sum_beyond = float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
     if form == "rows" and loss.kind != "distance":
         frequencies = aims.mean(axis=0, dtype="float64")
         least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
@@ -394,14 +401,17 @@ def _form_of(
     if loss.kind == "binary" and rows[-1] == 1 and targets[:-1] == rows[:-1]:
         return "columns"
     # Without `Flatten` or a pooling the outputs keep the positions of an example.
-    if loss.kind != "distance" and len(rows) > 2 and targets in _of_examples(rows):
+    if len(rows) > 2 and targets in _of_examples(loss, rows):
         return "examples"
     return None
 
 
-def _of_examples(rows: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _of_examples(loss: KnownLoss, rows: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shapes of targets with one number or one row for each example."""
-    count, *_, units = rows
+    count, *positions, units = rows
+    if loss.kind == "distance":
+        # Of other shapes each output is compared with the targets of several examples.
+        return [(count, 1), (count, *(1 for _ in positions), 1)] if units == 1 else []
     return [(count,), (count, 1), (count, units)]
 
 

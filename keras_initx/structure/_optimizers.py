@@ -7,7 +7,7 @@ import keras
 
 from keras_initx.backends import backend
 
-__all__ = ["all_variables", "has_schedule", "items_of", "rate_of", "unscaled"]
+__all__ = ["all_variables", "items_of", "rate_of", "rates_after", "unscaled"]
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
@@ -19,12 +19,23 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
     return float(backend.host_view(keras.ops.convert_to_tensor(rate)))
 
 
-def has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether the learning rate changes by itself."""
+def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> list[float]:
+    """Return the learning rates after some steps from here.
+
+    Where gradients are accumulated, each is the present one.
+    """
+    iterations = optimizer.iterations
+    if not isinstance(iterations, keras.Variable):  # but a quotient of one
+        return [rate_of(optimizer) or 0.0] * len(steps)
+    now = int(backend.host_view(iterations.value))
+    rates = []
     try:
-        return not isinstance(optimizer.get_config()["learning_rate"], int | float)
-    except Exception:  # a schedule of one's own may have no config
-        return True
+        for step in steps:
+            iterations.assign(now + step)
+            rates.append(rate_of(optimizer) or 0.0)
+    finally:
+        iterations.assign(now)
+    return rates
 
 
 def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

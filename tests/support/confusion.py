@@ -399,6 +399,69 @@ def words_beside(rows, words):
     return keras.Model([inputs, indices], layers.Dense(10)(hidden)), [X, words], LABELS, CLASSES
 
 
+def by(optimizer):
+    """Return a network that is compiled with an optimizer."""
+    model, x, y, loss = dense()
+    model.compile(optimizer, loss)
+    return model, x, y, None
+
+
+def halved(steps):
+    """Return Adam with a rate that halves each time that so many steps are done."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.001, steps, 0.5))
+
+
+def warmed_up():
+    """Return Adam with a rate that rises from 0 in a thousand steps."""
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, 10000, warmup_target=0.001, warmup_steps=1000)
+    return keras.optimizers.Adam(schedule)
+
+
+def scaled_error(factor):
+    """Return a regression with a multiple of the squared error, which is compiled with SGD."""
+
+    def loss(y_true, y_pred):
+        return factor * ops.mean((y_true - y_pred) ** 2)
+
+    return by_sgd(0.01, loss)
+
+
+def offset(size):
+    """Return inputs of this standard deviation about -1."""
+    model, x, y, loss = dense()
+    return model, (size * x - 1).astype("float32"), y, loss
+
+
+def next_step(return_sequences):
+    """Return a forecast of the next number of each series."""
+    stack = [keras.Input((12, 8)), layers.LSTM(16, return_sequences=return_sequences), layers.Dense(1)]
+    return keras.Sequential(stack), STEPS, STEPS[:, -1, :1], "mse"
+
+
+def experts():
+    """Return the outputs of eight experts, weighted by a softmax."""
+    inputs = keras.Input((32,))
+    shares = layers.Dense(8, "softmax")(inputs)
+    made = layers.Reshape((8, 10))(layers.Dense(80)(inputs))
+    return classes(keras.Model(inputs, layers.Dot(1)([shares, made])))
+
+
+def brightened(**options):
+    """Return pixels from 0 to 1 whose brightness changes."""
+    stack = [layers.RandomBrightness(0.2, seed=0, **options), layers.Flatten(), layers.Dense(32, "relu")]
+    pixels = np.random.default_rng(2).uniform(size=(64, 8, 8, 1)).astype("float32")
+    return classes(keras.Sequential([keras.Input((8, 8, 1)), *stack, layers.Dense(10)]), pixels)
+
+
+def repeated_inputs():
+    model, x, y, loss = dense()
+    return model, np.repeat(x[:1], len(x), axis=0), y, loss
+
+
+def coefficient_of_dice(y_true, y_pred):
+    return 1 - dice(y_true, y_pred)
+
+
 def lines(*shape):
     """Return images whose axes may stand in the wrong order, and a convolution."""
     stack = [keras.Input(shape), layers.Conv2D(8, 3, padding="same", activation="relu"), layers.Flatten()]
@@ -779,6 +842,18 @@ LSTM, BATCH, LAYER = layers.LSTM, layers.BatchNormalization, layers.LayerNormali
 LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 HEALTHY = {
+    "inputs of deviation 0.3 about -1": lambda: offset(0.3),
+    "LSTM, the last step": lambda: next_step(return_sequences=False),
+    "SGD, error times 2": lambda: scaled_error(2.0),
+    "rate that halves in 10,000 steps": lambda: by(halved(10000)),
+    "rate that rises from 0": lambda: by(warmed_up()),
+    "weight decay of 0.1": lambda: by(keras.optimizers.AdamW(weight_decay=0.1)),
+    "divergence of shares": lambda: ending(10, "softmax", SOFT, "kl_divergence"),
+    "dropout of a half": lambda: dense(after=[lambda: layers.Dropout(0.5)]),
+    "brightness of pixels from 0 to 1": lambda: brightened(value_range=(0, 1)),
+    "constraint to a norm of 3": lambda: dense(kernel_constraint=keras.constraints.MaxNorm(3.0)),
+    "experts by a softmax": experts,
+    "regression, targets of deviation 0.1": lambda: ending(1, y=0.1 * X[:, :1], loss="mse"),
     "contrastive loss": lambda: pairs(near=1),
     "triplet loss with a margin": lambda: triplets(margin=0.2),
     "loss of Dice": lambda: binary(loss=dice),
@@ -869,7 +944,7 @@ HEALTHY = {
     "MobileNet": mobilenet,
     "squeeze and excitation": squeeze_and_excitation,
     "convolutional autoencoder": upsampling,
-    "variational autoencoder": variational_autoencoder,
+    "variational autoencoder": lambda: variational_autoencoder(0.03),
     "mixer": mixer,
     "text convolution": text_convolution,
     "LSTM": lambda: recurrent(lstm()),
@@ -1111,7 +1186,7 @@ BROKEN = {
     "triplet loss without a margin": (lambda: triplets(margin=0.0), ["wrong loss"]),
     "squared error with the other sign": (lambda: regression(loss=negative_error), ["wrong loss"]),
     "squared error, clipped": (lambda: regression(factor=3.0, loss=clipped_error), ["wrong loss"]),
-    "divergence, a thousand times": (lambda: variational_autoencoder(1e3), ["outweighed loss"]),
+    "divergence, not divided by the pixels": (variational_autoencoder, ["outweighed loss"]),
     "L2 of 100": (lambda: dense(kernel_regularizer=keras.regularizers.L2(100.0)), ["outweighed loss"]),
     "crossentropy, labels and outputs exchanged, L2": (
         lambda: ending(10, y=np.eye(10, dtype="float32")[LABELS], loss=exchanged, kernel_regularizer="l2"),
@@ -1132,6 +1207,48 @@ BROKEN = {
     "rewards of deviation 1e4": (lambda: rewarded(1e4), ["unscaled targets"]),
     "words that are all 0": (lambda: words_beside(100, np.zeros((64, 4), "int32")), ["constant inputs"]),
     "images of (1, 16, 16)": (lambda: lines(1, 16, 16), ["exchanged axes"]),
+    "inputs of deviation 0.005 about -1": (lambda: offset(0.005), ["unscaled inputs"]),
+    "the same inputs for all examples": (repeated_inputs, ["constant inputs"]),
+    "labels of one class": (lambda: ending(10, y=np.full(64, 3)), ["constant targets"]),
+    "LSTM, all steps for one target": (lambda: next_step(return_sequences=True), ["unsuitable labels"]),
+    "squared logarithmic error of negative targets": (
+        lambda: ending(1, y=X[:, :1], loss="mean_squared_logarithmic_error"),
+        ["unsuitable labels"],
+    ),
+    "divergence, no activation": (lambda: ending(10, y=SOFT, loss="kl_divergence"), ["no probabilities"]),
+    "softmax for several labels": (
+        lambda: ending(10, "softmax", SEVERAL, "binary_crossentropy"),
+        ["unreachable targets"],
+    ),
+    "regression, targets of deviation 0.001": (
+        lambda: ending(1, y=0.001 * X[:, :1], loss="mse"),
+        ["unscaled targets"],
+    ),
+    "coefficient of Dice": (lambda: binary(loss=coefficient_of_dice), ["wrong loss"]),
+    "weights from 0 to 1": (
+        lambda: dense(kernel=lambda: RandomUniform(0, 1), depth=2),
+        ["one-sided weights", "large first loss"],
+    ),
+    "constraint to a norm of 0.01": (
+        lambda: dense(kernel_constraint=keras.constraints.MaxNorm(0.01)),
+        ["narrow constraint"],
+    ),
+    "softmax in all layers": (lambda: dense("softmax", "glorot_uniform", 2), ["hidden softmax"]),
+    "dropout of 0.95": (lambda: dense(depth=1, after=[lambda: layers.Dropout(0.95)]), ["drowned signal"]),
+    "LSTM, dropout of 0.95": (lambda: recurrent(LSTM(16, dropout=0.95)), ["drowned signal"]),
+    "noise of 1 for inputs of 0.1": (
+        lambda: classes(keras.Sequential([keras.Input((32,)), layers.GaussianNoise(1.0), mlp()]), 0.1 * X),
+        ["drowned signal"],
+    ),
+    "brightness of bytes for pixels from 0 to 1": (
+        brightened,
+        ["drowned signal", "unscaled inputs", "large first loss"],
+    ),
+    "rate that halves in each step": (lambda: by(halved(1)), ["small steps"]),
+    "SGD, gradients clipped to 1e-5": (lambda: by_sgd(0.1, clipnorm=1e-5), ["small steps"]),
+    "SGD, error times 1e-5": (lambda: scaled_error(1e-5), ["small steps"]),
+    "weight decay of 50": (lambda: by(keras.optimizers.AdamW(weight_decay=50.0)), ["large decay"]),
+    "Adam, 0.5": (lambda: by(keras.optimizers.Adam(0.5)), ["large steps"]),
     "60 zeros behind 3 words, LSTM": (lambda: padded(layers.LSTM(16)), ["unread words"]),
     "60 zeros behind 3 words, GRU": (lambda: padded(layers.Dropout(0.3), layers.GRU(16)), ["unread words"]),
     "softmax, then dropout": (

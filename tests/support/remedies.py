@@ -21,6 +21,8 @@ from keras_initx.structure import named_layers
 RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "remedies.json"
 BROKEN = confusion.BROKEN | architectures.BROKEN
 STEPS = 50
+# Arguments of layers that can be changed in place.
+KEEPING_SHAPES = {"activation", "mask_zero", "rate", "stddev", "value_range"}
 
 
 def can_be_applied(remedy):
@@ -41,7 +43,7 @@ def applied(network, remedy):
         x, y = remedy.examples(x, y)
     if remedy.loss is not None:
         loss = remedy.loss
-    if any({"filters", "units"} & arguments.keys() for arguments in remedy.layers.values()):
+    if any(arguments.keys() - KEEPING_SHAPES for arguments in remedy.layers.values()):
         model = made_anew(model, remedy.layers)
     else:
         for layer, name in named_layers(model).items():

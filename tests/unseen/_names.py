@@ -6,18 +6,19 @@ A fault is named if a problem is printed, as an error or a warning, that stands 
 Added after the first draw, with verdicts that it led to: "constant inputs", "dropped output", "exclusive classes",
 "limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
 Before the fourth: "targets not finite". Before the fifth: "outweighed loss".
-After it: "exchanged axes".
+After it: "constant targets", "drowned signal", "exchanged axes", "hidden softmax", "large decay", "narrow constraint",
+"one-sided weights".
 """
 
 NAMES = {
     "inputs: scale or offset": ("unscaled inputs",),
     "inputs: not finite": ("inputs not finite",),
     "inputs: examples mixed": ("mixed examples",),
-    "inputs: other": ("alike", "mixed examples", "constant inputs", "exchanged axes"),
+    "inputs: other": ("alike", "mixed examples", "constant inputs", "drowned signal", "exchanged axes"),
     "targets: scale": ("unscaled targets", "large first loss"),
     "targets: beyond the last activation": ("unreachable targets",),
     "labels: form does not fit the loss or the output": ("unsuitable labels", "single class"),
-    "labels: wrong or shifted": ("unsuitable labels", "targets not finite"),
+    "labels: wrong or shifted": ("unsuitable labels", "targets not finite", "constant targets"),
     "loss: wrong kind for the task": (
         "no probabilities",
         "unsuitable labels",
@@ -31,7 +32,13 @@ NAMES = {
     "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss", "outweighed loss"),
     "last layer: softmax of one unit, or along a wrong axis": ("single class", "no probabilities"),
     "classes: rare": ("rare class",),
-    "weights: zero, equal or twins": ("all-zero weights", "constant weights", "identical units", "twin tensors"),
+    "weights: zero, equal or twins": (
+        "all-zero weights",
+        "constant weights",
+        "identical units",
+        "one-sided weights",
+        "twin tensors",
+    ),
     "weights: too large": (
         "exploding",
         "saturated",
@@ -44,7 +51,13 @@ NAMES = {
     "weights: too small": ("vanishing", "vanishing gradient", "alike"),
     "activation: saturated": ("saturated", "saturated output", "alike", "vanishing gradient"),
     "activation: dead units": ("dead units",),
-    "activation: missing or wrong": ("no probabilities", "unreachable targets", "single class", "no activation"),
+    "activation: missing or wrong": (
+        "no probabilities",
+        "unreachable targets",
+        "single class",
+        "no activation",
+        "hidden softmax",
+    ),
     "depth: signal or gradient vanishes": ("vanishing", "vanishing gradient", "alike"),
     "depth: signal or gradient explodes": ("exploding", "exploding gradient", "large first loss"),
     "gradient: blocked": ("no gradient", "vanishing gradient", "wrong loss"),
@@ -61,8 +74,14 @@ NAMES = {
     "optimizer: rate too large": ("large steps",),
     "optimizer: rate too small": ("small steps",),
     "optimizer: sign": ("negative rate",),
-    "optimizer: settings and precision": ("lost precision",),
-    "regularization: too strong": ("dropped output", "outweighed loss"),
+    "optimizer: settings and precision": ("lost precision", "large decay", "small steps"),
+    "regularization: too strong": (
+        "dropped output",
+        "drowned signal",
+        "large decay",
+        "narrow constraint",
+        "outweighed loss",
+    ),
     "training: epochs, batches, order": (),
     "data: too little, overfitting": (),
     "capacity": (),

@@ -4,10 +4,14 @@ const PACKAGE = {
   "least_values": 16,
   "out_of_reach": 0.1,
   "unscaled_targets": 500,
+  "small_targets": 0.02,
   "rare_class": 3,
+  "drowned_signal": 2.9,
   "unscaled_inputs": 10,
   "small_inputs": 0.02,
+  "offset_inputs": 0.03,
   "wrong_fan": 1.5,
+  "narrow_constraint": 0.1,
   "shut_gate": 0.05,
   "recurrent_gain": 1.8,
   "unread": 1e-06,
@@ -21,7 +25,7 @@ const PACKAGE = {
   "router_share": 0.9,
   "saturated_output": 0.6,
   "first_loss": 8,
-  "outweighed_loss": 30,
+  "outweighed_loss": 5,
   "examples_alike": 0.99,
   "positions_alike": 0.9999,
   "inputs_differ": 0.01,
@@ -29,9 +33,11 @@ const PACKAGE = {
   "exploding_gradient": 100000.0,
   "lost_precision": 0.1,
   "large_step": 20,
-  "large_update": 3,
+  "large_update": 1,
   "small_change": 0.02,
-  "slow_adadelta": 0.03
+  "small_gain": 0.01,
+  "slow_adadelta": 0.03,
+  "large_decay": 3
  },
  "limits": {
   "tanh": [

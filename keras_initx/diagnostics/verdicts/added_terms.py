@@ -12,7 +12,7 @@ from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 
 OUTWEIGHED_LOSS = Threshold(
     "outweighed_loss",
-    30,
+    5,
     "factor between the gradient of what is added to the loss and that of the loss, for the same "
     "weights, above which these hardly learn from the targets",
 )

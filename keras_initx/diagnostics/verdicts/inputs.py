@@ -53,6 +53,12 @@ SMALL_INPUTS = Threshold(
     "root mean square of the inputs of the first kernels below which inputs are not scaled, if "
     "none is above ten times as much",
 )
+OFFSET_INPUTS = Threshold(
+    "offset_inputs",
+    0.03,
+    "standard deviation between examples of the inputs of the first kernels, relative to their "
+    "root mean square, below which what they share hides what tells them apart",
+)
 
 
 class InputProbe(Probe):
@@ -151,6 +157,12 @@ def _difference(tensor: Tensor) -> float | None:
     return spread(values) / size
 
 
+def are_repeated(x: Any) -> bool:
+    """Return whether all examples have the same inputs."""
+    tensors = [array_of(tensor[:COMPARED]) for tensor in tensors_in(x)]
+    return all(len(values) > 1 and (values == values[:1]).all() for values in tensors)
+
+
 def are_pixels(x: Any) -> bool:
     """Return whether there are images of whole numbers from 0 to 255 among inputs."""
     for tensor in tensors_in(x):
@@ -199,7 +211,8 @@ def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
         "warning": "if it is one of several inputs, of zeros before a kernel, or indices of an "
         "embedding of 16 rows or more",
     },
-    finds="inputs that are all the same number, though the targets differ",
+    finds="inputs that are all the same number, or the same for all examples, though the targets "
+    "differ",
     reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
     "Pixels are all 0 after a division of integers. A kernel that gets zeros alone has no gradient",
     remedy="other inputs",
@@ -220,9 +233,10 @@ def constant_inputs(measured: Measurements) -> Iterator[Finding]:
         yield from _of_one_index(measured)
         return
     inputs = measured.inputs or Signal()
-    evidence = (
-        f"all {inputs.size} values of the inputs are {inputs.mean:.3g}, but the targets differ"
-    )
+    evidence = "all examples have the same inputs"
+    if inputs.size and not inputs.std:
+        evidence = f"all {inputs.size} values of the inputs are {inputs.mean:.3g}"
+    evidence += ", but the targets differ"
     yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
 
 
@@ -290,7 +304,9 @@ def _have_different_targets(measured: Measurements) -> bool:
 
 
 def are_constant(measured: Measurements) -> bool:
-    """Return whether all inputs are the same number, though the targets differ."""
+    """Return whether all inputs are the same number, or of all examples, though targets differ."""
+    if measured.has_repeated_inputs:
+        return _have_different_targets(measured)
     inputs = measured.inputs
     if inputs is None or inputs.std > 0 or inputs.size < LEAST_VALUES.of(measured):
         return False
@@ -306,16 +322,22 @@ def are_constant(measured: Measurements) -> bool:
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
     "{unscaled_inputs}, or a single one of which has in vectors; or whose inputs have one below "
-    "{small_inputs}, as changes of prices have",
+    "{small_inputs}, as changes of prices have; or whose inputs differ between examples by less "
+    "than {offset_inputs} of it, as pixels that are scaled to [-1, 1] twice",
     reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
-    "inputs ten times too large saturate most activations, and small ones hardly move the outputs",
+    "inputs ten times too large saturate most activations, and small ones hardly move the outputs. "
+    "What all examples share moves all outputs alike, and the loss with them",
     remedy="`Normalization`, `Rescaling`",
 )
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = []
     for layer in measured.layers:
         has_enough_values = _first_inputs(layer).size >= LEAST_VALUES.of(measured)
-        is_unscaled = _has_unscaled_inputs(layer, measured) or _has_small_inputs(layer, measured)
+        is_unscaled = (
+            _has_unscaled_inputs(layer, measured)
+            or _has_small_inputs(layer, measured)
+            or _has_offset_inputs(layer, measured)
+        )
         if has_enough_values and is_unscaled:
             unscaled.append(layer)
     remedy = Remedy(
@@ -369,6 +391,13 @@ def _has_small_inputs(layer: LayerReport, measured: Measurements) -> bool:
     inputs = _first_inputs(layer)
     limit = SMALL_INPUTS.of(measured)
     return bool(0 < root_mean_square(inputs) < limit and inputs.max < 10 * limit > -inputs.min)
+
+
+def _has_offset_inputs(layer: LayerReport, measured: Measurements) -> bool:
+    """Return whether the inputs of `layer` from outside differ little from those they share."""
+    if layer.inputs is None or layer.inputs.first is None or layer.inputs.difference is None:
+        return False
+    return 0 < layer.inputs.difference < OFFSET_INPUTS.of(measured)
 
 
 def are_unscaled(measured: Measurements) -> bool:

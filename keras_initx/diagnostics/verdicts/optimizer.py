@@ -1,7 +1,8 @@
-"""The optimizer: what its first step does to the weights."""
+"""The optimizer: what its first steps do to the weights."""
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -11,7 +12,7 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Opt
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
-from keras_initx.structure import NORMALIZATIONS, has_schedule, rate_of, unscaled
+from keras_initx.structure import NORMALIZATIONS, rate_of, rates_after, unscaled
 
 LARGE_STEP = Threshold(
     "large_step",
@@ -21,23 +22,36 @@ LARGE_STEP = Threshold(
 )
 LARGE_UPDATE = Threshold(
     "large_update",
-    3,
+    1,
     "product of the rate of Adam and the square root of the inputs of a unit, above which the "
     "learning rate is too large",
 )
 
-# The steps of some epochs.
+# The steps of some epochs, and those of them whose rates are asked for.
 _STEPS = 1000
+_ASKED = (0, *(2**power for power in range(10)), _STEPS)
 SMALL_CHANGE = Threshold(
     "small_change",
     0.02,
     "change of the weights of a layer in a thousand steps, relative to their size, below which "
     "they stay where they are",
 )
+SMALL_GAIN = Threshold(
+    "small_gain",
+    0.01,
+    "what a thousand steps of SGD lower the loss by, to first order, relative to it, below which "
+    "nothing is learned",
+)
 SLOW_ADADELTA = Threshold(
     "slow_adadelta",
     0.03,
     "learning rate of Adadelta below which it hardly moves weights",
+)
+LARGE_DECAY = Threshold(
+    "large_decay",
+    3,
+    "factor between what weight decay takes from the weights in a step and what the gradient "
+    "changes, above which they go to 0",
 )
 
 # The optimizers whose first step changes each weight by about the learning rate.
@@ -45,9 +59,16 @@ _NORMALIZING = (
     keras.optimizers.Adam,
     keras.optimizers.Adamax,
     keras.optimizers.AdamW,
+    keras.optimizers.Lion,
     keras.optimizers.Nadam,
+    keras.optimizers.RMSprop,
 )
-_NORMALIZING_NAMES = tuple(optimizer.__name__ for optimizer in _NORMALIZING)
+_KINDS: tuple[tuple[Literal["adadelta", "adagrad", "adam", "sgd"], tuple[Any, ...]], ...] = (
+    ("adadelta", (keras.optimizers.Adadelta,)),
+    ("adagrad", (keras.optimizers.Adagrad,)),
+    ("adam", _NORMALIZING),
+    ("sgd", (keras.optimizers.SGD,)),
+)
 
 
 def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
@@ -59,27 +80,49 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     rate = rate_of(optimizer)
     if rate is None:
         return None
-    # On torch Keras has subclasses of its own, with the same names.
-    name = type(optimizer).__name__
-    kind: Literal["adadelta", "adam", "sgd"] | None = None
-    if isinstance(optimizer, keras.optimizers.Adadelta) and name == "Adadelta":
-        kind = "adadelta"
-    elif isinstance(optimizer, _NORMALIZING) and name in _NORMALIZING_NAMES:
-        kind = "adam"
-    elif isinstance(optimizer, keras.optimizers.SGD) and name == "SGD":
-        kind = "sgd"
+    kind = _kind_of(optimizer)
     clipping = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
+    clipnorm, clipvalue, global_clipnorm = (limit or math.inf for limit in clipping)
     is_clipped = kind == "sgd" and any(limit is not None for limit in clipping)
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
     is_normalized = any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model))
+    rates = rates_after(optimizer, _ASKED)
     return OptimizerFacts(
         rate,
         kind,
-        is_constant=not has_schedule(optimizer),
+        travel=_integral(_ASKED, rates),
+        has_schedule=len(set(rates)) > 1,
         is_sensitive=not is_clipped and not is_normalized,
         momentum=optimizer.momentum if kind == "sgd" else 0.0,
+        epsilon=getattr(optimizer, "epsilon", 0.0) if kind == "adam" else 0.0,
+        start=optimizer.initial_accumulator_value if kind == "adagrad" else 0.0,
+        clipnorm=clipnorm,
+        clipvalue=clipvalue,
+        global_clipnorm=global_clipnorm,
+        weight_decay=optimizer.weight_decay or 0.0,
     )
+
+
+def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
+    """Return the sum of the rates of all steps from those of some, by the trapezoidal rule."""
+    total = 0.0
+    pairs = itertools.pairwise(zip(steps, rates, strict=True))
+    for (begin, first), (end, last) in pairs:
+        total += (end - begin) * (first + last) / 2
+    return total
+
+
+def _kind_of(
+    optimizer: keras.optimizers.Optimizer,
+) -> Literal["adadelta", "adagrad", "adam", "sgd"] | None:
+    """Return the kind of an optimizer of Keras, `None` of others and of subclasses."""
+    for kind, classes in _KINDS:
+        for known in classes:
+            # On torch Keras has subclasses of its own, with the same names.
+            if isinstance(optimizer, known) and type(optimizer).__name__ == known.__name__:
+                return kind
+    return None
 
 
 @rule(
@@ -105,22 +148,25 @@ def _adam(before: str = "") -> Remedy:
 @rule(
     "small steps",
     levels={"warning": ""},
-    finds="a model that is compiled with SGD, or with Adam or its like, at a constant rate with "
-    "which a thousand steps change the weights of no layer by {small_change} of their size; or "
-    "with Adadelta at a rate below {slow_adadelta}",
-    reason="Adam changes a weight by at most the rate in a step, SGD by its gradient times the "
-    "rate. Adadelta has no rate: it finds the size of its steps itself, and 1 leaves them as they "
-    "are (Zeiler, 2012). With 0.001, the default of Keras, they are a thousandth of that",
-    remedy="the default rate of Adam, `Adadelta(1.0)`",
+    finds="a model that is compiled with SGD, Adagrad, or Adam or its like, with whose rates a "
+    "thousand steps change the weights of no layer by {small_change} of their size; with SGD, with "
+    "which they lower the loss by less than {small_gain} of it; or with Adadelta at a rate below "
+    "{slow_adadelta}",
+    reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
+    "beside epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end "
+    "before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and "
+    "1 leaves them as they are (Zeiler, 2012). With 0.001, the default of Keras, they are a "
+    "thousandth of that",
+    remedy="`Adam` with its defaults, `Adadelta(1.0)`",
 )
 def small_steps(measured: Measurements) -> Iterator[Finding]:
     optimizer = measured.optimizer
-    if optimizer is None or optimizer.rate < 0 or not optimizer.is_constant:
+    if optimizer is None or optimizer.rate < 0:
         return
     if optimizer.kind != "adadelta":
         yield from _small_changes(optimizer, measured)
         return
-    if not 0 < optimizer.rate < SLOW_ADADELTA.of(measured):
+    if optimizer.has_schedule or not 0 < optimizer.rate < SLOW_ADADELTA.of(measured):
         return
     evidence = (
         f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the method "
@@ -131,28 +177,111 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
 
 
 def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
-    """Yield the finding on a rate of SGD or of Adam with which weights stay where they are."""
+    """Yield the finding on an optimizer with which weights stay where they are."""
+    if optimizer.kind is None:
+        return
+    clipped = _clipping(optimizer, measured)
     changes = []
     for layer in measured.layers:
         for weight in layer.weights:
             # Of zeros, such as biases, any change is a large one.
-            if not weight.gradient or not weight.norm:
-                continue
-            if optimizer.kind == "adam":
-                change = math.sqrt(math.prod(weight.shape))
-            elif optimizer.kind == "sgd":
-                # Momentum adds up as many steps as there are, at most.
-                change = weight.gradient / max(1 - optimizer.momentum, 1 / _STEPS)
-            else:
-                return
-            changes.append(_STEPS * optimizer.rate * change / weight.norm)
-    if not changes or not max(changes) < SMALL_CHANGE.of(measured):
+            if weight.gradient and weight.norm:
+                change = _change(optimizer, clipped * weight.gradient, math.prod(weight.shape))
+                changes.append(change / weight.norm)
+    rate = f"the rate {optimizer.rate:.3g}"
+    if optimizer.has_schedule:
+        rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
+    gain = _gain(optimizer, measured)
+    if changes and max(changes) < SMALL_CHANGE.of(measured):
+        effect = f"change the weights of no layer by more than {max(changes):.1g} of their size"
+    elif gain is not None and gain < SMALL_GAIN.of(measured):
+        effect = f"lower the loss by {gain:.1g} of it"
+    else:
+        return
+    yield Finding([], f"with {rate}, {_STEPS} steps {effect}", _adam("its defaults: "))
+
+
+def _gain(optimizer: OptimizerFacts, measured: Measurements) -> float | None:
+    """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
+
+    It is `None` for other optimizers, and where the loss or its gradient is not known.
+    """
+    if optimizer.kind != "sgd" or not measured.loss or not measured.gradient_norms:
+        return None
+    squares = sum(norm**2 for _, norm in measured.gradient_norms)
+    # No gradient at all has verdicts of its own.
+    if not 0 < squares < math.inf or measured.loss < 0:
+        return None
+    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / _STEPS) / measured.loss
+
+
+def _clipping(optimizer: OptimizerFacts, measured: Measurements) -> float:
+    """Return the factor by which all gradients together are clipped."""
+    total = math.hypot(*(norm for _, norm in measured.gradient_norms))
+    return min(optimizer.global_clipnorm / total, 1.0) if total > 0 else 1.0
+
+
+def _change(optimizer: OptimizerFacts, norm: float, count: int) -> float:
+    """Return how far a thousand steps move a weight of `count` numbers, at most.
+
+    Args:
+        optimizer: The optimizer.
+        norm: The norm of its gradient, which is taken to stay as it is.
+        count: The number of its numbers.
+    """
+    norm = min(norm, optimizer.clipnorm)
+    size = min(norm / math.sqrt(count), optimizer.clipvalue)
+    travel = optimizer.travel
+    if optimizer.kind == "adam":
+        travel *= 1 / (size + optimizer.epsilon)
+    elif optimizer.kind == "adagrad":
+        # The integral over the steps, each of which adds a square to the sum.
+        end = math.sqrt(optimizer.start + _STEPS * size**2)
+        travel *= 2 / (end + math.sqrt(optimizer.start))
+    elif optimizer.kind == "sgd":
+        # Momentum adds up as many steps as there are, at most.
+        travel /= max(1 - optimizer.momentum, 1 / _STEPS)
+    return travel * size * math.sqrt(count)
+
+
+@rule(
+    "large decay",
+    levels={"warning": ""},
+    finds="a model that is compiled with a weight decay that takes more from its kernels in a step "
+    "than {large_decay} times what SGD, or Adam or its like, change by the gradient, and with "
+    "whose rates a thousand steps take all",
+    reason="a step subtracts the decay times the rate from each weight, which goes to 0 where the "
+    "gradient holds less against it. Adam changes a weight by at most the rate: with a decay of 50 "
+    "none can be larger than 1/50",
+    remedy="`AdamW` with its defaults",
+)
+def large_decay(measured: Measurements) -> Iterator[Finding]:
+    optimizer = measured.optimizer
+    if optimizer is None or optimizer.kind not in ("adam", "sgd"):
+        return
+    decay = optimizer.weight_decay
+    if not decay * optimizer.travel > 1:
+        return
+    sizes, changes = [], []
+    for layer in measured.layers:
+        for weight in layer.weights:
+            if weight.gradient and weight.norm and weight.axes is not None:
+                sizes.append(weight.norm)
+                changes.append(weight.gradient)
+                if optimizer.kind == "adam":
+                    changes[-1] = math.sqrt(math.prod(weight.shape))
+    if not changes:
+        return
+    change = math.hypot(*changes) / max(1 - optimizer.momentum, 1 / _STEPS)
+    ratio = decay * math.hypot(*sizes) / change
+    if not LARGE_DECAY.of(measured) < ratio < math.inf:
         return
     evidence = (
-        f"with the rate {optimizer.rate:.3g}, {_STEPS} steps change the weights of no layer by "
-        f"more than {max(changes):.1g} of their size"
+        f"the weight decay of {decay:.3g} takes {ratio:.3g} times as much from the kernels in a "
+        "step as the gradient changes: they go to 0"
     )
-    yield Finding([], evidence, _adam("the default rate: "))
+    text = "keras.optimizers.AdamW(), whose weight decay is 0.004"
+    yield Finding([], evidence, Remedy(text, optimizer="adamw"))
 
 
 @rule(

@@ -41,6 +41,8 @@ _TRIED = 64
 _SEVERAL = 0.01
 # Share of the rows of labels without a meaning from which on they are no accident.
 _MANY = 0.1
+# The distances of numbers that are not negative.
+_OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
 # Up to how many classes a standard deviation of 1 limits what a softmax gives.
 _FEW_CLASSES = 30
 # From how many classes on sigmoids with SGD learn much more slowly than a softmax.
@@ -61,6 +63,11 @@ UNSCALED_TARGETS = Threshold(
     500,
     "factor between the standard deviation of the targets of a distance and that of the outputs, "
     "or 1 if that is more, above which the targets are not scaled",
+)
+SMALL_TARGETS = Threshold(
+    "small_targets",
+    0.02,
+    "standard deviation of the targets of a distance below which they are not scaled",
 )
 RARE_CLASS = Threshold(
     "rare_class",
@@ -173,7 +180,8 @@ def probabilities_as_logits(measured: Measurements) -> Iterator[Finding]:
     levels={"error": "", "warning": "if they are sigmoids"},
     finds="an output that is no probabilities for a crossentropy with `from_logits=False`: values "
     "beyond [0, 1] for a binary one, values below 0 for the others, a ReLU or a layer without "
-    "activation for both, and sigmoids for classes that exclude each other",
+    "activation for both, and sigmoids for classes that exclude each other; or values beyond "
+    "[0, 1] for a Kullback-Leibler divergence",
     reason="the loss cuts such values off, where they have no gradient. Rows of sigmoids it "
     "divides by their sums",
     remedy="`from_logits=True` for a last layer without activation, otherwise softmax or sigmoid",
@@ -202,6 +210,14 @@ def no_probabilities(measured: Measurements) -> Iterator[Finding]:
         if facts.activation in ("linear", None):
             remedy = _other_loss(facts.loss.class_name, from_logits=True).otherwise(remedy)
         yield Finding([layer], evidence, remedy, "error")
+    for layer, given in measured.loss_inputs:
+        outputs = given.outputs
+        if given.name == "kl_divergence" and (outputs.min < -1e-2 or outputs.max > 1.01):
+            evidence = (
+                f"the output of {layer.name}, from {outputs.min:.3g} to {outputs.max:.3g}, is no "
+                "probabilities, but kl_divergence cuts off what is not between 0 and 1"
+            )
+            yield Finding([layer], evidence, other_activation("softmax", layer), "error")
 
 
 def other_activation(activation: str | None, layer: LayerReport, loss: str = "") -> Remedy:
@@ -262,11 +278,12 @@ def _between(low: float, high: float, y: Any) -> Any:
 
 @rule(
     "unsuitable labels",
-    levels={"error": "", "warning": "if rows have several ones"},
+    levels={"error": "", "warning": "if rows have several ones, or the loss is a distance"},
     finds="labels that a crossentropy cannot mean: for a sparse one rows, or numbers that are no "
     "integers from 0 to the number of classes less 1; for a categorical one numbers, or rows with "
     "several ones; for a binary one values beyond [0, 1], or one for several outputs; one label "
-    "for an example of which the output keeps the positions",
+    "for an example of which the output keeps the positions, also for a distance; targets below 0 "
+    "for a squared logarithmic error or `Poisson`",
     reason="some backends raise an error, others train towards something else without a word",
     remedy="labels of the form that the loss takes, or the loss that takes these; `Flatten` or a "
     "pooling",
@@ -276,7 +293,9 @@ def unsuitable_labels(measured: Measurements) -> Iterator[Finding]:
         if gives_one_class(layer, measured):
             continue
         if facts.form == "examples" or (facts.loss.kind == "binary" and facts.form == "numbers"):
-            yield _single(layer, facts)
+            # A distance from the same number everywhere may be meant.
+            if facts.loss.kind != "distance" or facts.targets.std > 0:
+                yield _single(layer, facts, measured)
         elif facts.form == "columns":
             yield _columns(layer, facts)
         elif facts.loss.kind == "sparse":
@@ -285,9 +304,17 @@ def unsuitable_labels(measured: Measurements) -> Iterator[Finding]:
             yield from _categorical(layer, facts)
         elif facts.loss.kind == "binary":
             yield from _binary(layer, facts)
+    for layer, given in measured.loss_inputs:
+        if given.name in _OF_COUNTS and given.negative > _MANY:
+            evidence = (
+                f"{given.negative:.0%} of the targets of {layer.name} are below 0, but "
+                f"{given.name} takes numbers from 0"
+            )
+            remedy = Remedy('for such numbers loss="mse"', loss="mse")
+            yield Finding([layer], evidence, remedy, "error")
 
 
-def _single(layer: LayerReport, facts: OutputFacts) -> Finding:
+def _single(layer: LayerReport, facts: OutputFacts, measured: Measurements) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -300,7 +327,15 @@ def _single(layer: LayerReport, facts: OutputFacts) -> Finding:
     text = f"keras.layers.Flatten() before {layer.name}"
     if len(shape) <= 5:
         text += f", or keras.layers.GlobalAveragePooling{len(shape) - 2}D()"
-    return Finding([layer], evidence, Remedy(text), "error")
+    remedy = Remedy(text)
+    before = measured.layers[: measured.layers.index(layer)]
+    recurrent = [one for one in before if one.recurrence is not None]
+    if recurrent and len(shape) == 3:
+        last = recurrent[-1].name
+        of_last_step = {last: {"return_sequences": False}}
+        remedy = Remedy(f"return_sequences=False in {last}", layers=of_last_step).otherwise(remedy)
+    level: Level = "warning" if facts.loss.kind == "distance" else "error"
+    return Finding([layer], evidence, remedy, level)
 
 
 def _columns(layer: LayerReport, facts: OutputFacts) -> Finding:
@@ -467,6 +502,43 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
 
 
 @rule(
+    "constant targets",
+    levels={"warning": "for exclusive classes", "note": ""},
+    finds="targets of a crossentropy or a distance that are the same for all examples, at least "
+    "{least_values}",
+    reason="the model learns to give this answer to everything. Batches of one class come from a "
+    "folder or a table in the order of its labels; a discriminator may get them on purpose",
+    remedy="shuffled examples, labels of all classes",
+)
+def constant_targets(measured: Measurements) -> Iterator[Finding]:
+    for layer, facts in measured.outputs:
+        targets = facts.targets
+        examples = targets.size // facts.width
+        if examples < LEAST_VALUES.of(measured) or gives_one_class(layer, measured):
+            continue
+        if not _are_constant(facts):
+            continue
+        level: Level = "note"
+        what = f"targets of {layer.name} are the same"
+        if facts.loss.kind in ("categorical", "sparse"):
+            level = "warning"
+            what = f"labels of {layer.name} are of one class"
+        evidence = f"all {examples} {what}: nothing tells examples apart"
+        text = "examples in random order, with targets that differ, unless this is intended"
+        yield Finding([layer], evidence, Remedy(text), level)
+
+
+def _are_constant(facts: OutputFacts) -> bool:
+    """Return whether all examples have the same targets."""
+    frequencies = facts.frequencies
+    if frequencies is None:
+        return facts.loss.kind == "distance" and facts.targets.std == 0
+    if facts.loss.kind == "binary":
+        return bool(((frequencies == 0) | (frequencies == 1)).all())
+    return bool((frequencies == 1).any())
+
+
+@rule(
     "dropped output",
     levels={"error": "", "warning": "if the loss is a distance"},
     finds="a dropout after the last kernel, before a crossentropy or a distance",
@@ -554,8 +626,9 @@ def reach_by_trial(
     "unreachable targets",
     levels={"warning": ""},
     finds="a fraction above {out_of_reach} of the targets beyond the range of the activations "
-    "after the last kernel, one after the other, or of the rows that add up to more than 1 for a "
-    "softmax. For a crossentropy these are labels more than 0.25 from any probability in range",
+    "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
+    "softmax with a distance or a binary crossentropy. For a crossentropy these are labels more "
+    "than 0.25 from any probability in range",
     reason="the loss cannot become small, and the activation is driven to its limit, where it has "
     "no gradient. A ReLU before a sigmoid gives 0.5 to 1",
     remedy="no activation in the last layer, one instead of two, or scaled targets",
@@ -565,8 +638,8 @@ def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
     for layer, facts in measured.outputs:
         if facts.sum_beyond > limit >= facts.beyond:
             evidence = (
-                f"{facts.sum_beyond:.0%} of the rows of targets add up to more than 1, but those "
-                f"of {layer.name} add up to 1"
+                f"{facts.sum_beyond:.0%} of the rows of targets do not add up to 1, but those of "
+                f"{layer.name} do"
             )
             remedy = other_activation("sigmoid", layer, "binary_crossentropy")
             yield Finding([layer], evidence, remedy)
@@ -635,10 +708,11 @@ def _without(applied: Sequence[Applied]) -> Remedy:
     "unscaled targets",
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
-    "{unscaled_targets} times that of the outputs, or 1 if that is more",
+    "{unscaled_targets} times that of the outputs, or 1 if that is more; or below {small_targets}, "
+    "as returns of prices have",
     reason="outputs start at about 1, and Adam changes a weight by at most its rate in a step, so "
     "that it takes thousands of steps to reach the targets; the gradients of SGD are as much too "
-    "large",
+    "large. Beside small targets the outputs that a network starts with, and each step, are noise",
     remedy="standardized targets",
 )
 def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
@@ -650,7 +724,8 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
         if facts.beyond > OUT_OF_REACH.of(measured) or output.loss_kind != "distance":
             continue
         ratio = output.blind_loss / max(facts.outputs.std, 1)
-        if not ratio > UNSCALED_TARGETS.of(measured):
+        are_small = 0 < output.blind_loss < SMALL_TARGETS.of(measured)
+        if not ratio > UNSCALED_TARGETS.of(measured) and not are_small:
             continue
         evidence = (
             f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "

@@ -24,6 +24,8 @@ _MOST, _FEW, _FEW_VALUES = 256, 16, 4096
 _LEAST = 16
 # Relative size of changes of the outputs, and of the difference of two values that is rounding.
 _STEP, _ROUNDING = 1e-2, 1e-5
+# Relative difference of two values that means something.
+_CLEARLY = 0.05
 # The least share of pairs of one label and of the other that the inputs put in the wrong order.
 _IN_ORDER = 0.65
 
@@ -54,6 +56,7 @@ def own_loss(loss: Loss, targets: Tensor, outputs: Tensor, x: Any) -> OwnLoss | 
             is_exchanged=is_exchanged,
             collapses=_collapses(value, aims, made),
             pairs=_pairs_in_wrong_order(value, aims, made, x),
+            prefers_others=_prefers_others(value, aims, made, x),
             spread=_spread_of_targets(value, aims, made),
         )
     except Exception:  # whatever it is, it is made for other numbers
@@ -166,6 +169,20 @@ def _below_the_truth(value: _Values, targets: Array, outputs: Array) -> tuple[fl
     return min(values), min(exchanged) >= 0
 
 
+def _prefers_others(value: _Values, targets: Array, outputs: Array, x: Any) -> bool:
+    """Return whether a loss is lower for the targets of other examples than for the own ones."""
+    # The outputs for pairs are distances, where the label of a pair that is near may be 1.
+    if targets.shape != outputs.shape or _pairs_of(x, len(outputs)) is not None:
+        return False
+    # Which way a score goes, as that of a critic, is a matter of convention.
+    if math.isclose(value(targets, 2 * outputs), 2 * value(targets, outputs), rel_tol=1e-3):
+        return False
+    own = value(targets, targets)
+    others = [value(targets, np.roll(targets, shift, 0)) for shift in (1, len(targets) // 2)]
+    size = max(map(abs, (own, *others)))
+    return all(other < own - _CLEARLY * size for other in others)
+
+
 def _collapses(value: _Values, targets: Array, outputs: Array) -> bool:
     """Return whether a loss that reads no targets is 0 for equal outputs, and above elsewhere."""
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
@@ -237,8 +254,9 @@ def _other_label(y: Any) -> Any:  # a named function, so that a report can be pi
     levels={"warning": ""},
     finds="a loss of one's own that is 0 where the outputs equal the targets and negative "
     "elsewhere; one that reads no targets and is 0 where all outputs are equal; one that draws "
-    "those pairs together whose inputs differ more than those of the other label; or one that is "
-    "constant for the examples with the largest errors",
+    "those pairs together whose inputs differ more than those of the other label; one that is "
+    "lower for the targets of other examples than for the own ones; or one that is constant for "
+    "the examples with the largest errors",
     reason="training minimizes what the formula says: it goes on below 0 for ever, makes all "
     "outputs equal, learns the opposite, or leaves out what is most wrong",
     remedy="the order of the arguments, the sign, a margin, labels `1 - y`, `keras.losses.Huber`",
@@ -269,6 +287,13 @@ def wrong_loss(measured: Measurements) -> Iterator[Finding]:
             )
             remedy = Remedy("the other label for each pair: y = 1 - y", targets=_other_label)
             yield Finding([layer], evidence, remedy)
+        elif own.prefers_others:
+            evidence = (
+                f"the loss of {layer.name} is lower where the outputs equal the targets of other "
+                "examples than where they equal their own"
+            )
+            text = "the other sign in the loss: 1 - x for a coefficient x, 1 + x for a loss x"
+            yield Finding([layer], evidence, Remedy(text))
         elif own.flat:
             evidence = (
                 f"for {own.flat:.0%} of the examples, those with the largest loss, the loss of "
