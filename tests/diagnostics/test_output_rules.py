@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
 import keras_initx
 
@@ -470,7 +471,7 @@ def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm(momentum):
 def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     y = X[:, :1]
     optimizer = getattr(keras.optimizers, name)
-    assert problems(regression(optimizer(0.5)), y) == []
+    assert problems(regression(optimizer(0.1)), y) == []
     found = verdicts(regression(optimizer(2.0)), y)
     assert [verdict.problem for verdict in found] == ["large steps"]
     assert problems(regression(found[0].remedy.optimizer), y) == []
@@ -593,17 +594,83 @@ def test_a_frozen_model_is_not_trained():
         (keras.optimizers.SGD(0.0), ["small steps"]),
         (keras.optimizers.SGD(1e-3), []),
         (keras.optimizers.SGD(1e-3, momentum=1.0), []),
-        (keras.optimizers.RMSprop(1e-8), []),
-        (
-            keras.optimizers.Adam(
-                keras.optimizers.schedules.CosineDecay(0.0, 100, warmup_target=0.01, warmup_steps=10)
-            ),
-            [],
-        ),
+        (keras.optimizers.RMSprop(1e-8), ["small steps"]),
+        (keras.optimizers.Adagrad(1e-6), ["small steps"]),
+        (keras.optimizers.Adagrad(0.01), []),
+        (keras.optimizers.Ftrl(1e-8), []),
+        (keras.optimizers.Adam(epsilon=100.0), ["small steps"]),
+        (keras.optimizers.SGD(0.1, clipvalue=1e-7), ["small steps"]),
+        (keras.optimizers.SGD(0.1, global_clipnorm=1e-6), ["small steps"]),
+        (keras.optimizers.Adam(global_clipnorm=1e-6), []),
+        (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1)), ["small steps"]),
+        (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1), gradient_accumulation_steps=2), []),
+        (keras.optimizers.Adam(CosineDecay(0.0, 100, warmup_target=0.01, warmup_steps=10)), []),
     ],
-    ids=["Adam", "SGD", "0", "usual", "momentum of 1", "another method", "warm-up"],
+    ids=[
+        "Adam",
+        "SGD",
+        "0",
+        "usual",
+        "momentum of 1",
+        "RMSprop",
+        "Adagrad",
+        "Adagrad, usual",
+        "another method",
+        "epsilon of 100",
+        "clipped numbers",
+        "clipped together",
+        "Adam, clipped",
+        "decay",
+        "accumulated gradients",
+        "warm-up",
+    ],
 )
 def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expected):
     model = network(1, "sigmoid")
     model.compile(optimizer, "binary_crossentropy")
     assert problems(model, SIDE) == expected
+    assert int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0  # as before
+
+
+def test_a_batch_of_one_label_is_a_note_where_it_may_be_meant():
+    # A discriminator gets real examples and made ones in batches of their own.
+    (verdict,) = verdicts(network(1, "sigmoid"), np.ones((64, 1)), "binary_crossentropy")
+    assert (verdict.problem, verdict.level) == ("constant targets", "note")
+    (verdict,) = verdicts(network(4, "softmax"), np.full(64, 2), SPARSE())
+    assert (verdict.problem, verdict.level) == ("constant targets", "warning")
+
+
+def test_one_target_for_all_positions_may_be_meant_where_it_is_always_the_same():
+    patches = keras.Sequential([keras.Input((8,)), layers.Reshape((4, 2)), layers.Dense(1)])
+    assert problems(patches, np.ones((64, 1)), "mse") == []
+    assert problems(patches, X[:, :1], "mse") == ["unsuitable labels"]
+
+
+def test_the_score_of_a_critic_may_go_either_way():
+    def critic(y_true, y_pred):
+        return keras.ops.mean(y_true * y_pred)
+
+    assert problems(network(1), 2 * SIDE - 1, critic) == []
+
+
+def test_a_constraint_before_a_normalization_is_a_note():
+    small = keras.constraints.MaxNorm(0.01)
+    stack = [layers.Dense(16, kernel_constraint=small), layers.BatchNormalization(), layers.Dense(1)]
+    (verdict,) = verdicts(keras.Sequential([keras.Input((8,)), *stack]), X[:, :1], "mse")
+    assert (verdict.problem, verdict.level) == ("narrow constraint", "note")
+    assert "batch_normalization" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (keras.optimizers.SGD(0.1, weight_decay=10.0), ["large decay"]),
+        (keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.3), []),
+        (keras.optimizers.SGD(1e-4, weight_decay=1.0), []),  # that takes 10,000 steps
+        (keras.optimizers.Adam(weight_decay=0.004), []),
+        (keras.optimizers.Lion(0.001, weight_decay=100.0), ["large decay"]),
+    ],
+    ids=["SGD", "momentum", "a small rate", "Adam", "Lion"],
+)
+def test_a_weight_decay_that_takes_all_is_named(optimizer, expected):
+    assert problems(regression(optimizer), X[:, :1]) == expected

@@ -192,7 +192,10 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     if optimizer.has_schedule:
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
     gain = _gain(optimizer, measured)
-    if changes and max(changes) < SMALL_CHANGE.of(measured):
+    # Without such weights nothing learns, whatever the optimizer is.
+    if not changes:
+        return
+    if max(changes) < SMALL_CHANGE.of(measured):
         effect = f"change the weights of no layer by more than {max(changes):.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN.of(measured):
         effect = f"lower the loss by {gain:.1g} of it"

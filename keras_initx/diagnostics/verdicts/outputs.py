@@ -504,8 +504,7 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
 @rule(
     "constant targets",
     levels={"warning": "for exclusive classes", "note": ""},
-    finds="targets of a crossentropy or a distance that are the same for all examples, at least "
-    "{least_values}",
+    finds="labels of a crossentropy that are the same for all examples, at least {least_values}",
     reason="the model learns to give this answer to everything. Batches of one class come from a "
     "folder or a table in the order of its labels; a discriminator may get them on purpose",
     remedy="shuffled examples, labels of all classes",
@@ -518,21 +517,19 @@ def constant_targets(measured: Measurements) -> Iterator[Finding]:
             continue
         if not _are_constant(facts):
             continue
-        level: Level = "note"
-        what = f"targets of {layer.name} are the same"
-        if facts.loss.kind in ("categorical", "sparse"):
-            level = "warning"
-            what = f"labels of {layer.name} are of one class"
-        evidence = f"all {examples} {what}: nothing tells examples apart"
-        text = "examples in random order, with targets that differ, unless this is intended"
+        is_exclusive = facts.loss.kind in ("categorical", "sparse")
+        level: Level = "warning" if is_exclusive else "note"
+        what = "are of one class" if is_exclusive else "are the same"
+        evidence = f"all {examples} labels of {layer.name} {what}: nothing tells examples apart"
+        text = "examples in random order, with labels that differ, unless this is intended"
         yield Finding([layer], evidence, Remedy(text), level)
 
 
 def _are_constant(facts: OutputFacts) -> bool:
-    """Return whether all examples have the same targets."""
+    """Return whether the labels of a crossentropy are the same for all examples."""
     frequencies = facts.frequencies
     if frequencies is None:
-        return facts.loss.kind == "distance" and facts.targets.std == 0
+        return False
     if facts.loss.kind == "binary":
         return bool(((frequencies == 0) | (frequencies == 1)).all())
     return bool((frequencies == 1).any())
