@@ -646,6 +646,18 @@ def test_one_target_for_all_positions_may_be_meant_where_it_is_always_the_same()
     assert problems(patches, X[:, :1], "mse") == ["unsuitable labels"]
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one direction", "both"])
+def test_a_forecast_of_all_steps_is_told_to_give_the_last(both):
+    memory = layers.LSTM(4, return_sequences=True, name="lstm")
+    if both:
+        memory = layers.Bidirectional(memory, name="both")
+    model = keras.Sequential([keras.Input((8, 1)), memory, layers.Dense(1, name="out")])
+    (verdict,) = verdicts(model, X[:, :1], "mse", x=X[..., None])
+    place = "the layer in both" if both else "lstm"
+    assert verdict.remedy.text.startswith(f"return_sequences=False in {place}, or keras.layers.Flatten() before out")
+    assert bool(verdict.remedy.layers) is not both
+
+
 def test_the_score_of_a_critic_may_go_either_way():
     def critic(y_true, y_pred):
         return keras.ops.mean(y_true * y_pred)

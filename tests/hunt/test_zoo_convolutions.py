@@ -95,7 +95,7 @@ def discriminator():
 def variational_autoencoder():
     inputs = keras.Input((32,))
     hidden = layers.Dense(16, "relu")(inputs)
-    code = Sampling()([layers.Dense(4)(hidden), layers.Dense(4, kernel_initializer="zeros")(hidden)])
+    code = Sampling(1 / 32)([layers.Dense(4)(hidden), layers.Dense(4, kernel_initializer="zeros")(hidden)])
     outputs = layers.Dense(32, "sigmoid")(layers.Dense(16, "relu")(code))
     x = GENERATOR.uniform(size=(32, 32)).astype("float32")
     return keras.Model(inputs, outputs), x, x, "binary_crossentropy"

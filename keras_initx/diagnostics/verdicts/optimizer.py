@@ -184,8 +184,8 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     changes = []
     for layer in measured.layers:
         for weight in layer.weights:
-            # Of zeros, such as biases, any change is a large one.
-            if weight.gradient and weight.norm:
+            # Of biases, which begin at zeros, any change is a large one.
+            if weight.gradient and weight.norm and weight.axes is not None:
                 change = _change(optimizer, clipped * weight.gradient, math.prod(weight.shape))
                 changes.append(change / weight.norm)
     rate = f"the rate {optimizer.rate:.3g}"

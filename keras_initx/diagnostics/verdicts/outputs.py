@@ -332,7 +332,11 @@ def _single(layer: LayerReport, facts: OutputFacts, measured: Measurements) -> F
     recurrent = [one for one in before if one.recurrence is not None]
     if recurrent and len(shape) == 3:
         last = recurrent[-1].name
+        around, _, own = last.rpartition("/")
         of_last_step = {last: {"return_sequences": False}}
+        # The names that `Bidirectional` gives to the two layers that it makes of one.
+        if own.startswith(("backward_", "forward_")):
+            last, of_last_step = f"the layer in {around}", {}
         remedy = Remedy(f"return_sequences=False in {last}", layers=of_last_step).otherwise(remedy)
     level: Level = "warning" if facts.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
