@@ -14,7 +14,7 @@ from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
-from keras_initx.diagnostics.verdicts.inputs import nonfinite_inputs
+from keras_initx.diagnostics.verdicts.not_finite import nonfinite_inputs
 from keras_initx.structure import (
     Batch,
     Data,

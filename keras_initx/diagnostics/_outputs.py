@@ -47,6 +47,10 @@ _RISING: dict[str, Callable[[float], float]] = {
     "softplus": lambda value: float(np.logaddexp(value, 0.0)),
     "tanh": math.tanh,
 }
+# Share of the rows with several ones from which on they are no accident.
+_SEVERAL = 0.01
+# Share of the labels without a meaning from which on they are no accident.
+MANY = 0.1
 # How far the sum of a row of targets may be from that of a softmax.
 _OF_A_SUM = 0.1
 # How far a probability may be from its label where a crossentropy is small.
@@ -261,6 +265,16 @@ class OutputFacts:
         if self.is_whole and targets.zeros and targets.min == -1 and targets.max == 1:
             return False
         return targets.min < -1e-2 or targets.max > 1.01
+
+    @property
+    def means_numbers(self) -> bool:
+        """Whether targets of a categorical crossentropy are no probabilities of classes."""
+        return self.loss.kind == "categorical" and self.no_shares > MANY
+
+    @property
+    def means_several(self) -> bool:
+        """Whether labels of a categorical crossentropy have several classes for an example."""
+        return self.loss.kind == "categorical" and self.several > _SEVERAL
 
     @property
     def loss_fails(self) -> bool:

@@ -2,10 +2,10 @@
 const PACKAGE = {
  "thresholds": {
   "least_values": 16,
+  "rare_class": 3,
   "out_of_reach": 0.1,
   "unscaled_targets": 500,
   "small_targets": 0.02,
-  "rare_class": 3,
   "drowned_signal": 2.9,
   "unscaled_inputs": 10,
   "small_inputs": 0.02,

@@ -55,9 +55,10 @@ from keras_initx.diagnostics.verdicts.inputs import (
     scaled_first,
     size_of,
 )
-from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread, reach_by_trial
+from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
 from keras_initx.diagnostics.verdicts.own_loss import compared_with_all, own_loss
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
+from keras_initx.diagnostics.verdicts.targets import reach_by_trial
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
     NORMALIZATIONS,

@@ -27,7 +27,8 @@ from keras_initx.diagnostics.verdicts.first_loss import (
 from keras_initx.diagnostics.verdicts.gates import has_growing_state, orthogonal_recurrence
 from keras_initx.diagnostics.verdicts.inputs import are_constant, are_unscaled, scaled_first
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
-from keras_initx.diagnostics.verdicts.outputs import gives_one_class, spoils_loss
+from keras_initx.diagnostics.verdicts.not_finite import spoils_loss
+from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 

@@ -15,13 +15,7 @@ from keras_initx.diagnostics._measurements import (
     Measurements,
     root_mean_square,
 )
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    of_finite_targets,
-    rescaled_pixels,
-    standardized,
-    with_finite,
-)
+from keras_initx.diagnostics._remedy import Remedy, rescaled_pixels, standardized
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
@@ -178,30 +172,6 @@ def are_pixels(x: Any) -> bool:
 def size_of(values: Array) -> float:
     """Return the root mean square of `values`."""
     return float(Moments(values).norm / max(values.size, 1) ** 0.5)
-
-
-@rule(
-    "inputs not finite",
-    levels={"error": ""},
-    finds="inputs with NaN or infinities, if outputs are not finite either; nothing else is then "
-    "reported",
-    reason="all that is computed of them is NaN, the loss and its gradients too",
-    remedy="values in the place of what is missing, or examples without",
-)
-def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
-    inputs = measured.inputs
-    # A model may replace them itself.
-    lost = [layer for layer in measured.layers if layer.signal.nonfinite]
-    if inputs is None or not inputs.nonfinite or not lost:
-        return
-    count = round(inputs.nonfinite * inputs.size)
-    evidence = f"the inputs are not finite: {count} of {inputs.size} values are NaN or infinite"
-    text = "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
-    remedy = Remedy(text, inputs=with_finite)
-    if measured.targets is not None and measured.targets.nonfinite:
-        text += "; and leave out the examples whose targets are not finite"
-        remedy = Remedy(text, inputs=with_finite, examples=of_finite_targets)
-    yield Finding(lost, evidence, remedy, "error")
 
 
 @rule(
