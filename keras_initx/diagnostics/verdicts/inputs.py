@@ -76,6 +76,8 @@ class InputProbe(Probe):
         # The weights of a layer around others need not be what multiplies its inputs: the others
         # may scale these before, or it may be a table of its own.
         if layer not in self._with_kernel or self._with_kernel.intersection(parts_of(layer)):
+            # A kernel of integers is none of these, but what follows comes from inside the model.
+            self._has_begun |= getattr(layer, "quantization_mode", None) is not None
             return
         is_first = not self._has_begun
         self._has_begun = True
