@@ -6,7 +6,7 @@ const PACKAGE = {
   "out_of_reach": 0.1,
   "unscaled_targets": 500,
   "small_targets": 0.02,
-  "drowned_signal": 2.9,
+  "drowned_signal": 3.2,
   "unscaled_inputs": 10,
   "small_inputs": 0.02,
   "offset_inputs": 0.03,

@@ -155,8 +155,15 @@ def _difference(tensor: Tensor) -> float | None:
 
 def are_repeated(x: Any) -> bool:
     """Return whether all examples have the same inputs."""
-    tensors = [array_of(tensor[:COMPARED]) for tensor in tensors_in(x)]
-    return all(len(values) > 1 and (values == values[:1]).all() for values in tensors)
+    tensors = tensors_in(x)
+    for tensor in tensors:
+        # Strings are not compared.
+        if keras.backend.standardize_dtype(tensor.dtype) == "string":
+            return False
+        values = array_of(tensor[:COMPARED])
+        if len(values) < 2 or (values != values[:1]).any():
+            return False
+    return bool(tensors)
 
 
 def are_pixels(x: Any) -> bool:

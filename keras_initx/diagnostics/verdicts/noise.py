@@ -13,7 +13,7 @@ from keras_initx.structure import Call, Probe, Watch, array_of
 
 DROWNED_SIGNAL = Threshold(
     "drowned_signal",
-    2.9,
+    3.2,
     "factor between the standard deviation of what a layer adds at random in training mode and "
     "the size of the signal above which it hides it",
 )
@@ -89,7 +89,7 @@ def _relative_to_inputs(deviation: float, call: Call) -> float:
     "drowned signal",
     levels={"warning": ""},
     finds="a layer whose noise in training mode has a standard deviation above {drowned_signal} "
-    "times the size of its inputs: a dropout of 0.9 or more, a `GaussianNoise` beside small "
+    "times the size of its inputs: a dropout of more than 0.91, a `GaussianNoise` beside small "
     "inputs, a `RandomBrightness` for bytes that gets pixels from 0 to 1",
     reason="later layers see more of the noise than of the example. `rate` is the share that "
     "dropout sets to 0, not the one that it keeps",
