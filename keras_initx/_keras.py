@@ -212,12 +212,13 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
-def argument_name(weight: keras.Variable) -> str:
-    """Return the name of the layer argument that sets the initializer of `weight`.
+def argument_name(weight: str, kind: str = "initializer") -> str:
+    """Return the name of the layer argument that sets the initializer of the weight of this name.
 
-    Relies on the names that Keras gives them: `recurrent_kernel` is set by `recurrent_initializer`.
+    Or its constraint. Relies on the names that Keras gives weights: `recurrent_kernel` is set by
+    `recurrent_initializer`.
     """
-    return f"{weight.name.removesuffix('_kernel')}_initializer"
+    return f"{weight.removesuffix('_kernel')}_{kind}"
 
 
 def layers_of(

@@ -197,7 +197,7 @@ def _twin_in_layer(
     shape: tuple[int, ...],
 ) -> str | None:
     """Return the path of a weight of this layer from another initializer with the same seed."""
-    held: Any = getattr(layers[0], argument_name(variable), None)
+    held: Any = getattr(layers[0], argument_name(variable.name), None)
     # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
     if type(held) is not type(initializer) or not has_seed(held.get_config()):
         return None
@@ -209,7 +209,7 @@ def _twin_in_layer(
                 continue
             if tuple(weight.shape) != shape:
                 continue
-            other: Any = getattr(part, argument_name(weight), None)
+            other: Any = getattr(part, argument_name(weight.name), None)
             if other is held or type(other) is not type(held):
                 continue
             if other.get_config() == held.get_config():

@@ -272,7 +272,7 @@ def test_the_arguments_of_weights(layer, shape, names):
     assert {weight.name for weight in weights} == names
     if isinstance(layer, layers.DepthwiseConv1D):  # the one exception, which has a `depthwise_initializer`
         weights = [weight for weight in weights if weight.name == "bias"]
-    assert all(hasattr(layer, _keras.argument_name(weight)) for weight in weights)
+    assert all(hasattr(layer, _keras.argument_name(weight.name)) for weight in weights)
 
 
 def dense(count=1):

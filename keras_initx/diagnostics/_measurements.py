@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 
@@ -24,6 +24,8 @@ __all__ = [
     "RecurrenceReport",
     "WeightReport",
 ]
+
+OptimizerKind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
 
 
 @dataclass(eq=False)
@@ -355,7 +357,7 @@ class OptimizerFacts:
     """
 
     rate: float
-    kind: Literal["adadelta", "adagrad", "adam", "sgd"] | None = None
+    kind: OptimizerKind | None = None
     travel: float = 0.0
     has_schedule: bool = False
     is_sensitive: bool = True

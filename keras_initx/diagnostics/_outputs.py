@@ -88,10 +88,10 @@ class LossInputs:
     name: str
     activation: str | None
     outputs: Signal
-    empty: float
-    zeros: float
-    negative: float
-    mismatch: "Mismatch | None"
+    empty: float = 0.0
+    zeros: float = 0.0
+    negative: float = 0.0
+    mismatch: "Mismatch | None" = None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def layer_initializers(
 
 def _held(weight: ModelWeight) -> LayerInitializer | None:
     """Return the initializer that a layer keeps for `weight` under Keras' name, or `None`."""
-    value = getattr(weight.layer, argument_name(weight.variable), None)
+    value = getattr(weight.layer, argument_name(weight.variable.name), None)
     try:
         found: LayerInitializer | None = keras.initializers.get(value)
     except (TypeError, ValueError):  # A user's layer may keep anything there.

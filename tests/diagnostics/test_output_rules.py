@@ -673,6 +673,14 @@ def test_a_constraint_before_a_normalization_is_a_note():
     assert "batch_normalization" in verdict.evidence
 
 
+def test_the_remedy_of_a_constraint_names_the_arguments_of_the_layer():
+    small = keras.constraints.MaxNorm(0.001)
+    memory = layers.LSTM(8, kernel_constraint=small, recurrent_constraint=small, name="memory")
+    model = keras.Sequential([keras.Input((8, 1)), memory, layers.Dense(1)])
+    (verdict,) = verdicts(model, X[:, :1], "mse", x=X[..., None])
+    assert verdict.remedy.layers == {"memory": {"kernel_constraint": None, "recurrent_constraint": None}}
+
+
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [

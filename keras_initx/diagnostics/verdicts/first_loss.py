@@ -205,7 +205,7 @@ class OutputProbe(Probe):
                     self.loss_inputs.append((layer, given))
             mismatch = None if name else compared_with_all(one.loss, one.targets, one.output)
             if mismatch is not None:
-                given = LossInputs("", activation, Signal(), 0.0, 0.0, 0.0, mismatch)
+                given = LossInputs("", activation, Signal(), mismatch=mismatch)
                 self.loss_inputs.append((layer, given))
                 continue
             loss = known_loss(one.loss, one.targets, one.output)

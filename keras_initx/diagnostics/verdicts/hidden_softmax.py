@@ -13,8 +13,8 @@ _LEAST_UNITS = 8
 @rule(
     "hidden softmax",
     levels={"warning": ""},
-    finds="a layer of 8 units or more with a softmax, all of which the kernel of the next layer "
-    "multiplies",
+    finds=f"a layer of {_LEAST_UNITS} units or more with a softmax, all of which the kernel of the "
+    "next layer multiplies",
     reason="the outputs of the units add up to 1, whatever the example is: each is about 1 over "
     "their number, and hardly differs between examples",
     remedy="`relu`",

@@ -14,6 +14,7 @@ from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_
 from keras_initx.diagnostics.verdicts.gates import are_unread
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
+from keras_initx.diagnostics.verdicts.noise import DROPOUTS
 from keras_initx.structure import NORMALIZATIONS, Call, Probe, Watch
 
 EXAMPLES_ALIKE = Threshold(
@@ -66,14 +67,6 @@ class LikenessProbe(Probe):
             self.positions[layer] = likeness(values.reshape(len(values), -1, values.shape[-1]))
 
 
-_NOISES = (
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
-
-
 def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, float | None]:
     """Return how much the inputs of kernels differ between examples in inference mode.
 
@@ -85,7 +78,8 @@ def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, f
         x: Its inputs, as tensors.
     """
     layers = layers_of(model)
-    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
+    noises = (*DROPOUTS, keras.layers.GaussianNoise)
+    has_noise = any(isinstance(layer, noises) for layer in layers)
     if not has_noise or any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         return {}
     watch = Watch(model)

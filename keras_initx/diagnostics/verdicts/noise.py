@@ -18,14 +18,8 @@ DROWNED_SIGNAL = Threshold(
     "the size of the signal above which it hides it",
 )
 
-_DROPOUTS = (
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
+# Those of whole channels are subclasses.
+DROPOUTS = (keras.layers.AlphaDropout, keras.layers.Dropout, keras.layers.GaussianDropout)
 _RECURRENT = (keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN)
 
 
@@ -57,7 +51,7 @@ class NoiseProbe(Probe):
 def _noise_of(call: Call, name: str) -> Noise | None:
     """Return the noise of a layer of Keras, relative to its inputs, `None` where it has none."""
     layer: Any = call.operation
-    if isinstance(layer, _DROPOUTS):
+    if isinstance(layer, DROPOUTS):
         # A value that is kept is divided by the share of those that are.
         return Noise(name, _of_dropout(layer.rate), {"rate": 0.5})
     if isinstance(layer, _RECURRENT):
@@ -109,8 +103,7 @@ def drowned_signal(measured: Measurements) -> Iterator[Finding]:
         )
     texts = []
     for noise in hit:
-        texts += [
-            f"{argument}={value} in {noise.layer}" for argument, value in noise.better.items()
-        ]
+        for argument, value in noise.better.items():
+            texts.append(f"{argument}={value} in {noise.layer}")
     remedy = Remedy(listed(texts), layers={noise.layer: noise.better for noise in hit})
     yield Finding([], evidence, remedy)

@@ -3,12 +3,17 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from keras_initx._keras import layers_of
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, OptimizerFacts
+from keras_initx.diagnostics._measurements import (
+    LayerReport,
+    Measurements,
+    OptimizerFacts,
+    OptimizerKind,
+)
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, Threshold, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
@@ -33,7 +38,7 @@ _ASKED = (0, *(2**power for power in range(10)), _STEPS)
 SMALL_CHANGE = Threshold(
     "small_change",
     0.02,
-    "change of the weights of a layer in a thousand steps, relative to their size, below which "
+    "change of the kernels of a layer in a thousand steps, relative to their size, below which "
     "they stay where they are",
 )
 SMALL_GAIN = Threshold(
@@ -63,7 +68,7 @@ _NORMALIZING = (
     keras.optimizers.Nadam,
     keras.optimizers.RMSprop,
 )
-_KINDS: tuple[tuple[Literal["adadelta", "adagrad", "adam", "sgd"], tuple[Any, ...]], ...] = (
+_KINDS: tuple[tuple[OptimizerKind, tuple[Any, ...]], ...] = (
     ("adadelta", (keras.optimizers.Adadelta,)),
     ("adagrad", (keras.optimizers.Adagrad,)),
     ("adam", _NORMALIZING),
@@ -113,9 +118,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     return total
 
 
-def _kind_of(
-    optimizer: keras.optimizers.Optimizer,
-) -> Literal["adadelta", "adagrad", "adam", "sgd"] | None:
+def _kind_of(optimizer: keras.optimizers.Optimizer) -> OptimizerKind | None:
     """Return the kind of an optimizer of Keras, `None` of others and of subclasses."""
     for kind, classes in _KINDS:
         for known in classes:
@@ -149,7 +152,7 @@ def _adam(before: str = "") -> Remedy:
     "small steps",
     levels={"warning": ""},
     finds="a model that is compiled with SGD, Adagrad, or Adam or its like, with whose rates a "
-    "thousand steps change the weights of no layer by {small_change} of their size; with SGD, with "
+    "thousand steps change the kernels of no layer by {small_change} of their size; with SGD, with "
     "which they lower the loss by less than {small_gain} of it; or with Adadelta at a rate below "
     "{slow_adadelta}",
     reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
@@ -196,7 +199,7 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     if not changes:
         return
     if max(changes) < SMALL_CHANGE.of(measured):
-        effect = f"change the weights of no layer by more than {max(changes):.1g} of their size"
+        effect = f"change the kernels of no layer by more than {max(changes):.1g} of their size"
     elif gain is not None and gain < SMALL_GAIN.of(measured):
         effect = f"lower the loss by {gain:.1g} of it"
     else:

@@ -102,7 +102,7 @@ def kept_initializers(model: keras.Model) -> dict[str, keras.initializers.Initia
     """Return the initializers that layers keep for their weights, by the paths of these."""
     kept = {}
     for weight in weights_within(model):
-        initializer = getattr(weight.layer, argument_name(weight.variable), None)
+        initializer = getattr(weight.layer, argument_name(weight.variable.name), None)
         if isinstance(initializer, keras.initializers.Initializer):
             kept[weight.path] = initializer
     return kept
@@ -412,9 +412,9 @@ def _unseeded(argument: Any) -> Any:
 @rule(
     "one-sided weights",
     levels={"warning": ""},
-    finds="a trainable kernel of 64 random weights or more whose mean is larger than their "
-    "standard deviation, as of `RandomUniform(0, 1)` or `numpy.random.rand`; not of embeddings and "
-    "depthwise convolutions",
+    finds=f"a trainable kernel of {_TELLING_SIDE} random weights or more, and {_TELLING} inputs of "
+    "a unit, whose mean is larger than their standard deviation, as of `RandomUniform(0, 1)` or "
+    "`numpy.random.rand`; not of embeddings and depthwise convolutions",
     reason="units that add up their inputs with weights of one sign all give about the same, the "
     "more so with each layer",
     remedy="weights about 0",
@@ -425,7 +425,7 @@ def one_sided(measured: Measurements) -> Iterator[Finding]:
         is_random = weight.trainable and weight.digest is not None
         if not is_random or math.prod(weight.shape) < _TELLING_SIDE:
             continue
-        # Those of a single input are its scales.
+        # Those of few inputs are their scales.
         if layer.kind == "Embedding" or (weight.fan_in or 0) < _TELLING:
             continue
         if not layer.kind.startswith("Depthwise") and abs(weight.mean) > weight.std:
@@ -460,11 +460,15 @@ def narrow_constraint(measured: Measurements) -> Iterator[Finding]:
             f"after each step the constraint of {_weight_name(layer, weight)} leaves "
             f"{weight.left:.2g} of the norm that it has now{_and_more_weights(hit)}"
         )
-        text = "a wider constraint, or none"
         if level == "note":
             evidence += normalization_of(layer)
-        changes = {one.name: {f"{part.name}_constraint": None} for one, part in hit}
-        yield Finding(_layers_of(hit), evidence, Remedy(text, layers=changes), level)
+        changes: dict[str, dict[str, Any]] = {}
+        for one, part in hit:
+            # The weight of these is a kernel like others.
+            name = "depthwise" if one.kind.startswith("Depthwise") else part.name
+            changes.setdefault(one.name, {})[argument_name(name, "constraint")] = None
+        remedy = Remedy("a wider constraint, or none", layers=changes)
+        yield Finding(_layers_of(hit), evidence, remedy, level)
 
 
 @rule(
