@@ -263,6 +263,13 @@ class Backend:
         """Return a context in which Triton kernels run on the device of `tensor`."""
         return contextlib.nullcontext()
 
+    def guarded(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context for new tensors that may make an index out of range, as an error of it.
+
+        On a GPU under torch it would end every computation of the process.
+        """
+        return contextlib.nullcontext()
+
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
@@ -390,7 +397,48 @@ class Backend:
         Raises:
             NotImplementedError: If the backend has no gradients.
         """
-        raise NotImplementedError(
+        raise self._without_gradients()
+
+    def descend(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        optimizer: keras.optimizers.Optimizer,
+        arguments: Sequence[Any],
+    ) -> Iterator[float]:
+        """Yield the value of `function`, each time before one more step of `optimizer`.
+
+        The steps change `variables` and the optimizer, and nothing else: what is random is drawn
+        alike in each.
+
+        Args:
+            function: See `gradient_norms`.
+            variables: Keras variables.
+            layers: See `gradient_norms`.
+            optimizer: An optimizer that is built with `variables`.
+            arguments: Those of `function`.
+
+        Raises:
+            NotImplementedError: If the backend has no gradients.
+        """
+        raise self._without_gradients()
+
+    def _without_gradients(self) -> NotImplementedError:
+        return NotImplementedError(
             f"gradients need one of the backends {BACKENDS}: set KERAS_BACKEND to one of them. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
+
+
+def apply_present(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Tensor | None],
+    variables: Sequence[keras.Variable],
+) -> None:
+    """Take a step of `optimizer` for the variables that have a gradient. Keras warns of others."""
+    present = []
+    for gradient, variable in zip(gradients, variables, strict=True):
+        if gradient is not None:
+            present.append((gradient, variable))
+    optimizer.apply([gradient for gradient, _ in present], [variable for _, variable in present])

@@ -246,23 +246,12 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
-        # Everything that is not an argument becomes a constant of the program: frozen weights and
-        # seeds would not be updated.
-        others: dict[int, keras.Variable] = {}
-        for layer in layers:
-            others.update((id(variable), variable) for variable in layer.variables)
-        for variable in variables:
-            others.pop(id(variable), None)
+        others = _other_variables(variables, layers)
 
         def value(
             values: Sequence[Tensor], other_values: Sequence[Tensor], arguments: Sequence[Any]
         ) -> Tensor:
-            known = [
-                *zip(variables, values, strict=True),
-                *zip(others.values(), other_values, strict=True),
-            ]
-            with keras.StatelessScope(known, collect_losses=True):
-                return function(*arguments)
+            return _called(function, arguments, (variables, values), (others, other_values))
 
         # Compiling the whole takes less time than compiling each operation, and each gradient is
         # dropped once its norm is known.
@@ -271,12 +260,52 @@ class Implementation(Backend):
             return [_scale_and_norm(gradient) for gradient in gradients]
 
         def norms(*arguments: Any) -> list[float]:
-            given = (_values(variables), _values(others.values()), arguments)
+            given = (_values(variables), _values(others), arguments)
             with self.generators_preserved(), preserved_losses(layers[0]):
                 pairs = _program_of(scales_and_norms, given)(*given)
             return [float(scale) * float(norm) for scale, norm in jax.device_get(pairs)]
 
         return norms
+
+    def descend(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        optimizer: keras.optimizers.Optimizer,
+        arguments: Sequence[Any],
+    ) -> Iterator[float]:
+        others = _other_variables(variables, layers)
+
+        def scaled(
+            values: Sequence[Tensor],
+            other_values: Sequence[Tensor],
+            state: Sequence[Tensor],
+            arguments: Sequence[Any],
+        ) -> tuple[Tensor, Tensor]:
+            of_optimizer = zip(optimizer.variables, state, strict=True)
+            value = _called(function, arguments, (variables, values), (others, other_values))
+            with keras.StatelessScope(list(of_optimizer)):
+                return optimizer.scale_loss(value), value
+
+        def step(*given: Any) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+            gradients, value = jax.grad(scaled, has_aux=True)(*given)
+            values, _, state, _ = given
+            return value, *optimizer.stateless_apply(state, gradients, values)
+
+        program = None
+        while True:
+            state = _values(optimizer.variables)
+            given = (_values(variables), _values(others), state, tuple(arguments))
+            if program is None:
+                with self.generators_preserved(), preserved_losses(layers[0]):
+                    program = _program_of(step, given)
+            value, values, state = program(*given)
+            yield float(value)
+            for variable, new in zip(variables, values, strict=True):
+                variable.assign(new)
+            for variable, new in zip(optimizer.variables, state, strict=True):
+                variable.assign(new)
 
     def compiled_once(self, step: Function) -> Function | None:
         # By the arguments, as `jit` tells them apart.
@@ -296,6 +325,33 @@ class Implementation(Backend):
             return programs[key](state, data)
 
         return cast(Function, compiled)
+
+
+def _other_variables(
+    variables: Sequence[keras.Variable], layers: Sequence[keras.Layer]
+) -> list[keras.Variable]:
+    """Return the variables of `layers` that are none of `variables`.
+
+    Everything that is not an argument becomes a constant of a program: frozen weights and seeds
+    would not be updated.
+    """
+    others: dict[int, keras.Variable] = {}
+    for layer in layers:
+        others.update((id(variable), variable) for variable in layer.variables)
+    for variable in variables:
+        others.pop(id(variable), None)
+    return list(others.values())
+
+
+def _called(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    *known: tuple[Sequence[keras.Variable], Sequence[Tensor]],
+) -> Tensor:
+    """Return the result of `function` where variables have other values."""
+    pairs = [pair for variables, values in known for pair in zip(variables, values, strict=True)]
+    with keras.StatelessScope(pairs, collect_losses=True):
+        return function(*arguments)
 
 
 def _program_of_step(step: Callable[..., Any], state: Any, data: Any) -> Callable[..., Any]:

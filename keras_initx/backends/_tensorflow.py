@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._base import Backend, Function, apply_present
 from keras_initx.backends._moments import Moments
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
@@ -131,6 +131,38 @@ class Implementation(Backend):
         variables: Sequence[keras.Variable],
         layers: Sequence[keras.Layer],
     ) -> Callable[..., list[float]]:
+        # Keras has divided the loss by the number of replicas.
+        scale = self.replicas()
+        gradients_of = self._gradients_of(function, variables, layers, lambda loss: loss * scale)
+
+        def norms(*arguments: Any) -> list[float]:
+            _, gradients = gradients_of(*arguments)
+            return [self._norm(gradient) for gradient in gradients]
+
+        return norms
+
+    def descend(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        optimizer: keras.optimizers.Optimizer,
+        arguments: Sequence[Any],
+    ) -> Iterator[float]:
+        gradients_of = self._gradients_of(function, variables, layers, optimizer.scale_loss)
+        while True:
+            value, gradients = gradients_of(*arguments)
+            yield float(value)
+            apply_present(optimizer, gradients, variables)
+
+    def _gradients_of(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        scaled: Callable[[Tensor], Tensor],
+    ) -> Callable[..., tuple[Tensor, list[Any]]]:
+        """Return a function that gives the value of `function`, and its gradients once scaled."""
         # Layers called outside of a replica use the first copy of a mirrored variable.
         sources = []
         for variable in variables:
@@ -139,22 +171,17 @@ class Implementation(Backend):
                 value = value.values[0]
             sources.append(value)
 
-        def gradients_of(*arguments: Any) -> list[Any]:
+        def gradients_of(*arguments: Any) -> tuple[Tensor, list[Any]]:
             with tf.GradientTape() as tape, self.preserve_state(layers, gradients=True):
-                # Keras has divided the loss by the number of replicas.
-                result = function(*arguments) * self.replicas()
+                value = function(*arguments)
                 # This calls rematerialized layers again.
-                gradients: list[Any] = tape.gradient(result, sources)
-            return gradients
+                gradients: list[Any] = tape.gradient(scaled(value), sources)
+            return value, gradients
 
         # What Keras does in float8 has gradients in a compiled function only.
         if any(layer.quantization_mode == "float8" for layer in layers):
-            gradients_of = tf.function(gradients_of)
-
-        def norms(*arguments: Any) -> list[float]:
-            return [self._norm(gradient) for gradient in gradients_of(*arguments)]
-
-        return norms
+            return cast(Callable[..., tuple[Tensor, list[Any]]], tf.function(gradients_of))
+        return gradients_of
 
     def _norm(self, gradient: Any) -> float:
         if gradient is None:

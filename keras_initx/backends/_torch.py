@@ -13,7 +13,7 @@ import torch
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function
+from keras_initx.backends._base import Backend, Function, apply_present
 from keras_initx.backends._moments import Moments
 
 # Dtypes that torch does not exchange with NumPy: their bits are passed as integers.
@@ -133,6 +133,9 @@ class Implementation(Backend):
     def contiguous(self, tensor: Tensor) -> Tensor:
         return tensor.contiguous()
 
+    def guarded(self) -> contextlib.AbstractContextManager[Any]:
+        return cast(contextlib.AbstractContextManager[Any], keras.device("cpu"))
+
     def full_precision(self) -> contextlib.AbstractContextManager[None]:
         return _full_precision
 
@@ -143,7 +146,13 @@ class Implementation(Backend):
     def preserve_state(
         self, layers: Sequence[keras.Layer], *, gradients: bool = False
     ) -> Iterator[keras.StatelessScope]:
-        with super().preserve_state(layers) as scope, torch.set_grad_enabled(gradients):
+        # The backward pass calls rematerialized layers again, on a GPU from a thread of its own,
+        # which would not be in the scope.
+        with (
+            super().preserve_state(layers) as scope,
+            torch.set_grad_enabled(gradients),
+            torch.autograd.set_multithreading_enabled(False),
+        ):
             yield scope
 
     def kept_generators(self) -> Callable[[], None]:
@@ -212,6 +221,25 @@ class Implementation(Backend):
             return [recorder.norm for recorder in recorders]
 
         return norms
+
+    def descend(
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[keras.Variable],
+        layers: Sequence[keras.Layer],
+        optimizer: keras.optimizers.Optimizer,
+        arguments: Sequence[Any],
+    ) -> Iterator[float]:
+        sources = [variable.value for variable in variables]
+        given = keras.tree.map_structure(_outside_inference, tuple(arguments))
+        while True:
+            with torch.inference_mode(False), self.preserve_state(layers, gradients=True):
+                value = function(*given)
+                scaled = optimizer.scale_loss(value)
+                gradients = torch.autograd.grad(scaled, sources, allow_unused=True)
+            yield float(value.detach())
+            with torch.no_grad():
+                apply_present(optimizer, gradients, variables)
 
 
 class _NormRecorder:

@@ -15,6 +15,7 @@ from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
 from keras_initx.diagnostics.verdicts.not_finite import nonfinite_inputs
+from keras_initx.diagnostics.verdicts.steps import check_optimizer
 from keras_initx.structure import (
     Batch,
     Data,
@@ -34,6 +35,7 @@ def diagnose(
     *,
     loss: Loss | None = None,
     batch_size: int = 1024,
+    steps: int = 0,
     progress: Progress | None = None,
     **thresholds: float,
 ) -> Report:
@@ -62,6 +64,11 @@ def diagnose(
             a loss without a reduction counts with its mean. By default the loss that `model` is
             compiled with, or that of its own `compute_loss`.
         batch_size: Number of examples to use, taken from the start of `x`.
+        steps: Number of steps of training to take on the batch, with the optimizer that `model` is
+            compiled with, as from its start; the weights are put back. They show a rate that is too
+            large, a NaN of a later step, weights that stay as they are, and from a hundred on a
+            loss that nothing lowers; where a rate fails, some others are tried. A step of a model
+            with a `train_step` of its own is not this one. What is random is alike in each step.
         progress: Function that is called with the name of each layer after it is measured.
         **thresholds: Thresholds of the rules, positive numbers: the names, defaults and meanings
             are those of `keras_initx.diagnostics.THRESHOLDS`.
@@ -96,11 +103,15 @@ def diagnose(
     """
     check_type("model", model, keras.Model, "a Keras model")
     limits = check_options(loss=loss, batch_size=batch_size, progress=progress, **thresholds)
+    if check_count("steps", steps, least=0):
+        check_optimizer(model)
     batch = without_weights(batch_of(model, x, y))
     x = first_examples(batch.x, batch_size)
     y = batch.y
     if y is not None:
         y = first_examples(y, batch_size)
+    elif steps:
+        raise ValueError(f"`steps` needs `y`, the targets. Received: steps={steps} without them")
 
     def run() -> Measurements:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
@@ -114,6 +125,7 @@ def diagnose(
             loss=compute_loss,
             seen_losses=functools.partial(losses_of_outputs, model, loss),
             thresholds=limits,
+            steps=steps,
             progress=progress,
         )
 
@@ -124,7 +136,8 @@ def diagnose(
             verdicts.extend(rule.verdicts(measured))
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
-    return Report(measured.layers, measured.inputs, verdicts, limits)
+    losses = [] if measured.steps is None else list(measured.steps.losses)
+    return Report(measured.layers, measured.inputs, verdicts, limits, losses)
 
 
 def without_weights(batch: Batch) -> Batch:

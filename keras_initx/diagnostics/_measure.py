@@ -4,7 +4,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -25,6 +25,8 @@ from keras_initx.diagnostics._measurements import (
     LayerReport,
     Measurements,
     Objective,
+    OutputReport,
+    TrainedSteps,
 )
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics.verdicts.added_terms import added_terms, without_penalties
@@ -41,6 +43,7 @@ from keras_initx.diagnostics.verdicts.noise import NoiseProbe
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
+from keras_initx.diagnostics.verdicts.steps import steps_taken
 from keras_initx.diagnostics.verdicts.untracked import read_kernels
 from keras_initx.diagnostics.verdicts.weights import kept_initializers, weight_reports
 from keras_initx.structure import (
@@ -115,6 +118,7 @@ def measure(
     loss: _LossFunction = None,
     seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
     thresholds: Mapping[str, float],
+    steps: int = 0,
     progress: Progress | None = None,
 ) -> Measurements:
     """Run a batch through `model` and measure each layer. The model is left unchanged.
@@ -127,6 +131,7 @@ def measure(
         seen_losses: Function of targets and outputs that gives each loss with its targets and its
             output.
         thresholds: The number of each threshold, by its name.
+        steps: Number of steps of training to take, after which the weights are put back.
         progress: Function that is called with the name of each layer after it is measured, or
             `None`.
     """
@@ -144,6 +149,7 @@ def measure(
     slope: float | None = None
     fails = has_added = False
     added: AddedTerms | None = None
+    taken: TrainedSteps | None = None
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
         # The pass runs in training mode.
@@ -202,6 +208,10 @@ def measure(
                     of_loss = norms
                     if has_added:
                         of_loss = norms_of(lambda *given: objective(*given) - _terms(model))
+                if steps and any(norms) and all(map(math.isfinite, norms)):
+                    of_batch = functools.partial(_objective, model, objective)
+                    blind = _blind_loss(probes.outputs.records.values(), value)
+                    taken = steps_taken(model, trained, of_batch, (x, y), steps, thresholds, blind)
                 if terms:
                     is_own = loss is None and computes_own_loss(model)
                     added = added_terms(terms, of_terms, of_loss, not is_own)
@@ -230,6 +240,7 @@ def measure(
         own_losses=[(reports[layer], own) for layer, own in probes.outputs.own_losses],
         objective=None if signal is None else Objective(signal, value, terms, slope),
         added_terms=added,
+        steps=taken,
         precision=precision_facts(model, gradients, thresholds["lost_precision"]),
         has_pixels=are_pixels(x),
         has_repeated_inputs=are_repeated(x),
@@ -289,6 +300,21 @@ def _terms(model: keras.Model) -> Tensor:
     return total
 
 
+def _blind_loss(outputs: Collection[OutputReport], value: float | None) -> float | None:
+    """Return the loss of a blind guess if the objective is the crossentropy of one output.
+
+    Args:
+        outputs: The outputs of the model.
+        value: The objective.
+    """
+    if len(outputs) != 1 or value is None:
+        return None
+    (output,) = outputs
+    if output.loss is None or output.loss_kind != "crossentropy":
+        return None
+    return output.blind_loss if math.isclose(output.loss, value, rel_tol=0.01) else None
+
+
 def _trained(model: keras.Model) -> list[keras.Variable]:
     return list(filter(backend.trains, model.trainable_variables))
 
@@ -298,6 +324,17 @@ def _inference_loss(model: keras.Model, loss: _LossFunction, x: Batch, y: Batch)
     with backend.preserve_state(layers_of(model)):
         value = _loss_value(model, loss, x, y, model(x, training=False), training=False)
         return float(array_of(value).sum())
+
+
+def _objective(
+    model: keras.Model,
+    objective: Callable[..., Tensor],
+    x: Batch,
+    y: Batch,
+    training: bool = True,
+) -> Tensor:
+    """Return a function of inputs, targets, outputs and the mode, with what `model` gives."""
+    return objective(x, y, model(x, training=training), training)
 
 
 def _gradient_norms(
@@ -319,7 +356,7 @@ def _gradient_norms(
     """
 
     def scaled_loss(x: Batch, y: Batch, scale: Array) -> Tensor:
-        value = objective(x, y, model(x, training=training), training)
+        value = _objective(model, objective, x, y, training)
         return value * keras.ops.cast(scale, value.dtype)
 
     scaled_norms = backend.gradient_norms(scaled_loss, _trained(model), layers_of(model))

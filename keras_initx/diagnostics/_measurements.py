@@ -391,6 +391,33 @@ class PrecisionFacts:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TrainedSteps:
+    """What some steps on the batch do, with the optimizer from its start.
+
+    Attributes:
+        losses: The training objective before each step, and after the last; it ends where it is not
+            finite.
+        optimizer: Name of the class of the optimizer.
+        rate: Its learning rate in the first step, `None` if it has none.
+        warms_up: Whether the rate is larger after the last step.
+        blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
+        lost: Paths of the weights that are not finite afterward.
+        unmoved: Paths of the weights that stay as they are, bit for bit.
+        better: The serialized optimizer at another rate, with which as many steps lower the loss
+            where its own does not; empty if none was tried, or none does.
+    """
+
+    losses: Sequence[float]
+    optimizer: str
+    rate: float | None
+    warms_up: bool = False
+    blind: float | None = None
+    lost: Sequence[str] = ()
+    unmoved: Sequence[str] = ()
+    better: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """What is minimized, and where it is not finite.
@@ -509,6 +536,7 @@ class Measurements:
         objective: What is minimized, `None` without outputs of floating-point numbers.
         added_terms: What is added to the loss, `None` where nothing is.
         precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
+        steps: What some steps on the batch do, `None` if none were asked for or possible.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
         has_repeated_inputs: Whether all examples have the same inputs.
         single_values: Names of the normalizations over a single value.
@@ -535,6 +563,7 @@ class Measurements:
     objective: Objective | None = None
     added_terms: AddedTerms | None = None
     precision: PrecisionFacts | None = None
+    steps: TrainedSteps | None = None
     has_pixels: bool = False
     has_repeated_inputs: bool = False
     single_values: Sequence[str] = ()

@@ -58,12 +58,15 @@ class Report(Result):
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
         thresholds: The number of each threshold, by its name. Plots show those in the range of the
             values.
+        losses: The loss before each of the `steps` and after the last, empty without any; it ends
+            where it is not finite.
     """
 
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
     thresholds: Mapping[str, float]
+    losses: Sequence[float] = ()
 
     @property
     def problems(self) -> list[Verdict]:
@@ -98,6 +101,7 @@ class Report(Result):
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "inputs": _signal_as_dict(self.inputs),
             "layers": [self._layer_as_dict(layer) for layer in self.layers],
+            "losses": list(self.losses),
         }
         return {name: finite(value) for name, value in content.items()}
 
@@ -140,6 +144,15 @@ class Report(Result):
             return "No problem found."
         return f"{counted(len(self.problems), 'problem')} found."
 
+    @property
+    def _summary(self) -> str:
+        """The finding, and how the loss goes."""
+        if not self.losses:
+            return self._finding
+        first, last = (short_number(self.losses[place]) for place in (0, -1))
+        steps = counted(len(self.losses) - 1, "step")
+        return f"{self._finding} The loss goes from {first} to {last} in {steps}."
+
     def _headline(self) -> str:
         finding = self._finding.removesuffix(".").lower()
         return f" of {len(self.layers)} layers: {finding}"
@@ -153,7 +166,7 @@ class Report(Result):
             console = Console(file=output, width=width, force_terminal=True, highlight=False)
             console.print(self)
             return output.getvalue().rstrip("\n")
-        lines = [self._table(width).as_text(rule=True), self._finding]
+        lines = [self._table(width).as_text(rule=True), self._summary]
         for verdict in self.verdicts:
             lines += ["", str(verdict)]
         return "\n".join(lines)
@@ -170,7 +183,7 @@ class Report(Result):
         for row, layer in zip(grid.rows, self.layers, strict=True):
             if layer.name in marked:
                 row.style = "bold red"
-        headline = Text(self._finding, "bold green" if self.ok else "bold red")
+        headline = Text(self._summary, "bold green" if self.ok else "bold red")
         parts: list[RenderableType] = [grid, Text(), headline]
         for verdict in self.verdicts:
             parts.append(Text())
@@ -187,7 +200,7 @@ class Report(Result):
         table = self._table(columns=_PAGE_COLUMNS)
         if items:
             items = f"<ul>{items}</ul>"
-        return f"<p><b>{self._finding}</b></p>{items}{table.as_html()}"
+        return f"<p><b>{self._summary}</b></p>{items}{table.as_html()}"
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."

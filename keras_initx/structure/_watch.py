@@ -140,6 +140,11 @@ class Watch:
                 if activation is not None:
                     hooked = self._hooked_activation(layer, activation)
                     stack.enter_context(replaced(layer, "activation", hooked))
+            for layer in self.layers:
+                if isinstance(layer, keras.layers.Bidirectional):
+                    # On a GPU, Keras computes both directions at once, without calling them.
+                    for direction in (layer.forward_layer, layer.backward_layer):
+                        stack.enter_context(replaced(direction, "use_cudnn", False))
             # Layers cast their inputs before they are called. Several may have one policy.
             policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
             for policy in policies.values():

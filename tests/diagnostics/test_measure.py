@@ -201,6 +201,33 @@ def test_recurrent_layers_are_seen_from_outside():
     assert (gate, bias.tolist()) == ("forget", [1, 1, 1])
 
 
+class Fused(layers.Bidirectional):
+    """Computes both directions by itself where Keras may, as it does on a GPU."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        if self.forward_layer.use_cudnn == self.backward_layer.use_cudnn == "auto":
+            return keras.ops.zeros((*sequences.shape[:2], 6))
+        return super().call(sequences, initial_state, mask, training)
+
+
+def test_directions_that_a_gpu_computes_at_once_are_measured_one_by_one():
+    model = keras.Sequential(
+        [keras.Input((5, 4)), Fused(layers.LSTM(3, return_sequences=True, name="lstm"), name="fused")]
+    )
+    found = by_name(keras_initx.diagnose(model, np.ones((16, 5, 4), "float32")))
+    assert list(found) == ["fused/forward_lstm", "fused/backward_lstm"]
+    assert vars(model.layers[0].forward_layer)["use_cudnn"] == "auto"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (-1, 99)])
+def test_an_index_without_a_row_is_refused(low, high):
+    model = keras.Sequential([keras.Input((2,)), layers.Embedding(100, 4, name="words"), layers.Flatten()])
+    message = rf"words has input_dim=100, .* Received: indices from {low} to {high}"
+    with pytest.raises(ValueError, match=message):
+        keras_initx.diagnose(model, np.array([[low, 5], [7, high]]))
+
+
 @pytest.mark.once
 def test_several_inputs_and_outputs():
     first, second = keras.Input((8,), name="first"), keras.Input((3,), name="second")

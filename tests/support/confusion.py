@@ -406,6 +406,33 @@ def by(optimizer):
     return model, x, y, None
 
 
+class ForgetsKernels(keras.optimizers.SGD):
+    """Changes biases alone."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([grad * (len(grad.shape) < 2) for grad in grads], trainable_variables)
+
+
+def product(targets, outputs):
+    """Return a loss without a least value."""
+    return -ops.mean(targets * outputs)
+
+
+def multiplied():
+    """Return raw outputs whose loss is minus their products with the targets."""
+    model, x, y, _ = ending(10, y=np.eye(10, dtype="float32")[LABELS])
+    model.compile(keras.optimizers.SGD(1.0), product)
+    return model, x, y, None
+
+
+def summed():
+    """Return a network with the sum over its examples for a loss, and the rate for a mean."""
+    model, x, y, _ = dense()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    return model, x, y, None
+
+
 def halved(steps):
     """Return Adam with a rate that halves each time that so many steps are done."""
     return keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.001, steps, 0.5))
@@ -1301,4 +1328,13 @@ BROKEN = {
         ["alike"],
     ),
     "sigmoid, Glorot, 10 layers": (lambda: dense("sigmoid", "glorot_uniform", 10), ["alike", "vanishing gradient"]),
+}
+
+# What a batch shows once steps are taken on it.
+STEPWISE = {
+    "SGD, 0.1, sum over the examples": (summed, ["diverging steps"]),
+    "SGD, 2, momentum of 0.99": (lambda: by(keras.optimizers.SGD(2.0, momentum=0.99)), ["stuck loss"]),
+    "Adagrad, 0.001": (lambda: by(keras.optimizers.Adagrad()), ["stuck loss"]),
+    "minus products of raw outputs": (multiplied, ["unbounded loss"]),
+    "SGD without the kernels": (lambda: by(ForgetsKernels(0.01)), ["unmoved weights", "stuck loss"]),
 }

@@ -19,7 +19,7 @@ import keras_initx
 from keras_initx.structure import named_layers
 
 RECORDED = pathlib.Path(__file__).parents[2] / "docs" / "remedies.json"
-BROKEN = confusion.BROKEN | architectures.BROKEN
+BROKEN = confusion.BROKEN | architectures.BROKEN | confusion.STEPWISE
 STEPS = 50
 # Arguments of layers that can be changed in place.
 KEEPING_SHAPES = {"activation", "mask_zero", "rate", "stddev", "value_range"}
@@ -111,14 +111,15 @@ def treated(name, train=True):
 
     With `train` also the loss after some steps, without the remedy and with the first alternative.
     """
-    _, first = diagnosed(*built(name))
+    steps = 100 if name in confusion.STEPWISE else 0
+    _, first = diagnosed(*built(name), steps)
     result = {"problem": first.problem, "remedy": str(first.remedy), "gone": None, "left": None, "losses": None}
     for remedy in filter(can_be_applied, (first.remedy, *first.remedy.others)):
         network = built(name)
         # Some layers are built by the diagnosis.
         diagnosed(*network)
         network = applied(network, remedy)
-        left, _ = diagnosed(*network)
+        left, _ = diagnosed(*network, steps)
         is_first = result["gone"] is None
         result["gone"] = result["gone"] is not False and first.problem not in left
         if not is_first:
@@ -138,9 +139,9 @@ def built(name):
     return build()
 
 
-def diagnosed(model, x, y, loss):
+def diagnosed(model, x, y, loss, steps=0):
     """Return the names of the problems, and the verdict on the first of them."""
-    problems = keras_initx.diagnose(model, x, y, loss=loss).problems
+    problems = keras_initx.diagnose(model, x, y, loss=loss, steps=steps).problems
     return [verdict.problem for verdict in problems], next(iter(problems), None)
 
 

@@ -37,7 +37,9 @@ const PACKAGE = {
   "small_change": 0.02,
   "small_gain": 0.01,
   "slow_adadelta": 0.03,
-  "large_decay": 3
+  "large_decay": 3,
+  "rising_loss": 1.2,
+  "stuck_loss": 0.01
  },
  "limits": {
   "tanh": [

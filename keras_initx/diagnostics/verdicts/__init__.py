@@ -28,6 +28,7 @@ from keras_initx.diagnostics.verdicts import (
     own_loss,
     precision,
     signals,
+    steps,
     targets,
     undefined,
     untracked,
@@ -59,7 +60,8 @@ _FILES: tuple[ModuleType, ...] = (
     likeness,
     gradients,
     precision,
-    optimizer,  # last: other remedies change what rate is suitable
+    optimizer,  # late: other remedies change what rate is suitable
+    steps,
 )
 _VALUES = [value for file in _FILES for value in vars(file).values()]
 RULES: tuple[Rule, ...] = tuple(value for value in _VALUES if isinstance(value, Rule))

@@ -69,6 +69,7 @@ class InputProbe(Probe):
         self.records: dict[keras.Layer, InputReport] = {}
         self._graph = watch.graph
         self._with_kernel = watch.with_kernel
+        self._names = watch.layers
         self._has_begun = False
 
     def before(self, call: Call) -> None:
@@ -85,6 +86,8 @@ class InputProbe(Probe):
         # The inputs of an embedding are row indices.
         if isinstance(layer, keras.layers.Embedding):
             indices = call.inputs[0]
+            if type(layer).call is keras.layers.Embedding.call:
+                _check_rows(layer, self._names[layer], array_of(indices))
             if layer.input_dim >= _MANY_ROWS and (is_first or self._graph.is_input(indices)):
                 record = self.records.setdefault(layer, InputReport())
                 record.only_index = _only_number(array_of(indices))
@@ -101,6 +104,22 @@ class InputProbe(Probe):
         for part in from_outside:
             _add_first_inputs(record, layer, array_of(part))
         record.difference = _difference(tensor)
+
+
+def _check_rows(layer: keras.layers.Embedding, name: str, indices: Array) -> None:
+    """Raise `ValueError` unless an embedding has a row for each of its indices.
+
+    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
+    """
+    if not indices.size:
+        return
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= layer.input_dim:
+        raise ValueError(
+            f"`model` must have a row for each index: {name} has input_dim={layer.input_dim}, so "
+            f"that indices are from 0 to {layer.input_dim - 1}. Received: indices from {low:g} to "
+            f"{high:g}"
+        )
 
 
 def _only_number(values: Array) -> int | None:

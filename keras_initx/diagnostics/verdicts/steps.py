@@ -1,0 +1,336 @@
+"""Some steps of training on one batch: whether the loss stays finite, falls, and moves all weights.
+
+One batch cannot show a rate that is somewhat too large, a NaN in the third step, or a loss that no
+step lowers. The steps are taken with the optimizer from its start, and the weights put back.
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._keras import layers_of
+from keras_initx._typing import Tensor
+from keras_initx.backends import backend
+from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._verdict import Finding, Level, Threshold, listed, rule
+from keras_initx.rendering import counted
+from keras_initx.structure import array_of, rate_of, unscaled, weights_within
+
+RISING_LOSS = Threshold(
+    "rising_loss",
+    1.2,
+    "factor between the lowest loss in the later half of `steps` and the first loss, above which "
+    "training diverges",
+)
+STUCK_LOSS = Threshold(
+    "stuck_loss",
+    0.01,
+    "share of the first loss, or of that of a blind guess if it is less, by which a hundred "
+    "`steps` or more get below it, below which nothing is learned",
+    below=1.0,
+)
+# Fewer may not lower the loss of a sound network by a hundredth.
+_LEAST_STEPS = 100
+# A loss is without bound once it is below 0, and this many times as large as at first.
+_UNBOUNDED = 100
+# What a rate is multiplied with where the loss rises, and where it is stuck.
+_LOWER = (0.1, 0.01, 0.001)
+_OTHER = (0.1, 0.01, 10, 100)
+
+
+def check_optimizer(model: keras.Model) -> None:
+    """Raise `ValueError` unless `model` has an optimizer for `steps`."""
+    optimizer = getattr(model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            "`steps` needs a model that is compiled with an optimizer of Keras. Received: "
+            f"optimizer={optimizer!r}"
+        )
+    if backend.replicas() > 1:
+        raise ValueError(
+            "`steps` are not taken on several replicas: call `diagnose` outside of the scope of "
+            "the strategy"
+        )
+
+
+def steps_taken(
+    model: keras.Model,
+    weights: Sequence[keras.Variable],
+    function: Callable[..., Tensor],
+    batch: Sequence[Any],
+    count: int,
+    thresholds: Mapping[str, float],
+    blind: float | None,
+) -> TrainedSteps:
+    """Return what steps on a batch do to the loss and to the weights, which are put back.
+
+    Args:
+        model: The model, whose optimizer stays as it is.
+        weights: Those that are trained.
+        function: Function of the parts of the batch that returns the training objective.
+        batch: The batch.
+        count: Number of steps.
+        thresholds: The number of each threshold, by its name.
+        blind: See `TrainedSteps`.
+
+    Raises:
+        ValueError: If the optimizer cannot be made anew from its config.
+    """
+    before = [backend.snapshot(weight.value) for weight in weights]
+    paths = {id(weight.variable): weight.path for weight in weights_within(model)}
+
+    def put_back() -> None:
+        for weight, value in zip(weights, before, strict=True):
+            weight.assign(value)
+
+    def losses_with(optimizer: keras.optimizers.Optimizer) -> list[float]:
+        optimizer.build(weights)
+        descent = backend.descend(function, weights, layers_of(model), optimizer, batch)
+        losses = []
+        for loss in itertools.islice(descent, count + 1):
+            losses.append(loss)
+            if not math.isfinite(loss):
+                break
+        return losses
+
+    optimizer = _copied(model.optimizer)
+    rate = rate_of(unscaled(optimizer))
+    try:
+        losses = losses_with(optimizer)
+        lost, unmoved = [], []
+        for weight, value in zip(weights, before, strict=True):
+            if not backend.is_finite(weight.value):
+                lost.append(paths[id(weight)])
+            elif np.array_equal(array_of(weight), array_of(value)):
+                unmoved.append(paths[id(weight)])
+        name = type(unscaled(optimizer)).__name__
+        warms_up = rate is not None and (rate_of(unscaled(optimizer)) or 0.0) > rate
+        taken = TrainedSteps(losses, name, rate, warms_up, blind, lost, unmoved)
+        factors: Sequence[float] = ()
+        if not _stays_finite(taken) or _rises(taken, thresholds[RISING_LOSS.name]):
+            factors = _LOWER
+        elif _is_stuck(taken, thresholds[STUCK_LOSS.name]):
+            factors = _OTHER
+        least = 0.9 * _to_beat(taken)
+        for factor in factors:
+            config = _with_rate(model.optimizer, float(f"{(rate or 0) * factor:.1g}"))
+            if config is None:
+                break
+            put_back()
+            # Making a `LossScaleOptimizer` takes the optimizer inside out of its config.
+            last = losses_with(keras.optimizers.deserialize(copy.deepcopy(config)))[-1]
+            # False for NaN.
+            if last < least:
+                least = last
+                taken = replace(taken, better=config)
+        return taken
+    finally:
+        put_back()
+
+
+def _copied(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return an optimizer with the arguments of another, at its start."""
+    try:
+        return type(optimizer).from_config(optimizer.get_config())
+    except Exception as error:  # it is the user's, and may lack anything
+        raise ValueError(
+            "`steps` needs an optimizer that its config makes anew. Received: "
+            f"optimizer={optimizer!r}, whose config raises {error!r}"
+        ) from error
+
+
+def _with_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> dict[str, Any] | None:
+    """Return the config of an optimizer of Keras with another rate, `None` of others."""
+    config: dict[str, Any] = keras.optimizers.serialize(optimizer)
+    inner = config
+    if unscaled(optimizer) is not optimizer:
+        inner = config["config"]["inner_optimizer"]
+    if inner["registered_name"] is not None and not inner["module"].startswith("keras"):
+        return None
+    if rate <= 0 or "learning_rate" not in inner["config"]:
+        return None
+    inner["config"]["learning_rate"] = rate
+    return config
+
+
+def _stays_finite(taken: TrainedSteps) -> bool:
+    return math.isfinite(taken.losses[-1]) and not taken.lost
+
+
+def _later(taken: TrainedSteps) -> float:
+    """Return the lowest loss of the later half."""
+    return min(taken.losses[len(taken.losses) // 2 :])
+
+
+def _rises(taken: TrainedSteps, limit: float) -> bool:
+    first = taken.losses[0]
+    return first > 0 and _later(taken) > limit * first
+
+
+def _to_beat(taken: TrainedSteps) -> float:
+    """Return the first loss, or that of a blind guess if it is less."""
+    first = taken.losses[0]
+    return first if taken.blind is None else min(first, taken.blind)
+
+
+def _is_stuck(taken: TrainedSteps, least: float) -> bool:
+    is_long = len(taken.losses) > _LEAST_STEPS and not taken.warms_up
+    return is_long and _to_beat(taken) > 0 and _later(taken) > (1 - least) * _to_beat(taken)
+
+
+@rule(
+    "diverging steps",
+    levels={"error": "if the loss or a weight is not finite", "warning": ""},
+    finds="with `steps`, a loss or a weight that is not finite after some of them, or a loss that "
+    "is above {rising_loss} times the first in all of the later half",
+    reason="the optimizer goes too far: one batch does not show it where its first step is sound. "
+    "Among 107 sound programs no loss rises by a hundredth in as many as a hundred steps",
+    remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
+    "loss most; if none does, clipped gradients",
+)
+def diverging_steps(measured: Measurements) -> Iterator[Finding]:
+    taken = measured.steps
+    if taken is None:
+        return
+    level: Level = "warning"
+    layers = []
+    if not _stays_finite(taken):
+        level = "error"
+        done = len(taken.losses) - 1
+        evidence = f"after {counted(done, 'step')} {_with_optimizer(taken)} "
+        if not math.isfinite(taken.losses[-1]):
+            evidence += f"the loss is {taken.losses[-1]}"
+            if taken.lost:
+                evidence += ", and "
+        if taken.lost:
+            layers = [layer for layer in measured.layers if _has_any(layer, taken.lost)][:1]
+            evidence += f"weights are not finite, first {taken.lost[0]}"
+    elif _rises(taken, RISING_LOSS.of(measured)):
+        evidence = f"{_course(taken)} {_with_optimizer(taken)}"
+    else:
+        return
+    clipped = Remedy("global_clipnorm=1.0 in the optimizer: at no lower rate the loss falls")
+    yield Finding(layers, evidence, _at_better_rate(taken, clipped), level)
+
+
+@rule(
+    "unbounded loss",
+    levels={"error": ""},
+    finds="with `steps`, a loss below 0 that is a hundred times as large as the first, and as 1",
+    reason="a loss without a least value is lowered for ever, as by a logarithm of what is no "
+    "probability, by a sign, or by targets outside of 0 and 1",
+    remedy="probabilities in the logarithms of the loss, the other sign, targets from 0 to 1",
+)
+def unbounded_loss(measured: Measurements) -> Iterator[Finding]:
+    taken = measured.steps
+    if taken is None or not _stays_finite(taken):
+        return
+    if not taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
+        return
+    text = (
+        "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
+        "softmax gives, with its sign, and with targets from 0 to 1"
+    )
+    yield Finding([], _course(taken), Remedy(text), "error")
+
+
+@rule(
+    "unmoved weights",
+    levels={"warning": ""},
+    finds="with `steps`, weights with a gradient that stay as they are, bit for bit",
+    reason="the optimizer leaves them out, or its change is less than the last bit of a weight",
+    remedy="an optimizer that has all trainable weights, a higher rate",
+)
+def unmoved_weights(measured: Measurements) -> Iterator[Finding]:
+    taken = measured.steps
+    if taken is None or not taken.unmoved:
+        return
+    layers, paths = [], []
+    for layer in measured.layers:
+        for weight in layer.weights:
+            if weight.path in taken.unmoved and weight.gradient:
+                layers.append(layer)
+                paths.append(weight.path)
+    if not paths:
+        return
+    count = counted(len(taken.losses) - 1, "step")
+    evidence = f"{count} {_with_optimizer(taken)} leave {listed(paths)} as they are"
+    remedy = Remedy("an optimizer with all trainable weights, or a higher rate")
+    yield Finding(layers, evidence, remedy)
+
+
+@rule(
+    "stuck loss",
+    levels={"warning": ""},
+    finds="with a hundred `steps` or more, a loss of Keras that is not below the first, or that of "
+    "a blind guess, by {stuck_loss} of it in any of the later half",
+    reason="a network that learns anything fits one batch (Karpathy, A recipe for training neural "
+    "networks, 2019)",
+    remedy="the rate, of a tenth, a hundredth, ten and a hundred times that, with which as many "
+    "steps lower the loss most; if none does, what else is reported",
+)
+def stuck_loss(measured: Measurements) -> Iterator[Finding]:
+    taken = measured.steps
+    if taken is None or not _stays_finite(taken):
+        return
+    if not _is_stuck(taken, STUCK_LOSS.of(measured)) or not _can_be_lowered(measured):
+        return
+    other = Remedy(
+        "what else is reported; otherwise labels that belong to the inputs, and a loss that "
+        "depends on the weights: no rate lowers it"
+    )
+    evidence = f"{_course(taken)} {_with_optimizer(taken)}"
+    if taken.blind is not None:
+        evidence += f"; that of a blind guess is {taken.blind:.3g}"
+    yield Finding([], evidence, _at_better_rate(taken, other))
+
+
+def _can_be_lowered(measured: Measurements) -> bool:
+    """Return whether the losses of all outputs are known, and none is below a blind guess.
+
+    A network that is trained has nothing left to lower.
+    """
+    if measured.loss is None:
+        return False
+    for layer in measured.layers:
+        output = layer.output
+        if output is None or output.loss is None or output.blind_loss is None:
+            continue
+        if output.loss < 0.9 * output.blind_loss:
+            return False
+    return True
+
+
+def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
+    return any(weight.path in paths for weight in layer.weights)
+
+
+def _with_optimizer(taken: TrainedSteps) -> str:
+    """Return the optimizer, with its rate where it has one."""
+    if taken.rate is None:
+        return f"of {taken.optimizer}"
+    return f"of {taken.optimizer} at {taken.rate:.3g}"
+
+
+def _course(taken: TrainedSteps) -> str:
+    """Return how the loss goes."""
+    count = counted(len(taken.losses) - 1, "step")
+    return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
+
+
+def _at_better_rate(taken: TrainedSteps, otherwise: Remedy) -> Remedy:
+    """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
+    if not taken.better:
+        return otherwise
+    config = dict(taken.better)
+    inner = config["config"].get("inner_optimizer", config)
+    rate = inner["config"]["learning_rate"]
+    text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
+    return Remedy(text, optimizer=config)

@@ -1,0 +1,174 @@
+"""With `steps`, `diagnose` trains on the batch, tells what comes of it, and puts everything back."""
+
+import confusion
+import keras
+import numpy as np
+import pytest
+from confusion import HEALTHY, STEPWISE
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+LABELS = np.random.default_rng(1).integers(0, 3, 32)
+CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compiled(optimizer="adam", dtype=None, loss=CLASSES, **options):
+    stack = [layers.Dense(16, "relu"), layers.BatchNormalization(), layers.Dropout(0.1, seed=1), layers.Dense(3)]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    if dtype is not None:
+        model = keras.models.clone_model(model, clone_function=lambda layer: of_dtype(layer, dtype))
+    model.compile(optimizer, loss, metrics=["accuracy"], **options)
+    return model
+
+
+def of_dtype(layer, dtype):
+    return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+
+
+def state(model):
+    """Return all that training changes."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return [to_numpy(variable).copy() for variable in variables]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.once] * (number > 0)) for number, name in enumerate(STEPWISE)]
+)
+def test_a_network_has_the_problem_that_its_steps_show(name):
+    keras.utils.set_random_seed(0)
+    build, expected = STEPWISE[name]
+    model, x, y, _ = build()
+    assert keras_initx.diagnose(model, x, y).problems == []
+    assert [verdict.problem for verdict in keras_initx.diagnose(model, x, y, steps=100).problems] == expected
+
+
+@pytest.mark.parametrize("dtype", [None, "mixed_float16", "mixed_bfloat16"])
+def test_a_healthy_network_learns_and_is_left_as_it_was(dtype):
+    model = compiled(dtype=dtype)
+    model.fit(X, LABELS, epochs=2, verbose=0)
+    before = state(model)
+    report = keras_initx.diagnose(model, X, LABELS, steps=20)
+    assert report.ok
+    assert len(report.losses) == 21
+    assert report.losses[-1] < 0.9 * report.losses[0]
+    assert report.to_dict()["losses"] == report.losses
+    assert "in 20 steps." in str(report)
+    for one, other in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_first_step_is_that_of_training():
+    model = compiled(keras.optimizers.SGD(0.1))
+    model.layers[2].rate = 0.0
+    first, second = keras_initx.diagnose(model, X, LABELS, steps=1).losses
+    losses = [float(model.train_on_batch(X, LABELS, return_dict=True)["loss"])]
+    model.reset_metrics()
+    losses.append(float(model.train_on_batch(X, LABELS, return_dict=True)["loss"]))
+    assert [first, second] == pytest.approx(losses, rel=1e-4)
+
+
+def test_a_network_is_left_as_it_was_where_steps_make_nan():
+    keras.utils.set_random_seed(0)
+    model, x, y, _ = confusion.summed()
+    before = [to_numpy(weight).copy() for weight in model.weights]
+    report = keras_initx.diagnose(model, x, y, steps=100)
+    assert not np.isfinite(report.losses[-1])
+    assert report.to_dict()["losses"][-1] is None
+    assert not model.optimizer.built
+    for one, other in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(one, to_numpy(other))
+
+
+@pytest.mark.once
+def test_the_first_layer_whose_weights_are_lost_is_named():
+    model, x, y, _ = confusion.summed()
+    model.compile(keras.optimizers.SGD(1e38), model.loss)
+    verdict = keras_initx.diagnose(model, x, y, steps=3).problems[-1]
+    first = model.layers[0].name
+    assert (verdict.problem, verdict.level, verdict.layers) == ("diverging steps", "error", (first,))
+
+
+@pytest.mark.once
+def test_without_gradients_no_steps_are_taken():
+    model = compiled(loss=lambda targets, outputs: keras.ops.mean(keras.ops.stop_gradient(outputs)))
+    report = keras_initx.diagnose(model, X, LABELS, steps=3)
+    assert ([verdict.problem for verdict in report.problems], list(report.losses)) == (["no gradient"], [])
+
+
+@pytest.mark.once
+def test_what_is_trained_already_is_not_stuck():
+    model = compiled(keras.optimizers.Adam(0.05))
+    model.fit(X, LABELS, epochs=200, batch_size=32, verbose=0)
+    model.optimizer.learning_rate = 1e-5
+    assert keras_initx.diagnose(model, X, LABELS, steps=100, small_change=1e-9).ok
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["rate that rises from 0", "rewards of deviation 1", "last kernel of zeros"])
+def test_a_healthy_network_has_no_problem_in_its_steps(name):
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = HEALTHY[name]()
+    if not model.compiled:
+        model.compile("adam", loss)
+    assert keras_initx.diagnose(model, x, y, steps=100).ok
+
+
+@pytest.mark.parametrize("kind", ["loss scale", pytest.param("schedule", marks=pytest.mark.once), "clipped"])
+def test_a_better_rate_keeps_the_other_arguments(kind):
+    model, x, y, _ = confusion.summed()
+    arguments = {"momentum": 0.5}
+    rate = 0.5
+    if kind == "schedule":
+        rate = keras.optimizers.schedules.ExponentialDecay(0.5, 1000, 0.9)
+    if kind == "clipped":
+        arguments["clipvalue"] = 100.0
+    optimizer = keras.optimizers.SGD(rate, **arguments)
+    if kind == "loss scale":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
+    model.compile(optimizer, model.loss)
+    verdict = keras_initx.diagnose(model, x, y, steps=20).problems[-1]
+    assert verdict.problem == "diverging steps"
+    made = keras.optimizers.deserialize(verdict.remedy.optimizer)
+    assert type(made) is type(model.optimizer)
+    inner = getattr(made, "inner_optimizer", made)
+    assert (inner.momentum, inner.clipvalue) == (0.5, arguments.get("clipvalue"))
+    assert float(inner.learning_rate) < 0.5
+
+
+class WithoutConfig(keras.optimizers.SGD):
+    def __init__(self, factor):
+        super().__init__(0.1 * factor)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.compile(None, CLASSES), "`steps` needs a model that is compiled with an optimizer"),
+        (lambda model: model.compile(WithoutConfig(2), CLASSES), "`steps` needs an optimizer that its config makes"),
+    ],
+)
+def test_an_optimizer_is_needed(change, message):
+    model = compiled()
+    change(model)
+    assert keras_initx.diagnose(model, X, LABELS).ok
+    with pytest.raises(ValueError, match=message):
+        keras_initx.diagnose(model, X, LABELS, steps=1)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"y": None, "steps": 2}, ValueError, "`steps` needs `y`, the targets. Received: steps=2"),
+        ({"y": LABELS, "steps": -1}, ValueError, "`steps` must be a non-negative integer. Received: steps=-1"),
+        ({"y": LABELS, "steps": 1.0}, TypeError, "`steps` must be a non-negative integer. Received: steps=1.0"),
+    ],
+)
+def test_wrong_steps_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        keras_initx.diagnose(compiled(), X, **arguments)
