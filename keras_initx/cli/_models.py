@@ -24,7 +24,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     try:
         with status() as update:
             update(f"Loading {arguments.model}")
-            if y is None or arguments.loss is not None:
+            if not arguments.steps and (y is None or arguments.loss is not None):
                 # Its optimizer may not exist here: with torch, optimizers are saved as classes of
                 # that backend.
                 model = keras.saving.load_model(arguments.model, compile=False)
@@ -36,6 +36,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 y,
                 loss=arguments.loss,
                 batch_size=arguments.batch_size,
+                steps=arguments.steps,
                 progress=lambda name: update(f"Measured {name}"),
                 **dict(arguments.threshold),
             )

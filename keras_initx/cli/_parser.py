@@ -97,6 +97,12 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         "--batch-size", **_options.COUNT, default=1024, help="use only the first N examples"
     )
     parser.add_argument(
+        "--steps",
+        **_options.COUNT_OR_ZERO,
+        default=0,
+        help="also train N steps on these examples, with the optimizer of the model",
+    )
+    parser.add_argument(
         "--threshold",
         **_options.THRESHOLDS,
         help="change a threshold, e.g. vanishing=1e-4; the page on diagnosing a model lists all",

@@ -69,7 +69,8 @@ def diagnose(
             large, a NaN of a later step, weights that stay as they are, and from a hundred on a
             loss that nothing lowers; where a rate fails, some others are tried. A step of a model
             with a `train_step` of its own is not this one. What is random is alike in each step.
-        progress: Function that is called with the name of each layer after it is measured.
+        progress: Function that is called with the name of each layer after it is measured, and of
+            each step, such as `"step 1 of 100"`.
         **thresholds: Thresholds of the rules, positive numbers: the names, defaults and meanings
             are those of `keras_initx.diagnostics.THRESHOLDS`.
 

@@ -132,8 +132,8 @@ def measure(
             output.
         thresholds: The number of each threshold, by its name.
         steps: Number of steps of training to take, after which the weights are put back.
-        progress: Function that is called with the name of each layer after it is measured, or
-            `None`.
+        progress: Function that is called with the name of each layer after it is measured, and of
+            each step, or `None`.
     """
     watch = Watch(model)
     probes = _Probes(watch, thresholds)
@@ -211,7 +211,10 @@ def measure(
                 if steps and any(norms) and all(map(math.isfinite, norms)):
                     of_batch = functools.partial(_objective, model, objective)
                     blind = _blind_loss(probes.outputs.records.values(), value)
-                    taken = steps_taken(model, trained, of_batch, (x, y), steps, thresholds, blind)
+                    tell = progress or (lambda _: None)
+                    taken = steps_taken(
+                        model, trained, of_batch, (x, y), steps, thresholds, blind, tell
+                    )
                 if terms:
                     is_own = loss is None and computes_own_loss(model)
                     added = added_terms(terms, of_terms, of_loss, not is_own)

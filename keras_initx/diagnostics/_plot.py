@@ -37,7 +37,10 @@ _ORDER = ("#0d0887", "#bd3786", "#e16462")
 
 
 def plot_layers(
-    layers: Sequence[LayerReport], marked: Collection[str], thresholds: Mapping[str, float]
+    layers: Sequence[LayerReport],
+    marked: Collection[str],
+    thresholds: Mapping[str, float],
+    losses: Sequence[float],
 ) -> Figure:
     """Plot the measurements of each layer.
 
@@ -45,6 +48,7 @@ def plot_layers(
         layers: The layers.
         marked: Names of the layers whose histograms are red.
         thresholds: Thresholds to show, by their names.
+        losses: The loss before each step and after the last, empty without steps.
     """
     layers = [layer for layer in layers if layer.after is not None]
     panels = [_plot_std, _plot_mean]
@@ -59,9 +63,12 @@ def plot_layers(
     top_height = _PANEL_HEIGHT * len(panels)
     if len(layers) <= NAMED:
         top_height += 1.2
-    heights = (top_height, _CELL_HEIGHT * rows + 0.4)
+    heights = [top_height, _CELL_HEIGHT * rows + 0.4]
+    if losses:
+        heights.append(_PANEL_HEIGHT)
     figure = new_figure(size=(_WIDTH, sum(heights)))
-    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    top, bottom = parts[:2]
     axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for plot_panel, axis in zip(panels, axes, strict=True):
         plot_panel(axis, layers, thresholds)
@@ -69,7 +76,23 @@ def plot_layers(
     label_order(axes[-1], [layer.name for layer in layers], "layer")
     limits = _shared_range(layers, thresholds["exploding"])
     _plot_histograms(bottom, layers, shown, (rows, columns), marked, limits)
+    if losses:
+        _plot_losses(parts[2].subplots(), losses)
     return figure
+
+
+def _plot_losses(axis: Axes, losses: Sequence[float]) -> None:
+    axis.plot(range(len(losses)), losses, ".-", color=BLUE, linewidth=1, markersize=2)
+    if not math.isfinite(losses[-1]):
+        label = f"the loss is {losses[-1]}"
+        axis.axvline(len(losses) - 1, color=RED, linestyle="--", linewidth=0.8, label=label)
+        axis.legend(frameon=False, fontsize=8)
+    axis.set_xlabel("step")
+    axis.set_ylabel("loss")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if min(losses) > 0:
+        make_logarithmic(axis)
+    tidy([axis])
 
 
 def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -> list[int]:

@@ -47,9 +47,10 @@ __all__ = ["Report"]
 class Report(Result):
     """The result of `diagnose`, in the form of all results.
 
-    `plot` shows the means and standard deviations of the layers, a histogram of each, and the norms
-    of the gradients if they were measured. The table of a notebook has a small histogram of each
-    layer, from its smallest value to its largest. The rows of `to_csv` are the layers.
+    `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
+    the gradients if they were measured, and the loss of `steps` if any were taken. The table of a
+    notebook has a small histogram of each layer, from its smallest value to its largest. The rows
+    of `to_csv` are the layers.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -127,7 +128,7 @@ class Report(Result):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.thresholds)
+        return plot_layers(self.layers, self._marked, self.thresholds, self.losses)
 
     @property
     def _marked(self) -> set[str]:

@@ -127,6 +127,14 @@ def test_thresholds_and_the_batch_size_are_options(data, capsys):
     assert report["layers"][0]["shape"] == [16, 32]
 
 
+@pytest.mark.parametrize("options", [[], ["--loss", "sparse_categorical_crossentropy"]], ids=["compiled", "given"])
+def test_steps_are_taken_with_the_optimizer_of_the_model(data, capsys, options):
+    path = save(data, optimizer="adam", loss="sparse_categorical_crossentropy")
+    arguments = ["--data", str(data / "x.npy"), "--labels", str(data / "y.npy"), "--steps", "3", *options]
+    assert cli.main(["diagnose", path, *arguments]) == 0
+    assert "in 3 steps." in capsys.readouterr().out
+
+
 FORM = "argument --threshold: a threshold must have the form vanishing=1e-4, with a positive number. "
 
 

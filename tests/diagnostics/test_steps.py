@@ -51,8 +51,10 @@ def test_a_healthy_network_learns_and_is_left_as_it_was(dtype):
     model = compiled(dtype=dtype)
     model.fit(X, LABELS, epochs=2, verbose=0)
     before = state(model)
-    report = keras_initx.diagnose(model, X, LABELS, steps=20)
+    told = []
+    report = keras_initx.diagnose(model, X, LABELS, steps=20, progress=told.append)
     assert report.ok
+    assert told[-1] == "step 20 of 20"
     assert len(report.losses) == 21
     assert report.losses[-1] < 0.9 * report.losses[0]
     assert report.to_dict()["losses"] == report.losses
@@ -84,6 +86,15 @@ def test_a_network_is_left_as_it_was_where_steps_make_nan():
 
 
 @pytest.mark.once
+def test_a_plot_shows_the_loss():
+    model, x, y, _ = confusion.summed()
+    figure = keras_initx.diagnose(model, x, y, steps=100).plot()
+    axis = figure.axes[-1]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("step", "loss")
+    assert axis.get_legend_handles_labels()[1] in (["the loss is nan"], ["the loss is inf"])
+
+
+@pytest.mark.once
 def test_the_first_layer_whose_weights_are_lost_is_named():
     model, x, y, _ = confusion.summed()
     model.compile(keras.optimizers.SGD(1e38), model.loss)
@@ -105,6 +116,13 @@ def test_what_is_trained_already_is_not_stuck():
     model.fit(X, LABELS, epochs=200, batch_size=32, verbose=0)
     model.optimizer.learning_rate = 1e-5
     assert keras_initx.diagnose(model, X, LABELS, steps=100, small_change=1e-9).ok
+
+
+@pytest.mark.once
+def test_targets_that_are_the_outputs_are_not_stuck():
+    model = compiled(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    targets = keras.ops.softmax(model.predict(X, verbose=0))
+    assert keras_initx.diagnose(model, X, targets, steps=100).ok
 
 
 @pytest.mark.once

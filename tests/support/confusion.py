@@ -429,7 +429,7 @@ def summed():
     """Return a network with the sum over its examples for a loss, and the rate for a mean."""
     model, x, y, _ = dense()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
-    model.compile(keras.optimizers.SGD(0.1), loss)
+    model.compile(keras.optimizers.SGD(1.0), loss)
     return model, x, y, None
 
 
@@ -1332,7 +1332,7 @@ BROKEN = {
 
 # What a batch shows once steps are taken on it.
 STEPWISE = {
-    "SGD, 0.1, sum over the examples": (summed, ["diverging steps"]),
+    "SGD, 1, sum over the examples": (summed, ["diverging steps"]),
     "SGD, 2, momentum of 0.99": (lambda: by(keras.optimizers.SGD(2.0, momentum=0.99)), ["stuck loss"]),
     "Adagrad, 0.001": (lambda: by(keras.optimizers.Adagrad()), ["stuck loss"]),
     "minus products of raw outputs": (multiplied, ["unbounded loss"]),

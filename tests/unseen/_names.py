@@ -7,7 +7,8 @@ Added after the first draw, with verdicts that it led to: "constant inputs", "dr
 "limited output", "no activation", "small steps", "unread words". Before the third draw was run: "wrong loss".
 Before the fourth: "targets not finite". Before the fifth: "outweighed loss".
 After it: "constant targets", "drowned signal", "exchanged axes", "hidden softmax", "large decay", "narrow constraint",
-"one-sided weights".
+"one-sided weights". After the sixth, for `steps`: "diverging steps", "stuck loss", "unbounded loss", "unmoved
+weights".
 """
 
 NAMES = {
@@ -26,10 +27,10 @@ NAMES = {
         "single class",
         "exclusive classes",
     ),
-    "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits"),
+    "loss: probabilities and logits confused": ("no probabilities", "probabilities as logits", "unbounded loss"),
     "loss: value or gradient not finite": ("undefined loss", "targets not finite"),
     "loss: cannot be met by the shapes": ("impossible labels",),
-    "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss", "outweighed loss"),
+    "loss: sign or formula": ("undefined loss", "no gradient", "wrong loss", "outweighed loss", "unbounded loss"),
     "last layer: softmax of one unit, or along a wrong axis": ("single class", "no probabilities"),
     "classes: rare": ("rare class",),
     "weights: zero, equal or twins": (
@@ -71,10 +72,17 @@ NAMES = {
         "unread words",
     ),
     "attention: mask or scale": ("focused attention", "alike"),
-    "optimizer: rate too large": ("large steps",),
-    "optimizer: rate too small": ("small steps",),
+    "optimizer: rate too large": ("large steps", "diverging steps", "stuck loss"),
+    "optimizer: rate too small": ("small steps", "stuck loss"),
     "optimizer: sign": ("negative rate",),
-    "optimizer: settings and precision": ("lost precision", "large decay", "small steps"),
+    "optimizer: settings and precision": (
+        "lost precision",
+        "large decay",
+        "small steps",
+        "diverging steps",
+        "stuck loss",
+        "unmoved weights",
+    ),
     "regularization: too strong": (
         "dropped output",
         "drowned signal",

@@ -4,6 +4,7 @@
     python tests/unseen/examine.py sound             # of the sound ones
     python tests/unseen/examine.py first so_123      # of some programs
     python tests/unseen/examine.py first --write     # of all, and records each, and at the end the numbers of all
+    python tests/unseen/examine.py first --steps     # what is reported with a hundred steps of training; also --write
 
 What is recorded stays: an interrupted run goes on where it was, and numbers of another commit are a new row. Delete
 a draw from the record to run it again.
@@ -23,6 +24,8 @@ from _names import NAMES
 from _program import SEEDS, scored
 
 import keras_initx
+from keras_initx.diagnostics._verdict import Rule
+from keras_initx.diagnostics.verdicts import steps
 
 FOLDER = pathlib.Path(__file__).parent
 sys.path.append(str(FOLDER.parent / "support"))
@@ -37,13 +40,17 @@ def programs(draw):
     return {path.stem: path for path in sorted((FOLDER / draw).glob("*.py"))}
 
 
-def report_of(build):
+# With which `diagnose` trains, of as many examples as people usually take.
+STEPS = {"steps": 100, "batch_size": 32}
+
+
+def report_of(build, **arguments):
     """Return the report of a program on the data that it is trained with, or the error as text."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     model, x, y = build()
     try:
-        return keras_initx.diagnose(model, x, y)
+        return keras_initx.diagnose(model, x, y, **arguments)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -160,6 +167,35 @@ def examined_sound(path):
     return {"problems": problems_of(report_of(runpy.run_path(str(path))["build"]))}
 
 
+def examined_with_steps(path, draw):
+    """Return what is reported of a program with steps of training, in each of its forms."""
+    program = runpy.run_path(str(path))
+    if draw not in DRAWS:
+        return {"problems": problems_of(report_of(program["build"], **STEPS))}
+    result = {"visible": program["VISIBLE"], "reproduced": program.get("REPRODUCED", True)}
+    for form, repaired in (("problems", False), ("repaired", True)):
+        result[form] = problems_of(report_of(lambda repaired=repaired: program["build"](repaired), **STEPS))
+    problems, kinds = result["problems"], program["KINDS"]
+    result["named"] = is_named(problems, kinds)
+    by_steps = {rule.problem for rule in vars(steps).values() if isinstance(rule, Rule)}
+    without = problems if isinstance(problems, str) else [pair for pair in problems if pair[0] not in by_steps]
+    result["named without"] = is_named(without, kinds)
+    return result
+
+
+def counted_with_steps(results):
+    """Return the numbers of a draw with steps, by what they count."""
+    usable = [result for result in results.values() if result["reproduced"]]
+    numbers = {"reproduced": len(usable)}
+    for name, is_visible in (("visible", True), ("not visible", False)):
+        some = [result for result in usable if result["visible"] == is_visible]
+        numbers[name] = len(some)
+        numbers[f"{name}, named by a batch alone"] = sum(result["named without"] for result in some)
+        numbers[f"{name}, named with steps"] = sum(result["named"] for result in some)
+    numbers["alarms on repaired"] = sum(bool(alarms(result["repaired"])) for result in usable)
+    return numbers
+
+
 def counted(results):
     """Return the numbers of a draw of faulty programs, by what they count."""
     usable = [result for result in results.values() if result["reproduced"]]
@@ -184,21 +220,27 @@ def counted_sound(results):
 
 
 def main():
-    draw, *names = [argument for argument in sys.argv[1:] if argument != "--write"]
-    writes = "--write" in sys.argv
+    draw, *names = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    writes, with_steps = "--write" in sys.argv, "--steps" in sys.argv
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"runs": []}
-    results = recorded.setdefault(draw, {}) if writes else {}
+    kept = recorded.setdefault("with steps", {}) if with_steps else recorded
+    results = kept.setdefault(draw, {}) if writes else {}
     warnings.simplefilter("ignore")
     for name, path in programs(draw).items():
         if name in results or (names and name not in names):
             continue
-        results[name] = examined(path) if draw in DRAWS else examined_sound(path)
+        if with_steps:
+            results[name] = examined_with_steps(path, draw)
+        else:
+            results[name] = examined(path) if draw in DRAWS else examined_sound(path)
         print(f"{name}: {json.dumps(results[name])}", flush=True)
         if writes:
             RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
-    numbers = counted(results) if draw in DRAWS else counted_sound(results)
+    numbers = counted_sound(results)
+    if draw in DRAWS:
+        numbers = counted_with_steps(results) if with_steps else counted(results)
     print(numbers)
-    if writes:
+    if writes and not with_steps:
         folder = pathlib.Path(keras_initx.__file__).parent
         command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

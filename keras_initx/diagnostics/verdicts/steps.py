@@ -68,6 +68,7 @@ def steps_taken(
     count: int,
     thresholds: Mapping[str, float],
     blind: float | None,
+    progress: Callable[[str], object],
 ) -> TrainedSteps:
     """Return what steps on a batch do to the loss and to the weights, which are put back.
 
@@ -79,6 +80,7 @@ def steps_taken(
         count: Number of steps.
         thresholds: The number of each threshold, by its name.
         blind: See `TrainedSteps`.
+        progress: Function that is called with the name of each step.
 
     Raises:
         ValueError: If the optimizer cannot be made anew from its config.
@@ -94,10 +96,12 @@ def steps_taken(
         optimizer.build(weights)
         descent = backend.descend(function, weights, layers_of(model), optimizer, batch)
         losses = []
-        for loss in itertools.islice(descent, count + 1):
+        for step, loss in enumerate(itertools.islice(descent, count + 1)):
             losses.append(loss)
             if not math.isfinite(loss):
                 break
+            if step:
+                progress(f"step {step} of {count}")
         return losses
 
     optimizer = _copied(model.optimizer)
@@ -295,10 +299,14 @@ def stuck_loss(measured: Measurements) -> Iterator[Finding]:
 def _can_be_lowered(measured: Measurements) -> bool:
     """Return whether the losses of all outputs are known, and none is below a blind guess.
 
-    A network that is trained has nothing left to lower.
+    A network that is trained has nothing left to lower, and no crossentropy is below the entropy of
+    targets that are shares.
     """
     if measured.loss is None:
         return False
+    for _, facts in measured.outputs:
+        if facts.loss.kind != "distance" and not facts.is_whole:
+            return False
     for layer in measured.layers:
         output = layer.output
         if output is None or output.loss is None or output.blind_loss is None:
