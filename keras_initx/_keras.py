@@ -263,6 +263,20 @@ def preserved_losses(model: keras.Layer) -> Iterator[None]:
             layer._loss_ids.update(ids)
 
 
+@contextlib.contextmanager
+def constant_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> Iterator[Any]:
+    """Give `optimizer` this rate for the duration of the block, and yield what it is otherwise.
+
+    The class of a schedule may be registered nowhere, or have no config.
+    """
+    kept = vars(optimizer)["_learning_rate"]
+    vars(optimizer)["_learning_rate"] = keras.Variable(rate, name="learning_rate", trainable=False)
+    try:
+        yield kept
+    finally:
+        vars(optimizer)["_learning_rate"] = kept
+
+
 def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
     """Return whether weights were excluded from the weight decay of `optimizer`.
 

@@ -390,6 +390,22 @@ def test_the_global_seed_is_that_of_before():
     assert seed_of() == 1
 
 
+class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule without a config."""
+
+    def __call__(self, step):
+        return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+def test_an_optimizer_has_another_rate_for_a_while():
+    optimizer = keras.optimizers.SGD(Unregistered())
+    with _keras.constant_rate(optimizer, 0.5) as schedule:
+        assert optimizer.get_config()["learning_rate"] == 0.5
+    assert isinstance(schedule, Unregistered)
+    assert float(to_numpy(optimizer.learning_rate)) == pytest.approx(0.1)
+    optimizer.learning_rate = schedule
+
+
 def test_an_optimizer_keeps_what_is_excluded_from_weight_decay():
     optimizer = keras.optimizers.AdamW()
     assert not _keras.excludes_from_weight_decay(optimizer)

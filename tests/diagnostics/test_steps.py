@@ -76,6 +76,7 @@ def test_the_first_step_is_that_of_training():
 def test_a_network_is_left_as_it_was_where_steps_make_nan():
     keras.utils.set_random_seed(0)
     model, x, y, _ = confusion.summed()
+    model.compile(keras.optimizers.SGD(1e4), model.loss)
     before = [to_numpy(weight).copy() for weight in model.weights]
     report = keras_initx.diagnose(model, x, y, steps=100)
     assert not np.isfinite(report.losses[-1])
@@ -88,6 +89,7 @@ def test_a_network_is_left_as_it_was_where_steps_make_nan():
 @pytest.mark.once
 def test_a_plot_shows_the_loss():
     model, x, y, _ = confusion.summed()
+    model.compile(keras.optimizers.SGD(1e4), model.loss)
     figure = keras_initx.diagnose(model, x, y, steps=100).plot()
     axis = figure.axes[-1]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("step", "loss")
@@ -155,6 +157,21 @@ def test_a_better_rate_keeps_the_other_arguments(kind):
     inner = getattr(made, "inner_optimizer", made)
     assert (inner.momentum, inner.clipvalue) == (0.5, arguments.get("clipvalue"))
     assert float(inner.learning_rate) < 0.5
+
+
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule as in tutorials, which nobody has registered, and without a config."""
+
+    def __call__(self, step):
+        return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+def test_a_schedule_needs_no_config():
+    model = compiled(keras.optimizers.SGD(Falling()))
+    report = keras_initx.diagnose(model, X, LABELS, steps=5)
+    assert report.ok
+    assert report.losses[-1] < report.losses[0]
+    assert isinstance(model.optimizer._learning_rate, Falling)
 
 
 class WithoutConfig(keras.optimizers.SGD):

@@ -9,12 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import constant_rate, is_of_keras, layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
@@ -33,7 +33,8 @@ STUCK_LOSS = Threshold(
     "stuck_loss",
     0.01,
     "share of the first loss, or of that of a blind guess if it is less, by which a hundred "
-    "`steps` or more get below it, below which nothing is learned",
+    "`steps` or more get below it, or the later half of them lowers the loss, below which nothing "
+    "is learned",
     below=1.0,
 )
 # Fewer may not lower the loss of a sound network by a hundredth.
@@ -141,27 +142,30 @@ def steps_taken(
 
 def _copied(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Return an optimizer with the arguments of another, at its start."""
+    inner = unscaled(optimizer)
+    rate = rate_of(inner)
     try:
-        return type(optimizer).from_config(optimizer.get_config())
+        if rate is None:
+            return type(optimizer).from_config(optimizer.get_config())
+        with constant_rate(inner, rate) as kept:
+            made = type(optimizer).from_config(optimizer.get_config())
     except Exception as error:  # it is the user's, and may lack anything
         raise ValueError(
             "`steps` needs an optimizer that its config makes anew. Received: "
             f"optimizer={optimizer!r}, whose config raises {error!r}"
         ) from error
+    if not isinstance(kept, keras.Variable):  # but a schedule
+        unscaled(made).learning_rate = kept
+    return made
 
 
 def _with_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> dict[str, Any] | None:
     """Return the config of an optimizer of Keras with another rate, `None` of others."""
-    config: dict[str, Any] = keras.optimizers.serialize(optimizer)
-    inner = config
-    if unscaled(optimizer) is not optimizer:
-        inner = config["config"]["inner_optimizer"]
-    if inner["registered_name"] is not None and not inner["module"].startswith("keras"):
+    inner = unscaled(optimizer)
+    if not is_of_keras(inner) or rate <= 0:
         return None
-    if rate <= 0 or "learning_rate" not in inner["config"]:
-        return None
-    inner["config"]["learning_rate"] = rate
-    return config
+    with constant_rate(inner, rate):
+        return cast(dict[str, Any], keras.optimizers.serialize(optimizer))
 
 
 def _stays_finite(taken: TrainedSteps) -> bool:
@@ -185,8 +189,11 @@ def _to_beat(taken: TrainedSteps) -> float:
 
 
 def _is_stuck(taken: TrainedSteps, least: float) -> bool:
-    is_long = len(taken.losses) > _LEAST_STEPS and not taken.warms_up
-    return is_long and _to_beat(taken) > 0 and _later(taken) > (1 - least) * _to_beat(taken)
+    aim, half = _to_beat(taken), taken.losses[len(taken.losses) // 2]
+    if len(taken.losses) <= _LEAST_STEPS or taken.warms_up or aim <= 0:
+        return False
+    # A loss that begins above a blind guess may still be on its way to it.
+    return _later(taken) > max((1 - least) * aim, half - least * aim)
 
 
 @rule(
@@ -274,7 +281,7 @@ def unmoved_weights(measured: Measurements) -> Iterator[Finding]:
     "stuck loss",
     levels={"warning": ""},
     finds="with a hundred `steps` or more, a loss of Keras that is not below the first, or that of "
-    "a blind guess, by {stuck_loss} of it in any of the later half",
+    "a blind guess, by {stuck_loss} of it, and that the later half of the steps lowers by less",
     reason="a network that learns anything fits one batch (Karpathy, A recipe for training neural "
     "networks, 2019)",
     remedy="the rate, of a tenth, a hundredth, ten and a hundred times that, with which as many "
@@ -284,7 +291,9 @@ def stuck_loss(measured: Measurements) -> Iterator[Finding]:
     taken = measured.steps
     if taken is None or not _stays_finite(taken):
         return
-    if not _is_stuck(taken, STUCK_LOSS.of(measured)) or not _can_be_lowered(measured):
+    if _rises(taken, RISING_LOSS.of(measured)) or not _can_be_lowered(measured):
+        return
+    if not _is_stuck(taken, STUCK_LOSS.of(measured)):
         return
     other = Remedy(
         "what else is reported; otherwise labels that belong to the inputs, and a loss that "
