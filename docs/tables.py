@@ -14,6 +14,7 @@
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
 - `unseen`: the numbers of runs on unseen programs, from `docs/unseen.json`, which
   `tests/unseen/examine.py` writes.
+- `steps`: the same with steps of training.
 - `examination`, `programs`, `misses`: what `diagnose` finds in faulty programs of others,
   from `programs.py` in `tests/support/` and `docs/examination.json`, which `examination.py` beside
   it writes.
@@ -291,6 +292,17 @@ def unseen():
     return f"{table}\n{_columns(sound, ('date', 'commit', 'drawn', 'alarms on sound'))}"
 
 
+def with_steps():
+    """Return the numbers of each draw with steps of training on the batch."""
+    recorded = json.loads((DOCS / "unseen.json").read_text())["numbers with steps"]
+    runs = [{"draw": draw, **recorded[draw]} for draw in sorted(recorded, key=_DRAWS.index)]
+    names = dict.fromkeys(name for run in runs for name in run if name != "draw")
+    return _columns(runs, names)
+
+
+_DRAWS = ("first", "second", "third", "fourth", "fifth", "sixth", "sound")
+
+
 def _columns(runs, names):
     """Return a table with a column for each run: not all numbers would fit beside each other."""
     rows = [(name, *(str(run.get(name, "")) for run in runs)) for name in names]
@@ -384,6 +396,7 @@ TABLES = {
     "thresholds": thresholds,
     "confusion": confusion,
     "unseen": unseen,
+    "steps": with_steps,
     "examination": examination,
     "programs": programs,
     "misses": misses,
@@ -394,6 +407,7 @@ PAGES = {
     DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
     DOCS / "examination.md": {
         "unseen",
+        "steps",
         "examination",
         "programs",
         "misses",

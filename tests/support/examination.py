@@ -49,7 +49,7 @@ NOT_EVALUATED = {
 # Why a fault that a batch can show is not found, or not with the accepted remedy.
 EXPLAINED = {
     "48934338": "the rate times the squared gradient is 7 times the loss, below the threshold of 20, and a regression "
-    "of the tests trains at 9.9. The first step would show it, but `diagnose` takes none: it raises the loss 570 times",
+    "of the tests trains at 9.9. The first step would show it: it raises the loss 570 times, which `steps=100` reports",
     "37624102": "the rate times the squared gradient is 2.7 times the loss, and with data drawn at random the "
     "network learns at this rate, faster than the repaired one",
 }

@@ -39,6 +39,10 @@ STUCK_LOSS = Threshold(
 )
 # Fewer may not lower the loss of a sound network by a hundredth.
 _LEAST_STEPS = 100
+# A loss that was this many times the first may fall again, where all units have died.
+_OVERSHOOT = 1000
+# A loss that is this many times that of a blind guess is far above it.
+_FAR = 3
 # A loss is without bound once it is below 0, and this many times as large as at first.
 _UNBOUNDED = 100
 # What a rate is multiplied with where the loss rises, and where it is stuck.
@@ -179,7 +183,7 @@ def _later(taken: TrainedSteps) -> float:
 
 def _rises(taken: TrainedSteps, limit: float) -> bool:
     first = taken.losses[0]
-    return first > 0 and _later(taken) > limit * first
+    return first > 0 and (_later(taken) > limit * first or max(taken.losses) > _OVERSHOOT * first)
 
 
 def _to_beat(taken: TrainedSteps) -> float:
@@ -200,9 +204,10 @@ def _is_stuck(taken: TrainedSteps, least: float) -> bool:
     "diverging steps",
     levels={"error": "if the loss or a weight is not finite", "warning": ""},
     finds="with `steps`, a loss or a weight that is not finite after some of them, or a loss that "
-    "is above {rising_loss} times the first in all of the later half",
-    reason="the optimizer goes too far: one batch does not show it where its first step is sound. "
-    "Among 107 sound programs no loss rises by a hundredth in as many as a hundred steps",
+    "is above {rising_loss} times the first in all of the later half, or once above a thousand "
+    "times",
+    reason="the optimizer goes too far, which its first step need not show. One that falls again "
+    "after it was a thousand times as large is the loss of units that have died",
     remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
     "loss most; if none does, clipped gradients",
 )
@@ -225,6 +230,8 @@ def diverging_steps(measured: Measurements) -> Iterator[Finding]:
             evidence += f"weights are not finite, first {taken.lost[0]}"
     elif _rises(taken, RISING_LOSS.of(measured)):
         evidence = f"{_course(taken)} {_with_optimizer(taken)}"
+        if max(taken.losses) > taken.losses[-1]:
+            evidence += f", and is {max(taken.losses):.3g} in between"
     else:
         return
     clipped = Remedy("global_clipnorm=1.0 in the optimizer: at no lower rate the loss falls")
@@ -306,12 +313,13 @@ def stuck_loss(measured: Measurements) -> Iterator[Finding]:
 
 
 def _can_be_lowered(measured: Measurements) -> bool:
-    """Return whether the losses of all outputs are known, and none is below a blind guess.
+    """Return whether the losses of all outputs are known, and are about those of a blind guess.
 
     A network that is trained has nothing left to lower, and no crossentropy is below the entropy of
-    targets that are shares.
+    targets that are shares. What is far above a guess is saturated, which is another problem, and
+    what layers add may go its own way.
     """
-    if measured.loss is None:
+    if measured.loss is None or measured.objective is None or measured.objective.terms:
         return False
     for _, facts in measured.outputs:
         if facts.loss.kind != "distance" and not facts.is_whole:
@@ -320,7 +328,7 @@ def _can_be_lowered(measured: Measurements) -> bool:
         output = layer.output
         if output is None or output.loss is None or output.blind_loss is None:
             continue
-        if output.loss < 0.9 * output.blind_loss:
+        if not 0.9 * output.blind_loss <= output.loss <= _FAR * output.blind_loss:
             return False
     return True
 
