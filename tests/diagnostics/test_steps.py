@@ -1,5 +1,7 @@
 """With `steps`, `diagnose` trains on the batch, tells what comes of it, and puts everything back."""
 
+import random
+
 import confusion
 import keras
 import numpy as np
@@ -61,6 +63,20 @@ def test_a_healthy_network_learns_and_is_left_as_it_was(dtype):
     assert "in 20 steps." in str(report)
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def next_numbers():
+    """Return the next numbers of Keras, Python and NumPy."""
+    return [*to_numpy(keras.random.uniform((2,))).tolist(), random.random(), np.random.random()]  # noqa: NPY002, as people draw
+
+
+def test_the_next_random_numbers_are_those_of_before():
+    model = compiled()
+    keras.utils.set_random_seed(5)
+    numbers = next_numbers()
+    keras.utils.set_random_seed(5)
+    keras_initx.diagnose(model, X, LABELS, steps=3)
+    assert next_numbers() == numbers
 
 
 def test_the_first_step_is_that_of_training():
