@@ -336,7 +336,7 @@ def _objective(
     y: Batch,
     training: bool = True,
 ) -> Tensor:
-    """Return a function of inputs, targets, outputs and the mode, with what `model` gives."""
+    """Return what a function of inputs, targets, outputs and the mode gives for `model`."""
     return objective(x, y, model(x, training=training), training)
 
 
