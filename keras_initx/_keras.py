@@ -267,7 +267,8 @@ def preserved_losses(model: keras.Layer) -> Iterator[None]:
 def constant_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> Iterator[Any]:
     """Give `optimizer` this rate for the duration of the block, and yield what it is otherwise.
 
-    The class of a schedule may be registered nowhere, or have no config.
+    The class of a schedule may be registered nowhere, or have no config. Relies on the attribute in
+    which an optimizer keeps its rate or schedule, and of which its config is made.
     """
     kept = vars(optimizer)["_learning_rate"]
     vars(optimizer)["_learning_rate"] = keras.Variable(rate, name="learning_rate", trainable=False)

@@ -264,9 +264,9 @@ class Backend:
         return contextlib.nullcontext()
 
     def guarded(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context for new tensors that may make an index out of range, as an error of it.
+        """Return a context in which an index out of range of new tensors is at most an error.
 
-        On a GPU under torch it would end every computation of the process.
+        On a GPU, torch could compute nothing afterward in this process.
         """
         return contextlib.nullcontext()
 

@@ -46,7 +46,7 @@ class SignalMonitor(KerasCallback):
         x: The batch, or a dataset of which the first is used, see `diagnose`.
         y: Its targets, unless `x` has them; without any, gradients are skipped.
         every: Number of steps between reports, a positive integer.
-        **arguments: Other arguments of `diagnose`.
+        **arguments: Other arguments of `diagnose`, but for `steps`: `fit` takes them.
 
     Attributes:
         history: Dict from the number of steps taken to the `Report` at that step.

@@ -1,5 +1,6 @@
 """With `steps`, `diagnose` trains on the batch, tells what comes of it, and puts everything back."""
 
+import contextlib
 import random
 
 import confusion
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from confusion import HEALTHY, STEPWISE
 from keras import layers
-from modes import to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 
@@ -208,6 +209,19 @@ def test_an_optimizer_is_needed(change, message):
     change(model)
     assert keras_initx.diagnose(model, X, LABELS).ok
     with pytest.raises(ValueError, match=message):
+        keras_initx.diagnose(model, X, LABELS, steps=1)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_several_replicas_are_refused(is_inside):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = compiled()
+    scope = strategy.scope() if is_inside else contextlib.nullcontext()
+    with scope, pytest.raises(ValueError, match=r"`steps` needs a model on one replica\. .* on 2 replicas"):
         keras_initx.diagnose(model, X, LABELS, steps=1)
 
 

@@ -241,9 +241,12 @@ def main():
         print(f"{name}: {json.dumps(results[name])}", flush=True)
         if writes:
             RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
-    numbers = counted_sound(results)
-    if draw in DRAWS:
-        numbers = counted_with_steps(results) if with_steps else counted(results)
+    if draw not in DRAWS:
+        numbers = counted_sound(results)
+    elif with_steps:
+        numbers = counted_with_steps(results)
+    else:
+        numbers = counted(results)
     print(numbers)
     if writes and with_steps:
         recorded.setdefault("numbers with steps", {})[draw] = numbers

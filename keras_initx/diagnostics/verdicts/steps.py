@@ -58,10 +58,12 @@ def check_optimizer(model: keras.Model) -> None:
             "`steps` needs a model that is compiled with an optimizer of Keras. Received: "
             f"optimizer={optimizer!r}"
         )
-    if backend.replicas() > 1:
+    # Of a model of TensorFlow, also outside of the scope in which it was made.
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    if replicas > 1:
         raise ValueError(
-            "`steps` are not taken on several replicas: call `diagnose` outside of the scope of "
-            "the strategy"
+            f"`steps` needs a model on one replica. Received: a model on {replicas} replicas"
         )
 
 
