@@ -18,6 +18,7 @@ that reads its own makes a cycle, which keeps the result until the garbage colle
 """
 
 import contextlib
+import copy
 import inspect
 import sys
 import threading
@@ -192,7 +193,7 @@ def kept_global_generator() -> Callable[[], None]:
 
     Relies on the module of `SeedGenerator`, which keeps both under these names.
     """
-    state = vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
+    state = _global_state()
     kept = {}
     for name in ("global_seed_generator", "global_random_seed"):
         kept[name] = state.get_global_attribute(name)
@@ -202,6 +203,26 @@ def kept_global_generator() -> Callable[[], None]:
             state.set_global_attribute(name, value)
 
     return put_back
+
+
+@contextlib.contextmanager
+def names_preserved() -> Iterator[None]:
+    """Yield a context after which the next automatic name is what it would be now.
+
+    Relies on the name under which Keras counts them, in each thread beside the global generator.
+    """
+    name = "object_name_uids"
+    state = _global_state()
+    kept = copy.copy(state.get_global_attribute(name))
+    try:
+        yield
+    finally:
+        state.set_global_attribute(name, kept)
+
+
+def _global_state() -> Any:
+    """Return the module in which Keras keeps what a thread has of its own."""
+    return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
 def is_of_keras(value: Any) -> bool:
@@ -278,13 +299,42 @@ def constant_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> Iterato
         vars(optimizer)["_learning_rate"] = kept
 
 
-def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether weights were excluded from the weight decay of `optimizer`.
+# The attributes in which an optimizer keeps what it excludes from weight decay: weights, and a
+# pattern of names. No config has them.
+_EXCLUSIONS = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
-    Relies on the attributes in which its method keeps them, which no config has.
+
+def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether weights were excluded from the weight decay of `optimizer`."""
+    return any(getattr(optimizer, name, None) for name in _EXCLUSIONS)
+
+
+def copy_exclusions(
+    optimizer: keras.optimizers.Optimizer, copied: keras.optimizers.Optimizer
+) -> None:
+    """Exclude from the weight decay of `copied` the weights that `optimizer` excludes.
+
+    Both are for the same weights, because some are kept by what identifies the variable.
     """
-    kept = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
-    return any(getattr(optimizer, name, None) for name in kept)
+    for name in _EXCLUSIONS:
+        if name in vars(optimizer):
+            vars(copied)[name] = vars(optimizer)[name]
+
+
+def decays(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
+    """Return whether `optimizer` does not exclude `weight` from its weight decay.
+
+    Relies on the private method that it asks.
+    """
+    return bool(optimizer._use_weight_decay(weight))
+
+
+def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
+    """Return whether `weight` is among those that a built optimizer was built with.
+
+    Relies on the dict in which it looks for the place of a weight, and on the method for its keys.
+    """
+    return optimizer._var_key(weight) in optimizer._trainable_variables_indices
 
 
 _OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")

@@ -197,7 +197,7 @@ def audit(
     measured = []
     # Copies of initializers without a seed draw one.
     with (
-        backend.generators_preserved(),
+        backend.globals_preserved(),
         subjects(weights, rules, seed) as found,
         progress("Auditing", len(found), "weights") as advance,
     ):

@@ -241,7 +241,8 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
 
     Of each weight its moments, 113 quantiles, zeros, extremes, the deviations of parts and whether
     it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
-    memory at a time, beside the model. The global random generators are as before afterward.
+    memory at a time, beside the model. The global random generators and the counters of
+    automatic names are as before afterward.
 
     Args:
         build: A function without arguments that returns a built Keras model, or a dict from names
@@ -284,7 +285,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             f"Received: {build=!r}"
         )
     drawn = []
-    with backend.generators_preserved(), progress("Drawing", draws, "models") as advance:
+    with backend.globals_preserved(), progress("Drawing", draws, "models") as advance:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with opened("build()", build()) as found:

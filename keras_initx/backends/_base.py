@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import numpy as np
 
-from keras_initx._keras import kept_global_generator, preserved_losses
+from keras_initx._keras import kept_global_generator, names_preserved, preserved_losses
 from keras_initx._startup import BACKENDS
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._moments import Moments
@@ -286,9 +286,9 @@ class Backend:
     def preserve_state(
         self, layers: Sequence[keras.Layer], *, gradients: bool = False
     ) -> Iterator[keras.StatelessScope]:
-        """Yield a scope in which changes to the state of a model and to generators are discarded.
+        """Yield a scope in which changes to the state of a model and of Keras are discarded.
 
-        What calls add to `model.losses` is state too.
+        What calls add to `model.losses` is state too, and so is `globals_preserved`.
 
         Args:
             layers: The model and the layers within it. Some have state that Keras does not track.
@@ -306,7 +306,7 @@ class Backend:
             preserved_losses(layers[0]),
             keras.StatelessScope(regularized, collect_losses=True) as scope,
             self.preserve_foreign_state(layers),
-            self.generators_preserved(),
+            self.globals_preserved(),
         ):
             yield scope
 
@@ -322,6 +322,15 @@ class Backend:
                 yield
             finally:
                 put_back()
+
+    @contextlib.contextmanager
+    def globals_preserved(self) -> Iterator[None]:
+        """Yield a context in which layers, optimizers and initializers are made, and dropped.
+
+        After it the next ones have the seeds and the automatic names that they would have now.
+        """
+        with self.generators_preserved(), names_preserved():
+            yield
 
     def kept_generators(self) -> Callable[[], None]:
         """Return a function that gives the global random generators the states that they have now.

@@ -9,6 +9,7 @@ import keras
 
 from keras_initx._checks import check_count, check_type
 from keras_initx._suggestions import did_you_mean
+from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
 from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
@@ -17,6 +18,7 @@ from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
 from keras_initx.diagnostics.verdicts.not_finite import nonfinite_inputs
 from keras_initx.diagnostics.verdicts.steps import check_optimizer
 from keras_initx.structure import (
+    HOOKS,
     Batch,
     Data,
     batch_of,
@@ -119,22 +121,26 @@ def diagnose(
         compute_loss = None
         if y is not None:
             compute_loss = loss_function(model, loss)
-        return measure(
-            model,
-            x,
-            y,
-            loss=compute_loss,
-            seen_losses=functools.partial(losses_of_outputs, model, loss),
-            thresholds=limits,
-            steps=steps,
-            progress=progress,
-        )
+        # The locks in the order in which all others take them.
+        with HOOKS, backend.globals_preserved():
+            return measure(
+                model,
+                x,
+                y,
+                loss=compute_loss,
+                seen_losses=functools.partial(losses_of_outputs, model, loss),
+                thresholds=limits,
+                steps=steps,
+                progress=progress,
+            )
 
     measured = run_built(model, x, run)
-    verdicts = list(nonfinite_inputs.verdicts(measured))
-    if not verdicts:  # otherwise nothing else can be said
-        for rule in RULES:
-            verdicts.extend(rule.verdicts(measured))
+    # Rules make initializers, to compare with.
+    with HOOKS, backend.globals_preserved():
+        verdicts = list(nonfinite_inputs.verdicts(measured))
+        if not verdicts:  # otherwise nothing else can be said
+            for rule in RULES:
+                verdicts.extend(rule.verdicts(measured))
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     losses = [] if measured.steps is None else list(measured.steps.losses)

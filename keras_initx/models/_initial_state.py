@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._keras import names_preserved
 from keras_initx._typing import Shape, Tensor
 from keras_initx.structure import (
     all_variables,
@@ -122,6 +123,7 @@ def slots(model: keras.Model) -> list[Slot]:
     return found
 
 
+@names_preserved()  # those of the optimizers that are made here
 def _with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
 ) -> list[tuple[keras.Variable, keras.Variable, keras.Variable | None]]:

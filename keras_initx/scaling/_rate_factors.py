@@ -6,15 +6,14 @@ weights at once is done outside of them: clipping by the global norm.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
 from keras_initx._checks import check_number, check_type, similar_paths
-from keras_initx._keras import excludes_from_weight_decay
+from keras_initx._keras import decays, excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
 from keras_initx.structure import all_variables, items_of, matches_path, rate_of, unscaled
 
@@ -52,14 +51,12 @@ class _Inside:
         variables: All weights, once it is built.
         sums: A variable for the sum of the gradients of each weight, by the id of the weight, if
             they are summed here.
-        excluded: Whether a weight is excluded from weight decay.
     """
 
     given: keras.optimizers.Optimizer
     parts: list[_Part]
     variables: list[keras.Variable] = field(default_factory=list)
     sums: dict[int, keras.Variable] = field(default_factory=dict)
-    excluded: Callable[[keras.Variable], bool] = lambda _: False
 
 
 @keras.saving.register_keras_serializable(package="initx")
@@ -207,15 +204,7 @@ class RateFactors(KerasOptimizer):
             raise ValueError(
                 "`exclude_from_weight_decay` must be called before the optimizer is used."
             )
-        for part in self._inside.parts:
-            part.optimizer.exclude_from_weight_decay(var_list, var_names)
-        ids = {id(variable) for variable in var_list or ()}
-        names = list(var_names or ())
-
-        def excluded(variable: keras.Variable) -> bool:
-            return id(variable) in ids or any(re.search(name, variable.name) for name in names)
-
-        self._inside.excluded = excluded
+        super().exclude_from_weight_decay(var_list, var_names)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the variables of the optimizer.
@@ -241,8 +230,10 @@ class RateFactors(KerasOptimizer):
         inside.variables = list(variables)
         super().build(inside.variables)
         for part in inside.parts:
+            excluded = [variable for variable in part.variables if not decays(self, variable)]
+            part.optimizer.exclude_from_weight_decay(excluded)
             # On torch, Keras cannot apply decay to no weight at all.
-            if all(map(inside.excluded, part.variables)):
+            if len(excluded) == len(part.variables):
                 part.optimizer.weight_decay = None
             part.optimizer.build(part.variables)
         # An optimizer that sums gradients clips their sum, which no part knows.

@@ -1,13 +1,23 @@
 """What an optimizer consists of: others inside, its learning rate, its variables."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 
+from keras_initx._keras import constant_rate, copy_exclusions
 from keras_initx.backends import backend
 
-__all__ = ["all_variables", "items_of", "rate_of", "rates_after", "unscaled"]
+__all__ = [
+    "all_variables",
+    "items_of",
+    "lost_settings",
+    "rate_of",
+    "rates_after",
+    "unbuilt_copy",
+    "unscaled",
+]
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
@@ -43,6 +53,72 @@ def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.inner_optimizer
     return optimizer
+
+
+def unbuilt_copy(
+    optimizer: keras.optimizers.Optimizer, rate: float | None = None
+) -> keras.optimizers.Optimizer:
+    """Return an optimizer at its start that does to the same weights what `optimizer` does.
+
+    Args:
+        optimizer: An optimizer whose config makes one. Otherwise this raises anything.
+        rate: The learning rate of the copy, by default that of `optimizer`.
+    """
+    inner = unscaled(optimizer)
+    copied: keras.optimizers.Optimizer
+    # Some have their rates in optimizers inside.
+    if type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate:
+        # A config holds no schedule of a class that is registered nowhere.
+        with constant_rate(inner, rate_of(inner) if rate is None else rate) as kept:
+            copied = type(optimizer).from_config(optimizer.get_config())
+        if rate is None and not isinstance(kept, keras.Variable):
+            unscaled(copied).learning_rate = kept
+    else:
+        copied = type(optimizer).from_config(optimizer.get_config())
+    for one, other in zip(_with_others(optimizer), _with_others(copied), strict=True):
+        copy_exclusions(one, other)
+    return copied
+
+
+def lost_settings(
+    optimizer: keras.optimizers.Optimizer, copied: keras.optimizers.Optimizer
+) -> list[str]:
+    """Return the attributes of `optimizer` that a copy lacks or has otherwise.
+
+    They are numbers, texts and the like, which a config may lack, and methods that someone has
+    replaced.
+    """
+    lost = []
+    for one, other in zip(_with_others(optimizer), _with_others(copied), strict=True):
+        for name, value in vars(one).items():
+            is_method = callable(getattr(type(one), name, None))
+            if is_method or (_is_setting(value) and not _is_same(value, vars(other).get(name))):
+                lost.append(name)
+    return lost
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_setting, value))
+    return value is None or isinstance(value, bool | int | float | str | re.Pattern)
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    # A tuple comes back from a config as a list.
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return list(value) == list(other)
+    return bool(value == other)
+
+
+def _with_others(
+    optimizer: keras.optimizers.Optimizer,
+) -> Iterator[keras.optimizers.Optimizer]:
+    """Yield an optimizer and those in its attributes."""
+    yield optimizer
+    for value in vars(optimizer).values():
+        for item in items_of(value):
+            if isinstance(item, keras.optimizers.Optimizer):
+                yield from _with_others(item)
 
 
 def all_variables(

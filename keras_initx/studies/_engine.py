@@ -296,8 +296,9 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
         initializers = {name: name for name in initializers}
     if not initializers:
         raise ValueError("`initializers` must not be empty. Received: initializers={}")
-    for initializer in initializers.values():
-        seeded(initializer, 0)  # an error now rather than in the first trial
+    with backend.generators_preserved():
+        for initializer in initializers.values():
+            seeded(initializer, 0)  # an error now rather than in the first trial
     named = {str(name): initializer for name, initializer in initializers.items()}
     if len(named) < len(initializers):
         raise ValueError(

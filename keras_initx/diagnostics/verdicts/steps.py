@@ -4,24 +4,30 @@ One batch cannot show a rate that is somewhat too large, a NaN in the third step
 step lowers. The steps are taken with the optimizer from its start, and the weights put back.
 """
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._keras import constant_rate, is_of_keras, layers_of
+from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, Level, Threshold, listed, rule
 from keras_initx.rendering import counted
-from keras_initx.structure import array_of, rate_of, unscaled, weights_within
+from keras_initx.structure import (
+    array_of,
+    lost_settings,
+    rate_of,
+    unbuilt_copy,
+    unscaled,
+    weights_within,
+)
 
 RISING_LOSS = Threshold(
     "rising_loss",
@@ -90,7 +96,8 @@ def steps_taken(
         progress: Function that is called with the name of each step.
 
     Raises:
-        ValueError: If the optimizer cannot be made anew from its config.
+        ValueError: If the optimizer was built without some of the weights, or cannot be made anew
+            from its config.
     """
     before = [backend.snapshot(weight.value) for weight in weights]
     paths = {id(weight.variable): weight.path for weight in weights_within(model)}
@@ -100,7 +107,8 @@ def steps_taken(
             weight.assign(value)
 
     def losses_with(optimizer: keras.optimizers.Optimizer) -> list[float]:
-        optimizer.build(weights)
+        if not optimizer.built:
+            optimizer.build(weights)
         descent = backend.descend(function, weights, layers_of(model), optimizer, batch)
         losses = []
         for step, loss in enumerate(itertools.islice(descent, count + 1)):
@@ -111,7 +119,7 @@ def steps_taken(
                 progress(f"step {step} of {count}")
         return losses
 
-    optimizer = _copied(model.optimizer)
+    optimizer = _copied(model.optimizer, weights)
     rate = rate_of(unscaled(optimizer))
     try:
         losses = losses_with(optimizer)
@@ -131,12 +139,12 @@ def steps_taken(
             factors = _OTHER
         least = 0.9 * _to_beat(taken)
         for factor in factors:
-            config = _with_rate(model.optimizer, float(f"{(rate or 0) * factor:.1g}"))
-            if config is None:
+            other = _with_rate(model.optimizer, float(f"{(rate or 0) * factor:.1g}"))
+            if other is None:
                 break
+            config = keras.optimizers.serialize(other)
             put_back()
-            # Making a `LossScaleOptimizer` takes the optimizer inside out of its config.
-            last = losses_with(keras.optimizers.deserialize(copy.deepcopy(config)))[-1]
+            last = losses_with(other)[-1]
             # False for NaN.
             if last < least:
                 least = last
@@ -146,32 +154,42 @@ def steps_taken(
         put_back()
 
 
-def _copied(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Return an optimizer with the arguments of another, at its start."""
-    inner = unscaled(optimizer)
-    rate = rate_of(inner)
+def _copied(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """Return an optimizer that does what another does, at its start."""
+    for used in {optimizer, unscaled(optimizer)}:
+        unknown = [weight for weight in weights if not is_built_with(used, weight)]
+        if used.built and unknown:
+            raise ValueError(
+                "`steps` needs an optimizer that is built with all weights that are trained, as "
+                "`fit` does: compile the model again. Received: "
+                f"optimizer={optimizer!r}, built without {unknown[0].path!r}"
+            )
+    required = "`steps` needs an optimizer that its config makes anew"
     try:
-        if rate is None:
-            return type(optimizer).from_config(optimizer.get_config())
-        with constant_rate(inner, rate) as kept:
-            made = type(optimizer).from_config(optimizer.get_config())
+        copied = unbuilt_copy(optimizer)
+        if optimizer.built:  # which may set attributes
+            copied.build(weights)
+        lost = lost_settings(optimizer, copied)
     except Exception as error:  # it is the user's, and may lack anything
         raise ValueError(
-            "`steps` needs an optimizer that its config makes anew. Received: "
-            f"optimizer={optimizer!r}, whose config raises {error!r}"
+            f"{required}. Received: optimizer={optimizer!r}, whose config raises {error!r}"
         ) from error
-    if not isinstance(kept, keras.Variable):  # but a schedule
-        unscaled(made).learning_rate = kept
-    return made
+    if lost:
+        raise ValueError(
+            f"{required}. Received: optimizer={optimizer!r}, whose config lacks {listed(lost)}"
+        )
+    return copied
 
 
-def _with_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> dict[str, Any] | None:
-    """Return the config of an optimizer of Keras with another rate, `None` of others."""
-    inner = unscaled(optimizer)
-    if not is_of_keras(inner) or rate <= 0:
+def _with_rate(
+    optimizer: keras.optimizers.Optimizer, rate: float
+) -> keras.optimizers.Optimizer | None:
+    """Return an optimizer of Keras with another rate, `None` for others."""
+    if not is_of_keras(unscaled(optimizer)) or rate <= 0:
         return None
-    with constant_rate(inner, rate):
-        return cast(dict[str, Any], keras.optimizers.serialize(optimizer))
+    return unbuilt_copy(optimizer, rate)
 
 
 def _stays_finite(taken: TrainedSteps) -> bool:
