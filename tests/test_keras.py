@@ -416,6 +416,38 @@ def test_an_optimizer_keeps_what_is_excluded_from_weight_decay():
     assert _keras.excludes_from_weight_decay(optimizer)
 
 
+def test_a_copy_of_an_optimizer_excludes_the_same_from_weight_decay():
+    kernel, other, bias = (keras.Variable(1.0, name=name) for name in ("kernel", "other", "bias"))
+    optimizer, copied = keras.optimizers.AdamW(), keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_list=[kernel], var_names=["bias"])
+    _keras.copy_exclusions(optimizer, copied)
+    assert [_keras.decays(copied, weight) for weight in (kernel, other, bias)] == [False, True, False]
+    assert _keras.decays(keras.optimizers.AdamW(), kernel)
+
+
+def test_an_optimizer_knows_the_weights_that_it_was_built_with():
+    kernel, other = keras.Variable(1.0), keras.Variable(1.0)
+    optimizer = keras.optimizers.AdamW()
+    optimizer.build([kernel])
+    assert [_keras.is_built_with(optimizer, weight) for weight in (kernel, other)] == [True, False]
+
+
+def test_automatic_names_go_on_from_before():
+    first = keras.backend.get_uid("dense")
+    with _keras.names_preserved():
+        layers.Dense(1)
+    assert keras.backend.get_uid("dense") == first + 1
+
+    # Each thread counts by itself, from none.
+    def named():
+        with _keras.names_preserved():
+            layers.Dense(1)
+        return layers.Dense(1).name
+
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert executor.submit(named).result() == "dense"
+
+
 def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
     dense, add, factor = layers.Dense(3), layers.Add(), keras.Variable(2.0)
     dense.build((None, 4))

@@ -1,5 +1,6 @@
 """Initialize the weights of a whole model by rules."""
 
+import contextlib
 import math
 import textwrap
 import time
@@ -152,9 +153,12 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    if isinstance(rules, Report):
-        rules = _cure(rules)
-    given = rules_or_plan("rules", rules, model, seed)
+    with contextlib.ExitStack() as stack:
+        # Initializers that are made for rules draw seeds, in whose place they get others.
+        stack.callback(backend.kept_generators())
+        if isinstance(rules, Report):
+            rules = _cure(rules)
+        given = rules_or_plan("rules", rules, model, seed)
     if isinstance(given, InitializationPlan):
         root = given.seed
         notes = given.notes

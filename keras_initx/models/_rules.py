@@ -14,6 +14,7 @@ from keras_initx._recipe_names import NotedRules, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, Shape
+from keras_initx.backends import backend
 from keras_initx.initializers import (
     AxesInitializer,
     ChronoBias,
@@ -114,7 +115,9 @@ def initializers_by_rule(
         return {}
     found: dict[str, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
-        initializer = _checked(condition, value)
+        with contextlib.ExitStack() as stack:
+            stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
+            initializer = _checked(condition, value)
         paths = [weight.path for weight in weights if _matches(condition, weight)]
         if not paths:
             hint = ""

@@ -645,6 +645,69 @@ def test_gradients_are_measured_in_inference_mode_too():
         assert torch.is_inference_mode_enabled()
 
 
+class Nested(keras.Model):
+    """Has a layer with LoRA in a model inside."""
+
+    def __init__(self):
+        super().__init__()
+        inner = keras.Sequential([layers.EinsumDense("ab,bc->ac", 6), layers.ReLU()])
+        inner.build((None, 6))
+        inner.layers[0].enable_lora(2)
+        self.inner, self.out = inner, layers.Dense(3)
+
+    def call(self, x):
+        return self.out(self.inner(x))
+
+
+def with_lora(*stack):
+    model = keras.Sequential([keras.Input((6,)), *stack, layers.Dense(3)])
+    for layer in model.layers:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2)
+    return model
+
+
+MAKES_COPIES = {
+    "LoRA": lambda: with_lora(layers.Dense(8, "relu")),
+    "LoRA of an embedding": lambda: with_lora(layers.Embedding(50, 4), layers.Flatten()),
+    "LoRA in a model inside": Nested,
+    "convolution": lambda: with_lora(layers.Reshape((6, 1)), layers.Conv1D(4, 3, activation="relu"), layers.Flatten()),
+    "mixed precision": lambda: with_lora(layers.Dense(8, "relu", dtype="mixed_float16")),
+    "bfloat16": lambda: with_lora(layers.Dense(8, dtype="bfloat16"), layers.BatchNormalization()),
+}
+LEAVES_ALL = {
+    "diagnose": lambda model, x: keras_initx.diagnose(model, x, Y),
+    "steps": lambda model, x: keras_initx.diagnose(model, x, Y, steps=2),
+    "audit": lambda model, x: keras_initx.audit(model),
+    "contract": lambda model, x: keras_initx.contract(lambda: with_lora(layers.Dense(4)), draws=1),
+    "plan": lambda model, x: keras_initx.initialize(model, {"*kernel": "he_normal"}, seed=0, dry_run=True),
+    "lsuv": lambda model, x: keras_initx.lsuv(model, x, seed=0),
+    "initialize": lambda model, x: keras_initx.initialize(model, seed=0),
+}
+COUNTED = ("cond", "dense", "embedding", "loss_scale_optimizer", "seed_generator", "sgd", "variable")
+
+
+@pytest.mark.parametrize("name", MAKES_COPIES)
+def test_what_is_made_next_has_the_name_and_the_seed_that_it_would_have_had(name):
+    keras.utils.set_random_seed(0)
+    model, x = MAKES_COPIES[name](), np.abs(X)
+    optimizer = keras.optimizers.SGD(0.01)
+    model.compile(keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0), "mse")
+    model.fit(x, Y, verbose=0)
+
+    def drawn():
+        return [*to_numpy(keras.random.uniform((2,))), random.random(), np.random.random()]  # noqa: NPY002, as people draw
+
+    for tool, run in LEAVES_ALL.items():
+        keras.utils.set_random_seed(5)
+        expected = drawn()
+        keras.utils.set_random_seed(5)
+        before = [keras.backend.get_uid(kind) for kind in COUNTED]
+        run(model, x)
+        assert [keras.backend.get_uid(kind) - 1 for kind in COUNTED] == before, tool
+        assert drawn() == expected, tool
+
+
 def attributes(model):
     """Return the attributes of a model and of its layers."""
     return [dict(vars(part)) for part in (model, *model.layers)]

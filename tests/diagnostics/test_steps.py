@@ -12,6 +12,9 @@ from keras import layers
 from modes import BACKEND, to_numpy
 
 import keras_initx
+from keras_initx._keras import decays
+from keras_initx.scaling import RateFactors
+from keras_initx.structure import unbuilt_copy
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 LABELS = np.random.default_rng(1).integers(0, 3, 32)
@@ -88,6 +91,116 @@ def test_the_first_step_is_that_of_training():
     model.reset_metrics()
     losses.append(float(model.train_on_batch(X, LABELS, return_dict=True)["loss"]))
     assert [first, second] == pytest.approx(losses, rel=1e-4)
+
+
+@keras.saving.register_keras_serializable("test_steps")
+class Losing(keras.optimizers.SGD):
+    """An optimizer whose config lacks an argument."""
+
+    def __init__(self, learning_rate=0.1, factor=1.0, **options):
+        super().__init__(learning_rate, **options)
+        self.factor = factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient * self.factor, variable, learning_rate)
+
+
+def decaying(**options):
+    """Return an optimizer whose decay makes kernels 0 at once."""
+    return keras.optimizers.SGD(0.05, weight_decay=19.0, **options)
+
+
+def without_decay(optimizer, names=None, weights=None):
+    optimizer.exclude_from_weight_decay(var_list=weights, var_names=names)
+    return optimizer
+
+
+def halved(rate):
+    return keras.optimizers.schedules.ExponentialDecay(rate, 1, 0.5)
+
+
+def built(optimizer, weights):
+    optimizer.build(weights)
+    return optimizer
+
+
+def small(make, dtype="float32"):
+    """Return a network that is compiled with the optimizer that `make` gives for it."""
+    keras.utils.set_random_seed(0)
+    stack = [layers.Dense(8, "tanh", dtype=dtype), keras.Sequential([layers.Dense(3, dtype=dtype)])]
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    model.compile(make(model), CLASSES)
+    return model
+
+
+SAME_AS_FIT = {
+    "excluded by name": lambda model: without_decay(decaying(), ["kernel"]),
+    "excluded weight": lambda model: without_decay(decaying(), None, [model.weights[0]]),
+    "both, used before": lambda model: built(
+        without_decay(decaying(), ["bias"], [model.weights[2]]), model.trainable_variables
+    ),
+    "in a loss scale": lambda model: keras.optimizers.LossScaleOptimizer(
+        without_decay(decaying(momentum=0.5), ["kernel"]), initial_scale=4.0
+    ),
+    "AdamW": lambda model: without_decay(keras.optimizers.AdamW(0.01, weight_decay=90.0), ["kernel"]),
+    "factors": lambda model: without_decay(RateFactors(decaying(), {"*bias": 0.5}), ["kernel"]),
+    "factors of a schedule": lambda model: RateFactors(keras.optimizers.SGD(halved(0.5)), {"*bias": 0.5}),
+    "averages": lambda model: without_decay(decaying(use_ema=True, ema_overwrite_frequency=2), ["kernel"]),
+    "sums": lambda model: without_decay(decaying(gradient_accumulation_steps=2), ["kernel"]),
+}
+
+
+@pytest.mark.parametrize("name", SAME_AS_FIT)
+def test_the_losses_are_those_of_fit(name):
+    losses = keras_initx.diagnose(small(SAME_AS_FIT[name]), X, LABELS, steps=4).losses
+    history = small(SAME_AS_FIT[name]).fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history
+    assert list(losses) == pytest.approx(history["loss"], rel=1e-4)
+
+
+@pytest.mark.once
+def test_the_losses_in_mixed_precision_are_those_of_fit():
+    make = SAME_AS_FIT["excluded by name"]
+    losses = keras_initx.diagnose(small(make, "mixed_float16"), X, LABELS, steps=4).losses
+    history = small(make, "mixed_float16").fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history
+    assert list(losses) == pytest.approx(history["loss"], rel=1e-2)
+
+
+@pytest.mark.once
+def test_a_copy_with_another_rate_excludes_the_same_from_decay():
+    model = small(lambda model: without_decay(keras.optimizers.SGD(halved(0.5), weight_decay=1.0), ["kernel"]))
+    copied = unbuilt_copy(model.optimizer, 0.25)
+    assert float(copied.learning_rate) == 0.25
+    assert [decays(copied, weight) for weight in model.weights[:2]] == [False, True]
+
+
+def with_method(optimizer):
+    optimizer.apply = lambda *args: None
+    return optimizer
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("make", "lost"),
+    [
+        (lambda model: Losing(factor=0.5), "factor"),
+        (lambda model: keras.optimizers.LossScaleOptimizer(Losing(factor=0.5)), "factor"),
+        (lambda model: with_method(keras.optimizers.SGD()), "apply"),
+    ],
+)
+def test_an_optimizer_of_which_a_copy_does_something_else_is_refused(make, lost):
+    with pytest.raises(ValueError, match=f"`steps` needs an optimizer that its config makes anew.*lacks {lost}"):
+        keras_initx.diagnose(small(make), X, LABELS, steps=1)
+    assert keras_initx.diagnose(small(make), X, LABELS).losses == []
+    assert len(keras_initx.diagnose(small(lambda model: Losing()), X, LABELS, steps=1).losses) == 2
+
+
+@pytest.mark.parametrize("around", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_an_optimizer_that_was_built_with_some_of_the_weights_is_refused_as_by_fit(around):
+    model = small(lambda model: around(built(keras.optimizers.SGD(0.1, momentum=0.5), model.weights[:1])))
+    with pytest.raises(ValueError, match="`steps` needs an optimizer that is built with all weights"):
+        keras_initx.diagnose(model, X, LABELS, steps=1)
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        model.fit(X, LABELS, verbose=0)
 
 
 def test_a_network_is_left_as_it_was_where_steps_make_nan():
