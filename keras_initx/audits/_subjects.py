@@ -140,7 +140,7 @@ class Subject:
     values: Values
     initializer: LayerInitializer | None
     reason: str = ""
-    fans: tuple[int, int] | None = None
+    fans: tuple[float, int] | None = None
     declared: Callable[[], tuple[LayerInitializer, ...]] = tuple
     has_rule: bool = False
     planned: Planned | None = None
@@ -327,6 +327,7 @@ class _NamedArray:
     shape: Shape
     axes: KernelAxes | None
     groups: tuple[int, int] = (1, 1)
+    phases: int = 1
     layers: tuple[keras.Layer, ...] = ()
     layer: keras.Layer | None = None
 

@@ -224,7 +224,7 @@ class WeightReport:
     trainable: bool = True
     gradient: float | None = None
     axes: KernelAxes | None = None
-    fan_in: int | None = None
+    fan_in: float | None = None
     gain: float | None = None
     expected_std: float | None = None
     constant: bool = False

@@ -246,9 +246,10 @@ class Bilinear(ConstantInitializer):
     with zeros, so the outermost `s / 2` pixels fade.
 
     Interpolation keeps the number of channels. A layer that changes it as well, such as from 64 to
-    32 in a U-Net or a decoder, needs other weights: `VarianceScaling(2 * s**n, input_axes=[0, 1,
-    3])` before relu, with `n` axes of the window, here two; or leave the change to a convolution
-    with a window of 1 before it.
+    32 in a U-Net or a decoder, needs other weights. Before relu these are `HeNormal` by a rule of
+    `initialize`, which knows the strides, or in the layer `VarianceScaling(2 * s**n, input_axes=[0,
+    1, 3])`, with `n` axes of the window, here two. Or leave the change to a convolution with a
+    window of 1 before it.
 
     Raises:
         ValueError: When called, if the shape does not have 3 to 5 dimensions, or its last two

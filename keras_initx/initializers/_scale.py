@@ -50,7 +50,8 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
-    # Of the inputs and of the units of a convolution whose kernel `initialize` draws.
+    # Of the inputs and of the units of a convolution whose kernel `initialize` draws. With strides
+    # an output of a transposed one also sums over a group of the inputs.
     _groups = (1, 1)
 
     def __init__(
@@ -60,7 +61,7 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
         self.input_axes: AxesLike = _check_axes("input_axes", input_axes)
         self.output_axes: AxesLike = _check_axes("output_axes", output_axes)
 
-    def _fans(self, shape: Shape) -> tuple[int, int]:
+    def _fans(self, shape: Shape) -> tuple[float, int]:
         """Return fan-in and fan-out of a kernel of `shape`."""
         return fans(shape, self.input_axes, self.output_axes, self._groups)
 
@@ -147,27 +148,32 @@ def fans(
     input_axes: Iterable[int] | None = None,
     output_axes: Iterable[int] | None = None,
     groups: tuple[int, int] = (1, 1),
-) -> tuple[int, int]:
+) -> tuple[float, int]:
     """Return fan-in and fan-out: the inputs per unit and the units per input.
 
     Args:
         shape: Shape of a kernel.
         input_axes: The axes that one output sums over. Default: see `default_axes`.
         output_axes: The axes that one input contributes to. Default: see `default_axes`.
-        groups: Numbers of equal groups of inputs and of units. A unit sums over the inputs of one
-            group, and an input contributes to the units of one group.
+        groups: Numbers of groups of inputs and of units. A unit sums over the inputs of one group,
+            and an input contributes to the units of one group. Groups of inputs may differ in size;
+            then fan-in is the mean.
 
     Returns:
-        Two integers. Both are 1 for a scalar, and the length for a vector.
+        Two integers, or a fan-in that is none. Both are 1 for a scalar, and the length for a
+        vector.
     """
     default_inputs, default_outputs = default_axes(len(shape))
     if input_axes is None:
         input_axes = default_inputs
     if output_axes is None:
         output_axes = default_outputs
-    fan_in = _product(shape, input_axes)
+    inputs = _product(shape, input_axes)
+    fan_in: float = inputs / groups[0]
+    if fan_in.is_integer():
+        fan_in = inputs // groups[0]
     fan_out = _product(shape, output_axes)
-    return fan_in // groups[0], fan_out // groups[1]
+    return fan_in, fan_out // groups[1]
 
 
 def _product(shape: Shape, axes: Iterable[int]) -> int:

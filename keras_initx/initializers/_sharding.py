@@ -4,7 +4,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,12 +13,9 @@ from keras_initx._seeds import drawn_seed, initializers_within
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import Computation
 
-if TYPE_CHECKING:
-    from keras_initx.initializers._base import Initializer, RandomInitializer
 
-
-def computation_of(initializer: "Initializer", shape: Shape, dtype: DType) -> Computation:
-    """Return what it takes to make the values of a call on several devices."""
+def computation_of(initializer: Any, shape: Shape, dtype: DType) -> Computation:
+    """Return what it takes to make the values of a call of an `Initializer` on several devices."""
     function = functools.partial(initializer._on_device, shape, dtype)
     seeded = seeded_call(initializer, shape, dtype)
     return Computation(function, is_exact(initializer), drawn_seed(initializer), seeded)
@@ -41,11 +38,11 @@ def is_exact(initializer: Any) -> bool:
 
 
 def seeded_call(
-    initializer: "Initializer", shape: Shape, dtype: DType
+    initializer: Any, shape: Shape, dtype: DType
 ) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
     """Return a call as a function of the seed, equal for all seeds, and the seed.
 
-    Return `None` if the values do not follow from one integer seed.
+    It is that of an `Initializer`. Return `None` if the values do not follow from one integer seed.
     """
     seed = getattr(initializer, "seed", None)
     is_random = hasattr(initializer, "_init_seed")
@@ -58,9 +55,9 @@ def seeded_call(
 
 @dataclass(frozen=True)
 class _SeededCall:
-    """A call of an initializer, whose own seed is zero, as a function of the seed."""
+    """A call of a `RandomInitializer`, whose own seed is zero, as a function of the seed."""
 
-    initializer: "RandomInitializer"
+    initializer: Any
     shape: Shape
     dtype: DType
 

@@ -15,7 +15,7 @@ __all__ = ["Spectral", "VarianceScaling"]
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution = Literal["truncated_normal", "untruncated_normal", "normal", "uniform"]
 
-_MODES: dict[Mode, Callable[[int, int], float]] = {
+_MODES: dict[Mode, Callable[[float, float], float]] = {
     "fan_in": lambda fan_in, fan_out: fan_in,
     "fan_out": lambda fan_in, fan_out: fan_out,
     "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
@@ -23,7 +23,7 @@ _MODES: dict[Mode, Callable[[int, int], float]] = {
 }
 
 
-def stddev_for(scale: float, mode: Mode, fan_in: int, fan_out: int) -> float:
+def stddev_for(scale: float, mode: Mode, fan_in: float, fan_out: float) -> float:
     """Return the standard deviation of weights with variance `scale / n`, `n` chosen by `mode`."""
     return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
 

@@ -87,9 +87,11 @@ def initialize(
     initializer is called itself, with its own seed, unless its config has all of its arguments.
     Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
     grouped convolutions, `EinsumDense` and attention layers. Those of an embedding are its rows and
-    columns, as for its layer. A kernel with `KeepSparse` gets the values of its `Sparse`, for every
-    `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
-    Keras does not keep other initializers, so give a rule for them.
+    columns, as for its layer. Strides of transposed convolutions count, except for an initializer
+    with axes, a `scale` or a `factor` of its own, which may stand for them. A kernel with
+    `KeepSparse` gets the values of its `Sparse`, for every `seed`; under a rule its zeros stay
+    zero. The factors of LoRA start as by `enable_lora(rank)`: Keras does not keep other
+    initializers, so give a rule for them.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
     weights therefore do not depend on the backend, on other objects in the process, or on other
@@ -275,7 +277,10 @@ def planned_before(model: keras.Model, plan: InitializationPlan) -> list[Step]:
         if source is not None:
             initializer = source.initializer
             _check_suitable(initializer, weight)
-        steps.append(Step(weight, source, _row(weight, initializer, line.reason, line.seed)))
+        row = _row(weight, initializer, line.reason, line.seed)
+        # With which its initializer draws: another version may count them in another way.
+        row = replace(row, fan_in=line.fan_in, fan_out=line.fan_out)
+        steps.append(Step(weight, source, row))
     if problems:
         raise ValueError(
             "`rules` must be a plan of the weights of `model`. "

@@ -67,7 +67,8 @@ class WeightPlan:
         nbytes: Its size in bytes.
         initializer: The initializer as text, or `None` if the weight is left unchanged.
         reason: Why it is left unchanged, otherwise empty.
-        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`.
+        fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`. Their mean
+            where units differ: those of a transposed convolution with strides.
         fan_out: The number of units connected to an input if this is a kernel, otherwise `None`.
         expected_std: The standard deviation expected from the initializer, or `None` if it is
             unknown.
@@ -83,7 +84,7 @@ class WeightPlan:
     nbytes: int
     initializer: str | None
     reason: str = ""
-    fan_in: int | None = None
+    fan_in: float | None = None
     fan_out: int | None = None
     expected_std: float | None = None
     seed: int | None = None

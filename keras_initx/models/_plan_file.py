@@ -1,6 +1,7 @@
 """The text of a plan: a head, and a line for each weight with its initializer and its config."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._array_files import check_file
-from keras_initx._checks import is_integer
+from keras_initx._checks import is_integer, is_real
 from keras_initx._files import LinedFormat
 from keras_initx._seeds import initializers_within
 from keras_initx._version import __version__
@@ -114,7 +115,7 @@ def _problem_of_line(line: Any) -> str:
         return f"has the unknown dtype {line['dtype']!r}"
     fans = line.get("fans", [1, 1])
     is_pair = isinstance(fans, list) and len(fans) == 2
-    if not is_pair or not all(is_integer(fan) and fan > 0 for fan in fans):
+    if not is_pair or not all(is_real(fan) and 0 < fan < math.inf for fan in fans):
         return f"has the fans {fans!r}, which must be the numbers of inputs and of outputs"
     if not isinstance(line.get("reason", ""), str):
         return "has a reason that is not a text"

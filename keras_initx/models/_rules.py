@@ -44,6 +44,8 @@ class Named(Protocol):
     @property
     def groups(self) -> tuple[int, int]: ...
     @property
+    def phases(self) -> int: ...
+    @property
     def layers(self) -> tuple[keras.Layer, ...]: ...
     @property
     def layer(self) -> keras.Layer | None: ...
@@ -199,10 +201,16 @@ def _matches(condition: Condition, weight: Named) -> bool:
 
 
 _AXES = ("input_axes", "output_axes")
+# Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
+_SCALES = ("scale", "factor")
 
 
 def with_seed_and_axes(
-    initializer: keras.initializers.Initializer, seed: int, weight: Named
+    initializer: keras.initializers.Initializer,
+    seed: int,
+    weight: Named,
+    *,
+    is_scaled: bool = False,
 ) -> keras.initializers.Initializer:
     """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
 
@@ -214,11 +222,14 @@ def with_seed_and_axes(
         initializer: An initializer. Its seed, if any, is replaced.
         seed: An integer.
         weight: A weight.
+        is_scaled: Whether it is inside of one that multiplies its values by a number of the user.
     """
     cls = counterpart(initializer) or type(initializer)
     given = arguments_of(initializer)
     if given is None:
         return initializer
+    # The user's number may stand for the strides, which `initialize` did not always know.
+    is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
     if "seed" in given:
         given["seed"] = seed
     if isinstance(initializer, ChronoBias) and initializer.cell is None:
@@ -235,7 +246,7 @@ def with_seed_and_axes(
     try:
         arguments = {}
         for name, value in given.items():
-            arguments[name] = _argument_for(value, derived_seed(seed, name), weight)
+            arguments[name] = _argument_for(value, derived_seed(seed, name), weight, is_scaled)
         copy: keras.initializers.Initializer = cls.from_config(arguments)
     except Exception:
         if counterpart(initializer) is not None:
@@ -246,7 +257,10 @@ def with_seed_and_axes(
     if "seed" not in given and isinstance(copy, RandomInitializer):
         copy = with_seed(copy, seed)
     if without_axes and isinstance(copy, AxesInitializer):
-        copy._groups = weight.groups
+        of_inputs, of_units = weight.groups
+        if not is_scaled:
+            of_inputs *= weight.phases
+        copy._groups = of_inputs, of_units
     return copy
 
 
@@ -285,17 +299,21 @@ def _without(axes: Shape, others: Shape) -> Shape:
     return tuple(axis for axis in axes if axis not in others)
 
 
-def _argument_for(value: Any, seed: int, weight: Named) -> Any:
+def _argument_for(value: Any, seed: int, weight: Named, is_scaled: bool) -> Any:
     """Return an argument in which all initializers have a seed and axes."""
     if isinstance(value, list | tuple):
-        return [_argument_for(item, derived_seed(seed, i), weight) for i, item in enumerate(value)]
+        items = []
+        for i, item in enumerate(value):
+            items.append(_argument_for(item, derived_seed(seed, i), weight, is_scaled))
+        return items
     if isinstance(value, keras.initializers.Initializer):
-        return with_seed_and_axes(value, seed, weight)
+        return with_seed_and_axes(value, seed, weight, is_scaled=is_scaled)
     # In the config of a user's initializer.
     if isinstance(value, Mapping) and "class_name" in value:
         inner = keras.saving.deserialize_keras_object(value)
         if isinstance(inner, keras.initializers.Initializer):
-            return keras.saving.serialize_keras_object(with_seed_and_axes(inner, seed, weight))
+            inner = with_seed_and_axes(inner, seed, weight, is_scaled=is_scaled)
+            return keras.saving.serialize_keras_object(inner)
     return value
 
 

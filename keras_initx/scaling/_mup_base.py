@@ -26,7 +26,7 @@ class BaseWeight:
 
     path: str
     shape: Shape
-    inputs: int
+    inputs: float
     units: float
 
 
@@ -182,7 +182,7 @@ def _with_shape(weight: ModelWeight, shape: Shape) -> BaseWeight:
     if weight.axes is not None:
         # Groups change the number of units, not that of inputs.
         for axis in weight.axes[0]:
-            inputs = inputs * shape[axis] // weight.shape[axis]
+            inputs = inputs * shape[axis] / weight.shape[axis]
     return BaseWeight(weight.path, shape, inputs, math.prod(shape) / inputs)
 
 

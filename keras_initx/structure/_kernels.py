@@ -1,13 +1,14 @@
 """Which weights are kernels, and which of their axes are inputs and units."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
 
 from keras_initx._typing import Shape
 from keras_initx.backends import backend
-from keras_initx.initializers import default_axes
+from keras_initx.initializers import default_axes, fans
 from keras_initx.structure._names import own_weights
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "is_kernel",
     "is_zero",
     "kernel_axes",
+    "kernel_fans",
     "kernel_groups",
+    "kernel_phases",
     "multiplies",
     "multiplying_weights",
     "normalizes",
@@ -169,6 +172,42 @@ def kernel_groups(layer: keras.Layer, kernel: keras.Variable) -> tuple[int, int]
         if hasattr(module, "transposed"):
             return 1, int(module.groups)
     return 1, 1
+
+
+def kernel_phases(layer: keras.Layer, kernel: keras.Variable) -> int:
+    """Return the groups of places in the window of a transposed convolution; 1 for other kernels.
+
+    With strides, an output sums over one of these groups of places only, which one depends on where
+    it is. Outputs between the windows, if these are smaller than the strides, sum over none and do
+    not count.
+    """
+    if isinstance(layer, TRANSPOSED):
+        return _phases(kernel.shape[:-2], layer.strides, layer.dilation_rate)
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        module = _torch_module(layer, kernel)
+        if getattr(module, "transposed", False):
+            return _phases(kernel.shape[2:], module.stride, module.dilation)
+    return 1
+
+
+def _phases(window: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> int:
+    count = 1
+    for length, stride, dilation in zip(window, strides, dilations, strict=False):
+        # As many places on, dilated, an output is again a multiple of the stride away.
+        period = stride // math.gcd(stride, dilation)
+        count *= min(length, period)
+    return count
+
+
+def kernel_fans(layer: keras.Layer, kernel: keras.Variable) -> tuple[float, int]:
+    """Return fan-in and fan-out of a kernel of `layer`.
+
+    With strides the outputs of a transposed convolution may differ by one place of the window; then
+    fan-in is their mean, which need not be a whole number.
+    """
+    inputs, units = kernel_groups(layer, kernel)
+    inputs *= kernel_phases(layer, kernel)
+    return fans(tuple(kernel.shape), *kernel_axes(layer, kernel), (inputs, units))
 
 
 def _torch_module(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> Any:

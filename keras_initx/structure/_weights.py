@@ -12,8 +12,14 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import DType, Shape
 from keras_initx.backends import backend
-from keras_initx.initializers import fans
-from keras_initx.structure._kernels import KernelAxes, is_kernel, kernel_axes, kernel_groups
+from keras_initx.structure._kernels import (
+    KernelAxes,
+    is_kernel,
+    kernel_axes,
+    kernel_fans,
+    kernel_groups,
+    kernel_phases,
+)
 from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of
 
 __all__ = [
@@ -87,11 +93,24 @@ class ModelWeight:
         return kernel_groups(self.layer, self.variable)
 
     @property
-    def fans(self) -> tuple[int, int] | None:
-        """Fan-in and fan-out if this is a kernel, otherwise `None`."""
-        if self.axes is None:
+    def phases(self) -> int:
+        """The groups of places in the window of a transposed convolution, otherwise 1.
+
+        With strides an output sums over one of them.
+        """
+        if not is_kernel(self.variable):
+            return 1
+        return kernel_phases(self.layer, self.variable)
+
+    @property
+    def fans(self) -> tuple[float, int] | None:
+        """Fan-in and fan-out if this is a kernel, otherwise `None`.
+
+        Fan-in is a mean where outputs sum over different numbers of inputs.
+        """
+        if not is_kernel(self.variable):
             return None
-        return fans(self.shape, *self.axes, self.groups)
+        return kernel_fans(self.layer, self.variable)
 
 
 def check_model(name: str, model: Any) -> keras.Model:

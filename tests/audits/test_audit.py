@@ -64,10 +64,19 @@ def test_nothing_is_drawn_or_changed():
 @pytest.mark.once
 def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((9, 9, 64)), layers.DepthwiseConv2D(3, name="depthwise")])
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 64)),
+            layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise"),
+            layers.Conv2DTranspose(64, 4, strides=2, kernel_initializer="he_normal", name="up"),
+        ]
+    )
     assert keras_initx.audit(model).ok  # with the fans of the shape, by Keras
+    rules = {"*kernel": "initx.he_normal", "*bias": "zeros"}
+    assert off(keras_initx.audit(model, rules)) == {"depthwise/kernel": "scale", "up/kernel": "scale"}
     keras_initx.initialize(model, seed=0)
     assert keras_initx.audit(model).ok  # with those of the layer
+    assert keras_initx.audit(model, rules).ok
 
 
 @pytest.mark.once

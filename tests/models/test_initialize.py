@@ -178,6 +178,101 @@ def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fa
     np.testing.assert_array_equal(arrays(model)[weight.path], to_numpy(expected))
 
 
+def mean_inputs(sums, strides):
+    """Return the mean of the sums of ones in a period of the strides, away from the borders, without those of none."""
+    period = tuple(
+        slice(length // 2, length // 2 + stride) for length, stride in zip(sums.shape, strides, strict=False)
+    )
+    return float(sums[period][sums[period] > 0].mean())
+
+
+ONES = {"kernel_initializer": "ones", "use_bias": False}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv1DTranspose(6, 4, 2, **ONES),
+        layers.Conv1DTranspose(6, 3, 2, **ONES),
+        layers.Conv2DTranspose(6, (4, 3), (2, 1), dtype="mixed_bfloat16", **ONES),
+        layers.Conv2DTranspose(6, (2, 5), (3, 2), **ONES),
+        layers.Conv2DTranspose(6, 3, 2, output_padding=1, padding="same", **ONES),
+        layers.Conv2DTranspose(6, 3, dilation_rate=2, **ONES),
+        layers.Conv3DTranspose(6, (3, 2, 2), (2, 2, 1), **ONES),
+    ],
+    ids=lambda layer: f"{layer.kernel_size}, {layer.strides}",
+)
+def test_a_transposed_convolution_has_the_inputs_that_an_output_sums(layer):
+    shape = (*(9 for _ in layer.kernel_size), 4)
+    model = keras.Sequential([keras.Input(shape), layer])
+    ones, one = np.ones((1, *shape)), np.zeros((1, *shape))
+    one[(0, *(4 for _ in layer.kernel_size), 0)] = 1
+    inputs = mean_inputs(to_numpy(model(ones)).astype("float32")[0], layer.strides)
+    units = to_numpy(model(one)).astype("float32").sum()
+    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    assert (weight.fan_in, weight.fan_out) == (inputs, units)
+    expected = keras_initx.TruncatedNormal(stddev=(2 / inputs) ** 0.5, seed=weight.seed)(weight.shape)
+    np.testing.assert_array_equal(arrays(model)[weight.path], to_numpy(expected))
+
+
+class Decoder(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        for layer in self.inner:
+            x = layer(x)
+        return x
+
+
+class Up(layers.Conv2DTranspose):
+    """A transposed convolution of a user."""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("has_rule", [True, False], ids=["rule", "layer"])
+def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(has_rule):
+    initializer = "ones" if has_rule else "he_normal"
+    options = {"padding": "same", "activation": "relu", "kernel_initializer": initializer}
+    line = (32, 64), lambda: layers.Conv1DTranspose(64, 4, 2, **options)
+    image = (6, 20, 64), lambda: Up(64, (4, 3), (2, 1), **options)
+    half = (32, 64), lambda: layers.Conv1DTranspose(64, 5, 2, dtype="mixed_float16", **options)
+    for shape, make in line, image, half:
+        for around in keras.Sequential, Decoder, lambda inner: keras.Sequential([keras.Sequential(inner)]):
+            model = around([make() for _ in range(5)])
+            x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+            model(x)
+            initialize(model, {"*kernel": "initx.he_normal"} if has_rule else None, seed=0)
+            assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "he_normal",
+        keras_initx.HeNormal(),
+        keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2),
+        keras_initx.VarianceScaling(8.0),
+        keras.initializers.VarianceScaling(8.0),
+        keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]),
+        keras_initx.Scaled("he_normal", 2.0),
+        keras_initx.Scaled(keras_initx.Scaled("he_normal", 4.0), 0.5),
+        keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0),
+    ],
+    ids=lambda initializer: type(initializer).__name__,
+)
+def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer):
+    for in_layer, rules in (initializer, None), ("zeros", {"*kernel": initializer}):
+        layer = layers.Conv2DTranspose(32, 4, 2, kernel_initializer=in_layer)
+        model = keras.Sequential([keras.Input((8, 8, 32)), layer])
+        (weight, _) = initialize(model, rules, seed=0).weights
+        assert weight.fan_in == 128
+        assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("rules", [None, {"*/embeddings": "initx.he_normal"}], ids=["layer", "rule"])
 def test_an_embedding_has_the_values_that_its_layer_gives_it(rules):
@@ -935,6 +1030,22 @@ CONVOLUTIONS_OF_TORCH = {
     "within a module": lambda nn: nn.Sequential(nn.ReLU(), nn.ConvTranspose1d(8, 12, 3, groups=2)),
     "normalized": lambda nn: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(8, 12, 3)),
 }
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
+@pytest.mark.parametrize(
+    "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
+)
+def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(options):
+    import torch
+
+    module = torch.nn.ConvTranspose2d(8, 12, 3, bias=False, **options)
+    model = keras.Sequential([keras.Input((8, 9, 9)), layers.TorchModuleWrapper(module)])
+    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    with torch.no_grad():
+        module.weight.fill_(1)
+    sums = to_numpy(model(np.ones((1, 8, 9, 9), "float32")))[0, 0]
+    assert weight.fan_in == mean_inputs(sums, module.stride)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")

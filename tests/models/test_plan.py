@@ -136,6 +136,45 @@ GOLDEN = """{
 """
 
 
+# Of a version that did not count the strides of transposed convolutions.
+WITHOUT_STRIDES = """{
+ "format": "keras_initx plan",
+ "version": 1,
+ "keras_initx": "0.1.0",
+ "keras": "3.15.1",
+ "seed": 5,
+ "weights": [
+  {"path": "up/kernel", "shape": [4, 3, 2], "dtype": "float32", "fans": [8, 12], \
+"initializer": {"class": "initx.HeNormal", "config": {"seed": 1279434500, "input_axes": [0, 2], \
+"output_axes": [0, 1]}}, "digest": "425ab241cb1108f3d044e1e922467c74"},
+  {"path": "odd/kernel", "shape": [3, 3, 3], "dtype": "float32", "fans": [9, 9], \
+"initializer": {"class": "initx.GlorotUniform", "config": {"seed": 527767578, "input_axes": [0, 2], \
+"output_axes": [0, 1]}}, "digest": "59063a88a12f73cfd657459a4b998eab"}
+ ]
+}
+"""
+
+
+def test_transposed_convolutions_are_drawn_with_the_fans_of_the_plan(path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 2)),
+            layers.Conv1DTranspose(3, 4, 2, name="up", use_bias=False),
+            layers.Conv1DTranspose(3, 3, 2, name="odd", use_bias=False),
+        ]
+    )
+    rules = {"up/kernel": "initx.he_normal", "odd/kernel": "initx.glorot_uniform"}
+    saved(path, model, rules, seed=5)
+    old = path.with_name("old.json")
+    old.write_text(WITHOUT_STRIDES)
+    for file, fans in (path, [(4, 12), (4.5, 9)]), (old, [(8, 12), (9, 9)]):
+        again = initialize(model, file)
+        assert [(row.fan_in, row.fan_out) for row in again.weights] == fans
+        assert keras_initx.audit(model, file).ok
+    again.save(path)
+    assert lines(path) == lines(old)
+
+
 def test_the_file_has_a_line_for_each_weight(path):
     model = keras.Sequential(
         [

@@ -341,7 +341,7 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
 def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
     """Yield the finding on the rate of Adam and its like."""
     widest: LayerReport | None = None
-    most = 0
+    most = 0.0
     for layer in measured.layers:
         # A row of an embedding is no sum of inputs.
         if layer.kind == "Embedding":

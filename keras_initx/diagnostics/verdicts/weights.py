@@ -41,7 +41,7 @@ from keras_initx.structure import (
     is_depthwise,
     is_kernel,
     kernel_axes,
-    kernel_groups,
+    kernel_fans,
     multiplies,
     weights_within,
 )
@@ -125,7 +125,7 @@ def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | Non
     if not is_kernel(weight):
         return report
     axes = kernel_axes(layer, weight)
-    fan_in, fan_out = fans(array.shape, *axes, kernel_groups(layer, weight))
+    fan_in, _ = kernel_fans(layer, weight)
     gain = moments.std
     if moments.size == 1:
         gain = moments.norm
@@ -137,7 +137,7 @@ def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | Non
         axes=axes,
         fan_in=fan_in,
         gain=gain,
-        expected_std=_expected_std(layer, weight.name, fan_in, fan_out, moments.std),
+        expected_std=_expected_std(layer, weight, moments.std),
     )
     if not weight.trainable:
         return report
@@ -164,16 +164,15 @@ def _repeats_units(layer: keras.Layer, name: str) -> bool:
     return name == "kernel" and isinstance(initializer, ICNR)
 
 
-def _expected_std(
-    layer: keras.Layer, name: str, fan_in: int, fan_out: int, std: float
-) -> float | None:
+def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> float | None:
     """Return the standard deviation that the initializer of a kernel intends.
 
     It is `None` for kernels that are neither depthwise nor transposed. With strides a unit sums
-    fewer inputs than `fan_in`, so weights may be larger by the root of their product. From that
-    range it is the value next to `std`, that of the kernel.
+    over a part of the window only, of which a layer does not tell its initializer: weights may have
+    the scale for the whole window too. From that range it is the value next to `std`, that of the
+    kernel.
     """
-    if is_depthwise(layer, name):
+    if is_depthwise(layer, kernel.name):
         initializer = layer.depthwise_initializer
     elif isinstance(layer, TRANSPOSED):
         initializer = layer.kernel_initializer
@@ -184,11 +183,10 @@ def _expected_std(
     # Some subclasses, such as `Orthogonal`, have no scale.
     if not hasattr(initializer, "scale"):
         return None
-    expected = float(stddev_for(initializer.scale, initializer.mode, fan_in, fan_out))
-    most = expected
-    if isinstance(layer, TRANSPOSED):
-        most = expected * math.sqrt(math.prod(layer.strides))
-    return min(max(std, expected), most)
+    scale, mode = float(initializer.scale), initializer.mode
+    least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
+    most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
+    return min(max(std, least), most)
 
 
 def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
@@ -500,9 +498,9 @@ def wrong_fan(measured: Measurements) -> Iterator[Finding]:
     rules: dict[str, InitializerLike] = {}
     texts = []
     for _, wrong_weight in wrong:
+        rules[wrong_weight.path] = HeNormal()  # `initialize` knows the axes
         inputs, outputs = wrong_weight.axes or ((), ())
-        initializer = HeNormal(input_axes=list(inputs), output_axes=list(outputs))
-        rules[wrong_weight.path], text = choice(initializer)
+        _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(outputs)))
         texts.append(f"{text}, or a similar initializer with these axes")
     yield Finding(_layers_of(wrong), evidence, Remedy(texts[0], rules), "note")
 
