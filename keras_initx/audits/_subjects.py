@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -13,7 +12,6 @@ import numpy as np
 from keras_initx._array_files import Stored, check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
-from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import Region, backend
 from keras_initx.models import (
@@ -26,6 +24,7 @@ from keras_initx.models import (
     description,
     initialize,
     layer_initializers,
+    plan_of,
     rules_or_plan,
     ties_of,
     with_seed_and_axes,
@@ -219,7 +218,7 @@ def subjects(
         if isinstance(found, keras.Model):
             yield _of_model(found, rules_or_plan("expected", expected, found, root), root)
             return
-        yield _of_arrays(_as_stored(found), _plan_of_arrays(expected, root))
+        yield _of_arrays(_as_stored(found), expected, root)
 
 
 def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
@@ -345,22 +344,14 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
     )
 
 
-def _of_arrays(arrays: Mapping[str, Stored], plan: InitializationPlan) -> list[Subject]:
+def _of_arrays(arrays: Mapping[str, Stored], expected: Any, root: int | None) -> list[Subject]:
+    plan = plan_of("expected", expected, root)
+    if plan is None:
+        raise ValueError(
+            "`expected` must be a plan, a contract or other weights if `weights` are arrays, which "
+            f"have no layers; rules and recipes are for models. Received: {expected=!r}"
+        )
     found = []
     for name, stored in arrays.items():
         found.append(Subject(name, stored.shape, stored.dtype, Values(stored), None))
     return _by_plan(found, plan)
-
-
-def _plan_of_arrays(expected: Any, root: int | None) -> InitializationPlan:
-    """Return the plan that arrays are compared with; rules and recipes are for models."""
-    is_recipe = isinstance(expected, str) and recipe_of(expected) is not None
-    if is_recipe or not isinstance(expected, InitializationPlan | str | os.PathLike):
-        raise ValueError(
-            "`expected` must be a plan, a contract or other weights if `weights` are arrays, which "
-            "have no layers; rules and recipes are for models. "
-            f"Received: {expected=!r}"
-        )
-    plan = rules_or_plan("expected", expected, None, root)
-    assert isinstance(plan, InitializationPlan)
-    return plan

@@ -21,6 +21,7 @@ from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._plan import *
 from keras_initx.models._plan import RulesOrPlan as RulesOrPlan
+from keras_initx.models._plan import plan_of as plan_of
 from keras_initx.models._plan import rules_or_plan as rules_or_plan
 from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
