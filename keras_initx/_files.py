@@ -145,7 +145,7 @@ class LinedFormat:
             problem = f"has version {found.get('version')!r}, and this package reads {self.version}"
             raise self.refused(argument, path, problem)
         names = ("format", "version", *self.fields)
-        if found.keys() != set(names):
+        if not found.keys() >= set(names):  # earlier versions wrote more
             problem = f"must have the keys {names} and has {tuple(found)}"
             raise self.refused(argument, path, problem)
         if not isinstance(found["weights"], list):

@@ -133,11 +133,11 @@ def test_a_file_of_each_format_may_be_in_a_list(folder):
 
 @pytest.mark.once
 def test_an_audit_opens_them_too(folder, capsys):
-    rules = {"*.weight": keras_initx.RandomNormal(stddev=1)}
     for weights in (folder, folder / INDEX, [folder / file for file in FILES]):
-        assert keras_initx.audit(weights, rules).summary == "4 of 4 weights are as the rules say."
-    assert _main.main(["audit", str(folder), "--rules", '{"*": "initx.he_normal"}']) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 weights are not as the rules say."
+        assert keras_initx.audit(weights, STATE).unchanged == list(STATE)
+    np.savez(folder / "other.npz", **{name: 2 * array for name, array in STATE.items()})
+    assert _main.main(["audit", str(folder), "--like", str(folder / "other.npz")]) == 1
+    assert "4 of 4 weights are not as in other.npz." in capsys.readouterr().out
 
 
 class Lazy:

@@ -50,13 +50,6 @@ def vit():
     )
 
 
-def dinov2():
-    """Return a small vision transformer whose branches are scaled."""
-    return keras_hub.models.DINOV2Backbone(
-        image_shape=(28, 28, 3), patch_size=14, num_heads=2, intermediate_dim=64, **WIDTH
-    )
-
-
 def images(name, **sizes):
     """Return a small backbone of KerasHub for images."""
     return getattr(keras_hub.models, f"{name}Backbone")(image_shape=(32, 32, 3), **sizes)
@@ -72,25 +65,6 @@ def resnet():
         stackwise_num_blocks=[2],
         stackwise_num_strides=[1],
         block_type="basic_block",
-    )
-
-
-def vgg():
-    """Return a small network of convolutions."""
-    return images("VGG", stackwise_num_repeats=[1, 2], stackwise_num_filters=[16, 32])
-
-
-def densenet():
-    """Return a small network of dense blocks."""
-    return images("DenseNet", stackwise_num_repeats=[2, 2], compression_ratio=0.5, growth_rate=8)
-
-
-def xception():
-    """Return a small network of separable convolutions."""
-    return keras_hub.models.XceptionBackbone(
-        stackwise_conv_filters=[[16, 32], [32, 32]],
-        stackwise_pooling=[True, False],
-        image_shape=(64, 64, 3),
     )
 
 
@@ -150,10 +124,7 @@ ROWS = (
     ("gpt2", "", lambda: text("GPT2", **LENGTH)),
     ("gemma", "", lambda: text("Gemma", GROUPED, head_dim=8)),
     ("t5", "", lambda: text("T5", {**HEADS, "num_layers": 1}, key_value_dim=8)),
-    ("llama", "transformers", lambda: text("Llama", GROUPED)),
-    ("llama", "megatron", lambda: text("Mixtral", GROUPED, num_experts=4, top_k=2)),
-    ("llama", "olmo", lambda: text("Llama", GROUPED)),
-    ("llama", "torchtitan", lambda: text("Llama", GROUPED)),
+    ("llama", "", lambda: text("Llama", GROUPED)),
     ("bert", "bert", lambda: text("Bert", **LENGTH)),
     ("bert", "transformers", lambda: text("Roberta", **LENGTH)),
     ("whisper", "paper", whisper),
@@ -164,7 +135,6 @@ ROWS = (
     ("t_fixup", "", lambda: text("Bert", **LENGTH)),
     ("vit_timm", "", vit),
     ("vit_jax", "", vit),
-    ("branch_scales", "", dinov2),
     ("convnext", "", convnext),
     ("efficientnet", "", efficientnet),
     ("mobilenet", "", mobilenet),
@@ -172,10 +142,6 @@ ROWS = (
     ("resnet", "keras", resnet),
     ("zero_residual", "", resnet),
     ("fixup", "", resnet),
-    ("vgg", "torchvision", vgg),
-    ("vgg", "paper", vgg),
-    ("densenet", "", densenet),
-    ("xception", "", xception),
     ("selu", "", lambda: dense("selu")),
     ("spectral", "", lambda: dense("relu")),
     ("orthogonal_rnn", "", lstm),

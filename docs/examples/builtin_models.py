@@ -118,9 +118,6 @@ MODELS = {
     "MobileNetV3Small": (lambda: application("MobileNetV3Small"), "mobilenet"),
     "ResNet50": (lambda: application("ResNet50"), "resnet"),
     "ResNet50V2": (lambda: application("ResNet50V2"), "resnet"),
-    "VGG16": (lambda: application("VGG16"), "vgg"),
-    "DenseNet121": (lambda: application("DenseNet121"), "densenet"),
-    "Xception": (lambda: application("Xception", input_shape=(71, 71, 3)), "xception"),
     "InceptionV3": (lambda: application("InceptionV3", input_shape=(75, 75, 3)), None),
     "NASNetMobile": (lambda: application("NASNetMobile"), None),
 }

@@ -46,16 +46,13 @@ APPLICATIONS = (
     "MobileNetV2",
     "MobileNetV3Small",
     "ResNet50",
-    "VGG16",
-    "DenseNet121",
-    "Xception",
 )
 
 
 def application(name):
     """Return a network of `keras.applications`."""
-    shape = (71, 71, 3) if name == "Xception" else (32, 32, 3)
-    return getattr(keras.applications, name)(weights=None, input_shape=shape, classes=100)
+    build = getattr(keras.applications, name)
+    return build(weights=None, input_shape=(32, 32, 3), classes=100)
 
 
 @functools.cache
@@ -97,14 +94,6 @@ def model_of(name):
             num_layers=2,
             max_sequence_length=16,
         ),
-        "DINOv2": lambda: keras_hub.models.DINOV2Backbone(
-            patch_size=14,
-            num_layers=12,
-            hidden_dim=64,
-            num_heads=4,
-            intermediate_dim=256,
-            image_shape=(28, 28, 3),
-        ),
         "Gemma": lambda: grouped(keras_hub.models.GemmaBackbone),
         "Gemma 3": lambda: grouped(keras_hub.models.Gemma3Backbone, image_size=None),
         **{name: functools.partial(application, name) for name in APPLICATIONS},
@@ -126,18 +115,10 @@ GLOROT, HE_1, HE_2 = 1 / 8, math.sqrt(2 / 512), math.sqrt(2 / (9 * 512))
 # The factors of T-Fixup and of DeepNorm in an encoder and a decoder of 3 blocks.
 FACTORS = {"t_fixup": (0.67 * 3**-0.25, 27**-0.25), "deepnorm": (0.87 * 3 ** (-5 / 16), 36**-0.25)}
 # The recipes of other sources.
-roberta, hf_clip, olmo, titan, megatron = (
-    functools.partial(recipe, source=source)
-    for recipe, source in (
-        (recipes.bert, "transformers"),
-        (recipes.clip, "transformers"),
-        (recipes.llama, "olmo"),
-        (recipes.llama, "torchtitan"),
-        (recipes.llama, "megatron"),
-    )
-)
-# What a normal distribution that is truncated at two and at three standard deviations keeps.
-CUT_2, CUT_3 = 0.8796, 0.9866
+roberta = of_source(recipes.bert, "transformers")
+hf_clip = of_source(recipes.clip, "transformers")
+# What a normal distribution that is truncated at two standard deviations keeps.
+CUT_2 = 0.8796
 # The standard deviation of TF-Slim's weights, `N(0, 0.09²)` truncated at two standard deviations.
 SLIM = 0.09 * CUT_2
 # A recipe, its source (a section or figure of the paper, or the start of a commit), a model,
@@ -149,12 +130,6 @@ ROWS = (
     ("llama", recipes.llama, "hf 0022", "Llama", "token_embedding/*", 0.02),
     ("llama", recipes.llama, "hf 0022", "Mixtral", "*sparse_feedforward_gate*", 0.02),
     ("llama", recipes.llama, "hf 0022", "Mixtral", "*/expert_feedforward_*", 0.02),
-    ("llama", megatron, "4.2", "Mixtral", "*expert_feedforward_output*", 0.02 / 2),
-    ("llama", olmo, "59a53e3", "Llama", "*query/kernel", CUT_3 / 8),
-    ("llama", olmo, "59a53e3", "Llama", "*_1*attention_output/kernel", CUT_3 / 16),
-    ("llama", olmo, "59a53e3", "Llama", "*_1/feedforward_output*", CUT_3 / 32),
-    ("llama", titan, "b5bcd76", "Llama", "*_1/feedforward_inter*", 0.02 / 2),
-    ("llama", titan, "b5bcd76", "Llama", "*reverse_embeddings", CUT_3 / 8),
     ("bert", recipes.bert, "eedf571", "BERT", "*kernel", 0.02 * CUT_2),
     ("bert", recipes.bert, "eedf571", "BERT", "*embeddings", 0.02 * CUT_2),
     ("bert", roberta, "3d262bb", "RoBERTa", "*kernel", 0.02),
@@ -278,36 +253,6 @@ ROWS = (
         "conv5_block2_2_conv/kernel",
         math.sqrt(2 / (9 * 1024)),
     ),
-    ("vgg", recipes.vgg, "02196ff", "VGG16", "block5_conv3/kernel", HE_2),
-    ("vgg", recipes.vgg, "02196ff", "VGG16", "fc2/kernel", 0.01),
-    ("vgg", of_source(recipes.vgg, "paper"), "3.1", "VGG16", "block5_conv3/kernel", 0.1),
-    (
-        "densenet",
-        recipes.densenet,
-        "e3d24fb",
-        "DenseNet121",
-        "conv5_block16_2_conv/kernel",
-        math.sqrt(2 / (9 * 32)),
-    ),
-    (
-        "densenet",
-        of_source(recipes.densenet, "torchvision"),
-        "01db3ba",
-        "DenseNet121",
-        "conv5_block16_2_conv/kernel",
-        math.sqrt(2 / (9 * 128)),
-    ),
-    *(
-        ("xception", of_source(recipes.xception, source), commit, "Xception", kernel, std)
-        for source, commit, kernel, std in (
-            ("keras", "3.15.1", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1537))),
-            ("keras", "3.15.1", "14_sepconv2/pointwise_kernel", math.sqrt(2 / (1536 + 2048))),
-            ("timm", "aa4b585", "14_sepconv2/depthwise_kernel", math.sqrt(2 / (9 * 1536))),
-            ("timm", "aa4b585", "14_sepconv2/pointwise_kernel", math.sqrt(2 / 2048)),
-        )
-    ),
-    ("branch_scales", recipes.branch_scales, "2", "DINOv2", "*/layer_scale?/lambda1", 0.1),
-    ("branch_scales", recipes.branch_scales, "048efca", "ConvNeXtTiny", "*_layer_scale/*", 1e-6),
     ("selu", recipes.selu, "3", "dense", "*kernel", 1 / 8),
     ("orthogonal_rnn", recipes.orthogonal_rnn, "4", "LSTM", "*recurrent_kernel", 1 / 8),
     ("spectral", recipes.spectral, "2", "BERT", "*intermediate_dense/kernel", 2 / 16),

@@ -5,7 +5,6 @@
 from keras_initx.audits._audit import *
 from keras_initx.audits._audit import Expected as Expected
 from keras_initx.audits._contract import *
-from keras_initx.audits._differences import *
 from keras_initx.audits._groups import *
 from keras_initx.audits._report import *
 from keras_initx.audits._statistics import *

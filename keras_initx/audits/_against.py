@@ -1,9 +1,7 @@
 """Compare weights with a contract, or with other weights: are they draws of the same laws?"""
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,23 +14,14 @@ from keras_initx.audits._contract import (
     Contract,
     WeightContract,
     contract_of,
-    outline,
 )
-from keras_initx.audits._differences import difference_of
 from keras_initx.audits._groups import without_numbers
 from keras_initx.audits._pair_rows import rows_of
 from keras_initx.audits._pairs import Pair, Scale, dtypes_of, note_resolution, paired, scale_of
 from keras_initx.audits._reference import source_of
 from keras_initx.audits._report import AuditReport
-from keras_initx.audits._subjects import (
-    TIED,
-    Audited,
-    Subject,
-    opened,
-    plain_subjects,
-)
+from keras_initx.audits._subjects import TIED, Audited, opened, plain_subjects
 from keras_initx.audits._two_samples import FEWEST, tests_of
-from keras_initx.rendering import progress
 
 # A random weight that is constant by chance has fewer values.
 _FEWEST_CONSTANT = 4
@@ -46,71 +35,21 @@ def audit_against(
     *,
     alpha: float,
     names: Mapping[str, str] | None,
-    same: bool | None,
 ) -> AuditReport:
     """Return the report of weights that are compared with others or their contract, see `audit`."""
-    with contextlib.ExitStack() as stack:
-        found, own = _open(stack, "weights", weights, same)
-        expected, others = _open(stack, "expected", like, same)
-        pairs = paired(found, expected, names)
-        if same is None and own and others:
-            same = _are_versions(pairs)
-        if same:
-            _take_differences(pairs, own, others)
-        else:
-            _test(pairs, found, expected, alpha)
+    found = _contract_of("weights", weights)
+    expected = _contract_of("expected", like)
+    pairs = paired(found, expected, names)
+    _test(pairs, found, expected, alpha)
     return AuditReport(rows_of(pairs, expected), source_of(like))
 
 
-def _open(
-    stack: contextlib.ExitStack, name: str, given: Contract | Audited, same: bool | None
-) -> tuple[Contract, dict[str, Subject]]:
-    """Return the contract of what is given, and its weights by path, open as long as the stack.
-
-    Args:
-        stack: What closes them.
-        name: Name of the argument in error messages.
-        given: A contract, which has no weights, or weights.
-        same: Whether values are compared place by place, so that no statistics are needed.
-    """
+def _contract_of(name: str, given: Contract | Audited) -> Contract:
+    """Return the contract of what is given; `name` is that of the argument in error messages."""
     if isinstance(given, Contract):
-        return given, {}
-    subjects = plain_subjects(stack.enter_context(opened(name, given)))
-    by_path = {subject.path: subject for subject in subjects}
-    if same:
-        return Contract([outline(subject) for subject in subjects], 1, [], {}), by_path
-    return contract_of(subjects), by_path
-
-
-def _are_versions(pairs: Sequence[Pair]) -> bool:
-    """Return whether most random weights are equal bit for bit, so that the others have changed."""
-    random = [pair for pair in pairs if pair.statistics is not None]
-    return 2 * sum(pair.has_same_bits for pair in random) > len(random)
-
-
-def _take_differences(
-    pairs: Sequence[Pair], own: Mapping[str, Subject], others: Mapping[str, Subject]
-) -> None:
-    """Compare the values of weights with those of others, place by place."""
-    with progress("Comparing", len(pairs), "weights") as advance:
-        for pair in pairs:
-            advance(1)
-            found, expected = pair.found, pair.expected
-            if expected is None:
-                continue
-            if found.shape != expected.shape:
-                pair.failed.append(_reshaped(found.shape, expected.shape))
-                continue
-            subject, other = own[found.path], others[expected.path]
-            pair.reason = subject.obstacle or other.obstacle
-            if pair.reason:
-                continue
-            pair.difference = difference_of(subject.values, other.values)
-            if pair.difference.changed:
-                test = impossible("changed", str(pair.difference))
-                pair.failed.append(replace(test, cause=pair.difference.rows_text))
-            elif found.dtype != expected.dtype:
-                pair.failed.append(_other_dtype(found.dtype, expected.dtype))
+        return given
+    with opened(name, given) as found:
+        return contract_of(plain_subjects(found))
 
 
 def _reshaped(found: Shape, expected: Shape) -> Test:
@@ -207,7 +146,7 @@ def _compare_constant(pair: Pair, expected: WeightContract, expected_draws: int)
         tolerance = 2 * max(map(epsilon, dtypes_of(pair))) * abs(expected.value)
         if abs(found.value - expected.value) <= tolerance:
             pair.tests.append(Test("values", "", p=1.0, deviation=0.0))
-        elif expected_draws == 1 and _may_be_drawn(expected):
+        elif expected_draws == 1 and math.prod(expected.shape) == 1:
             pair.reason = "one value, of one draw"
         else:
             evidence = f"all are {found.value:.4g} where they were {expected.value:.4g}"
@@ -220,15 +159,6 @@ def _compare_constant(pair: Pair, expected: WeightContract, expected_draws: int)
             f"{expected.value:.4g}"
         )
     pair.tests.append(impossible("values", evidence))
-
-
-def _may_be_drawn(constant: WeightContract) -> bool:
-    """Return whether what one draw calls a constant is a single number, and no simple one."""
-    assert constant.value is not None
-    if math.prod(constant.shape) > 1:
-        return False
-    rounded = float(f"{constant.value:.3g}")
-    return abs(rounded - constant.value) > epsilon("float32") * abs(constant.value)
 
 
 def _test_constant_now(expected: WeightContract, found: WeightContract) -> Test:

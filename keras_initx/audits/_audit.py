@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from keras_initx._checks import check_flag, check_number, check_root
+from keras_initx._checks import check_number, check_root
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
 from keras_initx.audits._against import audit_against
@@ -26,7 +26,6 @@ from keras_initx.audits._compare import (
     smallest_effect,
 )
 from keras_initx.audits._contract import Contract, contract_at
-from keras_initx.audits._differences import equal_rows
 from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._reference import reference_of
@@ -87,7 +86,6 @@ def audit(
     seed: int | None = None,
     alpha: float = 0.01,
     names: Mapping[str, str] | None = None,
-    same: bool | None = None,
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
@@ -105,26 +103,25 @@ def audit(
     together too. Those that are new, missing or have another shape or dtype are listed. The
     summary names those that have too few values for a factor of 1.2 to be seen.
 
-    One weight is in memory at a time, beside those of a model; two where values are compared place
-    by place. Of large ones, a sample of 65,536 values is compared with
-    the distribution; moments are those of at most 262,144 values, zeros and extremes those of all.
+    One weight is in memory at a time, beside those of a model. Of large ones, a sample of 65,536
+    values is compared with the distribution; moments are those of at most 262,144 values, zeros and
+    extremes those of all.
 
     Args:
         weights: A built Keras model; the path of a saved model, of a file of arrays
             (`.safetensors`, `.npz`, `.weights.h5`), of the index of several files,
             `model.safetensors.index.json`, or of a folder with one or with `.safetensors` files; a
-            list of files of arrays; or a dict from names to arrays. Where names end in `.weight`,
-            as those of torch, kernels have their units on the first axis. Of names for one array
-            in memory, as of a tied table, the first is compared. To compare with a contract, also
-            a contract or its path.
-        expected: Rules or a recipe, as for `initialize`. By default each weight of a model is
+            list of files of arrays; or a dict from names to arrays. Of names for one array in
+            memory, as of a tied table, the first is compared. To compare with a contract, also a
+            contract or its path.
+        expected: For a model, rules or a recipe, as for `initialize`. By default each weight is
             compared with what its layer declares: its initializer, called as the layer does.
-            Weights that no rule matches are compared with that too. Required with arrays, whose
-            names the patterns match. Or a plan of `initialize`, as itself or as the path of a file
-            that its `save` wrote: then each weight is compared with its line, and must have the
-            very values of the plan. The names of arrays must be its paths, with `/` or `.`.
-            Or a `contract`, or its path; or other weights, in all forms of `weights`: then each is
-            compared with the one of its name, with `/` or `.`.
+            Weights that no rule matches are compared with that too. For a model or arrays, a plan
+            of `initialize`, as itself or as the path of a file that its `save` wrote: then each
+            weight is compared with its line, and must have the very values of the plan. The names
+            of arrays must be its paths, with `/` or `.`. Or a `contract`, or its path; or other
+            weights, in all forms of `weights`: then each is compared with the one of its name, with
+            `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
@@ -132,9 +129,6 @@ def audit(
         names: With a contract or other weights, a dict from patterns for the paths of `weights` to
             the names there, with `{0}` for the text of the first `*`: for layers that were renamed,
             and for other libraries. Weights that it matches may have their axes in another order.
-        same: With other weights, whether each value is compared with the one in its place. By
-            default they are if most random weights are equal bit for bit, as in two versions of a
-            trained model.
 
     Returns:
         An `AuditReport`.
@@ -142,7 +136,8 @@ def audit(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range, the model is not built, a file cannot be read,
-            a rule matches no weight, or a weight of a plan is missing or has another shape.
+            a rule matches no weight, a weight of a plan is missing or has another shape, or
+            arrays are to be compared with rules.
 
     Example:
         >>> import keras_initx
@@ -166,8 +161,6 @@ def audit(
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
-    if same is not None:
-        check_flag("same", same)
     of_file = contract_at("weights", weights)
     if of_file is not None:
         weights = of_file
@@ -177,16 +170,11 @@ def audit(
             raise ValueError(
                 f"`seed` must be `None` with a contract or other weights. Received: {seed=!r}"
             )
-        if same and (isinstance(like, Contract) or isinstance(weights, Contract)):
-            raise ValueError(
-                "`same` must not be true with a contract, which has no values. Received: same=True"
-            )
-        return audit_against(weights, like, alpha=alpha, names=names, same=same)
-    if names is not None or same is not None:
-        name, value = ("names", names) if names is not None else ("same", same)
+        return audit_against(weights, like, alpha=alpha, names=names)
+    if names is not None:
         raise ValueError(
-            f"`{name}` must be `None` unless `expected` is a contract or other weights. "
-            f"Received: {name}={value!r}"
+            "`names` must be `None` unless `expected` is a contract or other weights. "
+            f"Received: {names=!r}"
         )
     if isinstance(weights, Contract):
         raise TypeError(
@@ -209,7 +197,6 @@ def audit(
     return AuditReport(
         _rows(measured, knows_bits=any(one.bits is not None for one in measured)),
         _source(rules),
-        _looks_trained(measured),
     )
 
 
@@ -237,7 +224,6 @@ class _Measured:
         tests: The tests.
         std: Its standard deviation.
         digest: A digest of its values if they are random.
-        varies: Whether its values differ from each other.
         declared: The initializer of its layer, if a rule has another and the values are those of
             the layer.
         explanation: What else explains the values, see `explanation`.
@@ -252,7 +238,6 @@ class _Measured:
     tests: list[Test] = field(default_factory=list)
     std: float | None = None
     digest: bytes = b""
-    varies: bool = False
     declared: str = ""
     explanation: str = ""
     bits: "_Bits | None" = None
@@ -275,17 +260,12 @@ def _measured(subject: Subject) -> _Measured:
         result.bits = _bits(subject, planned, by_digest=True)
         result.tests.append(result.bits.test)
         result.std = result.bits.moments.std
-        result.varies = result.std > 0
         if result.bits.test is _SAME_BITS or law is None:
             return result
     assert law is not None
     law_here, values = _read(subject, law)
     moments = moments_of(values)
     result.std = moments.std
-    result.varies = result.std > 0
-    if subject.is_table and isinstance(law, IndependentLaw) and values.ndim == 2:
-        values = _without_padding(values)
-        moments = moments_of(values)
     of_law = compare(law_here, values, subject.dtype, moments)
     has_digest = result.tests == [_SAME_DIGEST]
     if planned is not None and has_digest and least(of_law) < _SUSPICIOUS:
@@ -297,7 +277,7 @@ def _measured(subject: Subject) -> _Measured:
     if least(of_law) < _SUSPICIOUS:
         _compare_with_declared(result, values)
         _explain(result, law_here, values)
-    if _is_random(law) and values.size >= _FEWEST and result.varies:
+    if _is_random(law) and values.size >= _FEWEST and moments.std > 0:
         result.digest = _digest(values)
     return result
 
@@ -351,14 +331,6 @@ def _explain(result: _Measured, law: Law, values: Array) -> None:
         result.keeps_shape = least(of_shape) > IMPLAUSIBLE
     if values.shape == subject.shape:
         result.explanation = explanation(subject.initializer, law, values, subject.dtype)
-
-
-def _without_padding(table: Array) -> Array:
-    """Return a table without the row that torch sets to zero, for padding, if there is one."""
-    zero = np.flatnonzero(~table.any(axis=1))
-    if len(zero) != 1:
-        return table
-    return np.delete(table, zero, axis=0)
 
 
 def _digest(values: Array) -> bytes:
@@ -425,7 +397,8 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> _Bits:
             drawn = np.asarray(drawn, values.dtype)
             cause = reordered(drawn, values)
             if values.ndim > 1:
-                rows = int(np.count_nonzero(equal_rows(values, drawn)))
+                differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
+                rows = int(np.count_nonzero(~differ.any(axis=1)))
     evidence = ""
     if subject.dtype != planned.dtype:
         evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
@@ -545,12 +518,3 @@ def _rows(measured: Sequence[_Measured], *, knows_bits: bool) -> list[WeightAudi
             )
         )
     return rows
-
-
-def _looks_trained(measured: Sequence[_Measured]) -> bool:
-    """Return whether most weights that start as constants are none any more."""
-    fixed = [one for one in measured if isinstance(one.law, FixedLaw)]
-    moved = [one for one in fixed if one.failed and one.varies]
-    compared = [one for one in measured if one.law is not None]
-    off = [one for one in compared if one.failed]
-    return len(moved) > len(fixed) / 2 and len(off) > len(compared) / 2

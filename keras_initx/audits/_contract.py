@@ -5,7 +5,6 @@ import gc
 import inspect
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from keras_initx._checkpoints import names_weights
 from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
 from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx._typing import Array, DType
+from keras_initx._typing import Array
 from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
 from keras_initx.audits._subjects import (
     Audited,
@@ -48,20 +47,7 @@ __all__ = ["Contract", "WeightContract", "contract"]
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
-_FORMAT = LinedFormat(
-    "keras_initx contract", 1, "Contract.save", ("packages", "draws", "equal", "weights")
-)
-# Packages whose version may change how weights are drawn.
-_PACKAGES = (
-    "jax",
-    "keras",
-    "keras_hub",
-    "keras_initx",
-    "tensorflow",
-    "timm",
-    "torch",
-    "transformers",
-)
+_FORMAT = LinedFormat("keras_initx contract", 1, "Contract.save", ("draws", "equal", "weights"))
 # The statistics that are a number.
 _IN_A_CELL = (
     "mean",
@@ -77,13 +63,6 @@ _IN_A_CELL = (
 KINDS = ("constant", "fixed", "random", "unknown")
 # Values of a fixed weight that are kept, to compare those that differ in their last bits.
 _PLACES = 64
-# So few different values, with so few bits, in runs of this length, are a pattern, such as the bias
-# of an LSTM. Of fewer values, random signs look so too.
-_FEW = 4
-_FEW_BITS = 8
-_FEW_BITS_OF_16 = 3
-_RUN = 8
-_FEWEST_OF_PATTERN = 16
 # Why the statistics of a weight are not known.
 NOT_FINITE = "not finite"
 INFINITE = "infinite"
@@ -142,13 +121,11 @@ class Contract(WeightTable[WeightContract]):
         weights: A `WeightContract` for each weight, in the order of the model or the file.
         draws: The number of draws that it was measured from.
         equal: Sets of the paths of random weights that are equal in each draw.
-        packages: The versions of the packages that drew them.
     """
 
     weights: list[WeightContract]
     draws: int
     equal: list[list[str]]
-    packages: Mapping[str, str]
 
     def save(self, path: str | Path) -> None:
         """Write the contract to a JSON file with a line for each weight.
@@ -161,8 +138,8 @@ class Contract(WeightTable[WeightContract]):
             ValueError: If `path` is a URL.
         """
         check_local("path", Path(path))
-        head = (dict(self.packages), self.draws, self.equal)
-        write(path, _FORMAT.text(head, [_line(weight) for weight in self.weights]))
+        lines = [_line(weight) for weight in self.weights]
+        write(path, _FORMAT.text((self.draws, self.equal), lines))
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -236,8 +213,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
     seeds Python, NumPy and the backend. Several draws tell random weights from those that are
     the same each time, such as a table of positions or weights with a fixed seed. One draw, that of
-    a model or a file, does not: what is neither constant nor a pattern of few values counts as
-    random.
+    a model or a file, does not: what is not constant counts as random.
 
     Of each weight its moments, 113 quantiles, zeros, extremes, the deviations of parts and whether
     it is orthonormal are kept, in about two kilobytes; of one draw also a digest. One weight is in
@@ -302,7 +278,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     for paths in drawn[0].equal:
         if random.issuperset(paths) and all(paths in one.equal for one in drawn):
             equal.append(paths)
-    return Contract(weights, draws, equal, _versions())
+    return Contract(weights, draws, equal)
 
 
 def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
@@ -338,18 +314,12 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
                 first.setdefault(weight.digest, []).append(weight.path)
             advance(1)
     equal = [paths for paths in first.values() if len(paths) > 1]
-    return Contract(weights, 1, equal, _versions())
-
-
-def outline(subject: Subject) -> WeightContract:
-    """Return a weight of which nothing was measured."""
-    path, shape, dtype = subject.path, subject.shape, subject.dtype
-    return WeightContract(path, shape, dtype, "unknown", subject.reason)
+    return Contract(weights, 1, equal)
 
 
 def _measured(subject: Subject) -> WeightContract:
     """Return what one draw of a weight says about it."""
-    row = replace(outline(subject), reason=subject.obstacle)
+    row = WeightContract(subject.path, subject.shape, subject.dtype, "unknown", subject.obstacle)
     if row.reason:
         return row
     if 0 in subject.shape:
@@ -368,15 +338,13 @@ def _described(row: WeightContract, values: Array) -> WeightContract:
     if not math.isfinite(float(values.min()) + float(values.max())):
         if np.isnan(values).any():
             return replace(row, reason=NOT_FINITE)
-        if _is_pattern(values, row.dtype):  # a mask
-            return replace(row, kind="fixed")
         return replace(row, reason=INFINITE)
     value = float(values.flat[0]) + 0.0  # not -0
     if (values == value).all():
         return replace(row, kind="constant", value=value)
     return replace(
         row,
-        kind="fixed" if _is_pattern(values, row.dtype) else "random",
+        kind="random",
         statistics=statistics_of(values, row.dtype),
         places=_places(values),
     )
@@ -386,22 +354,6 @@ def _places(values: Array) -> tuple[float, ...]:
     """Return some of the values, at even distances, with seven digits."""
     places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
     return tuple(float(f"{value:.7g}") for value in values.reshape(-1)[places])
-
-
-def _is_pattern(values: Array, dtype: DType) -> bool:
-    """Return whether values are few different numbers with few bits, in runs."""
-    flat = values.reshape(-1)
-    if flat.size < _FEWEST_OF_PATTERN or len(np.unique(flat[: 64 * _FEW])) > _FEW:
-        return False
-    changes = int(np.count_nonzero(flat[1:] != flat[:-1]))
-    if changes > max(flat.size // _RUN, _FEW):
-        return False
-    found = np.unique(flat)
-    if len(found) > _FEW:
-        return False
-    few_bits = _FEW_BITS_OF_16 if dtype.endswith("float16") else _FEW_BITS
-    bits = found.astype("float32").view("uint32") & ((1 << (23 - few_bits)) - 1)
-    return not bits.any()
 
 
 def _together(draws: Sequence[WeightContract]) -> WeightContract:
@@ -438,16 +390,6 @@ def _check_alike(draws: Sequence[Contract]) -> None:
                 "`build` must make the same weights each time. "
                 f"Received: draw {number} differs from draw 1 in {problem}"
             )
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of the packages that may have drawn weights here."""
-    found = {}
-    for name in _PACKAGES:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
-    return found
 
 
 # The file.
@@ -516,14 +458,13 @@ def read_contract(name: str, path: str) -> Contract:
             weights.append(_weight_of(line))
         draws = int(content["draws"])
         equal = [[str(path) for path in paths] for paths in content["equal"]]
-        packages = {str(key): str(value) for key, value in content["packages"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = f"weight {len(weights) + 1}"
         raise _FORMAT.refused(name, path, f"cannot be read at {place}: {error!r}") from error
     paths = [weight.path for weight in weights]
     if len(set(paths)) < len(paths):
         raise _FORMAT.refused(name, path, "has two weights of one path")
-    return Contract(weights, draws, equal, packages)
+    return Contract(weights, draws, equal)
 
 
 def _weight_of(line: Mapping[str, Any]) -> WeightContract:

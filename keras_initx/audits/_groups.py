@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from keras_initx.audits._differences import Difference
-
 __all__ = ["WeightAudit"]
 
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
@@ -38,8 +36,7 @@ class WeightAudit:
         is_unchanged: Whether all values are bit for bit those that are expected, or `None` if
             these are not known.
         rows_unchanged: The number of slices along the first axis of which all values are, of a
-            weight with two axes or more.
-        difference: How it differs from a weight that should be the same, or `None`.
+            weight with two axes or more that has changed since a plan or a seed.
     """
 
     path: str
@@ -56,7 +53,6 @@ class WeightAudit:
     resolution: float | None = None
     is_unchanged: bool | None = None
     rows_unchanged: int | None = None
-    difference: Difference | None = None
 
 
 @dataclass(frozen=True)

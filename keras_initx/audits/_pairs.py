@@ -8,7 +8,6 @@ from keras_initx._checks import check_type, similar_paths
 from keras_initx._typing import DType
 from keras_initx.audits._compare import Test, smallest_effect
 from keras_initx.audits._contract import Contract, WeightContract
-from keras_initx.audits._differences import Difference
 from keras_initx.audits._statistics import Statistics
 from keras_initx.audits._two_samples import error_of_ratio
 from keras_initx.structure import captured_texts
@@ -31,7 +30,6 @@ class Pair:
         reason: Why it was not compared.
         together: The scale of this weight and of those of its name in other layers, if it has one.
         resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases.
-        difference: How the values differ, if they are compared place by place.
     """
 
     found: WeightContract
@@ -43,7 +41,6 @@ class Pair:
     reason: str = ""
     together: "Scale | None" = None
     resolution: float | None = None
-    difference: Difference | None = None
 
     @property
     def has_same_bits(self) -> bool:
@@ -106,7 +103,7 @@ def _may_be_random(
 ) -> bool:
     """Return whether a fixed weight may be random, like the one that it is compared with.
 
-    Of one draw of either, a pattern may be random, or random values fixed.
+    One draw of either does not tell fixed values from random ones.
     """
     if expected.kind != "random" or found.kind != "fixed" or found.statistics is None:
         return False

@@ -1,7 +1,6 @@
 """The result of `audit`."""
 
 import html
-import math
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -44,12 +43,10 @@ class AuditReport(Tabular[Group]):
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
-        looks_trained: Whether most weights differ as after training.
     """
 
     weights: list[WeightAudit]
     source: str
-    looks_trained: bool = False
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -82,23 +79,6 @@ class AuditReport(Tabular[Group]):
 
     def _figure(self) -> "Figure":
         """Return a plot of how weights differ, in the order of the layers."""
-        if self._has_differences:
-            return self._figure_of_differences()
-        return self._figure_of_ratios()
-
-    def _figure_of_differences(self) -> "Figure":
-        same: dict[int, float] = {}
-        changed: dict[int, float] = {}
-        shown = [weight for weight in self.weights if weight.difference is not None]
-        for place, weight in enumerate(shown):
-            assert weight.difference is not None
-            points = changed if weight.difference.changed else same
-            points[place] = weight.difference.largest
-        groups = {"the same": Points(same, BLUE), "changed": Points(changed, RED)}
-        names = [weight.path for weight in shown]
-        return plot_in_order(names, {"largest difference": groups}, of="weight")
-
-    def _figure_of_ratios(self) -> "Figure":
         as_expected: dict[int, float] = {}
         off: dict[int, float] = {}
         shown = [weight for weight in self.weights if weight.ratio is not None]
@@ -110,25 +90,11 @@ class AuditReport(Tabular[Group]):
         return plot_in_order(names, {"std / expected std": groups}, of="weight")
 
     def _records(self) -> list[dict[str, Any]]:
-        records = []
-        for weight in self.weights:
-            record = asdict(weight)
-            difference = record.pop("difference") or {}
-            record.update({f"difference_{name}": value for name, value in difference.items()})
-            records.append(record)
-        return records
+        return [asdict(weight) for weight in self.weights]
 
     def _rows(self) -> list[Group]:
         """Return what there is to say something about, the worst first."""
-        shown = [weight for weight in self.weights if weight.verdict or weight.reason]
-        if not self._has_differences:
-            return grouped(shown)
-        shown.sort(key=lambda weight: -_relative(weight))
-        return [Group([weight.path], [weight]) for weight in shown]
-
-    @property
-    def _has_differences(self) -> bool:
-        return any(weight.difference is not None for weight in self.weights)
+        return grouped(weight for weight in self.weights if weight.verdict or weight.reason)
 
     def _headline(self) -> str:
         return f": {self._summary()[:-1]}"
@@ -137,7 +103,7 @@ class AuditReport(Tabular[Group]):
         lines = ["", self._summary_in_lines()]
         compared = len(self.weights) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
-        if self.source == OF_LAYERS and are_most and not self.looks_trained:
+        if self.source == OF_LAYERS and are_most:
             lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
         return lines
 
@@ -157,26 +123,14 @@ class AuditReport(Tabular[Group]):
     def _columns(self) -> list[Column[Group]]:
         return [
             Column("weight", lambda row: row.names_text, is_text=True),
-            Column("changed", _changed, is_text=True),
-            Column("largest", lambda row: _of_difference(row, "largest")),
-            Column("mean", lambda row: _of_difference(row, "mean")),
-            Column("relative", lambda row: _of_difference(row, "relative")),
             Column("number", lambda row: len(row.weights) if len(row.weights) > 1 else ""),
             Column(
                 "expected",
                 lambda row: _range(weight.expected_std for weight in row.weights),
                 is_optional=True,
             ),
-            Column(
-                "std",
-                lambda row: _range(weight.std for weight in row.weights),
-                is_optional=self._has_differences,
-            ),
-            Column(
-                "ratio",
-                lambda row: _range(weight.ratio for weight in row.weights),
-                is_optional=self._has_differences,
-            ),
+            Column("std", lambda row: _range(weight.std for weight in row.weights)),
+            Column("ratio", lambda row: _range(weight.ratio for weight in row.weights)),
             Column(
                 "shape",
                 lambda row: _common(str(weight.shape) for weight in row.weights),
@@ -202,8 +156,6 @@ class AuditReport(Tabular[Group]):
         left = len(self.not_compared)
         if left:
             text += f", {left} not compared"
-        if self.looks_trained:
-            text += "; the model looks trained"
         text += f".{self._unchanged_text()}"
         text += self._resolution_text()
         return text
@@ -240,28 +192,6 @@ class AuditReport(Tabular[Group]):
         return f"{text}."
 
 
-def _relative(weight: WeightAudit) -> float:
-    """Return the place of a weight in a table of differences: other paths and shapes first."""
-    if weight.difference is None:
-        return math.inf
-    return weight.difference.relative
-
-
-def _changed(group: Group) -> str:
-    """Return how many values of a weight are not the same."""
-    difference = group.worst.difference
-    if difference is None:
-        return ""
-    return f"{difference.changed} of {difference.size}"
-
-
-def _of_difference(group: Group, name: str) -> str:
-    difference = group.worst.difference
-    if difference is None:
-        return ""
-    return short_number(getattr(difference, name))
-
-
 def _verdict(group: Group) -> str:
     """Return what is wrong with the weights of a group, and why."""
     worst = group.worst
@@ -269,7 +199,7 @@ def _verdict(group: Group) -> str:
         return f"(not compared: {worst.reason})"
     explanation = worst.cause
     # What else there is to say stands in other columns.
-    if not explanation and worst.verdict not in ("scale", "changed"):
+    if not explanation and worst.verdict != "scale":
         explanation = worst.evidence
     if explanation:
         return f"{worst.verdict}: {explanation}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -13,10 +12,8 @@ import numpy as np
 from keras_initx._array_files import Stored, check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
-from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends import Region, backend
-from keras_initx.initializers import default_axes, fans
 from keras_initx.models import (
     InitializationPlan,
     Rules,
@@ -26,19 +23,13 @@ from keras_initx.models import (
     checked_arrays,
     description,
     initialize,
-    initializers_by_rule,
     layer_initializers,
+    plan_of,
     rules_or_plan,
     ties_of,
     with_seed_and_axes,
 )
-from keras_initx.structure import (
-    KernelAxes,
-    LayerInitializer,
-    ModelWeight,
-    check_model,
-    find_weights,
-)
+from keras_initx.structure import LayerInitializer, ModelWeight, check_model, find_weights
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
@@ -46,10 +37,6 @@ Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 # Why the second name of an array is not compared.
 TIED = "tied to"
 _MODEL_FILES = (".keras", ".h5", ".hdf5")
-# In the names of tables of embeddings. GPT-2 has the short ones.
-_TABLES = re.compile(r"emb|\bw[tp]e\b", re.IGNORECASE)
-# The kernels of GPT-2.
-_GPT2_KERNELS = (".c_attn.weight", ".q_attn.weight", ".c_fc.weight", ".c_proj.weight")
 
 
 class Values:
@@ -130,8 +117,6 @@ class Subject:
             fans of the layer. Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
         planned: The values that it must have, or `None` if they are not known.
-        is_table: Whether it is a table of embeddings, perhaps of torch, which sets the row for
-            padding to zero.
     """
 
     path: str
@@ -144,7 +129,6 @@ class Subject:
     declared: Callable[[], tuple[LayerInitializer, ...]] = tuple
     has_rule: bool = False
     planned: Planned | None = None
-    is_table: bool = False
 
     @property
     def description(self) -> str | None:
@@ -234,9 +218,7 @@ def subjects(
         if isinstance(found, keras.Model):
             yield _of_model(found, rules_or_plan("expected", expected, found, root), root)
             return
-        arrays = _as_stored(found)
-        given = rules_or_plan("expected", expected, arrays, root)
-        yield _of_arrays(arrays, given, root, ties_of(found))
+        yield _of_arrays(_as_stored(found), expected, root)
 
 
 def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
@@ -319,19 +301,6 @@ def as_numbers(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-@dataclass(frozen=True)
-class _NamedArray:
-    """An array with the attributes of a `ModelWeight` that rules and initializers ask for."""
-
-    path: str
-    shape: Shape
-    axes: KernelAxes | None
-    groups: tuple[int, int] = (1, 1)
-    phases: int = 1
-    layers: tuple[keras.Layer, ...] = ()
-    layer: keras.Layer | None = None
-
-
 def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject]:
     """Return the subjects with the initializers and digests of a plan.
 
@@ -375,94 +344,14 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
     )
 
 
-def _of_arrays(
-    arrays: Mapping[str, Stored],
-    expected: Rules | InitializationPlan | None,
-    root: int | None,
-    ties: Mapping[str, str],
-) -> list[Subject]:
-    """Return the subjects of arrays, of which `ties` are others once more, see `ties_of`."""
-    if isinstance(expected, InitializationPlan):
-        of_plan = []
-        for name, stored in arrays.items():
-            of_plan.append(Subject(name, stored.shape, stored.dtype, Values(stored), None))
-        return _by_plan(of_plan, expected)
-    if expected is None:
+def _of_arrays(arrays: Mapping[str, Stored], expected: Any, root: int | None) -> list[Subject]:
+    plan = plan_of("expected", expected, root)
+    if plan is None:
         raise ValueError(
-            "`expected` is required with arrays, which do not say how they should be initialized: "
-            "rules from patterns for names to initializers. Received: expected=None"
+            "`expected` must be a plan, a contract or other weights if `weights` are arrays, which "
+            f"have no layers; rules and recipes are for models. Received: {expected=!r}"
         )
-    # Torch calls kernels so, and has the units on their first axis.
-    is_torch = any(name.endswith(".weight") for name in arrays)
-    has_inputs_first = _has_inputs_first(arrays)
-    named = []
-    for name, stored in arrays.items():
-        has_units_first = is_torch
-        if has_inputs_first and name.endswith(_GPT2_KERNELS):
-            has_units_first = False
-        named.append(_NamedArray(name, stored.shape, _axes(stored.shape, has_units_first)))
-    by_rule = initializers_by_rule(expected, named)
     found = []
-    for array in named:
-        stored = arrays[array.path]
-        initializer = by_rule.get(array.path)
-        reason = "" if initializer is not None else "no rule"
-        if stored.dtype not in DTYPES:
-            initializer = None
-            reason = _dtype_text(stored.dtype)
-        elif array.path in ties:
-            initializer = None
-            reason = f"{TIED} {ties[array.path]!r}"
-        if initializer is not None:
-            seed = derived_seed(root or 0, array.path)
-            initializer = with_seed_and_axes(initializer, seed, array)
-        array_fans = None
-        if array.axes is not None:
-            array_fans = fans(array.shape, *array.axes)
-        drawn = None
-        if initializer is not None and root is not None:
-            draw = functools.partial(_drawn, initializer, array.shape, stored.dtype)
-            drawn = Planned("seed", stored.dtype, None, False, draw)
-        found.append(
-            Subject(
-                array.path,
-                array.shape,
-                stored.dtype,
-                Values(stored),
-                initializer,
-                reason,
-                array_fans,
-                planned=drawn,
-                is_table=len(array.shape) == 2 and bool(_TABLES.search(array.path)),
-            )
-        )
-    return found
-
-
-def _drawn(
-    initializer: LayerInitializer, shape: Shape, dtype: DType, region: Region | None
-) -> Array:
-    """Return the values of an array, which is in one part."""
-    return backend.host_view(initializer(shape, dtype=dtype))
-
-
-def _has_inputs_first(arrays: Mapping[str, Stored]) -> bool:
-    """Return whether the kernels of GPT-2 have their inputs on the first axis.
-
-    Those of Hugging Face's transformers have, unlike those of nanoGPT, with the same names. The
-    units of queries, keys and values together are three times the inputs.
-    """
     for name, stored in arrays.items():
-        if name.endswith(".attn.c_attn.weight") and len(stored.shape) == 2:
-            return bool(stored.shape[1] == 3 * stored.shape[0])
-    return False
-
-
-def _axes(shape: Shape, has_units_first: bool) -> KernelAxes | None:
-    """Return the input and output axes of an array if it is a kernel."""
-    if len(shape) < 2:
-        return None
-    if has_units_first:
-        window = tuple(range(2, len(shape)))
-        return (1, *window), (0, *window)
-    return default_axes(len(shape))
+        found.append(Subject(name, stored.shape, stored.dtype, Values(stored), None))
+    return _by_plan(found, plan)

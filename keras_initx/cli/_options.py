@@ -234,8 +234,8 @@ NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",
-    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. llama:olmo; the page Recipes of the "
-    "documentation lists all",
+    "help": "a recipe, e.g. gpt2, or one of its sources, e.g. bert:transformers; the page Recipes "
+    "of the documentation lists all",
 }
 THRESHOLDS: dict[str, Any] = {
     "type": threshold,

@@ -167,8 +167,8 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "weights",
         type=_options.input_path,
         metavar="FILE",
-        help="a saved model; a .safetensors or .npz file of arrays; the index or the folder of "
-        "several .safetensors files; or, with --like, a contract",
+        help="a saved model; with --like or a plan also a .safetensors or .npz file of arrays, the "
+        "index or the folder of several .safetensors files; with --like also a contract",
     )
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument("--recipe", **_options.RECIPE)
@@ -182,14 +182,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "--like",
         type=_options.input_path,
         metavar="FILE",
-        help="a contract, or other weights: those that are no longer drawn alike are shown; values "
-        "are compared if most are equal, as in two versions of a trained model",
-    )
-    parser.add_argument(
-        "--same",
-        action="store_true",
-        default=None,
-        help="with other weights: compare each value",
+        help="a contract, or other weights: those that are no longer drawn alike are shown",
     )
     parser.add_argument(
         "--names",

@@ -21,12 +21,11 @@ from keras_initx.models._lora import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._plan import *
 from keras_initx.models._plan import RulesOrPlan as RulesOrPlan
-from keras_initx.models._plan import read_plan as read_plan
+from keras_initx.models._plan import plan_of as plan_of
 from keras_initx.models._plan import rules_or_plan as rules_or_plan
 from keras_initx.models._plan_file import is_plan as is_plan
 from keras_initx.models._rules import Rules as Rules
 from keras_initx.models._rules import description as description
-from keras_initx.models._rules import initializers_by_rule as initializers_by_rule
 from keras_initx.models._rules import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._shrink_and_perturb import *
 from keras_initx.models._weights import *

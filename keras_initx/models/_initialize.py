@@ -112,11 +112,12 @@ def initialize(
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
-            sources, `"llama:olmo"`. Or a plan that `initialize` returned, or the path of one that
-            `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
-            its line. A path that is called like a recipe is `"./gpt2"`. Or a report of `diagnose`:
-            the first of its problems that other weights cure gets its `Remedy`, and all other
-            weights are left unchanged. The plan says which problem that is, and which are left.
+            sources, `"bert:transformers"`. Or a plan that `initialize` returned, or the path of one
+            that `InitializationPlan.save` wrote: then each weight gets the initializer and the seed
+            of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
+            `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
+            other weights are left unchanged. The plan says which problem that is, and which are
+            left.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent

@@ -430,19 +430,31 @@ RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
 
 
 def rules_or_plan(
-    name: str, given: Any, weights: Any, seed: int | None
+    name: str, given: Any, model: keras.Model, seed: int | None
 ) -> Rules | InitializationPlan | None:
-    """Return rules, also those of a recipe for `weights`, or a plan, also the one in a file.
+    """Return rules, also those of a recipe for `model`, or a plan, also the one in a file.
+
+    Args:
+        name: See `plan_of`.
+        given: See `plan_of`.
+        model: A built model.
+        seed: See `plan_of`.
+    """
+    plan = plan_of(name, given, seed)
+    return rules_for(model, given, name) if plan is None else plan
+
+
+def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | None:
+    """Return a plan, also the one in a file, or `None` if what is given is none.
 
     Args:
         name: Name of the argument in error messages.
-        given: The rules, the recipe, the plan or its path: any text but the name of a recipe.
-        weights: A model, or a dict from names to arrays.
+        given: The plan or its path, which is any text but the name of a recipe; or anything else.
         seed: The argument of this name, which must be `None` with a plan.
     """
     is_text = isinstance(given, str) and recipe_of(given) is None
     if not is_text and not isinstance(given, InitializationPlan | os.PathLike):
-        return rules_for(weights, given, name)
+        return None
     if is_text and not os.path.isfile(given) and (is_initializer(given) or recipes_like(given)):
         raise ValueError(no_rules(name, given))
     if seed is not None:

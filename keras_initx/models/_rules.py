@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -31,45 +31,25 @@ from keras_initx.initializers import (
 )
 from keras_initx.structure import KernelAxes, ModelWeight, matches_path
 
-
-class Named(Protocol):
-    """What rules ask of a weight: a `ModelWeight`, or an array with a name."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def shape(self) -> Shape: ...
-    @property
-    def axes(self) -> KernelAxes | None: ...
-    @property
-    def groups(self) -> tuple[int, int]: ...
-    @property
-    def phases(self) -> int: ...
-    @property
-    def layers(self) -> tuple[keras.Layer, ...]: ...
-    @property
-    def layer(self) -> keras.Layer | None: ...
-
-
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
 # Maps conditions to initializers, or to `None` for weights that are left unchanged.
 Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
-# Rules, or the recipe for them: a function of a model or of arrays by name, or its name.
+# Rules, or the recipe for them: a function of a model, or its name.
 RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
 
 
-def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
-    """Return the rules of a recipe for `weights`; what is no recipe is returned as it is.
+def rules_for(model: keras.Model, given: Any, name: str = "rules") -> Rules | None:
+    """Return the rules of a recipe for `model`; what is no recipe is returned as it is.
 
     Args:
-        weights: A model, or a dict from names to arrays.
+        model: A built model.
         given: A recipe, its name, or anything else.
         name: Name of the argument in error messages.
 
     Raises:
         TypeError: If `given` is no mapping, and no recipe.
-        ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `weights`.
+        ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `model`.
     """
     recipe = given
     if isinstance(given, str):
@@ -78,7 +58,7 @@ def rules_for(weights: Any, given: Any, name: str = "rules") -> Rules | None:
             raise ValueError(no_rules(name, given))
     # An initializer can be called too, but not with a model.
     if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
-        recipe = recipe(weights)
+        recipe = recipe(model)
     if recipe is not None and not isinstance(recipe, Mapping):
         raise TypeError(
             f"`{name}` must be a dict from conditions to initializers, or a recipe, which returns "
@@ -105,7 +85,7 @@ def is_initializer(text: str) -> bool:
 
 
 def initializers_by_rule(
-    rules: Rules | None, weights: Sequence[Named]
+    rules: Rules | None, weights: Sequence[ModelWeight]
 ) -> dict[str, keras.initializers.Initializer | None]:
     """Return the value of the first matching rule, by the path of each weight that a rule matches.
 
@@ -137,7 +117,7 @@ def initializers_by_rule(
     return found
 
 
-def notes_on(rules: Rules | None, weights: Sequence[Named]) -> tuple[str, ...]:
+def notes_on(rules: Rules | None, weights: Sequence[ModelWeight]) -> tuple[str, ...]:
     """Return what a reader of rules may not expect of them, as lines of text.
 
     That is what a recipe has recognized, or which problems of a report the rules are for, and the
@@ -189,7 +169,7 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: Named) -> bool:
+def _matches(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
         return matches_path(condition, weight.path)
     if isinstance(condition, type):
@@ -197,7 +177,7 @@ def _matches(condition: Condition, weight: Named) -> bool:
         if len(weight.shape) < 2:
             return False
         return any(isinstance(layer, condition) for layer in weight.layers)
-    return bool(condition(cast(ModelWeight, weight)))
+    return bool(condition(weight))
 
 
 _AXES = ("input_axes", "output_axes")
@@ -208,7 +188,7 @@ _SCALES = ("scale", "factor")
 def with_seed_and_axes(
     initializer: keras.initializers.Initializer,
     seed: int,
-    weight: Named,
+    weight: ModelWeight,
     *,
     is_scaled: bool = False,
 ) -> keras.initializers.Initializer:
@@ -273,7 +253,7 @@ def _cell_name(layer: keras.Layer | None) -> str | None:
     return None
 
 
-def _axes_for(cls: type, weight: Named) -> KernelAxes | None:
+def _axes_for(cls: type, weight: ModelWeight) -> KernelAxes | None:
     """Return the axes that an initializer of type `cls` needs for `weight`.
 
     They are `None` if it would choose these itself, or if the weight is no kernel.
@@ -299,7 +279,7 @@ def _without(axes: Shape, others: Shape) -> Shape:
     return tuple(axis for axis in axes if axis not in others)
 
 
-def _argument_for(value: Any, seed: int, weight: Named, is_scaled: bool) -> Any:
+def _argument_for(value: Any, seed: int, weight: ModelWeight, is_scaled: bool) -> Any:
     """Return an argument in which all initializers have a seed and axes."""
     if isinstance(value, list | tuple):
         items = []

@@ -7,22 +7,21 @@ attention layers, and rules that match no weight of the model are left out. In a
 names, recipes for transformers and residual networks find branches, attention and embeddings in
 the graph, and the plan of `initialize` says what they found.
 
-All raise a `TypeError` for what is no model, and no dict of arrays where they take one. They raise
-a `ValueError` for a model that is not built or not of their kind, which names the recipe for it,
-and for a `source` or a number that is none.
+All raise a `TypeError` for what is no model. They raise a `ValueError` for a model that is not
+built or not of their kind, which names the recipe for it, and for a `source` or a number that is
+none.
 """
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx import _recipe_names, _suggestions
 from keras_initx.recipes._bert import *
-from keras_initx.recipes._branches import *
 from keras_initx.recipes._clip import *
-from keras_initx.recipes._convolutional import *
 from keras_initx.recipes._images import *
 from keras_initx.recipes._llama import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._recipe import Recipe as Recipe
+from keras_initx.recipes._resnet import *
 from keras_initx.recipes._transformers import *
 from keras_initx.recipes._whisper import *
 

@@ -7,24 +7,15 @@ import keras
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import RandomNormal
 from keras_initx.recipes._clip import NAMES_OF_CLIP
-from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._network import Network, network_of
 from keras_initx.recipes._parts import Parts
 from keras_initx.recipes._recipe import Recipe, recipe, truncated_normal
 
 __all__ = ["bert"]
 
-# Names of DeBERTa in KerasHub, whose other encoders say that they normalize last, in Hugging Face's
-# transformers and in fairseq.
-_NAMES = (
-    "*disentangled_attention_encoder_layer*/kernel",
-    "*attention/self/query/kernel",
-    "*.attention.self.query.weight",
-    "*.attention.self.*_proj.weight",
-    "*.attention.q_lin.weight",
-    "*.albert_layers.*",
-    "*sentence_encoder.layers.*.self_attn.q_proj.weight",
-)
-
+# Names of DeBERTa in KerasHub, whose other encoders say that they normalize last, and of the
+# authors of BERT.
+_NAMES = ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel")
 
 _KIND = "an encoder that normalizes after each sum, as BERT does"
 
@@ -48,7 +39,7 @@ def _is_bert(network: Network) -> bool:
     },
     marks=_is_bert,
 )
-def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") -> Recipe:
+def bert(model: keras.Model, *, source: Literal["bert", "transformers"] = "bert") -> Recipe:
     """Return the rules of BERT: kernels and embeddings from a truncated `N(0, 0.02²)`, biases 0.
 
     The normal distribution is truncated at two standard deviations, which leaves a standard
@@ -58,23 +49,22 @@ def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") ->
 
     Embeddings of tokens, positions, segments and relative positions get the same distribution. In
     Hugging Face's transformers and in fairseq, which has RoBERTa, the embedding of the padding
-    token is 0; the rules do not say so. The scales of normalizations are 1.
+    token is 0; the rules do not say so.
 
     Args:
-        model: A built model, or a dict from names to arrays with those of Hugging Face's
-            transformers, of fairseq or of the authors' checkpoints of BERT, such as a state dict
-            of torch.
+        model: A built model.
         source: Whose numbers: `"bert"` or `"transformers"`.
 
     Example:
-        >>> import numpy as np
         >>> from keras_initx import recipes
-        >>> arrays = {"encoder.layer.0.attention.self.query.weight": np.ones((4, 4))}
-        >>> rules = recipes.bert(arrays)
-        >>> round(rules["*.weight"].stddev, 4)
+        >>> inputs = keras.Input((6, 8))
+        >>> attention = keras.layers.MultiHeadAttention(2, 4)(inputs, inputs)
+        >>> x = keras.layers.LayerNormalization(name="embeddings_layer_norm")(attention)
+        >>> model = keras.Model(inputs, x)
+        >>> round(recipes.bert(model)["*kernel"].stddev, 4)
         0.0176
-        >>> recipes.bert(arrays, source="transformers")
-        {'*.weight': RandomNormal(stddev=0.02)}
+        >>> recipes.bert(model, source="transformers")["*kernel"]
+        RandomNormal(stddev=0.02)
 
     Reference:
         Devlin, Chang, Lee and Toutanova, "BERT: pre-training of deep bidirectional transformers for
@@ -90,11 +80,9 @@ def bert(model: Weights, *, source: Literal["bert", "transformers"] = "bert") ->
     drawn: InitializerLike = RandomNormal(stddev=0.02)
     if source == "bert":
         drawn = truncated_normal(0.02, 2.0)
-    # Where kernels are called weights, so are the scales of normalizations.
-    rules: Recipe = dict.fromkeys(("*LayerNorm.weight", "*layer_norm.weight"), "ones")
-    rules |= dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding", "*.weight"), drawn)
+    rules: Recipe = dict.fromkeys(("*kernel", "*embeddings", "*/rel_embedding"), drawn)
     rules["*bias"] = "zeros"
     network = network_of("model", model)
-    if isinstance(model, keras.Model) and not _is_called_bert(network):
+    if not _is_called_bert(network):
         rules = Parts("model", network, _KIND).recognized(rules)
     return rules

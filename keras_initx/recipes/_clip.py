@@ -9,9 +9,9 @@ import keras
 
 from keras_initx._typing import InitializerLike, Shape
 from keras_initx.initializers import RandomNormal, RandomUniform, VarianceScaling
-from keras_initx.recipes._network import Weights, network_of
+from keras_initx.recipes._network import network_of
 from keras_initx.recipes._recipe import Recipe, recipe
-from keras_initx.structure import matches_path, matching_paths
+from keras_initx.structure import matches_path
 
 __all__ = ["clip"]
 
@@ -22,35 +22,15 @@ NAMES_OF_CLIP = (
     "*class_embedding",
     "*text_projection",
     "*encoder_block_*/attention/query/kernel",
-    "text_model.*",
-    "vision_model.*",
 )
-# How names end in KerasHub, in Hugging Face's transformers and in the code of the authors.
-_TOKENS = ("token_embedding/embeddings", "token_embedding.weight")
-_POSITIONS = (
-    "position_embedding/embeddings",
-    "position_embedding.weight",
-    "positional_embedding",
-)
-_PATCHES = ("patch_embedding/kernel", "patch_embedding.weight", "conv1.weight")
-_QUERIES_KEYS_VALUES = (
-    "/query/kernel",
-    "/key/kernel",
-    "/value/kernel",
-    ".q_proj.weight",
-    ".k_proj.weight",
-    ".v_proj.weight",
-    ".in_proj_weight",
-)
-_ATTENTION_OUTPUT = ("/attention_output/kernel", ".out_proj.weight")
-_FIRST = ("/dense/kernel", ".fc1.weight", ".c_fc.weight")
-_SECOND = ("/dense_1/kernel", ".fc2.weight", ".c_proj.weight")
-_FIRST_BIAS = ("/dense/bias", ".fc1.bias", ".c_fc.bias")
-_SECOND_BIAS = ("/dense_1/bias", ".fc2.bias", ".c_proj.bias")
-_TEXT_PROJECTION = ("text_projection/kernel", "text_projection.weight", "text_projection")
-_IMAGE_PROJECTION = ("vision_projection/kernel", "visual_projection.weight", "visual.proj")
-# Where kernels are called weights, so are the scales of normalizations.
-_SCALES = ("*layer_norm1.weight", "*layer_norm2.weight", "*norm.weight", "*ln_*.weight")
+# How paths end in KerasHub.
+_TOKENS = "token_embedding/embeddings"
+_POSITIONS = "position_embedding/embeddings"
+_PATCHES = "patch_embedding/kernel"
+_QUERIES_KEYS_VALUES = ("/query/kernel", "/key/kernel", "/value/kernel")
+_ATTENTION_OUTPUT = "/attention_output/kernel"
+_FIRST, _FIRST_BIAS = "/dense/kernel", "/dense/bias"
+_SECOND, _SECOND_BIAS = "/dense_1/kernel", "/dense_1/bias"
 # The default of torch for convolutions and linear layers.
 _TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
 
@@ -65,7 +45,7 @@ _TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
     },
     marks=NAMES_OF_CLIP,
 )
-def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
+def clip(model: keras.Model, *, source: ClipSource = "openai") -> Recipe:
     """Return the rules of CLIP: one set for the encoder of texts, another for that of images.
 
     In the authors' code, the encoder of texts has width `d` and `L` blocks: queries, keys and
@@ -83,23 +63,17 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
     and the scale of the logits is rounded to 2.6592: `source="transformers"`.
 
     Args:
-        model: A built model with the names of KerasHub, or a dict from names to arrays with those
-            of Hugging Face's transformers or of the authors, such as a state dict of torch: a CLIP,
-            or one of its encoders.
+        model: A built model with the names of KerasHub: a CLIP, or one of its encoders.
         source: Whose numbers: `"openai"` or `"transformers"`.
 
-    Raises:
-        ValueError: If the encoder of images is a residual network of convolutions.
-
     Example:
-        >>> import numpy as np
         >>> from keras_initx import recipes
-        >>> rules = recipes.clip({
-        ...     "token_embedding.weight": np.ones((50, 64)),
-        ...     "transformer.resblocks.0.attn.out_proj.weight": np.ones((64, 64)),
-        ...     "text_projection": np.ones((64, 32)),
-        ... })
-        >>> rules["*.out_proj.weight"].stddev == (2 * 64) ** -0.5
+        >>> tokens, images = keras.Input((6,)), keras.Input((8, 8, 3))
+        >>> x = keras.layers.Embedding(50, 64, name="token_embedding")(tokens)
+        >>> x = keras.layers.MultiHeadAttention(2, 32, name="attention")(x, x)
+        >>> block = keras.Model(tokens, x, name="encoder_block_0")
+        >>> rules = recipes.clip(keras.Sequential([tokens, block]))
+        >>> rules["*/query/kernel"].stddev == 64**-0.5
         True
 
     Reference:
@@ -108,23 +82,15 @@ def clip(model: Weights, *, source: ClipSource = "openai") -> Recipe:
         transformers.
     """
     shapes = network_of("model", model).shapes
-    convolutions = matching_paths("*visual.layer1.*", shapes)
-    if convolutions:
-        raise ValueError(
-            "`model` must be a CLIP whose encoder of images is a vision transformer: for another "
-            f"one write your own rules. Received: model with {convolutions[0]!r}"
-        )
-    rules: Recipe = dict.fromkeys(_SCALES, "ones")
     logit_scale = math.log(1 / 0.07) if source == "openai" else 2.6592
-    rules["*logit_scale"] = keras.initializers.Constant(logit_scale)
-    # That of images first: in the code of the authors, the names of the other have no prefix.
-    images = _encoder(shapes, ("visual.", "vision"), "class_embedding")
+    rules: Recipe = {"*logit_scale": keras.initializers.Constant(logit_scale)}
+    images = _encoder(shapes, ("vision",), "class_embedding")
     if images is not None:
-        rules |= _ends("*", _IMAGE_PROJECTION, RandomNormal(stddev=images.width**-0.5))
+        rules["*vision_projection/kernel"] = RandomNormal(stddev=images.width**-0.5)
         rules |= _of_images(images, source)
-    texts = _encoder(shapes, ("text_model", "text_encoder", "text_"), *_TOKENS)
+    texts = _encoder(shapes, ("text_model", "text_encoder", "text_"), _TOKENS)
     if texts is not None:
-        rules |= _ends("*", _TEXT_PROJECTION, RandomNormal(stddev=texts.width**-0.5))
+        rules["*text_projection/kernel"] = RandomNormal(stddev=texts.width**-0.5)
         rules |= _of_texts(texts, source)
     rules["*bias"] = "zeros"
     return rules
@@ -140,11 +106,9 @@ class _Encoder:
     hidden: int
 
 
-def _encoder(
-    shapes: Mapping[str, Shape], marks: Sequence[str], *embeddings: str
-) -> _Encoder | None:
-    """Return the encoder that has one of `embeddings`, or `None`."""
-    found = [name for name in shapes if name.endswith(embeddings)]
+def _encoder(shapes: Mapping[str, Shape], marks: Sequence[str], embedding: str) -> _Encoder | None:
+    """Return the encoder whose first embedding has a path that ends so, or `None`."""
+    found = [path for path in shapes if path.endswith(embedding)]
     if not found:
         return None
     prefix = "*"
@@ -155,38 +119,34 @@ def _encoder(
     width = shapes[found[0]][-1]
     blocks = 0
     hidden = width
-    for name, shape in shapes.items():
-        if not matches_path(prefix, name):
+    for path, shape in shapes.items():
+        if not matches_path(prefix, path):
             continue
-        if prefix == "*" and "visual." in name:
-            continue
-        blocks += name.endswith(_ATTENTION_OUTPUT)
-        if name.endswith(_FIRST):
+        blocks += path.endswith(_ATTENTION_OUTPUT)
+        if path.endswith(_FIRST):
             hidden = math.prod(shape) // width
     return _Encoder(prefix, blocks, width, hidden)
 
 
-def _ends(prefix: str, ends: Sequence[str], initializer: InitializerLike) -> Recipe:
-    return {f"{prefix}{end}": initializer for end in ends}
-
-
 def _of_texts(encoder: _Encoder, source: ClipSource) -> Recipe:
     positions = 0.01 if source == "openai" else 0.02
-    rules = _ends(encoder.prefix, _TOKENS, RandomNormal(stddev=0.02))
-    rules |= _ends(encoder.prefix, _POSITIONS, RandomNormal(stddev=positions))
+    rules: Recipe = {
+        f"{encoder.prefix}{_TOKENS}": RandomNormal(stddev=0.02),
+        f"{encoder.prefix}{_POSITIONS}": RandomNormal(stddev=positions),
+    }
     return rules | _of_blocks(encoder, source)
 
 
 def _of_images(encoder: _Encoder, source: ClipSource) -> Recipe:
     prefix = encoder.prefix
     by_width = RandomNormal(stddev=encoder.width**-0.5)
-    rules = _ends(prefix, ("class_embedding",), by_width)
+    rules: Recipe = {f"{prefix}class_embedding": by_width}
     if source == "transformers":
-        rules |= _ends(prefix, (*_POSITIONS, *_PATCHES), RandomNormal(stddev=0.02))
+        rules |= _ends(prefix, (_POSITIONS, _PATCHES), RandomNormal(stddev=0.02))
         return rules | _of_blocks(encoder, source)
-    rules |= _ends(prefix, _POSITIONS, by_width)
+    rules[f"{prefix}{_POSITIONS}"] = by_width
     rules |= _ends(prefix, _QUERIES_KEYS_VALUES, VarianceScaling(0.5, "fan_in", "uniform"))
-    rules |= _ends(prefix, (*_PATCHES, *_ATTENTION_OUTPUT, *_FIRST, *_SECOND), _TORCH)
+    rules |= _ends(prefix, (_PATCHES, _ATTENTION_OUTPUT, _FIRST, _SECOND), _TORCH)
     return rules | _biases(encoder)
 
 
@@ -196,20 +156,25 @@ def _of_blocks(encoder: _Encoder, source: ClipSource) -> Recipe:
     deep = RandomNormal(stddev=(2 * encoder.width * max(1, encoder.blocks)) ** -0.5)
     prefix = encoder.prefix
     if source == "openai":
-        rules = _ends(prefix, _QUERIES_KEYS_VALUES, wide) | _ends(prefix, _ATTENTION_OUTPUT, deep)
+        rules = _ends(prefix, _QUERIES_KEYS_VALUES, wide) | {f"{prefix}{_ATTENTION_OUTPUT}": deep}
     else:
-        rules = _ends(prefix, _QUERIES_KEYS_VALUES, deep) | _ends(prefix, _ATTENTION_OUTPUT, wide)
-    rules |= _ends(prefix, _FIRST, RandomNormal(stddev=(2 * encoder.width) ** -0.5))
-    rules |= _ends(prefix, _SECOND, deep)
+        rules = _ends(prefix, _QUERIES_KEYS_VALUES, deep) | {f"{prefix}{_ATTENTION_OUTPUT}": wide}
+    rules[f"{prefix}{_FIRST}"] = RandomNormal(stddev=(2 * encoder.width) ** -0.5)
+    rules[f"{prefix}{_SECOND}"] = deep
     if source == "openai":
         rules |= _biases(encoder)
     return rules
+
+
+def _ends(prefix: str, ends: Sequence[str], initializer: InitializerLike) -> Recipe:
+    return {f"{prefix}{end}": initializer for end in ends}
 
 
 def _biases(encoder: _Encoder) -> Recipe:
     """Return torch's default for the biases of feed-forward networks."""
     first = encoder.width**-0.5
     second = encoder.hidden**-0.5
-    rules = _ends(encoder.prefix, _FIRST_BIAS, RandomUniform(-first, first))
-    rules |= _ends(encoder.prefix, _SECOND_BIAS, RandomUniform(-second, second))
-    return rules
+    return {
+        f"{encoder.prefix}{_FIRST_BIAS}": RandomUniform(-first, first),
+        f"{encoder.prefix}{_SECOND_BIAS}": RandomUniform(-second, second),
+    }

@@ -1,21 +1,17 @@
-"""What a network consists of, by its layers or the names of its arrays: how recipes know theirs."""
+"""What a network consists of, by its layers: how recipes know theirs."""
 
 import functools
-import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx._typing import Shape
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
-    TRANSPOSED,
     Architecture,
     ModelWeight,
     activation_name,
@@ -28,33 +24,19 @@ from keras_initx.structure import (
     normalizes,
 )
 
-# A model, or a dict from names to arrays, such as a state dict of torch.
-Weights: TypeAlias = keras.Model | Mapping[str, Any]
-
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_ENLARGING = (*TRANSPOSED, keras.layers.UpSampling1D, keras.layers.UpSampling2D)
-# Names of torchvision, timm and Hugging Face's transformers, with the digits that patterns of rules
-# cannot ask for: in branches that are added or concatenated, and in a plain sequence.
-_ADDED = re.compile(
-    r".*layer[0-9].*\.[0-9].*\.conv[0-9]\.weight"
-    r"|.*stages\.[0-9].*\.layers\.[0-9].*\.layer\.[0-9].*\.weight"
-    r"|.*block[0-9].*\.rep\..*\.weight"
-)
-_CONCATENATED = re.compile(r".*denselayer[0-9].*\.conv.*\.weight")
-_SEQUENCE = re.compile(r"features\.[0-9].*\.weight")
-_ATTENTION = ("attention", "attn", "qkv")
 
 
 @dataclass
 class Network:
-    """A model or a dict of arrays, and what it consists of.
+    """A model, and what it consists of.
 
-    The parts are the names of layers, operations or arrays.
+    The parts are the names of layers and operations.
 
     Attributes:
-        weights: The model or the dict.
-        shapes: The shape of each weight or array, by its name.
+        model: The model.
+        shapes: The shape of each weight, by its path.
         convolutions: All convolutions that are not transposed.
         depthwise: Depthwise convolutions, of a model without those in separable ones.
         separable: Separable convolutions.
@@ -64,18 +46,15 @@ class Network:
         attention: Attention.
         tokens: Embeddings of tokens.
         activations: Activations, by their own names.
-        enlarging: Transposed convolutions, and layers that repeat pixels.
         added: Sums of two branches.
         concatenated: Concatenations.
-        dense: Concatenations of a branch and of the input of this branch.
-        unnamed: Convolutions, if no array has the name of a known network.
         is_known: Whether all sums and concatenations are known. Those in the `call` of a layer or
             a model are not.
         normalization: Whether a transformer normalizes before each branch, and a layer that shows
             it. `None` if no layer does.
     """
 
-    weights: Weights
+    model: keras.Model
     shapes: dict[str, Shape]
     convolutions: list[str] = field(default_factory=list)
     depthwise: list[str] = field(default_factory=list)
@@ -86,28 +65,23 @@ class Network:
     attention: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     activations: set[str | None] = field(default_factory=set)
-    enlarging: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     concatenated: list[str] = field(default_factory=list)
-    dense: list[str] = field(default_factory=list)
-    unnamed: list[str] = field(default_factory=list)
     is_known: bool = True
     normalization: tuple[bool, str] | None = None
 
     def has(self, *patterns: str) -> bool:
-        """Return whether a name matches one of these patterns."""
+        """Return whether a path matches one of these patterns."""
         return any(matching_paths(pattern, self.shapes) for pattern in patterns)
 
     @functools.cached_property
     def architecture(self) -> Architecture:
         """What the graph of a model shows, whatever its layers are called."""
-        if isinstance(self.weights, keras.Model):
-            return architecture_of(self.weights)
-        return Architecture()
+        return architecture_of(self.model)
 
     @functools.cached_property
     def _model_weights(self) -> Sequence[ModelWeight]:
-        return find_weights(self.weights) if isinstance(self.weights, keras.Model) else ()
+        return find_weights(self.model)
 
     def weights_in(self, layer: keras.Operation) -> list[ModelWeight]:
         """Return the weights of a layer and of those in it."""
@@ -220,8 +194,8 @@ class Network:
 
     @property
     def is_convolutional(self) -> bool:
-        """Whether it consists of ordinary convolutions, and is no network of unknown names."""
-        others = self.attention or self.depthwise or self.separable or self.unnamed
+        """Whether it consists of ordinary convolutions."""
+        others = self.attention or self.depthwise or self.separable
         return bool(self.convolutions) and not others
 
     @property
@@ -234,7 +208,6 @@ class Network:
             "attention": self.attention,
             "separable convolutions": self.separable,
             "depthwise convolutions": self.depthwise,
-            "names of no network that is known": self.unnamed,
             "concatenated branches": self.concatenated,
             "added branches and no normalization": [] if self.norms else self.added,
             "added branches": self.added,
@@ -257,27 +230,16 @@ def quoted(names: Sequence[str]) -> str:
     return shown
 
 
-def network_of(name: str, weights: Any) -> Network:
-    """Return what the argument of this name, a model or a dict of arrays, consists of.
+def network_of(name: str, model: Any) -> Network:
+    """Return what the argument of this name, a model, consists of.
 
     Raises:
-        TypeError: If it is neither.
-        ValueError: If it is a model that is not built, or an empty dict.
+        TypeError: If it is no model.
+        ValueError: If it is not built.
     """
-    if isinstance(weights, keras.Model):
-        shapes = {weight.path: weight.shape for weight in find_weights(check_model(name, weights))}
-        network = Network(weights, shapes)
-        _note_layers(network, weights)
-        return network
-    if not isinstance(weights, Mapping):
-        raise TypeError(
-            f"`{name}` must be a Keras model or a dict from names to arrays. "
-            f"Received: {name}={weights!r}"
-        )
-    if not weights:
-        raise ValueError(f"`{name}` must have weights. Received: an empty dict")
-    network = Network(weights, {path: tuple(np.shape(array)) for path, array in weights.items()})
-    _note_arrays(network)
+    shapes = {weight.path: weight.shape for weight in find_weights(check_model(name, model))}
+    network = Network(model, shapes)
+    _note_layers(network, model)
     return network
 
 
@@ -295,8 +257,6 @@ def _note_layers(network: Network, model: keras.Model) -> None:
             network.layer_norms.append(path)
         if normalizes(layer):
             network.norms.append(path)
-        if isinstance(layer, _ENLARGING):
-            network.enlarging.append(path)
         if isinstance(layer, keras.layers.Add):
             network.added.append(path)
         if isinstance(layer, keras.layers.Concatenate):
@@ -347,19 +307,14 @@ def _shows_its_operations(layer: keras.Layer) -> bool:
 
 def _note_operations(network: Network, layer: keras.Layer) -> None:
     """Note the sums and concatenations in the graph of a functional model."""
-    readers = readers_of(layer)
     for operation in _operations(layer):
-        tensors = keras.tree.flatten(operation.input)
-        kind = type(operation).__name__  # a layer, or an operation of `keras.ops`
-        if len(tensors) < 2 or kind not in ("Add", "Concatenate"):
+        if isinstance(operation, keras.Layer) or len(keras.tree.flatten(operation.input)) < 2:
             continue
-        if kind == "Add" and not isinstance(operation, keras.Layer):
+        kind = type(operation).__name__
+        if kind == "Add":
             network.added.append(operation.name)
-        if kind == "Concatenate":
-            if not isinstance(operation, keras.Layer):
-                network.concatenated.append(operation.name)
-            if any(len(readers[id(tensor)]) > 1 for tensor in tensors):
-                network.dense.append(operation.name)
+        elif kind == "Concatenate":
+            network.concatenated.append(operation.name)
 
 
 def _operations(layer: keras.Layer) -> Sequence[keras.Operation]:
@@ -376,40 +331,3 @@ def readers_of(layer: keras.Layer) -> dict[int, list[Any]]:
         for tensor in keras.tree.flatten(operation.input):
             readers.setdefault(id(tensor), []).append(operation)
     return readers
-
-
-def _note_arrays(network: Network) -> None:
-    shapes = network.shapes
-    names = list(shapes)
-    for name in names:
-        if any(part in name for part in _ATTENTION):
-            network.attention.append(name)
-        if name.endswith("running_var"):
-            network.batch_norms.append(name)
-            network.norms.append(name)
-    network.convolutions = weights_of_torch(shapes, range(3, 6))
-    # The first one may have images of a single channel.
-    for name in network.convolutions[1:]:
-        _, inputs, *window = shapes[name]
-        if inputs == 1 and math.prod(window) > 1:
-            network.depthwise.append(name)
-    if network.depthwise:
-        network.separable = matching_paths("*.pointwise.weight", names)
-    network.added = list(filter(_ADDED.fullmatch, names))
-    network.concatenated = list(filter(_CONCATENATED.fullmatch, names))
-    network.dense = network.concatenated
-    if not (network.added or network.concatenated or any(map(_SEQUENCE.fullmatch, names))):
-        network.unnamed = network.convolutions
-
-
-def weights_of_torch(shapes: Mapping[str, Shape], ranks: Sequence[int]) -> list[str]:
-    """Return the names of the arrays of these ranks that torch calls `weight` in a state dict.
-
-    Kernels of convolutions have 3 to 5 axes, those of linear layers two, the scales of
-    normalizations one.
-    """
-    found = []
-    for name, shape in shapes.items():
-        if name.endswith(".weight") and len(shape) in ranks:
-            found.append(name)
-    return found

@@ -81,11 +81,9 @@ class Parts:
     """
 
     def __init__(self, name: str, network: Network, required: str) -> None:
-        assert isinstance(network.weights, keras.Model)
         self.found = network.architecture
         self._name = name
         self.network = network
-        self._model = network.weights
         self._required = required
         if self.found.hidden:
             path = repr(self.network.path_of(self.found.hidden[0]))
@@ -98,7 +96,7 @@ class Parts:
         """Return the error for a model, with what was found in it that does not fit."""
         return ValueError(
             f"`{self._name}` must be {self._required}; otherwise write your own rules. "
-            f"Received: {self._name}={self._model.name!r} with {evidence}"
+            f"Received: {self._name}={self.network.model.name!r} with {evidence}"
         )
 
     @property
@@ -212,7 +210,7 @@ class Parts:
                 if path is not None:
                     break
                 if operation in self.found.scales:
-                    raise self.refused("a weight that scales a branch: use `branch_scales`")
+                    raise self.refused("a weight that scales a branch: let that one start at 0")
                 self._check_is_open(operation, branch)
             if path is None:
                 path = self.last_kernel(branch)

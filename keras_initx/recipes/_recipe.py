@@ -20,7 +20,6 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers import TruncatedNormal
 from keras_initx.recipes._network import Network, network_of
 from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import check_model
 
 # Maps patterns to initializers.
 Recipe: TypeAlias = dict[str, InitializerLike | None]
@@ -58,10 +57,10 @@ class About:
         return next(iter(inspect.signature(self.function).parameters))
 
     @property
-    def types(self) -> list[Any]:
-        """What this argument may be: a model, a `Mapping` from names to arrays, a number."""
+    def takes_number(self) -> bool:
+        """Whether this argument may be a number of blocks too."""
         annotation = inspect.signature(self.function).parameters[self.argument].annotation
-        return [typing.get_origin(kind) or kind for kind in typing.get_args(annotation)]
+        return int in typing.get_args(annotation)
 
     def knows(self, network: Network) -> bool:
         """Return whether weights are called as those of its models."""
@@ -99,14 +98,12 @@ def recipe(
         @functools.wraps(function)
         def checked(*args: Any, **options: Any) -> Recipe:
             given = signature.bind(*args, **options).arguments
-            weights = given[about.argument]
+            model = given[about.argument]
             if "source" in given and given["source"] != signature.parameters["source"].default:
                 check_choice("source", given["source"], tuple(sources))
-            if int in about.types and not isinstance(weights, keras.Model | Mapping):
+            if about.takes_number and not isinstance(model, keras.Model):
                 return function(*args, **options)  # of a number of blocks
-            if Mapping not in about.types:
-                check_model(about.argument, weights)
-            network = network_of(about.argument, weights)
+            network = network_of(about.argument, model)
             if about.refuses:
                 check_fits(about, network)
             rules = function(*args, **options)
@@ -124,7 +121,7 @@ def recipe(
 
 def known(network: Network) -> list[str]:
     """Return the names of the recipes whose models have weights that are called so."""
-    return sorted(name for name, about in _possible(network).items() if about.knows(network))
+    return sorted(name for name, about in ABOUT.items() if about.knows(network))
 
 
 def check_fits(about: About, network: Network) -> None:
@@ -133,15 +130,11 @@ def check_fits(about: About, network: Network) -> None:
         return
     fitting = known(network)
     if not fitting:
-        possible = _possible(network).items()
-        fitting = sorted(name for name, other in possible if other.has_layers(network))
+        fitting = sorted(name for name, other in ABOUT.items() if other.has_layers(network))
     instead = "write your own rules"
     if fitting:
         names = " or ".join(f"`{name}`" for name in fitting)
         instead = f"use {names}, or {instead}"
-    received = "a dict"
-    if isinstance(network.weights, keras.Model):
-        received = repr(network.weights.name)
     first, *others = network.shapes
     evidence = f"{first!r} and {len(others)} other weights"
     if about.layers is not None:
@@ -153,15 +146,8 @@ def check_fits(about: About, network: Network) -> None:
         evidence += f", and {hidden[0].name!r}, whose `call` cannot be followed"
     raise ValueError(
         f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
-        f"Received: {about.argument}={received} with {evidence}"
+        f"Received: {about.argument}={network.model.name!r} with {evidence}"
     )
-
-
-def _possible(network: Network) -> dict[str, About]:
-    """Return the recipes that take a model, or those that take a dict."""
-    if isinstance(network.weights, keras.Model):
-        return ABOUT
-    return {name: about for name, about in ABOUT.items() if Mapping in about.types}
 
 
 def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:

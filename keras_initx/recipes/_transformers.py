@@ -1,8 +1,8 @@
 """Recipes for transformers of text."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import keras
 
@@ -16,9 +16,9 @@ from keras_initx.recipes._blocks import (
     matching,
     paths,
 )
-from keras_initx.recipes._network import Network, Weights, network_of
+from keras_initx.recipes._network import network_of
 from keras_initx.recipes._parts import Parts
-from keras_initx.recipes._recipe import ABOUT, Recipe, check_fits, recipe
+from keras_initx.recipes._recipe import Recipe, recipe
 from keras_initx.structure import Branch, matching_paths
 
 __all__ = ["deepnorm", "gpt2", "t5", "t_fixup"]
@@ -47,8 +47,6 @@ _T_FIXUP = (
 )
 _DEEPNORM = "a transformer that computes `norm(alpha * x + branch(x))`"
 _GPT2 = "a GPT-2, or another decoder that normalizes before each branch"
-# Of Hugging Face's transformers, of nanoGPT and of OpenAI's code.
-_GPT2_NAMES = ("*.attn.c_attn.weight", "*/attn/c_attn/w")
 
 
 @recipe(
@@ -57,12 +55,12 @@ _GPT2_NAMES = ("*.attn.c_attn.weight", "*/attn/c_attn/w")
         "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
         "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
     },
-    marks=lambda network: (
-        network.has(*_GPT2_NAMES) or network.normalizes_first or network.order_of_text
-    ),
+    marks=lambda network: network.normalizes_first or network.order_of_text,
     refuses=False,  # a model may not say where it normalizes
 )
-def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "openai") -> Recipe:
+def gpt2(
+    layers: keras.Model | int, *, source: Literal["openai", "transformers"] = "openai"
+) -> Recipe:
     """Return the rules of GPT-2: weights from `N(0, 0.02²)`, smaller at the ends of branches.
 
     Each of the `L` blocks has two projections that add to the residual stream. Their kernels get
@@ -73,11 +71,9 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     they get 0.02: `source="transformers"`.
 
     Args:
-        layers: The number of blocks, or what to count them in: a built model, or a dict from names
-            to arrays with those of Hugging Face's transformers, of nanoGPT or of OpenAI's code,
-            such as a state dict of torch. Then rules that match none of its weights are left out,
-            and those for its buffers are `None`. In a model without the names of KerasHub, the
-            branches are found in its graph.
+        layers: The number of blocks, or a built model to count them in. Then rules that match none
+            of its weights are left out. In a model without the names of KerasHub, the branches are
+            found in its graph.
         source: Whose position embeddings: `"openai"` or `"transformers"`.
 
     Raises:
@@ -96,13 +92,15 @@ def gpt2(layers: Weights | int, *, source: Literal["openai", "transformers"] = "
     """
     positions = RandomNormal(stddev=0.01 if source == "openai" else 0.02)
     others = RandomNormal(stddev=0.02)
-    if isinstance(layers, keras.Model | Mapping):
-        _check_is_gpt2(network_of("layers", layers))
-    if isinstance(layers, Mapping):
-        return _gpt2_of_arrays(layers, positions, others)
-    check_normalization("layers", layers, is_first=True)
     if isinstance(layers, keras.Model):
         network = network_of("layers", layers)
+        crossing = network.cross_attention
+        if crossing:
+            raise ValueError(
+                "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
+                f"use `t_fixup` or `deepnorm`. Received: layers with {crossing[0]!r}"
+            )
+        check_normalization("layers", layers, is_first=True)
         if not network.has(_ATTENTION_OUTPUT) or not network.has(_FEEDFORWARD_OUTPUT):
             return _gpt2_by_graph(Parts("layers", network, _GPT2), positions, others)
     blocks = count_of("layers", layers, _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT)
@@ -128,41 +126,6 @@ def _gpt2_by_graph(parts: Parts, positions: RandomNormal, others: RandomNormal) 
     rules |= dict.fromkeys(parts.positions, positions)
     rules |= {"*kernel": others, "*embeddings": others, "*bias": "zeros"}
     return parts.recognized(rules)
-
-
-def _gpt2_of_arrays(
-    arrays: Mapping[str, Any], positions: RandomNormal, others: RandomNormal
-) -> Recipe:
-    """Return the rules of GPT-2 for the names of torch and of OpenAI's code."""
-    ends = [name for name in arrays if name.endswith((".attn.c_proj.weight", "/attn/c_proj/w"))]
-    tables = [name for name in arrays if name.endswith(("wte.weight", "/wte"))]
-    if not ends or not tables:
-        raise ValueError(
-            "`layers` must have token embeddings 'wte.weight' and a kernel 'attn.c_proj.weight' in "
-            "each block, as GPT-2; otherwise write your own rules. Received: layers with "
-            f"{next(iter(arrays))!r} and {len(arrays) - 1} other weights"
-        )
-    residual = RandomNormal(stddev=0.02 / math.sqrt(2 * len(ends)))
-    # The mask of the attention, which Hugging Face's transformers and nanoGPT keep as a buffer.
-    rules: Recipe = {"*.attn.bias": None, "*.attn.masked_bias": None}
-    rules |= dict.fromkeys(("*ln_*.weight", "*/g"), "ones")
-    rules |= dict.fromkeys(("*.c_proj.weight", "*/c_proj/w"), residual)
-    rules |= dict.fromkeys(("*wpe.weight", "*/wpe"), positions)
-    rules |= dict.fromkeys(("*.weight", "*/wte", "*/w"), others)
-    rules |= dict.fromkeys(("*bias", "*/b"), "zeros")
-    return rules
-
-
-def _check_is_gpt2(network: Network) -> None:
-    """Raise `ValueError` for arrays with other names, and for a model with cross-attention."""
-    if isinstance(network.weights, Mapping):
-        check_fits(ABOUT["gpt2"], network)
-    crossing = network.cross_attention
-    if crossing:
-        raise ValueError(
-            "`layers` must be a model without cross-attention, for which GPT-2 has no rules: "
-            f"use `t_fixup` or `deepnorm`. Received: layers with {crossing[0]!r}"
-        )
 
 
 @recipe(

@@ -253,7 +253,6 @@ def coordinate_check(
         starts[max(widths)],
         max(widths) / min(widths),
         list(check.uneven),
-        names[-1],
     )
     return replace(check, problems=problems)
 

@@ -24,16 +24,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import keras
 
 from keras_initx._typing import Shape
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
-from keras_initx.scaling._mup_base import BaseWeight, as_base, checked_base, trainable
 from keras_initx.scaling._rate_factors import RateFactors
-from keras_initx.structure import ModelWeight
+from keras_initx.structure import ModelWeight, check_model, find_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,12 +215,7 @@ class MupTable(WeightTable[MupWeight]):
         return notes
 
 
-def mup(
-    model: keras.Model,
-    base: keras.Model | str | Path | None = None,
-    *,
-    base_width: int | None = None,
-) -> MupTable:
+def mup(model: keras.Model, base: keras.Model) -> MupTable:
     """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
     With these factors the best learning rate of a narrow model is also the best for wider ones. If
@@ -244,22 +237,15 @@ def mup(
 
     Args:
         model: A built model.
-        base: The same model with fewer units, also built, or the path of the plan of its
-            initialization, which has its shapes and fans, see `InitializationPlan.save`. It may
-            have fewer residual blocks, if the names of their layers differ in numbers only.
-        base_width: Instead of `base`, the number of units of its first layer with a kernel. The
-            axes whose length is a multiple of the units of this layer in `model` grow with them,
-            and so does the number of heads. For a sequential or functional model in which no other
-            length leaves a doubt.
+        base: The same model with fewer units, also built. It may have fewer residual blocks, if
+            the names of their layers differ in numbers only.
 
     Returns:
         A `MupTable`.
 
     Raises:
-        OSError: If the file cannot be read.
-        TypeError: If an argument has the wrong type.
-        ValueError: If a model is not built, if the two have different weights, if the file is
-            another, or if it is not clear which axes grow with the width.
+        TypeError: If an argument is not a model.
+        ValueError: If a model is not built, or if the two have different weights.
 
     Example:
         >>> from keras_initx import scaling
@@ -277,8 +263,6 @@ def mup(
         last/kernel    (256, 3)    (64, 3)   output  0.25  0.25  0.25          1  0.25
         last/bias      (3,)        (3,)      fixed      1     1     1          1     1
         Factors on the std in the base model, and on learning rates by optimizer.
-        >>> scaling.mup(network(256), base_width=64).weights[2].base_shape
-        (64, 64)
 
     Reference:
         Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
@@ -288,12 +272,12 @@ def mup(
         deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
     weights = trainable("model", model)
-    received, base_weights = checked_base(model, weights, base, base_width)
+    base_weights = trainable("base", base)
     counterparts, depths, block_forms = _counterparts(weights, base_weights)
     if len(counterparts) < len(weights) or len(depths) > 1:
         raise ValueError(
             "`base` must have the same weight paths as `model`, or those of fewer blocks. "
-            f"Received: {received} with {len(base_weights)} trainable weights and "
+            f"Received: base={base.name!r} with {len(base_weights)} trainable weights and "
             f"model={model.name!r} with {len(weights)}"
         )
     depth = max(depths, default=1.0)
@@ -308,6 +292,12 @@ def mup(
         )
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
     return MupTable(in_order, depth, _head_size(in_order))
+
+
+def trainable(name: str, model: keras.Model) -> list[ModelWeight]:
+    """Return the trainable weights of a built model."""
+    weights = find_weights(check_model(name, model))
+    return [weight for weight in weights if weight.variable.trainable]
 
 
 def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
@@ -361,8 +351,8 @@ def _muon_rate(
 
 
 def _counterparts(
-    weights: Sequence[ModelWeight], base_weights: Sequence[BaseWeight]
-) -> tuple[dict[str, BaseWeight], set[float], set[str]]:
+    weights: Sequence[ModelWeight], base_weights: Sequence[ModelWeight]
+) -> tuple[dict[str, ModelWeight], set[float], set[str]]:
     """Return the weight of the base model for each path that has one.
 
     It has the same path, or one with another number in one place, that of a block. The depth is the
@@ -374,7 +364,7 @@ def _counterparts(
     found = {weight.path: weight for weight in base_weights}
     if not found.keys() <= {weight.path for weight in weights}:
         return {}, set(), set()
-    by_form: dict[str, list[BaseWeight]] = {}
+    by_form: dict[str, list[ModelWeight]] = {}
     for base_weight in base_weights:
         for form in _forms(base_weight.path):
             by_form.setdefault(form, []).append(base_weight)
@@ -414,7 +404,7 @@ def _forms(path: str) -> list[str]:
     return forms
 
 
-def _row(weight: ModelWeight, base_weight: BaseWeight, depth: float, is_tied: bool) -> MupWeight:
+def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool) -> MupWeight:
     shape = weight.shape
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
@@ -422,9 +412,10 @@ def _row(weight: ModelWeight, base_weight: BaseWeight, depth: float, is_tied: bo
             f"`base` must have weights of the same rank as `model`. Received: {weight.path!r} of "
             f"shape {base_shape} and {shape}"
         )
-    own = as_base(weight)
-    input_ratio = own.inputs / base_weight.inputs
-    unit_ratio = own.units / base_weight.units
+    inputs, units = _sizes_of(weight)
+    base_inputs, base_units = _sizes_of(base_weight)
+    input_ratio = inputs / base_inputs
+    unit_ratio = units / base_units
     role = _role(weight, input_ratio, unit_ratio)
     if role == "output":
         std = 1 / input_ratio
@@ -448,6 +439,14 @@ def _row(weight: ModelWeight, base_weight: BaseWeight, depth: float, is_tied: bo
     return replace(row, muon=_muon_rate(row))
 
 
+def _sizes_of(weight: ModelWeight) -> tuple[int, float]:
+    """Return the number of inputs of a unit, 1 for a vector or an embedding, and that of units."""
+    if weight.name == "embeddings":
+        return 1, weight.shape[-1]
+    inputs = weight.fans[0] if weight.fans else 1
+    return inputs, math.prod(weight.shape) / inputs
+
+
 def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
     if input_ratio == 1 and unit_ratio == 1:
         return "fixed"
@@ -461,7 +460,7 @@ def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
 
 
 def _is_tied(
-    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, BaseWeight]
+    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, ModelWeight]
 ) -> bool:
     """Return whether a weight may be both an embedding and the kernel of the logits."""
     layer = weight.layer
@@ -477,7 +476,9 @@ def _is_tied(
     for other in weights:
         if isinstance(other.layer, keras.layers.Embedding) or other.fans is None:
             continue
-        if as_base(other).units == words and counterparts[other.path].units == base_words:
+        _, units = _sizes_of(other)
+        _, base_units = _sizes_of(counterparts[other.path])
+        if (units, base_units) == (words, base_words):
             return False
     return True
 

@@ -1,8 +1,6 @@
 """Why the outputs of a layer grow or shrink with the width: what of muP a set-up lacks.
 
 The weights and the learning rates of a narrow and a wide model are compared with the table of muP.
-What the two do not show, such as a product with the weights of an embedding, is concluded from the
-sizes of outputs.
 """
 
 import math
@@ -14,11 +12,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_initx._keras import is_of_keras, layers_of
 from keras_initx.backends import backend
-from keras_initx.rendering import listed, short_number
-from keras_initx.scaling._mup import MupTable, MupWeight, mup
-from keras_initx.scaling._mup_base import trainable
+from keras_initx.rendering import listed
+from keras_initx.scaling._mup import MupTable, MupWeight, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
 from keras_initx.structure import find_weights, is_depthwise
 
@@ -29,7 +25,7 @@ _LEVEL = 0.25
 # The exponent with which the outputs of the last layer may shrink before training.
 _SHRINKING = -0.5
 
-Cause = Literal["std", "rate", "scores", "tied", "depth", "unknown"]
+Cause = Literal["std", "rate", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,7 @@ class WidthProblem:
         layer: The layer: the one that holds the first of the weights, or else the first whose
             outputs are not level.
         cause: `"std"` for the standard deviation of initial weights, `"rate"` for a learning rate,
-            `"scores"` for those of attention, `"tied"` for logits from the weights of an embedding,
-            `"depth"` for branches that are not divided, `"unknown"` if none of these is seen.
+            `"unknown"` if neither explains it.
         weights: The paths of the weights, if it is about some.
         reason: What is wrong, as a sentence.
     """
@@ -111,7 +106,7 @@ def uneven_layers(
 
 
 def find_problems(
-    narrow: Start, wide: Start, width_ratio: float, uneven: Sequence[str], last: str
+    narrow: Start, wide: Start, width_ratio: float, uneven: Sequence[str]
 ) -> list[WidthProblem]:
     """Return what is not as in muP, the likeliest cause first.
 
@@ -120,30 +115,15 @@ def find_problems(
         wide: That of the greatest.
         width_ratio: The ratio of their widths, or of their depths.
         uneven: The layers whose outputs are not level.
-        last: The last layer.
     """
     try:
         table = mup(wide.model, narrow.model)
     except ValueError:  # other layers
         return _unknown(uneven)
     problems = [
-        *_wrong_scores(narrow.model, wide.model),
         *_wrong_rates(table, narrow, wide, width_ratio),
         *_wrong_sizes(table, narrow, wide, width_ratio),
     ]
-    tied = [weight for weight in table.weights if weight.tied != 1]
-    if tied and last in uneven:
-        reason = (
-            f"{last} may use the weights of an embedding: multiply its outputs by the factor "
-            f"`tied` of {tied[0].path}, here {short_number(tied[0].tied)}."
-        )
-        problems.append(WidthProblem(last, "tied", [tied[0].path], reason))
-    elif table.depth != 1 and uneven and not problems:
-        reason = (
-            "The model has more residual blocks: the output of each branch must be divided by "
-            f"their ratio, here {short_number(table.depth)}."
-        )
-        problems.append(WidthProblem(uneven[0], "depth", [], reason))
     return problems or _unknown(uneven)
 
 
@@ -155,33 +135,6 @@ def _unknown(uneven: Sequence[str]) -> list[WidthProblem]:
         "computes, such as a sum over units or a factor of its own."
     )
     return [WidthProblem(uneven[0], "unknown", [], reason)]
-
-
-def _wrong_scores(narrow: keras.Model, wide: keras.Model) -> list[WidthProblem]:
-    """Return a problem if heads grow in layers that divide scores by the root of their size."""
-    # By place, since automatic names may differ.
-    pairs = zip(_head_sizes(narrow), _head_sizes(wide), strict=False)
-    for (_, narrow_size), (name, wide_size) in pairs:
-        if narrow_size != wide_size:
-            reason = (
-                f"{name} has larger heads and divides its scores by the root of their size: add "
-                "heads instead, or divide by the size."
-            )
-            return [WidthProblem(name, "scores", [], reason)]
-    return []
-
-
-def _head_sizes(model: keras.Model) -> list[tuple[str, int]]:
-    """Return the names and the head sizes of Keras' layers of attention."""
-    found = []
-    for layer in layers_of(model):
-        if not is_of_keras(type(layer)):  # a class of a user may divide by the size
-            continue
-        if isinstance(layer, keras.layers.MultiHeadAttention):
-            found.append((layer.name, layer.get_config()["key_dim"]))
-        elif isinstance(layer, keras.layers.GroupQueryAttention):
-            found.append((layer.name, layer.get_config()["head_dim"]))
-    return found
 
 
 def _wrong_rates(

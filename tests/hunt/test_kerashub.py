@@ -302,41 +302,20 @@ def test_blocks_that_start_at_zero_add_nothing(build):
     assert added == [0] * SIZES["num_layers"]
 
 
-def images(name, **sizes):
-    """Return a small backbone of a convolutional network."""
-    return getattr(keras_hub.models, f"{name}Backbone")(**sizes, image_shape=(32, 32, 3))
-
-
 @pytest.mark.parametrize(
-    ("build", "own"),
+    ("name", "sizes"),
     [
-        (lambda: resnet()[0], recipes.resnet),
-        (lambda: images("VGG", stackwise_num_repeats=[2, 2], stackwise_num_filters=[8, 16]), recipes.vgg),
-        (lambda: images("DenseNet", stackwise_num_repeats=[3, 3]), recipes.densenet),
-        (
-            lambda: images("Xception", stackwise_conv_filters=[[32, 64], [64, 64]], stackwise_pooling=[False, True]),
-            recipes.xception,
-        ),
+        ("VGG", {"stackwise_num_repeats": [2, 2], "stackwise_num_filters": [8, 16]}),
+        ("DenseNet", {"stackwise_num_repeats": [3, 3]}),
+        ("Xception", {"stackwise_conv_filters": [[32, 64], [64, 64]], "stackwise_pooling": [False, True]}),
     ],
 )
-def test_one_recipe_takes_a_convolutional_backbone_and_the_others_name_it(build, own):
-    model = build()
-    for recipe in (recipes.resnet, recipes.vgg, recipes.densenet, recipes.xception):
-        if recipe is not own:
-            with pytest.raises(ValueError, match=f"otherwise use `{own.__name__}`"):
-                recipe(model)
-    keras_initx.initialize(model, own(model), seed=0)
-    assert keras_initx.audit(model, own(model), alpha=1e-4).ok
-
-
-def test_dinov2_starts_with_the_layer_scales_of_its_authors():
-    sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64}
-    model = keras_hub.models.DINOV2Backbone(patch_size=14, image_shape=(28, 28, 3), **sizes)
-    rules = recipes.branch_scales(model, layer_scale=1e-5)
-    report = keras_initx.audit(model, rules)
-    assert {row.path for row in report.problems} == rules.keys()  # KerasHub's are 1
-    keras_initx.initialize(model, rules, seed=0)
-    assert keras_initx.audit(model, rules).ok
+def test_resnets_recipe_takes_its_backbone_and_no_other_of_convolutions(name, sizes):
+    model, _ = resnet()
+    keras_initx.initialize(model, "resnet", seed=0)
+    assert keras_initx.audit(model, "resnet", alpha=1e-4).ok
+    with pytest.raises(ValueError, match="otherwise write your own rules"):
+        recipes.resnet(getattr(keras_hub.models, f"{name}Backbone")(**sizes, image_shape=(32, 32, 3)))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras shards variables on JAX only")

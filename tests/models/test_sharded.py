@@ -62,7 +62,7 @@ CALLS = {
     "weights_digest": models.weights_digest,
     "diagnose": lambda model: keras_initx.diagnose(model, X, Y, loss="mse"),
     "audit": keras_initx.audit,
-    "audit of versions": lambda model: keras_initx.audit(model, model, same=True),
+    "audit of versions": lambda model: keras_initx.audit(model, model),
     "contract": lambda model: keras_initx.audit(network(), keras_initx.contract(model)),
     "initialize": lambda model: keras_initx.initialize(model, {"first/kernel": "initx.orthogonal"}, seed=1),
     "load_pretrained": lambda model: keras_initx.load_pretrained(model, network()),

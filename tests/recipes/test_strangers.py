@@ -26,7 +26,6 @@ ROWS = {
         "t_fixup": "2 of them",
         "zero_residual": "do not start as identities",
         "fixup": "2 of them",
-        "branch_scales": "after which no weight scales it",
     },
     strangers.gpt: {
         "gpt2": [
@@ -92,7 +91,6 @@ ROWS = {
         ],
         "bert": "use `gpt2`, .* 'parallel_block_1/dense_3' and 1 more, two in each sum",
         "deepnorm": "a normalization before each branch: use `gpt2`",
-        "branch_scales": "after which no weight scales it",
     },
     strangers.translator: {
         "gpt2": "cross-attention and a normalization after each sum: use `deepnorm`",
@@ -124,7 +122,6 @@ ROWS = {
             "residual_1/conv2d_2/kernel",
             "dense/kernel",
         ],
-        "vgg": "branches that are added in the `call` of a layer",
         "resnet": "branches that are added in the `call` of a layer",
     },
 }
@@ -199,13 +196,6 @@ def test_branches_beside_each_other_count_as_two_however_they_are_added(form, dr
     )
 
 
-@pytest.mark.once
-def test_one_weight_may_scale_branches_beside_each_other():
-    scales = Scale((WIDTH,))
-    model = joined(lambda x: scales(layers.Dense(WIDTH)(x) + layers.Dense(WIDTH)(layers.Dense(16, "relu")(x))))
-    assert list(recipes.branch_scales(model)) == ["scale/factor"]
-
-
 def factors(rules):
     """Return the paths that get each factor."""
     found = {}
@@ -278,14 +268,6 @@ class Scale(layers.Layer):
         return self.factor * x
 
 
-@pytest.mark.parametrize(("shape", "value"), [((), "zeros"), ((WIDTH,), 0.1)])
-def test_weights_that_scale_branches_are_found_by_what_they_do(shape, value):
-    model = joined(lambda x: Scale(shape)(layers.Dense(WIDTH)(x)))
-    rules = recipes.branch_scales(model)
-    assert list(rules) == ["scale/factor", "scale_1/factor"]
-    assert all(rule == value or rule["config"]["value"] == value for rule in rules.values())
-
-
 class Kept(layers.Layer):
     """Attention of one's own that keeps its weights, where a symbolic tensor may not be left."""
 
@@ -329,7 +311,7 @@ def gated(x):
         (lambda x: layers.Dense(WIDTH, "relu")(x), "ends with relu at 'dense_1': zeros there would get no gradient"),
         (lambda x: layers.ReLU()(layers.Dense(WIDTH)(x)), "ends with relu at 'dense_1'"),
         (lambda x: ops.relu(layers.Dense(WIDTH)(x)), "ends with Relu at 'dense_1'"),
-        (lambda x: Scale(())(layers.Dense(WIDTH)(x)), "a weight that scales a branch: use `branch_scales`"),
+        (lambda x: Scale(())(layers.Dense(WIDTH)(x)), "a weight that scales a branch: let that one start at 0"),
         (gated, "the kernels of .* side by side"),
         (lambda x: layers.LSTM(WIDTH, return_sequences=True)(x), "'lstm', a LSTM"),
         (lambda x: Hidden()(layers.Dense(WIDTH)(x)), "'hidden', whose `call` cannot be followed"),

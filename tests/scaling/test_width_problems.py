@@ -45,24 +45,12 @@ def summed(width):
     return keras.Model(inputs, layers.Dense(4, name="last")(x))
 
 
-class Scores(layers.Layer):
-    """Attention of one head that divides by the root of its size."""
-
-    def call(self, x):
-        scores = keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))) / x.shape[-1] ** 0.5
-        return keras.ops.matmul(keras.ops.softmax(scores), x)
-
-
-def attention(width, *, heads=None, own=False):
-    """Return a network with attention: with `heads` of any size, or else heads of 8."""
+def attention(width):
+    """Return a network with attention, whose heads have 8 units."""
     inputs = keras.Input((16,))
     x = layers.Dense(width, name="embedding")(layers.Reshape((4, 4))(inputs))
     x = layers.LayerNormalization(name="norm")(x)
-    if own:
-        y = Scores(name="scores")(layers.Dense(width, name="query")(x))
-    else:
-        heads = heads or width // 8
-        y = layers.MultiHeadAttention(heads, width // heads, name="attention")(x, x)
+    y = layers.MultiHeadAttention(width // 8, 8, name="attention")(x, x)
     return keras.Model(inputs, layers.Dense(4, name="last")(layers.GlobalAveragePooling1D()(x + y)))
 
 
@@ -78,12 +66,6 @@ def words(width, *, tied=True):
         x = layers.Rescaling(16 / width)(x)
         return keras.Model(tokens, widths.TiedLogits(embedding, name="last")(x))
     return keras.Model(tokens, layers.Dense(WORDS, name="last")(x))
-
-
-def untied_with_factor(width):
-    tokens = keras.Input((LENGTH,), dtype="int32")
-    x = layers.Dense(width, "relu", name="hidden")(layers.Embedding(WORDS, width, name="embedding")(tokens))
-    return keras.Model(tokens, layers.Dense(WORDS, name="last")(layers.Rescaling(16 / width)(x)))
 
 
 def residual(depth, *, divided=True):
@@ -127,8 +109,6 @@ def table_paths(table):
     return [weight.path for weight in table.weights]
 
 
-heads_of_any_size = functools.partial(attention, heads=2)
-own_scores = functools.partial(attention, own=True)
 tied_with_factor = functools.partial(words, tied="with factor")
 untied = functools.partial(words, tied=False)
 undivided = functools.partial(residual, divided=False)
@@ -162,9 +142,8 @@ WRONG = {
     "a small embedding": (lambda: check(untied, sizes={"embedding/embeddings": -0.5}), "embedding", "std"),
     "a factor on a depthwise kernel": (lambda: check(convolutions, rates={DEPTHWISE: -1}), "depthwise", "rate"),
     "a small depthwise kernel": (lambda: check(convolutions, sizes={DEPTHWISE: -0.5}), "depthwise", "std"),
-    "tied logits": (lambda: check(words), "last", "tied"),
-    "larger heads": (lambda: check(heads_of_any_size), "attention", "scores"),
-    "branches not divided": (lambda: check(undivided, scales=DEPTHS), "last", "depth"),
+    "tied logits": (lambda: check(words), "last", "unknown"),
+    "branches not divided": (lambda: check(undivided, scales=DEPTHS), "last", "unknown"),
     "depth, no factor for SGD": (
         lambda: check(residual, sgd, rates={f"block_{i}/kernel": -1 for i in range(16)}, scales=DEPTHS),
         "block_0",
@@ -178,7 +157,7 @@ WRONG = {
 QUICK = {
     *("Adam", "tied", "depth"),
     *("no factors", "no factor in the output", "small hidden weights", "a factor on a depthwise kernel"),
-    *("a factor on an embedding", "tied logits", "larger heads", "branches not divided", "a sum over units"),
+    *("a factor on an embedding", "branches not divided", "a sum over units"),
 }
 
 
@@ -220,12 +199,3 @@ def test_the_rates_of_several_optimizers_are_not_judged():
         return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd()))
 
     assert all(problem.cause != "rate" for problem in check(perceptron, several, plain=True, factors_of="sgd").problems)
-
-
-def test_a_factor_of_tied_logits_on_others_is_seen_but_not_its_cause():
-    found = check(untied_with_factor)
-    assert (found.problems[0].layer, found.problems[0].cause) == ("last", "unknown")
-
-
-def test_scores_of_a_layer_of_a_user_are_not_seen():
-    assert check(own_scores).problems == []

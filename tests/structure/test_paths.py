@@ -160,9 +160,8 @@ def by_initialize(model, pattern):
 
 
 def by_audit(model, pattern):
-    arrays = {weight.path: weight.variable for weight in find_weights(model)}
-    report = keras_initx.audit(arrays, {pattern: "zeros"})
-    return {weight.path for weight in report.weights if weight.initializer}
+    report = keras_initx.audit(model, {pattern: "orthogonal"})
+    return {weight.path for weight in report.weights if weight.initializer == "Orthogonal()"}
 
 
 def by_recipes(model, pattern):
