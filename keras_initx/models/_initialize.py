@@ -113,7 +113,8 @@ def initialize(
             `InitializationPlan.save` wrote: then each weight gets the initializer and the seed of
             its line. A path that is called like a recipe is `"./gpt2"`. Or a report of `diagnose`:
             the first of its problems that other weights cure gets its `Remedy`, and all other
-            weights are left unchanged. The plan says which problem that is, and which are left.
+            weights are left unchanged. The plan says which problem that is, and which are left. The
+            model must have the layers that the report measured.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -133,7 +134,8 @@ def initialize(
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
-            number that is not finite; if weights cure no problem of a report; if the paths, shapes
+            number that is not finite; if weights cure no problem of a report, or it is that of a
+            model with other layers; if the paths, shapes
             or dtypes of a plan are not those of the model, or `seed` is given with it; or if
             `reset` is true and the initial state of the optimizer cannot be found, because no equal
             one can be made from its config.
@@ -153,6 +155,7 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     if isinstance(rules, Report):
+        _check_measured(model, rules)
         rules = _cure(rules)
     given = rules_or_plan("rules", rules, model, seed)
     if isinstance(given, InitializationPlan):
@@ -170,6 +173,34 @@ def initialize(
         return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, notes=notes, _sources=sources)
+
+
+def _check_measured(model: keras.Model, report: Report) -> None:
+    """Raise `ValueError` if a report is that of a model with other layers."""
+    measured = set()
+    for layer in report.layers:
+        for weight in layer.weights:
+            measured.add(_layer_of(weight.path))
+    layers = set()
+    others = set()  # that a report may lack: it has no statistics that are single numbers
+    for weight in find_weights(model):
+        if weight.shape or weight.variable.trainable:
+            layers.add(_layer_of(weight.path))
+        else:
+            others.add(_layer_of(weight.path))
+    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
+    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
+    if problems:
+        raise ValueError(
+            "`rules` must be a report of a model with the layers of `model`. "
+            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+        )
+
+
+def _layer_of(path: str) -> str:
+    """Return the path of the layer of a weight."""
+    layer, _, _ = path.rpartition("/")
+    return layer
 
 
 def _cure(report: Report) -> Rules:
