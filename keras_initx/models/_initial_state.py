@@ -1,6 +1,6 @@
 """What a model starts from beside its weights: optimizers, generators, states of layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -38,9 +38,31 @@ def initial_state(model: keras.Model) -> list[Initial]:
     return found
 
 
+def new_state(model: keras.Model, known: Collection[int]) -> list[Initial]:
+    """Return the variables that optimizers have got, with initial values.
+
+    Args:
+        model: A model.
+        known: The ids of the variables that were there before.
+
+    Raises:
+        ValueError: If the initial state of an optimizer is unknown.
+    """
+    found: list[Initial] = []
+    for optimizer in used_optimizers_of(model):
+        variables = all_variables(optimizer, model.variables)
+        if all(id(variable) in known for variable in variables):
+            continue
+        for variable, start in _of_optimizer(optimizer, model):
+            if id(variable) not in known:
+                found.append((variable, start))
+    return found
+
+
 def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
     """Yield the variables of an optimizer."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if is_scaled and optimizer.built:  # and not only the one inside
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
     for variable, fresh, _ in _with_fresh(optimizer, model):
@@ -76,8 +98,12 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return those of `optimizers_of` that have their variables."""
-    return [optimizer for optimizer in optimizers_of(model) if optimizer.built]
+    """Return those of `optimizers_of` that have their variables, or are around one that has."""
+    found = []
+    for optimizer in optimizers_of(model):
+        if optimizer.built or unscaled(optimizer).built:
+            found.append(optimizer)
+    return found
 
 
 class Slot(NamedTuple):

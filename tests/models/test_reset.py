@@ -103,6 +103,17 @@ def test_the_optimizer_is_as_new(name, change):
 
 
 @pytest.mark.once
+def test_a_used_optimizer_in_one_that_was_not_used_is_as_new():
+    inside = trained(optimizers.Adam(0.01)).optimizer
+    model = network()
+    model.compile(optimizers.LossScaleOptimizer(inside), "mse")
+    initialize(model, seed=0)
+    assert int(inside.iterations) == 0
+    assert not any(np.any(value) for value in state(inside)[2:])
+    assert not model.optimizer.built
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("optimizer", [Momentum(0.01), "adam"])
 def test_an_optimizer_that_was_not_used_may_be_of_any_kind(optimizer):
     model = network()
