@@ -2,9 +2,8 @@
 
 import math
 import textwrap
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -371,9 +370,7 @@ def _row(
 ) -> WeightPlan:
     """Return the row of a weight in the plan, without what is known once it is drawn."""
     fan_in, fan_out = weight.fans or (None, None)
-    row = WeightPlan(
-        weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out
-    )
+    row = WeightPlan(weight.path, weight.shape, weight.dtype, None, reason, fan_in, fan_out)
     if initializer is None:
         return row
     expected_std = None
@@ -416,7 +413,6 @@ def carried_out(
     drawn: bool,
     reset: bool,
     atomic: bool,
-    changes: Sequence[Callable[[ModelWeight, Tensor], Tensor]] = (),
 ) -> InitializationPlan:
     """Draw and assign the weights of `steps`, and reset what `initialize` resets.
 
@@ -427,8 +423,6 @@ def carried_out(
         drawn: Whether it was drawn, and not given.
         reset: See `initialize`.
         atomic: See `initialize`.
-        changes: Functions of a weight and its values, which return others. The first gets those
-            that are drawn, each other the result of the one before, which is not needed any more.
     """
     if reset:
         initial_state(model)  # for its errors, before anything is changed
@@ -439,9 +433,6 @@ def carried_out(
             for weight, source, row in steps:
                 if source is not None:
                     value, row = draw(weight, source.initializer, row, drawn_root)
-                    for change in changes:
-                        value = change(weight, value)
-                        backend.wait(value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                 rows.append(row)
@@ -468,7 +459,6 @@ def draw(
         row: Its row in the plan.
         drawn_seed: See `Computation`.
     """
-    begin = time.perf_counter()
     values = _Values(weight, initializer, row)
     seeded = None
     if keeps_call(initializer) and not values.keeps_sparse:
@@ -479,14 +469,13 @@ def draw(
     std = values.std
     if std is None:
         std = backend.std(value)
-    seconds = time.perf_counter() - begin
     if row.dtype == "float16" and not math.isfinite(std):
         # Values that are infinite in float32 too are so by intention.
         wide = keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32"))
         if math.isfinite(backend.std(wide)):
             problem = f", which gives numbers beyond the range of {row.dtype}"
             raise unsuitable(row.initializer, row.path, problem)
-    return value, replace(row, std=std, seconds=seconds)
+    return value, replace(row, std=std)
 
 
 class _Values:

@@ -3,13 +3,12 @@
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
@@ -26,12 +25,10 @@ from keras_initx.models._plan import RulesOrPlan
 from keras_initx.structure import (
     ModelWeight,
     all_variables,
-    check_model,
-    find_weights,
     parts_of,
 )
 
-__all__ = ["Loaded", "loading", "never_written"]
+__all__ = ["Loaded", "loading"]
 
 # The bits of a value that was never written: a NaN, but none that computations or files have.
 _POISON = {
@@ -154,49 +151,6 @@ def loading(
             rows.append(_completed(step, former_of[id(step.weight.variable)], drawn_seed))
         refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
-
-
-def never_written(initialize: Callable[[keras.Model], Any], model: keras.Model) -> list[str]:
-    """Return the weights that an initialization forgets: they keep what was in memory.
-
-    Each floating-point weight becomes NaN, `initialize(model)` is called, and the weights that are
-    not finite afterward are listed. So is one that is computed from what was in memory, such as a
-    weight that is only scaled. Then all variables of the model, its optimizer and its metrics have
-    their former values, also after an error. These are kept until then, which takes as much memory.
-
-    The page "Weights outside Keras" does the same for modules of torch after `to_empty`.
-
-    Args:
-        initialize: A function of the model that initializes it, such as `keras_initx.initialize`,
-            or one of your own. What it returns is ignored.
-        model: A built model.
-
-    Returns:
-        The paths of the weights with a value that is not finite, in the order of the model.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, or two of its weights have the same path.
-
-    Example:
-        >>> import keras_initx
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
-        >>> def start(model):
-        ...     for layer in model.layers:
-        ...         layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
-        >>> keras_initx.never_written(start, model)
-        ['logits/bias']
-        >>> keras_initx.never_written(keras_initx.initialize, model)
-        []
-    """
-    check_model("model", model)
-    check_type("initialize", initialize, Callable, "a function of a model")
-    weights = [weight for weight in find_weights(model) if weight.dtype in DTYPES]
-    with contextlib.ExitStack() as undo:
-        undo.callback(_undo, model, _former_values(model, weights), Exception())
-        _poison(weights)
-        initialize(model)
-        return [weight.path for weight in weights if not backend.is_finite(weight.variable.value)]
 
 
 def unwritten(value: Tensor) -> int:
