@@ -17,7 +17,6 @@ import _common
 import large_models
 
 WIDTH, DEPTH = 2048, 24
-RANK = 16
 FILES = 4
 FUNCTIONS = (
     "initialize",
@@ -25,10 +24,6 @@ FUNCTIONS = (
     "load_pretrained, one file",
     "load_pretrained, four files",
     "load_pretrained, another model",
-    "shrink_and_perturb",
-    "reset_dormant",
-    "initialize_lora, gaussian",
-    "initialize_lora, pissa",
     "lsuv",
     "weights_digest",
     "diagnose",
@@ -122,15 +117,7 @@ def prepared(function, width, depth, folder):
             lambda: keras_initx.load_pretrained(model, source, layout=layout, atomic=False),
             model,
         )
-    if name == "initialize_lora":
-        for layer in model.layers:
-            layer.enable_lora(min(RANK, width // 4))
-        return lambda: keras_initx.initialize_lora(model, variant, seed=1, atomic=False), model
     calls = {
-        "shrink_and_perturb": lambda: models.shrink_and_perturb(model, seed=1, atomic=False),
-        "reset_dormant": lambda: models.reset_dormant(
-            model, x, threshold=0.5, seed=1, atomic=False
-        ),
         "lsuv": lambda: models.lsuv(model, x, seed=1),
         "weights_digest": lambda: models.weights_digest(model),
         "diagnose": lambda: keras_initx.diagnose(

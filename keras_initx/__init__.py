@@ -68,17 +68,13 @@ __all__ = [
     "contract",
     "diagnose",
     "initialize",
-    "initialize_lora",
     "load_pretrained",
     "loading",
     "lsuv",
-    "never_written",
     "random_restarts",
     "recipes",
-    "reset_dormant",
     "scaling",
     "seeds",
-    "shrink_and_perturb",
 ]
 
 

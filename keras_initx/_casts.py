@@ -1,11 +1,9 @@
 """Casts to the dtype of a weight, which must hold what it is given."""
 
-import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._typing import Array, DType, Tensor
-from keras_initx.backends import backend
+from keras_initx._typing import Array, DType
 
 # Numbers that are compared at a time, so that a check takes no memory.
 _CHUNK = 1 << 16
@@ -41,15 +39,3 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
         if np.any(np.isfinite(given) & ~np.isfinite(rounded)):
             raise OverflowError(f"numbers beyond the range of {dtype}")
     return result
-
-
-def overflows(result: Tensor, *given: Tensor) -> bool:
-    """Return whether a number of `result` is infinite where those of `given` are finite."""
-    ops = keras.ops
-    if backend.is_finite(result):
-        return False
-    were_finite = ops.isfinite(given[0])
-    for tensor in given[1:]:
-        were_finite = ops.logical_and(were_finite, ops.isfinite(tensor))
-    became_infinite = ops.logical_and(were_finite, ops.logical_not(ops.isfinite(result)))
-    return bool(ops.any(became_infinite))

@@ -77,13 +77,6 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> Any:
     return value
 
 
-def check_not_negative(name: str, value: Any) -> Any:
-    """Return `value`, which must be a finite real number of at least 0."""
-    if check_number(name, value) < 0:
-        raise ValueError(f"`{name}` must not be negative. Received: {name}={value!r}")
-    return value
-
-
 def check_count(name: str, value: Any, *, least: int = 1) -> Any:
     """Return `value`, which must be an integer of at least `least`, 0 or 1."""
     kind = "positive" if least else "non-negative"

@@ -140,26 +140,6 @@ def test_a_model_parallel_model_has_the_weights_of_a_plain_one(devices):
         assert_same(variable, weights)
 
 
-@only_jax
-@pytest.mark.parametrize("method", ["gaussian", "pissa"])
-def test_sharded_factors_of_lora_have_the_values_of_plain_ones(method):
-    def adapted():
-        model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(32, name="hidden")])
-        keras_initx.initialize(model, seed=0)
-        model.layers[0].enable_lora(4)
-        keras_initx.initialize_lora(model, method, seed=1)
-        return model
-
-    layout_map = distribution.LayoutMap(mesh_of((1, 8)))
-    layout_map[".*(hidden/kernel|lora_kernel_b)"] = (None, "units")
-    layout_map[".*lora_kernel_a"] = (None, None)
-    with distribution.ModelParallel(layout_map=layout_map).scope():
-        sharded = adapted()
-    assert_cut(sharded.layers[0].lora_kernel_b.value, (1, 8))
-    for variable, weights in zip(sharded.weights, adapted().get_weights(), strict=True):
-        assert_same(variable, weights, exact=method == "gaussian")
-
-
 @only_tensorflow
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[] if case in OF_EACH_KIND else pytest.mark.full, id=str(case)) for case in CASES]

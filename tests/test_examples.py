@@ -301,9 +301,6 @@ def few_digits(monkeypatch):
         ("first_losses", ["--repeats", "1"], "a guess             2.30"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
         ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
-        ("renewal", ["warm", "--epochs", "1", "--repeats", "1"], "shrink_and_perturb"),
-        ("renewal", ["dormant", "--epochs", "1", "--repeats", "1", "--tasks", "1"], "threshold 0.1"),
-        ("lora_starts", ["--repeats", "1", "--steps", "2"], "2 steps with factors of rank 4: means of 1 seeds"),
         ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
         ("dense_bias", ["--epochs", "1", "--repeats", "1"], "Accuracy on test data after 1 epochs, 1 seeds"),
         # Longer than all others together.

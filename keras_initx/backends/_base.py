@@ -136,13 +136,6 @@ class Backend:
         """
         return self.to_tensor(change(None, self.host_view(tensor)))
 
-    def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
-        """Return a copy of a tensor in another layout of the same devices, which all do together.
-
-        It is `None` if the tensor is on others.
-        """
-        return None
-
     def layout_of(self, value: Tensor) -> Any:
         """Return the layout of a value that is spread over devices, otherwise `None`."""
         return None
@@ -193,13 +186,6 @@ class Backend:
         All of them call this together.
         """
         return array[None]
-
-    def added(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the sum of two tensors, in the memory of the first if possible.
-
-        The first must not be used afterward, nor anywhere else.
-        """
-        return first + second
 
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         """Return zeros of `shape` with `values` at `places`.

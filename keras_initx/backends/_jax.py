@@ -129,11 +129,6 @@ class Implementation(Backend):
             parts.append(jax.device_put(change(shard.index, _on_host(shard.data)), shard.device))
         return jax.make_array_from_single_device_arrays(tensor.shape, tensor.sharding, parts)
 
-    def redistributed(self, tensor: Tensor, layout: Any) -> Tensor | None:
-        if not isinstance(tensor, jax.Array) or tensor.sharding.device_set != layout.device_set:
-            return None
-        return _copy_program(layout)(tensor)
-
     def layout_of(self, value: Tensor) -> Any:
         if len(value.sharding.device_set) == 1:
             return None
@@ -191,9 +186,6 @@ class Implementation(Backend):
         words = np.ascontiguousarray(array).view("uint32")
         found = np.asarray(multihost_utils.process_allgather(words))
         return found.reshape(-1, *words.shape).view(array.dtype)
-
-    def added(self, first: Tensor, second: Tensor) -> Tensor:
-        return _sum_in_place(first, second)
 
     def std(self, tensor: Tensor) -> float:
         if len(tensor.sharding.device_set) == 1:
@@ -514,11 +506,6 @@ def _updated(flat: Tensor, block: Tensor, first: Tensor) -> Tensor:
 @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
 def _reshaped(flat: Tensor, shape: Shape) -> Tensor:
     return flat.reshape(shape)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _sum_in_place(first: Tensor, second: Tensor) -> Tensor:
-    return first + second
 
 
 @SharedByThreads

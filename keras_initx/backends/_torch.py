@@ -120,10 +120,6 @@ class Implementation(Backend):
             part.copy_(block(number * length)[: part.numel()])
         return tensor
 
-    def added(self, first: Tensor, second: Tensor) -> Tensor:
-        with torch.no_grad():
-            return first.add_(second)
-
     def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
         # That of Keras is a loop over the values.
         tensor = torch.zeros(shape, dtype=values.dtype, device=values.device)

@@ -470,6 +470,10 @@ def _weights_by_layer(
             for weight in layer.weights:
                 if owners.get(id(weight)) not in observed:
                     owners[id(weight)] = layer
+    for layer in watch.layers:
+        if isinstance(layer, keras.layers.RNN):  # whose weights count as its own
+            for weight in layer.weights:
+                owners.setdefault(id(weight), layer)
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in watch.layers if layer not in order and layer in owners.values()]
     weights: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}

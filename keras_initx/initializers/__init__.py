@@ -34,8 +34,6 @@ from keras_initx.initializers._lookup import entry_of as entry_of
 from keras_initx.initializers._lookup import ids_like as ids_like
 from keras_initx.initializers._orthogonal import *
 from keras_initx.initializers._pretrained import *
-from keras_initx.initializers._pretrained import grown_axis as grown_axis
-from keras_initx.initializers._pretrained import with_mean as with_mean
 from keras_initx.initializers._random import *
 from keras_initx.initializers._recurrent import *
 from keras_initx.initializers._scale import AxesInitializer as AxesInitializer

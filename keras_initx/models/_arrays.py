@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx._array_files import Region, Stored
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import check_choice, check_type, close_matches
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.models._layouts import (
     LAYOUTS,
@@ -200,36 +200,9 @@ def copy_shared(arrays: Iterable[Stored], weights: Sequence[ModelWeight]) -> Non
             reader.value = backend.snapshot(reader.value)
 
 
-def redistributed(arrays: Sequence[Stored], layout: Any) -> Tensor | None:
-    """Return a copy in `layout` of the array that a weight is made from.
-
-    It is `None` if that is no tensor, or one on other devices.
-    """
-    readers = _spread(arrays)
-    if not readers:
-        return None
-    return backend.redistributed(readers[0].value, layout)
-
-
-@contextlib.contextmanager
-def on_host(arrays: Sequence[Stored]) -> Iterator[None]:
-    """Bring to the host what a weight is made from, once for all regions that are read."""
-    readers = _spread(arrays)
-    given = [reader.value for reader in readers]
-    for reader in readers:
-        reader.value = backend.host_view(reader.value)
-    try:
-        yield
-    finally:
-        for reader, value in zip(readers, given, strict=True):
-            reader.value = value
-
-
-def _spread(arrays: Sequence[Stored]) -> list[_InMemory]:
-    """Return the readers of those arrays of a weight that are spread over devices."""
-    readers = [array.read for array in arrays if isinstance(array.read, _InMemory)]
-    tensors = [reader for reader in readers if keras.ops.is_tensor(reader.value)]
-    return [reader for reader in tensors if backend.layout_of(reader.value) is not None]
+def are_in_memory(arrays: Sequence[Stored]) -> bool:
+    """Return whether arrays are read from memory, and not from files."""
+    return all(isinstance(array.read, _InMemory) for array in arrays)
 
 
 def layout_of_source(given: LayoutName | None, own: LayoutName | None) -> KerasLayout:
@@ -285,14 +258,12 @@ def _check_rule(pattern: Any, value: Any) -> None:
         if isinstance(name, str) and _is_part(part):
             return
     raise TypeError(
-        "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]`, a "
-        f"function or 'mean'), or `None`. Received: {value!r} for {pattern!r}"
+        "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
+        f"a function), or `None`. Received: {value!r} for {pattern!r}"
     )
 
 
 def _is_part(part: Any) -> bool:
-    if isinstance(part, str):
-        return part == "mean"
     return part is ... or isinstance(part, int | slice | tuple) or callable(part)
 
 

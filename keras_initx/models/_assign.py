@@ -72,11 +72,22 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
 
 def put_back(former: list[tuple[keras.Variable, Tensor]]) -> None:
     """Assign former values, the last first. An interruption (Ctrl-C) is raised at the end."""
-    interruption = None
-    while former:
-        try:
+
+    def assign_rest() -> None:
+        while former:
             assign(former[-1:])
             former.pop()
+
+    without_interruption(assign_rest)
+
+
+def without_interruption(function: Callable[[], None]) -> None:
+    """Call a function again until it is not interrupted (Ctrl-C), and raise that at the end."""
+    interruption = None
+    while True:
+        try:
+            function()
+            break
         except KeyboardInterrupt as error:
             interruption = error
     if interruption is not None:

@@ -27,12 +27,12 @@ class Change:
 
     Attributes:
         path: Path of the weight or the layer in the model, see `ModelWeight`.
-        status: What was done, e.g. `"loaded"`, `"scaled"` or `"reset"`; `"left"` if it is
+        status: What was done, e.g. `"loaded"` or `"scaled"`; `"left"` if it is
             unchanged, `"error"` if it cannot be changed as asked.
         how: How it was changed, or why not.
         shape: The shape of the weight, `None` for a layer.
         dtype: The name of the dtype of the weight, empty for a layer.
-        size: The number of its values, or of the units of a layer; `None` if it is unknown.
+        size: The number of its values, `None` for a layer.
         changed: How many of these were changed.
         sources: The names of the arrays that the values were loaded from.
         source_shape: The shape of these arrays.
@@ -89,7 +89,7 @@ class Changes(Tabular[Change]):
 
     @property
     def share(self) -> float:
-        """The share of values or units that were changed, or would be; NaN if none are known."""
+        """The share of values that were changed, or would be; NaN if none are known."""
         known = [row for row in self.rows if row.changed is not None]
         total = sum(row.size or 0 for row in known)
         if not total:
@@ -104,12 +104,9 @@ class Changes(Tabular[Change]):
         return self.rows
 
     def _columns(self) -> list[Column[Change]]:
-        is_of_weights = self._of == "weight"
         return [
             Column(self._of, lambda row: row.path, is_text=True),
             Column("shape", lambda row: row.shape),
-            Column("units", lambda row: None if is_of_weights else row.size),
-            Column("changed", lambda row: None if is_of_weights else row.changed),
             Column("before", lambda row: _number(row.before)),
             Column("after", lambda row: _number(row.after)),
             Column("array", lambda row: " + ".join(row.sources), is_text=True),
@@ -134,7 +131,7 @@ class Changes(Tabular[Change]):
                 "after": self._points("after", BLUE),
             }
         else:
-            label = f"number of {'values' if self._of == 'weight' else 'units'}"
+            label = "number of values"
             groups = {
                 "all": self._points("size", PALE_BLUE),
                 "changed": self._points("changed", BLUE),

@@ -1,7 +1,7 @@
 """What a model starts from beside its weights: optimizers, generators, states of layers."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +12,6 @@ from keras_initx.structure import (
     all_variables,
     items_of,
     parts_of,
-    recorded_references,
     unscaled,
 )
 
@@ -39,12 +38,34 @@ def initial_state(model: keras.Model) -> list[Initial]:
     return found
 
 
+def new_state(model: keras.Model, known: Collection[int]) -> list[Initial]:
+    """Return the variables that optimizers have got, with initial values.
+
+    Args:
+        model: A model.
+        known: The ids of the variables that were there before.
+
+    Raises:
+        ValueError: If the initial state of an optimizer is unknown.
+    """
+    found: list[Initial] = []
+    for optimizer in used_optimizers_of(model):
+        variables = all_variables(optimizer, model.variables)
+        if all(id(variable) in known for variable in variables):
+            continue
+        for variable, start in _of_optimizer(optimizer, model):
+            if id(variable) not in known:
+                found.append((variable, start))
+    return found
+
+
 def _of_optimizer(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> Iterator[Initial]:
     """Yield the variables of an optimizer."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if is_scaled and optimizer.built:  # and not only the one inside
         yield optimizer.step_counter, 0
         yield optimizer.dynamic_scale, optimizer.initial_scale
-    for variable, fresh, _ in _with_fresh(optimizer, model):
+    for variable, fresh in _with_fresh(optimizer, model):
         yield variable, fresh.value
 
 
@@ -77,59 +98,21 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def used_optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return those of `optimizers_of` that have their variables."""
-    return [optimizer for optimizer in optimizers_of(model) if optimizer.built]
-
-
-class Slot(NamedTuple):
-    """A variable of an optimizer with the shape of a weight, such as a moment.
-
-    Attributes:
-        variable: The variable.
-        weight: The weight.
-        start: The initial value.
-    """
-
-    variable: keras.Variable
-    weight: keras.Variable
-    start: Tensor
-
-
-def slots(model: keras.Model) -> list[Slot]:
-    """Return the slots of the optimizers of `model` that have been used.
-
-    An average of a weight starts with the weight: unlike that of a new optimizer, its first step is
-    over.
-
-    Raises:
-        ValueError: If an optimizer keeps anything else for each weight, or its initial state is
-            unknown.
-    """
+    """Return those of `optimizers_of` that have their variables, or are around one that has."""
     found = []
-    for optimizer in used_optimizers_of(model):
-        for variable, fresh, weight in _with_fresh(optimizer, model):
-            if weight is None and len(variable.shape):
-                raise ValueError(
-                    "`model` must have an optimizer whose moments have the shapes of weights, or "
-                    f"`reset` must be False. Received: optimizer={optimizer!r} with "
-                    f"{variable.path!r} of shape {tuple(variable.shape)}"
-                )
-            if weight is None:
-                continue
-            if variable.name.endswith("_average"):
-                found.append(Slot(variable, weight, weight.value))
-            else:
-                found.append(Slot(variable, weight, fresh.value))
+    for optimizer in optimizers_of(model):
+        if optimizer.built or unscaled(optimizer).built:
+            found.append(optimizer)
     return found
 
 
 @names_preserved()  # those of the optimizers that are made here
 def _with_fresh(
     optimizer: keras.optimizers.Optimizer, model: keras.Model
-) -> list[tuple[keras.Variable, keras.Variable, keras.Variable | None]]:
+) -> list[tuple[keras.Variable, keras.Variable]]:
     """Return each variable of an optimizer, of one in a `LossScaleOptimizer` without those of this.
 
-    Each comes with that of an unused optimizer like it, and with its weight if any.
+    Each comes with that of an unused optimizer like it.
     """
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     optimizer = unscaled(optimizer)
@@ -141,17 +124,15 @@ def _with_fresh(
         try:
             config = _with_plain_rates(cls.get_config(optimizer))  # type: ignore[attr-defined]
             fresh: Any = cls.from_config(config)  # type: ignore[attr-defined]
-            with recorded_references() as weight_of:
-                if is_scaled:  # otherwise Keras would list its variables in another order
-                    keras.optimizers.LossScaleOptimizer(fresh).build(weights)
-                else:
-                    fresh.build(weights)
+            if is_scaled:  # otherwise Keras would list its variables in another order
+                keras.optimizers.LossScaleOptimizer(fresh).build(weights)
+            else:
+                fresh.build(weights)
         except Exception:
             continue
         found = all_variables(fresh, weights)
         if _kinds(found) == _kinds(variables):
-            of_weights = [weight_of.get(id(variable)) for variable in found]
-            return list(zip(variables, found, of_weights, strict=True))
+            return list(zip(variables, found, strict=True))
     raise ValueError(
         "`model` must have an optimizer whose `from_config` makes one with the same variables from "
         "what its `get_config` returns, or `reset` must be False; then compile the model again. "

@@ -3,9 +3,8 @@
 import contextlib
 import math
 import textwrap
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -117,7 +116,7 @@ def initialize(
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
             other weights are left unchanged. The plan says which problem that is, and which are
-            left.
+            left. The model must have the layers that the report measured.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -137,7 +136,8 @@ def initialize(
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
-            number that is not finite; if weights cure no problem of a report; if the paths, shapes
+            number that is not finite; if weights cure no problem of a report, or it is that of a
+            model with other layers; if the paths, shapes
             or dtypes of a plan are not those of the model, or `seed` is given with it; or if
             `reset` is true and the initial state of the optimizer cannot be found, because no equal
             one can be made from its config.
@@ -160,6 +160,7 @@ def initialize(
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
         if isinstance(rules, Report):
+            _check_measured(model, rules)
             rules = _cure(rules)
         given = rules_or_plan("rules", rules, model, seed)
     if isinstance(given, InitializationPlan):
@@ -177,6 +178,34 @@ def initialize(
         return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
     return replace(done, notes=notes, _sources=sources)
+
+
+def _check_measured(model: keras.Model, report: Report) -> None:
+    """Raise `ValueError` if a report is that of a model with other layers."""
+    measured = set()
+    for layer in report.layers:
+        for weight in layer.weights:
+            measured.add(_layer_of(weight.path))
+    layers = set()
+    others = set()  # that a report may lack: it has no statistics that are single numbers
+    for weight in find_weights(model):
+        if weight.shape or weight.variable.trainable:
+            layers.add(_layer_of(weight.path))
+        else:
+            others.add(_layer_of(weight.path))
+    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
+    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
+    if problems:
+        raise ValueError(
+            "`rules` must be a report of a model with the layers of `model`. "
+            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+        )
+
+
+def _layer_of(path: str) -> str:
+    """Return the path of the layer of a weight."""
+    layer, _, _ = path.rpartition("/")
+    return layer
 
 
 def _cure(report: Report) -> Rules:
@@ -350,9 +379,7 @@ def _row(
 ) -> WeightPlan:
     """Return the row of a weight in the plan, without what is known once it is drawn."""
     fan_in, fan_out = weight.fans or (None, None)
-    row = WeightPlan(
-        weight.path, weight.shape, weight.dtype, weight.nbytes, None, reason, fan_in, fan_out
-    )
+    row = WeightPlan(weight.path, weight.shape, weight.dtype, None, reason, fan_in, fan_out)
     if initializer is None:
         return row
     expected_std = None
@@ -395,7 +422,6 @@ def carried_out(
     drawn: bool,
     reset: bool,
     atomic: bool,
-    changes: Sequence[Callable[[ModelWeight, Tensor], Tensor]] = (),
 ) -> InitializationPlan:
     """Draw and assign the weights of `steps`, and reset what `initialize` resets.
 
@@ -406,8 +432,6 @@ def carried_out(
         drawn: Whether it was drawn, and not given.
         reset: See `initialize`.
         atomic: See `initialize`.
-        changes: Functions of a weight and its values, which return others. The first gets those
-            that are drawn, each other the result of the one before, which is not needed any more.
     """
     if reset:
         initial_state(model)  # for its errors, before anything is changed
@@ -418,9 +442,6 @@ def carried_out(
             for weight, source, row in steps:
                 if source is not None:
                     value, row = draw(weight, source.initializer, row, drawn_root)
-                    for change in changes:
-                        value = change(weight, value)
-                        backend.wait(value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                 rows.append(row)
@@ -447,7 +468,6 @@ def draw(
         row: Its row in the plan.
         drawn_seed: See `Computation`.
     """
-    begin = time.perf_counter()
     values = _Values(weight, initializer, row)
     seeded = None
     if keeps_call(initializer) and not values.keeps_sparse:
@@ -458,14 +478,13 @@ def draw(
     std = values.std
     if std is None:
         std = backend.std(value)
-    seconds = time.perf_counter() - begin
     if row.dtype == "float16" and not math.isfinite(std):
         # Values that are infinite in float32 too are so by intention.
         wide = keras.ops.convert_to_tensor(initializer(row.shape, dtype="float32"))
         if math.isfinite(backend.std(wide)):
             problem = f", which gives numbers beyond the range of {row.dtype}"
             raise unsuitable(row.initializer, row.path, problem)
-    return value, replace(row, std=std, seconds=seconds)
+    return value, replace(row, std=std)
 
 
 class _Values:

@@ -24,10 +24,9 @@ from keras_initx.structure import (
     is_kernel,
 )
 
-# An index from `numpy.s_`, a function that maps the array to the weight, or that the rest of the
-# weight is its mean.
+# An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
-Part: TypeAlias = Index | Callable[[Array], Any] | Literal["mean"]
+Part: TypeAlias = Index | Callable[[Array], Any]
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
 OTHER_NAMES = {
@@ -82,11 +81,6 @@ class Arrangement:
     axes: Shape
     gates: Sequence[int] = ()
     combined: Literal["summed", "stacked", ""] = ""
-
-    @property
-    def only_moves_axes(self) -> bool:
-        """Whether it is a transposition at most."""
-        return self.source == self.split and not self.gates and not self.combined
 
     def can_convert(self, shapes: Sequence[Shape]) -> bool:
         """Return whether arrays of these shapes can be converted."""

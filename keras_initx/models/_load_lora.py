@@ -1,16 +1,12 @@
 """LoRA in a model that is loaded, and in a source: no factor may be lost, or be in the way."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-import numpy as np
-
-from keras_initx._array_files import Region, Stored
-from keras_initx._casts import cast
-from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.models._layouts import Candidate
 from keras_initx.models._loading import unwritten
-from keras_initx.models._lora import Adapter, Matrix, adapters, is_trained, lora_scale
-from keras_initx.structure import ModelWeight, is_quantized
+from keras_initx.structure import ModelWeight
 
 
 class Lora:
@@ -22,37 +18,14 @@ class Lora:
     """
 
     def __init__(self, weights: Sequence[ModelWeight], source: Sequence[ModelWeight]) -> None:
-        self._of_model = {one.kernel.path: one for one in adapters(weights)}
-        # Those whose product is not zero. In a block of `loading` it is not known yet.
-        self._trained = set()
-        for path, one in self._of_model.items():
-            if is_trained(one.b) and not unwritten(one.b.variable.value):
-                self._trained.add(path)
-        self._of_source = {one.kernel.path: one for one in adapters(source) if is_trained(one.b)}
+        self._of_model = _factors_of(weights)
+        self._of_source = {}
+        for path, factors in _factors_of(source).items():
+            if factors.are_trained:
+                self._of_source[path] = factors
         # By the paths of second factors.
-        self._scales = {one.b.path: lora_scale(one.a) for one in self._of_model.values()}
-        self._source_scales = {one.b.path: lora_scale(one.a) for one in self._of_source.values()}
-
-    def to_merge(
-        self, weight: ModelWeight, name: str, chosen: Mapping[str, Candidate]
-    ) -> Adapter | None:
-        """Return the kernel `name` of the source with the factors to add to it, to make `weight`.
-
-        It is `None` if there are none, or if they are loaded into the factors of the same layer.
-
-        Args:
-            weight: The weight.
-            name: The name of the array that it is made from.
-            chosen: What each weight that is loaded is made from, by path.
-        """
-        given = self._of_source.get(name)
-        own = self._of_model.get(weight.path)
-        if given is None or own is None:
-            return given
-        names = [chosen[factor.path].names for factor in (own.a, own.b) if factor.path in chosen]
-        if names == [(given.a.path,), (given.b.path,)]:
-            return None
-        return given
+        self._scales = {one.b.path: one.scale for one in self._of_model.values()}
+        self._source_scales = {one.b.path: one.scale for one in self._of_source.values()}
 
     def problem(
         self,
@@ -64,23 +37,22 @@ class Lora:
         """Return why `weight` cannot be made from the array `name`, empty if it can.
 
         Args:
-            weight: See `to_merge`.
-            name: See `to_merge`.
-            chosen: See `to_merge`.
+            weight: The weight.
+            name: The name of the array that it is made from.
+            chosen: What each weight that is loaded is made from, by path.
             skipped: The paths of the weights that a rule leaves unchanged.
         """
         own = self._of_model.get(weight.path)
-        is_left = own is not None and own.b.path not in {*chosen, *skipped}
-        if is_left and weight.path in self._trained:
+        given = self._of_source.get(name)
+        if given is not None and not _are_loaded(given, own, chosen):
             return (
-                "its layer adds LoRA factors that are not zero and are not loaded: map them, map "
-                "them to `None`, or call `initialize_lora` before"
+                "the source adds LoRA factors to it: load these into factors too, or save the "
+                "source with Keras, which merges them, and pass the model that it loads"
             )
-        to_merge = self.to_merge(weight, name, chosen)
-        if to_merge is not None and is_quantized(to_merge.kernel.layer):
+        if own is not None and own.b.path not in {*chosen, *skipped} and own.are_trained:
             return (
-                "LoRA factors cannot be merged with a quantized kernel: save the source with "
-                "Keras, which merges them, and pass the model that it loads"
+                "its layer adds LoRA factors that are not zero and are not loaded: map them, or "
+                "map them to `None`"
             )
         scale = self._scales.get(weight.path)
         required = self._source_scales.get(name)
@@ -89,32 +61,42 @@ class Lora:
         return ""
 
 
-def merged_kernel(adapter: Adapter, contents: Mapping[str, Stored]) -> Stored:
-    """Return a kernel plus the product of its factors, as Keras saves it, in the kernel's dtype.
+class _Factors(NamedTuple):
+    """The two factors that a layer adds to a kernel."""
 
-    Reading it raises `OverflowError` if that cannot hold a value.
+    a: ModelWeight
+    b: ModelWeight
 
-    Args:
-        adapter: The kernel and its factors.
-        contents: The arrays of the source.
-    """
-    kernel, a, b = (contents[weight.path] for weight in adapter)
-    scale = lora_scale(adapter.a)
+    @property
+    def scale(self) -> float:
+        """The factor by which the layer multiplies their product."""
+        return float(self.a.layer.lora_alpha / self.a.layer.lora_rank)
 
-    def read(region: Region) -> Array:
-        values = kernel.read(region)
-        left = a.read(...)
-        right = b.read(...).astype("float64")
-        if region is not ...:
-            left = left[region[:-1]]
-            right = right[:, region[-1]]
-        left = scale * left.astype("float64").reshape(-1, len(right))
-        found: Array = np.empty(values.shape, values.dtype)
-        rows_of_it = found.reshape(len(left), -1)
-        matrix = Matrix(values.reshape(rows_of_it.shape), [(left, right)])
-        with np.errstate(invalid="ignore"):  # of infinite numbers
-            for rows, block in matrix.blocks():
-                rows_of_it[rows] = cast(block, values.dtype.name)
-        return found
+    @property
+    def are_trained(self) -> bool:
+        """Whether the product is not zero any more. In a block of `loading` it is not known yet."""
+        value = self.b.variable.value
+        return backend.has_nonzero(value) and not unwritten(value)
 
-    return Stored(kernel.shape, kernel.dtype, read)
+
+def _factors_of(weights: Iterable[ModelWeight]) -> dict[str, _Factors]:
+    """Return the factors of each kernel that has some, by its path."""
+    by_path = {weight.path: weight for weight in weights}
+    found = {}
+    for path, a in by_path.items():
+        if a.name not in ("lora_kernel_a", "lora_embeddings_a"):
+            continue
+        if not getattr(a.layer, "lora_enabled", False):
+            continue
+        prefix = path.removesuffix(a.name)
+        name = a.name.removeprefix("lora_").removesuffix("_a")
+        found[f"{prefix}{name}"] = _Factors(a, by_path[f"{prefix}lora_{name}_b"])
+    return found
+
+
+def _are_loaded(given: _Factors, own: _Factors | None, chosen: Mapping[str, Candidate]) -> bool:
+    """Return whether the factors of the source are loaded into those of a layer that adds them."""
+    if own is None:
+        return False
+    names = [chosen[factor.path].names for factor in own if factor.path in chosen]
+    return names == [(given.a.path,), (given.b.path,)]

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,11 +15,10 @@ from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers import grown_axis, with_mean
 from keras_initx.models import _arrays, _layouts
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._changes import Change, Changes
-from keras_initx.models._load_lora import Lora, merged_kernel
+from keras_initx.models._load_lora import Lora
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
 from keras_initx.structure import ModelWeight, check_model, find_weights
@@ -59,10 +57,10 @@ def load_pretrained(
     dense layer after a flattened image has its inputs in another order, channels first; and torch
     has other defaults, such as an epsilon of 1e-5 in normalization layers.
 
-    Factors of LoRA in a source model are merged with their kernel, as Keras does where it saves,
-    unless they are loaded too, into factors with the same `lora_alpha / lora_rank`. A kernel whose
-    layer adds factors that are not zero is refused, unless these are loaded too or a rule leaves
-    them. So are quantized kernels with factors to merge.
+    A kernel of a source model whose layer adds factors of LoRA is refused, unless these are loaded
+    too, into factors with the same `lora_alpha / lora_rank`. Save such a model with Keras, which
+    merges them, and pass the one that it loads. A kernel of the model whose layer adds factors that
+    are not zero is refused too, unless these are loaded or a rule leaves them.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
@@ -86,9 +84,7 @@ def load_pretrained(
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
             weight, and `layout` is ignored, and must not use weights of the model, which may have
-            changed when it is called again; `"mean"` extends an array that is shorter
-            along one axis by its mean, such as that of a smaller vocabulary. `None` leaves the
-            matching weights unchanged.
+            changed when it is called again. `None` leaves the matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`
             or `.keras`.
@@ -106,7 +102,7 @@ def load_pretrained(
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
             does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, factors of LoRA cannot be merged or are in the way, no weight is found at all,
+            weight, factors of LoRA would be lost or are in the way, no weight is found at all,
             the layout is unknown or not that of the source, a file cannot be read or lacks an array
             that the index promises, or two files have arrays of one name.
         ImportError: If the package `safetensors` is needed but not installed.
@@ -165,13 +161,11 @@ class _Step(NamedTuple):
         weight: The weight.
         row: Its row in the result.
         read: What reads its new values, `None` if it is left.
-        is_as_stored: Whether they are those of an array, in its order and dtype.
     """
 
     weight: ModelWeight
     row: Change
     read: _Read | None = None
-    is_as_stored: bool = False
 
 
 def _steps(
@@ -195,26 +189,17 @@ def _steps(
         size = math.prod(weight.shape)
         row = Change(weight.path, "left", "", weight.shape, weight.dtype, size, changed=0)
         read = None
-        is_as_stored = False
         candidates = found.get(weight.path)
         candidate = chosen.get(weight.path)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
             try:
-                name = candidate.names[0]
-                problem = lora.problem(weight, name, chosen, skipped)
+                problem = lora.problem(weight, candidate.names[0], chosen, skipped)
                 if problem:
                     raise _MismatchError(problem)
-                adapter = lora.to_merge(weight, name, chosen)
-                if adapter is not None:
-                    row = replace(row, sources=tuple(part.path for part in adapter))
-                    stored = [merged_kernel(adapter, contents)]
                 change, read = _conversion(weight, candidate, stored, layout)
-                if adapter is not None:
-                    change = ", ".join(filter(None, ["LoRA merged", change]))
                 row = replace(row, status="loaded", how=change, changed=size)
-                is_as_stored = not change and [array.dtype for array in stored] == [weight.dtype]
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
         elif weight.path in skipped:
@@ -228,7 +213,7 @@ def _steps(
             # Comparing all names with all others would be slow.
             known = contents if missing <= LISTED else ()
             row = replace(row, status="error", how=_no_array(candidates, known))
-        steps.append(_Step(weight, row, read, is_as_stored))
+        steps.append(_Step(weight, row, read))
     return steps
 
 
@@ -285,12 +270,10 @@ def _new_value(step: _Step, read: _Read, arrays: Sequence[Stored]) -> Tensor:
     layout = backend.layout_of(step.weight.variable.value)
     if layout is None:
         return backend.to_tensor(read(...))
-    if step.is_as_stored:
-        value = _arrays.redistributed(arrays, layout)
-        if value is not None:
-            return value
-    with _arrays.on_host(arrays):
-        return backend.placed(read, step.weight.shape, layout)
+    if _arrays.are_in_memory(arrays):
+        # They may be spread over devices and processes, which bring them together once.
+        read = read(...).__getitem__
+    return backend.placed(read, step.weight.shape, layout)
 
 
 class _MismatchError(Exception):
@@ -310,8 +293,6 @@ def _conversion(
     for array in stored:
         if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
-    if candidate.part == "mean":
-        return _extended(weight, candidate, stored, layout)
     if callable(candidate.part):
         return _made_by_function(weight, candidate, candidate.part, stored[0])
     return _rearranged(weight, candidate, stored, layout)
@@ -415,41 +396,6 @@ def _arrangement(
         f"the order of axes of a {type(weight.layer).__name__} in {layout.name} is unknown; pass "
         "a function of the array, as in `(name, function)`"
     )
-
-
-def _extended(
-    weight: ModelWeight,
-    candidate: _layouts.Candidate,
-    stored: Sequence[Stored],
-    layout: _layouts.KerasLayout,
-) -> tuple[str, _Read]:
-    """Return the conversion of an array that is smaller than `weight` along one axis.
-
-    The rest of the weight is the mean of the array.
-    """
-    small = stored[0].shape
-    arrangement = None
-    for one in layout.arrangements(weight):
-        has_rank = one.only_moves_axes and len(one.source) == len(small)
-        if has_rank and all(map(operator.le, small, one.source)):
-            arrangement = one
-            break
-    if arrangement is None or len(stored) > 1:
-        raise _MismatchError(f"the shape {small} is not that of a part of the weight")
-    old = tuple(small[axis] for axis in arrangement.axes)
-    try:
-        grown_axis(old, weight.shape)
-    except ValueError as error:
-        raise _MismatchError(str(error)) from None
-
-    def read(region: Region) -> Array:
-        array = arrangement.apply([stored[0].read(...)])
-        with _in_range(weight, candidate):
-            value = with_mean(array, weight.shape, _own_dtype(weight))
-        return _own(value[region])
-
-    change = arrangement.description([arrangement.source], weight.shape)
-    return ", ".join(filter(None, [change, "the rest is the mean"])), read
 
 
 def _own_dtype(weight: ModelWeight) -> DType:

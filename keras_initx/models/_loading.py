@@ -3,30 +3,32 @@
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
-from keras_initx.models._assign import put_back, refresh_normalizations
+from keras_initx.models._assign import (
+    assign,
+    put_back,
+    refresh_normalizations,
+    without_interruption,
+)
 from keras_initx.models._changes import Change, Changes
-from keras_initx.models._initial_state import used_optimizers_of
+from keras_initx.models._initial_state import new_state, optimizers_of
 from keras_initx.models._initialize import Step, draw, initialize, planned_before
 from keras_initx.models._plan import RulesOrPlan
 from keras_initx.structure import (
     ModelWeight,
     all_variables,
-    check_model,
-    find_weights,
     parts_of,
 )
 
-__all__ = ["Loaded", "loading", "never_written"]
+__all__ = ["Loaded", "loading"]
 
 # The bits of a value that was never written: a NaN, but none that computations or files have.
 _POISON = {
@@ -102,9 +104,10 @@ def loading(
     block counts as written.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
-    their former values, which takes as much memory until then. The block must not compute with
-    weights that are not loaded yet, which are NaN. What a block within another one draws is written
-    for the outer one.
+    their former values, which takes as much memory until then. Those that an optimizer or a metric
+    has got in the block have their first values, as if it had never been used. The block must not
+    compute with weights that are not loaded yet, which are NaN. What a block within another one
+    draws is written for the outer one.
 
     Args:
         model: A built model.
@@ -138,64 +141,16 @@ def loading(
     weights = [step.weight for step in steps]
     drawn_seed = plan.seed if seed is None else None
     loaded = Loaded()
-    layers = parts_of(model)
     former = _former_values(model, weights)
     former_of = {id(variable): value for variable, value in former}
-    with contextlib.ExitStack() as undo:
-        undo.callback(refresh_normalizations, layers)
-        undo.callback(put_back, former)
+    with _undone_after_error(model, former):
         _poison(weights)
         yield loaded
         rows = []
         for step in steps:
             rows.append(_completed(step, former_of[id(step.weight.variable)], drawn_seed))
-        refresh_normalizations(layers)
-        undo.pop_all()
+        refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
-
-
-def never_written(initialize: Callable[[keras.Model], Any], model: keras.Model) -> list[str]:
-    """Return the weights that an initialization forgets: they keep what was in memory.
-
-    Each floating-point weight becomes NaN, `initialize(model)` is called, and the weights that are
-    not finite afterward are listed. So is one that is computed from what was in memory, such as a
-    weight that is only scaled. Then all variables of the model, its optimizer and its metrics have
-    their former values, also after an error. These are kept until then, which takes as much memory.
-
-    The page "Weights outside Keras" does the same for modules of torch after `to_empty`.
-
-    Args:
-        initialize: A function of the model that initializes it, such as `keras_initx.initialize`,
-            or one of your own. What it returns is ignored.
-        model: A built model.
-
-    Returns:
-        The paths of the weights with a value that is not finite, in the order of the model.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, or two of its weights have the same path.
-
-    Example:
-        >>> import keras_initx
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
-        >>> def start(model):
-        ...     for layer in model.layers:
-        ...         layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
-        >>> keras_initx.never_written(start, model)
-        ['logits/bias']
-        >>> keras_initx.never_written(keras_initx.initialize, model)
-        []
-    """
-    check_model("model", model)
-    check_type("initialize", initialize, Callable, "a function of a model")
-    weights = [weight for weight in find_weights(model) if weight.dtype in DTYPES]
-    with contextlib.ExitStack() as undo:
-        undo.callback(refresh_normalizations, parts_of(model))
-        undo.callback(put_back, _former_values(model, weights))
-        _poison(weights)
-        initialize(model)
-        return [weight.path for weight in weights if not backend.is_finite(weight.variable.value)]
 
 
 def unwritten(value: Tensor) -> int:
@@ -242,10 +197,11 @@ def _former_values(
         model: A model.
         weights: Those of its weights that get other values next.
     """
-    variables = {
-        id(variable): variable for variable in [*model.variables, *model.metrics_variables]
-    }
-    for optimizer in used_optimizers_of(model):
+    variables = {id(variable): variable for variable in model.variables}
+    for metric in _metrics_of(model):
+        for variable in metric.variables:
+            variables[id(variable)] = variable
+    for optimizer in optimizers_of(model):
         for variable in all_variables(optimizer, model.variables):
             variables[id(variable)] = variable
     for weight in weights:
@@ -261,6 +217,65 @@ def _former_values(
     for weight in weights:
         former.append((weight.variable, backend.snapshot(weight.variable.value)))
     return former
+
+
+def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
+    """Return the metrics of `model`, and those of models in it, which Keras does not list."""
+    found: dict[int, keras.metrics.Metric] = {}
+    for part in (model, *parts_of(model)):
+        for metric in part.metrics:
+            found[id(metric)] = metric
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _undone_after_error(
+    model: keras.Model, former: list[tuple[keras.Variable, Tensor]]
+) -> Iterator[None]:
+    """Put back former values after an error, or an interruption.
+
+    What optimizers and metrics have got since then gets its first values.
+
+    Args:
+        model: The model.
+        former: See `_former_values`. It is empty afterward.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _undo(model, former, error)
+        raise
+
+
+def _undo(
+    model: keras.Model, former: list[tuple[keras.Variable, Tensor]], error: BaseException
+) -> None:
+    known = {id(variable): variable for variable, _ in former}
+
+    def reset_new_metrics() -> None:
+        for metric in _metrics_of(model):
+            if any(id(variable) not in known for variable in metric.variables):
+                metric.reset_state()
+
+    def reset_new_state() -> None:
+        try:
+            start = new_state(model, known)
+        except ValueError:
+            error.add_note(
+                "An optimizer was first used in the block, and its initial state is unknown, "
+                "because its config makes no equal one: compile the model again"
+            )
+        else:
+            assign(start)
+
+    # The last is called first. Each is called, whatever another raises.
+    with contextlib.ExitStack() as undo:
+        undo.callback(refresh_normalizations, parts_of(model))
+        # Some optimizers start with a copy of the weights.
+        undo.callback(without_interruption, reset_new_state)
+        undo.callback(put_back, former)
+        # Also variables that a metric had before, which then get their former values.
+        undo.callback(without_interruption, reset_new_metrics)
 
 
 def _completed(step: Step, former: Tensor, drawn_seed: int | None) -> Change:

@@ -1,24 +1,22 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
-import math
 import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import close_matches, is_integer
+from keras_initx._checks import close_matches
 from keras_initx._files import check_local, write
 from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
     KeepSparse,
@@ -52,9 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InitializationPlan", "WeightPlan"]
 
-# Of an array: integers, slices and `...`, one or a tuple of them.
-Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
-
 
 @dataclass(frozen=True)
 class WeightPlan:
@@ -64,7 +59,6 @@ class WeightPlan:
         path: Its path in the model, see `ModelWeight`.
         shape: Its shape.
         dtype: The name of its dtype.
-        nbytes: Its size in bytes.
         initializer: The initializer as text, or `None` if the weight is left unchanged.
         reason: Why it is left unchanged, otherwise empty.
         fan_in: The number of inputs of a unit if this is a kernel, otherwise `None`. Their mean
@@ -75,13 +69,11 @@ class WeightPlan:
         seed: The seed of the initializer, or `None` if it is deterministic, or an object or
             function of a user that cannot be given a seed.
         std: The standard deviation of the drawn values, or `None` if none were drawn.
-        seconds: The time it took to draw and measure them, or `None` if none were drawn.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
-    nbytes: int
     initializer: str | None
     reason: str = ""
     fan_in: float | None = None
@@ -89,7 +81,6 @@ class WeightPlan:
     expected_std: float | None = None
     seed: int | None = None
     std: float | None = None
-    seconds: float | None = None
 
 
 class Source(NamedTuple):
@@ -215,41 +206,44 @@ class InitializationPlan(WeightTable[WeightPlan]):
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> keras_initx.initialize(model, seed=0, dry_run=True).save("init.json")
             >>> InitializationPlan.load("init.json")
-            <InitializationPlan: 2 of 2 weights to be drawn; 40 B; seed 0>
+            <InitializationPlan: 2 of 2 weights to be drawn; seed 0>
         """
         return read_plan("path", path)
 
-    def draw(self, path: str, index: Index | None = None) -> Array:
-        """Return the values of a weight, those that `initialize` assigns, or a part of them.
+    def draw(self, path: str, region: Region | None = None) -> Array:
+        """Return the values of a weight, those that `initialize` assigns, or a region of them.
 
-        A part is made alone, in memory and time of its size, where each value follows from its
+        A region is made alone, in memory and time of its size, where each value follows from its
         place: for constants of Keras, for initializers whose law is one distribution, such as
         `RandomNormal`, `VarianceScaling` and `TimeStepBias`, and for `Scaled` with one of these.
         For all others the whole is drawn and cut.
 
         Args:
             path: The path of the weight.
-            index: Integers, slices and `...`, one or a tuple of them, as NumPy takes them.
+            region: A tuple of a slice for each axis, such as `numpy.s_[2:4, :]` or the index of a
+                shard in JAX. By default the whole.
 
         Returns:
             A new array. It is on the host, wherever Keras has its weights.
 
         Raises:
-            IndexError: If `index` is out of range.
-            TypeError: If `index` has something else.
-            ValueError: If the plan has no such weight, or leaves it unchanged, or is none of
-                `initialize`.
+            TypeError: If `region` is no tuple of slices.
+            ValueError: If it has another number of them, or if the plan has no such weight, or
+                leaves it unchanged, or is none of `initialize`.
 
         Example:
             >>> import keras_initx
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> plan = keras_initx.initialize(model, seed=0, dry_run=True)
             >>> whole = plan.draw("logits/kernel")
-            >>> part = plan.draw("logits/kernel", np.s_[2:, 0])
-            >>> bool((part == whole[2:, 0]).all())
+            >>> part = plan.draw("logits/kernel", np.s_[2:, :1])
+            >>> bool((part == whole[2:, :1]).all())
             True
         """
-        return self._drawing(path).at(index)
+        drawing = self._drawing(path)
+        if region is not None:
+            _check_region(path, region, drawing.shape)
+        return drawing.at(region)
 
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
@@ -292,22 +286,16 @@ class InitializationPlan(WeightTable[WeightPlan]):
             Column("expected", lambda row: _short(row.expected_std)),
             Column("std", lambda row: _short(row.std)),
             Column("seed", lambda row: row.seed, is_optional=True),
-            Column("seconds", lambda row: _short(row.seconds), is_optional=True),
-            Column("size", lambda row: _size(row.nbytes), is_optional=True),
         ]
 
     def _summary(self) -> str:
         total = len(self.weights)
         left = len(self.left)
-        if self.dry_run:
-            text = f"{total - left} of {total} weights to be drawn"
-        else:
-            seconds = sum(weight.seconds or 0 for weight in self.weights)
-            text = f"{total - left} of {total} weights drawn in {short_number(seconds)} s"
+        would = "to be drawn" if self.dry_run else "drawn"
+        text = f"{total - left} of {total} weights {would}"
         if left:
             text += f", {left} left unchanged"
-        size = sum(weight.nbytes for weight in self.weights)
-        return f"{text}; {_size(size)}; seed {self.seed}."
+        return f"{text}; seed {self.seed}."
 
     def _below(self) -> list[str]:
         width = line_width()
@@ -334,69 +322,61 @@ class InitializationPlan(WeightTable[WeightPlan]):
 
 
 class Drawing:
-    """The values of a weight, of which parts are drawn."""
+    """The values of a weight, of which regions are drawn."""
 
     def __init__(self, weight: WeightPlan, source: Source) -> None:
         self._weight = weight
         self._source = source
         self._whole: Array | None = None
 
-    def at(self, index: Index | None) -> Array:
-        """Return those at an index, or all, see `InitializationPlan.draw`.
+    @property
+    def shape(self) -> Shape:
+        """The shape of the weight."""
+        return self._weight.shape
+
+    def at(self, region: Region | None) -> Array:
+        """Return those in a region, or all, see `InitializationPlan.draw`.
 
         If they can only be made together, all are drawn once.
         """
         weight = self._weight
-        if index is not None:
-            places = _places(weight.shape, index)
-            if self._source.zeros is None and self._whole is None:
-                initializer = self._source.initializer
-                part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
-                if part is not None:
-                    return part.reshape(places.shape)
+        if region is not None and self._source.zeros is None and self._whole is None:
+            places = _places(weight.shape, region)
+            initializer = self._source.initializer
+            part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
+            if part is not None:
+                return part.reshape(places.shape)
         whole = self._whole
         if whole is None:
             value = self._source.initializer(weight.shape, dtype=weight.dtype)
             if self._source.zeros is not None:
                 value = KeepSparse(self._source.zeros)(value)
             whole = backend.host_view(checked_tensor(value, weight))
-        if index is None:
+        if region is None:
             return np.array(whole)
-        self._whole = whole  # for other parts
-        return np.array(whole[index])
+        self._whole = whole  # for other regions
+        return np.array(whole[region])
 
 
-def _places(shape: Shape, index: Index) -> Array:
-    """Return the places, in row-major order, of the elements of an array that an index chooses."""
-    for part in index if isinstance(index, tuple) else (index,):
-        if not (is_integer(part) or isinstance(part, slice) or part is Ellipsis):
-            raise TypeError(
-                "`index` must consist of integers, slices and `...`. "
-                f"Received: {part!r} in index={index!r}"
-            )
-    try:
-        # Views: nothing of the whole shape is made.
-        places: Array = np.broadcast_to(np.int64(0), shape)[index]
-        for axis, length in enumerate(shape):
-            along = np.arange(length).reshape(-1, *(1,) * (len(shape) - axis - 1))
-            places = places * length + np.broadcast_to(along, shape)[index]
-    except IndexError as error:
-        raise IndexError(
-            f"`index` must fit an array of shape {shape}: {error}. Received: {index=!r}"
-        ) from None
+def _check_region(path: str, region: Any, shape: Shape) -> None:
+    """Raise an error unless `region` has a slice for each axis of a weight."""
+    required = f"`region` must be a tuple of a slice for each axis of {path!r}, of shape {shape}"
+    if not isinstance(region, tuple) or not all(isinstance(part, slice) for part in region):
+        raise TypeError(f"{required}. Received: {region=}")
+    if len(region) != len(shape):
+        raise ValueError(f"{required}. Received: {region=}")
+
+
+def _places(shape: Shape, region: Region) -> Array:
+    """Return the places, in row-major order, of the elements of an array in a region."""
+    places: Array = np.array(0, "int64")
+    for length, part in zip(shape, region, strict=True):
+        places = places[..., None] * length + np.arange(length)[part]
     return places
 
 
 def _short(value: float | None) -> str:
     return "" if value is None else short_number(value)
-
-
-def _size(count: int) -> str:
-    """Format a number of bytes with a readable unit."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
 
 
 def checked_tensor(value: Any, row: WeightPlan) -> Tensor:
@@ -495,11 +475,8 @@ def _row_of(
     """Return the row of a line."""
     shape = tuple(line["shape"])
     dtype = line["dtype"]
-    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     fan_in, fan_out = line.get("fans", (None, None))
-    row = WeightPlan(
-        line["path"], shape, dtype, nbytes, None, line.get("reason", ""), fan_in, fan_out
-    )
+    row = WeightPlan(line["path"], shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
     if initializer is None:
         return row
     expected_std = None

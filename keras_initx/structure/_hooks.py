@@ -28,7 +28,6 @@ __all__ = [
     "call_name",
     "is_bounded",
     "recorded_initializers",
-    "recorded_references",
     "replaced",
     "unit_axis",
 ]
@@ -101,29 +100,6 @@ def _default_initializer(variable: keras.Variable) -> str:
     if "float" in keras.backend.standardize_dtype(variable.dtype):
         return "glorot_uniform"
     return "zeros"
-
-
-@contextlib.contextmanager
-def recorded_references() -> Iterator[dict[int, keras.Variable]]:
-    """Yield the weight for which an optimizer makes each variable in this thread, by its id."""
-    thread = threading.get_ident()
-    recorded: dict[int, keras.Variable] = {}
-
-    def add_variable(
-        self: Any, reference_variable: keras.Variable, *args: Any, **options: Any
-    ) -> keras.Variable:
-        variable = original(self, reference_variable, *args, **options)
-        if threading.get_ident() == thread:
-            recorded[id(variable)] = reference_variable
-        return variable
-
-    with _ADDING:
-        original = keras.Optimizer.add_variable_from_reference
-        keras.Optimizer.add_variable_from_reference = add_variable
-        try:
-            yield recorded
-        finally:
-            keras.Optimizer.add_variable_from_reference = original
 
 
 def call_name(layer: keras.Layer) -> str:

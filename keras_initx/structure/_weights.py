@@ -1,13 +1,11 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import DType, Shape
@@ -69,11 +67,6 @@ class ModelWeight:
     def dtype(self) -> DType:
         """The name of its dtype."""
         return str(keras.backend.standardize_dtype(self.variable.dtype))
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in bytes."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def axes(self) -> KernelAxes | None:

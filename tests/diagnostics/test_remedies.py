@@ -1,5 +1,6 @@
 """Remedies are objects. Each takes its verdict away where the record for the page says so; `initialize` applies it."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -12,7 +13,7 @@ from keras import layers
 from modes import BACKEND
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Report, Verdict, _remedy
+from keras_initx.diagnostics import Remedy, Verdict, _remedy
 from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.structure import hidden_branch_ends
 
@@ -117,7 +118,8 @@ def test_of_several_problems_the_first_that_weights_cure_is_cured():
         Verdict("of loss or weights", (), "evidence", remedy),
         Verdict("of weights", (), "evidence", others),
     ]
-    plan = keras_initx.initialize(model, Report([], None, verdicts, {}), seed=0)
+    report = dataclasses.replace(keras_initx.diagnose(model, X), verdicts=verdicts)
+    plan = keras_initx.initialize(model, report, seed=0)
     assert model.get_layer("out").get_weights()[1].tolist() == [1, 1, 1]
     assert plan.notes == (
         "Left to you, for 'of inputs': more data.",
@@ -130,8 +132,70 @@ def test_of_several_problems_the_first_that_weights_cure_is_cured():
 def test_a_report_of_another_model_is_refused():
     report = keras_initx.diagnose(network(kernel_initializer="zeros"), X)
     other = keras.Sequential([keras.Input((20,)), layers.Dense(3, name="other")])
-    with pytest.raises(ValueError, match="Each of `rules` must match a weight"):
+    with pytest.raises(ValueError, match="`rules` must be a report of a model with the layers of `model`"):
         keras_initx.initialize(other, report)
+
+
+def deep(depth, nested=False, **options):
+    """Return a network of `depth` hidden layers, of which each has the path of one of a deeper network."""
+    hidden = [layers.Dense(20, "tanh", **options) for _ in range(depth)]
+    stack = [*hidden, layers.Dense(3, name="out")]
+    if nested:
+        stack = [keras.Input((20,)), keras.Sequential([keras.Input((20,)), *stack], name="inside")]
+        return keras.Sequential(stack)
+    return keras.Sequential([keras.Input((20,)), *stack])
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize(
+    ("depth", "message"), [(4, r"the report has no '(inside/)?dense_3'"), (2, r"the model has no '(inside/)?dense_2'")]
+)
+def test_a_report_of_fewer_or_more_layers_is_refused_and_nothing_changes(depth, message, nested):
+    report = keras_initx.diagnose(deep(3, nested, kernel_initializer="zeros"), X)
+    other = deep(depth, nested)
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=f"`rules` must be a report of a model with .*{message}"):
+        keras_initx.initialize(other, report)
+    for value, former in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, former)
+
+
+class Uncalled(keras.Model):
+    """Has layers of each kind that its `call` leaves out, and statistics that are single numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(20, "tanh", kernel_initializer="zeros")
+        self.out = layers.Dense(3)
+        self.flat = [layers.Dense(2), layers.BatchNormalization(), layers.Normalization(axis=None)]
+        self.recurrent = [
+            layers.LSTM(2),
+            layers.Bidirectional(layers.GRU(2)),
+            layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)]),
+            layers.TimeDistributed(layers.Dense(2)),
+        ]
+
+    def build(self, shape):
+        for layer in (self.hidden, self.out, *self.flat):
+            layer.build((None, 20))
+        for layer in self.recurrent:
+            layer.build((None, 4, 20))
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+
+@pytest.mark.parametrize("change", ["nothing", "freeze", "lora"])
+def test_a_report_fits_its_model_with_layers_that_are_never_called(change):
+    model = Uncalled()
+    model(X)
+    report = keras_initx.diagnose(model, X)
+    if change == "freeze":
+        model.hidden.trainable = False
+    if change == "lora":
+        model.out.enable_lora(2)
+    keras_initx.initialize(model, report, seed=0)
+    assert np.any(model.hidden.get_weights()[0])
 
 
 def test_standardized_inputs_are_those_of_a_normalization():

@@ -198,9 +198,6 @@ with scope or contextlib.nullcontext():
     keras_initx.initialize(model, seed=1)
     report = keras_initx.diagnose(model, batch, targets, loss="sparse_categorical_crossentropy")
     found["diagnosed"] = [[layer.signal.std, layer.gradient.norm] for layer in report.layers]
-    messages.taken()
-    models.reset_dormant(model, batch, threshold=0, seed=1)
-    found["sent to reset"] = messages.taken()
     result = models.lsuv(model, batch, seed=3)
     found["variances"] = [row.after for row in result.rows]
     found["scaled"] = digest(model)
@@ -208,9 +205,6 @@ with scope or contextlib.nullcontext():
     if BACKEND == "torch" and SHARED:
         wrapped(torch.from_numpy(batch[RANK::COUNT])).square().sum().backward()
         found["gradient"] = float(model.layers[0].kernel.value.grad.abs().sum())
-    model.layers[1].enable_lora(2)
-    models.initialize_lora(model, "pissa")
-    found["decomposed"] = digest(model)
     found["without a seed"] = digest(build(seed=None))
 
 sys.stdout.write(json.dumps(found))

@@ -66,8 +66,7 @@ def test_all_processes_find_the_same_statistics(found):
     for what in ("std", "diagnosed", "variances"):
         assert processes[0][what] == processes[1][what]
         np.testing.assert_allclose(processes[0][what], single[what], rtol=1e-4)
-    for what in ("scaled", "decomposed"):
-        assert processes[0][what] == processes[1][what]
+    assert processes[0]["scaled"] == processes[1]["scaled"]
 
 
 def test_draws_without_a_seed_are_the_same_in_all_processes(found):
@@ -107,12 +106,6 @@ def test_for_a_digest_processes_send_eight_bytes_of_each_weight_that_is_sharded(
     for process in found[1]:
         assert process["sent to digest"] == {"process_allgather": [2 * 3]}  # words of four bytes
         assert process["on the host to digest"] == []
-
-
-@only_jax
-def test_to_reset_units_processes_send_outputs_and_no_kernels(found):
-    for process in found[1]:
-        assert max(process["sent to reset"]["gathered"]) <= 8 * 2048  # the batch has eight examples
 
 
 def outcomes(way, kernels):

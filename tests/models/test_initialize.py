@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 from dataclasses import replace
 
 import keras
@@ -12,7 +11,7 @@ from modes import BACKEND, needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import initialize, seeds
-from keras_initx.models import InitializationPlan, WeightPlan, weights_digest
+from keras_initx.models import WeightPlan, weights_digest
 from keras_initx.structure import find_weights
 
 layers = keras.layers
@@ -541,7 +540,6 @@ def test_a_weight_in_16_bits_gets_its_dtype():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
     plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
     assert row(plan, "dense/kernel").dtype == "bfloat16"
-    assert row(plan, "dense/kernel").nbytes == 32
 
 
 @pytest.mark.once
@@ -769,8 +767,8 @@ def test_the_plan_is_a_table(monkeypatch):
     lines = str(plan).splitlines()
     assert lines[0].split()[:4] == ["weight", "shape", "initializer", "fan"]
     assert lines[2].startswith("conv/kernel")
-    assert lines[-1].startswith("12 of 12 weights drawn in ")
-    assert repr(plan).startswith("<InitializationPlan: 12 of 12 weights drawn")
+    assert lines[-1] == "12 of 12 weights drawn; seed 0."
+    assert repr(plan) == "<InitializationPlan: 12 of 12 weights drawn; seed 0>"
 
 
 @pytest.mark.once
@@ -780,43 +778,27 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     rules = {"hidden/kernel": "he_normal", "hidden/bias": None}
     seed = seeds(0)("hidden/kernel")
     expected = [
-        WeightPlan("hidden/kernel", (4, 3), "float32", 48, "HeNormal()", "", 4, 3, pytest.approx(0.5**0.5), seed),
-        WeightPlan("hidden/bias", (3,), "float32", 12, None, "by rule"),
-        WeightPlan("counting/count", (), "int32", 4, None, "int32"),
+        WeightPlan("hidden/kernel", (4, 3), "float32", "HeNormal()", "", 4, 3, pytest.approx(0.5**0.5), seed),
+        WeightPlan("hidden/bias", (3,), "float32", None, "by rule"),
+        WeightPlan("counting/count", (), "int32", None, "int32"),
     ]
     plan = initialize(model, rules, seed=0, dry_run=True)
     assert plan.weights == expected
     assert (plan.seed, plan.dry_run, plan.left) == (0, True, plan.weights[1:])
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
-    assert lines[0] == "weight shape initializer fan in fan out expected seed size"
+    assert lines[0] == "weight shape initializer fan in fan out expected seed"
     assert lines[2:] == [
-        f"hidden/kernel (4, 3) HeNormal() 4 3 0.71 {seed} 48 B",
-        "hidden/bias (3,) (by rule) 12 B",
-        "counting/count () (int32) 4 B",
+        f"hidden/kernel (4, 3) HeNormal() 4 3 0.71 {seed}",
+        "hidden/bias (3,) (by rule)",
+        "counting/count () (int32)",
         "",
-        "1 of 3 weights to be drawn, 2 left unchanged; 64 B; seed 0.",
+        "1 of 3 weights to be drawn, 2 left unchanged; seed 0.",
     ]
-    begin = time.perf_counter()
     plan = initialize(model, rules, seed=0)
-    assert 0 < plan.weights[0].seconds <= time.perf_counter() - begin
     assert not plan.dry_run
     std = pytest.approx(arrays(model)["hidden/kernel"].std(), rel=1e-5)
-    expected[0] = replace(expected[0], std=std, seconds=plan.weights[0].seconds)
+    expected[0] = replace(expected[0], std=std)
     assert plan.weights == expected
-
-
-@pytest.mark.once
-def test_the_summary_has_sums_and_units():
-    def summary(*sizes):
-        rows = [WeightPlan("a", (1,), "float32", size, "Ones()", seconds=2.0) for size in sizes]
-        rows.append(WeightPlan("b", (1,), "float32", 0, None, "by rule"))
-        return repr(InitializationPlan(rows, 7, dry_run=False))
-
-    begin = "<InitializationPlan: 2 of 3 weights drawn in 4 s, 1 left unchanged; "
-    assert summary(499, 500) == begin + "999 B; seed 7>"
-    assert summary(500, 500) == begin + "1 kB; seed 7>"
-    assert summary(10**6, 234_500) == begin + "1.23 MB; seed 7>"
-    assert summary(10**9, 10**9) == begin + "2 GB; seed 7>"
 
 
 class Adapted(Counting):

@@ -1,4 +1,4 @@
-"""What loading never writes is known to the bit and drawn anew; what an initialization forgets is listed."""
+"""What loading, or an initialization, never writes is known to the bit and drawn anew."""
 
 import math
 import warnings
@@ -15,6 +15,7 @@ from keras_initx._checks import DTYPES
 from keras_initx.backends import backend
 from keras_initx.models import load_pretrained, weights_digest
 from keras_initx.models._loading import unwritten
+from keras_initx.scaling import RateFactors
 from keras_initx.structure import find_weights
 
 layers = keras.layers
@@ -353,6 +354,144 @@ def test_after_an_error_all_else_is_as_before_too(tmp_path, monkeypatch):
         np.testing.assert_array_equal(array, former)
 
 
+class Smallest(keras.metrics.Metric):
+    """Has a variable that does not start at 0."""
+
+    def __init__(self):
+        super().__init__(name="smallest")
+        self.smallest = self.add_variable((), initializer=keras.initializers.Constant(math.inf), name="value")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        smallest = keras.ops.cast(keras.ops.min(y_pred), "float32")
+        self.smallest.assign(keras.ops.minimum(self.smallest.value, smallest))
+
+    def reset_state(self):
+        self.smallest.assign(math.inf)
+
+    def result(self):
+        return self.smallest.value
+
+
+def scaled_with_used_optimizer(weights):
+    """Return an optimizer of which only the one inside is built, and has taken a step."""
+    inside = keras.optimizers.SGD(0.01, momentum=0.9)
+    inside.build(weights)
+    inside.iterations.assign(1)
+    inside.variables[-1].assign(np.ones(inside.variables[-1].shape))
+    return keras.optimizers.LossScaleOptimizer(inside)
+
+
+def counted(weights):
+    """Return an optimizer that is not built, and whose count goes on from another's."""
+    optimizer = keras.optimizers.Adam()
+    optimizer.iterations.assign(7)
+    return optimizer
+
+
+UNUSED = {
+    "ones": lambda weights: keras.optimizers.Nadam(0.01),
+    "averages": lambda weights: keras.optimizers.SGD(0.01, use_ema=True),
+    "a scaled loss": lambda weights: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01), 8.0),
+    "a used one inside": scaled_with_used_optimizer,
+    "counted": counted,
+    "factors": lambda weights: RateFactors(keras.optimizers.Adam(0.01, global_clipnorm=1.0), {"*kernel": 0.5}),
+    "factors and a scaled loss": lambda weights: keras.optimizers.LossScaleOptimizer(
+        RateFactors(keras.optimizers.Adam(0.01), {"*kernel": 0.5}), 8.0
+    ),
+}
+
+
+def compiled(kind="ones", dtype="float32"):
+    keras.utils.set_random_seed(0)
+    model = built((4,), layers.Dense(3, name="hidden", dtype=dtype), layers.Dense(2, name="head", dtype=dtype))
+    model.compile(UNUSED[kind](model.trainable_variables), "mse", metrics=["mae", Smallest()])
+    return model
+
+
+def fit(model, **options):
+    x = np.arange(32, dtype="float32").reshape(8, 4) / 32
+    model.fit(x, x[:, :2], batch_size=4, shuffle=False, verbose=0, **options)
+
+
+def train(model, **options):
+    for weight in find_weights(model):
+        weight.variable.assign(keras.ops.ones(weight.shape, weight.dtype))
+    fit(model, **options)
+
+
+def assert_as_if_never_loaded(model, twin):
+    """Assert that a model, and what training makes of it, are those of one that was not loaded."""
+    variables = {variable.path: to_numpy(variable) for variable in model.metrics_variables}
+    assert {path: value.tolist() for path, value in variables.items() if np.any(value)} == dict.fromkeys(
+        (path for path in variables if path.startswith("smallest")), math.inf
+    )
+    assert int(model.optimizer.iterations) == int(twin.optimizer.iterations)
+    for trained_model in (model, twin):
+        fit(trained_model)
+    for array, other in zip(variables_of(model), variables_of(twin), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("ones", "float32"),
+        *(pytest.param(kind, "float32", marks=pytest.mark.once) for kind in UNUSED if kind != "ones"),
+        *(pytest.param(kind, "mixed_float16", marks=pytest.mark.once) for kind in ("ones", "factors")),
+    ],
+)
+def test_an_optimizer_and_metrics_that_were_first_used_in_the_block_are_as_new(kind, dtype):
+    model, twin = compiled(kind, dtype), compiled(kind, dtype)
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: train(model))
+    assert_as_if_never_loaded(model, twin)
+
+
+def test_training_with_nan_that_is_interrupted_is_undone():
+    def interrupt(batch, logs):
+        raise KeyboardInterrupt
+
+    model, twin = compiled(), compiled()
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)
+    with pytest.raises(KeyboardInterrupt), keras_initx.loading(model):
+        fit(model, callbacks=[callback])
+    assert_as_if_never_loaded(model, twin)
+
+
+@pytest.mark.once
+def test_a_model_in_another_is_trained_and_undone_by_itself():
+    inside, twin = compiled(), compiled()
+    model = built((4,), inside, layers.Dense(2, name="last"))
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: train(inside))
+    assert_as_if_never_loaded(inside, twin)
+
+
+@pytest.mark.once
+def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
+    class Momentum(keras.optimizers.Optimizer):
+        """Has no config from which it could be made again."""
+
+        def __init__(self, rate):
+            super().__init__(rate)
+
+        def build(self, variables):
+            super().build(variables)
+            self.sums = [self.add_variable_from_reference(variable, "sum") for variable in variables]
+
+        def update_step(self, gradient, variable, learning_rate):
+            self.assign_sub(variable, learning_rate * gradient)
+
+    model = compiled()
+    model.compile(Momentum(0.01), "mse")
+    before = weights_digest(model)
+    with pytest.raises(ZeroDivisionError) as caught:
+        fail_while_loading(model, lambda: train(model))
+    assert weights_digest(model) == before
+    (note,) = caught.value.__notes__
+    assert note.endswith("compile the model again")
+
+
 def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, source = trained(), trained()
@@ -388,36 +527,17 @@ def test_what_torch_writes_is_seen_and_buffers_are_put_back():
 def forgetful(model):
     model.get_layer("table").embeddings.assign(keras.ops.ones((6, 4)))
     kernel = model.get_layer("hidden").kernel
-    kernel.assign(kernel * 0.02)
+    kernel.assign(keras.ops.full(kernel.shape, 0.02))
     for path, variable in [(w.path, w.variable) for w in find_weights(model)]:
         if path.startswith(("hidden/bias", "norm", "head/kernel")):
             variable.assign(keras.ops.zeros(variable.shape))
 
 
-def test_weights_that_an_initialization_forgets_or_only_scales_are_listed():
+def test_weights_that_an_initialization_forgets_are_missed():
     model = network()
-    before = weights_digest(model)
-    assert keras_initx.never_written(forgetful, model) == ["hidden/kernel", "head/bias"]
-    assert keras_initx.never_written(keras_initx.initialize, model) == []
-    assert weights_digest(model) == before
-
-
-def test_nothing_is_changed_by_the_search_for_forgotten_weights():
-    model = trained()
-    before = variables_of(model)
-
-    def fail(model):
-        raise ZeroDivisionError
-
-    assert keras_initx.never_written(keras_initx.initialize, model) == []  # resets the optimizer too
-    with pytest.raises(ZeroDivisionError):
-        keras_initx.never_written(fail, model)
-    for array, former in zip(variables_of(model), before, strict=True):
-        np.testing.assert_array_equal(array, former)
-
-
-def test_an_initialization_must_be_a_function():
-    with pytest.raises(TypeError, match=r"`initialize` must be a function of a model\. Received: initialize='zeros'"):
-        keras_initx.never_written("zeros", network())
-    with pytest.raises(TypeError, match="`model` must be a Keras model"):
-        keras_initx.never_written(network(), keras_initx.initialize)
+    with keras_initx.loading(model) as loaded:
+        forgetful(model)
+    assert loaded.missed == ["head/bias"]
+    with keras_initx.loading(model) as loaded:
+        keras_initx.initialize(model)
+    assert loaded.missed == []

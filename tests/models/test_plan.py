@@ -227,7 +227,7 @@ def test_what_was_saved_is_loaded(path):
     loaded = InitializationPlan.load(path)
     assert loaded.seed == 1
     for row, again in zip(plan.weights, loaded.weights, strict=True):
-        for name in ("path", "shape", "dtype", "nbytes", "initializer", "reason", "expected_std"):
+        for name in ("path", "shape", "dtype", "initializer", "reason", "expected_std"):
             assert getattr(again, name) == getattr(row, name)
     assert "_sources" not in loaded.to_json()
 
@@ -567,11 +567,11 @@ def test_an_assertion_takes_a_plan(path):
 
 PARTS = (
     np.s_[1:, :3],
-    np.s_[-1],
-    np.s_[..., ::-2],
-    np.s_[2, ..., 1],
-    np.s_[:0],
-    np.s_[3, 5],
+    np.s_[-1:, :],
+    np.s_[:, ::-2],
+    np.s_[2:5:2, 1:2],
+    np.s_[:0, :],
+    np.s_[:, :],
 )
 
 
@@ -604,8 +604,8 @@ def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtyp
     plan = initialize(model, {"dense/kernel": initializer}, seed=6)
     whole = plan.draw("dense/kernel")
     assert_same(whole, arrays(model)["dense/kernel"])
-    for index in PARTS:
-        assert_same(plan.draw("dense/kernel", index), whole[index])
+    for region in PARTS:
+        assert_same(plan.draw("dense/kernel", region), whole[region])
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
@@ -619,8 +619,8 @@ def test_a_part_of_a_weight_in_float64_has_the_dtype_that_the_backend_has(contex
             for one in (plan, InitializationPlan.load(path)):
                 whole = one.draw("dense/kernel")
                 assert_same(whole, arrays(model)["dense/kernel"])
-                for index in PARTS:
-                    assert_same(one.draw("dense/kernel", index), whole[index])
+                for region in PARTS:
+                    assert_same(one.draw("dense/kernel", region), whole[region])
             assert keras_initx.audit(model, path).ok
 
 
@@ -628,8 +628,8 @@ def test_parts_of_large_weights_are_made_in_blocks():
     model = holder((300, 500), "he_normal")
     plan = initialize(model, seed=1)
     whole = plan.draw("holder/kernel")
-    for index in np.s_[100:], np.s_[:, :300], np.s_[7:250, 1]:
-        assert_same(plan.draw("holder/kernel", index), whole[index])
+    for region in np.s_[100:, :], np.s_[:, :300], np.s_[7:250, 1:2]:
+        assert_same(plan.draw("holder/kernel", region), whole[region])
 
 
 @pytest.mark.once
@@ -653,21 +653,23 @@ def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("index", "error", "message"),
+    ("region", "error"),
     [
-        (6, IndexError, "fit an array of shape .*index 6 is out of bounds"),
-        ((0, 0, 0), IndexError, "fit an array of shape .*too many indices"),
-        ((..., ...), IndexError, "fit an array of shape .*a single ellipsis"),
-        ([0, 1], TypeError, "must consist of integers, slices"),
-        (True, TypeError, "must consist of integers, slices"),
+        ((slice(1),), ValueError),
+        ((slice(1), slice(1), slice(1)), ValueError),
+        (slice(1), TypeError),
+        ((0, slice(1)), TypeError),
+        (np.s_[..., :1], TypeError),
+        ([0, 1], TypeError),
     ],
     ids=label,
 )
 @pytest.mark.parametrize("initializer", ["he_normal", "initx.orthogonal"])
-def test_an_index_is_checked(index, error, message, initializer):
+def test_a_region_is_checked(region, error, initializer):
     plan = initialize(holder((6, 8)), {"*": initializer}, seed=1, dry_run=True)
+    message = r"`region` must be a tuple of a slice for each axis of 'holder/kernel', of shape \(6, 8\)\. Received: reg"
     with pytest.raises(error, match=message):
-        plan.draw("holder/kernel", index)
+        plan.draw("holder/kernel", region)
 
 
 @pytest.mark.once

@@ -11,7 +11,6 @@ from modes import BACKEND
 import keras_initx
 from keras_initx import models
 from keras_initx.backends import backend
-from keras_initx.models._initialize import carried_out, planned
 
 if BACKEND == "jax":
     import jax
@@ -42,11 +41,6 @@ def sharded(make=network, parts=(2, 4)):
     return model
 
 
-def adapted(model):
-    for layer in model.layers:
-        layer.enable_lora(2)
-
-
 def partly_loaded(model):
     """Load one kernel, and half of another."""
     with keras_initx.loading(model, seed=1) as loaded:
@@ -68,11 +62,7 @@ CALLS = {
     "load_pretrained": lambda model: keras_initx.load_pretrained(model, network()),
     "load_pretrained from itself": lambda model: keras_initx.load_pretrained(model, model),
     "lsuv": lambda model: models.lsuv(model, X, seed=1),
-    "reset_dormant": lambda model: models.reset_dormant(model, X, threshold=0.9, seed=1),
-    "shrink_and_perturb": lambda model: models.shrink_and_perturb(model, seed=1),
     "loading": partly_loaded,
-    "never_written": lambda model: keras_initx.never_written(keras_initx.initialize, model),
-    "initialize_lora": lambda model: adapted(model) or models.initialize_lora(model, "pissa"),
 }
 
 
@@ -109,19 +99,6 @@ def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
         np.testing.assert_array_equal(own.kernel, np.asarray(given.kernel).astype("bfloat16"))
 
 
-def test_factors_of_a_source_are_merged_in_each_shard():
-    source = sharded()
-    adapted(source)
-    for layer in source.layers:
-        for factor in (layer.lora_kernel_a, layer.lora_kernel_b):
-            factor.assign(RANDOM.normal(size=factor.shape))
-    model = sharded()
-    keras_initx.load_pretrained(model, source)
-    for own, given in zip(model.layers, source.layers, strict=True):
-        merged = np.asarray(given._kernel) + np.asarray(given.lora_kernel_a) @ np.asarray(given.lora_kernel_b)
-        np.testing.assert_allclose(own.kernel, merged, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
     if dtype == "bfloat16" and jax.__version_info__ < (0, 6):
@@ -145,29 +122,6 @@ def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
     assert not backend.is_finite(kernel.value)
 
 
-@pytest.mark.parametrize("method", ["gaussian", "pissa"])
-def test_factors_are_those_of_one_device_and_each_kernel_is_brought_together_once_at_most(method, monkeypatch):
-    def started(make):
-        model = make()
-        keras_initx.initialize(model, seed=0)
-        adapted(model)
-        for layer in model.layers:
-            for factor in (layer.lora_kernel_a, layer.lora_kernel_b):  # as if they were trained
-                factor.assign(np.linspace(-1, 1, 2 * max(factor.shape)).reshape(factor.shape))
-        read = []
-        of_backend = backend.host_view
-        monkeypatch.setattr(backend, "host_view", lambda tensor: read.append(tuple(tensor.shape)) or of_backend(tensor))
-        models.initialize_lora(model, method, seed=1)
-        monkeypatch.undo()
-        return model, [read.count(tuple(layer.kernel.shape)) for layer in model.layers]
-
-    plain, _ = started(network)
-    model, counts = started(sharded)
-    assert counts == [method == "pissa"] * 3
-    for own, other in zip(model.weights, plain.weights, strict=True):
-        np.testing.assert_array_equal(own, other)
-
-
 def test_what_a_weight_was_placed_from_is_gone_before_the_next_is_drawn(monkeypatch):
     model = sharded(lambda: keras.Sequential([keras.Input((512,)), layers.Dense(1024, name="only")]))
     drawn = []
@@ -177,13 +131,15 @@ def test_what_a_weight_was_placed_from_is_gone_before_the_next_is_drawn(monkeypa
         drawn.append(weakref.ref(array if array.base is None else array.base))  # of which the memory is
         return to_tensor(array)
 
-    def changed(weight, value):
+    def assign_then(variable, value):
         still_there.append(any(reference() is not None for reference in drawn))
-        return value
+        return assign(variable, value)
 
     still_there = []
+    assign = keras.Variable.assign
     monkeypatch.setattr(backend, "to_tensor", watch)
-    steps = planned(model, {"only/kernel": "initx.he_normal", "*": None}, 1)
-    carried_out(model, steps, 1, drawn=False, reset=False, atomic=False, changes=[changed])
+    monkeypatch.setattr(keras.Variable, "assign", assign_then)
+    rules = {"only/kernel": "initx.he_normal", "*": None}
+    keras_initx.initialize(model, rules, seed=1, reset=False, atomic=False)
     assert len(drawn) == 1
     assert still_there == [False]

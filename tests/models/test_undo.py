@@ -29,8 +29,6 @@ CHANGES = {
     "lsuv": lambda model: keras_initx.lsuv(model, X, seed=1),
     "loading": partly_loaded,
     "load_pretrained": lambda model: load_pretrained(model, STATE, layout="keras"),
-    "shrink_and_perturb": lambda model: keras_initx.shrink_and_perturb(model, seed=1),
-    "reset_dormant": lambda model: keras_initx.reset_dormant(model, X, threshold=0.9, seed=1),
 }
 
 
@@ -96,15 +94,6 @@ def test_a_second_interruption_does_not_end_the_undoing():
     assert_equal(model, before)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 5, 9])
-def test_an_interruption_of_the_search_for_forgotten_weights_is_raised_at_its_end(stop):
-    model = trained()
-    before = state(model)
-    with assignments({stop, stop + 1}), pytest.raises(KeyboardInterrupt):
-        keras_initx.never_written(lambda model: None, model)
-    assert_equal(model, before)
-
-
 def test_without_undoing_the_error_says_what_is_new():
     model = trained()
     before = state(model)
@@ -115,26 +104,6 @@ def test_without_undoing_the_error_says_what_is_new():
     changed = [not np.array_equal(own, other) for own, other in zip(state(model), before, strict=True)]
     assert changed == [True] * changed.count(True) + [False] * changed.count(False)
     assert changed.count(True) == 2
-
-
-def test_a_kernel_that_changes_twice_is_as_before():
-    # The kernel between two others gets fresh columns and zero rows, each by an assignment.
-    widths = {"first": 5, "second": 4, "third": 3}
-    model = keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(n, "relu", name=k) for k, n in widths.items())])
-    before = [to_numpy(variable).copy() for variable in model.variables]
-
-    def change():
-        keras_initx.reset_dormant(model, X, threshold=0.9, seed=1)
-
-    second = model.layers[1].kernel
-    with assignments() as made:
-        change()
-    assert sum(variable is second for variable in made) == 2
-    model.set_weights(before)
-    with assignments({len(made)}), pytest.raises(KeyboardInterrupt):
-        change()
-    for variable, value in zip(model.variables, before, strict=True):
-        np.testing.assert_array_equal(to_numpy(variable), value)
 
 
 def test_an_error_before_the_first_new_value_has_no_note():
@@ -148,8 +117,3 @@ def test_without_undoing_no_former_value_is_kept(monkeypatch):
     monkeypatch.setattr(type(backend), "snapshot", None)
     assert not keras_initx.initialize(trained(), seed=1, atomic=False).left
     assert load_pretrained(trained(), STATE, layout="keras", atomic=False).left  # one bias is not in the source
-    assert not keras_initx.shrink_and_perturb(trained(), seed=1, atomic=False).left
-    assert keras_initx.reset_dormant(trained(), X, threshold=0.9, seed=1, atomic=False).share
-    adapted = trained()
-    adapted.get_layer("hidden").enable_lora(2)
-    assert keras_initx.initialize_lora(adapted, "pissa", atomic=False).rows

@@ -555,10 +555,6 @@ def selu_network():
 TAKERS = {
     "initialize": lambda model, rules: initialize(model, rules, seed=0),
     "audit": lambda model, rules: keras_initx.audit(model, rules, seed=0),
-    "shrink_and_perturb": lambda model, rules: keras_initx.shrink_and_perturb(model, rules, seed=0),
-    "reset_dormant": lambda model, rules: keras_initx.reset_dormant(
-        model, np.ones((4, 32), "float32"), rules, threshold=0.5, seed=0
-    ),
 }
 
 

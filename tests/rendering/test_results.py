@@ -35,12 +35,6 @@ def network(width=8):
     return model
 
 
-def with_lora():
-    model = network()
-    model.layers[0].enable_lora(2)
-    return model
-
-
 def epochs(*values):
     """Return the records of the epochs of a trial, one of which has no number for its loss."""
     before, *after = values
@@ -84,11 +78,8 @@ EXAMPLES = {
     "compare_rates": rate_study,
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
-    "shrink_and_perturb": lambda: keras_initx.shrink_and_perturb(network(), seed=0),
-    "initialize_lora": lambda: keras_initx.initialize_lora(with_lora(), seed=0),
     "load_pretrained": loaded,
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
-    "reset_dormant": lambda: keras_initx.reset_dormant(network(), X, seed=0),
     "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
     "contract": lambda: keras_initx.contract(network()),
@@ -100,7 +91,7 @@ COLUMNS = {
     "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
     "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
-    "InitializationPlan": "path,shape,dtype,nbytes,initializer,reason,fan_in,fan_out,expected_std,seed,std,seconds",
+    "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "Report": "name,level,kind,activation,shape,before_size",
@@ -302,13 +293,6 @@ def test_lsuv_shows_the_variances_before_and_after():
     shown = points(found.plot())
     assert shown["before"] == [(place, row.before) for place, row in enumerate(found.rows, 1)]
     assert shown["after"] == [(place, row.after) for place, row in enumerate(found.rows, 1)]
-
-
-def test_dormant_units_are_shown_where_layers_are_not_left():
-    found = keras_initx.reset_dormant(network(), X, threshold=1.0, dry_run=True)
-    first, second, last = found.rows
-    assert last.changed is None
-    assert points(found.plot()) == {"all": [(1, 8), (2, 8)], "changed": [(1, first.changed), (2, second.changed)]}
 
 
 def test_mup_shows_a_panel_for_each_factor():

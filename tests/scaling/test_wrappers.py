@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from modes import BACKEND, to_numpy
 
-import keras_initx
 from keras_initx import initialize
 from keras_initx.scaling import RateFactors
 
@@ -220,27 +219,6 @@ def test_a_model_in_hdf5_is_loaded_with_an_optimizer_that_starts_anew(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.h5")
     fresh.set_weights(model.get_weights())
     assert train(loaded, range(3)) == train(fresh, range(3))
-
-
-@pytest.mark.once
-def test_shrunk_weights_get_a_new_optimizer():
-    model, fresh = (compiled("sums", "float16") for _ in range(2))
-    train(model, range(3))
-    keras_initx.shrink_and_perturb(model, seed=0)
-    fresh.optimizer.build(fresh.trainable_variables)
-    fresh.set_weights(model.get_weights())
-    assert_equal_states(model, fresh)
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_moments_of_reset_units_start_anew(wrapper):
-    model = compiled("moments", wrapper)
-    train(model, range(3))
-    keras_initx.reset_dormant(model, X[0], threshold=10, seed=0)
-    moments = {variable.path: to_numpy(variable) for variable in model.optimizer.variables if len(variable.shape)}
-    assert all(moment.any() == ("last_bias" in path) for path, moment in moments.items())
-    assert len(moments) >= 6
 
 
 @pytest.mark.once

@@ -38,7 +38,6 @@ def monitored(x, y=None):
 FUNCTIONS = {
     "diagnose": lambda *data: str(keras_initx.diagnose(network(), *data)),
     "lsuv": lambda *data: str(keras_initx.lsuv(network(), *data[:1], seed=0)),
-    "reset_dormant": lambda *data: str(keras_initx.reset_dormant(network(), *data[:1], seed=0, threshold=0.5)),
     "SignalMonitor": monitored,
     "coordinate_check": lambda *data: str(scaling.coordinate_check(network, [4, 8], *data, steps=1)),
 }
@@ -254,7 +253,6 @@ def test_a_refused_call_reads_no_batch():
         lambda: keras_initx.diagnose(network(), batches, Y),
         lambda: keras_initx.SignalMonitor(batches, every=0),
         lambda: keras_initx.lsuv(network(), batches, batch_size=0),
-        lambda: keras_initx.reset_dormant(network(), batches, threshold=-1),
         lambda: scaling.coordinate_check(network, [8], batches),
     ):
         with pytest.raises(ValueError, match="Received: "):
@@ -364,7 +362,7 @@ def test_a_tuple_for_a_model_of_unknown_inputs_is_refused():
     )
 
 
-@pytest.mark.parametrize("name", ["lsuv", "reset_dormant", "coordinate_check"])
+@pytest.mark.parametrize("name", ["lsuv", "coordinate_check"])
 @pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=once)])
 def test_inputs_that_are_not_finite_are_refused(name, value):
     x = X.copy()
