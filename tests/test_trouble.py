@@ -85,7 +85,7 @@ def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, mod
 
 def test_a_heading_is_in_the_text_about_a_missing_package():
     assert "matplotlib not found; install with" in HEADINGS
-    assert _extras.advice(["matplotlib"], "plot").startswith("matplotlib not found; install with")
+    assert _extras.advice("matplotlib", "plot").startswith("matplotlib not found; install with")
 
 
 def test_a_heading_is_in_the_warning_about_another_backend(monkeypatch):
