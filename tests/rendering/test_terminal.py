@@ -7,14 +7,14 @@ import pytest
 from keras_initx.rendering import _terminal, progress, status
 
 
-@pytest.fixture
-def terminal(capsys, monkeypatch):
+def begin_terminal(monkeypatch):
+    """Take the error stream for a terminal of 100 columns, during a test: it was another one before."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
 
 
-@pytest.mark.usefixtures("terminal")
 def test_a_terminal_shows_the_time_that_is_left(capsys, monkeypatch):
+    begin_terminal(monkeypatch)
     seconds = iter([0, 10, 75])
     monkeypatch.setattr(_terminal, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with progress("compare", 4, "epochs") as advance:
@@ -29,8 +29,8 @@ def test_a_terminal_shows_the_time_that_is_left(capsys, monkeypatch):
     ]
 
 
-@pytest.mark.usefixtures("terminal")
-def test_a_text_stays_in_one_line(capsys):
+def test_a_text_stays_in_one_line(capsys, monkeypatch):
+    begin_terminal(monkeypatch)
     with status() as show:
         show("Measured " + "long/" * 100)
         show("Measured dense")
