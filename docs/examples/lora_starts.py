@@ -1,6 +1,6 @@
 """Adapt a small network to digits that are turned, with factors of LoRA that start in four ways.
 
-`KERAS_BACKEND=jax python docs/examples/lora_starts.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/lora_starts.py`; it needs scikit-learn.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Train on with new data: from a model that is shrunk and perturbed, and with dormant units reset.
 
-`KERAS_BACKEND=jax python docs/examples/renewal.py warm`, and the same with `dormant`; it needs the
-extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/renewal.py warm`, and the same with `dormant`; it needs
+scikit-learn.
 """
 
 import argparse

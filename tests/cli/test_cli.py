@@ -98,6 +98,20 @@ def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypa
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        "initialize --out s3://bucket/model.keras model.keras",
+        "initialize s3://bucket/model.keras --dry-run",
+        "diagnose --json s3://bucket/report.json model.keras",
+    ],
+)
+def test_a_url_is_no_path(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "must be a path on this machine: mount the storage as a folder" in refused(capsys, *arguments.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
