@@ -115,7 +115,7 @@ def terminal(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("columns", [80, 120])
 def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns):
     terminal(monkeypatch, columns)
     assert cli.main(["list"]) == 0
