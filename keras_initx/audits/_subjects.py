@@ -65,7 +65,7 @@ class Values:
         self._stored = stored
 
     def stored(self) -> Array:
-        """Return them all in their own dtype. Processes that share them call this together."""
+        """Return them all in their own dtype, which processes that share them cannot."""
         return self._stored.read(...)
 
     def read(self) -> Array:

@@ -19,6 +19,7 @@ from keras_initx.structure._names import automatic_name, numbered, own_weights, 
 __all__ = [
     "ModelWeight",
     "check_model",
+    "check_unshared",
     "check_used",
     "find_weights",
     "is_quantized",
@@ -143,6 +144,17 @@ def _check_used(model: keras.Layer, weights: Sequence[ModelWeight]) -> None:
             raise ValueError(
                 "`model` must use its weights. "
                 f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+            )
+
+
+def check_unshared(model: keras.Layer) -> None:
+    """Raise `ValueError` if other processes hold parts of the weights of `model`."""
+    for weight in weights_within(model):
+        if backend.is_shared(weight.variable.value):
+            raise ValueError(
+                "`model` must have all its weights in this process, where they are measured as "
+                f"wholes. Received: model={model.name!r}, of whose {weight.path!r} other "
+                "processes hold parts"
             )
 
 
