@@ -69,7 +69,7 @@ class Values:
         return self._stored.read(...)
 
     def read(self) -> Array:
-        """Return them all as numbers. Processes that share them call this together."""
+        """Return them all as numbers."""
         return as_numbers(self.stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:
