@@ -194,6 +194,7 @@ with scope or contextlib.nullcontext():
 
     keras_initx.initialize(model, seed=1)
     if BACKEND == "jax" and SHARED:
+        found["before it was refused"] = digest(model)
         for name, function in (("diagnose", keras_initx.diagnose), ("lsuv", models.lsuv)):
             try:
                 function(model, batch)
