@@ -149,7 +149,7 @@ def kerashub(session, backend):
 @nox.session
 def roundtrip(session):
     """Save with each framework and load with each other, with all frameworks installed."""
-    install(session, "keras", "test", "demo", *BACKENDS)
+    install(session, "keras", "test", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
     run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import statistics
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -64,12 +63,10 @@ def progress(title, total):
 
     Progress is shown only if stderr is a terminal.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from keras_initx import rendering
 
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=total)
-        yield functools.partial(bar.advance, task)
+    with rendering.progress(title, total, "steps") as advance:
+        yield functools.partial(advance, 1)
 
 
 # The color of a library in all plots.

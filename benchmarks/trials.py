@@ -35,15 +35,12 @@ def measure(rounds):
 
     All forms take turns in one process.
     """
-    from keras_initx.cli import _data, _networks
-
-    data = _data.load("digits")
-    build = _networks.Network("cnn", data.shape, data.classes)
+    data = digits()
     forms = {
-        "study": functools.partial(study, build, data),
-        "study, no diagnosis": functools.partial(study, build, data, diagnosis=False),
-        ANEW: functools.partial(compiled_anew, build, data),
-        LOOP: functools.partial(loop, build, data),
+        "study": functools.partial(study, data),
+        "study, no diagnosis": functools.partial(study, data, diagnosis=False),
+        ANEW: functools.partial(compiled_anew, data),
+        LOOP: functools.partial(loop, data),
     }
     forms[LOOP](seed=0)  # Warm-up: one-time compilation and reads do not count for any form.
     seconds = {name: [] for name in forms}
@@ -66,21 +63,49 @@ def measure(rounds):
     }
 
 
-def study(build, data, *, seed, diagnosis=True):
+def digits():
+    """Return 1347 images of 8 by 8 pixels with their labels, and 450 to validate with."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
+    images, other_images, labels, other_labels = train_test_split(images, labels, random_state=0)
+    return (images, labels), (other_images, other_labels)
+
+
+def build(initializer):
+    """Return a compiled network with two convolutions."""
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(16, 3, activation="relu", kernel_initializer=initializer),
+            layers.Conv2D(32, 3, strides=2, activation="relu", kernel_initializer=initializer),
+            layers.Flatten(),
+            layers.Dense(10, "softmax", kernel_initializer=initializer),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def study(data, *, seed, diagnosis=True):
     """Compare the initializers, as the first study of a process."""
     from keras_initx.studies import compare_initializers
 
     forget_programs()
-    pairs = data.train, data.validation
     options = {"repeats": REPEATS, "epochs": EPOCHS, "seed": seed, "diagnosis": diagnosis}
-    found = compare_initializers(build, INITIALIZERS, pairs, **options)
+    found = compare_initializers(build, INITIALIZERS, data, **options)
     assert {trial.status for trial in found.trials.values()} == {"finished"}
 
 
-def compiled_anew(build, data, *, seed):
+def compiled_anew(data, *, seed):
     """Compare the initializers in the way in which Keras compiles."""
     with mock.patch("keras_initx.studies._trial._compiled_once", contextlib.nullcontext):
-        study(build, data, seed=seed)
+        study(data, seed=seed)
 
 
 def forget_programs():
@@ -93,21 +118,16 @@ def forget_programs():
         _jax._PROGRAMS.clear()
 
 
-def loop(build, data, *, seed):
+def loop(data, *, seed):
     """Train the same number of models for the same number of epochs, without records."""
     import keras
 
+    train, validation = data
     for repeat in range(REPEATS):
         for initializer in INITIALIZERS:
             keras.utils.set_random_seed(seed * REPEATS + repeat)
             model = build(initializer)
-            model.fit(
-                *data.train,
-                batch_size=32,
-                epochs=EPOCHS,
-                verbose=0,
-                validation_data=data.validation,
-            )
+            model.fit(*train, batch_size=32, epochs=EPOCHS, verbose=0, validation_data=validation)
 
 
 def plot(path, environment, results):

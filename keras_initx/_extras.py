@@ -17,13 +17,13 @@ def import_optional(module: str, extra: str | None) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(advice([module.split(".")[0]], extra)) from error
+        raise ImportError(advice(module.split(".")[0], extra)) from error
 
 
-def advice(missing: list[str], extra: str | None) -> str:
-    """Return how to install the packages that are missing, of this extra."""
-    # Name the packages first: pip finds the extra only if it knows where this package came from.
-    text = f"{', '.join(missing)} not found; install with `pip install {' '.join(missing)}`"
+def advice(package: str, extra: str | None) -> str:
+    """Return how to install a package that is missing, of this extra."""
+    # Name the package first: pip finds the extra only if it knows where this package came from.
+    text = f"{package} not found; install with `pip install {package}`"
     if extra:
         text += f", or keras_initx with its extra `{extra}`"
     return text

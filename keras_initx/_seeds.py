@@ -1,20 +1,14 @@
-"""Seeds: derived from one root by names, and those of initializers and their configs.
-
-Also a warning of repeated ones.
-"""
+"""Seeds: derived from one root by names, and those of initializers and their configs."""
 
 import hashlib
 import inspect
 import random
-import warnings
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from keras_initx._checks import check_root
-from keras_initx._keras import argument_name, layers_of, loads_a_model, variable_and_layers
 
 
 def derived_seed(root: int, *path: str | int) -> int:
@@ -148,101 +142,3 @@ def has_seed(config: Any) -> bool:
     if not isinstance(config, dict):
         return False
     return config.get("seed") is not None or any(map(has_seed, config.values()))
-
-
-# Generators that were made from a config, each with the path of the first weight that was drawn
-# from it, empty before.
-_FIRST_WEIGHTS: weakref.WeakKeyDictionary[keras.random.SeedGenerator, str] = (
-    weakref.WeakKeyDictionary()
-)
-# Of those that begin with the same values for the same shape, the first one.
-_FIRST_COPIES: weakref.WeakValueDictionary[str, keras.random.SeedGenerator] = (
-    weakref.WeakValueDictionary()
-)
-
-
-def note_copy(generator: keras.random.SeedGenerator) -> None:
-    """Remember that `generator` was made from a config, and begins again with its first draw."""
-    _FIRST_WEIGHTS.setdefault(generator, "")
-
-
-def warn_of_twins(initializer: keras.initializers.Initializer, shape: tuple[int, ...]) -> None:
-    """Warn if the weight being initialized gets the values of another one, by a copied seed.
-
-    `MultiHeadAttention` and `Bidirectional` copy their initializer for each of their parts. Copies
-    without a seed draw new ones. Copies with a seed give query and key, or both directions, the
-    same values, and training may never break this symmetry. So do clones of layers that have shared
-    a generator, because each has a copy of it. Layers that share one object may be intended;
-    `diagnose` reports them.
-    """
-    variable, layers = variable_and_layers()
-    if variable is None or not layers:
-        return
-    # In any case, because it notes this weight too.
-    twin_by_generator = _twin_by_generator(initializer, variable, layers, shape)
-    twin = _twin_in_layer(initializer, variable, layers, shape) or twin_by_generator
-    if twin:
-        warnings.warn(
-            f"{initializer!r} gives {twin!r} and {variable.path!r} the same weights of shape "
-            f"{shape}. For weights of their own use string ids, or give each layer a `clone()` of "
-            "an initializer without a seed; `keras.utils.set_random_seed` makes them reproducible.",
-            stacklevel=3,
-        )
-
-
-def _twin_in_layer(
-    initializer: keras.initializers.Initializer,
-    variable: keras.Variable,
-    layers: Sequence[keras.Layer],
-    shape: tuple[int, ...],
-) -> str | None:
-    """Return the path of a weight of this layer from another initializer with the same seed."""
-    held: Any = getattr(layers[0], argument_name(variable.name), None)
-    # A layer may call a copy of what it holds, with axes, and with the seed that was drawn.
-    if type(held) is not type(initializer) or not has_seed(held.get_config()):
-        return None
-    # The outermost layer that is not a model.
-    blocks = [layer for layer in layers if not isinstance(layer, keras.Model)] or layers
-    for part in layers_of(blocks[-1]):
-        for weight in vars(part).values():
-            if not isinstance(weight, keras.Variable) or weight is variable:
-                continue
-            if tuple(weight.shape) != shape:
-                continue
-            other: Any = getattr(part, argument_name(weight.name), None)
-            if other is held or type(other) is not type(held):
-                continue
-            if other.get_config() == held.get_config():
-                return str(weight.path)
-    return None
-
-
-def _twin_by_generator(
-    initializer: keras.initializers.Initializer,
-    variable: keras.Variable,
-    layers: Sequence[keras.Layer],
-    shape: tuple[int, ...],
-) -> str | None:
-    """Return the path of the weight that was drawn first from another copy of the generator."""
-    twin = None
-    # A model is called differently each time it is copied, a layer is not.
-    models = {layer.name for layer in layers if isinstance(layer, keras.Model)}
-    path = "/".join(name for name in variable.path.split("/") if name not in models)
-    for part in initializers_within(initializer):
-        generator = getattr(part, "seed", None)
-        if not isinstance(generator, keras.random.SeedGenerator):
-            continue
-        # Before Keras 3.14, configs have no names: copies of unrelated generators look alike.
-        if "name" not in generator.get_config():
-            continue
-        if _FIRST_WEIGHTS.get(generator) != "":  # only a new copy begins with the values of another
-            continue
-        if loads_a_model():  # which overwrites these values
-            return None
-        _FIRST_WEIGHTS[generator] = path
-        values = repr((type(initializer), initializer.get_config(), shape))
-        first = _FIRST_COPIES.setdefault(values, generator)
-        # A second clone of a layer has a weight of the same path, and is meant to be equal.
-        if _FIRST_WEIGHTS[first] != path:
-            twin = _FIRST_WEIGHTS[first]
-    return twin

@@ -13,7 +13,6 @@ import pytest
 from scripts import script
 
 import keras_initx
-from keras_initx.cli import _data, _networks
 
 ten_layers = script("ten_layers")
 variants = script("ten_layers_variants")
@@ -407,16 +406,24 @@ def test_early_stopping_reads_a_study(tmp_path, capsys):
     assert float(grams) == pytest.approx(float(energy) / 2, rel=0.1)
 
 
-def test_the_first_losses_are_those_of_the_network_and_the_batch_of_the_study():
-    losses = script("first_losses")
-    data = _data.digits()
-    images, labels = losses.first_batch()
-    assert np.array_equal(images, data.train[0][: len(images)])
-    assert np.array_equal(labels, data.train[1][: len(labels)])
-    studied = _networks.network("image_study", data.shape, data.classes, kernel_initializer="zeros")
-    for written, layer in zip(losses.build("zeros").layers, studied.layers[1:], strict=True):
-        assert type(written) is type(layer)
-        assert {**written.get_config(), "name": ""} == {**layer.get_config(), "name": ""}
+def colors():
+    """Return a few images in the form in which Keras loads CIFAR-10."""
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (40, 32, 32, 3)).astype("uint8")
+    labels = draws.integers(0, 10, (40, 1)).astype("uint8")
+    return (images[:20], labels[:20]), (images[20:], labels[20:])
+
+
+def offline():
+    raise OSError("no route to host")
+
+
+@pytest.mark.parametrize(("load", "name"), [(colors, "cifar10"), (offline, "digits")])
+def test_the_image_study_says_which_images_it_took(monkeypatch, tmp_path, capsys, load, name):
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", load)
+    script("image_study").main(["--epochs", "1", "--repeats", "1", "--out", str(tmp_path)])
+    assert f"image_study on {name}\n1 repeat of 1 epoch, batches of 512" in capsys.readouterr().out
+    assert {"curves.png", "distributions.png"} <= {path.name for path in (tmp_path / "plots").iterdir()}
 
 
 def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):

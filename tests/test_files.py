@@ -86,35 +86,6 @@ def test_on_a_full_disk_the_old_file_is_as_it_was(name, inputs, tmp_path, capsys
     assert list(tmp_path.iterdir()) == [path]
 
 
-NETWORK = """
-import keras
-
-class Unsaved(keras.layers.Dense):
-    def save_own_variables(self, store):
-        raise OSError("No space left on device")
-
-def build(initializer):
-    model = keras.Sequential([keras.Input((4,)), Unsaved(3, "softmax", kernel_initializer=initializer)])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
-    return model
-"""
-
-
-def test_the_best_model_of_restarts_is_as_it_was(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "network.py").write_text(NETWORK)
-    x, y = np.zeros((8, 4), "float32"), np.zeros(8, "int32")
-    np.savez("data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "best.keras").write_bytes(OLD)
-    options = ["--model", "network.py:build", "--n", "1", "--checks", "0", "--epochs", "1", "--out", "out"]
-    with pytest.raises(SystemExit, match=r"^2$"):
-        cli.main(["restarts", "--data", "data.npz", *options])
-    assert "No space left on device" in capsys.readouterr().err
-    assert (tmp_path / "out" / "best.keras").read_bytes() == OLD
-    assert not list(tmp_path.rglob(".*"))
-
-
 def test_the_permissions_of_the_old_file_are_kept(tmp_path):
     for name, mode in (("shared.csv", 0o664), ("private.csv", 0o600)):
         path = tmp_path / name

@@ -2,7 +2,6 @@
 
 import functools
 import re
-import warnings
 from typing import Any, NamedTuple
 
 import keras
@@ -150,10 +149,7 @@ def build(name, argument, initializer):
     """Build a layer with `initializer` for one of its arguments and zeros for the others."""
     row = TABLE[name]
     given = {f"{other}_initializer": "zeros" for other in row.arguments.split()}
-    with warnings.catch_warnings():
-        if not row.draws_alone:
-            warnings.filterwarnings("ignore", ".* the same weights of shape", UserWarning)
-        return row.build({**given, f"{argument}_initializer": initializer})
+    return row.build({**given, f"{argument}_initializer": initializer})
 
 
 @functools.cache

@@ -109,7 +109,7 @@ def imported_at_once(node):
             yield from imported_at_once(child)
 
 
-EXTRAS = {"joblib", "matplotlib", "pandas", "rich", "safetensors", "scipy", "sklearn"}
+EXTRAS = {"joblib", "matplotlib", "pandas", "safetensors", "scipy"}
 
 
 def forbidden_imports(path):

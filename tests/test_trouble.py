@@ -26,11 +26,6 @@ def model():
     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
 
 
-def twins():
-    layer = keras.layers.MultiHeadAttention(2, 8, kernel_initializer=keras_initx.HeNormal(seed=0))
-    layer.build((None, 4, 16), (None, 4, 16))
-
-
 def load_without_the_package():
     config = keras.saving.serialize_keras_object(keras.layers.Dense(3, kernel_initializer="initx.sparse"))
     # As where no class of this name is registered.
@@ -50,13 +45,12 @@ def load_without_the_package():
             lambda: keras_initx.initialize(keras.Sequential([keras.layers.Dense(2)]), {"*": "zeros"}),
         ),
         ("`loss` is required with `y`", lambda: keras_initx.diagnose(model(), X, X[:, :2])),
-        ("the same weights of shape", twins),
         ("could not be deserialized properly", load_without_the_package),
     ],
 )
 def test_a_heading_is_in_the_text_of_the_error(heading, program):
     assert heading in HEADINGS
-    with pytest.raises((AttributeError, TypeError, UserWarning, ValueError), match=re.escape(heading)):
+    with pytest.raises((AttributeError, TypeError, ValueError), match=re.escape(heading)):
         program()
 
 
@@ -85,7 +79,7 @@ def test_a_heading_is_in_the_text_of_the_error_of_an_import(heading, chosen, mod
 
 def test_a_heading_is_in_the_text_about_a_missing_package():
     assert "matplotlib not found; install with" in HEADINGS
-    assert _extras.advice(["matplotlib"], "plot").startswith("matplotlib not found; install with")
+    assert _extras.advice("matplotlib", "plot").startswith("matplotlib not found; install with")
 
 
 def test_a_heading_is_in_the_warning_about_another_backend(monkeypatch):

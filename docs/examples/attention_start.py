@@ -1,6 +1,6 @@
 """Train small vision transformers on digits, with mimetic attention and without.
 
-`KERAS_BACKEND=jax python docs/examples/attention_start.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/attention_start.py`; it needs scikit-learn.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train a wide network from dense and from sparse weights, and a narrow one with L2 penalties.
 
-`KERAS_BACKEND=jax python docs/examples/choices.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/choices.py`; it needs scikit-learn.
 """
 
 import argparse

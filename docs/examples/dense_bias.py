@@ -1,6 +1,6 @@
 """Train networks with and without biases in their dense layers, on two circles and on digits.
 
-`KERAS_BACKEND=jax python docs/examples/dense_bias.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/dense_bias.py`; it needs scikit-learn.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Measure the first loss of the image study's network on digits, before training.
 
-`KERAS_BACKEND=jax python docs/examples/first_losses.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/first_losses.py`; it needs scikit-learn.
 """
 
 import argparse
@@ -9,46 +9,9 @@ import keras_initx  # noqa: F401, registers the string ids
 
 import keras
 import numpy as np
-from keras import layers
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from image_study import INITIALIZERS, build, digits
 
-INITIALIZERS = (
-    "random_uniform",
-    "random_normal",
-    "glorot_uniform",
-    "glorot_normal",
-    "he_uniform",
-    "he_normal",
-)
 EXAMPLES = 512  # one batch of the study
-
-
-def build(initializer):
-    """Return the network of the study, `--model image_study`."""
-    model = keras.Sequential([keras.Input((8, 8, 1))])
-    for filters in (32, 64):
-        model.add(
-            layers.Conv2D(
-                filters, 3, padding="same", activation="relu", kernel_initializer=initializer
-            )
-        )
-        model.add(layers.BatchNormalization(momentum=0.9))
-        model.add(layers.MaxPooling2D(padding="same"))
-        model.add(layers.Dropout(0.25))
-    model.add(layers.Flatten())
-    model.add(layers.Dense(128, "relu", kernel_initializer=initializer))
-    model.add(layers.Dropout(0.5))
-    model.add(layers.Dense(10, "softmax", kernel_initializer=initializer))
-    return model
-
-
-def first_batch():
-    """Return the images of a batch, with pixels in [0, 1], and their labels."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype("float32").reshape(-1, 8, 8, 1)
-    images, _, labels, _ = train_test_split(images, labels, random_state=0)
-    return images[:EXAMPLES], labels[:EXAMPLES]
 
 
 def measure(model, images, labels, *, training):
@@ -63,7 +26,8 @@ def measure(model, images, labels, *, training):
 
 def means(name, repeats):
     """Return both in training, then both in evaluation: means over draws of the weights."""
-    images, labels = first_batch()
+    (images, labels), _ = digits()
+    images, labels = images[:EXAMPLES], labels[:EXAMPLES]
     rows = []
     for seed in range(repeats):
         keras.utils.set_random_seed(seed)

@@ -1,7 +1,7 @@
 """Train forty ReLU layers on digits, before and after one call of `initialize`.
 
-`KERAS_BACKEND=jax python docs/examples/forty_layers.py`; it needs the extras `plot` and `demo`. It
-draws the figure of the README twice, for a light and for a dark page.
+`KERAS_BACKEND=jax python docs/examples/forty_layers.py`; it needs the extra `plot` and
+scikit-learn. It draws the figure of the README twice, for a light and for a dark page.
 """
 
 import keras_initx

@@ -1,6 +1,6 @@
 """Train a network to the same training loss from weights of several sizes, and compare test errors.
 
-`KERAS_BACKEND=jax python docs/examples/generalization.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/generalization.py`; it needs scikit-learn.
 """
 
 import argparse

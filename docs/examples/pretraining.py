@@ -1,6 +1,6 @@
 """Train on few images of four digits, from random weights and from weights of other digits.
 
-`KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/pretraining.py`; it needs scikit-learn.
 """
 
 import argparse

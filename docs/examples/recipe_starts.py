@@ -1,6 +1,6 @@
 """Train models from the weights of their layers and of a recipe, and compare their losses.
 
-`KERAS_BACKEND=jax python docs/examples/recipe_starts.py`; it needs keras-hub and the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/recipe_starts.py`; it needs keras-hub and scikit-learn.
 """
 
 import argparse

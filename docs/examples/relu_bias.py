@@ -1,6 +1,6 @@
 """Train ReLU networks on handwritten digits with biases of 0 and 0.01, and compare them.
 
-`KERAS_BACKEND=jax python docs/examples/relu_bias.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/relu_bias.py`; it needs the extra `plot` and scikit-learn.
 """
 
 import keras_initx

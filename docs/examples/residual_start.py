@@ -2,7 +2,7 @@
 
 On scikit-learn's digits.
 
-`KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/residual_start.py`; it needs scikit-learn.
 """
 
 import argparse

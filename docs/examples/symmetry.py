@@ -1,6 +1,6 @@
 """Train a network on digits from zero, constant and random weights, and count distinct units.
 
-`KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/symmetry.py`; it needs the extra `plot` and scikit-learn.
 """
 
 import keras_initx

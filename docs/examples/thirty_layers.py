@@ -1,7 +1,7 @@
 """Train thirty layers on digits from Keras' default weights, He weights and others.
 
 `KERAS_BACKEND=jax python docs/examples/thirty_layers.py`, and the same with `--activation silu`; it
-needs the extras `plot` and `demo`.
+needs the extra `plot` and scikit-learn.
 """
 
 import keras_initx

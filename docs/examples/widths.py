@@ -2,7 +2,7 @@
 
 With a single learning rate and with those of muP.
 
-`KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extras `plot` and `demo`.
+`KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extra `plot` and scikit-learn.
 """
 
 import functools

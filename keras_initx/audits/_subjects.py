@@ -52,11 +52,11 @@ class Values:
         self._stored = stored
 
     def stored(self) -> Array:
-        """Return them all in their own dtype. Processes that share them call this together."""
+        """Return them all in their own dtype, which processes that share them cannot."""
         return self._stored.read(...)
 
     def read(self) -> Array:
-        """Return them all as numbers. Processes that share them call this together."""
+        """Return them all as numbers."""
         return as_numbers(self.stored())
 
     def parts(self) -> Iterator[tuple[Region | None, Array]]:

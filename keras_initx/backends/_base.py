@@ -149,6 +149,9 @@ class Backend:
 
         They are read-only, and in the dtype that they have. Keras' `convert_to_numpy` reads no
         number in bfloat16 on TensorFlow, and no float8 on torch.
+
+        Raises:
+            ValueError: If other processes hold a part of the tensor that this one lacks.
         """
         if isinstance(value, keras.Variable):
             return self.host_view(value.value)

@@ -138,8 +138,10 @@ class Implementation(Backend):
         if not isinstance(value, jax.Array):
             return super().host_view(value)
         if self.is_shared(value):
-            # Every process does this at the same point and gets the whole array.
-            return _gathered(value)
+            raise ValueError(
+                "All values must be in this process, where they are read as a whole. "
+                f"Received: a tensor of shape {tuple(value.shape)}, of which others hold parts"
+            )
         found = list(self.parts(value))
         region, values = found[0]
         if region is None:
@@ -408,67 +410,6 @@ def _on_host(tensor: Tensor) -> Array:
     shard = tensor.addressable_data(0)
     once = jax.make_array_from_single_device_arrays(shard.shape, shard.sharding, [shard])
     return np.asarray(once)
-
-
-def _gathered(tensor: Tensor) -> Array:
-    """Return all values of a tensor, of which several processes hold parts."""
-    owned: dict[int, dict[str, Region]] = {}  # what each process has to send
-    held: dict[int, set[str]] = {}
-    seen = set()
-    for device, region in tensor.sharding.devices_indices_map(tensor.shape).items():
-        bounds = str(region)  # slices have no hash before Python 3.12
-        held.setdefault(device.process_index, set()).add(bounds)
-        if bounds not in seen:
-            owned.setdefault(device.process_index, {})[bounds] = region
-        seen.add(bounds)
-    own = {str(shard.index): shard for shard in tensor.addressable_shards}
-    whole = np.empty(tensor.shape, tensor.dtype)
-    if all(bounds == seen for bounds in held.values()):  # each has all of them
-        for shard in own.values():
-            whole[shard.index] = _on_host(shard.data)
-        return whole
-    sizes = {}
-    for process, regions in owned.items():
-        sizes[process] = sum(whole[region].size for region in regions.values())
-    sent = np.zeros(max(sizes.values()), whole.dtype)
-    begin = 0
-    for bounds in owned.get(jax.process_index(), {}):
-        values = _on_host(own[bounds].data).reshape(-1)
-        sent[begin : begin + values.size] = values
-        begin += values.size
-    found = _exchanged(sent, sorted(held), tensor.sharding.device_set)
-    for process, regions in owned.items():
-        begin = 0
-        for region in regions.values():
-            part = whole[region]
-            part[...] = found[process][begin : begin + part.size].reshape(part.shape)
-            begin += part.size
-    return whole
-
-
-def _exchanged(
-    vector: Array, processes: Sequence[int], devices: Iterable[jax.Device]
-) -> dict[int, Array]:
-    """Return the vectors of some processes, of one length.
-
-    One device of each sends and receives: between all of them the same would travel several times.
-
-    Args:
-        vector: That of this process.
-        processes: Their numbers.
-        devices: Devices of all of them.
-    """
-    first: dict[int, jax.Device] = {}
-    for device in sorted(devices, key=lambda device: device.id):
-        first.setdefault(device.process_index, device)
-    mesh = jax.sharding.Mesh([first[process] for process in processes], ("processes",))
-    one_each = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("processes"))
-    all_of_them = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    own = jax.device_put(vector[None], first[jax.process_index()])
-    shape = (len(processes), *vector.shape)
-    shared = jax.make_array_from_single_device_arrays(shape, one_each, [own])
-    found = np.asarray(_copy_program(all_of_them)(shared).addressable_data(0))
-    return dict(zip(processes, found, strict=True))
 
 
 def _made_in_shards(computation: Computation, sharding: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """The command line, `python -m keras_initx`.
 
 `_main` reads the arguments with `_parser`, for which files must exist, imports Keras, and runs a
-command: a function of `_catalog`, `_models`, `_demo` or `_studies`, which checks names.
+command: a function of `_catalog` or `_models`, which checks names.
 """
 
 from keras_initx.cli._main import main as main

@@ -6,13 +6,12 @@ import math
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keras_initx._suggestions import did_you_mean
-from keras_initx.cli import _initializers
 from keras_initx.initializers import (
     CatalogEntry,
     ConstantInitializer,
@@ -25,7 +24,6 @@ from keras_initx.rendering import (
     Column,
     Table,
     color_of,
-    is_rich,
     line_width,
     new_figure,
     save_figure,
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
 # A sample has the first of these shapes that the initializer supports: a kernel, a square kernel, a
 # bias (also of an LSTM or a GRU), a GRU bias with two rows, a convolution kernel.
 SHAPES = ((256, 128), (128, 128), (384,), (2, 384), (3, 3, 64, 64))
-# The values are copied several times, in float64 for the singular values. With memory overcommit, a
-# process that takes too much is killed without a message.
+# The values are copied several times, in float64 too. With memory overcommit, a process that takes
+# too much is killed without a message.
 _MAX_ELEMENTS = 2**26
 # In a plot: up to this many distinct values are shown as bars, others in a histogram with this many
 # bins.
@@ -51,13 +49,8 @@ def list_(_parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
     """Run `list`: print the catalog, by family."""
     if arguments.markdown:
         sys.stdout.write(catalog().table("`").as_markdown())
-    elif not is_rich(sys.stdout):
-        sys.stdout.write(by_family())
     else:
-        from rich.console import Console
-
-        for title, entries in families():
-            Console().print(f"[bold]{title}", Table.of(_COLUMNS, entries).as_rich(leading=1))
+        sys.stdout.write(by_family())
     return 0
 
 
@@ -94,34 +87,30 @@ def families() -> list[tuple[str, list[CatalogEntry]]]:
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `show`: print the documentation of an initializer and statistics of a sample."""
     try:
-        name, config = _initializers.parse(arguments.name)
-        entry = _find(name)
+        entry = _find(arguments.name)
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 
-    if arguments.config:
-        config |= arguments.config
     options = (arguments.config, arguments.shape, arguments.seed, arguments.plot)
-    is_without_arguments = not config and all(option is None for option in options)
     required = _required_arguments(entry)
-    if required and is_without_arguments:
+    if required and all(option is None for option in options):
         example = ", ".join(f'"{name}": ...' for name in required)
         sys.stdout.write(f"\nFor a sample, pass the required arguments: --config '{{{example}}}'\n")
         return 0
     try:
+        config = arguments.config or {}
         initializer, values = _sample(entry.cls, config, arguments.shape, arguments.seed or 0)
     except (MemoryError, OSError, TypeError, ValueError) as error:
         parser.error(
             f"no sample of {entry.cls.__name__}: {error}\n"
             "use --config to set arguments, --shape to set the shape"
         )
-    matrix = _matrix(initializer, values)
-    sys.stdout.write(f"\n{_statistics(initializer, values, matrix)}")
+    sys.stdout.write(f"\n{_statistics(initializer, values)}")
     if arguments.plot:
         try:
-            _plot(arguments.plot, initializer, values, matrix)
+            _plot(arguments.plot, initializer, values)
         except (OSError, ValueError) as error:
             parser.error(f"cannot plot: {error}")
     return 0
@@ -209,38 +198,7 @@ def _size(elements: int) -> str:
     return f"{4 * elements / 2**30:.4g} GiB"
 
 
-class _Matrix(NamedTuple):
-    """A kernel as a matrix of shape `(inputs, units)`.
-
-    Attributes:
-        shape: Its shape.
-        singular: Its singular values in descending order.
-        condition_number: The ratio of the largest to the smallest of them, or "singular".
-    """
-
-    shape: tuple[int, int]
-    singular: np.ndarray
-    condition_number: str
-
-
-def _matrix(initializer: Initializer, values: np.ndarray) -> _Matrix | None:
-    """Return the matrix of a kernel, or `None` for a bias, or if a value is not finite."""
-    # The bias of a GRU has two rows.
-    is_bias = values.ndim < 2 or type(initializer).__name__.endswith("Bias")
-    if is_bias or not np.isfinite(values).all():
-        return None
-    matrix = values.reshape(-1, values.shape[-1]).astype("float64")
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    # The rounding error of a singular value, as in NumPy's `matrix_rank`.
-    rounding_error = singular[0] * max(matrix.shape) * np.finfo("float64").eps
-    if singular[-1] <= rounding_error:
-        condition_number = "singular"
-    else:
-        condition_number = f"{singular[0] / singular[-1]:.4g}"
-    return _Matrix(matrix.shape, singular, condition_number)
-
-
-def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> str:
+def _statistics(initializer: Initializer, values: np.ndarray) -> str:
     rows = {
         "sample of": repr(initializer),
         "shape": str(values.shape),
@@ -250,16 +208,11 @@ def _statistics(initializer: Initializer, values: np.ndarray, matrix: _Matrix | 
         "max": f"{values.max():.4g}",
         "zeros": f"{np.mean(values == 0):.2%}",
     }
-    if matrix:
-        rows["as a matrix"] = str(matrix.shape)
-        rows["largest singular value"] = f"{matrix.singular[0]:.4g}"
-        rows["smallest singular value"] = f"{matrix.singular[-1]:.4g}"
-        rows["condition number"] = matrix.condition_number
     return Table((), tuple(rows.items()), are_text=(True, True)).as_text()
 
 
-def _plot(path: str, initializer: Initializer, values: np.ndarray, matrix: _Matrix | None) -> None:
-    """Plot the distribution of `values` and, if they form a matrix, its singular values.
+def _plot(path: str, initializer: Initializer, values: np.ndarray) -> None:
+    """Plot the distribution of `values`.
 
     Raises:
         OSError: If the file cannot be written.
@@ -267,16 +220,12 @@ def _plot(path: str, initializer: Initializer, values: np.ndarray, matrix: _Matr
     """
     from matplotlib.ticker import PercentFormatter
 
-    panels = 2 if matrix else 1
-    title = textwrap.fill(repr(initializer), 110 if matrix else 65)
-    figure = new_figure(f"{title}\nshape {values.shape}", size=(10 if matrix else 6, 4.2))
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    color = color_of(type(initializer).__name__)
-    _plot_values(axes[0], values, color)
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-    if matrix:
-        _plot_singular_values(axes[1], matrix, color)
-    tidy(axes, axis="y")
+    title = textwrap.fill(repr(initializer), 65)
+    figure = new_figure(f"{title}\nshape {values.shape}", size=(6, 4.2))
+    axis = figure.subplots()
+    _plot_values(axis, values, color_of(type(initializer).__name__))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    tidy([axis], axis="y")
     save_figure(figure, path)
 
 
@@ -302,18 +251,3 @@ def _plot_values(axis: "Axes", values: np.ndarray, color: str) -> None:
     moments = f"mean {shown.mean():.2g}, standard deviation {shown.std():.3g}"
     axis.set_title(f"{title}\n{moments}", fontsize=10)
     axis.set(xlabel="value", ylabel=f"share of all entries, in each of {_BINS} bins")
-
-
-def _plot_singular_values(axis: "Axes", matrix: _Matrix, color: str) -> None:
-    singular = matrix.singular
-    index = np.arange(1, len(singular) + 1)
-    axis.plot(index, singular, "o-", color=color, linewidth=1, markersize=3)
-    axis.set_ylim(0, 1.1 * singular[0] or 1)
-    rows, columns = matrix.shape
-    axis.set_title(
-        f"Singular values of the matrix of {rows} by {columns}\n"
-        f"from {singular[0]:.3g} to {singular[-1]:.3g}, "
-        f"condition number: {matrix.condition_number}",
-        fontsize=10,
-    )
-    axis.set(xlabel="index, in descending order", ylabel="singular value")

@@ -1,6 +1,5 @@
 """The entry point: read the arguments, run a command, and return an exit code."""
 
-import argparse
 import contextlib
 import difflib
 import importlib
@@ -79,11 +78,6 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.print_help()
         return 0
     _options.refuse_shared_files(arguments.parser, arguments)
-    if arguments.extra is not None:
-        try:
-            _options.check_packages(arguments.extra)
-        except argparse.ArgumentTypeError as error:
-            arguments.parser.error(str(error))
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:
         _startup.use_installed_backend()

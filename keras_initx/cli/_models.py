@@ -1,6 +1,7 @@
 """The commands for saved models: `diagnose`, `initialize`, `audit` and `contract`."""
 
 import argparse
+import runpy
 import sys
 import warnings
 import zipfile
@@ -11,7 +12,6 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
-from keras_initx.cli._networks import function_of
 from keras_initx.rendering import result_page, status
 
 
@@ -192,10 +192,7 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     build: Any = arguments.build
     try:
         if isinstance(build, str):
-            path, _, name = build.rpartition(":")
-            build = function_of(path, name)
-            if not callable(build):
-                raise ValueError(f"{path} has no function {name!r}")
+            build = _function_of(build)
         found = audits.contract(build, draws=arguments.draws, seed=arguments.seed)
         if arguments.out:
             found.save(arguments.out)
@@ -203,6 +200,22 @@ def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{found}\n")
     return 0
+
+
+def _function_of(text: str) -> Any:
+    """Return the function of `FILE.py:function`.
+
+    Raises:
+        ValueError: If the file has none of this name.
+    """
+    path, _, name = text.rpartition(":")
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:  # where Python looks when it runs the file
+        sys.path.insert(0, folder)
+    function = runpy.run_path(path).get(name)
+    if not callable(function):
+        raise ValueError(f"{path} has no function {name!r}")
+    return function
 
 
 def _expected(arguments: argparse.Namespace) -> Any:

@@ -1,4 +1,4 @@
-"""Kinds of options, and packages for commands."""
+"""Kinds of options."""
 
 import argparse
 import importlib.util
@@ -12,33 +12,8 @@ from keras_initx._files import check_local, parse_json, replaced_file
 
 Number = TypeVar("Number", int, float)
 
-# What `compare` compares. With the gain for ReLU, so that all but Glorot's preserve the signal
-# scale.
-COMPARED = "glorot_uniform,he_normal,initx.sparse(gain=relu),initx.orthogonal(gain=relu)"
-
-# The formats that Keras saves models in, and the data and networks of `compare` and `restarts`.
+# The formats that Keras saves models in.
 FORMATS = (".keras", ".h5", ".hdf5")
-DOWNLOADED = ("mnist", "fashion_mnist", "cifar10")
-DATA = ("digits", *DOWNLOADED, "synthetic")
-NETWORKS = ("mlp", "cnn", "image_study", "lstm")
-
-_EXTRAS = {
-    "demo": ("rich", "scikit-learn"),
-    "plot": ("matplotlib",),
-    "studies": ("joblib", "matplotlib", "rich", "scipy", "scikit-learn"),
-}
-_MODULES = {"scikit-learn": "sklearn"}  # of distributions with another name
-
-
-def check_packages(extra: str) -> None:
-    """Raise an error for `argparse` unless all packages of `extra` are installed."""
-    missing = []
-    for name in _EXTRAS[extra]:
-        module = _MODULES.get(name, name)
-        if importlib.util.find_spec(module) is None:
-            missing.append(name)
-    if missing:
-        raise argparse.ArgumentTypeError(_extras.advice(missing, extra))
 
 
 def _number(
@@ -63,11 +38,11 @@ def _number(
 
 
 class Output(str):
-    """The path of a file or a folder that a command writes, see `refuse_shared_files`."""
+    """The path of a file that a command writes, see `refuse_shared_files`."""
 
 
 def output_path(text: str) -> Output:
-    """Parse the path of a file or a folder to write."""
+    """Parse the path of a file to write."""
     return Output(_local_path(text))
 
 
@@ -95,7 +70,8 @@ def saved_model(text: str) -> Output:
 
 def plot_path(text: str) -> Output:
     """Parse the path of a plot, for which a package must be installed."""
-    check_packages("plot")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError(_extras.advice("matplotlib", "plot"))
     return output_path(text)
 
 
@@ -125,9 +101,7 @@ def refuse_shared_files(parser: argparse.ArgumentParser, arguments: argparse.Nam
 # The kinds of options, as arguments of `add_argument`.
 COUNT = _number("positive integer", int, lambda value: value > 0)
 COUNT_OR_ZERO = _number("non-negative integer", int, lambda value: value >= 0)
-PROCESSES = _number("integer other than 0", int, lambda value: value != 0)
 SEED = _number("integer in [0, 2**32)", int, lambda value: 0 <= value < 1 << 32)
-FINITE = _number("finite number", float, math.isfinite, "X")
 POSITIVE = _number("positive number", float, lambda value: 0 < value < math.inf, "X")
 INPUT: dict[str, Any] = {"type": input_path, "metavar": "FILE"}
 OUTPUT: dict[str, Any] = {"type": output_path, "metavar": "FILE"}
@@ -189,17 +163,6 @@ def rules(text: str) -> Path | str:
     return input_path(text)
 
 
-def dataset(text: str) -> Path | str:
-    """Parse a name of a dataset, or the path of its file."""
-    if text in DATA:
-        return text
-    if not text.endswith(".npz"):
-        raise argparse.ArgumentTypeError(
-            f"data must be one of {DATA} or the path of a .npz file. Received: {text!r}"
-        )
-    return input_path(text)
-
-
 def _is_function(text: str) -> bool:
     """Return whether a text is `FILE.py:function`, with a file that exists."""
     path, _, _ = text.rpartition(":")
@@ -217,15 +180,6 @@ def drawn(text: str) -> Path | str:
         input_path(path)
         return text
     return input_path(text)
-
-
-def network(text: str) -> str:
-    """Parse a name of a network, or `FILE.py:function`."""
-    if text not in NETWORKS and not _is_function(text):
-        raise argparse.ArgumentTypeError(
-            f"a model must be one of {NETWORKS} or FILE.py:function. Received: {text!r}"
-        )
-    return text
 
 
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}

@@ -23,7 +23,7 @@ def build() -> argparse.ArgumentParser:
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")
-    parser.set_defaults(run=None, extra=None)  # without a command
+    parser.set_defaults(run=None)  # without a command
     for name, (run, add_options) in COMMANDS.items():
         docstring = add_options.__doc__ or ""  # none under `python -OO`
         summary, _, description = docstring.partition("\n\n")
@@ -47,13 +47,12 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     """Show the documentation and sample statistics of one initializer, optionally with a plot.
 
-    Show the documentation of one initializer and statistics of a sample, including the singular
-    values of a kernel. If the initializer has required arguments, a sample needs these arguments.
+    Show the documentation of one initializer and statistics of a sample. If the initializer has
+    required arguments, a sample needs these arguments.
     """
     parser.add_argument(
         "name",
-        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse", optionally '
-        'with arguments: "sparse(gain=relu)"',
+        help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"',
     )
     parser.add_argument(
         "--shape",
@@ -65,10 +64,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", **_options.SEED, help="seed, if --config has none; default: 0")
     parser.add_argument(
-        "--plot",
-        **_options.PLOT,
-        help="plot the values, and the singular values of a kernel, to a file; the suffix sets the "
-        "format",
+        "--plot", **_options.PLOT, help="plot the values to a file; the suffix sets the format"
     )
 
 
@@ -231,158 +227,6 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    """Train three small networks and load them on every installed backend.
-
-    Train three small networks on scikit-learn's digits with initializers named by string id, save
-    them, load them on every installed backend, each in a fresh process, and compare weights and
-    predictions. Trains on the backend in KERAS_BACKEND, or on the first installed one of jax,
-    tensorflow and torch; everything runs on the CPU. The exit code is 1 if anything differs.
-    """
-    parser.set_defaults(extra="demo")
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    """Compare initializers by repeated training, and test which differences are significant.
-
-    Train a network repeatedly with each of several initializers, under equal conditions, and write
-    a table, records, plots and a report to a folder. Run it again with the same arguments to resume
-    an interrupted study.
-    """
-    parser.add_argument(
-        "--initializers",
-        metavar="A,B,C",
-        help="string ids of this package or of Keras, optionally with arguments, e.g. "
-        f"'initx.sparse(gain=relu)'; default: {_options.COMPARED}, without the gains for lstm",
-    )
-    parser.add_argument(
-        "--repeats",
-        **_options.COUNT,
-        default=5,
-        help="trials per initializer; default: %(default)s",
-    )
-    _add_training(parser, epochs=10)
-    parser.add_argument(
-        "--threshold", **_options.FINITE, help='metric value for the "epochs to reach" column'
-    )
-    parser.add_argument(
-        "--no-diagnosis", action="store_true", help="do not diagnose the first batch of each trial"
-    )
-
-
-def _add_restarts(parser: argparse.ArgumentParser) -> None:
-    """Train from several draws of the initial weights, stop the worst early, keep the best model.
-
-    Train from several draws of the initial weights by successive halving, save the best model, and
-    estimate how much of its lead is luck. Run it again with the same arguments to resume an
-    interrupted study.
-    """
-    parser.add_argument(
-        "--initializer",
-        default="he_normal",
-        metavar="ID",
-        help="string id, optionally with arguments, e.g. 'initx.sparse(gain=relu)'; "
-        "default: %(default)s",
-    )
-    parser.add_argument(
-        "--n", **_options.COUNT, default=10, help="number of draws; default: %(default)s"
-    )
-    parser.add_argument(
-        "--checks",
-        **_options.COUNT_OR_ZERO,
-        default=3,
-        help="number of pairs that measure the gain; default: %(default)s",
-    )
-    _add_training(parser, epochs=16)
-
-
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    """Write the table, plots and report of a study again.
-
-    Write the table, records, plots and report of a study again from its folder. The study may be
-    unfinished.
-    """
-    parser.add_argument(
-        "folder",
-        type=_options.input_path,
-        metavar="DIR",
-        help="output folder of `compare` or `restarts`",
-    )
-    _add_metric(parser)
-    parser.set_defaults(extra="studies")
-    parser.add_argument(
-        "--threshold",
-        **_options.FINITE,
-        help='for `compare`: metric value for the "epochs to reach" column',
-    )
-
-
-def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
-    """Add the options for training and for the output folder."""
-    parser.set_defaults(extra="studies")
-    parser.add_argument(
-        "--data",
-        type=_options.dataset,
-        default="digits",
-        metavar="NAME",
-        help="digits, mnist, fashion_mnist, cifar10, synthetic (random images with the shape of "
-        "CIFAR-10), or PATH.npz with x_train, y_train, x_test and y_test; default: %(default)s",
-    )
-    parser.add_argument(
-        "--model",
-        type=_options.network,
-        default="cnn",
-        metavar="NAME",
-        help="mlp, cnn, image_study, lstm, or FILE.py:FUNCTION, a function that takes an "
-        "initializer and returns a compiled model; default: %(default)s",
-    )
-    parser.add_argument(
-        "--epochs", **_options.COUNT, default=epochs, help="number of epochs; default: %(default)s"
-    )
-    parser.add_argument("--batch-size", **_options.COUNT, default=32, help="default: %(default)s")
-    parser.add_argument(
-        "--optimizer",
-        metavar="NAME",
-        help="name of a Keras optimizer for a built-in network; default: sgd",
-    )
-    parser.add_argument(
-        "--learning-rate",
-        **_options.POSITIVE,
-        help="for a built-in network; default: that of the Keras optimizer",
-    )
-    parser.add_argument(
-        "--seed", **_options.SEED, default=0, help="root of all seeds; default: %(default)s"
-    )
-    parser.add_argument(
-        "--jobs",
-        **_options.PROCESSES,
-        default=1,
-        help="number of processes, -1 for all cores; default: %(default)s",
-    )
-    parser.add_argument(
-        "--out",
-        type=_options.output_path,
-        default="study",
-        metavar="DIR",
-        help="output folder; default: %(default)s",
-    )
-    _add_metric(parser)
-
-
-def _add_metric(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the metric to rank by."""
-    parser.add_argument(
-        "--monitor", metavar="NAME", help="metric to rank by, e.g. val_loss; default: val_accuracy"
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("auto", "max", "min"),
-        default="auto",
-        help="whether larger or smaller values are better; default: as known for the metrics of "
-        "Keras",
-    )
-
-
 # The commands: the function that runs each, and the one that adds its options.
 COMMANDS = {
     "list": ("_catalog:list_", _add_list),
@@ -391,8 +235,4 @@ COMMANDS = {
     "initialize": ("_models:initialize", _add_initialize),
     "audit": ("_models:audit", _add_audit),
     "contract": ("_models:contract", _add_contract),
-    "demo": ("_demo:demo", _add_demo),
-    "compare": ("_studies:compare", _add_compare),
-    "restarts": ("_studies:restarts", _add_restarts),
-    "report": ("_studies:report", _add_report),
 }

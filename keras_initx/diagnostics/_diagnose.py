@@ -22,6 +22,7 @@ from keras_initx.structure import (
     Batch,
     Data,
     batch_of,
+    check_unshared,
     check_used,
     first_examples,
     run_built,
@@ -85,8 +86,8 @@ def diagnose(
         TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers (`x`
             also of strings), has complex values or a mask, or a threshold has an unknown name.
         ValueError: If `x` is empty, does not fit to the inputs of `model` or has another length
-            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, or an
-            argument is out of range.
+            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, an argument
+            is out of range, or on JAX other processes hold parts of the weights.
 
     Example:
         >>> from keras_initx import SmallNormal
@@ -118,6 +119,7 @@ def diagnose(
 
     def run() -> Measurements:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
+        check_unshared("model", model)
         compute_loss = None
         if y is not None:
             compute_loss = loss_function(model, loss)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,12 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import LEVELS, Level, Verdict
 from keras_initx.rendering import (
-    GAP,
     Column,
     Result,
     Table,
     counted,
     filled,
     finite,
-    is_rich,
     legend,
     line_width,
     short_number,
@@ -159,38 +156,10 @@ class Report(Result):
         return f" of {len(self.layers)} layers: {finding}"
 
     def __str__(self) -> str:
-        width = line_width()
-        if is_rich(sys.stdout):
-            from rich.console import Console
-
-            output = io.StringIO()
-            console = Console(file=output, width=width, force_terminal=True, highlight=False)
-            console.print(self)
-            return output.getvalue().rstrip("\n")
-        lines = [self._table(width).as_text(rule=True), self._summary]
+        lines = [self._table(line_width()).as_text(rule=True), self._summary]
         for verdict in self.verdicts:
             lines += ["", str(verdict)]
         return "\n".join(lines)
-
-    def __rich__(self) -> Any:
-        from rich.console import Group, RenderableType
-        from rich.text import Text
-
-        table = self._table(line_width())
-        grid = table.as_rich(padding=(0, GAP - 1, 0, 0), show_edge=False, pad_edge=False)
-        for column in grid.columns:
-            column.no_wrap = True
-        marked = self._marked
-        for row, layer in zip(grid.rows, self.layers, strict=True):
-            if layer.name in marked:
-                row.style = "bold red"
-        headline = Text(self._summary, "bold green" if self.ok else "bold red")
-        parts: list[RenderableType] = [grid, Text(), headline]
-        for verdict in self.verdicts:
-            parts.append(Text())
-            for title, text in verdict.paragraphs():
-                parts.append(Text().append(f"{title}: ", "bold").append(text))
-        return Group(*parts)
 
     def _repr_html_(self) -> str:
         items = ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import initializers_within, note_copy, warn_of_twins
+from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._laws import FixedLaw, Law
@@ -152,7 +152,6 @@ class Initializer(KerasInitializer):
             dtype = backend.available_dtype(check_dtype(dtype))
             self._check_shape(shape)
             self._check_dtype(shape, dtype)
-            warn_of_twins(self, shape)  # also on the meta device, for layers built in a `call`
             if layout is None:
                 return self._on_device(shape, dtype)
             return backend.distributed(computation_of(self, shape, dtype), shape, layout)
@@ -434,8 +433,6 @@ class RandomInitializer(Initializer):
 
     def __init__(self, *, seed: Seed = None) -> None:
         self._init_seed = check_seed(seed)  # of which `drawn_seed` knows
-        if isinstance(seed, dict):  # the config of a generator
-            note_copy(self._init_seed)
         if self._init_seed is None:
             self.seed = random.getrandbits(32)
         else:

@@ -21,7 +21,13 @@ from keras_initx.models._layouts import (
     Part,
     joined,
 )
-from keras_initx.structure import ModelWeight, captured_texts, check_model, find_weights
+from keras_initx.structure import (
+    ModelWeight,
+    captured_texts,
+    check_model,
+    check_unshared,
+    find_weights,
+)
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
@@ -40,11 +46,13 @@ def open_source(source: Source) -> Iterator[tuple[dict[str, Stored], LayoutName 
 
     Raises:
         TypeError: If `source` has another type.
-        ValueError: If a file cannot be read or the model is not built.
+        ValueError: If a file cannot be read, or the model is not built or on JAX shared with other
+            processes.
         ImportError: If the package that reads the file is missing.
     """
     if isinstance(source, keras.Model):
         check_model("source", source)
+        check_unshared("source", source)
         variables = {weight.path: weight.variable for weight in find_weights(source)}
         yield checked_arrays("source", variables), "keras"
     elif isinstance(source, Mapping):

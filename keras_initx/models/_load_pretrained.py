@@ -104,7 +104,8 @@ def load_pretrained(
             does not fit, is masked or complex, or has a finite number beyond the range of its
             weight, factors of LoRA would be lost or are in the way, no weight is found at all,
             the layout is unknown or not that of the source, a file cannot be read or lacks an array
-            that the index promises, or two files have arrays of one name.
+            that the index promises, two files have arrays of one name, or on JAX other processes
+            hold parts of a source model.
         ImportError: If the package `safetensors` is needed but not installed.
 
     Example:

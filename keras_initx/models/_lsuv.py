@@ -23,6 +23,7 @@ from keras_initx.structure import (
     Data,
     batch_of,
     check_finite,
+    check_unshared,
     ensure_built,
     find_weights,
     first_examples,
@@ -92,7 +93,7 @@ def lsuv(
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
             wrong type.
         ValueError: If `x` has no examples, does not fit to the inputs of `model` or is not finite,
-            or an argument is out of range.
+            an argument is out of range, or on JAX other processes hold parts of the weights.
 
     Example:
         >>> hidden = [keras.layers.Dense(50, "tanh") for _ in range(10)]
@@ -115,6 +116,7 @@ def lsuv(
     root = root_seed(seed)
     x = first_examples(batch_of(model, x).x, batch_size)
     ensure_built(model, x)
+    check_unshared("model", model)
     weights = find_weights(model)
     paths: dict[keras.layers.Layer, str] = {}
     for weight in weights:

@@ -154,12 +154,8 @@ def as_png(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def save_plots(plots: Iterable[Plot], folder: Path, suffix: str) -> list[Path]:
-    """Write plots to files named after them in `folder`, and return the paths."""
+def save_plots(plots: Iterable[Plot], folder: Path, suffix: str) -> None:
+    """Write plots to files named after them in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     for plot in plots:
-        path = folder / f"{plot.name}.{suffix}"
-        save_figure(plot.figure, path)
-        paths.append(path)
-    return paths
+        save_figure(plot.figure, folder / f"{plot.name}.{suffix}")

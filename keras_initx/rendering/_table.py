@@ -1,4 +1,4 @@
-"""Tables of text cells, rendered as plain text, HTML, Markdown, or by rich."""
+"""Tables of text cells, rendered as plain text, HTML or Markdown."""
 
 import dataclasses
 import html
@@ -7,20 +7,13 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from keras_initx.rendering._text import shortened
 
-__all__ = [
-    "GAP",
-    "Column",
-    "Row",
-    "Table",
-    "filled",
-    "legend",
-]
+__all__ = ["Column", "Row", "Table", "filled", "legend"]
 
-GAP = 2  # characters between two columns
+_GAP = 2  # characters between two columns
 # Characters of a line of text: below the first number columns are left out instead.
 _NARROW = 22
 _LEAST = 16
@@ -85,8 +78,8 @@ class Table(NamedTuple):
         """Return whether lines of `width` characters are enough if long texts are wrapped."""
         needed = 0
         for of_column, is_text in zip(self._widths(), self.are_text, strict=True):
-            needed += GAP + (min(of_column, _NARROW) if is_text else of_column)
-        return needed - GAP <= width
+            needed += _GAP + (min(of_column, _NARROW) if is_text else of_column)
+        return needed - _GAP <= width
 
     def wrapped(self, width: int, are_names: Sequence[bool] = ()) -> "Table":
         """Return the table with its texts, the longest most, in lines that give it this width.
@@ -95,7 +88,7 @@ class Table(NamedTuple):
         """
         widths = self._widths()
         texts = list(itertools.compress(widths, self.are_text))
-        room = width - GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
+        room = width - _GAP * (len(widths) - 1) - (sum(widths) - sum(texts))
         limit = max(texts, default=_LEAST)
         while limit > _LEAST and sum(min(text, limit) for text in texts) > room:
             limit -= 1
@@ -137,7 +130,7 @@ class Table(NamedTuple):
         lines = []
         for row in self._lines():
             padded = map(_padded, row, widths, self.are_text)
-            lines.append((" " * GAP).join(padded).rstrip())
+            lines.append((" " * _GAP).join(padded).rstrip())
         if rule:
             longest = max(len(line) for line in lines)
             lines.insert(1, "-" * longest)
@@ -165,21 +158,6 @@ class Table(NamedTuple):
         for row in self.rows:
             lines.append(_markdown_row([_escaped(cell) for cell in row]))
         return "".join(lines)
-
-    def as_rich(self, **options: Any) -> Any:
-        """Return a `rich.table.Table`, created with these options."""
-        from rich import box, table, text
-
-        options.setdefault("box", box.SIMPLE_HEAD)
-        grid = table.Table(**options)
-        for header, is_text in zip(self.headers, self.are_text, strict=True):
-            title = text.Text(header)
-            # The first column holds names, which must not be wrapped.
-            is_first = not grid.columns
-            grid.add_column(title, justify="left" if is_text else "right", no_wrap=is_first)
-        for row in self.rows:
-            grid.add_row(*[text.Text(cell) for cell in row])
-        return grid
 
 
 def _text(value: object) -> str:

@@ -1,43 +1,41 @@
-"""Colors and progress bars, shown only on a terminal and if rich is installed."""
+"""The width of a terminal, and the progress of long work, which only a terminal shows."""
 
 import contextlib
-import importlib.util
+import datetime
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
 
-__all__ = ["FILE_WIDTH", "is_rich", "line_width", "progress", "status"]
+__all__ = ["line_width", "progress", "status"]
 
-FILE_WIDTH = 80
+_FILE_WIDTH = 80
 _WIDEST = 120
+_BAR = 20  # characters
 
 
 def line_width() -> int:
     """Return the width of printed text: that of the terminal, but at most 120, and 80 in a file."""
-    return min(shutil.get_terminal_size((FILE_WIDTH, 24)).columns, _WIDEST)
-
-
-def is_rich(stream: TextIO | None) -> bool:
-    """Return whether `stream` is a terminal and rich is installed.
-
-    Python has `None` for a closed stream.
-    """
-    if stream is None or not stream.isatty():
-        return False
-    return importlib.util.find_spec("rich") is not None
+    return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)
 
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a text, in place of the last one, until the block ends."""
-    if not is_rich(sys.stderr):
+    # Python has `None` for a closed stream.
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda text: None
         return
-    from rich import console, markup
+    room = line_width() - 1  # a full line would begin the next one
 
-    with console.Console(stderr=True).status("") as line:
-        yield lambda text: line.update(markup.escape(text))
+    def show(text: str) -> None:
+        sys.stderr.write(f"\r{text[:room]:{room}}")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\n")
 
 
 @contextlib.contextmanager
@@ -49,22 +47,23 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
         total: Number of steps.
         unit: The name of the steps, in the plural.
     """
-    if not is_rich(sys.stderr):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    begin = time.monotonic()
+    done = 0
+    with status() as show:
 
-    done = ("{task.description}", BarColumn(), MofNCompleteColumn(), f"{unit},")
-    times = (TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left")
-    # Compiling a new model takes longer than an epoch. A long averaging window covers both.
-    with Progress(*done, *times, console=Console(stderr=True), speed_estimate_period=600) as bar:
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            elapsed = time.monotonic() - begin
+            bar = "=" * (_BAR * done // total)
+            times = f"{_clock(elapsed)} elapsed, {_clock(elapsed / done * (total - done))} left"
+            show(f"{label} [{bar:{_BAR}}] {done}/{total} {unit}, {times}")
+
         # Before the first step a model may be built and compiled, which takes long.
-        task = bar.add_task(f"{label}, starting", total=total)
-        yield lambda count: bar.update(task, advance=count, description=label)
+        show(f"{label}, starting")
+        yield advance
+
+
+def _clock(seconds: float) -> str:
+    """Format a time such as `0:01:30`."""
+    return str(datetime.timedelta(seconds=round(seconds)))

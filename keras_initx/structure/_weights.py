@@ -23,6 +23,7 @@ from keras_initx.structure._names import automatic_name, numbered, own_weights, 
 __all__ = [
     "ModelWeight",
     "check_model",
+    "check_unshared",
     "check_used",
     "find_weights",
     "is_quantized",
@@ -155,6 +156,17 @@ def _check_used(model: keras.Layer, weights: Sequence[ModelWeight]) -> None:
             raise ValueError(
                 "`model` must use its weights. "
                 f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+            )
+
+
+def check_unshared(name: str, model: keras.Layer) -> None:
+    """Raise `ValueError` if other processes hold parts of the weights of the argument `name`."""
+    for weight in weights_within(model):
+        if backend.is_shared(weight.variable.value):
+            raise ValueError(
+                f"`{name}` must have all its weights in this process, where they are read as "
+                f"wholes. Received: {name}={model.name!r}, of whose {weight.path!r} other "
+                "processes hold parts"
             )
 
 

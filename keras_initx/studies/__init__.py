@@ -4,12 +4,7 @@
 
 from keras_initx.studies._compare_rates import *
 from keras_initx.studies._engine import *
-
-# For the rooms above; not part of the public interface.
-from keras_initx.studies._plan import check_build as check_build
 from keras_initx.studies._rate_study import *
 from keras_initx.studies._records import *
-from keras_initx.studies._records import Folder as Folder
 from keras_initx.studies._restart_study import *
-from keras_initx.studies._result import write_plots_and_report as write_plots_and_report
 from keras_initx.studies._study import *

@@ -468,10 +468,7 @@ def _run_elsewhere(
     if n_jobs > 0:
         n_jobs = min(n_jobs, len(plans))
     with _backend_of_workers:
-        try:
-            parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-        except ValueError:  # Ray's backend cannot return results one by one.
-            parallel = joblib.Parallel(n_jobs=n_jobs)
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
         jobs = (joblib.delayed(_run_on)(own_backend, config, run, plan) for plan in plans)
         try:
             for _ in parallel(jobs):

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +88,7 @@ class RunResult(Result):
         """Yield the plots for which there are data, the main one first."""
 
     def __str__(self) -> str:
-        return self.as_text(line_width())
-
-    def as_text(self, width: int) -> str:
-        """Return what `print` shows, in lines of `width` characters."""
+        width = line_width()
         first, *others = self._tables()
         lines = [self.title, self._conditions(), "", first.as_text(width)]
         for remark in self.remarks():
@@ -156,10 +153,6 @@ class RunResult(Result):
             ImportError: If matplotlib is not installed.
             RecordError: If the file cannot be written.
         """
-        pictures = [(as_png(plot.figure), plot.caption) for plot in self._plots()]
-        self._write_report(Path(path), pictures)
-
-    def _write_report(self, path: Path, pictures: Iterable[tuple[bytes, str]]) -> None:
         first, *others = self._tables()
         parts = [
             paragraphs([self._conditions()], "quiet"),
@@ -167,15 +160,15 @@ class RunResult(Result):
             first.as_html(),
             paragraphs(first.legend(), "quiet"),
         ]
-        for png, caption in pictures:
-            parts.append(image(png, caption))
+        for plot in self._plots():
+            parts.append(image(as_png(plot.figure), plot.caption))
         for table in others:
             legends = [paragraphs([text], "quiet") for text in table.legend()]
             parts.append(section(table.title, table.as_html(), *legends))
         settings = tuple((name, _in_words(value)) for name, value in self.settings.items())
         table_html = Table(("setting", "value"), settings, are_text=(True, True)).as_html()
         parts.append(section("Settings", f'<div class="settings">{table_html}</div>'))
-        write_atomic(path, page(self.title, parts).encode())
+        write_atomic(Path(path), page(self.title, parts).encode())
 
 
 def _in_words(setting: Any) -> str:
@@ -183,16 +176,3 @@ def _in_words(setting: Any) -> str:
     if isinstance(setting, dict | list | tuple):
         return ", ".join(part for part in setting if isinstance(part, str))
     return str(setting)
-
-
-def write_plots_and_report(result: RunResult, folder: Path) -> None:
-    """Write `plots` and `report.html` to a folder, and draw each plot once.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        RecordError: If the report cannot be written.
-    """
-    plots = list(result._plots())
-    paths = save_plots(plots, folder / "plots", "png")
-    pictures = [(path.read_bytes(), plot.caption) for path, plot in zip(paths, plots, strict=True)]
-    result._write_report(folder / "report.html", pictures)

@@ -1,4 +1,4 @@
-"""The command line, and the comparison on which the demo's verdict rests."""
+"""The command line."""
 
 import argparse
 import importlib.util
@@ -20,8 +20,7 @@ from modes import to_numpy
 import keras_initx
 from keras_initx import _startup, cli
 from keras_initx._kernel import library
-from keras_initx.cli import _catalog, _demo, _options, _parser
-from keras_initx.cli._demo import TOLERANCE, differences
+from keras_initx.cli import _catalog, _options, _parser
 
 pytestmark = pytest.mark.once
 
@@ -39,7 +38,7 @@ def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    assert all(f"    {command} " in shown for command in ("list", "show", "demo"))
+    assert all(f"    {command} " in shown for command in ("list", "show", "contract"))
 
 
 def refused(capsys, *arguments):
@@ -49,20 +48,11 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["demo", "nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", [["nonsense"], ["list", "nonsense"], ["show"]], ids=" ".join)
 def test_wrong_arguments_are_an_error(capsys, arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
         cli.main(arguments)
     assert "usage: python -m keras_initx" in capsys.readouterr().err
-
-
-def test_missing_extra_is_an_error_that_names_the_remedy(capsys, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"^2$"):
-        cli.main(["demo"])
-    assert "rich, scikit-learn not found; install with `pip install rich scikit-learn`" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_told_without_keras():
@@ -95,11 +85,7 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("shwo sparse", "no command is named 'shwo'; did you mean show?"),
         ("diagnose nowhere.keras", "no such file or folder: nowhere.keras"),  # and not that there is no --data
         ("diagnose pyproject.toml --data nowhere.npy", "no such file or folder: nowhere.npy"),
-        ("compare --data nowhere.npz", "no such file or folder: nowhere.npz"),
         ("audit nowhere.safetensors", "no such file or folder: nowhere.safetensors"),
-        ("report nowhere", "no such file or folder: nowhere"),
-        ("compare --data digit", "data must be one of ('digits', "),
-        ("compare --model cn", "a model must be one of ('mlp', 'cnn', 'image_study', 'lstm') or FILE.py:function"),
         ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
         ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
         ("diagnose pyproject.toml --data pyproject.toml --threshold dead=0", "must have the form vanishing=1e-4"),
@@ -112,20 +98,24 @@ def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypa
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        "initialize --out s3://bucket/model.keras model.keras",
+        "initialize s3://bucket/model.keras --dry-run",
+        "diagnose --json s3://bucket/report.json model.keras",
+    ],
+)
+def test_a_url_is_no_path(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "must be a path on this machine: mount the storage as a folder" in refused(capsys, *arguments.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("show sparse(10", "must have the form id(name=value, ...)"),
         ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
         ("show constan", "no initializer is named 'constan'; `list` shows all ids."),
-        ("compare --initializers he_normal,he_normal", "`initializers` must differ"),
-        ("compare --initializers he_norml", "he_norml; did you mean initx.he_normal?"),
-        ("compare --initializers initx.hee_normal", "did you mean initx.he_normal or"),
-        ("compare --initializers random_normal(stddev=nan)", "must have finite numbers as arguments, and has nan"),
-        ("compare --monitor val_acc", "`monitor` must be one of ('val_accuracy', 'val_loss')"),
-        ("compare --optimizer adm", "Could not interpret optimizer identifier: adm"),
-        ("restarts --initializer sparse(10", "must have the form id(name=value, ...)"),
-        ("restarts --initializer sparse", "did you mean initx.sparse?"),
-        ("restarts --initializer random_normal(stddev=-inf)", "must have finite numbers as arguments, and has inf"),
         ("audit pyproject.toml --rules {", "{ is not JSON"),
         ('audit pyproject.toml --rules {"*":"zeros","*":"ones"}', "has the key '*' twice"),
         (
@@ -260,15 +250,6 @@ def test_a_closed_pipe_ends_a_command_quietly():
     os.close(writer)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")
-def test_a_closed_pipe_is_no_difference_that_the_demo_found(monkeypatch):
-    monkeypatch.setattr(_demo, "_work", lambda *arguments: True)
-    monkeypatch.setattr(_demo, "_outcome", lambda *arguments: ("0.900", "ok"))
-    with streams.without_reader() as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        assert cli.main(["demo"]) == 141
-
-
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
 def test_a_full_disk_ends_a_command_with_an_error():
     with open("/dev/full", "w") as full:
@@ -314,19 +295,11 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
         ("show sparse --seed 4294967296", "integer in [0, 2**32)"),
         ("initialize --dry-run --seed -1", "integer in [0, 2**32)"),
         ("diagnose --batch-size 0", "positive integer"),
-        ("compare --repeats 0", "positive integer"),
-        ("compare --epochs 0", "positive integer"),
-        ("compare --batch-size 0", "positive integer"),
-        ("compare --learning-rate -1", "positive number"),
-        ("compare --learning-rate 0", "positive number"),
-        ("compare --learning-rate inf", "positive number"),
-        ("compare --learning-rate nan", "positive number"),
-        ("compare --seed -1", "integer in [0, 2**32)"),
-        ("compare --jobs 0", "integer other than 0"),
-        ("compare --threshold nan", "finite number"),
-        ("restarts --n 0", "positive integer"),
-        ("restarts --checks -1", "non-negative integer"),
-        ("report --threshold inf", "finite number"),
+        ("diagnose --steps -1", "non-negative integer"),
+        ("audit --alpha 0", "positive number"),
+        ("audit --alpha -1", "positive number"),
+        ("audit --alpha inf", "positive number"),
+        ("audit --alpha nan", "positive number"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, arguments, required):
@@ -416,13 +389,6 @@ def test_show_knows_names_of_other_libraries(capsys, name, cls):
     assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
 
 
-def test_show_takes_arguments_as_compare_does(capsys):
-    text = shown(capsys, "sparse(connections=36, gain=relu)", "--config", '{"gain": "tanh"}')
-    assert figure(text, "sample of") == repr(keras_initx.Sparse(36, gain="tanh", seed=0))
-    assert figure(shown(capsys, "scaled(initializer=ones, factor=2)"), "mean") == "2"
-    assert "must have the form id(name=value, ...)" in refused(capsys, "show", "sparse(36)")
-
-
 def test_show_suggests_ids_that_are_close(capsys):
     assert "no initializer is named 'sprase'; did you mean Sparse?" in refused(capsys, "show", "sprase")
     assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
@@ -431,19 +397,14 @@ def test_show_suggests_ids_that_are_close(capsys):
 def test_show_draws_what_it_is_told(capsys):
     text = shown(capsys, "sparse", "--shape", "3,3,16,32", "--config", '{"connections": 36}', "--seed", "5")
     values = to_numpy(keras_initx.Sparse(36, seed=5)((3, 3, 16, 32)))
-    singular = np.linalg.svd(values.reshape(144, 32).astype("float64"), compute_uv=False)
     assert figure(text, "sample of") == repr(keras_initx.Sparse(36, seed=5))
     assert figure(text, "shape") == "(3, 3, 16, 32)"
     assert figure(text, "zeros") == "75.00%"
-    assert figure(text, "as a matrix") == "(144, 32)"
     expected = {
         "mean": values.mean(dtype="float64"),
         "std": values.std(dtype="float64"),
         "min": values.min(),
         "max": values.max(),
-        "largest singular value": singular[0],
-        "smallest singular value": singular[-1],
-        "condition number": singular[0] / singular[-1],
     }
     for name, value in expected.items():
         assert figure(text, name) == f"{value:.4g}"
@@ -454,7 +415,6 @@ def test_show_draws_values_that_are_not_finite(capsys, tmp_path):
     config = json.dumps({"path": str(tmp_path / "nan.npy")})
     text = shown(capsys, "pretrained", "--config", config, "--shape", "4,3")
     assert figure(text, "mean") == "nan"
-    assert "singular" not in text
 
 
 def test_show_repeats_itself(capsys):
@@ -466,29 +426,7 @@ def test_show_repeats_itself(capsys):
 
 
 def test_show_draws_a_bias_as_a_vector(capsys):
-    text = shown(capsys, "relu_bias")
-    assert figure(text, "shape") == "(384,)"
-    assert "singular" not in text
-
-
-def test_singular_values_within_the_error_of_rounding_are_zero(capsys, tmp_path):
-    # By the longer side of the matrix.
-    kernel = np.diag([1.0, 1.0, 1e-14])[:, :3]
-    np.save(tmp_path / "kernel.npy", np.concatenate([kernel, np.zeros((97, 3))]))
-    config = json.dumps({"path": str(tmp_path / "kernel.npy")})
-    assert figure(shown(capsys, "pretrained", "--config", config, "--shape", "100,3"), "condition number") == "singular"
-    text = shown(capsys, "scaled(initializer=zeros, factor=1)", "--plot", str(tmp_path / "zeros.png"))
-    assert figure(text, "condition number") == "singular"
-
-
-@pytest.mark.parametrize("arguments", [["chrono_bias"], ["gru_update_bias"], ["gru_update_bias", "--shape", "2,384"]])
-def test_a_bias_of_two_rows_is_no_matrix(capsys, arguments):
-    assert "singular" not in shown(capsys, *arguments)
-
-
-def test_a_singular_kernel_has_no_condition_number(capsys):
-    text = shown(capsys, "scaled", "--config", '{"initializer": "ones", "factor": 2}')
-    assert figure(text, "condition number") == "singular"
+    assert figure(shown(capsys, "relu_bias"), "shape") == "(384,)"
 
 
 def test_show_finds_a_shape_that_suits(capsys):
@@ -556,20 +494,14 @@ def test_show_refuses_what_it_cannot_read(capsys, arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "axes"),
-    [
-        (["sparse"], 2),
-        (["orthogonal", "--shape", "3,3,4,8"], 2),
-        (["truncated_normal", "--shape", "50"], 1),
-        (["relu_bias"], 1),
-        (["lstm_forget_bias"], 1),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+    "arguments",
+    [["sparse"], ["truncated_normal", "--shape", "50"], ["relu_bias"], ["lstm_forget_bias"]],
+    ids=" ".join,
 )
-def test_show_plots_values_and_singular_values(capsys, tmp_path, arguments, axes):
+def test_show_plots_values(capsys, tmp_path, arguments):
     path = tmp_path / "plot.SVG"
     shown(capsys, *arguments, "--plot", str(path))
-    assert path.read_text().count('id="axes_') == axes
+    assert path.read_text().count('id="axes_') == 1
 
 
 @pytest.fixture
@@ -602,16 +534,6 @@ def test_few_values_are_shown_as_bars_and_many_in_a_histogram(capsys, figures, t
         assert axis.get_title().startswith("Values other than zero (88.2% of all)\nmean 4.3, standard deviation 2.17")
 
 
-def test_singular_values_are_counted_from_one(capsys, figures, tmp_path):
-    text = shown(capsys, "orthogonal(singular_values=[5, 2])", "--shape", "3,2", "--plot", str(tmp_path / "plot.png"))
-    axis = figures[0].axes[1]
-    (line,) = axis.lines
-    np.testing.assert_allclose(line.get_xydata(), [[1, 5], [2, 2]], rtol=1e-6)
-    expected = "Singular values of the matrix of 3 by 2\nfrom 5 to 2, condition number: 2.5"
-    assert axis.get_title() == expected
-    assert figure(text, "condition number") == "2.5"
-
-
 def test_a_histogram_without_the_zeros_shows_shares_of_all_entries(capsys, figures, tmp_path):
     path = tmp_path / "plot.svg"
     text = shown(capsys, "sparse", "--shape", "40,8", "--plot", str(path))
@@ -631,50 +553,3 @@ def test_a_plot_needs_its_extra(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     error = refused(capsys, "show", "sparse", "--plot", str(tmp_path / "plot.png"))
     assert "matplotlib not found; install with `pip install matplotlib`" in error
-
-
-@pytest.fixture
-def saved():
-    generator = np.random.default_rng(0)
-    return {
-        "dense/kernel": generator.normal(size=(5, 3)).astype("float32"),
-        "dense/bias": np.zeros(3, "float32"),
-        "predictions": np.full((4, 3), 1 / 3, "float32"),
-    }
-
-
-def test_equal_networks_do_not_differ(saved):
-    assert differences(saved, {name: array.copy() for name, array in saved.items()}) == []
-
-
-def test_one_bit_of_a_weight_is_a_difference(saved):
-    kernel = saved["dense/kernel"].copy()
-    kernel.view("uint32")[4, 2] ^= 1
-    (difference,) = differences(saved, {**saved, "dense/kernel": kernel})
-    assert difference.startswith("dense/kernel differs by up to ")
-
-
-def test_the_sign_of_a_zero_is_a_difference(saved):
-    assert differences(saved, {**saved, "dense/bias": -saved["dense/bias"]}) == ["dense/bias differs by up to 0"]
-
-
-@pytest.mark.parametrize(
-    ("bias", "received"),
-    [(np.zeros(2, "float32"), r"float32(2,)"), (np.zeros(3, "float64"), "float64(3,)")],
-    ids=["shape", "dtype"],
-)
-def test_another_shape_or_dtype_is_a_difference(saved, bias, received):
-    assert differences(saved, {**saved, "dense/bias": bias}) == [f"dense/bias was float32(3,), is {received}"]
-
-
-def test_missing_and_new_weights_are_differences(saved):
-    loaded = {**saved, "dense_1/bias": saved["dense/bias"]}
-    del loaded["dense/bias"]
-    assert differences(saved, loaded) == ["dense/bias is missing or new", "dense_1/bias is missing or new"]
-
-
-@pytest.mark.parametrize(("change", "count"), [(TOLERANCE / 2, 0), (TOLERANCE * 2, 1), (np.nan, 1)])
-def test_predictions_may_differ_within_the_tolerance(saved, change, count):
-    predictions = saved["predictions"].copy()
-    predictions[1, 1] += change
-    assert len(differences(saved, {**saved, "predictions": predictions})) == count

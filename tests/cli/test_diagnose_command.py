@@ -251,7 +251,6 @@ def test_pickles_are_not_read(data, capsys):
 
 
 def test_progress_is_shown_on_a_terminal(data, capsys, monkeypatch):
-    pytest.importorskip("rich")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
     assert "Measured " in capsys.readouterr().err

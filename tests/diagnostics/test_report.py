@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 
 import keras
 import numpy as np
@@ -119,24 +118,6 @@ def test_shares_say_none_and_all_only_where_it_is_so(share, text):
 @pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
 def test_numbers_are_short(number, text):
     assert _text.short_number(number) == text
-
-
-def test_a_terminal_gets_colors_where_rich_is_installed(faulty, monkeypatch):
-    pytest.importorskip("rich")
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    text = str(faulty)
-    assert "\x1b[" in text
-    assert "all-zero weights" in text
-
-
-def test_rich_prints_a_report(faulty):
-    console = pytest.importorskip("rich.console").Console(file=io.StringIO(), width=80)
-    console.print(faulty)
-    assert "1 problem found." in console.file.getvalue()
-    assert max(map(len, console.file.getvalue().splitlines())) <= 80
 
 
 def test_a_notebook_shows_a_table(faulty):

@@ -18,7 +18,7 @@ layout_map[".*up/kernel"] = ("rows", "columns")
 layout_map[".*up/bias"] = ("columns",)
 layout_map[".*down/kernel"] = ("columns", None)
 with keras.distribution.ModelParallel(layout_map=layout_map, batch_dim_name="rows", auto_shard_dataset=False).scope():
-    found, model = walk(FILE)
+    found, model = walk(FILE, reads_whole=False)
 found["shards"] = {}
 for weight in model.weights:
     (shard,) = weight.value.addressable_shards

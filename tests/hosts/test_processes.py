@@ -44,7 +44,7 @@ def found(tmp_path_factory):
     return results(tmp_path_factory.mktemp("hosts"))
 
 
-@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "loaded from six files", "copied"])
+@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "loaded from six files"])
 def test_every_process_has_the_weights_of_a_single_one(found, what):
     single, processes = found
     assert [process[what] for process in processes] == [single[what]] * 2
@@ -61,12 +61,38 @@ def test_an_interruption_between_assignments_leaves_no_process_with_new_weights(
         assert process["interrupted"] == process["initialized"]
 
 
-def test_all_processes_find_the_same_statistics(found):
+def assert_the_same(found, what):
     single, processes = found
-    for what in ("std", "diagnosed", "variances"):
-        assert processes[0][what] == processes[1][what]
-        np.testing.assert_allclose(processes[0][what], single[what], rtol=1e-4)
-    assert processes[0]["scaled"] == processes[1]["scaled"]
+    assert processes[0][what] == processes[1][what]
+    np.testing.assert_allclose(processes[0][what], single[what], rtol=1e-4)
+
+
+def test_all_processes_find_the_same_deviations(found):
+    assert_the_same(found, "std")
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="refused there")
+def test_all_processes_find_the_same_statistics(found):
+    for what in ("diagnosed", "variances"):
+        assert_the_same(found, what)
+    assert found[1][0]["scaled"] == found[1][1]["scaled"]
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="refused there")
+def test_every_process_copies_a_model(found):
+    single, processes = found
+    assert [process["copied"] for process in processes] == [single["copied"]] * 2
+
+
+@only_jax
+@pytest.mark.parametrize(
+    ("name", "argument"), [("diagnose", "model"), ("lsuv", "model"), ("load_pretrained", "source")]
+)
+def test_what_reads_whole_weights_is_refused_where_processes_share_them(found, name, argument):
+    for process in found[1]:
+        assert f"`{argument}` must have all its weights in this process" in process[f"refused by {name}"]
+        assert "of whose 'large/kernel' other processes hold parts" in process[f"refused by {name}"]
+        assert process["after it was refused"] == process["before it was refused"]
 
 
 def test_draws_without_a_seed_are_the_same_in_all_processes(found):

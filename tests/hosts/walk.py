@@ -4,8 +4,11 @@ import keras
 import numpy as np
 
 
-def walk(file):
-    """Build a model, call functions on it, load `file` in torch's layout, and return what they find."""
+def walk(file, reads_whole=True):
+    """Build a model, call functions on it, load `file` in torch's layout, and return what they find.
+
+    Those that read whole weights are called if `reads_whole`.
+    """
     import keras_initx  # not earlier: a backend must not be used before the processes have met
     from keras_initx import models
 
@@ -26,6 +29,8 @@ def walk(file):
     found["audited"] = keras_initx.audit(model, plan).summary
     keras_initx.load_pretrained(model, file, layout="torch")
     found["loaded"] = models.weights_digest(model)
+    if not reads_whole:
+        return found, model
     batch = np.arange(8 * 16).reshape(16, 8) % 32
     report = keras_initx.diagnose(model, batch)
     found["signals"] = [layer.signal.std for layer in report.layers]

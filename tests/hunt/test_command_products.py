@@ -2,21 +2,14 @@
 
 import io
 import os
-import pathlib
 import sys
 
 import keras
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from keras_initx import cli
-from keras_initx.cli import _demo
 
-STUDIES = (
-    "compare --data blobs.npz --model mlp --initializers he_normal,zeros --repeats 2 --epochs 1 --out study",
-    "restarts --data blobs.npz --model mlp --n 2 --checks 0 --epochs 1 --out draws",
-)
 COMMANDS = {
     "--help": 0,
     "--version": 0,
@@ -34,15 +27,6 @@ COMMANDS = {
     "initialize model.keras --seed 1 --dry-run": 0,
     "initialize model.keras --seed 1 --out é→.out.keras": 0,
     "initialize é→.keras --dry-run": 2,
-    **dict.fromkeys(STUDIES, 0),
-    "compare --data d.npz --model mlp --out other": 2,
-    "compare --data €.npz --model mlp --out other": 2,
-    "compare --data blobs.npz --model é.py:build --out other": 2,
-    "restarts --learning-rate -1": 2,
-    "report study": 0,
-    "report draws": 0,
-    "report é→": 2,
-    "demo": 0,
 }
 ENCODINGS = ("ascii", "cp1252", "latin-1", "cp932", "utf-8")
 # The kinds of standard output and of standard error.
@@ -52,31 +36,20 @@ STREAMS += [("pipe", "file"), ("file", "pipe"), ("pipe", "pipe"), ("pipe", "none
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with models, data, and two finished studies, which are resumed in no time."""
+    """Return a folder with models and data."""
     path = tmp_path_factory.mktemp("commands")
     draws = np.random.default_rng(0)
     for name, kernel in (("model", "glorot_uniform"), ("zeros", "zeros")):
         layers = [keras.layers.Dense(4, "tanh", kernel_initializer=kernel) for _ in range(2)]
         keras.Sequential([keras.Input((4,)), *layers]).save(path / f"{name}.keras")
     np.save(path / "x.npy", draws.normal(size=(64, 4)).astype("float32"))
-    x, y = draws.normal(size=(40, 4)).astype("float32"), draws.integers(0, 3, 40)
-    np.savez(path / "blobs.npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
     (path / "d.npz").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        for command in STUDIES:
-            assert cli.main(command.split()) == 0
     return path
 
 
 @pytest.fixture(autouse=True)
 def prepared(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(_demo, "_work", lambda *arguments: True)
-    monkeypatch.setattr(_demo, "_outcome", lambda *arguments: ("0.900", "ok (±0)"))
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, file, **options: isinstance(file, pathlib.Path) and file.touch()
-    )
 
 
 def stream(kind, encoding):

@@ -16,10 +16,8 @@ DISTRIBUTIONS = {
     "joblib": "joblib",
     "matplotlib": "matplotlib",
     "pandas": "pandas",
-    "rich": "rich",
     "safetensors": "safetensors",
     "scipy": "scipy",
-    "sklearn": "scikit-learn",
 }
 DRAWS = np.random.default_rng(0)
 X, Y = DRAWS.normal(size=(40, 6)).astype("float32"), DRAWS.integers(0, 3, 40)
@@ -39,7 +37,6 @@ def folder(tmp_path_factory):
     compare_initializers(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
     build().save(folder / "model.keras")
     np.save(folder / "x.npy", X)
-    np.savez(folder / "data.npz", x_train=X[:20], y_train=Y[:20], x_test=X[20:], y_test=Y[20:])
     safetensors.numpy.save_file({"kernel": X}, folder / "kernel.safetensors")
     return folder
 
@@ -92,8 +89,6 @@ FEATURES = {
     "random_restarts": (set(), lambda folder, out: keras_initx.random_restarts(build, DATA, n=2, epochs=1, checks=0)),
     "records": (set(), lambda folder, out: Study.read(folder / "study").to_csv(out / "records.csv")),
 }
-STUDIES = {"joblib", "matplotlib", "rich", "scipy", "sklearn"}
-TINY = ["--data", "{folder}/data.npz", "--model", "mlp", "--epochs", "1", "--out", "{out}"]
 COMMANDS = {
     "list": (set(), ["list"]),
     "show": (set(), ["show", "sparse"]),
@@ -103,10 +98,6 @@ COMMANDS = {
         {"matplotlib"},
         ["diagnose", "{folder}/model.keras", "--data", "{folder}/x.npy", "--plot", "{out}/plot.png"],
     ),
-    "compare": (STUDIES, ["compare", "--initializers", "he_normal,zeros", "--repeats", "2", *TINY]),
-    "restarts": (STUDIES, ["restarts", "--n", "2", "--checks", "0", *TINY]),
-    "report": (STUDIES, ["report", "{folder}/study"]),
-    "demo": ({"rich", "sklearn"}, ["demo"]),
 }
 
 
@@ -133,7 +124,5 @@ def test_a_command_works_or_says_what_to_install(name, hidden, folder, hide, tmp
         with pytest.raises(SystemExit, match=r"^2$"):
             cli.main(arguments)
         assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
-    elif name == "demo":
-        pytest.skip("trains in processes of its own")
     else:
         assert cli.main(arguments) == 0

@@ -65,7 +65,6 @@ def built(name, argument, case, build) -> list[np.ndarray] | str:
     given = {f"{other}_initializer": "zeros" for other in row.arguments.split()}
     layer = row.make(**{**given, f"{argument}_initializer": case.make()})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* the same weights of shape", UserWarning)
         # Keras tries to call a layer without a `build` before it raises.
         warnings.filterwarnings("ignore", "Layer .* looks like it has unbuilt state", UserWarning)
         try:

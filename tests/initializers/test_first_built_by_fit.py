@@ -112,14 +112,6 @@ def test_a_model_trains(kind):
     np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, cell="lstm", seed=1)((24,))))
 
 
-@pytest.mark.once
-@both_kinds
-def test_twins_are_reported(kind):
-    layer = layers.Bidirectional(layers.SimpleRNN(4, kernel_initializer=HeNormal(seed=7), **STEP))
-    with pytest.warns(UserWarning, match="the same weights of shape"):
-        fit(kind([layer]), SEQUENCE, EPOCHS)
-
-
 def train_another(kind):
     """Train a model of another kind, and return whether its kernel is what its initializer gives."""
     layer = layers.Dense(4, kernel_initializer=HeNormal(seed=1))

@@ -183,17 +183,8 @@ def same_as_first_repeat(study, planted):
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
 
 
-class AllAtOnce(joblib.parallel.BACKENDS["loky"]):
-    """A backend that, like Ray's, has no result until it has all."""
-
-    supports_return_generator = False
-
-
-joblib.register_parallel_backend("all-at-once", AllAtOnce)
-
-
 @pytest.mark.once
-@pytest.mark.parametrize("backend", ["loky", pytest.param("all-at-once", marks=pytest.mark.full), "threading"])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=2)

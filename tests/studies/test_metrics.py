@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.studies import Folder, RestartStudy, Study, Trial, compare_initializers, random_restarts
+from keras_initx.studies import RestartStudy, Study, Trial, compare_initializers, random_restarts
 from keras_initx.studies._metric import directions, resolve_metric, unify_metric_names
+from keras_initx.studies._records import Folder
 
 pytestmark = pytest.mark.once
 

@@ -15,7 +15,6 @@ from networks import build_he, data
 from keras_initx._seeds import derived_seed
 from keras_initx.studies import (
     DamagedFileError,
-    Folder,
     RestartStudy,
     SettingsError,
     _engine,
@@ -24,6 +23,7 @@ from keras_initx.studies import (
     random_restarts,
 )
 from keras_initx.studies._plan import TrialPlan, plan_checks, plan_rounds, plan_stage
+from keras_initx.studies._records import Folder
 from keras_initx.studies._statistics import repeats_needed
 from keras_initx.studies._trial import Run, run_trial, train
 

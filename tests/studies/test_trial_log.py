@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from keras_initx.studies import DamagedFileError, Folder, SettingsError, Trial
-from keras_initx.studies._records import as_line, from_line, read_log
+from keras_initx.studies import DamagedFileError, SettingsError, Trial
+from keras_initx.studies._records import Folder, as_line, from_line, read_log
 
 pytestmark = pytest.mark.once
 
