@@ -222,8 +222,6 @@ class OutputFacts:
         empty: Fraction of the rows that are all 0.
         no_shares: Fraction of the rows with several numbers other than 0 that are no zeros and
             ones, and no shares that add up to 1.
-        frequencies: For a crossentropy, the share of each class in the targets; for a binary one,
-            the mean of the targets of each unit. Otherwise `None`.
         applied: The activations between the last kernel and the output, the first of them first.
         reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
             for.
@@ -249,7 +247,6 @@ class OutputFacts:
     single: float
     empty: float
     no_shares: float
-    frequencies: npt.NDArray[np.float64] | None
     applied: tuple[Applied, ...]
     reach: tuple[float, float]
     beyond: float
@@ -335,7 +332,6 @@ def output_facts(
     several = single = empty = no_shares = 0.0
     beyond = 0.0
     sum_beyond = 0.0
-    frequencies = None
     within_one = activation is None and reach == (0, 1)
     reach = _reach_of_probabilities(loss, reach, units)
     if form == "examples":
@@ -345,7 +341,6 @@ def output_facts(
         outside = float(np.mean(~is_class))
         divisor = _divisor(aims, units)
         if not outside:
-            frequencies = np.bincount(aims.astype("int64"), minlength=units) / len(aims)
             beyond = float(reach[1] < 1 - _PROBABLE)
     elif loss.kind == "distance":
         beyond = _share_beyond(aims, *reach)
@@ -361,7 +356,6 @@ def output_facts(
     if takes_any_sum and are_of_softmax(rows) and aims.ndim == 2:
         sum_beyond = float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
     if form == "rows" and loss.kind != "distance":
-        frequencies = aims.mean(axis=0, dtype="float64")
         least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
         if loss.kind == "binary":
             # Labels beyond [0, 1] are none, whatever is in reach.
@@ -387,7 +381,6 @@ def output_facts(
         single=single,
         empty=empty,
         no_shares=no_shares,
-        frequencies=frequencies,
         applied=applied,
         reach=reach,
         beyond=beyond,

@@ -398,15 +398,15 @@ def has_large_biases(layers: Iterable[LayerReport]) -> bool:
 
 def is_steep(layer: LayerReport) -> bool:
     """Return whether an activation of slopes that Keras' do not have follows the kernel."""
-    return layer.flow.slopes is not None and layer.flow.slopes[1] > 2
+    return layer.flow.slope is not None and layer.flow.slope > 2
 
 
 def _for_steep(layers: Iterable[LayerReport], axes: Mapping[str, Any] | None = None) -> Choice:
     """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
     largest = 0.0
     for layer in layers:
-        if layer.flow.slopes is not None:
-            largest = max(largest, layer.flow.slopes[1])
+        if layer.flow.slope is not None:
+            largest = max(largest, layer.flow.slope)
     options = ""
     for name, value in (axes or {}).items():
         options += f", {name}={value}"

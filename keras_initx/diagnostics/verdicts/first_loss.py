@@ -33,6 +33,7 @@ from keras_initx.diagnostics._outputs import (
     output_facts,
     reach_of,
 )
+from keras_initx.diagnostics._own_losses import compared_with_all, own_loss
 from keras_initx.diagnostics._remedy import (
     Remedy,
     choice,
@@ -56,7 +57,6 @@ from keras_initx.diagnostics.verdicts.inputs import (
     size_of,
 )
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
-from keras_initx.diagnostics.verdicts.own_loss import compared_with_all, own_loss
 from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
 from keras_initx.diagnostics.verdicts.targets import reach_by_trial
 from keras_initx.initializers import GlorotUniform
@@ -210,7 +210,7 @@ class OutputProbe(Probe):
                 continue
             loss = known_loss(one.loss, one.targets, one.output)
             if loss is None:
-                own = None if name else own_loss(one.loss, one.targets, one.output, x)
+                own = None if name else own_loss(one.loss, one.targets, one.output)
                 if own is not None:
                     self.own_losses.append((layer, own))
                 continue

@@ -1,4 +1,4 @@
-"""Labels: whether a loss of Keras reads them for what they are, and which there are."""
+"""Labels: whether a loss of Keras reads them for what they are."""
 
 import functools
 from collections.abc import Iterator
@@ -8,33 +8,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, OptimizerFacts
+from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import MANY, OutputFacts
-from keras_initx.diagnostics._remedy import Choice, Remedy, drawn, weights_named
-from keras_initx.diagnostics._verdict import LEAST_VALUES, Finding, Level, Threshold, rule
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._verdict import Finding, Level, rule
 from keras_initx.diagnostics.verdicts.outputs import (
     are_signs,
     gives_one_class,
     has_no_probabilities,
     has_probabilities_as_logits,
-    is_misread,
     other_activation,
     other_loss,
     zero_or_one,
 )
-from keras_initx.initializers import PriorBias
 
 # The distances of numbers that are not negative.
 _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
-# From how many classes on sigmoids with SGD learn much more slowly than a softmax.
-_MANY_CLASSES = 10
-
-RARE_CLASS = Threshold(
-    "rare_class",
-    3,
-    "factor between the first loss and that of guessing the frequencies of the classes, above "
-    "which a class is rare",
-)
 
 
 # What remedies do to labels. Named functions, so that a report can be pickled.
@@ -284,146 +273,3 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         "values from 0 to 1"
     )
     yield Finding([layer], evidence, remedy, "error")
-
-
-@rule(
-    "constant targets",
-    levels={"warning": "for exclusive classes", "note": ""},
-    finds="labels of a crossentropy that are the same for all examples, at least {least_values}",
-    reason="the model learns to give this answer to everything. Batches of one class come from a "
-    "folder or a table in the order of its labels; a discriminator may get them on purpose",
-    remedy="shuffled examples, labels of all classes",
-)
-def constant_targets(measured: Measurements) -> Iterator[Finding]:
-    for layer, facts in measured.outputs:
-        targets = facts.targets
-        examples = targets.size // facts.width
-        if examples < LEAST_VALUES.of(measured) or gives_one_class(layer, measured):
-            continue
-        if not _are_constant(facts):
-            continue
-        is_exclusive = facts.loss.kind in ("categorical", "sparse")
-        level: Level = "warning" if is_exclusive else "note"
-        what = "are of one class" if is_exclusive else "are the same"
-        evidence = f"all {examples} labels of {layer.name} {what}: nothing tells examples apart"
-        text = "examples in random order, with labels that differ, unless this is intended"
-        yield Finding([layer], evidence, Remedy(text), level)
-
-
-def _are_constant(facts: OutputFacts) -> bool:
-    """Return whether the labels of a crossentropy are the same for all examples."""
-    frequencies = facts.frequencies
-    if frequencies is None:
-        return False
-    if facts.loss.kind == "binary":
-        return bool(((frequencies == 0) | (frequencies == 1)).all())
-    return bool((frequencies == 1).any())
-
-
-@rule(
-    "exclusive classes",
-    levels={"warning": "for SGD without momentum and ten classes or more", "note": ""},
-    finds="sigmoids and a binary crossentropy for rows of at least three labels, each with a "
-    "single 1",
-    reason="each sigmoid is nearly right by answering 0, and its gradient is divided by their "
-    "number: SGD has hardly begun when a softmax has learned the classes",
-    remedy="a softmax and categorical crossentropy",
-)
-def exclusive_classes(measured: Measurements) -> Iterator[Finding]:
-    for layer, facts in measured.outputs:
-        if facts.loss.kind != "binary" or facts.single < 1 or facts.units < 3:
-            continue
-        if facts.targets.size < facts.units * LEAST_VALUES.of(measured):
-            continue
-        # A sum over the classes divides no gradient.
-        if facts.loss.factor > facts.units / 2:
-            continue
-        evidence = (
-            f"each row of labels of {layer.name} has a single 1 among {facts.units}: classes "
-            f"exclude each other, but {facts.loss.name} learns each of them by itself"
-        )
-        remedy = other_loss("CategoricalCrossentropy", from_logits=True)
-        if not facts.loss.from_logits:
-            remedy = other_activation("softmax", layer, "categorical_crossentropy")
-        level: Level = "note"
-        optimizer = measured.optimizer or OptimizerFacts(0.0)
-        # Momentum makes up for it.
-        if facts.units >= _MANY_CLASSES and optimizer.kind == "sgd" and not optimizer.momentum:
-            level = "warning"
-        yield Finding([layer], evidence, remedy, level)
-
-
-@rule(
-    "rare class",
-    levels={"note": ""},
-    finds="classes so rare that the first loss, and that of a blind guess, are above {rare_class} "
-    "times the loss of guessing the frequencies in the batch",
-    reason="the first steps learn only the frequencies (Lin and others, 2017; Karpathy, A recipe "
-    "for training neural networks, 2019). Networks train without it, more slowly",
-    remedy="`PriorBias`",
-)
-def rare_class(measured: Measurements) -> Iterator[Finding]:
-    for layer, facts in measured.outputs:
-        frequencies = facts.frequencies
-        output = layer.output
-        if frequencies is None or output is None or output.loss is None:
-            continue
-        if facts.targets.size < LEAST_VALUES.of(measured):
-            continue
-        if is_misread(layer, measured):
-            continue
-        # A class that is not in the batch may have any frequency, but all labels of sigmoids
-        # together have one, as those of a map.
-        if facts.loss.kind == "binary" and not _all_occur(frequencies):
-            frequencies = frequencies.mean(keepdims=True)
-        if not _all_occur(frequencies):
-            continue
-        # With a bias for rare labels, as RetinaNet's, the loss starts low, however rare they are.
-        if output.loss < (output.blind_loss or 0) / 4:
-            continue
-        guess = _cost(frequencies, facts)
-        if not min(output.loss, output.blind_loss or 0) > RARE_CLASS.of(measured) * guess:
-            continue
-        evidence = (
-            f"the rarest class of {layer.name} has a share of {_rarest(frequencies, facts):.2g} of "
-            f"the labels: the loss starts at {output.loss:.3g}, that of guessing the frequencies "
-            f"is {guess:.3g}"
-        )
-        remedy = drawn(
-            [_prior(frequencies, facts)],
-            weights_named("bias", [layer]),
-            "bias_initializer=",
-            f" in {layer.name}, with the frequencies of all labels",
-        )
-        yield Finding([layer], evidence, remedy, "note")
-
-
-def _all_occur(frequencies: np.ndarray) -> bool:
-    """Return whether all labels are in the batch, and not always."""
-    return bool((frequencies > 0).all() and (frequencies < 1).all())
-
-
-def _cost(frequencies: np.ndarray, facts: OutputFacts) -> float:
-    """Return the crossentropy of guessing the frequencies."""
-    if facts.loss.kind == "binary":
-        both = np.stack([frequencies, 1 - frequencies])
-        return float(-(both * np.log(both)).sum(axis=0).mean())
-    return float(-(frequencies * np.log(frequencies)).sum())
-
-
-def _rarest(frequencies: np.ndarray, facts: OutputFacts) -> float:
-    if facts.loss.kind == "binary":
-        frequencies = np.minimum(frequencies, 1 - frequencies)
-    return float(frequencies.min())
-
-
-def _prior(frequencies: np.ndarray, facts: OutputFacts) -> Choice:
-    """Return the initializer of a bias that starts at the frequencies."""
-    numbers = [float(f"{frequency:.2g}") for frequency in frequencies]
-    if len(numbers) == 1:
-        return Choice(PriorBias(numbers[0]), f"keras_initx.PriorBias({numbers[0]})")
-    is_binary = facts.loss.kind == "binary"
-    options = ", multi_label=True" if is_binary else ""
-    listed = str(numbers) if len(numbers) <= 10 else "frequencies"
-    initializer = PriorBias(numbers, multi_label=is_binary)
-    return Choice(initializer, f"keras_initx.PriorBias({listed}{options})")

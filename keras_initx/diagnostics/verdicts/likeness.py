@@ -14,7 +14,6 @@ from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_
 from keras_initx.diagnostics.verdicts.gates import are_unread
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
-from keras_initx.diagnostics.verdicts.noise import DROPOUTS
 from keras_initx.structure import NORMALIZATIONS, Call, Probe, Watch
 
 EXAMPLES_ALIKE = Threshold(
@@ -33,6 +32,13 @@ INPUTS_DIFFER = Threshold(
     "mean square, below which they have become alike",
 )
 
+# These add noise in training mode. Those of whole channels are subclasses.
+_NOISES = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
 # These keep the size of a signal that is the same everywhere, which no other measurement shows
 # then.
 _OF_EACH_EXAMPLE = tuple(
@@ -78,8 +84,7 @@ def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, f
         x: Its inputs, as tensors.
     """
     layers = layers_of(model)
-    noises = (*DROPOUTS, keras.layers.GaussianNoise)
-    has_noise = any(isinstance(layer, noises) for layer in layers)
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
     if not has_noise or any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         return {}
     watch = Watch(model)

@@ -52,12 +52,6 @@ SLOW_ADADELTA = Threshold(
     0.03,
     "learning rate of Adadelta below which it hardly moves weights",
 )
-LARGE_DECAY = Threshold(
-    "large_decay",
-    3,
-    "factor between what weight decay takes from the weights in a step and what the gradient "
-    "changes, above which they go to 0",
-)
 
 # The optimizers whose first step changes each weight by about the learning rate.
 _NORMALIZING = (
@@ -105,7 +99,6 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
         clipnorm=clipnorm,
         clipvalue=clipvalue,
         global_clipnorm=global_clipnorm,
-        weight_decay=optimizer.weight_decay or 0.0,
     )
 
 
@@ -248,46 +241,6 @@ def _change(optimizer: OptimizerFacts, norm: float, count: int) -> float:
         # Momentum adds up as many steps as there are, at most.
         travel /= max(1 - optimizer.momentum, 1 / _STEPS)
     return travel * size * math.sqrt(count)
-
-
-@rule(
-    "large decay",
-    levels={"warning": ""},
-    finds="a model that is compiled with a weight decay that takes more from its kernels in a step "
-    "than {large_decay} times what SGD, or Adam or its like, change by the gradient, and with "
-    "whose rates a thousand steps take all",
-    reason="a step subtracts the decay times the rate from each weight, which goes to 0 where the "
-    "gradient holds less against it. Adam changes a weight by at most the rate: with a decay of 50 "
-    "none can be larger than 1/50",
-    remedy="`AdamW` with its defaults",
-)
-def large_decay(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or optimizer.kind not in ("adam", "sgd"):
-        return
-    decay = optimizer.weight_decay
-    if not decay * optimizer.travel > 1:
-        return
-    sizes, changes = [], []
-    for layer in measured.layers:
-        for weight in layer.weights:
-            if weight.gradient and weight.norm and weight.axes is not None:
-                sizes.append(weight.norm)
-                changes.append(weight.gradient)
-                if optimizer.kind == "adam":
-                    changes[-1] = math.sqrt(math.prod(weight.shape))
-    if not changes:
-        return
-    change = math.hypot(*changes) / max(1 - optimizer.momentum, 1 / _STEPS)
-    ratio = decay * math.hypot(*sizes) / change
-    if not LARGE_DECAY.of(measured) < ratio < math.inf:
-        return
-    evidence = (
-        f"the weight decay of {decay:.3g} takes {ratio:.3g} times as much from the kernels in a "
-        "step as the gradient changes: they go to 0"
-    )
-    text = "keras.optimizers.AdamW(), whose weight decay is 0.004"
-    yield Finding([], evidence, Remedy(text, optimizer="adamw"))
 
 
 @rule(

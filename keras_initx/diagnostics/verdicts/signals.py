@@ -61,7 +61,7 @@ from keras_initx.structure import (
     Watch,
     activation_by_values,
     activation_of,
-    activation_slopes,
+    activation_slope,
     array_of,
     first_float,
     is_zero,
@@ -94,12 +94,6 @@ DEAD = Threshold(
 )
 # The number of units from which on it is no chance that all are off for all examples.
 _BEYOND_CHANCE = 8
-STEEP_ACTIVATION = Threshold(
-    "steep_activation",
-    3,
-    "factor by which a kernel and its activation, a function that Keras does not have, make "
-    "differences between examples larger, above which they give noise",
-)
 
 
 class SignalProbe(Probe):
@@ -114,14 +108,14 @@ class SignalProbe(Probe):
             they were seen.
         last_std: Dict from a layer to the standard deviation before its activation, or of its
             output if it has none, in its last call.
-        slopes: Dict from a layer with an activation that Keras does not have to the slopes of this,
-            `None` where it is no function of single values.
+        slopes: Dict from a layer with an activation that Keras does not have to the largest slope
+            of this, `None` where it is no function of single values.
     """
 
     def __init__(self, watch: Watch, margin: float) -> None:
         self.reports: dict[keras.Layer, LayerReport] = {}
         self.last_std: dict[keras.Layer, float] = {}
-        self.slopes: dict[keras.Layer, tuple[float, float] | None] = {}
+        self.slopes: dict[keras.Layer, float | None] = {}
         self._watch = watch
         self._margin = margin
 
@@ -154,7 +148,7 @@ class SignalProbe(Probe):
             if report.before is None:
                 self.last_std[layer] = std
         elif self._may_be_activation(call):
-            self._add_slopes(layer, call.function, call.inputs[0])
+            self._add_slope(layer, call.function, call.inputs[0])
 
     def _report(self, layer: keras.Layer) -> LayerReport:
         if layer not in self.reports:
@@ -172,7 +166,7 @@ class SignalProbe(Probe):
         """Give the activation of `layer` the name of the one of Keras that has these outputs.
 
         It may be a lambda, or a function that goes by another name. Of a function that Keras does
-        not have, measure the slopes.
+        not have, measure the slope.
         """
         known = self._watch.activations[layer] or ""
         if hasattr(keras.activations, known) or first_float(outputs) is None:
@@ -181,7 +175,7 @@ class SignalProbe(Probe):
         if name is not None:
             self._watch.activations[layer] = name
         elif not getattr(activation, "weights", None):
-            self._add_slopes(layer, activation, values)
+            self._add_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
         """Return whether a call is one of a function, or a layer of one's own, without weights."""
@@ -192,13 +186,13 @@ class SignalProbe(Probe):
         is_own |= isinstance(layer, keras.layers.Lambda)
         return is_own and len(call.inputs) == 1 and call.output is not None
 
-    def _add_slopes(
+    def _add_slope(
         self, layer: keras.Layer, activation: Callable[..., Tensor], values: Tensor
     ) -> None:
-        """Measure the slopes of what `layer` applies to single values."""
+        """Measure the largest slope of what `layer` applies to single values."""
         # What these calls draw, count or add as losses is no part of the pass either.
         with self._watch.paused(), backend.preserve_state([layer]):
-            self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
+            self.slopes[layer] = activation_slope(activation, array_of(values[:8]))
 
 
 def _margin_of(activation: str, margin: float) -> float:
@@ -327,44 +321,6 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
         if cause is None and sums is not None:
             remedy = sums
         yield Finding(hit, evidence, remedy, level)
-
-
-@rule(
-    "steep activation",
-    levels={"warning": ""},
-    finds="a kernel inside the model that together with its activation, a function or layer of "
-    "one's own such as sin(30 x), makes differences between examples more than {steep_activation} "
-    "times as large",
-    reason="such layers turn small differences into noise: the network can learn what it sees, and "
-    "gives anything in between (Sitzmann and others, 2020). Those that keep the size have 1",
-    remedy='`VarianceScaling(2 / 30**2, distribution="uniform")` for sin(30 x)',
-)
-def steep_activation(measured: Measurements) -> Iterator[Finding]:
-    limit = STEEP_ACTIVATION.of(measured)
-    hit = []
-    for layer in measured.layers:
-        # In the first layer the frequencies are chosen.
-        if layer.flow.slopes is None or layer.gain is None or layer.first_inputs is not None:
-            continue
-        slope, largest = layer.flow.slopes
-        # A function with one slope only changes the size of signals.
-        if slope > 0.99 * largest:
-            continue
-        factor = layer.gain * slope
-        if factor > limit and layer.output is None and has_enough_values(layer, measured):
-            hit.append((layer, slope, largest, factor))
-    if not hit:
-        return
-    layers = [layer for layer, *_ in hit]
-    worst, slope, largest, factor = max(hit, key=lambda one: one[-1])
-    evidence = (
-        f"the activation of {worst.name} has slopes up to {largest:.3g}, and a root mean square of "
-        f"{slope:.3g}; with the kernel it makes differences between examples "
-        f"{factor:.3g} times as large{layer_count(layers)}: what comes out resembles noise"
-    )
-    choices = suitable_for_all(layers, _depth(measured))
-    remedy = drawn_or_scaled(choices, kernels_of(layers), after=" in these layers")
-    yield Finding(layers, evidence, remedy)
 
 
 @rule(
