@@ -28,7 +28,7 @@ from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels, are_repeated
-from keras_initx.diagnostics.verdicts.likeness import LikenessProbe, differences_without_noise
+from keras_initx.diagnostics.verdicts.likeness import differences_without_noise
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
@@ -73,7 +73,6 @@ class _Probes:
         self.inputs: InputProbe = InputProbe(watch)
         self.signals: SignalProbe = SignalProbe(watch, margin)
         self.lost: LostProbe = LostProbe(watch, self.signals, thresholds["vanishing"])
-        self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe(watch)
         self.single_values: SingleValueProbe = SingleValueProbe(watch)
@@ -157,9 +156,6 @@ def measure(
                 probes.outputs.add_facts(seen, model, x, outputs)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
-                for _, given in probes.outputs.loss_inputs:
-                    if given.mismatch is not None and given.mismatch.loss_fails:
-                        fails = True
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
                     value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
@@ -416,8 +412,6 @@ def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowRepor
         slope=probes.signals.slopes.get(layer),
         loses_signal=layer in probes.lost.causes,
         is_starved=layer in probes.lost.starved,
-        examples_alike=probes.likeness.examples.get(layer),
-        positions_alike=probes.likeness.positions.get(layer),
     )
     normalization = watch.graph.normalization_after(layer)
     consumer = watch.graph.only_consumer(layer)

@@ -71,9 +71,6 @@ class FlowReport:
             for all examples.
         is_starved: Whether its kernel gets the same input for all examples because of an earlier
             layer.
-        examples_alike: Mean cosine between the outputs for different examples, of the first layer
-            and of layers that normalize each example, otherwise `None`.
-        positions_alike: The same between the positions of an example, if there are several.
     """
 
     normalized_by: str | None = None
@@ -82,8 +79,6 @@ class FlowReport:
     ends_branch: bool = False
     loses_signal: bool = False
     is_starved: bool = False
-    examples_alike: float | None = None
-    positions_alike: float | None = None
 
 
 @dataclass(eq=False)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
@@ -15,8 +14,6 @@ from keras_initx.diagnostics._verdict import Finding, Level, rule
 from keras_initx.diagnostics.verdicts.outputs import (
     are_signs,
     gives_one_class,
-    has_no_probabilities,
-    has_probabilities_as_logits,
     other_activation,
     other_loss,
     zero_or_one,
@@ -27,10 +24,6 @@ _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
 
 
 # What remedies do to labels. Named functions, so that a report can be pickled.
-def _argmax(y: Any) -> Any:
-    return np.asarray(y).argmax(-1)
-
-
 def _multiplied(factor: int, y: Any) -> Any:
     return (np.asarray(y) * factor).round()
 
@@ -48,20 +41,12 @@ def _above_mean(y: Any) -> Any:
     return (values > values.mean()).astype(values.dtype)
 
 
-def _second(y: Any) -> Any:
-    return np.asarray(y)[..., 1:]
-
-
-def _one_hot(classes: int, y: Any) -> Any:
-    return keras.utils.to_categorical(y, classes)
-
-
 @rule(
     "unsuitable labels",
     levels={"error": "", "warning": "if rows have several ones, or the loss is a distance"},
-    finds="labels that a crossentropy cannot mean: for a sparse one rows, or numbers that are no "
-    "integers from 0 to the number of classes less 1; for a categorical one numbers, or rows with "
-    "several ones; for a binary one values beyond [0, 1], or one for several outputs; one label "
+    finds="labels that a crossentropy cannot mean: for a sparse one numbers that are no integers "
+    "from 0 to the number of classes less 1; for a categorical one rows with several ones; for a "
+    "binary one values beyond [0, 1], or one for several outputs; one label "
     "for an example of which the output keeps the positions, also for a distance; targets below 0 "
     "for a squared logarithmic error or `Poisson`",
     reason="some backends raise an error, others train towards something else without a word",
@@ -76,8 +61,6 @@ def unsuitable_labels(measured: Measurements) -> Iterator[Finding]:
             # A distance from the same number everywhere may be meant.
             if facts.loss.kind != "distance" or facts.targets.std > 0:
                 yield _single(layer, facts, measured)
-        elif facts.form == "columns":
-            yield _columns(layer, facts)
         elif facts.loss.kind == "sparse":
             yield from _sparse(layer, facts)
         elif facts.loss.kind == "categorical":
@@ -122,21 +105,6 @@ def _single(layer: LayerReport, facts: OutputFacts, measured: Measurements) -> F
     return Finding([layer], evidence, remedy, level)
 
 
-def _columns(layer: LayerReport, facts: OutputFacts) -> Finding:
-    """Return the finding on several labels for an output of one unit."""
-    evidence = (
-        f"there are {facts.width} labels in a row, but {layer.name} has one unit: it is compared "
-        "with all of them"
-    )
-    if facts.width == 2 and facts.single == 1:
-        remedy = Remedy("the labels of one of the two classes: y = y[:, 1:]", targets=_second)
-    elif facts.single == 1:
-        remedy = _with_units(layer, facts.width, "softmax", "categorical_crossentropy")
-    else:
-        remedy = _with_units(layer, facts.width, "sigmoid", "binary_crossentropy")
-    return Finding([layer], evidence, remedy, "error")
-
-
 def _with_units(layer: LayerReport, units: int, activation: str, loss: str) -> Remedy:
     """Return a remedy with another number of units in `layer`, and the loss for it."""
     return Remedy(
@@ -154,30 +122,13 @@ def _sized(layer: LayerReport, units: int) -> dict[str, Any]:
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
     targets = facts.targets
-    if facts.form == "rows":
-        evidence = (
-            f"the labels are rows of {facts.units} values, but {facts.loss.name} takes one class "
-            "number for each example"
-        )
-        remedy = other_loss("CategoricalCrossentropy", **_options(facts))
-        numbers = Remedy("class numbers: y = y.argmax(-1)", targets=_argmax)
-        yield Finding([layer], evidence, remedy.otherwise(numbers), "error")
-    elif facts.outside:
+    if facts.outside:
         evidence = (
             f"{facts.outside:.0%} of the labels, which go from {targets.min:.6g} to "
             f"{targets.max:.6g}, are none of the class numbers 0 to {facts.units - 1} of "
             f"{layer.name}"
         )
         yield Finding([layer], evidence, _class_numbers(layer, facts), "error")
-
-
-def _options(facts: OutputFacts) -> dict[str, bool]:
-    """Return the arguments of a crossentropy of several classes that suits an output."""
-    is_of_logits = facts.loss.from_logits or has_no_probabilities(facts)
-    # Probabilities for logits have a verdict of their own.
-    if is_of_logits and not has_probabilities_as_logits(facts):
-        return {"from_logits": True}
-    return {}
 
 
 def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
@@ -206,19 +157,7 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
 
 def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
-    if facts.form == "numbers":
-        evidence = (
-            f"the labels are one number for each example, but {facts.loss.name} takes rows of "
-            f"{facts.units} values"
-        )
-        units = facts.units
-        remedy = other_loss("SparseCategoricalCrossentropy", **_options(facts))
-        rows = Remedy(
-            f"rows: y = keras.utils.to_categorical(y, {units})",
-            targets=functools.partial(_one_hot, units),
-        )
-        yield Finding([layer], evidence, remedy.otherwise(rows), "error")
-    elif facts.means_numbers:
+    if facts.means_numbers:
         targets = facts.targets
         evidence = (
             f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
