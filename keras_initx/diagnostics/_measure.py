@@ -65,18 +65,16 @@ class _Probes:
 
     Args:
         watch: The watch of the pass.
-        thresholds: The number of each threshold, by its name.
     """
 
-    def __init__(self, watch: Watch, thresholds: Mapping[str, float]) -> None:
-        margin = thresholds["saturation_margin"]
+    def __init__(self, watch: Watch) -> None:
         self.inputs: InputProbe = InputProbe(watch)
-        self.signals: SignalProbe = SignalProbe(watch, margin)
-        self.lost: LostProbe = LostProbe(watch, self.signals, thresholds["vanishing"])
+        self.signals: SignalProbe = SignalProbe(watch)
+        self.lost: LostProbe = LostProbe(watch, self.signals)
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe(watch)
         self.single_values: SingleValueProbe = SingleValueProbe(watch)
-        self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
+        self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports)
 
     def __iter__(self) -> Iterator[Probe]:
         """Yield the probes, those after the signals read what these have found."""
@@ -104,7 +102,6 @@ def measure(
     *,
     loss: _LossFunction = None,
     seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
-    thresholds: Mapping[str, float],
     steps: int = 0,
     progress: Progress | None = None,
 ) -> Measurements:
@@ -117,13 +114,12 @@ def measure(
         loss: Function of targets and outputs, or `None` for the compiled loss.
         seen_losses: Function of targets and outputs that gives each loss with its targets and its
             output.
-        thresholds: The number of each threshold, by its name.
         steps: Number of steps of training to take, after which the weights are put back.
         progress: Function that is called with the name of each layer after it is measured, and of
             each step, or `None`.
     """
     watch = Watch(model)
-    probes = _Probes(watch, thresholds)
+    probes = _Probes(watch)
     all_probes = list(probes)
     if progress is not None:
         all_probes.append(_ProgressProbe(watch, progress))
@@ -186,9 +182,7 @@ def measure(
                     of_batch = functools.partial(_objective, model, objective)
                     blind = _blind_loss(probes.outputs.records.values(), value)
                     tell = progress or (lambda _: None)
-                    taken = steps_taken(
-                        model, trained, of_batch, (x, y), steps, thresholds, blind, tell
-                    )
+                    taken = steps_taken(model, trained, of_batch, (x, y), steps, blind, tell)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -202,7 +196,6 @@ def measure(
     return Measurements(
         layers=list(reports.values()),
         inputs=_signal_of_floats(x),
-        thresholds=thresholds,
         targets=_signal_of_floats(y),
         outputs=[(reports[layer], facts) for layer, facts in probes.outputs.facts],
         loss=mean_loss,

@@ -440,7 +440,6 @@ class Measurements:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
-        thresholds: The number of each threshold, by its name.
         targets: `Signal` of the targets, or `None` if they are integers or not given.
         outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
             known loss.
@@ -462,7 +461,6 @@ class Measurements:
 
     layers: list[LayerReport]
     inputs: Signal | None
-    thresholds: Mapping[str, float]
     targets: Signal | None = None
     outputs: Sequence[tuple[LayerReport, OutputFacts]] = ()
     loss: float | None = None

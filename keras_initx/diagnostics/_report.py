@@ -4,7 +4,7 @@ import dataclasses
 import html
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,8 +57,6 @@ class Report(Result):
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
-        thresholds: The number of each threshold, by its name. Plots show those in the range of the
-            values.
         losses: The loss before each of the `steps` and after the last, empty without any; it ends
             where it is not finite.
     """
@@ -66,7 +64,6 @@ class Report(Result):
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
-    thresholds: Mapping[str, float]
     losses: Sequence[float] = ()
 
     @property
@@ -128,7 +125,7 @@ class Report(Result):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.thresholds, self.losses)
+        return plot_layers(self.layers, self._marked, self.losses)
 
     @property
     def _marked(self) -> set[str]:

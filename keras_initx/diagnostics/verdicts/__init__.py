@@ -1,4 +1,4 @@
-"""The verdicts of `diagnose`: in each file what is measured, thresholds, rules and remedies.
+"""The verdicts of `diagnose`: in each file what is measured, bounds, rules and remedies.
 
 A rule is a decorated function. The order of files, and of rules in a file, is that of the verdicts
 in a report: causes before effects.
@@ -6,7 +6,7 @@ in a report: causes before effects.
 
 from types import ModuleType
 
-from keras_initx.diagnostics._verdict import Rule, Threshold
+from keras_initx.diagnostics._verdict import Rule
 from keras_initx.diagnostics.verdicts import (
     attention,
     first_loss,
@@ -49,8 +49,6 @@ _FILES: tuple[ModuleType, ...] = (
     optimizer,  # late: other remedies change what rate is suitable
     steps,
 )
-_VALUES = [value for file in _FILES for value in vars(file).values()]
-RULES: tuple[Rule, ...] = tuple(value for value in _VALUES if isinstance(value, Rule))
-THRESHOLDS: dict[str, Threshold] = {
-    value.name: value for value in _VALUES if isinstance(value, Threshold)
-}
+RULES: tuple[Rule, ...] = tuple(
+    value for file in _FILES for value in vars(file).values() if isinstance(value, Rule)
+)

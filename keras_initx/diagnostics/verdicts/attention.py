@@ -14,7 +14,7 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._measurements import AttentionReport, LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
-from keras_initx.diagnostics._verdict import Finding, Threshold, layer_count, rule
+from keras_initx.diagnostics._verdict import Finding, layer_count, rule
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
     Call,
@@ -39,12 +39,9 @@ _KEYS = 4
 # A kernel of He gives standardized inputs a standard deviation of 1.4.
 _LARGE_QUERIES = 2
 
-ATTENTION_FOCUS = Threshold(
-    "attention_focus",
-    0.75,
-    "share of its weight that a query gives to a single key, on average, above which the softmax "
-    "of attention passes little gradient",
-)
+# Share of its weight that a query gives to a single key, on average, above which the softmax of
+# attention passes little gradient.
+ATTENTION_FOCUS = 0.75
 
 
 class AttentionProbe(Probe):
@@ -306,7 +303,7 @@ def _watched_functions(
     "focused attention",
     levels={"warning": ""},
     finds="an attention layer whose queries give a single one of at least four keys more than "
-    "{attention_focus} of their weight on average",
+    f"{ATTENTION_FOCUS:g} of their weight on average",
     reason="scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three "
     "quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and "
     "others, 2017)",
@@ -318,7 +315,7 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
     for layer in measured.layers:
         if layer.attention is None or layer.attention.focus is None:
             continue
-        if layer.attention.focus > ATTENTION_FOCUS.of(measured):
+        if layer.attention.focus > ATTENTION_FOCUS:
             hit.append((layer, layer.attention.focus))
     if not hit:
         return

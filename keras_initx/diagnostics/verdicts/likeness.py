@@ -9,18 +9,15 @@ from keras_initx._keras import layers_of
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._remedy import remedy_in_depth
-from keras_initx.diagnostics._verdict import Finding, Threshold, exceeds, layer_count, rule
+from keras_initx.diagnostics._verdict import Finding, exceeds, layer_count, rule
 from keras_initx.diagnostics.verdicts.gates import are_unread
 from keras_initx.diagnostics.verdicts.inputs import InputProbe
 from keras_initx.diagnostics.verdicts.no_gradient import is_held_back
 from keras_initx.structure import Watch
 
-INPUTS_DIFFER = Threshold(
-    "inputs_differ",
-    0.01,
-    "standard deviation between examples of the inputs of the last layer, relative to their root "
-    "mean square, below which they have become alike",
-)
+# Standard deviation between examples of the inputs of the last layer, relative to their root mean
+# square, below which they have become alike.
+INPUTS_DIFFER = 0.01
 
 # These add noise in training mode. Those of whole channels are subclasses.
 _NOISES = (
@@ -55,8 +52,8 @@ def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, f
 @rule(
     "alike",
     levels={"warning": ""},
-    finds="a last layer whose inputs differ between examples by at most {inputs_differ} of their "
-    "size, if those of the first do by ten times as much",
+    finds=f"a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} of "
+    "their size, if those of the first do by ten times as much",
     reason="the last layer gets almost the same for all, which the standard deviation does not "
     "show. ReLU makes examples alike with depth (Cho and Saul, 2009), and so do sigmoids, or "
     "biases beside small kernels",
@@ -65,7 +62,7 @@ def differences_without_noise(model: keras.Model, x: Any) -> dict[keras.Layer, f
 def alike(measured: Measurements) -> Iterator[Finding]:
     if is_held_back(measured):
         return
-    limit = INPUTS_DIFFER.of(measured)
+    limit = INPUTS_DIFFER
     differences = []
     for layer in measured.layers:
         if layer.inputs is not None and layer.inputs.difference is not None:

@@ -27,10 +27,10 @@ from keras_initx.diagnostics._remedy import (
 )
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
+    EXPLODING,
     LEAST_VALUES,
     Finding,
     Level,
-    Threshold,
     by_level,
     exceeds,
     has_enough_values,
@@ -69,29 +69,15 @@ from keras_initx.structure import (
     unit_axis,
 )
 
-VANISHING = Threshold(
-    "vanishing",
-    1e-3,
-    "standard deviation before the activation below which a signal has vanished",
-)
-EXPLODING = Threshold("exploding", 1e3, "standard deviation above which a signal has exploded")
-SATURATED = Threshold(
-    "saturated",
-    0.25,
-    "fraction of saturated outputs above which an activation passes too little gradient",
-)
-SATURATION_MARGIN = Threshold(
-    "saturation_margin",
-    0.005,
-    "distance from a limit within which an output counts as saturated, as a fraction of the "
-    "distance between the limits; for tanh this means beyond 0.99",
-    below=0.5,  # otherwise all outputs would be near a limit
-)
-DEAD = Threshold(
-    "dead",
-    0.75,
-    "fraction of units with zero output for the whole batch above which too few are active",
-)
+# Standard deviation before the activation below which a signal has vanished.
+VANISHING = 1e-3
+# Fraction of saturated outputs above which an activation passes too little gradient.
+SATURATED = 0.25
+# Distance from a limit within which an output counts as saturated, as a fraction of the distance
+# between the limits; for tanh this means beyond 0.99.
+SATURATION_MARGIN = 0.005
+# Fraction of units with zero output for the whole batch above which too few are active.
+DEAD = 0.75
 # The number of units from which on it is no chance that all are off for all examples.
 _BEYOND_CHANCE = 8
 
@@ -101,7 +87,6 @@ class SignalProbe(Probe):
 
     Args:
         watch: The watch of the pass.
-        margin: See `SATURATION_MARGIN`.
 
     Attributes:
         reports: Dict from a layer to its `LayerReport`, with these signals, in the order in which
@@ -112,12 +97,11 @@ class SignalProbe(Probe):
             of this, `None` where it is no function of single values.
     """
 
-    def __init__(self, watch: Watch, margin: float) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.reports: dict[keras.Layer, LayerReport] = {}
         self.last_std: dict[keras.Layer, float] = {}
         self.slopes: dict[keras.Layer, float | None] = {}
         self._watch = watch
-        self._margin = margin
 
     def activated(
         self,
@@ -141,8 +125,7 @@ class SignalProbe(Probe):
             report = self._report(layer)
             if report.after is None:
                 activation = self._watch.activations[layer] or ""
-                margin = _margin_of(activation, self._margin)
-                report.after = Signal(LIMITS.get(activation), margin)
+                report.after = Signal(LIMITS.get(activation), _margin_of(activation))
             std = _added(report.after, call.values, unit_axis(layer, call.values.ndim))
             report.shape = call.values.shape
             if report.before is None:
@@ -195,15 +178,15 @@ class SignalProbe(Probe):
             self.slopes[layer] = activation_slope(activation, array_of(values[:8]))
 
 
-def _margin_of(activation: str, margin: float) -> float:
-    """Return the distance from a limit at which an activation has the slope of tanh at `margin`.
+def _margin_of(activation: str) -> float:
+    """Return the distance from a limit where an activation has the slope of tanh at the margin.
 
-    It is relative to the distance between the limits, as `margin` is. Softsign nears its limits
-    slowly.
+    It is relative to the distance between the limits, as `SATURATION_MARGIN` is. Softsign nears its
+    limits slowly.
     """
     if activation == "softsign":
-        return math.sqrt(margin * (1 - margin))
-    return margin
+        return math.sqrt(SATURATION_MARGIN * (1 - SATURATION_MARGIN))
+    return SATURATION_MARGIN
 
 
 def _added(signal: Signal, values: Array, axis: int) -> float:
@@ -233,18 +216,16 @@ class LostProbe(Probe):
     Args:
         signals: The probe of the signals, which is told of each call before.
         watch: The watch of the pass.
-        least: Standard deviation below which a signal has vanished.
 
     Attributes:
         causes: The layers because of which a kernel got nearly the same input for all examples.
         starved: The layers with these kernels.
     """
 
-    def __init__(self, watch: Watch, signals: SignalProbe, least: float) -> None:
+    def __init__(self, watch: Watch, signals: SignalProbe) -> None:
         self.causes: set[keras.Layer] = set()
         self.starved: set[keras.Layer] = set()
         self._signals = signals
-        self._least = least
         self._with_kernel = watch.with_kernel
         self._zero: set[keras.Layer] = set()
         for layer in watch.layers:
@@ -264,7 +245,7 @@ class LostProbe(Probe):
         values = array_of(call.kernel_input)
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
-        is_weak = differs < self._least
+        is_weak = differs < VANISHING
         for suspect in self._row:
             is_cause = is_same if suspect in self._zero else is_weak
             if is_cause:
@@ -275,7 +256,7 @@ class LostProbe(Probe):
         if not call.is_seen:
             return
         layer = call.operation
-        is_small = layer in self._zero or self._signals.last_std[layer] < self._least
+        is_small = layer in self._zero or self._signals.last_std[layer] < VANISHING
         if is_small:
             if self._is_over:
                 self._row = []
@@ -286,7 +267,7 @@ class LostProbe(Probe):
 @rule(
     "exploding",
     levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
-    finds="a standard deviation above {exploding}, or a value that is not finite",
+    finds=f"a standard deviation above {EXPLODING:g}, or a value that is not finite",
     reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
     "its gradients are as large",
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
@@ -294,11 +275,11 @@ class LostProbe(Probe):
 def exploding(measured: Measurements) -> Iterator[Finding]:
     if fault_of(measured) is not None:
         return
-    limit = EXPLODING.of(measured)
+    limit = EXPLODING
     large = []
     for layer in measured.layers:
         signal = layer.signal
-        if signal.nonfinite or (has_enough_values(layer, measured) and signal.std > limit):
+        if signal.nonfinite or (has_enough_values(layer) and signal.std > limit):
             large.append(layer)
     cause = _outside(measured, root_mean_square)
     if cause is not None and not cause.nonfinite and not root_mean_square(cause) > limit / 10:
@@ -326,8 +307,8 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "saturated",
     levels={"warning": ""},
-    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of "
-    "it, relative to the distance between the limits",
+    finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
+    f"{SATURATION_MARGIN:g} of it, relative to the distance between the limits",
     reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
     "of standard deviation 1, and to a quarter for 2.3",
     remedy="`GlorotUniform`, smaller inputs",
@@ -338,7 +319,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
         # The gradient of a final sigmoid does not matter with a crossentropy loss.
         if layer.output is not None and layer.activation == "sigmoid":
             continue
-        if exceeds(layer.saturated, SATURATED.of(measured)) and has_enough_values(layer, measured):
+        if exceeds(layer.saturated, SATURATED) and has_enough_values(layer):
             hit.append(layer)
     if not hit:
         return
@@ -348,7 +329,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
         f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is almost 0"
     )
     cause = _outside(measured, root_mean_square)
-    if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS.of(measured):
+    if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
         cause = None
     yield Finding(hit, evidence, signal_remedy(hit, cause, measured))
 
@@ -356,8 +337,9 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds="a fraction above {dead} of the units with output 0 for the whole batch; nothing is said "
-    "where all of fewer than eight units are dead and a layer before gets a gradient all the same",
+    finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
+    "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
+    "same",
     reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
@@ -365,8 +347,8 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 def dead(measured: Measurements) -> Iterator[Finding]:
     hit = []
     for place, layer in enumerate(measured.layers):
-        has_enough_examples = _examples(layer) >= LEAST_VALUES.of(measured)
-        if not exceeds(layer.dead, DEAD.of(measured)) or not has_enough_examples:
+        has_enough_examples = _examples(layer) >= LEAST_VALUES
+        if not exceeds(layer.dead, DEAD) or not has_enough_examples:
             continue
         if not _is_passed_by(layer, measured.layers[:place]):
             hit.append(layer)
@@ -414,7 +396,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
         "note": "if no kernel gets too small an input because of it, unless all gradients are as "
         "small beside the loss",
     },
-    finds="a standard deviation below {vanishing} before the activation",
+    finds=f"a standard deviation below {VANISHING:g} before the activation",
     reason="negligible next to a bias after its first update. Small gradients train with Adam, "
     "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
     "or normalized, is harmless",
@@ -423,7 +405,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     if is_held_back(measured) or are_constant(measured):
         return
-    limit = VANISHING.of(measured)
+    limit = VANISHING
     small = []
     for layer in measured.layers:
         # A kernel of zeros causes everything after it, and has its own verdict.
@@ -435,10 +417,10 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
-        if signal.std < limit and has_enough_values(layer, measured):
+        if signal.std < limit and has_enough_values(layer):
             small.append(layer)
     cause = _outside(measured, lambda signal: signal.std)
-    if cause is not None and not cause.std < SMALL_INPUTS.of(measured):
+    if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
     harmful: Level = "warning"
     norms = [norm for _, norm in measured.gradient_norms]
@@ -466,17 +448,17 @@ def _are_slight(measured: Measurements) -> bool:
     objective, norms = measured.objective, measured.gradient_norms
     if objective is None or objective.value is None or not norms:
         return False
-    return max(norm for _, norm in norms) < VANISHING.of(measured) * objective.value
+    return max(norm for _, norm in norms) < VANISHING * objective.value
 
 
-def is_gate(layer: LayerReport, measured: Measurements) -> bool:
+def is_gate(layer: LayerReport) -> bool:
     """Return whether `layer` learns, but what is before it does not yet.
 
     That is because it still adds little to a larger signal, as ReZero does.
     """
     if layer.flow.loses_signal or layer.flow.is_starved or layer.output is not None:
         return False
-    if layer.shape is None or not layer.signal.std < VANISHING.of(measured):
+    if layer.shape is None or not layer.signal.std < VANISHING:
         return False
     return any(weight.gradient for weight in layer.weights if weight.name != "bias")
 
@@ -556,7 +538,7 @@ def signal_remedy(
     has_gate = layer.recurrence is not None and layer.recurrence.gate is not None
     if has_gate and has_large_biases([layer]):
         return open_gates([layer])
-    if has_growing_state(layer, measured):
+    if has_growing_state(layer):
         return orthogonal_recurrence([layer])
     remedy = drawn_or_scaled(choices, kernels, after=" in this and all earlier layers")
     remedy = without_large_biases(remedy, layers, layers)

@@ -7,7 +7,7 @@ taken with the optimizer from its start, and the weights put back.
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,16 +19,13 @@ from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, Level, Threshold, listed, rule
+from keras_initx.diagnostics._verdict import Finding, Level, listed, rule
 from keras_initx.rendering import counted
 from keras_initx.structure import array_of, rate_of, unscaled, weights_within
 
-RISING_LOSS = Threshold(
-    "rising_loss",
-    1.2,
-    "factor between the lowest loss in the later half of `steps` and the first loss, above which "
-    "training diverges",
-)
+# Factor between the lowest loss in the later half of `steps` and the first loss, above which
+# training diverges.
+RISING_LOSS = 1.2
 # A loss that was this many times the first may fall again, where all units have died.
 _OVERSHOOT = 1000
 # A loss is without bound once it is below 0, and this many times as large as at first.
@@ -60,7 +57,6 @@ def steps_taken(
     function: Callable[..., Tensor],
     batch: Sequence[Any],
     count: int,
-    thresholds: Mapping[str, float],
     blind: float | None,
     progress: Callable[[str], object],
 ) -> TrainedSteps:
@@ -72,7 +68,6 @@ def steps_taken(
         function: Function of the parts of the batch that returns the training objective.
         batch: The batch.
         count: Number of steps.
-        thresholds: The number of each threshold, by its name.
         blind: See `TrainedSteps`.
         progress: Function that is called with the name of each step.
 
@@ -111,7 +106,7 @@ def steps_taken(
         name = type(unscaled(optimizer)).__name__
         taken = TrainedSteps(losses, name, rate, blind, lost, unmoved)
         factors: Sequence[float] = ()
-        if not _stays_finite(taken) or _rises(taken, thresholds[RISING_LOSS.name]):
+        if not _stays_finite(taken) or _rises(taken):
             factors = _LOWER
         least = 0.9 * _to_beat(taken)
         for factor in factors:
@@ -167,9 +162,11 @@ def _later(taken: TrainedSteps) -> float:
     return min(taken.losses[len(taken.losses) // 2 :])
 
 
-def _rises(taken: TrainedSteps, limit: float) -> bool:
+def _rises(taken: TrainedSteps) -> bool:
     first = taken.losses[0]
-    return first > 0 and (_later(taken) > limit * first or max(taken.losses) > _OVERSHOOT * first)
+    if not first > 0:
+        return False
+    return _later(taken) > RISING_LOSS * first or max(taken.losses) > _OVERSHOOT * first
 
 
 def _to_beat(taken: TrainedSteps) -> float:
@@ -182,7 +179,7 @@ def _to_beat(taken: TrainedSteps) -> float:
     "diverging steps",
     levels={"error": "if the loss or a weight is not finite", "warning": ""},
     finds="with `steps`, a loss or a weight that is not finite after some of them, or a loss that "
-    "is above {rising_loss} times the first in all of the later half, or once above a thousand "
+    f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
     "times",
     reason="the optimizer goes too far, which its first step need not show. One that falls again "
     "after it was a thousand times as large is the loss of units that have died",
@@ -206,7 +203,7 @@ def diverging_steps(measured: Measurements) -> Iterator[Finding]:
         if taken.lost:
             layers = [layer for layer in measured.layers if _has_any(layer, taken.lost)][:1]
             evidence += f"weights are not finite, first {taken.lost[0]}"
-    elif _rises(taken, RISING_LOSS.of(measured)):
+    elif _rises(taken):
         evidence = f"{_course(taken)} {_with_optimizer(taken)}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"

@@ -14,7 +14,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
 from keras_initx.diagnostics._remedy import Remedy, standardized_columns, with_standardized_columns
-from keras_initx.diagnostics._verdict import Finding, Threshold, rule
+from keras_initx.diagnostics._verdict import Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
 from keras_initx.structure import array_of, tensors_in
 
@@ -24,23 +24,14 @@ _TRIED = 64
 # into float32.
 _FAR = 1e4
 
-OUT_OF_REACH = Threshold(
-    "out_of_reach",
-    0.1,
-    "fraction of the targets beyond the range of the last activation above which a distance cannot "
-    "become small",
-)
-UNSCALED_TARGETS = Threshold(
-    "unscaled_targets",
-    500,
-    "factor between the standard deviation of the targets of a distance and that of the outputs, "
-    "or 1 if that is more, above which the targets are not scaled",
-)
-SMALL_TARGETS = Threshold(
-    "small_targets",
-    0.02,
-    "standard deviation of the targets of a distance below which they are not scaled",
-)
+# Fraction of the targets beyond the range of the last activation above which a distance cannot
+# become small.
+OUT_OF_REACH = 0.1
+# Factor between the standard deviation of the targets of a distance and that of the outputs, or 1
+# if that is more, above which the targets are not scaled.
+UNSCALED_TARGETS = 500
+# Standard deviation of the targets of a distance below which they are not scaled.
+SMALL_TARGETS = 0.02
 
 
 def reach_by_trial(
@@ -94,7 +85,7 @@ def _between(low: float, high: float, y: Any) -> Any:
 @rule(
     "unreachable targets",
     levels={"warning": ""},
-    finds="a fraction above {out_of_reach} of the targets beyond the range of the activations "
+    finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
     "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
     "softmax with a distance or a binary crossentropy. For a crossentropy these are labels more "
     "than 0.25 from any probability in range",
@@ -103,7 +94,7 @@ def _between(low: float, high: float, y: Any) -> Any:
     remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
 def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
-    limit = OUT_OF_REACH.of(measured)
+    limit = OUT_OF_REACH
     for layer, facts in measured.outputs:
         if facts.sum_beyond > limit >= facts.beyond:
             evidence = (
@@ -177,8 +168,8 @@ def _without(applied: Sequence[Applied]) -> Remedy:
     "unscaled targets",
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
-    "{unscaled_targets} times that of the outputs, or 1 if that is more; or below {small_targets}, "
-    "as returns of prices have",
+    f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "
+    f"{SMALL_TARGETS:g}, as returns of prices have",
     reason="outputs start at about 1, and Adam changes a weight by at most its rate in a step, so "
     "that it takes thousands of steps to reach the targets; the gradients of SGD are as much too "
     "large. Beside small targets the outputs that a network starts with, and each step, are noise",
@@ -190,11 +181,11 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
         if facts.loss.kind != "distance" or output is None or output.blind_loss is None:
             continue
         # These have their own verdict, whose remedy scales them too.
-        if facts.beyond > OUT_OF_REACH.of(measured) or output.loss_kind != "distance":
+        if facts.beyond > OUT_OF_REACH or output.loss_kind != "distance":
             continue
         ratio = output.blind_loss / max(facts.outputs.std, 1)
-        are_small = 0 < output.blind_loss < SMALL_TARGETS.of(measured)
-        if not ratio > UNSCALED_TARGETS.of(measured) and not are_small:
+        are_small = 0 < output.blind_loss < SMALL_TARGETS
+        if not ratio > UNSCALED_TARGETS and not are_small:
             continue
         evidence = (
             f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
@@ -207,7 +198,7 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy)
     for layer, own in measured.own_losses:
         size = measured.objective.outputs.std if measured.objective else 1.0
-        if not own.spread / max(size, 1) > UNSCALED_TARGETS.of(measured):
+        if not own.spread / max(size, 1) > UNSCALED_TARGETS:
             continue
         evidence = (
             f"the loss of {layer.name} reads targets with standard deviation {own.spread:.3g}, its "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, Objective
 from keras_initx.diagnostics._remedy import Remedy, of_mixed_targets
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdict import Finding, rule
+from keras_initx.diagnostics._verdict import EXPLODING, Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
 
 # What cures it where the operation is not known.
@@ -41,19 +41,19 @@ def fault_of(measured: Measurements) -> Finding | None:
     objective = measured.objective
     if objective is None or objective.value is None or objective.outputs.nonfinite:
         return None
-    if not measured.layers or not all(_is_finite(layer, measured) for layer in measured.layers):
+    if not measured.layers or not all(_is_finite(layer) for layer in measured.layers):
         return None
     if math.isfinite(objective.value) and math.isfinite(objective.slope or 0.0):
         return None
     return _of_loss(measured.layers[-1], objective, measured)
 
 
-def _is_finite(layer: LayerReport, measured: Measurements) -> bool:
+def _is_finite(layer: LayerReport) -> bool:
     """Return whether the signals of `layer` are finite and have not exploded."""
     for signal in (layer.before, layer.after):
         if signal is not None and signal.nonfinite:
             return False
-    return bool(layer.signal.std <= measured.thresholds["exploding"])
+    return bool(layer.signal.std <= EXPLODING)
 
 
 def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) -> Finding | None:

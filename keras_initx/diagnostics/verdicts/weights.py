@@ -18,7 +18,6 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Wei
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice, suitable
 from keras_initx.diagnostics._verdict import (
     Finding,
-    Threshold,
     by_level,
     listed,
     rule,
@@ -52,12 +51,9 @@ _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
 _TELLING = 8
 
-WRONG_FAN = Threshold(
-    "wrong_fan",
-    1.5,
-    "factor between the standard deviation of a depthwise or transposed kernel and the one that "
-    "its initializer intends",
-)
+# Factor between the standard deviation of a depthwise or transposed kernel and the one that its
+# initializer intends.
+WRONG_FAN = 1.5
 
 
 def weight_reports(
@@ -233,7 +229,7 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.flow.loses_signal for layer, _ in hit)
     behind = _behind_the_first_that_learns(measured.layers)
-    waits = any(is_gate(layer, measured) for layer in measured.layers)
+    waits = any(is_gate(layer) for layer in measured.layers)
 
     def does_harm(pair: _Pair) -> bool:
         layer, weight = pair
@@ -398,13 +394,13 @@ def _unseeded(argument: Any) -> Any:
     "wrong fan",
     levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
-    "initializer intends, by a factor above {wrong_fan}",
+    f"initializer intends, by a factor above {WRONG_FAN:g}",
     reason="Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by "
     "it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
-    factor = WRONG_FAN.of(measured)
+    factor = WRONG_FAN
     wrong = []
     for layer, weight in _pairs_of(measured):
         if weight.expected_std:
