@@ -107,8 +107,8 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         metavar="PROBLEM",
         action="append",
         default=[],
-        help="do not report a problem, e.g. 'large first loss'; the page on diagnosing a model lists "
-        "all",
+        help="do not report a problem, e.g. 'large first loss'; the page on diagnosing a model "
+        "lists all",
     )
     parser.add_argument(
         "--fail-on",

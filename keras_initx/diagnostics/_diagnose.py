@@ -127,11 +127,11 @@ def diagnose(
         )
 
     measured = run_built(model, x, run)
-    verdicts = list(nonfinite_inputs.verdicts(measured))
-    if not verdicts:  # otherwise nothing else can be said
-        for rule in RULES:
-            verdicts.extend(rule.verdicts(measured))
-    verdicts = [verdict for verdict in verdicts if verdict.problem not in ignore]
+    rules = [rule for rule in RULES if rule.problem not in ignore]
+    # Of inputs that are not finite nothing else can be said.
+    if nonfinite_inputs in rules and any(nonfinite_inputs.verdicts(measured)):
+        rules = [nonfinite_inputs]
+    verdicts = [verdict for rule in rules for verdict in rule.verdicts(measured)]
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     losses = [] if measured.steps is None else list(measured.steps.losses)

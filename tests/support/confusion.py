@@ -1168,14 +1168,6 @@ BROKEN = {
         ["no probabilities"],
     ),
     "softmax of one unit": (lambda: ending(1, "softmax", ZERO_ONE, "binary_crossentropy"), ["single class"]),
-    "one-hot labels for a sparse loss": (
-        lambda: ending(10, "softmax", ONE_HOT, "sparse_categorical_crossentropy"),
-        ["unsuitable labels"],
-    ),
-    "class numbers for a loss of rows": (
-        lambda: ending(10, "softmax", LABELS, "categorical_crossentropy"),
-        ["unsuitable labels"],
-    ),
     "class numbers from 1": (lambda: ending(10, y=LABELS + 1), ["unsuitable labels"]),
     "several labels, softmax": (
         lambda: ending(10, "softmax", SEVERAL, "categorical_crossentropy"),

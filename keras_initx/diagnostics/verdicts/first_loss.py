@@ -39,7 +39,6 @@ from keras_initx.diagnostics._remedy import (
     choice,
     drawn,
     kernels_of,
-    standardized_columns,
 )
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
@@ -75,7 +74,7 @@ from keras_initx.structure import (
 )
 
 # Fraction of the examples above which the final softmax or sigmoid is saturated. An example counts
-# if its output is within `saturation_margin` of 1, or of 0 for a sigmoid. Saturation caused by a
+# if its output is within `SATURATION_MARGIN` of 1, or of 0 for a sigmoid. Saturation caused by a
 # bias does not count: then the values before the activation vary between examples by less than half
 # of what saturation takes.
 SATURATED_OUTPUT = 0.6
@@ -426,7 +425,4 @@ def misses_targets(layer: LayerReport) -> bool:
 
 def standardized_targets() -> Remedy:
     """Return the remedy where errors are due to the targets."""
-    return Remedy(
-        "standardized targets, or a bias of the last layer at their mean",
-        targets=standardized_columns,
-    )
+    return Remedy("standardized targets, or a bias of the last layer at their mean")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -335,35 +335,15 @@ def unread_words(measured: Measurements) -> Iterator[Finding]:
             f"{recurrence.steps}, which {layer.name} reads without a mask: its {recurrence.gate} "
             f"gates keep {share:.1g} of what comes before"
         )
-        remedy = Remedy("padding in front of the sequences, not behind", inputs=_padding_first)
+        remedy = Remedy("padding in front of the sequences, not behind")
         if recurrence.padded_by is not None:
-            masks = Remedy(
-                f"mask_zero=True in {recurrence.padded_by}",
-                layers={recurrence.padded_by: {"mask_zero": True}},
-            )
-            remedy = masks.otherwise(remedy)
+            remedy = Remedy(f"mask_zero=True in {recurrence.padded_by}").otherwise(remedy)
         yield Finding([layer], evidence, remedy)
 
 
 def are_unread(measured: Measurements) -> bool:
     """Return whether padding makes a recurrent layer forget what comes before."""
     return any(unread_words.verdicts(measured))
-
-
-def _padding_first(x: Any) -> Any:
-    """Return sequences whose equal steps at the end are at the start."""
-
-    def changed(array: Any) -> Any:
-        values = np.asarray(array)
-        if values.ndim not in (2, 3):
-            return array
-        moved = []
-        for sequence in values:
-            count = _equal_at_end(sequence[None])
-            moved.append(np.roll(sequence, count, axis=0))
-        return np.stack(moved)
-
-    return keras.tree.map_structure(changed, x)
 
 
 @rule(

@@ -15,7 +15,7 @@ from keras_initx.diagnostics._measurements import (
     Measurements,
     root_mean_square,
 )
-from keras_initx.diagnostics._remedy import Remedy, rescaled_pixels, standardized
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
@@ -326,14 +326,10 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
         )
         if has_enough_values and is_unscaled:
             unscaled.append(layer)
-    remedy = Remedy(
-        "standardize the inputs: keras.layers.Normalization() adapted to the data",
-        inputs=standardized,
-    )
+    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
     if measured.has_pixels:
         rescaled = Remedy(
-            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)",
-            inputs=rescaled_pixels,
+            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
         )
         remedy = rescaled.otherwise(remedy)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
@@ -395,4 +391,4 @@ def scaled_first(measured: Measurements, remedy: Remedy) -> Remedy:
     """Return a remedy that standardizes the inputs before if they are too large."""
     if not are_unscaled(measured):
         return remedy
-    return remedy.after("standardize the inputs", standardized)
+    return remedy.after("standardize the inputs")

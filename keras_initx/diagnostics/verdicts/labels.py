@@ -1,11 +1,7 @@
 """Labels: whether a loss of Keras reads them for what they are."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import MANY, OutputFacts
@@ -16,29 +12,10 @@ from keras_initx.diagnostics.verdicts.outputs import (
     gives_one_class,
     other_activation,
     other_loss,
-    zero_or_one,
 )
 
 # The distances of numbers that are not negative.
 _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
-
-
-# What remedies do to labels. Named functions, so that a report can be pickled.
-def _multiplied(factor: int, y: Any) -> Any:
-    return (np.asarray(y) * factor).round()
-
-
-def _from_zero(least: int, y: Any) -> Any:
-    return np.asarray(y) - least
-
-
-def _of_bytes(y: Any) -> Any:
-    return np.asarray(y) / 255
-
-
-def _above_mean(y: Any) -> Any:
-    values = np.asarray(y)
-    return (values > values.mean()).astype(values.dtype)
 
 
 @rule(
@@ -73,7 +50,7 @@ def unsuitable_labels(measured: Measurements) -> Iterator[Finding]:
                 f"{given.negative:.0%} of the targets of {layer.name} are below 0, but "
                 f"{given.name} takes numbers from 0"
             )
-            remedy = Remedy('for such numbers loss="mse"', loss="mse")
+            remedy = Remedy('for such numbers loss="mse"')
             yield Finding([layer], evidence, remedy, "error")
 
 
@@ -96,27 +73,12 @@ def _single(layer: LayerReport, facts: OutputFacts, measured: Measurements) -> F
     if recurrent and len(shape) == 3:
         last = recurrent[-1].name
         around, _, own = last.rpartition("/")
-        of_last_step = {last: {"return_sequences": False}}
         # The names that `Bidirectional` gives to the two layers that it makes of one.
         if own.startswith(("backward_", "forward_")):
-            last, of_last_step = f"the layer in {around}", {}
-        remedy = Remedy(f"return_sequences=False in {last}", layers=of_last_step).otherwise(remedy)
+            last = f"the layer in {around}"
+        remedy = Remedy(f"return_sequences=False in {last}").otherwise(remedy)
     level: Level = "warning" if facts.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
-
-
-def _with_units(layer: LayerReport, units: int, activation: str, loss: str) -> Remedy:
-    """Return a remedy with another number of units in `layer`, and the loss for it."""
-    return Remedy(
-        f'{units} units and activation="{activation}" in {layer.name}, and loss="{loss}"',
-        loss=loss,
-        layers={layer.name: {**_sized(layer, units), "activation": activation}},
-    )
-
-
-def _sized(layer: LayerReport, units: int) -> dict[str, Any]:
-    """Return the argument of a layer that gives it a number of units."""
-    return {"filters" if layer.kind.startswith("Conv") else "units": units}
 
 
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -137,22 +99,17 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
     low, high = round(targets.min), round(targets.max)
     divisor = facts.divisor
     if divisor is not None:
-        return Remedy(
-            f"class numbers as before the division: y = (y * {divisor}).round()",
-            targets=functools.partial(_multiplied, divisor),
-        )
+        return Remedy(f"class numbers as before the division: y = (y * {divisor}).round()")
     if not facts.is_whole:
         return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
     if low > 0 and high - low < facts.units:
-        begins_at_0 = functools.partial(_from_zero, low)
-        return Remedy(f"labels that begin at 0: y = y - {low}", targets=begins_at_0)
+        return Remedy(f"labels that begin at 0: y = y - {low}")
     if are_signs(facts):
-        return Remedy("labels 0 and 1: y = (y + 1) // 2", targets=zero_or_one)
+        return Remedy("labels 0 and 1: y = (y + 1) // 2")
     if low < 0 and high < facts.units:
         # The loss is that of the user, with one more argument.
         return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
-    text = f"a {layer.kind} of {high + 1} units instead of {layer.name}"
-    return Remedy(text, layers={layer.name: _sized(layer, high + 1)})
+    return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.name}")
 
 
 def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
@@ -192,21 +149,22 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     low, high = round(targets.min), round(targets.max)
     if facts.has_two_values and not facts.is_whole:
         # They were standardized together with the inputs.
-        remedy = Remedy("labels 0 and 1: y = (y > y.mean())", targets=_above_mean)
+        remedy = Remedy("labels 0 and 1: y = (y > y.mean())")
     elif not facts.is_whole:
         remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
     elif are_signs(facts):
-        remedy = Remedy("labels 0 and 1: y = (y + 1) / 2", targets=zero_or_one)
+        remedy = Remedy("labels 0 and 1: y = (y + 1) / 2")
     elif low > 0 and high - low == 1:
-        begins_at_0 = functools.partial(_from_zero, low)
-        remedy = Remedy(f"labels 0 and 1: y = y - {low}", targets=begins_at_0)
+        remedy = Remedy(f"labels 0 and 1: y = y - {low}")
     elif low >= 0 and high == 255:
-        remedy = Remedy("targets from 0 to 1: y = y / 255", targets=_of_bytes)
+        remedy = Remedy("targets from 0 to 1: y = y / 255")
     else:
-        numbers = Remedy('for numbers loss="mse"', loss="mse")
-        remedy = _with_units(layer, high + 1, "softmax", "sparse_categorical_crossentropy")
-        remedy = replace(remedy, text=f"for class numbers {remedy.text}").otherwise(numbers, "; ")
+        numbers = Remedy('for numbers loss="mse"')
+        remedy = Remedy(
+            f'for class numbers {high + 1} units and activation="softmax" in {layer.name}, and '
+            'loss="sparse_categorical_crossentropy"'
+        ).otherwise(numbers, "; ")
     evidence = (
         f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {facts.loss.name} takes "
         "values from 0 to 1"

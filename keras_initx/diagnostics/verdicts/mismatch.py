@@ -2,9 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import Mismatch
@@ -36,21 +33,13 @@ def impossible_labels(measured: Measurements) -> Iterator[Finding]:
         yield Finding([layer], evidence, _for_shapes(layer, mismatch), "error")
 
 
-def _longer(y: Any) -> Any:
-    return np.asarray(y)[..., None]
-
-
-def _shorter(y: Any) -> Any:
-    return np.asarray(y)[..., 0]
-
-
 def _for_shapes(layer: LayerReport, mismatch: Mismatch) -> Remedy:
     """Return the remedy where outputs are compared with several targets."""
     targets, outputs = mismatch.targets, mismatch.outputs
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
-            return Remedy("targets of the shape of the outputs: y = y[..., None]", targets=_longer)
-        return Remedy("targets of the shape of the outputs: y = y[..., 0]", targets=_shorter)
+            return Remedy("targets of the shape of the outputs: y = y[..., None]")
+        return Remedy("targets of the shape of the outputs: y = y[..., 0]")
     if len(targets) == len(outputs):
         return Remedy(f"a {layer.kind} of {targets[-1]} units for {layer.name}")
     return Remedy(

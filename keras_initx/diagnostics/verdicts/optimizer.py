@@ -123,7 +123,7 @@ def negative_rate(measured: Measurements) -> Iterator[Finding]:
 
 def _adam(before: str = "") -> Remedy:
     """Return a remedy with Adam at its default rate."""
-    return Remedy(f"{before}keras.optimizers.Adam()", optimizer="adam")
+    return Remedy(f"{before}keras.optimizers.Adam()")
 
 
 @rule(
@@ -153,8 +153,7 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
         f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the method "
         "finds the size of its steps itself, for a rate of 1"
     )
-    method = {"class_name": "Adadelta", "config": {"learning_rate": 1.0}}
-    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)", optimizer=method))
+    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
 
 
 def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
@@ -271,8 +270,7 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
-    optimizer = {"class_name": "SGD", "config": {"learning_rate": float(suitable)}}
-    remedy = Remedy(f"keras.optimizers.SGD({suitable})", optimizer=optimizer).otherwise(_adam())
+    remedy = Remedy(f"keras.optimizers.SGD({suitable})").otherwise(_adam())
     yield Finding([worst], evidence, scaled_first(measured, remedy))
 
 

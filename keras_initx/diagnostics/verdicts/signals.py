@@ -19,10 +19,8 @@ from keras_initx.diagnostics._remedy import (
     is_steep,
     kernels_of,
     rules_for,
-    standardized,
     suitable_for_all,
     weights_named,
-    with_finite,
     without_large_biases,
 )
 from keras_initx.diagnostics._signal import Signal, spread
@@ -528,13 +526,11 @@ def signal_remedy(
         remedy = drawn_or_scaled(choices, kernels)
         # By a layer before, such as a `Rescaling`.
         if inputs.nonfinite:
-            return remedy.after(
-                f"finite inputs ({inputs.nonfinite:.0%} of them are not)", with_finite
-            )
+            return remedy.after(f"finite inputs ({inputs.nonfinite:.0%} of them are not)")
         size = f"their standard deviation is {inputs.std:.3g}"
         if abs(inputs.mean) > inputs.std:
             size = f"their mean is {inputs.mean:.3g}, {size}"
-        return remedy.after(f"standardize the inputs ({size})", standardized)
+        return remedy.after(f"standardize the inputs ({size})")
     has_gate = layer.recurrence is not None and layer.recurrence.gate is not None
     if has_gate and has_large_biases([layer]):
         return open_gates([layer])

@@ -284,4 +284,4 @@ def _at_better_rate(taken: TrainedSteps, otherwise: Remedy) -> Remedy:
     inner = config["config"].get("inner_optimizer", config)
     rate = inner["config"]["learning_rate"]
     text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
-    return Remedy(text, optimizer=config)
+    return Remedy(text)

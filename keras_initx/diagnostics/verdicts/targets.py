@@ -1,8 +1,7 @@
 """Targets of a distance, or probabilities: whether the outputs can reach them, and their scale."""
 
-import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +12,7 @@ from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
-from keras_initx.diagnostics._remedy import Remedy, standardized_columns, with_standardized_columns
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._verdict import Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
 from keras_initx.structure import array_of, tensors_in
@@ -76,12 +75,6 @@ def reach_by_trial(
     return low, high
 
 
-def _between(low: float, high: float, y: Any) -> Any:
-    values = np.asarray(y)
-    least = values.min()
-    return low + (high - low) * (values - least) / max(values.max() - least, 1e-30)
-
-
 @rule(
     "unreachable targets",
     levels={"warning": ""},
@@ -141,9 +134,7 @@ def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
             remedy = _without(facts.applied)
         if math.isinf(high):
             return remedy
-        scaled = functools.partial(_between, low, high)
-        text = f"targets scaled to [{low:.3g}, {high:.3g}]"
-        return remedy.otherwise(Remedy(text, targets=scaled))
+        return remedy.otherwise(Remedy(f"targets scaled to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
     before = facts.applied if facts.loss.from_logits else facts.applied[:-1]
     return _without(before)
@@ -152,16 +143,12 @@ def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
 def _without(applied: Sequence[Applied]) -> Remedy:
     """Return a remedy without some activations."""
     texts = []
-    layers: dict[str, Mapping[str, Any]] = {}
     for one in applied:
         if one.is_argument:
             texts.append(f"activation=None in {one.layer}")
-            layers[one.layer] = {"activation": None}
         else:
             texts.append(f"no {one.layer}, which applies {one.activation}")
-    if len(layers) < len(applied):
-        layers = {}
-    return Remedy(" and ".join(texts), layers=layers)
+    return Remedy(" and ".join(texts))
 
 
 @rule(
@@ -191,10 +178,7 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
             f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
             f"outputs {facts.outputs.std:.3g}"
         )
-        remedy = Remedy(
-            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
-            targets=standardized_columns,
-        )
+        remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
         yield Finding([layer], evidence, remedy)
     for layer, own in measured.own_losses:
         size = measured.objective.outputs.std if measured.objective else 1.0
@@ -205,7 +189,6 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
             f"outputs have {size:.3g}"
         )
         remedy = Remedy(
-            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns",
-            targets=with_standardized_columns,
+            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns"
         )
         yield Finding([layer], evidence, remedy)

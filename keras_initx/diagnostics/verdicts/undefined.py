@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, Objective
-from keras_initx.diagnostics._remedy import Remedy, of_mixed_targets
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import EXPLODING, Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
@@ -72,9 +72,7 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
     for layer, of_loss in measured.loss_inputs:
         if of_loss.name == "poisson" and of_loss.outputs.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.name}"
-            text = f'activation="softplus" in {layer.name}'
-            remedy = Remedy(text, layers={layer.name: {"activation": "softplus"}})
-            return Finding([layer], evidence, remedy, "error")
+            return Finding([layer], evidence, other_activation("softplus", layer), "error")
     for layer, own in measured.own_losses:
         if own.defined_by is not None:
             evidence = f"{what}: it has a value for those of a {own.defined_by}"
@@ -84,7 +82,7 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
                 f"{what}: it has no value for the {own.undefined_rows:.0%} of the examples whose "
                 "targets are all the same, whatever the outputs are"
             )
-            remedy = Remedy("leave out the examples with such targets", examples=of_mixed_targets)
+            remedy = Remedy("leave out the examples with such targets")
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
     return Finding([last], evidence, _GUARDED, "error")
