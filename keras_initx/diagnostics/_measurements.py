@@ -14,16 +14,7 @@ from keras_initx.diagnostics._outputs import LossInputs, OutputFacts
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import KernelAxes, is_bounded
 
-__all__ = [
-    "AttentionReport",
-    "FlowReport",
-    "GradientReport",
-    "InputReport",
-    "LayerReport",
-    "OutputReport",
-    "RecurrenceReport",
-    "WeightReport",
-]
+__all__ = ["GradientReport", "LayerReport", "WeightReport"]
 
 OptimizerKind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
 
@@ -224,7 +215,7 @@ class WeightReport:
 
 @dataclass(eq=False, repr=False)
 class LayerReport:
-    """The measurements of one layer. `Report.to_dict` has them in this order.
+    """The measurements of one layer. `Report.to_dict` has those that are printed or plotted.
 
     Attributes:
         name: Name of the layer, prefixed with the names of the layers around it: `"encoder/dense"`.
