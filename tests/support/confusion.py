@@ -747,34 +747,6 @@ def keras_attention(divisor=8.0):
     return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
 
 
-class Deep(keras.Model):
-    """A transformer with normalization behind each branch, in code of its own, which is built in less time."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.embedding = layers.Embedding(50, 32)
-        self.attentions = [layers.MultiHeadAttention(2, 16) for _ in range(count)]
-        self.branches = [keras.Sequential([layers.Dense(64, "gelu"), layers.Dense(32)]) for _ in range(count)]
-        self.norms = [layers.LayerNormalization() for _ in range(2 * count)]
-        self.head = layers.Dense(10)
-
-    def call(self, inputs):
-        hidden = self.embedding(inputs)
-        for attention, branch, one, two in zip(
-            self.attentions, self.branches, self.norms[::2], self.norms[1::2], strict=True
-        ):
-            hidden = one(hidden + attention(hidden, hidden))
-            hidden = two(hidden + branch(hidden))
-        return self.head(hidden[:, 0])
-
-
-def deep():
-    model = Deep(48)
-    model(BEFORE)
-    keras_initx.initialize(model, seed=0)  # Old versions of Keras take wrong fans for attention.
-    return model, BEFORE, None, None
-
-
 # Trained networks and 16 bits.
 
 
@@ -967,10 +939,6 @@ def zero_embedding():
     embedding = layers.Embedding(50, 8, embeddings_initializer="zeros")
     model, *_ = recurrent(embedding, layers.GRU(16), shape=(12,), dtype="int32")
     return classes(model, BEFORE)
-
-
-def normalized():
-    return dense("linear", depth=60, after=[LAYER, layers.ReLU])
 
 
 def without_targets(build):
@@ -1181,8 +1149,6 @@ BROKEN = {
         without_targets(lambda: keras_attention(1.0)),
         ["focused attention"],
     ),
-    "layer normalization before each ReLU, 60 layers": (without_targets(normalized), ["alike"]),
-    "transformer, 48 blocks, normalization behind": (deep, ["alike"]),
     "bias -10 before ReLU": (
         lambda: dense(bias_initializer=Constant(-10.0)),
         ["dead units", "vanishing gradient"],
