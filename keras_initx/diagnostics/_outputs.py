@@ -77,14 +77,12 @@ class LossInputs:
 
     Attributes:
         name: Name of the function of the loss.
-        activation: See `OutputFacts`.
         outputs: `Signal` of the output.
         negative: Fraction of the targets that are below 0.
         mismatch: Why the shapes cannot satisfy the loss, `None` if they can.
     """
 
     name: str
-    activation: str | None
     outputs: Signal
     negative: float = 0.0
     mismatch: "Mismatch | None" = None
@@ -106,9 +104,7 @@ class Mismatch:
     remaining: float
 
 
-def loss_inputs(
-    name: str, activation: str | None, targets: Array, outputs: Array
-) -> LossInputs | None:
+def loss_inputs(name: str, targets: Array, outputs: Array) -> LossInputs | None:
     """Return what the loss of this name gets.
 
     It is `None` for crossentropies, and where the outputs are empty or no numbers.
@@ -119,7 +115,7 @@ def loss_inputs(
     if name not in ("cosine_similarity", "ctc"):
         mismatch = _of_shapes(targets, outputs)
     negative = float(np.mean(targets < 0))
-    return LossInputs(name, activation, _signal_of(outputs), negative, mismatch)
+    return LossInputs(name, _signal_of(outputs), negative, mismatch)
 
 
 def _of_shapes(targets: Array, outputs: Array) -> Mismatch | None:

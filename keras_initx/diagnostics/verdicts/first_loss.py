@@ -193,12 +193,12 @@ class OutputProbe(Probe):
             targets, made = array_of(one.targets), array_of(one.output)
             name = name_of_loss(one.loss)
             if name is not None:
-                given = loss_inputs(name, activation, targets, made)
+                given = loss_inputs(name, targets, made)
                 if given is not None:
                     self.loss_inputs.append((layer, given))
             mismatch = None if name else compared_with_all(one.loss, one.targets, one.output)
             if mismatch is not None:
-                given = LossInputs("", activation, Signal(), mismatch=mismatch)
+                given = LossInputs("", Signal(), mismatch=mismatch)
                 self.loss_inputs.append((layer, given))
                 continue
             loss = known_loss(one.loss, one.targets, one.output)
