@@ -2,7 +2,7 @@
 
 `python docs/tables.py` writes it to `docs/site/play/package.js`.
 
-The page evaluates the rules of `diagnose` by itself. Their thresholds and texts come from here:
+The page evaluates the rules of `diagnose` by itself. Their bounds and texts come from here:
 each rule runs on measurements whose names and numbers show as slots, such as `{first.std:.3g}`,
 which the page fills.
 """
@@ -11,28 +11,38 @@ import json
 import math
 from types import SimpleNamespace
 
-from keras_initx.diagnostics import (
-    THRESHOLDS,
+from keras_initx.diagnostics import GradientReport, LayerReport, WeightReport
+from keras_initx.diagnostics._measurements import (
     FlowReport,
-    GradientReport,
     InputReport,
-    LayerReport,
+    Measurements,
     OutputReport,
-    WeightReport,
 )
-from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._remedy import (
     drawn_or_scaled,
     remedy_in_depth,
     suitable,
     suitable_in_depth,
 )
-from keras_initx.diagnostics.verdicts import RULES, signals
+from keras_initx.diagnostics._verdict import EXPLODING
+from keras_initx.diagnostics.verdicts import RULES, first_loss, gradients, likeness, signals
 from keras_initx.initializers._scale import gain_value
 from keras_initx.structure._hooks import LIMITS
 
+# The bounds of the rules of the page.
+BOUNDS = {
+    "vanishing": signals.VANISHING,
+    "exploding": EXPLODING,
+    "saturated": signals.SATURATED,
+    "saturation_margin": signals.SATURATION_MARGIN,
+    "dead": signals.DEAD,
+    "saturated_output": first_loss.SATURATED_OUTPUT,
+    "first_loss": first_loss.FIRST_LOSS,
+    "inputs_differ": likeness.INPUTS_DIFFER,
+    "vanishing_gradient": gradients.VANISHING_GRADIENT,
+    "exploding_gradient": gradients.EXPLODING_GRADIENT,
+}
 # The activations of the page, and those for which `Orthogonal` and `Sparse` get a gain.
-DEFAULTS = {name: threshold.default for name, threshold in THRESHOLDS.items()}
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "gelu")
 WITH_GAIN = ("relu", "gelu")
 KERNEL = WeightReport("kernel", "kernel", (9, 9), 0, 1, 0, 9, axes=((0,), (1,)), fan_in=9)
@@ -163,7 +173,7 @@ def remedies(activation):
 
     def of_signals(depth):
         layers = [LayerReport("", "Dense", activation, weights=[KERNEL]) for _ in range(depth)]
-        remedy = signals.signal_remedy(layers[-1:], None, Measurements(layers, None, DEFAULTS))
+        remedy = signals.signal_remedy(layers[-1:], None, Measurements(layers, None))
         return remedy.text
 
     one = LayerReport("", "Dense", activation, weights=[KERNEL])
@@ -185,7 +195,7 @@ def texts():
     general["signals"] = general["signals"][0]
     found = {}
     for problem, condition, layers in cases():
-        (verdict,) = rules[problem].verdicts(Measurements(layers, inputs, DEFAULTS))
+        (verdict,) = rules[problem].verdicts(Measurements(layers, inputs))
         slots = {
             ", ".join(f"{name}/kernel" for name in verdict.layers): "{weights}",
             f"({len(verdict.layers)} layers)": "({count} layers)",
@@ -201,7 +211,7 @@ def texts():
 def script():
     """Return the file that the page reads."""
     content = {
-        "thresholds": DEFAULTS,
+        "thresholds": BOUNDS,
         "limits": {name: LIMITS.get(name) for name in ACTIVATIONS},
         "gains": {name: gain_value(name) for name in WITH_GAIN},
         "remedies": {name: remedies(name) for name in ACTIVATIONS},

@@ -10,34 +10,21 @@
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `recipes`: all recipes, with what `@recipe` says of them.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
-- `thresholds`: the thresholds of `diagnose`, from `keras_initx.diagnostics.THRESHOLDS`.
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
-- `unseen`: the numbers of runs on unseen programs, from `docs/unseen.json`, which
-  `tests/unseen/examine.py` writes.
-- `steps`: the same with steps of training.
-- `examination`, `programs`, `misses`: what `diagnose` finds in faulty programs of others,
-  from `programs.py` in `tests/support/` and `docs/examination.json`, which `examination.py` beside
-  it writes.
-- `remedies`: what the remedies do to the broken networks, from `docs/remedies.json`, which
-  `tests/support/remedies.py` writes.
 
 It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
-import functools
-import importlib
 import json
 import re
 import runpy
-import sys
 import tomllib
 from pathlib import Path
 
 import keras_initx
 from keras_initx._startup import BACKENDS
 from keras_initx.cli import _catalog
-from keras_initx.diagnostics import THRESHOLDS
 from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.recipes._recipe import ABOUT
 
@@ -190,7 +177,6 @@ def recipes():
 
 def problems():
     """Return the table of the problems that `diagnose` reports."""
-    thresholds = {name: f"`{name}={one.default:g}`" for name, one in THRESHOLDS.items()}
     rows = []
     for rule in RULES:
         level = "; ".join(
@@ -198,18 +184,8 @@ def problems():
         )
         # In two columns a phone shows the whole table.
         lines = f"*Level:* {level}", f"*Why:* {rule.reason}", f"*Remedy:* {rule.remedy}"
-        rows.append(
-            (f"**{rule.problem}**", "<br>".join([rule.finds.format_map(thresholds), *lines]))
-        )
+        rows.append((f"**{rule.problem}**", "<br>".join([rule.finds, *lines])))
     return _rows(("problem", "what is reported"), rows)
-
-
-def thresholds():
-    """Return the table of the thresholds of `diagnose`."""
-    rows = []
-    for threshold in THRESHOLDS.values():
-        rows.append((f"`{threshold.name}={threshold.default:g}`", threshold.meaning))
-    return _rows(("threshold", "what it is"), rows)
 
 
 def confusion():
@@ -234,151 +210,6 @@ no warning.
 """
 
 
-@functools.cache
-def _examined():
-    """Return the script of the examination."""
-    tests = str(DOCS.parent / "tests" / "support")
-    if tests not in sys.path:
-        sys.path.insert(0, tests)
-    return importlib.import_module("examination")
-
-
-def _recorded(program):
-    return json.loads(_examined().RECORDED.read_text())[f"{program.source}: {program.id}"]
-
-
-def _linked(program):
-    """Return the name of a program, with a link to its question."""
-    if program.id.isdigit():
-        return f"[{program.id}](https://stackoverflow.com/questions/{program.id})"
-    return program.id
-
-
-def examination():
-    """Return the numbers of each source, and those of other tools on the same programs."""
-    script = _examined()
-    results = json.loads(script.RECORDED.read_text())
-    headers = "source", "programs", "a batch can show", "found", "right remedy", "false alarms"
-    numbers = [tuple(map(str, row)) for row in script.counts(results)]
-    chosen = script.beside()
-    records = {name.partition(": ")[2]: result for name, result in results.items()}
-    found = sum(records[name]["grade"] in ("found", "remedied") for name in chosen)
-    remedied = sum(records[name]["grade"] == "remedied" for name in chosen)
-    tools = []
-    for tool, (detected, diagnosed, located) in script.PUBLISHED.items():
-        both = len(set(script.DIAGNOSED[tool].split()) & set(chosen))
-        tools.append((tool, str(detected), str(diagnosed), str(located), str(both)))
-    tools.append(("`diagnose`, right remedy", "", "", "", str(remedied)))
-    tools.append(("`diagnose`, found", "", "", "", str(found)))
-    of_both = f"diagnosed, of the {len(chosen)} that a batch can show"
-    beside = _rows(
-        ("tool", "detected, of 52", "diagnosed, of 52", "located, of 52", of_both), tools
-    )
-    return f"{_rows(headers, numbers)}\n{beside}"
-
-
-def unseen():
-    """Return the numbers of each run on programs that `diagnose` was never improved with."""
-    runs = json.loads((DOCS / "unseen.json").read_text())["runs"]
-    faulty = [run for run in runs if run["draw"] != "sound"]
-    sound = [run for run in runs if run["draw"] == "sound"]
-    # The newest has all numbers.
-    numbers = [name for name in faulty[-1] if name not in ("draw", "date", "commit", "backend")]
-    table = _columns(faulty, ("date", "commit", *numbers))
-    # Of the first draw the second run came after it had been mended by.
-    firsts = {run["draw"]: run for run in reversed(faulty)}.values()
-    named, visible = (sum(run[name] for run in firsts) for name in ("named", "visible"))
-    table += f"\nIn the first runs of all draws {named} of {visible} visible faults are named.\n"
-    return f"{table}\n{_columns(sound, ('date', 'commit', 'drawn', 'alarms on sound'))}"
-
-
-def with_steps():
-    """Return the numbers of each draw with steps of training on the batch."""
-    recorded = json.loads((DOCS / "unseen.json").read_text())["numbers with steps"]
-    runs = [{"draw": draw, **recorded[draw]} for draw in sorted(recorded, key=_DRAWS.index)]
-    names = dict.fromkeys(name for run in runs for name in run if name != "draw")
-    return _columns(runs, names)
-
-
-_DRAWS = ("first", "second", "third", "fourth", "fifth", "sixth", "sound")
-
-
-def _columns(runs, names):
-    """Return a table with a column for each run: not all numbers would fit beside each other."""
-    rows = [(name, *(str(run.get(name, "")) for run in runs)) for name in names]
-    return _rows(("draw", *(run["draw"] for run in runs)), rows)
-
-
-def programs():
-    """Return the table of all programs, folded."""
-    rows = []
-    for program in _examined().PROGRAMS:
-        result = _recorded(program)
-        named = ", ".join(result["problems"] or ()) or "nothing"
-        rows.append((_linked(program), program.fault, program.repair, result["grade"], named))
-    table = _rows(("program", "fault", "accepted repair", "result", "problems named"), rows)
-    return f"<details>\n<summary>All {len(rows)} programs</summary>\n\n{table}\n</details>\n"
-
-
-def misses():
-    """Return why a fault that a batch can show is not found, or not with the accepted remedy."""
-    script = _examined()
-    rows = []
-    for program in script.PROGRAMS:
-        grade = _recorded(program)["grade"]
-        if grade not in ("remedied", "silent"):
-            rows.append((_linked(program), program.fault, grade, script.EXPLAINED[program.id]))
-    return _rows(("program", "fault", "result", "why"), rows)
-
-
-def remedies():
-    """Return what the remedies do to the broken networks, on each backend."""
-    recorded = json.loads((DOCS / "remedies.json").read_text())
-    names = list(dict.fromkeys(name for results in recorded.values() for name in results))
-    counts = []
-    for backend, results in recorded.items():
-        gone = sum(bool(result["gone"]) for result in results.values())
-        counts.append(f"{gone} of {len(results)} with {_BACKENDS[backend]}")
-    rows = []
-    for name in names:
-        results = [results[name] for results in recorded.values() if name in results]
-        problems = dict.fromkeys(result["problem"] for result in results)
-        cells = [_outcome(results.get(name)) for results in recorded.values()]
-        rows.append((name, ", ".join(problems), *cells))
-    backends = [_BACKENDS[backend] for backend in recorded]
-    return f"""\
-The first verdict goes when its remedy is applied in {_listed(counts)}.
-
-<details>
-<summary>All {len(rows)} networks</summary>
-
-{_rows(("network", "first verdict", *backends), rows)}
-</details>
-"""
-
-
-_BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
-
-
-def _listed(texts):
-    """Return texts with commas and an "and"."""
-    if len(texts) == 1:
-        return texts[0]
-    return f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
-def _outcome(result):
-    """Return what became of a verdict, and the losses without the remedy and with it."""
-    if result is None:
-        return ""
-    texts = {True: "gone", False: "stays", None: "not run"}
-    text = texts[result["gone"]]
-    if not result["losses"]:
-        return text
-    losses = ["error" if value is None else f"{value:g}" for value in result["losses"]]
-    return f"{text}: {' → '.join(losses)}"
-
-
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -393,26 +224,11 @@ TABLES = {
     "sessions": sessions,
     "recipes": recipes,
     "problems": problems,
-    "thresholds": thresholds,
     "confusion": confusion,
-    "unseen": unseen,
-    "steps": with_steps,
-    "examination": examination,
-    "programs": programs,
-    "misses": misses,
-    "remedies": remedies,
 }
 PAGES = {
     DOCS / "api.md": {"families"},
-    DOCS / "diagnose.md": {"problems", "thresholds", "confusion"},
-    DOCS / "examination.md": {
-        "unseen",
-        "steps",
-        "examination",
-        "programs",
-        "misses",
-        "remedies",
-    },
+    DOCS / "diagnose.md": {"problems", "confusion"},
     INITIALIZERS: {"catalog"},
     DOCS / "recipes.md": {"recipes"},
     DOCS / "releasing.md": {"sessions"},

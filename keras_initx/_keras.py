@@ -233,13 +233,13 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
-def argument_name(weight: str, kind: str = "initializer") -> str:
+def argument_name(weight: str) -> str:
     """Return the name of the layer argument that sets the initializer of the weight of this name.
 
-    Or its constraint. Relies on the names that Keras gives weights: `recurrent_kernel` is set by
+    Relies on the names that Keras gives weights: `recurrent_kernel` is set by
     `recurrent_initializer`.
     """
-    return f"{weight.removesuffix('_kernel')}_{kind}"
+    return f"{weight.removesuffix('_kernel')}_initializer"
 
 
 def layers_of(

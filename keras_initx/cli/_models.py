@@ -38,7 +38,7 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 batch_size=arguments.batch_size,
                 steps=arguments.steps,
                 progress=lambda name: update(f"Measured {name}"),
-                **dict(arguments.threshold),
+                ignore=arguments.ignore,
             )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot diagnose {arguments.model}: {error}\n")

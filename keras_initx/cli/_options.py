@@ -108,19 +108,6 @@ OUTPUT: dict[str, Any] = {"type": output_path, "metavar": "FILE"}
 PLOT: dict[str, Any] = {"type": plot_path, "metavar": "FILE"}
 
 
-def threshold(text: str) -> tuple[str, float]:
-    """Parse the name and value of a threshold such as `vanishing=1e-4`."""
-    name, _, number = text.partition("=")
-    try:
-        value = POSITIVE["type"](number)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            "a threshold must have the form vanishing=1e-4, with a positive number. "
-            f"Received: {text!r}"
-        ) from None
-    return name, value
-
-
 def shape(text: str) -> tuple[int, ...]:
     """Parse a shape such as `3,3,16,32`."""
     lengths = []
@@ -190,10 +177,4 @@ RECIPE: dict[str, Any] = {
     "metavar": "NAME",
     "help": "a recipe, e.g. gpt2, or one of its sources, e.g. bert:transformers; the page Recipes "
     "of the documentation lists all",
-}
-THRESHOLDS: dict[str, Any] = {
-    "type": threshold,
-    "metavar": "NAME=X",
-    "action": "append",
-    "default": [],
 }

@@ -99,9 +99,12 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         help="also train N steps on these examples, with the optimizer of the model",
     )
     parser.add_argument(
-        "--threshold",
-        **_options.THRESHOLDS,
-        help="change a threshold, e.g. vanishing=1e-4; the page on diagnosing a model lists all",
+        "--ignore",
+        metavar="PROBLEM",
+        action="append",
+        default=[],
+        help="do not report a problem, e.g. 'large first loss'; the page on diagnosing a model "
+        "lists all",
     )
     parser.add_argument(
         "--fail-on",

@@ -12,4 +12,3 @@ from keras_initx.diagnostics._signal import *
 # For the rooms above; not part of the public interface.
 from keras_initx.diagnostics._signal import spread as spread
 from keras_initx.diagnostics._verdict import *
-from keras_initx.diagnostics.verdicts import THRESHOLDS as THRESHOLDS

@@ -1,20 +1,18 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
-import difflib
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 
-from keras_initx._checks import check_count, check_type
-from keras_initx._suggestions import did_you_mean
+from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
 from keras_initx.diagnostics._measure import Progress, measure
 from keras_initx.diagnostics._measurements import Measurements
 from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics.verdicts import RULES, THRESHOLDS
+from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.diagnostics.verdicts.not_finite import nonfinite_inputs
 from keras_initx.diagnostics.verdicts.steps import check_optimizer
 from keras_initx.structure import (
@@ -40,7 +38,7 @@ def diagnose(
     batch_size: int = 1024,
     steps: int = 0,
     progress: Progress | None = None,
-    **thresholds: float,
+    ignore: Sequence[str] = (),
 ) -> Report:
     """Run a batch through `model` and report problems caused by its weights.
 
@@ -69,13 +67,12 @@ def diagnose(
         batch_size: Number of examples to use, taken from the start of `x`.
         steps: Number of steps of training to take on the batch, with the optimizer that `model` is
             compiled with, as from its start; the weights are put back. They show a rate that is too
-            large, a NaN of a later step, weights that stay as they are, and from a hundred on a
-            loss that nothing lowers; where a rate fails, some others are tried. A step of a model
-            with a `train_step` of its own is not this one. What is random is alike in each step.
+            large, a NaN of a later step, and weights that stay as they are; where a rate fails,
+            some others are tried. A step of a model with a `train_step` of its own is not this one.
+            What is random is alike in each step.
         progress: Function that is called with the name of each layer after it is measured, and of
             each step, such as `"step 1 of 100"`.
-        **thresholds: Thresholds of the rules, positive numbers: the names, defaults and meanings
-            are those of `keras_initx.diagnostics.THRESHOLDS`.
+        ignore: Names of problems that are not reported, such as `("large first loss",)`.
 
     Returns:
         A `Report`, which `print` shows as a table. `layers` has the statistics, `verdicts` the
@@ -83,11 +80,12 @@ def diagnose(
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
-        TypeError: If `model` is not a Keras model, `x` or `y` is not a dense array of numbers (`x`
-            also of strings), has complex values or a mask, or a threshold has an unknown name.
+        TypeError: If `model` is not a Keras model, or `x` or `y` is not a dense array of numbers
+            (`x` also of strings), or has complex values or a mask.
         ValueError: If `x` is empty, does not fit to the inputs of `model` or has another length
-            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, an argument
-            is out of range, or on JAX other processes hold parts of the weights.
+            than `y`, `y` is given though `x` has targets, `loss` is missing or unknown, `ignore`
+            has a name of no problem, an argument is out of range, or on JAX other processes hold
+            parts of the weights.
 
     Example:
         >>> from keras_initx import SmallNormal
@@ -106,7 +104,7 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    limits = check_options(loss=loss, batch_size=batch_size, progress=progress, **thresholds)
+    check_options(loss=loss, batch_size=batch_size, progress=progress, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
     batch = without_weights(batch_of(model, x, y))
@@ -131,22 +129,22 @@ def diagnose(
                 y,
                 loss=compute_loss,
                 seen_losses=functools.partial(losses_of_outputs, model, loss),
-                thresholds=limits,
                 steps=steps,
                 progress=progress,
             )
 
     measured = run_built(model, x, run)
+    rules = [rule for rule in RULES if rule.problem not in ignore]
     # Rules make initializers, to compare with.
     with HOOKS, backend.globals_preserved():
-        verdicts = list(nonfinite_inputs.verdicts(measured))
-        if not verdicts:  # otherwise nothing else can be said
-            for rule in RULES:
-                verdicts.extend(rule.verdicts(measured))
+        # Of inputs that are not finite nothing else can be said.
+        if nonfinite_inputs in rules and any(nonfinite_inputs.verdicts(measured)):
+            rules = [nonfinite_inputs]
+        verdicts = [verdict for rule in rules for verdict in rule.verdicts(measured)]
     # The sort is stable: notes come last, and otherwise the order stays.
     verdicts.sort(key=lambda verdict: verdict.level == "note")
     losses = [] if measured.steps is None else list(measured.steps.losses)
-    return Report(measured.layers, measured.inputs, verdicts, limits, losses)
+    return Report(measured.layers, measured.inputs, verdicts, losses)
 
 
 def without_weights(batch: Batch) -> Batch:
@@ -160,22 +158,13 @@ def check_options(
     loss: Loss | None = None,
     batch_size: int = 1024,
     progress: Progress | None = None,
-    **thresholds: float,
-) -> dict[str, float]:
-    """Check the keyword arguments of `diagnose`, and return the number of each threshold by name.
-
-    Errors are those of `diagnose`.
-    """
+    ignore: Sequence[str] = (),
+) -> None:
+    """Check the keyword arguments of `diagnose`. Errors are those of `diagnose`."""
     check_count("batch_size", batch_size)
     check_loss(loss)
     check_type("progress", progress, Callable | None, "a function")
-    unknown = sorted(thresholds.keys() - THRESHOLDS.keys())
-    if unknown:
-        similar = difflib.get_close_matches(unknown[0], [*THRESHOLDS, "batch_size"], n=1)
-        raise TypeError(
-            f"`thresholds` must be among {tuple(THRESHOLDS)}. Received: thresholds={unknown}"
-            f"{did_you_mean(map(repr, similar))}"
-        )
-    for name, value in thresholds.items():
-        THRESHOLDS[name].check(value)
-    return {name: known.default for name, known in THRESHOLDS.items()} | thresholds
+    if isinstance(ignore, str):
+        raise TypeError(f"`ignore` must be a list of names. Received: ignore={ignore!r}")
+    for problem in ignore:
+        check_choice("ignore", problem, [rule.problem for rule in RULES])

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -13,14 +13,8 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import (
-    SeenLoss,
-    check_own_loss,
-    computes_own_loss,
-    guessed_losses,
-)
+from keras_initx.diagnostics._losses import SeenLoss, check_own_loss, guessed_losses
 from keras_initx.diagnostics._measurements import (
-    AddedTerms,
     FlowReport,
     LayerReport,
     Measurements,
@@ -29,19 +23,14 @@ from keras_initx.diagnostics._measurements import (
     TrainedSteps,
 )
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics.verdicts.added_terms import added_terms, without_penalties
 from keras_initx.diagnostics.verdicts.attention import AttentionProbe
 from keras_initx.diagnostics.verdicts.first_loss import OutputProbe
 from keras_initx.diagnostics.verdicts.gates import RecurrenceProbe
 from keras_initx.diagnostics.verdicts.gradients import gradient_report
 from keras_initx.diagnostics.verdicts.inputs import InputProbe, are_pixels, are_repeated
-from keras_initx.diagnostics.verdicts.likeness import LikenessProbe, differences_without_noise
-from keras_initx.diagnostics.verdicts.linear import is_linear, linear_fit
-from keras_initx.diagnostics.verdicts.mixing import mixed_at
+from keras_initx.diagnostics.verdicts.likeness import differences_without_noise
 from keras_initx.diagnostics.verdicts.no_gradient import SingleValueProbe, held_back
-from keras_initx.diagnostics.verdicts.noise import NoiseProbe
 from keras_initx.diagnostics.verdicts.optimizer import optimizer_facts
-from keras_initx.diagnostics.verdicts.precision import precision_facts
 from keras_initx.diagnostics.verdicts.signals import LostProbe, SignalProbe
 from keras_initx.diagnostics.verdicts.steps import steps_taken
 from keras_initx.diagnostics.verdicts.untracked import read_kernels
@@ -76,20 +65,16 @@ class _Probes:
 
     Args:
         watch: The watch of the pass.
-        thresholds: The number of each threshold, by its name.
     """
 
-    def __init__(self, watch: Watch, thresholds: Mapping[str, float]) -> None:
-        margin = thresholds["saturation_margin"]
+    def __init__(self, watch: Watch) -> None:
         self.inputs: InputProbe = InputProbe(watch)
-        self.signals: SignalProbe = SignalProbe(watch, margin)
-        self.lost: LostProbe = LostProbe(watch, self.signals, thresholds["vanishing"])
-        self.likeness: LikenessProbe = LikenessProbe(self.signals.reports)
+        self.signals: SignalProbe = SignalProbe(watch)
+        self.lost: LostProbe = LostProbe(watch, self.signals)
         self.attention: AttentionProbe = AttentionProbe(watch)
         self.recurrence: RecurrenceProbe = RecurrenceProbe(watch)
         self.single_values: SingleValueProbe = SingleValueProbe(watch)
-        self.noise: NoiseProbe = NoiseProbe(watch, thresholds["drowned_signal"])
-        self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports, margin)
+        self.outputs: OutputProbe = OutputProbe(watch, self.signals.reports)
 
     def __iter__(self) -> Iterator[Probe]:
         """Yield the probes, those after the signals read what these have found."""
@@ -117,7 +102,6 @@ def measure(
     *,
     loss: _LossFunction = None,
     seen_losses: Callable[[Tensor, Tensor], list[SeenLoss]],
-    thresholds: Mapping[str, float],
     steps: int = 0,
     progress: Progress | None = None,
 ) -> Measurements:
@@ -130,13 +114,12 @@ def measure(
         loss: Function of targets and outputs, or `None` for the compiled loss.
         seen_losses: Function of targets and outputs that gives each loss with its targets and its
             output.
-        thresholds: The number of each threshold, by its name.
         steps: Number of steps of training to take, after which the weights are put back.
         progress: Function that is called with the name of each layer after it is measured, and of
             each step, or `None`.
     """
     watch = Watch(model)
-    probes = _Probes(watch, thresholds)
+    probes = _Probes(watch)
     all_probes = list(probes)
     if progress is not None:
         all_probes.append(_ProgressProbe(watch, progress))
@@ -147,8 +130,7 @@ def measure(
     value: float | None = None
     terms = 0.0
     slope: float | None = None
-    fails = has_added = False
-    added: AddedTerms | None = None
+    fails = False
     taken: TrainedSteps | None = None
     # All of it: what one thread calls for gradients would be seen by another.
     with HOOKS, _preserved_loss(model):
@@ -170,34 +152,25 @@ def measure(
                 probes.outputs.add_facts(seen, model, x, outputs)
                 known = [facts for _, facts in probes.outputs.facts]
                 fails = any(facts.loss_fails for facts in known)
-                for _, given in probes.outputs.loss_inputs:
-                    if given.mismatch is not None and given.mismatch.loss_fails:
-                        fails = True
                 # Of NaN some losses raise an error.
                 if not fails and not has_nan:
                     value = float(array_of(_loss_value(model, loss, x, y, outputs)).mean())
                     terms = float(array_of(_terms(model)))
-                    with without_penalties(model.trainable_variables):
-                        has_added = bool(array_of(_terms(model)) != 0)
                     has_loss = not math.isnan(value)
                     has_sums = any(facts.loss.is_sum for facts in known)
                     if seen and len(known) == len(seen) and not has_sums:
                         mean_loss = value
                     probes.outputs.add_losses(guessed_losses(seen))
                 del seen
-            shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
             del outputs
         # Outside of the watch, which would measure these calls too.
-        mixed = mixed_at(model, x, shapes)
         differences = differences_without_noise(model, x)
         trained = _trained(model)
         if y is not None and trained and not fails:
             if has_loss:
                 norms_of = functools.partial(_gradient_norms, model, x, y)
                 objective = functools.partial(_loss_value, model, loss)
-                if terms:
-                    of_terms = norms_of(lambda *_: _terms(model))
-                with without_penalties(trained):
+                with _without_penalties(trained):
                     norms = norms_of(objective)
                     if not has_nan and not all(map(math.isfinite, norms)):
                         slope = _slope(model, loss, x, y)
@@ -205,19 +178,11 @@ def measure(
                     held = held_back(
                         model, trained, norms, functools.partial(norms_of, objective), loss_of
                     )
-                    of_loss = norms
-                    if has_added:
-                        of_loss = norms_of(lambda *given: objective(*given) - _terms(model))
                 if steps and any(norms) and all(map(math.isfinite, norms)):
                     of_batch = functools.partial(_objective, model, objective)
                     blind = _blind_loss(probes.outputs.records.values(), value)
                     tell = progress or (lambda _: None)
-                    taken = steps_taken(
-                        model, trained, of_batch, (x, y), steps, thresholds, blind, tell
-                    )
-                if terms:
-                    is_own = loss is None and computes_own_loss(model)
-                    added = added_terms(terms, of_terms, of_loss, not is_own)
+                    taken = steps_taken(model, trained, of_batch, (x, y), steps, blind, tell)
             else:
                 # Below a NaN, the gradient of a ReLU is 0 on JAX and NaN elsewhere.
                 norms = [math.nan] * len(trained)
@@ -228,13 +193,9 @@ def measure(
             # A layer may be called in one of the modes alone.
             if report.inputs is not None and layer in differences:
                 report.inputs.difference = differences[layer]
-        fit = None
-        if len(tensors_in(y)) == 1 and is_linear(model, x, list(reports.values())):
-            fit = linear_fit(x, array_of(tensors_in(y)[0]))
     return Measurements(
         layers=list(reports.values()),
         inputs=_signal_of_floats(x),
-        thresholds=thresholds,
         targets=_signal_of_floats(y),
         outputs=[(reports[layer], facts) for layer, facts in probes.outputs.facts],
         loss=mean_loss,
@@ -242,20 +203,31 @@ def measure(
         loss_inputs=[(reports[layer], given) for layer, given in probes.outputs.loss_inputs],
         own_losses=[(reports[layer], own) for layer, own in probes.outputs.own_losses],
         objective=None if signal is None else Objective(signal, value, terms, slope),
-        added_terms=added,
         steps=taken,
-        precision=precision_facts(model, gradients, thresholds["lost_precision"]),
         has_pixels=are_pixels(x),
         has_repeated_inputs=are_repeated(x),
         single_values=probes.single_values.names,
-        noises=probes.noise.found,
         held_back=held,
-        mixed_at=mixed,
         untracked=untracked,
-        linear_fit=fit,
         initializers=kept_initializers(model),
         hidden_branch_ends=functools.partial(hidden_branch_ends, model),
     )
+
+
+@contextlib.contextmanager
+def _without_penalties(weights: Sequence[keras.Variable]) -> Iterator[None]:
+    """Take the regularizers from `weights` for the duration of the block.
+
+    They pull each weight to 0, also one that the loss does not reach.
+    """
+    kept = [(weight, weight.regularizer) for weight in weights]
+    try:
+        for weight in weights:
+            weight.regularizer = None
+        yield
+    finally:
+        for weight, regularizer in kept:
+            weight.regularizer = regularizer
 
 
 @contextlib.contextmanager
@@ -430,18 +402,16 @@ def _layer_reports(
 def _flow_report(layer: keras.Layer, watch: Watch, probes: _Probes) -> FlowReport:
     """Return where a layer is in the flow of signals, and what becomes of them there."""
     flow = FlowReport(
-        slopes=probes.signals.slopes.get(layer),
+        slope=probes.signals.slopes.get(layer),
         loses_signal=layer in probes.lost.causes,
         is_starved=layer in probes.lost.starved,
-        examples_alike=probes.likeness.examples.get(layer),
-        positions_alike=probes.likeness.positions.get(layer),
     )
     normalization = watch.graph.normalization_after(layer)
     consumer = watch.graph.only_consumer(layer)
-    flow.feeds_kernel = consumer in watch.with_kernel
     if consumer in watch.layers and consumer not in watch.with_kernel:
         flow.activated_by = watch.activations[consumer]
-        flow.slopes = flow.slopes or probes.signals.slopes.get(consumer)
+        if flow.slope is None:
+            flow.slope = probes.signals.slopes.get(consumer)
         if flow.activated_by is not None and not is_bounded(flow.activated_by):
             normalization = watch.graph.normalization_after(consumer)
     if normalization in watch.layers:

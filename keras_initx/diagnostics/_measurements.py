@@ -14,16 +14,7 @@ from keras_initx.diagnostics._outputs import LossInputs, OutputFacts
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import KernelAxes, is_bounded
 
-__all__ = [
-    "AttentionReport",
-    "FlowReport",
-    "GradientReport",
-    "InputReport",
-    "LayerReport",
-    "OutputReport",
-    "RecurrenceReport",
-    "WeightReport",
-]
+__all__ = ["GradientReport", "LayerReport", "WeightReport"]
 
 OptimizerKind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
 
@@ -62,30 +53,23 @@ class FlowReport:
             of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
-        slopes: The root mean square and the largest of the slopes, at values of the batch, of the
-            activation that is applied to its output, by itself or by its only consumer, if Keras
-            does not have it, such as sin(30 x); otherwise `None`.
+        slope: The largest slope, at values of the batch, of the activation that is applied to its
+            output, by itself or by its only consumer, if Keras does not have it, such as sin(30 x);
+            otherwise `None`.
         ends_branch: Whether it is the last layer of a residual branch: its output is only added to
             a signal that passes by.
-        feeds_kernel: Whether the only consumer of its output is a layer with a kernel.
         loses_signal: Whether its output is nearly zero, so that a later kernel gets the same input
             for all examples.
         is_starved: Whether its kernel gets the same input for all examples because of an earlier
             layer.
-        examples_alike: Mean cosine between the outputs for different examples, of the first layer
-            and of layers that normalize each example, otherwise `None`.
-        positions_alike: The same between the positions of an example, if there are several.
     """
 
     normalized_by: str | None = None
     activated_by: str | None = None
-    slopes: tuple[float, float] | None = None
+    slope: float | None = None
     ends_branch: bool = False
-    feeds_kernel: bool = False
     loses_signal: bool = False
     is_starved: bool = False
-    examples_alike: float | None = None
-    positions_alike: float | None = None
 
 
 @dataclass(eq=False)
@@ -129,13 +113,10 @@ class AttentionReport:
             as a mean over some queries with at least four keys; otherwise `None`. Where the weights
             themselves are not accessible they are computed from queries and keys, without masks and
             rotations.
-        router_share: If it makes the values of which a softmax takes shares, the largest share of
-            one unit, as a mean over the batch; otherwise `None`.
         of_one: Whether the softmax is over a single value, so that all of its outputs are 1.
     """
 
     focus: float | None = None
-    router_share: float | None = None
     of_one: bool = False
 
 
@@ -209,7 +190,6 @@ class WeightReport:
             are 0.
         identical_units: For a trainable kernel, the number of units with the same weights as
             another unit.
-        left: For a trainable kernel with a constraint, the share of its norm that this leaves.
         digest: For a trainable kernel of random numbers, a digest that two kernels share only if
             they are equal.
     """
@@ -230,13 +210,12 @@ class WeightReport:
     constant: bool = False
     zero: bool = False
     identical_units: int = 0
-    left: float | None = None
     digest: str | None = None
 
 
 @dataclass(eq=False, repr=False)
 class LayerReport:
-    """The measurements of one layer. `Report.to_dict` has them in this order.
+    """The measurements of one layer. `Report.to_dict` has those that are printed or plotted.
 
     Attributes:
         name: Name of the layer, prefixed with the names of the layers around it: `"encoder/dense"`.
@@ -353,7 +332,6 @@ class OptimizerFacts:
         clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
         clipvalue: The size to which each number of a gradient is clipped, infinite for none.
         global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
-        weight_decay: The share of a weight that is subtracted from it, times the rate, in a step.
     """
 
     rate: float
@@ -367,28 +345,6 @@ class OptimizerFacts:
     clipnorm: float = math.inf
     clipvalue: float = math.inf
     global_clipnorm: float = math.inf
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class PrecisionFacts:
-    """What a few steps of the optimizer do to weights of 16 bits, beside the same in 32 bits.
-
-    Attributes:
-        dtype: The dtype of the weights.
-        optimizer: Name of the class of the optimizer.
-        size: How far the weights move, relative to 32 bits; NaN if they are not finite.
-        kept: Share of the change in 32 bits that 16 bits keep, `None` if the rate is not constant.
-        changes: The arguments of the optimizer that keep most of it, empty if none do.
-        config: The serialized optimizer with these arguments.
-    """
-
-    dtype: str
-    optimizer: str
-    size: float
-    kept: float | None
-    changes: Mapping[str, float] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -400,7 +356,6 @@ class TrainedSteps:
             finite.
         optimizer: Name of the class of the optimizer.
         rate: Its learning rate in the first step, `None` if it has none.
-        warms_up: Whether the rate is larger after the last step.
         blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
         lost: Paths of the weights that are not finite afterward.
         unmoved: Paths of the weights that stay as they are, bit for bit.
@@ -411,7 +366,6 @@ class TrainedSteps:
     losses: Sequence[float]
     optimizer: str
     rate: float | None
-    warms_up: bool = False
     blind: float | None = None
     lost: Sequence[str] = ()
     unmoved: Sequence[str] = ()
@@ -437,38 +391,6 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class AddedTerms:
-    """What is added to a loss, by `add_loss` and by regularizers.
-
-    Attributes:
-        value: Its sum.
-        slope: Norm of its gradient for the weights that it reaches.
-        of_loss: Norm of the gradient of the rest of the loss for the same weights.
-        is_compiled: Whether the rest is the loss that the model is compiled with.
-    """
-
-    value: float
-    slope: float
-    of_loss: float
-    is_compiled: bool = True
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What a layer adds to a signal at random in training mode.
-
-    Attributes:
-        layer: Name of the layer.
-        ratio: Its standard deviation relative to the size of the signal.
-        better: The arguments of the layer with which it is smaller.
-    """
-
-    layer: str
-    ratio: float
-    better: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class HeldBack:
     """Kernels that get no gradient, whatever their values are.
 
@@ -488,16 +410,6 @@ class OwnLoss:
     """What the values of a loss of one's own show.
 
     Attributes:
-        flat: Share of the examples whose loss is the same for all outputs near theirs, 0 unless
-            their losses are larger than those of the others.
-        lowest: A negative value of a loss that is 0 where the outputs equal the targets, otherwise
-            0.
-        is_exchanged: Whether it is never negative with its arguments exchanged.
-        collapses: Whether it reads no targets, and is 0 where all outputs are equal.
-        pairs: How much the inputs of pairs differ that it draws together, and those of the others,
-            where the first differ more, otherwise `None`.
-        prefers_others: Whether it is lower where outputs equal the targets of other examples than
-            where they equal their own.
         defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
             is once they have gone through this activation, otherwise `None`.
         spread: The largest standard deviation of a column of targets in which it rises or falls
@@ -506,12 +418,6 @@ class OwnLoss:
             if these are the ones whose targets are all the same, otherwise 0.
     """
 
-    flat: float = 0.0
-    lowest: float = 0.0
-    is_exchanged: bool = False
-    collapses: bool = False
-    pairs: tuple[float, float] | None = None
-    prefers_others: bool = False
     spread: float = 0.0
     defined_by: str | None = None
     undefined_rows: float = 0.0
@@ -525,7 +431,6 @@ class Measurements:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
-        thresholds: The number of each threshold, by its name.
         targets: `Signal` of the targets, or `None` if they are integers or not given.
         outputs: Pairs of a layer and the facts of the output of the model that it makes, for each
             known loss.
@@ -534,18 +439,12 @@ class Measurements:
         loss_inputs: Pairs of a layer and what a loss of Keras gets of the output that it makes.
         own_losses: Pairs of a layer and what is known of a loss that is none of Keras'.
         objective: What is minimized, `None` without outputs of floating-point numbers.
-        added_terms: What is added to the loss, `None` where nothing is.
-        precision: What the optimizer does to weights of 16 bits, `None` if that is not known.
         steps: What some steps on the batch do, `None` if none were asked for or possible.
         has_pixels: Whether the inputs are images of whole numbers from 0 to 255.
         has_repeated_inputs: Whether all examples have the same inputs.
         single_values: Names of the normalizations over a single value.
-        noises: The layers with a `Noise` that hides the signal.
         held_back: The kernels that get no gradient whatever their values are, or `None`.
-        mixed_at: Name of the layer or operation at which examples influence each other, or `None`.
         untracked: Paths of the kernels that the model uses but does not have.
-        linear_fit: Of a model that is linear up to a last softmax or sigmoid, how well a linear map
-            and a smooth one predict its targets, otherwise `None`.
         initializers: The initializers that layers keep for their weights, by the paths of these.
         hidden_branch_ends: Function that returns the names of the layers at the ends of residual
             branches that are added in the `call` of layers of users. It takes a call of the model.
@@ -553,7 +452,6 @@ class Measurements:
 
     layers: list[LayerReport]
     inputs: Signal | None
-    thresholds: Mapping[str, float]
     targets: Signal | None = None
     outputs: Sequence[tuple[LayerReport, OutputFacts]] = ()
     loss: float | None = None
@@ -561,17 +459,12 @@ class Measurements:
     loss_inputs: Sequence[tuple[LayerReport, LossInputs]] = ()
     own_losses: Sequence[tuple[LayerReport, OwnLoss]] = ()
     objective: Objective | None = None
-    added_terms: AddedTerms | None = None
-    precision: PrecisionFacts | None = None
     steps: TrainedSteps | None = None
     has_pixels: bool = False
     has_repeated_inputs: bool = False
     single_values: Sequence[str] = ()
-    noises: Sequence[Noise] = ()
     held_back: HeldBack | None = None
-    mixed_at: str | None = None
     untracked: Sequence[str] = ()
-    linear_fit: tuple[float, float] | None = None
     initializers: Mapping[str, keras.initializers.Initializer] = field(default_factory=dict)
     hidden_branch_ends: Callable[[], set[str]] = set
 

@@ -79,7 +79,7 @@ class SignalMonitor(KerasCallback):
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
-        self._thresholds = check_options(**arguments)
+        check_options(**arguments)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
         count = arguments.get("batch_size", 1024)
@@ -225,7 +225,7 @@ class SignalMonitor(KerasCallback):
         from keras_initx.diagnostics._plot import plot_history
 
         layers = {step: report.layers for step, report in self.history.items()}
-        return plot_history(layers, self._thresholds, path)
+        return plot_history(layers, path)
 
     def __repr__(self) -> str:
         return f"<SignalMonitor of {len(self.history)} reports, every {self.every} steps>"

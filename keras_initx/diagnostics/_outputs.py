@@ -15,7 +15,7 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.structure import CONVOLUTIONS, LIMITS
 
 # How the targets of a loss are given.
-_Form: TypeAlias = Literal["numbers", "rows", "columns", "examples"]
+_Form: TypeAlias = Literal["numbers", "rows", "examples"]
 
 # Without an activation these are known to be linear.
 _WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)
@@ -77,100 +77,45 @@ class LossInputs:
 
     Attributes:
         name: Name of the function of the loss.
-        activation: See `OutputFacts`.
         outputs: `Signal` of the output.
-        empty: Fraction of the rows of outputs that are all 0.
-        zeros: Fraction of the targets that are 0.
         negative: Fraction of the targets that are below 0.
-        mismatch: Why the shapes or labels cannot satisfy the loss, `None` if they can.
+        mismatch: Why the shapes cannot satisfy the loss, `None` if they can.
     """
 
     name: str
-    activation: str | None
     outputs: Signal
-    empty: float = 0.0
-    zeros: float = 0.0
     negative: float = 0.0
     mismatch: "Mismatch | None" = None
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Why labels or shapes cannot satisfy a loss. One of the numbers is not 0.
+    """Why the shapes cannot satisfy a loss.
 
     Attributes:
         targets: Shape of the targets.
         outputs: Shape of the outputs.
         remaining: Share of the variance of the targets that remains for the best outputs of this
             shape, because each is compared with several targets.
-        short: For CTC the number of examples with more labels and repeats than steps.
-        needed: The most steps that an example takes.
-        beyond: The number of examples with labels that are none of the classes.
-        gaps: The number of examples with a 0, which stands for no label, before another label.
-        least: The smallest label.
-        most: The largest.
     """
 
     targets: tuple[int, ...]
     outputs: tuple[int, ...]
-    remaining: float = 0.0
-    short: int = 0
-    needed: int = 0
-    beyond: int = 0
-    gaps: int = 0
-    least: int = 0
-    most: int = 0
-
-    @property
-    def loss_fails(self) -> bool:
-        """Whether the loss of CTC has no value: some backends raise an error, others go on."""
-        return self.short + self.beyond + self.gaps > 0
+    remaining: float
 
 
-def loss_inputs(
-    name: str, activation: str | None, targets: Array, outputs: Array
-) -> LossInputs | None:
+def loss_inputs(name: str, targets: Array, outputs: Array) -> LossInputs | None:
     """Return what the loss of this name gets.
 
     It is `None` for crossentropies, and where the outputs are empty or no numbers.
     """
     if "crossentropy" in name or not outputs.size or outputs.dtype.kind != "f":
         return None
-    rows = outputs.reshape(-1, outputs.shape[-1])
     mismatch = None
-    if name == "ctc":
-        mismatch = _of_sequences(targets, outputs)
-    elif name != "cosine_similarity":
+    if name not in ("cosine_similarity", "ctc"):
         mismatch = _of_shapes(targets, outputs)
-    empty = float(np.mean(~rows.any(axis=-1)))
-    zeros, negative = float(np.mean(targets == 0)), float(np.mean(targets < 0))
-    return LossInputs(name, activation, _signal_of(outputs), empty, zeros, negative, mismatch)
-
-
-def _of_sequences(targets: Array, outputs: Array) -> Mismatch | None:
-    """Return what CTC cannot do: more labels than steps, and labels that are no classes.
-
-    Equal labels that follow each other need a blank between them, class 0, which also fills rows.
-    """
-    if targets.ndim != 2 or outputs.ndim != 3 or not targets.size:
-        return None
-    labels = np.round(targets).astype("int64")
-    _, steps, classes = outputs.shape
-    lengths = (labels != 0).sum(axis=-1)
-    is_label = np.arange(labels.shape[-1]) < lengths[:, None]
-    repeats = ((labels[:, 1:] == labels[:, :-1]) & is_label[:, 1:]).sum(axis=-1)
-    needed = lengths + repeats
-    mismatch = Mismatch(
-        targets.shape,
-        outputs.shape,
-        short=int((needed > steps).sum()),
-        needed=int(needed.max()),
-        beyond=int(((labels < 0) | (labels >= classes)).any(axis=-1).sum()),
-        gaps=int(((labels == 0) & is_label).any(axis=-1).sum()),
-        least=int(labels.min()),
-        most=int(labels.max()),
-    )
-    return mismatch if mismatch.loss_fails else None
+    negative = float(np.mean(targets < 0))
+    return LossInputs(name, _signal_of(outputs), negative, mismatch)
 
 
 def _of_shapes(targets: Array, outputs: Array) -> Mismatch | None:
@@ -208,22 +153,17 @@ class OutputFacts:
             to 1.
         within_one: Whether its values lie between 0 and 1 by an activation that is not known.
         form: `"numbers"` where there is one target for each row of outputs, `"rows"` where there
-            is one for each output, `"columns"` where there are several for an output of one unit,
-            `"examples"` where there is a single number or row for an example, of which the output
-            has several rows.
-        width: Number of values in a row of targets.
+            is one for each output, `"examples"` where there is a single number or row for an
+            example, of which the output has several rows.
         is_whole: Whether all targets are integers.
         has_two_values: Whether all targets are one of two numbers.
         outside: Fraction of the targets that are no class of a sparse crossentropy.
         divisor: By which class numbers were divided if targets that are no integers are quotients
             of them, otherwise `None`.
         several: Fraction of the rows of targets with several ones among zeros.
-        single: Fraction of the rows with a single one among zeros.
         empty: Fraction of the rows that are all 0.
         no_shares: Fraction of the rows with several numbers other than 0 that are no zeros and
             ones, and no shares that add up to 1.
-        frequencies: For a crossentropy, the share of each class in the targets; for a binary one,
-            the mean of the targets of each unit. Otherwise `None`.
         applied: The activations between the last kernel and the output, the first of them first.
         reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
             for.
@@ -240,16 +180,13 @@ class OutputFacts:
     sums_to_one: bool
     within_one: bool
     form: _Form
-    width: int
     is_whole: bool
     has_two_values: bool
     outside: float
     divisor: int | None
     several: float
-    single: float
     empty: float
     no_shares: float
-    frequencies: npt.NDArray[np.float64] | None
     applied: tuple[Applied, ...]
     reach: tuple[float, float]
     beyond: float
@@ -281,13 +218,9 @@ class OutputFacts:
         """Whether the loss cannot be computed: some backends raise an error, others go on."""
         if self.loss.kind == "distance":
             return False
-        if self.form in ("columns", "examples"):
+        if self.loss.kind == "binary" and (self.leaves_range or self.form == "numbers"):
             return True
-        if self.loss.kind == "sparse":
-            return self.form == "rows" or self.outside > 0
-        if self.loss.kind == "binary":
-            return self.leaves_range or self.form == "numbers"
-        return self.loss.kind == "categorical" and self.form == "numbers"
+        return self.form == "examples" or self.outside > 0
 
 
 def output_facts(
@@ -316,12 +249,10 @@ def output_facts(
     if form is None:
         return None
     aims: Array = targets.reshape(-1)
-    width = 1
-    if form in ("columns", "rows"):
+    if form == "rows":
         if targets.ndim == outputs.ndim:
             targets = np.moveaxis(targets, loss.axis, -1)
-        width = units if form == "rows" else targets.shape[-1]
-        aims = targets.reshape(-1, width)
+        aims = targets.reshape(-1, units)
     rows = rows.reshape(-1, units)
     if not counts.all() and counts.size == len(rows):
         rows = rows[counts.reshape(-1)]
@@ -332,10 +263,9 @@ def output_facts(
         return None
     outside = 0.0
     divisor = None
-    several = single = empty = no_shares = 0.0
+    several = empty = no_shares = 0.0
     beyond = 0.0
     sum_beyond = 0.0
-    frequencies = None
     within_one = activation is None and reach == (0, 1)
     reach = _reach_of_probabilities(loss, reach, units)
     if form == "examples":
@@ -345,7 +275,6 @@ def output_facts(
         outside = float(np.mean(~is_class))
         divisor = _divisor(aims, units)
         if not outside:
-            frequencies = np.bincount(aims.astype("int64"), minlength=units) / len(aims)
             beyond = float(reach[1] < 1 - _PROBABLE)
     elif loss.kind == "distance":
         beyond = _share_beyond(aims, *reach)
@@ -354,14 +283,12 @@ def output_facts(
         others = np.count_nonzero(aims, axis=-1)
         is_shared = (abs(aims.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (aims >= 0).all(axis=-1)
         several = float(np.mean(is_binary & (others > 1)))
-        single = float(np.mean(is_binary & (others == 1)))
         empty = float(np.mean(others == 0))
         no_shares = float(np.mean(~is_binary & (others > 1) & ~is_shared))
     takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
     if takes_any_sum and are_of_softmax(rows) and aims.ndim == 2:
         sum_beyond = float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
     if form == "rows" and loss.kind != "distance":
-        frequencies = aims.mean(axis=0, dtype="float64")
         least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
         if loss.kind == "binary":
             # Labels beyond [0, 1] are none, whatever is in reach.
@@ -378,16 +305,13 @@ def output_facts(
         sums_to_one=are_of_softmax(rows),
         within_one=within_one,
         form=form,
-        width=width,
         is_whole=bool((aims == np.round(aims)).all()),
         has_two_values=bool(((aims == aims.min()) | (aims == aims.max())).all()),
         outside=outside,
         divisor=divisor,
         several=several,
-        single=single,
         empty=empty,
         no_shares=no_shares,
-        frequencies=frequencies,
         applied=applied,
         reach=reach,
         beyond=beyond,
@@ -408,12 +332,10 @@ def _form_of(
     """
     has_one_for_each_row = targets in (rows[:-1], (*rows[:-1], 1))
     if has_one_for_each_row and (loss.kind == "sparse" or rows[-1] > 1):
-        return "numbers"
+        # Keras refuses them for a categorical crossentropy, and rows for a sparse one.
+        return None if loss.kind == "categorical" else "numbers"
     if has_one_for_each_row or targets == outputs:
-        return "rows"
-    # A reader of folders gives a column for each of two classes, too.
-    if loss.kind == "binary" and rows[-1] == 1 and targets[:-1] == rows[:-1]:
-        return "columns"
+        return None if loss.kind == "sparse" else "rows"
     # Without `Flatten` or a pooling the outputs keep the positions of an example.
     if len(rows) > 2 and targets in _of_examples(loss, rows):
         return "examples"

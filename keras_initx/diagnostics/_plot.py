@@ -13,6 +13,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from keras_initx._typing import Array
 from keras_initx.diagnostics._measurements import LayerReport
 from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._verdict import EXPLODING
+from keras_initx.diagnostics.verdicts.gradients import EXPLODING_GRADIENT, VANISHING_GRADIENT
+from keras_initx.diagnostics.verdicts.signals import DEAD, SATURATED, VANISHING
 from keras_initx.rendering import (
     BLUE,
     NAMED,
@@ -34,12 +37,20 @@ _CELLS_IN_A_ROW = 6
 _MOST_CELLS = 12
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
 _ORDER = ("#0d0887", "#bd3786", "#e16462")
+# From where on a measurement is a problem.
+_BOUNDS = {
+    "vanishing": VANISHING,
+    "exploding": EXPLODING,
+    "saturated": SATURATED,
+    "dead units": DEAD,
+    "vanishing gradient": VANISHING_GRADIENT,
+    "exploding gradient": EXPLODING_GRADIENT,
+}
 
 
 def plot_layers(
     layers: Sequence[LayerReport],
     marked: Collection[str],
-    thresholds: Mapping[str, float],
     losses: Sequence[float],
 ) -> Figure:
     """Plot the measurements of each layer.
@@ -47,7 +58,6 @@ def plot_layers(
     Args:
         layers: The layers.
         marked: Names of the layers whose histograms are red.
-        thresholds: Thresholds to show, by their names.
         losses: The loss before each step and after the last, empty without steps.
     """
     layers = [layer for layer in layers if layer.after is not None]
@@ -71,10 +81,10 @@ def plot_layers(
     top, bottom = parts[:2]
     axes = top.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for plot_panel, axis in zip(panels, axes, strict=True):
-        plot_panel(axis, layers, thresholds)
+        plot_panel(axis, layers)
     tidy(axes, axis="y")
     label_order(axes[-1], [layer.name for layer in layers], "layer")
-    limits = _shared_range(layers, thresholds["exploding"])
+    limits = _shared_range(layers)
     _plot_histograms(bottom, layers, shown, (rows, columns), marked, limits)
     if losses:
         _plot_losses(parts[2].subplots(), losses)
@@ -110,7 +120,7 @@ def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -
     return places
 
 
-def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str, float]) -> None:
+def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
     before = _values_of(layers, _std_before)
     if not np.isnan(before).all():
@@ -121,10 +131,10 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
     make_logarithmic(axis)
-    _mark(axis, thresholds, ("vanishing", "exploding"))
+    _mark(axis, ("vanishing", "exploding"))
 
 
-def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Mapping[str, float]) -> None:
+def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
     means = _values_of(layers, _output_mean)
@@ -138,9 +148,7 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport], _thresholds: Mapping[s
         axis.set_ylim(-1.1 * most, 1.1 * most)
 
 
-def _plot_gradients(
-    axis: Axes, layers: Sequence[LayerReport], thresholds: Mapping[str, float]
-) -> None:
+def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
     ratios = _values_of(layers, _gradient_ratio)
     norms = _values_of(layers, _gradient_norm)
@@ -151,9 +159,9 @@ def _plot_gradients(
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
     make_logarithmic(axis)
-    _mark(axis, thresholds, ("exploding_gradient",))
+    _mark(axis, ("exploding gradient",))
     largest = norms[np.isfinite(norms)].max(initial=0)
-    _mark(axis, thresholds, ("vanishing_gradient",), unit=largest, of=" of the largest norm")
+    _mark(axis, ("vanishing gradient",), unit=largest, of=" of the largest norm")
 
 
 def _plot_histograms(
@@ -203,7 +211,7 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
     return ", ".join(parts)
 
 
-def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
+def _shared_range(layers: Sequence[LayerReport]) -> Array:
     """Return the limits for the histograms of all layers.
 
     Layers that exploded are left out, where others have not, and so are rare values far from the
@@ -214,7 +222,7 @@ def _shared_range(layers: Sequence[LayerReport], exploding: float) -> Array:
     low = 0.0
     high = 0.0
     for signal in signals:
-        if not signal.std <= max(exploding, least):
+        if not signal.std <= max(EXPLODING, least):
             continue
         reach = 4 * math.hypot(signal.mean, signal.std)
         low = min(low, max(signal.min, -reach))
@@ -254,12 +262,12 @@ def _gradient_ratio(layer: LayerReport) -> float | None:
 
 
 class _Panel(NamedTuple):
-    """A panel: a statistic of each layer, the scale of its axis, and the thresholds for it."""
+    """A panel: a statistic of each layer, the scale of its axis, and the problems that it shows."""
 
     title: str
     scale: Literal["linear", "log", "share"]
     value: Callable[[LayerReport], float | None]
-    thresholds: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 _HISTORY_PANELS = (
@@ -271,22 +279,17 @@ _HISTORY_PANELS = (
     ),
     _Panel("mean of the output", "linear", _output_mean),
     _Panel("saturated", "share", lambda layer: layer.saturated, ("saturated",)),
-    _Panel("dead units", "share", lambda layer: layer.dead, ("dead",)),
-    _Panel("gradient norm", "log", _gradient_norm, ("exploding_gradient",)),
+    _Panel("dead units", "share", lambda layer: layer.dead, ("dead units",)),
+    _Panel("gradient norm", "log", _gradient_norm, ("exploding gradient",)),
     _Panel("gradient over weights", "log", _gradient_ratio),
 )
 
 
-def plot_history(
-    history: Mapping[int, Sequence[LayerReport]],
-    thresholds: Mapping[str, float],
-    path: str | Path | None,
-) -> Figure:
+def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path | None) -> Figure:
     """Plot how the measurements of each layer change over the steps of a training.
 
     Args:
         history: Dict from a step to the layers.
-        thresholds: Thresholds to show, by their names.
         path: See `Report.plot`.
     """
     steps = list(history)
@@ -309,7 +312,7 @@ def plot_history(
         least = np.fmin.reduce(values)
         greatest = np.fmax.reduce(values)
         axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
-        _finish_panel(axis, panel, thresholds)
+        _finish_panel(axis, panel)
     tidy(axes[: len(panels)], axis="y")
     free = axes[len(panels) :]
     for axis in free:
@@ -357,16 +360,16 @@ def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
     return list(dict.fromkeys([names[0], middle, names[-1]]))
 
 
-def _finish_panel(axis: Axes, panel: _Panel, thresholds: Mapping[str, float]) -> None:
-    """Set the scale of a panel whose lines are drawn, label it, and show its thresholds."""
+def _finish_panel(axis: Axes, panel: _Panel) -> None:
+    """Set the scale of a panel whose lines are drawn, label it, and show its bounds."""
     if panel.scale == "log":
         make_logarithmic(axis)
     elif panel.scale == "share":
-        # The threshold is in the panel, so that a share is large where it looks so.
-        limits = [thresholds[name] for name in panel.thresholds]
+        # The bound is in the panel, so that a share is large where it looks so.
+        limits = [_BOUNDS[problem] for problem in panel.problems]
         axis.set_ylim(-0.02, 1.1 * max([axis.dataLim.ymax, *limits]))
         axis.yaxis.set_major_formatter(PercentFormatter(1))
-    _mark(axis, thresholds, panel.thresholds)
+    _mark(axis, panel.problems)
     axis.set_title(panel.title, fontsize=10)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.xaxis.set_tick_params(labelbottom=True)
@@ -389,26 +392,24 @@ def _for_logarithm(values: Array) -> Array:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def _mark(
-    axis: Axes, thresholds: Mapping[str, float], names: Sequence[str], unit: float = 1, of: str = ""
-) -> None:
-    """Draw a line at each threshold, in multiples of `unit`, that is in the range of `axis`.
+def _mark(axis: Axes, problems: Sequence[str], unit: float = 1, of: str = "") -> None:
+    """Draw a line where each problem begins, in multiples of `unit`, if it is in the range.
 
-    The range stays as it is: a threshold far from the values would flatten them.
+    The range stays as it is: a bound far from the values would flatten them.
     """
     low, high = axis.get_ylim()
-    for name in names:
-        threshold = thresholds[name]
-        y = threshold * unit
+    for problem in problems:
+        bound = _BOUNDS[problem]
+        y = bound * unit
         if not low < y < high:
             continue
         axis.axhline(y, color=RED, linestyle="--", linewidth=1)
-        # On two sides, because two thresholds may be close to each other.
+        # On two sides, because two bounds may be close to each other.
         x, shift, side = 1, -4, "right"
-        if name.startswith("exploding"):
+        if problem.startswith("exploding"):
             x, shift, side = 0, 4, "left"
         axis.annotate(
-            f"{name}={threshold:g}{of}",
+            f"{problem}: {bound:g}{of}",
             (x, y),
             xytext=(shift, 3),
             textcoords="offset points",

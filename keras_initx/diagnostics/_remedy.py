@@ -1,14 +1,13 @@
 """Remedies: what takes a problem away, as an object that can be printed and applied."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
-from keras_initx._typing import Array, InitializerLike
+from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._measurements import LayerReport, WeightReport
 from keras_initx.initializers import (
     GlorotUniform,
@@ -21,62 +20,32 @@ from keras_initx.initializers import (
 
 __all__ = ["Remedy"]
 
-# Inputs or targets as `diagnose` takes them, and a function that returns what to use instead.
-_Change: TypeAlias = Callable[[Any], Any]
-
 
 @dataclass(frozen=True)
 class Remedy:
     """What takes a problem away. It prints as in a report.
 
-    What it changes is in the attributes. A remedy that changes the layers of a model, such as a
-    residual connection, has none of them, only a text.
+    A remedy that changes more than weights, such as the data or the layers of a model, is a text
+    alone.
 
     Attributes:
         text: What to do, in words and code.
         rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to draw
             anew. `initialize(model, report)` applies those of the first problem that weights cure.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
-        inputs: Function of the inputs that returns those to use instead, or `None`.
-        targets: Function of the targets that returns those to use instead, or `None`.
-        examples: Function of inputs and targets that returns those of the examples to use, or
-            `None`.
-        loss: The loss to compile the model with, or `None`.
-        loss_weights: The factor of the loss to compile it with, or `None`.
-        optimizer: The optimizer to compile it with, as a name or a config, or `None`.
-        layers: Arguments to use in layers instead, by the names of the layers, such as
-            `{"dense_1": {"units": 10, "activation": "softmax"}}`.
         others: Other remedies, each of which takes the problem away too. They are in the text.
     """
 
     text: str
     rules: Mapping[str, InitializerLike] = field(default_factory=dict)
     lsuv: bool = False
-    inputs: _Change | None = None
-    targets: _Change | None = None
-    examples: Callable[[Any, Any], tuple[Any, Any]] | None = None
-    loss: Any = None
-    loss_weights: float | None = None
-    optimizer: str | dict[str, Any] | None = None
-    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     others: tuple["Remedy", ...] = ()
 
     @property
     def weights(self) -> Mapping[str, InitializerLike]:
-        """The rules of this remedy, or the first of `others`, that changes weights alone.
-
-        They are empty if none does.
-        """
+        """The rules of this remedy, or the first of `others`, that has any, otherwise none."""
         for remedy in (self, *self.others):
-            data = (remedy.inputs, remedy.targets, remedy.examples)
-            others = (
-                remedy.lsuv,
-                remedy.loss,
-                remedy.loss_weights,
-                remedy.optimizer,
-                remedy.layers,
-            )
-            if not any(data) and not any(others) and remedy.rules:
+            if remedy.rules:
                 return remedy.rules
         return {}
 
@@ -88,96 +57,12 @@ class Remedy:
             others=(*self.others, other, *other.others),
         )
 
-    def after(self, text: str, inputs: _Change) -> "Remedy":
+    def after(self, text: str) -> "Remedy":
         """Return this remedy after a change of the inputs, which the start of the text says."""
-        others = tuple(replace(other, inputs=inputs) for other in self.others)
-        return replace(self, text=f"{text}, then {self.text}", inputs=inputs, others=others)
+        return Remedy(f"{text}, then {self.text}")
 
     def __str__(self) -> str:
         return self.text
-
-
-# ---------------------------------------------------------------- what is done to the data
-
-# Standard deviation from which on a column of targets holds no labels.
-_LARGE_COLUMN = 100
-
-
-def standardized(x: Any) -> Any:
-    """Return inputs with mean 0 and standard deviation 1 of each feature, as by `Normalization`.
-
-    Integers beside floats are left: they are indices.
-    """
-    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
-    has_floats = any(array.dtype.kind == "f" for array in arrays)
-
-    def changed(array: Any) -> Any:
-        values = np.asarray(array)
-        if has_floats and values.dtype.kind != "f":
-            return array
-        values = values.astype("float32")
-        axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
-        deviations = values.std(axis=axes)
-        return (values - values.mean(axis=axes)) / np.where(deviations > 0, deviations, 1)
-
-    return keras.tree.map_structure(changed, x)
-
-
-def rescaled_pixels(x: Any) -> Any:
-    """Return images of bytes scaled to [-1, 1], other inputs as they are."""
-
-    def changed(array: Any) -> Any:
-        values = np.asarray(array)
-        return values.astype("float32") / 127.5 - 1 if values.ndim == 4 else array
-
-    return keras.tree.map_structure(changed, x)
-
-
-def standardized_columns(y: Any) -> Any:
-    """Return targets with mean 0 and standard deviation 1 in each column."""
-    values = np.asarray(y)
-    return (values - values.mean(axis=0)) / values.std(axis=0)
-
-
-def with_standardized_columns(y: Any) -> Any:
-    """Return targets of which the columns with a large standard deviation have mean 0 and 1."""
-    values = np.asarray(y)
-    deviations = values.std(axis=0)
-    is_large = deviations > _LARGE_COLUMN
-    return np.where(is_large, (values - values.mean(axis=0)) / np.maximum(deviations, 1), values)
-
-
-def with_finite(x: Any) -> Any:
-    """Return inputs with 0 in the place of NaN, and the largest numbers in that of infinities."""
-
-    def changed(array: Any) -> Any:
-        values = np.asarray(array)
-        finite = values[np.isfinite(values)]
-        least, most = finite.min(initial=0), finite.max(initial=0)
-        return np.nan_to_num(values, posinf=most, neginf=least)
-
-    return keras.tree.map_structure(changed, x)
-
-
-def of_finite_targets(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of the examples whose targets are all finite."""
-    is_finite = np.array(True)
-    for array in keras.tree.flatten(y):
-        values = np.asarray(array)
-        is_finite = is_finite & np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    return _of_examples(is_finite, x, y)
-
-
-def of_mixed_targets(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of the examples whose targets are not all the same."""
-    rows = np.asarray(y).reshape(len(y), -1)
-    return _of_examples((rows != rows[:, :1]).any(axis=1), x, y)
-
-
-def _of_examples(are_kept: Array, x: Any, y: Any) -> tuple[Any, Any]:
-    kept: tuple[Any, Any]
-    kept = keras.tree.map_structure(lambda array: np.asarray(array)[are_kept], (x, y))
-    return kept
 
 
 # ---------------------------------------------------------------- which weights are drawn anew
@@ -269,7 +154,7 @@ _DEEP = 10
 LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
 # For activations whose signals no initializer keeps at one size in depth. Normalization before each
 # of them does too, but forty such layers of GELU do not train. After LSUV they do not with SGD.
-SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True, optimizer="adam")
+SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True)
 
 
 def suitable(layer: LayerReport, weight: WeightReport) -> Choice:
@@ -342,24 +227,20 @@ def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerRep
         all_layers: Those of the model.
     """
     activation = common_activation(layers)
-    kernels = kernels_of(all_layers)
     if activation in _FLAT:
-        hidden = [layer for layer in all_layers if layer.output is None]
-        flat = [layer.name for layer in hidden if layer.activation == activation]
-        initializer, text = choice(GlorotUniform())
+        _, text = choice(GlorotUniform())
         return Remedy(
             f'activation="tanh" with {text} instead of {activation}, or '
             "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
-            "initializer makes up for",
-            rules_for(kernels, initializer),
-            layers={name: {"activation": "tanh"} for name in flat},
+            "initializer makes up for"
         )
     if activation == "softplus":
         return Remedy(
             "keras.layers.BatchNormalization() before each softplus, whose mean makes examples "
             "alike with any initializer"
         )
-    remedy = drawn_or_scaled(suitable_in_depth(layers, activation), kernels, after=" in all layers")
+    choices = suitable_in_depth(layers, activation)
+    remedy = drawn_or_scaled(choices, kernels_of(all_layers), after=" in all layers")
     return without_large_biases(remedy, layers, all_layers)
 
 
@@ -398,15 +279,15 @@ def has_large_biases(layers: Iterable[LayerReport]) -> bool:
 
 def is_steep(layer: LayerReport) -> bool:
     """Return whether an activation of slopes that Keras' do not have follows the kernel."""
-    return layer.flow.slopes is not None and layer.flow.slopes[1] > 2
+    return layer.flow.slope is not None and layer.flow.slope > 2
 
 
 def _for_steep(layers: Iterable[LayerReport], axes: Mapping[str, Any] | None = None) -> Choice:
     """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
     largest = 0.0
     for layer in layers:
-        if layer.flow.slopes is not None:
-            largest = max(largest, layer.flow.slopes[1])
+        if layer.flow.slope is not None:
+            largest = max(largest, layer.flow.slope)
     options = ""
     for name, value in (axes or {}).items():
         options += f", {name}={value}"

@@ -3,22 +3,14 @@
 import dataclasses
 import html
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
-from keras_initx.diagnostics._measurements import (
-    AttentionReport,
-    FlowReport,
-    GradientReport,
-    InputReport,
-    LayerReport,
-    OutputReport,
-    RecurrenceReport,
-)
+from keras_initx.diagnostics._measurements import LayerReport, RecurrenceReport
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import LEVELS, Level, Verdict
@@ -54,8 +46,6 @@ class Report(Result):
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
-        thresholds: The number of each threshold, by its name. Plots show those in the range of the
-            values.
         losses: The loss before each of the `steps` and after the last, empty without any; it ends
             where it is not finite.
     """
@@ -63,7 +53,6 @@ class Report(Result):
     layers: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
-    thresholds: Mapping[str, float]
     losses: Sequence[float] = ()
 
     @property
@@ -109,10 +98,11 @@ class Report(Result):
             "name": layer.name,
             "level": min(levels, key=LEVELS.index, default=None),
         }
-        for field in dataclasses.fields(layer):
-            data[field.name] = _as_data(getattr(layer, field.name))
-        for name in ("saturated", "dead", "gain"):
-            data[name] = getattr(layer, name)
+        for name in _MEASURES:
+            data[name] = _as_data(getattr(layer, name))
+        recurrence = layer.recurrence or RecurrenceReport()
+        data["gate"] = recurrence.gate
+        data["gate_bias"] = _as_data(recurrence.gate_bias)
         return data
 
     def _content(self) -> dict[str, Any]:
@@ -125,7 +115,7 @@ class Report(Result):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.thresholds, self.losses)
+        return plot_layers(self.layers, self._marked, self.losses)
 
     @property
     def _marked(self) -> set[str]:
@@ -191,35 +181,33 @@ class Report(Result):
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
-# What a layer has or has not, whose parts are columns of their own.
-_RECORDS = {
-    "flow": FlowReport,
-    "inputs": InputReport,
-    "output": OutputReport,
-    "attention": AttentionReport,
-    "recurrence": RecurrenceReport,
-    "gradient": GradientReport,
-}
+# What the data have of a layer.
+_MEASURES = (
+    "kind",
+    "activation",
+    "shape",
+    "before",
+    "after",
+    "gradient",
+    "weights",
+    "saturated",
+    "dead",
+    "gain",
+)
+# Of these, what a layer may lack, and whose parts are columns of their own.
+_PARTS = {"before": _STATISTICS, "after": _STATISTICS, "gradient": ("norm", "ratio")}
 
 
 def _columns_of(layer: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a layer in the CSV, which are the same for all layers."""
     row: dict[str, Any] = {}
     for name, value in layer.items():
-        if name in _RECORDS:
-            for field in dataclasses.fields(_RECORDS[name]):
-                part = (value or {}).get(field.name)
-                row.update(_statistics_of(f"{name}_{field.name}", part, field.name == "first"))
+        if name in _PARTS:
+            for part in _PARTS[name]:
+                row[f"{name}_{part}"] = (value or {}).get(part)
         elif name != "weights":
-            row.update(_statistics_of(name, value, name in ("before", "after")))
+            row[name] = value
     return row
-
-
-def _statistics_of(name: str, value: Any, is_signal: bool) -> dict[str, Any]:
-    """Return the column of a value, or those of the statistics of a signal."""
-    if not is_signal:
-        return {name: value}
-    return {f"{name}_{statistic}": (value or {}).get(statistic) for statistic in _STATISTICS}
 
 
 def _as_data(value: Any) -> Any:

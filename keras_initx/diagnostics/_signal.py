@@ -176,20 +176,3 @@ def spread(values: Array) -> float:
             part = columns[:, start : start + width]
             total += part.var(axis=0, dtype="float64").sum()
         return float(np.sqrt(total / count))
-
-
-def likeness(values: Array) -> float | None:
-    """Return the mean cosine between the rows of the last two axes, or `None` without two rows.
-
-    Rows of zeros, such as those of padding, are left out. It is NaN if a value is not finite.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        lengths = np.sqrt(np.einsum("...ij,...ij->...i", values, values))
-        is_row = lengths != 0
-        total = np.einsum("...ij,...i->...j", values, 1 / np.where(is_row, lengths, np.inf))
-        squares = np.einsum("...j,...j->...", total, total)
-    counts = is_row.sum(axis=-1)
-    pairs = (counts * (counts - 1)).sum()
-    if not pairs:
-        return None
-    return float((squares - counts).sum() / pairs)

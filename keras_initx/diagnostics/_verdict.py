@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from keras_initx._checks import check_number
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.rendering import line_width
 
-__all__ = ["Threshold", "Verdict"]
+__all__ = ["Verdict"]
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
@@ -60,41 +59,10 @@ class Verdict:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """A number from which on something is a problem, which `diagnose` takes as an argument.
-
-    Attributes:
-        name: Name of the argument.
-        default: Its default, a positive number.
-        meaning: What it is compared with, as a phrase.
-        below: The number that it must be less than, or `None`.
-    """
-
-    name: str
-    default: float
-    meaning: str
-    below: float | None = None
-
-    def of(self, measured: Measurements) -> float:
-        """Return the number that is used for some measurements."""
-        return measured.thresholds[self.name]
-
-    def check(self, value: float) -> None:
-        """Raise `TypeError` or `ValueError` unless `value` is a possible number."""
-        check_number(self.name, value, positive=True)
-        if self.below is not None and value >= self.below:
-            raise ValueError(
-                f"`{self.name}` must be less than {self.below}. Received: {self.name}={value!r}"
-            )
-
-
-LEAST_VALUES = Threshold(
-    "least_values",
-    16,
-    "minimum number of values for a signal to be evaluated, and of examples for units to count as "
-    "dead",
-)
+# Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
+LEAST_VALUES = 16
+# Standard deviation above which a signal has exploded.
+EXPLODING = 1e3
 
 
 @dataclass(frozen=True)
@@ -127,8 +95,7 @@ class Rule:
         problem: Name of the problem.
         levels: Dict from each possible level to its condition; `""` means whenever no other
             applies.
-        finds: What the rule reports. `{vanishing}` is replaced by the threshold of this name and
-            its default.
+        finds: What the rule reports.
         reason: Why this is a problem, at this threshold and of these levels.
         remedy: How to fix it.
         check: The function, which takes measurements and yields a `Finding` for each level.
@@ -186,9 +153,9 @@ def exceeds(value: float | None, limit: float) -> bool:
     return value is not None and bool(value > limit)
 
 
-def has_enough_values(layer: LayerReport, measured: Measurements) -> bool:
+def has_enough_values(layer: LayerReport) -> bool:
     """Return whether the signal of `layer` has enough values to say something of it."""
-    return bool(layer.signal.size >= LEAST_VALUES.of(measured))
+    return bool(layer.signal.size >= LEAST_VALUES)
 
 
 def names_of(layers: Iterable[LayerReport]) -> tuple[str, ...]:

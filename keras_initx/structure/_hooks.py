@@ -24,7 +24,7 @@ __all__ = [
     "activation_by_values",
     "activation_name",
     "activation_of",
-    "activation_slopes",
+    "activation_slope",
     "call_name",
     "is_bounded",
     "recorded_initializers",
@@ -180,10 +180,8 @@ def activation_by_values(before: Array, after: Array) -> str | None:
 _STEP = np.float32(1e-3)
 
 
-def activation_slopes(
-    activation: Callable[..., Tensor], values: Array
-) -> tuple[float, float] | None:
-    """Return the root mean square and the largest slope of an activation at `values`.
+def activation_slope(activation: Callable[..., Tensor], values: Array) -> float | None:
+    """Return the largest slope of an activation at `values`.
 
     The steepest hundredth is left out: a function with steps has steps only there. The result is
     `None` unless the function computes each output from one value.
@@ -203,7 +201,7 @@ def activation_slopes(
     kept = slopes[: math.ceil(0.99 * len(slopes))]
     if not kept.size or not np.isfinite(kept).all():
         return None
-    return float(np.sqrt(np.mean(kept**2))), float(kept[-1])
+    return float(kept[-1])
 
 
 def is_bounded(activation: str | None) -> bool:

@@ -88,7 +88,6 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("audit nowhere.safetensors", "no such file or folder: nowhere.safetensors"),
         ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
         ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
-        ("diagnose pyproject.toml --data pyproject.toml --threshold dead=0", "must have the form vanishing=1e-4"),
     ],
 )
 def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):

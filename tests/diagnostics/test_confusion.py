@@ -26,9 +26,7 @@ LARGE = {
     "60 zeros behind 3 words, a mask",
     "encoder and decoder",
     "transformer, 12 blocks",
-    "transformer, 48 blocks, normalization behind",
     "decoder, queries and keys times 6",
-    "layer normalization before each ReLU, 60 layers",
     "vision transformer",
 }
 

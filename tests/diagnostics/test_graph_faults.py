@@ -1,4 +1,4 @@
-"""Gradients that layers hold back, examples that they mix, weights that Keras does not track: faulty and cured."""
+"""Gradients that layers hold back, weights that Keras does not track: faulty and cured."""
 
 import keras
 import numpy as np
@@ -122,28 +122,6 @@ def pooling(form):
     return Written(call, score=layers.Dense(1, name="score"), out=layers.Dense(1)), SERIES, LAST
 
 
-def time_first(form):
-    """A recurrent layer that runs over the batch."""
-
-    def call(model, x):
-        if form == "faulty":
-            return model.out(ops.transpose(model.memory(ops.transpose(x, (1, 0, 2))), (1, 0, 2))[:, -1])
-        return model.out(model.memory(x)[:, -1])
-
-    return Written(call, memory=layers.LSTM(8, return_sequences=True), out=layers.Dense(1)), SERIES, LAST
-
-
-def reshaped(form):
-    """Steps that a reshape spreads over the batch."""
-    inputs = keras.Input((10, 3))
-    hidden = inputs
-    if form == "faulty":
-        hidden = ops.reshape(ops.transpose(inputs, (1, 0, 2)), (-1, 10, 3))
-    elif form == "remedied":
-        hidden = layers.Reshape((10, 3))(inputs)
-    return keras.Model(inputs, layers.Dense(1)(layers.GRU(8)(hidden))), SERIES, LAST
-
-
 def made_in_call(form):
     """A layer that is made in each call."""
 
@@ -184,8 +162,6 @@ PROGRAMS = {
     pooling: ("no gradient", "error", "score"),
     two_outputs: ("no gradient", "warning", "other"),
     unused: ("no gradient", "warning", "second"),
-    time_first: ("mixed examples", "warning", "written"),
-    reshaped: ("mixed examples", "warning", "reshape"),
     made_in_call: ("untracked weights", "error", "hidden/kernel"),
     boxed: ("untracked weights", "error", "block_0/kernel"),
 }
@@ -238,9 +214,7 @@ def test_weights_without_gradient_do_not_change_until_it_is_cured(program):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "program", [reshaped, boxed, *(pytest.param(one, marks=pytest.mark.full) for one in (time_first, made_in_call))]
-)
+@pytest.mark.parametrize("program", [boxed, pytest.param(made_in_call, marks=pytest.mark.full)])
 def test_training_is_better_once_a_fault_is_cured(program):
     losses = {}
     for form in FORMS:
@@ -328,54 +302,6 @@ def test_a_training_step_of_ones_own_may_train_what_the_loss_does_not():
         return model.out(x)
 
     assert problems(Own(call, second=layers.Dense(24), out=layers.Dense(1))) == []
-
-
-class Noise(layers.Layer):
-    """Draws otherwise than by Keras, also in inference mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.draws = np.random.default_rng(0)
-
-    def call(self, x):
-        return x + float(self.draws.normal())
-
-
-def similarities(x):
-    return ops.matmul(x, ops.transpose(x))
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(
-    "layer",
-    [
-        Noise,
-        lambda: layers.Lambda(similarities, output_shape=(None,)),
-        lambda: layers.Lambda(lambda x: ops.mean(x, axis=0), output_shape=(6,)),
-    ],
-    ids=["own noise", "similarities", "no axis of examples"],
-)
-def test_examples_that_are_meant_to_differ_or_to_be_compared_are_not_mixed(layer):
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(6), layer()])
-    assert "mixed examples" not in [verdict.problem for verdict in keras_initx.diagnose(model, X).verdicts]
-
-
-@pytest.mark.once
-def test_batch_normalization_is_no_mixture():
-    model = Written(
-        lambda model, x: model.out(model.norm(x, training=True)), norm=layers.BatchNormalization(), out=layers.Dense(1)
-    )
-    assert problems(model) == []
-
-
-@pytest.mark.once
-def test_nothing_is_said_of_a_fixed_batch_or_a_state():
-    inputs = keras.Input(batch_shape=(32, 6))
-    fixed = keras.Model(inputs, layers.Dense(1)(inputs - ops.mean(inputs, axis=0, keepdims=True)))
-    assert problems(fixed) == []
-    memory = layers.LSTM(4, stateful=True)
-    stateful = keras.Model(over := keras.Input(batch_shape=(32, 10, 3)), layers.Dense(1)(memory(over)))
-    assert problems(stateful, SERIES, LAST) == []
 
 
 @pytest.mark.once

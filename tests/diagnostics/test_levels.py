@@ -318,7 +318,7 @@ def test_a_graph_says_where_each_tensor_comes_from_and_goes_to():
 
 
 def reported(*levels):
-    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels], {})
+    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
 
 
 @pytest.mark.parametrize(

@@ -160,26 +160,6 @@ def test_a_layer_that_is_called_twice_has_one_signal():
     assert_signal(layer.after, shared(given))
 
 
-def cosines(rows):
-    """Return the mean cosine between different rows."""
-    directions = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    products = directions @ np.swapaxes(directions, -1, -2)
-    return products[..., ~np.eye(rows.shape[-2], dtype=bool)].mean()
-
-
-@pytest.mark.once
-def test_examples_and_positions_of_the_first_layer_and_of_normalizations_are_compared():
-    images = 1 + np.random.default_rng(0).normal(size=(6, 3, 4, 8)).astype("float32")
-    stack = [layers.Conv2D(8, 1), layers.GroupNormalization(4), layers.Dense(5), layers.BatchNormalization()]
-    model = keras.Sequential([keras.Input((3, 4, 8)), *stack])
-    first, norm, *others = keras_initx.diagnose(model, images).layers
-    for layer in (first, norm):
-        images = to_numpy(stack.pop(0)(images))
-        assert layer.flow.examples_alike == pytest.approx(cosines(images.reshape(6, -1)), rel=1e-3, abs=1e-5)
-        assert layer.flow.positions_alike == pytest.approx(cosines(images.reshape(6, 12, 8)), rel=1e-3, abs=1e-5)
-    assert [(layer.flow.examples_alike, layer.flow.positions_alike) for layer in others] == [(None, None)] * 2
-
-
 def test_recurrent_layers_are_seen_from_outside():
     x = np.random.default_rng(0).normal(size=(16, 5, 4)).astype("float32")
     model = keras.Sequential(
@@ -663,12 +643,9 @@ class Sine(layers.Layer):
     ],
     ids=["function", "layer as activation", "activation layer", "lambda layer", "layer", "16 bits"],
 )
-def test_the_slopes_of_an_activation_of_your_own(stack):
+def test_the_slope_of_an_activation_of_your_own(stack):
     model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
-    slope, largest = keras_initx.diagnose(model, X).layers[0].flow.slopes
-    # Of 256 values: a standard error of 2 %.
-    assert slope == pytest.approx(30 / 2**0.5, rel=0.1)
-    assert largest == pytest.approx(30, rel=0.01)
+    assert keras_initx.diagnose(model, X).layers[0].flow.slope == pytest.approx(30, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -681,9 +658,9 @@ def test_the_slopes_of_an_activation_of_your_own(stack):
     ],
     ids=["of Keras", "softmax", "normalization", "of the whole batch"],
 )
-def test_no_slopes_of_other_activations(activation):
+def test_no_slope_of_other_activations(activation):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(64, activation), layers.Dense(1)])
-    assert keras_initx.diagnose(model, X).layers[0].flow.slopes is None
+    assert keras_initx.diagnose(model, X).layers[0].flow.slope is None
 
 
 @pytest.mark.once

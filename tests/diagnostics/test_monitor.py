@@ -11,7 +11,6 @@ from keras import layers
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.diagnostics import THRESHOLDS
 from keras_initx.scaling import RateFactors
 
 GENERATOR = np.random.default_rng(0)
@@ -117,12 +116,12 @@ def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
 
 
 @pytest.mark.once
-def test_plot_shows_the_thresholds_that_are_in_the_range_of_a_panel(tmp_path):
-    monitor = keras_initx.SignalMonitor(X, every=3, vanishing=0.5, exploding=1e9, saturated=0.1)
+def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
+    monitor = keras_initx.SignalMonitor(X, every=3)
     fit(network(), monitor, epochs=1)
     path = tmp_path / "course.svg"
     monitor.plot(path)
-    assert re.findall(r"<!-- (\w+=\S+) -->", path.read_text()) == ["vanishing=0.5", "saturated=0.1"]
+    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", path.read_text()) == ["saturated: 0.25"]
 
 
 @pytest.mark.once
@@ -157,7 +156,7 @@ def test_every_is_a_positive_integer(every, error):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["loss", "batch_size", "progress", *THRESHOLDS])
+@pytest.mark.parametrize("name", ["loss", "batch_size", "progress", "ignore"])
 def test_a_wrong_option_is_found_before_the_training(name):
     with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
         keras_initx.SignalMonitor(X, Y, **{name: "wrong"})
@@ -167,15 +166,15 @@ def test_a_wrong_option_is_found_before_the_training(name):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"x": X, "vanish": 1.0}, TypeError, "`thresholds` must be among"),
+        ({"x": X, "vanish": 1.0}, TypeError, "unexpected keyword argument 'vanish'"),
         ({"x": X, "y": Y, "loss": {"out": "msee"}}, ValueError, "`loss` must be"),
-        ({"x": X, "dead": -1}, ValueError, "`dead` must be a positive number"),
+        ({"x": X, "ignore": ["dead"]}, ValueError, "`ignore` must be one of"),
         ({"x": "data"}, TypeError, "`x` must be an array"),
         ({"x": X, "y": np.ma.masked_less(Y, 0)}, TypeError, "`y` must hold real numbers"),
         ({"x": X[:0]}, ValueError, "`x` must have at least one example"),
         ({"x": X, "y": Y[:3]}, ValueError, "`x` and `y` must have the same number of examples"),
     ],
-    ids=["unknown", "loss", "negative", "text", "mask", "empty", "unequal"],
+    ids=["unknown", "loss", "ignored", "text", "mask", "empty", "unequal"],
 )
 def test_wrong_arguments_are_found_before_the_training(arguments, error, message):
     with pytest.raises(error, match=message):

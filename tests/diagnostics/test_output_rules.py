@@ -1,5 +1,7 @@
 """What is between the last layer and the loss is named, with a remedy that helps as it is printed."""
 
+import re
+
 import confusion
 import keras
 import numpy as np
@@ -9,7 +11,6 @@ from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
 import keras_initx
 
-# Keras itself warns of a softmax of one unit.
 # Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
 pytestmark = [
     pytest.mark.once,
@@ -23,8 +24,6 @@ LABELS = np.argmax(X[:, :4], axis=-1)
 ONE_HOT = np.eye(4, dtype="float32")[LABELS]
 SEVERAL = (X[:, :4] > 0).astype("float32")
 SIDE = SEVERAL[:, :1]
-RARE = np.zeros((64, 1))
-RARE[:2] = 1
 
 LOSSES = keras.losses
 SPARSE, DENSE, BINARY = LOSSES.SparseCategoricalCrossentropy, LOSSES.CategoricalCrossentropy, LOSSES.BinaryCrossentropy
@@ -44,53 +43,113 @@ def problems(*arguments, **options):
     return [verdict.problem for verdict in verdicts(*arguments, **options) if verdict.level != "note"]
 
 
+# The network, its targets, its loss and its problem, and what the remedy says, by its words and as a change.
 FAULTS = {
-    "softmax as logits": (4, "softmax", LABELS, SPARSE(from_logits=True), "probabilities as logits"),
-    "softmax as logits, rows": (4, "softmax", ONE_HOT, DENSE(from_logits=True), "probabilities as logits"),
-    "sigmoid as logits": (1, "sigmoid", SIDE, BINARY(from_logits=True), "probabilities as logits"),
-    "logits of classes": (4, None, LABELS, "sparse_categorical_crossentropy", "no probabilities"),
-    "logits of rows": (4, None, ONE_HOT, "categorical_crossentropy", "no probabilities"),
-    "logits of two classes": (1, None, SIDE, "binary_crossentropy", "no probabilities"),
-    "ReLU of two classes": (1, "relu", SIDE, "binary_crossentropy", "no probabilities"),
-    "tanh of two classes": (1, "tanh", SIDE, "binary_crossentropy", "no probabilities"),
-    "sigmoid of classes": (4, "sigmoid", LABELS, "sparse_categorical_crossentropy", "no probabilities"),
-    "sigmoid of rows": (4, "sigmoid", ONE_HOT, "categorical_crossentropy", "no probabilities"),
-    "softmax of one unit": (1, "softmax", SIDE, "binary_crossentropy", "single class"),
-    "rows for numbers": (4, "softmax", ONE_HOT, "sparse_categorical_crossentropy", "unsuitable labels"),
-    "rows for numbers, logits": (4, None, ONE_HOT, SPARSE(from_logits=True), "unsuitable labels"),
-    "numbers for rows": (4, "softmax", LABELS, "categorical_crossentropy", "unsuitable labels"),
-    "numbers for rows, logits": (4, None, LABELS[:, None], DENSE(from_logits=True), "unsuitable labels"),
-    "numbers from 1": (4, "softmax", LABELS + 1, "sparse_categorical_crossentropy", "unsuitable labels"),
-    "numbers -1 and 1": (2, "softmax", 2 * SIDE[:, 0] - 1, "sparse_categorical_crossentropy", "unsuitable labels"),
-    "several ones, softmax": (4, "softmax", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
-    "several ones, logits": (4, None, SEVERAL, DENSE(from_logits=True), "unsuitable labels"),
-    "several ones, sigmoid": (4, "sigmoid", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
-    "labels -1 and 1": (1, "sigmoid", 2 * SIDE - 1, "binary_crossentropy", "unsuitable labels"),
-    "labels 1 and 2": (1, "sigmoid", SIDE + 1, "binary_crossentropy", "unsuitable labels"),
-    "bytes": (8, "sigmoid", np.where(X > 0, 255, 0), BINARY(), "unsuitable labels"),
-    "any targets": (8, "sigmoid", X, "binary_crossentropy", "unsuitable labels"),
-    "sigmoid, any targets": (8, "sigmoid", X, "mse", "unreachable targets"),
-    "ReLU, any targets": (8, "relu", X, "mae", "unreachable targets"),
-    "tanh, large targets": (1, "tanh", 9 * X[:, :1], LOSSES.Huber(), "unreachable targets"),
+    "softmax as logits": (
+        *(4, "softmax", LABELS, SPARSE(from_logits=True), "probabilities as logits"),
+        *("loss=keras.losses.SparseCategoricalCrossentropy()", {"loss": SPARSE()}),
+    ),
+    "softmax as logits, rows": (
+        *(4, "softmax", ONE_HOT, DENSE(from_logits=True), "probabilities as logits"),
+        *("loss=keras.losses.CategoricalCrossentropy()", {"loss": DENSE()}),
+    ),
+    "sigmoid as logits": (
+        *(1, "sigmoid", SIDE, BINARY(from_logits=True), "probabilities as logits"),
+        *("loss=keras.losses.BinaryCrossentropy()", {"loss": BINARY()}),
+    ),
+    "logits of classes": (
+        *(4, None, LABELS, "sparse_categorical_crossentropy", "no probabilities"),
+        *("SparseCategoricalCrossentropy(from_logits=True)", {"loss": SPARSE(from_logits=True)}),
+    ),
+    "logits of rows": (
+        *(4, None, ONE_HOT, "categorical_crossentropy", "no probabilities"),
+        *("CategoricalCrossentropy(from_logits=True)", {"loss": DENSE(from_logits=True)}),
+    ),
+    "logits of two classes": (
+        *(1, None, SIDE, "binary_crossentropy", "no probabilities"),
+        *("BinaryCrossentropy(from_logits=True)", {"loss": BINARY(from_logits=True)}),
+    ),
+    "ReLU of two classes": (
+        *(1, "relu", SIDE, "binary_crossentropy", "no probabilities"),
+        *('activation="sigmoid" in out', {"activation": "sigmoid"}),
+    ),
+    "tanh of two classes": (
+        *(1, "tanh", SIDE, "binary_crossentropy", "no probabilities"),
+        *('activation="sigmoid" in out', {"activation": "sigmoid"}),
+    ),
+    "sigmoid of classes": (
+        *(4, "sigmoid", LABELS, "sparse_categorical_crossentropy", "no probabilities"),
+        *('activation="softmax" in out', {"activation": "softmax"}),
+    ),
+    "sigmoid of rows": (
+        *(4, "sigmoid", ONE_HOT, "categorical_crossentropy", "no probabilities"),
+        *('activation="softmax" in out', {"activation": "softmax"}),
+    ),
+    "softmax of one unit": (
+        *(1, "softmax", SIDE, "binary_crossentropy", "single class"),
+        *('activation="sigmoid" in out and loss="binary_crossentropy"', {"activation": "sigmoid"}),
+    ),
+    "numbers from 1": (
+        *(4, "softmax", LABELS + 1, "sparse_categorical_crossentropy", "unsuitable labels"),
+        *("y = y - 1", {"y": LABELS}),
+    ),
+    "numbers -1 and 1": (
+        *(2, "softmax", 2 * SIDE[:, 0] - 1, "sparse_categorical_crossentropy", "unsuitable labels"),
+        *("y = (y + 1) // 2", {"y": SIDE[:, 0]}),
+    ),
+    "several ones, softmax": (
+        *(4, "softmax", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
+        'activation="sigmoid" in out and loss="binary_crossentropy"',
+        {"activation": "sigmoid", "loss": "binary_crossentropy"},
+    ),
+    "several ones, logits": (
+        *(4, None, SEVERAL, DENSE(from_logits=True), "unsuitable labels"),
+        *("BinaryCrossentropy(from_logits=True)", {"loss": BINARY(from_logits=True)}),
+    ),
+    "several ones, sigmoid": (
+        *(4, "sigmoid", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
+        *('loss="binary_crossentropy"', {"loss": "binary_crossentropy"}),
+    ),
+    "labels -1 and 1": (
+        *(1, "sigmoid", 2 * SIDE - 1, "binary_crossentropy", "unsuitable labels"),
+        *("y = (y + 1) / 2", {"y": SIDE}),
+    ),
+    "labels 1 and 2": (
+        *(1, "sigmoid", SIDE + 1, "binary_crossentropy", "unsuitable labels"),
+        *("y = y - 1", {"y": SIDE}),
+    ),
+    "bytes": (
+        *(8, "sigmoid", np.where(X > 0, 255, 0), BINARY(), "unsuitable labels"),
+        *("y = y / 255", {"y": np.where(X > 0, 1.0, 0.0)}),
+    ),
+    "any targets": (
+        *(8, "sigmoid", X, "binary_crossentropy", "unsuitable labels"),
+        *('activation=None in out and loss="mse"', {"activation": None, "loss": "mse"}),
+    ),
+    "sigmoid, any targets": (
+        *(8, "sigmoid", X, "mse", "unreachable targets"),
+        *("activation=None in out", {"activation": None}),
+    ),
+    "ReLU, any targets": (
+        *(8, "relu", X, "mae", "unreachable targets"),
+        *("activation=None in out", {"activation": None}),
+    ),
+    "tanh, large targets": (
+        *(1, "tanh", 9 * X[:, :1], LOSSES.Huber(), "unreachable targets"),
+        *("activation=None in out", {"activation": None}),
+    ),
 }
-
-
-def applied(remedy, activation, y, loss):
-    """Return the activation, the targets and the loss by a remedy."""
-    if remedy.targets is not None:
-        y = remedy.targets(y)
-    return remedy.layers.get("out", {"activation": activation})["activation"], y, remedy.loss or loss
 
 
 def remedied(name):
     """Return the arguments of the network after the remedy of its one verdict."""
-    units, activation, y, loss, problem = FAULTS[name]
+    units, activation, y, loss, problem, text, changes = FAULTS[name]
     found = verdicts(network(units, activation), y, loss)
     assert [verdict.problem for verdict in found if verdict.level != "note"] == [problem]
     assert found[0].layers == ("out",)
-    cure = applied(found[0].remedy, activation, y, loss)
-    assert repr(cure) != repr((activation, y, loss))
-    return units, *cure
+    assert text in found[0].remedy.text
+    cured = {"activation": activation, "y": y, "loss": loss, **changes}
+    return units, cured["activation"], cured["y"], cured["loss"]
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -101,7 +160,7 @@ def test_the_remedy_takes_the_verdict_away(name):
 
 def one_of_each():
     """Return the names of all faults, those after the first with its problem marked `full`."""
-    firsts = {problem: name for name, (*_, problem) in reversed(FAULTS.items())}.values()
+    firsts = {fault[4]: name for name, fault in reversed(FAULTS.items())}.values()
     return [pytest.param(name, marks=[pytest.mark.full] * (name not in firsts)) for name in FAULTS]
 
 
@@ -114,18 +173,11 @@ def test_the_remedy_makes_the_network_learn(name):
     assert course[-1] < course[0] / 2
 
 
-def test_the_loss_for_class_numbers_takes_logits_too():
-    remedies = [verdict.remedy.text for verdict in verdicts(network(4), LABELS, "categorical_crossentropy")]
-    of_logits, of_numbers = remedies
-    assert of_logits.startswith("loss=keras.losses.CategoricalCrossentropy(from_logits=True)")
-    assert of_numbers.startswith("loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)")
-
-
 def test_class_numbers_need_a_unit_each():
     found = verdicts(network(3, "softmax"), LABELS, "sparse_categorical_crossentropy")[0]
     assert "Dense of 4 units" in found.remedy.text
     found = verdicts(network(1, "sigmoid"), LABELS, "binary_crossentropy")[0]
-    assert found.remedy.layers == {"out": {"units": 4, "activation": "softmax"}}
+    assert 'for class numbers 4 units and activation="softmax" in out' in found.remedy.text
 
 
 def test_a_negative_class_may_be_left_out():
@@ -181,19 +233,10 @@ def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["probabilities as logits"]
 
 
-@pytest.mark.parametrize(
-    ("y", "remedy"),
-    [
-        (LABELS[:, None], 'for class numbers 4 units and activation="softmax" in out'),
-        (ONE_HOT, '4 units and activation="softmax" in out'),
-        (np.hstack([1 - SIDE, SIDE]), "y = y[:, 1:]"),
-    ],
-    ids=["numbers", "rows", "two columns"],
-)
-def test_an_own_crossentropy_takes_no_labels_that_it_cannot_mean(y, remedy):
-    found = verdicts(network(1, "sigmoid"), y.astype("float32"), binary)[0]
+def test_an_own_crossentropy_takes_no_labels_that_it_cannot_mean():
+    (found,) = verdicts(network(1, "sigmoid"), LABELS[:, None].astype("float32"), binary)
     assert found.problem == "unsuitable labels"
-    assert remedy in found.remedy.text
+    assert 'for class numbers 4 units and activation="softmax" in out' in found.remedy.text
 
 
 def test_an_own_loss_that_computes_something_else_is_left_alone():
@@ -329,52 +372,6 @@ def test_one_unit_has_no_classes():
     assert problems(network(1, "sigmoid"), SIDE[:, 0], SPARSE()) == ["single class"]
 
 
-PRIORS = {
-    "sigmoid": (1, RARE, "binary_crossentropy", "keras_initx.PriorBias(0.031)"),
-    "softmax": (2, RARE[:, 0], "sparse_categorical_crossentropy", "keras_initx.PriorBias([0.97, 0.031])"),
-    "several": (2, np.repeat(RARE, 2, 1), "bce", "keras_initx.PriorBias([0.031, 0.031], multi_label=True)"),
-}
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_rare_classes_get_a_bias_of_their_frequencies(name):
-    units, y, loss, bias = PRIORS[name]
-    activation = "softmax" if name == "softmax" else "sigmoid"
-    options = {"kernel_initializer": "zeros"}
-    found = [one for one in verdicts(network(units, activation, **options), y, loss) if one.problem == "rare class"]
-    assert found[0].level == "note"
-    assert bias in found[0].remedy.text
-    cured = network(units, activation, **options, bias_initializer=found[0].remedy.rules["out/bias"])
-    assert "rare class" not in [verdict.problem for verdict in verdicts(cured, y, loss)]
-
-
-def pixelwise(units, prior):
-    """Return a map of sigmoids, of which one in 2,000 or fewer is to be 1."""
-    keras.utils.set_random_seed(0)
-    last = layers.Dense(units, "sigmoid", name="out", kernel_initializer="zeros", bias_initializer=prior)
-    y = np.zeros((4, 24, 24, units))
-    y[0, 3, 3, 0] = 1
-    return keras.Sequential([keras.Input((24, 24, 3)), last]), y
-
-
-@pytest.mark.parametrize("units", [1, 8])
-def test_a_rare_class_in_a_map_is_named_unless_the_bias_expects_it(units):
-    x = DRAWS.normal(size=(4, 24, 24, 3))
-    model, y = pixelwise(units, "zeros")
-    verdict = verdicts(model, y, "binary_crossentropy", x=x)[0]
-    assert (verdict.problem, verdict.level) == ("rare class", "note")
-    # That of RetinaNet is larger than this share.
-    for prior in (keras_initx.PriorBias(0.01), verdict.remedy.rules["out/bias"]):
-        found = verdicts(pixelwise(units, prior)[0], y, "binary_crossentropy", x=x)
-        assert "rare class" not in [one.problem for one in found]
-
-
-def test_classes_of_a_tenth_are_not_rare():
-    y = np.zeros((64, 1))
-    y[::10] = 1
-    assert "rare class" not in [one.problem for one in verdicts(network(1, "sigmoid"), y, "binary_crossentropy")]
-
-
 def regression(optimizer):
     model = network(1)
     model.compile(optimizer, "mse")
@@ -386,9 +383,9 @@ def test_a_rate_that_is_too_large_is_found_before_the_first_step():
     model = regression(keras.optimizers.SGD(5.0))
     found = verdicts(model, y)
     assert [verdict.problem for verdict in found] == ["large steps"]
-    by_sgd, by_adam = found[0].remedy, *found[0].remedy.others
-    assert by_adam.optimizer == "adam"
-    for optimizer in (by_sgd.optimizer, keras.optimizers.Adam(0.03)):
+    by_sgd, by_adam = re.fullmatch(r"keras.optimizers.SGD\((.+)\), or (.+)", found[0].remedy.text).groups()
+    assert by_adam == "keras.optimizers.Adam()"
+    for optimizer in (keras.optimizers.SGD(float(by_sgd)), keras.optimizers.Adam(0.03)):
         cured = regression(optimizer)
         assert problems(cured, y) == []
         course = cured.fit(X, y, epochs=40, verbose=0).history["loss"]
@@ -474,15 +471,14 @@ def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     assert problems(regression(optimizer(0.1)), y) == []
     found = verdicts(regression(optimizer(2.0)), y)
     assert [verdict.problem for verdict in found] == ["large steps"]
-    assert problems(regression(found[0].remedy.optimizer), y) == []
+    assert found[0].remedy.text == "the default rate: keras.optimizers.Adam()"
 
 
 def test_rows_of_a_softmax_reach_no_several_ones():
     found = verdicts(network(4, "softmax"), SEVERAL, "mse")
     assert [verdict.problem for verdict in found] == ["unreachable targets"]
-    activation, y, loss = applied(found[0].remedy, "softmax", SEVERAL, "mse")
-    assert (activation, loss) == ("sigmoid", "binary_crossentropy")
-    assert problems(network(4, activation), y, loss) == []
+    assert found[0].remedy.text == 'activation="sigmoid" in out and loss="binary_crossentropy"'
+    assert problems(network(4, "sigmoid"), SEVERAL, "binary_crossentropy") == []
     assert problems(network(4, "softmax"), ONE_HOT, "mse") == []
 
 
@@ -490,16 +486,15 @@ def test_targets_of_another_size_are_to_be_standardized():
     y = 10_000 * (X @ np.linspace(-1, 1, 8)[:, None])
     found = verdicts(network(1), y, "mse")
     assert [verdict.problem for verdict in found] == ["unscaled targets"]
-    _, y, _ = applied(found[0].remedy, None, y, "mse")
-    assert problems(network(1), y, "mse") == []
+    assert found[0].remedy.text == "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
+    assert problems(network(1), (y - y.mean(axis=0)) / y.std(axis=0), "mse") == []
 
 
 @pytest.mark.parametrize("divisor", [2, 255])
 def test_labels_that_were_divided_like_pixels_are_recognized(divisor):
     found = verdicts(network(4, "softmax"), LABELS / divisor, "sparse_categorical_crossentropy")
     assert [verdict.problem for verdict in found] == ["unsuitable labels"]
-    _, restored, _ = applied(found[0].remedy, None, LABELS / divisor, None)
-    np.testing.assert_array_equal(restored, LABELS)
+    assert found[0].remedy.text.endswith(f"y = (y * {divisor}).round()")
 
 
 def test_numbers_that_are_no_labels_are_not_taken_for_divided_ones():
@@ -559,23 +554,6 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
     assert "exploding" in problems(model, SIDE, "binary_crossentropy")
 
 
-def compiled(units, activation, y, optimizer):
-    model = network(units, activation)
-    model.compile(optimizer, "binary_crossentropy")
-    return problems(model, y)
-
-
-@pytest.mark.parametrize(
-    ("units", "optimizer"),
-    [(10, keras.optimizers.SGD(0.01, momentum=0.9)), (10, "adam"), (3, "sgd")],
-    ids=["momentum", "Adam", "three classes"],
-)
-def test_sigmoids_for_exclusive_classes_are_no_problem_where_they_train(units, optimizer):
-    y = np.eye(units)[np.argmax(X @ DRAWS.normal(size=(8, units)), axis=-1)]
-    assert compiled(units, "sigmoid", y, optimizer) == []
-    assert compiled(10, "sigmoid", np.eye(10)[LABELS], "sgd") == ["exclusive classes"]
-
-
 def test_a_frozen_model_is_not_trained():
     model = network(1, "sigmoid")
     model.trainable = False
@@ -632,14 +610,6 @@ def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expec
     assert int(keras.ops.convert_to_numpy(optimizer.iterations)) == 0  # as before
 
 
-def test_a_batch_of_one_label_is_a_note_where_it_may_be_meant():
-    # A discriminator gets real examples and made ones in batches of their own.
-    (verdict,) = verdicts(network(1, "sigmoid"), np.ones((64, 1)), "binary_crossentropy")
-    assert (verdict.problem, verdict.level) == ("constant targets", "note")
-    (verdict,) = verdicts(network(4, "softmax"), np.full(64, 2), SPARSE())
-    assert (verdict.problem, verdict.level) == ("constant targets", "warning")
-
-
 def test_one_target_for_all_positions_may_be_meant_where_it_is_always_the_same():
     patches = keras.Sequential([keras.Input((8,)), layers.Reshape((4, 2)), layers.Dense(1)])
     assert problems(patches, np.ones((64, 1)), "mse") == []
@@ -655,42 +625,3 @@ def test_a_forecast_of_all_steps_is_told_to_give_the_last(both):
     (verdict,) = verdicts(model, X[:, :1], "mse", x=X[..., None])
     place = "the layer in both" if both else "lstm"
     assert verdict.remedy.text.startswith(f"return_sequences=False in {place}, or keras.layers.Flatten() before out")
-    assert bool(verdict.remedy.layers) is not both
-
-
-def test_the_score_of_a_critic_may_go_either_way():
-    def critic(y_true, y_pred):
-        return keras.ops.mean(y_true * y_pred)
-
-    assert problems(network(1), 2 * SIDE - 1, critic) == []
-
-
-def test_a_constraint_before_a_normalization_is_a_note():
-    small = keras.constraints.MaxNorm(0.01)
-    stack = [layers.Dense(16, kernel_constraint=small), layers.BatchNormalization(), layers.Dense(1)]
-    (verdict,) = verdicts(keras.Sequential([keras.Input((8,)), *stack]), X[:, :1], "mse")
-    assert (verdict.problem, verdict.level) == ("narrow constraint", "note")
-    assert "batch_normalization" in verdict.evidence
-
-
-def test_the_remedy_of_a_constraint_names_the_arguments_of_the_layer():
-    small = keras.constraints.MaxNorm(0.001)
-    memory = layers.LSTM(8, kernel_constraint=small, recurrent_constraint=small, name="memory")
-    model = keras.Sequential([keras.Input((8, 1)), memory, layers.Dense(1)])
-    (verdict,) = verdicts(model, X[:, :1], "mse", x=X[..., None])
-    assert verdict.remedy.layers == {"memory": {"kernel_constraint": None, "recurrent_constraint": None}}
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "expected"),
-    [
-        (keras.optimizers.SGD(0.1, weight_decay=10.0), ["large decay"]),
-        (keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.3), []),
-        (keras.optimizers.SGD(1e-4, weight_decay=1.0), []),  # that takes 10,000 steps
-        (keras.optimizers.Adam(weight_decay=0.004), []),
-        (keras.optimizers.Lion(0.001, weight_decay=100.0), ["large decay"]),
-    ],
-    ids=["SGD", "momentum", "a small rate", "Adam", "Lion"],
-)
-def test_a_weight_decay_that_takes_all_is_named(optimizer, expected):
-    assert problems(regression(optimizer), X[:, :1]) == expected

@@ -1,7 +1,6 @@
-"""Remedies are objects. Each takes its verdict away where the record for the page says so; `initialize` applies it."""
+"""A remedy that changes weights takes its problem away; `initialize` applies it."""
 
 import dataclasses
-import json
 import pathlib
 
 import keras
@@ -14,38 +13,33 @@ from modes import BACKEND
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Verdict, _remedy
-from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.structure import hidden_branch_ends
 
-RECORDED = json.loads(remedies.RECORDED.read_text())[keras.backend.backend()]
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
 # Keras itself warns of one of the faults.
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
-def recorded():
-    """Return the networks whose remedy helps, all but the first for each problem marked `full`."""
+def once_each():
+    """Return the networks, those whose problem another before them has marked `full`."""
     seen = set()
     names = []
-    for name, result in RECORDED.items():
-        if result["gone"]:
-            names.append(pytest.param(name, marks=[pytest.mark.full] if result["problem"] in seen else []))
-            seen.add(result["problem"])
+    for name, (_, (problem, *_)) in remedies.BROKEN.items():
+        names.append(pytest.param(name, marks=[pytest.mark.full] * (problem in seen)))
+        seen.add(problem)
     return names
 
 
-@pytest.mark.parametrize("name", recorded())
-def test_a_remedy_takes_its_verdict_away(name):
-    assert remedies.treated(name, train=False)["gone"]
-
-
-def test_a_remedy_of_each_problem_was_tried():
-    tried = {result["problem"] for result in RECORDED.values()}
-    notes = {rule.problem for rule in RULES if set(rule.levels) == {"note"}}
-    # What causes these is named first, and has a remedy.
-    effects = {"exploding gradient", "vanishing gradient"}
-    assert tried == {rule.problem for rule in RULES} - notes - effects
+@pytest.mark.parametrize("name", once_each())
+def test_a_remedy_of_weights_takes_its_problem_away(name):
+    (first, *_) = remedies.diagnosed(*remedies.built(name))
+    for remedy in remedies.of_weights(first.remedy):
+        network = remedies.built(name)
+        # Some layers are built by the diagnosis.
+        remedies.diagnosed(*network)
+        left = remedies.diagnosed(*remedies.applied(network, remedy))
+        assert first.problem not in [verdict.problem for verdict in left]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +105,7 @@ def test_what_weights_do_not_cure_is_left_to_others():
 
 def test_of_several_problems_the_first_that_weights_cure_is_cured():
     model = network()
-    remedy = Remedy("a loss", loss="mse").otherwise(Remedy("ones", {"out/bias": "ones"}))
+    remedy = Remedy("a loss").otherwise(Remedy("ones", {"out/bias": "ones"}))
     others = Remedy("twos", {"out/bias": keras.initializers.Constant(2.0)})
     verdicts = [
         Verdict("of inputs", (), "evidence", Remedy("more data")),
@@ -196,17 +190,6 @@ def test_a_report_fits_its_model_with_layers_that_are_never_called(change):
         model.out.enable_lora(2)
     keras_initx.initialize(model, report, seed=0)
     assert np.any(model.hidden.get_weights()[0])
-
-
-def test_standardized_inputs_are_those_of_a_normalization():
-    x = 5 + 3 * X
-    layer = layers.Normalization()
-    layer.adapt(x)
-    np.testing.assert_allclose(_remedy.standardized(x), keras.ops.convert_to_numpy(layer(x)), atol=1e-4)
-    tokens = np.arange(6)
-    changed = _remedy.standardized({"tokens": tokens, "numbers": x})
-    assert changed["tokens"] is tokens
-    assert abs(changed["numbers"].std() - 1) < 1e-3
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])

@@ -2,8 +2,7 @@
 
 `python tests/support/pins.py` writes two files to `tests/support/pins/`: all public names with the arguments that they
 take, and, under torch, the reports of the broken networks of `confusion.py` and `architectures.py`. What has changed is
-then shown by `git diff tests/support/pins`. The values of initializers are pinned by `golden.py`, the grades of
-programs by `examination.py`.
+then shown by `git diff tests/support/pins`. The values of initializers are pinned by `golden.py`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Attention and routers: how a softmax inside a model shares its weight."""
+"""Attention: how a softmax inside a model shares its weight."""
 
 import contextlib
 import functools
@@ -13,22 +13,9 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._measurements import AttentionReport, LayerReport, Measurements
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    choice,
-    drawn,
-    kernels_of,
-    rules_for,
-    weights_named,
-)
-from keras_initx.diagnostics._verdict import (
-    Finding,
-    Threshold,
-    has_enough_values,
-    layer_count,
-    rule,
-)
-from keras_initx.initializers import GlorotUniform, SmallNormal
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._verdict import Finding, layer_count, rule
+from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
     Call,
     Probe,
@@ -52,18 +39,9 @@ _KEYS = 4
 # A kernel of He gives standardized inputs a standard deviation of 1.4.
 _LARGE_QUERIES = 2
 
-ATTENTION_FOCUS = Threshold(
-    "attention_focus",
-    0.75,
-    "share of its weight that a query gives to a single key, on average, above which the softmax "
-    "of attention passes little gradient",
-)
-ROUTER_SHARE = Threshold(
-    "router_share",
-    0.9,
-    "share of its weight that a softmax inside the model gives to a single unit, on average over "
-    "the batch, above which the other units are hardly used",
-)
+# Share of its weight that a query gives to a single key, on average, above which the softmax of
+# attention passes little gradient.
+ATTENTION_FOCUS = 0.75
 
 
 class AttentionProbe(Probe):
@@ -74,7 +52,7 @@ class AttentionProbe(Probe):
 
     Attributes:
         records: Dict from a layer to the `AttentionReport` of what it makes: queries, or the values
-            that a router compares. It is that of its last call.
+            of a softmax. It is that of its last call.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -114,7 +92,7 @@ class AttentionProbe(Probe):
         if call.is_seen:
             self._add_projection(layer, call.output)
             if self._watch.activations[layer] == "softmax":
-                self._add_weights(layer, call.output, is_router=True)
+                self._add_weights(layer, call.output, is_own=True)
         # The layer, and the operation of a functional model.
         if type(layer).__name__ == "Softmax" and call.inputs and call.output is not None:
             self._see_softmax(call.inputs[0], call.output)
@@ -135,12 +113,12 @@ class AttentionProbe(Probe):
         if self._watch.is_paused or not calls:
             return
         layer = self._watch.graph.origin(inputs)
-        is_router = layer is not None
+        is_own = layer is not None
         # What was computed in the call of a layer inside the model is due to the layers inside it.
         if layer is None and len(calls) > 1:
             layer = calls[-1].first_inside
         if layer is not None:
-            self._add_weights(layer, outputs, is_router=is_router)
+            self._add_weights(layer, outputs, is_own=is_own)
 
     def _see_attention(self, queries: Tensor, keys: Tensor, scale: float | None) -> None:
         """Record fast attention, which makes no weights that could be seen."""
@@ -202,19 +180,19 @@ class AttentionProbe(Probe):
         if found is not None:
             self._add(layer, (), AttentionReport(focus=found))
 
-    def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_router: bool) -> None:
+    def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_own: bool) -> None:
         """Record the output of a softmax.
 
         Args:
             layer: The layer that has made its input, or what the input was computed from.
             weights: The output.
-            is_router: Whether it is the output of `layer` that is compared. Otherwise it may be
-                anything that the code of a user computes.
+            is_own: Whether its input is the output of `layer`. Otherwise it may be anything that
+                the code of a user computes.
         """
         shape = tuple(weights.shape)
         is_pair = layer in self._pairs
         # Several weights that add up to 1 are not all near it. Some processors round.
-        if is_router and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
+        if is_own and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
             self._add(layer, shape, AttentionReport(of_one=True))
             return
         if is_pair:
@@ -224,10 +202,6 @@ class AttentionProbe(Probe):
             is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
         if is_attention:
             self._add(layer, shape, AttentionReport(focus=focus_of(_some_of(weights))))
-        elif is_router and len(shape) > 1:
-            values = array_of(weights).reshape(-1, shape[-1])
-            share = float(values.mean(axis=0, dtype="float64").max(initial=0))
-            self._add(layer, shape, AttentionReport(router_share=share))
 
     def _add(self, layer: keras.Layer, shape: tuple[int, ...], record: AttentionReport) -> None:
         self.records[layer] = record
@@ -329,7 +303,7 @@ def _watched_functions(
     "focused attention",
     levels={"warning": ""},
     finds="an attention layer whose queries give a single one of at least four keys more than "
-    "{attention_focus} of their weight on average",
+    f"{ATTENTION_FOCUS:g} of their weight on average",
     reason="scores of standard deviation 1 give a tenth to a half, those of 6 among 32 keys three "
     "quarters: then most softmaxes are saturated, and queries and keys hardly learn (Vaswani and "
     "others, 2017)",
@@ -341,7 +315,7 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
     for layer in measured.layers:
         if layer.attention is None or layer.attention.focus is None:
             continue
-        if layer.attention.focus > ATTENTION_FOCUS.of(measured):
+        if layer.attention.focus > ATTENTION_FOCUS:
             hit.append((layer, layer.attention.focus))
     if not hit:
         return
@@ -380,41 +354,3 @@ def _queries_and_keys(measured: Measurements) -> list[LayerReport]:
         if name == "query":
             names.add(f"{around}/key")
     return [layer for layer in measured.layers if layer.name in names]
-
-
-@rule(
-    "one-sided router",
-    levels={"warning": ""},
-    finds="a softmax inside the model that gives a single unit more than {router_share} of its "
-    "weight, on average over the batch",
-    reason="what the other units stand for, such as experts, is hardly used and gets little "
-    "gradient, so that they do not catch up (Shazeer and others, 2017)",
-    remedy="`SmallNormal` and a bias of zeros for the router, a normalization before it",
-)
-def one_sided_router(measured: Measurements) -> Iterator[Finding]:
-    hit = []
-    for layer in measured.layers:
-        if layer.output is not None or not has_enough_values(layer, measured):
-            continue
-        if layer.attention is None or layer.attention.router_share is None:
-            continue
-        if layer.attention.router_share > ROUTER_SHARE.of(measured):
-            hit.append((layer, layer.attention.router_share))
-    if not hit:
-        return
-    layers = [layer for layer, _ in hit]
-    worst, share = max(hit, key=lambda pair: pair[1])
-    evidence = (
-        f"the softmax of {worst.name} gives {share:.0%} of its weight to one of "
-        f"{(worst.shape or (0,))[-1]} units for the whole batch{layer_count(layers)}: the others "
-        "are hardly used"
-    )
-    kernel = choice(SmallNormal())
-    remedy = Remedy(
-        f'{kernel.text} and bias_initializer="zeros" in {worst.name}',
-        {
-            **rules_for(kernels_of(layers), kernel.initializer),
-            **rules_for(weights_named("bias", layers), "zeros"),
-        },
-    ).otherwise(Remedy("a normalization before it"))
-    yield Finding(layers, evidence, remedy)

@@ -33,17 +33,17 @@ from keras_initx.diagnostics._outputs import (
     output_facts,
     reach_of,
 )
+from keras_initx.diagnostics._own_losses import compared_with_all, own_loss
 from keras_initx.diagnostics._remedy import (
     Remedy,
     choice,
     drawn,
     kernels_of,
-    standardized_columns,
 )
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
+    EXPLODING,
     Finding,
-    Threshold,
     exceeds,
     has_enough_values,
     layer_count,
@@ -56,8 +56,11 @@ from keras_initx.diagnostics.verdicts.inputs import (
     size_of,
 )
 from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
-from keras_initx.diagnostics.verdicts.own_loss import compared_with_all, own_loss
-from keras_initx.diagnostics.verdicts.signals import EXPLODING, input_size, smaller_branches
+from keras_initx.diagnostics.verdicts.signals import (
+    SATURATION_MARGIN,
+    input_size,
+    smaller_branches,
+)
 from keras_initx.diagnostics.verdicts.targets import reach_by_trial
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
@@ -70,20 +73,14 @@ from keras_initx.structure import (
     tensors_in,
 )
 
-SATURATED_OUTPUT = Threshold(
-    "saturated_output",
-    0.6,
-    "fraction of the examples above which the final softmax or sigmoid is saturated. An example "
-    "counts if its output is within `saturation_margin` of 1, or of 0 for a sigmoid. Saturation "
-    "caused by a bias does not count: then the values before the activation vary between examples "
-    "by less than half of what saturation takes",
-)
-FIRST_LOSS = Threshold(
-    "first_loss",
-    8,
-    "factor between the loss of an output and that of a blind guess, or 1 if that is more, above "
-    "which training first has to undo the initial weights",
-)
+# Fraction of the examples above which the final softmax or sigmoid is saturated. An example counts
+# if its output is within `SATURATION_MARGIN` of 1, or of 0 for a sigmoid. Saturation caused by a
+# bias does not count: then the values before the activation vary between examples by less than half
+# of what saturation takes.
+SATURATED_OUTPUT = 0.6
+# Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
+# training first has to undo the initial weights.
+FIRST_LOSS = 8
 # These set some of their inputs to 0, or to another constant.
 _DROPOUTS = keras.layers.Dropout, keras.layers.AlphaDropout
 # A network that keeps the size of standardized inputs gives 1 to 2.
@@ -97,7 +94,6 @@ class OutputProbe(Probe):
         watch: The watch of the pass.
         reports: Dict from a layer to its `LayerReport`, which grows in the pass, in the order in
             which outputs are seen.
-        margin: See `SATURATION_MARGIN`.
 
     Attributes:
         records: Dict from a layer to the `OutputReport` of the output that it makes.
@@ -106,16 +102,13 @@ class OutputProbe(Probe):
         own_losses: Pairs of a layer and what is known of another loss of its output.
     """
 
-    def __init__(
-        self, watch: Watch, reports: dict[keras.Layer, LayerReport], margin: float
-    ) -> None:
+    def __init__(self, watch: Watch, reports: dict[keras.Layer, LayerReport]) -> None:
         self.records: dict[keras.Layer, OutputReport] = {}
         self.facts: list[tuple[keras.Layer, OutputFacts]] = []
         self.loss_inputs: list[tuple[keras.Layer, LossInputs]] = []
         self.own_losses: list[tuple[keras.Layer, OwnLoss]] = []
         self._watch = watch
         self._reports = reports
-        self._margin = margin
         # How much the values before a sigmoid or softmax differ between examples, in the call in
         # which they do most.
         self._logits_spread: dict[keras.Layer, float] = {}
@@ -200,17 +193,17 @@ class OutputProbe(Probe):
             targets, made = array_of(one.targets), array_of(one.output)
             name = name_of_loss(one.loss)
             if name is not None:
-                given = loss_inputs(name, activation, targets, made)
+                given = loss_inputs(name, targets, made)
                 if given is not None:
                     self.loss_inputs.append((layer, given))
             mismatch = None if name else compared_with_all(one.loss, one.targets, one.output)
             if mismatch is not None:
-                given = LossInputs("", activation, Signal(), mismatch=mismatch)
+                given = LossInputs("", Signal(), mismatch=mismatch)
                 self.loss_inputs.append((layer, given))
                 continue
             loss = known_loss(one.loss, one.targets, one.output)
             if loss is None:
-                own = None if name else own_loss(one.loss, one.targets, one.output, x)
+                own = None if name else own_loss(one.loss, one.targets, one.output)
                 if own is not None:
                     self.own_losses.append((layer, own))
                 continue
@@ -293,13 +286,13 @@ class OutputProbe(Probe):
             if is_softmax and layer not in self._logits_spread:
                 # It was applied by a layer or operation of its own.
                 differs = spread(np.log(np.maximum(values, 1e-30)))
-            if differs < np.log(1 / self._margin - 1) / 2:
+            if differs < np.log(1 / SATURATION_MARGIN - 1) / 2:
                 return 0.0
-        is_high = values >= 1 - self._margin
+        is_high = values >= 1 - SATURATION_MARGIN
         if is_softmax:
             is_certain = is_high.any(axis=-1)
         else:
-            is_certain = is_high | (values <= self._margin)
+            is_certain = is_high | (values <= SATURATION_MARGIN)
         return float(np.mean(is_certain))
 
     def _has_bias(self) -> bool:
@@ -315,7 +308,7 @@ class OutputProbe(Probe):
     "saturated output",
     levels={"warning": ""},
     finds="a final softmax or sigmoid that is saturated for a fraction of the examples above "
-    "{saturated_output}",
+    f"{SATURATED_OUTPUT:g}",
     reason="the loss starts far above that of guessing, and the first steps only undo this",
     remedy="scaled inputs, smaller weights in the last layer",
 )
@@ -340,7 +333,7 @@ def saturated_output(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "large first loss",
     levels={"warning": ""},
-    finds="an output whose loss is above {first_loss}, and as many times that of a blind guess",
+    finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",
     reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
     "(Karpathy, A recipe for training neural networks, 2019)",
     remedy="scaled inputs, smaller weights in the last layer, residual branches that start at 0, "
@@ -355,11 +348,11 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
         # What is misread, explodes or is saturated has its own verdict.
         if is_misread(layer, measured) or _is_certain(layer, measured):
             continue
-        if not layer.signal.std <= EXPLODING.of(measured):
+        if not layer.signal.std <= EXPLODING:
             continue
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
-        if ratio > FIRST_LOSS.of(measured) and has_enough_values(layer, measured):
+        if ratio > FIRST_LOSS and has_enough_values(layer):
             hit.append((layer, output, ratio))
     if not hit:
         return
@@ -395,7 +388,7 @@ def large_first_loss(measured: Measurements) -> Iterator[Finding]:
 def _is_certain(layer: LayerReport, measured: Measurements) -> bool:
     if layer.output is None or gives_one_class(layer, measured):
         return False
-    return exceeds(layer.output.certain, SATURATED_OUTPUT.of(measured))
+    return exceeds(layer.output.certain, SATURATED_OUTPUT)
 
 
 def _smaller_inputs(layer: LayerReport, measured: Measurements) -> Remedy | None:
@@ -432,7 +425,4 @@ def misses_targets(layer: LayerReport) -> bool:
 
 def standardized_targets() -> Remedy:
     """Return the remedy where errors are due to the targets."""
-    return Remedy(
-        "standardized targets, or a bias of the last layer at their mean",
-        targets=standardized_columns,
-    )
+    return Remedy("standardized targets, or a bias of the last layer at their mean")

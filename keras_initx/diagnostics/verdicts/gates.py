@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -24,7 +24,6 @@ from keras_initx.diagnostics._measurements import (
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._verdict import (
     Finding,
-    Threshold,
     layer_count,
     listed,
     names_of,
@@ -39,27 +38,15 @@ _FACTORIZED = 1024
 # The number of steps over which a recurrent layer should have a memory.
 _STEPS = 10
 
-SHUT_GATE = Threshold(
-    "shut_gate",
-    0.05,
-    "share of the state that forget or update gates keep in a step, below which they are shut",
-)
-RECURRENT_GAIN = Threshold(
-    "recurrent_gain",
-    1.8,
-    "factor by which a recurrent kernel without gates makes a state larger in a step, or one over "
-    "that by which it makes it smaller, above which there is no memory over ten steps",
-)
-
-
-UNREAD = Threshold(
-    "unread",
-    1e-6,
-    "share of a state that gates keep, by their biases, over the padding behind the words of half "
-    "of the examples, or a kernel without gates over half of the steps, below which what came "
-    "before is not read",
-    below=1,
-)
+# Share of the state that forget or update gates keep in a step, below which they are shut.
+SHUT_GATE = 0.05
+# Factor by which a recurrent kernel without gates makes a state larger in a step, or one over that
+# by which it makes it smaller, above which there is no memory over ten steps.
+RECURRENT_GAIN = 1.8
+# Share of a state that gates keep, by their biases, over the padding behind the words of half of
+# the examples, or a kernel without gates over half of the steps, below which what came before is
+# not read.
+UNREAD = 1e-6
 
 
 class RecurrenceProbe(Probe):
@@ -283,8 +270,8 @@ def forget_bias(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "shut gates",
     levels={"warning": ""},
-    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than {shut_gate} of "
-    "the state in a step, by their biases",
+    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than "
+    f"{SHUT_GATE:g} of the state in a step, by their biases",
     reason="a bias of 0 keeps half, one of -3 keeps 0.05, of which 0.0001 is left after three "
     "steps: there is no memory, and no gradient through time (Gers and others, 2000)",
     remedy="`LSTMForgetBias`, `GRUUpdateBias`",
@@ -295,7 +282,7 @@ def shut_gates(measured: Measurements) -> Iterator[Finding]:
         if layer.recurrence is None or layer.recurrence.gate_bias is None:
             continue
         share = _kept_share(layer.recurrence.gate_bias)
-        if share < SHUT_GATE.of(measured):
+        if share < SHUT_GATE:
             hit.append((layer, layer.recurrence.gate, share))
     if not hit:
         return
@@ -329,8 +316,8 @@ def open_gates(layers: Sequence[LayerReport]) -> Remedy:
     "unread words",
     levels={"warning": ""},
     finds="an LSTM or a GRU that gives its last state alone, and reads so many equal steps at the "
-    "end of half of the examples, without a mask, that its gates keep less than {unread} of what "
-    "comes before, by their biases",
+    f"end of half of the examples, without a mask, that its gates keep less than {UNREAD:g} of "
+    "what comes before, by their biases",
     reason="after padding all examples leave the same state, so that the outputs are alike and no "
     "gradient reaches the words",
     remedy="`mask_zero=True`, or padding in front",
@@ -341,20 +328,16 @@ def unread_words(measured: Measurements) -> Iterator[Finding]:
         if recurrence is None or recurrence.padding is None or recurrence.gate_bias is None:
             continue
         share = _kept_share(recurrence.gate_bias) ** recurrence.padding
-        if not share < UNREAD.of(measured):
+        if not share < UNREAD:
             continue
         evidence = (
             f"half of the examples end in {recurrence.padding} or more equal steps, of "
             f"{recurrence.steps}, which {layer.name} reads without a mask: its {recurrence.gate} "
             f"gates keep {share:.1g} of what comes before"
         )
-        remedy = Remedy("padding in front of the sequences, not behind", inputs=_padding_first)
+        remedy = Remedy("padding in front of the sequences, not behind")
         if recurrence.padded_by is not None:
-            masks = Remedy(
-                f"mask_zero=True in {recurrence.padded_by}",
-                layers={recurrence.padded_by: {"mask_zero": True}},
-            )
-            remedy = masks.otherwise(remedy)
+            remedy = Remedy(f"mask_zero=True in {recurrence.padded_by}").otherwise(remedy)
         yield Finding([layer], evidence, remedy)
 
 
@@ -363,35 +346,19 @@ def are_unread(measured: Measurements) -> bool:
     return any(unread_words.verdicts(measured))
 
 
-def _padding_first(x: Any) -> Any:
-    """Return sequences whose equal steps at the end are at the start."""
-
-    def changed(array: Any) -> Any:
-        values = np.asarray(array)
-        if values.ndim not in (2, 3):
-            return array
-        moved = []
-        for sequence in values:
-            count = _equal_at_end(sequence[None])
-            moved.append(np.roll(sequence, count, axis=0))
-        return np.stack(moved)
-
-    return keras.tree.map_structure(changed, x)
-
-
 @rule(
     "recurrent kernel",
     levels={"warning": ""},
     finds="a recurrent layer without gates, over ten steps or more, whose recurrent kernel has "
-    "singular values that are all below 1 / {recurrent_gain}, or above {recurrent_gain} in their "
-    "geometric mean; or one that gives its last state alone, of whose state the kernel keeps less "
-    "than {unread} over half of the steps",
+    f"singular values that are all below 1 / {RECURRENT_GAIN:g}, or above {RECURRENT_GAIN:g} in "
+    "their geometric mean; or one that gives its last state alone, of whose state the kernel keeps "
+    f"less than {UNREAD:g} over half of the steps",
     reason="a kernel of 0.5 leaves a thousandth of a state, and of its gradient, after ten steps; "
     "one of 3 drives tanh to its limits, and what is not at them grows (Saxe and others, 2014)",
     remedy="`Orthogonal` for the recurrent kernel",
 )
 def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
-    limit = RECURRENT_GAIN.of(measured)
+    limit = RECURRENT_GAIN
     hit = []
     for layer in measured.layers:
         if layer.recurrence is None or layer.recurrence.gains is None:
@@ -401,14 +368,14 @@ def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
         _, largest = layer.recurrence.gains
         # Zeros have their own verdict.
         is_small = 0 < largest < 1 / limit
-        if is_small or _forgets(layer.recurrence, measured) or has_growing_state(layer, measured):
+        if is_small or _forgets(layer.recurrence) or has_growing_state(layer):
             hit.append((layer, layer.recurrence))
     if not hit:
         return
     first, recurrence = hit[0]
     layers = [layer for layer, _ in hit]
     mean, largest = recurrence.gains or (0.0, 0.0)
-    if _forgets(recurrence, measured):
+    if _forgets(recurrence):
         steps = recurrence.steps or 0
         evidence = (
             f"the recurrent kernel of {first.name} leaves {recurrence.kept:.1g} of a state, and of "
@@ -429,20 +396,20 @@ def recurrent_kernel(measured: Measurements) -> Iterator[Finding]:
     yield Finding(layers, evidence + layer_count(layers), orthogonal_recurrence(layers))
 
 
-def _forgets(recurrence: RecurrenceReport, measured: Measurements) -> bool:
+def _forgets(recurrence: RecurrenceReport) -> bool:
     """Return whether nothing is left of the first half of the steps, other than by zeros."""
     _, largest = recurrence.gains or (0.0, 0.0)
     if recurrence.kept is None or not largest:
         return False
-    return recurrence.kept < UNREAD.of(measured)
+    return recurrence.kept < UNREAD
 
 
-def has_growing_state(layer: LayerReport, measured: Measurements) -> bool:
+def has_growing_state(layer: LayerReport) -> bool:
     """Return whether the recurrent kernel of `layer` makes a state larger in each step."""
     if layer.recurrence is None or layer.recurrence.gains is None:
         return False
     mean, _ = layer.recurrence.gains
-    return mean > RECURRENT_GAIN.of(measured)
+    return mean > RECURRENT_GAIN
 
 
 def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:

@@ -18,7 +18,7 @@ from keras_initx.diagnostics._remedy import (
     remedy_in_depth,
     suitable_in_depth,
 )
-from keras_initx.diagnostics._verdict import Finding, Level, Threshold, exceeds, layer_count, rule
+from keras_initx.diagnostics._verdict import Finding, Level, exceeds, layer_count, rule
 from keras_initx.diagnostics.verdicts.first_loss import (
     FIRST_LOSS,
     misses_targets,
@@ -32,17 +32,11 @@ from keras_initx.diagnostics.verdicts.outputs import gives_one_class
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, growing_sums, is_gate
 from keras_initx.diagnostics.verdicts.undefined import fault_of
 
-VANISHING_GRADIENT = Threshold(
-    "vanishing_gradient",
-    1e-4,
-    "ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below "
-    "which the gradient has vanished",
-)
-EXPLODING_GRADIENT = Threshold(
-    "exploding_gradient",
-    1e5,
-    "gradient norm of a layer above which the gradient has exploded",
-)
+# Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
+# which the gradient has vanished.
+VANISHING_GRADIENT = 1e-4
+# Gradient norm of a layer above which the gradient has exploded.
+EXPLODING_GRADIENT = 1e5
 
 
 def gradient_report(weights: Sequence[WeightReport]) -> GradientReport | None:
@@ -71,8 +65,8 @@ def _norm_of(norms: Iterable[float]) -> float:
 @rule(
     "vanishing gradient",
     levels={"warning": "", "error": "if all gradients are 0"},
-    finds="first layers whose gradients are below {vanishing_gradient} times the largest gradient "
-    "of a layer, unless a branch starts at 0, as with ReZero",
+    finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
+    "gradient of a layer, unless a branch starts at 0, as with ReZero",
     reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate "
     "for it",
     remedy="`Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid",
@@ -81,14 +75,14 @@ def vanishing_gradient(measured: Measurements) -> Iterator[Finding]:
     norms = measured.gradient_norms
     if any(gives_one_class(layer, measured) for layer in measured.layers):
         return
-    if not norms or any(is_gate(layer, measured) for layer in measured.layers):
+    if not norms or any(is_gate(layer) for layer in measured.layers):
         return
     if is_held_back(measured) or are_constant(measured):
         return
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
-    limit = VANISHING_GRADIENT.of(measured) * largest
+    limit = VANISHING_GRADIENT * largest
     # No gradient passes through zeros, which have their own verdict.
     has_zero_weights = any(layer.has_zeros for layer in measured.layers)
     hit = []
@@ -128,7 +122,7 @@ def _is_first(layer: LayerReport) -> bool:
 @rule(
     "exploding gradient",
     levels={"warning": "", "error": "if it is not finite"},
-    finds="a gradient whose norm is above {exploding_gradient}, or not finite",
+    finds=f"a gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite",
     reason="no usual learning rate is small enough, but gradient clipping or Adam can compensate "
     "for it. A ResNet-50 starts at a thousand and trains",
     remedy="scaled inputs, smaller weights, another loss",
@@ -136,7 +130,7 @@ def _is_first(layer: LayerReport) -> bool:
 def exploding_gradient(measured: Measurements) -> Iterator[Finding]:
     if fault_of(measured) is not None or spoils_loss(measured):
         return
-    limit = EXPLODING_GRADIENT.of(measured)
+    limit = EXPLODING_GRADIENT
     hit = []
     level: Level = "warning"
     for layer, norm in measured.gradient_norms:
@@ -158,9 +152,9 @@ def _smaller_gradients(measured: Measurements) -> Remedy:
     for layer in layers:
         if layer.output is None or not misses_targets(layer):
             continue
-        if exceeds(layer.output.loss, FIRST_LOSS.of(measured)):
+        if exceeds(layer.output.loss, FIRST_LOSS):
             return standardized_targets()
-    growing = [layer for layer in layers if has_growing_state(layer, measured)]
+    growing = [layer for layer in layers if has_growing_state(layer)]
     if growing:
         return scaled_first(measured, orthogonal_recurrence(growing))
     sums = growing_sums(measured)

@@ -15,12 +15,11 @@ from keras_initx.diagnostics._measurements import (
     Measurements,
     root_mean_square,
 )
-from keras_initx.diagnostics._remedy import Remedy, rescaled_pixels, standardized
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
     LEAST_VALUES,
     Finding,
-    Threshold,
     by_level,
     layer_count,
     normalization_of,
@@ -35,24 +34,15 @@ _MANY_ROWS = 16
 # Up to how many channels an image from outside the model has: red, green, blue and a mask.
 _MOST_CHANNELS = 4
 
-UNSCALED_INPUTS = Threshold(
-    "unscaled_inputs",
-    10,
-    "root mean square of the inputs of the first kernels, or of a single one in vectors, above "
-    "which inputs are not scaled",
-)
-SMALL_INPUTS = Threshold(
-    "small_inputs",
-    0.02,
-    "root mean square of the inputs of the first kernels below which inputs are not scaled, if "
-    "none is above ten times as much",
-)
-OFFSET_INPUTS = Threshold(
-    "offset_inputs",
-    0.03,
-    "standard deviation between examples of the inputs of the first kernels, relative to their "
-    "root mean square, below which what they share hides what tells them apart",
-)
+# Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
+# inputs are not scaled.
+UNSCALED_INPUTS = 10
+# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
+# above ten times as much.
+SMALL_INPUTS = 0.02
+# Standard deviation between examples of the inputs of the first kernels, relative to their root
+# mean square, below which what they share hides what tells them apart.
+OFFSET_INPUTS = 0.03
 
 
 class InputProbe(Probe):
@@ -290,7 +280,7 @@ def gets_zeros(layer: LayerReport, measured: Measurements) -> bool:
     """Return whether a layer gets zeros alone from outside the model, where targets differ."""
     inputs = _first_inputs(layer)
     # A normalization over a single value, which makes zeros, has its own verdict.
-    if measured.single_values or inputs.nonfinite or inputs.size < LEAST_VALUES.of(measured):
+    if measured.single_values or inputs.nonfinite or inputs.size < LEAST_VALUES:
         return False
     return inputs.min == inputs.max == 0 and _have_different_targets(measured)
 
@@ -306,7 +296,7 @@ def are_constant(measured: Measurements) -> bool:
     if measured.has_repeated_inputs:
         return _have_different_targets(measured)
     inputs = measured.inputs
-    if inputs is None or inputs.std > 0 or inputs.size < LEAST_VALUES.of(measured):
+    if inputs is None or inputs.std > 0 or inputs.size < LEAST_VALUES:
         return False
     # A model may get integers beside them.
     firsts = [layer.first_inputs for layer in measured.layers if layer.first_inputs is not None]
@@ -319,9 +309,9 @@ def are_constant(measured: Measurements) -> bool:
     "unscaled inputs",
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
-    "{unscaled_inputs}, or a single one of which has in vectors; or whose inputs have one below "
-    "{small_inputs}, as changes of prices have; or whose inputs differ between examples by less "
-    "than {offset_inputs} of it, as pixels that are scaled to [-1, 1] twice",
+    f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "
+    f"{SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less "
+    f"than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice",
     reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
     "inputs ten times too large saturate most activations, and small ones hardly move the outputs. "
     "What all examples share moves all outputs alike, and the loss with them",
@@ -330,22 +320,16 @@ def are_constant(measured: Measurements) -> bool:
 def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
     unscaled = []
     for layer in measured.layers:
-        has_enough_values = _first_inputs(layer).size >= LEAST_VALUES.of(measured)
+        has_enough_values = _first_inputs(layer).size >= LEAST_VALUES
         is_unscaled = (
-            _has_unscaled_inputs(layer, measured)
-            or _has_small_inputs(layer, measured)
-            or _has_offset_inputs(layer, measured)
+            _has_unscaled_inputs(layer) or _has_small_inputs(layer) or _has_offset_inputs(layer)
         )
         if has_enough_values and is_unscaled:
             unscaled.append(layer)
-    remedy = Remedy(
-        "standardize the inputs: keras.layers.Normalization() adapted to the data",
-        inputs=standardized,
-    )
+    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
     if measured.has_pixels:
         rescaled = Remedy(
-            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)",
-            inputs=rescaled_pixels,
+            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
         )
         remedy = rescaled.otherwise(remedy)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
@@ -356,7 +340,7 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
             f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
         )
         index, size = _largest_input(first)
-        if root_mean_square(inputs) <= UNSCALED_INPUTS.of(measured) < size:
+        if root_mean_square(inputs) <= UNSCALED_INPUTS < size:
             evidence += f", and at index {index} a root mean square of {size:.3g}"
         if level == "note":
             evidence += normalization_of(first)
@@ -377,34 +361,34 @@ def _largest_input(layer: LayerReport) -> tuple[int, float]:
     return layer.inputs.largest
 
 
-def _has_unscaled_inputs(layer: LayerReport, measured: Measurements) -> bool:
+def _has_unscaled_inputs(layer: LayerReport) -> bool:
     """Return whether `layer` gets inputs from outside that are too large, or a single one."""
-    limit = UNSCALED_INPUTS.of(measured)
+    limit = UNSCALED_INPUTS
     _, largest = _largest_input(layer)
     return bool(root_mean_square(_first_inputs(layer)) > limit or largest > limit)
 
 
-def _has_small_inputs(layer: LayerReport, measured: Measurements) -> bool:
+def _has_small_inputs(layer: LayerReport) -> bool:
     """Return whether all inputs of `layer` from outside are small, unlike zeros and few ones."""
     inputs = _first_inputs(layer)
-    limit = SMALL_INPUTS.of(measured)
+    limit = SMALL_INPUTS
     return bool(0 < root_mean_square(inputs) < limit and inputs.max < 10 * limit > -inputs.min)
 
 
-def _has_offset_inputs(layer: LayerReport, measured: Measurements) -> bool:
+def _has_offset_inputs(layer: LayerReport) -> bool:
     """Return whether the inputs of `layer` from outside differ little from those they share."""
     if layer.inputs is None or layer.inputs.first is None or layer.inputs.difference is None:
         return False
-    return 0 < layer.inputs.difference < OFFSET_INPUTS.of(measured)
+    return 0 < layer.inputs.difference < OFFSET_INPUTS
 
 
 def are_unscaled(measured: Measurements) -> bool:
     """Return whether inputs from outside the model are too large."""
-    return any(_has_unscaled_inputs(layer, measured) for layer in measured.layers)
+    return any(_has_unscaled_inputs(layer) for layer in measured.layers)
 
 
 def scaled_first(measured: Measurements, remedy: Remedy) -> Remedy:
     """Return a remedy that standardizes the inputs before if they are too large."""
     if not are_unscaled(measured):
         return remedy
-    return remedy.after("standardize the inputs", standardized)
+    return remedy.after("standardize the inputs")

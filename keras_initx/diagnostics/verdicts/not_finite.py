@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._measurements import Measurements
-from keras_initx.diagnostics._remedy import Remedy, of_finite_targets, with_finite
+from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._verdict import Finding, rule
 
@@ -24,7 +24,7 @@ def nonfinite_targets(measured: Measurements) -> Iterator[Finding]:
     targets = measured.targets or Signal()
     count = round(targets.nonfinite * targets.size)
     evidence = f"the targets are not finite: {count} of {targets.size} values are NaN or infinite"
-    remedy = Remedy("leave out the examples with such targets", examples=of_finite_targets)
+    remedy = Remedy("leave out the examples with such targets")
     yield Finding([layer for layer, _ in measured.outputs], evidence, remedy, "error")
 
 
@@ -58,8 +58,6 @@ def nonfinite_inputs(measured: Measurements) -> Iterator[Finding]:
     count = round(inputs.nonfinite * inputs.size)
     evidence = f"the inputs are not finite: {count} of {inputs.size} values are NaN or infinite"
     text = "replace these values of `x`, for example by `numpy.nan_to_num(x)`, or leave them out"
-    remedy = Remedy(text, inputs=with_finite)
     if measured.targets is not None and measured.targets.nonfinite:
         text += "; and leave out the examples whose targets are not finite"
-        remedy = Remedy(text, inputs=with_finite, examples=of_finite_targets)
-    yield Finding(lost, evidence, remedy, "error")
+    yield Finding(lost, evidence, Remedy(text), "error")

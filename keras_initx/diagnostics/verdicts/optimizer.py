@@ -15,49 +15,28 @@ from keras_initx.diagnostics._measurements import (
     OptimizerKind,
 )
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, Threshold, rule
+from keras_initx.diagnostics._verdict import Finding, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.structure import NORMALIZATIONS, rate_of, rates_after, unscaled
 
-LARGE_STEP = Threshold(
-    "large_step",
-    20,
-    "factor between what a step of SGD would lower the loss by, to first order, and the loss, "
-    "above which the learning rate is too large",
-)
-LARGE_UPDATE = Threshold(
-    "large_update",
-    1,
-    "product of the rate of Adam and the square root of the inputs of a unit, above which the "
-    "learning rate is too large",
-)
+# Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
+# which the learning rate is too large.
+LARGE_STEP = 20
+# Product of the rate of Adam and the square root of the inputs of a unit, above which the learning
+# rate is too large.
+LARGE_UPDATE = 1
 
 # The steps of some epochs, and those of them whose rates are asked for.
 _STEPS = 1000
 _ASKED = (0, *(2**power for power in range(10)), _STEPS)
-SMALL_CHANGE = Threshold(
-    "small_change",
-    0.02,
-    "change of the kernels of a layer in a thousand steps, relative to their size, below which "
-    "they stay where they are",
-)
-SMALL_GAIN = Threshold(
-    "small_gain",
-    0.01,
-    "what a thousand steps of SGD lower the loss by, to first order, relative to it, below which "
-    "nothing is learned",
-)
-SLOW_ADADELTA = Threshold(
-    "slow_adadelta",
-    0.03,
-    "learning rate of Adadelta below which it hardly moves weights",
-)
-LARGE_DECAY = Threshold(
-    "large_decay",
-    3,
-    "factor between what weight decay takes from the weights in a step and what the gradient "
-    "changes, above which they go to 0",
-)
+# Change of the kernels of a layer in a thousand steps, relative to their size, below which they
+# stay where they are.
+SMALL_CHANGE = 0.02
+# What a thousand steps of SGD lower the loss by, to first order, relative to it, below which
+# nothing is learned.
+SMALL_GAIN = 0.01
+# Learning rate of Adadelta below which it hardly moves weights.
+SLOW_ADADELTA = 0.03
 
 # The optimizers whose first step changes each weight by about the learning rate.
 _NORMALIZING = (
@@ -105,7 +84,6 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
         clipnorm=clipnorm,
         clipvalue=clipvalue,
         global_clipnorm=global_clipnorm,
-        weight_decay=optimizer.weight_decay or 0.0,
     )
 
 
@@ -145,16 +123,16 @@ def negative_rate(measured: Measurements) -> Iterator[Finding]:
 
 def _adam(before: str = "") -> Remedy:
     """Return a remedy with Adam at its default rate."""
-    return Remedy(f"{before}keras.optimizers.Adam()", optimizer="adam")
+    return Remedy(f"{before}keras.optimizers.Adam()")
 
 
 @rule(
     "small steps",
     levels={"warning": ""},
     finds="a model that is compiled with SGD, Adagrad, or Adam or its like, with whose rates a "
-    "thousand steps change the kernels of no layer by {small_change} of their size; with SGD, with "
-    "which they lower the loss by less than {small_gain} of it; or with Adadelta at a rate below "
-    "{slow_adadelta}",
+    f"thousand steps change the kernels of no layer by {SMALL_CHANGE:g} of their size; with SGD, "
+    f"with which they lower the loss by less than {SMALL_GAIN:g} of it; or with Adadelta at a rate "
+    f"below {SLOW_ADADELTA:g}",
     reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
     "beside epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end "
     "before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and "
@@ -169,14 +147,13 @@ def small_steps(measured: Measurements) -> Iterator[Finding]:
     if optimizer.kind != "adadelta":
         yield from _small_changes(optimizer, measured)
         return
-    if optimizer.has_schedule or not 0 < optimizer.rate < SLOW_ADADELTA.of(measured):
+    if optimizer.has_schedule or not 0 < optimizer.rate < SLOW_ADADELTA:
         return
     evidence = (
         f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the method "
         "finds the size of its steps itself, for a rate of 1"
     )
-    method = {"class_name": "Adadelta", "config": {"learning_rate": 1.0}}
-    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)", optimizer=method))
+    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
 
 
 def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
@@ -198,9 +175,9 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     # Without such weights nothing learns, whatever the optimizer is.
     if not changes:
         return
-    if max(changes) < SMALL_CHANGE.of(measured):
+    if max(changes) < SMALL_CHANGE:
         effect = f"change the kernels of no layer by more than {max(changes):.1g} of their size"
-    elif gain is not None and gain < SMALL_GAIN.of(measured):
+    elif gain is not None and gain < SMALL_GAIN:
         effect = f"lower the loss by {gain:.1g} of it"
     else:
         return
@@ -251,51 +228,11 @@ def _change(optimizer: OptimizerFacts, norm: float, count: int) -> float:
 
 
 @rule(
-    "large decay",
-    levels={"warning": ""},
-    finds="a model that is compiled with a weight decay that takes more from its kernels in a step "
-    "than {large_decay} times what SGD, or Adam or its like, change by the gradient, and with "
-    "whose rates a thousand steps take all",
-    reason="a step subtracts the decay times the rate from each weight, which goes to 0 where the "
-    "gradient holds less against it. Adam changes a weight by at most the rate: with a decay of 50 "
-    "none can be larger than 1/50",
-    remedy="`AdamW` with its defaults",
-)
-def large_decay(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or optimizer.kind not in ("adam", "sgd"):
-        return
-    decay = optimizer.weight_decay
-    if not decay * optimizer.travel > 1:
-        return
-    sizes, changes = [], []
-    for layer in measured.layers:
-        for weight in layer.weights:
-            if weight.gradient and weight.norm and weight.axes is not None:
-                sizes.append(weight.norm)
-                changes.append(weight.gradient)
-                if optimizer.kind == "adam":
-                    changes[-1] = math.sqrt(math.prod(weight.shape))
-    if not changes:
-        return
-    change = math.hypot(*changes) / max(1 - optimizer.momentum, 1 / _STEPS)
-    ratio = decay * math.hypot(*sizes) / change
-    if not LARGE_DECAY.of(measured) < ratio < math.inf:
-        return
-    evidence = (
-        f"the weight decay of {decay:.3g} takes {ratio:.3g} times as much from the kernels in a "
-        "step as the gradient changes: they go to 0"
-    )
-    text = "keras.optimizers.AdamW(), whose weight decay is 0.004"
-    yield Finding([], evidence, Remedy(text, optimizer="adamw"))
-
-
-@rule(
     "large steps",
     levels={"warning": ""},
     finds="a model without normalizations that is compiled with SGD, whose learning rate times "
-    "the squared norm of the gradient is above {large_step} times the loss; or with Adam or its "
-    "like, whose rate times the square root of the inputs of a unit is above {large_update}",
+    f"the squared norm of the gradient is above {LARGE_STEP:g} times the loss; or with Adam or its "
+    f"like, whose rate times the square root of the inputs of a unit is above {LARGE_UPDATE:g}",
     reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
     "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
     "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
@@ -323,7 +260,7 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
     # where the steps that it adds up would be far too long.
     squares = sum(norm**2 for _, norm in norms)
     ratio = rate * squares / loss
-    if not LARGE_STEP.of(measured) < ratio < math.inf:
+    if not LARGE_STEP < ratio < math.inf:
         return
     worst, _ = max(norms, key=lambda pair: pair[1])
     evidence = (
@@ -333,8 +270,7 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
-    optimizer = {"class_name": "SGD", "config": {"learning_rate": float(suitable)}}
-    remedy = Remedy(f"keras.optimizers.SGD({suitable})", optimizer=optimizer).otherwise(_adam())
+    remedy = Remedy(f"keras.optimizers.SGD({suitable})").otherwise(_adam())
     yield Finding([worst], evidence, scaled_first(measured, remedy))
 
 
@@ -352,7 +288,7 @@ def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
     if widest is None:
         return
     update = rate * math.sqrt(most)
-    if not update > LARGE_UPDATE.of(measured):
+    if not update > LARGE_UPDATE:
         return
     evidence = (
         f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "

@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import keras
-import numpy as np
-
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import OutputFacts
 from keras_initx.diagnostics._remedy import Remedy
@@ -33,30 +30,17 @@ def single_class(measured: Measurements) -> Iterator[Finding]:
         f"{name} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
         "gradient passes back through it"
     )
-    numbers = Remedy(
-        'for numbers activation=None and loss="mse"',
-        loss="mse",
-        layers={name: {"activation": None}},
-    )
-    remedy = Remedy(
-        f'for two classes activation="sigmoid" in {name} and loss="binary_crossentropy"',
-        loss="binary_crossentropy",
-        layers={name: {"activation": "sigmoid"}},
-    )
+    text = f'for two classes activation="sigmoid" in {name} and loss="binary_crossentropy"'
     if any(layer is hit[0] and are_signs(facts) for layer, facts in measured.outputs):
-        text = f"{remedy.text}, with labels 0 and 1: y = (y + 1) / 2"
-        remedy = replace(remedy, text=text, targets=zero_or_one)
-    yield Finding(hit, evidence, remedy.otherwise(numbers, "; "), "error")
+        text += ", with labels 0 and 1: y = (y + 1) / 2"
+    numbers = Remedy('for numbers activation=None and loss="mse"')
+    yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")
 
 
 def are_signs(facts: OutputFacts) -> bool:
     """Return whether the targets are -1 and 1."""
     targets = facts.targets
     return facts.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
-
-
-def zero_or_one(y: Any) -> Any:
-    return (np.asarray(y) + 1) // 2
 
 
 @rule(
@@ -137,14 +121,13 @@ def other_activation(activation: str | None, layer: LayerReport, loss: str = "")
     text = f"activation={expression} in {layer.name}"
     if loss:
         text += f' and loss="{loss}"'
-    return Remedy(text, loss=loss or None, layers={layer.name: {"activation": activation}})
+    return Remedy(text)
 
 
 def other_loss(name: str, **arguments: Any) -> Remedy:
     """Return a remedy with a loss of Keras of this name."""
     options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
-    loss = getattr(keras.losses, name)(**arguments)
-    return Remedy(f"loss=keras.losses.{name}({options})", loss=loss)
+    return Remedy(f"loss=keras.losses.{name}({options})")
 
 
 @rule(
@@ -163,7 +146,7 @@ def dropped_output(measured: Measurements) -> Iterator[Finding]:
         evidence = f"{name} sets outputs of the model to 0 after {layer.name}, at random"
         level: Level = "warning" if facts.loss.kind == "distance" else "error"
         text = f"no {name}, or the same before {layer.name}, on what it gets"
-        yield Finding([layer], evidence, Remedy(text, layers={name: {"rate": 0.0}}), level)
+        yield Finding([layer], evidence, Remedy(text), level)
 
 
 @rule(

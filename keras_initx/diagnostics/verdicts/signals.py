@@ -19,18 +19,16 @@ from keras_initx.diagnostics._remedy import (
     is_steep,
     kernels_of,
     rules_for,
-    standardized,
     suitable_for_all,
     weights_named,
-    with_finite,
     without_large_biases,
 )
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._verdict import (
+    EXPLODING,
     LEAST_VALUES,
     Finding,
     Level,
-    Threshold,
     by_level,
     exceeds,
     has_enough_values,
@@ -61,7 +59,7 @@ from keras_initx.structure import (
     Watch,
     activation_by_values,
     activation_of,
-    activation_slopes,
+    activation_slope,
     array_of,
     first_float,
     is_zero,
@@ -69,37 +67,17 @@ from keras_initx.structure import (
     unit_axis,
 )
 
-VANISHING = Threshold(
-    "vanishing",
-    1e-3,
-    "standard deviation before the activation below which a signal has vanished",
-)
-EXPLODING = Threshold("exploding", 1e3, "standard deviation above which a signal has exploded")
-SATURATED = Threshold(
-    "saturated",
-    0.25,
-    "fraction of saturated outputs above which an activation passes too little gradient",
-)
-SATURATION_MARGIN = Threshold(
-    "saturation_margin",
-    0.005,
-    "distance from a limit within which an output counts as saturated, as a fraction of the "
-    "distance between the limits; for tanh this means beyond 0.99",
-    below=0.5,  # otherwise all outputs would be near a limit
-)
-DEAD = Threshold(
-    "dead",
-    0.75,
-    "fraction of units with zero output for the whole batch above which too few are active",
-)
+# Standard deviation before the activation below which a signal has vanished.
+VANISHING = 1e-3
+# Fraction of saturated outputs above which an activation passes too little gradient.
+SATURATED = 0.25
+# Distance from a limit within which an output counts as saturated, as a fraction of the distance
+# between the limits; for tanh this means beyond 0.99.
+SATURATION_MARGIN = 0.005
+# Fraction of units with zero output for the whole batch above which too few are active.
+DEAD = 0.75
 # The number of units from which on it is no chance that all are off for all examples.
 _BEYOND_CHANCE = 8
-STEEP_ACTIVATION = Threshold(
-    "steep_activation",
-    3,
-    "factor by which a kernel and its activation, a function that Keras does not have, make "
-    "differences between examples larger, above which they give noise",
-)
 
 
 class SignalProbe(Probe):
@@ -107,23 +85,21 @@ class SignalProbe(Probe):
 
     Args:
         watch: The watch of the pass.
-        margin: See `SATURATION_MARGIN`.
 
     Attributes:
         reports: Dict from a layer to its `LayerReport`, with these signals, in the order in which
             they were seen.
         last_std: Dict from a layer to the standard deviation before its activation, or of its
             output if it has none, in its last call.
-        slopes: Dict from a layer with an activation that Keras does not have to the slopes of this,
-            `None` where it is no function of single values.
+        slopes: Dict from a layer with an activation that Keras does not have to the largest slope
+            of this, `None` where it is no function of single values.
     """
 
-    def __init__(self, watch: Watch, margin: float) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.reports: dict[keras.Layer, LayerReport] = {}
         self.last_std: dict[keras.Layer, float] = {}
-        self.slopes: dict[keras.Layer, tuple[float, float] | None] = {}
+        self.slopes: dict[keras.Layer, float | None] = {}
         self._watch = watch
-        self._margin = margin
 
     def activated(
         self,
@@ -147,14 +123,13 @@ class SignalProbe(Probe):
             report = self._report(layer)
             if report.after is None:
                 activation = self._watch.activations[layer] or ""
-                margin = _margin_of(activation, self._margin)
-                report.after = Signal(LIMITS.get(activation), margin)
+                report.after = Signal(LIMITS.get(activation), _margin_of(activation))
             std = _added(report.after, call.values, unit_axis(layer, call.values.ndim))
             report.shape = call.values.shape
             if report.before is None:
                 self.last_std[layer] = std
         elif self._may_be_activation(call):
-            self._add_slopes(layer, call.function, call.inputs[0])
+            self._add_slope(layer, call.function, call.inputs[0])
 
     def _report(self, layer: keras.Layer) -> LayerReport:
         if layer not in self.reports:
@@ -172,7 +147,7 @@ class SignalProbe(Probe):
         """Give the activation of `layer` the name of the one of Keras that has these outputs.
 
         It may be a lambda, or a function that goes by another name. Of a function that Keras does
-        not have, measure the slopes.
+        not have, measure the slope.
         """
         known = self._watch.activations[layer] or ""
         if hasattr(keras.activations, known) or first_float(outputs) is None:
@@ -181,7 +156,7 @@ class SignalProbe(Probe):
         if name is not None:
             self._watch.activations[layer] = name
         elif not getattr(activation, "weights", None):
-            self._add_slopes(layer, activation, values)
+            self._add_slope(layer, activation, values)
 
     def _may_be_activation(self, call: Call) -> bool:
         """Return whether a call is one of a function, or a layer of one's own, without weights."""
@@ -192,24 +167,24 @@ class SignalProbe(Probe):
         is_own |= isinstance(layer, keras.layers.Lambda)
         return is_own and len(call.inputs) == 1 and call.output is not None
 
-    def _add_slopes(
+    def _add_slope(
         self, layer: keras.Layer, activation: Callable[..., Tensor], values: Tensor
     ) -> None:
-        """Measure the slopes of what `layer` applies to single values."""
+        """Measure the largest slope of what `layer` applies to single values."""
         # What these calls draw, count or add as losses is no part of the pass either.
         with self._watch.paused(), backend.preserve_state([layer]):
-            self.slopes[layer] = activation_slopes(activation, array_of(values[:8]))
+            self.slopes[layer] = activation_slope(activation, array_of(values[:8]))
 
 
-def _margin_of(activation: str, margin: float) -> float:
-    """Return the distance from a limit at which an activation has the slope of tanh at `margin`.
+def _margin_of(activation: str) -> float:
+    """Return the distance from a limit where an activation has the slope of tanh at the margin.
 
-    It is relative to the distance between the limits, as `margin` is. Softsign nears its limits
-    slowly.
+    It is relative to the distance between the limits, as `SATURATION_MARGIN` is. Softsign nears its
+    limits slowly.
     """
     if activation == "softsign":
-        return math.sqrt(margin * (1 - margin))
-    return margin
+        return math.sqrt(SATURATION_MARGIN * (1 - SATURATION_MARGIN))
+    return SATURATION_MARGIN
 
 
 def _added(signal: Signal, values: Array, axis: int) -> float:
@@ -239,18 +214,16 @@ class LostProbe(Probe):
     Args:
         signals: The probe of the signals, which is told of each call before.
         watch: The watch of the pass.
-        least: Standard deviation below which a signal has vanished.
 
     Attributes:
         causes: The layers because of which a kernel got nearly the same input for all examples.
         starved: The layers with these kernels.
     """
 
-    def __init__(self, watch: Watch, signals: SignalProbe, least: float) -> None:
+    def __init__(self, watch: Watch, signals: SignalProbe) -> None:
         self.causes: set[keras.Layer] = set()
         self.starved: set[keras.Layer] = set()
         self._signals = signals
-        self._least = least
         self._with_kernel = watch.with_kernel
         self._zero: set[keras.Layer] = set()
         for layer in watch.layers:
@@ -270,7 +243,7 @@ class LostProbe(Probe):
         values = array_of(call.kernel_input)
         differs = spread(values)
         is_same = differs <= _SAME * abs(values).max(initial=0)
-        is_weak = differs < self._least
+        is_weak = differs < VANISHING
         for suspect in self._row:
             is_cause = is_same if suspect in self._zero else is_weak
             if is_cause:
@@ -281,7 +254,7 @@ class LostProbe(Probe):
         if not call.is_seen:
             return
         layer = call.operation
-        is_small = layer in self._zero or self._signals.last_std[layer] < self._least
+        is_small = layer in self._zero or self._signals.last_std[layer] < VANISHING
         if is_small:
             if self._is_over:
                 self._row = []
@@ -292,7 +265,7 @@ class LostProbe(Probe):
 @rule(
     "exploding",
     levels={"error": "", "note": "if a normalization follows directly and all values are finite"},
-    finds="a standard deviation above {exploding}, or a value that is not finite",
+    finds=f"a standard deviation above {EXPLODING:g}, or a value that is not finite",
     reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
     "its gradients are as large",
     remedy="scaled inputs, `HeNormal`, `GlorotUniform`",
@@ -300,11 +273,11 @@ class LostProbe(Probe):
 def exploding(measured: Measurements) -> Iterator[Finding]:
     if fault_of(measured) is not None:
         return
-    limit = EXPLODING.of(measured)
+    limit = EXPLODING
     large = []
     for layer in measured.layers:
         signal = layer.signal
-        if signal.nonfinite or (has_enough_values(layer, measured) and signal.std > limit):
+        if signal.nonfinite or (has_enough_values(layer) and signal.std > limit):
             large.append(layer)
     cause = _outside(measured, root_mean_square)
     if cause is not None and not cause.nonfinite and not root_mean_square(cause) > limit / 10:
@@ -330,48 +303,10 @@ def exploding(measured: Measurements) -> Iterator[Finding]:
 
 
 @rule(
-    "steep activation",
-    levels={"warning": ""},
-    finds="a kernel inside the model that together with its activation, a function or layer of "
-    "one's own such as sin(30 x), makes differences between examples more than {steep_activation} "
-    "times as large",
-    reason="such layers turn small differences into noise: the network can learn what it sees, and "
-    "gives anything in between (Sitzmann and others, 2020). Those that keep the size have 1",
-    remedy='`VarianceScaling(2 / 30**2, distribution="uniform")` for sin(30 x)',
-)
-def steep_activation(measured: Measurements) -> Iterator[Finding]:
-    limit = STEEP_ACTIVATION.of(measured)
-    hit = []
-    for layer in measured.layers:
-        # In the first layer the frequencies are chosen.
-        if layer.flow.slopes is None or layer.gain is None or layer.first_inputs is not None:
-            continue
-        slope, largest = layer.flow.slopes
-        # A function with one slope only changes the size of signals.
-        if slope > 0.99 * largest:
-            continue
-        factor = layer.gain * slope
-        if factor > limit and layer.output is None and has_enough_values(layer, measured):
-            hit.append((layer, slope, largest, factor))
-    if not hit:
-        return
-    layers = [layer for layer, *_ in hit]
-    worst, slope, largest, factor = max(hit, key=lambda one: one[-1])
-    evidence = (
-        f"the activation of {worst.name} has slopes up to {largest:.3g}, and a root mean square of "
-        f"{slope:.3g}; with the kernel it makes differences between examples "
-        f"{factor:.3g} times as large{layer_count(layers)}: what comes out resembles noise"
-    )
-    choices = suitable_for_all(layers, _depth(measured))
-    remedy = drawn_or_scaled(choices, kernels_of(layers), after=" in these layers")
-    yield Finding(layers, evidence, remedy)
-
-
-@rule(
     "saturated",
     levels={"warning": ""},
-    finds="a fraction above {saturated} of the outputs near a limit: within {saturation_margin} of "
-    "it, relative to the distance between the limits",
+    finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
+    f"{SATURATION_MARGIN:g} of it, relative to the distance between the limits",
     reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
     "of standard deviation 1, and to a quarter for 2.3",
     remedy="`GlorotUniform`, smaller inputs",
@@ -382,7 +317,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
         # The gradient of a final sigmoid does not matter with a crossentropy loss.
         if layer.output is not None and layer.activation == "sigmoid":
             continue
-        if exceeds(layer.saturated, SATURATED.of(measured)) and has_enough_values(layer, measured):
+        if exceeds(layer.saturated, SATURATED) and has_enough_values(layer):
             hit.append(layer)
     if not hit:
         return
@@ -392,7 +327,7 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
         f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is almost 0"
     )
     cause = _outside(measured, root_mean_square)
-    if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS.of(measured):
+    if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
         cause = None
     yield Finding(hit, evidence, signal_remedy(hit, cause, measured))
 
@@ -400,8 +335,9 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 @rule(
     "dead units",
     levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds="a fraction above {dead} of the units with output 0 for the whole batch; nothing is said "
-    "where all of fewer than eight units are dead and a layer before gets a gradient all the same",
+    finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
+    "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
+    "same",
     reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
@@ -409,8 +345,8 @@ def saturated(measured: Measurements) -> Iterator[Finding]:
 def dead(measured: Measurements) -> Iterator[Finding]:
     hit = []
     for place, layer in enumerate(measured.layers):
-        has_enough_examples = _examples(layer) >= LEAST_VALUES.of(measured)
-        if not exceeds(layer.dead, DEAD.of(measured)) or not has_enough_examples:
+        has_enough_examples = _examples(layer) >= LEAST_VALUES
+        if not exceeds(layer.dead, DEAD) or not has_enough_examples:
             continue
         if not _is_passed_by(layer, measured.layers[:place]):
             hit.append(layer)
@@ -458,7 +394,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
         "note": "if no kernel gets too small an input because of it, unless all gradients are as "
         "small beside the loss",
     },
-    finds="a standard deviation below {vanishing} before the activation",
+    finds=f"a standard deviation below {VANISHING:g} before the activation",
     reason="negligible next to a bias after its first update. Small gradients train with Adam, "
     "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
     "or normalized, is harmless",
@@ -467,7 +403,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
 def vanishing(measured: Measurements) -> Iterator[Finding]:
     if is_held_back(measured) or are_constant(measured):
         return
-    limit = VANISHING.of(measured)
+    limit = VANISHING
     small = []
     for layer in measured.layers:
         # A kernel of zeros causes everything after it, and has its own verdict.
@@ -479,10 +415,10 @@ def vanishing(measured: Measurements) -> Iterator[Finding]:
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
-        if signal.std < limit and has_enough_values(layer, measured):
+        if signal.std < limit and has_enough_values(layer):
             small.append(layer)
     cause = _outside(measured, lambda signal: signal.std)
-    if cause is not None and not cause.std < SMALL_INPUTS.of(measured):
+    if cause is not None and not cause.std < SMALL_INPUTS:
         cause = None
     harmful: Level = "warning"
     norms = [norm for _, norm in measured.gradient_norms]
@@ -510,17 +446,17 @@ def _are_slight(measured: Measurements) -> bool:
     objective, norms = measured.objective, measured.gradient_norms
     if objective is None or objective.value is None or not norms:
         return False
-    return max(norm for _, norm in norms) < VANISHING.of(measured) * objective.value
+    return max(norm for _, norm in norms) < VANISHING * objective.value
 
 
-def is_gate(layer: LayerReport, measured: Measurements) -> bool:
+def is_gate(layer: LayerReport) -> bool:
     """Return whether `layer` learns, but what is before it does not yet.
 
     That is because it still adds little to a larger signal, as ReZero does.
     """
     if layer.flow.loses_signal or layer.flow.is_starved or layer.output is not None:
         return False
-    if layer.shape is None or not layer.signal.std < VANISHING.of(measured):
+    if layer.shape is None or not layer.signal.std < VANISHING:
         return False
     return any(weight.gradient for weight in layer.weights if weight.name != "bias")
 
@@ -590,17 +526,15 @@ def signal_remedy(
         remedy = drawn_or_scaled(choices, kernels)
         # By a layer before, such as a `Rescaling`.
         if inputs.nonfinite:
-            return remedy.after(
-                f"finite inputs ({inputs.nonfinite:.0%} of them are not)", with_finite
-            )
+            return remedy.after(f"finite inputs ({inputs.nonfinite:.0%} of them are not)")
         size = f"their standard deviation is {inputs.std:.3g}"
         if abs(inputs.mean) > inputs.std:
             size = f"their mean is {inputs.mean:.3g}, {size}"
-        return remedy.after(f"standardize the inputs ({size})", standardized)
+        return remedy.after(f"standardize the inputs ({size})")
     has_gate = layer.recurrence is not None and layer.recurrence.gate is not None
     if has_gate and has_large_biases([layer]):
         return open_gates([layer])
-    if has_growing_state(layer, measured):
+    if has_growing_state(layer):
         return orthogonal_recurrence([layer])
     remedy = drawn_or_scaled(choices, kernels, after=" in this and all earlier layers")
     remedy = without_large_biases(remedy, layers, layers)

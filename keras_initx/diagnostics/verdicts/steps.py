@@ -1,12 +1,12 @@
 """Some steps of training on one batch: whether the loss stays finite, falls, and moves all weights.
 
-One batch cannot show a rate that is somewhat too large, a NaN in the third step, or a loss that no
-step lowers. The steps are taken with the optimizer from its start, and the weights put back.
+One batch cannot show a rate that is somewhat too large, or a NaN in the third step. The steps are
+taken with the optimizer from its start, and the weights put back.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, Level, Threshold, listed, rule
+from keras_initx.diagnostics._verdict import Finding, Level, listed, rule
 from keras_initx.rendering import counted
 from keras_initx.structure import (
     array_of,
@@ -29,31 +29,15 @@ from keras_initx.structure import (
     weights_within,
 )
 
-RISING_LOSS = Threshold(
-    "rising_loss",
-    1.2,
-    "factor between the lowest loss in the later half of `steps` and the first loss, above which "
-    "training diverges",
-)
-STUCK_LOSS = Threshold(
-    "stuck_loss",
-    0.01,
-    "share of the first loss, or of that of a blind guess if it is less, by which a hundred "
-    "`steps` or more get below it, or the later half of them lowers the loss, below which nothing "
-    "is learned",
-    below=1.0,
-)
-# Fewer may not lower the loss of a sound network by a hundredth.
-_LEAST_STEPS = 100
+# Factor between the lowest loss in the later half of `steps` and the first loss, above which
+# training diverges.
+RISING_LOSS = 1.2
 # A loss that was this many times the first may fall again, where all units have died.
 _OVERSHOOT = 1000
-# A loss that is this many times that of a blind guess is far above it.
-_FAR = 3
 # A loss is without bound once it is below 0, and this many times as large as at first.
 _UNBOUNDED = 100
-# What a rate is multiplied with where the loss rises, and where it is stuck.
+# What a rate is multiplied with where the loss rises.
 _LOWER = (0.1, 0.01, 0.001)
-_OTHER = (0.1, 0.01, 10, 100)
 
 
 def check_optimizer(model: keras.Model) -> None:
@@ -79,7 +63,6 @@ def steps_taken(
     function: Callable[..., Tensor],
     batch: Sequence[Any],
     count: int,
-    thresholds: Mapping[str, float],
     blind: float | None,
     progress: Callable[[str], object],
 ) -> TrainedSteps:
@@ -91,7 +74,6 @@ def steps_taken(
         function: Function of the parts of the batch that returns the training objective.
         batch: The batch.
         count: Number of steps.
-        thresholds: The number of each threshold, by its name.
         blind: See `TrainedSteps`.
         progress: Function that is called with the name of each step.
 
@@ -130,13 +112,10 @@ def steps_taken(
             elif np.array_equal(array_of(weight), array_of(value)):
                 unmoved.append(paths[id(weight)])
         name = type(unscaled(optimizer)).__name__
-        warms_up = rate is not None and (rate_of(unscaled(optimizer)) or 0.0) > rate
-        taken = TrainedSteps(losses, name, rate, warms_up, blind, lost, unmoved)
+        taken = TrainedSteps(losses, name, rate, blind, lost, unmoved)
         factors: Sequence[float] = ()
-        if not _stays_finite(taken) or _rises(taken, thresholds[RISING_LOSS.name]):
+        if not _stays_finite(taken) or _rises(taken):
             factors = _LOWER
-        elif _is_stuck(taken, thresholds[STUCK_LOSS.name]):
-            factors = _OTHER
         least = 0.9 * _to_beat(taken)
         for factor in factors:
             other = _with_rate(model.optimizer, float(f"{(rate or 0) * factor:.1g}"))
@@ -201,9 +180,11 @@ def _later(taken: TrainedSteps) -> float:
     return min(taken.losses[len(taken.losses) // 2 :])
 
 
-def _rises(taken: TrainedSteps, limit: float) -> bool:
+def _rises(taken: TrainedSteps) -> bool:
     first = taken.losses[0]
-    return first > 0 and (_later(taken) > limit * first or max(taken.losses) > _OVERSHOOT * first)
+    if not first > 0:
+        return False
+    return _later(taken) > RISING_LOSS * first or max(taken.losses) > _OVERSHOOT * first
 
 
 def _to_beat(taken: TrainedSteps) -> float:
@@ -212,19 +193,11 @@ def _to_beat(taken: TrainedSteps) -> float:
     return first if taken.blind is None else min(first, taken.blind)
 
 
-def _is_stuck(taken: TrainedSteps, least: float) -> bool:
-    aim, half = _to_beat(taken), taken.losses[len(taken.losses) // 2]
-    if len(taken.losses) <= _LEAST_STEPS or taken.warms_up or aim <= 0:
-        return False
-    # A loss that begins above a blind guess may still be on its way to it.
-    return _later(taken) > max((1 - least) * aim, half - least * aim)
-
-
 @rule(
     "diverging steps",
     levels={"error": "if the loss or a weight is not finite", "warning": ""},
     finds="with `steps`, a loss or a weight that is not finite after some of them, or a loss that "
-    "is above {rising_loss} times the first in all of the later half, or once above a thousand "
+    f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
     "times",
     reason="the optimizer goes too far, which its first step need not show. One that falls again "
     "after it was a thousand times as large is the loss of units that have died",
@@ -248,7 +221,7 @@ def diverging_steps(measured: Measurements) -> Iterator[Finding]:
         if taken.lost:
             layers = [layer for layer in measured.layers if _has_any(layer, taken.lost)][:1]
             evidence += f"weights are not finite, first {taken.lost[0]}"
-    elif _rises(taken, RISING_LOSS.of(measured)):
+    elif _rises(taken):
         evidence = f"{_course(taken)} {_with_optimizer(taken)}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
@@ -304,55 +277,6 @@ def unmoved_weights(measured: Measurements) -> Iterator[Finding]:
     yield Finding(layers, evidence, remedy)
 
 
-@rule(
-    "stuck loss",
-    levels={"warning": ""},
-    finds="with a hundred `steps` or more, a loss of Keras that is not below the first, or that of "
-    "a blind guess, by {stuck_loss} of it, and that the later half of the steps lowers by less",
-    reason="a network that learns anything fits one batch (Karpathy, A recipe for training neural "
-    "networks, 2019)",
-    remedy="the rate, of a tenth, a hundredth, ten and a hundred times that, with which as many "
-    "steps lower the loss most; if none does, what else is reported",
-)
-def stuck_loss(measured: Measurements) -> Iterator[Finding]:
-    taken = measured.steps
-    if taken is None or not _stays_finite(taken):
-        return
-    if _rises(taken, RISING_LOSS.of(measured)) or not _can_be_lowered(measured):
-        return
-    if not _is_stuck(taken, STUCK_LOSS.of(measured)):
-        return
-    other = Remedy(
-        "what else is reported; otherwise labels that belong to the inputs, and a loss that "
-        "depends on the weights: no rate lowers it"
-    )
-    evidence = f"{_course(taken)} {_with_optimizer(taken)}"
-    if taken.blind is not None:
-        evidence += f"; that of a blind guess is {taken.blind:.3g}"
-    yield Finding([], evidence, _at_better_rate(taken, other))
-
-
-def _can_be_lowered(measured: Measurements) -> bool:
-    """Return whether the losses of all outputs are known, and are about those of a blind guess.
-
-    A network that is trained has nothing left to lower, and no crossentropy is below the entropy of
-    targets that are shares. What is far above a guess is saturated, which is another problem, and
-    what layers add may go its own way.
-    """
-    if measured.loss is None or measured.objective is None or measured.objective.terms:
-        return False
-    for _, facts in measured.outputs:
-        if facts.loss.kind != "distance" and not facts.is_whole:
-            return False
-    for layer in measured.layers:
-        output = layer.output
-        if output is None or output.loss is None or output.blind_loss is None:
-            continue
-        if not 0.9 * output.blind_loss <= output.loss <= _FAR * output.blind_loss:
-            return False
-    return True
-
-
 def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
     return any(weight.path in paths for weight in layer.weights)
 
@@ -378,4 +302,4 @@ def _at_better_rate(taken: TrainedSteps, otherwise: Remedy) -> Remedy:
     inner = config["config"].get("inner_optimizer", config)
     rate = inner["config"]["learning_rate"]
     text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
-    return Remedy(text, optimizer=config)
+    return Remedy(text)

@@ -1,8 +1,7 @@
 """Targets of a distance, or probabilities: whether the outputs can reach them, and their scale."""
 
-import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,8 +12,8 @@ from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics._measurements import LayerReport, Measurements
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
-from keras_initx.diagnostics._remedy import Remedy, standardized_columns, with_standardized_columns
-from keras_initx.diagnostics._verdict import Finding, Threshold, rule
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._verdict import Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
 from keras_initx.structure import array_of, tensors_in
 
@@ -24,23 +23,14 @@ _TRIED = 64
 # into float32.
 _FAR = 1e4
 
-OUT_OF_REACH = Threshold(
-    "out_of_reach",
-    0.1,
-    "fraction of the targets beyond the range of the last activation above which a distance cannot "
-    "become small",
-)
-UNSCALED_TARGETS = Threshold(
-    "unscaled_targets",
-    500,
-    "factor between the standard deviation of the targets of a distance and that of the outputs, "
-    "or 1 if that is more, above which the targets are not scaled",
-)
-SMALL_TARGETS = Threshold(
-    "small_targets",
-    0.02,
-    "standard deviation of the targets of a distance below which they are not scaled",
-)
+# Fraction of the targets beyond the range of the last activation above which a distance cannot
+# become small.
+OUT_OF_REACH = 0.1
+# Factor between the standard deviation of the targets of a distance and that of the outputs, or 1
+# if that is more, above which the targets are not scaled.
+UNSCALED_TARGETS = 500
+# Standard deviation of the targets of a distance below which they are not scaled.
+SMALL_TARGETS = 0.02
 
 
 def reach_by_trial(
@@ -85,16 +75,10 @@ def reach_by_trial(
     return low, high
 
 
-def _between(low: float, high: float, y: Any) -> Any:
-    values = np.asarray(y)
-    least = values.min()
-    return low + (high - low) * (values - least) / max(values.max() - least, 1e-30)
-
-
 @rule(
     "unreachable targets",
     levels={"warning": ""},
-    finds="a fraction above {out_of_reach} of the targets beyond the range of the activations "
+    finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
     "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
     "softmax with a distance or a binary crossentropy. For a crossentropy these are labels more "
     "than 0.25 from any probability in range",
@@ -103,7 +87,7 @@ def _between(low: float, high: float, y: Any) -> Any:
     remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
 def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
-    limit = OUT_OF_REACH.of(measured)
+    limit = OUT_OF_REACH
     for layer, facts in measured.outputs:
         if facts.sum_beyond > limit >= facts.beyond:
             evidence = (
@@ -150,9 +134,7 @@ def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
             remedy = _without(facts.applied)
         if math.isinf(high):
             return remedy
-        scaled = functools.partial(_between, low, high)
-        text = f"targets scaled to [{low:.3g}, {high:.3g}]"
-        return remedy.otherwise(Remedy(text, targets=scaled))
+        return remedy.otherwise(Remedy(f"targets scaled to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
     before = facts.applied if facts.loss.from_logits else facts.applied[:-1]
     return _without(before)
@@ -161,24 +143,20 @@ def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
 def _without(applied: Sequence[Applied]) -> Remedy:
     """Return a remedy without some activations."""
     texts = []
-    layers: dict[str, Mapping[str, Any]] = {}
     for one in applied:
         if one.is_argument:
             texts.append(f"activation=None in {one.layer}")
-            layers[one.layer] = {"activation": None}
         else:
             texts.append(f"no {one.layer}, which applies {one.activation}")
-    if len(layers) < len(applied):
-        layers = {}
-    return Remedy(" and ".join(texts), layers=layers)
+    return Remedy(" and ".join(texts))
 
 
 @rule(
     "unscaled targets",
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
-    "{unscaled_targets} times that of the outputs, or 1 if that is more; or below {small_targets}, "
-    "as returns of prices have",
+    f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "
+    f"{SMALL_TARGETS:g}, as returns of prices have",
     reason="outputs start at about 1, and Adam changes a weight by at most its rate in a step, so "
     "that it takes thousands of steps to reach the targets; the gradients of SGD are as much too "
     "large. Beside small targets the outputs that a network starts with, and each step, are noise",
@@ -190,31 +168,27 @@ def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
         if facts.loss.kind != "distance" or output is None or output.blind_loss is None:
             continue
         # These have their own verdict, whose remedy scales them too.
-        if facts.beyond > OUT_OF_REACH.of(measured) or output.loss_kind != "distance":
+        if facts.beyond > OUT_OF_REACH or output.loss_kind != "distance":
             continue
         ratio = output.blind_loss / max(facts.outputs.std, 1)
-        are_small = 0 < output.blind_loss < SMALL_TARGETS.of(measured)
-        if not ratio > UNSCALED_TARGETS.of(measured) and not are_small:
+        are_small = 0 < output.blind_loss < SMALL_TARGETS
+        if not ratio > UNSCALED_TARGETS and not are_small:
             continue
         evidence = (
             f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
             f"outputs {facts.outputs.std:.3g}"
         )
-        remedy = Remedy(
-            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)",
-            targets=standardized_columns,
-        )
+        remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
         yield Finding([layer], evidence, remedy)
     for layer, own in measured.own_losses:
         size = measured.objective.outputs.std if measured.objective else 1.0
-        if not own.spread / max(size, 1) > UNSCALED_TARGETS.of(measured):
+        if not own.spread / max(size, 1) > UNSCALED_TARGETS:
             continue
         evidence = (
             f"the loss of {layer.name} reads targets with standard deviation {own.spread:.3g}, its "
             f"outputs have {size:.3g}"
         )
         remedy = Remedy(
-            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns",
-            targets=with_standardized_columns,
+            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns"
         )
         yield Finding([layer], evidence, remedy)

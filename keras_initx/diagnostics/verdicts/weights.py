@@ -18,10 +18,8 @@ from keras_initx.diagnostics._measurements import LayerReport, Measurements, Wei
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice, suitable
 from keras_initx.diagnostics._verdict import (
     Finding,
-    Threshold,
     by_level,
     listed,
-    normalization_of,
     rule,
 )
 from keras_initx.diagnostics.verdicts.signals import is_gate
@@ -52,22 +50,10 @@ _Pair: TypeAlias = tuple[LayerReport, WeightReport]
 _COMPARABLE = 4
 # The same holds for kernels with fewer weights.
 _TELLING = 8
-# From how many weights on their mean says something.
-_TELLING_SIDE = 64
 
-WRONG_FAN = Threshold(
-    "wrong_fan",
-    1.5,
-    "factor between the standard deviation of a depthwise or transposed kernel and the one that "
-    "its initializer intends",
-)
-
-NARROW_CONSTRAINT = Threshold(
-    "narrow_constraint",
-    0.1,
-    "share of the norm of a kernel that its constraint leaves, below which it takes the signal "
-    "with it",
-)
+# Factor between the standard deviation of a depthwise or transposed kernel and the one that its
+# initializer intends.
+WRONG_FAN = 1.5
 
 
 def weight_reports(
@@ -141,10 +127,6 @@ def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | Non
     )
     if not weight.trainable:
         return report
-    constraint = weight.constraint
-    left = None
-    if constraint is not None and moments.norm:
-        left = Moments(array_of(constraint(weight.value))).norm / moments.norm
     identical_units = 0
     # Columns of a table of positions may be equal: cosines of small angles are all 1.
     if not isinstance(layer, keras.layers.Embedding) and not _repeats_units(layer, weight.name):
@@ -153,7 +135,6 @@ def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | Non
         report,
         constant=array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
         identical_units=identical_units,
-        left=left,
         digest=_digest(array, moments),
     )
 
@@ -246,7 +227,7 @@ def all_zero(measured: Measurements) -> Iterator[Finding]:
     hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
     are_lost = any(layer.flow.loses_signal for layer, _ in hit)
     behind = _behind_the_first_that_learns(measured.layers)
-    waits = any(is_gate(layer, measured) for layer in measured.layers)
+    waits = any(is_gate(layer) for layer in measured.layers)
 
     def does_harm(pair: _Pair) -> bool:
         layer, weight = pair
@@ -408,78 +389,16 @@ def _unseeded(argument: Any) -> Any:
 
 
 @rule(
-    "one-sided weights",
-    levels={"warning": ""},
-    finds=f"a trainable kernel of {_TELLING_SIDE} random weights or more, and {_TELLING} inputs of "
-    "a unit, whose mean is larger than their standard deviation, as of `RandomUniform(0, 1)` or "
-    "`numpy.random.rand`; not of embeddings and depthwise convolutions",
-    reason="units that add up their inputs with weights of one sign all give about the same, the "
-    "more so with each layer",
-    remedy="weights about 0",
-)
-def one_sided(measured: Measurements) -> Iterator[Finding]:
-    hit = []
-    for layer, weight in _pairs_of(measured):
-        is_random = weight.trainable and weight.digest is not None
-        if not is_random or math.prod(weight.shape) < _TELLING_SIDE:
-            continue
-        # Those of few inputs are their scales.
-        if layer.kind == "Embedding" or (weight.fan_in or 0) < _TELLING:
-            continue
-        if not layer.kind.startswith("Depthwise") and abs(weight.mean) > weight.std:
-            hit.append((layer, weight))
-    if not hit:
-        return
-    layer, weight = hit[0]
-    evidence = (
-        f"{_weight_name(layer, weight)} has mean {weight.mean:.3g} and standard deviation "
-        f"{weight.std:.3g}{_and_more_weights(hit)}: its units give about the same"
-    )
-    remedy = _random(hit, "random weights about 0")
-    yield Finding(_layers_of(hit), evidence, remedy)
-
-
-@rule(
-    "narrow constraint",
-    levels={"warning": "", "note": "if a normalization follows directly"},
-    finds="a constraint that leaves a trainable kernel less than {narrow_constraint} of its norm",
-    reason="Keras applies it after each step: the first one takes the signal away, and the next "
-    "ones cannot bring it back",
-    remedy="a wider constraint, or none",
-)
-def narrow_constraint(measured: Measurements) -> Iterator[Finding]:
-    narrow = []
-    for layer, weight in _pairs_of(measured):
-        if weight.left is not None and weight.left < NARROW_CONSTRAINT.of(measured):
-            narrow.append((layer, weight))
-    for level, hit in by_level(narrow, "warning", lambda pair: not pair[0].is_rescaled):
-        layer, weight = hit[0]
-        evidence = (
-            f"after each step the constraint of {_weight_name(layer, weight)} leaves "
-            f"{weight.left:.2g} of the norm that it has now{_and_more_weights(hit)}"
-        )
-        if level == "note":
-            evidence += normalization_of(layer)
-        changes: dict[str, dict[str, Any]] = {}
-        for one, part in hit:
-            # The weight of these is a kernel like others.
-            name = "depthwise" if one.kind.startswith("Depthwise") else part.name
-            changes.setdefault(one.name, {})[argument_name(name, "constraint")] = None
-        remedy = Remedy("a wider constraint, or none", layers=changes)
-        yield Finding(_layers_of(hit), evidence, remedy, level)
-
-
-@rule(
     "wrong fan",
     levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
-    "initializer intends, by a factor above {wrong_fan}",
+    f"initializer intends, by a factor above {WRONG_FAN:g}",
     reason="Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by "
     "it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
 def wrong_fan(measured: Measurements) -> Iterator[Finding]:
-    factor = WRONG_FAN.of(measured)
+    factor = WRONG_FAN
     wrong = []
     for layer, weight in _pairs_of(measured):
         if weight.expected_std:

@@ -1,0 +1,106 @@
+"""Losses of one's own: what their values show of shapes and targets, and where they have none."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.diagnostics._losses import Loss, mean_of_loss
+from keras_initx.diagnostics._measurements import OwnLoss
+from keras_initx.diagnostics._outputs import Mismatch
+from keras_initx.structure import array_of
+
+# The most examples that are looked at, and the number of those whose targets are exchanged.
+_MOST, _FEW = 256, 16
+# The least number of examples from which something is said.
+_LEAST = 16
+# Relative size of changes of the targets.
+_STEP = 1e-2
+
+_Values = Callable[[Array, Array], float]
+
+
+def own_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> OwnLoss | None:
+    """Return what the values of a loss show, `None` where it takes no other outputs or targets.
+
+    Args:
+        loss: A function of targets and outputs, or a `keras.losses.Loss`.
+        targets: Its targets.
+        outputs: The output of the model that it gets.
+    """
+    aims, made = array_of(targets)[:_MOST], array_of(outputs)[:_MOST]
+    if made.dtype.kind != "f" or len(made) < _LEAST or not np.isfinite(made).all():
+        return None
+    aims, made = aims.astype("float32"), made.astype("float32")
+    value = functools.partial(_value, loss)
+    try:
+        if not math.isfinite(value(aims, made)):
+            return _undefined(value, aims, made)
+        return OwnLoss(spread=_spread_of_targets(value, aims, made))
+    except Exception:  # whatever it is, it is made for other numbers
+        return None
+
+
+def compared_with_all(loss: Loss, targets: Tensor, outputs: Tensor) -> Mismatch | None:
+    """Return the mismatch where a loss compares each output with the targets of all examples.
+
+    A row of n numbers less a column of n makes n * n differences. Keras makes the shapes equal for
+    its own losses and for functions, not for classes of users.
+    """
+    ranks = len(targets.shape), len(outputs.shape)
+    longer = max(targets, outputs, key=lambda tensor: len(tensor.shape))
+    if abs(ranks[0] - ranks[1]) != 1 or longer.shape[-1] != 1 or len(longer) < 2:
+        return None
+    aims, made = targets[:_FEW], outputs[:_FEW]
+    of_equal_rank = aims[..., None] if longer is outputs else aims[..., 0]
+    try:
+        value = mean_of_loss(loss, aims, made)
+        proper = mean_of_loss(loss, of_equal_rank, made)
+        exchanged = mean_of_loss(loss, keras.ops.roll(aims, 1, axis=0), made)
+    except Exception:  # whatever it is, it takes no targets of this shape
+        return None
+    # A loss of pairs of examples also differs by the rank, but not every order is one to it.
+    if math.isclose(value, proper, rel_tol=1e-3) or not math.isclose(
+        value, exchanged, rel_tol=1e-3
+    ):
+        return None
+    return Mismatch(tuple(targets.shape), tuple(outputs.shape), remaining=1.0)
+
+
+def _value(loss: Loss, targets: Array, outputs: Array) -> float:
+    given = keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(outputs)
+    return float(array_of(keras.ops.mean(loss(*given))))
+
+
+def _spread_of_targets(value: _Values, targets: Array, outputs: Array) -> float:
+    """Return the largest standard deviation of a column that a loss reads as numbers, or 0."""
+    columns = targets.reshape(len(targets), -1)
+    deviations = columns.std(axis=0)
+    place = int(deviations.argmax())
+    other = columns.copy()
+    other[:, place] *= 1 + _STEP
+    here, there = value(targets, outputs), value(other.reshape(targets.shape), outputs)
+    # An absolute error rises by as much as its targets, a squared one by twice as much.
+    if not here > 0 or abs(there / here - 1) < _STEP / 2:
+        return 0.0
+    return float(deviations[place])
+
+
+def _undefined(value: _Values, targets: Array, outputs: Array) -> OwnLoss:
+    """Return for which other outputs a loss is finite, or for which targets it never is."""
+    sigmoids = 0.5 + np.tanh(outputs / 2) / 2
+    are_shares = targets.ndim > 1 and targets.shape[-1] > 1
+    are_shares = are_shares and bool((abs(targets.sum(axis=-1) - 1) < 1e-2).all())
+    if targets.min() >= 0 and targets.max() <= 1 and math.isfinite(value(targets, sigmoids)):
+        return OwnLoss(defined_by="softmax" if are_shares else "sigmoid")
+    rows = targets.reshape(len(targets), -1)
+    is_same = (rows == rows[:, :1]).all(axis=1) & (rows.shape[1] > 1)
+    is_finite = [
+        math.isfinite(value(targets[i : i + 1], sigmoids[i : i + 1])) for i in range(len(targets))
+    ]
+    if not (is_same != is_finite).all():
+        return OwnLoss()
+    return OwnLoss(undefined_rows=float(is_same.mean()))
