@@ -284,7 +284,7 @@ def docs(session):
     # Both print only what is wrong: a page that fails is not lost among those that do not.
     quiet = ("sphinx-build", "-q", "--keep-going")
     # Pages without examples, which take long to read or to run.
-    pages = "exclude_patterns=_build,upstream,api,api.md,benchmarks,*.ipynb"
+    pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
     run_side_by_side(
         session,
         (*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html"),
