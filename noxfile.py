@@ -234,7 +234,7 @@ def site(session):
 def bench(session, backend):
     """Run the quick forms of the benchmarks and write the results to out/."""
     # torch is compared with on every backend.
-    install(session, "keras", "bench", backend, "torch")
+    install(session, "keras", backend, "torch")
     session.env["KERAS_BACKEND"] = backend
     for script in ("sampling", "build"):
         session.run("python", f"benchmarks/{script}.py", "--quick", *session.posargs)
