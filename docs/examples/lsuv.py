@@ -1,6 +1,6 @@
 """Train networks on digits from He weights and from LSUV weights, and compare their losses.
 
-`KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs the extra `demo`.
+`KERAS_BACKEND=jax python docs/examples/lsuv.py`; it needs scikit-learn.
 """
 
 import argparse
