@@ -215,18 +215,9 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "site", "torch", "docs", "jax")  # JAX for the notebook
-    if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
-        session.skip(
-            "there is no Chromium; install that of the system, or run `playwright install chromium`"
-        )
-    session.run(
-        "sphinx-build", "-q", "-b", "html", "docs", "docs/_build/html", env={"KERAS_BACKEND": "jax"}
-    )
-    run_and_note(
-        session, "torch", "tests/browser", "--numprocesses=0"
-    )  # so that nothing else delays the page
+    """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
+    install(session, "keras", "test", "site", "torch")
+    run_and_note(session, "torch", "tests/browser", "--numprocesses=0")
 
 
 @nox.session(default=False)

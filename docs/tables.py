@@ -18,8 +18,6 @@
   it writes.
 - `remedies`: what the remedies do to the broken networks, from `docs/remedies.json`, which
   `tests/support/remedies.py` writes.
-
-It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
@@ -394,14 +392,6 @@ PAGES = {
 }
 
 
-PLAY = DOCS / "site" / "play" / "package.js"
-
-
-def play():
-    """Return the data of the page to play with."""
-    return runpy.run_path(str(DOCS / "play_data.py"))["script"]()
-
-
 def with_tables(text, names):
     """Return `text` with the tables named `names` between their marks."""
     found = [marks[2] for marks in MARKED.finditer(text)]
@@ -416,4 +406,3 @@ def with_tables(text, names):
 if __name__ == "__main__":
     for page, names in PAGES.items():
         page.write_text(with_tables(page.read_text(), names))
-    PLAY.write_text(play())
