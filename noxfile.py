@@ -215,18 +215,9 @@ def fuzz(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def site(session):
-    """Test the documentation and the page to play with in Chromium: widths, contents, weights, verdicts, keyboard."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", "site", "torch", "docs", "jax")  # JAX for the notebook
-    if not session.run("python", "tests/browser/chromium.py", silent=True).strip():
-        session.skip(
-            "there is no Chromium; install that of the system, or run `playwright install chromium`"
-        )
-    session.run(
-        "sphinx-build", "-q", "-b", "html", "docs", "docs/_build/html", env={"KERAS_BACKEND": "jax"}
-    )
-    run_and_note(
-        session, "torch", "tests/browser", "--numprocesses=0"
-    )  # so that nothing else delays the page
+    """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
+    install(session, "keras", "test", "site", "torch")
+    run_and_note(session, "torch", "tests/browser", "--numprocesses=0")
 
 
 @nox.session(default=False)
@@ -234,7 +225,7 @@ def site(session):
 def bench(session, backend):
     """Run the quick forms of the benchmarks and write the results to out/."""
     # torch is compared with on every backend.
-    install(session, "keras", "bench", backend, "torch")
+    install(session, "keras", backend, "torch")
     session.env["KERAS_BACKEND"] = backend
     for script in ("sampling", "build"):
         session.run("python", f"benchmarks/{script}.py", "--quick", *session.posargs)
@@ -284,7 +275,7 @@ def docs(session):
     # Both print only what is wrong: a page that fails is not lost among those that do not.
     quiet = ("sphinx-build", "-q", "--keep-going")
     # Pages without examples, which take long to read or to run.
-    pages = "exclude_patterns=_build,upstream,api,api.md,benchmarks,*.ipynb"
+    pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
     run_side_by_side(
         session,
         (*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html"),

@@ -1,4 +1,4 @@
-"""Shared code of the benchmarks: options, fresh processes, statistics, tables, JSON and plots."""
+"""Shared code of the benchmarks: options, fresh processes, statistics, tables and JSON."""
 
 import argparse
 import contextlib
@@ -69,8 +69,6 @@ def progress(title, total):
         yield functools.partial(advance, 1)
 
 
-# The color of a library in all plots.
-_COLORS = {"keras": "#0072b2", "jax": "#e69f00", "torch": "#d55e00", "keras_initx": "#009e73"}
 _LEAST_FOR_QUARTILES = 3  # Those of two figures would only interpolate.
 
 
@@ -108,19 +106,7 @@ def with_spread(figure, scale=1):
     if not figure:
         return "-"
     low, middle, high = (significant(figure[key] * scale) for key in ("q1", "median", "q3"))
-    return f"{middle} ({low} to {high})" if has_quartiles(figure) else middle
-
-
-def has_quartiles(figure):
-    """Tell whether a figure is from enough rounds for quartiles."""
-    return figure["n"] >= _LEAST_FOR_QUARTILES
-
-
-def rounds(counts):
-    """Say from how many rounds figures are, given the number of rounds of each."""
-    fewest, most = min(counts), max(counts)
-    span = most if fewest == most else f"{fewest} to {most}"
-    return "one measurement" if most == 1 else f"medians of {span} rounds"
+    return f"{middle} ({low} to {high})" if figure["n"] >= _LEAST_FOR_QUARTILES else middle
 
 
 def table(header, rows):
@@ -149,9 +135,9 @@ def target_table(targets):
 
 
 def write_results(arguments, name, results):
-    """Write `results` as JSON and return the path without suffix, for the plot."""
+    """Write `results` as JSON and return the path."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"{arguments.device}-{arguments.environment['backend']}-{name}"
+    path = arguments.out / f"{arguments.device}-{arguments.environment['backend']}-{name}.json"
     document = {
         "benchmark": name,
         "quick": arguments.quick,
@@ -159,9 +145,7 @@ def write_results(arguments, name, results):
         "environment": arguments.environment,
         **results,
     }
-    path.with_suffix(".json").write_text(
-        json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -171,62 +155,3 @@ def _rounded(value):
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def plot_ratios(path, title, ratios):
-    """Draw the ratios, the greatest above.
-
-    `ratios` maps a label to peers and their ratios. The name of a peer begins with its library;
-    what it does may follow after a comma.
-    """
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    import matplotlib.pyplot as plt
-
-    slowest = {
-        label: min(ratio["median"] for ratio in row.values()) for label, row in ratios.items()
-    }
-    ratios = {label: ratios[label] for label in sorted(ratios, key=slowest.get, reverse=True)}
-    peers = list(dict.fromkeys(peer for row in ratios.values() for peer in row))
-    figures = [ratio for row in ratios.values() for ratio in row.values()]
-    measured = rounds([ratio["n"] for ratio in figures])
-    measured += ", lines between the quartiles" if any(map(has_quartiles, figures)) else ""
-    figure, axes = plt.subplots(figsize=(8, 1.6 + 0.32 * len(ratios)), layout="constrained")
-    axes.axvline(1, color="0.4", linewidth=1)
-    for peer in peers:
-        bars = []
-        for y, row in enumerate(ratios.values()):
-            if peer in row:
-                # The peers of a row are side by side.
-                height = y + 0.24 * (list(row).index(peer) - (len(row) - 1) / 2)
-                ratio = row[peer]
-                low, high = (
-                    (ratio["q1"], ratio["q3"]) if has_quartiles(ratio) else [ratio["median"]] * 2
-                )
-                bars.append(
-                    (height, ratio["median"], ratio["median"] - low, high - ratio["median"])
-                )
-        heights, middles, below, above = zip(*bars, strict=True)
-        color = _COLORS[peer.split(",")[0]]
-        axes.errorbar(
-            middles, heights, xerr=(below, above), fmt="o", markersize=4, color=color, label=peer
-        )
-    axes.set(
-        xscale="log",
-        xlabel=f"peer time / our time; right of 1 ours is faster\n{measured}",
-        title=title,
-    )
-    axes.set(ylim=(len(ratios) - 0.5, -0.5))
-    axes.set_yticks(range(len(ratios)), ratios)
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(
-        mpl.ticker.LogLocator(subs=(1, 2, 5) if high > 20 * low else (1, 1.2, 1.5, 2, 3, 4, 6, 8))
-    )
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
-    axes.tick_params(axis="x", labelsize="small")
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=len(peers))
-    figure.savefig(path.with_suffix(".png"), dpi=120)
-    plt.close(figure)

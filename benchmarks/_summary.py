@@ -112,13 +112,3 @@ def report(results):
             f"matrix products {products} GFLOP/s.",
         )
     )
-
-
-def plot(path, environment, results):
-    """Draw the warm ratios."""
-    points = {
-        label: case["warm_ratio"] for label, case in results["cases"].items() if case["warm_ratio"]
-    }
-    _common.plot_ratios(
-        path, f"Warm calls: {environment['backend']} on {environment['device']}", points
-    )

@@ -78,8 +78,7 @@ def main():
     results = summarize(times, seconds, backend, arguments.device)
     path = _common.write_results(arguments, "build", results)
     print(_common.target_table(results["targets"]), report(results), sep="\n\n")
-    plot(path, arguments.environment, results)
-    print(f"\nWritten: {path}.json and {path}.png")
+    print(f"\nWritten: {path}")
 
 
 def known(names):
@@ -158,17 +157,6 @@ def _ratios(results):
         for name, case in row.items():
             for peer, figure in case["ratio"].items():
                 yield model, name, peer, figure
-
-
-def plot(path, environment, results):
-    """Draw the ratios: every peer is an initializer of Keras."""
-    points = {
-        f"{model}: {name} against {peer}": {"keras": figure}
-        for model, name, peer, figure in _ratios(results)
-    }
-    _common.plot_ratios(
-        path, f"Cold builds: {environment['backend']} on {environment['device']}", points
-    )
 
 
 def report(results):

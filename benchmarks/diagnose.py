@@ -7,14 +7,15 @@ the package of that one. README.md in this folder explains the results.
 """
 
 import functools
+import gc
 import statistics
+import threading
 import time
 
 import _common
 import _device
-import large_models
 
-WIDTH, DEPTH = large_models.SIZES["100M"]
+WIDTH, DEPTH = 2048, 24
 BATCH = 16
 STEPS = 2
 FORMS = ("step", "without targets", "with targets")
@@ -44,7 +45,7 @@ def main():
     results = {"diagnose": cases, "repeated": again, "ratios": ratios, "targets": []}
     path = _common.write_results(arguments, "diagnose", results)
     print(report(results))
-    print(f"\nWritten: {path}.json")
+    print(f"\nWritten: {path}")
 
 
 def measure():
@@ -71,7 +72,7 @@ def measure():
     }
     figures = {}
     for form, function in functions.items():
-        memory = large_models.measured(function, model, 1)["memory"]  # compiles
+        memory = _growth(function, model)  # compiles
         seconds = []
         for _ in range(STEPS):
             seconds.append(_seconds(function))
@@ -121,6 +122,33 @@ def repeated():
     return figures
 
 
+def _growth(function, model):
+    """Return by how much a call makes this process grow at its peak, in bytes.
+
+    Without the pages of files that it reads.
+    """
+    gc.collect()
+    _device.trim()
+    before = peak = _device.resident("RssAnon")
+    done = threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, _device.resident("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        function()
+        for weight in model.weights:
+            _device.synchronize(weight.value)
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before
+
+
 def _seconds(function):
     """Return the processor time of a call."""
     begin = time.process_time()
@@ -133,7 +161,7 @@ def report(results):
     rows = []
     for form, case in results["diagnose"].items():
         seconds = _common.with_spread(case["seconds"])
-        memory = _common.with_spread(case["memory"], 1 / large_models.MIB)
+        memory = _common.with_spread(case["memory"], 1 / (1 << 20))
         rows.append((form, seconds, _common.with_spread(case["steps"]), memory))
     many = _common.table(("100 million weights", "CPU seconds", "in steps", "MiB"), rows)
     found = {**results["repeated"], **results["ratios"]}

@@ -29,7 +29,7 @@ def main():
     }
     path = _common.write_results(arguments, "rate_factors", results)
     print(report(results))
-    print(f"\nWritten: {path}.json")
+    print(f"\nWritten: {path}")
 
 
 def perceptron(width):

@@ -1,4 +1,4 @@
-"""Write the tables and plots of the benchmarks on all pages, from the JSON files in results/.
+"""Print the results in results/ as tables: what missed its target, then the figures of each run.
 
 python benchmarks/report.py
 """
@@ -7,122 +7,49 @@ import json
 from pathlib import Path
 
 import _common
-import _overview
 import _summary
 import build
-import large_functions
-import large_models
-import places
-import rate_factors
-import redraw
 import trials
 
-HERE = Path(__file__).parent
-RESULTS, README = HERE / "results", HERE / "README.md"
-MODELS = HERE.parent / "docs" / "large_models.md"
-HEAD = """# All results
-
-Written by `python benchmarks/report.py` from the JSON files in this folder. \
-[The benchmarks](../README.md) explains the
-columns. A figure with a range is a median of at least three rounds with its quartiles; \
-a figure without one is from one
-or two rounds.
-"""
-REPORTS = {
-    "sampling": _summary.report,
-    "build": build.report,
-    "large_functions": large_functions.report,
-    "large_models": large_models.report,
-    "places": places.report,
-    "rate_factors": rate_factors.report,
-    "redraw": redraw.report,
-    "trials": trials.report,
-}
-PLOTS = {
-    "sampling": _summary.plot,
-    "build": build.plot,
-    "redraw": redraw.plot,
-    "trials": trials.plot,
-}
+RESULTS = Path(__file__).parent / "results"
+REPORTS = {"sampling": _summary.report, "build": build.report, "trials": trials.report}
 
 
 def main():
-    """Replace what is between marks on the pages, write results/README.md and draw the plots."""
-    found = results()
-    for path, document in found.items():
-        if document["benchmark"] in PLOTS:
-            PLOTS[document["benchmark"]](path, document["environment"], document)
-    for page, text in pages(found).items():
-        page.write_text(text, encoding="utf-8")
-    print(f"{README}: {len(found)} results")
-
-
-def results():
-    """Return the documents in results/ by path."""
-    return {
-        path: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(RESULTS.glob("*.json"))
-    }
-
-
-def pages(found):
-    """Return the text of each page."""
-    documents = list(found.values())
-    models = [
-        large_models.report(document, "1B")
-        for document in documents
-        if document["benchmark"] == "large_models"
+    """Print all results."""
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
     ]
-    functions = [
-        large_functions.report(document)
-        for document in documents
-        if document["benchmark"] == "large_functions"
-    ]
-    page = _with_part(MODELS.read_text(encoding="utf-8"), "table", "\n\n".join(models))
-    page = _with_part(page, "functions", "\n\n".join(functions))
-    return {
-        README: _with_part(
-            README.read_text(encoding="utf-8"), "summary", _overview.overview(documents)
-        ),
-        MODELS: _with_part(page, "arithmetic", large_models.arithmetic()),
-        RESULTS / "README.md": HEAD + tables(documents),
-    }
+    print(f"## Missed targets\n\n{missed(documents)}")
+    for document in documents:
+        report = REPORTS[document["benchmark"]](document)
+        print(f"\n## {title(document)}\n\n{environment(document)}\n\n{report}")
 
 
-def _with_part(page, name, text):
-    """Return `page` with `text` between the two marks of this name."""
-    before, begin, rest = page.partition(f"<!-- {name}: written by report.py -->\n")
-    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
-    assert end, f"the page must have the marks of {name}"
-    return f"{before}{begin}\n{text}\n\n{end}{after}"
-
-
-def tables(documents):
-    """Return the targets of all `documents` in one table, then the tables of each document."""
+def missed(documents):
+    """Return the table of the targets that are missed."""
     targets = [
-        {**target, "what": f"{_title(document)}: {target['what']}"}
+        {**target, "what": f"{title(document)}: {target['what']}"}
         for document in documents
         for target in document["targets"]
     ]
-    parts = ["## Targets", _common.target_table(targets)]
-    for document in documents:
-        report = REPORTS[document["benchmark"]](document)
-        parts += [f"## {_title(document)}", _environment(document), report]
-    return "\n" + "\n\n".join(parts) + "\n"
+    found = [target for target in targets if not target["met"]]
+    return f"{len(found)} of {len(targets)}:\n\n{_common.target_table(found)}"
 
 
-def _title(document):
+def title(document):
+    """Return the device, the backend and the benchmark of a result."""
     return f"{document['device']}, {document['environment']['backend']}, {document['benchmark']}"
 
 
-def _environment(document):
+def environment(document):
+    """Say on what a result was measured."""
     environment = document["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     form = "quick form" if document["quick"] else "full form"
     return (
-        f"{environment['device']}, {environment['cores']} cores, {_overview.measured(document)}, "
-        f"load average before the start {environment['load_before']}; {form}; "
-        f"{_overview.rounds(document)}; {versions}."
+        f"{environment['device']}, {environment['cores']} cores, "
+        f"load average before the start {environment['load_before']}; {form}; {versions}."
     )
 
 

@@ -40,8 +40,7 @@ def main():
     )
     path = _common.write_results(arguments, "sampling", results)
     print(_common.target_table(results["targets"]), _summary.report(results), sep="\n\n")
-    _summary.plot(path, arguments.environment, results)
-    print(f"\nWritten: {path}.json and {path}.png")
+    print(f"\nWritten: {path}")
 
 
 def measure_processes(cases, measured, arguments):

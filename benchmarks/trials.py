@@ -26,8 +26,7 @@ def main():
     results = {"trials": _common.in_fresh_process(measure, rounds), "targets": []}
     path = _common.write_results(arguments, "trials", results)
     print(report(results))
-    plot(path, arguments.environment, results)
-    print(f"\nWritten: {path}.json and {path}.png")
+    print(f"\nWritten: {path}")
 
 
 def measure(rounds):
@@ -128,19 +127,6 @@ def loop(data, *, seed):
             keras.utils.set_random_seed(seed * REPEATS + repeat)
             model = build(initializer)
             model.fit(*train, batch_size=32, epochs=EPOCHS, verbose=0, validation_data=validation)
-
-
-def plot(path, environment, results):
-    """Draw the ratios."""
-    libraries = {LOOP: "keras", ANEW: "keras_initx"}
-    points = {
-        name: {f"{libraries[peer]}, {peer}": ratio for peer, ratio in case["ratio"].items()}
-        for name, case in results["trials"].items()
-        if case["ratio"]
-    }
-    _common.plot_ratios(
-        path, f"Trials of a study: {environment['backend']} on {environment['device']}", points
-    )
 
 
 def report(results):

@@ -22,7 +22,7 @@ extensions = [
 ]
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"  # output has no button
 copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output of a console
-exclude_patterns = ["_build", "upstream"]
+exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 # Notebooks are kept without outputs: each build runs them, and fails if a cell does.
 nb_execution_mode = "force"

@@ -2,8 +2,6 @@
 
 - `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
 - `families`: the lists of them from which the API reference makes a page for each.
-- `digests`: the digests of their values, from `docs/digests/`, which `tests/support/golden.py`
-  writes.
 - `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
@@ -11,8 +9,6 @@
 - `recipes`: all recipes, with what `@recipe` says of them.
 - `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
 - `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
-
-It also writes `docs/site/play/package.js`, see `docs/play_data.py`.
 """
 
 import ast
@@ -23,7 +19,6 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
-from keras_initx._startup import BACKENDS
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.recipes._recipe import ABOUT
@@ -72,28 +67,6 @@ def families():
             f"### {title}\n\n```{{eval-rst}}\n.. autosummary::\n{options}\n\n{names}\n```\n"
         )
     return "\n".join(parts)
-
-
-def digests():
-    """Return the table of digests.
-
-    They must be the same for all backends and all ways to compute the values.
-    """
-    found = [json.loads((DOCS / "digests" / f"{backend}.json").read_text()) for backend in BACKENDS]
-    rows = []
-    for label in sorted(found[0], key=str.lower):
-        cells = {dtype: set() for dtype in ("float32", "bfloat16")}
-        for way, cell in (item for backend in found for item in backend[label].items()):
-            cells["bfloat16" if way == "bfloat16" else "float32"].add(cell)
-        if any(len(values) > 1 for values in cells.values()):
-            raise ValueError(
-                f"the digests of an initializer must be equal on all backends. Received: {label} "
-                f"{cells}"
-            )
-        # The arguments of the initializer are in the file.
-        name, shape = re.match(r"(\w+)\(.*\) (\(.*\))$", label).groups()
-        rows.append((f"`{name}`", shape, *(values.pop() for values in cells.values())))
-    return _rows(("initializer", "shape", "float32", "bfloat16"), rows)
 
 
 def versions():
@@ -218,7 +191,6 @@ def _rows(headers, rows):
 TABLES = {
     "catalog": catalog,
     "families": families,
-    "digests": digests,
     "versions": versions,
     "runs": runs,
     "sessions": sessions,
@@ -233,16 +205,7 @@ PAGES = {
     DOCS / "recipes.md": {"recipes"},
     DOCS / "releasing.md": {"sessions"},
     DOCS / "support.md": {"versions", "runs"},
-    DOCS / "values.md": {"digests"},
 }
-
-
-PLAY = DOCS / "site" / "play" / "package.js"
-
-
-def play():
-    """Return the data of the page to play with."""
-    return runpy.run_path(str(DOCS / "play_data.py"))["script"]()
 
 
 def with_tables(text, names):
@@ -259,4 +222,3 @@ def with_tables(text, names):
 if __name__ == "__main__":
     for page, names in PAGES.items():
         page.write_text(with_tables(page.read_text(), names))
-    PLAY.write_text(play())

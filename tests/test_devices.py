@@ -20,8 +20,7 @@ only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy
 # Into how many parts the last two axes of a kernel are cut, inputs and units; one device for each part.
 ON_EIGHT = [(2, 4)]
 OTHER_MESHES = [(1, 1), (2, 1), (1, 2), (8, 1), (1, 8)]
-# Independent draws, chosen inputs, frames. What each class gives when it is compiled, and on two and eight devices,
-# says `test_digests.py`.
+# Independent draws, chosen inputs, frames.
 OF_EACH_KIND = [FIRST_CASES[cls] for cls in (keras_initx.RandomNormal, keras_initx.Sparse, keras_initx.Orthogonal)]
 OTHER_CASES = [case for case in CASES if case not in FIRST_CASES.values()]
 

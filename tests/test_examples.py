@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 from scripts import script
 
-import keras_initx
-
 ten_layers = script("ten_layers")
 variants = script("ten_layers_variants")
 variance = script("variance")
 assumptions = script("assumptions")
-matrix_products = script("matrix_products")
 restarts = script("restarts")
 digits = script("_digits")
 figures = script("_figures")
@@ -189,13 +186,6 @@ def test_glorots_rule_is_off_by_one_factor_on_both_sides():
     assert (sums[-1], 1 / gradients_of_sums[0]) == pytest.approx((1.7, 1.7), abs=0.05)
 
 
-def test_products_of_orthogonal_matrices_stay_orthogonal_and_gaussian_ones_do_not():
-    smallest, _, largest = matrix_products.singular_values("householder")[50]
-    assert 1 - 1e-5 < smallest < largest < 1 + 1e-5
-    smallest, median, largest = matrix_products.singular_values("gaussian")[50]
-    assert (smallest < 1e-60, median < 1e-7, largest > 5) == (True, True, True)
-
-
 def test_restarts_help_a_narrow_network_and_a_wide_one_needs_none():
     narrow, wide = ((restarts.train(units, 1.0, (1000,)) == 1).mean() for units in (2, 16))
     assert narrow == pytest.approx(0.815, abs=0.05)
@@ -294,14 +284,8 @@ def few_digits(monkeypatch):
     ("name", "options", "found"),
     [
         ("variance", [], "Largest difference in any layer: 20.4%"),
-        ("matrix_products", [], "50   orthogonal"),
         ("restarts", ["--steps", "10"], "best of 10"),
-        ("search", ["--runs", "1"], "one descent"),
-        ("first_losses", ["--repeats", "1"], "a guess             2.30"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
-        ("pretraining", ["--epochs", "1", "--repeats", "1"], "16 images of the digits 4 to 7, 1 seeds"),
-        ("choices", ["--units", "16", "--epochs", "1", "--repeats", "1"], "2 ReLU layers of 16 units, 1 epochs"),
-        ("dense_bias", ["--epochs", "1", "--repeats", "1"], "Accuracy on test data after 1 epochs, 1 seeds"),
         # Longer than all others together.
         pytest.param(
             "thirty_layers",
@@ -316,30 +300,9 @@ def few_digits(monkeypatch):
             marks=pytest.mark.full,
         ),
         pytest.param(
-            "residual_start",
-            ["--epochs", "1", "--repeats", "1", "--blocks", "2"],
-            "2 residual blocks without normalization",
-            marks=pytest.mark.full,
-        ),
-        pytest.param(
-            "state_space", ["--epochs", "1", "--repeats", "1"], "Signs recalled after 1 epochs", marks=pytest.mark.full
-        ),
-        pytest.param(
-            "attention_start",
-            ["--repeats", "1", "--epochs", "1"],
-            "4 blocks, 1 epochs: means of 1 seeds",
-            marks=pytest.mark.full,
-        ),
-        pytest.param(
             "new_words",
             ["--repeats", "1", "--steps", "2", "--examples", "640"],
             "rise of the loss from means: 0.223",
-            marks=pytest.mark.full,
-        ),
-        pytest.param(
-            "generalization",
-            ["--epochs", "1", "--repeats", "1"],
-            "128 digits, until the training loss is below 0.01",
             marks=pytest.mark.full,
         ),
         pytest.param("widths", ["--widths", "64", "96"], "Figure: widths.png", marks=pytest.mark.full),
@@ -371,39 +334,6 @@ def test_scripts_write_a_figure(name, tmp_path, capsys):
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
     assert f"Figure: {name}.png" in capsys.readouterr().out
-
-
-def test_equal_units_end_on_a_pass_and_different_ones_in_a_valley(tmp_path, capsys):
-    script("valley").main(["--out", str(tmp_path)])
-    assert (tmp_path / "valley.png").exists()
-    printed = capsys.readouterr().out
-    assert "0.06  0.06   0.0500" in printed
-    assert "-0.88  2.15   0.0028" in printed
-
-
-def test_a_smooth_curve_survives_a_lucky_epoch():
-    early = script("early_stopping")
-    curve = np.array([0.1, 0.2, 0.5, 0.3, 0.4, 0.4, 0.5, 0.6, 0.7])
-    assert early.stop(curve, patience=3) == 5
-    assert early.stop(early.smooth(curve), patience=3) == 8
-
-
-def test_early_stopping_reads_a_study(tmp_path, capsys):
-    inputs = np.random.default_rng(0).normal(size=(32, 4))
-    data = inputs, inputs.argmax(axis=1)
-
-    def build(initializer):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, "softmax", kernel_initializer=initializer)])
-        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
-    initializers = {"he": "he_normal", "zeros": "zeros"}
-    keras_initx.compare_initializers(build, initializers, (data, data), repeats=2, epochs=2, out=tmp_path / "study")
-    script("early_stopping").main([str(tmp_path / "study"), "--watts", "3600", "--grid", "500"])
-    printed = capsys.readouterr().out
-    assert "val_accuracy where early stopping ends" in printed
-    energy, grams = re.search(r"s at 3600 W are (\S+) Wh\nAt 500 g/kWh these are (\S+) g of CO2", printed).groups()
-    assert float(grams) == pytest.approx(float(energy) / 2, rel=0.1)
 
 
 def colors():

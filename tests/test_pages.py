@@ -20,7 +20,6 @@ pytestmark = pytest.mark.once
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-UPSTREAM = sorted((ROOT / "docs" / "upstream").glob("*.md"))
 SOURCES = sorted((ROOT / "keras_initx").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "docs").glob("*/*.py"))
 BLOCK = re.compile(r"^```(python|\{testcode\}|\{doctest\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -56,11 +55,6 @@ def test_each_block_of_the_readme_imports_keras_initx_first(block):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_import_keras_initx_first(page):
     assert_keras_initx_comes_first("\n".join(blocks(page)))
-
-
-@pytest.mark.parametrize("page", UPSTREAM, ids=lambda page: page.stem)
-def test_reports_for_other_projects_have_programs_that_parse(page):
-    assert [ast.parse(block) for block in blocks(page)]
 
 
 def test_scripts_import_keras_initx_first():

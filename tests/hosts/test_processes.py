@@ -7,15 +7,11 @@ import signal
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 from joined import report, reports, start
 from modes import BACKEND, needs_keras
 from safetensors.numpy import save_file
-
-import keras_initx
-from keras_initx.models import weights_digest
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 LARGE, SQUARE = 4096 * 2048, 2048 * 64
@@ -201,20 +197,6 @@ def test_a_process_tells_which_of_its_own_values_are_not_those_of_the_plan(found
         assert [process["off"] for process in processes] == [[], expected]
     else:
         assert [process["off"] for process in processes] == [expected, expected]
-
-
-@pytest.mark.skipif(BACKEND != "torch", reason="shards of torch")
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_shards_of_torch_are_drawn_from_a_plan_by_any_number_of_processes(count, tmp_path):
-    layers = keras.layers
-    kernels = [layers.Conv2D(16, 3, name="stem"), layers.Dense(32, name="hidden"), layers.Dense(10, name="logits")]
-    model = keras.Sequential([keras.Input((8, 8, 3)), kernels[0], layers.GlobalAveragePooling2D(), *kernels[1:]])
-    keras_initx.initialize(model, seed=0).save(tmp_path / "init.json")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    example = pathlib.Path(__file__).parents[2] / "docs" / "examples" / "dtensor_shards.py"
-    done = subprocess.run([*launcher, example, tmp_path / "init.json"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == [weights_digest(model)]
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a distribution of torch")

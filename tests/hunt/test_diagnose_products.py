@@ -1,4 +1,6 @@
-"""Each kind of loss and metric with each kind of model: gradients are those of training, and nothing is changed."""
+"""Kinds of losses, metrics and models: gradients are those of training, and nothing is changed."""
+
+import itertools
 
 import keras
 import numpy as np
@@ -103,6 +105,14 @@ MODELS = {
 KINDS = [pytest.param(kind, marks=needs_keras("3.11", "has 4 bits")) if kind == "int4" else kind for kind in MODELS]
 
 
+def in_turns(others):
+    """Return a row for each kind of model, with one of `others`, which take turns."""
+    return [
+        pytest.param(kind, other, marks=needs_keras("3.11", "has 4 bits") if kind == "int4" else ())
+        for kind, other in zip(MODELS, itertools.cycle(others), strict=False)
+    ]
+
+
 def squares(targets, outputs):
     return keras.ops.mean((targets - outputs) ** 2, axis=-1)
 
@@ -172,8 +182,7 @@ def gradients(report):
     return [weight.gradient for layer in report.layers for weight in layer.weights if weight.gradient is not None]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "loss"), in_turns(LOSSES))
 def test_a_given_loss_is_that_of_training(kind, loss):
     keras.utils.set_random_seed(0)
     model = MODELS[kind]()
@@ -186,8 +195,7 @@ def test_a_given_loss_is_that_of_training(kind, loss):
     assert gradients(given)
 
 
-@pytest.mark.parametrize("metrics", METRICS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "metrics"), in_turns(METRICS))
 def test_gradients_are_those_of_a_training_step(kind, metrics):
     if kind == "stateful" and BACKEND == "torch":
         pytest.skip("Keras cannot train it on torch")
@@ -227,10 +235,15 @@ def two_outputs(outputs):
     return keras.Model(inputs, {"a": a, "b": b} if outputs == "dict" else [a, b])
 
 
-@pytest.mark.parametrize("metrics", METRICS_OF_TWO)
-@pytest.mark.parametrize("loss", LOSSES_OF_TWO)
-@pytest.mark.parametrize("targets", TARGETS)
-@pytest.mark.parametrize("outputs", ["list", "dict"])
+# Each loss with each form of the targets; forms of outputs and metrics take turns.
+FORMS = itertools.cycle([("list", "none"), ("dict", "dict"), ("list", "dict"), ("dict", "none")])
+OF_TWO = [
+    (outputs, targets, loss, metrics)
+    for (loss, targets), (outputs, metrics) in zip(itertools.product(LOSSES_OF_TWO, TARGETS), FORMS, strict=False)
+]
+
+
+@pytest.mark.parametrize(("outputs", "targets", "loss", "metrics"), OF_TWO)
 def test_losses_of_two_outputs(outputs, targets, loss, metrics):
     keras.utils.set_random_seed(0)
     model = two_outputs(outputs)

@@ -1,4 +1,4 @@
-"""Every layer x every initializer x whoever builds it first: the same values or the same error, and Keras as before."""
+"""Layers, initializers, and whoever builds first: the same values or the same error, and Keras as before."""
 
 import functools
 import re
@@ -7,7 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from cases import CASES, FIRST_CASES
+from cases import CASES, FIRST_CASES, with_cases
 from modes import BACKEND, to_numpy
 from test_layers import LORA, TABLE, Functional, Row
 
@@ -85,8 +85,7 @@ def assert_keras_builds() -> None:
     assert to_numpy(variable.value).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=lambda case: case.cls.__name__)
-@pytest.mark.parametrize(("name", "argument"), WEIGHTS, ids=[f"{name}.{argument}" for name, argument in WEIGHTS])
+@pytest.mark.parametrize(("name", "argument", "case"), with_cases(WEIGHTS))
 def test_a_layer_is_the_same_whoever_builds_it_first(name, argument, case):
     expected = built(name, argument, case, by_build)
     fits = [by_fit_of_a_subclass] + [by_fit_of_a_sequence] * (BUILT_LATER[name].inputs == 1)
@@ -107,7 +106,7 @@ def test_a_layer_is_the_same_whoever_builds_it_first(name, argument, case):
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Inductor compiles for torch")
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
 def test_inductor_gives_the_values_of_a_call(case):
     import torch
 
@@ -154,7 +153,7 @@ def test_under_a_strategy_every_case_has_the_values_of_a_plain_one(name):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="strategies of TensorFlow")
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
 def test_each_replica_of_a_step_computes_the_values_of_a_plain_call(case):
     import tensorflow as tf
 

@@ -1,9 +1,12 @@
 """The table of cases: a new initializer is one more row, and inherits every test of the contract."""
 
 import dataclasses
+import itertools
 import pathlib
 import re
 from typing import Any
+
+import pytest
 
 import keras_initx
 
@@ -270,3 +273,13 @@ RARE_CASES = (
 )
 FIRST_CASES = {case.cls: case for case in reversed(CASES)}
 RANDOM_CASES = tuple(case for case in CASES if case.random)
+
+
+def with_cases(weights):
+    """Return a row for a test of each of `weights`, a layer and an argument, with four classes, which take turns."""
+    turns = itertools.cycle(FIRST_CASES.values())
+    return [
+        pytest.param(name, argument, case, id=f"{name}.{argument}-{case.cls.__name__}")
+        for name, argument in weights
+        for case in itertools.islice(turns, 4)
+    ]
