@@ -37,7 +37,8 @@ def start(network, plan):
         size = -(-parameter.shape[0] // count)  # of a shard; the last may have fewer
         units = slice(rank * size, (rank + 1) * size)
         path = name.replace(".", "/").replace("weight", "kernel")
-        values = swapped(plan.draw(path, (..., units)))
+        inputs = [slice(None)] * (parameter.ndim - 1)
+        values = swapped(plan.draw(path, (*inputs, units)))
         with torch.no_grad():
             parameter.to_local().copy_(torch.from_numpy(values))
 

@@ -209,7 +209,6 @@ def audit(
     return AuditReport(
         _rows(measured, knows_bits=any(one.bits is not None for one in measured)),
         _source(rules),
-        _looks_trained(measured),
     )
 
 
@@ -545,12 +544,3 @@ def _rows(measured: Sequence[_Measured], *, knows_bits: bool) -> list[WeightAudi
             )
         )
     return rows
-
-
-def _looks_trained(measured: Sequence[_Measured]) -> bool:
-    """Return whether most weights that start as constants are none any more."""
-    fixed = [one for one in measured if isinstance(one.law, FixedLaw)]
-    moved = [one for one in fixed if one.failed and one.varies]
-    compared = [one for one in measured if one.law is not None]
-    off = [one for one in compared if one.failed]
-    return len(moved) > len(fixed) / 2 and len(off) > len(compared) / 2

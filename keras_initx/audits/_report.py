@@ -44,12 +44,10 @@ class AuditReport(Tabular[Group]):
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
-        looks_trained: Whether most weights differ as after training.
     """
 
     weights: list[WeightAudit]
     source: str
-    looks_trained: bool = False
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -137,7 +135,7 @@ class AuditReport(Tabular[Group]):
         lines = ["", self._summary_in_lines()]
         compared = len(self.weights) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
-        if self.source == OF_LAYERS and are_most and not self.looks_trained:
+        if self.source == OF_LAYERS and are_most:
             lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
         return lines
 
@@ -202,8 +200,6 @@ class AuditReport(Tabular[Group]):
         left = len(self.not_compared)
         if left:
             text += f", {left} not compared"
-        if self.looks_trained:
-            text += "; the model looks trained"
         text += f".{self._unchanged_text()}"
         text += self._resolution_text()
         return text
