@@ -184,8 +184,8 @@ def _check_measured(model: keras.Model, report: Report) -> None:
     """Raise `ValueError` if a report is that of a model with other layers."""
     measured = set()
     for layer in report.layers:
-        for weight in layer.weights:
-            measured.add(_layer_of(weight.path))
+        for row in layer.weights:
+            measured.add(_layer_of(row.path))
     layers = set()
     others = set()  # that a report may lack: it has no statistics that are single numbers
     for weight in find_weights(model):

@@ -439,7 +439,7 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: b
     return replace(row, muon=_muon_rate(row))
 
 
-def _sizes_of(weight: ModelWeight) -> tuple[int, float]:
+def _sizes_of(weight: ModelWeight) -> tuple[float, float]:
     """Return the number of inputs of a unit, 1 for a vector or an embedding, and that of units."""
     if weight.name == "embeddings":
         return 1, weight.shape[-1]
