@@ -99,6 +99,13 @@ if TYPE_CHECKING:
         def build(self, variables: Sequence[keras.Variable]) -> None:
             """Make the variables of the optimizer."""
 
+        def exclude_from_weight_decay(
+            self,
+            var_list: Sequence[keras.Variable] | None = ...,
+            var_names: Sequence[str] | None = ...,
+        ) -> None:
+            """Exclude weights from weight decay."""
+
         def add_variable_from_reference(
             self, reference_variable: keras.Variable, name: str
         ) -> keras.Variable:
