@@ -91,11 +91,6 @@ if TYPE_CHECKING:
             name: str | None = ...,
         ) -> None: ...
 
-        def exclude_from_weight_decay(
-            self,
-            var_list: Sequence[keras.Variable] | None = ...,
-            var_names: Sequence[str] | None = ...,
-        ) -> None: ...
         def build(self, variables: Sequence[keras.Variable]) -> None:
             """Make the variables of the optimizer."""
 
