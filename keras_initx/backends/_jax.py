@@ -426,11 +426,6 @@ def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callabl
     return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
 
 
-@functools.lru_cache(maxsize=64)
-def _copy_program(sharding: Any) -> Callable[[Tensor], Tensor]:
-    return cast(Callable[[Tensor], Tensor], jax.jit(jax.numpy.copy, out_shardings=sharding))
-
-
 # Programs that depend on a shape. They reuse the memory of their first argument.
 
 
