@@ -236,8 +236,8 @@ def test_ten_layers_prints_tables_and_writes_figures(tmp_path, monkeypatch, caps
 def test_weights_that_are_all_positive_fail(capsys):
     assumptions.print_positive()
     output = capsys.readouterr().out
-    assert "tanh: one-sided weights, saturated, vanishing gradient" in output
-    assert "relu: one-sided weights, exploding, exploding gradient" in output
+    assert "tanh: saturated, vanishing gradient" in output
+    assert "relu: exploding, exploding gradient" in output
 
 
 def last_digit(number):

@@ -32,10 +32,10 @@ assert_type(keras_initx.Sparse(seed=1).clone(), keras_initx.Sparse)
 assert_type(keras_initx.Scaled("initx.orthogonal", 0.5).get_config(), dict[str, Any])
 initializer: keras.initializers.Initializer = keras_initx.HeNormal()
 
-report = keras_initx.diagnose(build(), x, y, loss="mse", vanishing=1e-4)
+report = keras_initx.diagnose(build(), x, y, loss="mse", ignore=("vanishing",))
 assert_type(report, Report)
 assert_type(report.problems, list[Verdict])
-keras_initx.diagnose(build(), x, vanishing="small")  # type: ignore[arg-type]
+keras_initx.diagnose(build(), x, ignore=1)  # type: ignore[arg-type]
 assert_type(report.remedies, list[Remedy])
 keras_initx.initialize(build(), report, seed=0)
 

@@ -164,7 +164,5 @@ def check_options(
     check_count("batch_size", batch_size)
     check_loss(loss)
     check_type("progress", progress, Callable | None, "a function")
-    if isinstance(ignore, str):
-        raise TypeError(f"`ignore` must be a list of names. Received: ignore={ignore!r}")
-    for problem in ignore:
+    for problem in check_type("ignore", ignore, list | tuple, "a list of names"):
         check_choice("ignore", problem, [rule.problem for rule in RULES])

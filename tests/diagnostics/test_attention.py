@@ -96,6 +96,7 @@ def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(ho
     assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}
 
 
+@pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")
 @pytest.mark.parametrize(
     "place", ["inside", *(pytest.param(place, marks=pytest.mark.once) for place in ("output", "loss"))]
 )

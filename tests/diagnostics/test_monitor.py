@@ -85,10 +85,15 @@ def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
 
 @pytest.mark.once
 def test_arguments_of_diagnose_are_passed_on():
-    monitor = keras_initx.SignalMonitor(X, every=6, batch_size=16, vanishing=100.0)
-    fit(network(), monitor, epochs=1)
-    assert monitor.history[0].layers[0].shape == (16, 6)
-    assert [verdict.problem for verdict in monitor.history[6].verdicts] == ["vanishing"]
+    model = network()
+    model.layers[0].kernel.assign(np.zeros((8, 6)))
+    monitors = [
+        keras_initx.SignalMonitor(X, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["all-zero weights"])
+    ]
+    fit(model, *monitors, epochs=1)
+    assert monitors[0].history[0].layers[0].shape == (16, 6)
+    found = [[verdict.problem for verdict in monitor.history[0].verdicts] for monitor in monitors]
+    assert found == [["all-zero weights"], []]
 
 
 @pytest.mark.once

@@ -34,7 +34,10 @@ def once_each():
 @pytest.mark.parametrize("name", once_each())
 def test_a_remedy_of_weights_takes_its_problem_away(name):
     (first, *_) = remedies.diagnosed(*remedies.built(name))
-    for remedy in remedies.of_weights(first.remedy):
+    alternatives = remedies.of_weights(first.remedy)
+    if not alternatives:
+        pytest.skip("its remedy is a text")
+    for remedy in alternatives:
         network = remedies.built(name)
         # Some layers are built by the diagnosis.
         remedies.diagnosed(*network)

@@ -249,7 +249,7 @@ def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
 def test_a_refused_call_reads_no_batch():
     batches = iter([(X, Y)])
     for refused in (
-        lambda: keras_initx.diagnose(network(), batches, vanishing=-1),
+        lambda: keras_initx.diagnose(network(), batches, ignore=["vanish"]),
         lambda: keras_initx.diagnose(network(), batches, Y),
         lambda: keras_initx.SignalMonitor(batches, every=0),
         lambda: keras_initx.lsuv(network(), batches, batch_size=0),
