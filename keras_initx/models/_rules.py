@@ -208,7 +208,7 @@ def with_seed_and_axes(
     given = arguments_of(initializer)
     if given is None:
         return initializer
-    # The user's number may stand for the strides, which `initialize` did not always know.
+    # Its number may stand for the strides: a layer does not tell its initializer of them.
     is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
     if "seed" in given:
         given["seed"] = seed

@@ -23,8 +23,6 @@ __all__ = [
     "is_zero",
     "kernel_axes",
     "kernel_fans",
-    "kernel_groups",
-    "kernel_phases",
     "multiplies",
     "multiplying_weights",
     "normalizes",
