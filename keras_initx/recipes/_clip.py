@@ -68,7 +68,7 @@ def clip(model: keras.Model, *, source: ClipSource = "openai") -> Recipe:
 
     Example:
         >>> from keras_initx import recipes
-        >>> tokens, images = keras.Input((6,)), keras.Input((8, 8, 3))
+        >>> tokens = keras.Input((6,))
         >>> x = keras.layers.Embedding(50, 64, name="token_embedding")(tokens)
         >>> x = keras.layers.MultiHeadAttention(2, 32, name="attention")(x, x)
         >>> block = keras.Model(tokens, x, name="encoder_block_0")
