@@ -188,11 +188,11 @@ def _check_measured(model: keras.Model, report: Report) -> None:
             measured.add(_layer_of(row.path))
     layers = set()
     others = set()  # that a report may lack: it has no statistics that are single numbers
-    for weight in find_weights(model):
-        if weight.shape or weight.variable.trainable:
-            layers.add(_layer_of(weight.path))
+    for own in find_weights(model):
+        if own.shape or own.variable.trainable:
+            layers.add(_layer_of(own.path))
         else:
-            others.add(_layer_of(weight.path))
+            others.add(_layer_of(own.path))
     problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
     problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
     if problems:
