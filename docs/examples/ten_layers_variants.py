@@ -60,7 +60,7 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
         squares = sum(keras.ops.sum(keras.ops.square(layer.kernel)) for layer in dense)
         return keras.losses.mean_squared_error(y, outputs) + penalty * squares
 
-    report = keras_initx.diagnose(model, inputs, targets, loss=loss, **ten_layers.REACH)
+    report = keras_initx.diagnose(model, inputs, targets, loss=loss, ignore=ten_layers.IGNORED)
     gradients = {
         layer.name: ten_layers.kernel_gradient(layer)
         for layer in report.layers
