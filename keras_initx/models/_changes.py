@@ -1,6 +1,5 @@
 """What a function has changed in a model, or would change."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,15 +87,6 @@ class Changes(Tabular[Change]):
         return [f"{row.path!r} {row.shape}: {row.how}" for row in errors]
 
     @property
-    def share(self) -> float:
-        """The share of values that were changed, or would be; NaN if none are known."""
-        known = [row for row in self.rows if row.changed is not None]
-        total = sum(row.size or 0 for row in known)
-        if not total:
-            return math.nan
-        return sum(row.changed or 0 for row in known) / total
-
-    @property
     def _of(self) -> str:
         return "weight" if any(row.shape is not None for row in self.rows) else "layer"
 
@@ -115,7 +105,7 @@ class Changes(Tabular[Change]):
         ]
 
     def _content(self) -> dict[str, Any]:
-        return {**asdict(self), "share": self.share}
+        return asdict(self)
 
     def _headline(self) -> str:
         return f": {self.summary.removesuffix('.')}"
