@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
+from keras_initx.diagnostics._losses import Loss
+from keras_initx.diagnostics._measure import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.structure import Data, batch_of, first_batch
 
@@ -46,7 +49,10 @@ class SignalMonitor(KerasCallback):
         x: The batch, or a dataset of which the first is used, see `diagnose`.
         y: Its targets, unless `x` has them; without any, gradients are skipped.
         every: Number of steps between reports, a positive integer.
-        **arguments: Other arguments of `diagnose`, but for `steps`: `fit` takes them.
+        loss: A loss as for `diagnose`, by default that of the model.
+        batch_size: Number of examples to use.
+        progress: A function as for `diagnose`.
+        ignore: Names of problems that are not reported.
 
     Attributes:
         history: Dict from the number of steps taken to the `Report` at that step.
@@ -75,17 +81,22 @@ class SignalMonitor(KerasCallback):
         y: Data | None = None,
         *,
         every: int = 100,
-        **arguments: Any,
+        loss: Loss | None = None,
+        batch_size: int = 1024,
+        progress: Progress | None = None,
+        ignore: Sequence[str] = (),
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
-        check_options(**arguments)
+        check_options(loss, batch_size, progress, ignore)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
-        count = arguments.get("batch_size", 1024)
-        self.x: Data = _own_copy(x, count)
-        self.y: Data | None = _own_copy(y, count)
-        self.arguments: dict[str, Any] = arguments
+        self.x: Data = _own_copy(x, batch_size)
+        self.y: Data | None = _own_copy(y, batch_size)
+        self.loss: Loss | None = loss
+        self.batch_size: int = batch_size
+        self.progress: Progress | None = progress
+        self.ignore: Sequence[str] = ignore
         self.history: dict[int, Report] = {}
         self.stopped: str | None = None
         self._steps = 0
@@ -177,7 +188,15 @@ class SignalMonitor(KerasCallback):
 
     def _record(self) -> None:
         self._synchronize()
-        report = diagnose(self.model, self.x, self.y, **self.arguments)
+        report = diagnose(
+            self.model,
+            self.x,
+            self.y,
+            loss=self.loss,
+            batch_size=self.batch_size,
+            progress=self.progress,
+            ignore=self.ignore,
+        )
         self.history[self._steps] = report
         for layer in report.layers:
             for weight in layer.weights:
