@@ -6,7 +6,6 @@ import pytest
 from modes import MODES, run, to_numpy
 
 from keras_initx import Pretrained, initialize
-from keras_initx.models import load_pretrained
 
 layers = keras.layers
 WORDS = np.random.default_rng(0).normal(0.3, [0.5, 1.0, 2.0], size=(40, 3)).astype("float32")
@@ -38,9 +37,6 @@ def test_the_mean_is_that_of_the_numbers_before_they_are_rounded(stored, dtype, 
     words = (1 + distance * np.array([[0], [0.6], [0.6]])).astype(stored)
     np.save(path, words)
     assert to_numpy(Pretrained(path, pad="mean")((4, 1), dtype))[3] == 1
-    model = keras.Sequential([keras.Input((2,)), layers.Embedding(4, 1, dtype=dtype, name="words")])
-    load_pretrained(model, {"words": words}, {"words/embeddings": ("words", "mean")}, layout="keras")
-    assert to_numpy(model.layers[0].embeddings.value)[3] == 1
 
 
 def test_new_units_are_the_mean_too(path):
@@ -78,66 +74,3 @@ def test_it_serves_as_a_rule_of_initialize(path):
     plan = initialize(model, {"words/*": Pretrained(path, pad="mean")}, seed=0)
     assert plan.weights[0].seed is None
     np.testing.assert_array_equal(model.get_weights()[0][40:], np.tile(MEAN, (10, 1)))
-
-
-def network(words):
-    return keras.Sequential(
-        [
-            keras.Input((5,)),
-            layers.Embedding(words, 3, name="words"),
-            layers.LSTM(2, name="memory"),
-            layers.Dense(words, name="logits"),
-        ]
-    )
-
-
-@pytest.mark.parametrize("layout", ["keras", "torch"])
-def test_load_pretrained_fills_what_has_grown(layout):
-    def grown(model):
-        embedding, _, output = model.layers
-        return {"words/embeddings": embedding.embeddings, "logits/kernel": output.kernel, "logits/bias": output.bias}
-
-    old, new = network(40), network(50)
-    source = {name: to_numpy(weight) for name, weight in grown(old).items()}
-    if layout == "torch":
-        source["logits/kernel"] = source["logits/kernel"].T
-    plan = load_pretrained(new, source, {name: (name, "mean") for name in source}, layout=layout)
-    assert [row.how.endswith("the rest is the mean") for row in plan.rows if row.sources] == [True] * 3
-    for (name, axis), before in zip(
-        {"words/embeddings": 0, "logits/kernel": 1, "logits/bias": 0}.items(),
-        map(to_numpy, grown(old).values()),
-        strict=True,
-    ):
-        first, rest = np.split(to_numpy(grown(new)[name]), [40], axis=axis)
-        np.testing.assert_array_equal(first, before)
-        mean = before.mean(axis=axis, dtype="float64", keepdims=True).astype("float32")
-        np.testing.assert_array_equal(rest, np.broadcast_to(mean, rest.shape))
-
-
-def test_load_pretrained_takes_another_model():
-    old, new = network(40), network(50)
-    rules = {name: (name, "mean") for name in ("words/embeddings", "logits/kernel", "logits/bias")}
-    load_pretrained(new, old, {**rules, "*": "{0}"})
-    np.testing.assert_array_equal(to_numpy(new.layers[0].embeddings)[:40], to_numpy(old.layers[0].embeddings))
-    np.testing.assert_array_equal(to_numpy(new.layers[1].cell.kernel), to_numpy(old.layers[1].cell.kernel))
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("words/embeddings", "`shape` must be larger along one axis"),
-        ("memory/lstm_cell/bias", "is not that of a part of the weight"),
-        ("logits/kernel", "is not that of a part of the weight"),
-    ],
-)
-def test_load_pretrained_refuses_other_shapes(name, problem):
-    arrays = {
-        "words/embeddings": np.ones((40, 2)),
-        "memory/lstm_cell/bias": np.ones((3, 4)),
-        "logits/kernel": np.ones((4, 40)),
-    }
-    plan = load_pretrained(network(50), arrays, {name: (name, "mean")}, layout="keras", dry_run=True)
-    assert problem in plan.problems[0]
-    with pytest.raises(ValueError, match="`source` must have an array for each weight"):
-        load_pretrained(network(50), arrays, {name: (name, "mean")}, layout="keras")
