@@ -143,6 +143,9 @@ SAME_AS_FIT = {
     "in a loss scale": lambda model: keras.optimizers.LossScaleOptimizer(
         without_decay(decaying(momentum=0.5), ["kernel"]), initial_scale=4.0
     ),
+    "used before, in a loss scale": lambda model: keras.optimizers.LossScaleOptimizer(
+        built(decaying(momentum=0.5), model.trainable_variables), initial_scale=4.0
+    ),
     "AdamW": lambda model: without_decay(keras.optimizers.AdamW(0.01, weight_decay=90.0), ["kernel"]),
     "factors": lambda model: without_decay(RateFactors(decaying(), {"*bias": 0.5}), ["kernel"]),
     "factors of a schedule": lambda model: RateFactors(keras.optimizers.SGD(halved(0.5)), {"*bias": 0.5}),

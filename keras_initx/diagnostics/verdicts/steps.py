@@ -148,7 +148,10 @@ def _copied(
     required = "`steps` needs an optimizer that its config makes anew"
     try:
         copied = unbuilt_copy(optimizer)
-        if optimizer.built:  # which may set attributes
+        # Building may set attributes. The optimizer inside may be built alone.
+        if unscaled(optimizer).built:
+            unscaled(copied).build(weights)
+        if optimizer.built and not copied.built:
             copied.build(weights)
         lost = lost_settings(optimizer, copied)
     except Exception as error:  # it is the user's, and may lack anything
