@@ -58,7 +58,7 @@ napoleon_custom_sections = ["Reference"]
 # Keras' documentation has no Sphinx inventory, and those of Python and NumPy would need network
 # access. Namespaces are not public.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.sampling\._namespace)\..*")
+    ("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.(sampling\._namespace|diagnostics\._measurements))\..*")
 ]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
