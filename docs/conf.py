@@ -56,9 +56,10 @@ autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Reference"]
 # Keras' documentation has no Sphinx inventory, and those of Python and NumPy would need network
-# access. Namespaces are not public.
+# access. Namespaces and parts of a layer's report are not public.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|keras|numpy|pathlib|keras_initx\.(sampling\._namespace|diagnostics\._measurements))\..*")
+    ("py:.*", r"(collections|keras|numpy|pathlib)\..*"),
+    ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._measurements)\..*"),
 ]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
