@@ -683,6 +683,7 @@ LEAVES_ALL = {
 COUNTED = ("cond", "dense", "embedding", "loss_scale_optimizer", "seed_generator", "sgd", "variable")
 
 
+@needs_keras("3.13", "sets the seed of the generator that layers share")
 @pytest.mark.parametrize("name", MAKES_COPIES)
 def test_what_is_made_next_has_the_name_and_the_seed_that_it_would_have_had(name):
     keras.utils.set_random_seed(0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from confusion import HEALTHY, STEPWISE
 from keras import layers
-from modes import BACKEND, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
 from keras_initx._keras import decays
@@ -75,6 +75,7 @@ def next_numbers():
     return [*to_numpy(keras.random.uniform((2,))).tolist(), random.random(), np.random.random()]  # noqa: NPY002, as people draw
 
 
+@needs_keras("3.13", "sets the seed of the generator that layers share")
 def test_the_next_random_numbers_are_those_of_before():
     model = compiled()
     keras.utils.set_random_seed(5)

@@ -186,8 +186,11 @@ def mean_inputs(sums, strides):
 
 
 ONES = {"kernel_initializer": "ones", "use_bias": False}
+# Older versions of Keras warn of borders, with torch.
+of_borders = pytest.mark.filterwarnings("ignore:You might experience inconsistencies across backends")
 
 
+@of_borders
 @pytest.mark.once
 @pytest.mark.parametrize(
     "layer",
@@ -230,6 +233,7 @@ class Up(layers.Conv2DTranspose):
     """A transposed convolution of a user."""
 
 
+@of_borders
 @pytest.mark.once
 @pytest.mark.parametrize("has_rule", [True, False], ids=["rule", "layer"])
 def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(has_rule):
