@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import keras
 
@@ -359,8 +359,8 @@ class TrainedSteps:
         blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
         lost: Paths of the weights that are not finite afterward.
         unmoved: Paths of the weights that stay as they are, bit for bit.
-        better: The serialized optimizer at another rate, with which as many steps lower the loss
-            where its own does not; empty if none was tried, or none does.
+        better_rate: Another rate, with which as many steps lower the loss where its own does not;
+            `None` if none was tried, or none does.
     """
 
     losses: Sequence[float]
@@ -369,7 +369,7 @@ class TrainedSteps:
     blind: float | None = None
     lost: Sequence[str] = ()
     unmoved: Sequence[str] = ()
-    better: Mapping[str, Any] = field(default_factory=dict)
+    better_rate: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

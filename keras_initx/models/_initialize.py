@@ -137,10 +137,9 @@ def initialize(
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
             number that is not finite; if weights cure no problem of a report, or it is that of a
-            model with other layers; if the paths, shapes
-            or dtypes of a plan are not those of the model, or `seed` is given with it; or if
-            `reset` is true and the initial state of the optimizer cannot be found, because no equal
-            one can be made from its config.
+            model with other layers; if the paths, shapes or dtypes of a plan are not those of the
+            model, or `seed` is given with it; or if `reset` is true and the initial state of the
+            optimizer cannot be found, because no equal one can be made from its config.
 
     Example:
         >>> model = keras.Sequential([

@@ -118,16 +118,16 @@ def steps_taken(
             factors = _LOWER
         least = 0.9 * _to_beat(taken)
         for factor in factors:
-            other = _with_rate(model.optimizer, float(f"{(rate or 0) * factor:.1g}"))
+            tried = float(f"{(rate or 0) * factor:.1g}")
+            other = _with_rate(model.optimizer, tried)
             if other is None:
                 break
-            config = keras.optimizers.serialize(other)
             put_back()
             last = losses_with(other)[-1]
             # False for NaN.
             if last < least:
                 least = last
-                taken = replace(taken, better=config)
+                taken = replace(taken, better_rate=tried)
         return taken
     finally:
         put_back()
@@ -299,10 +299,8 @@ def _course(taken: TrainedSteps) -> str:
 
 def _at_better_rate(taken: TrainedSteps, otherwise: Remedy) -> Remedy:
     """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
-    if not taken.better:
+    if taken.better_rate is None:
         return otherwise
-    config = dict(taken.better)
-    inner = config["config"].get("inner_optimizer", config)
-    rate = inner["config"]["learning_rate"]
+    rate = taken.better_rate
     text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
     return Remedy(text)
