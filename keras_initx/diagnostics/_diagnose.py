@@ -1,22 +1,17 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
-from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import Loss, check_loss, loss_function, losses_of_outputs
-from keras_initx.diagnostics._measure import Progress, measure
-from keras_initx.diagnostics._measurements import Measurements
-from keras_initx.diagnostics._report import Report
-from keras_initx.diagnostics.verdicts import RULES
-from keras_initx.diagnostics.verdicts.not_finite import nonfinite_inputs
+from keras_initx.diagnostics._diagnosis import Diagnosis, Progress
+from keras_initx.diagnostics._losses import Loss, check_loss
+from keras_initx.diagnostics._report import Report, report_of
+from keras_initx.diagnostics._rules import RULES, evaluate
 from keras_initx.diagnostics.verdicts.steps import check_optimizer
 from keras_initx.structure import (
-    HOOKS,
     Batch,
     Data,
     batch_of,
@@ -72,7 +67,8 @@ def diagnose(
             What is random is alike in each step.
         progress: Function that is called with the name of each layer after it is measured, and of
             each step, such as `"step 1 of 100"`.
-        ignore: Names of problems that are not reported, such as `("large first loss",)`.
+        ignore: Names of problems that are not reported, such as `("large first loss",)`. What they
+            are the cause of is not reported either.
 
     Returns:
         A `Report`, which `print` shows as a table. `layers` has the statistics, `verdicts` the
@@ -115,36 +111,15 @@ def diagnose(
     elif steps:
         raise ValueError(f"`steps` needs `y`, the targets. Received: steps={steps} without them")
 
-    def run() -> Measurements:
+    def run() -> Report:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
-        compute_loss = None
-        if y is not None:
-            compute_loss = loss_function(model, loss)
-        # The locks in the order in which all others take them.
-        with HOOKS, backend.globals_preserved():
-            return measure(
-                model,
-                x,
-                y,
-                loss=compute_loss,
-                seen_losses=functools.partial(losses_of_outputs, model, loss),
-                steps=steps,
-                progress=progress,
-            )
+        of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=progress)
+        with of.measured():
+            verdicts = [one for one in evaluate(of) if one.problem not in ignore]
+            return report_of(of, verdicts)
 
-    measured = run_built(model, x, run)
-    rules = [rule for rule in RULES if rule.problem not in ignore]
-    # Rules make initializers, to compare with.
-    with HOOKS, backend.globals_preserved():
-        # Of inputs that are not finite nothing else can be said.
-        if nonfinite_inputs in rules and any(nonfinite_inputs.verdicts(measured)):
-            rules = [nonfinite_inputs]
-        verdicts = [verdict for rule in rules for verdict in rule.verdicts(measured)]
-    # The sort is stable: notes come last, and otherwise the order stays.
-    verdicts.sort(key=lambda verdict: verdict.level == "note")
-    losses = [] if measured.steps is None else list(measured.steps.losses)
-    return Report(measured.layers, measured.inputs, verdicts, losses)
+    return run_built(model, x, run)
 
 
 def without_weights(batch: Batch) -> Batch:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -18,8 +18,6 @@ from keras_initx.structure import array_of, replaced
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 Loss: TypeAlias = Any
 LossKind: TypeAlias = Literal["crossentropy", "distance"]
-# An output, the kind of its loss, its value, and that of a blind guess.
-Guessed: TypeAlias = tuple[Tensor, LossKind, float, float]
 _AnyKind: TypeAlias = Literal["binary", "categorical", "sparse", "distance"]
 
 # The known losses of Keras by kind, as classes and as functions, which `compile` takes too.
@@ -199,19 +197,6 @@ def losses_of_outputs(
     for one in seen:
         if sum(other.output is one.output for other in seen) == 1:
             found.append(one)
-    return found
-
-
-def guessed_losses(seen: Iterable[SeenLoss]) -> list[Guessed]:
-    """Return each output with its loss and that of a blind guess.
-
-    Left out are those whose loss is not a known one of Keras.
-    """
-    found: list[Guessed] = []
-    for one in seen:
-        compared = _value_and_guess(one.loss, one.targets, one.output)
-        if compared is not None:
-            found.append((one.output, *compared))
     return found
 
 
@@ -395,7 +380,7 @@ class _Counts(KerasLoss):
         return keras.ops.ones_like(y_pred[..., 0])
 
 
-def _value_and_guess(
+def value_and_guess(
     loss: Loss, targets: Tensor, outputs: Tensor
 ) -> tuple[LossKind, float, float] | None:
     """Return the kind of a loss, its value and that of a blind guess, `None` if it is not known.

@@ -14,8 +14,8 @@ from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
+from keras_initx.diagnostics._diagnosis import Progress
 from keras_initx.diagnostics._losses import Loss
-from keras_initx.diagnostics._measure import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.structure import Data, batch_of, first_batch
 

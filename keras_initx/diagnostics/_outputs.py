@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_initx._keras import layers_of
 from keras_initx._typing import Array
+from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import KnownLoss
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.structure import CONVOLUTIONS, LIMITS
+from keras_initx.structure import CONVOLUTIONS, LIMITS, array_of, tensors_in
 
 # How the targets of a loss are given.
 _Form: TypeAlias = Literal["numbers", "rows", "examples"]
@@ -47,6 +49,11 @@ _RISING: dict[str, Callable[[float], float]] = {
     "softplus": lambda value: float(np.logaddexp(value, 0.0)),
     "tanh": math.tanh,
 }
+# The number of examples with which the limits of an output are tried.
+_TRIED = 64
+# Relative to the targets, a bias that drives any activation to its limit; its square still fits
+# into float32.
+_FAR = 1e4
 # Share of the rows with several ones from which on they are no accident.
 _SEVERAL = 0.01
 # Share of the labels without a meaning from which on they are no accident.
@@ -104,7 +111,7 @@ class Mismatch:
     remaining: float
 
 
-def loss_inputs(name: str, targets: Array, outputs: Array) -> LossInputs | None:
+def loss_inputs_of(name: str, targets: Array, outputs: Array) -> LossInputs | None:
     """Return what the loss of this name gets.
 
     It is `None` for crossentropies, and where the outputs are empty or no numbers.
@@ -413,8 +420,59 @@ def reach_of(
                 continue
             scale, offset = factors
             low, high = sorted((low * scale + offset, high * scale + offset))
+        elif _only_normalizes(operation):
+            low, high = -math.sqrt(units), math.sqrt(units)
         elif not isinstance(operation, _KEEPING_RANGE):
             low, high = _image(activation, low, high, units)
+    return low, high
+
+
+def _only_normalizes(operation: keras.Operation) -> bool:
+    """Return whether a layer divides each row by its deviation, and nothing else."""
+    if not isinstance(operation, keras.layers.LayerNormalization):
+        return False
+    return not operation.scale and not operation.center and operation.axis in (-1, [-1])
+
+
+def reach_by_trial(
+    model: keras.Model, x: Any, layer: keras.Layer, place: int, size: float
+) -> tuple[float, float]:
+    """Return the limits of an output that no bias of its last layer moves it beyond.
+
+    They are infinite where such a bias has no end of its effect, or none.
+
+    Args:
+        model: The model, which is left unchanged.
+        x: Its inputs, as tensors.
+        layer: The layer.
+        place: The place of the output among those of the model.
+        size: That of the targets.
+    """
+    bias = getattr(layer, "bias", None)
+    if not isinstance(bias, keras.Variable):
+        return -math.inf, math.inf
+    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], x)
+
+    def moved(shift: float) -> Array:
+        with backend.preserve_state(layers_of(model)):
+            bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
+            return array_of(tensors_in(model(some, training=False))[place]).astype("float64")
+
+    far_away, farther_away = _FAR * size, _FAR**2 * size
+    try:
+        here = moved(0.0)
+        below = moved(-far_away), moved(-farther_away)
+        above = moved(far_away), moved(farther_away)
+    except Exception:  # a model may take no other batches
+        return -math.inf, math.inf
+    limits = []
+    for sign, (far, farther) in ((-1, below), (1, above)):
+        has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
+        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
+            limits.append(sign * math.inf)
+        else:
+            limits.append(float(far.min() if sign < 0 else far.max()))
+    low, high = limits
     return low, high
 
 

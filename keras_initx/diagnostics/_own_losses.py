@@ -3,13 +3,13 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._losses import Loss, mean_of_loss
-from keras_initx.diagnostics._measurements import OwnLoss
 from keras_initx.diagnostics._outputs import Mismatch
 from keras_initx.structure import array_of
 
@@ -21,6 +21,24 @@ _LEAST = 16
 _STEP = 1e-2
 
 _Values = Callable[[Array, Array], float]
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """What the values of a loss of one's own show.
+
+    Attributes:
+        defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
+            is once they have gone through this activation, otherwise `None`.
+        spread: The largest standard deviation of a column of targets in which it rises or falls
+            like a distance, otherwise 0.
+        undefined_rows: Share of the examples for which it is not finite whatever the outputs are,
+            if these are the ones whose targets are all the same, otherwise 0.
+    """
+
+    spread: float = 0.0
+    defined_by: str | None = None
+    undefined_rows: float = 0.0
 
 
 def own_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> OwnLoss | None:

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._measurements import LayerReport
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._rules import EXPLODING
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdict import EXPLODING
-from keras_initx.diagnostics.verdicts.gradients import EXPLODING_GRADIENT, VANISHING_GRADIENT
+from keras_initx.diagnostics.verdicts.exploding import EXPLODING_GRADIENT
+from keras_initx.diagnostics.verdicts.gradients import VANISHING_GRADIENT
 from keras_initx.diagnostics.verdicts.signals import DEAD, SATURATED, VANISHING
 from keras_initx.rendering import (
     BLUE,

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._typing import InitializerLike
-from keras_initx.diagnostics._measurements import LayerReport, WeightReport
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, WeightReport
+from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.initializers import (
     GlorotUniform,
     HeNormal,
@@ -219,13 +221,8 @@ def drawn_or_scaled(
 _FLAT = ("hard_sigmoid", "sigmoid")
 
 
-def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerReport]) -> Remedy:
-    """Return the remedy where gradients, or the differences of examples, vanish in `layers`.
-
-    Args:
-        layers: The layers.
-        all_layers: Those of the model.
-    """
+def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
+    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
     activation = common_activation(layers)
     if activation in _FLAT:
         _, text = choice(GlorotUniform())
@@ -240,8 +237,8 @@ def remedy_in_depth(layers: Sequence[LayerReport], all_layers: Sequence[LayerRep
             "alike with any initializer"
         )
     choices = suitable_in_depth(layers, activation)
-    remedy = drawn_or_scaled(choices, kernels_of(all_layers), after=" in all layers")
-    return without_large_biases(remedy, layers, all_layers)
+    remedy = drawn_or_scaled(choices, kernels_of(layers_of(of)), after=" in all layers")
+    return without_large_biases(remedy, layers, layers_of(of))
 
 
 def without_large_biases(
@@ -279,15 +276,15 @@ def has_large_biases(layers: Iterable[LayerReport]) -> bool:
 
 def is_steep(layer: LayerReport) -> bool:
     """Return whether an activation of slopes that Keras' do not have follows the kernel."""
-    return layer.flow.slope is not None and layer.flow.slope > 2
+    return layer.slope is not None and layer.slope > 2
 
 
 def _for_steep(layers: Iterable[LayerReport], axes: Mapping[str, Any] | None = None) -> Choice:
     """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
     largest = 0.0
     for layer in layers:
-        if layer.flow.slope is not None:
-            largest = max(largest, layer.flow.slope)
+        if layer.slope is not None:
+            largest = max(largest, layer.slope)
     options = ""
     for name, value in (axes or {}).items():
         options += f", {name}={value}"
@@ -306,7 +303,7 @@ def common_activation(layers: Sequence[LayerReport]) -> str | None:
 
 def activation_after(layer: LayerReport) -> str | None:
     """Return the activation that is applied to the output of the kernel of `layer`."""
-    return layer.activation or layer.flow.activated_by
+    return layer.activation or layer.activated_by
 
 
 def _loss_by_widening(layers: Sequence[LayerReport]) -> float:

@@ -1,6 +1,7 @@
 """The report of `diagnose`, and its views: data, text, and HTML for a notebook."""
 
 import dataclasses
+import functools
 import html
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +11,13 @@ import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
-from keras_initx.diagnostics._measurements import LayerReport, RecurrenceReport
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import COLUMNS, LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import LEVELS, Level, Verdict
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdict import LEVELS, Level, Verdict
+from keras_initx.diagnostics._signal_probe import inputs
+from keras_initx.diagnostics.verdicts.steps import steps_taken
 from keras_initx.rendering import (
     Column,
     Result,
@@ -100,9 +104,8 @@ class Report(Result):
         }
         for name in _MEASURES:
             data[name] = _as_data(getattr(layer, name))
-        recurrence = layer.recurrence or RecurrenceReport()
-        data["gate"] = recurrence.gate
-        data["gate_bias"] = _as_data(recurrence.gate_bias)
+        for header in COLUMNS:
+            data[header] = layer.shown.get(header)
         return data
 
     def _content(self) -> dict[str, Any]:
@@ -180,6 +183,17 @@ class Report(Result):
         return Table.fitted([name, *(columns or _COLUMNS)], self.layers, width)
 
 
+def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
+    """Return the report of a diagnosis."""
+    for header, (_, texts_of) in COLUMNS.items():
+        texts = texts_of(of)
+        for layer in layers(of):
+            if layer.name in texts:
+                layer.shown[header] = texts[layer.name]
+    taken = steps_taken(of)
+    return Report(layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses))
+
+
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")
 # What the data have of a layer.
 _MEASURES = (
@@ -240,17 +254,6 @@ def _share(value: float) -> str:
     return ">99%"
 
 
-def _gate(recurrence: RecurrenceReport) -> str:
-    """Format the bias of a gate as its name and the range of the bias."""
-    if recurrence.gate is None or recurrence.gate_bias is None:
-        return ""
-    low = short_number(recurrence.gate_bias.min())
-    high = short_number(recurrence.gate_bias.max())
-    if low == high:
-        return f"{recurrence.gate} {low}"
-    return f"{recurrence.gate} {low}...{high}"
-
-
 def _histogram(signal: Signal) -> str:
     """Draw the values other than 0 from their minimum to their maximum, with blocks of text."""
     heights = signal.heights().reshape(_BARS, -1).sum(axis=1)
@@ -276,6 +279,18 @@ def _column(
         return write(found)
 
     return Column(header, cell, note=note, is_optional=header not in _ALWAYS)
+
+
+def _further_columns() -> list[Column[LayerReport]]:
+    """Return the columns that the files of verdicts add."""
+    found = []
+    for header, (note, _) in COLUMNS.items():
+        found.append(_column(header, functools.partial(_shown, header), note, str))
+    return found
+
+
+def _shown(header: str, layer: LayerReport) -> str | None:
+    return layer.shown.get(header)
 
 
 _ALWAYS = {"activation", "std", "sat.", "dead", "gradient"}  # also in a narrow table
@@ -310,12 +325,7 @@ _COLUMNS = (
         lambda layer: layer.gain,
         "factor by which the kernel scales its inputs, std * sqrt(fan-in)",
     ),
-    _column(
-        "gate bias",
-        lambda layer: layer.recurrence,
-        "bias of the forget or update gates",
-        _gate,
-    ),
+    *_further_columns(),
     _column(
         "gradient",
         lambda layer: layer.gradient.norm if layer.gradient else None,

@@ -1,5 +1,6 @@
 """Statistics of a layer's output, accumulated in chunks, so that no output is stored."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -156,6 +157,16 @@ def _finite(values: Array) -> Array:
         if np.isfinite(values.sum(dtype="float64")):
             return values
     return values[np.isfinite(values)]
+
+
+def root_mean_square(signal: Signal) -> float:
+    """Return the root mean square of the finite values of `signal`."""
+    return math.hypot(signal.mean, signal.std)
+
+
+def size_of(values: Array) -> float:
+    """Return the root mean square of `values`."""
+    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
 
 
 def spread(values: Array) -> float:

@@ -25,7 +25,7 @@ from keras_initx.structure._hooks import (
 from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
 from keras_initx.structure._names import named_layers, own_weights
 
-__all__ = ["Call", "Probe", "Watch"]
+__all__ = ["Call", "Watch", "Watcher"]
 
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
@@ -74,7 +74,7 @@ class Call:
         return first_float(self.given, or_kind=kind)
 
 
-class Probe:
+class Watcher:
     """Looks at the calls of a model. The methods of this class do nothing."""
 
     def before(self, call: Call) -> None:
@@ -113,20 +113,21 @@ class Watch:
 
     def __init__(self, model: keras.Model) -> None:
         self.layers: dict[keras.Layer, str] = named_layers(model)
+        self.paths: dict[keras.Layer, str] = self.layers
         self.activations: dict[keras.Layer, str | None] = {
             layer: activation_name(layer) for layer in self.layers
         }
         self.with_kernel: set[keras.Layer] = set(filter(has_kernel, self.layers))
         self.graph: ForwardGraph = ForwardGraph()
         self.calls: list[Call] = []
-        self._probes: tuple[Probe, ...] = ()
+        self._probes: tuple[Watcher, ...] = ()
         self._is_paused = False
         # Number of active calls of layers that may transform tensors in ways that cannot be
         # observed.
         self._hidden = 0
 
     @contextlib.contextmanager
-    def watching(self, *probes: Probe) -> Iterator[None]:
+    def watching(self, *probes: Watcher) -> Iterator[None]:
         """Tell `probes` of all calls for the duration of the block, each in this order."""
         self._probes = probes
         with HOOKS, contextlib.ExitStack() as stack:

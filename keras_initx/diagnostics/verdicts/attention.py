@@ -12,19 +12,20 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._measurements import AttentionReport, LayerReport, Measurements
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
-from keras_initx.diagnostics._verdict import Finding, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, Stage, layer_count, rule
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
     Call,
-    Probe,
-    Watch,
     array_of,
     call_name,
     first_float,
     parts_of,
     replaced,
+    tensors_in,
 )
 
 # The layers that make the queries and the keys of one attention layer.
@@ -47,23 +48,25 @@ ATTENTION_FOCUS = 0.75
 class AttentionProbe(Probe):
     """Measures the softmaxes inside a model, by the layers that make their inputs.
 
-    Args:
-        watch: The watch of the pass.
-
     Attributes:
-        records: Dict from a layer to the `AttentionReport` of what it makes: queries, or the values
-            of a softmax. It is that of its last call.
+        focus: Dict from a layer that makes the queries of attention to the largest weight that a
+            query gives to a key, as a mean over some queries with at least four keys. Where the
+            weights themselves are not accessible they are computed from queries and keys, without
+            masks and rotations. It is that of the last call.
+        of_one: The layers whose values a softmax is over one by one, so that all outputs are 1.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self.records: dict[keras.Layer, AttentionReport] = {}
-        self._watch = watch
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.focus: dict[keras.Layer, float] = {}
+        self.of_one: set[keras.Layer] = set()
+        self._watch = of.watch
         # The shapes of the softmaxes.
         self._shapes: dict[keras.Layer, tuple[int, ...]] = {}
         # The queries and keys of attention, by the layers that make them, which Keras and KerasHub
         # name so.
         self._pairs: dict[keras.Layer, _QueriesAndKeys] = {}
-        for layer in watch.layers:
+        for layer in of.watch.layers:
             parts = {part.name: part for part in parts_of(layer, recursive=False)}
             if "query" in parts and "key" in parts:
                 pair = (parts["query"], parts["key"])
@@ -97,11 +100,13 @@ class AttentionProbe(Probe):
         if type(layer).__name__ == "Softmax" and call.inputs and call.output is not None:
             self._see_softmax(call.inputs[0], call.output)
 
-    def forget(self, shape: tuple[int, ...]) -> None:
-        """Forget what has the shape of an output of the model: it may be that output."""
-        for layer, of_softmax in list(self._shapes.items()):
-            if of_softmax == shape:
-                del self.records[layer], self._shapes[layer]
+    def finish(self, outputs: Tensor) -> None:
+        # What has the shape of an output of the model may be that output.
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(outputs)]
+        for layer, of_softmax in self._shapes.items():
+            if of_softmax in shapes:
+                self.focus.pop(layer, None)
+                self.of_one.discard(layer)
 
     def _see_softmax(self, inputs: Tensor, outputs: Tensor) -> None:
         """Record a softmax that no layer applies as its activation."""
@@ -178,7 +183,7 @@ class AttentionProbe(Probe):
         """
         found = focus(queries, keys, scale)
         if found is not None:
-            self._add(layer, (), AttentionReport(focus=found))
+            self._add(layer, (), found)
 
     def _add_weights(self, layer: keras.Layer, weights: Tensor, *, is_own: bool) -> None:
         """Record the output of a softmax.
@@ -193,7 +198,8 @@ class AttentionProbe(Probe):
         is_pair = layer in self._pairs
         # Several weights that add up to 1 are not all near it. Some processors round.
         if is_own and not is_pair and np.allclose(array_of(weights), 1, atol=1e-2):
-            self._add(layer, shape, AttentionReport(of_one=True))
+            self._add(layer, shape, None)
+            self.of_one.add(layer)
             return
         if is_pair:
             layer = self._pairs[layer][0]
@@ -201,11 +207,14 @@ class AttentionProbe(Probe):
         else:
             is_attention = len(shape) == 4 or (len(shape) == 3 and shape[1] == shape[2])
         if is_attention:
-            self._add(layer, shape, AttentionReport(focus=focus_of(_some_of(weights))))
+            self._add(layer, shape, focus_of(_some_of(weights)))
 
-    def _add(self, layer: keras.Layer, shape: tuple[int, ...], record: AttentionReport) -> None:
-        self.records[layer] = record
+    def _add(self, layer: keras.Layer, shape: tuple[int, ...], found: float | None) -> None:
         self._shapes[layer] = shape
+        self.of_one.discard(layer)
+        self.focus.pop(layer, None)
+        if found is not None:
+            self.focus[layer] = found
 
 
 def _some_of(weights: Tensor) -> Array:
@@ -299,8 +308,16 @@ def _watched_functions(
         yield
 
 
+@fact
+def softmaxes_of_one(of: Diagnosis) -> set[str]:
+    """The names of the layers whose values a softmax is over one by one."""
+    return {of.watch.layers[layer] for layer in of.probe(AttentionProbe).of_one}
+
+
 @rule(
     "focused attention",
+    stage=Stage.SIGNALS,
+    beside=["exploding"],
     levels={"warning": ""},
     finds="an attention layer whose queries give a single one of at least four keys more than "
     f"{ATTENTION_FOCUS:g} of their weight on average",
@@ -310,25 +327,28 @@ def _watched_functions(
     remedy="`GlorotUniform` for queries and keys, scores divided by the square root of the size of "
     "a head",
 )
-def focused_attention(measured: Measurements) -> Iterator[Finding]:
-    hit = []
-    for layer in measured.layers:
-        if layer.attention is None or layer.attention.focus is None:
-            continue
-        if layer.attention.focus > ATTENTION_FOCUS:
-            hit.append((layer, layer.attention.focus))
+def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    found = of.probe(AttentionProbe).focus.items()
+    focus_by_name = {of.watch.layers[layer]: value for layer, value in found}
+    hit = [one for one in layers if focus_by_name.get(one.name, 0.0) > ATTENTION_FOCUS]
     if not hit:
         return
-    layers = [layer for layer, _ in hit]
-    worst, largest = max(hit, key=lambda pair: pair[1])
+    worst = max(hit, key=lambda layer: focus_by_name[layer.name])
     evidence = (
-        f"the queries of {worst.name}, of standard deviation {worst.signal.std:.3g}, give a "
-        f"single key {largest:.0%} of their weight on average{layer_count(layers)}: they get "
-        "little gradient"
+        f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
+        f"single key {focus_by_name[worst.name]:.0%} of their weight on average{layer_count(hit)}: "
+        "they get little gradient"
     )
+    # All of them: a layer whose scores are a little smaller has the same kernels.
+    names = set(focus_by_name)
+    for name in focus_by_name:
+        around, _, own = name.rpartition("/")
+        if own == "query":
+            names.add(f"{around}/key")
+    makers = [layer for layer in layers_of(of) if layer.name in names]
     remedy = drawn(
         [choice(GlorotUniform())],
-        kernels_of(_queries_and_keys(measured)),
+        kernels_of(makers),
         "smaller kernels of queries and keys: ",
     ).otherwise(Remedy("a normalization before the attention layer"))
     # Queries of this size give scores of size 1 if these are scaled.
@@ -337,20 +357,4 @@ def focused_attention(measured: Measurements) -> Iterator[Finding]:
             "scores divided by the square root of the size of a head, as in "
             "keras.layers.MultiHeadAttention"
         )
-    yield Finding(layers, evidence, remedy)
-
-
-def _queries_and_keys(measured: Measurements) -> list[LayerReport]:
-    """Return the layers that make queries, and those beside them that make the keys.
-
-    All of them: a layer whose scores are a little smaller has the same kernels.
-    """
-    names = set()
-    for layer in measured.layers:
-        if layer.attention is None or layer.attention.focus is None:
-            continue
-        names.add(layer.name)
-        around, _, name = layer.name.rpartition("/")
-        if name == "query":
-            names.add(f"{around}/key")
-    return [layer for layer in measured.layers if layer.name in names]
+    yield Finding(hit, evidence, remedy)

@@ -1,31 +1,30 @@
-"""Inputs: what comes from outside the model, and what kernels multiply."""
+"""Inputs from outside the model: their scale, and the order of their axes."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Moments
-from keras_initx.diagnostics._measurements import (
-    InputReport,
-    LayerReport,
-    Measurements,
-    root_mean_square,
-)
+from keras_initx._keras import layers_of as layers_within
+from keras_initx._typing import Array
+from keras_initx.backends import backend
+from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, Probe, fact
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._signal import Signal, spread
-from keras_initx.diagnostics._verdict import (
+from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
     Finding,
+    Stage,
     by_level,
     layer_count,
     normalization_of,
     rule,
 )
-from keras_initx.structure import CONVOLUTIONS, Call, Probe, Watch, array_of, parts_of, tensors_in
+from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
+from keras_initx.structure import CONVOLUTIONS, Call, Watch, array_of, parts_of, tensors_in
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
@@ -45,58 +44,81 @@ SMALL_INPUTS = 0.02
 OFFSET_INPUTS = 0.03
 
 
-class InputProbe(Probe):
-    """Measures what the kernels of a model multiply.
-
-    Args:
-        watch: The watch of the pass.
+@dataclass(eq=False)
+class FirstInputs:
+    """What the kernel of a layer gets from outside the model: no kernel comes before.
 
     Attributes:
-        records: Dict from a layer to its `InputReport`.
+        signal: `Signal` of the numbers that it multiplies, empty without any.
+        largest: Where these are vectors, the index of the number with the largest root mean square
+            and this size.
+        only_index: Of an embedding of many rows the one row that all examples take, otherwise
+            `None`.
+        image: Of a two-dimensional convolution that takes a side of square images for their
+            channels, their shape; otherwise `None`.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self.records: dict[keras.Layer, InputReport] = {}
-        self._graph = watch.graph
-        self._with_kernel = watch.with_kernel
-        self._names = watch.layers
+    signal: Signal
+    largest: tuple[int, float] = (0, 0.0)
+    only_index: int | None = None
+    image: tuple[int, int, int] | None = None
+
+
+class InputProbe(Probe):
+    """Measures what the first kernels of a model get.
+
+    Attributes:
+        records: Dict from a layer to its `FirstInputs`.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.records: dict[keras.Layer, FirstInputs] = {}
         self._has_begun = False
 
     def before(self, call: Call) -> None:
         layer = call.operation
-        # The weights of a layer around others need not be what multiplies its inputs: the others
-        # may scale these before, or it may be a table of its own.
-        if layer not in self._with_kernel or self._with_kernel.intersection(parts_of(layer)):
+        if not _multiplies_alone(call, self.of):
             # A kernel of integers is none of these, but what follows comes from inside the model.
             self._has_begun |= getattr(layer, "quantization_mode", None) is not None
             return
+        graph = self.of.watch.graph
         is_first = not self._has_begun
         self._has_begun = True
-        tensor = call.kernel_input
         # The inputs of an embedding are row indices.
         if isinstance(layer, keras.layers.Embedding):
             indices = call.inputs[0]
             if type(layer).call is keras.layers.Embedding.call:
-                _check_rows(layer, self._names[layer], array_of(indices))
-            if layer.input_dim >= _MANY_ROWS and (is_first or self._graph.is_input(indices)):
-                record = self.records.setdefault(layer, InputReport())
-                record.only_index = _only_number(array_of(indices))
+                _check_rows(layer, self.of.watch.paths[layer], array_of(indices))
+            if layer.input_dim >= _MANY_ROWS and (is_first or graph.is_input(indices)):
+                self._record(layer).only_index = _only_number(array_of(indices))
             return
+        tensor = call.kernel_input
         if tensor is None:
             return
-        record = self.records.setdefault(layer, InputReport())
-        is_outside = is_first or self._graph.is_input(tensor)
-        if is_outside:
-            record.image = _exchanged_image(layer, tuple(tensor.shape))
+        if is_first or graph.is_input(tensor):
+            self._record(layer).image = _exchanged_image(layer, tuple(tensor.shape))
             from_outside = [tensor]
         else:
-            from_outside = self._graph.joined(tensor)
+            from_outside = graph.joined(tensor)
         for part in from_outside:
-            _add_first_inputs(record, layer, array_of(part))
-        record.difference = _difference(tensor)
+            _add(self._record(layer), layer, array_of(part))
+
+    def _record(self, layer: keras.Layer) -> FirstInputs:
+        return self.records.setdefault(layer, FirstInputs(Signal()))
 
 
-def _check_rows(layer: keras.layers.Embedding, name: str, indices: Array) -> None:
+def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
+    """Return whether a call is one of a layer that multiplies its inputs by a kernel itself.
+
+    The weights of a layer around others need not be what multiplies its inputs: the others may
+    scale these before, or it may be a table of its own.
+    """
+    with_kernel = of.watch.with_kernel
+    return call.operation in with_kernel and with_kernel.isdisjoint(parts_of(call.operation))
+
+
+def _check_rows(layer: keras.layers.Embedding, path: str, indices: Array) -> None:
     """Raise `ValueError` unless an embedding has a row for each of its indices.
 
     JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
@@ -106,7 +128,7 @@ def _check_rows(layer: keras.layers.Embedding, name: str, indices: Array) -> Non
     low, high = indices.min(), indices.max()
     if low < 0 or high >= layer.input_dim:
         raise ValueError(
-            f"`model` must have a row for each index: {name} has input_dim={layer.input_dim}, so "
+            f"`model` must have a row for each index: {path} has input_dim={layer.input_dim}, so "
             f"that indices are from 0 to {layer.input_dim - 1}. Received: indices from {low:g} to "
             f"{high:g}"
         )
@@ -132,11 +154,9 @@ def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, i
     return first, second, third
 
 
-def _add_first_inputs(record: InputReport, layer: keras.Layer, values: Array) -> None:
+def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
     """Add inputs from outside the model to the record of `layer`."""
-    if record.first is None:
-        record.first = Signal()
-    record.first.add(values)
+    record.signal.add(values)
     # The channels of images are alike.
     if isinstance(layer, CONVOLUTIONS) or values.ndim < 2:
         return
@@ -144,111 +164,96 @@ def _add_first_inputs(record: InputReport, layer: keras.Layer, values: Array) ->
     squares = np.einsum("ij,ij->j", columns, columns, dtype="float64") / len(columns)
     index = int(squares.argmax())
     size = math.sqrt(squares[index])
-    _, most = record.largest or (0, 0.0)
+    _, most = record.largest
     if size > most:
         record.largest = (index, size)
 
 
-def _difference(tensor: Tensor) -> float | None:
-    """Return the standard deviation between examples relative to the root mean square.
+@fact
+def first_inputs(of: Diagnosis) -> dict[str, FirstInputs]:
+    """The inputs from outside of each layer that gets any, by its name."""
+    records = of.probe(InputProbe).records
+    return {of.watch.layers[layer]: record for layer, record in records.items()}
 
-    It is that of some examples, and `None` for zeros, and without two examples.
+
+class DifferenceProbe(Probe):
+    """Measures how much the inputs of kernels differ between examples.
+
+    Attributes:
+        differences: Dict from a layer to their standard deviation between examples relative to
+            their root mean square, of its last call. Left out are zeros, and single examples.
     """
-    step = max(len(tensor) // COMPARED, 1)
-    values = array_of(tensor[::step])
-    size = size_of(values)
-    if len(values) < 2 or not size:
-        return None
-    return spread(values) / size
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.differences: dict[keras.Layer, float] = {}
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if not _multiplies_alone(call, self.of) or isinstance(layer, keras.layers.Embedding):
+            return
+        tensor = call.kernel_input
+        if tensor is None:
+            return
+        self.differences.pop(layer, None)
+        step = max(len(tensor) // COMPARED, 1)
+        values = array_of(tensor[::step])
+        size = size_of(values)
+        if len(values) > 1 and size:
+            self.differences[layer] = spread(values) / size
 
 
-def are_repeated(x: Any) -> bool:
-    """Return whether all examples have the same inputs."""
-    tensors = tensors_in(x)
-    for tensor in tensors:
-        # Strings are not compared.
-        if keras.backend.standardize_dtype(tensor.dtype) == "string":
-            return False
-        values = array_of(tensor[:COMPARED])
-        if len(values) < 2 or (values != values[:1]).any():
-            return False
-    return bool(tensors)
-
-
-def are_pixels(x: Any) -> bool:
-    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
-    for tensor in tensors_in(x):
-        if len(tensor.shape) != 4:
-            continue
-        values = array_of(tensor[:COMPARED])
-        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
-        if in_range and (values == np.round(values)).all():
-            return True
-    return False
-
-
-def size_of(values: Array) -> float:
-    """Return the root mean square of `values`."""
-    return float(Moments(values).norm / max(values.size, 1) ** 0.5)
-
-
-@rule(
-    "constant inputs",
-    levels={
-        "error": "",
-        "warning": "if it is one of several inputs, of zeros before a kernel, or indices of an "
-        "embedding of 16 rows or more",
-    },
-    finds="inputs that are all the same number, or the same for all examples, though the targets "
-    "differ",
-    reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
-    "Pixels are all 0 after a division of integers. A kernel that gets zeros alone has no gradient",
-    remedy="other inputs",
+# These add noise in training mode. Those of whole channels are subclasses.
+_NOISES = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
 )
-def constant_inputs(measured: Measurements) -> Iterator[Finding]:
-    if not are_constant(measured):
-        hit = [layer for layer in measured.layers if gets_zeros(layer, measured)]
-        if hit:
-            evidence = (
-                f"all inputs of {hit[0].name} from outside the model are 0{layer_count(hit)}: its "
-                "kernel gets no gradient, and what follows the same for all examples"
-            )
-            text = (
-                f"numbers that differ between examples as inputs of {hit[0].name}: for a decoder "
-                "the targets of the step before"
-            )
-            yield Finding(hit, evidence, Remedy(text))
-        yield from _of_one_index(measured)
-        return
-    inputs = measured.inputs or Signal()
-    evidence = "all examples have the same inputs"
-    if inputs.size and not inputs.std:
-        evidence = f"all {inputs.size} values of the inputs are {inputs.mean:.3g}"
-    evidence += ", but the targets differ"
-    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
 
 
-def _of_one_index(measured: Measurements) -> Iterator[Finding]:
-    """Yield the finding on embeddings of which all examples take the same row."""
+@fact
+def differences(of: Diagnosis) -> dict[str, float]:
+    """How much the inputs of each kernel differ between examples, by the name of the layer.
+
+    In training mode dropout makes alike examples different, so that of a model with dropout they
+    are those in inference mode. But with batch normalization signals are others there.
+    """
+    found = dict(of.probe(DifferenceProbe).differences)
+    layers = layers_within(of.model)
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
+    if has_noise and not any(isinstance(one, keras.layers.BatchNormalization) for one in layers):
+        probe = DifferenceProbe(of)
+        with Watch(of.model).watching(probe), backend.preserve_state(layers):
+            of.model(of.x, training=False)
+        # A layer may be called in one of the modes alone.
+        found |= probe.differences
+    return {of.watch.layers[layer]: difference for layer, difference in found.items()}
+
+
+@fact
+def too_large(of: Diagnosis) -> list[LayerReport]:
+    """The layers whose inputs from outside are too large, or a single one of which is."""
     hit = []
-    for layer in measured.layers:
-        if layer.inputs is not None and layer.inputs.only_index is not None:
-            hit.append((layer, layer.inputs.only_index))
-    if not hit or not _have_different_targets(measured):
-        return
-    layers = [layer for layer, _ in hit]
-    first, index = hit[0]
-    evidence = (
-        f"all indices that {first.name} gets are {index}{layer_count(layers)}: what follows is the "
-        "same for all examples"
-    )
-    yield Finding(
-        layers, evidence, Remedy(f"the indices of each example as inputs of {first.name}")
-    )
+    for layer in layers_of(of):
+        if layer.name in first_inputs(of):
+            record = first_inputs(of)[layer.name]
+            _, largest = record.largest
+            if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
+                hit.append(layer)
+    return hit
+
+
+def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
+    """Return a remedy that standardizes the inputs before if they are too large."""
+    if not too_large(of):
+        return remedy
+    return remedy.after("standardize the inputs")
 
 
 @rule(
     "exchanged axes",
+    stage=Stage.INPUTS,
     levels={"warning": ""},
     finds="a two-dimensional convolution that takes a side of square images from outside the model "
     "for their channels, and up to four channels for a side",
@@ -256,57 +261,30 @@ def _of_one_index(measured: Measurements) -> Iterator[Finding]:
     "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
     remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
 )
-def exchanged_axes(measured: Measurements) -> Iterator[Finding]:
+def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in measured.layers:
-        if layer.inputs is not None and layer.inputs.image is not None:
-            hit.append((layer, layer.inputs.image))
+    for layer in layers:
+        if layer.name in first_inputs(of):
+            shape = first_inputs(of)[layer.name].image
+            if shape is not None:
+                hit.append((layer, shape))
     if not hit:
         return
-    layers = [layer for layer, _ in hit]
     first, shape = hit[0]
     evidence = (
-        f"{first.name} gets images of shape {shape}{layer_count(layers)}, and takes a side of them "
+        f"{first.title} gets images of shape {shape}{layer_count(hit)}, and takes a side of them "
         "for their channels"
     )
     channels, height, width = shape
     text = f"images of shape ({height}, {width}, {channels}), such as keras.ops.moveaxis(x, 1, -1)"
     if channels > _MOST_CHANNELS:
-        text = f'data_format="channels_last" in {first.name}, or images with the channels first'
-    yield Finding(layers, evidence, Remedy(text))
-
-
-def gets_zeros(layer: LayerReport, measured: Measurements) -> bool:
-    """Return whether a layer gets zeros alone from outside the model, where targets differ."""
-    inputs = _first_inputs(layer)
-    # A normalization over a single value, which makes zeros, has its own verdict.
-    if measured.single_values or inputs.nonfinite or inputs.size < LEAST_VALUES:
-        return False
-    return inputs.min == inputs.max == 0 and _have_different_targets(measured)
-
-
-def _have_different_targets(measured: Measurements) -> bool:
-    if any(facts.targets.std > 0 for _, facts in measured.outputs):
-        return True
-    return measured.targets is not None and measured.targets.std > 0
-
-
-def are_constant(measured: Measurements) -> bool:
-    """Return whether all inputs are the same number, or of all examples, though targets differ."""
-    if measured.has_repeated_inputs:
-        return _have_different_targets(measured)
-    inputs = measured.inputs
-    if inputs is None or inputs.std > 0 or inputs.size < LEAST_VALUES:
-        return False
-    # A model may get integers beside them.
-    firsts = [layer.first_inputs for layer in measured.layers if layer.first_inputs is not None]
-    if not firsts or any(signal.std > 0 or signal.nonfinite for signal in firsts):
-        return False
-    return _have_different_targets(measured)
+        text = f'data_format="channels_last" in {first.title}, or images with the channels first'
+    yield Finding([layer for layer, _ in hit], evidence, Remedy(text))
 
 
 @rule(
     "unscaled inputs",
+    stage=Stage.INPUTS,
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
     f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "
@@ -317,30 +295,31 @@ def are_constant(measured: Measurements) -> bool:
     "What all examples share moves all outputs alike, and the loss with them",
     remedy="`Normalization`, `Rescaling`",
 )
-def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
+def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     unscaled = []
-    for layer in measured.layers:
-        has_enough_values = _first_inputs(layer).size >= LEAST_VALUES
-        is_unscaled = (
-            _has_unscaled_inputs(layer) or _has_small_inputs(layer) or _has_offset_inputs(layer)
-        )
-        if has_enough_values and is_unscaled:
-            unscaled.append(layer)
+    for layer in layers:
+        if layer.name not in first_inputs(of):
+            continue
+        signal = first_inputs(of)[layer.name].signal
+        if signal.size >= LEAST_VALUES:
+            has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
+            if layer in too_large(of) or _is_small(signal) or has_offset:
+                unscaled.append(layer)
     remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
-    if measured.has_pixels:
+    if unscaled and _are_pixels(of.x):
         rescaled = Remedy(
             "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
         )
         remedy = rescaled.otherwise(remedy)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first = hit[0]
-        inputs = _first_inputs(first)
+        record = first_inputs(of)[first.name]
+        signal, (index, size) = record.signal, record.largest
         evidence = (
-            f"{first.name} gets inputs from {inputs.min:.3g} to {inputs.max:.3g}, with mean "
-            f"{inputs.mean:.3g} and standard deviation {inputs.std:.3g}{layer_count(hit)}"
+            f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
+            f"{signal.mean:.3g} and standard deviation {signal.std:.3g}{layer_count(hit)}"
         )
-        index, size = _largest_input(first)
-        if root_mean_square(inputs) <= UNSCALED_INPUTS < size:
+        if root_mean_square(signal) <= UNSCALED_INPUTS < size:
             evidence += f", and at index {index} a root mean square of {size:.3g}"
         if level == "note":
             evidence += normalization_of(first)
@@ -349,46 +328,19 @@ def unscaled_inputs(measured: Measurements) -> Iterator[Finding]:
         yield Finding(hit, evidence, remedy, level)
 
 
-def _first_inputs(layer: LayerReport) -> Signal:
-    """Return the inputs of `layer` from outside the model, an empty signal if it has none."""
-    return layer.first_inputs or Signal()
-
-
-def _largest_input(layer: LayerReport) -> tuple[int, float]:
-    """Return the index and the size of the largest of the inputs from outside the model."""
-    if layer.inputs is None or layer.inputs.largest is None:
-        return 0, 0.0
-    return layer.inputs.largest
-
-
-def _has_unscaled_inputs(layer: LayerReport) -> bool:
-    """Return whether `layer` gets inputs from outside that are too large, or a single one."""
-    limit = UNSCALED_INPUTS
-    _, largest = _largest_input(layer)
-    return bool(root_mean_square(_first_inputs(layer)) > limit or largest > limit)
-
-
-def _has_small_inputs(layer: LayerReport) -> bool:
-    """Return whether all inputs of `layer` from outside are small, unlike zeros and few ones."""
-    inputs = _first_inputs(layer)
+def _is_small(signal: Signal) -> bool:
+    """Return whether all inputs are small, unlike zeros and few ones."""
     limit = SMALL_INPUTS
-    return bool(0 < root_mean_square(inputs) < limit and inputs.max < 10 * limit > -inputs.min)
+    return bool(0 < root_mean_square(signal) < limit and signal.max < 10 * limit > -signal.min)
 
 
-def _has_offset_inputs(layer: LayerReport) -> bool:
-    """Return whether the inputs of `layer` from outside differ little from those they share."""
-    if layer.inputs is None or layer.inputs.first is None or layer.inputs.difference is None:
-        return False
-    return 0 < layer.inputs.difference < OFFSET_INPUTS
-
-
-def are_unscaled(measured: Measurements) -> bool:
-    """Return whether inputs from outside the model are too large."""
-    return any(_has_unscaled_inputs(layer) for layer in measured.layers)
-
-
-def scaled_first(measured: Measurements, remedy: Remedy) -> Remedy:
-    """Return a remedy that standardizes the inputs before if they are too large."""
-    if not are_unscaled(measured):
-        return remedy
-    return remedy.after("standardize the inputs")
+def _are_pixels(x: Arrays) -> bool:
+    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
+    for tensor in tensors_in(x):
+        if len(tensor.shape) != 4:
+            continue
+        values = array_of(tensor[:COMPARED])
+        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
+        if in_range and (values == np.round(values)).all():
+            return True
+    return False

@@ -3,52 +3,60 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.diagnostics._measurements import HeldBack, LayerReport, Measurements
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import (
+from keras_initx.diagnostics._rules import (
     Finding,
+    Stage,
     by_level,
     layer_count,
     listed,
-    names_of,
     rule,
+    titles_of,
 )
-from keras_initx.diagnostics.verdicts.inputs import are_constant
-from keras_initx.diagnostics.verdicts.outputs import gives_one_class, is_misread
-from keras_initx.structure import Call, Probe, Watch, is_kernel, parts_of, weights_within
+from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
+from keras_initx.structure import Call, is_kernel, parts_of, weights_within
 
 # Relative difference of two losses that may be rounding.
 _ROUNDING = 1e-6
 
 
 class SingleValueProbe(Probe):
-    """Finds normalizations, and softmaxes, over a single value.
-
-    Args:
-        watch: The watch of the pass.
+    """Finds normalizations over a single value.
 
     Attributes:
-        names: Names of the layers or operations.
+        paths: Paths of the layers or names of the operations, by the layers and operations.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self.names: list[str] = []
-        self._watch = watch
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.paths: dict[keras.Operation, str] = {}
 
     def after(self, call: Call) -> None:
         operation = call.operation
         if not call.inputs or not len(call.inputs[0].shape):
             return
         if _normalized_count(operation, tuple(call.inputs[0].shape)) == 1:
-            name = self._watch.layers.get(operation, operation.name)
-            if name not in self.names:
-                self.names.append(name)
+            self.paths[operation] = self.of.watch.paths.get(operation, operation.name)
+
+
+@fact
+def single_values(of: Diagnosis) -> dict[str, str]:
+    """The normalizations over a single value: their names, and their paths."""
+    found = {}
+    for operation, path in of.probe(SingleValueProbe).paths.items():
+        found[of.watch.layers.get(operation, operation.name)] = path
+    return found
 
 
 def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int | None:
@@ -67,51 +75,54 @@ def _normalized_count(operation: keras.Operation, shape: tuple[int, ...]) -> int
     return None
 
 
-def held_back(
-    model: keras.Model,
-    weights: Sequence[keras.Variable],
-    norms: Sequence[float],
-    norms_of: Callable[[bool], Sequence[float]],
-    loss_of: Callable[[], float],
-) -> HeldBack | None:
-    """Return the kernels that get no gradient with other values either, `None` without any.
+class HeldBack(NamedTuple):
+    """Kernels that get no gradient, whatever their values are.
+
+    Attributes:
+        paths: Their paths in the model.
+        inside: Those of them that belong to a model inside the model.
+        changes_loss: Whether the loss depends on them.
+    """
+
+    paths: frozenset[str]
+    inside: frozenset[str]
+    changes_loss: bool
+
+
+@fact
+def held_back(of: Diagnosis) -> HeldBack | None:
+    """The kernels that get no gradient with other values either, `None` without any.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
     a branch, of units that are dead or at a limit, or because a branch is dropped in this step. So
     it is computed again with zeros replaced, with other weights where it was 0, and in inference
     mode. All weights are put back.
-
-    Args:
-        model: The model.
-        weights: Its trained weights.
-        norms: The norm of the gradient of each.
-        norms_of: Function that computes these norms in training mode, or in inference mode.
-        loss_of: Function that computes the loss in inference mode.
     """
+    weights, norms = of.trained, list(gradients(of).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
     without = [place for place in turned if is_kernel(weights[place])]
     # What such a model trains by is not known.
-    if not without or type(model).train_step is not keras.Model.train_step:
+    if not without or type(of.model).train_step is not keras.Model.train_step:
         return None
-    with contextlib.ExitStack() as stack:
+    with of.changed(), contextlib.ExitStack() as stack:
         for weight in weights:
             if weight.name not in ("beta", "bias") and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
-        before = loss_of()
+        before = of.inference_loss()
         for place in turned:
             stack.enter_context(_changed(weights[place], _turned))
         for training in (True, False):
-            others = norms_of(training)
+            others = of.norms(training)
             without = [place for place in without if others[place] == 0]
             if not without:
                 return None
-        after = loss_of()
+        after = of.inference_loss()
     found = {id(weights[place]) for place in without}
     inside: set[int] = set()
-    for part in parts_of(model):
+    for part in parts_of(of.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
-    paths = {id(weight.variable): weight.path for weight in weights_within(model)}
+    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     return HeldBack(
         frozenset(paths[one] for one in found if one in paths),
         frozenset(paths[one] for one in found & inside if one in paths),
@@ -145,8 +156,19 @@ def _turned(values: Array) -> Array:
     return -values / 8
 
 
+@fact
+def holds_back(of: Diagnosis) -> bool:
+    """Whether a layer makes the outputs of what is behind it, or gradients, the same for all."""
+    if single_values(of) or softmaxes_of_one(of):
+        return True
+    held = held_back(of)
+    return held is not None and held.changes_loss
+
+
 @rule(
     "no gradient",
+    stage=Stage.FLOW,
+    unless=["alike:error", "single class", "no probabilities", "unsuitable labels"],
     levels={
         "error": "",
         "warning": "if the loss does not depend on them, as on an output without a loss",
@@ -161,94 +183,82 @@ def _turned(values: Array) -> Array:
     "and casts to integers have no derivative",
     remedy="several values to normalize, a smooth operation, a loss",
 )
-def no_gradient(measured: Measurements) -> Iterator[Finding]:
-    single = [layer for layer in measured.layers if _is_softmax_of_one(layer)]
-    if measured.single_values or single:
-        yield _over_a_single_value(measured, single)
+def no_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    if single_values(of) or softmaxes_of_one(of):
+        yield _over_a_single_value(of, layers)
         return
-    if _is_frozen(measured):
+    if _is_frozen(of):
         evidence = "no weight of the model is trained: all have `trainable=False`"
         text = "trainable=True for the layers that are to learn, before the model is compiled"
         yield Finding([], evidence, Remedy(text), "error")
         return
-    held = measured.held_back
-    if held is None or _is_explained(measured):
+    held = held_back(of)
+    if held is None or any(layer.signal.nonfinite for layer in layers):
         return
     hit = []
-    for layer in measured.layers:
+    for layer in layers:
         is_held = any(weight.path in held.paths for weight in layer.weights)
         if is_held and layer.gradient is not None and layer.gradient.norm == 0:
             hit.append(layer)
-    if not hit or (_have_counterparts(hit, measured) and not _makes_output(hit)):
+    if not hit or (_have_counterparts(hit, layers) and not _makes_output(hit, of)):
         return
     if held.changes_loss:
-        yield Finding(hit, *_cut_off(hit, measured), "error")
+        yield Finding(hit, *_cut_off(hit, of), "error")
         return
-    for level, layers in by_level(hit, "warning", lambda layer: not _is_inside(layer, held)):
-        evidence = f"the loss does not depend on {listed(names_of(layers))}{layer_count(layers)}"
-        if _makes_output(layers):
+
+    def is_outside(layer: LayerReport) -> bool:
+        return not any(weight.path in held.inside for weight in layer.weights)
+
+    for level, unused in by_level(hit, "warning", is_outside):
+        evidence = f"the loss does not depend on {listed(titles_of(unused))}{layer_count(unused)}"
+        text = "use the output of these layers, or leave them out"
+        if _makes_output(unused, of):
             text = "a loss for each output of the model that is to be trained"
-        else:
-            text = "use the output of these layers, or leave them out"
-        yield Finding(layers, evidence, Remedy(text), level)
+        yield Finding(unused, evidence, Remedy(text), level)
 
 
-def _is_frozen(measured: Measurements) -> bool:
+def _is_frozen(of: Diagnosis) -> bool:
     """Return whether a model that is compiled to be trained has no weight that is."""
-    is_given = measured.objective is not None and measured.objective.value is not None
-    weights = [weight for layer in measured.layers for weight in layer.weights]
-    if measured.optimizer is None or not is_given or not weights:
+    optimizer = getattr(of.model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer) or not of.model.weights:
         return False
-    return not any(weight.trainable for weight in weights)
+    return of.probe(LossProbe).value is not None and not of.model.trainable_weights
 
 
-def _is_softmax_of_one(layer: LayerReport) -> bool:
-    return layer.attention is not None and layer.attention.of_one
-
-
-def _over_a_single_value(measured: Measurements, single: Sequence[LayerReport]) -> Finding:
+def _over_a_single_value(of: Diagnosis, layers: list[LayerReport]) -> Finding:
     """Return the finding on normalizations and softmaxes over a single value."""
-    trained = []
-    for layer in measured.layers:
-        for weight in layer.weights:
-            if weight.gradient is not None:
-                trained.append((layer, weight.gradient))
+    trained = [
+        (layer, weight.gradient)
+        for layer in layers
+        for weight in layer.weights
+        if weight.gradient is not None
+    ]
     held = [layer for layer, gradient in trained if gradient == 0]
-    hit = [layer for layer in measured.layers if layer in held or layer in single]
-    hit += [layer for layer in measured.layers if layer.name in measured.single_values]
+    single = [layer for layer in layers if layer.name in softmaxes_of_one(of)]
+    hit = [layer for layer in layers if layer in held or layer in single]
+    hit += [layer for layer in layers if layer.name in single_values(of)]
+    names = listed(list(single_values(of).values()))
     remedy = Remedy(
         "several values to normalize: a layer with more units, such as keras.layers.Dense(32), "
-        f"before {listed(measured.single_values)}, or another axis"
+        f"before {names}, or another axis"
     )
-    if measured.single_values:
+    if names:
         evidence = (
             "a normalization over a single value gives the same for all inputs, or only their "
-            f"sign: {listed(measured.single_values)}"
+            f"sign: {names}"
         )
     else:
-        evidence = f"the softmax of {listed(names_of(single))} is over a single value: it is 1"
+        evidence = f"the softmax of {listed(titles_of(single))} is over a single value: it is 1"
         remedy = Remedy("a softmax over several values, those of another axis")
     if held:
         evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
-    return Finding(list(dict.fromkeys(hit)), evidence, remedy, "error")
+    return Finding(hit, evidence, remedy, "error")
 
 
-def _is_explained(measured: Measurements) -> bool:
-    """Return whether what holds gradients back has another verdict."""
-    if are_constant(measured):
-        return True
-    for layer in measured.layers:
-        if gives_one_class(layer, measured) or is_misread(layer, measured):
-            return True
-        if layer.signal.nonfinite:
-            return True
-    return False
-
-
-def _have_counterparts(hit: Sequence[LayerReport], measured: Measurements) -> bool:
+def _have_counterparts(hit: Sequence[LayerReport], layers: Sequence[LayerReport]) -> bool:
     """Return whether for each of `hit` another layer of its kind and shapes learns."""
     learning = set()
-    for layer in measured.layers:
+    for layer in layers:
         if layer.gradient is not None and layer.gradient.norm > 0:
             learning.add(_form_of(layer))
     return learning.issuperset(map(_form_of, hit))
@@ -258,39 +268,30 @@ def _form_of(layer: LayerReport) -> object:
     return layer.kind, tuple(weight.shape for weight in layer.weights)
 
 
-def _makes_output(layers: Sequence[LayerReport]) -> bool:
-    return any(layer.output is not None for layer in layers)
+def _makes_output(layers: Sequence[LayerReport], of: Diagnosis) -> bool:
+    return any(layer.name in outputs(of) for layer in layers)
 
 
-def _is_inside(layer: LayerReport, held: HeldBack) -> bool:
-    return any(weight.path in held.inside for weight in layer.weights)
-
-
-def _cut_off(hit: Sequence[LayerReport], measured: Measurements) -> tuple[str, Remedy]:
+def _cut_off(hit: Sequence[LayerReport], of: Diagnosis) -> tuple[str, Remedy]:
     """Return the evidence and the remedy where an operation without a derivative follows."""
     last = hit[-1]
-    later = measured.layers[measured.layers.index(last) + 1 :]
+    later = layers_of(of)[layers_of(of).index(last) + 1 :]
     learning = [layer for layer in later if layer.gradient is not None and layer.gradient.norm > 0]
-    place = f"behind {last.name}"
+    place = f"behind {last.title}"
     if learning:
-        place = f"between {last.name} and {learning[0].name}"
-    if _makes_output(hit):
+        place = f"between {last.title} and {learning[0].title}"
+    if _makes_output(hit, of):
         place += ", perhaps in the loss"
     evidence = (
-        f"the loss depends on {listed(names_of(hit))}{layer_count(hit)}, but the gradient is 0: an "
-        f"operation without a derivative is {place}, such as argmax, round, a comparison, a cast "
-        "to integers or stop_gradient"
+        f"the loss depends on {listed(titles_of(hit))}{layer_count(hit)}, but the gradient is 0: "
+        f"an operation without a derivative is {place}, such as argmax, round, a comparison, a "
+        "cast to integers or stop_gradient"
     )
     text = (
         f"a smooth operation {place}, such as softmax for argmax or sigmoid for a comparison, or "
         "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; trainable=False if these "
         "layers are not to learn"
     )
-    if _makes_output(hit):
+    if _makes_output(hit, of):
         text += "; in a loss the targets come first: def loss(y_true, y_pred)"
     return evidence, Remedy(text)
-
-
-def is_held_back(measured: Measurements) -> bool:
-    """Return whether layers hold the gradient back, so that what follows is an effect of it."""
-    return any(verdict.level == "error" for verdict in no_gradient.verdicts(measured))

@@ -6,9 +6,8 @@ taken with the optimizer from its start, and the weights put back.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -16,9 +15,11 @@ import numpy as np
 from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, TrainedSteps
+from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, Level, listed, rule
+from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
 from keras_initx.rendering import counted
 from keras_initx.structure import (
     array_of,
@@ -57,80 +58,123 @@ def check_optimizer(model: keras.Model) -> None:
         )
 
 
-def steps_taken(
-    model: keras.Model,
-    weights: Sequence[keras.Variable],
-    function: Callable[..., Tensor],
-    batch: Sequence[Any],
-    count: int,
-    blind: float | None,
-    progress: Callable[[str], object],
-) -> TrainedSteps:
-    """Return what steps on a batch do to the loss and to the weights, which are put back.
+@dataclass(frozen=True)
+class TrainedSteps:
+    """What some steps on the batch do, with the optimizer from its start.
 
-    Args:
-        model: The model, whose optimizer stays as it is.
-        weights: Those that are trained.
-        function: Function of the parts of the batch that returns the training objective.
-        batch: The batch.
-        count: Number of steps.
-        blind: See `TrainedSteps`.
-        progress: Function that is called with the name of each step.
+    Attributes:
+        losses: The training objective before each step, and after the last; it ends where it is not
+            finite.
+        optimizer: Name of the class of the optimizer.
+        rate: Its learning rate in the first step, `None` if it has none.
+        blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
+        lost: Paths of the weights that are not finite afterward.
+        unmoved: Paths of the weights that stay as they are, bit for bit.
+        better_rate: Another rate, with which as many steps lower the loss where its own does not;
+            `None` if none was tried, or none does.
+    """
+
+    losses: Sequence[float]
+    optimizer: str
+    rate: float | None
+    blind: float | None = None
+    lost: Sequence[str] = ()
+    unmoved: Sequence[str] = ()
+    better_rate: float | None = None
+
+
+@fact
+def steps_taken(of: Diagnosis) -> TrainedSteps | None:
+    """What the steps do that were asked for, `None` without any, and where gradients are none.
 
     Raises:
         ValueError: If the optimizer was built without some of the weights, or cannot be made anew
             from its config.
     """
-    before = [backend.snapshot(weight.value) for weight in weights]
-    paths = {id(weight.variable): weight.path for weight in weights_within(model)}
+    norms = gradients(of).values()
+    if not of.steps or not any(norms) or not all(map(math.isfinite, norms)):
+        return None
+    blind = _blind_loss(of)
+    before = [backend.snapshot(weight.value) for weight in of.trained]
 
     def put_back() -> None:
-        for weight, value in zip(weights, before, strict=True):
+        for weight, value in zip(of.trained, before, strict=True):
             weight.assign(value)
 
-    def losses_with(optimizer: keras.optimizers.Optimizer) -> list[float]:
-        if not optimizer.built:
-            optimizer.build(weights)
-        descent = backend.descend(function, weights, layers_of(model), optimizer, batch)
-        losses = []
-        for step, loss in enumerate(itertools.islice(descent, count + 1)):
-            losses.append(loss)
-            if not math.isfinite(loss):
-                break
-            if step:
-                progress(f"step {step} of {count}")
-        return losses
-
-    optimizer = _copied(model.optimizer, weights)
-    rate = rate_of(unscaled(optimizer))
-    try:
-        losses = losses_with(optimizer)
-        lost, unmoved = [], []
-        for weight, value in zip(weights, before, strict=True):
-            if not backend.is_finite(weight.value):
-                lost.append(paths[id(weight)])
-            elif np.array_equal(array_of(weight), array_of(value)):
-                unmoved.append(paths[id(weight)])
-        name = type(unscaled(optimizer)).__name__
-        taken = TrainedSteps(losses, name, rate, blind, lost, unmoved)
-        factors: Sequence[float] = ()
-        if not _stays_finite(taken) or _rises(taken):
-            factors = _LOWER
-        least = 0.9 * _to_beat(taken)
-        for factor in factors:
-            tried = float(f"{(rate or 0) * factor:.1g}")
-            other = _with_rate(model.optimizer, tried)
-            if other is None:
-                break
+    optimizer = _copied(of.model.optimizer, of.trained)
+    with of.changed():
+        try:
+            taken = _taken(of, optimizer, before, blind)
+            least = 0.9 * _to_beat(taken)
+            factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
+            for factor in factors:
+                tried = float(f"{(taken.rate or 0) * factor:.1g}")
+                other = _with_rate(of.model.optimizer, tried)
+                if other is None:
+                    break
+                put_back()
+                last = _losses_with(other, of)[-1]
+                # False for NaN.
+                if last < least:
+                    least = last
+                    taken = replace(taken, better_rate=tried)
+        finally:
             put_back()
-            last = losses_with(other)[-1]
-            # False for NaN.
-            if last < least:
-                least = last
-                taken = replace(taken, better_rate=tried)
-        return taken
-    finally:
-        put_back()
+    return taken
+
+
+def _blind_loss(of: Diagnosis) -> float | None:
+    """Return the loss of a blind guess if the objective is the crossentropy of one output."""
+    value = of.probe(LossProbe).value
+    if len(outputs(of)) != 1 or value is None:
+        return None
+    (output,) = outputs(of).values()
+    if output.loss is None or output.loss_kind != "crossentropy":
+        return None
+    return output.blind_loss if math.isclose(output.loss, value, rel_tol=0.01) else None
+
+
+def _taken(
+    of: Diagnosis,
+    optimizer: keras.optimizers.Optimizer,
+    before: Sequence[Tensor],
+    blind: float | None,
+) -> TrainedSteps:
+    """Take the steps, and return what they do to the loss and to the weights.
+
+    Args:
+        of: The diagnosis.
+        optimizer: The optimizer, at its start.
+        before: The values of the weights.
+        blind: See `TrainedSteps`.
+    """
+    losses = _losses_with(optimizer, of)
+    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
+    lost, unmoved = [], []
+    for weight, value in zip(of.trained, before, strict=True):
+        if not backend.is_finite(weight.value):
+            lost.append(paths[id(weight)])
+        elif np.array_equal(array_of(weight), array_of(value)):
+            unmoved.append(paths[id(weight)])
+    inner = unscaled(optimizer)
+    return TrainedSteps(losses, type(inner).__name__, rate_of(inner), blind, lost, unmoved)
+
+
+def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> list[float]:
+    """Return the losses of the steps of an optimizer, up to one that is not finite."""
+    if not optimizer.built:
+        optimizer.build(of.trained)
+    batch = (of.x, of.y)
+    layers = layers_of(of.model)
+    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch)
+    losses = []
+    for step, loss in enumerate(itertools.islice(descent, of.steps + 1)):
+        losses.append(loss)
+        if not math.isfinite(loss):
+            break
+        if step:
+            of.progress(f"step {step} of {of.steps}")
+    return losses
 
 
 def _copied(
@@ -198,86 +242,73 @@ def _to_beat(taken: TrainedSteps) -> float:
 
 @rule(
     "diverging steps",
-    levels={"error": "if the loss or a weight is not finite", "warning": ""},
-    finds="with `steps`, a loss or a weight that is not finite after some of them, or a loss that "
+    stage=Stage.STEPS,
+    levels={
+        "error": "if the loss or a weight is not finite, or the loss has no bound",
+        "warning": "",
+    },
+    finds="with `steps`, a loss or a weight that is not finite after some of them; a loss that "
     f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
-    "times",
+    "times; one below 0 that is a hundred times as large as the first, and as 1; weights with a "
+    "gradient that stay as they are, bit for bit",
     reason="the optimizer goes too far, which its first step need not show. One that falls again "
-    "after it was a thousand times as large is the loss of units that have died",
+    "after it was a thousand times as large is the loss of units that have died. A loss without a "
+    "least value is lowered for ever, as by a logarithm of what is no probability, or by a sign. "
+    "Weights stay if the optimizer leaves them out, or changes them by less than the last bit",
     remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
-    "loss most; if none does, clipped gradients",
+    "loss most; if none does, clipped gradients; a loss with a least value; an optimizer that has "
+    "all trainable weights",
 )
-def diverging_steps(measured: Measurements) -> Iterator[Finding]:
-    taken = measured.steps
+def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    taken = steps_taken(of)
     if taken is None:
         return
-    level: Level = "warning"
-    layers = []
+    clipped = Remedy("global_clipnorm=1.0 in the optimizer: at no lower rate the loss falls")
+    remedy = _at_better_rate(taken, clipped)
     if not _stays_finite(taken):
-        level = "error"
-        done = len(taken.losses) - 1
-        evidence = f"after {counted(done, 'step')} {_with_optimizer(taken)} "
-        if not math.isfinite(taken.losses[-1]):
-            evidence += f"the loss is {taken.losses[-1]}"
-            if taken.lost:
-                evidence += ", and "
-        if taken.lost:
-            layers = [layer for layer in measured.layers if _has_any(layer, taken.lost)][:1]
-            evidence += f"weights are not finite, first {taken.lost[0]}"
+        yield _not_finite(taken, layers, remedy)
     elif _rises(taken):
         evidence = f"{_course(taken)} {_with_optimizer(taken)}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
-    else:
-        return
-    clipped = Remedy("global_clipnorm=1.0 in the optimizer: at no lower rate the loss falls")
-    yield Finding(layers, evidence, _at_better_rate(taken, clipped), level)
+        yield Finding([], evidence, remedy)
+    elif taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
+        text = (
+            "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
+            "softmax gives, with its sign, and with targets from 0 to 1"
+        )
+        yield Finding([], _course(taken), Remedy(text), "error")
+    yield from _unmoved(taken, layers)
 
 
-@rule(
-    "unbounded loss",
-    levels={"error": ""},
-    finds="with `steps`, a loss below 0 that is a hundred times as large as the first, and as 1",
-    reason="a loss without a least value is lowered for ever, as by a logarithm of what is no "
-    "probability, by a sign, or by targets outside of 0 and 1",
-    remedy="probabilities in the logarithms of the loss, the other sign, targets from 0 to 1",
-)
-def unbounded_loss(measured: Measurements) -> Iterator[Finding]:
-    taken = measured.steps
-    if taken is None or not _stays_finite(taken):
-        return
-    if not taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
-        return
-    text = (
-        "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
-        "softmax gives, with its sign, and with targets from 0 to 1"
-    )
-    yield Finding([], _course(taken), Remedy(text), "error")
+def _not_finite(taken: TrainedSteps, layers: list[LayerReport], remedy: Remedy) -> Finding:
+    """Return the finding on a loss or weights that are not finite."""
+    hit = []
+    evidence = f"after {counted(len(taken.losses) - 1, 'step')} {_with_optimizer(taken)} "
+    if not math.isfinite(taken.losses[-1]):
+        evidence += f"the loss is {taken.losses[-1]}"
+        if taken.lost:
+            evidence += ", and "
+    if taken.lost:
+        hit = [layer for layer in layers if _has_any(layer, taken.lost)][:1]
+        evidence += f"weights are not finite, first {taken.lost[0]}"
+    return Finding(hit, evidence, remedy, "error")
 
 
-@rule(
-    "unmoved weights",
-    levels={"warning": ""},
-    finds="with `steps`, weights with a gradient that stay as they are, bit for bit",
-    reason="the optimizer leaves them out, or its change is less than the last bit of a weight",
-    remedy="an optimizer that has all trainable weights, a higher rate",
-)
-def unmoved_weights(measured: Measurements) -> Iterator[Finding]:
-    taken = measured.steps
-    if taken is None or not taken.unmoved:
-        return
-    layers, paths = [], []
-    for layer in measured.layers:
+def _unmoved(taken: TrainedSteps, layers: list[LayerReport]) -> Iterator[Finding]:
+    """Yield the finding on weights that stay as they are."""
+    hit, paths = [], []
+    for layer in layers:
         for weight in layer.weights:
             if weight.path in taken.unmoved and weight.gradient:
-                layers.append(layer)
+                hit.append(layer)
                 paths.append(weight.path)
     if not paths:
         return
     count = counted(len(taken.losses) - 1, "step")
     evidence = f"{count} {_with_optimizer(taken)} leave {listed(paths)} as they are"
     remedy = Remedy("an optimizer with all trainable weights, or a higher rate")
-    yield Finding(layers, evidence, remedy)
+    yield Finding(hit, evidence, remedy)
 
 
 def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:

@@ -2,26 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import keras
-import numpy as np
-
-from keras_initx._keras import layers_of
-from keras_initx._typing import Array
-from keras_initx.backends import backend
-from keras_initx.diagnostics._measurements import LayerReport, Measurements
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, pairs_for
+from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, outputs
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, rule
-from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
-from keras_initx.structure import array_of, tensors_in
-
-# The number of examples with which the limits of an output are tried.
-_TRIED = 64
-# Relative to the targets, a bias that drives any activation to its limit; its square still fits
-# into float32.
-_FAR = 1e4
+from keras_initx.diagnostics._rules import Finding, Stage, rule
+from keras_initx.diagnostics.verdicts.outputs import other_activation
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
@@ -33,50 +21,10 @@ UNSCALED_TARGETS = 500
 SMALL_TARGETS = 0.02
 
 
-def reach_by_trial(
-    model: keras.Model, x: Any, layer: keras.Layer, place: int, size: float
-) -> tuple[float, float]:
-    """Return the limits of an output that no bias of its last layer moves it beyond.
-
-    They are infinite where such a bias has no end of its effect, or none.
-
-    Args:
-        model: The model, which is left unchanged.
-        x: Its inputs, as tensors.
-        layer: The layer.
-        place: The place of the output among those of the model.
-        size: That of the targets.
-    """
-    bias = getattr(layer, "bias", None)
-    if not isinstance(bias, keras.Variable):
-        return -math.inf, math.inf
-    some = keras.tree.map_structure(lambda tensor: tensor[:_TRIED], x)
-
-    def moved(shift: float) -> Array:
-        with backend.preserve_state(layers_of(model)):
-            bias.assign_add(keras.ops.full(bias.shape, shift, bias.dtype))
-            return array_of(tensors_in(model(some, training=False))[place]).astype("float64")
-
-    far_away, farther_away = _FAR * size, _FAR**2 * size
-    try:
-        here = moved(0.0)
-        below = moved(-far_away), moved(-farther_away)
-        above = moved(far_away), moved(farther_away)
-    except Exception:  # a model may take no other batches
-        return -math.inf, math.inf
-    limits = []
-    for sign, (far, farther) in ((-1, below), (1, above)):
-        has_end = np.isfinite(farther).all() and np.allclose(far, farther, rtol=1e-3, atol=1e-6)
-        if not has_end or np.allclose(here, far, rtol=1e-3, atol=1e-6):
-            limits.append(sign * math.inf)
-        else:
-            limits.append(float(far.min() if sign < 0 else far.max()))
-    low, high = limits
-    return low, high
-
-
 @rule(
     "unreachable targets",
+    stage=Stage.LOSS,
+    beside=["single class", "unsuitable labels", "no probabilities"],
     levels={"warning": ""},
     finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
     "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
@@ -86,23 +34,19 @@ def reach_by_trial(
     "no gradient. A ReLU before a sigmoid gives 0.5 to 1",
     remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
-def unreachable_targets(measured: Measurements) -> Iterator[Finding]:
-    limit = OUT_OF_REACH
-    for layer, facts in measured.outputs:
-        if facts.sum_beyond > limit >= facts.beyond:
+def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    for layer, facts in pairs_for(layers, of.probe(LossProbe).read, of):
+        if facts.sum_beyond > OUT_OF_REACH >= facts.beyond:
             evidence = (
                 f"{facts.sum_beyond:.0%} of the rows of targets do not add up to 1, but those of "
-                f"{layer.name} do"
+                f"{layer.title} do"
             )
             remedy = other_activation("sigmoid", layer, "binary_crossentropy")
             yield Finding([layer], evidence, remedy)
-        if not facts.beyond > limit:
-            continue
-        # What is misread has its own verdict.
-        if facts.loss.kind != "distance" and is_misread(layer, measured):
+        if not facts.beyond > OUT_OF_REACH:
             continue
         low, high = facts.reach
-        names = ", then ".join(applied.activation for applied in facts.applied) or layer.name
+        names = ", then ".join(applied.activation for applied in facts.applied) or layer.title
         made = "outputs"
         if facts.loss.kind != "distance" and facts.loss.from_logits:
             made = "probabilities of logits"
@@ -124,7 +68,7 @@ def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
     low, high = facts.reach
     if not facts.applied:
-        return Remedy(f"no limit in what follows the weights of {layer.name}")
+        return Remedy(f"no limit in what follows the weights of {layer.title}")
     if facts.loss.kind == "distance":
         remedy = other_activation(None, layer)
         if len(facts.applied) > 1:
@@ -153,6 +97,8 @@ def _without(applied: Sequence[Applied]) -> Remedy:
 
 @rule(
     "unscaled targets",
+    stage=Stage.LOSS,
+    beside=["unreachable targets"],
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
     f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "
@@ -162,33 +108,28 @@ def _without(applied: Sequence[Applied]) -> Remedy:
     "large. Beside small targets the outputs that a network starts with, and each step, are noise",
     remedy="standardized targets",
 )
-def unscaled_targets(measured: Measurements) -> Iterator[Finding]:
-    for layer, facts in measured.outputs:
-        output = layer.output
-        if facts.loss.kind != "distance" or output is None or output.blind_loss is None:
+def unscaled_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    losses = of.probe(LossProbe)
+    standardized = "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
+    for layer, facts in pairs_for(layers, losses.read, of):
+        record = outputs(of).get(layer.name)
+        if record is None or not facts.loss.kind == record.loss_kind == "distance":
             continue
-        # These have their own verdict, whose remedy scales them too.
-        if facts.beyond > OUT_OF_REACH or output.loss_kind != "distance":
-            continue
-        ratio = output.blind_loss / max(facts.outputs.std, 1)
-        are_small = 0 < output.blind_loss < SMALL_TARGETS
-        if not ratio > UNSCALED_TARGETS and not are_small:
-            continue
-        evidence = (
-            f"the targets of {layer.name} have standard deviation {output.blind_loss:.3g}, its "
-            f"outputs {facts.outputs.std:.3g}"
-        )
-        remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
-        yield Finding([layer], evidence, remedy)
-    for layer, own in measured.own_losses:
-        size = measured.objective.outputs.std if measured.objective else 1.0
-        if not own.spread / max(size, 1) > UNSCALED_TARGETS:
-            continue
-        evidence = (
-            f"the loss of {layer.name} reads targets with standard deviation {own.spread:.3g}, its "
-            f"outputs have {size:.3g}"
-        )
-        remedy = Remedy(
-            "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0) for these columns"
-        )
-        yield Finding([layer], evidence, remedy)
+        deviation = record.blind_loss or 0.0
+        are_large = deviation / max(facts.outputs.std, 1) > UNSCALED_TARGETS
+        are_small = 0 < deviation < SMALL_TARGETS
+        if are_large or are_small:
+            evidence = (
+                f"the targets of {layer.title} have standard deviation {deviation:.3g}, its "
+                f"outputs {facts.outputs.std:.3g}"
+            )
+            yield Finding([layer], evidence, Remedy(standardized))
+    signal = of.probe(OutputProbe).signal
+    size = 1.0 if signal is None else signal.std
+    for layer, own in pairs_for(layers, losses.own, of):
+        if own.spread / max(size, 1) > UNSCALED_TARGETS:
+            evidence = (
+                f"the loss of {layer.title} reads targets with standard deviation "
+                f"{own.spread:.3g}, its outputs have {size:.3g}"
+            )
+            yield Finding([layer], evidence, Remedy(f"{standardized} for these columns"))

@@ -2,12 +2,21 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, Objective
+import keras
+
+from keras_initx._keras import layers_of
+from keras_initx._typing import Tensor
+from keras_initx.backends import backend
+from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
+from keras_initx.diagnostics._layers import LayerReport, pairs_for
+from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, gradients
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._signal import Signal
-from keras_initx.diagnostics._verdict import EXPLODING, Finding, rule
-from keras_initx.diagnostics.verdicts.outputs import is_misread, other_activation
+from keras_initx.diagnostics._rules import EXPLODING, Finding, Stage, rule
+from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
+from keras_initx.diagnostics.verdicts.outputs import other_activation
+from keras_initx.structure import array_of
 
 # What cures it where the operation is not known.
 _GUARDED = Remedy(
@@ -17,8 +26,41 @@ _GUARDED = Remedy(
 )
 
 
+@fact
+def slope(of: Diagnosis) -> float:
+    """Norm of the gradient of the loss with respect to the outputs, 0 where it is not needed.
+
+    It is needed where the gradient of a weight is not finite, though the loss is.
+    """
+    value, norms = of.probe(LossProbe).value, gradients(of).values()
+    if value is None or math.isnan(value) or all(map(math.isfinite, norms)):
+        return 0.0
+    layers = layers_of(of.model)
+    variables = []
+
+    def as_variable(tensor: Tensor) -> Any:
+        if not floats_in(tensor):
+            return tensor
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        variables.append(keras.Variable(array_of(tensor), dtype=dtype, name="outputs"))
+        return variables[-1]
+
+    with backend.preserve_state(layers):
+        outputs = of.model(of.x, training=True)
+    outputs = keras.tree.map_structure(as_variable, outputs)
+
+    def of_outputs(x: Arrays, y: Arrays) -> Tensor:
+        values = keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
+        return of.objective(x, y, values)
+
+    return max(backend.gradient_norms(of_outputs, variables, layers)(of.x, of.y))
+
+
 @rule(
     "undefined loss",
+    stage=Stage.FLOW,
+    # What it takes these outputs for is named already.
+    unless=["single class", "no probabilities"],
     levels={"error": ""},
     finds="a loss, or its gradient, that is not finite, although inputs, targets and the outputs "
     "of all layers are, and nothing grows",
@@ -27,25 +69,26 @@ _GUARDED = Remedy(
     remedy="`maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus "
     "before `Poisson`, a sigmoid or softmax before a crossentropy of one's own",
 )
-def undefined_loss(measured: Measurements) -> Iterator[Finding]:
-    found = fault_of(measured)
-    if found is not None:
-        yield found
-
-
-def fault_of(measured: Measurements) -> Finding | None:
-    """Return the finding on a loss without a value or a gradient, `None` without one."""
-    targets = measured.targets
-    if (measured.inputs or Signal()).nonfinite or (targets is not None and targets.nonfinite):
-        return None
-    objective = measured.objective
-    if objective is None or objective.value is None or objective.outputs.nonfinite:
-        return None
-    if not measured.layers or not all(_is_finite(layer) for layer in measured.layers):
-        return None
-    if math.isfinite(objective.value) and math.isfinite(objective.slope or 0.0):
-        return None
-    return _of_loss(measured.layers[-1], objective, measured)
+def undefined_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
+    if losses.value is None or outputs is None or outputs.nonfinite or not layers:
+        return
+    for data in (inputs(of), targets(of)):
+        if data is not None and data.nonfinite:
+            return
+    if not all(map(_is_finite, layers)):
+        return
+    if math.isfinite(losses.value) and math.isfinite(slope(of)):
+        return
+    given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
+    if not math.isfinite(losses.terms):
+        evidence = f"what is added to the loss by `add_loss` is {losses.terms:.3g}, but {given}"
+        yield Finding([layers[-1]], evidence, _GUARDED, "error")
+        return
+    what = f"the loss is {losses.value:.3g}, but {given}"
+    if math.isfinite(losses.value):
+        what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
+    yield _explained(what, of, layers)
 
 
 def _is_finite(layer: LayerReport) -> bool:
@@ -56,24 +99,14 @@ def _is_finite(layer: LayerReport) -> bool:
     return bool(layer.signal.std <= EXPLODING)
 
 
-def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) -> Finding | None:
-    """Return the finding on a loss that has no value or no gradient at these outputs."""
-    # What it takes these outputs for is named already.
-    if any(is_misread(layer, measured) for layer, _ in measured.outputs):
-        return None
-    outputs = objective.outputs
-    given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
-    if not math.isfinite(objective.terms):
-        evidence = f"what is added to the loss by `add_loss` is {objective.terms:.3g}, but {given}"
-        return Finding([last], evidence, _GUARDED, "error")
-    what = f"the loss is {objective.value:.3g}, but {given}"
-    if math.isfinite(objective.value or 0.0):
-        what = f"the gradient of the loss of {objective.value:.3g} is not finite, but {given}"
-    for layer, of_loss in measured.loss_inputs:
+def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
+    """Return the finding on a loss, with the operation that is to blame where it is known."""
+    losses = of.probe(LossProbe)
+    for layer, of_loss in pairs_for(layers, losses.given, of):
         if of_loss.name == "poisson" and of_loss.outputs.min < 0:
-            evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.name}"
+            evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")
-    for layer, own in measured.own_losses:
+    for layer, own in pairs_for(layers, losses.own, of):
         if own.defined_by is not None:
             evidence = f"{what}: it has a value for those of a {own.defined_by}"
             return Finding([layer], evidence, other_activation(own.defined_by, layer), "error")
@@ -85,4 +118,4 @@ def _of_loss(last: LayerReport, objective: Objective, measured: Measurements) ->
             remedy = Remedy("leave out the examples with such targets")
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
-    return Finding([last], evidence, _GUARDED, "error")
+    return Finding([layers[-1]], evidence, _GUARDED, "error")

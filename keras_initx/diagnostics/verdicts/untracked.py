@@ -5,36 +5,46 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_initx.diagnostics._measurements import Measurements
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
+from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, listed, rule
+from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
 from keras_initx.structure import is_kernel, replaced
 
 
-@contextlib.contextmanager
-def read_kernels(model: keras.Model, scope: keras.StatelessScope) -> Iterator[list[str]]:
-    """Yield a list that gets the paths of trainable kernels that are read but not of `model`.
+class UntrackedProbe(Probe):
+    """Finds trainable kernels that are read but not of the model.
 
-    Args:
-        model: The model.
-        scope: The scope in which it is called, which is asked for the value of each variable.
+    Attributes:
+        paths: Their paths, as Keras has them.
     """
-    known = {id(variable) for variable in model.variables}
-    paths: list[str] = []
-    original = scope.get_current_value
 
-    def get_current_value(variable: keras.Variable) -> object:
-        if id(variable) not in known and variable.trainable and is_kernel(variable):
-            paths.append(variable.path)
-        known.add(id(variable))
-        return original(variable)
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.paths: list[str] = []
 
-    with replaced(scope, "get_current_value", get_current_value):
-        yield paths
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the scope of the pass, which is asked for the value of each variable."""
+        scope = self.of.scope
+        if scope is None:
+            raise RuntimeError("there is no pass")
+        known = {id(variable) for variable in self.of.model.variables}
+        original = scope.get_current_value
+
+        def get_current_value(variable: keras.Variable) -> object:
+            if id(variable) not in known and variable.trainable and is_kernel(variable):
+                self.paths.append(variable.path)
+            known.add(id(variable))
+            return original(variable)
+
+        with replaced(scope, "get_current_value", get_current_value):
+            yield
 
 
 @rule(
     "untracked weights",
+    stage=Stage.WEIGHTS,
     levels={"error": ""},
     finds="trainable kernels that the model uses but does not have, such as those of layers that "
     "are made in `call`, are in containers that Keras does not search, or in a function",
@@ -42,10 +52,11 @@ def read_kernels(model: keras.Model, scope: keras.StatelessScope) -> Iterator[li
     "in each step",
     remedy="layers made in `__init__` and kept as attributes, in lists or dicts",
 )
-def untracked_weights(measured: Measurements) -> Iterator[Finding]:
-    if not measured.untracked:
+def untracked_weights(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    paths = of.probe(UntrackedProbe).paths
+    if not paths:
         return
-    evidence = f"the model uses kernels that it does not have: {listed(measured.untracked)}"
+    evidence = f"the model uses kernels that it does not have: {listed(paths)}"
     remedy = Remedy(
         "make each layer once, in `__init__`, and keep it as an attribute of the layer or model "
         "that calls it, or in a list or dict that is one; trainable=False for layers that are not "

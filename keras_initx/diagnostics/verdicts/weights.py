@@ -1,12 +1,12 @@
-"""Weights: measured one by one, and found not random, or other than they were meant to be."""
+"""Weights that are no random numbers, or other ones than were meant: equal, shared, too small."""
 
 import hashlib
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -14,15 +14,13 @@ import numpy as np
 from keras_initx._keras import argument_name
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend, chunks
-from keras_initx.diagnostics._measurements import LayerReport, Measurements, WeightReport
-from keras_initx.diagnostics._remedy import Choice, Remedy, choice, suitable
-from keras_initx.diagnostics._verdict import (
-    Finding,
-    by_level,
-    listed,
-    rule,
-)
-from keras_initx.diagnostics.verdicts.signals import is_gate
+from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics._remedy import Choice, Remedy, choice, rules_for, suitable
+from keras_initx.diagnostics._rules import Finding, Stage, by_level, listed, rule
+from keras_initx.diagnostics.verdicts.signals import is_waiting, lost_signals
 from keras_initx.initializers import (
     ICNR,
     HeNormal,
@@ -40,10 +38,10 @@ from keras_initx.structure import (
     is_kernel,
     kernel_axes,
     kernel_fans,
-    multiplies,
     weights_within,
 )
 
+# A weight and the layer that it belongs to.
 _Pair: TypeAlias = tuple[LayerReport, WeightReport]
 
 # Units with fewer weights may be equal by chance in 16-bit dtypes.
@@ -56,118 +54,58 @@ _TELLING = 8
 WRONG_FAN = 1.5
 
 
-def weight_reports(
-    layer: keras.Layer,
-    weights: Sequence[keras.Variable],
-    paths: Mapping[int, str],
-    gradients: Mapping[int, float],
-) -> list[WeightReport]:
-    """Return a `WeightReport` for each of `weights`.
+# ---------------------------------------------------------------- what is measured
 
-    Args:
-        layer: The layer that they belong to.
-        weights: Variables.
-        paths: Dict from the id of a variable to its path in the model.
-        gradients: Dict from the id of a variable to the norm of its gradient.
+
+class Values(NamedTuple):
+    """The values of a trainable kernel.
+
+    Attributes:
+        constant: Whether all are the same.
+        identical_units: The number of units with the same weights as another unit.
+        digest: Of random numbers, a digest that two kernels share only if they are equal.
     """
-    bias = None
-    for weight in weights:
-        if weight.name == "bias":  # of several the last
-            bias = array_of(weight)
-    reports = []
-    for weight in weights:
-        # The shape of TensorFlow is true without axes too.
-        if len(weight.shape) > 0 or weight.trainable:
-            report = _weight_report(layer, weight, bias)
-            path = paths.get(id(weight), weight.name)
-            reports.append(replace(report, path=path, gradient=gradients.get(id(weight))))
-    return reports
+
+    constant: bool
+    identical_units: int
+    digest: str | None
 
 
-def kept_initializers(model: keras.Model) -> dict[str, keras.initializers.Initializer]:
-    """Return the initializers that layers keep for their weights, by the paths of these."""
-    kept = {}
-    for weight in weights_within(model):
-        initializer = getattr(weight.layer, argument_name(weight.variable.name), None)
-        if isinstance(initializer, keras.initializers.Initializer):
-            kept[weight.path] = initializer
-    return kept
+@fact
+def kernel_values(of: Diagnosis) -> dict[str, Values]:
+    """The values of each trainable kernel, by its path."""
+    found = {}
+    for weight in weights_within(of.model):
+        variable = weight.variable
+        if not variable.trainable or weight.axes is None:
+            continue
+        array = backend.host_view(variable.value)
+        moments = Moments(array)
+        identical_units = 0
+        # Columns of a table of positions may be equal: cosines of small angles are all 1.
+        is_table = isinstance(weight.layer, keras.layers.Embedding)
+        if not is_table and not _repeats_units(weight.layer, weight.name):
+            inputs, _ = weight.axes
+            identical_units = _identical_units(array, _bias_of(weight.layer), inputs)
+        found[weight.path] = Values(
+            array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
+            identical_units,
+            _digest(array, moments),
+        )
+    return found
 
 
-def _weight_report(layer: keras.Layer, weight: keras.Variable, bias: Array | None) -> WeightReport:
-    array = backend.host_view(weight.value)
-    moments = Moments(array)
-    report = WeightReport(
-        name=weight.name,
-        path="",
-        shape=array.shape,
-        mean=moments.mean,
-        std=moments.std,
-        zeros=moments.zeros / max(moments.size, 1),
-        norm=moments.norm,
-        trainable=weight.trainable,
-        zero=multiplies(layer, weight) and moments.zeros == moments.size,
-    )
-    if not is_kernel(weight):
-        return report
-    axes = kernel_axes(layer, weight)
-    fan_in, _ = kernel_fans(layer, weight)
-    gain = moments.std
-    if moments.size == 1:
-        gain = moments.norm
-    # An embedding looks up one row.
-    if not isinstance(layer, keras.layers.Embedding):
-        gain *= math.sqrt(fan_in)
-    report = replace(
-        report,
-        axes=axes,
-        fan_in=fan_in,
-        gain=gain,
-        expected_std=_expected_std(layer, weight, moments.std),
-    )
-    if not weight.trainable:
-        return report
-    identical_units = 0
-    # Columns of a table of positions may be equal: cosines of small angles are all 1.
-    if not isinstance(layer, keras.layers.Embedding) and not _repeats_units(layer, weight.name):
-        identical_units = _identical_units(array, bias, axes[0])
-    return replace(
-        report,
-        constant=array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
-        identical_units=identical_units,
-        digest=_digest(array, moments),
-    )
+def _bias_of(layer: keras.Layer) -> Array | None:
+    for weight in layer.weights:
+        if weight.name == "bias":
+            return array_of(weight)
+    return None
 
 
 def _repeats_units(layer: keras.Layer, name: str) -> bool:
     """Return whether the kernel of this name repeats units on purpose, as that of upsampling."""
     initializer = getattr(layer, "kernel_initializer", None)
     return name == "kernel" and isinstance(initializer, ICNR)
-
-
-def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> float | None:
-    """Return the standard deviation that the initializer of a kernel intends.
-
-    It is `None` for kernels that are neither depthwise nor transposed. With strides a unit sums
-    over a part of the window only, of which a layer does not tell its initializer: weights may have
-    the scale for the whole window too. From that range it is the value next to `std`, that of the
-    kernel.
-    """
-    if is_depthwise(layer, kernel.name):
-        initializer = layer.depthwise_initializer
-    elif isinstance(layer, TRANSPOSED):
-        initializer = layer.kernel_initializer
-    else:
-        return None
-    if not isinstance(initializer, keras.initializers.VarianceScaling):
-        return None
-    # Some subclasses, such as `Orthogonal`, have no scale.
-    if not hasattr(initializer, "scale"):
-        return None
-    scale, mode = float(initializer.scale), initializer.mode
-    least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
-    most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
-    return min(max(std, least), most)
 
 
 def _identical_units(array: Array, bias: Array | None, input_axes: tuple[int, ...]) -> int:
@@ -210,39 +148,53 @@ def _digest(array: Array, moments: Moments) -> str | None:
     return f"{checksum:08x} {moments.mean!r} {moments.norm!r}"
 
 
+# ---------------------------------------------------------------- the rules
+
+
 @rule(
-    "all-zero weights",
+    "equal units",
+    stage=Stage.WEIGHTS,
     levels={
-        "note": "",
-        "error": "if because of them a later kernel gets the same inputs for all examples, or if "
-        "they get no gradient while an earlier layer does and no branch starts at 0",
+        "error": "if all weights of a kernel are one number: other than 0; or 0, if because of "
+        "them a later kernel gets the same inputs for all examples, or if they get no gradient "
+        "while an earlier layer does and no branch starts at 0",
+        "note": "if they are 0 otherwise",
+        "warning": "",
     },
-    finds="a trainable kernel, or the scale of a normalization, that is all 0",
-    reason="all units have the same output, and no gradient passes back. Intended zeros leave the "
-    "signal another path: at the end of a residual branch, in an adapter, in a position embedding, "
-    "or at the output",
+    finds="a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel "
+    "with a single other value; units of a kernel with exactly the same weights and bias",
+    reason="equal units have the same output, and training updates them in the same way; through "
+    "zeros no gradient passes back. Intended zeros leave the signal another path: at the end of a "
+    "residual branch, in an adapter, in a position embedding, or at the output",
     remedy="random weights",
 )
-def all_zero(measured: Measurements) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in _pairs_of(measured) if weight.zero]
-    are_lost = any(layer.flow.loses_signal for layer, _ in hit)
-    behind = _behind_the_first_that_learns(measured.layers)
-    waits = any(is_gate(layer) for layer in measured.layers)
+def equal_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    yield from _zeros(of, layers)
+    yield from _constants(of, layers)
+    yield from _identical(of, layers)
+
+
+def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = [(layer, weight) for layer, weight in _pairs_of(layers) if weight.zero]
+    lost, starved = lost_signals(of)
+    are_lost = any(layer.name in lost for layer, _ in hit)
+    behind = _behind_the_first_that_learns(layers_of(of))
 
     def does_harm(pair: _Pair) -> bool:
         layer, weight = pair
         # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that
         # nothing else reaches, unless it waits for a branch to open.
-        is_stuck = weight.gradient == 0 and layer in behind and layer.output is None and not waits
+        is_inside = layer in behind and layer.name not in outputs(of)
+        is_stuck = weight.gradient == 0 and is_inside and not is_waiting(of)
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
-        return is_stuck or layer.flow.loses_signal or (are_lost and layer.flow.is_starved)
+        return is_stuck or layer.name in lost or (are_lost and layer.name in starved)
 
     for level, pairs in by_level(hit, "error", does_harm):
         evidence = f"all weights of {_weight_names(pairs)} are 0"
         remedy = _random(pairs)
         if level == "error":
             evidence += ": units have the same output, and no gradient passes back through them"
-        elif all(layer in measured.branch_ends for layer, _ in pairs):
+        elif all(layer in branch_ends(of) for layer, _ in pairs):
             evidence += ", at the end of residual branches, which pass signals on as they are"
             remedy = Remedy("none, if this is intended: the branches open in training")
         else:
@@ -280,24 +232,18 @@ def _behind_the_first_that_learns(layers: Sequence[LayerReport]) -> Sequence[Lay
     return []
 
 
-@rule(
-    "constant weights",
-    levels={"error": ""},
-    finds="a trainable kernel with a single nonzero value",
-    reason="all units are the same, and stay so in training",
-    remedy="random weights",
-)
-def constant(measured: Measurements) -> Iterator[Finding]:
+def _constants(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer, weight in _pairs_of(measured):
-        if weight.constant and not weight.zero:
+    for layer, weight in _pairs_of(layers):
+        values = kernel_values(of).get(weight.path)
+        if values is not None and values.constant and not weight.zero:
             hit.append((layer, weight))
     if not hit:
         return
     layer, weight = hit[0]
     value = f"{weight.mean:.3g}"
     if len(hit) > 1:
-        value += f" in {_weight_name(layer, weight)}"
+        value += f" in {weight.path}"
     evidence = (
         f"all weights of {_weight_names(hit)} are equal, {value}: the units are identical, and "
         "training updates them in the same way"
@@ -305,25 +251,19 @@ def constant(measured: Measurements) -> Iterator[Finding]:
     yield Finding(_layers_of(hit), evidence, _random(hit), "error")
 
 
-@rule(
-    "identical units",
-    levels={"warning": ""},
-    finds="units of a kernel with exactly the same weights and bias",
-    reason="they stay identical if their outgoing weights are equal too",
-    remedy="independent weights",
-)
-def identical_units(measured: Measurements) -> Iterator[Finding]:
+def _identical(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer, weight in _pairs_of(measured):
-        if weight.identical_units and not weight.constant:
+    for layer, weight in _pairs_of(layers):
+        values = kernel_values(of).get(weight.path)
+        if values is not None and values.identical_units and not values.constant:
             hit.append((layer, weight))
     if not hit:
         return
-    layer, weight = hit[0]
+    _, weight = hit[0]
     evidence = (
-        f"{weight.identical_units} units of {_weight_name(layer, weight)} have the same weights "
-        f"as another unit{_and_more_weights(hit)}: if their outgoing weights are equal too, "
-        "training updates them in the same way"
+        f"{kernel_values(of)[weight.path].identical_units} units of {weight.path} have the same "
+        f"weights as another unit{_and_more_weights(hit)}: if their outgoing weights are equal "
+        "too, training updates them in the same way"
     )
     remedy = _random(hit, "independent random weights for each unit")
     yield Finding(_layers_of(hit), evidence, remedy)
@@ -331,39 +271,52 @@ def identical_units(measured: Measurements) -> Iterator[Finding]:
 
 @rule(
     "twin tensors",
-    levels={"warning": ""},
+    stage=Stage.WEIGHTS,
+    levels={"warning": "if they are in one layer, or in one layer around both", "note": ""},
     finds="two trainable kernels with the same random values",
-    reason="an initializer object or a seed was used twice",
+    reason="an initializer object or a seed was used twice. A query and a key, or the units of two "
+    "experts, then begin as one; in layers that follow each other nothing is lost",
     remedy="a separate initializer for each",
 )
-def twins(measured: Measurements) -> Iterator[Finding]:
+def twins(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     groups: dict[str, list[_Pair]] = {}
-    for layer, weight in _pairs_of(measured):
-        if weight.digest:
-            groups.setdefault(weight.digest, []).append((layer, weight))
-    hit: list[_Pair] = []
-    equations: list[str] = []
-    for group in groups.values():
-        if len(group) > 1:
-            hit += group
-            equations.append(_weight_names(group, " = "))
-    if not equations:
-        return
+    for layer, weight in _pairs_of(layers):
+        values = kernel_values(of).get(weight.path)
+        if values is not None and values.digest:
+            groups.setdefault(values.digest, []).append((layer, weight))
+    of_several = [group for group in groups.values() if len(group) > 1]
+    for level, hit in by_level(of_several, "warning", _are_beside):
+        pairs = [pair for group in hit for pair in group]
+        equations = [_weight_names(group, " = ") for group in hit]
+        evidence = f"the same random values: {listed(equations, '; ', 3)}"
+        yield Finding(_layers_of(pairs), evidence, _separate(pairs, of), level)
+
+
+def _are_beside(group: Sequence[_Pair]) -> bool:
+    """Return whether two of these weights are in one layer, or in one layer within the model."""
+    counts = Counter(layer.path.rpartition("/")[0] or layer.path for layer, _ in group)
+    return max(counts.values()) > 1
+
+
+def _separate(pairs: Sequence[_Pair], of: Diagnosis) -> Remedy:
+    """Return a remedy that draws each of some weights by itself."""
+    kept = {}
+    for one in weights_within(of.model):
+        kept[one.path] = getattr(one.layer, argument_name(one.name), None)
     rules: dict[str, InitializerLike] = {}
     texts = []
-    for layer, weight in hit:
-        chosen = _without_seed(measured.initializers.get(weight.path)) or suitable(layer, weight)
+    for layer, weight in pairs:
+        chosen = _without_seed(kept.get(weight.path)) or suitable(layer, weight)
         rules[weight.path], text = chosen
         texts.append(text)
-    remedy = Remedy(
+    return Remedy(
         "a separate initializer for each weight, without a seed or with different seeds: write "
         f"{texts[0]} in each layer",
         rules,
     )
-    yield Finding(_layers_of(hit), f"the same random values: {listed(equations, '; ', 3)}", remedy)
 
 
-def _without_seed(kept: keras.initializers.Initializer | None) -> Choice | None:
+def _without_seed(kept: Any) -> Choice | None:
     """Return an initializer of this package or of Keras without its seeds.
 
     It is `None` if it is another one, or has arguments that only Keras takes.
@@ -390,6 +343,7 @@ def _unseeded(argument: Any) -> Any:
 
 @rule(
     "wrong fan",
+    stage=Stage.WEIGHTS,
     levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
     f"initializer intends, by a factor above {WRONG_FAN:g}",
@@ -397,40 +351,61 @@ def _unseeded(argument: Any) -> Any:
     "it, that has its own verdict",
     remedy="`input_axes`, `output_axes`",
 )
-def wrong_fan(measured: Measurements) -> Iterator[Finding]:
-    factor = WRONG_FAN
+def wrong_fan(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    owners = {one.path: one for one in weights_within(of.model)}
     wrong = []
-    for layer, weight in _pairs_of(measured):
-        if weight.expected_std:
-            ratio = weight.std / weight.expected_std
-            if not 1 / factor <= ratio <= factor:
-                wrong.append((layer, weight))
+    for layer, weight in _pairs_of(layers):
+        owner = owners.get(weight.path)
+        intended = None if owner is None else _expected_std(owner.layer, owner.variable, weight.std)
+        if intended and not 1 / WRONG_FAN <= weight.std / intended <= WRONG_FAN:
+            wrong.append((layer, weight, intended))
     if not wrong:
         return
-    layer, weight = wrong[0]
+    hit = [(layer, weight) for layer, weight, _ in wrong]
+    _, weight, intended = wrong[0]
     evidence = (
-        f"{_weight_name(layer, weight)} has standard deviation {weight.std:.3g}; its "
-        f"initializer intends {weight.expected_std or 0:.3g} for the {weight.fan_in} inputs "
-        f"of a unit{_and_more_weights(wrong)}: it computes wrong fans from the shape of this "
-        "kernel"
+        f"{weight.path} has standard deviation {weight.std:.3g}; its initializer intends "
+        f"{intended:.3g} for the {weight.fan_in} inputs of a unit{_and_more_weights(hit)}: it "
+        "computes wrong fans from the shape of this kernel"
     )
-    rules: dict[str, InitializerLike] = {}
-    texts = []
-    for _, wrong_weight in wrong:
-        rules[wrong_weight.path] = HeNormal()  # `initialize` knows the axes
-        inputs, outputs = wrong_weight.axes or ((), ())
-        _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(outputs)))
-        texts.append(f"{text}, or a similar initializer with these axes")
-    yield Finding(_layers_of(wrong), evidence, Remedy(texts[0], rules), "note")
+    inputs, units = weight.axes or ((), ())
+    _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
+    # `initialize` knows the axes.
+    rules = rules_for([weight.path for _, weight in hit], HeNormal())
+    remedy = Remedy(f"{text}, or a similar initializer with these axes", rules)
+    yield Finding(_layers_of(hit), evidence, remedy, "note")
 
 
-def _pairs_of(measured: Measurements) -> list[_Pair]:
+def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> float | None:
+    """Return the standard deviation that the initializer of a kernel intends.
+
+    It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
+    over a part of the window only, of which a layer does not tell its initializer: weights may have
+    the scale for the whole window too. From that range it is the value next to `std`, that of the
+    kernel.
+    """
+    if not is_kernel(kernel):
+        return None
+    if is_depthwise(layer, kernel.name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
+        return None
+    if not isinstance(initializer, keras.initializers.VarianceScaling):
+        return None
+    # Some subclasses, such as `Orthogonal`, have no scale.
+    if not hasattr(initializer, "scale"):
+        return None
+    scale, mode = float(initializer.scale), initializer.mode
+    least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
+    most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
+    return min(max(std, least), most)
+
+
+def _pairs_of(layers: Sequence[LayerReport]) -> list[_Pair]:
     """Return all pairs of a layer and one of its weights."""
-    pairs: list[_Pair] = []
-    for layer in measured.layers:
-        for weight in layer.weights:
-            pairs.append((layer, weight))
-    return pairs
+    return [(layer, weight) for layer in layers for weight in layer.weights]
 
 
 def _layers_of(pairs: Sequence[_Pair]) -> list[LayerReport]:
@@ -438,14 +413,9 @@ def _layers_of(pairs: Sequence[_Pair]) -> list[LayerReport]:
     return [layer for layer, _ in pairs]
 
 
-def _weight_name(layer: LayerReport, weight: WeightReport) -> str:
-    """Return the name of a weight, prefixed with that of its layer."""
-    return f"{layer.name}/{weight.name}"
-
-
 def _weight_names(pairs: Sequence[_Pair], between: str = ", ") -> str:
-    """Return the names of the first few weights."""
-    return listed([_weight_name(*pair) for pair in pairs], between)
+    """Return the paths of the first few weights."""
+    return listed([weight.path for _, weight in pairs], between)
 
 
 def _and_more_weights(pairs: Sequence[_Pair]) -> str:

@@ -1,21 +1,19 @@
-"""The optimizer: what its first steps do to the weights."""
+"""The learning rate: what the first steps of the optimizer do to the weights."""
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_initx._keras import layers_of
-from keras_initx.diagnostics._measurements import (
-    LayerReport,
-    Measurements,
-    OptimizerFacts,
-    OptimizerKind,
-)
+from keras_initx._keras import layers_of as layers_within
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, trained_layers
+from keras_initx.diagnostics._output_probe import LossProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._verdict import Finding, rule
+from keras_initx.diagnostics._rules import Finding, Stage, rule
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.structure import NORMALIZATIONS, rate_of, rates_after, unscaled
 
@@ -47,7 +45,8 @@ _NORMALIZING = (
     keras.optimizers.Nadam,
     keras.optimizers.RMSprop,
 )
-_KINDS: tuple[tuple[OptimizerKind, tuple[Any, ...]], ...] = (
+_Kind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
+_KINDS: tuple[tuple[_Kind, tuple[Any, ...]], ...] = (
     ("adadelta", (keras.optimizers.Adadelta,)),
     ("adagrad", (keras.optimizers.Adagrad,)),
     ("adam", _NORMALIZING),
@@ -55,7 +54,40 @@ _KINDS: tuple[tuple[OptimizerKind, tuple[Any, ...]], ...] = (
 )
 
 
-def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
+@dataclass(frozen=True)
+class _Optimizer:
+    """What is known of the optimizer of a model, as its steps begin.
+
+    Attributes:
+        rate: Learning rate of the next step.
+        kind: `"adadelta"`, `"adagrad"`, `"sgd"`, `"adam"` for Adam and its like, and `None` for
+            others.
+        travel: The sum of the rates of the next thousand steps.
+        has_schedule: Whether the rate changes by itself.
+        is_sensitive: Whether large steps do harm: the network has no normalizations, and SGD does
+            not clip gradients.
+        momentum: The momentum of SGD, 0 for others.
+        epsilon: What Adam adds to the size of a gradient, 0 for others.
+        start: What Adagrad starts its sum of squared gradients with, 0 for others.
+        clipnorm: The norm to which the gradient of each weight is clipped, infinite for none.
+        clipvalue: The size to which each number of a gradient is clipped, infinite for none.
+        global_clipnorm: The norm to which all gradients together are clipped, infinite for none.
+    """
+
+    rate: float
+    kind: _Kind | None = None
+    travel: float = 0.0
+    has_schedule: bool = False
+    is_sensitive: bool = True
+    momentum: float = 0.0
+    epsilon: float = 0.0
+    start: float = 0.0
+    clipnorm: float = math.inf
+    clipvalue: float = math.inf
+    global_clipnorm: float = math.inf
+
+
+def _optimizer_of(model: keras.Model) -> _Optimizer | None:
     """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
     optimizer: Any = getattr(model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -70,9 +102,9 @@ def optimizer_facts(model: keras.Model) -> OptimizerFacts | None:
     is_clipped = kind == "sgd" and any(limit is not None for limit in clipping)
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
-    is_normalized = any(isinstance(layer, NORMALIZATIONS) for layer in layers_of(model))
+    is_normalized = any(isinstance(layer, NORMALIZATIONS) for layer in layers_within(model))
     rates = rates_after(optimizer, _ASKED)
-    return OptimizerFacts(
+    return _Optimizer(
         rate,
         kind,
         travel=_integral(_ASKED, rates),
@@ -96,7 +128,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     return total
 
 
-def _kind_of(optimizer: keras.optimizers.Optimizer) -> OptimizerKind | None:
+def _kind_of(optimizer: keras.optimizers.Optimizer) -> _Kind | None:
     """Return the kind of an optimizer of Keras, `None` of others and of subclasses."""
     for kind, classes in _KINDS:
         for known in classes:
@@ -107,18 +139,41 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> OptimizerKind | None:
 
 
 @rule(
-    "negative rate",
-    levels={"error": ""},
-    finds="a model that is compiled with a learning rate below 0",
-    reason="each step raises the loss",
-    remedy="a positive rate",
+    "rate",
+    stage=Stage.OPTIMIZER,
+    levels={"error": "if it is below 0", "warning": ""},
+    finds="a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or "
+    f"its like, rates with which a thousand steps change the kernels of no layer by "
+    f"{SMALL_CHANGE:g} of their size; with SGD, with which they lower the loss by less than "
+    f"{SMALL_GAIN:g} of it; with Adadelta a rate below {SLOW_ADADELTA:g}. In a model without "
+    "normalizations, with SGD a rate whose product with the squared norm of the gradient is above "
+    f"{LARGE_STEP:g} times the loss; with Adam or its like, whose product with the square root of "
+    f"the inputs of a unit is above {LARGE_UPDATE:g}",
+    reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
+    "beside epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end "
+    "before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and "
+    "1 leaves them as they are (Zeiler, 2012). To first order a step of SGD lowers the loss by the "
+    "product, but a loss cannot fall below 0: the step goes too far. The first step of Adam "
+    "overwrites weights, which usually have a standard deviation of 1 over the root. Before "
+    "normalizations, which undo the scale of weights, large steps do no harm",
+    remedy="`Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs",
 )
-def negative_rate(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or not optimizer.rate < 0:
+def rate(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    optimizer = _optimizer_of(of.model)
+    if optimizer is None:
         return
-    evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
-    yield Finding([], evidence, _adam("a positive learning rate: "), "error")
+    if optimizer.rate < 0:
+        evidence = f"the learning rate is {optimizer.rate:g}: each step raises the loss"
+        yield Finding([], evidence, _adam("a positive learning rate: "), "error")
+        return
+    if optimizer.kind == "adadelta":
+        yield from _of_adadelta(optimizer)
+        return
+    yield from _small_steps(optimizer, of, layers)
+    if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
+        yield from _large_steps_of_sgd(optimizer.rate, of)
+    elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
+        yield from _large_steps_of_adam(optimizer.rate, layers)
 
 
 def _adam(before: str = "") -> Remedy:
@@ -126,43 +181,24 @@ def _adam(before: str = "") -> Remedy:
     return Remedy(f"{before}keras.optimizers.Adam()")
 
 
-@rule(
-    "small steps",
-    levels={"warning": ""},
-    finds="a model that is compiled with SGD, Adagrad, or Adam or its like, with whose rates a "
-    f"thousand steps change the kernels of no layer by {SMALL_CHANGE:g} of their size; with SGD, "
-    f"with which they lower the loss by less than {SMALL_GAIN:g} of it; or with Adadelta at a rate "
-    f"below {SLOW_ADADELTA:g}",
-    reason="Adam changes a weight by at most the rate in a step, less if its gradient is small "
-    "beside epsilon; SGD by its gradient, which may be clipped, times the rate. A schedule may end "
-    "before anything is learned. Adadelta has no rate: it finds the size of its steps itself, and "
-    "1 leaves them as they are (Zeiler, 2012). With 0.001, the default of Keras, they are a "
-    "thousandth of that",
-    remedy="`Adam` with its defaults, `Adadelta(1.0)`",
-)
-def small_steps(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or optimizer.rate < 0:
-        return
-    if optimizer.kind != "adadelta":
-        yield from _small_changes(optimizer, measured)
-        return
-    if optimizer.has_schedule or not 0 < optimizer.rate < SLOW_ADADELTA:
-        return
-    evidence = (
-        f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the method "
-        "finds the size of its steps itself, for a rate of 1"
-    )
-    yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
+def _of_adadelta(optimizer: _Optimizer) -> Iterator[Finding]:
+    if not optimizer.has_schedule and 0 < optimizer.rate < SLOW_ADADELTA:
+        evidence = (
+            f"the rate of Adadelta is {optimizer.rate:.3g}, with which weights hardly move: the "
+            "method finds the size of its steps itself, for a rate of 1"
+        )
+        yield Finding([], evidence, Remedy("keras.optimizers.Adadelta(1.0)"))
 
 
-def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterator[Finding]:
+def _small_steps(
+    optimizer: _Optimizer, of: Diagnosis, layers: list[LayerReport]
+) -> Iterator[Finding]:
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
-    clipped = _clipping(optimizer, measured)
+    clipped = _clipping(optimizer, of)
     changes = []
-    for layer in measured.layers:
+    for layer in layers:
         for weight in layer.weights:
             # Of biases, which begin at zeros, any change is a large one.
             if weight.gradient and weight.norm and weight.axes is not None:
@@ -171,7 +207,7 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     rate = f"the rate {optimizer.rate:.3g}"
     if optimizer.has_schedule:
         rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
-    gain = _gain(optimizer, measured)
+    gain = _gain(optimizer, of)
     # Without such weights nothing learns, whatever the optimizer is.
     if not changes:
         return
@@ -184,27 +220,28 @@ def _small_changes(optimizer: OptimizerFacts, measured: Measurements) -> Iterato
     yield Finding([], f"with {rate}, {_STEPS} steps {effect}", _adam("its defaults: "))
 
 
-def _gain(optimizer: OptimizerFacts, measured: Measurements) -> float | None:
+def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
     """Return what a thousand steps of SGD lower the loss by, to first order, relative to it.
 
     It is `None` for other optimizers, and where the loss or its gradient is not known.
     """
-    if optimizer.kind != "sgd" or not measured.loss or not measured.gradient_norms:
+    loss = of.probe(LossProbe).mean
+    if optimizer.kind != "sgd" or not loss or not trained_layers(of):
         return None
-    squares = sum(norm**2 for _, norm in measured.gradient_norms)
+    squares = sum(norm**2 for _, norm in trained_layers(of))
     # No gradient at all has verdicts of its own.
-    if not 0 < squares < math.inf or measured.loss < 0:
+    if not 0 < squares < math.inf or loss < 0:
         return None
-    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / _STEPS) / measured.loss
+    return optimizer.travel * squares / max(1 - optimizer.momentum, 1 / _STEPS) / loss
 
 
-def _clipping(optimizer: OptimizerFacts, measured: Measurements) -> float:
+def _clipping(optimizer: _Optimizer, of: Diagnosis) -> float:
     """Return the factor by which all gradients together are clipped."""
-    total = math.hypot(*(norm for _, norm in measured.gradient_norms))
+    total = math.hypot(*(norm for _, norm in trained_layers(of)))
     return min(optimizer.global_clipnorm / total, 1.0) if total > 0 else 1.0
 
 
-def _change(optimizer: OptimizerFacts, norm: float, count: int) -> float:
+def _change(optimizer: _Optimizer, norm: float, count: int) -> float:
     """Return how far a thousand steps move a weight of `count` numbers, at most.
 
     Args:
@@ -227,33 +264,10 @@ def _change(optimizer: OptimizerFacts, norm: float, count: int) -> float:
     return travel * size * math.sqrt(count)
 
 
-@rule(
-    "large steps",
-    levels={"warning": ""},
-    finds="a model without normalizations that is compiled with SGD, whose learning rate times "
-    f"the squared norm of the gradient is above {LARGE_STEP:g} times the loss; or with Adam or its "
-    f"like, whose rate times the square root of the inputs of a unit is above {LARGE_UPDATE:g}",
-    reason="to first order a step of SGD lowers the loss by this product, but a loss cannot fall "
-    "below 0: the step goes too far, and the loss rises. The first step of Adam changes each "
-    "weight by the rate, and usual weights have a standard deviation of 1 over that root: it "
-    "overwrites them. Normalizations undo the scale of weights, so that large steps do no harm "
-    "before them",
-    remedy="a lower rate, `Adam`, scaled inputs",
-)
-def large_steps(measured: Measurements) -> Iterator[Finding]:
-    optimizer = measured.optimizer
-    if optimizer is None or not optimizer.rate > 0 or not optimizer.is_sensitive:
-        return
-    if optimizer.kind == "sgd":
-        yield from _steps_of_sgd(optimizer.rate, measured)
-    elif optimizer.kind == "adam":
-        yield from _steps_of_adam(optimizer.rate, measured)
-
-
-def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
+def _large_steps_of_sgd(rate: float, of: Diagnosis) -> Iterator[Finding]:
     """Yield the finding on the rate of SGD."""
-    loss = measured.loss
-    norms = measured.gradient_norms
+    loss = of.probe(LossProbe).mean
+    norms = trained_layers(of)
     if loss is None or not loss > 0 or not norms:
         return
     # Momentum makes the first step no longer, and later ones turn: healthy networks train with it
@@ -266,19 +280,19 @@ def _steps_of_sgd(rate: float, measured: Measurements) -> Iterator[Finding]:
     evidence = (
         f"the rate {rate:.3g} times the squared norm of the gradient, {math.sqrt(squares):.3g}, "
         f"is {ratio:.3g} times the loss of {loss:.3g}: a step goes too far. The largest gradient "
-        f"is that of {worst.name}"
+        f"is that of {worst.title}"
     )
     # The product would then be a tenth of the loss.
     suitable = f"{rate / ratio / 10:.0e}"
     remedy = Remedy(f"keras.optimizers.SGD({suitable})").otherwise(_adam())
-    yield Finding([worst], evidence, scaled_first(measured, remedy))
+    yield Finding([worst], evidence, scaled_first(of, remedy))
 
 
-def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
+def _large_steps_of_adam(rate: float, layers: list[LayerReport]) -> Iterator[Finding]:
     """Yield the finding on the rate of Adam and its like."""
     widest: LayerReport | None = None
     most = 0.0
-    for layer in measured.layers:
+    for layer in layers:
         # A row of an embedding is no sum of inputs.
         if layer.kind == "Embedding":
             continue
@@ -293,6 +307,6 @@ def _steps_of_adam(rate: float, measured: Measurements) -> Iterator[Finding]:
     evidence = (
         f"the first step changes each weight by about the rate, {rate:.3g}: that is {update:.3g} "
         f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
-        f"{widest.name}"
+        f"{widest.title}"
     )
     yield Finding([widest], evidence, _adam("the default rate: "))

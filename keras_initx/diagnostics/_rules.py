@@ -1,0 +1,300 @@
+"""What a verdict is, and the rules: causes come first, and what has a cause says nothing."""
+
+import graphlib
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, layers
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.rendering import line_width
+
+__all__ = ["Verdict"]
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+# The most serious level first.
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+_Hit = TypeVar("_Hit")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A problem in a report, which prints as it does there.
+
+    Attributes:
+        problem: Name of the problem, e.g. `"vanishing"`.
+        layers: Names of the affected layers, as Keras has them: `model.get_layer` takes those of
+            the layers that are directly in the model.
+        evidence: The measurements that show it.
+        remedy: The `Remedy`: what to use instead.
+        level: Its effect on training. `"error"`: part of the model does not learn, or numbers
+            overflow. `"warning"`: the model learns slowly, with fewer units, or not as intended.
+            `"note"`: harmless, or usually intended.
+    """
+
+    problem: str
+    layers: tuple[str, ...]
+    evidence: str
+    remedy: Remedy
+    level: Level = "warning"
+
+    def paragraphs(self) -> list[tuple[str, str]]:
+        """Return the evidence and the remedy as sentences, each with its title."""
+        return [
+            (f"{self.problem} ({self.level})", f"{self.evidence}."),
+            ("Remedy", f"{self.remedy}."),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as strings and a tuple of strings."""
+        return {**vars(self), "remedy": str(self.remedy)}
+
+    def __str__(self) -> str:
+        width = line_width()
+        lines = []
+        for title, text in self.paragraphs():
+            lines += textwrap.wrap(
+                f"{title}: {text}", width, subsequent_indent="  ", break_on_hyphens=False
+            )
+        return "\n".join(lines)
+
+
+class Stage(IntEnum):
+    """Where the cause of a problem is, in the order in which causes have effects."""
+
+    DATA = 1  # of what is found here nothing else can be said
+    LOSS = 2  # what a loss misreads is not learned, whatever the inputs and weights are
+    INPUTS = 3
+    WEIGHTS = 4
+    FLOW = 5  # what holds back signals or gradients, whatever the weights are
+    SIGNALS = 6
+    GRADIENTS = 7
+    OPTIMIZER = 8  # late: other remedies change what rate is suitable
+    STEPS = 9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A `Verdict` without the name of the problem, which is that of the rule.
+
+    Attributes:
+        layers: The affected layers, whose names are those of the `Verdict`.
+        evidence: See `Verdict`.
+        remedy: See `Verdict`.
+        level: See `Verdict`.
+    """
+
+    layers: Sequence[LayerReport]
+    evidence: str
+    remedy: Remedy
+    level: Level = "warning"
+
+
+# A function of a diagnosis, and of the layers that it may speak of.
+_Check: TypeAlias = Callable[[Diagnosis, list[LayerReport]], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A function that finds one problem.
+
+    Each cause is the name of another problem, whose rule comes before: `"dead units"`. It counts
+    if it was found as a warning or an error, or from another level on: `"no gradient:error"`.
+    `levels`, `finds`, `reason` and `remedy` are Markdown for the documentation.
+
+    Attributes:
+        problem: Name of the problem.
+        stage: Where its cause is.
+        unless: Causes because of which nothing is said.
+        beside: Causes because of which nothing is said of the same layers.
+        until: Causes because of which nothing is said from the first of their layers on.
+        levels: Dict from each possible level to its condition; `""` means whenever no other
+            applies.
+        finds: What the rule reports.
+        reason: Why this is a problem, at this threshold and of these levels.
+        remedy: How to fix it.
+        check: The function.
+    """
+
+    problem: str
+    stage: Stage
+    unless: Sequence[str]
+    beside: Sequence[str]
+    until: Sequence[str]
+    levels: Mapping[Level, str]
+    finds: str
+    reason: str
+    remedy: str
+    check: _Check
+
+    @property
+    def causes(self) -> set[str]:
+        """The problems that it waits for."""
+        named = (*self.unless, *self.beside, *self.until)
+        return {cause.partition(":")[0] for cause in named}
+
+
+# All rules, in the order in which they are asked.
+RULES: list[Rule] = []
+
+
+def rule(
+    problem: str,
+    *,
+    stage: Stage,
+    levels: Mapping[Level, str],
+    finds: str,
+    reason: str,
+    remedy: str,
+    unless: Sequence[str] = (),
+    beside: Sequence[str] = (),
+    until: Sequence[str] = (),
+) -> Callable[[_Check], _Check]:
+    """Return a decorator that makes a rule of a function. Arguments are attributes of `Rule`."""
+
+    def add(check: _Check) -> _Check:
+        RULES.append(
+            Rule(problem, stage, unless, beside, until, levels, finds, reason, remedy, check)
+        )
+        return check
+
+    return add
+
+
+def arranged(rules: Iterable[Rule]) -> list[Rule]:
+    """Return the rules by their stages, in each of which causes come before their effects.
+
+    Raises:
+        ValueError: If a rule waits for itself, for one of a later stage, or for none.
+    """
+    by_problem = {one.problem: one for one in sorted(rules, key=lambda one: one.stage)}
+    for one in by_problem.values():
+        for cause in one.causes:
+            if cause not in by_problem or by_problem[cause].stage > one.stage:
+                raise ValueError(f"{one.problem!r} waits for {cause!r}, which is later, or unknown")
+    order: list[Rule] = []
+    for _, group in itertools.groupby(by_problem.values(), key=lambda one: one.stage):
+        of_stage = {one.problem: one for one in group}
+        causes = {
+            name: [other for other in of_stage if other in one.causes]
+            for name, one in of_stage.items()
+        }
+        # An error of it names the cycle.
+        order += [of_stage[name] for name in graphlib.TopologicalSorter(causes).static_order()]
+    return order
+
+
+def evaluate(of: Diagnosis) -> list[Verdict]:
+    """Return all verdicts, notes last."""
+    found: dict[str, list[Finding]] = {}
+    verdicts = []
+    for one in RULES:
+        if any(_findings(found, cause) for cause in one.unless):
+            continue
+        findings = list(one.check(of, _layers_for(one, found, layers(of))))
+        found[one.problem] = findings
+        for finding in findings:
+            names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
+            verdicts.append(
+                Verdict(one.problem, names, finding.evidence, finding.remedy, finding.level)
+            )
+        if findings and one.stage is Stage.DATA:
+            break
+    # The sort is stable: otherwise the order stays.
+    return sorted(verdicts, key=lambda verdict: verdict.level == "note")
+
+
+def _findings(found: Mapping[str, Sequence[Finding]], cause: str) -> list[Finding]:
+    """Return what was found of a cause, with its least level or a more serious one."""
+    problem, _, least = cause.partition(":")
+    serious = LEVELS[: LEVELS.index(least or "warning") + 1]
+    return [one for one in found.get(problem, ()) if one.level in serious]
+
+
+def _layers_for(
+    rule: Rule, found: Mapping[str, Sequence[Finding]], reports: Sequence[LayerReport]
+) -> list[LayerReport]:
+    """Return the layers that a rule may speak of."""
+
+    def named_by(causes: Sequence[str]) -> list[LayerReport]:
+        named: list[LayerReport] = []
+        for cause in causes:
+            for finding in _findings(found, cause):
+                named += finding.layers
+        return named
+
+    first_ones = named_by(rule.until)
+    before = itertools.takewhile(lambda layer: layer not in first_ones, reports)
+    others = named_by(rule.beside)
+    return [layer for layer in before if layer not in others]
+
+
+# ---------------------------------------------------------------- what several rules say
+
+
+# Minimum number of values for a signal to be evaluated, and of examples for units to count as dead.
+LEAST_VALUES = 16
+# Standard deviation above which a signal has exploded.
+EXPLODING = 1e3
+
+
+def by_level(
+    hit: Iterable[_Hit], level: Level, does_harm: Callable[[_Hit], object]
+) -> list[tuple[Level, list[_Hit]]]:
+    """Return what does harm with its `level`, then the others with that of a note.
+
+    There is no group without members.
+    """
+    harmful: list[_Hit] = []
+    harmless: list[_Hit] = []
+    for one in hit:
+        if does_harm(one):
+            harmful.append(one)
+        else:
+            harmless.append(one)
+    groups: list[tuple[Level, list[_Hit]]] = []
+    if harmful:
+        groups.append((level, harmful))
+    if harmless:
+        groups.append(("note", harmless))
+    return groups
+
+
+def exceeds(value: float | None, limit: float) -> bool:
+    """Return whether a measurement was made and is above `limit`."""
+    return value is not None and bool(value > limit)
+
+
+def has_enough_values(layer: LayerReport) -> bool:
+    """Return whether the signal of `layer` has enough values to say something of it."""
+    return bool(layer.signal.size >= LEAST_VALUES)
+
+
+def titles_of(layers: Iterable[LayerReport]) -> tuple[str, ...]:
+    """Return the titles of layers, without repeats."""
+    return tuple(dict.fromkeys(layer.title for layer in layers))
+
+
+def layer_count(layers: Sequence[object]) -> str:
+    """Return the number of layers in parentheses if there are several."""
+    if len(layers) < 2:
+        return ""
+    return f" ({len(layers)} layers)"
+
+
+def listed(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+    """Return the first names, and the number of the others."""
+    text = between.join(names[:shown])
+    if len(names) > shown:
+        text += f" and {len(names) - shown} more"
+    return text
+
+
+def normalization_of(layer: LayerReport) -> str:
+    """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
+    return f"; {layer.normalized_by} directly after {layer.title} normalizes this scale"

@@ -1,0 +1,169 @@
+"""Examples that the model cannot tell apart: by its inputs, or by those of its last layer."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._output_probe import LossProbe, outputs
+from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
+from keras_initx.diagnostics._rules import (
+    LEAST_VALUES,
+    Finding,
+    Stage,
+    layer_count,
+    rule,
+)
+from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics._signal_probe import inputs, targets
+from keras_initx.diagnostics.verdicts.inputs import COMPARED, differences, first_inputs
+from keras_initx.diagnostics.verdicts.memory import are_unread
+from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
+from keras_initx.diagnostics.verdicts.signals import lost_signals
+from keras_initx.structure import array_of, tensors_in
+
+# Standard deviation between examples of the inputs of the last layer, relative to their root mean
+# square, below which they have become alike.
+INPUTS_DIFFER = 0.01
+
+
+@rule(
+    "alike",
+    stage=Stage.WEIGHTS,
+    levels={"error": "if the inputs are all the same number, or the same for all", "warning": ""},
+    finds="inputs that are all the same number, or the same for all examples, though the targets "
+    "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "
+    f"or more; or a last layer whose inputs differ between examples by at most {INPUTS_DIFFER:g} "
+    "of their size, if those of the first do by ten times as much",
+    reason="the model cannot tell examples apart: it can learn the mean of the targets, no more. "
+    "Pixels are all 0 after a division of integers. ReLU makes examples alike with depth (Cho and "
+    "Saul, 2009), and so do sigmoids, or biases beside small kernels",
+    remedy="other inputs; `Orthogonal` with biases of zeros",
+)
+def alike(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    if not _are_constant(of):
+        found = [*_of_zeros(of, layers), *_of_one_index(of, layers)]
+        yield from found or _of_last_layer(of, layers)
+        return
+    signal = inputs(of) or Signal()
+    evidence = "all examples have the same inputs"
+    if signal.size and not signal.std:
+        evidence = f"all {signal.size} values of the inputs are {signal.mean:.3g}"
+    evidence += ", but the targets differ"
+    yield Finding([], evidence, Remedy("inputs that differ between examples"), "error")
+
+
+def _are_constant(of: Diagnosis) -> bool:
+    """Return whether all inputs are the same number, or of all examples, though targets differ."""
+    if not _have_different_targets(of):
+        return False
+    if _are_repeated(of):
+        return True
+    signal = inputs(of)
+    if signal is None or signal.std > 0 or signal.size < LEAST_VALUES:
+        return False
+    # A model may get integers beside them.
+    firsts = [record.signal for record in first_inputs(of).values() if record.signal.size]
+    return bool(firsts) and not any(first.std > 0 or first.nonfinite for first in firsts)
+
+
+@fact
+def _have_different_targets(of: Diagnosis) -> bool:
+    """Whether the targets differ."""
+    if any(facts.targets.std > 0 for _, facts in of.probe(LossProbe).read):
+        return True
+    signal = targets(of)
+    return signal is not None and signal.std > 0
+
+
+def _are_repeated(of: Diagnosis) -> bool:
+    """Return whether all examples have the same inputs."""
+    tensors = tensors_in(of.x)
+    for tensor in tensors:
+        # Strings are not compared.
+        if keras.backend.standardize_dtype(tensor.dtype) == "string":
+            return False
+        values = array_of(tensor[:COMPARED])
+        if len(values) < 2 or (values != values[:1]).any():
+            return False
+    return bool(tensors)
+
+
+def _of_zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    """Yield the finding on layers that get zeros alone from outside the model."""
+    # A normalization over a single value, which makes zeros, has its own verdict.
+    if single_values(of) or not _have_different_targets(of):
+        return
+    hit = []
+    for layer in layers:
+        if layer.name in first_inputs(of):
+            signal = first_inputs(of)[layer.name].signal
+            is_zero = signal.min == signal.max == 0 and not signal.nonfinite
+            if is_zero and signal.size >= LEAST_VALUES:
+                hit.append(layer)
+    if not hit:
+        return
+    title = hit[0].title
+    evidence = (
+        f"all inputs of {title} from outside the model are 0{layer_count(hit)}: its kernel gets no "
+        "gradient, and what follows the same for all examples"
+    )
+    text = (
+        f"numbers that differ between examples as inputs of {title}: for a decoder the targets of "
+        "the step before"
+    )
+    yield Finding(hit, evidence, Remedy(text))
+
+
+def _of_one_index(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    """Yield the finding on embeddings of which all examples take the same row."""
+    hit = []
+    for layer in layers:
+        if layer.name in first_inputs(of):
+            index = first_inputs(of)[layer.name].only_index
+            if index is not None:
+                hit.append((layer, index))
+    if not hit or not _have_different_targets(of):
+        return
+    first, index = hit[0]
+    evidence = (
+        f"all indices that {first.title} gets are {index}{layer_count(hit)}: what follows is the "
+        "same for all examples"
+    )
+    remedy = Remedy(f"the indices of each example as inputs of {first.title}")
+    yield Finding([layer for layer, _ in hit], evidence, remedy)
+
+
+def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    """Yield the finding on a last layer that gets almost the same of all examples."""
+    differing = [(one, differences(of)[one.name]) for one in layers if one.name in differences(of)]
+    hit = []
+    for layer, difference in differing:
+        if layer.name in outputs(of) and difference <= INPUTS_DIFFER:  # not NaN
+            hit.append((layer, difference))
+    # What differs little from the start is not made so by the network.
+    if not hit or not differing[0][1] > 10 * INPUTS_DIFFER:
+        return
+    # What is held back or forgotten, and weights that are no random numbers, have verdicts.
+    if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
+        return
+    (first, start), (last, end) = differing[0], hit[0]
+    evidence = (
+        f"the inputs of {last.title} differ between examples by {end:.1g} of their root mean "
+        f"square, those of {first.title} by {start:.1g}{layer_count(hit)}: the last layer gets "
+        "the same for all"
+    )
+    hidden = layers_of(of)[: layers_of(of).index(last)]
+    yield Finding([layer for layer, _ in hit], evidence, remedy_in_depth(hidden, of))
+
+
+def _has_no_random_kernel(of: Diagnosis, layers: list[LayerReport]) -> bool:
+    """Return whether a layer loses the signal, or a kernel has a single value."""
+    lost, _ = lost_signals(of)
+    for layer in layers:
+        is_single = any(weight.zero or (weight.axes and not weight.std) for weight in layer.weights)
+        if layer.name in lost or is_single:
+            return True
+    return False

@@ -1,0 +1,138 @@
+"""Exploding: signals, or gradients, that are too large, or not finite."""
+
+import math
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, trained_layers
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    common_activation,
+    drawn_or_scaled,
+    is_steep,
+    kernels_of,
+    suitable_in_depth,
+)
+from keras_initx.diagnostics._rules import (
+    EXPLODING,
+    Finding,
+    Level,
+    Stage,
+    by_level,
+    exceeds,
+    has_enough_values,
+    layer_count,
+    normalization_of,
+    rule,
+)
+from keras_initx.diagnostics._signal import root_mean_square
+from keras_initx.diagnostics._signal_probe import inputs
+from keras_initx.diagnostics.verdicts.first_loss import (
+    FIRST_LOSS,
+    misses_targets,
+    standardized_targets,
+)
+from keras_initx.diagnostics.verdicts.inputs import scaled_first, too_large
+from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
+from keras_initx.diagnostics.verdicts.signals import (
+    deviations,
+    growing_sums,
+    has_growing_state,
+    largest_inputs,
+    signal_remedy,
+)
+
+# Gradient norm of a layer above which the gradient has exploded.
+EXPLODING_GRADIENT = 1e5
+
+
+@rule(
+    "exploding",
+    stage=Stage.SIGNALS,
+    unless=["undefined loss"],
+    levels={
+        "error": "if a value or a gradient is not finite, or a signal is too large",
+        "note": "if a normalization follows directly and all values are finite",
+        "warning": "if only gradients are too large",
+    },
+    finds=f"a standard deviation above {EXPLODING:g}, or a value that is not finite; otherwise a "
+    f"gradient whose norm is above {EXPLODING_GRADIENT:g}, or not finite",
+    reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
+    "its gradients are as large. For such gradients no usual learning rate is small enough, but "
+    "clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains",
+    remedy="scaled inputs, `HeNormal`, `GlorotUniform`, another loss",
+)
+def exploding(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    found = list(_of_signals(of, layers))
+    yield from found
+    # Large gradients are an effect of large signals.
+    if not any(finding.level == "error" for finding in found):
+        yield from _of_gradients(of)
+
+
+def _of_signals(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    large = []
+    for layer in layers:
+        signal = layer.signal
+        if signal.nonfinite or (has_enough_values(layer) and signal.std > EXPLODING):
+            large.append(layer)
+    cause = largest_inputs(of, root_mean_square)
+    if cause is not None and not cause.nonfinite and root_mean_square(cause) <= EXPLODING / 10:
+        cause = None
+
+    def does_harm(layer: LayerReport) -> bool:
+        return layer.signal.nonfinite > 0 or not layer.is_rescaled
+
+    for level, hit in by_level(large, "error", does_harm):
+        evidence = deviations(inputs(of), hit, "grows")
+        lost = [layer for layer in hit if layer.signal.nonfinite]
+        if lost:
+            share = f"{lost[0].signal.nonfinite:.0%}"
+            evidence += f"; {share} of the outputs of {lost[0].title} are not finite"
+        if level == "note":
+            evidence += normalization_of(hit[0])
+        remedy = signal_remedy(hit, cause, of)
+        sums = growing_sums(of)
+        if cause is None and sums is not None:
+            remedy = sums
+        yield Finding(hit, evidence, remedy, level)
+
+
+def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
+    hit = []
+    level: Level = "warning"
+    for layer, norm in trained_layers(of):
+        if not norm <= EXPLODING_GRADIENT:  # also where it is NaN
+            hit.append((layer, norm))
+            if not math.isfinite(norm):
+                level = "error"
+    if not hit:
+        return
+    first, norm = hit[0]
+    evidence = f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}"
+    yield Finding([layer for layer, _ in hit], evidence, _smaller_gradients(of), level)
+
+
+def _smaller_gradients(of: Diagnosis) -> Remedy:
+    """Return the remedy where gradients explode."""
+    layers = layers_of(of)
+    for layer in layers:
+        if misses_targets(layer, of) and exceeds(outputs(of)[layer.name].loss, FIRST_LOSS):
+            return standardized_targets()
+    growing = [layer for layer in layers if has_growing_state(layer, of)]
+    if growing:
+        return scaled_first(of, orthogonal_recurrence(growing))
+    sums = growing_sums(of)
+    if sums is not None and not too_large(of):
+        return sums
+    choices = suitable_in_depth(layers, common_activation(layers))
+    remedy = drawn_or_scaled(choices, kernels_of(layers), "smaller weights: ")
+    is_certain = any(map(is_steep, layers))
+    if not is_certain and not any(layer.signal.nonfinite for layer in layers):
+        other_loss = Remedy(
+            "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+        )
+        remedy = other_loss.otherwise(remedy)
+    return scaled_first(of, remedy)

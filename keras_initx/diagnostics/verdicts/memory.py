@@ -1,0 +1,449 @@
+"""Recurrent layers: what their gates, or their recurrent kernels, keep of a state."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._gates import (
+    gru_gates,
+    is_gru,
+    is_lstm,
+    lstm_gates,
+    overwrites_forget_bias,
+    units_of,
+)
+from keras_initx._typing import Array, InitializerLike, Tensor
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._layers import LayerReport, column
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
+from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
+from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
+from keras_initx.rendering import short_number
+from keras_initx.structure import Call, array_of, first_float, parts_of, weights_within
+
+# The most units of a recurrent kernel that is factorized.
+_FACTORIZED = 1024
+# The number of steps over which a recurrent layer should have a memory.
+_STEPS = 10
+# The most examples whose ends are compared.
+_COMPARED = 64
+
+# Share of the state that forget or update gates keep in a step, below which they are shut.
+SHUT_GATE = 0.05
+# Share of a state that is no memory of it, and of the steps that a memory is short for.
+FADED, SHORT = 0.05, 0.1
+# Factor by which a recurrent kernel without gates makes a state larger in a step, or one over that
+# by which it makes it smaller, above which there is no memory over ten steps.
+RECURRENT_GAIN = 1.8
+# Share of a state that gates keep, by their biases, over the padding behind the words of half of
+# the examples, or a kernel without gates over half of the steps, below which what came before is
+# not read.
+UNREAD = 1e-6
+
+_Gate: TypeAlias = Literal["forget", "update"]
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+class RecurrenceProbe(Probe):
+    """Counts the steps of recurrent layers, and those of the padding at their ends.
+
+    Attributes:
+        steps: Dict from a layer to the number of steps of its inputs.
+        padding: Dict from a layer that gives its last state alone, and reads to the end without a
+            mask, to the number of equal steps at the end of half of the examples, and the path of
+            the embedding in whose inputs they are 0, or `None`.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.steps: dict[keras.Layer, int] = {}
+        self.padding: dict[keras.Layer, tuple[int, str | None]] = {}
+        self._in_both_directions: set[keras.Layer] = set()
+        # The last embedding, with its rows of indices.
+        self._embedding: tuple[keras.Layer, Tensor] | None = None
+
+    def before(self, call: Call) -> None:
+        if isinstance(call.operation, keras.layers.Bidirectional):
+            self._in_both_directions.update(parts_of(call.operation))
+
+    def after(self, call: Call) -> None:
+        layer = call.operation
+        if isinstance(layer, keras.layers.Embedding) and len(call.inputs) == 1:
+            indices = call.inputs[0]
+            self._embedding = (layer, indices) if len(indices.shape) == 2 else None
+        inputs = first_float(call.given)
+        if not call.is_seen or not isinstance(layer, keras.layers.RNN) or inputs is None:
+            return
+        self.steps[layer] = inputs.shape[1]
+        has_mask_or_state = len(call.inputs) > 1
+        if has_mask_or_state or layer.return_sequences or layer.go_backwards:
+            return
+        if layer not in self._in_both_directions:
+            self.padding[layer] = self._padding_of(inputs)
+
+    def _padding_of(self, inputs: Tensor) -> tuple[int, str | None]:
+        """Return the number of equal steps at the ends of `inputs`, and the embedding for it."""
+        if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
+            return _equal_at_end(array_of(inputs[:_COMPARED])), None
+        # A dropout in between makes equal steps different.
+        embedding, given = self._embedding
+        indices = array_of(given)
+        index = int(np.median(indices[:, -1]))
+        path = None if index else self.of.watch.paths.get(embedding, embedding.name)
+        return _equal_at_end(indices), path
+
+
+def _equal_at_end(sequences: Array) -> int:
+    """Return how many steps at the end of half of the sequences are equal."""
+    steps = sequences.reshape(*sequences.shape[:2], -1)
+    is_equal = (steps == steps[:, -1:]).all(axis=-1)
+    counts = np.cumprod(is_equal[:, ::-1], axis=1).sum(axis=1)
+    # Of constant sequences nothing is lost.
+    return int(np.median(np.where(counts < steps.shape[1], counts, 0)))
+
+
+class Gates(NamedTuple):
+    """The gates by which a recurrent layer keeps its state.
+
+    Attributes:
+        gate: `"forget"` for an LSTM, `"update"` for a GRU.
+        bias: The bias of each unit, of the cell that keeps the least if the layer has several.
+        paths: The paths of the biases of its cells that have such gates.
+    """
+
+    gate: _Gate
+    bias: Array
+    paths: list[str]
+
+    @property
+    def kept(self) -> float:
+        """The share of the state that they keep in a step by their biases, as a mean over units."""
+        return _kept_share(self.bias)
+
+
+@fact
+def gates(of: Diagnosis) -> dict[str, Gates]:
+    """The gates of each recurrent layer that has them, by its name."""
+    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
+    found = {}
+    for layer, name in of.watch.layers.items():
+        cells = [(_gate_of(cell), cell) for cell in _cells_of(layer)]
+        biases = [(gate, _gate_bias(gate, cell), cell) for gate, cell in cells if gate is not None]
+        if not biases:
+            continue
+        gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
+        of_gate = [cell.bias for other, _, cell in biases if other == gate]
+        found[name] = Gates(gate, least, [paths[id(one)] for one in of_gate if id(one) in paths])
+    return found
+
+
+def _cells_of(layer: keras.Layer) -> list[keras.Layer]:
+    """Return the cells of a recurrent layer, those of a stack one by one."""
+    cell = getattr(layer, "cell", None)
+    if cell is None:
+        return []
+    return list(getattr(cell, "cells", [cell]))
+
+
+def _gate_of(cell: keras.Layer) -> _Gate | None:
+    """Return the gate by which a cell keeps its state, `None` if it has none."""
+    if is_lstm(cell):
+        return "forget"
+    if is_gru(cell):
+        return "update"
+    return None
+
+
+def _gate_bias(gate: _Gate, cell: keras.Layer) -> Array:
+    """Return the bias of each unit of that gate."""
+    bias = getattr(cell, "bias", None)
+    if bias is None:
+        return np.zeros(units_of(cell) or 0, "float32")
+    if gate == "update":
+        return np.asarray(gru_gates(array_of(bias))[0])
+    return np.asarray(lstm_gates(array_of(bias))[1])
+
+
+def _kept_share(bias: Array) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.mean(1 / (1 + np.exp(-bias))))
+
+
+@column("gate bias", "bias of the forget or update gates")
+def gate_biases(of: Diagnosis) -> Mapping[str, str]:
+    """The name of the gate, and the range of its bias."""
+    texts = {}
+    for name, (gate, bias, _) in gates(of).items():
+        low, high = short_number(bias.min()), short_number(bias.max())
+        texts[name] = f"{gate} {low}" if low == high else f"{gate} {low}...{high}"
+    return texts
+
+
+@fact
+def steps_of(of: Diagnosis) -> dict[str, int]:
+    """The number of steps of the inputs of each recurrent layer that was seen, by its name."""
+    steps = of.probe(RecurrenceProbe).steps
+    return {of.watch.layers[layer]: count for layer, count in steps.items()}
+
+
+class RecurrentKernel(NamedTuple):
+    """The recurrent kernel of a layer without gates.
+
+    Attributes:
+        mean: The geometric mean of its singular values.
+        largest: The largest of them.
+        kept: Share of a random state, as root mean squares, that it leaves after half of the steps,
+            if the layer gives its last state alone and it is no kernel of zeros; otherwise `None`.
+    """
+
+    mean: float
+    largest: float
+    kept: float | None
+
+    @property
+    def grows(self) -> bool:
+        """Whether it makes a state larger in each step."""
+        return self.mean > RECURRENT_GAIN
+
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing is left of the first half of the steps."""
+        return self.kept is not None and self.kept < UNREAD
+
+
+@fact
+def recurrent_kernels(of: Diagnosis) -> dict[str, RecurrentKernel]:
+    """The recurrent kernel of each layer without gates, unless it is very large, by its name."""
+    found = {}
+    for layer, name in of.watch.layers.items():
+        kernel = _kernel_without_gates(layer)
+        if kernel is None:
+            continue
+        values = np.linalg.svd(kernel, compute_uv=False)
+        with np.errstate(divide="ignore"):
+            mean, largest = float(np.exp(np.log(values).mean())), float(values[0])
+        kept = None
+        if largest and name in steps_of(of) and not layer.return_sequences:
+            with np.errstate(over="ignore", invalid="ignore"):
+                power = np.linalg.matrix_power(kernel.astype("float64"), steps_of(of)[name] // 2)
+                kept = float(np.sqrt(np.mean((power**2).sum(axis=0))))
+        found[name] = RecurrentKernel(mean, largest, kept)
+    return found
+
+
+def _kernel_without_gates(layer: keras.Layer) -> Array | None:
+    """Return the recurrent kernel of a layer without gates, `None` for others and large ones."""
+    cells = _cells_of(layer)
+    if len(cells) != 1 or not isinstance(cells[0], keras.layers.SimpleRNNCell):
+        return None
+    kernel = array_of(cells[0].recurrent_kernel)
+    if len(kernel) > _FACTORIZED or not np.isfinite(kernel).all():
+        return None
+    return kernel
+
+
+# ---------------------------------------------------------------- the rule
+
+
+@rule(
+    "memory",
+    stage=Stage.FLOW,
+    levels={
+        "warning": "",
+        "note": f"if {FADED:.0%} of a state is left after less than {SHORT:.0%} of the steps",
+    },
+    finds="an LSTM whose forget gates, or a GRU whose update gates, keep less than "
+    f"{SHUT_GATE:g} of the state in a step, by their biases; one that gives its last state alone, "
+    "and reads so many equal steps at the end of half of the examples, without a mask, that its "
+    f"gates keep less than {UNREAD:g} of what comes before; an LSTM that overwrites the forget "
+    "bias of its initializer with ones. A recurrent layer without gates, over ten steps or more, "
+    "whose recurrent kernel has singular values that are all below "
+    f"1 / {RECURRENT_GAIN:g}, or above {RECURRENT_GAIN:g} in their geometric mean; or one that "
+    f"gives its last state alone, of whose state the kernel keeps less than {UNREAD:g} over half "
+    "of the steps",
+    reason="a bias of 0 keeps half of a state in a step, one of -3 keeps 0.05, of which 0.0001 is "
+    "left after three steps: there is no memory, and no gradient through time (Gers and others, "
+    "2000). A kernel of 0.5 leaves a thousandth after ten; one of 3 drives tanh to its limits "
+    "(Saxe and others, 2014). After padding all examples leave the same state. "
+    "`unit_forget_bias=True` overwrites a bias initializer",
+    remedy="`LSTMForgetBias` with `unit_forget_bias=False`, `GRUUpdateBias`; `Orthogonal` for the "
+    "recurrent kernel; `mask_zero=True`, or padding in front",
+)
+def memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    yield from _overwritten_bias(of, layers)
+    yield from _shut_gates(of, layers)
+    yield from _unread_words(of, layers)
+    yield from _recurrent_kernel(of, layers)
+    yield from _short_memory(of, layers)
+
+
+def _overwritten_bias(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    names = set()
+    for layer, name in of.watch.layers.items():
+        if any(map(_is_overwritten, _cells_of(layer))):
+            names.add(name)
+    hit = [layer for layer in layers if layer.name in names]
+    if not hit:
+        return
+    evidence = (
+        f"{listed(titles_of(hit))}: the bias initializer fills the other gates, but the "
+        "forget-gate bias is 1, because `unit_forget_bias=True` overwrites it"
+    )
+    remedy = open_gates(of, hit)
+    longer = Remedy("2.0 for a longer memory", rules_for(remedy.rules, LSTMForgetBias(2.0)))
+    yield Finding(hit, evidence, remedy.otherwise(longer))
+
+
+def _is_overwritten(cell: keras.Layer) -> bool:
+    """Return whether an LSTM overwrites the forget-gate bias of its initializer with ones.
+
+    The initializer then fills only the other three gates. If these are all 0, it agrees with the
+    default of the layer; if they are all 1, the forget gates have the value that it would have
+    given them.
+    """
+    bias = getattr(cell, "bias", None)
+    if bias is None or not overwrites_forget_bias(cell):
+        return False
+    of_gates = lstm_gates(array_of(bias))
+    forget = of_gates[1]
+    others = of_gates[[0, 2, 3]]
+    return bool((forget == 1).all() and not (others == 0).all() and not (others == 1).all())
+
+
+def _shut_gates(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = []
+    for layer in layers:
+        if layer.name in gates(of) and gates(of)[layer.name].kept < SHUT_GATE:
+            hit.append(layer)
+    if not hit:
+        return
+    first = gates(of)[hit[0].name]
+    evidence = (
+        f"the biases of the {first.gate} gates of {hit[0].title} keep {first.kept:.1%} of the "
+        "state in a step"
+    )
+    yield Finding(hit, evidence, open_gates(of, hit))
+
+
+def open_gates(of: Diagnosis, layers: Sequence[LayerReport]) -> Remedy:
+    """Return a remedy that opens the gates of `layers`, with the text for those of the first."""
+    opened = []
+    rules: dict[str, InitializerLike] = {}
+    for layer in layers:
+        gate, _, paths = gates(of)[layer.name]
+        if gate == "update":
+            initializer = choice(GRUUpdateBias(1.0), 1.0)
+            before = "bias_initializer="
+        else:
+            initializer = choice(LSTMForgetBias(1.0), 1.0)
+            before = "unit_forget_bias=False with bias_initializer="
+        remedy = drawn([initializer], paths, before)
+        opened.append(remedy)
+        rules.update(remedy.rules)
+    return replace(opened[0], rules=rules)
+
+
+def _unread_words(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    padded = of.probe(RecurrenceProbe).padding
+    by_name = {of.watch.layers[layer]: found for layer, found in padded.items()}
+    for layer in layers:
+        if layer.name not in by_name or layer.name not in gates(of):
+            continue
+        padding, path = by_name[layer.name]
+        of_layer = gates(of)[layer.name]
+        share = of_layer.kept**padding
+        if not share < UNREAD:
+            continue
+        evidence = (
+            f"half of the examples end in {padding} or more equal steps, of "
+            f"{steps_of(of)[layer.name]}, which {layer.title} reads without a mask: its "
+            f"{of_layer.gate} gates keep {share:.1g} of what comes before"
+        )
+        remedy = Remedy("padding in front of the sequences, not behind")
+        if path is not None:
+            remedy = Remedy(f"mask_zero=True in {path}").otherwise(remedy)
+        yield Finding([layer], evidence, remedy)
+
+
+def are_unread(of: Diagnosis, layers: list[LayerReport]) -> bool:
+    """Return whether padding makes a recurrent layer forget what comes before."""
+    return any(_unread_words(of, layers))
+
+
+def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = []
+    for layer in layers:
+        kernel = recurrent_kernels(of).get(layer.name)
+        if kernel is None or steps_of(of).get(layer.name, 0) < _STEPS:
+            continue
+        # Zeros have their own verdict.
+        is_small = 0 < kernel.largest < 1 / RECURRENT_GAIN
+        if is_small or kernel.forgets or kernel.grows:
+            hit.append((layer, kernel))
+    if not hit:
+        return
+    first, kernel = hit[0]
+    if kernel.forgets:
+        steps = steps_of(of)[first.name]
+        evidence = (
+            f"the recurrent kernel of {first.title} leaves {kernel.kept:.1g} of a state, and of "
+            f"its gradient, after {steps // 2} of {steps} steps: the first half is not read"
+        )
+    elif kernel.grows:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.title} are {kernel.mean:.3g} "
+            f"in their geometric mean: in {_STEPS} steps a small state grows by a factor of "
+            f"{kernel.mean**_STEPS:.1g}"
+        )
+    else:
+        evidence = (
+            f"the singular values of the recurrent kernel of {first.title} are at most "
+            f"{kernel.largest:.3g}: of a state, and of its gradient, at most "
+            f"{kernel.largest**_STEPS:.1g} is left after {_STEPS} steps"
+        )
+    found = [layer for layer, _ in hit]
+    yield Finding(found, evidence + layer_count(found), orthogonal_recurrence(found))
+
+
+def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:
+    """Return a remedy that draws the recurrent kernels of `layers` anew."""
+    weights = weights_named("recurrent_kernel", layers)
+    return drawn([choice(Orthogonal())], weights, "recurrent_initializer=")
+
+
+def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = []
+    for layer in layers:
+        if layer.name not in gates(of) or layer.name not in steps_of(of):
+            continue
+        kept = gates(of)[layer.name].kept
+        # What keeps less has been reported, and what keeps all never fades.
+        if SHUT_GATE <= kept < 1:
+            remembered = math.log(FADED) / math.log(kept)
+            if remembered < SHORT * steps_of(of)[layer.name]:
+                hit.append((layer, kept, remembered))
+    if not hit:
+        return
+    first, kept, remembered = hit[0]
+    steps = steps_of(of)[first.name]
+    evidence = (
+        f"the {gates(of)[first.name].gate} gates of {first.title} keep {kept:.0%} of the state in "
+        f"a step: after {remembered:.0f} of {steps} steps {FADED:.0%} is left{layer_count(hit)}"
+    )
+    remedy = Remedy(
+        "where more has to be remembered, a bias of log(steps) for as many steps: "
+        f"{_bias_for(gates(of)[first.name].gate, steps)}"
+    )
+    yield Finding([layer for layer, *_ in hit], evidence, remedy, "note")
+
+
+def _bias_for(gate: _Gate, steps: int) -> str:
+    """Return what makes gates remember about as many steps."""
+    initializer = "LSTMForgetBias" if gate == "forget" else "GRUUpdateBias"
+    return f"keras_initx.{initializer}({math.log(steps):.2g}), or keras_initx.ChronoBias({steps})"
