@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_initx.diagnostics._verdict import LEVELS
+from keras_initx.diagnostics._rules import LEVELS
 from keras_initx.diagnostics.verdicts import RULES
 
 pytestmark = pytest.mark.once

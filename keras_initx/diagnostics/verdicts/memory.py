@@ -276,11 +276,15 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
     "recurrent kernel; `mask_zero=True`, or padding in front",
 )
 def memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    yield from _overwritten_bias(of, layers)
-    yield from _shut_gates(of, layers)
-    yield from _unread_words(of, layers)
-    yield from _recurrent_kernel(of, layers)
-    yield from _short_memory(of, layers)
+    found = [
+        *_overwritten_bias(of, layers),
+        *_shut_gates(of, layers),
+        *_unread_words(of, layers),
+        *_recurrent_kernel(of, layers),
+    ]
+    yield from found
+    named = [layer for finding in found for layer in finding.layers]
+    yield from _short_memory(of, [layer for layer in layers if layer not in named])
 
 
 def _overwritten_bias(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
@@ -423,8 +427,8 @@ def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]
         if layer.name not in gates(of) or layer.name not in steps_of(of):
             continue
         kept = gates(of)[layer.name].kept
-        # What keeps less has been reported, and what keeps all never fades.
-        if SHUT_GATE <= kept < 1:
+        # What keeps all never fades.
+        if kept < 1:
             remembered = math.log(FADED) / math.log(kept)
             if remembered < SHORT * steps_of(of)[layer.name]:
                 hit.append((layer, kept, remembered))
