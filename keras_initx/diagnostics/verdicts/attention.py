@@ -15,7 +15,7 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, rule
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
@@ -346,15 +346,15 @@ def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         if own == "query":
             names.add(f"{around}/key")
     makers = [layer for layer in layers_of(of) if layer.name in names]
-    remedy = drawn(
-        [choice(GlorotUniform())],
-        kernels_of(makers),
-        "smaller kernels of queries and keys: ",
-    ).otherwise(Remedy("a normalization before the attention layer"))
+    kernels = kernels_of(makers)
+    choices = not_yet_drawn([choice(GlorotUniform())], kernels, of)
     # Queries of this size give scores of size 1 if these are scaled.
-    if worst.signal.std < _LARGE_QUERIES:
+    if not choices or worst.signal.std < _LARGE_QUERIES:
         remedy = Remedy(
             "scores divided by the square root of the size of a head, as in "
             "keras.layers.MultiHeadAttention"
         )
-    yield Finding(hit, evidence, remedy)
+    else:
+        remedy = drawn(choices, kernels, "smaller kernels of queries and keys: ")
+    normalized = Remedy("a normalization before the attention layer")
+    yield Finding(hit, evidence, remedy.otherwise(normalized))

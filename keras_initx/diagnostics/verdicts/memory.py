@@ -18,12 +18,12 @@ from keras_initx._gates import (
 )
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, column
+from keras_initx.diagnostics._layers import LayerReport, column, paths
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
 from keras_initx.rendering import short_number
-from keras_initx.structure import Call, array_of, first_float, parts_of, weights_within
+from keras_initx.structure import Call, array_of, first_float, parts_of
 
 # The most units of a recurrent kernel that is factorized.
 _FACTORIZED = 1024
@@ -130,7 +130,6 @@ class Gates(NamedTuple):
 @fact
 def gates(of: Diagnosis) -> dict[str, Gates]:
     """The gates of each recurrent layer that has them, by its name."""
-    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     found = {}
     for layer, name in of.watch.layers.items():
         cells = [(_gate_of(cell), cell) for cell in _cells_of(layer)]
@@ -139,7 +138,9 @@ def gates(of: Diagnosis) -> dict[str, Gates]:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        found[name] = Gates(gate, least, [paths[id(one)] for one in of_gate if id(one) in paths])
+        found[name] = Gates(
+            gate, least, [paths(of)[id(one)] for one in of_gate if id(one) in paths(of)]
+        )
     return found
 
 
@@ -417,8 +418,8 @@ def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
 
 def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:
     """Return a remedy that draws the recurrent kernels of `layers` anew."""
-    weights = weights_named("recurrent_kernel", layers)
-    return drawn([choice(Orthogonal())], weights, "recurrent_initializer=")
+    paths = weights_named("recurrent_kernel", layers)
+    return drawn([choice(Orthogonal())], paths, "recurrent_initializer=")
 
 
 def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:

@@ -59,7 +59,7 @@ def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fi
             f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
-        if facts.form == "numbers":
+        if facts.form == "numbers" and facts.loss.kind != "distance":
             evidence = f"no label can become certain: {reach}"
         yield Finding([layer], evidence, _in_reach(layer, facts))
 
