@@ -343,6 +343,13 @@ def trained_layers(of: Diagnosis) -> list[tuple[LayerReport, float]]:
     return found
 
 
+def having(
+    layers: Iterable[LayerReport], found: Mapping[str, _Found]
+) -> list[tuple[LayerReport, _Found]]:
+    """Return those of `layers` of which something was found, by their names, with it."""
+    return [(layer, found[layer.name]) for layer in layers if layer.name in found]
+
+
 def pairs_for(
     layers: Iterable[LayerReport], pairs: Iterable[tuple[keras.Layer, _Found]], of: Diagnosis
 ) -> list[tuple[LayerReport, _Found]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._output_probe import OutputReport, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
@@ -40,9 +40,8 @@ FIRST_LOSS = 8
 )
 def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        output = outputs(of).get(layer.name)
-        if output is None or not output.loss or not output.blind_loss:
+    for layer, output in having(layers, outputs(of)):
+        if not output.loss or not output.blind_loss:
             continue
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
@@ -68,10 +67,9 @@ def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str
         details = f", and its inputs a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
-        remedy = Remedy(smaller_factor("in", layer))
+        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
     else:
         remedy = smaller_last_layer([layer], of)
-    remedy = scaled_first(of, remedy)
     # Operations follow the layer.
     size = root_mean_square(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:

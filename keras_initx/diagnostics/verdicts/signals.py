@@ -6,7 +6,7 @@ import keras
 
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, branch_ends, trained_layers
+from keras_initx.diagnostics._layers import LayerReport, branch_ends, having, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
@@ -195,9 +195,8 @@ def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        record = outputs(of).get(layer.name)
-        if record is not None and exceeds(record.certain, SATURATED_OUTPUT):
+    for layer, record in having(layers, outputs(of)):
+        if exceeds(record.certain, SATURATED_OUTPUT):
             hit.append((layer, record.certain or 0.0))
     if not hit:
         return
@@ -209,7 +208,7 @@ def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         "and the first steps only undo this"
     )
     remedy = smaller_inputs(worst, of) or smaller_last_layer(found, of)
-    yield Finding(found, evidence, scaled_first(of, remedy))
+    yield Finding(found, evidence, remedy)
 
 
 @rule(
@@ -492,7 +491,10 @@ def smaller_inputs(layer: LayerReport, of: Diagnosis) -> Remedy | None:
 
 
 def smaller_last_layer(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
-    """Return a remedy that draws the kernels of the last of `layers` anew."""
+    """Return a remedy that draws the kernels of the last of `layers` anew.
+
+    If they have such values already, something else makes its outputs large.
+    """
     with_kernel = [layer for layer in layers if kernels_of([layer])]
     if not with_kernel:
         # They are activations of what comes before.
@@ -500,13 +502,15 @@ def smaller_last_layer(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
         with_kernel = [layer for layer in before if kernels_of([layer])][-1:]
     kernels = kernels_of(with_kernel)
     choices = not_yet_drawn([choice(GlorotUniform())], kernels, of)
+    if not choices and too_large(of):
+        return Remedy("standardize the inputs")
     if not choices:
         return Remedy(smaller_factor("after", layers[0]))
     shared = [path for layer in with_kernel for path in layer.shared_kernels]
     what = "in the last layer"
     if shared:
         what = f"in {listed(shared)}, which the last layer shares"
-    return drawn(choices, kernels, f"smaller weights {what}: ")
+    return scaled_first(of, drawn(choices, kernels, f"smaller weights {what}: "))
 
 
 def smaller_factor(place: str, layer: LayerReport) -> str:

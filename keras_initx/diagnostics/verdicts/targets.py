@@ -98,7 +98,7 @@ def _without(applied: Sequence[Applied]) -> Remedy:
 @rule(
     "unscaled targets",
     stage=Stage.LOSS,
-    beside=["unreachable targets"],
+    beside=["single class", "unreachable targets"],
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
     f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "
