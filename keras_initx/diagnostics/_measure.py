@@ -380,6 +380,7 @@ def _layer_reports(
         report = probes.signals.reports.get(layer)
         if report is None:
             report = LayerReport(watch.layers[layer], type(layer).__name__)
+        report.path = watch.paths[layer]
         report.activation = watch.activations[layer]
         report.flow = _flow_report(layer, watch, probes)
         report.flow.ends_branch = layer in branch_ends

@@ -234,6 +234,8 @@ class LayerReport:
         weights: A `WeightReport` for each weight.
         shared_kernels: The paths of the kernels that it uses and another layer has in its reports,
             such as a layer inside it, or the embedding whose rows it multiplies its inputs with.
+        path: Its path in the model, with which those of its weights begin, also in plans and rules;
+            of the model its name.
     """
 
     name: str
@@ -250,6 +252,15 @@ class LayerReport:
     gradient: GradientReport | None = None
     weights: list[WeightReport] = field(default_factory=list)
     shared_kernels: list[str] = field(default_factory=list)
+    path: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its path, with its name in Keras in parentheses where the path ends otherwise."""
+        own_name = self.name.rpartition("/")[2]
+        if self.path.rpartition("/")[2] == own_name:
+            return self.path
+        return f"{self.path} ({own_name})"
 
     @property
     def signal(self) -> Signal:

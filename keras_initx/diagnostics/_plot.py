@@ -83,7 +83,7 @@ def plot_layers(
     for plot_panel, axis in zip(panels, axes, strict=True):
         plot_panel(axis, layers)
     tidy(axes, axis="y")
-    label_order(axes[-1], [layer.name for layer in layers], "layer")
+    label_order(axes[-1], [layer.path for layer in layers], "layer")
     limits = _shared_range(layers)
     _plot_histograms(bottom, layers, shown, (rows, columns), marked, limits)
     if losses:
@@ -177,7 +177,7 @@ def _plot_histograms(
         f"Outputs{of} on one axis, in red where a problem was found. Pale bar: share of zeros",
         fontsize=10,
     )
-    names = shortened([layer.name for layer in layers], 18)
+    paths = shortened([layer.path for layer in layers], 18)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
         layer = layers[place]
@@ -192,7 +192,7 @@ def _plot_histograms(
         # The outline keeps a histogram visible that is thinner than a pixel.
         axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
         axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
-        title = f"{place + 1} {names[place]}\n{_summary(layer, signal)}"
+        title = f"{place + 1} {paths[place]}\n{_summary(layer, signal)}"
         axis.set_title(title, fontsize=7, pad=2, color=title_color)
         axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
         axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
@@ -296,16 +296,16 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
     layers: list[LayerReport] = []
     if steps:
         layers = [layer for layer in history[steps[0]] if layer.after is not None]
-    names = [layer.name for layer in layers]
-    panels = _panel_values(history, names)
+    paths = [layer.path for layer in layers]
+    panels = _panel_values(history, paths)
     shown = _first_middle_and_last(layers)
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
     for axis, (panel, values) in zip(axes, panels.items(), strict=False):
         labels = shortened(shown, 24)
-        for name, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
-            line = values[names.index(name)]
+        for path_of_one, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
+            line = values[paths.index(path_of_one)]
             axis.plot(
                 steps, line, color=color, marker=marker, label=label, linewidth=1, markersize=4
             )
@@ -317,7 +317,7 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
     free = axes[len(panels) :]
     for axis in free:
         axis.set_axis_off()
-    if names:
+    if paths:
         handles, labels = axes[0].get_legend_handles_labels()
         style = {"title": "first, middle and last layer", "frameon": False}
         # Where a cell of the grid is free, otherwise beside the panels.
@@ -329,15 +329,15 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
 
 
 def _panel_values(
-    history: Mapping[int, Sequence[LayerReport]], names: Sequence[str]
+    history: Mapping[int, Sequence[LayerReport]], paths: Sequence[str]
 ) -> dict[_Panel, Array]:
-    """Return the values of each panel that has any, as an array with a row for each of `names`."""
-    layers_by_step = [{layer.name: layer for layer in layers} for layers in history.values()]
+    """Return the values of each panel that has any, as an array with a row for each of `paths`."""
+    layers_by_step = [{layer.path: layer for layer in layers} for layers in history.values()]
     panels = {}
     for panel in _HISTORY_PANELS:
         rows = []
-        for name in names:
-            over_steps = [layers.get(name) for layers in layers_by_step]
+        for path in paths:
+            over_steps = [layers.get(path) for layers in layers_by_step]
             rows.append(_values_of(over_steps, panel.value))
         values = np.array(rows)
         if np.isnan(values).all():
@@ -349,15 +349,15 @@ def _panel_values(
 
 
 def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
-    """Return the names of the layers to show: lines of all would hide each other."""
-    names = [layer.name for layer in layers if layer.weights]
+    """Return the paths of the layers to show: lines of all would hide each other."""
+    paths = [layer.path for layer in layers if layer.weights]
     # Layers without weights have no gradient.
-    if not names:
-        names = [layer.name for layer in layers]
-    if not names:
+    if not paths:
+        paths = [layer.path for layer in layers]
+    if not paths:
         return []
-    middle = names[(len(names) - 1) // 2]
-    return list(dict.fromkeys([names[0], middle, names[-1]]))
+    middle = paths[(len(paths) - 1) // 2]
+    return list(dict.fromkeys([paths[0], middle, paths[-1]]))
 
 
 def _finish_panel(axis: Axes, panel: _Panel) -> None:

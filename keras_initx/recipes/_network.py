@@ -19,8 +19,8 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     is_depthwise,
+    layer_paths,
     matching_paths,
-    named_layers,
     normalizes,
 )
 
@@ -244,7 +244,7 @@ def network_of(name: str, model: Any) -> Network:
 
 
 def _note_layers(network: Network, model: keras.Model) -> None:
-    layers = named_layers(model)
+    layers = layer_paths(model)
     network.normalization = _normalization_order(layers)
     for layer, path in layers.items():
         if "attention" in f"{type(layer).__name__} {path}".lower():
