@@ -94,7 +94,7 @@ COLUMNS = {
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
-    "Report": "name,level,kind,activation,shape,before_size",
+    "Report": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
 }
