@@ -301,8 +301,8 @@ def histograms(kernels, activation="tanh"):
 
 def width(axis):
     """Return the width of a histogram as a share of its axis."""
-    edges, (low, high) = axis.patches[0].get_data().edges, axis.get_xlim()
-    return (edges[-1] - edges[0]) / (high - low)
+    scale, edges = axis.xaxis.get_transform(), axis.patches[0].get_data().edges
+    return np.ptp(scale.transform(edges[[0, -1]])) / np.ptp(scale.transform(axis.get_xlim()))
 
 
 def test_histograms_of_all_layers_have_one_axis():
@@ -311,10 +311,31 @@ def test_histograms_of_all_layers_have_one_axis():
     assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
 
 
-def test_a_layer_that_exploded_does_not_narrow_the_histograms_of_others():
-    axes = histograms([0.3, 1e6], "linear")
-    assert width(axes[0]) > 0.5
-    assert width(axes[1]) > 1000
+@pytest.mark.parametrize("deviation", [30.0, 1e3, 1e6])
+def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others(deviation):
+    axes = histograms([0.3, deviation], "linear")
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
+
+
+def means(kernels, activation="linear"):
+    """Return the panel of the means of layers, and the means."""
+    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
+    report = report_of(keras.Sequential([keras.Input((8,)), *hidden]))
+    return report.plot().axes[1], [layer.after.mean for layer in report.layers]
+
+
+def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
+    axis, found = means([0.3, 1e3, 1e-3], "relu")
+    low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))
+    assert second < -low
+    assert first > 0.04 * second
+
+
+@pytest.mark.parametrize("kernels", [[0.3, 0.1, 0.1], [0.3, 1e-3, 1e-3], [500.0, 0.1, 0.1]])
+def test_axes_are_linear_where_no_layer_is_far_larger_than_a_healthy_one_or_all_are(kernels):
+    assert {axis.get_xscale() for axis in histograms(kernels, "linear")} == {"linear"}
+    assert means(kernels)[0].get_yscale() == "linear"
 
 
 def test_zeros_are_a_bar_beside_the_histogram():
