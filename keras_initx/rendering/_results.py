@@ -124,7 +124,8 @@ class Result(abc.ABC):
             >>> import keras_initx
             >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
             >>> plan = keras_initx.initialize(model, seed=0)
-            >>> "logits/kernel" in plan.to_html("plan.html", title="Initialization of a model")
+            >>> page = plan.to_html("plan.html", title="A small model")
+            >>> "<h1>A small model</h1>" in page
             True
         """
         return written(page(title or self._title(), self._page_parts()), path)
