@@ -34,21 +34,30 @@ def named_layers(model: keras.Model) -> dict[keras.Layer, str]:
     layer are left out: they run inside a compiled loop, and their weights count as its own.
     """
     names: dict[keras.Layer, str] = {model: model.name}
-    _name_parts(model, "", names, {model.name})
+    taken = {model.name}
+    for layers, _ in walk(model):
+        layer = layers[-1]
+        is_inside_loop = any(isinstance(around, keras.layers.RNN) for around in layers[:-1])
+        if layer in names or is_inside_loop or isinstance(layer, keras.layers.InputLayer):
+            continue
+        prefix = f"{names[layers[-2]]}/" if len(layers) > 2 else ""
+        names[layer] = _distinct(f"{prefix}{layer.name}", taken)
     return names
 
 
-def _name_parts(
-    layer: keras.Layer, prefix: str, names: dict[keras.Layer, str], taken: set[str]
-) -> None:
-    """Add the layers inside `layer` to `names`, each with a name that is not yet `taken`."""
-    if isinstance(layer, keras.layers.RNN):
-        return
-    for part in parts_of(layer, recursive=False):
-        if part in names or isinstance(part, keras.layers.InputLayer):
-            continue
-        names[part] = _distinct(f"{prefix}{part.name}", taken)
-        _name_parts(part, f"{names[part]}/", names, taken)
+def layer_paths(model: keras.Model) -> dict[keras.Layer, str]:
+    """Return the layers of `named_layers` with their paths, of which each is another one.
+
+    The paths of the weights of a layer begin with its path, unless the layer around it has two of
+    one name. The model, whose path is empty, has its name.
+    """
+    paths: dict[keras.Layer, str] = {}
+    taken: set[str] = set()
+    for layers, around in walk(model):
+        if layers[-1] not in paths and around[-1]:
+            paths[layers[-1]] = _distinct(around[-1], taken)
+    paths[model] = _distinct(model.name, taken)
+    return {layer: paths[layer] for layer in named_layers(model)}
 
 
 def _distinct(name: str, taken: set[str]) -> str:
@@ -62,52 +71,43 @@ def _distinct(name: str, taken: set[str]) -> str:
     return found
 
 
-def layer_paths(model: keras.Model) -> dict[keras.Layer, str]:
-    """Return the layers of `named_layers` with their paths, of which each is another one.
-
-    The paths of the weights of a layer begin with its path, unless the layer around it has two of
-    one name. The model, whose path is empty, has its name.
-    """
-    paths: dict[keras.Layer, str] = {}
-    taken: set[str] = set()
-    for layers, around in walk(model):
-        if around[-1]:
-            paths[layers[-1]] = _distinct(around[-1], taken)
-    paths[model] = _distinct(model.name, taken)
-    return {layer: paths[layer] for layer in named_layers(model)}
-
-
 def walk(layer: keras.Layer) -> Iterator[tuple[tuple[keras.Layer, ...], tuple[str, ...]]]:
-    """Yield `layer` and each layer inside it once, with those around it, and the paths of all.
+    """Yield `layer` and each layer inside it, with those around it, and the paths of all.
 
-    The paths begin inside `layer`, whose own is empty. Layers of one name have the same path.
+    The paths begin inside `layer`, whose own is empty. A layer that several others have is yielded
+    as often. Layers of one name have the same path.
 
     Yields:
         The layers from `layer` to the one inside it, and their paths.
     """
-    yield from _walk((layer,), ("",), set())
+    yield from _walk((layer,), ("",))
 
 
 def _walk(
-    layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[keras.Layer]
+    layers: tuple[keras.Layer, ...], paths: tuple[str, ...]
 ) -> Iterator[tuple[tuple[keras.Layer, ...], tuple[str, ...]]]:
-    """Yield the last of `layers`, then the layers inside it, those that are not `seen`."""
-    layer = layers[-1]
-    if layer in seen:
-        return
-    seen.add(layer)
+    """Yield the last of `layers`, which has the last of `paths`, and the layers inside it."""
     yield layers, paths
     prefix = f"{paths[-1]}/" if paths[-1] else ""
+    for part, name in _names_within(layers[-1]).items():
+        yield from _walk((*layers, part), (*paths, f"{prefix}{name}"))
+
+
+def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
+    """Return the layers directly inside `layer` with their names, automatic ones renumbered."""
     parts = parts_of(layer, recursive=False)
+    with_weights: list[keras.Layer] = []
+    others: list[keras.Layer] = []
+    for part in parts:
+        group = with_weights if part.weights else others
+        group.append(part)
+    names = dict.fromkeys(parts, "")
     counts: Counter[str] = Counter()
-    # Layers without weights are numbered last, so that paths of weights do not depend on them.
-    for group in (
-        [part for part in parts if part.weights],
-        [part for part in parts if not part.weights],
-    ):
-        names = numbered(((part.name, _automatic_part_name(layer, part)) for part in group), counts)
-        for part, name in zip(group, names, strict=True):
-            yield from _walk((*layers, part), (*paths, f"{prefix}{name}"), seen)
+    # The others are numbered last, so that paths of weights do not depend on them.
+    for group in (with_weights, others):
+        pairs = ((part.name, _automatic_part_name(layer, part)) for part in group)
+        names.update(zip(group, numbered(pairs, counts), strict=True))
+    return names
 
 
 def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
