@@ -292,8 +292,8 @@ def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
     model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[monitor, keras.callbacks.CSVLogger(path)])
     for epoch, step in enumerate((6, 12)):
         for layer in monitor.history[step].layers:
-            assert model.history.history[f"std/{layer.name}"][epoch] == layer.after.std
-            assert model.history.history[f"gradient/{layer.name}"][epoch] == layer.gradient.norm
+            assert model.history.history[f"std/{layer.path}"][epoch] == layer.after.std
+            assert model.history.history[f"gradient/{layer.path}"][epoch] == layer.gradient.norm
     header, *rows = path.read_text().splitlines()
     assert "gradient/hidden" in header.split(",")
     assert "problems" in header.split(",")
