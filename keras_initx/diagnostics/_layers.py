@@ -98,7 +98,7 @@ class LayerReport:
         weights: A `WeightReport` for each weight.
         shared_kernels: The paths of the kernels that it uses and another layer has in its reports,
             such as a layer inside it, or the embedding whose rows it multiplies its inputs with.
-        normalized_by: Name of the normalization layer that is the only consumer of its output, or
+        normalized_by: Path of the normalization layer that is the only consumer of its output, or
             of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
@@ -246,7 +246,7 @@ def _add_consumers(report: LayerReport, layer: keras.Layer, of: Diagnosis) -> No
         if report.activated_by is not None and not is_bounded(report.activated_by):
             normalization = watch.graph.normalization_after(consumer)
     if normalization in watch.layers:
-        report.normalized_by = watch.layers[normalization]
+        report.normalized_by = watch.paths[normalization]
 
 
 def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:

@@ -68,7 +68,7 @@ class Applied(NamedTuple):
     """An activation between the last kernel and an output.
 
     Attributes:
-        layer: Name of the layer or operation that applies it.
+        layer: Path of the layer, or name of the operation, that applies it.
         activation: Its name.
         is_argument: Whether it is an argument of the layer.
     """

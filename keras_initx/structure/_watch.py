@@ -23,7 +23,7 @@ from keras_initx.structure._hooks import (
     replaced,
 )
 from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
-from keras_initx.structure._names import named_layers, own_weights
+from keras_initx.structure._names import layer_paths, named_layers, own_weights
 
 __all__ = ["Call", "Watch", "Watcher"]
 
@@ -105,6 +105,7 @@ class Watch:
 
     Attributes:
         layers: Dict from each layer to its name, as `named_layers`.
+        paths: Dict from each layer to its path, as `layer_paths`.
         activations: Dict from each layer to the name of the activation that it applies, or `None`.
         with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
@@ -113,7 +114,7 @@ class Watch:
 
     def __init__(self, model: keras.Model) -> None:
         self.layers: dict[keras.Layer, str] = named_layers(model)
-        self.paths: dict[keras.Layer, str] = self.layers
+        self.paths: dict[keras.Layer, str] = layer_paths(model)
         self.activations: dict[keras.Layer, str | None] = {
             layer: activation_name(layer) for layer in self.layers
         }

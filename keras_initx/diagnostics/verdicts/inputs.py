@@ -172,8 +172,7 @@ def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
 @fact
 def first_inputs(of: Diagnosis) -> dict[str, FirstInputs]:
     """The inputs from outside of each layer that gets any, by its name."""
-    records = of.probe(InputProbe).records
-    return {of.watch.layers[layer]: record for layer, record in records.items()}
+    return of.by_name(of.probe(InputProbe).records)
 
 
 class DifferenceProbe(Probe):
@@ -228,7 +227,7 @@ def differences(of: Diagnosis) -> dict[str, float]:
             of.model(of.x, training=False)
         # A layer may be called in one of the modes alone.
         found |= probe.differences
-    return {of.watch.layers[layer]: difference for layer, difference in found.items()}
+    return of.by_name(found)
 
 
 @fact

@@ -189,8 +189,7 @@ def gate_biases(of: Diagnosis) -> Mapping[str, str]:
 @fact
 def steps_of(of: Diagnosis) -> dict[str, int]:
     """The number of steps of the inputs of each recurrent layer that was seen, by its name."""
-    steps = of.probe(RecurrenceProbe).steps
-    return {of.watch.layers[layer]: count for layer, count in steps.items()}
+    return of.by_name(of.probe(RecurrenceProbe).steps)
 
 
 class RecurrentKernel(NamedTuple):
