@@ -5,6 +5,7 @@ import runpy
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,10 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     try:
         with status() as update:
             update(f"Loading {arguments.model}")
-            if not arguments.steps and (y is None or arguments.loss is not None):
-                # Its optimizer may not exist here: with torch, optimizers are saved as classes of
-                # that backend.
-                model = keras.saving.load_model(arguments.model, compile=False)
-            else:
-                model = _load_compiled(arguments.model, needs_loss=True)
+            needs_compiled = arguments.steps or (y is not None and arguments.loss is None)
+            model = _opened(arguments.model, _load_compiled if needs_compiled else _load)
+            if needs_compiled and getattr(model, "loss", None) is None:
+                raise ValueError("gradients need --loss: the model is not compiled with a loss")
             report = diagnostics.diagnose(
                 model,
                 x,
@@ -115,38 +114,47 @@ def _read_arrays(path: Path) -> Any:
     return data
 
 
-def _load_compiled(path: Path, *, needs_loss: bool = False) -> keras.Model:
-    """Return the model, compiled as saved if its compile configuration can be loaded here.
+def _opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
+    """Return what a function makes, or what `load` finds in a file.
 
-    Raises:
-        ValueError: If it is not compiled with a loss and `needs_loss`.
+    Functions are called after `set_random_seed(0)`, so that each run of a command sees the same.
     """
+    if isinstance(given, str):
+        function = _function_of(given)
+        keras.utils.set_random_seed(0)
+        return function()
+    return load(given)
+
+
+def _load(path: Path) -> keras.Model:
+    """Return the model in a file, which is not compiled.
+
+    Its optimizer may not exist here: with torch, optimizers are saved as classes of that backend.
+    """
+    return keras.saving.load_model(path, compile=False)
+
+
+def _load_compiled(path: Path) -> keras.Model:
+    """Return the model in a file, compiled as saved if that can be loaded here."""
     try:
         with warnings.catch_warnings():
             # Of an optimizer that has not trained here. Its state is for the weights that were
             # saved.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            model = keras.saving.load_model(path)
+            return keras.saving.load_model(path)
     except Exception as error:
-        model = keras.saving.load_model(path, compile=False)  # raises errors of the model itself
-        if needs_loss:
-            raise ValueError(
-                "the compile configuration of the model cannot be loaded here; gradients need "
-                f"--loss ({error})"
-            ) from error
+        model = _load(path)  # raises errors of the model itself
         sys.stderr.write(
             f"Left out, because it cannot be loaded here: how the model is compiled ({error})\n"
         )
-    if needs_loss and getattr(model, "loss", None) is None:
-        raise ValueError("gradients need --loss, because the model is not compiled with a loss")
-    return model
+        return model
 
 
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
         rules = _expected(arguments)
-        model = _load_compiled(arguments.model)
+        model = _opened(arguments.model, _load_compiled)
         plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
         if arguments.plan:
             plan.save(arguments.plan)
@@ -168,27 +176,31 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `audit`: compare the weights of a model or a file with what they should be."""
     try:
-        expected = arguments.like or _expected(arguments)
-        weights: Any = arguments.weights
-        if audits.is_saved_model(str(weights)):
-            weights = keras.saving.load_model(weights, compile=False)
+        expected = _expected(arguments)
+        if arguments.like:
+            expected = _opened(arguments.like, _weights_in)
         report = audits.audit(
-            weights,
+            _opened(arguments.model, _weights_in),
             expected,
             seed=arguments.seed,
             alpha=arguments.alpha,
             names=arguments.names,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
-        parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.weights}: {error}\n")
+        parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
-    _write_report(parser, arguments, f"Audit of {arguments.weights}", report)
+    _write_report(parser, arguments, f"Audit of {arguments.model}", report)
     return int(not report.ok)
+
+
+def _weights_in(path: Path) -> Any:
+    """Return the model in a file, or the path of another file, which `audit` opens itself."""
+    return _load(path) if audits.is_saved_model(str(path)) else path
 
 
 def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `contract`: measure how weights are drawn, and save that."""
-    build: Any = arguments.build
+    build: Any = arguments.model
     try:
         if isinstance(build, str):
             build = _function_of(build)

@@ -156,8 +156,8 @@ def _is_function(text: str) -> bool:
     return path.endswith(".py") and Path(path).is_file()
 
 
-def drawn(text: str) -> Path | str:
-    """Parse the path of weights, or `FILE.py:function`, of a function that makes them."""
+def model(text: str) -> Path | str:
+    """Parse the path of a model or of weights, or `FILE.py:function`, which makes one."""
     if text.endswith(".py"):
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
@@ -169,6 +169,12 @@ def drawn(text: str) -> Path | str:
     return input_path(text)
 
 
+MODEL: dict[str, Any] = {
+    "type": model,
+    "metavar": "MODEL",
+    "help": "a saved model, or FILE.py:FUNCTION, a function without arguments that returns a built "
+    "one",
+}
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
 NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}

@@ -6,7 +6,7 @@ function that runs each, which is imported afterwards. It takes the command's pa
 and the arguments, and returns the exit code.
 
 The docstring of the function that adds the options of a command is what `--help` says about it: the
-first line in the list of commands, the rest above the options.
+first line in the list of commands, the text above the options, the last paragraph as an example.
 """
 
 import argparse
@@ -25,11 +25,12 @@ def build() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command")
     parser.set_defaults(run=None)  # without a command
     for name, (run, add_options) in COMMANDS.items():
-        docstring = add_options.__doc__ or ""  # none under `python -OO`
-        summary, _, description = docstring.partition("\n\n")
+        docstring = add_options.__doc__ or "\n\n\n\n"  # none under `python -OO`
+        summary, description, example = docstring.split("\n\n")
         # In the style of argparse: no capital letter, no full stop.
         brief = summary[:1].lower() + summary[1:-1]
-        command = commands.add_parser(name, help=brief, description=description)
+        epilog = f"example: {_startup.program()} {example.strip()}"
+        command = commands.add_parser(name, help=brief, description=description, epilog=epilog)
         command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
         add_options(command)
     return parser
@@ -40,15 +41,19 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
     List all initializers: the string ids for layers, the class, a formula for the values, and when
     to use them.
+
+    list --markdown
     """
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    """Show the documentation and sample statistics of one initializer, optionally with a plot.
+    """Show one initializer, and a sample.
 
     Show the documentation of one initializer and statistics of a sample. If the initializer has
     required arguments, a sample needs these arguments.
+
+    show sparse --config '{"connections": 3}' --shape 20,10
     """
     parser.add_argument(
         "name",
@@ -69,13 +74,15 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
-    """Run a batch through a saved model and report problems caused by its weights.
+    """Run a batch through a model, and report problems.
 
-    Run a batch forward through a saved model, and backward if labels are given. Show statistics of
-    each layer, and report each problem with its location and a remedy. The exit code is 1 if a
-    problem of the --fail-on level or higher is found, otherwise 0.
+    Run a batch forward through a model, and backward if labels are given. Show statistics of each
+    layer, and report each problem with its location and a remedy. The exit code is 1 if a problem
+    of the --fail-on level or higher is found, otherwise 0.
+
+    diagnose model.keras --data x.npy --labels y.npy
     """
-    parser.add_argument("model", type=_options.input_path, help="the model, a .keras file")
+    parser.add_argument("model", **_options.MODEL)
     parser.add_argument(
         "--data",
         **_options.INPUT,
@@ -121,15 +128,14 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_initialize(parser: argparse.ArgumentParser) -> None:
-    """Initialize the weights of a saved model, by rules and from one seed.
+    """Initialize a model by rules, from one seed.
 
-    Initialize the weights of a saved model, print the initializer of each weight, and save the
-    model to another file. Weights that no rule matches are initialized by the initializer of their
-    layer.
+    Initialize the weights of a model, print the initializer of each weight, and save the model to
+    another file. Weights that no rule matches are initialized by the initializer of their layer.
+
+    initialize model.py:build --rules '{"*/kernel": "initx.he_normal"}' --seed 1 --out model.keras
     """
-    parser.add_argument(
-        "model", type=_options.input_path, metavar="MODEL.keras", help="a saved model"
-    )
+    parser.add_argument("model", **_options.MODEL)
     rules = parser.add_mutually_exclusive_group()
     rules.add_argument("--recipe", **_options.RECIPE)
     rules.add_argument(
@@ -156,18 +162,21 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
-    """Compare the weights of a saved model or a file with what they should be.
+    """Compare weights with what they should be.
 
     Compare weights with a recipe, with rules, with what the layers of a model declare, with a
-    contract or with other weights, and show those that differ. Nothing is drawn or changed. The
-    exit code is 1 if a weight differs, otherwise 0.
+    contract or with other weights, and show those that differ. Nothing is changed. The exit code
+    is 1 if a weight differs, otherwise 0.
+
+    audit model.py:build --like weights.json
     """
     parser.add_argument(
-        "weights",
-        type=_options.input_path,
-        metavar="FILE",
-        help="a saved model; with --like or a plan also a .safetensors or .npz file of arrays, the "
-        "index or the folder of several .safetensors files; with --like also a contract",
+        "model",
+        type=_options.model,
+        metavar="MODEL",
+        help="a saved model, or FILE.py:FUNCTION, a function without arguments that returns a "
+        "built one; with --like or a plan also a .safetensors or .npz file of arrays, the index or "
+        "the folder of several .safetensors files; with --like also a contract",
     )
     expected = parser.add_mutually_exclusive_group()
     expected.add_argument("--recipe", **_options.RECIPE)
@@ -179,9 +188,10 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     )
     expected.add_argument(
         "--like",
-        type=_options.input_path,
-        metavar="FILE",
-        help="a contract, or other weights: those that are no longer drawn alike are shown",
+        type=_options.model,
+        metavar="MODEL",
+        help="a contract, or other weights, in each form that MODEL has: those that are no longer "
+        "drawn alike are shown",
     )
     parser.add_argument(
         "--names",
@@ -209,14 +219,16 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_contract(parser: argparse.ArgumentParser) -> None:
-    """Measure how weights are drawn, for later versions to be compared with.
+    """Record how weights are drawn.
 
     Measure how the weights of a model are drawn, show that, and save it. `audit --like` compares
     the weights of other versions with it.
+
+    contract model.py:build --out weights.json
     """
     parser.add_argument(
-        "build",
-        type=_options.drawn,
+        "model",
+        type=_options.model,
         metavar="MODEL",
         help="FILE.py:FUNCTION, a function without arguments that returns a built model or a dict "
         "from names to arrays; or one draw: a saved model or a file of arrays, as for audit",

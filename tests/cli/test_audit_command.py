@@ -128,6 +128,37 @@ def program(tmp_path):
     return str(tmp_path / "program.py")
 
 
+MODELS = """
+import keras
+
+def build(std=0.05):
+    kernel = keras.initializers.RandomNormal(stddev=std)
+    layers = [keras.layers.Dense(64, kernel_initializer=kernel, name="hidden"), keras.layers.Dense(40, name="last")]
+    model = keras.Sequential([keras.Input((48,)), *layers])
+    model.compile("sgd", "mse")
+    return model
+
+def other():
+    return build(std=0.1)
+"""
+
+
+def test_a_function_is_taken_where_a_file_is(tmp_path, capsys):
+    (tmp_path / "models.py").write_text(MODELS)
+    build, other, contract = (f"{tmp_path}/models.py:build", f"{tmp_path}/models.py:other", str(tmp_path / "w.json"))
+    assert _main.main(["contract", build, "--out", contract]) == 0
+    for like in (contract, build):
+        assert _main.main(["audit", build, "--like", like]) == 0
+        assert _main.main(["audit", other, "--like", like]) == 1
+    assert _main.main(["audit", build]) == 0
+    np.savez(tmp_path / "data.npz", x=np.ones((20, 48)), y=np.ones((20, 40)))
+    assert _main.main(["diagnose", build, "--data", str(tmp_path / "data.npz")]) in (0, 1)
+    assert "gradient" in capsys.readouterr().out
+    saved = str(tmp_path / "model.keras")
+    assert _main.main(["initialize", build, "--rules", RULES, "--seed", "1", "--out", saved]) == 0
+    assert _main.main(["audit", saved, "--like", build]) == 1
+
+
 def test_a_contract_of_a_function(program, tmp_path, capsys):
     contract, found = str(tmp_path / "weights.json"), str(tmp_path / "other.json")
     assert _main.main(["contract", f"{program}:build", "--out", contract]) == 0
