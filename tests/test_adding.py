@@ -81,7 +81,7 @@ def test_a_verdict_is_added_as_the_page_says(copy):
     code = block("{code-block} python", "LARGE_BIAS").partition("\n")[2]
     with open(copy / "keras_initx" / "diagnostics" / "verdicts" / "weights.py", "a") as file:
         file.write(f"\n\n{code}")
-    _, network = block("{code-block} python", "bias of 9").split("\n", 1)
-    edit(copy / "tests" / "support" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
+    _, network = block("{code-block} python", "bias of nine").split("\n", 1)
+    edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/diagnostics")
     assert "a bias whose root mean square is above 5" in (copy / "docs" / "diagnose.md").read_text()

@@ -183,10 +183,9 @@ def test_overflow_in_16_bits():
     assert "are not finite" in found(model, abs(X))["exploding"].evidence
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign", "hard_sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "hard_sigmoid"])
 def test_saturated(activation):
-    scale = 200.0 if activation == "softsign" else 3.0
-    verdicts = found(mlp(activation, keras_initx.RandomNormal(stddev=scale), depth=1))
+    verdicts = found(mlp(activation, keras_initx.RandomNormal(stddev=3.0), depth=1))
     verdict = verdicts["saturated"]
     assert verdict.layers == ("hidden_1",)
     assert f"at the limits of {activation}" in verdict.evidence
@@ -615,14 +614,9 @@ def test_each_cell_of_a_stack_has_gates(kind, bias, problem):
     assert (verdict.problem, verdict.layers) == (problem, ("rnn",))
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [lambda: layers.MultiHeadAttention(4, 8), lambda: layers.GroupQueryAttention(8, 4, 2)],
-    ids=["all heads", "grouped"],
-)
-def test_focused_attention(layer):
+def test_focused_attention():
     inputs = keras.Input((10, 16))
-    model = keras.Model(inputs, layer()(inputs, inputs))
+    model = keras.Model(inputs, layers.MultiHeadAttention(4, 8)(inputs, inputs))
     assert found(model, SEQUENCES) == {}
     for weight in model.weights:
         if weight.path.split("/")[-2] in ("query", "key"):

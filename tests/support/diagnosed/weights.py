@@ -80,11 +80,6 @@ def queries_like_keys(repaired):
     return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
 
 
-def stack_of_cells(repaired):
-    bias = keras_initx.GRUUpdateBias(1.0 if repaired else -6.0)
-    return recurrent(layers.RNN([layers.LSTMCell(8), layers.GRUCell(8, bias_initializer=bias)]))
-
-
 def of_pytorch(repaired):
     """Return 16 layers with PyTorch's weights and biases, and dropout."""
     kernel = "he_normal" if repaired else scaled("initx.lecun_uniform", 3**-0.5)
@@ -163,7 +158,6 @@ FAULTY = {
     # Memory.
     "LSTM, forget bias -4": Case(lambda repaired: recurrent(lstm(1.0 if repaired else -4.0)), ["memory"]),
     "GRU, update bias -4": Case(lambda repaired: recurrent(gru(1.0 if repaired else -4.0)), ["memory"]),
-    "stack of cells, of which one forgets": Case(stack_of_cells, ["memory"]),
     "LSTM, bias 2 beside `unit_forget_bias`": Case(
         lambda repaired: recurrent(LSTM(16, bias_initializer=Constant(2.0), unit_forget_bias=not repaired)), ["memory"]
     ),
@@ -231,7 +225,9 @@ FAULTY = {
         lambda repaired: dense(kernel="he_normal" if repaired else "lecun_normal", depth=30), ["vanishing"]
     ),
     "products of weights of 0.01": Case(products, ["vanishing"]),
-    "sine, deviation 1e-5": Case(lambda repaired: dense(sine, of_siren if repaired else of(1e-5), 4), ["vanishing", "vanishing gradient"]),
+    "sine, deviation 1e-5": Case(
+        lambda repaired: dense(sine, of_siren if repaired else of(1e-5), 4), ["vanishing", "vanishing gradient"]
+    ),
     "tanh of half the size, biases of deviation 1, 20 layers": Case(
         lambda repaired: without_targets(
             dense(
