@@ -1,7 +1,7 @@
 """What users see, as text, so that a change of it is made on purpose.
 
 `python tests/support/pins.py` writes two files to `tests/support/pins/`: all public names with the arguments that they
-take, and, under torch, the reports of faulty networks of `diagnosed`, one for each list of problems. What has changed is
+take, and, under torch, reports of faulty networks of `diagnosed`, one for each list of problems. What has changed is
 then shown by `git diff tests/support/pins`. The values of initializers are pinned by `golden.py`.
 """
 

@@ -5,14 +5,13 @@ import numpy as np
 from keras import layers, ops
 
 import keras_initx
+from diagnosed.data import words_beside
 from diagnosed.networks import (
     BATCH,
-    BEFORE,
     BINARY,
     CLASSES,
     COUNTS,
     LABELS,
-    LAYER,
     LSTM,
     ONE_HOT,
     SERIES,
@@ -24,14 +23,13 @@ from diagnosed.networks import (
     classes,
     conv,
     dense,
-    drawn,
-    embedded,
     encoder,
     ending,
     gru,
     headed,
     images,
     in_precision,
+    lstm,
     padded,
     recurrent,
     regression,
@@ -103,27 +101,6 @@ def pairs():
     return keras.Model([left, right], ops.sqrt(squares + 1e-7)), [X, other], y.astype("float32"), loss
 
 
-def segments():
-    """Return numbers of segments, of which there is one, beside numbers."""
-    inputs, indices = keras.Input((32,)), keras.Input((4,), dtype="int32")
-    hidden = layers.Concatenate()([inputs, layers.Flatten()(layers.Embedding(2, 8)(indices))])
-    model = keras.Model([inputs, indices], layers.Dense(10)(layers.Dense(32, "relu")(hidden)))
-    return model, [X, np.zeros((64, 4), "int32")], LABELS, CLASSES
-
-
-def graph_convolution():
-    """Return two layers that average over neighbors, and take the mean of all nodes."""
-    edges = np.random.default_rng(0).uniform(size=(64, 12, 12)) < 0.3
-    edges = np.maximum(edges, np.eye(12)).astype("float32")
-    nodes, weights = keras.Input((12, 8)), keras.Input((12, 12))
-    hidden = nodes
-    for _ in range(2):
-        hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")(ops.matmul(weights, hidden))
-    outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))
-    x = [drawn(64, 12, 8), edges / edges.sum(axis=-1, keepdims=True)]
-    return keras.Model([nodes, weights], outputs), x, LABELS, CLASSES
-
-
 def autoencoder():
     stack = [layers.Dense(16, "tanh"), layers.Dense(4), layers.Dense(16, "tanh"), layers.Dense(32)]
     return keras.Sequential([keras.Input((32,)), *stack]), X, X, "mse"
@@ -162,32 +139,6 @@ def given_states():
 
 
 # Transformers.
-
-
-class BiasedAttention(layers.Layer):
-    """Attend with a bias for each pair of positions that starts at 0, as do the outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.query, self.key, self.value = (layers.Dense(32) for _ in range(3))
-        self.out = layers.Dense(32, kernel_initializer="zeros")
-
-    def build(self, shape):
-        for part in (self.query, self.key, self.value, self.out):
-            part.build(shape)
-        self.table = self.add_weight(shape=(shape[1], shape[1]), initializer="zeros", name="position_table")
-
-    def call(self, inputs):
-        scores = ops.matmul(self.query(inputs), ops.transpose(self.key(inputs), (0, 2, 1))) / 8
-        return self.out(ops.matmul(ops.softmax(scores + self.table), self.value(inputs)))
-
-
-def biased_attention():
-    inputs = keras.Input((12,), dtype="int32")
-    hidden = embedded(inputs)
-    for _ in range(3):
-        hidden = layers.Add()([hidden, BiasedAttention()(LAYER()(hidden))])
-    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
 
 
 def trained(network, epochs=5):
@@ -248,8 +199,7 @@ HEALTHY = {
     "policy gradient": policy,
     # Several inputs, and branches.
     "pairs, contrastive loss": pairs,
-    "segments that are all 0": segments,
-    "graph convolution": graph_convolution,
+    "segments that are all 0": lambda: words_beside(2, np.zeros((64, 4), "int32")),
     "autoencoder": autoencoder,
     "ReZero, 8 blocks": rezero,
     "16 residual blocks that end in small weights": lambda: residual(scaled("initx.he_normal", 0.25)),
@@ -260,6 +210,7 @@ HEALTHY = {
     "LSTM, chrono bias": lambda: recurrent(
         LSTM(16, bias_initializer=keras_initx.ChronoBias(100), unit_forget_bias=False)
     ),
+    "LSTM, forget bias -2.9": lambda: recurrent(lstm(-2.9)),
     "LSTM, initial states of zeros": given_states,
     "LSTMs in both directions": lambda: recurrent(
         layers.Bidirectional(LSTM(16, return_sequences=True)), layers.Bidirectional(LSTM(16))
@@ -272,7 +223,6 @@ HEALTHY = {
     "transformer, 12 blocks": lambda: encoder(12),
     "transformer, normalization behind": lambda: encoder(post=True),
     "transformer, grouped queries, RMS": lambda: encoder(grouped=True, norm=layers.RMSNormalization, activation="silu"),
-    "attention with biases of zeros, branches that end in zeros": biased_attention,
     # Trained networks, 16 bits, rates.
     "trained, dense": lambda: trained(dense()),
     "trained, GRU": lambda: trained(recurrent(gru(1.0))),

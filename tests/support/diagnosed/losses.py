@@ -19,7 +19,6 @@ from diagnosed.networks import (
     ZERO_ONE,
     Case,
     X,
-    drawn,
     ending,
     mlp,
     regression,
@@ -106,19 +105,6 @@ def all_labels(repaired):
     return ending(4, "sigmoid", y, ranks)
 
 
-def few_steps(repaired):
-    """Read a line of six signs in five steps, in which a loss of alignments (CTC) has no way to give them."""
-
-    def ctc(y_true, y_pred):
-        rows, steps = ops.shape(y_pred)[0], ops.shape(y_pred)[1]
-        lengths = 6 * ops.ones((rows,), "int32")
-        return ops.ctc_loss(ops.cast(y_true, "int32"), y_pred, lengths, steps * ops.ones((rows,), "int32"), 0)
-
-    stack = [layers.LSTM(16, return_sequences=True), layers.Dense(5)]
-    x, y = drawn(32, 17 if repaired else 5, 8), np.random.default_rng(0).integers(1, 5, (32, 6))
-    return keras.Sequential([keras.Input(x.shape[1:]), *stack]), x, y.astype("int32"), ctc
-
-
 # Outputs that are not what the loss takes them for.
 
 
@@ -152,7 +138,6 @@ FAULTY = {
     ),
     "root of 0": Case(root, ["undefined loss"], "maximum"),
     "penalty with the logarithm of 0": Case(penalty, ["undefined loss"]),
-    "fewer steps than signs": Case(few_steps, ["undefined loss"]),
     "labels in pairs, one example with all": Case(
         all_labels, ["undefined loss"], "leave out the examples with such targets"
     ),

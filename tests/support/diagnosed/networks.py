@@ -182,16 +182,6 @@ def cnn(x=IMAGES, y=LABELS[:16]):
     return keras.Model(inputs, layers.Dense(10, "softmax")(layers.Flatten()(hidden))), x, y, "crossentropy"
 
 
-def densenet(end="he_normal"):
-    inputs = keras.Input((8, 8, 3))
-    hidden = conv(8, inputs, activation=None)
-    for _ in range(4):
-        branch = conv(16, layers.ReLU()(BATCH()(hidden)), 1, None)
-        branch = conv(8, layers.ReLU()(BATCH()(branch)), 3, None, end)
-        hidden = layers.Concatenate()([hidden, branch])
-    return images(layers.ReLU()(BATCH()(hidden)), inputs)
-
-
 # Recurrent networks: 12 steps of 8 numbers.
 
 
@@ -244,19 +234,15 @@ def attended(hidden, source, *, factor=None, grouped=False, **options):
     return outputs
 
 
-def blocks(hidden, count, *, post=False, activation="gelu", norm=LAYER, source=None, **options):
+def blocks(hidden, count, *, post=False, activation="gelu", norm=LAYER, **options):
     """Return a transformer's blocks with normalization before each branch, or behind it with `post`."""
     for _ in range(count):
-        for branch in ("attention", "cross attention", "feed-forward"):
-            if branch == "cross attention" and source is None:
-                continue
+        for branch in ("attention", "feed-forward"):
             inputs = hidden if post else norm()(hidden)
-            if branch == "feed-forward":
-                outputs = layers.Dense(hidden.shape[-1])(layers.Dense(64, activation)(inputs))
-            elif branch == "attention":
+            if branch == "attention":
                 outputs = attended(inputs, inputs, **options)
             else:
-                outputs = attended(inputs, source, **{**options, "use_causal_mask": False})
+                outputs = layers.Dense(hidden.shape[-1])(layers.Dense(64, activation)(inputs))
             hidden = layers.Add()([hidden, outputs])
             hidden = norm()(hidden) if post else hidden
     return hidden if post else norm()(hidden)
@@ -281,13 +267,6 @@ def encoder(count=4, **options):
     inputs = keras.Input((12,), dtype="int32")
     hidden = blocks(embedded(inputs), count, **options)
     return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
-
-
-def translator(factor=None):
-    source, target = keras.Input((12,), dtype="int32"), keras.Input((12,), dtype="int32")
-    encoded = blocks(embedded(source), 2)
-    decoded = blocks(embedded(target), 2, source=encoded, factor=factor, use_causal_mask=True)
-    return keras.Model([source, target], layers.Dense(50)(decoded)), [AFTER, BEFORE], AFTER, CLASSES
 
 
 class Tied(layers.Layer):
@@ -329,13 +308,6 @@ class OwnAttention(layers.Layer):
 def own_attention(divisor=8.0):
     inputs = keras.Input((12, 64))
     hidden = OwnAttention(divisor)(LAYER()(inputs))
-    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
-
-
-def keras_attention(divisor=8.0):
-    inputs = keras.Input((12, 64))
-    query, key, value = (layers.Dense(64)(inputs) for _ in range(3))
-    hidden = layers.Attention()([query / divisor, value, key])
     return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), LONG)
 
 

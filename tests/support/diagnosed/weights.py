@@ -11,20 +11,17 @@ from diagnosed.networks import (
     LAYER,
     LOGITS,
     LSTM,
-    SPARSE,
+    SERIES,
     ZERO_ONE,
     Case,
     X,
     classes,
     dense,
-    densenet,
     drawn,
-    embedded,
     encoder,
     gru,
     headed,
     in_precision,
-    keras_attention,
     language_model,
     lstm,
     mlp,
@@ -38,7 +35,6 @@ from diagnosed.networks import (
     several,
     simple,
     small,
-    translator,
     without_targets,
 )
 
@@ -68,16 +64,13 @@ def one_initializer(repaired):
 
 
 def queries_like_keys(repaired):
-    """Give attention an initializer with a seed, of which it makes copies for queries, keys and values."""
-    inputs = keras.Input((12,), dtype="int32")
-    hidden = LAYER()(embedded(inputs))
-    drawing = keras.initializers.GlorotUniform(seed=None if repaired else 1)
-    attention = layers.MultiHeadAttention(4, 8, kernel_initializer=drawing)
-    hidden = layers.Add()([hidden, attention(hidden, hidden)])
-    if repaired:  # Keras copies the seed too, whatever it is
-        for weight in attention.weights:
-            weight.assign(keras.initializers.GlorotUniform()(weight.shape) if len(weight.shape) > 2 else 0 * weight)
-    return classes(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(hidden))), BEFORE)
+    """Give attention an initializer, of which it makes copies for queries, keys and values, with its seed."""
+    inputs = keras.Input((12, 8))
+    attention = layers.MultiHeadAttention(
+        4, 8, kernel_initializer=keras_initx.GlorotUniform(seed=None if repaired else 1)
+    )
+    hidden = layers.Flatten()(attention(inputs, inputs))
+    return classes(keras.Model(inputs, layers.Dense(10)(hidden)), SERIES)
 
 
 def of_pytorch(repaired):
@@ -87,41 +80,13 @@ def of_pytorch(repaired):
     return without_targets(dense(kernel=kernel, depth=16, bias_initializer=bias, after=[lambda: layers.Dropout(0.1)]))
 
 
-class Policy(keras.Model):
-    """Return probabilities and a value, whose makers `diagnose` cannot tell apart."""
-
-    def __init__(self, stddev):
-        super().__init__()
-        self.hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")
-        self.action, self.value = layers.Dense(6, kernel_initializer=small(stddev)), layers.Dense(1)
-
-    def call(self, inputs):
-        hidden = self.hidden(inputs)
-        return ops.softmax(self.action(hidden)), self.value(hidden)
-
-
-class Products(layers.Layer):
-    """Multiply by several weights, one after the other."""
-
-    def __init__(self, stddev):
-        super().__init__()
-        self.stddev = stddev
-
-    def build(self, shape):
-        self.parts = []
-        for number in range(4):
-            initializer = small(self.stddev)
-            self.parts.append(self.add_weight(shape=(32, 32), initializer=initializer, name=f"part_{number}"))
-
-    def call(self, inputs):
-        for part in self.parts:
-            inputs = ops.matmul(inputs, part)
-        return inputs
-
-
-def products(repaired):
-    stack = [Products(32**-0.5 if repaired else 0.01), layers.Softmax()]
-    return classes(keras.Sequential([keras.Input((32,)), *stack]), loss=SPARSE)
+def product_of_kernels(repaired):
+    """End in a layer that multiplies two kernels."""
+    kernels = {
+        f"{part}_initializer": "glorot_uniform" if repaired else small(1e-4) for part in ("depthwise", "pointwise")
+    }
+    stack = [layers.SeparableConv1D(10, 12, use_bias=False, **kernels), layers.Flatten()]
+    return classes(keras.Sequential([keras.Input((12, 8)), *stack]), SERIES)
 
 
 def sine(hidden):
@@ -143,23 +108,32 @@ LONG_SERIES = drawn(32, 200, 8)
 
 FAULTY = {
     # Units that are the same.
-    "kernels of zeros": Case(lambda repaired: dense(kernel="he_normal" if repaired else "zeros"), ["equal units"]),
+    "kernels of zeros": Case(
+        lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
+        ["equal units"],
+        "random weights: keras_initx.HeNormal()",
+    ),
     "embedding of zeros": Case(zero_embedding, ["equal units"]),
     "scales of zeros": Case(scales_of_zeros, ["equal units"], "ones for the scale of a normalization"),
-    "DenseNet, branches of zeros": Case(
-        lambda repaired: densenet("he_normal" if repaired else "zeros"), ["equal units"]
-    ),
     "constant kernels": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else (lambda: Constant(0.02))), ["equal units"]
     ),
     "each unit twice": Case(twice_the_same_units, ["equal units"]),
-    "one initializer with a seed for both kernels of an LSTM": Case(one_initializer, ["twin tensors"]),
+    "one initializer with a seed for both kernels of an LSTM": Case(
+        one_initializer, ["twin tensors"], "different seeds"
+    ),
     "queries with the numbers of keys": Case(queries_like_keys, ["twin tensors"]),
     # Memory.
     "LSTM, forget bias -4": Case(lambda repaired: recurrent(lstm(1.0 if repaired else -4.0)), ["memory"]),
-    "GRU, update bias -4": Case(lambda repaired: recurrent(gru(1.0 if repaired else -4.0)), ["memory"]),
+    "GRU, update bias -4": Case(
+        lambda repaired: recurrent(gru(1.0 if repaired else -4.0)),
+        ["memory"],
+        "bias_initializer=keras_initx.GRUUpdateBias(1.0)",
+    ),
     "LSTM, bias 2 beside `unit_forget_bias`": Case(
-        lambda repaired: recurrent(LSTM(16, bias_initializer=Constant(2.0), unit_forget_bias=not repaired)), ["memory"]
+        lambda repaired: recurrent(LSTM(16, bias_initializer=Constant(2.0), unit_forget_bias=not repaired)),
+        ["memory"],
+        "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)",
     ),
     "relu RNN, recurrent kernel times 6": Case(
         lambda repaired: simple(activation="relu", gain=1.0 if repaired else 6.0), ["memory", "exploding"]
@@ -176,7 +150,9 @@ FAULTY = {
     "softsign, deviation 1": Case(
         lambda repaired: dense("softsign", "glorot_uniform" if repaired else of(1.0)), ["saturated"]
     ),
-    "tanh, deviation 3": Case(lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(3.0)), ["saturated"]),
+    "tanh, deviation 3": Case(
+        lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(3.0)), ["saturated"], "GlorotUniform()"
+    ),
     "sigmoid, deviation 3": Case(
         lambda repaired: dense("sigmoid", "glorot_uniform" if repaired else of(3.0), depth=1), ["saturated"]
     ),
@@ -186,36 +162,31 @@ FAULTY = {
         ),
         ["saturated"],
     ),
-    "softmax of two outputs, deviation 9": Case(
-        lambda repaired: (Policy(0.02 if repaired else 9.0), X, None, None), ["saturated"]
-    ),
     "bias -10 before ReLU": Case(
         lambda repaired: dense(bias_initializer=Constant(0.0 if repaired else -10.0)),
         ["dead units", "vanishing gradient"],
+        "bias_initializer=keras_initx.ReLUBias(0.01)",
     ),
     # Attention.
     "attention, queries and keys times sqrt 30": Case(
-        lambda repaired: without_targets(encoder(2, factor=None if repaired else 30**0.5)), ["focused attention"]
+        lambda repaired: without_targets(encoder(2, factor=None if repaired else 30**0.5)),
+        ["focused attention"],
+        "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
     ),
     "grouped queries, times 6": Case(
         lambda repaired: without_targets(encoder(2, grouped=True, factor=None if repaired else 6.0)),
         ["focused attention"],
-    ),
-    "decoder, queries and keys times 6": Case(
-        lambda repaired: without_targets(translator(None if repaired else 6.0)), ["focused attention"]
     ),
     "attention of its own, scores not divided": Case(
         lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
         ["focused attention"],
         "scores divided by the square root of the size of a head",
     ),
-    "attention layer of Keras, queries not divided": Case(
-        lambda repaired: without_targets(keras_attention(8.0 if repaired else 1.0)), ["focused attention"]
-    ),
     # Signals and gradients in depth.
     "tanh, deviation 0.01, 7 layers": Case(
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(0.01), 7),
         ["vanishing", "vanishing gradient"],
+        "keras_initx.GlorotUniform() in this and all earlier layers",
     ),
     "SiLU, Glorot, 30 layers": Case(
         lambda repaired: dense("silu", "glorot_uniform", 30, after=[LAYER] * repaired),
@@ -224,7 +195,7 @@ FAULTY = {
     "ReLU, LeCun, 30 layers": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "lecun_normal", depth=30), ["vanishing"]
     ),
-    "products of weights of 0.01": Case(products, ["vanishing"]),
+    "two kernels of 1e-4 in the last layer": Case(product_of_kernels, ["vanishing"]),
     "sine, deviation 1e-5": Case(
         lambda repaired: dense(sine, of_siren if repaired else of(1e-5), 4), ["vanishing", "vanishing gradient"]
     ),
@@ -243,9 +214,12 @@ FAULTY = {
     "sigmoid, Glorot, 10 layers": Case(
         lambda repaired: dense("tanh" if repaired else "sigmoid", "glorot_uniform", 10),
         ["alike", "vanishing gradient"],
+        'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()',
     ),
     "ReLU, kernels times 10, 7 layers": Case(
-        lambda repaired: dense(kernel=scaled("initx.he_normal", 1.0 if repaired else 10.0), depth=7), ["exploding"]
+        lambda repaired: dense(kernel=scaled("initx.he_normal", 1.0 if repaired else 10.0), depth=7),
+        ["exploding"],
+        "keras_initx.HeNormal() in this and all earlier layers",
     ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(
@@ -255,7 +229,9 @@ FAULTY = {
     ),
     # What the last layer starts with.
     "logits, deviation 4": Case(
-        lambda repaired: headed(kernel_initializer="glorot_uniform" if repaired else small(4.0)), ["large first loss"]
+        lambda repaired: headed(kernel_initializer="glorot_uniform" if repaired else small(4.0)),
+        ["large first loss"],
+        "smaller weights in the last layer: keras_initx.GlorotUniform()",
     ),
     "two classes, logits, deviation 20": Case(
         lambda repaired: (
