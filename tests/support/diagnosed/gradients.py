@@ -229,14 +229,6 @@ FAULTY = {
     "SGD, 3": Case(sgd({"rate": 3.0}, {"rate": 3.0, "clipnorm": 0.1}), ["rate"]),
     "Adam, 0.5": Case(rate(lambda: keras.optimizers.Adam(0.5)), ["rate"], "the default rate: keras.optimizers.Adam()"),
     "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 100),
-    "SGD, 8, momentum of 0.99": Case(
-        rate(
-            lambda: keras.optimizers.SGD(8.0, momentum=0.99),
-            lambda: keras.optimizers.SGD(0.05, momentum=0.9),
-        ),
-        ["diverging steps"],
-        steps=100,
-    ),
     "minus products of raw outputs": Case(multiplied, ["diverging steps"], "a loss that has a least value", steps=100),
     "SGD without the kernels": Case(
         rate(lambda: ForgetsKernels(0.01), lambda: keras.optimizers.SGD(0.01)), ["diverging steps"], steps=100
