@@ -253,11 +253,12 @@ FAULTY = {
     "softmax for several labels, squared error": Case(
         activation("softmax", "sigmoid", y=SEVERAL, loss="mse"), ["unreachable targets"]
     ),
-    "normalization without a scale, then softmax": Case(
+    "normalization without weights, then two sigmoids": Case(
         lambda repaired: ending(
-            10,
-            loss=SPARSE,
-            after=[*[LAYER(center=False, scale=False)] * (not repaired), layers.Softmax()],
+            2,
+            y=SEVERAL[:, :2],
+            loss=BINARY,
+            after=[*[LAYER(center=False, scale=False)] * (not repaired), layers.Activation("sigmoid")],
         ),
         ["unreachable targets"],
     ),
