@@ -447,7 +447,9 @@ def reach_of(
             scale, offset = factors
             low, high = sorted((low * scale + offset, high * scale + offset))
         elif _only_normalizes(operation):
-            low, high = -math.sqrt(units), math.sqrt(units)
+            # One number can be this many deviations from the mean of all, no more.
+            high = math.sqrt(units - 1)
+            low = -high
         elif not isinstance(operation, _KEEPING_RANGE):
             low, high = _image(activation, low, high, units)
     return low, high

@@ -110,6 +110,7 @@ class Watch:
         with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
         calls: The calls that have not returned, from the model to the innermost.
+        is_paused: Whether calls are no part of the pass.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -122,7 +123,7 @@ class Watch:
         self.graph: ForwardGraph = ForwardGraph()
         self.calls: list[Call] = []
         self._probes: tuple[Watcher, ...] = ()
-        self._is_paused = False
+        self.is_paused: bool = False
         # Number of active calls of layers that may transform tensors in ways that cannot be
         # observed.
         self._hidden = 0
@@ -161,19 +162,14 @@ class Watch:
                 stack.enter_context(replaced(operation, "call", hooked))
             yield
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether calls are no part of the pass."""
-        return self._is_paused
-
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Ignore calls for the duration of the block: they are no part of the pass."""
-        self._is_paused = True
+        self.is_paused = True
         try:
             yield
         finally:
-            self._is_paused = False
+            self.is_paused = False
 
     def _hooked(
         self, operation: keras.Operation, function: Callable[..., Any]
@@ -192,7 +188,7 @@ class Watch:
 
         @functools.wraps(function)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            if self._is_paused:
+            if self.is_paused:
                 return function(*args, **kwargs)
             given = args
             if not given:
@@ -237,7 +233,7 @@ class Watch:
         @functools.wraps(cast)
         def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             result = cast(tensor, *args, **kwargs)
-            if not self._is_paused:
+            if not self.is_paused:
                 self.graph.add_alias(tensor, result)
             return result
 
@@ -251,7 +247,7 @@ class Watch:
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             outputs = activation(values, *args, **kwargs)
-            if first_float(values) is not None and not self._is_paused:
+            if first_float(values) is not None and not self.is_paused:
                 for probe in self._probes:
                     probe.activated(layer, activation, values, outputs)
             return outputs
