@@ -28,7 +28,9 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             needs_compiled = arguments.steps or (y is not None and arguments.loss is None)
             model = _opened(arguments.model, _load_compiled if needs_compiled else _load)
             if needs_compiled and getattr(model, "loss", None) is None:
-                raise ValueError("gradients need --loss: the model is not compiled with a loss")
+                raise ValueError(
+                    "gradients need --loss, because the model is not compiled with a loss"
+                )
             report = diagnostics.diagnose(
                 model,
                 x,
@@ -178,7 +180,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     try:
         expected = _expected(arguments)
         if arguments.like:
-            expected = _opened(arguments.like, _weights_in)
+            expected = _opened(arguments.like, lambda path: path)  # which `audit` opens
         report = audits.audit(
             _opened(arguments.model, _weights_in),
             expected,

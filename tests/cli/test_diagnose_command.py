@@ -221,7 +221,8 @@ def test_a_model_is_read_where_what_it_was_compiled_with_is_not(data, elsewhere,
 
 def test_gradients_of_such_a_model_need_a_loss(data, elsewhere, capsys):
     message = refused(capsys, elsewhere, "--data", data / "x.npy", "--labels", data / "y.npy")
-    assert "the compile configuration of the model cannot be loaded here; gradients need --loss (" in message
+    assert "Left out, because it cannot be loaded here: how the model is compiled (" in message
+    assert "gradients need --loss, because the model is not compiled with a loss" in message
 
 
 @pytest.mark.parametrize(("level", "code"), [("error", 0), ("warning", 0), ("note", 1)])
