@@ -79,7 +79,7 @@ def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
     model.optimizer.learning_rate = 0.0
     monitor = keras_initx.SignalMonitor(x, y, every=3)
     fit(model, Overwriting(), monitor, epochs=1)
-    found = [(report.inputs.std, report.layers[-1].output.loss) for report in monitor.history.values()]
+    found = [(report.inputs.std, report.layers[-1].gradient.norm) for report in monitor.history.values()]
     assert found == 3 * found[:1]
 
 
@@ -88,12 +88,12 @@ def test_arguments_of_diagnose_are_passed_on():
     model = network()
     model.layers[0].kernel.assign(np.zeros((8, 6)))
     monitors = [
-        keras_initx.SignalMonitor(X, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["all-zero weights"])
+        keras_initx.SignalMonitor(X, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["equal units"])
     ]
     fit(model, *monitors, epochs=1)
     assert monitors[0].history[0].layers[0].shape == (16, 6)
     found = [[verdict.problem for verdict in monitor.history[0].verdicts] for monitor in monitors]
-    assert found == [["all-zero weights"], []]
+    assert found == [["equal units"], []]
 
 
 @pytest.mark.once
