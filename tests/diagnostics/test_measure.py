@@ -1,7 +1,5 @@
 """What is measured of each layer is what it does, and leaves the model as it was."""
 
-import random
-
 import keras
 import numpy as np
 import pytest
