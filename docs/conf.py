@@ -3,6 +3,8 @@
 import doctest
 import importlib.metadata
 import os
+import runpy
+from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -59,7 +61,7 @@ napoleon_custom_sections = ["Reference"]
 # access. Namespaces and parts of a layer's report are not public.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|keras|numpy|pathlib)\..*"),
-    ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._measurements)\..*"),
+    ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._layers)\..*"),
 ]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -69,6 +71,15 @@ doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_packa
 def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
+    app.connect("source-read", _add_problems)
+
+
+def _add_problems(app, page, source):
+    """Write the table of the problems that `diagnose` reports, from its rules."""
+    if page == "diagnose":
+        mark = "<!-- problems: written by Sphinx from the rules -->"
+        tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))
+        source[0] = source[0].replace(mark, tables["problems"]())
 
 
 def _allow_fewer_pages(app):

@@ -7,14 +7,14 @@
   sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
 - `recipes`: all recipes, with what `@recipe` says of them.
-- `problems`: the rules of `diagnose`, from `keras_initx.diagnostics.verdicts.RULES`.
-- `confusion`: the networks that the rules are tried on, from `tests/support/confusion.py`.
+
+The table of the problems that `diagnose` reports, from its rules, is written when the pages are
+built.
 """
 
 import ast
 import json
 import re
-import runpy
 import tomllib
 from pathlib import Path
 
@@ -161,28 +161,6 @@ def problems():
     return _rows(("problem", "what is reported"), rows)
 
 
-def confusion():
-    """Return how many networks the rules are tried on, and, folded, the problems in the broken."""
-    networks = runpy.run_path(str(DOCS.parent / "tests" / "support" / "confusion.py"))
-    broken, healthy = networks["BROKEN"], networks["HEALTHY"]
-    table = _rows(
-        ("network", "problems"),
-        ((name, ", ".join(problems)) for name, (_, problems) in broken.items()),
-    )
-    count = len(broken) + len(healthy)
-    return f"""\
-`diagnose` was tried on {count} small networks. In the {len(broken)} broken ones it reports what
-was planted, and what follows from it; in the {len(healthy)} healthy ones it reports no error and \
-no warning.
-
-<details>
-<summary>The {len(broken)} broken networks</summary>
-
-{table}
-</details>
-"""
-
-
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -195,12 +173,9 @@ TABLES = {
     "runs": runs,
     "sessions": sessions,
     "recipes": recipes,
-    "problems": problems,
-    "confusion": confusion,
 }
 PAGES = {
     DOCS / "api.md": {"families"},
-    DOCS / "diagnose.md": {"problems", "confusion"},
     INITIALIZERS: {"catalog"},
     DOCS / "recipes.md": {"recipes"},
     DOCS / "releasing.md": {"sessions"},

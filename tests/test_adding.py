@@ -45,6 +45,7 @@ def run(copy, *command):
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     result = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def run_block(copy, containing):
@@ -78,10 +79,10 @@ def test_a_recipe_is_added_as_the_page_says(copy):
 
 @pytest.mark.full
 def test_a_verdict_is_added_as_the_page_says(copy):
-    code = block("{code-block} python", "LARGE_BIAS").partition("\n")[2]
-    with open(copy / "keras_initx" / "diagnostics" / "verdicts" / "weights.py", "a") as file:
-        file.write(f"\n\n{code}")
-    _, network = block("{code-block} python", "bias of 9").split("\n", 1)
-    edit(copy / "tests" / "support" / "confusion.py", "\nBROKEN = {\n", f"\nBROKEN = {{\n{network}")
+    code = block("{code-block} python", "MeanProbe").partition("\n")[2]
+    (copy / "keras_initx" / "diagnostics" / "verdicts" / "large_bias.py").write_text(code)
+    _, network = block("{code-block} python", "bias of nine").split("\n", 1)
+    edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/diagnostics")
-    assert "a bias whose root mean square is above 5" in (copy / "docs" / "diagnose.md").read_text()
+    tables = "import runpy; print(runpy.run_path('docs/tables.py')['problems']())"
+    assert "a layer whose examples share more than 0.9 of its output" in run(copy, "-c", tables)

@@ -70,7 +70,7 @@ def main():
     study.plots(OUT / "plots")
     for name in PLOTS:
         shutil.copy(OUT / "plots" / f"{name}.png", here / f"textbook-{name}.png")
-    study.report(OUT / "report.html")
+    study.to_html(OUT / "report.html")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
-from keras_initx.rendering import result_page, status
+from keras_initx.rendering import status
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def _write_report(
         if arguments.csv:
             report.to_csv(arguments.csv)
         if arguments.html:
-            _files.write(arguments.html, result_page(title, report))
+            report.to_html(arguments.html, title=title)
         if arguments.plot:
             report.plot(arguments.plot)
     except (OSError, ValueError) as error:
@@ -154,8 +154,7 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
             with _files.replacing(arguments.out) as path:
                 model.save(path)
         if arguments.html:
-            title = f"Initialization of {arguments.model}"
-            _files.write(arguments.html, result_page(title, plan))
+            plan.to_html(arguments.html, title=f"Initialization of {arguments.model}")
     except Exception as error:  # A model may raise anything.
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     sys.stdout.write(f"{plan}\n")

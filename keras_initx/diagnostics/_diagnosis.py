@@ -9,7 +9,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -126,6 +126,10 @@ class Diagnosis:
             self._facts[function] = function(self)
         value: _Value = self._facts[function]
         return value
+
+    def by_name(self, found: Mapping[keras.Layer, _Value]) -> dict[str, _Value]:
+        """Return what was found of layers by their names: a report is to hold no layer of Keras."""
+        return {self.watch.layers[layer]: value for layer, value in found.items()}
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
@@ -253,4 +257,4 @@ class _ProgressProbe(Probe):
         if call.is_seen:
             # What it calls is no part of the pass.
             with self.of.watch.paused():
-                self.of.progress(self.of.watch.layers[call.operation])
+                self.of.progress(self.of.watch.paths[call.operation])

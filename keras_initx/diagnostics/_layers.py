@@ -15,6 +15,7 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.structure import (
     KernelAxes,
+    ModelWeight,
     hidden_branch_ends,
     is_bounded,
     is_kernel,
@@ -97,7 +98,7 @@ class LayerReport:
         weights: A `WeightReport` for each weight.
         shared_kernels: The paths of the kernels that it uses and another layer has in its reports,
             such as a layer inside it, or the embedding whose rows it multiplies its inputs with.
-        normalized_by: Name of the normalization layer that is the only consumer of its output, or
+        normalized_by: Path of the normalization layer that is the only consumer of its output, or
             of that of an activation without limits that is; otherwise `None`.
         activated_by: Name of the activation that the only consumer of its output applies to it, or
             `None`.
@@ -187,11 +188,22 @@ class LayerReport:
 
 
 @fact
+def weights(of: Diagnosis) -> dict[str, ModelWeight]:
+    """The weights of the model, by their paths."""
+    return {weight.path: weight for weight in weights_within(of.model)}
+
+
+@fact
+def paths(of: Diagnosis) -> dict[int, str]:
+    """The path of each weight of the model, by its id."""
+    return {id(weight.variable): weight.path for weight in weights_within(of.model)}
+
+
+@fact
 def layers(of: Diagnosis) -> list[LayerReport]:
     """The layers that have weights or an activation, in the order of their outputs."""
     seen = of.probe(SignalProbe).seen
     weights_by_layer = _weights_by_layer(of)
-    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     found = []
     for layer, variables in weights_by_layer.items():
         report = LayerReport(
@@ -205,7 +217,7 @@ def layers(of: Diagnosis) -> list[LayerReport]:
             report.shape = seen[layer].shape
         _add_consumers(report, layer, of)
         report.weights = [
-            _weight_report(layer, weight, paths, gradients(of))
+            _weight_report(layer, weight, of)
             for weight in variables
             # The shape of TensorFlow is true without axes too.
             if len(weight.shape) > 0 or weight.trainable
@@ -213,7 +225,7 @@ def layers(of: Diagnosis) -> list[LayerReport]:
         report.gradient = _gradient_report(report.weights)
         owned = {id(variable) for variable in variables}
         report.shared_kernels = [
-            paths.get(id(variable), variable.name)
+            paths(of).get(id(variable), variable.name)
             for variable in layer.weights
             if id(variable) not in owned and variable.trainable and is_kernel(variable)
         ]
@@ -234,7 +246,7 @@ def _add_consumers(report: LayerReport, layer: keras.Layer, of: Diagnosis) -> No
         if report.activated_by is not None and not is_bounded(report.activated_by):
             normalization = watch.graph.normalization_after(consumer)
     if normalization in watch.layers:
-        report.normalized_by = watch.layers[normalization]
+        report.normalized_by = watch.paths[normalization]
 
 
 def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
@@ -263,27 +275,15 @@ def _weights_by_layer(of: Diagnosis) -> dict[keras.Layer, list[keras.Variable]]:
                 owners.setdefault(id(weight), layer)
     # A layer that was not called itself may have been used by another layer.
     order += [layer for layer in known if layer not in order and layer in owners.values()]
-    weights: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
+    by_layer: dict[keras.Layer, list[keras.Variable]] = {layer: [] for layer in order}
     for weight in of.model.weights:
         if id(weight) in owners:
-            weights[owners[id(weight)]].append(weight)
-    return weights
+            by_layer[owners[id(weight)]].append(weight)
+    return by_layer
 
 
-def _weight_report(
-    layer: keras.Layer,
-    weight: keras.Variable,
-    paths: Mapping[int, str],
-    norms: Mapping[int, float],
-) -> WeightReport:
-    """Return the report of a weight of `layer`.
-
-    Args:
-        layer: The layer.
-        weight: The weight.
-        paths: Dict from the id of a variable to its path in the model.
-        norms: Dict from the id of a variable to the norm of its gradient.
-    """
+def _weight_report(layer: keras.Layer, weight: keras.Variable, of: Diagnosis) -> WeightReport:
+    """Return the report of a weight of `layer`."""
     moments = Moments(backend.host_view(weight.value))
     axes = fan_in = gain = None
     if is_kernel(weight):
@@ -295,14 +295,14 @@ def _weight_report(
             gain *= math.sqrt(fan_in)
     return WeightReport(
         name=weight.name,
-        path=paths.get(id(weight), weight.name),
+        path=paths(of).get(id(weight), weight.name),
         shape=tuple(weight.shape),
         mean=moments.mean,
         std=moments.std,
         zeros=moments.zeros / max(moments.size, 1),
         norm=moments.norm,
         trainable=weight.trainable,
-        gradient=norms.get(id(weight)),
+        gradient=gradients(of).get(id(weight)),
         axes=axes,
         fan_in=fan_in,
         gain=gain,
@@ -341,6 +341,13 @@ def trained_layers(of: Diagnosis) -> list[tuple[LayerReport, float]]:
         if layer.gradient is not None:
             found.append((layer, layer.gradient.norm))
     return found
+
+
+def having(
+    layers: Iterable[LayerReport], found: Mapping[str, _Found]
+) -> list[tuple[LayerReport, _Found]]:
+    """Return those of `layers` of which something was found, by their names, with it."""
+    return [(layer, found[layer.name]) for layer in layers if layer.name in found]
 
 
 def pairs_for(

@@ -33,8 +33,8 @@ class SignalMonitor(KerasCallback):
     values are finite.
 
     The measures of the last report are added to the logs of each epoch, where `History`,
-    `CSVLogger`, `TensorBoard` and other callbacks find them: `"std/NAME"`, the standard deviation
-    of the output of each layer with weights, `"gradient/NAME"`, the norm of its gradient, and
+    `CSVLogger`, `TensorBoard` and other callbacks find them: `"std/PATH"`, the standard deviation
+    of the output of each layer with weights, `"gradient/PATH"`, the norm of its gradient, and
     `"problems"`, the number of problems. Keras passes the logs from one callback to the next: list
     the monitor before those that are to show its measures. The progress bar shows them too.
 
@@ -201,7 +201,7 @@ class SignalMonitor(KerasCallback):
         for layer in report.layers:
             for weight in layer.weights:
                 if not math.isfinite(weight.norm):
-                    self._stop(f"{layer.name}/{weight.name}")
+                    self._stop(weight.path)
                     return
 
     def _stop(self, what: str) -> None:
@@ -270,19 +270,19 @@ def _measures(report: Report) -> dict[str, float]:
         if not layer.weights:
             continue
         if layer.after is not None:
-            measures[f"std/{layer.name}"] = layer.after.std
+            measures[f"std/{layer.path}"] = layer.after.std
         if layer.gradient is not None:
-            measures[f"gradient/{layer.name}"] = layer.gradient.norm
+            measures[f"gradient/{layer.path}"] = layer.gradient.norm
     return measures
 
 
 def _largest(report: Report) -> tuple[str, float] | None:
-    """Return the name of the layer with the largest output, and its standard deviation."""
+    """Return the title of the layer with the largest output, and its standard deviation."""
     sizes = {}
     for layer in report.layers:
         if layer.after is not None:
-            sizes[layer.name] = layer.after.std
+            sizes[layer.title] = layer.after.std
     if not sizes:
         return None
-    name = max(sizes, key=sizes.__getitem__)
-    return name, sizes[name]
+    title = max(sizes, key=sizes.__getitem__)
+    return title, sizes[title]

@@ -64,7 +64,7 @@ class OutputReport:
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
-        dropped_by: Name of a dropout after the last kernel, `None` without one.
+        dropped_by: Path of a dropout after the last kernel, `None` without one.
     """
 
     certain: float | None = None
@@ -126,7 +126,7 @@ class OutputProbe(Probe):
             record = self.records[layer]
             for operation, _ in self.steps_before(tensor):
                 if isinstance(operation, _DROPOUTS) and operation.rate:
-                    record.dropped_by = self.of.watch.layers.get(operation, operation.name)
+                    record.dropped_by = self.of.watch.paths.get(operation, operation.name)
             certainty = self._certainty(layer, array_of(tensor))
             if certainty is None:
                 continue
@@ -299,7 +299,7 @@ class LossProbe(Probe):
         applied = []
         for operation, activation in steps:
             if activation not in (None, "linear"):
-                name = self.of.watch.layers.get(operation, operation.name)
+                name = self.of.watch.paths.get(operation, operation.name)
                 applied.append(Applied(name, activation, hasattr(operation, "activation")))
         return tuple(applied)
 
@@ -317,8 +317,7 @@ class LossProbe(Probe):
 @fact
 def outputs(of: Diagnosis) -> dict[str, OutputReport]:
     """The `OutputReport` of each layer that makes an output, by its name."""
-    records = of.probe(OutputProbe).records
-    return {of.watch.layers[layer]: record for layer, record in records.items()}
+    return of.by_name(of.probe(OutputProbe).records)
 
 
 @fact

@@ -68,7 +68,7 @@ class Applied(NamedTuple):
     """An activation between the last kernel and an output.
 
     Attributes:
-        layer: Name of the layer or operation that applies it.
+        layer: Path of the layer, or name of the operation, that applies it.
         activation: Its name.
         is_argument: Whether it is an argument of the layer.
     """
@@ -145,6 +145,27 @@ def _of_shapes(targets: Array, outputs: Array) -> Mismatch | None:
     return Mismatch(targets.shape, outputs.shape, remaining=remaining)
 
 
+@dataclass(frozen=True)
+class LabelFacts:
+    """What labels of a crossentropy may mean.
+
+    Attributes:
+        outside: Fraction of the class numbers that are none.
+        divisor: By which class numbers were divided if targets that are no integers are quotients
+            of them, otherwise `None`.
+        several: Fraction of the rows of targets with several ones among zeros.
+        empty: Fraction of the rows that are all 0.
+        no_shares: Fraction of the rows with several numbers other than 0 that are no zeros and
+            ones, and no shares that add up to 1.
+    """
+
+    outside: float = 0.0
+    divisor: int | None = None
+    several: float = 0.0
+    empty: float = 0.0
+    no_shares: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class OutputFacts:
     """What a loss of Keras gets: one output of a model, and its targets.
@@ -153,6 +174,9 @@ class OutputFacts:
         loss: The loss.
         activation: Name of the activation that made the output, `"linear"` for none, or `None` if
             it is not known.
+        applied: The activations between the last kernel and the output, the first of them first.
+        reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
+            for.
         units: Number of values in a row of outputs: the classes of a crossentropy.
         outputs: `Signal` of the output.
         targets: `Signal` of the targets.
@@ -164,16 +188,7 @@ class OutputFacts:
             example, of which the output has several rows.
         is_whole: Whether all targets are integers.
         has_two_values: Whether all targets are one of two numbers.
-        outside: Fraction of the targets that are no class of a sparse crossentropy.
-        divisor: By which class numbers were divided if targets that are no integers are quotients
-            of them, otherwise `None`.
-        several: Fraction of the rows of targets with several ones among zeros.
-        empty: Fraction of the rows that are all 0.
-        no_shares: Fraction of the rows with several numbers other than 0 that are no zeros and
-            ones, and no shares that add up to 1.
-        applied: The activations between the last kernel and the output, the first of them first.
-        reach: What the output cannot leave: for a crossentropy, the probabilities that it stands
-            for.
+        labels: What labels may mean.
         beyond: Fraction of the targets that are not in reach.
         sum_beyond: Fraction of the rows of targets that do not add up to 1 for an output whose
             rows do.
@@ -181,6 +196,8 @@ class OutputFacts:
 
     loss: KnownLoss
     activation: str | None
+    applied: tuple[Applied, ...]
+    reach: tuple[float, float]
     units: int
     outputs: Signal
     targets: Signal
@@ -189,13 +206,7 @@ class OutputFacts:
     form: _Form
     is_whole: bool
     has_two_values: bool
-    outside: float
-    divisor: int | None
-    several: float
-    empty: float
-    no_shares: float
-    applied: tuple[Applied, ...]
-    reach: tuple[float, float]
+    labels: LabelFacts
     beyond: float
     sum_beyond: float
 
@@ -213,12 +224,12 @@ class OutputFacts:
     @property
     def means_numbers(self) -> bool:
         """Whether targets of a categorical crossentropy are no probabilities of classes."""
-        return self.loss.kind == "categorical" and self.no_shares > MANY
+        return self.loss.kind == "categorical" and self.labels.no_shares > MANY
 
     @property
     def means_several(self) -> bool:
         """Whether labels of a categorical crossentropy have several classes for an example."""
-        return self.loss.kind == "categorical" and self.several > _SEVERAL
+        return self.loss.kind == "categorical" and self.labels.several > _SEVERAL
 
     @property
     def loss_fails(self) -> bool:
@@ -227,7 +238,7 @@ class OutputFacts:
             return False
         if self.loss.kind == "binary" and (self.leaves_range or self.form == "numbers"):
             return True
-        return self.form == "examples" or self.outside > 0
+        return self.form == "examples" or self.labels.outside > 0
 
 
 def output_facts(
@@ -255,75 +266,90 @@ def output_facts(
     form = _form_of(loss, targets.shape, outputs.shape, rows.shape)
     if form is None:
         return None
-    aims: Array = targets.reshape(-1)
+    aims = targets
     if form == "rows":
         if targets.ndim == outputs.ndim:
-            targets = np.moveaxis(targets, loss.axis, -1)
-        aims = targets.reshape(-1, units)
+            aims = np.moveaxis(targets, loss.axis, -1)
+        aims = aims.reshape(-1, units)
+    else:
+        aims = targets.reshape(-1)
     rows = rows.reshape(-1, units)
     if not counts.all() and counts.size == len(rows):
         rows = rows[counts.reshape(-1)]
-        aims = aims[counts.reshape(-1)]
+        if form != "examples":
+            aims = aims[counts.reshape(-1)]
     if loss.ignored is not None and form == "numbers":
         aims = aims[aims != loss.ignored]
     if not rows.size or not aims.size:
         return None
-    outside = 0.0
-    divisor = None
-    several = empty = no_shares = 0.0
-    beyond = 0.0
-    sum_beyond = 0.0
-    within_one = activation is None and reach == (0, 1)
-    reach = _reach_of_probabilities(loss, reach, units)
-    if form == "examples":
-        aims = targets.reshape(-1)
+    labels = LabelFacts()
+    if loss.kind != "distance" and form == "rows":
+        labels = _facts_of_rows(aims)
     elif form == "numbers":
-        is_class = (aims >= 0) & (aims < units) & (aims == np.round(aims))
-        outside = float(np.mean(~is_class))
-        divisor = _divisor(aims, units)
-        if not outside:
-            beyond = float(reach[1] < 1 - _PROBABLE)
-    elif loss.kind == "distance":
-        beyond = _share_beyond(aims, *reach)
-    else:
-        is_binary = ((aims == 0) | (aims == 1)).all(axis=-1)
-        others = np.count_nonzero(aims, axis=-1)
-        is_shared = (abs(aims.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (aims >= 0).all(axis=-1)
-        several = float(np.mean(is_binary & (others > 1)))
-        empty = float(np.mean(others == 0))
-        no_shares = float(np.mean(~is_binary & (others > 1) & ~is_shared))
-    takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
-    if takes_any_sum and are_of_softmax(rows) and aims.ndim == 2:
-        sum_beyond = float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
-    if form == "rows" and loss.kind != "distance":
-        least, most = reach[0] - _PROBABLE, reach[1] + _PROBABLE
-        if loss.kind == "binary":
-            # Labels beyond [0, 1] are none, whatever is in reach.
-            labels = np.clip(aims, 0, 1)
-            beyond = float(np.mean((labels < least) | (labels > most)))
-        else:
-            beyond = float(np.mean(aims.max(axis=-1) > most))
+        labels = _facts_of_numbers(aims, units)
+    of_loss = _reach_of_probabilities(loss, reach, units)
     return OutputFacts(
         loss=loss,
         activation=activation,
+        applied=applied,
+        reach=of_loss,
         units=units,
         outputs=_signal_of(rows),
         targets=_signal_of(aims),
         sums_to_one=are_of_softmax(rows),
-        within_one=within_one,
+        within_one=activation is None and reach == (0, 1),
         form=form,
         is_whole=bool((aims == np.round(aims)).all()),
         has_two_values=bool(((aims == aims.min()) | (aims == aims.max())).all()),
-        outside=outside,
-        divisor=divisor,
-        several=several,
-        empty=empty,
-        no_shares=no_shares,
-        applied=applied,
-        reach=reach,
-        beyond=beyond,
-        sum_beyond=sum_beyond,
+        labels=labels,
+        beyond=_share_out_of_reach(loss, form, aims, labels, of_loss),
+        sum_beyond=_share_of_other_sums(loss, aims, rows),
     )
+
+
+def _facts_of_numbers(numbers: Array, units: int) -> LabelFacts:
+    """Return what numbers may mean where each is a class."""
+    is_class = (numbers >= 0) & (numbers < units) & (numbers == np.round(numbers))
+    return LabelFacts(outside=float(np.mean(~is_class)), divisor=_divisor(numbers, units))
+
+
+def _facts_of_rows(rows: Array) -> LabelFacts:
+    """Return what rows of targets may mean where each has a number for each class."""
+    is_binary = ((rows == 0) | (rows == 1)).all(axis=-1)
+    others = np.count_nonzero(rows, axis=-1)
+    is_shared = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
+    return LabelFacts(
+        several=float(np.mean(is_binary & (others > 1))),
+        empty=float(np.mean(others == 0)),
+        no_shares=float(np.mean(~is_binary & (others > 1) & ~is_shared)),
+    )
+
+
+def _share_out_of_reach(
+    loss: KnownLoss, form: _Form, aims: Array, labels: LabelFacts, reach: tuple[float, float]
+) -> float:
+    """Return the fraction of the targets that an output within `reach` cannot come near to."""
+    low, high = reach
+    if form == "examples":
+        return 0.0
+    if loss.kind == "distance":
+        return _share_beyond(aims, low, high)
+    if form == "numbers":
+        return float(not labels.outside and high < 1 - _PROBABLE)
+    least, most = low - _PROBABLE, high + _PROBABLE
+    if loss.kind == "binary":
+        # Labels beyond [0, 1] are none, whatever is in reach.
+        probable = np.clip(aims, 0, 1)
+        return float(np.mean((probable < least) | (probable > most)))
+    return float(np.mean(aims.max(axis=-1) > most))
+
+
+def _share_of_other_sums(loss: KnownLoss, aims: Array, rows: Array) -> float:
+    """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
+    takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
+    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(rows):
+        return 0.0
+    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
 
 
 def _form_of(

@@ -1,13 +1,14 @@
 """The plots of a report, and of the reports of a training."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
@@ -36,6 +37,10 @@ _PANEL_HEIGHT = 2.6
 _CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
 _MOST_CELLS = 12
+# In standard deviations, what a histogram shows on each side of 0.
+_REACH = 4
+# Outputs of so many times those of a healthy layer make an axis logarithmic.
+_FAR = 8
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
 _ORDER = ("#0d0887", "#bd3786", "#e16462")
 # From where on a measurement is a problem.
@@ -84,9 +89,8 @@ def plot_layers(
     for plot_panel, axis in zip(panels, axes, strict=True):
         plot_panel(axis, layers)
     tidy(axes, axis="y")
-    label_order(axes[-1], [layer.name for layer in layers], "layer")
-    limits = _shared_range(layers)
-    _plot_histograms(bottom, layers, shown, (rows, columns), marked, limits)
+    label_order(axes[-1], [layer.path for layer in layers], "layer")
+    _plot_histograms(bottom, layers, shown, (rows, columns), marked)
     if losses:
         _plot_losses(parts[2].subplots(), losses)
     return figure
@@ -123,11 +127,11 @@ def _worth_a_histogram(layers: Sequence[LayerReport], marked: Collection[str]) -
 
 def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
-    before = _values_of(layers, _std_before)
+    before = _values_of(layers, "before.std")
     if not np.isnan(before).all():
         label = "before the activation"
         axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label=label, markersize=6)
-    after = _for_logarithm(_values_of(layers, _output_std))
+    after = _for_logarithm(_values_of(layers, "after.std"))
     axis.plot(numbers, after, "o-", color=BLUE, label="output", markersize=3, linewidth=1)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
@@ -138,21 +142,21 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
 def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
     axis.axhline(0, color="0.6", linewidth=0.8)
-    means = _values_of(layers, _output_mean)
+    means = _values_of(layers, "after.mean")
     axis.plot(numbers, means, "o-", color=BLUE, markersize=3, linewidth=1)
     axis.set_ylabel("mean of the output")
     # A mean that is small beside the deviation looks small.
-    deviations = _values_of(layers, _output_std)
+    deviations = _values_of(layers, "after.std")
     sizes = np.abs([*means, *deviations / 2])
     most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
-        axis.set_ylim(-1.1 * most, 1.1 * most)
+        _set_range(axis, "y", (-1.1 * most, 1.1 * most), _linear_part(layers))
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
     numbers = range(1, len(layers) + 1)
-    ratios = _values_of(layers, _gradient_ratio)
-    norms = _values_of(layers, _gradient_norm)
+    ratios = _values_of(layers, "gradient.ratio")
+    norms = _values_of(layers, "gradient.norm")
     label = "over the norm of the weights"
     axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label=label, markersize=4)
     label = "norm of the gradient"
@@ -171,14 +175,15 @@ def _plot_histograms(
     shown: Sequence[int],
     grid: tuple[int, int],
     marked: Collection[str],
-    limits: Array,
 ) -> None:
     of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
     figure.suptitle(
         f"Outputs{of} on one axis, in red where a problem was found. Pale bar: share of zeros",
         fontsize=10,
     )
-    names = shortened([layer.name for layer in layers], 18)
+    paths = shortened([layer.path for layer in layers], 18)
+    linear = _linear_part(layers)
+    limits = _shared_range(layers, linear)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
         layer = layers[place]
@@ -190,17 +195,25 @@ def _plot_histograms(
             title_color = RED
         heights = signal.heights()
         heights /= heights.max() or 1
+        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
+        _set_range(axis, "x", limits, linear)
         # The outline keeps a histogram visible that is thinner than a pixel.
         axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
-        axis.bar(0, signal.zeros, -np.ptp(limits) / 25, align="edge", color=PALE_BLUE)
-        title = f"{place + 1} {names[place]}\n{_summary(layer, signal)}"
+        axis.bar(0, signal.zeros, -_bar_width(axis), align="edge", color=PALE_BLUE)
+        title = f"{place + 1} {paths[place]}\n{_summary(layer, signal)}"
         axis.set_title(title, fontsize=7, pad=2, color=title_color)
-        axis.set(xlim=limits, ylim=(0, 1.05), yticks=[])
-        axis.xaxis.set(major_locator=MaxNLocator(3), major_formatter="{x:g}")
+        axis.set(ylim=(0, 1.05), yticks=[])
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
     for axis in cells[len(shown) :]:
         axis.set_axis_off()
+
+
+def _bar_width(axis: Axes) -> float:
+    """Return the width beside 0 that is a twenty-fifth of an axis, also of a logarithmic one."""
+    transform = axis.xaxis.get_transform()
+    width = np.ptp(transform.transform(axis.get_xlim())) / 25
+    return float(transform.inverted().transform(width))
 
 
 def _summary(layer: LayerReport, signal: Signal) -> str:
@@ -212,62 +225,51 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
     return ", ".join(parts)
 
 
-def _shared_range(layers: Sequence[LayerReport]) -> Array:
-    """Return the limits for the histograms of all layers.
+def _linear_part(layers: Sequence[LayerReport]) -> float:
+    """Return up to where outputs are shown as they are: those of a healthy or the least layer."""
+    deviations = [layer.after.std for layer in layers if layer.after is not None]
+    return _REACH * max(1.0, min(deviations, default=1.0))
 
-    Layers that exploded are left out, where others have not, and so are rare values far from the
-    rest.
-    """
-    signals = [layer.after for layer in layers if layer.after is not None]
-    least = min((signal.std for signal in signals), default=0.0)
+
+def _shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, float]:
+    """Return the limits for the histograms of all layers, without rare values far from the rest."""
     low = 0.0
     high = 0.0
-    for signal in signals:
-        if not signal.std <= max(EXPLODING, least):
-            continue
-        reach = 4 * math.hypot(signal.mean, signal.std)
-        low = min(low, max(signal.min, -reach))
-        high = max(high, min(signal.max, reach))
+    for layer in layers:
+        signal = layer.after or Signal()
+        reach = _REACH * math.hypot(signal.mean, signal.std)
+        if math.isfinite(reach):
+            low = min(low, max(signal.min, -reach))
+            high = max(high, min(signal.max, reach))
     margin = (high - low) / 20 or 1
-    return np.array([low - margin, high + margin])
+    return low - min(margin, linear / 10), high + margin
 
 
-def _std_before(layer: LayerReport) -> float | None:
-    if layer.before is None:
-        return None
-    return layer.before.std
+def _set_range(
+    axis: Axes, side: Literal["x", "y"], limits: tuple[float, float], linear: float
+) -> None:
+    """Set the limits of an axis of outputs. Far beyond `linear` it is logarithmic.
 
-
-def _output_mean(layer: LayerReport) -> float | None:
-    if layer.after is None:
-        return None
-    return layer.after.mean
-
-
-def _output_std(layer: LayerReport) -> float | None:
-    if layer.after is None:
-        return None
-    return layer.after.std
-
-
-def _gradient_norm(layer: LayerReport) -> float | None:
-    if layer.gradient is None:
-        return None
-    return layer.gradient.norm
-
-
-def _gradient_ratio(layer: LayerReport) -> float | None:
-    if layer.gradient is None:
-        return None
-    return layer.gradient.ratio
+    Then half of it is linear, so one large layer keeps the others readable.
+    """
+    low, high = limits
+    most = max(-low, high)
+    if most > _FAR * linear:
+        scale = SymmetricalLogScale(None, linthresh=linear, linscale=math.log10(most / linear))
+        decade = 10.0 ** math.floor(math.log10(most))
+        ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
+        axis.set(**{f"{side}scale": scale, f"{side}ticks": ticks})
+        axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
+        axis.minorticks_off()
+    axis.set(**{f"{side}lim": limits})
 
 
 class _Panel(NamedTuple):
-    """A panel: a statistic of each layer, the scale of its axis, and the problems that it shows."""
+    """A panel: a measure of each layer, the scale of its axis, and the problems that it shows."""
 
     title: str
     scale: Literal["linear", "log", "share"]
-    value: Callable[[LayerReport], float | None]
+    measure: str
     problems: tuple[str, ...] = ()
 
 
@@ -275,14 +277,14 @@ _HISTORY_PANELS = (
     _Panel(
         "standard deviation before the activation",
         "log",
-        lambda layer: layer.signal.std if layer.signal.size else None,
+        "signal.std",
         ("vanishing", "exploding"),
     ),
-    _Panel("mean of the output", "linear", _output_mean),
-    _Panel("saturated", "share", lambda layer: layer.saturated, ("saturated",)),
-    _Panel("dead units", "share", lambda layer: layer.dead, ("dead units",)),
-    _Panel("gradient norm", "log", _gradient_norm, ("exploding gradient",)),
-    _Panel("gradient over weights", "log", _gradient_ratio),
+    _Panel("mean of the output", "linear", "after.mean"),
+    _Panel("saturated", "share", "saturated", ("saturated",)),
+    _Panel("dead units", "share", "dead", ("dead units",)),
+    _Panel("gradient norm", "log", "gradient.norm", ("exploding gradient",)),
+    _Panel("gradient over weights", "log", "gradient.ratio"),
 )
 
 
@@ -297,16 +299,16 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
     layers: list[LayerReport] = []
     if steps:
         layers = [layer for layer in history[steps[0]] if layer.after is not None]
-    names = [layer.name for layer in layers]
-    panels = _panel_values(history, names)
+    paths = [layer.path for layer in layers]
+    panels = _panel_values(history, paths)
     shown = _first_middle_and_last(layers)
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(size=(_WIDTH, 3 * rows + 0.2))
     axes = figure.subplots(rows or 1, 2, squeeze=False, sharex=True).ravel()
     for axis, (panel, values) in zip(axes, panels.items(), strict=False):
         labels = shortened(shown, 24)
-        for name, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
-            line = values[names.index(name)]
+        for shown_path, label, color, marker in zip(shown, labels, _ORDER, "os^", strict=False):
+            line = values[paths.index(shown_path)]
             axis.plot(
                 steps, line, color=color, marker=marker, label=label, linewidth=1, markersize=4
             )
@@ -318,7 +320,7 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
     free = axes[len(panels) :]
     for axis in free:
         axis.set_axis_off()
-    if names:
+    if paths:
         handles, labels = axes[0].get_legend_handles_labels()
         style = {"title": "first, middle and last layer", "frameon": False}
         # Where a cell of the grid is free, otherwise beside the panels.
@@ -330,16 +332,16 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
 
 
 def _panel_values(
-    history: Mapping[int, Sequence[LayerReport]], names: Sequence[str]
+    history: Mapping[int, Sequence[LayerReport]], paths: Sequence[str]
 ) -> dict[_Panel, Array]:
-    """Return the values of each panel that has any, as an array with a row for each of `names`."""
-    layers_by_step = [{layer.name: layer for layer in layers} for layers in history.values()]
+    """Return the values of each panel that has any, as an array with a row for each of `paths`."""
+    layers_by_step = [{layer.path: layer for layer in layers} for layers in history.values()]
     panels = {}
     for panel in _HISTORY_PANELS:
         rows = []
-        for name in names:
-            over_steps = [layers.get(name) for layers in layers_by_step]
-            rows.append(_values_of(over_steps, panel.value))
+        for path in paths:
+            over_steps = [layers.get(path) for layers in layers_by_step]
+            rows.append(_values_of(over_steps, panel.measure))
         values = np.array(rows)
         if np.isnan(values).all():
             continue
@@ -350,15 +352,12 @@ def _panel_values(
 
 
 def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
-    """Return the names of the layers to show: lines of all would hide each other."""
-    names = [layer.name for layer in layers if layer.weights]
+    """Return the paths of the layers to show: lines of all would hide each other."""
     # Layers without weights have no gradient.
-    if not names:
-        names = [layer.name for layer in layers]
-    if not names:
-        return []
-    middle = names[(len(names) - 1) // 2]
-    return list(dict.fromkeys([names[0], middle, names[-1]]))
+    shown = [layer for layer in layers if layer.weights] or layers
+    paths = [layer.path for layer in shown]
+    middle = (len(paths) - 1) // 2
+    return list(dict.fromkeys(paths[:1] + paths[middle : middle + 1] + paths[-1:]))
 
 
 def _finish_panel(axis: Axes, panel: _Panel) -> None:
@@ -377,13 +376,14 @@ def _finish_panel(axis: Axes, panel: _Panel) -> None:
     axis.set_xlabel("steps", fontsize=8)
 
 
-def _values_of(
-    layers: Sequence[LayerReport | None], value: Callable[[LayerReport], float | None]
-) -> Array:
-    """Return the value of each layer, NaN for layers without one."""
+def _values_of(layers: Sequence[LayerReport | None], measure: str) -> Array:
+    """Return a measure of each layer, such as `"after.std"`, with NaN for layers without it."""
     values = []
     for layer in layers:
-        values.append(None if layer is None else value(layer))
+        value: Any = layer
+        for name in measure.split("."):
+            value = None if value is None else getattr(value, name)
+        values.append(value)
     # NumPy makes NaN of `None`.
     return np.array(values, "float64")
 

@@ -6,19 +6,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
-from keras_initx._typing import InitializerLike
+from keras_initx._typing import Array, InitializerLike
+from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, WeightReport
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.initializers import (
+    FrameLaw,
     GlorotUniform,
     HeNormal,
+    Initializer,
     LecunNormal,
     Orthogonal,
     VarianceScaling,
     default_axes,
 )
+from keras_initx.structure import ModelWeight, floats
 
 __all__ = ["Remedy"]
 
@@ -131,6 +136,54 @@ def drawn(
     return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
 
 
+# ---------------------------------------------------------------- what weights have already
+
+# How far the deviation of values may be from that of their law, beside the error of a sample.
+_LIKE = 0.1
+# The most units that are compared, and how far from 0 their cosines may be by rounding.
+_UNITS, _ROUNDING = 64, 1e-2
+
+
+def not_yet_drawn(choices: Iterable[Choice], paths: Sequence[str], of: Diagnosis) -> list[Choice]:
+    """Return the choices that would give weights other values than such as they have."""
+    others = []
+    for one in choices:
+        has_them = [_is_like(weights(of).get(path), one.initializer) for path in paths]
+        if not has_them or not all(has_them):
+            others.append(one)
+    return others
+
+
+def _is_like(weight: ModelWeight | None, initializer: InitializerLike) -> bool:
+    """Return whether a weight has the law of an initializer, by its deviation and its form."""
+    if weight is None or not isinstance(initializer, Initializer):
+        return False
+    config = initializer.get_config()
+    if weight.axes is not None and "input_axes" in config:
+        inputs, units = weight.axes
+        config |= {"input_axes": list(inputs), "output_axes": list(units)}
+    law = type(initializer).from_config(config).law(weight.shape)
+    if law is None or not law.std:
+        return False
+    values = floats(backend.host_view(weight.variable.value))
+    error = _LIKE + 3 / math.sqrt(2 * values.size)
+    if abs(Moments(values).std / law.std - 1) > error:
+        return False
+    return not isinstance(law, FrameLaw) or _is_orthogonal(values, law)
+
+
+def _is_orthogonal(values: Array, law: FrameLaw) -> bool:
+    """Return whether the units of a kernel, or its inputs if they are fewer, are orthogonal."""
+    count = math.prod(values.shape[axis] for axis in law.input_axes)
+    moved = np.moveaxis(values, law.input_axes, range(len(law.input_axes)))
+    matrix = moved.reshape(count, -1)
+    if count < matrix.shape[1]:
+        matrix = matrix.T
+    some = matrix[:, :_UNITS] / np.linalg.norm(matrix[:, :_UNITS], axis=0)
+    cosines = some.T @ some
+    return bool(abs(cosines - np.eye(len(cosines))).max() < _ROUNDING)
+
+
 # ---------------------------------------------------------------- which initializer is suitable
 
 # Activations for which He initialization is suitable.
@@ -237,7 +290,11 @@ def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
             "alike with any initializer"
         )
     choices = suitable_in_depth(layers, activation)
-    remedy = drawn_or_scaled(choices, kernels_of(layers_of(of)), after=" in all layers")
+    kernels = kernels_of(layers_of(of))
+    others = not_yet_drawn(choices, kernels, of)
+    if choices and not others and not has_large_biases(layers):
+        return Remedy("keras.layers.BatchNormalization() before each activation")
+    remedy = drawn_or_scaled(others or choices, kernels, after=" in all layers")
     return without_large_biases(remedy, layers, layers_of(of))
 
 

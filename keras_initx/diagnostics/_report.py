@@ -100,6 +100,7 @@ class Report(Result):
         levels = [verdict.level for verdict in self.verdicts if layer.name in verdict.layers]
         data: dict[str, Any] = {
             "name": layer.name,
+            "path": layer.path,
             "level": min(levels, key=LEVELS.index, default=None),
         }
         for name in _MEASURES:
@@ -175,12 +176,12 @@ class Report(Result):
         """Return the table with a row for each layer."""
         marked = self._marked
 
-        def marked_name(layer: LayerReport) -> str:
+        def marked_title(layer: LayerReport) -> str:
             mark = "!" if layer.name in marked else " "
-            return f"{mark} {layer.name}"
+            return f"{mark} {layer.title}"
 
-        name = Column("  layer", marked_name, is_text=True, is_name=True)
-        return Table.fitted([name, *(columns or _COLUMNS)], self.layers, width)
+        title = Column("  layer", marked_title, is_text=True, is_name=True)
+        return Table.fitted([title, *(columns or _COLUMNS)], self.layers, width)
 
 
 def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:

@@ -1,8 +1,9 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
 import os
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -37,7 +38,7 @@ from keras_initx.models._weights import array_digest
 from keras_initx.rendering import (
     Column,
     Points,
-    WeightTable,
+    Tabular,
     line_width,
     plot_in_order,
     short_number,
@@ -99,13 +100,61 @@ class Source(NamedTuple):
     has_rule: bool = True
 
 
+class DrawnAlike(NamedTuple):
+    """Weights with the same initializer whose paths differ in numbers at most: a row of the table.
+
+    Attributes:
+        weights: The weights, in the order of the layers.
+    """
+
+    weights: list[WeightPlan]
+
+    @property
+    def path(self) -> str:
+        """The path of a single weight; of several a path with stars for numbers, and how many."""
+        if len(self.weights) == 1:
+            return self.weights[0].path
+        patterns = [_NUMBER.sub("*", weight.path) for weight in self.weights]
+        # The first of layers with automatic names has no number.
+        pattern = max(patterns, key=lambda pattern: pattern.count("*"))
+        return f"{pattern} ({len(self.weights)})"
+
+    def range_of(self, field_name: str, write: Callable[[Any], str] = str) -> str:
+        """Return the value of a field, or the least and the greatest, as text."""
+        values = [getattr(weight, field_name) for weight in self.weights]
+        known = [value for value in values if value is not None]
+        if not known:
+            return ""
+        return "...".join(dict.fromkeys([write(min(known)), write(max(known))]))
+
+    def only(self, field_name: str) -> Any:
+        """Return the value of a field if all weights have the same, otherwise `None`."""
+        values = {getattr(weight, field_name) for weight in self.weights}
+        return values.pop() if len(values) == 1 else None
+
+
+# A number in a path. At the end of the name of a layer, Keras puts an underscore before it.
+_NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
+
+
+def _drawn_alike(weights: Sequence[WeightPlan]) -> list[DrawnAlike]:
+    """Return the weights that are drawn in groups, in the order of the first of each."""
+    groups: dict[tuple[str, str], DrawnAlike] = {}
+    for weight in weights:
+        if weight.initializer is not None:
+            key = _NUMBER.sub("", weight.path), weight.initializer
+            groups.setdefault(key, DrawnAlike([])).weights.append(weight)
+    return list(groups.values())
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class InitializationPlan(WeightTable[WeightPlan]):
+class InitializationPlan(Tabular[DrawnAlike]):
     """The initialization of each weight of a model, in the form of all results.
 
-    `plot` shows the standard deviations of the weights, or those expected for a dry run, in the
-    colors of their initializers. `save` writes a file that `initialize` executes and `audit`
-    compares weights with.
+    The table has the weights that are drawn, in one row those with the same initializer whose paths
+    differ in numbers only. `to_csv` has a row for each weight. `plot` shows the standard deviations
+    of the weights, or those expected for a dry run, in the colors of their initializers. `save`
+    writes a file that `initialize` executes and `audit` compares weights with.
 
     Attributes:
         weights: A `WeightPlan` for each weight, in the order of the layers.
@@ -268,24 +317,29 @@ class InitializationPlan(WeightTable[WeightPlan]):
         )
 
     def _content(self) -> dict[str, Any]:
-        rows = [asdict(weight) for weight in self.weights]
         return {
-            "weights": rows,
+            "weights": self._records(),
             "seed": self.seed,
             "dry_run": self.dry_run,
             "notes": list(self.notes),
         }
 
-    def _columns(self) -> list[Column[WeightPlan]]:
+    def _rows(self) -> list[DrawnAlike]:
+        return _drawn_alike(self.weights)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [asdict(weight) for weight in self.weights]
+
+    def _columns(self) -> list[Column[DrawnAlike]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
-            Column("shape", lambda row: row.shape),
-            Column("initializer", lambda row: row.initializer or f"({row.reason})", is_text=True),
-            Column("fan in", lambda row: row.fan_in, is_optional=True),
-            Column("fan out", lambda row: row.fan_out, is_optional=True),
-            Column("expected", lambda row: _short(row.expected_std)),
-            Column("std", lambda row: _short(row.std)),
-            Column("seed", lambda row: row.seed, is_optional=True),
+            Column("shape", lambda row: row.only("shape")),
+            Column("initializer", lambda row: row.only("initializer"), is_text=True),
+            Column("fan in", lambda row: row.range_of("fan_in"), is_optional=True),
+            Column("fan out", lambda row: row.range_of("fan_out"), is_optional=True),
+            Column("expected", lambda row: row.range_of("expected_std", short_number)),
+            Column("std", lambda row: row.range_of("std", short_number)),
+            Column("seed", lambda row: row.only("seed"), is_optional=True),
         ]
 
     def _summary(self) -> str:
@@ -297,12 +351,26 @@ class InitializationPlan(WeightTable[WeightPlan]):
             text += f", {left} left unchanged"
         return f"{text}; seed {self.seed}."
 
+    def _headline(self) -> str:
+        return f": {self._summary()[:-1]}"
+
     def _below(self) -> list[str]:
+        lines = [self._summary(), *self.notes]
+        if self.left:
+            lines.insert(1, self._left_in_words())
         width = line_width()
-        notes = []
-        for note in self.notes:
-            notes.append(textwrap.fill(note, width, subsequent_indent="    "))
-        return [*super()._below(), *notes]
+        return ["", *(textwrap.fill(line, width, subsequent_indent="    ") for line in lines)]
+
+    def _left_in_words(self) -> str:
+        """Return how many weights are left unchanged for each reason, and the first of them."""
+        paths: dict[str, list[str]] = {}
+        for weight in self.left:
+            paths.setdefault(weight.reason, []).append(weight.path)
+        parts = []
+        for reason, (first, *others) in paths.items():
+            more = f" and {len(others)} more" if others else ""
+            parts.append(f"{first}{more} ({reason})")
+        return f"Left unchanged: {', '.join(parts)}."
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
@@ -373,10 +441,6 @@ def _places(shape: Shape, region: Region) -> Array:
     for length, part in zip(shape, region, strict=True):
         places = places[..., None] * length + np.arange(length)[part]
     return places
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else short_number(value)
 
 
 def checked_tensor(value: Any, row: WeightPlan) -> Tensor:

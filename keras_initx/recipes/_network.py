@@ -19,8 +19,8 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     is_depthwise,
+    layer_paths,
     matching_paths,
-    named_layers,
     normalizes,
 )
 
@@ -96,12 +96,14 @@ class Network:
         return [weight.path for weight in self._model_weights if id(weight.variable) in ids]
 
     def path_of(self, layer: keras.Operation) -> str:
-        """Return the path of a layer, by that of its first weight."""
-        for weight in self.weights_in(layer):
-            for part, path in zip(weight.layers, weight.layer_paths, strict=True):
-                if part is layer and path:
-                    return path
+        """Return the path of a layer, and the name of another operation."""
+        if isinstance(layer, keras.Layer):
+            return self._paths.get(layer, layer.name)
         return str(layer.name)
+
+    @functools.cached_property
+    def _paths(self) -> Mapping[keras.Layer, str]:
+        return layer_paths(self.model)
 
     @property
     def recognized(self) -> list[str]:
@@ -244,7 +246,7 @@ def network_of(name: str, model: Any) -> Network:
 
 
 def _note_layers(network: Network, model: keras.Model) -> None:
-    layers = named_layers(model)
+    layers = layer_paths(model)
     network.normalization = _normalization_order(layers)
     for layer, path in layers.items():
         if "attention" in f"{type(layer).__name__} {path}".lower():

@@ -22,8 +22,8 @@ from keras_initx.structure import (
     ModelWeight,
     activation_name,
     find_weights,
+    layer_paths,
     matching_paths,
-    named_layers,
 )
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
@@ -58,7 +58,7 @@ def selu(model: keras.Model) -> Recipe:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
     found = []
-    for layer, path in named_layers(model).items():
+    for layer, path in layer_paths(model).items():
         activation = activation_name(layer)
         if activation in _OF_HE:
             found.append(f"{path!r} ({activation})")

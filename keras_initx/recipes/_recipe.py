@@ -143,7 +143,7 @@ def check_fits(about: About, network: Network) -> None:
         evidence = "; ".join(network.recognized)
     hidden = network.architecture.hidden
     if hidden:
-        evidence += f", and {hidden[0].name!r}, whose `call` cannot be followed"
+        evidence += f", and {network.path_of(hidden[0])!r}, whose `call` cannot be followed"
     raise ValueError(
         f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
         f"Received: {about.argument}={network.model.name!r} with {evidence}"

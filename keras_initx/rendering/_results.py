@@ -1,4 +1,4 @@
-"""The form of all results: text, notebooks, CSV, JSON, data frames and figures."""
+"""The form of all results: text, notebooks, pages, CSV, JSON, data frames and figures."""
 
 import abc
 import contextlib
@@ -22,7 +22,7 @@ from keras_initx.rendering._terminal import line_width
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "Tabular", "WeightTable", "result_page", "written"]
+__all__ = ["Result", "Tabular", "WeightTable", "written"]
 
 
 def written(text: str, path: str | Path | None) -> str:
@@ -109,6 +109,27 @@ class Result(abc.ABC):
         """
         return written(f"{as_json(self._content(), indent=1)}\n", path)
 
+    def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
+        """Return the result as a self-contained page, with its plots if matplotlib is installed.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+            title: The title of the page. By default the result in a few words.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+
+        Example:
+            >>> import keras_initx
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+            >>> plan = keras_initx.initialize(model, seed=0)
+            >>> page = plan.to_html("plan.html", title="A small model")
+            >>> "<h1>A small model</h1>" in page
+            True
+        """
+        return written(page(title or self._title(), self._page_parts()), path)
+
     def to_pandas(self) -> Any:
         """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.
 
@@ -136,6 +157,25 @@ class Result(abc.ABC):
         """
         return save_figure(self._figure(), path)
 
+    def _title(self) -> str:
+        """Return the title of the page."""
+        return f"{type(self).__name__}{self._headline()}"
+
+    def _page_parts(self) -> list[str]:
+        """Return the HTML of the page below its title."""
+        made = (
+            f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
+            f"Keras {keras.__version__} on {keras.backend.backend()}"
+        )
+        parts = [
+            paragraphs([made], "quiet"),
+            self._repr_html_(),
+            paragraphs(self._legend(), "quiet"),
+        ]
+        with contextlib.suppress(ImportError):
+            parts.append(image(as_png(self.plot()), "Plot"))
+        return parts
+
     def _cells(self) -> list[dict[str, Any]]:
         """Return the rows of the CSV, with a number or a text in each cell."""
         rows = []
@@ -152,22 +192,6 @@ def _cell(value: Any) -> Any:
     if any(isinstance(part, str) for part in value):
         separator = " + "
     return separator.join(map(str, value))
-
-
-def result_page(title: str, result: Result) -> str:
-    """Return a self-contained page with a result, and its figure if matplotlib is installed."""
-    made = (
-        f"{datetime.date.today().isoformat()}, keras_initx {__version__}, "
-        f"Keras {keras.__version__} on {keras.backend.backend()}"
-    )
-    parts = [
-        paragraphs([made], "quiet"),
-        result._repr_html_(),
-        paragraphs(result._legend(), "quiet"),
-    ]
-    with contextlib.suppress(ImportError):
-        parts.append(image(as_png(result.plot()), "Plot"))
-    return page(title, parts)
 
 
 class Tabular(Result, Generic[Row]):

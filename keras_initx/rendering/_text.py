@@ -55,9 +55,12 @@ def ranges(numbers: Iterable[int]) -> str:
 def shortened(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
-    A word ends at `/`, `_` or a space. The last one stays, and so do those with digits that are not
-    in all names. Names that would be the same are longer.
+    Second names in parentheses are left out first, all of them. A word ends at `/`, `_` or a space.
+    The last one stays, and so do those with digits that are not in all names. Names that would be
+    the same are longer.
     """
+    if any(len(name) > length for name in names):
+        names = _first_names(names)
     words = {name: re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names}
     counts = collections.Counter(word for parts in words.values() for word in set(parts))
     optional = set()
@@ -77,6 +80,16 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
             return [texts[name] for name in names]
         for name in shared:
             lengths[name] += 4
+
+
+def _first_names(names: Sequence[str]) -> list[str]:
+    """Return names without a second one in parentheses, unless others would be the same."""
+    first_names = [re.sub(r" \(\S+\)$", "", name) for name in names]
+    counts = collections.Counter(first_names)
+    found = []
+    for name, first_name in zip(names, first_names, strict=True):
+        found.append(first_name if counts[first_name] == 1 else name)
+    return found
 
 
 def _shortened(words: Sequence[str], optional: Iterable[int], length: int) -> str:

@@ -36,6 +36,8 @@ from keras_initx.structure import (
     check_model,
     first_batch,
     first_examples,
+    layer_paths,
+    named_layers,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 
     Attributes:
         widths: The widths.
-        layers: The names of the layers in the first model.
+        layers: The paths of the layers in the first model.
         sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
             layer's output, before its activation if there is one. Step 0 is before training.
         problems: A `WidthProblem` for each likely cause if outputs are not level, and for weights
@@ -210,6 +212,7 @@ def coordinate_check(
         raise ValueError(f"`widths` must have at least two different widths. Received: {widths=!r}")
     x, y = first_batch(x, y)
     found: list[list[dict[str, float]]] = []  # of each model, after each step
+    paths: dict[str, str] = {}  # of the layers of the first model, by their names
     starts: dict[int, Start] = {}
     with progress("coordinate check", len(widths), "widths") as advance:
         for width in widths:
@@ -222,6 +225,9 @@ def coordinate_check(
                     "`y` is required, by itself or in the batches of `x`, for the loss of the "
                     "model. Received: y=None"
                 )
+            if not paths:
+                own_names = named_layers(model)
+                paths = {own_names[layer]: path for layer, path in layer_paths(model).items()}
             if width in (min(widths), max(widths)):
                 starts[width] = start_of(model)
             after_steps = [_sizes(model, batch.x)]
@@ -247,7 +253,8 @@ def coordinate_check(
             sizes.append([list(step.values()) for step in after_steps])
         else:
             sizes.append([[step[name] for name in names] for step in after_steps])
-    check = CoordinateCheck(widths, names, np.moveaxis(np.array(sizes), 0, -1))
+    layers = [paths[name] for name in names]
+    check = CoordinateCheck(widths, layers, np.moveaxis(np.array(sizes), 0, -1))
     problems = find_problems(
         starts[min(widths)],
         starts[max(widths)],

@@ -23,7 +23,7 @@ from keras_initx.structure._hooks import (
     replaced,
 )
 from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
-from keras_initx.structure._names import named_layers, own_weights
+from keras_initx.structure._names import layer_paths, named_layers, own_weights
 
 __all__ = ["Call", "Watch", "Watcher"]
 
@@ -105,15 +105,17 @@ class Watch:
 
     Attributes:
         layers: Dict from each layer to its name, as `named_layers`.
+        paths: Dict from each layer to its path, as `layer_paths`.
         activations: Dict from each layer to the name of the activation that it applies, or `None`.
         with_kernel: The layers by whose kernel inputs are multiplied.
         graph: The graph of the forward pass.
         calls: The calls that have not returned, from the model to the innermost.
+        is_paused: Whether calls are no part of the pass.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.layers: dict[keras.Layer, str] = named_layers(model)
-        self.paths: dict[keras.Layer, str] = self.layers
+        self.paths: dict[keras.Layer, str] = layer_paths(model)
         self.activations: dict[keras.Layer, str | None] = {
             layer: activation_name(layer) for layer in self.layers
         }
@@ -121,7 +123,7 @@ class Watch:
         self.graph: ForwardGraph = ForwardGraph()
         self.calls: list[Call] = []
         self._probes: tuple[Watcher, ...] = ()
-        self._is_paused = False
+        self.is_paused: bool = False
         # Number of active calls of layers that may transform tensors in ways that cannot be
         # observed.
         self._hidden = 0
@@ -160,19 +162,14 @@ class Watch:
                 stack.enter_context(replaced(operation, "call", hooked))
             yield
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether calls are no part of the pass."""
-        return self._is_paused
-
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Ignore calls for the duration of the block: they are no part of the pass."""
-        self._is_paused = True
+        self.is_paused = True
         try:
             yield
         finally:
-            self._is_paused = False
+            self.is_paused = False
 
     def _hooked(
         self, operation: keras.Operation, function: Callable[..., Any]
@@ -191,7 +188,7 @@ class Watch:
 
         @functools.wraps(function)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            if self._is_paused:
+            if self.is_paused:
                 return function(*args, **kwargs)
             given = args
             if not given:
@@ -236,7 +233,7 @@ class Watch:
         @functools.wraps(cast)
         def hooked(tensor: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             result = cast(tensor, *args, **kwargs)
-            if not self._is_paused:
+            if not self.is_paused:
                 self.graph.add_alias(tensor, result)
             return result
 
@@ -250,7 +247,7 @@ class Watch:
         @functools.wraps(activation)
         def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
             outputs = activation(values, *args, **kwargs)
-            if first_float(values) is not None and not self._is_paused:
+            if first_float(values) is not None and not self.is_paused:
                 for probe in self._probes:
                     probe.activated(layer, activation, values, outputs)
             return outputs

@@ -1,7 +1,7 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from keras_initx.structure._kernels import (
     kernel_groups,
     kernel_phases,
 )
-from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of
+from keras_initx.structure._names import automatic_name, numbered, own_weights, walk
 
 __all__ = [
     "ModelWeight",
@@ -172,46 +172,16 @@ def check_unshared(name: str, model: keras.Layer) -> None:
 
 def weights_within(layer: keras.Layer) -> list[ModelWeight]:
     """Return the same as `find_weights`, where weights may have the same path."""
-    return list(_walk((layer,), ("",), set()))
-
-
-def _walk(
-    layers: tuple[keras.Layer, ...], paths: tuple[str, ...], seen: set[int]
-) -> Iterator[ModelWeight]:
-    """Yield the weights of the innermost of `layers`, then those of the layers inside it.
-
-    Args:
-        layers: The layers around it, and the layer.
-        paths: Their paths.
-        seen: The ids of the variables that were yielded, to which those of this layer are added.
-    """
-    layer = layers[-1]
-    prefix = f"{paths[-1]}/" if paths[-1] else ""
-    own = [weight for weight in own_weights(layer) if id(weight) not in seen]
-    seen.update(id(weight) for weight in own)
-    names = numbered((weight.name, automatic_name(weight.name, "variable")) for weight in own)
-    for weight, name in zip(own, names, strict=True):
-        yield ModelWeight(f"{prefix}{name}", weight, layers, paths)
-    parts = [part for part in parts_of(layer, recursive=False) if part.weights]
-    names = numbered((part.name, _automatic_part_name(layer, part)) for part in parts)
-    for part, name in zip(parts, names, strict=True):
-        yield from _walk((*layers, part), (*paths, f"{prefix}{name}"), seen)
-
-
-def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
-    """Return the stem and number of an automatic name of `part`, which is directly inside `layer`.
-
-    It is `None` for other names.
-    """
-    class_name = type(part).__name__
-    if not isinstance(layer, keras.layers.Bidirectional):
-        return automatic_name(part.name, class_name)
-    direction, _, name = part.name.partition("_")  # `forward_lstm_3`
-    found = automatic_name(name, class_name)
-    if found is None:
-        return None
-    stem, number = found
-    return f"{direction}_{stem}", number
+    found = []
+    seen: set[int] = set()
+    for layers, paths in walk(layer):
+        own = [weight for weight in own_weights(layers[-1]) if id(weight) not in seen]
+        seen.update(id(weight) for weight in own)
+        named = ((weight.name, automatic_name(weight.name, "variable")) for weight in own)
+        prefix = f"{paths[-1]}/" if paths[-1] else ""
+        for weight, name in zip(own, numbered(named, Counter()), strict=True):
+            found.append(ModelWeight(f"{prefix}{name}", weight, layers, paths))
+    return found
 
 
 def is_quantized(layer: keras.Layer) -> bool:

@@ -1,6 +1,7 @@
-"""A result of a run: how its tables, remarks and plots become text, a notebook and a report."""
+"""A result of a run: how its tables, remarks and plots become text, a notebook and a page."""
 
 import abc
+import contextlib
 import dataclasses
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,11 @@ from keras_initx.rendering import (
     legend,
     line_width,
     new_figure,
-    page,
     paragraphs,
     save_plots,
     section,
 )
-from keras_initx.studies._records import Record, Settings, write_atomic
+from keras_initx.studies._records import Record, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +37,9 @@ class ResultTable:
     Attributes:
         columns: Its columns, with notes for the legend.
         rows: Its rows.
-        title: Its title in the report, which the first table of a result does not need.
+        title: Its title in the page, which the first table of a result does not need.
         note: A sentence at the end of the legend.
-        is_printed: Whether it is part of the text, or only of the report.
+        is_printed: Whether it is part of the text, or only of the page.
     """
 
     columns: Sequence[Column[Record]]
@@ -63,7 +63,7 @@ class ResultTable:
 
 
 class RunResult(Result):
-    """A result of repeated training, which also has several plots and an HTML report.
+    """A result of repeated training, which also has several plots, all of them on its page.
 
     A subclass says what there is to show: a headline, tables, remarks, plots and data.
 
@@ -146,13 +146,11 @@ class RunResult(Result):
             save_plots(plots, Path(check_local("folder", folder)), suffix)
         return {plot.name: plot.figure for plot in plots}
 
-    def report(self, path: str | Path) -> None:
-        """Write a self-contained HTML report with all tables and plots.
+    def _title(self) -> str:
+        return self.title
 
-        Raises:
-            ImportError: If matplotlib is not installed.
-            RecordError: If the file cannot be written.
-        """
+    def _page_parts(self) -> list[str]:
+        """Return all tables and plots."""
         first, *others = self._tables()
         parts = [
             paragraphs([self._conditions()], "quiet"),
@@ -160,15 +158,16 @@ class RunResult(Result):
             first.as_html(),
             paragraphs(first.legend(), "quiet"),
         ]
-        for plot in self._plots():
-            parts.append(image(as_png(plot.figure), plot.caption))
+        with contextlib.suppress(ImportError):
+            for plot in self._plots():
+                parts.append(image(as_png(plot.figure), plot.caption))
         for table in others:
             legends = [paragraphs([text], "quiet") for text in table.legend()]
             parts.append(section(table.title, table.as_html(), *legends))
         settings = tuple((name, _in_words(value)) for name, value in self.settings.items())
         table_html = Table(("setting", "value"), settings, are_text=(True, True)).as_html()
         parts.append(section("Settings", f'<div class="settings">{table_html}</div>'))
-        write_atomic(Path(path), page(self.title, parts).encode())
+        return parts
 
 
 def _in_words(setting: Any) -> str:

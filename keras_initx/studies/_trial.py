@@ -294,7 +294,7 @@ def diagnose_first_batch(model: keras.Model, data: Data, batch_size: int, seed: 
     for layer in report.layers:
         layers.append(
             {
-                "layer": layer.name,
+                "layer": layer.path,
                 "std": layer.after and layer.after.std,
                 "saturated": layer.saturated,
                 "dead": layer.dead,

@@ -123,7 +123,7 @@ class Trials:
 
     @property
     def first_batches(self) -> list[Record]:
-        """A list of dicts with names and first-batch statistics of each layer of each trial."""
+        """A list of dicts with paths and first-batch statistics of each layer of each trial."""
         rows = []
         for (name, repeat), trial in self.trials.items():
             for layer in trial.first_batch.get("layers", []):

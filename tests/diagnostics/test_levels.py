@@ -91,8 +91,11 @@ def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
     assert names[0].endswith("/depthwise")
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["batch", "layer", "rms", "group"])
-@pytest.mark.parametrize("activation", [None, "relu", "layer"])
+@pytest.mark.parametrize(
+    ("normalization", "activation"),
+    [*((one, None) for one in NORMALIZATIONS), (NORMALIZATIONS[0], "relu"), (NORMALIZATIONS[0], "layer")],
+    ids=["batch", "layer", "rms", "group", "relu", "layer of relu"],
+)
 def test_a_large_signal_is_a_note_before_each_normalization(normalization, activation):
     large = keras.initializers.RandomNormal(stddev=1e4)
     stack = [dense("large", large, activation="relu" if activation == "relu" else None)]
@@ -334,7 +337,6 @@ def reported(*levels):
 def test_a_report_fails_on_a_level_or_a_more_serious_one(levels, fails):
     report = reported(*levels)
     assert {level for level in ("error", "warning", "note") if report.fails_on(level)} == set(fails)
-    assert report.ok == ("warning" not in fails)
     assert report.ok == ("warning" not in fails)
 
 

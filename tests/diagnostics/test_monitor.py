@@ -131,13 +131,13 @@ def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
 
 @pytest.mark.once
 def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
-    hidden = [layers.Dense(4, "tanh", name=f"dense_{number}") for number in range(1, 14)]
+    hidden = [layers.Dense(4, "tanh", name=f"hidden_{number}") for number in range(1, 14)]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Activation("tanh", name="end")])
     model.compile("sgd", "mse")
     monitor = keras_initx.SignalMonitor(X, every=6)
     model.fit(X, X[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
     deviations, *_ = monitor.plot().axes
-    assert [line.get_label() for line in deviations.lines] == ["dense_1", "dense_7", "dense_13"]
+    assert [line.get_label() for line in deviations.lines] == ["hidden_1", "hidden_7", "hidden_13"]
     sizes = [layer.signal.std for layer in monitor.history[0].layers]
     (band,) = deviations.collections
     heights = band.get_paths()[0].vertices[:, 1]
@@ -297,8 +297,8 @@ def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
     model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[monitor, keras.callbacks.CSVLogger(path)])
     for epoch, step in enumerate((6, 12)):
         for layer in monitor.history[step].layers:
-            assert model.history.history[f"std/{layer.name}"][epoch] == layer.after.std
-            assert model.history.history[f"gradient/{layer.name}"][epoch] == layer.gradient.norm
+            assert model.history.history[f"std/{layer.path}"][epoch] == layer.after.std
+            assert model.history.history[f"gradient/{layer.path}"][epoch] == layer.gradient.norm
     header, *rows = path.read_text().splitlines()
     assert "gradient/hidden" in header.split(",")
     assert "problems" in header.split(",")

@@ -2,10 +2,10 @@
 
 import re
 
-import confusion
 import keras
 import numpy as np
 import pytest
+from diagnosed.networks import regression as healthy_regression
 from keras import layers
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
@@ -41,152 +41,6 @@ def verdicts(model, y, loss=None, x=X):
 
 def problems(*arguments, **options):
     return [verdict.problem for verdict in verdicts(*arguments, **options) if verdict.level != "note"]
-
-
-# The network, its targets, its loss and its problem, and what the remedy says, by its words and as a change.
-FAULTS = {
-    "softmax as logits": (
-        *(4, "softmax", LABELS, SPARSE(from_logits=True), "probabilities as logits"),
-        *("loss=keras.losses.SparseCategoricalCrossentropy()", {"loss": SPARSE()}),
-    ),
-    "softmax as logits, rows": (
-        *(4, "softmax", ONE_HOT, DENSE(from_logits=True), "probabilities as logits"),
-        *("loss=keras.losses.CategoricalCrossentropy()", {"loss": DENSE()}),
-    ),
-    "sigmoid as logits": (
-        *(1, "sigmoid", SIDE, BINARY(from_logits=True), "probabilities as logits"),
-        *("loss=keras.losses.BinaryCrossentropy()", {"loss": BINARY()}),
-    ),
-    "logits of classes": (
-        *(4, None, LABELS, "sparse_categorical_crossentropy", "no probabilities"),
-        *("SparseCategoricalCrossentropy(from_logits=True)", {"loss": SPARSE(from_logits=True)}),
-    ),
-    "logits of rows": (
-        *(4, None, ONE_HOT, "categorical_crossentropy", "no probabilities"),
-        *("CategoricalCrossentropy(from_logits=True)", {"loss": DENSE(from_logits=True)}),
-    ),
-    "logits of two classes": (
-        *(1, None, SIDE, "binary_crossentropy", "no probabilities"),
-        *("BinaryCrossentropy(from_logits=True)", {"loss": BINARY(from_logits=True)}),
-    ),
-    "ReLU of two classes": (
-        *(1, "relu", SIDE, "binary_crossentropy", "no probabilities"),
-        *('activation="sigmoid" in out', {"activation": "sigmoid"}),
-    ),
-    "tanh of two classes": (
-        *(1, "tanh", SIDE, "binary_crossentropy", "no probabilities"),
-        *('activation="sigmoid" in out', {"activation": "sigmoid"}),
-    ),
-    "sigmoid of classes": (
-        *(4, "sigmoid", LABELS, "sparse_categorical_crossentropy", "no probabilities"),
-        *('activation="softmax" in out', {"activation": "softmax"}),
-    ),
-    "sigmoid of rows": (
-        *(4, "sigmoid", ONE_HOT, "categorical_crossentropy", "no probabilities"),
-        *('activation="softmax" in out', {"activation": "softmax"}),
-    ),
-    "softmax of one unit": (
-        *(1, "softmax", SIDE, "binary_crossentropy", "single class"),
-        *('activation="sigmoid" in out and loss="binary_crossentropy"', {"activation": "sigmoid"}),
-    ),
-    "numbers from 1": (
-        *(4, "softmax", LABELS + 1, "sparse_categorical_crossentropy", "unsuitable labels"),
-        *("y = y - 1", {"y": LABELS}),
-    ),
-    "numbers -1 and 1": (
-        *(2, "softmax", 2 * SIDE[:, 0] - 1, "sparse_categorical_crossentropy", "unsuitable labels"),
-        *("y = (y + 1) // 2", {"y": SIDE[:, 0]}),
-    ),
-    "several ones, softmax": (
-        *(4, "softmax", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
-        'activation="sigmoid" in out and loss="binary_crossentropy"',
-        {"activation": "sigmoid", "loss": "binary_crossentropy"},
-    ),
-    "several ones, logits": (
-        *(4, None, SEVERAL, DENSE(from_logits=True), "unsuitable labels"),
-        *("BinaryCrossentropy(from_logits=True)", {"loss": BINARY(from_logits=True)}),
-    ),
-    "several ones, sigmoid": (
-        *(4, "sigmoid", SEVERAL, "categorical_crossentropy", "unsuitable labels"),
-        *('loss="binary_crossentropy"', {"loss": "binary_crossentropy"}),
-    ),
-    "labels -1 and 1": (
-        *(1, "sigmoid", 2 * SIDE - 1, "binary_crossentropy", "unsuitable labels"),
-        *("y = (y + 1) / 2", {"y": SIDE}),
-    ),
-    "labels 1 and 2": (
-        *(1, "sigmoid", SIDE + 1, "binary_crossentropy", "unsuitable labels"),
-        *("y = y - 1", {"y": SIDE}),
-    ),
-    "bytes": (
-        *(8, "sigmoid", np.where(X > 0, 255, 0), BINARY(), "unsuitable labels"),
-        *("y = y / 255", {"y": np.where(X > 0, 1.0, 0.0)}),
-    ),
-    "any targets": (
-        *(8, "sigmoid", X, "binary_crossentropy", "unsuitable labels"),
-        *('activation=None in out and loss="mse"', {"activation": None, "loss": "mse"}),
-    ),
-    "sigmoid, any targets": (
-        *(8, "sigmoid", X, "mse", "unreachable targets"),
-        *("activation=None in out", {"activation": None}),
-    ),
-    "ReLU, any targets": (
-        *(8, "relu", X, "mae", "unreachable targets"),
-        *("activation=None in out", {"activation": None}),
-    ),
-    "tanh, large targets": (
-        *(1, "tanh", 9 * X[:, :1], LOSSES.Huber(), "unreachable targets"),
-        *("activation=None in out", {"activation": None}),
-    ),
-}
-
-
-def remedied(name):
-    """Return the arguments of the network after the remedy of its one verdict."""
-    units, activation, y, loss, problem, text, changes = FAULTS[name]
-    found = verdicts(network(units, activation), y, loss)
-    assert [verdict.problem for verdict in found if verdict.level != "note"] == [problem]
-    assert found[0].layers == ("out",)
-    assert text in found[0].remedy.text
-    cured = {"activation": activation, "y": y, "loss": loss, **changes}
-    return units, cured["activation"], cured["y"], cured["loss"]
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_the_remedy_takes_the_verdict_away(name):
-    units, activation, y, loss = remedied(name)
-    assert problems(network(units, activation), y, loss) == []
-
-
-def one_of_each():
-    """Return the names of all faults, those after the first with its problem marked `full`."""
-    firsts = {fault[4]: name for name, fault in reversed(FAULTS.items())}.values()
-    return [pytest.param(name, marks=[pytest.mark.full] * (name not in firsts)) for name in FAULTS]
-
-
-@pytest.mark.parametrize("name", one_of_each())
-def test_the_remedy_makes_the_network_learn(name):
-    units, activation, y, loss = remedied(name)
-    model = network(units, activation)
-    model.compile(keras.optimizers.Adam(0.03), loss)
-    course = model.fit(X, y, batch_size=16, epochs=20, verbose=0).history["loss"]
-    assert course[-1] < course[0] / 2
-
-
-def test_class_numbers_need_a_unit_each():
-    found = verdicts(network(3, "softmax"), LABELS, "sparse_categorical_crossentropy")[0]
-    assert "Dense of 4 units" in found.remedy.text
-    found = verdicts(network(1, "sigmoid"), LABELS, "binary_crossentropy")[0]
-    assert 'for class numbers 4 units and activation="softmax" in out' in found.remedy.text
-
-
-def test_a_negative_class_may_be_left_out():
-    y = np.where(LABELS == 0, -1, LABELS)
-    y[:4] = 0
-    found = verdicts(network(4, "softmax"), y, "sparse_categorical_crossentropy")[0]
-    assert "ignore_class=-1" in found.remedy.text
-    # The gradients of old versions of Keras are NaN on torch.
-    assert "unsuitable labels" not in problems(network(4, "softmax"), y, SPARSE(ignore_class=-1))
 
 
 # Each is understood in every form that `compile` takes.
@@ -231,19 +85,6 @@ OWN = {
 def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4), LABELS, OWN[form]) == []
     assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["probabilities as logits"]
-
-
-def test_an_own_crossentropy_takes_no_labels_that_it_cannot_mean():
-    (found,) = verdicts(network(1, "sigmoid"), LABELS[:, None].astype("float32"), binary)
-    assert found.problem == "unsuitable labels"
-    assert 'for class numbers 4 units and activation="softmax" in out' in found.remedy.text
-
-
-def test_an_own_loss_that_computes_something_else_is_left_alone():
-    def weighted(y, outputs):
-        return keras.ops.mean(9 * y * keras.ops.softplus(-outputs) + (1 - y) * keras.ops.softplus(outputs))
-
-    assert problems(network(1, "sigmoid"), SIDE, weighted) == []
 
 
 def test_each_output_has_its_own_verdict():
@@ -368,10 +209,6 @@ def test_a_softmax_of_one_unit_needs_no_targets():
     assert [verdict.problem for verdict in report.verdicts] == ["single class"]
 
 
-def test_one_unit_has_no_classes():
-    assert problems(network(1, "sigmoid"), SIDE[:, 0], SPARSE()) == ["single class"]
-
-
 def regression(optimizer):
     model = network(1)
     model.compile(optimizer, "mse")
@@ -451,7 +288,7 @@ def test_a_negative_rate_is_an_error(optimizer):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm(momentum):
     keras.utils.set_random_seed(0)
-    model, x, y, loss = confusion.HEALTHY["regression, small targets"]()
+    model, x, y, loss = healthy_regression(factor=0.1)
     for seed, layer in enumerate(model.layers):
         layer.kernel.assign(keras_initx.HeNormal(seed=seed)(layer.kernel.shape))  # the same on every backend
     model.compile(keras.optimizers.SGD(0.1, momentum=momentum), loss)
@@ -474,60 +311,21 @@ def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     assert found[0].remedy.text == "the default rate: keras.optimizers.Adam()"
 
 
-def test_rows_of_a_softmax_reach_no_several_ones():
-    found = verdicts(network(4, "softmax"), SEVERAL, "mse")
-    assert [verdict.problem for verdict in found] == ["unreachable targets"]
-    assert found[0].remedy.text == 'activation="sigmoid" in out and loss="binary_crossentropy"'
-    assert problems(network(4, "sigmoid"), SEVERAL, "binary_crossentropy") == []
-    assert problems(network(4, "softmax"), ONE_HOT, "mse") == []
+class Masked(keras.Model):
+    """Set the logits of some classes to minus infinity, which the loss takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(8, name="out")
+
+    def call(self, inputs):
+        return keras.ops.where(np.arange(8) < 4, self.out(inputs), -np.inf)
 
 
-def test_targets_of_another_size_are_to_be_standardized():
-    y = 10_000 * (X @ np.linspace(-1, 1, 8)[:, None])
-    found = verdicts(network(1), y, "mse")
-    assert [verdict.problem for verdict in found] == ["unscaled targets"]
-    assert found[0].remedy.text == "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
-    assert problems(network(1), (y - y.mean(axis=0)) / y.std(axis=0), "mse") == []
-
-
-@pytest.mark.parametrize("divisor", [2, 255])
-def test_labels_that_were_divided_like_pixels_are_recognized(divisor):
-    found = verdicts(network(4, "softmax"), LABELS / divisor, "sparse_categorical_crossentropy")
-    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
-    assert found[0].remedy.text.endswith(f"y = (y * {divisor}).round()")
-
-
-def test_numbers_that_are_no_labels_are_not_taken_for_divided_ones():
-    found = verdicts(network(4, "softmax"), abs(X[:, 0]), "sparse_categorical_crossentropy")
-    assert 'loss="mse"' in found[0].remedy.text
-
-
-def sequence(units, activation):
-    stack = [layers.Conv1D(8, 3, activation="relu", name="conv"), layers.Dense(units, activation, name="out")]
-    return keras.Sequential([keras.Input((8, 3)), *stack])
-
-
-FORGOTTEN = {
-    "one unit": (1, "sigmoid", SIDE, "binary_crossentropy"),
-    "one unit, numbers": (1, "sigmoid", SIDE[:, 0], "binary_crossentropy"),
-    "rows": (4, "softmax", ONE_HOT, "categorical_crossentropy"),
-    "class numbers": (4, "softmax", LABELS, "sparse_categorical_crossentropy"),
-}
-
-
-@pytest.mark.parametrize("name", FORGOTTEN)
-def test_a_forgotten_flatten_is_named(name):
-    units, activation, y, loss = FORGOTTEN[name]
-    x = DRAWS.normal(size=(64, 8, 3))
-    found = verdicts(sequence(units, activation), y, loss, x=x)
-    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
-    assert "keras.layers.Flatten() before out" in found[0].remedy.text
-    assert "GlobalAveragePooling1D" in found[0].remedy.text
-
-
-def test_a_binary_loss_takes_a_label_for_each_output():
-    found = verdicts(network(4, "sigmoid"), SIDE, "binary_crossentropy")
-    assert [verdict.problem for verdict in found] == ["unsuitable labels"]
+def test_outputs_may_be_infinite_on_purpose():
+    if not np.isfinite(keras.ops.convert_to_numpy(SPARSE(from_logits=True)(LABELS, Masked()(X)))):
+        pytest.skip("this version of Keras multiplies infinite logits by 0")
+    assert problems(Masked(), LABELS, SPARSE(from_logits=True)) == []
 
 
 def test_a_layer_without_activation_makes_logits_whatever_they_are():
@@ -552,16 +350,6 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
     signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
     model = keras.Sequential([keras.Input((8,)), *stack, signs])
     assert "exploding" in problems(model, SIDE, "binary_crossentropy")
-
-
-def test_a_frozen_model_is_not_trained():
-    model = network(1, "sigmoid")
-    model.trainable = False
-    model.compile("adam", "binary_crossentropy")
-    (verdict,) = verdicts(model, SIDE)
-    assert (verdict.problem, verdict.level) == ("no gradient", "error")
-    model.trainable = True
-    assert problems(model, SIDE) == []
 
 
 @pytest.mark.parametrize(
@@ -614,14 +402,3 @@ def test_one_target_for_all_positions_may_be_meant_where_it_is_always_the_same()
     patches = keras.Sequential([keras.Input((8,)), layers.Reshape((4, 2)), layers.Dense(1)])
     assert problems(patches, np.ones((64, 1)), "mse") == []
     assert problems(patches, X[:, :1], "mse") == ["unsuitable labels"]
-
-
-@pytest.mark.parametrize("both", [False, True], ids=["one direction", "both"])
-def test_a_forecast_of_all_steps_is_told_to_give_the_last(both):
-    memory = layers.LSTM(4, return_sequences=True, name="lstm")
-    if both:
-        memory = layers.Bidirectional(memory, name="both")
-    model = keras.Sequential([keras.Input((8, 1)), memory, layers.Dense(1, name="out")])
-    (verdict,) = verdicts(model, X[:, :1], "mse", x=X[..., None])
-    place = "the layer in both" if both else "lstm"
-    assert verdict.remedy.text.startswith(f"return_sequences=False in {place}, or keras.layers.Flatten() before out")

@@ -52,6 +52,82 @@ def test_a_layer_is_shown_in_a_line(healthy):
     assert "\n" not in repr(healthy.layers)
 
 
+class Attention(layers.Layer):
+    """Attention of a user: layers in a layer, all with automatic names."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = layers.Dense(4), layers.Dense(4), layers.Dense(4)
+        self.positive = layers.ReLU()
+
+    def call(self, x):
+        scores = keras.ops.matmul(self.query(x), keras.ops.transpose(self.key(x), (0, 2, 1)))
+        return keras.ops.matmul(keras.ops.softmax(scores / 2), self.positive(self.value(x)))
+
+
+def attention(**last):
+    """Return a model of two layers of attention, a report of it, and the plan of its weights."""
+    model = keras.Sequential([keras.Input((5, 4)), Attention(), Attention(), layers.Dense(2, **last)])
+    plan = keras_initx.initialize(model, seed=0)
+    return model, keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 4))), plan
+
+
+def test_layers_have_the_paths_of_the_plan_in_each_build():
+    (_, first, plan), (_, again, _) = attention(), attention()
+    paths = [f"attention{i}/{name}" for i in ("", "_1") for name in ("dense", "dense_1", "dense_2", "re_lu")]
+    assert [layer.path for layer in first.layers] == [layer.path for layer in again.layers] == [*paths, "dense"]
+    with_weights = [layer.path for layer in first.layers if layer.weights]
+    assert list(dict.fromkeys(weight.path.rpartition("/")[0] for weight in plan.weights)) == with_weights
+    table, others = (str(report).replace("-", "") for report in (first, again))
+    table, others = (re.sub(r" \(\S+\)", "", text) for text in (table, others))
+    assert re.sub(" +", " ", table) == re.sub(" +", " ", others)
+
+
+def test_names_of_keras_stand_in_parentheses_where_a_path_ends_otherwise(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    layers.Dense(1)  # takes the name `dense`
+    model, report, _ = attention()
+    name = model.layers[-1].name
+    row = str(report).splitlines()[-3]
+    assert row.startswith(f"  dense ({name})  ")
+    assert f"dense ({name})" in report._repr_html_().replace("<wbr>", "")
+    data = report.to_dict()["layers"][-1]
+    assert (data["name"], data["path"]) == (name, "dense")
+    assert report.layers[2].title.startswith("attention/dense_2 (dense_")
+    assert attention(name="last")[1].layers[-1].title == "last"
+
+
+def test_a_narrow_table_keeps_the_paths():
+    model = keras.Sequential([keras.Input((8,))])
+    for number in range(2):
+        model.add(layers.Dense(4, "relu", name=f"a_layer_with_a_long_name_{number}"))
+        model.add(layers.BatchNormalization())
+    layers.BatchNormalization()
+    again = keras.models.clone_model(model, clone_function=lambda layer: type(layer).from_config(layer.get_config()))
+    assert "\n  batch_normalization  " in str(report_of(again))
+
+
+def test_verdicts_name_layers_as_the_model_does():
+    layers.Dense(1)
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, kernel_initializer="zeros"), layers.Dense(3)])
+    (problem,) = report_of(model).problems
+    (name,) = problem.layers
+    assert model.get_layer(name) is model.layers[0]
+
+
+def test_a_model_with_weights_of_its_own_has_its_name():
+    class Shifted(keras.Model):
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(8,), initializer="ones", name="shift")
+
+        def call(self, x):
+            return x + self.shift
+
+    model = Shifted(name="shifted")
+    (layer,) = report_of(model).layers
+    assert (layer.name, layer.path, layer.title) == ("shifted", "shifted", "shifted")
+
+
 def test_text_of_a_faulty_network(faulty):
     text = str(faulty)
     assert "\n! …with_a_name_of_some_length_  " in text
@@ -68,7 +144,7 @@ def test_a_problem_prints_as_in_the_report(faulty):
     assert str(problem).startswith("equal units (error): ")
 
 
-@pytest.mark.parametrize("width", [50, 81, 200])
+@pytest.mark.parametrize("width", [50, 73, 80, 200])
 def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     for report in (healthy, faulty):
@@ -225,8 +301,8 @@ def histograms(kernels, activation="tanh"):
 
 def width(axis):
     """Return the width of a histogram as a share of its axis."""
-    edges, (low, high) = axis.patches[0].get_data().edges, axis.get_xlim()
-    return (edges[-1] - edges[0]) / (high - low)
+    scale, edges = axis.xaxis.get_transform(), axis.patches[0].get_data().edges
+    return np.ptp(scale.transform(edges[[0, -1]])) / np.ptp(scale.transform(axis.get_xlim()))
 
 
 def test_histograms_of_all_layers_have_one_axis():
@@ -235,10 +311,31 @@ def test_histograms_of_all_layers_have_one_axis():
     assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
 
 
-def test_a_layer_that_exploded_does_not_narrow_the_histograms_of_others():
-    axes = histograms([0.3, 1e6], "linear")
-    assert width(axes[0]) > 0.5
-    assert width(axes[1]) > 1000
+@pytest.mark.parametrize("deviation", [30.0, 1e3, 1e6])
+def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others(deviation):
+    axes = histograms([0.3, deviation], "linear")
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
+
+
+def means(kernels, activation="linear"):
+    """Return the panel of the means of layers, and the means."""
+    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
+    report = report_of(keras.Sequential([keras.Input((8,)), *hidden]))
+    return report.plot().axes[1], [layer.after.mean for layer in report.layers]
+
+
+def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
+    axis, found = means([0.3, 1e3, 1e-3], "relu")
+    low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))
+    assert second < -low
+    assert first > 0.04 * second
+
+
+@pytest.mark.parametrize("kernels", [[0.3, 0.1, 0.1], [0.3, 1e-3, 1e-3], [500.0, 0.1, 0.1]])
+def test_axes_are_linear_where_no_layer_is_far_larger_than_a_healthy_one_or_all_are(kernels):
+    assert {axis.get_xscale() for axis in histograms(kernels, "linear")} == {"linear"}
+    assert means(kernels)[0].get_yscale() == "linear"
 
 
 def test_zeros_are_a_bar_beside_the_histogram():

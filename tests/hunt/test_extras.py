@@ -67,8 +67,8 @@ FEATURES = {
     "the picture of a monitor": ({"matplotlib"}, monitored),
     "the plots of a study": ({"matplotlib", "scipy"}, lambda folder, out: Study.read(folder / "study").plots(out)),
     "the page of a study": (
-        {"matplotlib", "scipy"},
-        lambda folder, out: Study.read(folder / "study").report(out / "report.html"),
+        {"scipy"},
+        lambda folder, out: Study.read(folder / "study").to_html(out / "report.html"),
     ),
     "the table of a study": ({"scipy"}, lambda folder, out: str(Study.read(folder / "study"))),
     "a data frame": ({"pandas"}, lambda folder, out: Study.read(folder / "study").to_pandas()),

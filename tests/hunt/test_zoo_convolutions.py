@@ -3,11 +3,25 @@
 import keras
 import numpy as np
 import pytest
-from confusion import Sampling
-from keras import layers
+from keras import layers, ops
 from zoo import CLASSES, GENERATOR, WRONG_FAN, ZEROS, assert_verdicts, normal, tokens
 
 import keras_initx
+
+
+class Sampling(layers.Layer):
+    """Draw a code from its mean and the logarithm of its variance."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, inputs):
+        mean, variance = inputs
+        self.add_loss(self.factor * 0.5 * ops.mean(ops.square(mean) + ops.exp(variance) - 1 - variance))
+        noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.generator)
+        return mean + ops.exp(variance / 2) * noise
 
 
 def resnet(gamma="ones"):

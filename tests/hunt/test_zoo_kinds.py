@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from confusion import BROKEN, HEALTHY
+from diagnosed import FAULTY, HEALTHY
 from keras import layers
 from modes import BACKEND
 from zoo import CLASSES, assert_verdicts, normal, tokens
@@ -61,6 +61,6 @@ def test_zoo(name):
 # Keras itself warns of a softmax of one unit.
 @pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")
 @pytest.mark.once
-@pytest.mark.parametrize("name", [*HEALTHY, *BROKEN][::4])
+@pytest.mark.parametrize("name", [*HEALTHY, *FAULTY][::4])
 def test_small_networks_are_left_as_they_are(name):
-    assert_verdicts(HEALTHY[name] if name in HEALTHY else BROKEN[name][0])
+    assert_verdicts(HEALTHY[name] if name in HEALTHY else lambda: FAULTY[name].build(False))

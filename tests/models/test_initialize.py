@@ -1,5 +1,6 @@
 """A whole model is drawn anew: by rules, from one seed, all or nothing."""
 
+import json
 import random
 import re
 from dataclasses import replace
@@ -793,16 +794,44 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     assert lines[0] == "weight shape initializer fan in fan out expected seed"
     assert lines[2:] == [
         f"hidden/kernel (4, 3) HeNormal() 4 3 0.71 {seed}",
-        "hidden/bias (3,) (by rule)",
-        "counting/count () (int32)",
         "",
         "1 of 3 weights to be drawn, 2 left unchanged; seed 0.",
+        "Left unchanged: hidden/bias (by rule), counting/count (int32).",
     ]
     plan = initialize(model, rules, seed=0)
     assert not plan.dry_run
     std = pytest.approx(arrays(model)["hidden/kernel"].std(), rel=1e-5)
     expected[0] = replace(expected[0], std=std)
     assert plan.weights == expected
+
+
+def blocks(*widths):
+    """Return a network of blocks whose names differ in numbers, before a last layer."""
+    stack = [
+        keras.Sequential([layers.Dense(width, name="up"), layers.Dense(8)], name=f"block_{i}")
+        for i, width in enumerate(widths)
+    ]
+    return keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2, name="logits")])
+
+
+@pytest.mark.once
+def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    plan = initialize(blocks(8, 8, 32), {"block_0/up/kernel": "zeros", "*/bias": None}, seed=0, dry_run=True)
+    header, _, *rows = [" ".join(line.split()) for line in str(plan).splitlines()]
+    assert header == "weight shape initializer fan in fan out expected seed"
+    seeds_of = {weight.path: weight.seed for weight in plan.weights}
+    assert rows == [
+        "block_0/up/kernel (8, 8) Zeros() 8 8",
+        "block*/dense/kernel (3) GlorotUniform() 8...32 8 0.22...0.35",
+        "block*/up/kernel (2) GlorotUniform() 8 8...32 0.22...0.35",
+        f"logits/kernel (8, 2) GlorotUniform() 8 2 0.45 {seeds_of['logits/kernel']}",
+        "",
+        "7 of 14 weights to be drawn, 7 left unchanged; seed 0.",
+        "Left unchanged: block_0/up/bias and 6 more (by rule).",
+    ]
+    assert len(plan.to_csv().splitlines()) == 15
+    assert len(json.loads(plan.to_json())["weights"]) == 14
 
 
 class Adapted(Counting):

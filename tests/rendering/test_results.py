@@ -1,6 +1,7 @@
 """All results have one form: text, CSV, JSON, data frames and figures, by the same names and arguments."""
 
 import csv
+import html
 import importlib
 import inspect
 import io
@@ -94,7 +95,7 @@ COLUMNS = {
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
-    "Report": "name,level,kind,activation,shape,before_size",
+    "Report": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
 }
@@ -129,7 +130,7 @@ def test_every_result_of_the_package_is_tested_here():
 
 
 def test_methods_are_those_of_the_base_class(result):
-    for name in ("__repr__", "to_csv", "to_json", "to_pandas", "plot"):
+    for name in ("__repr__", "to_csv", "to_json", "to_html", "to_pandas", "plot"):
         assert getattr(type(result), name) is getattr(Result, name)
 
 
@@ -171,7 +172,7 @@ def test_a_data_frame_has_the_rows_and_columns_of_the_csv(result):
                 assert float(row[name]) == value
 
 
-@pytest.mark.parametrize("method", ["to_csv", "to_json"])
+@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html"])
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
 def test_the_text_is_written_as_it_is_returned(result, method, kind, tmp_path):
     path = tmp_path / "file"
@@ -181,6 +182,19 @@ def test_the_text_is_written_as_it_is_returned(result, method, kind, tmp_path):
     assert text.endswith("\n")
     assert path.read_bytes() == text.encode()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_has_a_title_the_table_and_the_plots(result, monkeypatch):
+    page = result.to_html(title="a & b")
+    assert "<title>a &amp; b</title>" in page
+    assert f"<h1>{html.escape(getattr(result, 'title', repr(result)[1:-1]))}</h1>" in result.to_html()
+    assert page.count("<table>") >= 1
+    assert page.count('src="data:image/png;base64,') == len(getattr(result, "plots", lambda: [1])())
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    without = result.to_html()
+    assert "<img" not in without
+    assert without.count("<table>") == page.count("<table>")
 
 
 def test_a_figure_is_returned(result):
@@ -199,7 +213,7 @@ def test_a_figure_is_written(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("method", ["to_csv", "to_json", "plot"])
+@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html", "plot"])
 def test_a_url_is_refused(result, method, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(

@@ -6,7 +6,7 @@ import pytest
 import keras_initx
 from keras_initx.recipes._blocks import matching
 from keras_initx.scaling import RateFactors
-from keras_initx.structure import captured_texts, find_weights
+from keras_initx.structure import captured_texts, find_weights, layer_paths, named_layers
 
 pytestmark = pytest.mark.once
 
@@ -126,6 +126,28 @@ def test_two_weights_of_one_path_are_refused():
     model(keras.ops.ones((1, 2)))
     with pytest.raises(ValueError, match=r"`model` must have one weight at each path.*2 weights at 'same/kernel'"):
         find_weights(model)
+
+
+def test_layers_of_one_name_have_distinct_paths():
+    model = Twice()
+    model(keras.ops.ones((1, 2)))
+    assert list(layer_paths(model).values()) == [model.name, "same", "same (2)"]
+
+
+def test_the_path_of_a_layer_begins_those_of_its_weights():
+    for model in (sequential(), recurrent(), subclassed()):
+        found = layer_paths(model)
+        for weight in find_weights(model):
+            for layer, path in zip(weight.layers[1:], weight.layer_paths[1:], strict=True):
+                assert found.get(layer, path) == path  # cells are part of their layer
+        assert found.keys() == named_layers(model).keys()
+
+
+def test_layers_without_weights_do_not_take_the_paths_of_others():
+    plain = layers.LayerNormalization(center=False, scale=False)
+    model = keras.Sequential([keras.Input((4,)), plain, layers.Dropout(0.5), layers.LayerNormalization()])
+    assert list(layer_paths(model).values())[1:] == ["layer_normalization_1", "dropout", "layer_normalization"]
+    assert paths(model) == ["layer_normalization/gamma", "layer_normalization/beta"]
 
 
 def blocks():

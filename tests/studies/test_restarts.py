@@ -583,13 +583,13 @@ def test_a_study_that_has_not_begun_can_be_read(tmp_path):
     study = RestartStudy.read(tmp_path)
     assert "No draw has finished an epoch yet." in str(study)
     assert repr(study) == "<RestartStudy of 10 draws: none trained>"
-    study.report(tmp_path / "report.html")
+    study.to_html(tmp_path / "report.html")
 
 
 @pytest.mark.once
 def test_report_and_plots(study, tmp_path):
     assert list(study.plots()) == ["draws", "checks"]
-    study.report(tmp_path / "report.html")
+    study.to_html(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count('src="data:image/png;base64,') == 2
 
 

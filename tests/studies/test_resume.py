@@ -75,7 +75,7 @@ def test_a_study_that_has_not_begun_can_be_read(tmp_path):
     study = Study.read(tmp_path)
     assert "zeros: 5 of 5 trials unfinished." in str(study)
     assert study.plots() == {}
-    study.report(tmp_path / "report.html")
+    study.to_html(tmp_path / "report.html")
 
 
 def full_after(monkeypatch, count):

@@ -258,7 +258,7 @@ def test_comparisons_are_paired_and_corrected(three):
     assert found[1]["difference"] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("show", [print, lambda study: study.report("report.html")], ids=["print", "report"])
+@pytest.mark.parametrize("show", [print, lambda study: study.to_html("report.html")], ids=["print", "report"])
 def test_statistics_are_computed_once(three, monkeypatch, tmp_path, show):
     final_values, asked = Study.final_values, []
 
@@ -615,7 +615,7 @@ def test_the_first_batch_is_shown(tmp_path):
     assert "lost, before training: vanishing in 1 of 1 trials." in str(shown)
     assert [row["std"] for row in shown.first_batches] == [1e-2, 1e-4, math.inf]
     assert "first-batch" in shown.plots()
-    shown.report(tmp_path / "report.html")
+    shown.to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Problems in the first batch" in page
     assert "falls to 0.0001" in page
@@ -676,7 +676,7 @@ def test_notes_on_the_first_batch_are_no_problems():
 
 
 def test_a_page_needs_no_other_file(tmp_path):
-    study({"<b>good</b>": GOOD, "bad": BAD}, title="a & b").report(tmp_path / "report.html")
+    study({"<b>good</b>": GOOD, "bad": BAD}, title="a & b").to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") == page.count('src="data:image/png;base64,') == 5
     assert not re.search(r'(?:src|href)="(?!data:)|https?://|@import|<script|<link', page)

@@ -23,14 +23,14 @@ GRADES = ("crashed", "alarm", "missed", "found", "remedied", "silent")
 
 
 def diagnosed(program, repaired):
-    """Return the problems that `diagnose` names, each with its remedy, or None if it raises an error."""
+    """Return the problems that `diagnose` names, each with the text of its remedy, or None if it raises an error."""
     keras.utils.set_random_seed(0)
     model, x, y = program.build(repaired)
     try:
         report = keras_initx.diagnose(model, x, y)
     except Exception:
         return None
-    return {verdict.problem: verdict.remedy.text for verdict in report.problems}
+    return [(verdict.problem, verdict.remedy.text) for verdict in report.problems]
 
 
 def grade(program, problems):
@@ -50,10 +50,14 @@ def grade(program, problems):
 
 
 def _answer(names, remedy, problems):
-    named = [problems[name] for name in names if name in problems]
+    named = [text for name, text in problems if name in names]
     if not named:
         return "missed"
     return "remedied" if any(re.search(remedy, text) for text in named) else "found"
+
+
+def names_of(problems):
+    return [name for name, _ in problems or ()]
 
 
 def main():
@@ -62,8 +66,8 @@ def main():
         problems = diagnosed(program, repaired=False)
         after = diagnosed(program, repaired=True)
         grades.append(grade(program, problems))
-        alarms += after != {}
-        print(f"{grades[-1]:9}{program.source}: {program.id}: {list(problems or ())}; repaired: {list(after or ())}")
+        alarms += after != []
+        print(f"{grades[-1]:9}{program.source}: {program.id}: {names_of(problems)}; repaired: {names_of(after)}")
     shown = sum(bool(program.expected) for program in PROGRAMS)
     print(f"{len(PROGRAMS)} programs, {shown} whose fault a batch can show: {grades.count('found')} found, ", end="")
     print(f"{grades.count('remedied')} with the right remedy; {grades.count('alarm') + alarms} false alarms")

@@ -1,7 +1,7 @@
 """What users see, as text, so that a change of it is made on purpose.
 
 `python tests/support/pins.py` writes two files to `tests/support/pins/`: all public names with the arguments that they
-take, and, under torch, the reports of the broken networks of `confusion.py` and `architectures.py`. What has changed is
+take, and, under torch, reports of faulty networks of `diagnosed`, one for each list of problems. What has changed is
 then shown by `git diff tests/support/pins`. The values of initializers are pinned by `golden.py`.
 """
 
@@ -66,18 +66,19 @@ def options():
 
 
 def reports():
-    """Yield the name and the report of each broken network."""
-    import architectures
-    import confusion
+    """Yield the name and the report of the first faulty network with each list of problems."""
     import keras
+    from diagnosed import FAULTY
 
     import keras_initx
 
-    for name, (build, _) in {**confusion.BROKEN, **architectures.BROKEN}.items():
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(0)
-        model, x, y, loss = build()
-        yield name, str(keras_initx.diagnose(model, x, y, loss=loss))
+    first = {tuple(case.problems): name for name, case in reversed(FAULTY.items())}
+    for name, case in FAULTY.items():
+        if first[tuple(case.problems)] == name:
+            keras.backend.clear_session()
+            keras.utils.set_random_seed(0)
+            model, x, y, loss = case.build(False)
+            yield name, str(keras_initx.diagnose(model, x, y, loss=loss, steps=case.steps))
 
 
 def main():

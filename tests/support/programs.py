@@ -153,7 +153,7 @@ def uniform():
     "48385830",
     "no activations, squared error for classes, SGD with a rate of 3, weights of deviation 1",
     "sigmoid, softmax, crossentropy",
-    {"large steps|large first loss": "SGD|rate|crossentropy|softmax"},
+    {"rate|large first loss": "SGD|rate|crossentropy|softmax"},
 )
 def _(repaired):
     x, labels = digits()
@@ -179,7 +179,7 @@ def _(repaired):
     "31556268",
     "1,000 epochs of SGD are too few",
     "Adam, squared error, 10,000 epochs",
-    {"small steps": "Adam"},
+    {"rate": "Adam"},
 )
 def _(repaired):
     stack = Dense(4, "sigmoid"), Dense(1, "sigmoid")
@@ -220,7 +220,7 @@ def _(repaired):
     "38648195",
     "softmax and squared error for examples of several classes",
     "sigmoid, binary crossentropy",
-    {"unsuitable labels|unreachable targets|several classes": "sigmoid"},
+    {"unsuitable labels|unreachable targets": "sigmoid"},
 )
 def _(repaired):
     random = draws()
@@ -333,7 +333,7 @@ def _(repaired):
     "48934338",
     "SGD with a rate of 0.1 for targets up to 125",
     "a rate of 0.001",
-    {"large steps": "SGD|rate"},
+    {"rate": "SGD|rate"},
 )
 def _(repaired):
     x = np.arange(0, 5, 0.1)[:, None]
@@ -654,7 +654,7 @@ def _(repaired):
     "FacialKeypointsDetection",
     "Adam with a rate of 0.1 for 9,216 inputs",
     "SGD with a rate of 0.01",
-    {"large steps": "rate|SGD|Adam"},
+    {"rate": "rate|SGD|Adam"},
 )
 def _(repaired):
     random = draws()
@@ -762,7 +762,7 @@ def _(repaired):
     "37624102",
     "SGD with a rate of 0.1 and momentum of 0.9",
     "a rate of 0.01",
-    {"large steps": "SGD|rate"},
+    {"rate": "SGD|rate"},
 )
 def _(repaired):
     labels = np.arange(64) % 2
@@ -1018,7 +1018,7 @@ def _(repaired):
     "B",
     "no activations, a negative rate",
     "ReLU, a rate of 0.001",
-    {"large steps|negative rate": "rate|Adam"},
+    {"rate": "rate|Adam"},
 )
 def _(repaired):
     if repaired:
@@ -1162,9 +1162,9 @@ def _(repaired):
 @program(
     NEURALINT,
     "LeNet, wrong loss, ten classes",
-    "probabilities as logits",
+    "no probabilities",
     "logits",
-    {"probabilities as logits": "from_logits=False|activation=None"},
+    {"no probabilities": "from_logits=False|activation=None"},
 )
 def _(repaired):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -1176,7 +1176,7 @@ def _(repaired):
     "LeNet, wrong loss, two classes",
     "a probability as a logit",
     "a logit",
-    {"probabilities as logits": "from_logits=False|activation=None"},
+    {"no probabilities": "from_logits=False|activation=None"},
 )
 def _(repaired):
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -1188,7 +1188,7 @@ def _(repaired):
     "LeNet, constant kernels",
     "kernels of 0.1",
     "random kernels",
-    {"constant weights": "HeNormal|random"},
+    {"equal units": "HeNormal|random"},
 )
 def _(repaired):
     return lenet(kernel="he_normal" if repaired else lambda: Constant(0.1))
@@ -1199,7 +1199,7 @@ def _(repaired):
     "LeNet, kernels of zeros",
     "kernels of zeros",
     "random kernels",
-    {"all-zero weights": "HeNormal|random"},
+    {"equal units": "HeNormal|random"},
 )
 def _(repaired):
     return lenet(kernel="he_normal" if repaired else "zeros")

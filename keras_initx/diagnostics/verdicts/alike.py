@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
@@ -97,12 +97,11 @@ def _of_zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     if single_values(of) or not _have_different_targets(of):
         return
     hit = []
-    for layer in layers:
-        if layer.name in first_inputs(of):
-            signal = first_inputs(of)[layer.name].signal
-            is_zero = signal.min == signal.max == 0 and not signal.nonfinite
-            if is_zero and signal.size >= LEAST_VALUES:
-                hit.append(layer)
+    for layer, record in having(layers, first_inputs(of)):
+        signal = record.signal
+        is_zero = signal.min == signal.max == 0 and not signal.nonfinite
+        if is_zero and signal.size >= LEAST_VALUES:
+            hit.append(layer)
     if not hit:
         return
     title = hit[0].title
@@ -120,11 +119,9 @@ def _of_zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 def _of_one_index(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     """Yield the finding on embeddings of which all examples take the same row."""
     hit = []
-    for layer in layers:
-        if layer.name in first_inputs(of):
-            index = first_inputs(of)[layer.name].only_index
-            if index is not None:
-                hit.append((layer, index))
+    for layer, record in having(layers, first_inputs(of)):
+        if record.only_index is not None:
+            hit.append((layer, record.only_index))
     if not hit or not _have_different_targets(of):
         return
     first, index = hit[0]
@@ -138,7 +135,7 @@ def _of_one_index(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]
 
 def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     """Yield the finding on a last layer that gets almost the same of all examples."""
-    differing = [(one, differences(of)[one.name]) for one in layers if one.name in differences(of)]
+    differing = having(layers, differences(of))
     hit = []
     for layer, difference in differing:
         if layer.name in outputs(of) and difference <= INPUTS_DIFFER:  # not NaN

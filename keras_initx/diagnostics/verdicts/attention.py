@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, rule
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
@@ -329,32 +329,32 @@ def softmaxes_of_one(of: Diagnosis) -> set[str]:
 )
 def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     found = of.probe(AttentionProbe).focus.items()
-    focus_by_name = {of.watch.layers[layer]: value for layer, value in found}
-    hit = [one for one in layers if focus_by_name.get(one.name, 0.0) > ATTENTION_FOCUS]
+    hit = [pair for pair in pairs_for(layers, found, of) if pair[1] > ATTENTION_FOCUS]
     if not hit:
         return
-    worst = max(hit, key=lambda layer: focus_by_name[layer.name])
+    worst, share = max(hit, key=lambda pair: pair[1])
     evidence = (
         f"the queries of {worst.title}, of standard deviation {worst.signal.std:.3g}, give a "
-        f"single key {focus_by_name[worst.name]:.0%} of their weight on average{layer_count(hit)}: "
-        "they get little gradient"
+        f"single key {share:.0%} of their weight on average{layer_count(hit)}: they get little "
+        "gradient"
     )
     # All of them: a layer whose scores are a little smaller has the same kernels.
-    names = set(focus_by_name)
-    for name in focus_by_name:
+    names = set()
+    for layer, _ in found:
+        name = of.watch.layers[layer]
         around, _, own = name.rpartition("/")
+        names.add(name)
         if own == "query":
             names.add(f"{around}/key")
-    makers = [layer for layer in layers_of(of) if layer.name in names]
-    remedy = drawn(
-        [choice(GlorotUniform())],
-        kernels_of(makers),
-        "smaller kernels of queries and keys: ",
-    ).otherwise(Remedy("a normalization before the attention layer"))
+    kernels = kernels_of(layer for layer in layers_of(of) if layer.name in names)
+    choices = not_yet_drawn([choice(GlorotUniform())], kernels, of)
     # Queries of this size give scores of size 1 if these are scaled.
-    if worst.signal.std < _LARGE_QUERIES:
+    if not choices or worst.signal.std < _LARGE_QUERIES:
         remedy = Remedy(
             "scores divided by the square root of the size of a head, as in "
             "keras.layers.MultiHeadAttention"
         )
-    yield Finding(hit, evidence, remedy)
+    else:
+        remedy = drawn(choices, kernels, "smaller kernels of queries and keys: ")
+    normalized = Remedy("a normalization before the attention layer")
+    yield Finding([layer for layer, _ in hit], evidence, remedy.otherwise(normalized))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._output_probe import OutputReport, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
@@ -16,7 +16,11 @@ from keras_initx.diagnostics._rules import (
 )
 from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
-from keras_initx.diagnostics.verdicts.signals import smaller_inputs, smaller_last_layer
+from keras_initx.diagnostics.verdicts.signals import (
+    smaller_factor,
+    smaller_inputs,
+    smaller_last_layer,
+)
 
 # Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
 # training first has to undo the initial weights.
@@ -36,9 +40,8 @@ FIRST_LOSS = 8
 )
 def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        output = outputs(of).get(layer.name)
-        if output is None or not output.loss or not output.blind_loss:
+    for layer, output in having(layers, outputs(of)):
+        if not output.loss or not output.blind_loss:
             continue
         # Outputs start at about 1, however small the targets are.
         ratio = output.loss / max(output.blind_loss, 1)
@@ -58,25 +61,20 @@ def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findi
 
 def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
-    smaller_factor = (
-        f"a smaller factor after {layer.title}: a higher temperature, a division by the square "
-        "root of the number of units"
-    )
     details = ""
     fewer = smaller_inputs(layer, of)
     if fewer is not None:
         details = f", and its inputs a root mean square of {output.input_size:.3g}"
         remedy = fewer
     elif layer.weights and not layer.has_kernel:
-        remedy = Remedy(smaller_factor.replace("after", "in", 1))
+        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
     else:
         remedy = smaller_last_layer([layer], of)
-    remedy = scaled_first(of, remedy)
     # Operations follow the layer.
     size = root_mean_square(layer.after or Signal())
     if output.size is not None and output.size > 2 * size > 0:
         details += f"; what follows makes them {output.size / size:.3g} times as large"
-        remedy = Remedy(smaller_factor)
+        remedy = Remedy(smaller_factor("after", layer))
     if misses_targets(layer, of):
         remedy = standardized_targets()
     return details, remedy

@@ -11,7 +11,7 @@ from keras_initx._keras import layers_of as layers_within
 from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
@@ -172,8 +172,7 @@ def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
 @fact
 def first_inputs(of: Diagnosis) -> dict[str, FirstInputs]:
     """The inputs from outside of each layer that gets any, by its name."""
-    records = of.probe(InputProbe).records
-    return {of.watch.layers[layer]: record for layer, record in records.items()}
+    return of.by_name(of.probe(InputProbe).records)
 
 
 class DifferenceProbe(Probe):
@@ -228,19 +227,17 @@ def differences(of: Diagnosis) -> dict[str, float]:
             of.model(of.x, training=False)
         # A layer may be called in one of the modes alone.
         found |= probe.differences
-    return {of.watch.layers[layer]: difference for layer, difference in found.items()}
+    return of.by_name(found)
 
 
 @fact
 def too_large(of: Diagnosis) -> list[LayerReport]:
     """The layers whose inputs from outside are too large, or a single one of which is."""
     hit = []
-    for layer in layers_of(of):
-        if layer.name in first_inputs(of):
-            record = first_inputs(of)[layer.name]
-            _, largest = record.largest
-            if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
-                hit.append(layer)
+    for layer, record in having(layers_of(of), first_inputs(of)):
+        _, largest = record.largest
+        if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
+            hit.append(layer)
     return hit
 
 
@@ -263,11 +260,9 @@ def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
 )
 def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        if layer.name in first_inputs(of):
-            shape = first_inputs(of)[layer.name].image
-            if shape is not None:
-                hit.append((layer, shape))
+    for layer, record in having(layers, first_inputs(of)):
+        if record.image is not None:
+            hit.append((layer, record.image))
     if not hit:
         return
     first, shape = hit[0]
@@ -297,14 +292,12 @@ def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
 )
 def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     unscaled = []
-    for layer in layers:
-        if layer.name not in first_inputs(of):
+    for layer, record in having(layers, first_inputs(of)):
+        if record.signal.size < LEAST_VALUES:
             continue
-        signal = first_inputs(of)[layer.name].signal
-        if signal.size >= LEAST_VALUES:
-            has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
-            if layer in too_large(of) or _is_small(signal) or has_offset:
-                unscaled.append(layer)
+        has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
+        if layer in too_large(of) or _is_small(record.signal) or has_offset:
+            unscaled.append(layer)
     remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
     if unscaled and _are_pixels(of.x):
         rescaled = Remedy(

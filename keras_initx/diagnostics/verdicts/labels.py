@@ -84,9 +84,9 @@ def _single(layer: LayerReport, facts: OutputFacts, of: Diagnosis) -> Finding:
 def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
     targets = facts.targets
-    if facts.outside:
+    if facts.labels.outside:
         evidence = (
-            f"{facts.outside:.0%} of the labels, which go from {targets.min:.6g} to "
+            f"{facts.labels.outside:.0%} of the labels, which go from {targets.min:.6g} to "
             f"{targets.max:.6g}, are none of the class numbers 0 to {facts.units - 1} of "
             f"{layer.title}"
         )
@@ -97,7 +97,7 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
     targets = facts.targets
     low, high = round(targets.min), round(targets.max)
-    divisor = facts.divisor
+    divisor = facts.labels.divisor
     if divisor is not None:
         return Remedy(f"class numbers as before the division: y = (y * {divisor}).round()")
     if not facts.is_whole:
@@ -125,17 +125,17 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
         yield Finding([layer], evidence, remedy, "error")
     elif facts.means_several:
         evidence = (
-            f"{facts.several:.0%} of the rows of labels have several ones, but {facts.loss.name} "
-            "takes classes that exclude each other"
+            f"{facts.labels.several:.0%} of the rows of labels have several ones, but "
+            f"{facts.loss.name} takes classes that exclude each other"
         )
         remedy = other_activation("sigmoid", layer, "binary_crossentropy")
         if facts.loss.from_logits:
             remedy = other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
-    elif facts.empty > MANY:
+    elif facts.labels.empty > MANY:
         evidence = (
-            f"{facts.empty:.0%} of the rows of labels are all 0, and have no class: they add "
-            f"nothing to {facts.loss.name}"
+            f"{facts.labels.empty:.0%} of the rows of labels are all 0, and have no class: they "
+            f"add nothing to {facts.loss.name}"
         )
         remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")

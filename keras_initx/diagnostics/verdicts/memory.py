@@ -18,12 +18,12 @@ from keras_initx._gates import (
 )
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, column
+from keras_initx.diagnostics._layers import LayerReport, column, having, pairs_for, paths
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
 from keras_initx.rendering import short_number
-from keras_initx.structure import Call, array_of, first_float, parts_of, weights_within
+from keras_initx.structure import Call, array_of, first_float, parts_of
 
 # The most units of a recurrent kernel that is factorized.
 _FACTORIZED = 1024
@@ -130,7 +130,6 @@ class Gates(NamedTuple):
 @fact
 def gates(of: Diagnosis) -> dict[str, Gates]:
     """The gates of each recurrent layer that has them, by its name."""
-    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     found = {}
     for layer, name in of.watch.layers.items():
         cells = [(_gate_of(cell), cell) for cell in _cells_of(layer)]
@@ -139,7 +138,9 @@ def gates(of: Diagnosis) -> dict[str, Gates]:
             continue
         gate, least, _ = min(biases, key=lambda one: _kept_share(one[1]))
         of_gate = [cell.bias for other, _, cell in biases if other == gate]
-        found[name] = Gates(gate, least, [paths[id(one)] for one in of_gate if id(one) in paths])
+        found[name] = Gates(
+            gate, least, [paths(of)[id(one)] for one in of_gate if id(one) in paths(of)]
+        )
     return found
 
 
@@ -188,8 +189,7 @@ def gate_biases(of: Diagnosis) -> Mapping[str, str]:
 @fact
 def steps_of(of: Diagnosis) -> dict[str, int]:
     """The number of steps of the inputs of each recurrent layer that was seen, by its name."""
-    steps = of.probe(RecurrenceProbe).steps
-    return {of.watch.layers[layer]: count for layer, count in steps.items()}
+    return of.by_name(of.probe(RecurrenceProbe).steps)
 
 
 class RecurrentKernel(NamedTuple):
@@ -321,18 +321,16 @@ def _is_overwritten(cell: keras.Layer) -> bool:
 
 
 def _shut_gates(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for layer in layers:
-        if layer.name in gates(of) and gates(of)[layer.name].kept < SHUT_GATE:
-            hit.append(layer)
+    hit = [pair for pair in having(layers, gates(of)) if pair[1].kept < SHUT_GATE]
     if not hit:
         return
-    first = gates(of)[hit[0].name]
+    first, of_first = hit[0]
     evidence = (
-        f"the biases of the {first.gate} gates of {hit[0].title} keep {first.kept:.1%} of the "
+        f"the biases of the {of_first.gate} gates of {first.title} keep {of_first.kept:.1%} of the "
         "state in a step"
     )
-    yield Finding(hit, evidence, open_gates(of, hit))
+    found = [layer for layer, _ in hit]
+    yield Finding(found, evidence, open_gates(of, found))
 
 
 def open_gates(of: Diagnosis, layers: Sequence[LayerReport]) -> Remedy:
@@ -354,12 +352,10 @@ def open_gates(of: Diagnosis, layers: Sequence[LayerReport]) -> Remedy:
 
 
 def _unread_words(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    padded = of.probe(RecurrenceProbe).padding
-    by_name = {of.watch.layers[layer]: found for layer, found in padded.items()}
-    for layer in layers:
-        if layer.name not in by_name or layer.name not in gates(of):
+    padded = pairs_for(layers, of.probe(RecurrenceProbe).padding.items(), of)
+    for layer, (padding, path) in padded:
+        if layer.name not in gates(of):
             continue
-        padding, path = by_name[layer.name]
         of_layer = gates(of)[layer.name]
         share = of_layer.kept**padding
         if not share < UNREAD:
@@ -382,9 +378,8 @@ def are_unread(of: Diagnosis, layers: list[LayerReport]) -> bool:
 
 def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        kernel = recurrent_kernels(of).get(layer.name)
-        if kernel is None or steps_of(of).get(layer.name, 0) < _STEPS:
+    for layer, kernel in having(layers, recurrent_kernels(of)):
+        if steps_of(of).get(layer.name, 0) < _STEPS:
             continue
         # Zeros have their own verdict.
         is_small = 0 < kernel.largest < 1 / RECURRENT_GAIN
@@ -417,25 +412,22 @@ def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
 
 def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:
     """Return a remedy that draws the recurrent kernels of `layers` anew."""
-    weights = weights_named("recurrent_kernel", layers)
-    return drawn([choice(Orthogonal())], weights, "recurrent_initializer=")
+    paths = weights_named("recurrent_kernel", layers)
+    return drawn([choice(Orthogonal())], paths, "recurrent_initializer=")
 
 
 def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        if layer.name not in gates(of) or layer.name not in steps_of(of):
-            continue
-        kept = gates(of)[layer.name].kept
+    for layer, steps in having(layers, steps_of(of)):
+        kept = gates(of)[layer.name].kept if layer.name in gates(of) else 1.0
         # What keeps all never fades.
         if kept < 1:
             remembered = math.log(FADED) / math.log(kept)
-            if remembered < SHORT * steps_of(of)[layer.name]:
-                hit.append((layer, kept, remembered))
+            if remembered < SHORT * steps:
+                hit.append((layer, kept, remembered, steps))
     if not hit:
         return
-    first, kept, remembered = hit[0]
-    steps = steps_of(of)[first.name]
+    first, kept, remembered, steps = hit[0]
     evidence = (
         f"the {gates(of)[first.name].gate} gates of {first.title} keep {kept:.0%} of the state in "
         f"a step: after {remembered:.0f} of {steps} steps {FADED:.0%} is left{layer_count(hit)}"

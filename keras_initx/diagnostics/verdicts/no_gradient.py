@@ -11,7 +11,7 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
@@ -25,7 +25,7 @@ from keras_initx.diagnostics._rules import (
     titles_of,
 )
 from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
-from keras_initx.structure import Call, is_kernel, parts_of, weights_within
+from keras_initx.structure import Call, is_kernel, parts_of
 
 # Relative difference of two losses that may be rounding.
 _ROUNDING = 1e-6
@@ -98,34 +98,33 @@ def held_back(of: Diagnosis) -> HeldBack | None:
     it is computed again with zeros replaced, with other weights where it was 0, and in inference
     mode. All weights are put back.
     """
-    weights, norms = of.trained, list(gradients(of).values())
+    trained, norms = of.trained, list(gradients(of).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
-    without = [place for place in turned if is_kernel(weights[place])]
+    without = [place for place in turned if is_kernel(trained[place])]
     # What such a model trains by is not known.
     if not without or type(of.model).train_step is not keras.Model.train_step:
         return None
     with of.changed(), contextlib.ExitStack() as stack:
-        for weight in weights:
+        for weight in trained:
             if weight.name not in ("beta", "bias") and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
         before = of.inference_loss()
         for place in turned:
-            stack.enter_context(_changed(weights[place], _turned))
+            stack.enter_context(_changed(trained[place], _turned))
         for training in (True, False):
             others = of.norms(training)
             without = [place for place in without if others[place] == 0]
             if not without:
                 return None
         after = of.inference_loss()
-    found = {id(weights[place]) for place in without}
+    found = {id(trained[place]) for place in without}
     inside: set[int] = set()
     for part in parts_of(of.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
-    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     return HeldBack(
-        frozenset(paths[one] for one in found if one in paths),
-        frozenset(paths[one] for one in found & inside if one in paths),
+        frozenset(paths(of)[one] for one in found if one in paths(of)),
+        frozenset(paths(of)[one] for one in found & inside if one in paths(of)),
         changes_loss=not abs(after - before) <= _ROUNDING * abs(before),
     )
 

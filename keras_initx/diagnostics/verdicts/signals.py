@@ -6,7 +6,7 @@ import keras
 
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, branch_ends, trained_layers
+from keras_initx.diagnostics._layers import LayerReport, branch_ends, having, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
@@ -19,6 +19,7 @@ from keras_initx.diagnostics._remedy import (
     has_large_biases,
     is_steep,
     kernels_of,
+    not_yet_drawn,
     rules_for,
     suitable_for_all,
     weights_named,
@@ -194,9 +195,8 @@ def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
-    for layer in layers:
-        record = outputs(of).get(layer.name)
-        if record is not None and exceeds(record.certain, SATURATED_OUTPUT):
+    for layer, record in having(layers, outputs(of)):
+        if exceeds(record.certain, SATURATED_OUTPUT):
             hit.append((layer, record.certain or 0.0))
     if not hit:
         return
@@ -208,7 +208,7 @@ def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         "and the first steps only undo this"
     )
     remedy = smaller_inputs(worst, of) or smaller_last_layer(found, of)
-    yield Finding(found, evidence, scaled_first(of, remedy))
+    yield Finding(found, evidence, remedy)
 
 
 @rule(
@@ -371,27 +371,35 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
     layer = hit[0]
     all_layers = layers_of(of)
     layers = all_layers[: all_layers.index(layer) + 1]
-    choices = suitable_for_all(layers, sum(one.has_kernel for one in all_layers))
     kernels = kernels_of(all_layers[: all_layers.index(hit[-1]) + 1])
+    choices = suitable_for_all(layers, sum(one.has_kernel for one in all_layers))
+    others = not_yet_drawn(choices, kernels, of)
+    # LSUV would give steep activations the size that makes noise.
+    has_them = bool(choices) and not others and not any(map(is_steep, layers))
     if inputs is not None:
-        remedy = drawn_or_scaled(choices, kernels)
-        # By a layer before, such as a `Rescaling`.
-        if inputs.nonfinite:
-            return remedy.after(f"finite inputs ({inputs.nonfinite:.0%} of them are not)")
-        size = f"their standard deviation is {inputs.std:.3g}"
-        if abs(inputs.mean) > inputs.std:
-            size = f"their mean is {inputs.mean:.3g}, {size}"
-        return remedy.after(f"standardize the inputs ({size})")
+        text = _other_inputs(inputs)
+        if has_them:
+            return Remedy(text)
+        return drawn_or_scaled(others or choices, kernels).after(text)
     if layer.name in gates(of) and has_large_biases([layer]):
         return open_gates(of, [layer])
     if has_growing_state(layer, of):
         return orthogonal_recurrence([layer])
-    remedy = drawn_or_scaled(choices, kernels, after=" in this and all earlier layers")
-    remedy = without_large_biases(remedy, layers, layers)
-    # LSUV would give steep activations the size that makes noise.
-    if not choices or any(map(is_steep, layers)):
-        return remedy
-    return remedy.otherwise(LSUV, "; if they have it, ")
+    if has_them and not has_large_biases(layers):
+        return LSUV
+    remedy = drawn_or_scaled(others or choices, kernels, after=" in this and all earlier layers")
+    return without_large_biases(remedy, layers, layers)
+
+
+def _other_inputs(inputs: Signal) -> str:
+    """Return what to do with inputs that are the cause."""
+    # By a layer before, such as a `Rescaling`.
+    if inputs.nonfinite:
+        return f"finite inputs ({inputs.nonfinite:.0%} of them are not)"
+    size = f"their standard deviation is {inputs.std:.3g}"
+    if abs(inputs.mean) > inputs.std:
+        size = f"their mean is {inputs.mean:.3g}, {size}"
+    return f"standardize the inputs ({size})"
 
 
 def batch_of_one(of: Diagnosis) -> Remedy | None:
@@ -483,12 +491,31 @@ def smaller_inputs(layer: LayerReport, of: Diagnosis) -> Remedy | None:
 
 
 def smaller_last_layer(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
-    """Return a remedy that draws the kernels of the last of `layers` anew."""
+    """Return a remedy that draws the kernels of the last of `layers` anew.
+
+    If they have such values already, something else makes its outputs large.
+    """
     with_kernel = [layer for layer in layers if kernels_of([layer])]
     if not with_kernel:
         # They are activations of what comes before.
         before = layers_of(of)[: layers_of(of).index(layers[0])]
         with_kernel = [layer for layer in before if kernels_of([layer])][-1:]
-    return drawn(
-        [choice(GlorotUniform())], kernels_of(with_kernel), "smaller weights in the last layer: "
+    kernels = kernels_of(with_kernel)
+    choices = not_yet_drawn([choice(GlorotUniform())], kernels, of)
+    if not choices and too_large(of):
+        return Remedy("standardize the inputs")
+    if not choices:
+        return Remedy(smaller_factor("after", layers[0]))
+    shared = [path for layer in with_kernel for path in layer.shared_kernels]
+    what = "in the last layer"
+    if shared:
+        what = f"in {listed(shared)}, which the last layer shares"
+    return scaled_first(of, drawn(choices, kernels, f"smaller weights {what}: "))
+
+
+def smaller_factor(place: str, layer: LayerReport) -> str:
+    """Return what makes outputs smaller without other weights."""
+    return (
+        f"a smaller factor {place} {layer.title}: a higher temperature, a division by the square "
+        "root of the number of units"
     )

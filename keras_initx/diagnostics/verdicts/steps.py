@@ -16,7 +16,7 @@ from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
@@ -27,7 +27,6 @@ from keras_initx.structure import (
     rate_of,
     unbuilt_copy,
     unscaled,
-    weights_within,
 )
 
 # Factor between the lowest loss in the later half of `steps` and the first loss, above which
@@ -149,13 +148,12 @@ def _taken(
         blind: See `TrainedSteps`.
     """
     losses = _losses_with(optimizer, of)
-    paths = {id(weight.variable): weight.path for weight in weights_within(of.model)}
     lost, unmoved = [], []
     for weight, value in zip(of.trained, before, strict=True):
         if not backend.is_finite(weight.value):
-            lost.append(paths[id(weight)])
+            lost.append(paths(of)[id(weight)])
         elif np.array_equal(array_of(weight), array_of(value)):
-            unmoved.append(paths[id(weight)])
+            unmoved.append(paths(of)[id(weight)])
     inner = unscaled(optimizer)
     return TrainedSteps(losses, type(inner).__name__, rate_of(inner), blind, lost, unmoved)
 

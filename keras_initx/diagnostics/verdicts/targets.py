@@ -59,7 +59,7 @@ def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fi
             f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
             f"{facts.targets.max:.3g}, are out of reach: {reach}"
         )
-        if facts.form == "numbers":
+        if facts.form == "numbers" and facts.loss.kind != "distance":
             evidence = f"no label can become certain: {reach}"
         yield Finding([layer], evidence, _in_reach(layer, facts))
 
@@ -98,7 +98,7 @@ def _without(applied: Sequence[Applied]) -> Remedy:
 @rule(
     "unscaled targets",
     stage=Stage.LOSS,
-    beside=["unreachable targets"],
+    beside=["single class", "unreachable targets"],
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "
     f"{UNSCALED_TARGETS:g} times that of the outputs, or 1 if that is more; or below "

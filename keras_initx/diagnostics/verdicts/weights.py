@@ -15,7 +15,7 @@ from keras_initx._keras import argument_name
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend, chunks
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import outputs
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice, rules_for, suitable
@@ -38,7 +38,6 @@ from keras_initx.structure import (
     is_kernel,
     kernel_axes,
     kernel_fans,
-    weights_within,
 )
 
 # A weight and the layer that it belongs to.
@@ -75,7 +74,7 @@ class Values(NamedTuple):
 def kernel_values(of: Diagnosis) -> dict[str, Values]:
     """The values of each trainable kernel, by its path."""
     found = {}
-    for weight in weights_within(of.model):
+    for path, weight in weights(of).items():
         variable = weight.variable
         if not variable.trainable or weight.axes is None:
             continue
@@ -87,7 +86,7 @@ def kernel_values(of: Diagnosis) -> dict[str, Values]:
         if not is_table and not _repeats_units(weight.layer, weight.name):
             inputs, _ = weight.axes
             identical_units = _identical_units(array, _bias_of(weight.layer), inputs)
-        found[weight.path] = Values(
+        found[path] = Values(
             array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
             identical_units,
             _digest(array, moments),
@@ -300,13 +299,12 @@ def _are_beside(group: Sequence[_Pair]) -> bool:
 
 def _separate(pairs: Sequence[_Pair], of: Diagnosis) -> Remedy:
     """Return a remedy that draws each of some weights by itself."""
-    kept = {}
-    for one in weights_within(of.model):
-        kept[one.path] = getattr(one.layer, argument_name(one.name), None)
     rules: dict[str, InitializerLike] = {}
     texts = []
     for layer, weight in pairs:
-        chosen = _without_seed(kept.get(weight.path)) or suitable(layer, weight)
+        owner = weights(of).get(weight.path)
+        kept = None if owner is None else getattr(owner.layer, argument_name(owner.name), None)
+        chosen = _without_seed(kept) or suitable(layer, weight)
         rules[weight.path], text = chosen
         texts.append(text)
     return Remedy(
@@ -352,10 +350,9 @@ def _unseeded(argument: Any) -> Any:
     remedy="`input_axes`, `output_axes`",
 )
 def wrong_fan(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    owners = {one.path: one for one in weights_within(of.model)}
     wrong = []
     for layer, weight in _pairs_of(layers):
-        owner = owners.get(weight.path)
+        owner = weights(of).get(weight.path)
         intended = None if owner is None else _expected_std(owner.layer, owner.variable, weight.std)
         if intended and not 1 / WRONG_FAN <= weight.std / intended <= WRONG_FAN:
             wrong.append((layer, weight, intended))

@@ -1,0 +1,232 @@
+"""Networks of many kinds that are as they should be, some of them near a bound of a rule."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+import keras_initx
+from diagnosed.data import words_beside
+from diagnosed.networks import (
+    BATCH,
+    BINARY,
+    CLASSES,
+    COUNTS,
+    LABELS,
+    LSTM,
+    ONE_HOT,
+    SERIES,
+    SEVERAL,
+    SOFT,
+    ZERO_ONE,
+    X,
+    by,
+    classes,
+    conv,
+    dense,
+    encoder,
+    ending,
+    gru,
+    headed,
+    images,
+    in_precision,
+    lstm,
+    padded,
+    recurrent,
+    regression,
+    residual,
+    scaled,
+    simple,
+)
+
+# Two of 64.
+RARE = (np.arange(64)[:, None] % 32 == 0).astype("float32")
+# Cumulative: class 2 of 4 is 1, 1, 0.
+ORDINAL = (LABELS[:, None] % 4 > np.arange(3)).astype("float32")
+
+
+# Losses of one's own.
+
+
+def policy():
+    """Return a policy, actions that were taken, and what each gained: nothing for a quarter of them."""
+
+    def loss(y_true, y_pred):
+        taken = ops.one_hot(ops.cast(y_true[:, 0], "int32"), 10)
+        return -ops.sum(ops.log_softmax(y_pred) * taken, axis=-1) * y_true[:, 1]
+
+    gained = np.where(np.arange(64) % 4 == 0, 0, 1 - 3 * X[:, 0])
+    return ending(10, y=np.stack([LABELS, gained], axis=1).astype("float32"), loss=loss)
+
+
+def own_crossentropy(y, outputs):
+    return ops.mean(ops.binary_crossentropy(y, ops.sigmoid(outputs)), axis=-1)
+
+
+def weighted(y, outputs):
+    """A binary crossentropy of logits in which what is there counts nine times."""
+    return ops.mean(9 * y * ops.softplus(-outputs) + (1 - y) * ops.softplus(outputs))
+
+
+# Networks of several inputs, or with branches.
+
+
+class Gain(layers.Layer):
+    """Multiply by a number that is trained and starts at 0 (ReZero)."""
+
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(), initializer="zeros", name="gain")
+
+    def call(self, inputs):
+        return self.gain * inputs
+
+
+def rezero():
+    hidden = inputs = keras.Input((32,))
+    for _ in range(8):
+        hidden = layers.Add()([hidden, Gain()(layers.Dense(32, "relu", kernel_initializer="he_normal")(hidden))])
+    return classes(keras.Model(inputs, layers.Dense(10)(hidden)))
+
+
+def pairs():
+    """Return a network for pairs, of which those of label 1 are alike, and a loss that draws them together."""
+    shared = keras.Sequential([keras.Input((32,)), layers.Dense(32, "relu"), layers.Dense(8)])
+    left, right = keras.Input((32,)), keras.Input((32,))
+    squares = ops.sum((shared(left) - shared(right)) ** 2, axis=1, keepdims=True)
+    y = np.arange(64)[:, None] % 2
+    other = np.where(y == 1, X + 0.3 * X[::-1], X[::-1]).astype("float32")
+
+    def loss(y_true, y_pred):
+        return y_true * y_pred**2 + (1 - y_true) * ops.relu(8 - y_pred) ** 2
+
+    return keras.Model([left, right], ops.sqrt(squares + 1e-7)), [X, other], y.astype("float32"), loss
+
+
+def autoencoder():
+    stack = [layers.Dense(16, "tanh"), layers.Dense(4), layers.Dense(16, "tanh"), layers.Dense(32)]
+    return keras.Sequential([keras.Input((32,)), *stack]), X, X, "mse"
+
+
+# Convolutions.
+
+
+def resnet():
+    """Return residual blocks whose last scales start at 0."""
+    inputs = keras.Input((8, 8, 3))
+    hidden = conv(16, inputs, activation=None)
+    for _ in range(3):
+        branch = layers.ReLU()(BATCH()(conv(16, hidden, activation=None)))
+        branch = BATCH(gamma_initializer="zeros")(conv(16, branch, activation=None))
+        hidden = layers.ReLU()(layers.Add()([hidden, branch]))
+    return images(hidden, inputs)
+
+
+def squeeze_and_excitation():
+    inputs = keras.Input((8, 8, 3))
+    hidden = BATCH()(conv(16, inputs))
+    gate = layers.Dense(16, "sigmoid")(layers.Dense(4, "relu")(layers.GlobalAveragePooling2D(keepdims=True)(hidden)))
+    return images(layers.Multiply()([hidden, gate]), inputs)
+
+
+# Recurrent networks.
+
+
+def given_states():
+    """Return an LSTM whose first states, zeros, are inputs of the model."""
+    inputs = [keras.Input((12, 8)), keras.Input((16,)), keras.Input((16,))]
+    hidden = LSTM(16)(inputs[0], initial_state=inputs[1:])
+    zeros = np.zeros((len(SERIES), 16), "float32")
+    return keras.Model(inputs, layers.Dense(10)(hidden)), [SERIES, zeros, zeros], LABELS[: len(SERIES)], CLASSES
+
+
+# Transformers.
+
+
+def trained(network, epochs=5):
+    model, x, y, loss = network
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, batch_size=16, epochs=epochs, verbose=0)
+    return network
+
+
+def warmed_up():
+    """Return Adam with a rate that rises from 0 in a thousand steps."""
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, 10000, warmup_target=0.001, warmup_steps=1000)
+    return keras.optimizers.Adam(schedule)
+
+
+HEALTHY = {
+    # Dense networks.
+    "ReLU, He, 30 layers": lambda: dense(depth=30),
+    "ReLU, sparse": lambda: dense(kernel=keras_initx.Sparse),
+    "tanh, orthogonal, 10 layers": lambda: dense("tanh", keras_initx.Orthogonal, 10),
+    "sigmoid, Glorot, 2 layers": lambda: dense("sigmoid", "glorot_uniform", 2),
+    "softsign, Glorot, 10 layers": lambda: dense("softsign", "glorot_uniform", 10),
+    "SELU, LeCun, 20 layers": lambda: dense("selu", "lecun_normal", 20),
+    "SiLU, He, 5 layers": lambda: dense("silu", depth=5),
+    "GELU, He, 5 layers": lambda: dense("gelu", depth=5),
+    "leaky ReLU, He, 10 layers": lambda: dense("leaky_relu", depth=10),
+    "batch normalization, 10 layers": lambda: dense(depth=10, after=[BATCH]),
+    "dropout": lambda: dense(after=[lambda: layers.Dropout(0.5)]),
+    "L2 of 0.01": lambda: dense(kernel_regularizer="l2"),
+    "last kernel of zeros": lambda: headed(kernel_initializer="zeros"),
+    # Targets and losses.
+    "regression, Huber's loss": lambda: regression(loss=keras.losses.Huber()),
+    "regression, targets of deviation 0.1": lambda: regression(factor=0.1),
+    "regression between 0 and 1, sigmoid": lambda: ending(10, "sigmoid", SOFT, "mse"),
+    "counts, ReLU": lambda: ending(1, "relu", COUNTS, "mse"),
+    "two classes, prior bias": lambda: ending(
+        1, "sigmoid", RARE, BINARY, bias_initializer=keras_initx.PriorBias(1 / 32)
+    ),
+    "softmax in a lambda": lambda: ending(10, loss="crossentropy", after=[layers.Lambda(lambda x: ops.softmax(x))]),
+    "logarithms of probabilities as logits": lambda: ending(10, "log_softmax"),
+    "softplus, divided by its sum in the loss": lambda: ending(10, "softplus", loss="crossentropy"),
+    "label smoothing": lambda: ending(
+        10, "softmax", ONE_HOT, keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    ),
+    "soft targets of a teacher": lambda: ending(10, None, SOFT, keras.losses.CategoricalCrossentropy(from_logits=True)),
+    "one-hot times an advantage": lambda: ending(10, "softmax", ONE_HOT * X[:, :1], "categorical_crossentropy"),
+    "classes that are left out": lambda: ending(
+        10,
+        y=np.where(LABELS < 2, 255, LABELS),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
+    ),
+    "several labels": lambda: ending(10, "sigmoid", SEVERAL, BINARY),
+    "ordinal": lambda: ending(3, "sigmoid", ORDINAL, BINARY),
+    "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
+    "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
+    "own loss of logits": lambda: ending(1, None, ZERO_ONE, own_crossentropy),
+    "own loss that is no known one": lambda: ending(1, "sigmoid", ZERO_ONE, weighted),
+    "policy gradient": policy,
+    # Several inputs, and branches.
+    "pairs, contrastive loss": pairs,
+    "segments that are all 0": lambda: words_beside(2, np.zeros((64, 4), "int32")),
+    "autoencoder": autoencoder,
+    "ReZero, 8 blocks": rezero,
+    "16 residual blocks that end in small weights": lambda: residual(scaled("initx.he_normal", 0.25)),
+    # Convolutions.
+    "ResNet, last scales of zeros": resnet,
+    "squeeze and excitation": squeeze_and_excitation,
+    # Recurrent networks.
+    "LSTM, chrono bias": lambda: recurrent(
+        LSTM(16, bias_initializer=keras_initx.ChronoBias(100), unit_forget_bias=False)
+    ),
+    "LSTM, forget bias -2.9": lambda: recurrent(lstm(-2.9)),
+    "LSTM, initial states of zeros": given_states,
+    "LSTMs in both directions": lambda: recurrent(
+        layers.Bidirectional(LSTM(16, return_sequences=True)), layers.Bidirectional(LSTM(16))
+    ),
+    "60 zeros behind 3 words, in both directions": lambda: padded(layers.Bidirectional(LSTM(16))),
+    "60 zeros behind 3 words, a pooling": lambda: padded(LSTM(16, return_sequences=True), layers.GlobalMaxPooling1D()),
+    "simple RNN": lambda: recurrent(layers.SimpleRNN(16)),
+    "simple RNN, small recurrent kernel, few steps": lambda: simple(SERIES[:, :4], gain=0.02),
+    # Transformers.
+    "transformer, 12 blocks": lambda: encoder(12),
+    "transformer, normalization behind": lambda: encoder(post=True),
+    "transformer, grouped queries, RMS": lambda: encoder(grouped=True, norm=layers.RMSNormalization, activation="silu"),
+    # Trained networks, 16 bits, rates.
+    "trained, dense": lambda: trained(dense()),
+    "trained, GRU": lambda: trained(recurrent(gru(1.0))),
+    "bfloat16, GRU": lambda: in_precision("bfloat16", lambda: recurrent(gru(1.0))),
+    "bfloat16, transformer": lambda: in_precision("mixed_bfloat16", lambda: encoder(2)),
+    "rate that rises from 0": lambda: by(warmed_up()),
+}

@@ -1,0 +1,266 @@
+"""Faults of weights, and of the signals that they make."""
+
+import keras
+from keras import layers, ops
+from keras.initializers import Constant, RandomUniform
+
+import keras_initx
+from diagnosed.networks import (
+    BATCH,
+    BEFORE,
+    LAYER,
+    LOGITS,
+    LSTM,
+    SERIES,
+    ZERO_ONE,
+    Case,
+    X,
+    classes,
+    dense,
+    drawn,
+    encoder,
+    gru,
+    headed,
+    in_precision,
+    language_model,
+    lstm,
+    mlp,
+    of,
+    own_attention,
+    padded,
+    recurrent,
+    regression,
+    residual,
+    scaled,
+    several,
+    simple,
+    small,
+    without_targets,
+)
+
+
+def zero_embedding(repaired):
+    embedding = layers.Embedding(50, 8, embeddings_initializer="uniform" if repaired else "zeros")
+    return recurrent(embedding, layers.GRU(16), x=BEFORE, dtype="int32")
+
+
+def scales_of_zeros(repaired):
+    return dense(after=[lambda: BATCH(gamma_initializer="ones" if repaired else "zeros")])
+
+
+def twice_the_same_units(repaired):
+    network = dense()
+    kernel = network[0].layers[1].kernel
+    if not repaired:
+        kernel.assign(ops.repeat(kernel[:, :16], 2, axis=1))
+    return network
+
+
+def one_initializer(repaired):
+    """Give both kernels of an LSTM an initializer with a seed."""
+    one = keras.initializers.Orthogonal(seed=1)
+    other = keras.initializers.Orthogonal(seed=2) if repaired else one
+    return recurrent(LSTM(8, kernel_initializer=one, recurrent_initializer=other))
+
+
+def queries_like_keys(repaired):
+    """Give attention an initializer, of which it makes copies for queries, keys and values, with its seed."""
+    inputs = keras.Input((12, 8))
+    attention = layers.MultiHeadAttention(
+        4, 8, kernel_initializer=keras_initx.GlorotUniform(seed=None if repaired else 1)
+    )
+    hidden = layers.Flatten()(attention(inputs, inputs))
+    return classes(keras.Model(inputs, layers.Dense(10)(hidden)), SERIES)
+
+
+def of_pytorch(repaired):
+    """Return 16 layers with PyTorch's weights and biases, and dropout."""
+    kernel = "he_normal" if repaired else scaled("initx.lecun_uniform", 3**-0.5)
+    bias = "zeros" if repaired else RandomUniform(-(32**-0.5), 32**-0.5)
+    return without_targets(dense(kernel=kernel, depth=16, bias_initializer=bias, after=[lambda: layers.Dropout(0.1)]))
+
+
+def product_of_kernels(repaired):
+    """End in a layer that multiplies two kernels."""
+    kernels = {
+        f"{part}_initializer": "glorot_uniform" if repaired else small(1e-4) for part in ("depthwise", "pointwise")
+    }
+    stack = [layers.SeparableConv1D(10, 12, use_bias=False, **kernels), layers.Flatten()]
+    return classes(keras.Sequential([keras.Input((12, 8)), *stack]), SERIES)
+
+
+def sine(hidden):
+    return ops.sin(30.0 * hidden)
+
+
+def of_siren():
+    """Return the initializer of Sitzmann and others (2020)."""
+    return keras_initx.VarianceScaling(2 / 30**2, distribution="uniform")
+
+
+def factor_behind_a_limit(repaired):
+    inputs = keras.Input((32,))
+    bounded = layers.Dense(10, "tanh", name="out")(layers.Dense(32)(inputs))
+    return classes(keras.Model(inputs, (8 if repaired else 100) * bounded))
+
+
+LONG_SERIES = drawn(32, 200, 8)
+
+FAULTY = {
+    # Units that are the same.
+    "kernels of zeros": Case(
+        lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
+        ["equal units"],
+        "random weights: keras_initx.HeNormal()",
+    ),
+    "embedding of zeros": Case(zero_embedding, ["equal units"]),
+    "scales of zeros": Case(scales_of_zeros, ["equal units"], "ones for the scale of a normalization"),
+    "constant kernels": Case(
+        lambda repaired: dense(kernel="he_normal" if repaired else (lambda: Constant(0.02))), ["equal units"]
+    ),
+    "each unit twice": Case(twice_the_same_units, ["equal units"]),
+    "one initializer with a seed for both kernels of an LSTM": Case(
+        one_initializer, ["twin tensors"], "different seeds"
+    ),
+    "queries with the numbers of keys": Case(queries_like_keys, ["twin tensors"]),
+    # Memory.
+    "LSTM, forget bias -4": Case(lambda repaired: recurrent(lstm(1.0 if repaired else -4.0)), ["memory"]),
+    "GRU, update bias -4": Case(
+        lambda repaired: recurrent(gru(1.0 if repaired else -4.0)),
+        ["memory"],
+        "bias_initializer=keras_initx.GRUUpdateBias(1.0)",
+    ),
+    "LSTM, bias 2 beside `unit_forget_bias`": Case(
+        lambda repaired: recurrent(LSTM(16, bias_initializer=Constant(2.0), unit_forget_bias=not repaired)),
+        ["memory"],
+        "unit_forget_bias=False with bias_initializer=keras_initx.LSTMForgetBias(1.0)",
+    ),
+    "relu RNN, recurrent kernel times 6": Case(
+        lambda repaired: simple(activation="relu", gain=1.0 if repaired else 6.0), ["memory", "exploding"]
+    ),
+    "tanh RNN, recurrent kernel of 0.5": Case(lambda repaired: simple(gain=1.0 if repaired else 0.5), ["memory"]),
+    "tanh RNN, recurrent kernel of 0.8, 200 steps": Case(
+        lambda repaired: simple(LONG_SERIES, gain=1.0 if repaired else 0.8), ["memory"]
+    ),
+    "60 zeros behind 3 words, LSTM": Case(lambda repaired: padded(LSTM(16), mask_zero=repaired), ["memory"]),
+    "60 zeros behind 3 words, GRU": Case(
+        lambda repaired: padded(layers.Dropout(0.3), layers.GRU(16), mask_zero=repaired), ["memory"]
+    ),
+    # Activations at their limits.
+    "softsign, deviation 1": Case(
+        lambda repaired: dense("softsign", "glorot_uniform" if repaired else of(1.0)), ["saturated"]
+    ),
+    "tanh, deviation 3": Case(
+        lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(3.0)), ["saturated"], "GlorotUniform()"
+    ),
+    "sigmoid, deviation 3": Case(
+        lambda repaired: dense("sigmoid", "glorot_uniform" if repaired else of(3.0), depth=1), ["saturated"]
+    ),
+    "softmax, deviation 8": Case(
+        lambda repaired: headed(
+            loss="crossentropy", activation="softmax", kernel_initializer="zeros" if repaired else small(8.0)
+        ),
+        ["saturated"],
+    ),
+    "bias -10 before ReLU": Case(
+        lambda repaired: dense(bias_initializer=Constant(0.0 if repaired else -10.0)),
+        ["dead units", "vanishing gradient"],
+        "bias_initializer=keras_initx.ReLUBias(0.01)",
+    ),
+    # Attention.
+    "attention, queries and keys times sqrt 30": Case(
+        lambda repaired: without_targets(encoder(2, factor=None if repaired else 30**0.5)),
+        ["focused attention"],
+        "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
+    ),
+    "grouped queries, times 6": Case(
+        lambda repaired: without_targets(encoder(2, grouped=True, factor=None if repaired else 6.0)),
+        ["focused attention"],
+    ),
+    "attention of its own, scores not divided": Case(
+        lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
+        ["focused attention"],
+        "scores divided by the square root of the size of a head",
+    ),
+    # Signals and gradients in depth.
+    "tanh, deviation 0.01, 7 layers": Case(
+        lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(0.01), 7),
+        ["vanishing", "vanishing gradient"],
+        "keras_initx.GlorotUniform() in this and all earlier layers",
+    ),
+    "SiLU, Glorot, 30 layers": Case(
+        lambda repaired: dense("silu", "glorot_uniform", 30, after=[LAYER] * repaired),
+        ["vanishing", "vanishing gradient"],
+    ),
+    "ReLU, LeCun, 30 layers": Case(
+        lambda repaired: dense(kernel="he_normal" if repaired else "lecun_normal", depth=30), ["vanishing"]
+    ),
+    "two kernels of 1e-4 in the last layer": Case(product_of_kernels, ["vanishing"]),
+    "sine, deviation 1e-5": Case(
+        lambda repaired: dense(sine, of_siren if repaired else of(1e-5), 4), ["vanishing", "vanishing gradient"]
+    ),
+    "tanh of half the size, biases of deviation 1, 20 layers": Case(
+        lambda repaired: without_targets(
+            dense(
+                "tanh",
+                scaled("initx.glorot_normal", 1.0 if repaired else 0.5),
+                20,
+                bias_initializer="zeros" if repaired else small(1.0),
+            )
+        ),
+        ["alike"],
+    ),
+    "ReLU, PyTorch's weights and biases, 16 layers, dropout": Case(of_pytorch, ["alike"]),
+    "sigmoid, Glorot, 10 layers": Case(
+        lambda repaired: dense("tanh" if repaired else "sigmoid", "glorot_uniform", 10),
+        ["alike", "vanishing gradient"],
+        'activation="tanh" with keras_initx.GlorotUniform() instead of sigmoid, or keras.layers.BatchNormalization()',
+    ),
+    "ReLU, kernels times 10, 7 layers": Case(
+        lambda repaired: dense(kernel=scaled("initx.he_normal", 1.0 if repaired else 10.0), depth=7),
+        ["exploding"],
+        "keras_initx.HeNormal() in this and all earlier layers",
+    ),
+    "float16, kernels times 1e5": Case(
+        lambda repaired: in_precision(
+            "float16", lambda: dense(kernel="he_normal" if repaired else (lambda: RandomUniform(-1e4, 1e4)))
+        ),
+        ["exploding"],
+    ),
+    # What the last layer starts with.
+    "logits, deviation 4": Case(
+        lambda repaired: headed(kernel_initializer="glorot_uniform" if repaired else small(4.0)),
+        ["large first loss"],
+        "smaller weights in the last layer: keras_initx.GlorotUniform()",
+    ),
+    "two classes, logits, deviation 20": Case(
+        lambda repaired: (
+            mlp(head=layers.Dense(1, kernel_initializer="zeros" if repaired else small(20.0))),
+            X,
+            ZERO_ONE,
+            LOGITS,
+        ),
+        ["large first loss"],
+    ),
+    "one of three outputs, deviation 10": Case(
+        lambda repaired: several("glorot_uniform" if repaired else of(10.0)), ["large first loss"]
+    ),
+    "weights from 0 to 1": Case(
+        lambda repaired: dense(kernel="he_normal" if repaired else (lambda: RandomUniform(0, 1)), depth=2),
+        ["large first loss"],
+    ),
+    "16 residual blocks, He": Case(
+        lambda repaired: residual("zeros" if repaired else "he_normal"),
+        ["large first loss"],
+        'kernel_initializer="zeros" in the last layer of each residual branch',
+    ),
+    "tied embedding, deviation 1.4": Case(
+        lambda repaired: language_model(0.02 if repaired else 1.4), ["large first loss"]
+    ),
+    "tanh, then times 100": Case(factor_behind_a_limit, ["large first loss"], "a smaller factor after out: "),
+    "regression, targets of 1000": Case(
+        lambda repaired: regression(0.0 if repaired else 1000.0),
+        ["large first loss"],
+        "standardized targets, or a bias of the last layer at their mean",
+    ),
+}
