@@ -43,7 +43,7 @@ def test_numpy_gives_the_same_values_and_all_of_a_diagnosis_but_gradients(tmp_pa
     values, *diagnosis = result.stdout.splitlines()
     assert json.loads(values) == to_numpy(keras_initx.Sparse(seed=1)((8, 4))).tolist()
     assert diagnosis == [
-        "[('all-zero weights', 'note', ('out',))]",
+        "[('equal units', 'note', ('out',))]",
         "gradients need one of the backends ('jax', 'tensorflow', 'torch'): set KERAS_BACKEND to one of them. "
         "Received: KERAS_BACKEND=numpy",
     ]

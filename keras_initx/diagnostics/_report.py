@@ -229,8 +229,6 @@ def _as_data(value: Any) -> Any:
     """Return a measurement as dicts, lists, strings and numbers."""
     if isinstance(value, Signal):
         return _signal_as_dict(value)
-    if isinstance(value, np.ndarray):
-        return [float(value.min()), float(value.max())]
     if isinstance(value, list):
         return [_as_data(one) for one in value]
     if dataclasses.is_dataclass(value):

@@ -20,9 +20,8 @@ GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 32)).astype("float32")
 Y = GENERATOR.integers(0, 5, 64)
 FAULTS = {
-    "zeros": ("all-zero weights", lambda: keras.initializers.Zeros()),
+    "zeros": ("equal units", lambda: keras.initializers.Zeros()),
     "saturated": ("saturated", lambda: keras.initializers.RandomNormal(stddev=3.0)),
-    "twins": ("twin tensors", lambda: keras.initializers.GlorotUniform(seed=3)),
 }
 
 
@@ -69,7 +68,7 @@ def test_the_exit_code_is_that_of_the_process(data, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"^1$"):
         runpy.run_module("keras_initx", run_name="__main__")
     printed = capsys.readouterr()
-    assert "all-zero weights" in printed.out
+    assert "equal units" in printed.out
     assert "\x1b" not in printed.out + printed.err
 
 
@@ -119,7 +118,7 @@ def test_files_are_written(data, capsys):
 
 
 def test_what_is_ignored_and_the_batch_size_are_options(data, capsys):
-    options = ["--ignore", "all-zero weights", "--ignore", "dead units", "--batch-size", "16"]
+    options = ["--ignore", "equal units", "--ignore", "dead units", "--batch-size", "16"]
     path = data / "report.json"
     model = save(data, FAULTS["zeros"][1])
     assert cli.main(["diagnose", model, "--data", str(data / "x.npy"), "--json", str(path), *options]) == 0
@@ -231,7 +230,7 @@ def test_the_level_at_which_to_fail_is_an_option(data, capsys, level, code):
     keras.Sequential([keras.Input((32,)), layers.Dense(32, "tanh"), out]).save(data / "noted.keras")
     arguments = ["diagnose", str(data / "noted.keras"), "--data", str(data / "x.npy"), "--fail-on", level]
     assert cli.main(arguments) == code
-    assert "No problem found.\n\nall-zero weights (note): " in capsys.readouterr().out
+    assert "No problem found.\n\nequal units (note): " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are closed otherwise there")

@@ -5,10 +5,11 @@ import threading
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from keras import layers, ops
 from modes import to_numpy
 
-import keras_initx
+from keras_initx.diagnostics.verdicts.attention import AttentionProbe, softmaxes_of_one
 
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 10, 16)).astype("float32")
 # The last queries have three keys.
@@ -46,12 +47,12 @@ class Attention(layers.Layer):
 
 def focus_of(model, x=SEQUENCES):
     """Return the focus of each layer that has one."""
-    report = keras_initx.diagnose(model, x)
-    return {
-        layer.name.rpartition("/")[2]: layer.attention.focus
-        for layer in report.layers
-        if layer.attention and layer.attention.focus is not None
-    }
+
+    def focus(of):
+        found = of.probe(AttentionProbe).focus
+        return {of.watch.layers[layer].rpartition("/")[2]: value for layer, value in found.items()}
+
+    return asked(focus, model, x)
 
 
 def expected(model, masked=False):
@@ -112,9 +113,8 @@ def test_a_softmax_of_one_is_seen_inside_the_model_only(place):
     def loss(y, outputs):
         return ops.mean(ops.softmax(outputs), axis=-1)
 
-    report = keras_initx.diagnose(keras.Model(inputs, shares), SEQUENCES[:, 0], np.zeros(4), loss=loss)
-    made = next(layer for layer in report.layers if layer.name == "shares")
-    assert made.attention is None if place != "inside" else made.attention.of_one
+    found = asked(softmaxes_of_one, keras.Model(inputs, shares), SEQUENCES[:, 0], np.zeros(4), loss=loss)
+    assert found == ({"shares"} if place == "inside" else set())
 
 
 def test_a_softmax_of_another_thread_is_not_watched():

@@ -5,9 +5,12 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from keras import layers
 
 import keras_initx
+from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import LIMITS
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
@@ -28,6 +31,11 @@ def found(model, x=PIXELS, **arguments):
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 
+def certain_of(model, x):
+    """Return the share of the examples for which each output is certain, by the layer that makes it."""
+    return {name: record.certain for name, record in asked(outputs, model, x).items()}
+
+
 def classifier(*first, last=("softmax",), **arguments):
     hidden = [layers.Dense(64, "relu", name=f"hidden_{number}") for number in range(2)]
     head = [layers.Dense(10, name="out", **arguments), *(layers.Activation(name) for name in last)]
@@ -37,13 +45,13 @@ def classifier(*first, last=("softmax",), **arguments):
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_pixels_into_a_relu_network(dtype):
     verdicts = found(classifier(), PIXELS.astype(dtype))
-    assert list(verdicts) == ["unscaled inputs", "saturated output"]
-    assert verdicts["unscaled inputs"].level == verdicts["saturated output"].level == "warning"
+    assert list(verdicts) == ["unscaled inputs", "saturated"]
+    assert verdicts["unscaled inputs"].level == verdicts["saturated"].level == "warning"
     assert verdicts["unscaled inputs"].layers == ("hidden_0",)
     assert "hidden_0 gets inputs from 0 to 255, with mean 12" in verdicts["unscaled inputs"].evidence
     assert "keras.layers.Rescaling(1 / 127.5, offset=-1)" in verdicts["unscaled inputs"].remedy.text
-    assert "of the examples before training, its input has standard deviation" in verdicts["saturated output"].evidence
-    assert verdicts["saturated output"].remedy.text.startswith("standardize the inputs, then")
+    assert "of the examples before training, its input has standard deviation" in verdicts["saturated"].evidence
+    assert verdicts["saturated"].remedy.text == "standardize the inputs"
 
 
 OTHERS = {
@@ -116,12 +124,9 @@ def test_what_a_layer_of_ones_own_computes_inside_is_no_input_of_the_model():
             return self.second(100 * keras.ops.relu(self.first(x)))
 
     model = keras.Sequential([keras.Input((6,)), Block()])
-    report = keras_initx.diagnose(model, GENERATOR.normal(size=(32, 6)).astype("float32"))
-    assert {layer.name: layer.first_inputs is not None for layer in report.layers} == {
-        "block/first": True,
-        "block/second": False,
-    }
-    assert report.verdicts == []
+    x = GENERATOR.normal(size=(32, 6)).astype("float32")
+    assert list(asked(first_inputs, model, x)) == ["block/first"]
+    assert found(model, x) == {}
 
 
 class WithNames(Subclassed):
@@ -218,8 +223,8 @@ def test_a_saturated_output_is_found_however_it_is_made(name, place):
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, keras.ops.softmax(classifier(last=(), kernel_initializer=kernel)(inputs)))
     verdicts = found(model, SCALED)
-    assert list(verdicts) == ["saturated output"]
-    assert verdicts["saturated output"].remedy.text == "smaller weights in the last layer: keras_initx.GlorotUniform()"
+    assert list(verdicts) == ["saturated"]
+    assert verdicts["saturated"].remedy.text == "smaller weights in the last layer: keras_initx.GlorotUniform()"
 
 
 def test_inputs_that_are_passed_through_are_no_saturated_output():
@@ -245,31 +250,29 @@ def test_a_bias_for_rare_classes_is_no_saturation(name, frequencies):
 def test_a_sigmoid_is_certain_near_both_limits(end):
     logits = np.array([end, end, end, 0.0] * 8, "float32")[:, None]
     model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones", name="out")])
-    report = keras_initx.diagnose(model, logits, ignore=["unscaled inputs"])
-    assert report.layers[0].output.certain == 0.75
-    assert [verdict.problem for verdict in report.verdicts] == ["saturated output"]
+    assert certain_of(model, logits) == {"out": 0.75}
+    assert list(found(model, logits, ignore=["unscaled inputs"])) == ["saturated"]
 
 
 @pytest.mark.parametrize(("deviation", "certain"), [(2.5, 0), (2.8, 1)])
 def test_what_is_certain_differs_by_half_of_what_certainty_takes(deviation, certain):
     logits = np.array([-30 - deviation, -30 + deviation] * 8, "float32")[:, None]
     bias = keras.initializers.Constant(1e-3)  # without one, nothing excuses the limits
-    last = layers.Dense(1, "sigmoid", kernel_initializer="ones", bias_initializer=bias)
-    model = keras.Sequential([keras.Input((1,)), last])
-    assert keras_initx.diagnose(model, logits).layers[0].output.certain == certain
+    last = layers.Dense(1, "sigmoid", kernel_initializer="ones", bias_initializer=bias, name="out")
+    assert certain_of(keras.Sequential([keras.Input((1,)), last]), logits) == {"out": certain}
 
 
 def test_a_network_that_gives_the_same_for_all_examples_is_saturated_without_a_bias():
     logits = np.array([-30.1, -29.9] * 8, "float32")[:, None]
     model = keras.Sequential([keras.Input((1,)), layers.Dense(1, "sigmoid", kernel_initializer="ones", name="out")])
-    assert keras_initx.diagnose(model, logits).layers[0].output.certain == 1
+    assert certain_of(model, logits) == {"out": 1}
 
 
 def test_a_softmax_is_certain_near_1_only():
     # All but one of the probabilities of the other examples are near 0.
     logits = np.array([[30.0, 0, 0, 0], [30.0, 30.0, 0, 0]] * 8, "float32")
     model = keras.Sequential([keras.Input((4,)), layers.Activation("softmax", name="out")])
-    assert keras_initx.diagnose(model, logits).layers[0].output.certain == 0.5
+    assert certain_of(model, logits) == {"out": 0.5}
 
 
 def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
@@ -284,9 +287,9 @@ def test_outputs_of_which_the_layer_is_not_known_are_those_of_the_last():
             return x, few, many, keras.ops.softmax(values), keras.ops.mean(values)
 
     x = GENERATOR.normal(size=(64, 4)).astype("float32")
-    hidden, last = keras_initx.diagnose(Two(), x).layers
-    assert hidden.output is None
-    assert last.output.certain > 0.9
+    certain = certain_of(Two(), x)
+    assert list(certain) == ["last"]
+    assert certain["last"] > 0.9
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
@@ -296,13 +299,13 @@ def test_of_two_outputs_of_a_layer_the_more_certain_counts(factors, name):
     activation = layers.Activation(name, name="out")
     model = keras.Model(inputs, [activation(factor * inputs) for factor in factors])
     x = GENERATOR.normal(size=(64, 4)).astype("float32")
-    assert keras_initx.diagnose(model, x).layers[0].output.certain > 0.9
+    assert certain_of(model, x)["out"] > 0.9
 
 
 def test_what_is_one_in_sum_for_some_examples_is_no_softmax():
     x = np.array([[1.0, 0, 0], [3.0, 2.0, 1.0]] * 8, "float32")
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity")])
-    assert keras_initx.diagnose(model, x).layers[0].output.certain is None
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity", name="out")])
+    assert certain_of(model, x) == {"out": None}
 
 
 @pytest.mark.parametrize("name", LIMITS)

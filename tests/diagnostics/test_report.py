@@ -133,7 +133,7 @@ def test_text_of_a_faulty_network(faulty):
     assert "\n! …with_a_name_of_some_length_  " in text
     assert "activation" in text.splitlines()[0]
     assert max(map(len, text.splitlines())) <= 80
-    assert "\n1 problem found.\n\nall-zero weights (error): " in text
+    assert "\n1 problem found.\n\nequal units (error): " in text
     assert "\nRemedy: " in text
     assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
 
@@ -141,7 +141,7 @@ def test_text_of_a_faulty_network(faulty):
 def test_a_problem_prints_as_in_the_report(faulty):
     (problem,) = faulty.problems
     assert str(faulty).endswith(f"\n\n{problem}")
-    assert str(problem).startswith("all-zero weights (error): ")
+    assert str(problem).startswith("equal units (error): ")
 
 
 @pytest.mark.parametrize("width", [50, 73, 80, 200])
@@ -200,7 +200,7 @@ def test_a_notebook_shows_a_table(faulty):
     page = faulty._repr_html_()
     assert page.count("<tr>") == 3
     assert "<b>1 problem found.</b>" in page
-    assert "<b>all-zero weights (error)</b>" in page
+    assert "<b>equal units (error)</b>" in page
 
 
 def test_a_notebook_shows_what_saturates_as_a_histogram():
@@ -231,13 +231,13 @@ def test_json_has_everything(healthy):
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient"]["norm"] > 0
-    assert (lstm["gate"], lstm["gate_bias"]) == ("forget", [1, 1])
+    assert lstm["gate bias"] == "forget 1"
 
 
 def test_json_has_the_verdicts(faulty):
     data = json.loads(faulty.to_json())
     assert data["ok"] is False
-    assert data["verdicts"][0]["problem"] == "all-zero weights"
+    assert data["verdicts"][0]["problem"] == "equal units"
     assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy", "level"}
 
 
@@ -255,7 +255,7 @@ def test_csv_has_a_row_for_each_layer(healthy):
     assert rows[0]["shape"] == "64x6"
     assert float(rows[0]["after_std"]) == healthy.layers[0].after.std
     assert rows[2]["before_mean"] == ""
-    assert (rows[2]["gate"], rows[2]["gate_bias"]) == ("forget", "1.0x1.0")
+    assert rows[2]["gate bias"] == "forget 1"
 
 
 def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):

@@ -1,27 +1,147 @@
-"""Rules are in the order of causes and effects, and documented by their decorator."""
+"""Rules name their causes: what has a cause says nothing, and causes come first."""
 
+import dataclasses
+
+import keras
+import numpy as np
 import pytest
+from asked import asked
+from keras import layers
 
-from keras_initx.diagnostics._rules import LEVELS
+import keras_initx
+from keras_initx.diagnostics import _rules
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import LEVELS, Finding, Stage, arranged, evaluate
 from keras_initx.diagnostics.verdicts import RULES
 
 pytestmark = pytest.mark.once
 
-NAMES = [rule.problem for rule in RULES]
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+
+
+def test_a_rule_says_what_it_is():
+    for rule in RULES:
+        assert rule.levels, rule.problem
+        assert set(rule.levels) <= set(LEVELS), rule.problem
+        texts = (rule.finds, rule.reason, rule.remedy)
+        assert all(texts), rule.problem
+        assert not any("|" in text for text in (*texts, *rule.levels.values())), rule.problem
+
+
+def made(problem, stage=Stage.SIGNALS, check=None, **causes):
+    """Return a rule."""
+    empty = dataclasses.replace(RULES[0], unless=(), beside=(), until=())
+    return dataclasses.replace(empty, problem=problem, stage=stage, check=check, **causes)
 
 
 def test_causes_come_before_effects():
-    chain = ("unscaled inputs", "all-zero weights", "wrong fan", "saturated", "saturated output", "vanishing gradient")
-    assert tuple(sorted(chain, key=NAMES.index)) == chain
+    rules = [
+        made("effect", unless=["cause:note"]),
+        made("late", Stage.STEPS),
+        made("cause", until=["first"]),
+        made("first", beside=["data"]),
+        made("data", Stage.DATA),
+    ]
+    assert [rule.problem for rule in arranged(rules)] == ["data", "first", "cause", "effect", "late"]
 
 
-def test_each_rule_has_a_name_of_its_own():
-    assert len(set(NAMES)) == len(NAMES)
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [made("cause", Stage.GRADIENTS)],
+        [made("cause", until=["between"]), made("between", unless=["effect"])],
+    ],
+    ids=["unknown", "later stage", "itself"],
+)
+def test_a_rule_waits_only_for_what_can_be_known_before(others):
+    with pytest.raises(ValueError, match=r"'effect' waits for 'cause'|cycle"):
+        arranged([made("effect", beside=["cause"]), *others])
 
 
-@pytest.mark.parametrize("rule", RULES, ids=NAMES)
-def test_a_rule_says_what_it_is(rule):
-    assert rule.levels
-    assert set(rule.levels) <= set(LEVELS)
-    assert all((rule.finds, rule.reason, rule.remedy))
-    assert not any("|" in text for text in (rule.finds, rule.reason, rule.remedy, *rule.levels.values()))
+def found(monkeypatch, *rules):
+    """Return the problems, each with its layers, that some rules find in a network of three layers."""
+    monkeypatch.setattr(_rules, "RULES", arranged(rules))
+    stack = [layers.Dense(4, name=name) for name in ("one", "two", "three")]
+    verdicts = asked(evaluate, keras.Sequential([keras.Input((6,)), *stack]), X)
+    return {verdict.problem: verdict.layers for verdict in verdicts}
+
+
+def finding(level="warning", name=None):
+    """Return a check that finds something of the layer of a name, by default of all that it may speak of."""
+
+    def check(of, layers):
+        hit = [layer for layer in layers if name in (None, layer.name)]
+        yield Finding(hit, "evidence", Remedy("remedy"), level)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("level", "cause", "is_said"),
+    [
+        ("note", "cause", True),
+        ("warning", "cause", False),
+        ("error", "cause", False),
+        ("warning", "cause:error", True),
+        ("error", "cause:error", False),
+        ("note", "cause:note", False),
+    ],
+)
+def test_a_cause_hides_from_its_least_level_on(monkeypatch, level, cause, is_said):
+    rules = made("cause", check=finding(level)), made("effect", check=finding(), unless=[cause])
+    assert ("effect" in found(monkeypatch, *rules)) == is_said
+
+
+def test_a_cause_hides_effects_on_the_same_layers_or_from_its_first_layer_on(monkeypatch):
+    cause = made("cause", check=finding(name="two"))
+    beside = made("beside", check=finding(), beside=["cause"])
+    until = made("until", check=finding(), until=["cause"])
+    expected = {"cause": ("two",), "beside": ("one", "three"), "until": ("one",)}
+    assert found(monkeypatch, cause, beside, until) == expected
+
+
+def test_after_a_finding_on_data_nothing_else_is_said(monkeypatch):
+    rules = made("data", Stage.DATA, finding(name="none")), made("later", check=finding())
+    assert found(monkeypatch, *rules) == {"data": ()}
+
+
+def test_each_output_keeps_its_own_fault():
+    inputs = keras.Input((6,))
+    classes, number = layers.Dense(3, name="classes")(inputs), layers.Dense(1, "relu", name="number")(inputs)
+    model = keras.Model(inputs, [classes, number])
+    y = [np.arange(32) % 3, -1 - abs(X[:, :1])]
+    report = keras_initx.diagnose(model, X, y, loss=["sparse_categorical_crossentropy", "mse"])
+    assert {verdict.problem: verdict.layers for verdict in report.problems} == {
+        "no probabilities": ("classes",),
+        "unreachable targets": ("number",),
+    }
+
+
+def test_an_ignored_problem_hides_its_effects():
+    hidden = layers.Dense(6, "relu", kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)])
+    assert [verdict.problem for verdict in keras_initx.diagnose(model, X).verdicts] == ["equal units"]
+    assert keras_initx.diagnose(model, X, ignore=["equal units"]).verdicts == []
+
+
+def level_of(problem, model, x):
+    """Return the level of a problem, `None` if it is not found."""
+    levels = [verdict.level for verdict in keras_initx.diagnose(model, x).verdicts if verdict.problem == problem]
+    return levels[0] if levels else None
+
+
+def test_twin_tensors_are_a_warning_in_one_block_alone():
+    kernel = keras_initx.GlorotUniform(seed=1)
+    inputs = keras.Input((5, 8))
+    attention = layers.MultiHeadAttention(2, 4, kernel_initializer=kernel)
+    in_a_row = [layers.Dense(8, "relu", kernel_initializer=kernel) for _ in range(2)]
+    x = np.random.default_rng(0).normal(size=(8, 5, 8))
+    assert level_of("twin tensors", keras.Model(inputs, attention(inputs, inputs)), x) == "warning"
+    assert level_of("twin tensors", keras.Sequential([inputs, *in_a_row]), x) == "note"
+
+
+@pytest.mark.parametrize(("steps", "level"), [(150, "note"), (20, None)])
+def test_a_memory_is_short_beside_the_sequence(steps, level):
+    model = keras.Sequential([keras.Input((steps, 3)), layers.LSTM(4, unit_forget_bias=False)])
+    assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level

@@ -5,23 +5,38 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from keras import layers
 from modes import to_numpy
 
 import keras_initx
 from keras_initx.backends import _moments
 from keras_initx.diagnostics import WeightReport
+from keras_initx.diagnostics.verdicts.memory import gates
+from keras_initx.diagnostics.verdicts.weights import kernel_values
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
 pytestmark = pytest.mark.once
 
 
+def alone(layer, shape):
+    """Return a model of one layer, and inputs of `shape` for it."""
+    model = keras.Sequential([keras.Input(shape), layer])
+    return model, np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+
+
 def weights_of(layer, shape):
     """Return the reports on the weights of a layer that has been given inputs of `shape`."""
-    model = keras.Sequential([keras.Input(shape), layer])
-    x = np.random.default_rng(0).normal(size=(4, *(length or 4 for length in shape))).astype("float32")
-    (found,) = [report for report in keras_initx.diagnose(model, x).layers if report.weights]
+    (found,) = [report for report in keras_initx.diagnose(*alone(layer, shape)).layers if report.weights]
     return {weight.name: weight for weight in found.weights}
+
+
+def values_of(kernel, bias=None):
+    """Return what is known of the values of a kernel."""
+    layer = layers.Dense(kernel.shape[1])
+    model, x = alone(layer, (len(kernel),))
+    layer.set_weights([kernel, np.zeros(kernel.shape[1]) if bias is None else bias])
+    return asked(kernel_values, model, x)["dense/kernel"]
 
 
 def test_size_and_gain_of_a_kernel():
@@ -53,9 +68,7 @@ def test_each_form_of_a_weight_has_what_is_measured_of_it():
     expected = {
         "factor": WeightReport("factor", "several/factor", (), 0, 0, 1, 0),
         "means": WeightReport("means", "several/means", (5,), 1, 0, 0, np.sqrt(5), trainable=False),
-        "kernel": WeightReport(
-            "kernel", "several/kernel", (5, 3), 1, 0, 0, np.sqrt(15), **kernel, constant=True, identical_units=3
-        ),
+        "kernel": WeightReport("kernel", "several/kernel", (5, 3), 1, 0, 0, np.sqrt(15), **kernel),
         # What is not trained may be zeros.
         "frozen": WeightReport("frozen", "several/frozen", (5, 3), 0, 0, 1, 0, trainable=False, **kernel),
     }
@@ -74,9 +87,9 @@ def transposed(strides):
     ("layer", "std", "expected"),
     [
         # The square root of 2 over the 128 inputs of a unit, and twice that with the strides.
-        *((transposed((1, 4)), std, expected) for std, expected in ((0.05, 0.125), (0.2, 0.2), (1.0, 0.25))),
-        (transposed(1), 0.2, 0.125),
-        (layers.DepthwiseConv2D(4, depthwise_initializer="he_normal"), 0.2, np.sqrt(2 / 16)),
+        *((transposed((1, 4)), std, expected) for std, expected in ((0.05, "0.125"), (0.2, None), (1.0, "0.25"))),
+        (transposed(1), 0.2, "0.125"),
+        (layers.DepthwiseConv2D(4, depthwise_initializer="he_normal"), 0.2, "0.354"),
         (layers.Conv2D(4, 3, kernel_initializer="he_normal"), 0.2, None),
         (layers.DepthwiseConv2D(4, depthwise_initializer="orthogonal"), 0.2, None),
     ],
@@ -86,39 +99,32 @@ def test_deviation_that_an_initializer_intends(layer, std, expected):
     layer.build((None, 8, 8, 8))
     kernel = layer.weights[0]
     kernel.assign(np.resize([std, -std], kernel.shape))
-    report = next(iter(weights_of(layer, (8, 8, 8)).values()))
-    assert report.std == pytest.approx(std)
-    assert report.expected_std == (None if expected is None else pytest.approx(expected, rel=1e-6))
-
-
-def digest_of(kernel):
-    layer = layers.Dense(kernel.shape[1], use_bias=False)
-    layer.build((None, len(kernel)))
-    layer.set_weights([kernel])
-    return weights_of(layer, (len(kernel),))["kernel"].digest
+    found = [one for one in keras_initx.diagnose(*alone(layer, (8, 8, 8))).verdicts if one.problem == "wrong fan"]
+    assert len(found) == (expected is not None)
+    assert all(f"has standard deviation {std:g}; its initializer intends {expected} " in one.evidence for one in found)
 
 
 def test_a_digest_tells_kernels_of_random_numbers_apart():
     kernel = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
     others = [kernel[::-1], kernel.T, -kernel, np.nextafter(kernel, 9)]
-    assert len({digest_of(kernel), *map(digest_of, others)}) == 5
-    assert digest_of(kernel) == digest_of(kernel.copy()) is not None
+    assert len({values_of(one).digest for one in (kernel, *others)}) == 5
+    assert values_of(kernel).digest == values_of(kernel.copy()).digest is not None
 
 
 def test_a_digest_is_that_of_all_pieces(monkeypatch):
     monkeypatch.setattr(_moments, "CHUNK", 4)
     kernel = np.arange(1.0, 17.0).reshape(4, 4)
-    assert digest_of(kernel) != digest_of(kernel[[1, 0, 2, 3]])
+    assert values_of(kernel).digest != values_of(kernel[[1, 0, 2, 3]]).digest
 
 
 def test_kernels_of_few_numbers_have_no_digest():
     numbers = np.arange(1.0, 10.0)
-    assert digest_of(numbers[:7, None]) is None
-    assert digest_of(numbers[:8, None]) is not None
+    assert values_of(numbers[:7, None]).digest is None
+    assert values_of(numbers[:8, None]).digest is not None
     # Of 16 numbers that are not zero, half or more.
     for distinct, is_told in ((8, False), (9, True)):
         kernel = np.append(np.resize(numbers[:distinct], 16), np.zeros(4)).reshape(4, 5)
-        assert (digest_of(kernel) is not None) == is_told
+        assert (values_of(kernel).digest is not None) == is_told
 
 
 class Posterior(layers.Layer):
@@ -134,10 +140,7 @@ class Posterior(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fan_in"),
     [
-        (layers.Dense(3), (5,), "kernel", 5),
-        (layers.Conv2D(4, 3), (8, 8, 6), "kernel", 54),
         (layers.Conv2D(4, 3, groups=2), (8, 8, 6), "kernel", 27),
-        (layers.DepthwiseConv2D(3), (8, 8, 6), "kernel", 9),
         (layers.DepthwiseConv1D(3, depth_multiplier=2), (8, 6), "kernel", 3),
         (layers.SeparableConv2D(4, 3), (8, 8, 6), "depthwise_kernel", 9),
         (layers.SeparableConv2D(4, 3), (8, 8, 6), "pointwise_kernel", 6),
@@ -158,86 +161,71 @@ def test_inputs_of_a_unit(layer, shape, name, fan_in):
 
 def test_biases_and_scales_are_no_kernels():
     assert weights_of(layers.GRU(4), (5, 6))["bias"].fan_in is None
-    scales = weights_of(layers.LayerNormalization(axis=[1, 2]), (5, 6))
-    assert not any(weight.constant for weight in scales.values())
+    assert asked(kernel_values, *alone(layers.LayerNormalization(axis=[1, 2]), (5, 6))) == {}
     # Of two axes, what a normalization shifts and divides by is a matrix.
     adapted = weights_of(layers.Normalization(axis=(1, 2)), (5, 6))
     assert [adapted[name].fan_in for name in ("mean", "variance")] == [None, None]
 
 
-def units_that_are_the_same(kernel, bias=None):
-    layer = layers.Dense(kernel.shape[1])
-    model = keras.Sequential([keras.Input((len(kernel),)), layer])
-    layer.set_weights([kernel, np.zeros(kernel.shape[1]) if bias is None else bias])
-    return keras_initx.diagnose(model, np.ones((2, len(kernel)), "float32")).layers[0].weights[0].identical_units
-
-
 def test_units_with_the_same_weights_are_counted():
     kernel = np.random.default_rng(0).normal(size=(6, 5))
-    assert units_that_are_the_same(kernel) == 0
+    assert values_of(kernel).identical_units == 0
     kernel[:, 3] = kernel[:, 1]
-    assert units_that_are_the_same(kernel) == 2
+    assert values_of(kernel).identical_units == 2
     kernel[:, 4] = kernel[:, 1]
-    assert units_that_are_the_same(kernel) == 3
+    assert values_of(kernel).identical_units == 3
 
 
 def test_units_of_four_weights_are_compared():
     for count, same in ((3, 0), (4, 2)):
         kernel = np.random.default_rng(0).normal(size=(count, 5))
         kernel[:, 4] = kernel[:, 1]
-        assert units_that_are_the_same(kernel) == same
+        assert values_of(kernel).identical_units == same
 
 
 def test_another_bias_makes_another_unit():
     kernel = np.random.default_rng(0).normal(size=(6, 5))
     kernel[:, 3] = kernel[:, 1]
-    assert units_that_are_the_same(kernel, np.arange(5)) == 0
+    assert values_of(kernel, np.arange(5)).identical_units == 0
 
 
 def test_heads_with_the_same_weights_are_counted():
     layer = layers.EinsumDense("ab,bcd->acd", (3, 2))
-    model = keras.Sequential([keras.Input((6,)), layer])
+    model, x = alone(layer, (6,))
     kernel = np.random.default_rng(0).normal(size=(6, 3, 2))
     kernel[:, 2] = kernel[:, 0]
     layer.set_weights([kernel])
-    assert keras_initx.diagnose(model, np.ones((2, 6), "float32")).layers[0].weights[0].identical_units == 4
+    (values,) = asked(kernel_values, model, x).values()
+    assert values.identical_units == 4
 
 
 def test_units_of_few_weights_may_be_the_same_by_chance():
     layer = layers.Dense(2000, dtype="bfloat16", kernel_initializer=keras_initx.RandomNormal(seed=0))
-    assert weights_of(layer, (1,))["kernel"].identical_units == 0
+    (values,) = asked(kernel_values, *alone(layer, (1,))).values()
+    assert values.identical_units == 0
 
 
-@pytest.mark.parametrize(("after", "expected"), [(True, [2, 2]), (False, [1, 1])])
-def test_update_bias_in_force(after, expected):
-    bias = keras_initx.GRUUpdateBias(2.0) if after else keras.initializers.Ones()
-    layer = layers.GRU(2, reset_after=after, bias_initializer=bias)
-    model = keras.Sequential([keras.Input((5, 3)), layer])
-    assert (
-        keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].recurrence.gate_bias.tolist() == expected
-    )
+FORGETS = {"bias_initializer": keras_initx.LSTMForgetBias(2.0), "unit_forget_bias": False}
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape"),
+    ("layer", "shape", "expected"),
     [
-        (layers.LSTM(2, bias_initializer=keras_initx.LSTMForgetBias(2.0), unit_forget_bias=False), (5, 3)),
-        (
-            layers.ConvLSTM1D(2, 3, bias_initializer=keras_initx.LSTMForgetBias(2.0), unit_forget_bias=False),
-            (5, 4, 3),
-        ),
+        (layers.GRU(2, bias_initializer=keras_initx.GRUUpdateBias(2.0)), (5, 3), ("update", [2, 2])),
+        (layers.GRU(2, reset_after=False, bias_initializer="ones"), (5, 3), ("update", [1, 1])),
+        (layers.LSTM(2, **FORGETS), (5, 3), ("forget", [2, 2])),
+        (layers.ConvLSTM1D(2, 3, **FORGETS), (5, 4, 3), ("forget", [2, 2])),
+        (layers.LSTM(2, use_bias=False), (5, 3), ("forget", [0, 0])),
     ],
-    ids=["lstm", "convolutional"],
+    ids=["gru", "gru that resets before", "lstm", "convolutional", "no bias"],
 )
-def test_forget_bias_in_force(layer, shape):
-    model = keras.Sequential([keras.Input(shape), layer])
-    (report,) = keras_initx.diagnose(model, np.ones((2, *shape), "float32")).layers
-    assert report.recurrence.gate == "forget"
-    assert report.recurrence.gate_bias.tolist() == [2, 2]
+def test_the_bias_of_gates(layer, shape, expected):
+    (found,) = asked(gates, *alone(layer, shape)).values()
+    assert (found.gate, found.bias.tolist()) == expected
 
 
 @pytest.mark.parametrize(
-    ("gates", "overwritten"),
+    ("biases", "overwritten"),
     [
         (([0, 0], [1, 1], [0, 0], [0, 0.5]), True),
         (([0, 0], [1, 0.5], [0, 0], [0.5, 0.5]), False),
@@ -247,24 +235,18 @@ def test_forget_bias_in_force(layer, shape):
     ],
     ids=["the last gate", "the initializer's own", "default", "ones", "all but one"],
 )
-def test_a_forget_bias_is_overwritten_where_any_other_gate_has_something_else(gates, overwritten):
+def test_a_forget_bias_is_overwritten_where_any_other_gate_has_something_else(biases, overwritten):
     layer = layers.LSTM(2)
-    model = keras.Sequential([keras.Input((5, 3)), layer])
-    layer.cell.bias.assign(np.concatenate(gates))
-    (report,) = keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers
-    assert report.recurrence.bias_overwritten == overwritten
-    assert report.recurrence.gate_bias.tolist() == gates[1]
-
-
-def test_without_a_bias_it_is_zero():
-    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(2, use_bias=False)])
-    assert keras_initx.diagnose(model, np.ones((2, 5, 3), "float32")).layers[0].recurrence.gate_bias.tolist() == [0, 0]
+    model, x = alone(layer, (5, 3))
+    layer.cell.bias.assign(np.concatenate(biases))
+    verdicts = keras_initx.diagnose(model, x).verdicts
+    assert any("`unit_forget_bias=True` overwrites it" in one.evidence for one in verdicts) == overwritten
 
 
 def test_factors_of_an_adapter_have_the_inputs_of_their_own():
     # The last letter of the kernel is summed, and the second factor has fewer axes than the kernel.
     layer = layers.EinsumDense("abe,cde->abcd", (None, 2, 4))
-    model = keras.Sequential([keras.Input((5, 8)), layer])
+    model, x = alone(layer, (5, 8))
     layer.enable_lora(3)
-    (report,) = keras_initx.diagnose(model, np.ones((4, 5, 8), "float32")).layers
+    (report,) = keras_initx.diagnose(model, x).layers
     assert {weight.name: weight.fan_in for weight in report.weights}["lora_kernel_b"] == 3

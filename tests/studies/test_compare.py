@@ -73,9 +73,9 @@ def test_zeros_are_worse(planted):
 @pytest.mark.once
 def test_the_first_batch_is_diagnosed(planted):
     before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.records if r["epoch"] == 0}
-    assert before == {(n, r): "all-zero weights" if n == "zeros" else "" for n, r in planted.trials}
+    assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
     assert [problem["trials"] for problem in planted.problems] == [3]
-    assert "zeros, before training: all-zero weights in 3 of 3 trials." in str(planted)
+    assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
 
 
 @pytest.mark.once
@@ -931,4 +931,4 @@ def test_problems_are_counted_among_the_trials_that_were_diagnosed(tmp_path):
     settings = {"repeats": 2, "epochs": 1, "out": tmp_path}
     with pytest.raises(KeyboardInterrupt):
         compare_initializers(interrupted, ["zeros"], data(), **settings)
-    assert "zeros, before training: all-zero weights in 1 of 1 trials." in str(Study.read(tmp_path))
+    assert "zeros, before training: equal units in 1 of 1 trials." in str(Study.read(tmp_path))

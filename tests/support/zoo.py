@@ -10,7 +10,7 @@ from keras_initx._keras import layers_of
 GENERATOR = np.random.default_rng(0)
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 WRONG_FAN = {("wrong fan", "note")}
-ZEROS = {("all-zero weights", "note")}
+ZEROS = {("equal units", "note")}
 
 
 def normal(*shape):
