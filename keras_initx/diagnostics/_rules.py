@@ -170,9 +170,14 @@ def arranged(rules: Iterable[Rule]) -> list[Rule]:
     """Return the rules by their stages, in each of which causes come before their effects.
 
     Raises:
-        ValueError: If a rule waits for itself, for one of a later stage, or for none.
+        ValueError: If two rules have one name, or a rule waits for itself, for one of a later
+            stage, or for none.
     """
-    by_problem = {one.problem: one for one in sorted(rules, key=lambda one: one.stage)}
+    by_problem: dict[str, Rule] = {}
+    for one in sorted(rules, key=lambda one: one.stage):
+        if one.problem in by_problem:
+            raise ValueError(f"{one.problem!r} is the name of two rules")
+        by_problem[one.problem] = one
     for one in by_problem.values():
         for cause in one.causes:
             if cause not in by_problem or by_problem[cause].stage > one.stage:

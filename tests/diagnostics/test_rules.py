@@ -51,11 +51,12 @@ def test_causes_come_before_effects():
         [],
         [made("cause", Stage.GRADIENTS)],
         [made("cause", until=["between"]), made("between", unless=["effect"])],
+        [made("cause"), made("cause", Stage.DATA)],
     ],
-    ids=["unknown", "later stage", "itself"],
+    ids=["unknown", "later stage", "itself", "twice"],
 )
 def test_a_rule_waits_only_for_what_can_be_known_before(others):
-    with pytest.raises(ValueError, match=r"'effect' waits for 'cause'|cycle"):
+    with pytest.raises(ValueError, match=r"'effect' waits for 'cause'|cycle|'cause' is the name of two rules"):
         arranged([made("effect", beside=["cause"]), *others])
 
 

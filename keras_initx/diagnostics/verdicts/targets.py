@@ -24,7 +24,7 @@ SMALL_TARGETS = 0.02
 @rule(
     "unreachable targets",
     stage=Stage.LOSS,
-    beside=["single class", "unsuitable labels", "no probabilities"],
+    beside=["single class", "no probabilities"],
     levels={"warning": ""},
     finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
     "after the last kernel, one after the other, or of the rows that do not add up to 1 for a "
