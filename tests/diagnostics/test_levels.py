@@ -7,10 +7,13 @@ import json
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Report, Verdict
+from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import ForwardGraph
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
@@ -69,11 +72,12 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
         layers.LayerNormalization(dtype=other, name="norm"),
         layers.Dense(8, dtype=one),
     ]
-    report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)]), X)
-    assert [layer.flow.normalized_by for layer in report.layers] == ["norm", None, None, None]
-    assert [layer.flow.activated_by for layer in report.layers] == [None, None, "relu", None]
-    assert [layer.first_inputs is not None for layer in report.layers] == [True, False, False, False]
-    assert [layer.output is not None for layer in report.layers] == [False, False, True, True]
+    model = keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)])
+    report = keras_initx.diagnose(model, X)
+    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
+    assert list(asked(first_inputs, model, X)) == [report.layers[0].name]
+    assert list(asked(outputs, model, X)) == [layer.name for layer in report.layers[2:]][::-1]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
@@ -159,30 +163,30 @@ def test_a_small_branch_is_not_blamed_for_what_vanishes_later():
 
 def test_zeros_of_a_hidden_layer_are_an_error():
     model = keras.Sequential([keras.Input((16,)), dense("zero", "zeros", "relu"), dense("out")])
-    assert found(model) == {("all-zero weights", "error"): ("zero",)}
+    assert found(model) == {("equal units", "error"): ("zero",)}
 
 
 def test_zeros_of_the_last_layer_behind_other_zeros_are_an_error():
     model = keras.Sequential([keras.Input((16,)), dense("zero", "zeros", "tanh"), dense("out", "zeros")])
-    assert found(model) == {("all-zero weights", "error"): ("zero", "out")}
+    assert found(model) == {("equal units", "error"): ("zero", "out")}
 
 
 @pytest.mark.parametrize(("difference", "level"), [(1e-3, "note"), (1e-6, "error")])
 def test_examples_that_differ_by_more_than_rounding_are_not_the_same(difference, level):
     inputs = keras.Input((16,))
     model = keras.Model(inputs, dense("out")(inputs + dense("zero", "zeros")(inputs)))
-    assert found(model, 1 + difference * X)["all-zero weights", level] == ("zero",)
+    assert found(model, 1 + difference * X)["equal units", level] == ("zero",)
 
 
 def test_zeros_behind_which_a_bias_gives_the_same_for_all_examples_are_an_error():
     zero = layers.Dense(16, kernel_initializer="zeros", bias_initializer="random_normal", name="zero")
     model = keras.Sequential([keras.Input((16,)), zero, layers.LayerNormalization(), dense("out")])
-    assert found(model) == {("all-zero weights", "error"): ("zero",)}
+    assert found(model) == {("equal units", "error"): ("zero",)}
 
 
 def test_zeros_of_the_last_layer_are_a_note():
     stack = [dense("hidden", activation="relu"), dense("out", "zeros"), layers.Softmax()]
-    assert found(keras.Sequential([keras.Input((16,)), *stack])) == {("all-zero weights", "note"): ("out",)}
+    assert found(keras.Sequential([keras.Input((16,)), *stack])) == {("equal units", "note"): ("out",)}
 
 
 @pytest.mark.parametrize("zero", ["kernel", "gamma"])
@@ -197,7 +201,7 @@ def test_zeros_at_the_end_of_a_residual_branch_are_a_note(zero):
             branch = layers.BatchNormalization(gamma_initializer="zeros", name=f"gamma_{number}")(branch)
         hidden += layers.Dropout(0.1)(branch)
     names = ("end_0", "end_1") if zero == "kernel" else ("gamma_0", "gamma_1")
-    assert found(keras.Model(inputs, dense("out")(hidden))) == {("all-zero weights", "note"): names}
+    assert found(keras.Model(inputs, dense("out")(hidden))) == {("equal units", "note"): names}
 
 
 def test_zeros_of_a_residual_branch_do_not_hide_what_vanishes_later():
@@ -206,7 +210,7 @@ def test_zeros_of_a_residual_branch_do_not_hide_what_vanishes_later():
     for number in range(4):
         hidden = dense(f"small_{number}", "initx.small_normal", "tanh")(hidden)
     verdicts = found(keras.Model(inputs, dense("out")(hidden)))
-    assert verdicts["all-zero weights", "note"] == ("branch",)
+    assert verdicts["equal units", "note"] == ("branch",)
     assert "small_3" in verdicts["vanishing", "warning"]
 
 
@@ -224,9 +228,9 @@ def test_zeros_that_get_no_gradient_stay_zeros(activation, level, end):
     )
     levels = {verdict.problem: verdict.level for verdict in report.verdicts if verdict.layers == ("zero",)}
     if end == "middle":
-        assert levels == {"all-zero weights": level}
+        assert levels == {"equal units": level}
     else:
-        assert levels == {"all-zero weights": "note", "no gradient": "warning"}
+        assert levels == {"equal units": "note", "no gradient": "warning"}
     assert [verdict.level for verdict in keras_initx.diagnose(model, X).verdicts] == ["note"]
 
 
@@ -243,7 +247,7 @@ def test_a_scale_of_zeros_that_nothing_passes_by_is_an_error():
     stack = [dense("hidden"), layers.BatchNormalization(gamma_initializer="zeros", name="norm"), dense("out")]
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), *stack]), X)
     (verdict,) = report.verdicts
-    assert (verdict.problem, verdict.level, verdict.layers) == ("all-zero weights", "error", ("norm",))
+    assert (verdict.problem, verdict.level, verdict.layers) == ("equal units", "error", ("norm",))
     assert verdict.remedy.text == "ones for the scale of a normalization"
 
 
@@ -259,14 +263,14 @@ def test_a_position_embedding_of_zeros_is_a_note():
     model = keras.Sequential(
         [keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), Positions(name="positions"), dense("out")]
     )
-    assert found(model, tokens) == {("all-zero weights", "note"): ("positions",)}
+    assert found(model, tokens) == {("equal units", "note"): ("positions",)}
 
 
 def test_a_token_embedding_of_zeros_is_an_error():
     tokens = np.random.default_rng(0).integers(0, 20, (8, 5))
     embedding = layers.Embedding(20, 8, embeddings_initializer="zeros", name="tokens")
     model = keras.Sequential([keras.Input((5,), dtype="int32"), embedding, dense("out")])
-    assert found(model, tokens) == {("all-zero weights", "error"): ("tokens",)}
+    assert found(model, tokens) == {("equal units", "error"): ("tokens",)}
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan], ids=str)
@@ -357,10 +361,10 @@ def noted():
 def test_notes_are_no_problems_in_text(noted):
     lines = str(noted).splitlines()
     assert not any(line.startswith("!") for line in lines)
-    assert lines[lines.index("No problem found.") + 2].startswith("all-zero weights (note): all weights of out/kernel")
+    assert lines[lines.index("No problem found.") + 2].startswith("equal units (note): all weights of out/kernel")
     assert repr(noted) == "<Report of 2 layers: no problem found>"
     assert "<b>No problem found.</b>" in noted._repr_html_()
-    assert "<b>all-zero weights (note)</b>" in noted._repr_html_()
+    assert "<b>equal units (note)</b>" in noted._repr_html_()
 
 
 def test_a_note_is_no_red_histogram(noted, tmp_path):

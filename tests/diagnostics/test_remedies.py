@@ -188,7 +188,7 @@ def test_gates_are_opened_wherever_their_cell_is(place, policy):
     model = keras.Sequential([keras.Input((12, 6)), layer, layers.Dense(2, dtype=policy)])
     x = np.random.default_rng(0).normal(size=(64, 12, 6)).astype("float32")
     report = keras_initx.diagnose(model, x)
-    assert report.problems[0].problem == "shut gates"
+    assert report.problems[0].problem == "memory"
     plan = keras_initx.initialize(model, report, seed=0)
     assert {weight.initializer for weight in plan.weights} == {"LSTMForgetBias()", None}
     assert keras_initx.diagnose(model, x).ok

@@ -270,8 +270,8 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
     "vanishing",
     stage=Stage.SIGNALS,
     unless=["no gradient:error", "alike:error"],
-    # Zeros, dead units, and inputs of zeros cause everything after them.
-    until=["equal units:error", "dead units:error", "alike"],
+    # Zeros, and inputs of zeros, cause everything after them.
+    until=["equal units:error", "alike"],
     levels={
         "warning": "",
         "error": "if gradients are 0",
@@ -287,6 +287,9 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
 def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     small = []
     for layer in layers:
+        # So do dead units.
+        if layer.dead == 1:
+            break
         signal = layer.signal
         if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
             continue
