@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -12,20 +13,29 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
+from keras_initx._seeds import derived_seed
 from keras_initx.backends import backend
 from keras_initx.scaling import CoordinateCheck, coordinate_check
-from keras_initx.studies import _metric, _plan
 from keras_initx.studies._data import checked_data
-from keras_initx.studies._engine import check_jobs, open_folder, refuse_all_failed, run_trials
-from keras_initx.studies._fingerprint import name_of
+from keras_initx.studies._engine import (
+    check_build,
+    check_jobs,
+    checked_counts,
+    name_of,
+    repeats_of,
+    run,
+)
+from keras_initx.studies._folder import Folder, shared_settings
+from keras_initx.studies._metric import check_monitor, metric_of
 from keras_initx.studies._rate_study import RateStudy
-from keras_initx.studies._records import Data, DataLike, Mode
-from keras_initx.studies._trial import Run, first_batch
+from keras_initx.studies._trial import Job, first_batch
+from keras_initx.studies._types import DataLike, Mode
 
 __all__ = ["compare_rates"]
 
 # Takes a width and a learning rate.
 BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
+Number = TypeVar("Number", int, float)
 
 
 def compare_rates(
@@ -77,9 +87,9 @@ def compare_rates(
 
     Raises:
         ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
-        RecordError: If a record cannot be written, for example because the disk is full.
+        OSError: If a trial cannot be kept, for example because the disk is full.
         RuntimeError: If all trials failed.
-        SettingsError: If `out` contains a run with other settings.
+        SettingsError: If `out` contains a study with other settings.
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is invalid.
 
@@ -99,46 +109,59 @@ def compare_rates(
         hyperparameter transfer", arXiv:2203.03466, 2022, figure 1.
     """
     builds = _checked_builds(build)
+    widths = _distinct("widths", [int(check_count("widths", width)) for width in widths])
+    rates = _distinct(
+        "rates", [float(check_number("rates", rate, positive=True)) for rate in rates]
+    )
     arrays = checked_data(data)
-    _metric.check_monitor(monitor, mode)
+    check_monitor(monitor, mode)
     check_jobs(n_jobs)
-    run_build = functools.partial(_built, builds)
-    settings = {
-        **_plan.run_settings(
-            run_build,
-            arrays,
-            epochs,
-            batch_size,
-            seed,
-            title or name_of(next(iter(builds.values()))),
-        ),
-        "builds": list(builds),
-        "widths": _distinct("widths", [int(check_count("widths", width)) for width in widths]),
-        "rates": _distinct(
-            "rates", [float(check_number("rates", rate, positive=True)) for rate in rates]
-        ),
-        "repeats": int(check_count("repeats", repeats)),
-    }
+    repeats = int(check_count("repeats", repeats))
+    counts = checked_counts(epochs, batch_size, seed)
+    title = name_of(next(iter(builds.values())), title)
     # The intervals need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
-    with open_folder(out, "rates", settings) as folder:
-        plans = _plan.plan_rates(settings)
-        run = Run(
-            folder, run_build, arrays, settings["batch_size"], monitor, mode, first=plans[0].key
-        )
-        records = run_trials(run, plans, n_jobs, "rates")
-        refuse_all_failed(folder, records)
-        study = RateStudy.of_records(settings, records, monitor=monitor, mode=mode)
+    shared = shared_settings("rates", builds, arrays, **counts)
+    job = Job(
+        functools.partial(_built, builds),
+        arrays,
+        counts["epochs"],
+        counts["batch_size"],
+        monitor,
+        mode,
+    )
+    arms = {}
+    for name, width, rate in itertools.product(builds, widths, rates):
+        arms[f"{name} {width} {rate!r}".strip()] = name, width, rate
+    records = run(
+        job, arms, repeats_of(seed, repeats), Folder(out, shared), n_jobs, "comparing rates"
+    )
+    trials = {}
+    for key, arm in arms.items():
+        for repeat in range(1, repeats + 1):
+            trials[*arm, repeat] = records[key, repeat]
+    settings = {
+        **shared,
+        "builds": list(builds),
+        "widths": widths,
+        "rates": rates,
+        "repeats": repeats,
+    }
+    study = RateStudy(title, settings, trials, *metric_of(trials.values(), monitor, mode))
     checks = {}
     for drift in study.drifts():
         if abs(drift["drift"]) >= 1:
-            rate = study.best_rate(drift["build"], min(settings["widths"]))
             name = drift["build"]
-            checks[name] = _checked_widths(builds[name], study, rate, arrays)
+            rate = study.best_rate(name, min(widths))
+            checks[name] = _checked_widths(builds[name], job, rate, widths, counts["seed"])
     return dataclasses.replace(study, checks=checks)
 
 
-def _built(builds: Mapping[str, BuildOfWidth], name: str, width: int, rate: float) -> keras.Model:
+def _built(
+    builds: Mapping[str, BuildOfWidth], arm: tuple[str, int, float], seed: int
+) -> keras.Model:
+    name, width, rate = arm
+    keras.utils.set_random_seed(derived_seed(seed, "build"))
     return builds[name](width, rate)
 
 
@@ -149,11 +172,11 @@ def _checked_builds(build: BuildOfWidth | Mapping[str, BuildOfWidth]) -> dict[st
         raise ValueError("`build` must not be empty. Received: build={}")
     for name, function in build.items():
         check_type("build", name, str, "a dict from names to functions")
-        _plan.check_build(function, "width", "rate")
+        check_build(function, "width", "rate")
     return dict(build)
 
 
-def _distinct(name: str, values: list[int] | list[float]) -> list[int] | list[float]:
+def _distinct(name: str, values: list[Number]) -> list[Number]:
     if len(set(values)) < max(2, len(values)):
         raise ValueError(
             f"`{name}` must be at least two numbers, all different. Received: {name}={values}"
@@ -162,15 +185,14 @@ def _distinct(name: str, values: list[int] | list[float]) -> list[int] | list[fl
 
 
 def _checked_widths(
-    build: BuildOfWidth, study: RateStudy, rate: float, data: Data
+    build: BuildOfWidth, job: Job, rate: float, widths: list[int], seed: int
 ) -> CoordinateCheck:
     """Return the coordinate check at the best rate of the narrowest model, on a batch."""
-    settings = study.settings
-    x, y = first_batch(data, settings["batch_size"], settings["seed"])
+    x, y = first_batch(job, seed)
 
     def build_alike(width: int) -> keras.Model:
-        keras.utils.set_random_seed(settings["seed"])
+        keras.utils.set_random_seed(seed)
         return build(width, rate)
 
     with backend.generators_preserved():
-        return coordinate_check(build_alike, settings["widths"], x, y)
+        return coordinate_check(build_alike, widths, x, y)

@@ -3,38 +3,27 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_initx.rendering import COLORS, Column, Plot, counted, format_metric, short_number
+from keras_initx.rendering import COLORS, Column, counted, format_metric, short_number, tidy
 from keras_initx.scaling import CoordinateCheck
-from keras_initx.studies._metric import resolve_metric, sign, unify_metric_names
-from keras_initx.studies._plan import RateTrial, rate_keys
+from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
-from keras_initx.studies._records import (
-    Direction,
-    FloatArray,
-    Folder,
-    Mode,
-    Record,
-    Settings,
-    Trial,
-)
-from keras_initx.studies._result import ResultTable, RunResult
+from keras_initx.studies._result import StudyResult, first_error, records_of
 from keras_initx.studies._statistics import t_interval
-from keras_initx.studies._study import first_error
+from keras_initx.studies._types import Direction, FloatArray, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["RateStudy"]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class RateStudy(RunResult):
+class RateStudy(StudyResult):
     """The result of `compare_rates`, in the form of all results.
 
     `plot` shows the metric over the learning rate, with a line for each width. The rows of `to_csv`
@@ -43,53 +32,20 @@ class RateStudy(RunResult):
     Attributes:
         title: Its title.
         settings: Dict of its settings.
-        trials: Dict from `(build, width, rate, repeat)` to a `Trial`. The name of a single `build`
-            is empty.
+        trials: Dict from `(build, width, rate, repeat)` to a dict of what was
+            recorded, as in a `Study`. The name of a single `build` is empty.
         monitor: Name of the metric that rates are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         checks: By the name of `build`, a `CoordinateCheck` at the best rate of the narrowest model,
-            where the best rate moves by a factor of two or more. They are not kept in the folder.
+            where the best rate moves by a factor of two or more.
     """
 
     title: str
-    settings: Settings
-    trials: dict[RateTrial, Trial]
+    settings: Record
+    trials: dict[tuple[str, int, float, int], Record]
     monitor: str
     mode: Direction
     checks: dict[str, CoordinateCheck] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def read(
-        cls, path: str | Path, *, monitor: str = "val_loss", mode: Mode = "auto"
-    ) -> "RateStudy":
-        """Read a study from a folder. The study may be unfinished.
-
-        Args:
-            path: Path of the folder.
-            monitor: See `compare_rates`.
-            mode: See `compare_rates`.
-
-        Raises:
-            DamagedFileError: If a file is damaged.
-            FileNotFoundError: If the folder contains no study.
-            TypeError: If an argument has the wrong type.
-            ValueError: If the folder contains another kind of run, there is no metric named
-                `monitor`, or its direction is unknown and not given by `mode`.
-        """
-        folder = Folder(path)
-        settings = folder.settings("rates")
-        records = folder.trials(rate_keys(settings).values())
-        return cls.of_records(settings, records, monitor=monitor, mode=mode)
-
-    @classmethod
-    def of_records(
-        cls, settings: Settings, records: dict[str, Trial], *, monitor: str, mode: Mode
-    ) -> "RateStudy":
-        """Return the study of these records, which are by the keys of the trials in the folder."""
-        keys = rate_keys(settings)
-        trials = unify_metric_names({trial: records[key] for trial, key in keys.items()})
-        monitor, direction = resolve_metric(trials.values(), monitor, mode)
-        return cls(settings["title"], settings, trials, monitor, direction)
 
     @property
     def records(self) -> list[Record]:
@@ -97,26 +53,22 @@ class RateStudy(RunResult):
         records = []
         for (name, width, rate, repeat), trial in self.trials.items():
             known = {"build": name, "width": width, "rate": rate, "repeat": repeat}
-            for metrics in trial.epochs:
-                record = {**known, "status": trial.status, **metrics}
-                record.pop("batch_losses", None)
-                records.append(record)
+            records += records_of(known, trial)
         return records
 
     def final_values(self, build: str, width: int) -> FloatArray:
         """Return the last value of `monitor`, in an array of shape `(repeats, rates)`.
 
-        That of a diverged trial is the worst possible, infinite. It is NaN for a trial that failed
-        or is not finished.
+        That of a diverged trial is the worst possible, infinite. It is NaN for a trial that failed.
         """
         rates = self.settings["rates"]
         values = np.full((self.settings["repeats"], len(rates)), math.nan)
         for repeat in range(len(values)):
             for place, rate in enumerate(rates):
                 trial = self.trials[build, width, rate, repeat + 1]
-                if trial.status == "finished":
-                    values[repeat, place] = trial.epochs[-1][self.monitor]
-                elif trial.status == "diverged":
+                if trial["status"] == "finished":
+                    values[repeat, place] = trial["epochs"][-1][self.monitor]
+                elif trial["status"] == "diverged":
                     values[repeat, place] = -sign(self.mode) * math.inf
         return values
 
@@ -202,7 +154,7 @@ class RateStudy(RunResult):
         }
 
     def _headline(self) -> str:
-        statuses = collections.Counter(trial.status for trial in self.trials.values())
+        statuses = collections.Counter(trial["status"] for trial in self.trials.values())
         counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
         builds = counted(len(self.settings["builds"]), "parametrization")
         widths = counted(len(self.settings["widths"]), "width")
@@ -210,7 +162,10 @@ class RateStudy(RunResult):
         trials = counted(len(self.trials), "trial")
         return f" of {builds}, {widths}, {rates}, {trials}: {counts}"
 
-    def _tables(self) -> list[ResultTable]:
+    def _rows(self) -> list[Record]:
+        return self.statistics()
+
+    def _columns(self) -> list[Column[Record]]:
         columns: list[Column[Record]] = [
             Column("width", lambda row: row["width"]),
             Column(
@@ -233,20 +188,22 @@ class RateStudy(RunResult):
         ]
         if len(self.settings["builds"]) > 1:
             columns.insert(0, Column("build", lambda row: row["build"], is_text=True))
-        return [ResultTable(columns, self.statistics())]
+        return columns
 
     def remarks(self) -> list[str]:
         """Return sentences on how the best rate moves, and which layers depend on the width."""
         first, *_, last = self.settings["widths"]
         remarks = []
-        failed = [trial for trial in self.trials.values() if trial.status == "failed"]
+        failed = [trial for trial in self.trials.values() if trial["status"] == "failed"]
         if failed:
             count = f"{len(failed)} of {len(self.trials)} trials"
             remarks.append(f"{count} failed{first_error(failed)}.")
         for row in self.drifts():
             prefix = f"{row['build']}: " if row["build"] else ""
             if math.isnan(row["drift"]):
-                remarks.append(f"{prefix}the trials that show how the best rate moves are missing.")
+                remarks.append(
+                    f"{prefix}how the best rate moves is unknown, because trials failed."
+                )
                 continue
             remarks.append(
                 f"{prefix}from width {first} to {last} the best rate moves by {row['drift']:+.1f} "
@@ -266,33 +223,24 @@ class RateStudy(RunResult):
             remarks.extend(f"{prefix}{problem.reason}" for problem in check.problems)
         return remarks
 
-    def _plots(self) -> Iterator[Plot]:
+    def _figure(self) -> "Figure":
         builds = self.settings["builds"]
-        shown = [self.final_values(build, width) for build in builds for width in self._widths]
-        if not np.isfinite(shown).any():
-            return
         title = f"{self.monitor} over the learning rate, mean and range of the repeats"
-        size = (1.5 + 3.4 * len(builds), 3.6)
-        figure, (axes,) = new_plot(
-            self.title, title, columns=len(builds), size=size, sharex=True, sharey=True
-        )
+        figure = new_plot(self.title, title, size=(1.5 + 3.4 * len(builds), 3.6))
+        (axes,) = figure.subplots(1, len(builds), squeeze=False, sharex=True, sharey=True)
+        tidy(axes)
         for axis, build in zip(axes, builds, strict=True):
             self._plot_build(axis, build)
         axes[0].set_ylabel(self.monitor)
         handles, labels = axes[0].get_legend_handles_labels()
         place = "outside right center"
         figure.legend(handles, labels, loc=place, frameon=False, fontsize=8, title="width")
-        yield Plot("rates", "Learning rates", figure)
-
-    @property
-    def _widths(self) -> list[int]:
-        widths: list[int] = self.settings["widths"]
-        return widths
+        return figure
 
     def _plot_build(self, axis: "Axes", build: str) -> None:
         """Plot a line for each width, with a ring at its best rate."""
         rates = self.settings["rates"]
-        for place, width in enumerate(self._widths):
+        for place, width in enumerate(self.settings["widths"]):
             color = COLORS[place % len(COLORS)]
             values = self.final_values(build, width)
             values[~np.isfinite(values)] = np.nan
