@@ -18,19 +18,8 @@ from keras_initx._seeds import (
     takes_seed,
 )
 from keras_initx.backends import backend
-from keras_initx.studies._data import checked_data
-from keras_initx.studies._engine import (
-    check_build,
-    check_jobs,
-    checked_counts,
-    name_of,
-    repeats_of,
-    run,
-)
-from keras_initx.studies._folder import Folder, shared_settings
-from keras_initx.studies._metric import check_monitor, metric_of
+from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._study import Study
-from keras_initx.studies._trial import Job
 from keras_initx.studies._types import DataLike, Mode
 
 __all__ = ["compare_initializers"]
@@ -128,41 +117,38 @@ def compare_initializers(
     """
     check_build(build, "initializer")
     named = _checked_initializers(initializers)
-    arrays = checked_data(data)
-    check_monitor(monitor, mode)
     if threshold is not None:
         check_number("threshold", threshold)
     check_flag("diagnosis", diagnosis)
-    check_jobs(n_jobs)
     repeats = int(check_count("repeats", repeats))
-    counts = checked_counts(epochs, batch_size, seed)
-    title = name_of(build, title)
     # The tests need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
-    shared = shared_settings("initializers", build, arrays, **counts)
-    job = Job(
+    engine = Engine.checked(
+        "initializers",
+        build,
         functools.partial(_built, build),
-        arrays,
-        counts["epochs"],
-        counts["batch_size"],
-        monitor,
-        mode,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        n_jobs=n_jobs,
+        out=out,
+        title=title,
+        monitor=monitor,
+        mode=mode,
         diagnosis=diagnosis,
         must_begin_finite=True,
     )
-    trials = run(
-        job, named, repeats_of(seed, repeats), Folder(out, shared), n_jobs, "comparing initializers"
-    )
+    trials = engine.run(named, repeats_of(seed, repeats), "initializers")
     settings = {
-        **shared,
+        **engine.settings,
         "initializers": list(named),
         "unseeded": [
             name for name, initializer in named.items() if _draws_without_seed(initializer)
         ],
         "repeats": repeats,
     }
-    metric = metric_of(trials.values(), monitor, mode)
-    return Study(title, settings, trials, *metric, threshold)
+    return Study(engine.title, settings, trials, *engine.metric(trials), threshold)
 
 
 def _built(build: BuildWith, initializer: Any, seed: int) -> keras.Model:

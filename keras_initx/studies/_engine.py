@@ -1,10 +1,12 @@
 """The engine of all studies: it runs what is not in the folder yet, here or elsewhere."""
 
 import contextlib
+import dataclasses
 import inspect
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -14,75 +16,142 @@ from keras_initx._extras import import_optional
 from keras_initx._process import SharedByThreads
 from keras_initx._seeds import derived_seed
 from keras_initx.rendering import progress
-from keras_initx.studies._folder import Folder, keras_config
-from keras_initx.studies._metric import renamed
+from keras_initx.studies._data import checked_data
+from keras_initx.studies._folder import Folder, keras_config, shared_settings
+from keras_initx.studies._metric import check_monitor, renamed, resolve_metric
 from keras_initx.studies._trial import Job, Repeat, trial
-from keras_initx.studies._types import Record
+from keras_initx.studies._types import DataLike, Direction, Mode, Record
 
 # The name of an arm, and the number of a repeat from 1.
 Key = tuple[str, int]
 
 
-class _Call(NamedTuple):
-    """The arguments of `trial`."""
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """What runs the trials of a study.
 
-    job: Job
-    arm: Any
-    repeat: Repeat
-
-
-def run(
-    job: Job,
-    arms: Mapping[str, Any],
-    repeats: Mapping[int, Repeat],
-    folder: Folder,
-    n_jobs: int,
-    label: str,
-) -> dict[Key, Record]:
-    """Run each arm in each repeat, with a progress bar, and return the records.
-
-    Finished trials are read from the folder. Others, and those that failed, are run.
-
-    Args:
-        job: What the trials share.
-        arms: What `build` gets, by name.
-        repeats: The seeds of the repeats, by number.
+    Attributes:
+        title: The title of the study.
+        settings: What all its trials share, as JSON types.
+        job: What each trial gets.
         folder: Where finished trials are kept.
         n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
-        label: Label of the progress bar.
-
-    Raises:
-        BuildError: If the trials cannot be compared.
-        OSError: If a record cannot be written.
-        RuntimeError: If all trials failed.
-        SettingsError: If the folder has another arm of one of these names.
     """
-    keys = [(name, number) for number in repeats for name in arms]
-    found: dict[Key, Record] = {}
-    for name, number in keys:
-        record = folder.read(name, arms[name], number)
-        if record is not None:
-            found[name, number] = record
-    calls = {}
-    for name, number in keys:
-        if (name, number) not in found:
-            calls[name, number] = _Call(job, arms[name], repeats[number])
-    first = next(iter(found.values()), None)
-    if calls:
-        with progress(label, len(calls), "trials") as advance:
-            for (name, number), record in _records(calls, n_jobs):
-                if record["status"] != "failed":
-                    first = first or record
-                    renamed(record, first)  # an error now rather than after training
-                    folder.write(name, arms[name], number, record)
-                found[name, number] = record
-                advance(1)
-    if first is None:
-        raise RuntimeError(
-            f"{len(keys)} of {len(keys)} trials failed, the first with this error:\n"
-            f"{found[keys[0]]['traceback']}"
+
+    title: str
+    settings: Record
+    job: Job
+    folder: Folder
+    n_jobs: int
+
+    @classmethod
+    def checked(
+        cls,
+        kind: str,
+        build: Any,
+        make: Callable[[Any, int], keras.Model],
+        data: DataLike,
+        *,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        n_jobs: int,
+        out: str | Path | None,
+        title: str | None,
+        monitor: str | None,
+        mode: Mode,
+        **of_job: bool,
+    ) -> "Engine":
+        """Check the arguments that all studies take, and open the folder.
+
+        `kind` is the name of the kind of study, `build` what the user passed, by which another
+        study is told, and `of_job` has other fields of the `Job`. `compare_initializers` describes
+        the others.
+        """
+        arrays = checked_data(data)
+        check_monitor(monitor, mode)
+        check_type("title", title, str | None, "a string or `None`")
+        check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
+        required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
+        if not is_integer(n_jobs):
+            raise TypeError(required)
+        if n_jobs == 0:
+            raise ValueError(required)
+        epochs = int(check_count("epochs", epochs))  # JSON has no integers of NumPy
+        batch_size = int(check_count("batch_size", batch_size))
+        settings = shared_settings(
+            kind, build, arrays, epochs=epochs, batch_size=batch_size, seed=int(seed)
         )
-    return alike({key: found[key] for key in keys})
+        job = Job(make, arrays, epochs, batch_size, monitor, mode, **of_job)
+        return cls(title or _name_of(build), settings, job, Folder(out, settings), n_jobs)
+
+    def run(
+        self,
+        arms: Mapping[str, Any],
+        repeats: Mapping[int, Repeat],
+        label: str,
+        epochs: int | None = None,
+    ) -> dict[Key, Record]:
+        """Run each arm in each repeat, with a progress bar, and return the records.
+
+        Finished trials are read from the folder. Others, and those that failed, are run.
+
+        Args:
+            arms: What `build` gets, by name.
+            repeats: The seeds of the repeats, by number.
+            label: Label of the progress bar.
+            epochs: Number of epochs to train for, by default that of the study.
+
+        Raises:
+            BuildError: If the trials cannot be compared.
+            OSError: If a record cannot be written.
+            RuntimeError: If all trials failed.
+            SettingsError: If the folder has another arm of one of these names.
+        """
+        job = self.job._replace(epochs=epochs or self.job.epochs)
+        keys = [(name, number) for number in repeats for name in arms]
+        found: dict[Key, Record] = {}
+        calls = {}
+        for name, number in keys:
+            record = self.folder.read(name, arms[name], number)
+            if record is None:
+                calls[name, number] = _Call(job, arms[name], repeats[number])
+            else:
+                found[name, number] = record
+        first = next(iter(found.values()), None)
+        if calls:
+            with progress(label, len(calls), "trials") as advance:
+                for (name, number), record in _records(calls, self.n_jobs):
+                    if record["status"] != "failed":
+                        first = first or record
+                        renamed(record, first)  # an error now rather than after training
+                        self.folder.write(name, arms[name], number, record)
+                    found[name, number] = record
+                    advance(1)
+        if first is None:
+            raise RuntimeError(
+                f"{len(keys)} of {len(keys)} trials failed, the first with this error:\n"
+                f"{found[keys[0]]['traceback']}"
+            )
+        return alike({key: found[key] for key in keys})
+
+    def metric(self, trials: Mapping[Any, Record]) -> tuple[str, Direction]:
+        """Return the name and the direction of the metric to compare by.
+
+        Args:
+            trials: The result of `run`.
+        """
+        trained = next(trial for trial in trials.values() if trial["status"] != "failed")
+        return resolve_metric(trained, self.job.monitor, self.job.mode)
+
+
+def _name_of(build: Any) -> str:
+    """Return the name of a function, of the first of several, or of the class of an object."""
+    if isinstance(build, Mapping):
+        build = next(iter(build.values()))
+    build = getattr(build, "func", build)  # of a partial
+    named = build if hasattr(build, "__qualname__") else type(build)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def alike(records: Mapping[Key, Record]) -> dict[Key, Record]:
@@ -92,6 +161,14 @@ def alike(records: Mapping[Key, Record]) -> dict[Key, Record]:
     for key in trained:
         result[key] = renamed(records[key], records[trained[0]])
     return result
+
+
+class _Call(NamedTuple):
+    """The arguments of `trial`."""
+
+    job: Job
+    arm: Any
+    repeat: Repeat
 
 
 def _records(calls: Mapping[Key, _Call], n_jobs: int) -> Iterator[tuple[Key, Record]]:
@@ -172,41 +249,3 @@ def check_build(build: Any, *names: str) -> None:
         signature.bind(*names)
     except TypeError as error:
         raise TypeError(f"{required}, which takes other arguments: {error}") from None
-
-
-def name_of(build: Callable[..., Any], title: str | None) -> str:
-    """Return the title of a study, by default the name of `build`.
-
-    Raises:
-        TypeError: If `title` is not a string.
-    """
-    check_type("title", title, str | None, "a string or `None`")
-    if title:
-        return title
-    build = getattr(build, "func", build)  # of a partial
-    named = build if hasattr(build, "__qualname__") else type(build)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def checked_counts(epochs: int, batch_size: int, seed: int) -> dict[str, int]:
-    """Return the numbers that all studies are run with.
-
-    Raises:
-        TypeError: If one is not an integer.
-        ValueError: If one is out of range.
-    """
-    check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
-    return {
-        "epochs": int(check_count("epochs", epochs)),  # JSON has no integers of NumPy
-        "batch_size": int(check_count("batch_size", batch_size)),
-        "seed": int(seed),
-    }
-
-
-def check_jobs(n_jobs: Any) -> None:
-    """Raise `TypeError` or `ValueError` unless `n_jobs` is a number of processes, as in joblib."""
-    required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
-    if not is_integer(n_jobs):
-        raise TypeError(required)
-    if n_jobs == 0:
-        raise ValueError(required)

@@ -78,12 +78,6 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
     return name, trial["directions"][name]
 
 
-def metric_of(trials: Iterable[Record], monitor: str | None, mode: Mode) -> tuple[str, Direction]:
-    """Return what `resolve_metric` returns for trials of which at least one did not fail."""
-    trained = next(trial for trial in trials if trial["status"] != "failed")
-    return resolve_metric(trained, monitor, mode)
-
-
 def _metric_name(names: Collection[str], monitor: str | None) -> str:
     """Return the one of `names` that `monitor` means."""
     if monitor in names:

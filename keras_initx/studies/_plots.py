@@ -55,7 +55,7 @@ def study_figure(
     axis = below.subplots()
     tidy([axis])
     _plot_final_values(axis, curves, rows)
-    label_rows(axis, list(curves), monitor)
+    _label_rows(axis, list(curves), monitor)
     return figure
 
 
@@ -101,7 +101,7 @@ def label_steps(axis: "Axes", end: float) -> None:
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def label_rows(axis: "Axes", names: Sequence[str], values: str) -> None:
+def _label_rows(axis: "Axes", names: Sequence[str], values: str) -> None:
     """Label the rows from the top, and the axis of their values."""
     axis.set(
         yticks=range(len(names)),

@@ -1,10 +1,11 @@
 """Train a model from several draws of its weights, and keep the best, by successive halving."""
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import keras
 
@@ -12,23 +13,25 @@ from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
 from keras_initx._seeds import derived_seed
 from keras_initx.backends import backend
-from keras_initx.studies._data import checked_data
-from keras_initx.studies._engine import (
-    Key,
-    alike,
-    check_build,
-    check_jobs,
-    checked_counts,
-    name_of,
-    run,
+from keras_initx.rendering import Column, counted, format_metric, tidy
+from keras_initx.studies._engine import Engine, Key, alike, check_build
+from keras_initx.studies._metric import metric_range, sign
+from keras_initx.studies._plots import label_steps, new_plot
+from keras_initx.studies._result import StudyResult, records_of
+from keras_initx.studies._statistics import (
+    SIGNIFICANT,
+    mean_of,
+    needed_repeats,
+    paired_test,
+    repeats_needed,
 )
-from keras_initx.studies._folder import Folder, shared_settings
-from keras_initx.studies._metric import check_monitor, metric_of, sign
-from keras_initx.studies._restart_study import RestartStudy, ranked_draws
-from keras_initx.studies._trial import Job, Repeat, new_model, train
-from keras_initx.studies._types import DataLike, Mode, Record
+from keras_initx.studies._trial import Repeat, new_model, train
+from keras_initx.studies._types import DataLike, Direction, Mode, Record
 
-__all__ = ["random_restarts"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["RestartStudy", "random_restarts"]
 
 Build: TypeAlias = Callable[[], keras.Model]
 
@@ -47,7 +50,7 @@ def random_restarts(
     title: str | None = None,
     monitor: str | None = None,
     mode: Mode = "auto",
-) -> RestartStudy:
+) -> "RestartStudy":
     """Train a model from several draws of its initial weights, and return the best.
 
     Uses successive halving: all draws are trained for a few epochs, the better half of them anew
@@ -109,23 +112,27 @@ def random_restarts(
         optimization", AISTATS 2016.
     """
     check_build(build)
-    arrays = checked_data(data)
-    check_monitor(monitor, mode)
-    check_jobs(n_jobs)
     n = int(check_count("n", n))
     checks = int(check_count("checks", checks, least=0))
-    counts = checked_counts(epochs, batch_size, seed)
-    epochs, seed = counts["epochs"], counts["seed"]
-    title = name_of(build, title)
     if checks:
         # The tests need it: fail now rather than after training.
         import_optional("scipy.stats", "studies")
-    shared = shared_settings("restarts", build, arrays, **counts)
-    folder = Folder(out, shared)
-    make = functools.partial(_drawn, build)
-    job = Job(make, arrays, epochs, counts["batch_size"], monitor, mode)
+    engine = Engine.checked(
+        "restarts",
+        build,
+        functools.partial(_drawn, build),
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        n_jobs=n_jobs,
+        out=out,
+        title=title,
+        monitor=monitor,
+        mode=mode,
+    )
     # All draws see the examples in one order. None is made by the seed of a repeat.
-    repeat = Repeat(model=seed, training=derived_seed(seed, "train"))
+    repeat = Repeat(model=0, training=derived_seed(seed, "train"))
 
     trials: dict[Key, Record] = {}
     draws: dict[int, Record] = {}
@@ -135,10 +142,9 @@ def random_restarts(
     for end, size in rounds(n, epochs).items():
         names = {draw: f"draw {draw} for {end} epochs" for draw in left[:size]}
         arms = {name: draws[draw]["seed"] for draw, name in names.items()}
-        label = f"restarts, to epoch {end}"
-        new = run(job._replace(epochs=end), arms, {1: repeat}, folder, n_jobs, label)
+        new = engine.run(arms, {1: repeat}, f"draws, {counted(end, 'epoch')}", end)
         trials = alike(trials | new)  # the first round has the names of the metrics
-        metric, direction = metric_of(trials.values(), monitor, mode)
+        metric, direction = engine.metric(trials)
         scores = {}
         for draw, name in names.items():
             trial = trials[name, 1]
@@ -150,7 +156,7 @@ def random_restarts(
         if not scores:
             raise RuntimeError(f"no draw could be trained for {end} epochs without divergence")
         left = sorted(scores, key=lambda draw: -scores[draw])
-    ranked = ranked_draws(draws.values(), metric, direction)
+    ranked = _ranked_draws(draws.values(), metric, direction)
     chosen = ranked[0]
 
     pairs = []
@@ -163,8 +169,7 @@ def random_restarts(
                 training=derived_seed(seed, "check", number),
             )
         arms = {own: chosen["seed"], other: None}
-        new = run(job, arms, repeats, folder, n_jobs, "restarts, checks")
-        trials = alike(trials | new)
+        trials = alike(trials | engine.run(arms, repeats, "checks"))
         for number in repeats:
             pair = [trials[name, number] for name in (own, other)]
             if all(trial["status"] == "finished" for trial in pair):
@@ -172,10 +177,10 @@ def random_restarts(
                 pairs.append((one, another))
 
     with backend.generators_preserved():
-        model = new_model(job, chosen["seed"], repeat)
-        train(model, job, repeat, {})
-    settings = {**shared, "n": n, "checks": checks}
-    return RestartStudy(title, settings, ranked, pairs, metric, direction, model)
+        model = new_model(engine.job, chosen["seed"], repeat)
+        train(model, engine.job, repeat, {})
+    settings = {**engine.settings, "n": n, "checks": checks}
+    return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
 
 
 def _drawn(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:
@@ -192,3 +197,194 @@ def rounds(n: int, epochs: int) -> dict[int, int]:
         # With too few epochs to halve, there are fewer rounds.
         sizes.setdefault(math.ceil(epochs / 2 ** (halvings - i)), math.ceil(n / 2**i))
     return sizes
+
+
+_CHOSEN, _REST = "#d55e00", "#8aa4b8"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class RestartStudy(StudyResult):
+    """The result of `random_restarts`, in the form of all results.
+
+    `plot` shows the curves of all draws. The rows of `to_csv` are `records`.
+
+    Attributes:
+        title: Its title.
+        settings: Dict of its settings.
+        draws: A dict for each draw, the chosen one first, with its number, its seed, its status,
+            and its metrics after each epoch.
+        checks: A list of pairs of values of `monitor`: of the chosen draw, and of a draw that was
+            not in the search, trained with the examples in the same new order.
+        monitor: Name of the metric that draws are compared by.
+        mode: `"max"` or `"min"`: whether larger or smaller values are better.
+        model: The model of the chosen draw, trained.
+    """
+
+    title: str
+    settings: Record
+    draws: list[Record]
+    checks: list[tuple[float, float]]
+    monitor: str
+    mode: Direction
+    model: keras.Model
+
+    @property
+    def seed(self) -> int:
+        """The seed of the chosen draw."""
+        return int(self.draws[0]["seed"])
+
+    @property
+    def score(self) -> float:
+        """The value of `monitor` of the chosen draw at the end of the search."""
+        epochs = self.draws[0]["epochs"]
+        return float(epochs[-1][self.monitor])
+
+    def gain(self) -> Record:
+        """Return how much better the chosen draw is than draws that were not in the search.
+
+        Returns:
+            A dict with the mean difference over the pairs (positive if the chosen draw is better),
+            its interval, the p-value of the paired t test, whether it is significant, the number of
+            pairs that would show this effect with a power of 80 % if it is not, and the bias of the
+            search score due to selection.
+        """
+        scores_again = []
+        differences = []
+        values = []
+        for chosen, other in self.checks:
+            scores_again.append(chosen)
+            differences.append(sign(self.mode) * (chosen - other))
+            values += [chosen, other]
+        least, greatest = metric_range(self.monitor, values)
+        test = paired_test(differences, greatest - least)
+        significant = test["p"] < SIGNIFICANT
+        return {
+            **test,
+            "significant": significant,
+            "repeats_needed": math.nan if significant else repeats_needed(test["effect"]),
+            "selection_bias": sign(self.mode) * (self.score - mean_of(scores_again)),
+        }
+
+    @property
+    def records(self) -> list[Record]:
+        """A list of dicts with place, number, seed, status and metrics of each epoch of each draw.
+
+        Epoch 0 is before training.
+        """
+        records = []
+        for place, draw in enumerate(self.draws, 1):
+            known = {"place": place, "draw": draw["draw"], "seed": draw["seed"]}
+            records += records_of(known, draw)
+        return records
+
+    def _records(self) -> list[Record]:
+        return self.records
+
+    def _content(self) -> Record:
+        return {
+            "title": self.title,
+            "settings": self.settings,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "seed": self.seed,
+            "score": self.score,
+            "gain": self.gain(),
+            "checks": self.checks,
+            "records": self.records,
+        }
+
+    def _headline(self) -> str:
+        best = f"the best is draw {self.draws[0]['draw']}"
+        score = f"{self.monitor} {format_metric(self.score)}"
+        return f" of {counted(len(self.draws), 'draw')}: {best} with {score}"
+
+    def _rows(self) -> list[Record]:
+        rows = []
+        for place, draw in enumerate(self.draws, 1):
+            last = draw["epochs"][-1] if draw["epochs"] else {}
+            rows.append({**draw, "place": place, "last": last})
+        return rows
+
+    def _columns(self) -> list[Column[Record]]:
+        return [
+            Column("place", lambda row: row["place"]),
+            Column("draw", lambda row: row["draw"]),
+            Column("seed", lambda row: row["seed"]),
+            Column("epochs", lambda row: row["last"].get("epoch", "-")),
+            Column(
+                self.monitor, lambda row: format_metric(row["last"].get(self.monitor, math.nan))
+            ),
+            Column("status", lambda row: row["status"], is_text=True),
+        ]
+
+    def remarks(self) -> list[str]:
+        """Return sentences on which draw is best, and whether it is better than others."""
+        score = f"{self.monitor} {format_metric(self.score)}"
+        remark = (
+            f"Draw {self.draws[0]['draw']}, seed {self.seed}, came out best: {score} after "
+            f"{counted(self.settings['epochs'], 'epoch')}."
+        )
+        return [remark, *_remarks_on_gain(self.gain())]
+
+    def _figure(self) -> "Figure":
+        figure = new_plot(self.title, "Each draw as far as it was trained", size=(8, 4.6))
+        axis = figure.subplots()
+        tidy([axis])
+        for place, draw in enumerate(self.draws):
+            color, width, order = _REST, 1.2, 2
+            label = None
+            if place == 0:
+                color, width, order = _CHOSEN, 2.2, 3
+                label = f"draw {draw['draw']}, the best"
+            elif place == 1:
+                label = "the others"
+            steps = [epoch["epoch"] for epoch in draw["epochs"]]
+            values = [epoch[self.monitor] for epoch in draw["epochs"]]
+            axis.plot(steps, values, label=label, color=color, linewidth=width, zorder=order)
+            axis.plot(steps[-1:], values[-1:], "o", markersize=4, color=color, zorder=order)
+        label_steps(axis, self.settings["epochs"] * 1.02)
+        axis.set_ylabel(self.monitor)
+        axis.legend(frameon=False)
+        return figure
+
+
+def _ranked_draws(draws: Iterable[Record], monitor: str, mode: Direction) -> list[Record]:
+    """Return draws, best first: those that were trained longest, by the metric."""
+
+    def rank(draw: Record) -> tuple[bool, int, float]:
+        epochs = draw["epochs"]
+        value = -sign(mode) * epochs[-1][monitor] if epochs else math.inf
+        return draw["status"] != "finished", -len(epochs), value
+
+    return sorted(draws, key=rank)
+
+
+def _remarks_on_gain(gain: Record) -> list[str]:
+    """Return sentences on the result of `RestartStudy.gain`."""
+    if gain["pairs"] < 2:
+        return ["With fewer than two checks it is unknown how much of that is luck."]
+    difference = gain["difference"]
+    word = "better"
+    interval = [gain["ci_low"], gain["ci_high"]]
+    if difference < 0:
+        word = "worse"
+        interval = [-gain["ci_high"], -gain["ci_low"]]
+    low, high = map(format_metric, interval)
+    remarks = [
+        f"Trained again with the examples in {gain['pairs']} other orders, it is {word} by "
+        f"{format_metric(abs(difference))} ({low} to {high}, 95 %) than draws that took no part."
+    ]
+    if gain["significant"]:
+        remarks.append("That is more than the noise of single runs.")
+    else:
+        needed = needed_repeats(gain["repeats_needed"])
+        remarks.append(
+            f"That this is more than the noise of single runs is not shown with {gain['pairs']} "
+            f"checks, and would take {needed}."
+        )
+    if gain["selection_bias"] > 0:
+        bias = format_metric(gain["selection_bias"])
+        remarks.append(
+            f"In the search it looked better by {bias} than in these runs: that was luck."
+        )
+    return remarks
