@@ -15,11 +15,12 @@ from keras_initx._checks import check_count, check_seed, check_type, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._process import SharedByThreads
 from keras_initx._seeds import derived_seed
+from keras_initx.backends import backend
 from keras_initx.rendering import progress
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._folder import Folder, keras_config, shared_settings
 from keras_initx.studies._metric import check_monitor, renamed, resolve_metric
-from keras_initx.studies._trial import Job, Repeat, trial
+from keras_initx.studies._trial import Job, Repeat, refuse_what_exists, trial
 from keras_initx.studies._types import DataLike, Direction, Mode, Record
 
 # The name of an arm, and the number of a repeat from 1.
@@ -218,7 +219,9 @@ def _run_elsewhere(
         )
     for name, value in config.items():
         getattr(keras.config, f"set_{name}")(value)
-    return key, trial(*call)
+    with backend.generators_preserved():  # Another thread may be building its model.
+        refuse_what_exists()
+        return key, trial(*call)
 
 
 def repeats_of(seed: int, count: int) -> dict[int, Repeat]:

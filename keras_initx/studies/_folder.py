@@ -62,7 +62,7 @@ class Folder:
                 "`out` must be a new folder, or one of a study of this version. "
                 f"Received: out={str(path)!r}, of which study.json has another form"
             )
-        _check_same(str(path), there, shared)
+        _check_same(self._path, there, shared)
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
         """Return the record of a finished trial, or `None` if there is none.
@@ -81,8 +81,8 @@ class Folder:
         # A file that is no JSON is not one of ours: the trial is run again.
         record = _content(file) if file.exists() else None
         if record is not None:
-            of_trial = {key: record.pop(key) for key in ("arm", "given", "repeat")}
-            _check_same(f"{file}", of_trial, _of_trial(name, arm, repeat))
+            del record["arm"], record["repeat"]  # for people to read
+            _check_same(self._path, {name: record.pop("given")}, {name: described(arm)})
         return record
 
     def write(self, name: str, arm: Any, repeat: int, record: Record) -> None:
@@ -92,17 +92,13 @@ class Folder:
             OSError: If it does not reach the disk.
         """
         if self._path is not None:
-            content = {**_of_trial(name, arm, repeat), **record}
+            content = {"arm": name, "repeat": repeat, "given": described(arm), **record}
             _files.write(self._file(self._path, name, repeat), _as_json(content))
 
     def _file(self, folder: Path, name: str, repeat: int) -> Path:
         # Names may have signs that no file may have, and be the same without them.
         readable = re.sub(r"[^\w.=-]+", "_", name)[:40]
         return folder / f"{readable}.{_digest(name)[:6]}.{repeat}.json"
-
-
-def _of_trial(name: str, arm: Any, repeat: int) -> Record:
-    return {"arm": name, "given": described(arm), "repeat": repeat}
 
 
 def _as_json(content: Record) -> str:
@@ -119,7 +115,7 @@ def _content(file: Path) -> Record | None:
     return content if isinstance(content, dict) else None
 
 
-def _check_same(place: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `SettingsError` with the names of the settings that differ."""
     here = json.loads(json.dumps(here))  # tuples come back as lists
     changes = []
@@ -133,7 +129,7 @@ def _check_same(place: str, there: Mapping[str, Any], here: Mapping[str, Any]) -
             changes.append(f"{name}={texts[0]}, there {texts[1]}")
     if changes:
         raise SettingsError(
-            f"{place} has a study with other settings. Received: {'; '.join(changes)}"
+            f"{folder} has a study with other settings. Received: {'; '.join(changes)}"
         )
 
 

@@ -43,7 +43,7 @@ def study_figure(
     panel_rows = math.ceil(len(curves) / 4)
     heights = 1.9 * panel_rows, 0.8 + 0.3 * len(curves)
     shown = (
-        f"{monitor}: mean and range of the repeats; dashed: training. "
+        f"{monitor}: mean and range of the repeats; dashed: training\n"
         "Below: each trial at the end, mean and 95 % interval"
     )
     figure = new_plot(title, shown, size=(_WIDTH, 1 + sum(heights)))

@@ -5,6 +5,7 @@ import gc
 import math
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -103,32 +104,20 @@ def train(model: keras.Model, job: Job, repeat: Repeat, record: Record) -> None:
             _fit(model, job, repeat.training, record)
 
 
-def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
-    """Return an untrained model.
+# The models of earlier trials, their optimizers, and the variables that they trained, by their ids.
+_SEEN: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
-    Raises:
-        BuildError: If the model, or a part that training changes, was there before. It may be
-            trained already, or is a copy that came with `build` to another process and begins each
-            trial with the same weights.
-        TypeError: If it is not a Keras model that is compiled with an optimizer.
+
+def refuse_what_exists() -> None:
+    """Let `new_model` refuse the models, optimizers and variables that exist now.
+
+    A worker process has copies of what `build` refers to, which would begin each trial with the
+    same weights.
     """
     kinds = _classes(keras.Model) | _classes(keras.Optimizer) | _classes(keras.Variable)
-    # Kept while `build` runs, because what is made in the place of another has its id.
-    existing = [value for value in gc.get_objects() if type(value) in kinds]
-    model = job.make(arm, repeat.model)
-    required = "`build` must return a compiled Keras model"
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"{required}. Received: {model!r}")
-    if not model.compiled or model.optimizer is None:
-        raise TypeError(f"{required} with an optimizer. Received: {model!r} without one")
-    ids = set(map(id, existing))
-    for part in _trained_parts(model):
-        if id(part) in ids:
-            raise BuildError(
-                "`build` must make a new model in each trial, with a new optimizer, because what "
-                f"an earlier one has trained would begin trained. Received: {part.name!r} again"
-            )
-    return model
+    for value in gc.get_objects():
+        if type(value) in kinds:
+            _SEEN[id(value)] = value
 
 
 def _classes(kind: type[Any]) -> set[type[Any]]:
@@ -137,6 +126,31 @@ def _classes(kind: type[Any]) -> set[type[Any]]:
     for subclass in kind.__subclasses__():
         found |= _classes(subclass)
     return found
+
+
+def new_model(job: Job, arm: Any, repeat: Repeat) -> keras.Model:
+    """Return an untrained model.
+
+    Raises:
+        BuildError: If an earlier trial has trained it, or a part of it.
+        TypeError: If it is not a Keras model that is compiled with an optimizer.
+    """
+    model = job.make(arm, repeat.model)
+    required = "`build` must return a compiled Keras model"
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"{required}. Received: {model!r}")
+    if not model.compiled or model.optimizer is None:
+        raise TypeError(f"{required} with an optimizer. Received: {model!r} without one")
+    parts = list(_trained_parts(model))
+    for part in parts:
+        if id(part) in _SEEN:
+            raise BuildError(
+                "`build` must make a new model in each trial, with a new optimizer, because what "
+                f"an earlier one has trained would begin trained. Received: {part.name!r} again"
+            )
+    for part in parts:
+        _SEEN[id(part)] = part
+    return model
 
 
 def _trained_parts(model: keras.Model) -> Iterator[Any]:
@@ -235,7 +249,11 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
         report = diagnose(model, x, y, batch_size=job.batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    return {"verdicts": [verdict.to_dict() for verdict in report.verdicts]}
+    verdicts = []
+    for verdict in report.verdicts:
+        # A list, as it comes back from JSON.
+        verdicts.append({**verdict.to_dict(), "layers": list(verdict.layers)})
+    return {"verdicts": verdicts}
 
 
 def first_batch(job: Job, seed: int) -> tuple[Structure, Structure]:
