@@ -12,6 +12,10 @@ from keras_initx.structure import Batch, first_batch
 from keras_initx.studies._types import Data, DataLike, Part, Structure
 
 _FORM = "`data` must be two pairs of arrays, ((x, y), (x_val, y_val))"
+_JOIN = (
+    "each trial orders the examples by itself: of a data set, join the batches, as by "
+    "`x, y = map(numpy.concatenate, zip(*dataset))`"
+)
 
 
 def checked_data(data: DataLike) -> Data:
@@ -23,33 +27,29 @@ def checked_data(data: DataLike) -> Data:
             empty or have `None` among them.
     """
     if not isinstance(data, list | tuple) or len(data) != 2:
-        raise TypeError(f"{_FORM}. Received: data of type {type(data).__name__}")
+        raise TypeError(f"{_FORM}. Received: data of type {_kind(data)}")
     parts = []
     for name, part in zip(("training", "validation"), data, strict=True):
         if not isinstance(part, list | tuple):
-            raise _no_dataset(name, part)
+            raise TypeError(f"{_FORM}; {_JOIN}. Received: {name} data of type {_kind(part)}")
         if len(part) not in (2, 3):
             raise ValueError(
                 f"{_FORM}, each of which may have sample weights as a third member. "
                 f"Received: {name} data with {len(part)} members"
             )
         try:
-            parts.append(_arrays(name, *part))
+            parts.append(_arrays(*part))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{_FORM}. Of the {name} data: {error}") from None
     training, validation = parts
     return training, validation
 
 
-def _no_dataset(name: str, value: Any) -> TypeError:
-    return TypeError(
-        f"{_FORM}, because each trial orders the examples by itself: of a data set, join the "
-        "batches, as by `x, y = map(numpy.concatenate, zip(*dataset))`. "
-        f"Received: {name} data of type {type(value).__name__}"
-    )
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
-def _arrays(name: str, x: Structure, y: Structure, sample_weight: Structure = None) -> Part:
+def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Part:
     """Return inputs, targets if there are any, and sample weights if there are any."""
     if isinstance(sample_weight, dict) and all(map(np.isscalar, sample_weight.values())):
         raise TypeError(
@@ -57,16 +57,16 @@ def _arrays(name: str, x: Structure, y: Structure, sample_weight: Structure = No
             "by `numpy.array([weights[label] for label in y])`. "
             f"Received: sample_weight={sample_weight}"
         )
-    x, y = first_batch(x, y)
-    if isinstance(x, Batch):
-        raise _no_dataset(name, x)
-    members = [x]
+    arrays, y = first_batch(x, y)
+    if isinstance(arrays, Batch):
+        raise TypeError(f"{_JOIN}. Received: x of type {_kind(x)}")
+    members = [arrays]
     if y is not None:
         members.append(y)
     if sample_weight is not None:
         if y is None:
             raise ValueError("sample weights need targets. Received: y=None")
-        _, sample_weight = first_batch(x, sample_weight)
+        _, sample_weight = first_batch(arrays, sample_weight)
         members.append(sample_weight)
     part = tuple(keras.tree.map_structure(_numbers, member) for member in members)
     if any(array is None for array in keras.tree.flatten(part)):

@@ -218,13 +218,20 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, keras.Variable):
         return [value.value]
     if hasattr(value, "get_config"):
-        # Names may be numbered in the process.
-        config = {key: item for key, item in value.get_config().items() if key != "name"}
-        return [config, list(getattr(value, "weights", ()))]
+        return [_nameless(value.get_config()), list(getattr(value, "weights", ()))]
     if hasattr(value, "__dict__"):
         return [vars(value)]
     text = repr(value)
     return [] if " at 0x" in text else [text]
+
+
+def _nameless(config: Any) -> Any:
+    """Return a config without names, which may be numbered in the process."""
+    if isinstance(config, dict):
+        return {key: _nameless(item) for key, item in config.items() if key != "name"}
+    if isinstance(config, list | tuple):
+        return [_nameless(item) for item in config]
+    return config
 
 
 def _source(function: Callable[..., Any]) -> str:
