@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_initx import _files
 from keras_initx._checks import check_type
+from keras_initx._version import __version__
 from keras_initx.backends import backend
 from keras_initx.studies._data import data_digest
 from keras_initx.studies._types import Data, Record
@@ -166,6 +167,7 @@ def shared_settings(kind: str, build: Any, data: Data, **others: Any) -> Record:
         **config,
         "dtype_policy": config["dtype_policy"].name,
         "keras": keras.__version__,
+        "keras_initx": __version__,
         **others,
     }
 
