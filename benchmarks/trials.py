@@ -98,7 +98,7 @@ def study(data, *, seed, diagnosis=True):
     forget_programs()
     options = {"repeats": REPEATS, "epochs": EPOCHS, "seed": seed, "diagnosis": diagnosis}
     found = compare_initializers(build, INITIALIZERS, data, **options)
-    assert {trial.status for trial in found.trials.values()} == {"finished"}
+    assert {trial["status"] for trial in found.trials.values()} == {"finished"}
 
 
 def compiled_anew(data, *, seed):

@@ -233,6 +233,17 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
+def direction_of(metric: keras.metrics.Metric) -> str | None:
+    """Return `"up"` or `"down"`, whether larger or smaller values are better, or `None`.
+
+    Relies on `_direction`, by which Keras' own callbacks go. A subclass inherits it, and may have a
+    result that means the opposite.
+    """
+    if not is_of_keras(type(metric).result):
+        return None
+    return getattr(metric, "_direction", None)
+
+
 def argument_name(weight: str) -> str:
     """Return the name of the layer argument that sets the initializer of the weight of this name.
 

@@ -12,7 +12,7 @@ import pytest
 from modes import BACKEND
 
 from keras_initx import _files, cli
-from keras_initx.studies import Study, Trial
+from keras_initx.studies import Study
 
 pytestmark = pytest.mark.once
 
@@ -52,7 +52,7 @@ def study():
     epochs = ({"epoch": 0, "val_loss": 1.0}, {"epoch": 1, "val_loss": 0.5, "seconds": 1.0})
     settings = {"initializers": {"zeros": None}, "repeats": 1, "epochs": 1, "batch_size": 8, "seed": 0}
     settings |= {"keras": "3", "backend": "none"}
-    return Study("made up", settings, {("zeros", 1): Trial("key", "finished", epochs)}, "val_loss", "min", 0.5)
+    return Study("made up", settings, {("zeros", 1): {"status": "finished", "epochs": epochs}}, "val_loss", "min", 0.5)
 
 
 DIAGNOSE = ("diagnose", "{inputs}/model.keras", "--data", "{inputs}/x.npy")
@@ -67,7 +67,6 @@ WRITERS = {
     "report.html": lambda inputs, path: command(inputs, *DIAGNOSE, "--html", str(path)),
     "sample.svg": lambda inputs, path: command(inputs, "show", "he_normal", "--plot", str(path)),
     "records.csv": lambda inputs, path: study().to_csv(path),
-    "records.jsonl": lambda inputs, path: study().to_jsonl(path),
 }
 
 

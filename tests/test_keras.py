@@ -466,3 +466,15 @@ def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
     assert not hasattr(y, "_keras_history")
     assert not dense._inbound_nodes
     assert kept == (keras.Layer.__call__, keras.Operation.symbolic_call, keras.Variable.__mul__)
+
+
+@pytest.mark.once
+def test_the_direction_of_metrics_is_known_and_no_result_of_a_subclass_is_taken_for_it():
+    class ErrorRate(keras.metrics.BinaryAccuracy):
+        def result(self):
+            return 1 - super().result()
+
+    assert _keras.direction_of(keras.metrics.AUC()) == "up"
+    assert _keras.direction_of(keras.metrics.MeanSquaredError()) == "down"
+    assert _keras.direction_of(keras.metrics.Mean()) is None
+    assert _keras.direction_of(ErrorRate()) is None

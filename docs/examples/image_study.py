@@ -10,8 +10,10 @@ import functools
 import pathlib
 
 import keras_initx
+from keras_initx.rendering import color_of, new_figure, tidy
 
 import keras
+import numpy as np
 from keras import layers
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -24,6 +26,7 @@ INITIALIZERS = (
     "he_normal",
     "he_uniform",
 )
+BEYOND_CHANCE = 0.1  # of the way from chance to the best mean: a training has started to learn
 
 
 def load():
@@ -64,6 +67,90 @@ def build(initializer, shape=(8, 8, 1)):
     return model
 
 
+def starts(study, name):
+    """Return the epoch from which on each training stays beyond chance.
+
+    This is not the first epoch beyond chance, because an accuracy near chance exceeds it
+    occasionally by accident.
+    """
+    curves = {one: study.curves(one, study.monitor) for one in study.initializers}
+    chance = np.mean([curve[:, 0].mean() for curve in curves.values()])
+    best = max(curve[:, -1].mean() for curve in curves.values())
+    at_chance = curves[name] < chance + BEYOND_CHANCE * (best - chance)
+    at_chance[:, 0] = True  # an untrained network is at chance by definition
+    return [np.flatnonzero(row)[-1] + 1 for row in at_chance]
+
+
+def jumps(study, name):
+    """Return how much the accuracy of each training jumps from epoch to epoch.
+
+    This is the mean absolute change in the second half of training, without what rises or falls
+    steadily.
+    """
+    curves = study.curves(name, study.monitor)
+    changes = np.diff(curves[:, (curves.shape[1] - 1) // 2 :], axis=1)
+    return np.abs(changes).mean(axis=1) - np.abs(changes.mean(axis=1))
+
+
+def best_epochs(study, name):
+    """Return the epoch at which each training has its best accuracy."""
+    return study.curves(name, study.monitor).argmax(axis=1)
+
+
+COURSE = {"epoch of leaving chance": starts, "best epoch": best_epochs, "mean jump": jumps}
+
+
+def print_course(study):
+    """Print how each initializer learns: medians of epochs, means of accuracies."""
+    print(f"\n{'initializer':16}{'start':>6}{'best':>7}{'at':>4}{'jump':>9}")
+    for row in study.statistics():
+        name = row["initializer"]
+        start, at = (np.median(found(study, name)) for found in (starts, best_epochs))
+        best = study.curves(name, study.monitor).max(axis=1).mean()
+        jump = jumps(study, name).mean()
+        print(f"{name:16}{start:6g}{best:7.3f}{at:4g}{jump:9.2g}")
+    print("start: epoch from which on it stays beyond chance; best: accuracy, and at which epoch;")
+    print("jump: from epoch to epoch over the second half, without what rises or falls steadily.")
+
+
+def plot_distributions(study):
+    """Plot uniform beside normal initializers: accuracy above, loss below."""
+    figure = new_figure("validation solid, training dashed", size=(8, 7))
+    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    tidy(grid.flat)
+    for row, metric in zip(grid, ("accuracy", "loss"), strict=True):
+        row[0].set_ylabel(metric)
+        for axis, kind in zip(row, ("uniform", "normal"), strict=True):
+            axis.set_title(kind)
+            for family in ("random", "glorot", "he"):
+                for prefix, style in (("val_", "-"), ("", "--")):
+                    curves = study.curves(f"{family}_{kind}", prefix + metric)
+                    label = family if prefix else None
+                    axis.plot(curves.mean(axis=0), style, color=color_of(family), label=label)
+    grid[0, 0].legend(frameon=False)
+    return figure
+
+
+def plot_trainings(study, panels):
+    """Plot numbers of each training by initializer, and their medians, with a panel for each kind.
+
+    `panels` are functions of the study and an initializer by label.
+    """
+    names = [row["initializer"] for row in study.statistics()]
+    figure = new_figure("each training, and their median", size=(8, 4))
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    tidy(axes)
+    for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
+        axis.set_xlabel(label)
+        for place, name in enumerate(names):
+            values = np.asarray(values_of(study, name))
+            color = color_of(name)
+            axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4)
+            axis.plot(np.median(values), place, "|", color=color, markersize=14)
+    axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    return figure
+
+
 def main(arguments=None):
     """Train, print the tables, and draw the plots."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,7 +170,14 @@ def main(arguments=None):
         title=f"image_study on {name}",
     )
     print(study)
-    study.plots(pathlib.Path(options.out) / "plots")
+    print_course(study)
+    plots = pathlib.Path(options.out) / "plots"
+    plots.mkdir(exist_ok=True)
+    study.plot(plots / "curves.png")
+    gaps = {"gap in accuracy": lambda study, name: study.gaps(name)}
+    plot_distributions(study).savefig(plots / "distributions.png", dpi=120)
+    plot_trainings(study, COURSE).savefig(plots / "course.png", dpi=120)
+    plot_trainings(study, gaps).savefig(plots / "gaps.png", dpi=120)
 
 
 if __name__ == "__main__":

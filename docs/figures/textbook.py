@@ -1,11 +1,10 @@
-"""Run the textbook comparison of initializers and save its table and plots.
+"""Run the textbook comparison of initializers and save its table and its figure.
 
 Run `python docs/figures/textbook.py`.
 
 An interrupted run resumes where it stopped. Requires the extra `studies` and scikit-learn.
 """
 
-import shutil
 from pathlib import Path
 
 import keras_initx
@@ -26,7 +25,6 @@ INITIALIZERS = {
     "orthogonal(gain=relu)": keras_initx.Orthogonal(gain="relu"),
 }
 OUT = Path("out", "textbook")
-PLOTS = ("curves", "first-batch")  # those that the page shows
 
 
 def digits():
@@ -67,10 +65,7 @@ def main():
     )
     here = Path(__file__).parent
     here.joinpath("textbook.txt").write_text(f"{study}\n", encoding="utf-8")
-    study.plots(OUT / "plots")
-    for name in PLOTS:
-        shutil.copy(OUT / "plots" / f"{name}.png", here / f"textbook-{name}.png")
-    study.to_html(OUT / "report.html")
+    study.plot(here / "textbook.png")
 
 
 if __name__ == "__main__":

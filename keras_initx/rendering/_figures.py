@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from keras_initx import _files
 from keras_initx._extras import import_optional
@@ -20,13 +20,11 @@ __all__ = [
     "COLORS",
     "PALE_BLUE",
     "RED",
-    "Plot",
     "as_png",
     "color_of",
     "make_logarithmic",
     "new_figure",
     "save_figure",
-    "save_plots",
     "styles_of",
     "tidy",
 ]
@@ -82,14 +80,6 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         styles[name] = (color, marker)
         used.append(color)
     return styles
-
-
-class Plot(NamedTuple):
-    """A plot: its file name, its caption, and the figure."""
-
-    name: str
-    caption: str
-    figure: "Figure"
 
 
 def new_figure(title: str = "", *, size: tuple[float, float], extra: str = "plot") -> "Figure":
@@ -152,10 +142,3 @@ def as_png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", **_SAVING)
     return content.getvalue()
-
-
-def save_plots(plots: Iterable[Plot], folder: Path, suffix: str) -> None:
-    """Write plots to files named after them in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for plot in plots:
-        save_figure(plot.figure, folder / f"{plot.name}.{suffix}")

@@ -2,9 +2,8 @@
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
-from keras_initx.studies._compare_rates import *
-from keras_initx.studies._engine import *
-from keras_initx.studies._rate_study import *
-from keras_initx.studies._records import *
-from keras_initx.studies._restart_study import *
+from keras_initx.studies._compare_initializers import *
+from keras_initx.studies._folder import *
+from keras_initx.studies._rates import *
+from keras_initx.studies._restarts import *
 from keras_initx.studies._study import *

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx._extras import import_optional
-from keras_initx.studies._records import FloatArray, Record
+from keras_initx.studies._types import FloatArray, Record
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05

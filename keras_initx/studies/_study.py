@@ -1,90 +1,258 @@
-"""The result of a comparison: its trials, and the tables and sentences that show them."""
+"""The result of a comparison: numbers of each initializer, and tests of each pair."""
 
 import collections
 import dataclasses
+import functools
+import itertools
 import math
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from keras_initx.rendering import (
-    Column,
-    Plot,
-    as_json,
-    counted,
-    format_metric,
-    listed,
-    ranges,
-    written,
-)
-from keras_initx.studies._plots import study_plots
-from keras_initx.studies._records import Record, Trial
-from keras_initx.studies._result import ResultTable, RunResult
+import numpy as np
+
+from keras_initx.rendering import Column, counted, format_metric, listed, ranges
+from keras_initx.studies import _statistics
+from keras_initx.studies._metric import metric_range, sign
+from keras_initx.studies._plots import study_figure
+from keras_initx.studies._result import StudyResult, first_error, records_of
 from keras_initx.studies._statistics import POWER, SIGNIFICANT, needed_repeats
-from keras_initx.studies._trials import BEYOND_CHANCE, Trials
+from keras_initx.studies._types import Direction, FloatArray, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Study"]
 
-_NAMES: list[Column[Record]] = [
-    Column("", lambda row: row["place"]),
-    # Of a length that leaves room for the other columns in 80 characters.
-    Column("initializer", lambda row: row["initializer"], is_text=True),
-]
-_PROBLEM_COLUMNS: list[Column[Record]] = [
-    Column("initializer", lambda row: row["initializer"], is_text=True),
-    Column("problem", lambda row: row["problem"], is_text=True),
-    Column("trials", lambda row: row["trials"]),
-    Column("evidence in the first of them", lambda row: row["evidence"], is_text=True),
-    Column("instead", lambda row: row["remedy"], is_text=True),
-]
-_PAIR_COLUMNS: list[Column[Record]] = [
-    Column("first", lambda row: row["first"], is_text=True),
-    Column("second", lambda row: row["second"], is_text=True),
-    Column("pairs", lambda row: row["pairs"]),
-    Column("difference", lambda row: format_metric(row["difference"])),
-    Column(
-        "95 % interval",
-        lambda row: f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}",
-    ),
-    Column("p, corrected", lambda row: f"{row['p_corrected']:.2g}"),
-    Column("verdict", lambda row: row["verdict"], is_text=True),
-]
+# Of the way from the mean before training to the best mean at the end: the default threshold.
+_NEARLY_ALL = 0.95
 
 
-_NOTE = (
-    f"better: in a paired t test, p < {SIGNIFICANT} after Holm's correction. "
-    f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
-)
-
-
-# `Trials` has the fields and computes the numbers, `RunResult` writes text and pages. Here is what
-# they show.
 @dataclasses.dataclass(frozen=True, repr=False)
-class Study(Trials, RunResult):
+class Study(StudyResult):
     """The result of `compare_initializers`, in the form of all results.
 
-    `plot` shows the learning curves. The rows of `to_csv` are `records`.
+    `plot` shows the learning curves and the final values. The rows of `to_csv` are `records`.
 
     Attributes:
         title: The title of the study.
         settings: Dict of its settings.
-        trials: Dict from `(initializer, repeat)` to a `Trial`.
+        trials: Dict from `(initializer, repeat)` to a dict of what was recorded: the `"status"`,
+            which is `"finished"`, `"diverged"` (a metric was not finite) or `"failed"` (an
+            exception was raised); the `"epochs"`, a dict of metrics for each; the `"diagnosis"` of
+            the first batch; the `"error"` and the `"traceback"` of a failed one.
         monitor: Name of the metric that initializers are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
-        threshold: Value of the metric for "epochs to reach", or `None` while no trial is finished.
+        threshold: Value of the metric for "epochs to reach", or `None` if no trial finished.
     """
 
-    def to_jsonl(self, path: str | Path | None = None) -> str:
-        """Return the rows of `to_csv` as JSON, one object per line.
+    title: str
+    settings: Record
+    trials: dict[tuple[str, int], Record]
+    monitor: str
+    mode: Direction
+    threshold: float | None = None
 
-        Args:
-            path: Path of a file to write it to as well, or `None` to write none.
+    def __post_init__(self) -> None:
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", self._default_threshold())
 
-        Raises:
-            OSError: If the file cannot be written.
-            ValueError: If `path` is a URL.
+    @property
+    def initializers(self) -> list[str]:
+        """The names of the initializers."""
+        return list(self.settings["initializers"])
+
+    @property
+    def records(self) -> list[Record]:
+        """A list of dicts with names, status and metrics of each epoch of each trial.
+
+        Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` found in
+        the first batch.
         """
-        lines = [f"{as_json(record)}\n" for record in self.records]
-        return written("".join(lines), path)
+        records = []
+        for (name, repeat), trial in self.trials.items():
+            rows = records_of({"initializer": name, "repeat": repeat}, trial)
+            if rows:
+                problems = [verdict["problem"] for verdict in _verdicts(trial)]
+                rows[0]["problems"] = ", ".join(problems)
+            records += rows
+        return records
+
+    def trials_of(self, name: str) -> dict[int, Record]:
+        """Return the trials of an initializer, by repeat."""
+        found = {}
+        for (initializer, repeat), trial in self.trials.items():
+            if initializer == name:
+                found[repeat] = trial
+        return found
+
+    def _finished(self, name: str) -> dict[int, Record]:
+        trials = self.trials_of(name)
+        return {repeat: trial for repeat, trial in trials.items() if trial["status"] == "finished"}
+
+    def curves(self, name: str, metric: str) -> FloatArray:
+        """Return a metric of all finished trials of an initializer, one row for each trial.
+
+        The array has the shape `(trials, epochs + 1)`. Values that do not exist before training,
+        such as the training loss, are NaN.
+        """
+        trials = self._finished(name).values()
+        values = []
+        for trial in trials:
+            values.append([metrics.get(metric, math.nan) for metrics in trial["epochs"]])
+        return np.array(values, "float64").reshape(len(trials), self.settings["epochs"] + 1)
+
+    def final_values(self, name: str) -> dict[int, float]:
+        """Return the last value of `monitor` of an initializer's finished trials, by repeat."""
+        finished = self._finished(name)
+        return {repeat: trial["epochs"][-1][self.monitor] for repeat, trial in finished.items()}
+
+    def gaps(self, name: str) -> list[float]:
+        """Return the generalization gap of each finished trial.
+
+        The gap is how much better the trial ended on the training data.
+        """
+        validation = self.curves(name, self.monitor)[:, -1]
+        training = self.curves(name, self.monitor.removeprefix("val_"))[:, -1]
+        gaps: list[float] = (sign(self.mode) * (training - validation)).tolist()
+        return gaps
+
+    def epochs_to_threshold(self, name: str) -> list[float]:
+        """Return the first epoch at which each finished trial was as good as `threshold`.
+
+        Infinity stands for a trial that never was.
+        """
+        if self.threshold is None:
+            return []
+        advantages = sign(self.mode) * (self.curves(name, self.monitor) - self.threshold)
+        epochs = []
+        for is_reached in advantages >= 0:
+            epochs.append(float(is_reached.argmax()) if is_reached.any() else math.inf)
+        return epochs
+
+    def _default_threshold(self) -> float | None:
+        """Return the value that is nearly as good as the best mean at the end.
+
+        The way there begins at chance level, the mean over all finished trials before training,
+        when they are all untrained.
+        """
+        means_before = []
+        means_after = []
+        for name in self.initializers:
+            curves = self.curves(name, self.monitor)
+            if curves.size:
+                means_before.append(curves[:, 0].mean())
+                means_after.append(curves[:, -1].mean())
+        if not means_before:
+            return None
+        chance = np.mean(means_before)
+        best = max(means_after) if self.mode == "max" else min(means_after)
+        return float(chance + _NEARLY_ALL * (best - chance))
+
+    def statistics(self) -> list[Record]:
+        """Return a dict of statistics for each initializer, best first.
+
+        Initializers with diverged trials are last.
+        """
+        return [row.copy() for row in self._ranked]
+
+    @functools.cached_property
+    def _ranked(self) -> list[Record]:
+        """The rows of `statistics`, computed once."""
+        rows = [self._summary(name) for name in self.initializers]
+
+        def rank(row: Record) -> tuple[bool, bool, float]:
+            return row["diverged"] > 0, math.isnan(row["mean"]), -sign(self.mode) * row["mean"]
+
+        return sorted(rows, key=rank)
+
+    def _summary(self, name: str) -> Record:
+        """Return the statistics of an initializer."""
+        status = collections.Counter(trial["status"] for trial in self.trials_of(name).values())
+        final_values = list(self.final_values(name).values())
+        mean, ci_low, ci_high = _statistics.t_interval(
+            final_values, metric_range(self.monitor, final_values)
+        )
+        std = math.nan
+        if len(final_values) > 1:
+            std = float(np.std(final_values, ddof=1))
+        worst = min if self.mode == "max" else max
+        reached = self.epochs_to_threshold(name)
+        # The first epoch includes compilation.
+        seconds = self.curves(name, "seconds")[:, 1:]
+        return {
+            "initializer": name,
+            "finished": status["finished"],
+            "diverged": status["diverged"],
+            "failed": status["failed"],
+            "mean": mean,
+            "std": std,
+            "ci_low": ci_low,
+            "ci_high": ci_high,
+            "worst": worst(final_values, default=math.nan),
+            "epochs_to_threshold": _statistics.median_of(reached),
+            "reached": sum(map(math.isfinite, reached)),
+            "gap": _statistics.mean_of(self.gaps(name)),
+            "seconds_per_epoch": _statistics.median_of(seconds.ravel()),
+        }
+
+    def comparisons(self) -> list[Record]:
+        """Return a dict for each pair of initializers: the test of their paired differences.
+
+        The differences are those of the final values within a repeat. The p-value is that of the
+        paired t test, corrected by Holm's method for the number of comparisons. Initializers with a
+        diverged trial are left out, because that trial has no final value. If a difference is not
+        significant, `"repeats_needed"` is the number of repeats that would show it with a power of
+        80 %, assuming the observed effect.
+        """
+        return [row.copy() for row in self._pairs]
+
+    @functools.cached_property
+    def _pairs(self) -> list[Record]:
+        """The rows of `comparisons`, computed once."""
+        names = []
+        for row in self._ranked:
+            if row["finished"] and not row["diverged"]:
+                names.append(row["initializer"])
+        pairs = [self._test(first, second) for first, second in itertools.combinations(names, 2)]
+        _correct(pairs)
+        return pairs
+
+    def _test(self, first: str, second: str) -> Record:
+        """Return the test of the paired differences of two initializers, the better one first."""
+        values = self.final_values(first)
+        other_values = self.final_values(second)
+        repeats = sorted(values.keys() & other_values.keys())
+        differences = [values[repeat] - other_values[repeat] for repeat in repeats]
+        # The pairs may be other trials than those of the means, which have ranked the two.
+        if differences and np.mean(differences) * sign(self.mode) < 0:
+            first, second = second, first
+            differences = [-difference for difference in differences]
+        least, greatest = metric_range(self.monitor, [*values.values(), *other_values.values()])
+        test = _statistics.paired_test(differences, greatest - least)
+        return {"first": first, "second": second, **test}
+
+    @property
+    def problems(self) -> list[Record]:
+        """A dict for each initializer and each problem that `diagnose` found in a first batch."""
+        rows: dict[tuple[str, str], Record] = {}
+        for (name, _), trial in self.trials.items():
+            for verdict in _verdicts(trial):
+                new_row = {"initializer": name, "trials": 0, **verdict}
+                row = rows.setdefault((name, verdict["problem"]), new_row)
+                row["trials"] += 1
+        return list(rows.values())
+
+    def remarks(self) -> list[str]:
+        """Return the findings as sentences.
+
+        They are on trials that diverged or failed, missing seeds, the tests, and the first batch.
+        """
+        return [
+            *_remarks_on_lost_trials(self),
+            *_remarks_on_missing_seeds(self),
+            *_remarks_on_tests(self),
+            *_remarks_on_first_batches(self),
+        ]
 
     def _records(self) -> list[Record]:
         return self.records
@@ -99,38 +267,24 @@ class Study(Trials, RunResult):
             "statistics": self.statistics(),
             "comparisons": self.comparisons(),
             "problems": self.problems,
-            "first_batches": self.first_batches,
             "records": self.records,
         }
 
     def _headline(self) -> str:
-        statuses = collections.Counter(trial.status for trial in self.trials.values())
+        statuses = collections.Counter(trial["status"] for trial in self.trials.values())
         counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
         initializers = counted(len(self.initializers), "initializer")
         return f" of {initializers}, {counted(len(self.trials), 'trial')}: {counts}"
 
-    def _tables(self) -> list[ResultTable]:
-        ranked = self._rows()
-        tables = [
-            ResultTable(self._columns(), ranked, note=_NOTE),
-            ResultTable(self._curve_columns(), ranked, "The course of training"),
-        ]
-        problems = self.problems
-        if problems:
-            title = "Problems in the first batch"
-            tables.append(ResultTable(_PROBLEM_COLUMNS, problems, title, is_printed=False))
-        pairs = self.comparisons()
-        tables.append(ResultTable(_PAIR_COLUMNS, pairs, "All pairs", is_printed=False))
-        return tables
-
     def _rows(self) -> list[Record]:
-        """Return the statistics of each initializer, with its place."""
         return [{**row, "place": place} for place, row in enumerate(self.statistics(), 1)]
 
     def _columns(self) -> list[Column[Record]]:
-        """Return the columns of the table of results."""
+        goal = "-" if self.threshold is None else format_metric(self.threshold)
         return [
-            *_NAMES,
+            Column("", lambda row: row["place"]),
+            # Of a length that leaves room for the other columns in 80 characters.
+            Column("initializer", lambda row: row["initializer"], is_text=True),
             Column(
                 self.monitor,
                 _mean_and_deviation,
@@ -141,10 +295,10 @@ class Study(Trials, RunResult):
                 _interval_of_mean,
                 note="Student's t interval of the mean",
             ),
-            _epochs(
-                f"to {self._goal()}",
-                "epochs_to_threshold",
-                "median number of epochs to reach this value",
+            Column(
+                f"to {goal}",
+                lambda row: _or_never(row["epochs_to_threshold"]),
+                note="median number of epochs to reach this value",
             ),
             Column(
                 "gap",
@@ -153,54 +307,54 @@ class Study(Trials, RunResult):
             ),
         ]
 
-    def _curve_columns(self) -> list[Column[Record]]:
-        """Return the columns of the table on the course of training."""
-        return [
-            *_NAMES,
-            _epochs(
-                "start",
-                "epochs_to_start",
-                "median of the epoch from which on it stays beyond chance: "
-                f"{100 * BEYOND_CHANCE:g} % of the way from the mean before training to the best "
-                "mean at the end",
-            ),
-            Column(
-                "best",
-                lambda row: format_metric(row["best"]),
-                note=f"mean of the best {self.monitor} of each trial",
-            ),
-            _epochs("at", "best_epoch", "median of the epochs of these"),
-            _epochs("stop", "stop_epoch", "epoch at which the mean over the repeats is best"),
-            Column(
-                "jump",
-                lambda row: format_metric(row["jump"]),
-                note="mean absolute change from epoch to epoch over the second half of training, "
-                "without what rises or falls steadily",
-            ),
-            Column(
-                f"s to {self._goal()}",
-                lambda row: _or_never(row["seconds_to_threshold"], ".2g"),
-                note="median of the seconds to reach this value, without compiling",
-            ),
-        ]
+    def _legend(self) -> list[str]:
+        (columns,) = super()._legend()
+        tests = (
+            f"better: in a paired t test, p < {SIGNIFICANT} after Holm's correction. "
+            f"would take: repeats for a power of {100 * POWER:g} % at the effect seen."
+        )
+        return [f"{columns} {tests}"]
 
-    def _goal(self) -> str:
-        return "-" if self.threshold is None else format_metric(self.threshold)
+    def _figure(self) -> "Figure":
+        finished = [row for row in self._ranked if row["finished"]]
+        names = [row["initializer"] for row in finished]
+        curves = {name: self.curves(name, self.monitor) for name in names}
+        metric = self.monitor.removeprefix("val_")
+        training = {name: self.curves(name, metric) for name in names}
+        return study_figure(self.title, self.monitor, curves, training, finished)
 
-    def remarks(self) -> list[str]:
-        """Return the findings as sentences.
 
-        They are on unfinished trials, missing seeds, the tests, and the first batch.
-        """
-        return [
-            *_remarks_on_unfinished_trials(self),
-            *_remarks_on_missing_seeds(self),
-            *_remarks_on_tests(self),
-            *_remarks_on_first_batches(self),
-        ]
+def _verdicts(trial: Record) -> list[Record]:
+    """Return the errors and warnings of the first batch, without notes, which are harmless."""
+    verdicts = trial.get("diagnosis", {}).get("verdicts", [])
+    return [verdict for verdict in verdicts if verdict["level"] != "note"]
 
-    def _plots(self) -> Iterator[Plot]:
-        return study_plots(self)
+
+def _correct(pairs: list[Record]) -> None:
+    """Add to the tests of pairs what follows from their number: corrected p-values and verdicts."""
+    corrected = _statistics.holm([pair["p"] for pair in pairs])
+    not_significant = 0
+    for pair, p_value in zip(pairs, corrected, strict=True):
+        pair["p_corrected"] = p_value
+        pair["significant"] = p_value < SIGNIFICANT
+        not_significant += p_value >= SIGNIFICANT
+    # Holm's method tests all remaining hypotheses at the level of the step at which it stops.
+    level = SIGNIFICANT / max(1, not_significant)
+    for pair in pairs:
+        pair["repeats_needed"] = math.nan
+        if not pair["significant"]:
+            pair["repeats_needed"] = _statistics.repeats_needed(pair["effect"], level)
+        pair["verdict"] = _verdict(pair)
+
+
+def _verdict(pair: Record) -> str:
+    """Return the result of the comparison of two initializers in words."""
+    if pair["significant"]:
+        return f"{pair['first']} is better"
+    if pair["pairs"] < 2:
+        return f"not tested with {counted(pair['pairs'], 'repeat')}"
+    needed = needed_repeats(pair["repeats_needed"])
+    return f"not shown with {pair['pairs']} repeats, would take {needed}"
 
 
 def _mean_and_deviation(row: Record) -> str:
@@ -215,46 +369,31 @@ def _interval_of_mean(row: Record) -> str:
     return f"{format_metric(row['ci_low'])} to {format_metric(row['ci_high'])}"
 
 
-def _epochs(header: str, key: str, note: str) -> Column[Record]:
-    """Return the column of a median number of epochs."""
-    return Column(header, lambda row: _or_never(row[key]), note=note)
-
-
-def _or_never(median: float, precision: str = "g") -> str:
+def _or_never(median: float) -> str:
     if math.isnan(median):
         return "-"
     if math.isinf(median):
         return "never"
-    return format(median, precision)
+    return format(median, "g")
 
 
-def _remarks_on_unfinished_trials(trials: Trials) -> list[str]:
+def _remarks_on_lost_trials(study: Study) -> list[str]:
     remarks = []
-    for row in trials.statistics():
+    for row in study.statistics():
         name = row["initializer"]
         reasons = {
             "diverged": ", so it is last and not tested",
-            "failed": first_error(trials.trials_of(name).values()),
-            "unfinished": "",
+            "failed": first_error(list(study.trials_of(name).values())),
         }
         for status, reason in reasons.items():
             if row[status]:
-                count = f"{row[status]} of {trials.settings['repeats']} trials"
+                count = f"{row[status]} of {study.settings['repeats']} trials"
                 remarks.append(f"{name}: {count} {status}{reason}.")
     return remarks
 
 
-def first_error(trials: Iterable[Trial]) -> str:
-    """Return the end of a sentence on trials that failed: the first line of the first error."""
-    for trial in trials:
-        if "error" in trial.end:
-            line = trial.end["error"].splitlines()[0]
-            return f": {line.rstrip('.')}"
-    return ""
-
-
-def _remarks_on_missing_seeds(trials: Trials) -> list[str]:
-    names = trials.settings.get("unseeded")
+def _remarks_on_missing_seeds(study: Study) -> list[str]:
+    names = study.settings.get("unseeded")
     if not names:
         return []
     return [
@@ -264,8 +403,8 @@ def _remarks_on_missing_seeds(trials: Trials) -> list[str]:
     ]
 
 
-def _remarks_on_tests(trials: Trials) -> list[str]:
-    pairs = trials.comparisons()
+def _remarks_on_tests(study: Study) -> list[str]:
+    pairs = study.comparisons()
     if not pairs:
         return ["There are no two initializers to compare."]
     tested = [pair for pair in pairs if pair["pairs"] > 1]
@@ -275,7 +414,7 @@ def _remarks_on_tests(trials: Trials) -> list[str]:
         remarks.append(_remark_on_the_clearest(tested))
     elif tested:
         remarks += _remarks_on_what_is_better(significant)
-        remarks += _remarks_on_the_best(trials, tested)
+        remarks += _remarks_on_the_best(study, tested)
         if len(significant) == len(pairs):
             remarks.append("All differences are significant.")
     if len(tested) < len(pairs):
@@ -308,9 +447,9 @@ def _remarks_on_what_is_better(significant: list[Record]) -> list[str]:
     return remarks
 
 
-def _remarks_on_the_best(trials: Trials, tested: list[Record]) -> list[str]:
+def _remarks_on_the_best(study: Study, tested: list[Record]) -> list[str]:
     """Return the remark on the first in the table, and those that it may not be better than."""
-    best, *others = [row["initializer"] for row in trials.statistics()]
+    best, *others = [row["initializer"] for row in study.statistics()]
     tests_of_best = []
     not_shown = []
     for name in others:
@@ -333,20 +472,20 @@ def _repeats(pairs: Iterable[Record]) -> str:
     return f"{ranges({pair['pairs'] for pair in pairs})} repeats"
 
 
-def _remarks_on_first_batches(trials: Trials) -> list[str]:
+def _remarks_on_first_batches(study: Study) -> list[str]:
     problems: dict[str, list[str]] = {}
-    for row in trials.problems:
+    for row in study.problems:
         problem = f"{row['problem']} in {row['trials']}"
         problems.setdefault(row["initializer"], []).append(problem)
     remarks = []
     for name, found in problems.items():
-        # Of a study that is unfinished, or was resumed with another `diagnosis`, these are not all.
-        diagnosed = [trial for trial in trials.trials_of(name).values() if trial.first_batch]
+        # Of a study that was resumed with another `diagnosis`, these are not all.
+        diagnosed = [trial for trial in study.trials_of(name).values() if "diagnosis" in trial]
         remarks.append(f"{name}, before training: {listed(found)} of {len(diagnosed)} trials.")
     errors = []
-    for trial in trials.trials.values():
-        if "error" in trial.first_batch:
-            errors.append(trial.first_batch["error"])
+    for trial in study.trials.values():
+        if "error" in trial.get("diagnosis", {}):
+            errors.append(trial["diagnosis"]["error"])
     if errors:
         reason = errors[0].splitlines()[0]
         remarks.append(f"The first batch could not be diagnosed in {len(errors)} trials: {reason}")

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 import keras_initx
 from keras_initx import cli
-from keras_initx.studies import Study, compare_initializers
+from keras_initx.studies import compare_initializers
 
 DISTRIBUTIONS = {
     "joblib": "joblib",
@@ -30,11 +30,16 @@ def build(initializer="he_normal"):
     return model
 
 
+def study(folder):
+    """Return a study that is run the first time."""
+    return compare_initializers(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with what the features read."""
     folder = tmp_path_factory.mktemp("made")
-    compare_initializers(build, ["he_normal", "zeros"], DATA, repeats=2, epochs=1, out=folder / "study")
+    study(folder)
     build().save(folder / "model.keras")
     np.save(folder / "x.npy", X)
     safetensors.numpy.save_file({"kernel": X}, folder / "kernel.safetensors")
@@ -65,13 +70,9 @@ FEATURES = {
         lambda folder, out: keras_initx.diagnose(build(), X).plot(out / "a.png"),
     ),
     "the picture of a monitor": ({"matplotlib"}, monitored),
-    "the plots of a study": ({"matplotlib", "scipy"}, lambda folder, out: Study.read(folder / "study").plots(out)),
-    "the page of a study": (
-        {"scipy"},
-        lambda folder, out: Study.read(folder / "study").to_html(out / "report.html"),
-    ),
-    "the table of a study": ({"scipy"}, lambda folder, out: str(Study.read(folder / "study"))),
-    "a data frame": ({"pandas"}, lambda folder, out: Study.read(folder / "study").to_pandas()),
+    "the plot of a study": ({"matplotlib", "scipy"}, lambda folder, out: study(folder).plot(out / "study.png")),
+    "the table of a study": ({"scipy"}, lambda folder, out: str(study(folder))),
+    "a data frame": ({"pandas", "scipy"}, lambda folder, out: study(folder).to_pandas()),
     "a file of safetensors": (
         {"safetensors"},
         lambda folder, out: keras_initx.Pretrained(folder / "kernel.safetensors", "kernel")((40, 6)),
@@ -87,7 +88,6 @@ FEATURES = {
         lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1),
     ),
     "random_restarts": (set(), lambda folder, out: keras_initx.random_restarts(build, DATA, n=2, epochs=1, checks=0)),
-    "records": (set(), lambda folder, out: Study.read(folder / "study").to_csv(out / "records.csv")),
 }
 COMMANDS = {
     "list": (set(), ["list"]),

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx.studies import RecordError, RestartStudy, Study, compare_initializers, random_restarts
+from keras_initx.studies import Study, compare_initializers, random_restarts
 
 # Threads share sums otherwise on a busy machine.
 SAME = {"abs": 1e-4}
@@ -54,7 +54,7 @@ def begin(name, folder, n_jobs=1):
 
 def timeless(result):
     records = result.records if isinstance(result, Study) else [e for draw in result.draws for e in draw["epochs"]]
-    return [{k: v for k, v in record.items() if k not in ("seconds", "batch_losses")} for record in records]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
 def assert_same(result, undisturbed):
@@ -67,68 +67,46 @@ def undisturbed(tmp_path_factory):
     return {name: run(tmp_path_factory.mktemp(name)) for name, run in RUNS.items()}
 
 
-def read(name, folder):
-    return {"compare": Study, "restarts": RestartStudy}[name].read(folder)
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_two_runs_in_one_folder(undisturbed, tmp_path, name):
     processes = [begin(name, tmp_path) for _ in range(2)]
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
-    assert_same(read(name, tmp_path), undisturbed[name])
     assert_same(RUNS[name](tmp_path), undisturbed[name])
 
 
-@pytest.mark.parametrize(("name", "size"), [("compare", 100), ("compare", 691), ("compare", 1085), ("restarts", 691)])
+@pytest.mark.parametrize("size", [100, 691, 1085])
+@pytest.mark.parametrize("name", RUNS)
 def test_a_disk_that_takes_no_more_of_a_file(undisturbed, tmp_path, name, size):
-    """A limit on the size of files stops a write in the middle of a line, as a full disk does."""
+    """A limit on the size of files stops a write in its middle, as a full disk does."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        with pytest.raises(RecordError, match=str(tmp_path)):
+        with pytest.raises(OSError, match=str(tmp_path)):
             RUNS[name](tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    if tmp_path.joinpath("study.json").exists():
-        assert str(read(name, tmp_path))
     assert not list(tmp_path.rglob(".*"))
     assert_same(RUNS[name](tmp_path), undisturbed[name])
 
 
-def lines(folder):
-    return sum(len(file.read_bytes().splitlines()) for file in folder.glob("trials/*.jsonl"))
+def files(folder):
+    return len(list(folder.glob("[!.]*.json")))
 
 
 def wait_for(folder, count):
-    while lines(folder) < count:
+    while files(folder) < count:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("name", "count"), [("compare", 1), ("compare", 17), ("restarts", 9)])
+@pytest.mark.parametrize(("name", "count"), [("compare", 1), ("compare", 4), ("restarts", 4)])
 def test_killed_with_all_its_workers(undisturbed, tmp_path, name, count):
     process = begin(name, tmp_path, 2)
     wait_for(tmp_path, count)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert str(read(name, tmp_path))
     assert_same(RUNS[name](tmp_path, 2), undisturbed[name])
-
-
-@pytest.mark.parametrize("name", ["compare"])
-def test_killed_while_its_workers_go_on(undisturbed, tmp_path, name):
-    process = begin(name, tmp_path, 2)
-    wait_for(tmp_path, 3)
-    process.kill()
-    process.wait()
-    assert_same(RUNS[name](tmp_path), undisturbed[name])
-    before = None
-    while before != (before := lines(tmp_path)):
-        time.sleep(3)
-    os.killpg(process.pid, signal.SIGKILL)  # Without work, they would wait for five minutes.
-    process.communicate()
-    assert_same(read(name, tmp_path), undisturbed[name])
 
 
 def children(process):

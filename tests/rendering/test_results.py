@@ -21,7 +21,7 @@ from keras import layers
 import keras_initx
 from keras_initx import scaling
 from keras_initx.rendering import Result
-from keras_initx.studies import RateStudy, RestartStudy, Study, Trial
+from keras_initx.studies import RateStudy, RestartStudy, Study
 
 pytestmark = pytest.mark.once
 
@@ -40,14 +40,13 @@ def epochs(*values):
     """Return the records of the epochs of a trial, one of which has no number for its loss."""
     before, *after = values
     trained = [{"epoch": i, "loss": math.nan, "val_loss": value, "seconds": 0.5} for i, value in enumerate(after, 1)]
-    trained[0]["batch_losses"] = [1.0, 0.9]
     return [{"epoch": 0, "val_loss": before}, *trained]
 
 
 def study():
     trials = {}
     for (place, name), repeat in itertools.product(enumerate(["he_normal", "zeros"]), (1, 2)):
-        trials[name, repeat] = Trial("key", "finished", tuple(epochs(1.0, 0.5 + place + 0.01 * repeat)))
+        trials[name, repeat] = {"status": "finished", "epochs": epochs(1.0, 0.5 + place + 0.01 * repeat)}
     settings = {**SETTINGS, "initializers": {"he_normal": None, "zeros": None}, "repeats": 2}
     return Study("made up", settings, trials, "val_loss", "min", 0.6)
 
@@ -56,14 +55,14 @@ def restart_study():
     draws = []
     for number, value in ((2, 0.25), (1, 0.5)):
         draws.append({"draw": number, "seed": 7 * number, "status": "finished", "epochs": epochs(1.0, value)})
-    return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min")
+    return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min", None)
 
 
 def rate_study():
     settings = {**SETTINGS, "repeats": 1, "builds": ["muP"], "widths": [8, 16], "rates": [0.1, 0.2, 0.4]}
     trials = {}
     for width, rate in itertools.product(settings["widths"], settings["rates"]):
-        trials["muP", width, rate, 1] = Trial("key", "finished", tuple(epochs(1.0, abs(rate - 0.2) + 1 / width)))
+        trials["muP", width, rate, 1] = {"status": "finished", "epochs": epochs(1.0, abs(rate - 0.2) + 1 / width)}
     return RateStudy("made up", settings, trials, "val_loss", "min")
 
 
@@ -235,18 +234,6 @@ def test_the_error_about_a_missing_module_names_the_extra(result, method, module
         getattr(result, method)()
 
 
-@pytest.mark.parametrize("make", [study, restart_study])
-def test_all_plots_of_a_study_are_returned_and_written_and_the_first_is_the_main_one(make, tmp_path):
-    shown = make()
-    figures = shown.plots(tmp_path / "plots", "svg")
-    assert len(figures) > 1
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(f"{name}.svg" for name in figures)
-    main = next(iter(figures.values()))
-    assert shown.plot().get_suptitle() == main.get_suptitle()
-    with pytest.raises(ValueError, match="`folder` must be a path on this machine"):
-        shown.plots("s3://bucket/plots")
-
-
 def test_numbers_are_not_rounded():
     found = keras_initx.lsuv(network(), X, seed=0)
     assert [float(row["after"]) for row in rows_of(found)] == [row.after for row in found.rows]
@@ -320,10 +307,3 @@ def test_mup_shows_a_panel_for_each_factor():
     ]
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[1].lines}
     assert lines == {"input": [1], "vector": [1, 1], "hidden": [0.25], "output": [0.25], "fixed": [1]}
-
-
-def test_an_unfinished_study_has_a_figure_that_says_so():
-    settings = {**SETTINGS, "initializers": {"zeros": None}, "repeats": 1}
-    empty = Study("made up", settings, {("zeros", 1): Trial("key")}, "val_loss", "min", None)
-    assert empty.plots() == {}
-    assert empty.plot().get_suptitle() == "made up: nothing to plot yet"

@@ -40,7 +40,7 @@ def build(initializer):
 def compared(variants, **options):
     """Return the study of functions that build a model."""
     study = compare_initializers(lambda make: make(), variants, data(), repeats=1, epochs=1, **options)
-    assert {trial.status for trial in study.trials.values()} == {"finished"}
+    assert {trial["status"] for trial in study.trials.values()} == {"finished"}
     return study
 
 
@@ -66,7 +66,7 @@ def test_kept_programs_give_the_same_records_bit_for_bit(monkeypatch):
     monkeypatch.setattr(_trial, "_compiled_once", contextlib.nullcontext)
     anew = compared(variants, diagnosis=False)
     assert timeless(kept.records) == timeless(anew.records)
-    losses = [kept.trials[name, 1].epochs[0]["val_loss"] for name in ("he", "tenfold")]
+    losses = [kept.trials[name, 1]["epochs"][0]["val_loss"] for name in ("he", "tenfold")]
     assert losses[1] == pytest.approx(10 * losses[0])
 
 

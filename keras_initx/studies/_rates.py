@@ -1,40 +1,203 @@
-"""The result of learning rates over widths: the best rates, how they move, what that costs."""
+"""Train models of several widths with several learning rates, to see whether a rate transfers."""
 
 import collections
 import dataclasses
+import functools
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import keras
 import numpy as np
+import numpy.typing as npt
 
-from keras_initx.rendering import COLORS, Column, Plot, counted, format_metric, short_number
-from keras_initx.scaling import CoordinateCheck
-from keras_initx.studies._metric import resolve_metric, sign, unify_metric_names
-from keras_initx.studies._plan import RateTrial, rate_keys
+from keras_initx._checks import check_count, check_number, check_type
+from keras_initx._extras import import_optional
+from keras_initx._seeds import derived_seed
+from keras_initx.backends import backend
+from keras_initx.rendering import COLORS, Column, counted, format_metric, short_number, tidy
+from keras_initx.scaling import CoordinateCheck, coordinate_check
+from keras_initx.studies._engine import Engine, check_build, repeats_of
+from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
-from keras_initx.studies._records import (
-    Direction,
-    FloatArray,
-    Folder,
-    Mode,
-    Record,
-    Settings,
-    Trial,
-)
-from keras_initx.studies._result import ResultTable, RunResult
+from keras_initx.studies._result import StudyResult, first_error, records_of
 from keras_initx.studies._statistics import t_interval
-from keras_initx.studies._study import first_error
+from keras_initx.studies._trial import Job, first_batch
+from keras_initx.studies._types import DataLike, Direction, FloatArray, Mode, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["RateStudy"]
+__all__ = ["RateStudy", "compare_rates"]
+
+# Takes a width and a learning rate.
+BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
+Number = TypeVar("Number", int, float)
+
+
+def compare_rates(
+    build: BuildOfWidth | Mapping[str, BuildOfWidth],
+    widths: Sequence[int] | npt.NDArray[np.integer],
+    rates: Sequence[float] | npt.NDArray[np.floating],
+    data: DataLike,
+    *,
+    repeats: int = 3,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seed: int = 0,
+    n_jobs: int = 1,
+    out: str | Path | None = None,
+    title: str | None = None,
+    monitor: str = "val_loss",
+    mode: Mode = "auto",
+) -> "RateStudy":
+    """Train models of several widths with several learning rates, and compare the best rates.
+
+    With muP the best learning rate of a narrow model is also the best of a wide one. This shows
+    whether that holds for a model: the best rate at each width, and what is lost by using that of
+    the narrowest model. If the best rate moves by a factor of two or more, `coordinate_check` then
+    looks for the layers whose outputs depend on the width.
+
+    The widths may also be depths. In a repeat, the order of the examples and all other randomness
+    in training are the same for all. This function sets the global seed of TensorFlow.
+
+    Args:
+        build: Function that takes a width and a learning rate and returns a new compiled model, or
+            a dict of such functions by name, for example with muP and without. Weights must not
+            have a fixed seed if they shall differ between the repeats.
+        widths: At least two different widths.
+        rates: At least two different learning rates.
+        data: See `compare_initializers`.
+        repeats: Number of trials per width and rate.
+        epochs: Number of epochs per trial.
+        batch_size: See `compare_initializers`.
+        seed: Integer, the root of all seeds.
+        n_jobs: See `compare_initializers`.
+        out: See `compare_initializers`.
+        title: Title of tables and plots.
+        monitor: Name of the metric to compare by, one on the validation data. To compare by the
+            training loss as papers do, pass the training data as validation data too.
+        mode: See `compare_initializers`.
+
+    Returns:
+        A `RateStudy`.
+
+    Raises:
+        ImportError: If SciPy is not installed, or joblib for `n_jobs` other than 1.
+        OSError: If a trial cannot be kept, for example because the disk is full.
+        RuntimeError: If all trials failed.
+        SettingsError: If `out` contains a study with other settings.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is invalid.
+
+    Example:
+        >>> def build(width, rate):
+        ...     layers = [keras.layers.Dense(width, "relu"), keras.layers.Dense(1)]
+        ...     model = keras.Sequential([keras.Input((4,)), *layers])
+        ...     model.compile(keras.optimizers.SGD(rate), "mse")
+        ...     return model
+        >>> x = np.random.default_rng(0).normal(size=(64, 4))
+        >>> data = (x, x[:, :1]), (x, x[:, :1])
+        >>> compare_rates(build, [4, 8], [0.001, 0.01, 0.1], data, repeats=2, epochs=1)
+        <RateStudy of 1 parametrization, 2 widths, 3 rates, 12 trials: 12 finished>
+
+    Reference:
+        Yang, Hu and others, "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", arXiv:2203.03466, 2022, figure 1.
+    """
+    builds = _checked_builds(build)
+    widths = _distinct("widths", [int(check_count("widths", width)) for width in widths])
+    rates = _distinct(
+        "rates", [float(check_number("rates", rate, positive=True)) for rate in rates]
+    )
+    repeats = int(check_count("repeats", repeats))
+    # The intervals need it: fail now rather than after training.
+    import_optional("scipy.stats", "studies")
+    engine = Engine.checked(
+        "rates",
+        builds,
+        functools.partial(_built, builds),
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        n_jobs=n_jobs,
+        out=out,
+        title=title,
+        monitor=monitor,
+        mode=mode,
+    )
+    arms = {}
+    for name, width, rate in itertools.product(builds, widths, rates):
+        arms[f"{name} {width} {rate!r}".strip()] = name, width, rate
+    records = engine.run(arms, repeats_of(seed, repeats), "rates")
+    trials = {}
+    for key, arm in arms.items():
+        for repeat in range(1, repeats + 1):
+            trials[*arm, repeat] = records[key, repeat]
+    settings = {
+        **engine.settings,
+        "builds": list(builds),
+        "widths": widths,
+        "rates": rates,
+        "repeats": repeats,
+    }
+    study = RateStudy(engine.title, settings, trials, *engine.metric(trials))
+    checks = {}
+    for drift in study.drifts():
+        if abs(drift["drift"]) >= 1:
+            name = drift["build"]
+            rate = study.best_rate(name, min(widths))
+            checks[name] = _checked_widths(builds[name], engine.job, rate, widths, seed)
+    return dataclasses.replace(study, checks=checks)
+
+
+def _built(
+    builds: Mapping[str, BuildOfWidth], arm: tuple[str, int, float], seed: int
+) -> keras.Model:
+    name, width, rate = arm
+    keras.utils.set_random_seed(derived_seed(seed, "build"))
+    return builds[name](width, rate)
+
+
+def _checked_builds(build: BuildOfWidth | Mapping[str, BuildOfWidth]) -> dict[str, BuildOfWidth]:
+    if not isinstance(build, Mapping):
+        build = {"": build}
+    if not build:
+        raise ValueError("`build` must not be empty. Received: build={}")
+    for name, function in build.items():
+        check_type("build", name, str, "a dict from names to functions")
+        check_build(function, "width", "rate")
+    return dict(build)
+
+
+def _distinct(name: str, values: list[Number]) -> list[Number]:
+    if len(set(values)) < max(2, len(values)):
+        raise ValueError(
+            f"`{name}` must be at least two numbers, all different. Received: {name}={values}"
+        )
+    return sorted(values)
+
+
+def _checked_widths(
+    build: BuildOfWidth, job: Job, rate: float, widths: list[int], seed: int
+) -> CoordinateCheck:
+    """Return the coordinate check at the best rate of the narrowest model, on a batch."""
+    x, y = first_batch(job, seed)
+
+    def build_alike(width: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        return build(width, rate)
+
+    with backend.generators_preserved():
+        return coordinate_check(build_alike, widths, x, y)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class RateStudy(RunResult):
+class RateStudy(StudyResult):
     """The result of `compare_rates`, in the form of all results.
 
     `plot` shows the metric over the learning rate, with a line for each width. The rows of `to_csv`
@@ -43,53 +206,20 @@ class RateStudy(RunResult):
     Attributes:
         title: Its title.
         settings: Dict of its settings.
-        trials: Dict from `(build, width, rate, repeat)` to a `Trial`. The name of a single `build`
-            is empty.
+        trials: Dict from `(build, width, rate, repeat)` to a dict of what was
+            recorded, as in a `Study`. The name of a single `build` is empty.
         monitor: Name of the metric that rates are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
         checks: By the name of `build`, a `CoordinateCheck` at the best rate of the narrowest model,
-            where the best rate moves by a factor of two or more. They are not kept in the folder.
+            where the best rate moves by a factor of two or more.
     """
 
     title: str
-    settings: Settings
-    trials: dict[RateTrial, Trial]
+    settings: Record
+    trials: dict[tuple[str, int, float, int], Record]
     monitor: str
     mode: Direction
     checks: dict[str, CoordinateCheck] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def read(
-        cls, path: str | Path, *, monitor: str = "val_loss", mode: Mode = "auto"
-    ) -> "RateStudy":
-        """Read a study from a folder. The study may be unfinished.
-
-        Args:
-            path: Path of the folder.
-            monitor: See `compare_rates`.
-            mode: See `compare_rates`.
-
-        Raises:
-            DamagedFileError: If a file is damaged.
-            FileNotFoundError: If the folder contains no study.
-            TypeError: If an argument has the wrong type.
-            ValueError: If the folder contains another kind of run, there is no metric named
-                `monitor`, or its direction is unknown and not given by `mode`.
-        """
-        folder = Folder(path)
-        settings = folder.settings("rates")
-        records = folder.trials(rate_keys(settings).values())
-        return cls.of_records(settings, records, monitor=monitor, mode=mode)
-
-    @classmethod
-    def of_records(
-        cls, settings: Settings, records: dict[str, Trial], *, monitor: str, mode: Mode
-    ) -> "RateStudy":
-        """Return the study of these records, which are by the keys of the trials in the folder."""
-        keys = rate_keys(settings)
-        trials = unify_metric_names({trial: records[key] for trial, key in keys.items()})
-        monitor, direction = resolve_metric(trials.values(), monitor, mode)
-        return cls(settings["title"], settings, trials, monitor, direction)
 
     @property
     def records(self) -> list[Record]:
@@ -97,26 +227,22 @@ class RateStudy(RunResult):
         records = []
         for (name, width, rate, repeat), trial in self.trials.items():
             known = {"build": name, "width": width, "rate": rate, "repeat": repeat}
-            for metrics in trial.epochs:
-                record = {**known, "status": trial.status, **metrics}
-                record.pop("batch_losses", None)
-                records.append(record)
+            records += records_of(known, trial)
         return records
 
     def final_values(self, build: str, width: int) -> FloatArray:
         """Return the last value of `monitor`, in an array of shape `(repeats, rates)`.
 
-        That of a diverged trial is the worst possible, infinite. It is NaN for a trial that failed
-        or is not finished.
+        That of a diverged trial is the worst possible, infinite. It is NaN for a trial that failed.
         """
         rates = self.settings["rates"]
         values = np.full((self.settings["repeats"], len(rates)), math.nan)
         for repeat in range(len(values)):
             for place, rate in enumerate(rates):
                 trial = self.trials[build, width, rate, repeat + 1]
-                if trial.status == "finished":
-                    values[repeat, place] = trial.epochs[-1][self.monitor]
-                elif trial.status == "diverged":
+                if trial["status"] == "finished":
+                    values[repeat, place] = trial["epochs"][-1][self.monitor]
+                elif trial["status"] == "diverged":
                     values[repeat, place] = -sign(self.mode) * math.inf
         return values
 
@@ -202,7 +328,7 @@ class RateStudy(RunResult):
         }
 
     def _headline(self) -> str:
-        statuses = collections.Counter(trial.status for trial in self.trials.values())
+        statuses = collections.Counter(trial["status"] for trial in self.trials.values())
         counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
         builds = counted(len(self.settings["builds"]), "parametrization")
         widths = counted(len(self.settings["widths"]), "width")
@@ -210,7 +336,10 @@ class RateStudy(RunResult):
         trials = counted(len(self.trials), "trial")
         return f" of {builds}, {widths}, {rates}, {trials}: {counts}"
 
-    def _tables(self) -> list[ResultTable]:
+    def _rows(self) -> list[Record]:
+        return self.statistics()
+
+    def _columns(self) -> list[Column[Record]]:
         columns: list[Column[Record]] = [
             Column("width", lambda row: row["width"]),
             Column(
@@ -233,20 +362,20 @@ class RateStudy(RunResult):
         ]
         if len(self.settings["builds"]) > 1:
             columns.insert(0, Column("build", lambda row: row["build"], is_text=True))
-        return [ResultTable(columns, self.statistics())]
+        return columns
 
     def remarks(self) -> list[str]:
         """Return sentences on how the best rate moves, and which layers depend on the width."""
         first, *_, last = self.settings["widths"]
         remarks = []
-        failed = [trial for trial in self.trials.values() if trial.status == "failed"]
+        failed = [trial for trial in self.trials.values() if trial["status"] == "failed"]
         if failed:
             count = f"{len(failed)} of {len(self.trials)} trials"
             remarks.append(f"{count} failed{first_error(failed)}.")
         for row in self.drifts():
             prefix = f"{row['build']}: " if row["build"] else ""
             if math.isnan(row["drift"]):
-                remarks.append(f"{prefix}the trials that show how the best rate moves are missing.")
+                remarks.append(f"{prefix}how the best rate moves is unknown: trials failed.")
                 continue
             remarks.append(
                 f"{prefix}from width {first} to {last} the best rate moves by {row['drift']:+.1f} "
@@ -266,33 +395,24 @@ class RateStudy(RunResult):
             remarks.extend(f"{prefix}{problem.reason}" for problem in check.problems)
         return remarks
 
-    def _plots(self) -> Iterator[Plot]:
+    def _figure(self) -> "Figure":
         builds = self.settings["builds"]
-        shown = [self.final_values(build, width) for build in builds for width in self._widths]
-        if not np.isfinite(shown).any():
-            return
         title = f"{self.monitor} over the learning rate, mean and range of the repeats"
-        size = (1.5 + 3.4 * len(builds), 3.6)
-        figure, (axes,) = new_plot(
-            self.title, title, columns=len(builds), size=size, sharex=True, sharey=True
-        )
+        figure = new_plot(self.title, title, size=(1.5 + 3.4 * len(builds), 3.6))
+        (axes,) = figure.subplots(1, len(builds), squeeze=False, sharex=True, sharey=True)
+        tidy(axes)
         for axis, build in zip(axes, builds, strict=True):
             self._plot_build(axis, build)
         axes[0].set_ylabel(self.monitor)
         handles, labels = axes[0].get_legend_handles_labels()
         place = "outside right center"
         figure.legend(handles, labels, loc=place, frameon=False, fontsize=8, title="width")
-        yield Plot("rates", "Learning rates", figure)
-
-    @property
-    def _widths(self) -> list[int]:
-        widths: list[int] = self.settings["widths"]
-        return widths
+        return figure
 
     def _plot_build(self, axis: "Axes", build: str) -> None:
         """Plot a line for each width, with a ring at its best rate."""
         rates = self.settings["rates"]
-        for place, width in enumerate(self._widths):
+        for place, width in enumerate(self.settings["widths"]):
             color = COLORS[place % len(COLORS)]
             values = self.final_values(build, width)
             values[~np.isfinite(values)] = np.nan
