@@ -40,6 +40,9 @@ class StudyResult(Result):
     def remarks(self) -> list[str]:
         """Return the findings as sentences."""
 
+    def _title(self) -> str:
+        return self.title
+
     def _legend(self) -> list[str]:
         text = legend(self._columns())
         return [text] if text else []
