@@ -98,9 +98,12 @@ def test_the_gain_of_tanh_compensates_for_its_shrinking(name):
     assert tanh(name).layers[-1].after.std == pytest.approx(0.65, abs=0.01)
 
 
-@pytest.mark.parametrize(("name", "problem"), [("0.01 N", "vanishing"), ("1.0 N", "exploding")])
-def test_fixed_sizes_fail_in_relu(name, problem):
-    assert problems(relu(name)) == [problem, f"{problem} gradient"]
+FAILURES = [("0.01 N", ["vanishing", "vanishing gradient"]), ("1.0 N", ["exploding"])]
+
+
+@pytest.mark.parametrize(("name", "found"), FAILURES)
+def test_fixed_sizes_fail_in_relu(name, found):
+    assert problems(relu(name)) == found
 
 
 def test_gradients_of_small_weights_are_equally_small():
