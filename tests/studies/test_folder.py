@@ -110,7 +110,7 @@ def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path):
         ({"build": lambda initializer: build(initializer)}, "another `build`"),
         ({"epochs": 2, "batch_size": 8}, "batch_size=8, there 32; epochs=2, there 1"),
     ],
-    ids=str,
+    ids=["epochs", "seed", "string", "initializer", "data", "build", "several"],
 )
 def test_other_settings_are_refused_by_name(tmp_path, changes, received):
     run(tmp_path)
