@@ -1,12 +1,13 @@
 """The folder of a study: a file for what all trials share, and one for each that was finished."""
 
-import ast
 import functools
 import hashlib
 import inspect
+import io
 import json
 import re
 import textwrap
+import tokenize
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -243,9 +244,12 @@ def _source(function: Callable[..., Any]) -> str:
     except (OSError, TypeError):  # of a function that was typed in
         return _digest(function.__code__.co_code.hex())
     try:
-        return ast.unparse(ast.parse(source))
-    except SyntaxError:  # of a lambda, of which these are lines
+        # `ast` would be shorter, but may fail in Python 3.11 where objects are deleted meanwhile.
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (SyntaxError, tokenize.TokenError):  # of a lambda, of which these are lines
         return source
+    comments = (tokenize.COMMENT, tokenize.NL)
+    return " ".join(token.string for token in tokens if token.type not in comments)
 
 
 def _variables(function: Any) -> list[Any]:

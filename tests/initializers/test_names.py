@@ -99,4 +99,4 @@ def test_a_subclass_may_have_arguments_of_its_own():
 
 def test_the_command_line_without_arguments_prints_its_help(capsys):
     assert cli.main([]) == 0
-    assert "measure how weights are drawn" in " ".join(capsys.readouterr().out.split())
+    assert "record how weights are drawn" in " ".join(capsys.readouterr().out.split())
