@@ -49,7 +49,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             shutil.copymode(target, partial)
         os.replace(partial, target)
     except OSError as error:
-        if error.filename == str(partial):
+        # That of a disk that takes no more has none.
+        if error.filename in (None, str(partial)):
             error.filename = str(path)
         raise
     finally:
