@@ -36,7 +36,7 @@ METRICS = {
     "intersection, numbered": (lambda: metrics.BinaryIoU(), "max"),
     "F1": (lambda: metrics.F1Score(average="micro", threshold=0.5), "max"),
     "R2": (lambda: metrics.R2Score(), "max"),
-    "false positives": (lambda: metrics.FalsePositives(), "min"),
+    "false positives": (lambda: metrics.FalsePositives(), None),
     "error object": (lambda: metrics.MeanSquaredError(), "min"),
     "error of a name": (lambda: metrics.MeanSquaredError(name="accuracy_of_sorts"), "min"),
     "error string": (lambda: "mae", "min"),
