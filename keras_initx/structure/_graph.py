@@ -17,8 +17,6 @@ _RESHAPING = (
     keras.layers.Permute,
     keras.layers.Reshape,
 )
-# These neither shrink nor enlarge a signal.
-_KEEPING = (keras.layers.Dropout, *_RESHAPING)
 # Layers and operations of one tensor that give a sum of what they give for its terms.
 _SCALING = ("Dropout", "Identity", "Multiply", "TrueDivide")
 # A sum of more terms, as over many experts, is left as it is written.

@@ -312,9 +312,6 @@ class RateStudy(StudyResult):
             rows.append({"build": build, "drift": drift, "ci_low": low, "ci_high": high})
         return rows
 
-    def _records(self) -> list[Record]:
-        return self.records
-
     def _content(self) -> Record:
         return {
             "title": self.title,

@@ -277,9 +277,6 @@ class RestartStudy(StudyResult):
             records += records_of(known, draw)
         return records
 
-    def _records(self) -> list[Record]:
-        return self.records
-
     def _content(self) -> Record:
         return {
             "title": self.title,

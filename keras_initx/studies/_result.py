@@ -40,6 +40,14 @@ class StudyResult(Result):
     def remarks(self) -> list[str]:
         """Return the findings as sentences."""
 
+    @property
+    @abc.abstractmethod
+    def records(self) -> list[Record]:
+        """A dict for each epoch of each trial."""
+
+    def _records(self) -> list[Record]:
+        return self.records
+
     def _title(self) -> str:
         return self.title
 

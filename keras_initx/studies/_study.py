@@ -254,9 +254,6 @@ class Study(StudyResult):
             *_remarks_on_first_batches(self),
         ]
 
-    def _records(self) -> list[Record]:
-        return self.records
-
     def _content(self) -> Record:
         return {
             "title": self.title,

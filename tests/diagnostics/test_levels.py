@@ -16,7 +16,7 @@ from keras_initx.diagnostics._output_probe import outputs
 from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import ForwardGraph
 
-# Measurements are tested on each backend in test_measure.py, kinds of faults in test_command.py.
+# Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
 pytestmark = pytest.mark.once
 
 GENERATOR = np.random.default_rng(0)

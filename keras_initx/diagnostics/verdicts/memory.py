@@ -21,6 +21,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, column, having, pairs_for, paths
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
+from keras_initx.diagnostics.verdicts.inputs import COMPARED
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
 from keras_initx.rendering import short_number
 from keras_initx.structure import Call, array_of, first_float, parts_of
@@ -29,8 +30,6 @@ from keras_initx.structure import Call, array_of, first_float, parts_of
 _FACTORIZED = 1024
 # The number of steps over which a recurrent layer should have a memory.
 _STEPS = 10
-# The most examples whose ends are compared.
-_COMPARED = 64
 
 # Share of the state that forget or update gates keep in a step, below which they are shut.
 SHUT_GATE = 0.05
@@ -90,7 +89,7 @@ class RecurrenceProbe(Probe):
     def _padding_of(self, inputs: Tensor) -> tuple[int, str | None]:
         """Return the number of equal steps at the ends of `inputs`, and the embedding for it."""
         if self._embedding is None or self._embedding[1].shape[1] != inputs.shape[1]:
-            return _equal_at_end(array_of(inputs[:_COMPARED])), None
+            return _equal_at_end(array_of(inputs[:COMPARED])), None
         # A dropout in between makes equal steps different.
         embedding, given = self._embedding
         indices = array_of(given)
