@@ -16,7 +16,7 @@ from modes import BACKEND, to_numpy
 from keras_initx import load_pretrained
 from keras_initx.backends import backend
 from keras_initx.models import Change
-from keras_initx.models._layouts import LAYOUTS
+from keras_initx.models._arrays import LAYOUTS
 from keras_initx.structure import find_weights
 
 layers = keras.layers
