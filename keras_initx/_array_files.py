@@ -6,6 +6,7 @@ block.
 
 import contextlib
 import functools
+import io
 import math
 import os
 import shutil
@@ -21,8 +22,10 @@ from keras_initx._files import check_local, parse_json
 from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array, DType, Shape
 
-# Bytes that are read at a time of an array of which columns are wanted.
+# Bytes that are read at a time.
 _BLOCK = 1 << 20
+# Bytes of a row from which on only the wanted part of it is read.
+_LONG_ROW = 1 << 14
 
 
 class Contents(dict[Any, LazyArray]):
@@ -113,7 +116,7 @@ def _in_rows(
         are_whole = all(
             part.indices(n) == (0, n, 1) for part, n in zip(others, lengths[1:], strict=True)
         )
-        if not are_whole and row * dtype.itemsize > _BLOCK:
+        if row * dtype.itemsize > (_BLOCK if are_whole else _LONG_ROW):
             for number in range(start, end):
                 fill(result[number - start], file, place + number * row, tuple(others))
             return
@@ -150,7 +153,7 @@ def _in_rows(
 def _npy(path: str) -> Iterator[Contents]:
     """Open NumPy's file of a single array, which has no name."""
     contents = Contents()
-    contents[None] = _npy_array(lambda: open(path, "rb"))
+    contents[None] = _npy_array(functools.partial(io.FileIO, path))
     yield contents
 
 
@@ -194,10 +197,7 @@ _SAFETENSORS_DTYPES = {
 @contextlib.contextmanager
 def _safetensors(path: str) -> Iterator[Contents]:
     """Open a file of safetensors: the length of a head in JSON, the head, and all values."""
-
-    def open_file() -> IO[bytes]:
-        return open(path, "rb")
-
+    open_file = functools.partial(io.FileIO, path)
     size = os.path.getsize(path)
     with open_file() as file:
         length = int.from_bytes(file.read(8), "little")

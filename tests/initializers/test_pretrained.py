@@ -1,6 +1,8 @@
 """Values from files: every format, every refusal, and models that are loaded without the file."""
 
+import functools
 import hashlib
+import io
 import os
 import pathlib
 import pickle
@@ -259,7 +261,7 @@ def test_never_unpickles(name, tmp_path):
 def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     """Behind the check of the dtype, which refuses them first."""
     np.save(tmp_path / "object.npy", np.array([Bomb()], dtype=object))
-    array = _array_files._npy_array(lambda: open(tmp_path / "object.npy", "rb"))
+    array = _array_files._npy_array(functools.partial(io.FileIO, tmp_path / "object.npy"))
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         array.read(...)
     assert "KERAS_INITX_UNPICKLED" not in os.environ
