@@ -12,10 +12,17 @@ from typing import Any
 
 import keras
 
-from keras_initx._checks import check_number, check_type, similar_paths
+from keras_initx._checks import check_number, check_type
 from keras_initx._keras import decays, excludes_from_weight_decay
 from keras_initx._typing import KerasOptimizer, Tensor
-from keras_initx.structure import all_variables, items_of, matches_path, rate_of, unscaled
+from keras_initx.structure import (
+    all_variables,
+    first_matches,
+    items_of,
+    matches_path,
+    rate_of,
+    unscaled,
+)
 
 __all__ = ["RateFactors"]
 
@@ -457,21 +464,13 @@ def _factors_of(
     short_paths = paths
     if len(first_names) == 1:  # mostly that of the model
         short_paths = [path.partition("/")[2] for path in paths]
-    found: dict[int, float] = {}
-    for pattern, factor in factors.items():
-        places = []
-        for place, names in enumerate(zip(paths, short_paths, strict=True)):
-            if any(matches_path(pattern, name) for name in names):
-                places.append(place)
-        if not places:
-            hint = similar_paths(pattern, short_paths)
-            raise ValueError(
-                "Each of `factors` must match a weight. "
-                f"Received: {pattern!r}, which matches none{hint}"
-            )
-        for place in places:
-            found.setdefault(place, factor)
-    return [found.get(place, 1.0) for place in range(len(variables))]
+
+    def match(pattern: str, names: tuple[str, str]) -> bool | None:
+        return any(matches_path(pattern, name) for name in names) or None
+
+    names = {short: (path, short) for path, short in zip(paths, short_paths, strict=True)}
+    found = first_matches("factors", factors, names, match)
+    return [factors[found[path][0]] if path in found else 1.0 for path in short_paths]
 
 
 def _is_update(variable: keras.Variable) -> bool:
