@@ -264,14 +264,15 @@ class Stream:
         deviations.
         """
         convert, table = kind
-        tables = [self.xp.convert_to_tensor(numbers)]
-        if table is not None:
-            tables.append(backend.constant(table))
+        kept = None if table is None else backend.constant(table)
         size = math.prod(shape)
         device = backend.triton_device()
         if size and device and _runs_triton(device):
             words = [int(self.key[0]), int(self.key[1]), int(draw)]
-            return _by_triton(words, shape, start, convert, tables, out)
+            return _by_triton(words, shape, start, convert, numbers, kept, out)
+        tables = [self.xp.convert_to_tensor(numbers)]
+        if kept is not None:
+            tables.append(kept)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
 
@@ -332,8 +333,8 @@ def _by_triton(*arguments: Any) -> Tensor:
 def _runs_triton(device: str) -> bool:
     """Return whether Triton's kernel runs on `device`, by drawing one value there."""
     try:
-        numbers = TRACED.zeros((5,), "float32")
-        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, [numbers], TRACED.word)
+        numbers = Affine().numbers("float32")
+        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, numbers, None, TRACED.word)
     except Exception as error:  # whatever it is, operations of torch make the same values
         warnings.warn(
             f"Triton does not run on {device}, so large arrays are made by operations of torch, "
