@@ -270,7 +270,7 @@ class Stream:
         if size and device and _runs_triton(device):
             words = [int(self.key[0]), int(self.key[1]), int(draw)]
             return _by_triton(words, shape, start, convert, numbers, kept, out)
-        tables = [self.xp.convert_to_tensor(numbers)]
+        tables = [backend.to_tensor(numbers)]
         if kept is not None:
             tables.append(kept)
         length = block_length(size)
@@ -306,15 +306,13 @@ def check_size(count: int, shape: Shape) -> None:
         )
 
 
-# Elements per block on a device: enough to amortize two calls, and small compared to arrays that
-# are worth a device. Larger arrays have larger blocks, or a GPU would wait for the calls.
-BLOCK = 1 << 22
+# Larger arrays have larger blocks, or a GPU would wait for the calls.
 _MOST_BLOCKS = 32
 
 
 def block_length(size: int, unit: int = 1) -> int:
     """Return the number of elements per block for `size` elements, a multiple of `unit`."""
-    block = BLOCK
+    block = backend.block
     while size > _MOST_BLOCKS * block:
         block *= 2  # and not what fits, because each length has a program of its own
     length = max(block // unit, 1) * unit
