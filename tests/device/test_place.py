@@ -333,6 +333,7 @@ def test_products_are_in_full_precision_on_a_device(monkeypatch):
     if BACKEND == "jax":
         import jax
 
+        before = jax.config.jax_default_matmul_precision
         with backend.full_precision():
             assert jax.config.jax_default_matmul_precision == "highest"
-        assert jax.config.jax_default_matmul_precision is None
+        assert jax.config.jax_default_matmul_precision == before
