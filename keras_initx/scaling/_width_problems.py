@@ -16,7 +16,7 @@ from keras_initx.backends import backend
 from keras_initx.rendering import listed
 from keras_initx.scaling._mup import MupTable, MupWeight, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
-from keras_initx.structure import find_weights, is_depthwise
+from keras_initx.structure import find_weights, is_depthwise, unscaled
 
 __all__ = ["WidthProblem"]
 
@@ -68,7 +68,7 @@ def start_of(model: keras.Model) -> Start:
     """Return what there is to compare of a compiled model that has not been trained."""
     weights = trainable("build", model)
     # In the order of the weights that the optimizer knows.
-    optimizer, rates = rates_of(model.optimizer, model.trainable_variables)
+    rates = rates_of(model.optimizer, model.trainable_variables)
     rates_by_id = {}
     for variable, rate in zip(model.trainable_variables, rates, strict=True):
         rates_by_id[id(variable)] = rate
@@ -77,7 +77,7 @@ def start_of(model: keras.Model) -> Start:
         values = np.asarray(backend.host_view(weight.variable.value), "float64")
         sizes[weight.path] = float(np.sqrt(np.mean(np.square(values))))
     found = {weight.path: rates_by_id[id(weight.variable)] for weight in weights}
-    return Start(model, optimizer, sizes, found)
+    return Start(model, unscaled(model.optimizer), sizes, found)
 
 
 def uneven_layers(
