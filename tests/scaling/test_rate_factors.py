@@ -409,7 +409,7 @@ def test_gradients_of_other_weights_are_refused():
     optimizer.apply([], variables)
     assert not optimizer.built
     optimizer.build(variables)
-    with pytest.raises(ValueError, match="number of gradients"):
+    with pytest.raises(ValueError, match="gradients"):
         optimizer.apply(gradients[:1])
     others, _ = variables_and_gradients()
     with pytest.raises(ValueError, match="Unknown variable"):
