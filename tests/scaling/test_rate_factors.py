@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -166,6 +167,33 @@ def test_a_saved_model_goes_on_equally(tmp_path):
     found = [*loaded.weights, *loaded.optimizer.variables]
     for weights in zip(found, [*model.weights, *model.optimizer.variables], strict=True):
         np.testing.assert_array_equal(*map(to_numpy, weights))
+
+
+FIRST = Path(__file__).parents[1] / "support" / "data" / "first_rate_factors.keras"
+
+
+@pytest.mark.filterwarnings("error:Skipping")
+def test_a_model_with_the_variables_in_the_former_order_goes_on(tmp_path):
+    again = tmp_path / "model.keras"
+    keras.models.load_model(FIRST).save(again)  # in the order of Keras
+    for path in (FIRST, again):
+        model = keras.models.load_model(path)
+        # From the fifth batch, in the middle of three whose gradients are summed. The losses are those of the class
+        # that saved the file.
+        losses = [float(model.train_on_batch(x, y)) for x, y in zip(X[4:9], Y[4:9], strict=True)]
+        np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
+
+
+@pytest.mark.once
+def test_the_former_order_is_kept_until_a_file_is_loaded():
+    config = RateFactors(optimizers.Nadam(0.1), FACTORS).get_config()
+    del config["order"]
+    former = RateFactors.from_config(config)
+    _, model = train(former, 3)
+    _, expected = train(RateFactors(optimizers.Nadam(0.1), FACTORS), 3)
+    for weights in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(*weights)
+    assert "order" not in former.get_config()
 
 
 @pytest.mark.once
