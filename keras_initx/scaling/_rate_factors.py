@@ -59,20 +59,20 @@ class RateFactors(StepsByFactor):
     `scaling.mup(model, base).optimizer(...)` makes one with the factors of muP.
 
     Args:
-        optimizer: An optimizer of Keras that has not been used. From then on it holds the learning
-            rate; the optimizers that update the weights are made from its config.
+        optimizer: An optimizer of Keras, or of a class of yours that makes its steps in
+            `update_step`, that has not been used. It is copied.
         factors: A dict from patterns to positive factors. A pattern, as in `initialize`, is
             compared with the path of a weight, `variable.path`. Leave out the name of the model
             that may begin all paths: those of a loaded model may lack it. The first that matches
             counts, and weights that none matches have the factor 1. Or a list with the factor of
             each weight, in the order of `model.trainable_variables`.
-        name: Name of the optimizer.
+        name: Name of the optimizer, by default that of `optimizer`.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside, or
-            excludes weights from decay. When it is first used, if a pattern matches no weight, or a
-            list has another length.
+        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside,
+            has no `update_step`, or a config that lacks some of its settings. When it is first
+            used, if a pattern matches no weight, or a list has another length.
 
     Example:
         >>> from keras_initx.scaling import RateFactors
@@ -97,7 +97,8 @@ class RateFactors(StepsByFactor):
         _check_optimizer(optimizer)
         copied = unbuilt_copy(optimizer)
         # A class of a user may be made from a config in a way of its own, but then of this class.
-        object.__setattr__(copied, "__class__", _class_with_factors(type(optimizer)))
+        plain: Any = type(optimizer)
+        object.__setattr__(copied, "__class__", _class_with_factors(plain))
         return cast(Self, copied)
 
     def __init__(
@@ -179,7 +180,7 @@ class RateFactors(StepsByFactor):
 
 
 @functools.cache
-def _class_with_factors(plain: type[keras.optimizers.Optimizer]) -> type[RateFactors]:
+def _class_with_factors(plain: Any) -> type[RateFactors]:
     """Return the class of optimizers of this class with factors.
 
     All are saved under one name: the config has the class.
