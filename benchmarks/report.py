@@ -9,10 +9,9 @@ from pathlib import Path
 import _common
 import _summary
 import build
-import trials
 
 RESULTS = Path(__file__).parent / "results"
-REPORTS = {"sampling": _summary.report, "build": build.report, "trials": trials.report}
+REPORTS = {"sampling": _summary.report, "build": build.report}
 
 
 def main():

@@ -17,11 +17,16 @@ class NotedRules(dict[Any, Any]):
 
     Attributes:
         notes: Lines of text.
+        left: Paths of trained weights for which there is no rule, because it is not known what
+            they are for.
     """
 
-    def __init__(self, rules: Mapping[Any, Any], notes: tuple[str, ...]) -> None:
+    def __init__(
+        self, rules: Mapping[Any, Any], notes: tuple[str, ...], left: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(rules)
         self.notes = notes
+        self.left = left
 
 
 def recipe_of(text: str) -> Callable[..., Any] | None:

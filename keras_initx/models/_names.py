@@ -17,6 +17,7 @@ from keras_initx.structure import (
     ModelWeight,
     automatic_name,
     captured_texts,
+    first_matches,
     name_in_module,
     numbered,
     own_weights,
@@ -194,16 +195,24 @@ def candidates_of(
     if rules is None:
         return {weight.path: _candidates_by_path(weight, layout, saved) for weight in weights}
     check_type("rules", rules, Mapping, "a dict from patterns to names")
-    found: dict[str, list[Candidate] | None] = {}
     for pattern, value in rules.items():
         _check_rule(pattern, value)
-        for match in _matches(pattern, weights):
-            path = match.weight.path
-            if path in found:
-                continue
-            found[path] = None
-            if value is not None:
-                found[path] = _candidates_of_rule(match, value, layout, saved)
+    by_path = {weight.path: weight for weight in weights}
+    names = {path: None for weight in weights for path in _paths(weight)}
+    matches = first_matches(
+        "rules",
+        rules,
+        by_path,
+        _match,
+        kind="a weight or a layer",
+        hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
+    )
+    found: dict[str, list[Candidate] | None] = {}
+    for path, (pattern, match) in matches.items():
+        value = rules[pattern]
+        found[path] = None
+        if value is not None:
+            found[path] = _candidates_of_rule(match, value, layout, saved)
     return found
 
 
@@ -241,28 +250,18 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def _matches(pattern: str, weights: Sequence[ModelWeight]) -> list[_Match]:
-    """Return the weights that `pattern` covers, by the outermost layer that it matches.
+def _paths(weight: ModelWeight) -> tuple[str, ...]:
+    """Return the paths of the layers around a weight, the outermost first, and its own."""
+    return (*weight.layer_paths[1:], weight.path)
 
-    Raises:
-        ValueError: If there are none.
-    """
-    matches = []
-    paths: dict[str, None] = {}
-    for weight in weights:
-        for path in (*weight.layer_paths[1:], weight.path):
-            paths[path] = None
-            texts = captured_texts(pattern, path)
-            if texts is not None:
-                matches.append(_Match(weight, path, texts))
-                break
-    if not matches:
-        hint = close_matches(pattern, paths, cutoff=0.0)
-        raise ValueError(
-            "Each of `rules` must match a weight or a layer. "
-            f"Received: {pattern!r}, which matches none{hint}"
-        )
-    return matches
+
+def _match(pattern: str, weight: ModelWeight) -> _Match | None:
+    """Return how a pattern covers a weight: by the outermost layer that it matches."""
+    for path in _paths(weight):
+        texts = captured_texts(pattern, path)
+        if texts is not None:
+            return _Match(weight, path, texts)
+    return None
 
 
 def _candidates_of_rule(

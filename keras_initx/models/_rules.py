@@ -29,7 +29,7 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.structure import KernelAxes, ModelWeight, matches_path
+from keras_initx.structure import KernelAxes, ModelWeight, first_matches, matches_path
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -95,26 +95,23 @@ def initializers_by_rule(
     """
     if rules is None:
         return {}
-    found: dict[str, keras.initializers.Initializer | None] = {}
+    initializers: dict[Condition, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
         with contextlib.ExitStack() as stack:
             stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
-            initializer = _checked(condition, value)
-        paths = [weight.path for weight in weights if _matches(condition, weight)]
-        if not paths:
-            hint = ""
-            if isinstance(condition, str):
-                hint = similar_paths(condition, [weight.path for weight in weights])
-                types = {type(layer).__name__ for weight in weights for layer in weight.layers}
-                if condition in types:
-                    hint = did_you_mean([f"the class {condition} itself"])
-            raise ValueError(
-                "Each of `rules` must match a weight. "
-                f"Received: {condition!r}, which matches none{hint}"
-            )
-        for path in paths:
-            found.setdefault(path, initializer)
-    return found
+            initializers[condition] = _checked(condition, value)
+
+    def hint(condition: Condition) -> str:
+        if not isinstance(condition, str):
+            return ""
+        types = {type(layer).__name__ for weight in weights for layer in weight.layers}
+        if condition in types:
+            return did_you_mean([f"the class {condition} itself"])
+        return similar_paths(condition, [weight.path for weight in weights])
+
+    by_path = {weight.path: weight for weight in weights}
+    found = first_matches("rules", rules, by_path, _match, hint=hint)
+    return {path: initializers[condition] for path, (condition, _) in found.items()}
 
 
 def notes_on(rules: Rules | None, weights: Sequence[ModelWeight]) -> tuple[str, ...]:
@@ -169,15 +166,18 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _match(condition: Condition, weight: ModelWeight) -> bool | None:
+    """Return whether a condition is for a weight, `None` if not."""
     if isinstance(condition, str):
-        return matches_path(condition, weight.path)
-    if isinstance(condition, type):
+        is_for = matches_path(condition, weight.path)
+    elif isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
-        if len(weight.shape) < 2:
-            return False
-        return any(isinstance(layer, condition) for layer in weight.layers)
-    return bool(condition(weight))
+        is_for = len(weight.shape) > 1 and any(
+            isinstance(layer, condition) for layer in weight.layers
+        )
+    else:
+        is_for = bool(condition(weight))
+    return is_for or None
 
 
 _AXES = ("input_axes", "output_axes")

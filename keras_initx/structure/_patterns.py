@@ -6,9 +6,55 @@ itself, also brackets, which the name of a layer may have. A pattern matches a w
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
-__all__ = ["captured_texts", "matches_path", "matching_paths"]
+from keras_initx._checks import similar_paths
+
+__all__ = ["captured_texts", "first_matches", "matches_path", "matching_paths"]
+
+Condition = TypeVar("Condition")
+Item = TypeVar("Item")
+Match = TypeVar("Match")
+
+
+def first_matches(
+    argument: str,
+    conditions: Iterable[Condition],
+    items: Mapping[str, Item],
+    match: Callable[[Condition, Item], Match | None],
+    *,
+    kind: str = "a weight",
+    hint: Callable[[Condition], str] | None = None,
+) -> dict[str, tuple[Condition, Match]]:
+    """Return the first condition that matches, by the path of each item that one matches.
+
+    Args:
+        argument: Name of the argument that holds the conditions, in error messages.
+        conditions: Patterns, or whatever `match` takes, in the order of the argument.
+        items: What is matched, by path.
+        match: Returns what a condition finds in an item, or `None` if it does not match.
+        kind: What each condition must match, in error messages.
+        hint: Returns the end of the message about a condition, by default paths like the pattern.
+
+    Raises:
+        ValueError: If a condition matches no item.
+    """
+    found: dict[str, tuple[Condition, Match]] = {}
+    for condition in conditions:
+        is_used = False
+        for path, item in items.items():
+            result = match(condition, item)
+            if result is not None:
+                is_used = True
+                found.setdefault(path, (condition, result))
+        if not is_used:
+            close = hint(condition) if hint else similar_paths(str(condition), list(items))
+            raise ValueError(
+                f"Each of `{argument}` must match {kind}. "
+                f"Received: {condition!r}, which matches none{close}"
+            )
+    return found
 
 
 def captured_texts(pattern: str, path: str) -> tuple[str, ...] | None:
