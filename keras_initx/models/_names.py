@@ -1,7 +1,7 @@
 """Which arrays of a source a weight may have: by rules, by its path, by the names of frameworks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from keras_initx.structure import (
     name_in_module,
     numbered,
     own_weights,
-    parts_of,
+    walk,
 )
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
@@ -81,34 +81,41 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
     `block/dense/kernel`. Automatic names of layers are numbered as in the paths of a model.
     """
+    layers = [around[-1] for around, _ in walk(model)]
+    chosen = set()
+    classes = set()
+    shared = set()
+    for layer, count in Counter(layers).items():
+        class_name = type(layer).__name__
+        classes.add(class_name)
+        if _automatic(layer.name, {class_name}) is None:
+            chosen.add(layer.name)
+        elif count > 1 and layer.weights:
+            shared.add(class_name)
+
+    def automatic(name: str) -> tuple[str, int] | None:
+        return None if name in chosen else _automatic(name, classes)
+
     paths = []
     for name in map(str, contents):
         path = _layers_around(f"/{name}", contents.layers)
-        if path is not None:
+        # A layer that several have is saved in one of them, so numbers in the others are not known.
+        if path and not any(_automatic(one, shared) for one in path[:-1] if one not in chosen):
             paths.append((name, path))
-    classes = set()
-    chosen = set()
-    for part in parts_of(model):
-        class_name = type(part).__name__
-        classes.add(class_name)
-        own = part.name.removeprefix("forward_").removeprefix("backward_")
-        if automatic_name(own, class_name) is None:
-            chosen.add(part.name)
-
-    def automatic(name: str) -> tuple[str, int] | None:
-        if name in chosen:
-            return None
-        direction, _, inner = name.partition("_")
-        if direction in ("forward", "backward"):  # in a `Bidirectional`
-            found = automatic(inner)
-            return found and (f"{direction}_{found[0]}", found[1])
-        return next(filter(None, (automatic_name(name, one) for one in classes)), None)
-
     found = dict(_renumbered("", paths, automatic))
-    for name, _ in paths:
+    for name in map(str, contents if contents.layers else [*found.values()]):
         # A rule may have the group of a layer in place of its name.
         found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
     return found
+
+
+def _automatic(name: str, classes: Collection[str]) -> tuple[str, int] | None:
+    """Return the stem and number of an automatic name of a layer of one of these classes."""
+    direction, _, inner = name.partition("_")
+    if direction in ("forward", "backward"):  # in a `Bidirectional`
+        found = _automatic(inner, classes)
+        return found and (f"{direction}_{found[0]}", found[1])
+    return next(filter(None, (automatic_name(name, one) for one in classes)), None)
 
 
 def _layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -288,7 +295,9 @@ def _candidates_of_rule(
         names = [name]
         if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
             names.append(name.replace("bias_ih", "bias_hh"))
-        return [Candidate(tuple(names), part), Candidate((saved.get(name, name),), part)]
+        found = [Candidate(tuple(names), part)]
+        found += [Candidate((one,), part) for one in _names_of_keras(weight, name, saved)]
+        return found
     if part is not None:
         raise ValueError(
             "`rules` must not have a part for a layer, which may have several weights: use the "
@@ -316,8 +325,8 @@ def _candidates_by_path(
     """
     names = weight.path.split("/")[depth:]
     found = [Candidate((_joined(module, *names, mark=mark),)) for mark in "/."]
-    if saved:
-        found += _candidates_of_keras(weight, module, names, saved)
+    path = _joined(module, *names, mark="/")
+    found += [Candidate((name,)) for name in _names_of_keras(weight, path, saved)]
     inner = []
     for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
         if not isinstance(around, _AROUND):
@@ -331,14 +340,16 @@ def _candidates_by_path(
     return found
 
 
-def _candidates_of_keras(
-    weight: ModelWeight, module: str, names: Sequence[str], saved: Mapping[str, str]
-) -> Iterator[Candidate]:
-    """Yield the arrays that a weight has in a file of Keras, by layers or the groups of HDF5."""
-    for name in (names[-1], _saved_key(weight)):
-        path = _joined(module, *names[:-1], name or "", mark="/")
-        if path in saved:
-            yield Candidate((saved[path],))
+def _names_of_keras(weight: ModelWeight, path: str, saved: Mapping[str, str]) -> list[str]:
+    """Return the arrays at a path in a file of Keras, where a weight may have a number."""
+    if not saved:
+        return []
+    names = [saved[path]] if path in saved else []
+    layer, _, name = path.rpartition("/")
+    if name == weight.path.rpartition("/")[2]:
+        numbered_path = _joined(layer, _saved_key(weight) or name, mark="/")
+        names.append(saved.get(numbered_path, numbered_path))
+    return names
 
 
 def _special_names(weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:

@@ -18,6 +18,7 @@ __all__ = [
     "numbered",
     "own_weights",
     "parts_of",
+    "walk",
 ]
 
 
