@@ -38,8 +38,8 @@ def open_source(source: Source) -> Iterator[tuple[Contents, LayoutName | None]]:
     if isinstance(source, keras.Model):
         check_model("source", source)
         check_unshared("source", source)
-        variables = {weight.path: weight.variable for weight in loaded_weights(source)}
-        yield checked_arrays("source", variables), "keras"
+        values = {weight.path: weight.variable.value for weight in loaded_weights(source)}
+        yield checked_arrays("source", values), "keras"
     elif isinstance(source, Mapping):
         yield checked_arrays("source", source), None
     else:
