@@ -54,41 +54,39 @@ def load_pretrained(
     left, each stands for as little as possible. The pattern of a layer covers all weights inside
     it, the outermost layer that it matches; the names below it must be the same in the source, or
     those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
-    is used. Weights that no rule matches are left unchanged. Without rules, each
-    weight is looked up by its own path, with `/` or `.` as separator, and left unchanged if it is
-    not found.
+    is used. Weights that no rule matches are left unchanged. Without rules, each weight is looked
+    up by its own path, with `/` or `.` as separator, and left unchanged if it is not found.
+
+    In the files of Keras, weights have the names of their layers, and are found by these. Automatic
+    names are numbered as in the paths of the model. Rules may have the names of groups in the file
+    too, such as `layers/dense_1`.
 
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. With `layout="keras"`, the order of axes is kept. The layout cannot be inferred
-    from shapes, because a square kernel fits both ways. An array must have exactly the shape that
-    its layer has in that layout, also where an axis has length 1; an index adds or drops such axes,
-    as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Parameters of a single axis,
-    such as the slopes of a `PReLU`, need no index. Two differences are not handled: in torch, a
-    dense layer after a flattened image has its inputs in another order, channels first; and torch
-    has other defaults, such as an epsilon of 1e-5 in normalization layers.
+    order of gates. Where the graph of the model shows that a dense layer or a normalization reads a
+    flattened image of a convolution, its rows are reordered: torch flattens channels first. The
+    result says so, or what to check where the graph does not show it, and where the epsilon of a
+    normalization is not torch's default. With `layout="keras"`, the order of axes is kept.
 
-    A kernel of a source model whose layer adds factors of LoRA is refused, unless these are loaded
-    too, into factors with the same `lora_alpha / lora_rank`. Save such a model with Keras, which
-    merges them, and pass the one that it loads. A kernel of the model whose layer adds factors that
-    are not zero is refused too, unless these are loaded or a rule leaves them.
+    An array must have exactly the shape that its layer has in that layout, also where an axis has
+    length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
+    dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
-    the weight, once. A finite number beyond its range is refused when it is read; infinities and
-    NaN are loaded. Only the arrays that are used are read from files, one at a time. If a weight
-    is sharded, a process reads the regions that its devices hold: from `.safetensors`, `.h5`,
-    `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another
-    order.
+    the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
+    is sharded, a process reads the regions that its devices hold, and nothing else as long as the
+    axes of the array are at most cut and in another order.
 
     Args:
         model: A built model.
-        source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
-            `.hdf5` or `.keras`; of the index of several files, `model.safetensors.index.json`; of a
-            folder with one, or with `.safetensors` files; or a list of files. Or another Keras
-            model; or a dict from names to arrays or tensors, such as the `state_dict()` of a torch
-            module, where entries that no weight needs may be anything. An object with the
+        source: The path of a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`; of the index
+            of several files, `model.safetensors.index.json` or Keras' `.weights.json`; of a folder
+            with one of the former, or with `.safetensors` files; or a list of files. Or another
+            Keras model; or a dict from names to arrays or tensors, such as the `state_dict()` of a
+            torch module, where entries that no weight needs may be anything. An object with the
             attributes `shape` and `dtype` and the method `__array__` is read when its weight is
             loaded. Weights of the model itself and views of them are copied first. Nothing is
             unpickled.
@@ -98,8 +96,8 @@ def load_pretrained(
             weight, and `layout` is ignored, and must not use weights of the model, which may have
             changed when it is called again. `None` leaves the matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`
-            or `.keras`.
+            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
+            `.weights.json` or `.keras`.
         atomic: Whether the model is as before after an error or an interruption. For this the
             former values are kept until the end, which takes as much memory as the weights. Without
             it, a note of the exception says how many weights have new values.
@@ -113,12 +111,11 @@ def load_pretrained(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
-            does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, factors of LoRA would be lost or are in the way, no weight is found at all,
-            the layout is unknown or not that of the source, a file cannot be read or lacks an array
-            that the index promises, two files have arrays of one name, or on JAX other processes
-            hold parts of a source model.
-        ImportError: If the package `safetensors` is needed but not installed.
+            does not fit, or has a finite number beyond the range of its weight (infinities and NaN
+            are loaded), no weight is found at all, the layout is unknown or not that of the source,
+            a file cannot be read, two files have arrays of one name, on JAX other processes hold
+            parts of a source model, or one of the models has trained factors of LoRA: Keras merges
+            them where it saves a model.
 
     Example:
         >>> import numpy as np

@@ -34,7 +34,9 @@ def trained(model):
 def test_trained_factors_would_be_lost_or_in_the_way(name):
     given = {"source": words(0), "model": words(0), name: trained(words())}
     before = weights_digest(given["model"])
-    with pytest.raises(ValueError, match=rf"`{name}` must not have trained factors of LoRA.* 'words/lora_embeddings_b'"):
+    with pytest.raises(
+        ValueError, match=rf"`{name}` must not have trained factors of LoRA.* 'words/lora_embeddings_b'"
+    ):
         load_pretrained(given["model"], given["source"])
     assert weights_digest(given["model"]) == before
 
