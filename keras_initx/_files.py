@@ -12,12 +12,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 Local = TypeVar("Local", bound=str | Path)
+Parsed = TypeVar("Parsed")
 
 
 @contextlib.contextmanager
@@ -152,6 +153,35 @@ class LinedFormat:
         if not isinstance(found["weights"], list):
             raise self.refused(argument, path, "has no list of weights")
         return found
+
+    def read_lines(
+        self, argument: str, path: str, parse: Callable[[dict[str, Any]], Parsed]
+    ) -> tuple[dict[str, Any], dict[str, Parsed]]:
+        """Return the fields of a file, and what its lines say, by the paths of the weights.
+
+        Args:
+            argument: Name of the argument in error messages.
+            path: The file.
+            parse: Function of the fields of a line. It may raise any error.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: As `read`, and if a line cannot be parsed. The message names it.
+        """
+        content = self.read(argument, path)
+        found: dict[str, Parsed] = {}
+        for number, line in enumerate(content["weights"], 1):
+            place = f"weight {number}"
+            try:
+                weight = line["path"]
+                place = f"weight {number}, {weight!r}"
+                if not isinstance(weight, str) or weight in found:
+                    raise ValueError("the path must be a text, and that of no line before")
+                found[weight] = parse(line)
+            except Exception as error:  # the class of a user may raise anything
+                problem = f"cannot be read at {place}: {type(error).__name__}: {error}"
+                raise self.refused(argument, path, problem) from error
+        return content, found
 
     def refused(self, argument: str, path: str, problem: str) -> ValueError:
         """Return the error about a file that has not this format."""

@@ -215,6 +215,7 @@ def test_groups_and_weights_may_have_the_names_of_keras_2(tmp_path):
 @pytest.mark.once
 def test_a_model_that_was_saved_as_hdf5_needs_no_rules(tmp_path):
     path = saved(source := changed(functional("float16")), tmp_path / "a.h5")
-    assert not load_pretrained(model := functional("float16"), path, layout="keras").left
+    model = functional("float16")
+    assert not load_pretrained(model, path, layout="keras").left
     for weight, values in arrays(model).items():
         np.testing.assert_array_equal(values, arrays(source)[weight], weight)
