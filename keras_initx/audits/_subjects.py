@@ -13,6 +13,7 @@ from keras_initx._array_files import Stored, check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._typing import Array, DType, Shape
+from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
 from keras_initx.models import (
     InitializationPlan,
@@ -292,13 +293,6 @@ class _Declared:
         if not isinstance(declared, keras.initializers.Initializer):
             return (declared,)
         return declared, with_seed_and_axes(declared, 0, weight)
-
-
-def as_numbers(array: Array) -> Array:
-    """Return an array in float64 if it has that dtype, else in float32."""
-    if array.dtype == np.float64:
-        return array
-    return np.asarray(array, "float32")
 
 
 def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject]:
