@@ -234,6 +234,8 @@ def _pair_of(subject: Subject) -> tuple[Pair, bytes]:
             return pair, b""
     if isinstance(law, FixedLaw):
         _add_fixed(pair, subject, law)
+        if _least(pair.tests) < _SUSPICIOUS and not subject.values.is_shared:
+            _compare_with_declared(pair, subject, subject.values.read())
         return pair, b""
     values = _read(subject, law)
     if values.size == 0:

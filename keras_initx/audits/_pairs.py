@@ -120,6 +120,8 @@ def paired(found: Contract, expected: Contract) -> list[Pair]:
             if other.profile.kind != "unknown":
                 pair.text = other.profile.text
             _test(pair, other, found.draws, expected.draws)
+            if pair.text is None and SAME in pair.tests:
+                pair.text = "fixed"
             are_single = expected.draws == 1 and weight.profile.digest is not None
             if are_single and other.profile.digest is not None:
                 pair.is_unchanged = weight.profile.digest == other.profile.digest
@@ -149,6 +151,8 @@ def _test(pair: Pair, other: WeightContract, found_draws: int, expected_draws: i
     if found.kind == "fixed" and are_random and min(found_draws, expected_draws) == 1:
         # One draw of either does not tell fixed values from random ones.
         found = pair.found = replace(found, kind="random")
+    if expected_draws == 1:
+        expected = replace(expected, zeros_at=None)  # they may be others in each draw
     is_one = expected_draws == 1 and math.prod(pair.shape) == 1
     if is_one and found.value != expected.value and expected.kind == found.kind == "constant":
         pair.reason = "one value, of one draw"

@@ -201,7 +201,15 @@ class Profile:
         quantiles = np.array(self.quantiles)
         for law in _families(self.mean, self.std):
             distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
-            if kolmogorov(distance, size) > _IMPLAUSIBLE:
+            slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
+            # That all values are as far in as they are.
+            ends = np.array([self.lowest - slack, self.highest + slack])
+            below, up_to = law.distribution_function(ends)
+            inside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+            has_bounds = (
+                law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
+            )
+            if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
                 plausible.append(law)
         return tuple(plausible)
 
@@ -252,6 +260,7 @@ def of_law(law: IndependentLaw, dtype: DType) -> Profile:
         zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
         lowest=low,
         highest=high,
+        bits=round(-math.log2(epsilon(dtype))),
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
         repeated=("", ""),
         law=law,

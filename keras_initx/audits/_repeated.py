@@ -22,7 +22,7 @@ _BEGINNING = 16
 # Pairs of equal slices that are named.
 _MOST_PAIRS = 3
 # Parts of an axis, such as shards.
-_PARTS = (2, 3, 4, 8)
+_PARTS = (8, 4, 3, 2)
 # With a smaller probability, something counts as impossible.
 IMPOSSIBLE = 1e-9
 

@@ -183,8 +183,7 @@ def _test_constant_now(expected: Profile, found: Profile, dtype: DType) -> Test:
     if found.size < _FEWEST_CONSTANT:
         return Test("constant", evidence, p=1.0, deviation=0.0)
     p = _chance_of(found.value, expected, dtype) ** (found.size - 1)
-    verdict = "constant" if found.value or expected.law is not None else "zeros"
-    return Test(verdict, evidence, p, deviation=math.inf)
+    return Test("constant", evidence, p, deviation=math.inf)
 
 
 def _chance_of(value: float, expected: Profile, dtype: DType) -> float:
@@ -557,13 +556,15 @@ def _test_extremes(expected: Profile, found: Profile) -> Iterator[Test]:
     slack += 2 * 2.0 ** -max(found.bits, min(_BITS))
     low = center - max(center - found.lowest, 0.0) / (1 + slack) + slack * abs(center)
     high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
-    tail = max(_tails(law, min(low, center), max(high, center)) for law in expected.laws)
-    p = -math.expm1(found.total * math.log1p(-min(tail, 0.5)))
+    probabilities = []
+    for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
+        tail = max(_tails(law, *ends) for law in expected.laws)
+        probabilities.append(-math.expm1(found.total * math.log1p(-min(tail, 0.5))))
     yield Test(
         "bounds",
         f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
         f"{expected.std:.3g}, {' or '.join(expected.families)}",
-        p=min(1.0, 2 * p),
+        p=min(1.0, 2 * min(probabilities)),
         deviation=math.inf,
     )
 
