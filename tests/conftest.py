@@ -36,6 +36,7 @@ def pytest_configure(config):
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     random.seed(0)  # from which parameters of tests that have no seed draw one
     _cut_the_processor()
+    _multiply_in_float32()
 
 
 def _cut_the_processor():
@@ -47,6 +48,15 @@ def _cut_the_processor():
 
         virtual = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
+
+
+def _multiply_in_float32():
+    """Let JAX round products on a GPU as on a CPU, where it has rounded factors to fewer bits; torch does by itself."""
+    if _backend() == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def _backend():
@@ -70,6 +80,15 @@ def _seeded():
     import keras
 
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def shared_memory():
+    """Skip the test where NumPy does not share the memory of tensors: on an accelerator."""
+    from keras_initx.backends import backend
+
+    if backend.on_accelerator():
+        pytest.skip("NumPy shares the memory of tensors of the host only")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from modes import BACKEND
 from scripts import script
 
 import keras_initx
+from keras_initx.backends import backend
 
 beside_keras = script("beside_keras")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "coming_from.md").read_text()
@@ -38,6 +39,7 @@ def test_the_page_shows_what_the_script_prints(measured):
             assert measured[what][0] == theirs
 
 
+@pytest.mark.skipif(backend.on_accelerator(), reason="Keras draws other values there")
 def test_the_values_of_one_seed_are_those_in_the_table_of_backends(measured):
     name = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}[BACKEND]
     ((theirs, ours),) = re.findall(rf"^\| {name} \| `([^`]*)` \| `([^`]*)` \|$", PAGE, re.MULTILINE)

@@ -18,13 +18,16 @@ from jax.experimental import multihost_utils
 from keras_initx._keras import preserved_losses
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Computation, Function, Region
+from keras_initx.backends._base import Backend, Computation, Function, Region, kept_on
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device
 # held it in float32.
 _SHARDED_FROM = 250 << 20
 # The host makes fewer values in less time than a program for them is compiled.
 _COMPILED_FROM = 1 << 20
+# So many blocks may be joined in one program, which takes their memory twice: an update for each
+# block would be three programs for each shape.
+_TOGETHER = 8
 # Bytes of a tensor from which on its memory is worth waiting for.
 _WAITED_FOR_FROM = 1 << 20
 # Compiled programs by what they compute, most recently used last. They refer to no model. A trial
@@ -40,6 +43,10 @@ class Implementation(Backend):
     """Implementation for JAX."""
 
     compiles_shapes = True
+    # Smaller arrays are cut from a block, by a small program for each shape. An H100 took 30 ms to
+    # compile it, as long as the host for a dozen arrays of half a block.
+    block = 1 << 20
+    worth_a_device = 1 << 19
     householder_product = staticmethod(jax.lax.linalg.householder_product)
     _processes_agree = False  # on the seeds that they draw
 
@@ -200,6 +207,9 @@ class Implementation(Backend):
         # the host.
         return str(getattr(device, "platform", device)) not in {"cpu", "tpu"}
 
+    def constant(self, array: Array) -> Tensor:
+        return kept_on(jax.config.jax_default_device or jax.devices()[0], array)
+
     def program(self, function: Function) -> Function:
         return cast(Function, jax.jit(function))
 
@@ -209,14 +219,17 @@ class Implementation(Backend):
         size = math.prod(shape)
         if size == 0:
             return jax.numpy.zeros(shape, dtype)
-        if size <= length:
-            return _beginning(block(0), shape)
+        if size <= _TOGETHER * length:
+            return _beginning([block(first) for first in range(0, size, length)], shape)
         flat = jax.numpy.empty((size,), dtype)
         for first in range(0, size, length):
             first = min(first, size - length)  # an update beyond the end would be shifted
             flat = _updated(flat, block(first), np.uint32(first))
         with _without_warning:
             return _reshaped(flat, shape)
+
+    def scatter(self, places: Tensor, values: Tensor, shape: Shape) -> Tensor:
+        return _scattered(places, values, shape)
 
     def full_precision(self) -> contextlib.AbstractContextManager[Any]:
         return cast(contextlib.AbstractContextManager[Any], jax.default_matmul_precision("highest"))
@@ -426,12 +439,18 @@ def _sharded_program(call: Callable[[Tensor], Tensor], sharding: Any) -> Callabl
     return cast(Callable[[Tensor], Tensor], jax.jit(call, out_shardings=sharding))
 
 
-# Programs that depend on a shape. They reuse the memory of their first argument.
+# Programs that depend on a shape. The last two reuse the memory of their first argument.
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _beginning(block: Tensor, shape: Shape) -> Tensor:
-    return block[: math.prod(shape)].reshape(shape)
+def _beginning(blocks: list[Tensor], shape: Shape) -> Tensor:
+    return jax.numpy.concatenate(blocks)[: math.prod(shape)].reshape(shape)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _scattered(places: Tensor, values: Tensor, shape: Shape) -> Tensor:
+    zeros = jax.numpy.zeros(shape, values.dtype)
+    return zeros.at[places[:, 0], places[:, 1]].set(values, unique_indices=True)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

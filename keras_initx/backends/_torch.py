@@ -13,7 +13,7 @@ import torch
 
 from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, apply_present
+from keras_initx.backends._base import Backend, Function, apply_present, kept_on
 from keras_initx.backends._moments import Moments
 
 # Dtypes that torch does not exchange with NumPy: their bits are passed as integers.
@@ -51,6 +51,10 @@ class Implementation(Backend):
             tensor = bits.view(getattr(torch, name))
         else:
             tensor = torch.from_numpy(array)
+        device = _device()
+        if device.type in _GPUS:
+            # Keras would wait for all that the device still computes.
+            return tensor.to(device, non_blocking=True)
         # Keras would copy an array, but only moves a tensor to the current device.
         return keras.ops.convert_to_tensor(tensor)
 
@@ -86,9 +90,7 @@ class Implementation(Backend):
         return _device().type not in {"cpu", "meta", "mps"}  # the last has no float64
 
     def constant(self, array: Array) -> Tensor:
-        if array.flags.writeable:
-            return keras.ops.convert_to_tensor(array)
-        return _kept(_Constant(array), _device())
+        return kept_on(_device(), array)
 
     def lasting(self, array: Array, like: Tensor) -> Tensor:
         # A new thread is in no mode of inference, and inside no transformation.
@@ -99,7 +101,7 @@ class Implementation(Backend):
         device = _device()
         # Its interpreter accepts tensors on any device.
         has_kernels = device.type in _GPUS or os.environ.get("TRITON_INTERPRET") == "1"
-        if not has_kernels or importlib.util.find_spec("triton") is None:
+        if not has_kernels or not _has_triton():
             return None
         return str(device)
 
@@ -273,30 +275,14 @@ def _outside_inference(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def _device() -> torch.device:
     """Return the device on which Keras creates tensors."""
     return cast(torch.device, keras.ops.empty(()).device)
-
-
-class _Constant:
-    """An array as the key of a cache, equal to others that begin in the same memory.
-
-    The key keeps this memory from reuse.
-    """
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-
-    def __hash__(self) -> int:
-        return int(self.array.ctypes.data)
-
-    def __eq__(self, other: object) -> bool:
-        return hash(self) == hash(other)
-
-
-@functools.lru_cache(maxsize=16)
-def _kept(constant: _Constant, device: torch.device) -> Tensor:
-    return keras.ops.convert_to_tensor(constant.array)
 
 
 @SharedByThreads

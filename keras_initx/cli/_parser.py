@@ -10,15 +10,23 @@ first line in the list of commands, the text above the options, the last paragra
 """
 
 import argparse
+from typing import NoReturn
 
 import keras_initx
 from keras_initx import _kernel, _startup
 from keras_initx.cli import _options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def build() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog=_startup.program(), description=keras_initx.__doc__)
+    parser = _Parser(prog=_startup.program(), description=keras_initx.__doc__)
     draws = "the compiled kernel" if _kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)

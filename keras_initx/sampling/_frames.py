@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,8 @@ def householder_frame(
     check_size(start + count, (rows, columns))
     draws = stream.normal(Draw.FRAME, (count,), dtype, start)
     if xp is DEVICE and backend.householder_product is not None and count < _MAX_INDEX:
-        return _product_program(rows, columns, dtype)(draws)
+        program, begins = _product_program(rows, columns, dtype)
+        return program(draws, backend.constant(begins))
     if xp is HOST and rows * columns <= _SMALL and library() is not None:
         return _frame_by_kernel(draws, rows, columns)
     frame = xp.eye(rows, columns, dtype=dtype)
@@ -83,39 +85,44 @@ def _frame_by_kernel(draws: Array, rows: int, columns: int) -> Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _product_program(rows: int, columns: int, dtype: DType) -> Callable[[Tensor], Tensor]:
+def _product_program(
+    rows: int, columns: int, dtype: DType
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Array]:
     """Return the program that makes a frame from its draws by the backend's product of reflections.
 
+    Its other argument is where the draws of each vector begin, counted from where its zeros do.
     With the loop over panels, a GPU would wait for the launches of thousands of small operations.
     """
     multiply = backend.householder_product
     assert multiply is not None
+    number = np.arange(columns).reshape(-1, 1)
+    first = number // _PANEL * _PANEL
+    begins = _draws_before(first, rows) + (number - first) * (rows - first) - first
+    begins = begins.astype("int32")
+    begins.flags.writeable = False  # so that it stays on the device
 
-    def frame(draws: Tensor) -> Tensor:
+    def frame(draws: Tensor, begins: Tensor) -> Tensor:
         xp = TRACED
-        number = xp.reshape(xp.arange(columns, dtype="int32"), (-1, 1))
-        place = xp.reshape(xp.arange(rows, dtype="int32"), (1, -1))
-        first = number // _PANEL * _PANEL
-        index = _draws_before(first, rows) + (number - first) * (rows - first) + place - first
-        vectors = xp.where(place >= number, xp.take(draws, index), xp.zeros((), dtype))
-        vectors, signs = _reflections(xp, vectors)
+        index = begins + xp.arange(rows, dtype="int32")
+        vectors, signs = _reflections(xp, xp.triu(xp.take(draws, index)))
         # Libraries keep vectors whose heads are 1, and the factors that make up for it.
         heads = xp.diagonal(vectors)
         vectors = vectors / xp.reshape(heads, (-1, 1))  # not in place: `heads` may be a part of it
         product = multiply(xp.transpose(vectors), heads * heads)
         return product * xp.reshape(signs, (1, columns))
 
-    return backend.program(frame)
+    return backend.program(frame), begins
 
 
 def _draws_in(rows: int, columns: int) -> int:
     """Return the number of draws in a frame."""
     last = (columns - 1) // _PANEL * _PANEL
-    return _draws_before(last, rows) + (columns - last) * (rows - last)
+    count: int = _draws_before(last, rows) + (columns - last) * (rows - last)
+    return count
 
 
-def _draws_before(first: int, rows: int) -> int:
-    """Return the number of draws in all panels before column `first`."""
+def _draws_before(first: Any, rows: int) -> Any:
+    """Return the number of draws in all panels before column `first`, or before each of several."""
     return first * rows - first * (first - _PANEL) // 2
 
 

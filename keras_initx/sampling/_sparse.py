@@ -72,9 +72,7 @@ def _draw_by_floyd(
 ) -> Tensor:
     """Choose the inputs by Floyd's algorithm, one word for each connection."""
     xp = stream.xp
-    shape = connections, units
-    rows = _floyd(stream, stream.words(Draw.SUPPORT, shape), inputs)
-    values = _connection_values(stream, shape, 0, scaled, dtype)
+    rows, values = _connections(stream, inputs, units, connections, scaled, dtype)
     matrix = xp.zeros((inputs, units), values.dtype)
     if xp is HOST:
         matrix[rows, np.arange(units)] = values
@@ -85,6 +83,15 @@ def _draw_by_floyd(
         row = slice(step, step + 1)
         matrix = xp.where(here == rows[row], values[row], matrix)
     return matrix
+
+
+def _connections(
+    stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
+) -> tuple[Tensor, Tensor]:
+    """Return the rows and the values of connections, a column for each unit."""
+    shape = connections, units
+    rows = _floyd(stream, stream.words(Draw.SUPPORT, shape), inputs)
+    return rows, _connection_values(stream, shape, 0, scaled, dtype)
 
 
 def _connection_values(
@@ -228,16 +235,14 @@ def _smallest_keys(
 def _draw_on_device(
     stream: Stream, inputs: int, units: int, connections: int, scaled: Affine, dtype: DType
 ) -> Tensor:
-    """Do the same on a device, in blocks of units.
-
-    Programs take all parameters except one as arguments.
-    """
+    """Do the same on a device."""
     xp = stream.xp
     out = stream.finished_dtype(dtype)
     if inputs * units == 0:
         return xp.zeros((inputs, units), out)
-    numbers = xp.convert_to_tensor(scaled.numbers(dtype))
     if connections > _MAX_FLOYD:
+        # In blocks of units. The program takes all parameters except one as arguments.
+        numbers = backend.to_tensor(scaled.numbers(dtype))
         length = block_length(inputs * units, inputs)
         program = _columns_program(inputs, length // inputs, dtype, out)
 
@@ -245,19 +250,13 @@ def _draw_on_device(
             return program(stream.arguments(first // inputs, connections), numbers)
 
         return xp.transpose(backend.joined(columns, length, (units, inputs), out))
-    count = block_length(units * connections, connections) // connections
-    draw_connections = _connections_program(connections, count, dtype, out)
-    places = []
-    values = []
-    for first in range(0, units, count):
-        block = draw_connections(stream.arguments(units, first, inputs), numbers)
-        places.append(block[0])
-        values.append(block[1])
-    # The last block may have more units than there are.
-    size = units * connections
-    all_places = xp.concatenate(places)[:size]
-    all_values = xp.concatenate(values)[:size]
-    return backend.scatter(all_places, all_values, (inputs, units))
+    # There are few connections. To choose them on a device takes hundreds of small operations.
+    key = int(stream.key[0]) & 0xFFFFFFFF, int(stream.key[1]) & 0xFFFFFFFF
+    rows, values = _connections(Stream(key, out, HOST), inputs, units, connections, scaled, dtype)
+    units_of = np.broadcast_to(np.arange(units, dtype="int32"), rows.shape)
+    places = np.stack([rows.view("int32"), units_of], axis=-1).reshape(-1, 2)
+    all_values = backend.to_tensor(values.reshape(-1))
+    return backend.scatter(backend.to_tensor(places), all_values, (inputs, units))
 
 
 @functools.lru_cache(maxsize=64)
@@ -271,29 +270,6 @@ def _columns_program(inputs: int, count: int, dtype: DType, out: DType) -> Calla
         return TRACED.cast(TRACED.reshape(TRACED.transpose(matrix), (-1,)), out)
 
     return backend.program(columns)
-
-
-@functools.lru_cache(maxsize=64)
-def _connections_program(
-    connections: int, count: int, dtype: DType, out: DType
-) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the program that makes the connections of `count` units: positions and values."""
-
-    def places_and_values(words: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        xp = TRACED
-        key0, key1, units, first, inputs = unpacked(words, 5)
-        stream = Stream((key0, key1), xp=xp)
-        column = first + xp.reshape(xp.arange(count, dtype=xp.word), (1, -1))
-        index = xp.reshape(xp.arange(connections, dtype=xp.word), (-1, 1)) * units + column
-        rows = _floyd(stream, stream.words_at(Draw.SUPPORT, index), inputs)
-        values = _nonzero(xp, stream.normal_at(Draw.VALUES, index, dtype), numbers, out)
-        places = xp.stack([rows, xp.broadcast_to(column, rows.shape)], axis=-1)
-        # Unit by unit.
-        places = xp.reshape(xp.transpose(places, (1, 0, 2)), (-1, 2))
-        values = xp.reshape(xp.transpose(values), (-1,))
-        return places, xp.cast(values, out)
-
-    return backend.program(places_and_values)
 
 
 def _without_late_ties(xp: Namespace, keys: Tensor, threshold: Tensor, connections: int) -> Tensor:

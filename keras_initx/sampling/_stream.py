@@ -264,14 +264,15 @@ class Stream:
         deviations.
         """
         convert, table = kind
-        tables = [self.xp.convert_to_tensor(numbers)]
-        if table is not None:
-            tables.append(backend.constant(table))
+        kept = None if table is None else backend.constant(table)
         size = math.prod(shape)
         device = backend.triton_device()
         if size and device and _runs_triton(device):
             words = [int(self.key[0]), int(self.key[1]), int(draw)]
-            return _by_triton(words, shape, start, convert, tables, out)
+            return _by_triton(words, shape, start, convert, numbers, kept, out)
+        tables = [backend.to_tensor(numbers)]
+        if kept is not None:
+            tables.append(kept)
         length = block_length(size)
         program = _block_program(convert, dtype, out, length)
 
@@ -305,15 +306,13 @@ def check_size(count: int, shape: Shape) -> None:
         )
 
 
-# Elements per block on a device: enough to amortize two calls, and small compared to arrays that
-# are worth a device. Larger arrays have larger blocks, or a GPU would wait for the calls.
-BLOCK = 1 << 22
+# Larger arrays have larger blocks, or a GPU would wait for the calls.
 _MOST_BLOCKS = 32
 
 
 def block_length(size: int, unit: int = 1) -> int:
     """Return the number of elements per block for `size` elements, a multiple of `unit`."""
-    block = BLOCK
+    block = backend.block
     while size > _MOST_BLOCKS * block:
         block *= 2  # and not what fits, because each length has a program of its own
     length = max(block // unit, 1) * unit
@@ -332,8 +331,8 @@ def _by_triton(*arguments: Any) -> Tensor:
 def _runs_triton(device: str) -> bool:
     """Return whether Triton's kernel runs on `device`, by drawing one value there."""
     try:
-        numbers = TRACED.zeros((5,), "float32")
-        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, [numbers], TRACED.word)
+        numbers = Affine().numbers("float32")
+        _by_triton([0, 0, 0], (1,), 0, _conversion.as_words, numbers, None, TRACED.word)
     except Exception as error:  # whatever it is, operations of torch make the same values
         warnings.warn(
             f"Triton does not run on {device}, so large arrays are made by operations of torch, "

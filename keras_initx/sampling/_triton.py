@@ -1,7 +1,8 @@
 """Draw on a device with a Triton kernel that fills an array of any shape in place.
 
-Imported only if Triton is available. All parameters are read from memory, so that none is compiled
-into the kernel.
+Imported only if Triton is available. All parameters are words of 32 bits, which are arguments of
+the launch: copies to the device would wait for what it still computes, and for other types of
+arguments, or for values that Triton looks at, there would be other kernels.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 import triton
 import triton.language as tl
 
-from keras_initx._typing import DType, Shape, Tensor
+from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling import _conversion
 from keras_initx.sampling._words import PARITY
@@ -26,7 +27,8 @@ def draws(
     shape: Shape,
     start: int,
     convert: _conversion.Convert,
-    tables: Sequence[Tensor],
+    numbers: Array,
+    table: Tensor | None,
     out: DType,
 ) -> Tensor:
     """Return draws of `shape`, made and finished in one launch.
@@ -36,56 +38,81 @@ def draws(
         shape: Shape of the result, which must not be empty.
         start: Number of the first element.
         convert: The kind of draw.
-        tables: The numbers of the `Affine` that is applied to all draws except words, and the table
-            of `convert` if it takes one.
+        numbers: Those of the `Affine` that is applied to all draws except words.
+        table: The table of `convert` if it takes one.
         out: The dtype of the result.
     """
     size = math.prod(shape)
     tensor = keras.ops.empty(shape, out)
-    counters = keras.ops.convert_to_tensor(np.array([*words, start, size], "int64"))
+    parameters = np.array([*words, start, size - 1], "uint32")
+    # float64 as two words each, the lower one first.
+    of_numbers = numbers.view("uint32").reshape(len(numbers), -1)
+    lower, upper = of_numbers[:, 0], of_numbers[:, -1]
+    arguments = np.concatenate([parameters, lower, upper]).view("int32").tolist()
     grid = (triton.cdiv(size + start % 2, 2 * _BLOCKS),)
     with backend.device_of(tensor):
         # Not fused: a fused product and sum would be rounded once.
         _fill[grid](
             tensor,
-            counters,
-            tables[0],
-            tables[-1],
-            **_constants(convert, start),
+            tensor if table is None else table,
+            *arguments,
+            **_constants(convert, start, numbers.dtype.name),
             enable_fp_fusion=False,
         )
     return tensor
 
 
-def _constants(convert: _conversion.Convert, start: int) -> dict[str, int]:
+def _constants(convert: _conversion.Convert, start: int, dtype: DType) -> dict[str, int]:
     """Return the compile-time constants of the kernel.
 
-    They depend on the parity of the start, but not on the shape.
+    They depend on the parity of the start and the computing dtype, but not on the shape.
     """
     return {
         "odd": start % 2,
         "blocks": _BLOCKS,
         "kind": _conversion.KINDS.index(convert),
         "parity": PARITY,
+        "is_double": int(dtype == "float64"),
     }
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+_WORDS = (
+    *("key0_word", "key1_word", "draw_word", "start_word", "last_word"),
+    *("zero_low", "shift_low", "factor_low", "lower_low", "upper_low"),
+    *("zero_high", "shift_high", "factor_high", "lower_high", "upper_high"),
+)
+
+
+@triton.jit(do_not_specialize=_WORDS)  # type: ignore[untyped-decorator]
 def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as a constant
     out,
-    counters,
-    numbers,
     table,
+    key0_word,
+    key1_word,
+    draw_word,
+    start_word,
+    last_word,
+    zero_low,
+    shift_low,
+    factor_low,
+    lower_low,
+    upper_low,
+    zero_high,
+    shift_high,
+    factor_high,
+    lower_high,
+    upper_high,
     odd: tl.constexpr,
     blocks: tl.constexpr,
     kind: tl.constexpr,
     parity: tl.constexpr,
+    is_double: tl.constexpr,
 ):
-    key0 = tl.load(counters).to(tl.uint32)
-    key1 = tl.load(counters + 1).to(tl.uint32)
-    draw = tl.load(counters + 2).to(tl.uint32)
-    start = tl.load(counters + 3)
-    size = tl.load(counters + 4)
+    key0 = key0_word.to(tl.uint32, bitcast=True)
+    key1 = key1_word.to(tl.uint32, bitcast=True)
+    draw = draw_word.to(tl.uint32, bitcast=True)
+    start = start_word.to(tl.uint32, bitcast=True).to(tl.int64)
+    size = last_word.to(tl.uint32, bitcast=True).to(tl.int64) + 1
     before = tl.program_id(0).to(tl.int64) * (2 * blocks) - odd
     first = (start + before) // 2
     # `threefry2x32`.
@@ -102,7 +129,7 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
     if kind == 0:
         values = words.to(tl.int32, bitcast=True)
     elif kind == 1:
-        values = ((words >> 9).to(numbers.dtype.element_ty) + 0.5) * (2.0**-23)
+        values = ((words >> 9).to(tl.float64 if is_double else tl.float32) + 0.5) * (2.0**-23)
     elif kind == 2:
         values = tl.load(table + (words >> 16).to(tl.int32)) + tl.load(
             table + (words & 0xFFFF).to(tl.int32)
@@ -113,11 +140,13 @@ def _fill(  # type: ignore[no-untyped-def]  # Triton treats every annotation as 
         width = (tl.load(table + cell + 1) - low).to(tl.uint32)
         part = ((words >> 8) & 0xFE) | 1
         whole = low + ((width * part) >> 8).to(tl.int32)
-        values = whole.to(numbers.dtype.element_ty)
+        values = whole.to(tl.float64 if is_double else tl.float32)
     if kind != 0:  # as `finish` does
-        values = tl.where(values == 0, tl.load(numbers), values)
-        values = (values + tl.load(numbers + 1)) * tl.load(numbers + 2)
-        values = tl.minimum(tl.maximum(values, tl.load(numbers + 3)), tl.load(numbers + 4))
+        values = tl.where(values == 0, _number(zero_low, zero_high, is_double), values)
+        values = values + _number(shift_low, shift_high, is_double)
+        values = values * _number(factor_low, factor_high, is_double)
+        values = tl.maximum(values, _number(lower_low, lower_high, is_double))
+        values = tl.minimum(values, _number(upper_low, upper_high, is_double))
     if out.dtype.element_ty == tl.bfloat16 and values.dtype == tl.float32:
         # Round half to even, because Triton's interpreter would truncate.
         bits = values.to(tl.uint32, bitcast=True)
@@ -146,3 +175,14 @@ def _four_rounds(  # type: ignore[no-untyped-def]
     x0 += x1
     x1 = ((x1 << r3) | (x1 >> (32 - r3))) ^ x0
     return x0 + add0, x1 + add1
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _number(low, high, is_double: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return the number that has these words. In float32 both are the same one."""
+    if is_double:
+        lower = low.to(tl.uint32, bitcast=True).to(tl.int64)
+        number = ((high.to(tl.int64) << 32) | lower).to(tl.float64, bitcast=True)
+    else:
+        number = low.to(tl.float32, bitcast=True)
+    return number

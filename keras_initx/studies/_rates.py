@@ -16,15 +16,12 @@ import numpy.typing as npt
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
 from keras_initx._seeds import derived_seed
-from keras_initx.backends import backend
-from keras_initx.rendering import COLORS, Column, counted, format_metric, short_number, tidy
-from keras_initx.scaling import CoordinateCheck, coordinate_check
+from keras_initx.rendering import COLORS, Column, counted, format_metric, tidy
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
 from keras_initx.studies._result import StudyResult, first_error, records_of
 from keras_initx.studies._statistics import t_interval
-from keras_initx.studies._trial import Job, first_batch
 from keras_initx.studies._types import DataLike, Direction, FloatArray, Mode, Record
 
 if TYPE_CHECKING:
@@ -58,8 +55,7 @@ def compare_rates(
 
     With muP the best learning rate of a narrow model is also the best of a wide one. This shows
     whether that holds for a model: the best rate at each width, and what is lost by using that of
-    the narrowest model. If the best rate moves by a factor of two or more, `coordinate_check` then
-    looks for the layers whose outputs depend on the width.
+    the narrowest model.
 
     The widths may also be depths. In a repeat, the order of the examples and all other randomness
     in training are the same for all. This function sets the global seed of TensorFlow.
@@ -145,14 +141,7 @@ def compare_rates(
         "rates": rates,
         "repeats": repeats,
     }
-    study = RateStudy(engine.title, settings, trials, *engine.metric(trials))
-    checks = {}
-    for drift in study.drifts():
-        if abs(drift["drift"]) >= 1:
-            name = drift["build"]
-            rate = study.best_rate(name, min(widths))
-            checks[name] = _checked_widths(builds[name], engine.job, rate, widths, seed)
-    return dataclasses.replace(study, checks=checks)
+    return RateStudy(engine.title, settings, trials, *engine.metric(trials))
 
 
 def _built(
@@ -182,20 +171,6 @@ def _distinct(name: str, values: list[Number]) -> list[Number]:
     return sorted(values)
 
 
-def _checked_widths(
-    build: BuildOfWidth, job: Job, rate: float, widths: list[int], seed: int
-) -> CoordinateCheck:
-    """Return the coordinate check at the best rate of the narrowest model, on a batch."""
-    x, y = first_batch(job, seed)
-
-    def build_alike(width: int) -> keras.Model:
-        keras.utils.set_random_seed(seed)
-        return build(width, rate)
-
-    with backend.generators_preserved():
-        return coordinate_check(build_alike, widths, x, y)
-
-
 @dataclasses.dataclass(frozen=True, repr=False)
 class RateStudy(StudyResult):
     """The result of `compare_rates`, in the form of all results.
@@ -210,8 +185,6 @@ class RateStudy(StudyResult):
             recorded, as in a `Study`. The name of a single `build` is empty.
         monitor: Name of the metric that rates are compared by.
         mode: `"max"` or `"min"`: whether larger or smaller values are better.
-        checks: By the name of `build`, a `CoordinateCheck` at the best rate of the narrowest model,
-            where the best rate moves by a factor of two or more.
     """
 
     title: str
@@ -219,7 +192,6 @@ class RateStudy(StudyResult):
     trials: dict[tuple[str, int, float, int], Record]
     monitor: str
     mode: Direction
-    checks: dict[str, CoordinateCheck] = dataclasses.field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
@@ -320,7 +292,6 @@ class RateStudy(StudyResult):
             "mode": self.mode,
             "statistics": self.statistics(),
             "drifts": self.drifts(),
-            "checks": {name: check._content() for name, check in self.checks.items()},
             "records": self.records,
         }
 
@@ -362,7 +333,7 @@ class RateStudy(StudyResult):
         return columns
 
     def remarks(self) -> list[str]:
-        """Return sentences on how the best rate moves, and which layers depend on the width."""
+        """Return sentences on how the best rate moves."""
         first, *_, last = self.settings["widths"]
         remarks = []
         failed = [trial for trial in self.trials.values() if trial["status"] == "failed"]
@@ -378,18 +349,8 @@ class RateStudy(StudyResult):
                 f"{prefix}from width {first} to {last} the best rate moves by {row['drift']:+.1f} "
                 f"powers of two ({row['ci_low']:+.1f} to {row['ci_high']:+.1f}, 95 %)."
             )
-            check = self.checks.get(row["build"])
-            if check is None:
-                continue
-            uneven = []
-            for layer, (_, exponent) in check.uneven.items():
-                uneven.append(f"{layer} ({short_number(exponent)})")
-            if not uneven:
-                remarks.append(f"{prefix}the outputs of no layer depend on the width.")
-            else:
-                shown = ", ".join(uneven)
-                remarks.append(f"{prefix}outputs that depend on the width, by exponent: {shown}.")
-            remarks.extend(f"{prefix}{problem.reason}" for problem in check.problems)
+            if abs(row["drift"]) >= 1:
+                remarks.append(f"{prefix}`coordinate_check` shows which outputs follow the width.")
         return remarks
 
     def _figure(self) -> "Figure":

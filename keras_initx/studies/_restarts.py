@@ -134,6 +134,27 @@ def random_restarts(
     # All draws see the examples in one order. None is made by the seed of a repeat.
     repeat = Repeat(model=0, training=derived_seed(seed, "train"))
 
+    draws, trials = _searched(engine, n, epochs, seed, repeat)
+    metric, direction = engine.metric(trials)
+    ranked = _ranked_draws(draws, metric, direction)
+    pairs = []
+    if checks:
+        pairs = _checked(engine, ranked[0], n, checks, seed, trials)
+    with backend.generators_preserved():
+        model = new_model(engine.job, ranked[0]["seed"], repeat)
+        train(model, engine.job, repeat, {})
+    settings = {**engine.settings, "n": n, "checks": checks}
+    return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
+
+
+def _searched(
+    engine: Engine, n: int, epochs: int, seed: int, repeat: Repeat
+) -> tuple[list[Record], dict[Key, Record]]:
+    """Train the draws, the better half of them anew for longer, and so on.
+
+    Returns:
+        A dict for each draw, see `RestartStudy`, and the records of all trials.
+    """
     trials: dict[Key, Record] = {}
     draws: dict[int, Record] = {}
     for draw in range(1, n + 1):
@@ -156,31 +177,30 @@ def random_restarts(
         if not scores:
             raise RuntimeError(f"no draw could be trained for {end} epochs without divergence")
         left = sorted(scores, key=lambda draw: -scores[draw])
-    ranked = _ranked_draws(draws.values(), metric, direction)
-    chosen = ranked[0]
+    return list(draws.values()), trials
 
+
+def _checked(
+    engine: Engine, chosen: Record, n: int, checks: int, seed: int, trials: dict[Key, Record]
+) -> list[tuple[float, float]]:
+    """Train the chosen draw, and draws that took no part, with the examples in other orders."""
+    own, other = f"draw {chosen['draw']}, checked", f"none of {n} draws"
+    repeats = {}
+    for number in range(1, checks + 1):
+        repeats[number] = Repeat(
+            model=derived_seed(seed, "draw", n + number),
+            training=derived_seed(seed, "check", number),
+        )
+    arms = {own: chosen["seed"], other: None}
+    trials = alike(trials | engine.run(arms, repeats, "checks"))
+    metric, _ = engine.metric(trials)
     pairs = []
-    if checks:
-        own, other = f"draw {chosen['draw']}, checked", f"none of {n} draws"
-        repeats = {}
-        for number in range(1, checks + 1):
-            repeats[number] = Repeat(
-                model=derived_seed(seed, "draw", n + number),
-                training=derived_seed(seed, "check", number),
-            )
-        arms = {own: chosen["seed"], other: None}
-        trials = alike(trials | engine.run(arms, repeats, "checks"))
-        for number in repeats:
-            pair = [trials[name, number] for name in (own, other)]
-            if all(trial["status"] == "finished" for trial in pair):
-                one, another = (trial["epochs"][-1][metric] for trial in pair)
-                pairs.append((one, another))
-
-    with backend.generators_preserved():
-        model = new_model(engine.job, chosen["seed"], repeat)
-        train(model, engine.job, repeat, {})
-    settings = {**engine.settings, "n": n, "checks": checks}
-    return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
+    for number in repeats:
+        pair = [trials[name, number] for name in (own, other)]
+        if all(trial["status"] == "finished" for trial in pair):
+            one, another = (trial["epochs"][-1][metric] for trial in pair)
+            pairs.append((one, another))
+    return pairs
 
 
 def _drawn(build: Build, seed_of_draw: int | None, seed: int) -> keras.Model:

@@ -245,7 +245,7 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
     # yet.
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
-        x, y = first_batch(job, seed)
+        x, y = _first_batch(job, seed)
         report = diagnose(model, x, y, batch_size=job.batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
@@ -256,7 +256,7 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
     return {"verdicts": verdicts}
 
 
-def first_batch(job: Job, seed: int) -> tuple[Structure, Structure]:
+def _first_batch(job: Job, seed: int) -> tuple[Structure, Structure]:
     """Return the inputs and targets, if there are any, of the first batch of training."""
     training, _ = job.data
     order = _order(training, 1, seed)

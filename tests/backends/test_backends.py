@@ -35,6 +35,7 @@ def test_values_of_any_dtype_and_rank_go_to_a_tensor_and_back(dtype):
 
 
 @only_torch
+@pytest.mark.usefixtures("shared_memory")
 def test_an_array_that_is_read_backward_from_behind_the_weights_is_as_it_was():
     import torch
 
@@ -49,6 +50,7 @@ def test_an_array_that_is_read_backward_from_behind_the_weights_is_as_it_was():
 
 
 @only_torch
+@pytest.mark.usefixtures("shared_memory")
 @pytest.mark.parametrize("as_source", [lambda value: value, lambda value: value.numpy()], ids=["tensor", "array"])
 def test_weights_of_one_number_change_places(as_source):
     model = chain(1, 2)

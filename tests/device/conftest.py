@@ -10,7 +10,7 @@ import os
 import pytest
 from modes import BACKEND
 
-from keras_initx.sampling import _stream
+from keras_initx.backends import backend
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 WAY = "program" if BACKEND != "torch" else "kernel" if INTERPRETED else "operations"
@@ -20,5 +20,5 @@ WAY = "program" if BACKEND != "torch" else "kernel" if INTERPRETED else "operati
 def way(request, monkeypatch):
     """Force values to be made on the device, in blocks so small that there are several."""
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
-    monkeypatch.setattr(_stream, "BLOCK", 1000)
+    monkeypatch.setattr(backend, "block", 1000)
     return request.param

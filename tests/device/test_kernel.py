@@ -37,14 +37,12 @@ def test_the_kernel_compiles_for_gpus(kind, target):
         number = "fp64" if out == "fp64" else "fp32"
         pointers = {
             "out": "*i32" if kind is _conversion.as_words else f"*{out}",
-            "counters": "*i64",
-            "numbers": f"*{number}",
             "table": "*i32" if kind is _conversion.as_interpolated else f"*{number}",
         }
-        constants = module._constants(kind, start)
+        constants = module._constants(kind, start, "float64" if out == "fp64" else "float32")
         source = ASTSource(
             fn=module._fill,
-            signature={**pointers, **dict.fromkeys(constants, "constexpr")},
+            signature={**pointers, **dict.fromkeys(module._WORDS, "i32"), **dict.fromkeys(constants, "constexpr")},
             constexprs={(names.index(name),): value for name, value in constants.items()},
             attrs={(i,): [["tt.divisibility", 16]] for i in range(len(pointers))},
         )

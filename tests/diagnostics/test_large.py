@@ -43,6 +43,7 @@ def test_a_weight_is_measured_in_blocks(dtype):
     assert peak < 4 << 20  # of 8 MiB and more
 
 
+@pytest.mark.usefixtures("shared_memory")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_view_of_a_variable_is_no_copy(dtype):
     variable = keras.Variable(np.ones((3, 4)), dtype=dtype)

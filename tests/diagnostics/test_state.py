@@ -36,7 +36,7 @@ def wrapped():
 
 
 def buffers(module):
-    return {name: buffer.clone().numpy() for name, buffer in module.named_buffers()}
+    return {name: buffer.detach().cpu().numpy().copy() for name, buffer in module.named_buffers()}
 
 
 @needs_torch

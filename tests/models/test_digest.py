@@ -84,6 +84,7 @@ def test_every_sharding_has_the_digest_of_one_device_and_gathers_nothing(monkeyp
 
 
 @only_jax
+@pytest.mark.usefixtures("shared_memory")
 @pytest.mark.parametrize("spec", [(), ("units",)])
 def test_what_is_read_leaves_no_copy_on_the_host(spec):
     """JAX keeps what it has copied to the host. A layout that NumPy does not have is copied as from an accelerator."""

@@ -509,7 +509,7 @@ def test_what_torch_writes_is_seen_and_buffers_are_put_back():
     import torch
 
     model = built((4,), layers.TorchModuleWrapper(torch.nn.BatchNorm1d(4), name="norm"), layers.Dense(2, name="head"))
-    model(torch.ones(2, 4))
+    model(keras.ops.ones((2, 4)))
     norm = model.layers[0].module
     before = norm.running_mean.tolist()
     other = torch.nn.BatchNorm1d(4)

@@ -1,6 +1,5 @@
 """Learning rates over widths: best rates, how they move, and what that costs."""
 
-import json
 import math
 
 import keras
@@ -96,11 +95,8 @@ def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     alone, scaled = study.drifts()
     assert alone["drift"] < -1.5
     assert abs(scaled["drift"]) < 1
-    # Looked at only where the rate does not transfer: the outputs grow, after one step already.
-    assert list(study.checks) == ["one rate"]
-    assert "total" in study.checks["one rate"].uneven
-    assert any("one rate: outputs that depend on the width" in remark for remark in study.remarks())
-    assert json.loads(study.to_json())["checks"]["one rate"]["widths"] == [4, 32]
+    (advice,) = [remark for remark in study.remarks() if "coordinate_check" in remark]
+    assert advice.startswith("one rate: ")
     # Found again, without training, and beside other rates.
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     again = compare_rates(builds, [4, 32], RATES[1:], DATA, repeats=1, epochs=1, out=tmp_path)
