@@ -62,7 +62,7 @@ def _drawn(subject: Subject, number: int) -> Array | None:
     seed = derived_seed(number, "audit", subject.path)
     keras.utils.set_random_seed(seed)  # of what has none of its own
     try:
-        made = copy.deepcopy(initializer)
+        made = copy.deepcopy(initializer, _other_generators(initializer, seed))
         for place, part in enumerate(initializers_within(made)):
             if hasattr(part, "seed"):
                 part.seed = part._init_seed = derived_seed(seed, place)
@@ -72,6 +72,16 @@ def _drawn(subject: Subject, number: int) -> Array | None:
     except Exception:  # a user's class may raise anything
         return None
     return drawn if drawn.shape == subject.shape else None
+
+
+def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
+    """Return generators in the place of those of an initializer, by the identity of these."""
+    others = {}
+    for part in initializers_within(initializer):
+        for value in vars(part).values():
+            if isinstance(value, keras.random.SeedGenerator):
+                others[id(value)] = keras.random.SeedGenerator(seed)
+    return others
 
 
 def test_fixed(law: FixedLaw, values: Array, subject: Subject, region: Any = ...) -> Test:

@@ -76,8 +76,8 @@ def repeated(values: Array, dtype: DType) -> tuple[str, str]:
         slices = values.reshape(math.prod(values.shape[:begin]), math.prod(lengths), -1)
         found = _equal_slices(slices, surprise)
         if found:
-            one, other = found[0]
-            but = " but for the sign" if (slices[:, one] != slices[:, other]).any() else ""
+            are_opposite = any((slices[:, one] != slices[:, other]).any() for one, other in found)
+            but = " but for the sign" if are_opposite else ""
             where = f"{slices.shape[1]} slices along {_axes_text(begin, end)}"
             pairs = _pairs_text(found, lengths)
             return "equal slices", f"{len(found)} of {where} equal to another{but}: {pairs}"

@@ -449,6 +449,8 @@ def test_equal_heads_and_single_values_out_of_bounds_are_found(yesterday):
 @pytest.mark.once
 def test_names_of_ones_own(yesterday):
     model = today(1)
-    own = {weight.path.replace("hidden_", "layer."): to_numpy(weight) for weight in model.weights}
+    paths = [weight.path for weight in yesterday.weights]
+    values = map(to_numpy, model.weights)
+    own = {path.replace("hidden_", "layer."): value for path, value in zip(paths, values, strict=True)}
     renamed = {name.replace("layer.", "hidden_"): values for name, values in own.items()}
     assert keras_initx.audit(renamed, yesterday).problems == []

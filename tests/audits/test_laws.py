@@ -1,0 +1,112 @@
+"""The law that each initializer states is that of its draws, and so is that of Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASES, label
+from modes import to_numpy
+
+import keras_initx
+from keras_initx.audits._expected import expected_of
+from keras_initx.audits._expected import test_fixed as fixed_test
+from keras_initx.audits._profile import of_values
+from keras_initx.audits._subjects import Subject, Values
+from keras_initx.audits._tests import compare
+from keras_initx.initializers import FixedLaw, FrameLaw, law_of
+
+# A test fails by chance once in a million times. With these seeds, none does.
+ALARM = 1e-6
+STATED = [case for case in CASES if case.law]
+OF_KERAS = {
+    "GlorotNormal": {},
+    "GlorotUniform": {},
+    "HeNormal": {},
+    "HeUniform": {},
+    "LecunNormal": {},
+    "LecunUniform": {},
+    "Orthogonal": {"gain": 1.5},
+    "RandomNormal": {"mean": 1.0, "stddev": 0.2},
+    "RandomUniform": {"minval": -1.0, "maxval": 3.0},
+    "TruncatedNormal": {"mean": 1.0, "stddev": 0.2},
+    "VarianceScaling": {"scale": 3.0, "mode": "fan_avg", "distribution": "untruncated_normal"},
+}
+
+
+def alarms(initializer, shape, dtype="float32", factor=1.0):
+    """Return the tests that the values of an initializer fail, times a factor."""
+    values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
+    law = law_of(initializer, shape)
+    subject = Subject("a", shape, dtype, Values(None), initializer)
+    if isinstance(law, FixedLaw):
+        found = [fixed_test(law, values, subject)]
+    else:
+        frame = law if isinstance(law, FrameLaw) else None
+        found = compare(expected_of(subject, law), of_values(values, dtype, frame=frame), dtype)
+    return [test for test in found if test.p < ALARM and test.deviation > 0.01]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_a_case_says_whether_its_class_states_a_law(case):
+    assert (case.make().law(case.shapes[0]) is not None) is case.law
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("case", STATED, ids=label)
+def test_the_draws_of_an_initializer_have_its_law(case, dtype):
+    initializer = case.make()
+    for shape in case.shapes:
+        assert alarms(initializer, shape, dtype) == []
+
+
+@pytest.mark.parametrize("name", OF_KERAS)
+def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
+    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
+    assert alarms(initializer, (3, 3, 40, 60)) == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", OF_KERAS)
+def test_draws_that_are_scaled_have_another_law(name):
+    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
+    assert alarms(initializer, (300, 200), factor=1.05)
+
+
+@pytest.mark.once
+def test_the_standard_deviation_is_that_of_draws():
+    for case in CASES:
+        shape = max(case.shapes, key=np.prod)
+        expected = case.make().expected_std(shape)
+        if expected is None or not case.random:
+            continue
+        found = np.std(to_numpy(case.make()(shape)))
+        assert found == pytest.approx(expected, rel=6 / np.sqrt(np.prod(shape)) + 0.01), case
+
+
+@pytest.mark.once
+def test_an_initializer_of_a_user_has_no_law():
+    class Own(keras.initializers.RandomNormal):
+        def __call__(self, shape, dtype=None):
+            return 2 * super().__call__(shape, dtype)
+
+    assert law_of(Own(), (4, 4)) is None
+    assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
+
+
+@pytest.mark.once
+def test_a_subclass_that_draws_in_another_way_has_no_law():
+    class Called(keras_initx.HeNormal):
+        def __call__(self, shape, dtype=None, layout=None):
+            return 2 * super().__call__(shape, dtype)
+
+    class Drawn(keras_initx.HeNormal):
+        def _draw(self, stream, shape, dtype):
+            return 2 * super()._draw(stream, shape, dtype)
+
+    class Renamed(keras_initx.HeNormal):
+        pass
+
+    assert law_of(Called(), (4, 4)) is None
+    assert law_of(Drawn(), (4, 4)) is None
+    assert law_of(Renamed(), (4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
