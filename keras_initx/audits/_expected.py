@@ -33,7 +33,7 @@ def expected_of(subject: Subject, law: Law | None) -> Profile:
     if isinstance(law, IndependentLaw) and not _is_coarse(law, subject.dtype):
         return of_law(law, subject.dtype)
     if isinstance(law, FrameLaw):
-        return of_frame(law, subject.shape)
+        return of_frame(law, subject.shape, subject.dtype)
     draws = []
     for number in range(_DRAWS):
         drawn = _drawn(subject, number)

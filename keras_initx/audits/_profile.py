@@ -267,7 +267,7 @@ def of_law(law: IndependentLaw, dtype: DType) -> Profile:
     )
 
 
-def of_frame(law: FrameLaw, shape: Shape) -> Profile:
+def of_frame(law: FrameLaw, shape: Shape, dtype: DType) -> Profile:
     """Return the profile of a law whose blocks are orthonormal, or have given singular values."""
     if 0 in shape:
         return Profile("unknown", "empty")
@@ -277,6 +277,7 @@ def of_frame(law: FrameLaw, shape: Shape) -> Profile:
         independent=_ENDLESS,
         std=law.std,
         total=int(_ENDLESS),
+        bits=round(-math.log2(epsilon(dtype))),
         frames=law.blocks,
         frames_axis=_axis_of(law),
         repeated=("", ""),

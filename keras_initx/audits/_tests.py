@@ -590,6 +590,7 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
     may_be_empty = zeros > 0 and count * zeros ** min(own.size, other.size) > IMPOSSIBLE
     is_discrete = min(expected.bits, found.bits) <= BITS_OF_RANDOM
     may_be_constant = is_discrete and min(own.size, other.size) < _FEWEST_OF_SHAPE
+    is_irregular = zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
     tests = []
     for number in range(count):
         before, after = own.stds[number], other.stds[number]
@@ -606,7 +607,8 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
                 yield impossible("parts", f"{name} is {other.means[number]:.4g}, and was {was}")
                 return
             continue
-        if fewest < _FEWEST_OF_PART:
+        # Parts of which hardly any value is not zero vary more than the whole.
+        if fewest < _FEWEST_OF_PART or is_irregular:
             continue
         ratio = after / before / ratio_of_all
         p = _same_variance(ratio**2, second, first)
