@@ -15,7 +15,7 @@ from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
 from keras_initx.audits._causes import IMPLAUSIBLE, note_causes
 from keras_initx.audits._contract import Contract, contract_at, contract_of
-from keras_initx.audits._expected import expected_of, test_fixed
+from keras_initx.audits._expected import expected_of, fixed_test
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._pairs import Pair, judge, paired, test_equal, test_together
 from keras_initx.audits._profile import Profile, of_array, of_values
@@ -230,7 +230,7 @@ def _pair_of(subject: Subject) -> tuple[Pair, bytes]:
     if planned is not None:
         _add_bits(pair, subject, planned, by_digest=True)
         if planned.is_cut or law is None or pair.tests == [_SAME_BITS]:
-            pair.expected = Profile("unknown", std=None if law is None else law.std)
+            pair.expected = Profile("unknown", std=0.0 if law is None else law.std or 0.0)
             return pair, b""
     if isinstance(law, FixedLaw):
         _add_fixed(pair, subject, law)
@@ -270,13 +270,13 @@ def _read(subject: Subject, law: Law | None) -> Array:
 def _add_fixed(pair: Pair, subject: Subject, law: FixedLaw) -> None:
     """Add the test of a weight whose values do not depend on a seed."""
     moments = Moments()
-    pair.expected = Profile("fixed", std=law.std)
+    pair.expected = Profile("fixed", std=law.std or 0.0)
     for region, values in subject.values.parts():
         moments.add(sampled(values))
         if not np.isfinite(values).all():
             pair.tests.append(impossible("not finite", "values that are not finite"))
         elif values.size:
-            test = test_fixed(law, values, subject, region or ...)
+            test = fixed_test(law, values, subject, region or ...)
             pair.tests.append(test)
     pair.found = Profile("fixed", std=moments.std)
 

@@ -88,8 +88,8 @@ def _are_swapped(one: Pair, other: Pair) -> bool:
     """Return whether each of two weights has the scale that the other should have."""
     if one.scale is None or other.scale is None or one.initializer is None:
         return False
-    assert one.expected is not None and one.expected.std
-    assert other.expected is not None and other.expected.std
+    assert one.expected is not None
+    assert other.expected is not None
     apart = math.log(other.expected.std / one.expected.std)
     if abs(apart) < 0.2:
         return False
@@ -121,7 +121,7 @@ def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -
 
 def _depth(pair: Pair, scales: Mapping[float, str], alike: int) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth."""
-    assert pair.expected is not None and pair.expected.std
+    assert pair.expected is not None
     if pair.initializer is None and alike > 1:
         yield f"factor 1/sqrt({alike}) for the depth", alike**-0.5
         yield f"factor 1/sqrt({alike}) for the depth left out", alike**0.5
@@ -156,7 +156,7 @@ def _candidates(pair: Pair) -> Iterator[tuple[str, float]]:
 
 def _other_fans(pair: Pair, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
-    assert pair.expected is not None and pair.expected.std
+    assert pair.expected is not None
     shape = pair.shape
     expected = pair.expected.std
     own = initializer._fans(shape)

@@ -169,7 +169,7 @@ class Contract(WeightTable[WeightContract]):
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
         for place, weight in enumerate(self.weights):
-            if weight.kind != "constant" and weight.profile.std is not None:
+            if weight.kind != "constant" and weight.profile.std:
                 deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
         for name, (color, marker) in styles_of(deviations).items():

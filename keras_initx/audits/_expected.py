@@ -84,7 +84,7 @@ def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
     return others
 
 
-def test_fixed(law: FixedLaw, values: Array, subject: Subject, region: Any = ...) -> Test:
+def fixed_test(law: FixedLaw, values: Array, subject: Subject, region: Any = ...) -> Test:
     """Return the test that values do not depend on a seed, each by itself."""
     expected = np.broadcast_to(law.make(), subject.shape)[region]
     # Logarithms and exponentials differ in their last bits.

@@ -163,9 +163,10 @@ def _test(pair: Pair, other: WeightContract, found_draws: int, expected_draws: i
             pair.tests.append(test)
     if not tests and "unknown" in (expected.kind, found.kind):
         pair.reason = expected.reason or found.reason
-    elif {found.kind, expected.kind} == {"random"} and min(expected.size, found.size) < FEWEST:
-        if tests != [SAME]:
-            pair.reason = f"fewer than {FEWEST} values"
+        return
+    are_few = min(expected.size, found.size) < FEWEST and SAME not in tests
+    if are_few and {found.kind, expected.kind} == {"random"}:
+        pair.reason = f"fewer than {FEWEST} values"
 
 
 def test_equal(

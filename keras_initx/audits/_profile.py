@@ -105,7 +105,7 @@ class Profile:
         size: The number of values that the moments are of.
         independent: The number of independent values that would tell as much.
         mean: Their mean.
-        std: Their standard deviation, or `None` if it is not known.
+        std: Their standard deviation, 0 if it is not known.
         kurtosis: Their fourth moment, in standard deviations.
         total: The number of all values.
         zeros: The share of zeros among all values.
@@ -134,7 +134,7 @@ class Profile:
     size: int = 0
     independent: float = 0.0
     mean: float = 0.0
-    std: float | None = None
+    std: float = 0.0
     kurtosis: float = 3.0
     total: int = 0
     zeros: float = 0.0
@@ -158,8 +158,10 @@ class Profile:
 
     @property
     def std_of_all(self) -> float | None:
-        """The standard deviation with the zeros that do not count for the moments."""
-        if self.std is None or self.zeros <= SHARE_OF_ZEROS or self.law is not None:
+        """The standard deviation, with zeros that do not count for the moments, if it is known."""
+        if not self.std and self.kind != "constant":
+            return None
+        if self.zeros <= SHARE_OF_ZEROS or self.law is not None:
             return self.std
         share = 1 - self.zeros
         return math.sqrt(share * self.root_mean_square**2 - (share * self.mean) ** 2)
@@ -187,7 +189,7 @@ class Profile:
     @property
     def root_mean_square(self) -> float:
         """The root mean square of the values."""
-        return math.hypot(self.mean, self.std or 0.0)
+        return math.hypot(self.mean, self.std)
 
     @functools.cached_property
     def laws(self) -> tuple[IndependentLaw, ...]:
@@ -275,7 +277,7 @@ def of_frame(law: FrameLaw, shape: Shape, dtype: DType) -> Profile:
         "random",
         size=int(_ENDLESS),
         independent=_ENDLESS,
-        std=law.std,
+        std=law.std or 0.0,
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
         frames=law.blocks,
@@ -600,7 +602,7 @@ def merged(draws: Sequence[Profile]) -> Profile:
 
 def spread_of(draws: Sequence[Profile]) -> float:
     """Return how far the scales of draws differ, in errors of one; 1 if they may be of one law."""
-    stds = [draw.std or 0.0 for draw in draws]
+    stds = [draw.std for draw in draws]
     error = float(np.mean([draw.error for draw in draws]))
     if not error or not all(stds):
         return 1.0

@@ -67,7 +67,7 @@ def repeated(values: Array, dtype: DType) -> tuple[str, str]:
             ):
                 continue
             first, *others = np.split(values, count, axis)
-            if not _cannot_be_chance(np.count_nonzero(first), surprise, count):
+            if not _cannot_be_chance(int(np.count_nonzero(first)), surprise, count):
                 continue
             if all(np.array_equal(first, other) for other in others):
                 return "copies", f"{count} equal parts along axis {axis}"
@@ -141,7 +141,7 @@ def _equal_slices(slices: Array, surprise: float) -> list[tuple[int, int]]:
     first: dict[bytes, int] = {}
     found = []
     for candidate, values in zip(candidates.tolist(), whole, strict=True):
-        if not _cannot_be_chance(np.count_nonzero(values), surprise, count):
+        if not _cannot_be_chance(int(np.count_nonzero(values)), surprise, count):
             continue
         earliest = first.setdefault(values.tobytes(), candidate)
         if earliest != candidate:

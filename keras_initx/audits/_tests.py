@@ -181,6 +181,9 @@ def _test_constant_now(expected: Profile, found: Profile, dtype: DType) -> Test:
     assert found.value is not None
     evidence = f"all are {found.value:.4g} where they are drawn"
     if found.size < _FEWEST_CONSTANT:
+        single = replace(found, lowest=found.value, highest=found.value, total=found.size)
+        for test in _test_extremes(expected, single):
+            return test
         return Test("constant", evidence, p=1.0, deviation=0.0)
     p = _chance_of(found.value, expected, dtype) ** (found.size - 1)
     return Test("constant", evidence, p, deviation=math.inf)
@@ -206,6 +209,8 @@ def _tests(expected: Profile, found: Profile) -> Iterator[Test]:
     """Yield the tests that values are draws of the same law as others."""
     yield from _test_repeated(expected, found)
     if min(expected.size, found.size) < FEWEST:
+        if expected.law is not None:
+            yield from _test_extremes(expected, found)
         return
     yield from _test_zeros(expected, found)
     yield from _test_bits(expected, found)

@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -270,6 +271,19 @@ def model_of(name):
     model = BUILD[name]()
     keras_initx.initialize(model, RULES[name], seed=1)
     return model, {weight.path: weight.variable for weight in find_weights(model)}
+
+
+@functools.cache
+def contract_of(name):
+    """Return the contract of three draws of a model."""
+    model = BUILD[name]()
+    seeds = itertools.count(100)
+
+    def build():
+        keras_initx.initialize(model, RULES[name], seed=next(seeds))
+        return {weight.path: to_numpy(weight.variable).copy() for weight in find_weights(model)}
+
+    return keras_initx.contract(build)
 
 
 def audit_with(fault):

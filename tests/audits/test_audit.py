@@ -14,6 +14,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import recipes
+from keras_initx._recipe_names import NotedRules
 from keras_initx.backends import backend
 from keras_initx.testing import assert_initialized
 
@@ -648,3 +649,21 @@ def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     # By fans: of He, Glorot or the fan of a shard, several fit a scale that is so inexact.
     row = audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).problems[0]
     assert row.cause == ""
+
+
+@pytest.mark.once
+def test_a_trained_weight_that_a_recipe_does_not_know_is_a_note_and_not_all_right():
+    model = network()
+    rules = NotedRules({"hidden/*": None, "last/*": None}, (), left=("hidden/kernel",))
+    report = keras_initx.audit(model, rules)
+    assert not report.ok
+    assert report.problems == []
+    assert report.weights[0].reason == "the recipe does not know what it is for"
+    assert "does not know what 1 trained weight (hidden/kernel) are for." in report.summary
+
+
+@pytest.mark.once
+def test_a_weight_of_one_element():
+    rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
+    assert audit({"a": np.float32([0.03])}, rules).ok
+    assert off(audit({"a": np.float32([0.3])}, rules)) == {"a": "bounds"}

@@ -7,8 +7,7 @@ from cases import CASES, label
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.audits._expected import expected_of
-from keras_initx.audits._expected import test_fixed as fixed_test
+from keras_initx.audits._expected import expected_of, fixed_test
 from keras_initx.audits._profile import of_values
 from keras_initx.audits._subjects import Subject, Values
 from keras_initx.audits._tests import compare
