@@ -179,8 +179,6 @@ def test_two_files(path, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("hidden/bias")
     assert "1 of 4 weights is not as in before.keras. The same bit for bit: 3 of 4." in " ".join(lines)
-    assert _main.main(["audit", path, *other, "--names", '{"hidden/bias": "last/bias"}']) == 1
-    assert "names must be a JSON object" in refused(capsys, path, *other, "--names", "[]")
 
 
 def test_what_a_contract_is_not_made_from(path, program, tmp_path, capsys):
