@@ -62,6 +62,8 @@ def features_of(model: keras.Model, found: Architecture) -> dict[str, list[str]]
                 has.setdefault(merged, []).append(operation.name)
     for weight in find_weights(model):
         _note_convolution(weight, has)
+        if isinstance(weight.layer, _CELLS):
+            has.setdefault("a recurrent cell", []).append(weight.path)
     paths = [weight.path for weight in find_weights(model)]
     if matching_paths(_EFFICIENTNET, paths):
         has.pop("hard SiLU or ReLU6", None)
@@ -85,8 +87,6 @@ def _of_layer(layer: keras.Layer, path: str) -> list[str]:
         features.append("attention")
     if isinstance(layer, keras.layers.Embedding) and "position" not in layer.name:
         features.append("an embedding of tokens")
-    if isinstance(layer, _CELLS):
-        features.append("a recurrent cell")
     if isinstance(layer, keras.layers.BatchNormalization):
         features.append("batch normalization")
     if isinstance(layer, keras.layers.LayerNormalization):

@@ -17,7 +17,7 @@ from keras_initx._checks import check_choice
 from keras_initx._recipe_names import RECIPES, NotedRules
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.recipes._roles import NAMES, NAMES_IN_BRANCHES, Part, Roles, quoted, roles_of
+from keras_initx.recipes._roles import Part, Roles, quoted, roles_of
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import check_model, matches_path
 
@@ -87,7 +87,7 @@ class About:
 
     def check(self, roles: Roles) -> None:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
-        reasons = [f"no {need}" for need in self.needs if need not in roles.has]
+        reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
         if roles.is_by_graph and roles.notes:
             reasons += [f"no {need}" for need in self.needs_in_graph if need not in roles.has]
         reasons += [
@@ -134,7 +134,9 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
 
         first = next(iter(told.sources)) if has_sources else ""
         parameters = [
-            inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=keras.Model)
+            inspect.Parameter(
+                "model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=keras.Model
+            )
         ]
         if has_sources:
             parameters.append(
@@ -167,7 +169,7 @@ def _rules(table: Table, roles: Roles) -> Rules:
             values[part.weight.path] = value
         elif role == "unknown" and "kernel" in table and part.weight.variable.trainable:
             left.append(part.weight.path)
-    rules = shortened(values, [part.weight.path for part in roles.parts])
+    rules = shortened(values, {part.weight.path: part.role == part.ending for part in roles.parts})
     lines: list[str] = []
     if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
@@ -176,18 +178,24 @@ def _rules(table: Table, roles: Roles) -> Rules:
     return NotedRules(rules, tuple(lines), tuple(left)) if lines else rules
 
 
-def shortened(values: Rules, paths: Sequence[str]) -> Rules:
+def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
     """Return rules for these values by path, with a pattern where one is exact.
 
     Special rules come first: a pattern that ends with the names of the weight and of its layer, or
-    otherwise a path. Then comes, for each name, what most weights of this name get.
+    otherwise a path. Then comes, for each name, what most weights of this name get that have no
+    special role.
+
+    Args:
+        values: Initializers by path.
+        paths: The paths of all weights, and whether each has no special role.
     """
     texts = {path: repr(value) for path, value in values.items()}
     usual: dict[str, str] = {}
     for ending in ("kernel", "bias", "embeddings"):
         matching = [path for path in paths if path.endswith(ending)]
         if matching and texts.keys() >= set(matching):
-            ((text, _),) = Counter(texts[path] for path in matching).most_common(1)
+            plain = [path for path in matching if paths[path]] or matching
+            ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
             usual[f"*{ending}"] = text
     special: Rules = {}
     last: Rules = {}
@@ -214,7 +222,9 @@ def _documented(about: About) -> str:
         lines.append("")
     lines += ["Args:", "    model: A built model."]
     if len(tables) > 1:
-        lines.append(f"    source: Whose numbers: {' or '.join(f'`{source!r}`' for source in tables)}.")
+        lines.append(
+            f"    source: Whose numbers: {' or '.join(f'`{source!r}`' for source in tables)}."
+        )
     return "\n".join([*lines, "", "Example:", example])
 
 

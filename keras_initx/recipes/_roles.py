@@ -53,6 +53,7 @@ NAMES_IN_BRANCHES = (
     ("*/mlp/dense/kernel", "inner"),
     ("*/mlp/dense_1/kernel", "outer"),
     ("*mlp/*bias", "inner bias"),
+    ("*feedforward_*_dense/bias", "inner bias"),
     ("*_block*_conv/kernel", "shortcut"),  # but for those that `_CONVOLUTION` finds
     ("*predictions/kernel", "last"),
 )
@@ -203,8 +204,12 @@ def roles_of(model: keras.Model) -> Roles:
         _take_names(roles)
     else:
         roles.is_by_graph = True
+        only_names = bool(found.hidden or not found.branches or "patches" in map(_role, parts))
         for part in parts:
-            if part.role != part.ending and part.role in ("positions", "tokens"):
+            named = _named(NAMES_IN_BRANCHES, part.weight)
+            if only_names and named in ("inner bias", "last"):
+                part.role = named
+            elif not only_names and part.role in ("positions", "tokens"):
                 part.role = part.ending
         graph.take_branches()
     if found.branches and not found.hidden:
@@ -214,6 +219,10 @@ def roles_of(model: keras.Model) -> Roles:
     for part in parts:
         roles.has.setdefault(part.role, []).append(part.weight.path)
     return roles
+
+
+def _role(part: Part) -> str:
+    return part.role
 
 
 def _ending(weight: ModelWeight) -> str:
@@ -270,7 +279,9 @@ def _take_names(roles: Roles) -> None:
     closing = {scale for _, scale, _ in branches.values()}
     for part in roles.parts:
         path = part.weight.path
-        part.role = _named(NAMES, part.weight) or _named(NAMES_IN_BRANCHES, part.weight) or part.role
+        part.role = (
+            _named(NAMES, part.weight) or _named(NAMES_IN_BRANCHES, part.weight) or part.role
+        )
         match = _CONVOLUTION.fullmatch(path)
         if match:
             part.role = "outer" if path in ends else "inner"
@@ -335,7 +346,8 @@ class _Graph:
         elif len(found.around) > 1:
             roles.unknown = f"{len(found.around)} branches that have others in them"
         for part in self._kernels(found.tokens):
-            part.role = "tokens"
+            if part.role == part.ending:
+                part.role = "tokens"
         decoder = self._decoder()
         for branch in found.branches:
             self._take_branch(branch, int(branch.stream == decoder))
@@ -361,7 +373,7 @@ class _Graph:
             ends["last"] = self._kernels(found.outputs)
         for role, parts in ends.items():
             for part in parts:
-                if is_by_graph or part.role in (part.ending, "last"):
+                if part.role == part.ending or (role != "tokens" and is_by_graph):
                     part.role = role
         kernels = {id(part.weight) for part in ends.get("patches", [])}
         for part in self._roles.parts:
@@ -453,9 +465,7 @@ class _Graph:
         crossing = set(found.crossing)
         streams = {branch.stream for branch in found.branches}
         decoders = {
-            branch.stream
-            for branch in found.branches
-            if not crossing.isdisjoint(branch.operations)
+            branch.stream for branch in found.branches if not crossing.isdisjoint(branch.operations)
         }
         if not crossing:
             return None

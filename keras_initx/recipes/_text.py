@@ -87,7 +87,8 @@ def gpt2(source: str) -> Table:
         >>> for _ in range(2):
         ...     y = keras.layers.LayerNormalization()(x)
         ...     x = x + keras.layers.MultiHeadAttention(2, 4)(y, y)
-        >>> recipes.gpt2(keras.Model(tokens, x))["*/attention_output/kernel"].stddev == 0.02 / 2**0.5
+        >>> rules = recipes.gpt2(keras.Model(tokens, x))
+        >>> rules["*/attention_output/kernel"].stddev == 0.02 / 2**0.5
         True
 
     Reference:
@@ -164,7 +165,12 @@ def t_fixup() -> Table:
         lambda n, m: (9 * m) ** -0.25,
         VarianceScaling(1.0, "fan_out", "untruncated_normal"),
     )
-    return {**dict.fromkeys(_IN_BLOCKS, scaled), "tokens": tokens, "kernel": _GLOROT, "bias": "zeros"}
+    return {
+        **dict.fromkeys(_IN_BLOCKS, scaled),
+        "tokens": tokens,
+        "kernel": _GLOROT,
+        "bias": "zeros",
+    }
 
 
 @recipe(
