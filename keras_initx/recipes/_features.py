@@ -1,6 +1,6 @@
 """What a model has, in words: kinds of layers, and how its branches are merged and normalized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -142,7 +142,11 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
 
 
 def _note_graph(
-    found: Architecture, has: dict[str, list[str]], layers: dict, *, says_order: bool
+    found: Architecture,
+    has: dict[str, list[str]],
+    layers: Mapping[keras.Layer, str],
+    *,
+    says_order: bool,
 ) -> None:
     """Note what only the graph shows."""
     if found.hidden:

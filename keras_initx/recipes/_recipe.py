@@ -144,8 +144,9 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
                     "source", inspect.Parameter.KEYWORD_ONLY, default=first, annotation=str
                 )
             )
-        del rules_of.__wrapped__  # the signature is another
-        rules_of.__signature__ = inspect.Signature(parameters, return_annotation=Rules)
+        del rules_of.__wrapped__
+        signature = inspect.Signature(parameters, return_annotation=Rules)
+        setattr(rules_of, "__signature__", signature)  # noqa: B010, no attribute by its type
         rules_of.__annotations__ = {one.name: one.annotation for one in parameters}
         rules_of.__annotations__["return"] = Rules
         rules_of.__doc__ = _documented(told)
@@ -201,9 +202,9 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
     last: Rules = {}
     for path, value in values.items():
         text = texts[path]
-        ending = next((one for one in usual if matches_path(one, path)), None)
-        if ending is not None and usual[ending] == text:
-            last[ending] = value
+        name = next((one for one in usual if matches_path(one, path)), "")
+        if name and usual[name] == text:
+            last[name] = value
             continue
         pattern = "*/" + "/".join(path.split("/")[-2:])
         same = [texts.get(other) == text for other in paths if matches_path(pattern, other)]
@@ -213,7 +214,7 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
 
 def _documented(about: About) -> str:
     """Return the docstring of a recipe: with its weights and arguments before its example."""
-    text, _, example = inspect.getdoc(about.table).partition("\nExample:\n")
+    text, _, example = (inspect.getdoc(about.table) or "").partition("\nExample:\n")
     lines = [text.rstrip(), ""]
     tables = about.tables()
     for source, table in tables.items():

@@ -324,7 +324,7 @@ class _Graph:
 
     def ends(self) -> set[str]:
         """Return the paths of the kernels that end branches, as far as they are known."""
-        paths = set()
+        paths: set[str] = set()
         for branch in self._found.branches:
             for layer in branch.last:
                 paths.update(part.weight.path for part in self._kernels([layer])[-1:])
@@ -505,7 +505,9 @@ class _Graph:
 
     def _path(self, layer: keras.Operation) -> str:
         """Return the path of a layer, and the name of another operation."""
-        return self._paths.get(layer, layer.name)
+        if isinstance(layer, keras.Layer) and layer in self._paths:
+            return self._paths[layer]
+        return str(layer.name)
 
     def _ends_of(self, branch: Branch) -> str:
         return quoted([self._path(layer) for layer in branch.last])

@@ -1,10 +1,12 @@
 """Recipes for transformers of text and speech."""
 
 import math
+from collections.abc import Callable
 
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST
 from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
+from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
 
@@ -110,10 +112,15 @@ def gpt2(source: str) -> Table:
     }
 
 
-def _times(text: str, encoder, decoder, scaled=_GLOROT) -> Computed:
+def _times(
+    text: str,
+    encoder: Callable[[int, int], float],
+    decoder: Callable[[int, int], float],
+    scaled: VarianceScaling = _GLOROT,
+) -> Computed:
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
-    def of(part, roles):
+    def of(part: Part, roles: Roles) -> Scaled:
         return Scaled(scaled, (encoder, decoder)[part.stack](*roles.blocks))
 
     return Computed(text, of)
@@ -316,7 +323,7 @@ def t5() -> Table:
         Face's transformers.
     """
 
-    def of_queries(part, roles):
+    def of_queries(part: Part, roles: Roles) -> RandomNormal:
         size, width = roles.shape_of("unscaled query")
         heads = roles.shape_of("relative positions")[-1]
         return RandomNormal(stddev=(size * width / heads) ** -0.5)
