@@ -47,11 +47,10 @@ ROWS = {
         "vit_timm": "an embedding of tokens",
     },
     strangers.vision_transformer: {
-        "vit_timm": ["patch_encoder/dense/kernel", "patch_encoder/embedding/embeddings", "patch_encoder/dense/bias"],
+        "vit_timm": ["patch_encoder/dense/kernel", "patch_encoder/dense/bias"],
         "vit_jax": [
             "dense_5/kernel",
             "patch_encoder/dense/kernel",
-            "patch_encoder/embedding/embeddings",
             "dense/bias",
             "dense_1/bias",
             "dense_2/bias",
