@@ -105,7 +105,6 @@ def residual(kinds, names=False):
     return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
 
 
-@pytest.mark.parametrize("names", [False, True])
 def factor_of(model, path):
     """Return the factor that a kernel gets by Fixup."""
     plan = initialize(model, "fixup", seed=0, dry_run=True)
@@ -113,6 +112,7 @@ def factor_of(model, path):
     return row.expected_std / (2 / 36) ** 0.5
 
 
+@pytest.mark.parametrize("names", [False, True])
 def test_each_branch_has_a_depth_of_its_own(names):
     model = residual([2, 3, 2, 3], names)
     first, second = ("s_block0_1_conv", "s_block1_1_conv") if names else ("r0_1", "r1_1")
