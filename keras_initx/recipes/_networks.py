@@ -156,7 +156,7 @@ def fixup() -> Table:
         ...     y = keras.layers.Dense(8, "relu", name=f"first_{block}")(x)
         ...     x = x + keras.layers.Dense(8, name=f"second_{block}")(y)
         >>> rules = recipes.fixup(keras.Model(inputs, keras.layers.Dense(2)(x)))
-        >>> rules["first_0/kernel"].factor
+        >>> rules["first_*/kernel"].factor
         0.25
 
     Reference:
@@ -202,7 +202,7 @@ def zero_residual() -> Table:
         ...     y = keras.layers.Dense(8, "gelu")(x)
         ...     x = x + keras.layers.Dense(8, name=f"second_{block}")(y)
         >>> recipes.zero_residual(keras.Model(inputs, keras.layers.Dense(2)(x)))
-        {'second_0/kernel': 'zeros', 'second_1/kernel': 'zeros'}
+        {'second_*/kernel': 'zeros'}
 
     Reference:
         Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",

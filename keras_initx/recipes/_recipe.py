@@ -6,8 +6,9 @@ follow the refusal of other models, the rules for a model, the docstring and the
 
 import functools
 import inspect
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -89,7 +90,11 @@ class About:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
         reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
         if roles.is_by_graph and roles.notes:
-            reasons += [f"no {need}" for need in self.needs_in_graph if need not in roles.has]
+            reasons += [
+                f"no {need.removeprefix('a ')}"
+                for need in self.needs_in_graph
+                if need not in roles.has
+            ]
         reasons += [
             f"{feature}, {quoted(roles.has[feature])}"
             for feature in self.refuses
@@ -160,9 +165,11 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
 def _rules(table: Table, roles: Roles) -> Rules:
     """Return the rules for a model, with what was found in its graph and what is left."""
     values: Rules = {}
+    special = {}
     left = []
     for part in roles.parts:
         role = part.role if part.role in table else part.ending
+        special[part.weight.path] = role != part.ending
         value = table.get(role)
         if isinstance(value, Computed):
             value = value.of(part, roles)
@@ -170,7 +177,7 @@ def _rules(table: Table, roles: Roles) -> Rules:
             values[part.weight.path] = value
         elif role == "unknown" and "kernel" in table and part.weight.variable.trainable:
             left.append(part.weight.path)
-    rules = shortened(values, {part.weight.path: part.role == part.ending for part in roles.parts})
+    rules = shortened(values, special)
     lines: list[str] = []
     if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
@@ -184,18 +191,18 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
 
     Special rules come first: a pattern that ends with the names of the weight and of its layer, or
     otherwise a path. Then comes, for each name, what most weights of this name get that have no
-    special role.
+    role of their own.
 
     Args:
         values: Initializers by path.
-        paths: The paths of all weights, and whether each has no special role.
+        paths: The paths of all weights, and whether each has a role of its own in the table.
     """
     texts = {path: repr(value) for path, value in values.items()}
     usual: dict[str, str] = {}
     for ending in ("kernel", "bias", "embeddings"):
         matching = [path for path in paths if path.endswith(ending)]
         if matching and texts.keys() >= set(matching):
-            plain = [path for path in matching if paths[path]] or matching
+            plain = [path for path in matching if not paths[path]] or matching
             ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
             usual[f"*{ending}"] = text
     special: Rules = {}
@@ -206,10 +213,23 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
         if name and usual[name] == text:
             last[name] = value
             continue
-        pattern = "*/" + "/".join(path.split("/")[-2:])
-        same = [texts.get(other) == text for other in paths if matches_path(pattern, other)]
-        special[pattern if len(same) > 1 and all(same) else path] = value
+        special[_exact_pattern(path, text, texts, paths)] = value
     return special | {ending: last[ending] for ending in usual if ending in last}
+
+
+def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Iterable[str]) -> str:
+    """Return a pattern for all weights like that of a path, or the path if none is exact.
+
+    It leaves out the layers around its own, all numbers, or all but the last.
+    """
+    layer = "*/" + "/".join(path.split("/")[-2:])
+    all_numbers = re.sub(r"\d+", "*", path)
+    all_but_last = re.sub(r"\d+(?=.*\d)", "*", path)
+    for pattern in (layer, all_numbers, all_but_last):
+        same = [texts.get(other) == text for other in paths if matches_path(pattern, other)]
+        if len(same) > 1 and all(same):
+            return pattern
+    return path
 
 
 def _documented(about: About) -> str:

@@ -494,8 +494,8 @@ def test_layers_may_have_brackets_in_their_names(recipe, expected):
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda: residual(normalized=True), {"*_block*_3_bn/gamma"}),
-        (lambda: residual(normalized=False), {"*_block*_3_conv/kernel"}),
+        (lambda: residual(normalized=True), {"conv*_block*_3_bn/gamma"}),
+        (lambda: residual(normalized=False), {"conv*_block*_3_conv/kernel"}),
         (transformer, {"*/attention_output/kernel", "*/feedforward_output_dense/kernel"}),
     ],
     ids=["normalized", "plain", "transformer"],
