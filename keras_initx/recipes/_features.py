@@ -19,6 +19,8 @@ from keras_initx.structure import (
 
 FIRST = "a normalization before each branch"
 LAST = "a normalization after each sum"
+# By names, or by the graph of a model with attention and an embedding of tokens.
+LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
 # Layers whose paths say what the model is.
 _NAMES = {
     "the names of CLIP": (
@@ -77,6 +79,8 @@ def features_of(model: keras.Model, found: Architecture) -> dict[str, list[str]]
         for path in layers.values():
             if path.endswith("embeddings_layer_norm"):
                 has.setdefault(LAST, []).append(path)
+    if LAST in has:
+        has[LAST_IN_TEXT] = has[LAST]
     _note_graph(found, has, layers, says_order=FIRST in has or LAST in has)
     return has
 
@@ -161,6 +165,8 @@ def _note_graph(
     ends = [layer.name for branch in found.branches for layer in branch.last]
     if not says_order and found.normalizes_first is not None:
         has[FIRST if found.normalizes_first else LAST] = ends
+        if not found.normalizes_first and found.tokens and found.attends:
+            has[LAST_IN_TEXT] = ends
 
 
 def _operations(layer: keras.Layer) -> Sequence[keras.Operation]:

@@ -66,7 +66,7 @@ def orthogonal_rnn() -> Table:
         >>> from keras_initx import recipes
         >>> model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(8)])
         >>> recipes.orthogonal_rnn(model)["*bias"]
-        LSTMForgetBias(value=1.0)
+        LSTMForgetBias()
 
     Reference:
         Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep

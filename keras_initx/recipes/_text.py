@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
-from keras_initx.recipes._features import FIRST, LAST
+from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
 from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
 from keras_initx.recipes._roles import Part, Roles
 
@@ -23,8 +23,7 @@ _IN_BLOCKS = ("value", "attended", "inner", "outer")
         "standard deviations",
         "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
     },
-    needs=(LAST,),
-    needs_in_graph=("tokens", "attention in a branch"),
+    needs=(LAST_IN_TEXT,),
     refuses=("cross-attention", "the names of CLIP"),
 )
 def bert(source: str) -> Table:
@@ -209,7 +208,7 @@ def deepnorm() -> Table:
         ...     x = keras.layers.LayerNormalization()(y)
         ...     y = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
         ...     x = keras.layers.LayerNormalization()(y)
-        >>> recipes.deepnorm(keras.Model(inputs, x))["*/value/kernel"].factor
+        >>> recipes.deepnorm(keras.Model(inputs, x))["*kernel"].factor
         0.5
 
     Reference:
@@ -314,7 +313,7 @@ def t5() -> Table:
         >>> queries = keras.layers.Dense(64, name="query_projector")(tokens)
         >>> biases = keras.layers.Embedding(32, 4, name="self_attention")(places)
         >>> rules = recipes.t5(keras.Model([ids, places], [queries, biases]))
-        >>> rules["query_projector/kernel"].stddev == (64 * 16) ** -0.5
+        >>> rules["*kernel"].stddev == (64 * 16) ** -0.5
         True
 
     Reference:

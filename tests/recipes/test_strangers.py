@@ -42,7 +42,7 @@ ROWS = {
             f"decoder_block_1/{ATTENTION}/attention_output/kernel",
             "decoder_block_1/dense_1/kernel",
         ],
-        "bert": "with no normalization after each sum",
+        "bert": "with no normalization after each sum in a transformer of text",
         "deepnorm": "with .*a normalization before each branch",
         "vit_timm": "an embedding of tokens",
     },
@@ -63,7 +63,7 @@ ROWS = {
             "dense_3/kernel",
         ],
         "gpt2": "with no .*tokens",
-        "bert": "with no normalization after each sum",
+        "bert": "with no normalization after each sum in a transformer of text",
     },
     strangers.resnet: {
         "zero_residual": ["batch_normalization_2/gamma", "batch_normalization_4/gamma"],
@@ -89,7 +89,7 @@ ROWS = {
             "parallel_block_1/dense_3/kernel",
             "parallel_block_1/dense_5/kernel",
         ],
-        "bert": "with no normalization after each sum",
+        "bert": "with no normalization after each sum in a transformer of text",
         "deepnorm": "with .*a normalization before each branch",
     },
     strangers.translator: {
