@@ -6,7 +6,7 @@
 - `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
   sessions write.
 - `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
-- `recipes`: all recipes, with what `@recipe` says of them.
+- `recipes`: all recipes, with their tables and what `@recipe` says of them.
 
 The table of the problems that `diagnose` reports, from its rules, is written when the pages are
 built.
@@ -21,7 +21,7 @@ from pathlib import Path
 import keras_initx
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics.verdicts import RULES
-from keras_initx.recipes._recipe import ABOUT
+from keras_initx.recipes._recipe import ABOUT, described
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
@@ -139,11 +139,14 @@ def recipes():
     """Return the table of the recipes."""
     rows = []
     for name, about in sorted(ABOUT.items()):
-        summary = about.function.__doc__.partition("\n")[0].removeprefix("Return ").rstrip(".")
-        weights = summary.partition(": ")[2] or summary  # "the rules of BERT" is the recipe again
         sources = about.sources
         if not isinstance(sources, str):
             sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
+        (table, *_) = about.tables().values()  # of the first source
+        roles = {}
+        for role, value in table.items():
+            roles.setdefault(described(value), []).append(role)
+        weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
         rows.append((f"{{py:func}}`~keras_initx.recipes.{name}`", about.kind, weights, sources))
     return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
 

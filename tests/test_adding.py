@@ -31,7 +31,8 @@ def add(file, code, neighbor, name):
     """Write code to the end of a file, its imports to the others, and its name beside another in `__all__`."""
     imports, _, definition = code.partition("\n\n\n")
     edit(file, f'"{neighbor}",', f'"{neighbor}", "{name}",')
-    edit(file, "\nfrom keras_initx._checks", f"\n{imports}\nfrom keras_initx._checks")
+    first = next(line for line in file.read_text().splitlines() if line.startswith("from keras_initx"))
+    edit(file, f"\n{first}", f"\n{imports}\n{first}")
     with open(file, "a") as opened:
         opened.write(f"\n\n{definition}")
 

@@ -6,7 +6,7 @@ from keras_initx.audits._audit import *
 from keras_initx.audits._audit import Expected as Expected
 from keras_initx.audits._contract import *
 from keras_initx.audits._groups import *
+from keras_initx.audits._profile import *
 from keras_initx.audits._report import *
-from keras_initx.audits._statistics import *
 from keras_initx.audits._subjects import Audited as Audited
 from keras_initx.audits._subjects import is_saved_model as is_saved_model

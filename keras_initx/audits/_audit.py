@@ -1,48 +1,38 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
 import hashlib
+import itertools
 import math
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from keras_initx._checks import check_number, check_root
+from keras_initx._checks import check_number, check_root, close_matches
 from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array
-from keras_initx.audits._against import audit_against
-from keras_initx.audits._causes import Finding, scale_cause
-from keras_initx.audits._compare import (
-    SAMPLE,
-    Test,
-    compare,
-    holm,
-    least,
-    moments_of,
-    sampled,
-    smallest_effect,
-)
-from keras_initx.audits._contract import Contract, contract_at
-from keras_initx.audits._explanations import IMPLAUSIBLE, explanation, reordered
+from keras_initx.audits._causes import IMPLAUSIBLE, note_causes
+from keras_initx.audits._contract import Contract, contract_at, contract_of
+from keras_initx.audits._expected import expected_of, fixed_test
 from keras_initx.audits._groups import WeightAudit
-from keras_initx.audits._reference import reference_of
+from keras_initx.audits._pairs import Pair, judge, paired, test_equal, test_together
+from keras_initx.audits._profile import Profile, of_array, of_values
+from keras_initx.audits._reference import reference_of, source_of
+from keras_initx.audits._repeated import SAMPLE, sampled
 from keras_initx.audits._report import OF_LAYERS, AuditReport
-from keras_initx.audits._subjects import Audited, Planned, Subject, subjects
-from keras_initx.backends import Moments, backend
-from keras_initx.initializers import (
-    FixedLaw,
-    IndependentLaw,
-    Law,
-    RandomNormal,
-    SlicesLaw,
-    TiledLaw,
-    Truncated,
-    is_exact,
-    law_of,
+from keras_initx.audits._subjects import (
+    Audited,
+    Planned,
+    Subject,
+    opened,
+    plain_subjects,
+    subjects,
 )
+from keras_initx.audits._tests import SAME, SMALL, Test, compare, impossible
+from keras_initx.backends import Moments, backend
+from keras_initx.initializers import FixedLaw, FrameLaw, IndependentLaw, Law, is_exact, law_of
 from keras_initx.models import InitializationPlan, RulesOrPlan, array_digest, description
 from keras_initx.rendering import progress
 from keras_initx.structure import LayerInitializer
@@ -55,28 +45,35 @@ Expected: TypeAlias = RulesOrPlan | Contract | Audited
 # What is reported of a weight, the first that was found.
 _ORDER = (
     "not finite",
+    "reshaped",
     "constant",
-    "zeros",
     "values",
     "equal weights",
+    "connections",
+    "zeros",
     "copies",
     "equal slices",
-    "connections",
     "orthonormality",
-    "singular values",
     "scale",
+    "parts",
     "bounds",
     "mean",
     "shape",
+    "outliers",
     "precision",
+    "dtype",
     "bits",
 )
+# Verdicts that a scale or a distribution explains, not what is equal or zero.
+_EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "zeros")
 _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 _SAME_DIGEST = Test("bits", "the digest is that of the plan", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
 # Fewer values may be equal by chance in 16 bits.
 _FEWEST = 16
+# Unmatched names for which similar ones are looked for.
+_MOST_HINTS = 50
 
 
 def audit(
@@ -85,7 +82,6 @@ def audit(
     *,
     seed: int | None = None,
     alpha: float = 0.01,
-    names: Mapping[str, str] | None = None,
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
@@ -126,9 +122,6 @@ def audit(
             that this seed gives. A plan has its own.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
-        names: With a contract or other weights, a dict from patterns for the paths of `weights` to
-            the names there, with `{0}` for the text of the first `*`: for layers that were renamed,
-            and for other libraries. Weights that it matches may have their axes in another order.
 
     Returns:
         An `AuditReport`.
@@ -170,34 +163,43 @@ def audit(
             raise ValueError(
                 f"`seed` must be `None` with a contract or other weights. Received: {seed=!r}"
             )
-        return audit_against(weights, like, alpha=alpha, names=names)
-    if names is not None:
-        raise ValueError(
-            "`names` must be `None` unless `expected` is a contract or other weights. "
-            f"Received: {names=!r}"
-        )
+        found, wanted = _contract_of("weights", weights), _contract_of("expected", like)
+        pairs = paired(found, wanted)
+        test_equal(pairs, found.equal, wanted.equal)
+        test_together(pairs, [*found.equal, *wanted.equal])
+        judge(pairs, alpha)
+        return AuditReport([*_rows(pairs, wanted), *_missing_rows(pairs, wanted)], source_of(like))
     if isinstance(weights, Contract):
         raise TypeError(
             "`expected` must be a contract or other weights if `weights` is a contract. "
             f"Received: {expected=!r}"
         )
     rules = cast("RulesOrPlan | None", expected)
-    measured = []
+    pairs = []
+    equal: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        subjects(weights, rules, seed) as found,
-        progress("Auditing", len(found), "weights") as advance,
+        subjects(weights, rules, seed) as opened_subjects,
+        progress("Auditing", len(opened_subjects), "weights") as advance,
     ):
-        for subject in found:
-            measured.append(_measured(subject))
+        for subject in opened_subjects:
+            pair, digest = _pair_of(subject)
+            pairs.append(pair)
+            if digest:
+                equal.setdefault(digest, []).append(pair.path)
             advance(1)
-    _note_equal(measured)
-    _judge(measured, alpha)
-    return AuditReport(
-        _rows(measured, knows_bits=any(one.bits is not None for one in measured)),
-        _source(rules),
-    )
+    test_equal(pairs, [paths for paths in equal.values() if len(paths) > 1], [])
+    judge(pairs, alpha)
+    return AuditReport(_rows(pairs), _source(rules))
+
+
+def _contract_of(name: str, given: Contract | Audited) -> Contract:
+    """Return the contract of what is given; `name` is that of the argument in error messages."""
+    if isinstance(given, Contract):
+        return given
+    with opened(name, given) as found:
+        return contract_of(plain_subjects(found))
 
 
 def _source(expected: RulesOrPlan | None) -> str:
@@ -213,124 +215,116 @@ def _source(expected: RulesOrPlan | None) -> str:
     return "the rules say"
 
 
-@dataclass
-class _Measured:
-    """A weight with the tests of it.
-
-    Attributes:
-        subject: The weight.
-        law: Its law, or `None` if it is not known.
-        reason: Why it is not compared.
-        tests: The tests.
-        std: Its standard deviation.
-        digest: A digest of its values if they are random.
-        declared: The initializer of its layer, if a rule has another and the values are those of
-            the layer.
-        explanation: What else explains the values, see `explanation`.
-        bits: Whether it has the values that are known, or `None` if none are.
-        keeps_shape: Whether nothing but the scale is off.
-        failed: The tests that failed.
-    """
-
-    subject: Subject
-    law: Law | None
-    reason: str
-    tests: list[Test] = field(default_factory=list)
-    std: float | None = None
-    digest: bytes = b""
-    declared: str = ""
-    explanation: str = ""
-    bits: "_Bits | None" = None
-    keeps_shape: bool = True
-    failed: list[Test] = field(default_factory=list)
-
-
-def _measured(subject: Subject) -> _Measured:
-    """Read a weight, and test it by the law of its initializer."""
+def _pair_of(subject: Subject) -> tuple[Pair, bytes]:
+    """Read a weight, and test it by its initializer; also return a digest if it is random."""
+    pair = Pair(subject.path, subject.shape, subject.dtype, Profile("unknown"), None)
+    pair.name = subject.path
+    pair.text = subject.description
+    pair.initializer = subject.initializer
+    pair.fans = subject.fans
     if subject.initializer is None:
-        return _Measured(subject, None, subject.reason)
+        pair.reason = subject.reason
+        return pair, b""
     law = law_of(subject.initializer, subject.shape)
     planned = subject.planned
-    if planned is not None and planned.is_cut:
-        law = None
-    if law is None and (planned is None or not (planned.digest or planned.is_cut)):
-        return _Measured(subject, None, "law unknown")
-    result = _Measured(subject, law, "")
     if planned is not None:
-        result.bits = _bits(subject, planned, by_digest=True)
-        result.tests.append(result.bits.test)
-        result.std = result.bits.moments.std
-        if result.bits.test is _SAME_BITS or law is None:
-            return result
-    assert law is not None
-    law_here, values = _read(subject, law)
-    moments = moments_of(values)
-    result.std = moments.std
-    of_law = compare(law_here, values, subject.dtype, moments)
-    has_digest = result.tests == [_SAME_DIGEST]
-    if planned is not None and has_digest and least(of_law) < _SUSPICIOUS:
-        # By chance, or the line has been edited.
-        bits = _bits(subject, planned, by_digest=False)
-        if bits.test is _SAME_BITS:
-            return result
-    result.tests += of_law
-    if least(of_law) < _SUSPICIOUS:
-        _compare_with_declared(result, values)
-        _explain(result, law_here, values)
-    if _is_random(law) and values.size >= _FEWEST and moments.std > 0:
-        result.digest = _digest(values)
-    return result
-
-
-def _read(subject: Subject, law: Law) -> tuple[Law, Array]:
-    """Return the values of a weight, and their law.
-
-    A process that shares the weight with others takes its own values, if their law is known by
-    itself.
-    """
-    if not subject.values.is_shared or not isinstance(law, FixedLaw | IndependentLaw):
-        return law, subject.values.read()
-    parts = []
-    expected = []
-    for region, values in subject.values.parts():
-        parts.append(values.reshape(-1))
-        if isinstance(law, FixedLaw):
-            whole = np.broadcast_to(law.make(), subject.shape)
-            expected.append(whole[region or ...].reshape(-1))
+        _add_bits(pair, subject, planned, by_digest=True)
+        if planned.is_cut or law is None or pair.tests == [_SAME_BITS]:
+            pair.expected = Profile("unknown", std=0.0 if law is None else law.std or 0.0)
+            return pair, b""
     if isinstance(law, FixedLaw):
-        law = replace(law, make=lambda: np.concatenate(expected))
-    return law, np.concatenate(parts)
+        _add_fixed(pair, subject, law)
+        if _least(pair.tests) < _SUSPICIOUS and not subject.values.is_shared:
+            _compare_with_declared(pair, subject, subject.values.read())
+        return pair, b""
+    values = _read(subject, law)
+    if values.size == 0:
+        pair.reason = "empty"
+        return pair, b""
+    pair.expected = expected_of(subject, law)
+    _add_tests(pair, subject, law, values)
+    if planned is not None and _SAME_DIGEST in pair.tests and _least(pair.tests) < _SUSPICIOUS:
+        # By chance, or the line has been edited.
+        tests, pair.tests = pair.tests, []
+        _add_bits(pair, subject, planned, by_digest=False)
+        if pair.tests == [_SAME_BITS]:
+            return pair, b""
+        pair.tests = [*pair.tests, *tests[1:]]
+    if _least(pair.tests) < _SUSPICIOUS:
+        _compare_with_declared(pair, subject, values)
+    if pair.found.kind == "random" and values.size >= _FEWEST and not pair.reason:
+        return pair, _digest(values)
+    return pair, b""
 
 
-def _compare_with_declared(result: _Measured, values: Array) -> None:
+def _read(subject: Subject, law: Law | None) -> Array:
+    """Return the values of a weight.
+
+    A process that shares the weight with others takes its own, if their law is known by itself.
+    """
+    if subject.values.is_shared and isinstance(law, IndependentLaw):
+        return np.concatenate([part.reshape(-1) for _, part in subject.values.parts()])
+    return subject.values.read()
+
+
+def _add_fixed(pair: Pair, subject: Subject, law: FixedLaw) -> None:
+    """Add the test of a weight whose values do not depend on a seed."""
+    moments = Moments()
+    pair.expected = Profile("fixed", std=law.std or 0.0)
+    for region, values in subject.values.parts():
+        moments.add(sampled(values))
+        if not np.isfinite(values).all():
+            pair.tests.append(impossible("not finite", "values that are not finite"))
+        elif values.size:
+            test = fixed_test(law, values, subject, region or ...)
+            pair.tests.append(test)
+    pair.found = Profile("fixed", std=moments.std)
+
+
+def _add_tests(pair: Pair, subject: Subject, law: Law | None, values: Array) -> None:
+    """Add the tests of random values."""
+    assert pair.expected is not None
+    frame = law if isinstance(law, FrameLaw) else None
+    has_parts = bool(pair.expected.parts)
+    found = of_values(values, subject.dtype, has_parts=has_parts, frame=frame)
+    if pair.expected.kind == "fixed":
+        # Of several draws: what ignores its seed may have had another state.
+        found = of_array(subject.values.stored(), subject.dtype)
+        pair.found = found
+        if found.digest == pair.expected.digest:
+            pair.tests.append(SAME)
+        else:
+            pair.reason = "equal in each draw of its initializer, and not here"
+        return
+    pair.found = found
+    pair.tests += compare(pair.expected, found, subject.dtype)
+    if pair.expected.kind == "unknown" and not pair.tests:
+        pair.reason = pair.expected.reason
+
+
+def _least(tests: Iterable[Test]) -> float:
+    """Return the smallest probability of a deviation that matters, 1 if there is none."""
+    return min((test.p for test in tests if test.deviation > SMALL), default=1.0)
+
+
+def _compare_with_declared(pair: Pair, subject: Subject, values: Array) -> None:
     """Compare a weight that is not as expected with what its layer declares."""
-    subject = result.subject
     for initializer in subject.declared():
         declared = law_of(initializer, subject.shape)
-        if declared is None:
+        if declared is None or values.shape != subject.shape:
             continue
-        if values.shape != subject.shape and not isinstance(declared, IndependentLaw):
-            continue
-        tests = compare(declared, values, subject.dtype)
-        if subject.has_rule and least(tests) > IMPLAUSIBLE:
-            result.declared = description(initializer)
-        elif not subject.has_rule and least(tests) > least(result.tests):
+        other = replace(subject, initializer=initializer)
+        again = replace(pair, tests=[], initializer=initializer)
+        if isinstance(declared, FixedLaw):
+            _add_fixed(again, other, declared)
+        else:
+            again.expected = expected_of(other, declared)
+            _add_tests(again, other, declared, values)
+        if subject.has_rule and _least(again.tests) > IMPLAUSIBLE:
+            pair.declared = description(initializer)
+        elif not subject.has_rule and _least(again.tests) > _least(pair.tests):
             # Keras drew it, with the fans of the shape.
-            result.law = declared
-            result.tests = tests
-
-
-def _explain(result: _Measured, law: Law, values: Array) -> None:
-    """Look for what else explains the values of a weight that is not as expected."""
-    subject = result.subject
-    assert subject.initializer is not None
-    if result.std and law.std:
-        tests = compare(law.scaled(result.std / law.std), values, subject.dtype)
-        # Bounds would be exact, which the standard deviation that was found is not.
-        of_shape = [test for test in tests if test.verdict != "bounds"]
-        result.keeps_shape = least(of_shape) > IMPLAUSIBLE
-    if values.shape == subject.shape:
-        result.explanation = explanation(subject.initializer, law, values, subject.dtype)
+            pair.expected, pair.tests = again.expected, again.tests
 
 
 def _digest(values: Array) -> bytes:
@@ -342,30 +336,13 @@ def _digest(values: Array) -> bytes:
     return whole.digest()
 
 
-def _is_random(law: Law) -> bool:
-    """Return whether two weights with this law differ."""
-    if isinstance(law, TiledLaw):
-        return _is_random(law.part)
-    if isinstance(law, SlicesLaw):
-        return any(part is not None and _is_random(part) for part in law.laws)
-    return not isinstance(law, FixedLaw)
-
-
-class _Bits(NamedTuple):
-    """Whether a weight has the values that are known, the moments of its own, and equal slices."""
-
-    test: Test
-    moments: Moments
-    is_unchanged: bool | None
-    rows_unchanged: int | None
-
-
-def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> _Bits:
-    """Return whether a weight has the values of a plan or a seed.
+def _add_bits(pair: Pair, subject: Subject, planned: Planned, *, by_digest: bool) -> None:
+    """Add the test whether a weight has the values of a plan or a seed.
 
     They are compared in the parts in which they lie on devices: no process needs those of others.
 
     Args:
+        pair: The weight.
         subject: The weight.
         planned: The values.
         by_digest: Whether their digest is enough, where it is known.
@@ -395,10 +372,12 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> _Bits:
         count += differing
         if region is None and differing:
             drawn = np.asarray(drawn, values.dtype)
-            cause = reordered(drawn, values)
+            if _is_transposed(drawn, values):
+                cause = "an axis exchanged"
             if values.ndim > 1:
                 differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
                 rows = int(np.count_nonzero(~differ.any(axis=1)))
+    pair.found = Profile("random", std=moments.std)
     evidence = ""
     if subject.dtype != planned.dtype:
         evidence = f"{subject.dtype}, and {planned.dtype} in the plan"
@@ -409,9 +388,23 @@ def _bits(subject: Subject, planned: Planned, *, by_digest: bool) -> _Bits:
     if not evidence:
         # Of what is computed by matrix products, the last bits are not known.
         is_known = same is _SAME_DIGEST or is_exact(initializer)
-        return _Bits(same, moments, True if is_known else None, None)
-    test = Test("bits", evidence, p=0.0, deviation=math.inf, cause=cause)
-    return _Bits(test, moments, False, rows)
+        pair.tests.append(same)
+        pair.is_unchanged = True if is_known else None
+        return
+    pair.tests.append(Test("bits", evidence, p=0.0, deviation=math.inf, cause=cause))
+    pair.is_unchanged = False
+    pair.rows_unchanged = rows
+
+
+def _is_transposed(drawn: Array, values: Array) -> bool:
+    """Return whether values are those that were drawn, with axes in another order."""
+    flat = values.reshape(-1)
+    for order in itertools.permutations(range(drawn.ndim)):
+        changed = drawn.transpose(order)
+        # Most arrays differ at the beginning already.
+        if np.array_equal(changed.flat[:64], flat[:64]) and np.array_equal(changed.ravel(), flat):
+            return True
+    return False
 
 
 def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
@@ -424,97 +417,67 @@ def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> in
     return int(np.count_nonzero(differ))
 
 
-def _note_equal(measured: Sequence[_Measured]) -> None:
-    """Add a test to weights that should be independent and are equal."""
-    first: dict[bytes, Subject] = {}
-    for one in measured:
-        if not one.digest:
-            continue
-        other = first.setdefault(one.digest, one.subject)
-        if other is not one.subject:
-            evidence = f"equal to {other.path!r}"
-            if other.shape != one.subject.shape:
-                evidence = f"the values of {other.path!r} in another shape"
-            one.tests.append(Test("equal weights", evidence, p=0.0, deviation=math.inf))
-
-
-def _judge(measured: Sequence[_Measured], alpha: float) -> None:
-    """Decide which tests failed, for all weights at once."""
-    rejected = holm([test for one in measured for test in one.tests], alpha)
-    failed = {id(test) for test in rejected}
-    for one in measured:
-        least_effect = smallest_effect(one.subject.dtype)
-        for test in one.tests:
-            if id(test) in failed and test.deviation > least_effect:
-                one.failed.append(test)
-
-
-def _rows(measured: Sequence[_Measured], *, knows_bits: bool) -> list[WeightAudit]:
-    """Return the rows of the report.
-
-    Args:
-        measured: The weights.
-        knows_bits: Whether the values of random weights are known, so that it can be said which
-            weights are the same.
-    """
-    scales = {}
-    for one in measured:
-        initializer = one.subject.initializer
-        if isinstance(initializer, RandomNormal) and one.law is not None and one.law.std:
-            scales[one.law.std] = str(one.subject.description)
-    siblings = Counter(one.law.std for one in measured if one.law is not None)
-    findings = {}
-    for one in measured:
-        is_scale = any(test.verdict == "scale" for test in one.failed)
-        if is_scale and one.std and one.law is not None and one.law.std:
-            findings[one.subject.path] = Finding(
-                one.subject,
-                one.law.std,
-                one.std,
-                siblings[one.law.std],
-                isinstance(one.law, Truncated),
-                one.keeps_shape,
-            )
+def _rows(pairs: Sequence[Pair], contract: Contract | None = None) -> list[WeightAudit]:
+    """Return the rows of the report, for a contract with new weights among them."""
+    causes = note_causes(pairs)
+    knows_bits = any(pair.is_unchanged is not None for pair in pairs)
     rows = []
-    for one in measured:
-        subject = one.subject
-        expected = None if one.law is None else one.law.std
-        ratio = None
-        if expected and one.std is not None:
-            ratio = one.std / expected
-        verdict = evidence = cause = ""
-        if one.failed:
-            worst = min(one.failed, key=lambda test: _ORDER.index(test.verdict))
-            verdict = worst.verdict
-            evidence = worst.evidence
-            cause = worst.cause
-            if subject.path in findings and verdict == "scale":
-                others = list(findings.values())
-                cause = scale_cause(findings[subject.path], others, scales)
-            if not cause and one.declared:
-                cause = f"as its layer declares: {one.declared}"
-            if not cause and not (verdict == "scale" and one.keeps_shape):
-                cause = one.explanation
-        is_unchanged = None
-        if one.bits is not None:
-            is_unchanged = one.bits.is_unchanged
-        elif knows_bits and isinstance(one.law, FixedLaw):
-            is_unchanged = not one.failed
+    for pair in pairs:
+        row = WeightAudit(
+            pair.path,
+            pair.shape,
+            pair.dtype,
+            pair.text,
+            std=pair.found.std_of_all,
+            reason=pair.reason,
+            resolution=pair.resolution if contract is not None else None,
+            is_unchanged=pair.is_unchanged,
+            rows_unchanged=pair.rows_unchanged,
+        )
+        if pair.expected is None and contract is not None:
+            row = replace(
+                row, verdict="new", evidence=f"it was not there{_hint(pair.path, contract)}"
+            )
+        if pair.expected is not None:
+            row = replace(row, expected_std=pair.expected.std_of_all)
+            if pair.is_unchanged is None and knows_bits and pair.expected.kind == "fixed":
+                row = replace(row, is_unchanged=not pair.failed)
+        if row.expected_std and row.std is not None:
+            row = replace(row, ratio=row.std / row.expected_std)
+        if pair.failed:
+            worst = min(pair.failed, key=lambda test: (_ORDER.index(test.verdict), test.p))
+            cause = worst.cause or (causes[pair.path] if worst.verdict in _EXPLAINED else "")
+            row = replace(
+                row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason=""
+            )
+        rows.append(row)
+    return rows
+
+
+def _missing_rows(pairs: Sequence[Pair], contract: Contract) -> list[WeightAudit]:
+    """Return the rows of the weights of a contract that are not there any more."""
+    taken = {pair.name for pair in pairs if pair.expected is not None}
+    new = [pair.path for pair in pairs if pair.expected is None]
+    missing = [weight for weight in contract.weights if weight.path not in taken]
+    rows = []
+    for weight in missing:
+        hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
         rows.append(
             WeightAudit(
-                subject.path,
-                subject.shape,
-                subject.dtype,
-                subject.description,
-                expected,
-                one.std,
-                ratio,
-                verdict,
-                evidence,
-                cause,
-                one.reason,
-                is_unchanged=is_unchanged,
-                rows_unchanged=None if one.bits is None else one.bits.rows_unchanged,
+                weight.path,
+                weight.shape,
+                weight.dtype,
+                weight.text,
+                weight.profile.std_of_all,
+                verdict="missing",
+                evidence=f"it is not there any more{hint}",
             )
         )
     return rows
+
+
+def _hint(path: str, contract: Contract) -> str:
+    """Return names of a contract that are like that of a new weight."""
+    if len(contract.weights) > _MOST_HINTS:
+        return ""
+    return close_matches(path, [weight.path for weight in contract.weights])

@@ -6,29 +6,25 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
-import numpy as np
 
 from keras_initx._array_files import check_file
 from keras_initx._checkpoints import names_weights
-from keras_initx._checks import DTYPES, check_count, check_root, is_real, truncated
+from keras_initx._checks import check_count, check_root, is_real, truncated
 from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx._typing import Array
-from keras_initx.audits._statistics import LEVELS, Parts, Statistics, merged, statistics_of
+from keras_initx.audits._profile import KINDS, LEVELS, Parts, Profile, merged, of_array
 from keras_initx.audits._subjects import (
     Audited,
     Subject,
-    as_numbers,
     opened,
     plain_subjects,
 )
 from keras_initx.backends import backend
-from keras_initx.models import array_digest
 from keras_initx.rendering import (
     Column,
     Points,
@@ -47,9 +43,15 @@ __all__ = ["Contract", "WeightContract", "contract"]
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 
-_FORMAT = LinedFormat("keras_initx contract", 1, "Contract.save", ("draws", "equal", "weights"))
-# The statistics that are a number.
-_IN_A_CELL = (
+# The columns of a table of all numbers.
+_COLUMNS = (
+    "path",
+    "shape",
+    "dtype",
+    "kind",
+    "reason",
+    "value",
+    "digest",
     "mean",
     "std",
     "kurtosis",
@@ -60,12 +62,7 @@ _IN_A_CELL = (
     "bits",
     "frames",
 )
-KINDS = ("constant", "fixed", "random", "unknown")
-# Values of a fixed weight that are kept, to compare those that differ in their last bits.
-_PLACES = 64
-# Why the statistics of a weight are not known.
-NOT_FINITE = "not finite"
-INFINITE = "infinite"
+_FORMAT = LinedFormat("keras_initx contract", 1, "Contract.save", ("draws", "equal", "weights"))
 
 
 @dataclass(frozen=True)
@@ -76,41 +73,23 @@ class WeightContract:
         path: Its path in the model, or the name of the array.
         shape: Its shape.
         dtype: The name of its dtype.
-        kind: `"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`.
-        reason: Why it is unknown, otherwise empty.
-        value: The value of a constant.
-        digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
-        places: Some of the values of a fixed weight, at even distances.
-        statistics: The statistics of a random or a fixed weight.
+        profile: What is known of its values.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
-    kind: str
-    reason: str = ""
-    value: float | None = None
-    digest: str | None = None
-    places: tuple[float, ...] = ()
-    statistics: Statistics | None = None
+    profile: Profile
+
+    @property
+    def kind(self) -> str:
+        """`"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`."""
+        return self.profile.kind
 
     @property
     def text(self) -> str:
         """The kind in words, with the family of the distribution if it is known."""
-        if self.kind == "constant":
-            return f"constant {self.value:.4g}"
-        if self.kind == "random" and self.statistics is not None:
-            return self.statistics.family or "random"
-        if self.kind == "unknown":
-            return f"({self.reason})"
-        return self.kind
-
-    @property
-    def std(self) -> float | None:
-        """The standard deviation of the values, or `None` if it is not known."""
-        if self.kind == "constant":
-            return 0.0
-        return None if self.statistics is None else self.statistics.std
+        return self.profile.text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -181,19 +160,17 @@ class Contract(WeightTable[WeightContract]):
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for weight in self.weights:
-            record = asdict(weight)
-            del record["places"]
-            statistics = record.pop("statistics") or {}
-            for name in _IN_A_CELL:
-                record[name] = statistics.get(name)
-            records.append(record)
+            record = _line(weight)
+            for name in ("places", "quantiles", "parts"):
+                record.pop(name, None)
+            records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
         for place, weight in enumerate(self.weights):
-            if weight.kind != "constant" and weight.std is not None:
-                deviations.setdefault(weight.text, {})[place] = weight.std
+            if weight.kind != "constant" and weight.profile.std:
+                deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
         for name, (color, marker) in styles_of(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
@@ -203,7 +180,7 @@ class Contract(WeightTable[WeightContract]):
 
 def _of_random(row: WeightContract, name: str) -> str:
     """Return one of the statistics of a random weight as text, if it is not 0."""
-    value = getattr(row.statistics, name, 0) if row.kind == "random" else 0
+    value = getattr(row.profile, name) if row.kind == "random" else 0
     return short_number(value) if value else ""
 
 
@@ -272,7 +249,8 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     _check_alike(drawn)
     weights = []
     for of_draws in zip(*[one.weights for one in drawn], strict=True):
-        weights.append(_together(of_draws))
+        first = of_draws[0]
+        weights.append(replace(first, profile=merged([draw.profile for draw in of_draws])))
     random = {weight.path for weight in weights if weight.kind == "random"}
     equal = []
     for paths in drawn[0].equal:
@@ -308,74 +286,20 @@ def contract_of(subjects: Sequence[Subject]) -> Contract:
     first: dict[str, list[str]] = {}
     with progress("Reading", len(subjects), "weights") as advance:
         for subject in subjects:
-            weight = _measured(subject)
-            weights.append(weight)
-            if weight.kind == "random" and weight.digest is not None:
-                first.setdefault(weight.digest, []).append(weight.path)
+            profile = _profile_of(subject)
+            weights.append(WeightContract(subject.path, subject.shape, subject.dtype, profile))
+            if profile.kind == "random" and profile.digest is not None:
+                first.setdefault(profile.digest, []).append(subject.path)
             advance(1)
     equal = [paths for paths in first.values() if len(paths) > 1]
     return Contract(weights, 1, equal)
 
 
-def _measured(subject: Subject) -> WeightContract:
+def _profile_of(subject: Subject) -> Profile:
     """Return what one draw of a weight says about it."""
-    row = WeightContract(subject.path, subject.shape, subject.dtype, "unknown", subject.obstacle)
-    if row.reason:
-        return row
-    if 0 in subject.shape:
-        return replace(row, reason="empty")
-    stored = subject.values.stored()
-    if subject.dtype not in DTYPES:
-        return replace(row, reason=f"{subject.dtype}, of one draw", digest=array_digest(stored))
-    if subject.dtype != "float64":  # which is float32 on JAX, without its option
-        stored = stored.astype(subject.dtype, copy=False)
-    row = replace(row, digest=array_digest(stored))
-    return _described(row, as_numbers(stored))
-
-
-def _described(row: WeightContract, values: Array) -> WeightContract:
-    """Return a weight with what one draw of its values says about it."""
-    if not math.isfinite(float(values.min()) + float(values.max())):
-        if np.isnan(values).any():
-            return replace(row, reason=NOT_FINITE)
-        return replace(row, reason=INFINITE)
-    value = float(values.flat[0]) + 0.0  # not -0
-    if (values == value).all():
-        return replace(row, kind="constant", value=value)
-    return replace(
-        row,
-        kind="random",
-        statistics=statistics_of(values, row.dtype),
-        places=_places(values),
-    )
-
-
-def _places(values: Array) -> tuple[float, ...]:
-    """Return some of the values, at even distances, with seven digits."""
-    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
-    return tuple(float(f"{value:.7g}") for value in values.reshape(-1)[places])
-
-
-def _together(draws: Sequence[WeightContract]) -> WeightContract:
-    """Return what several draws of a weight say about it."""
-    first = draws[0]
-    if len(draws) == 1:
-        return first
-    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
-        if first.kind in ("random", "unknown") and first.reason != NOT_FINITE:
-            return replace(first, kind="fixed", reason="")
-        return first
-    unknown = [draw for draw in draws if draw.kind == "unknown"]
-    if unknown:
-        reason = unknown[0].reason
-        if first.dtype not in DTYPES:
-            reason = f"{first.dtype}, another in each draw"
-        return WeightContract(first.path, first.shape, first.dtype, "unknown", reason)
-    statistics = [draw.statistics for draw in draws if draw.statistics is not None]
-    if len(statistics) < len(draws):
-        reason = "constant in some draws" if statistics else "another constant in each draw"
-        return WeightContract(first.path, first.shape, first.dtype, "unknown", reason)
-    return replace(first, kind="random", digest=None, places=(), statistics=merged(statistics))
+    if subject.obstacle:
+        return Profile("unknown", subject.obstacle)
+    return of_array(subject.values.stored(), subject.dtype)
 
 
 def _check_alike(draws: Sequence[Contract]) -> None:
@@ -404,16 +328,10 @@ def _line(weight: WeightContract) -> dict[str, Any]:
         "kind": weight.kind,
         "values": weight.text,
     }
-    if weight.reason:
-        line["reason"] = weight.reason
-    if weight.value is not None:
-        line["value"] = weight.value
-    if weight.statistics is not None:
-        line.update(asdict(weight.statistics))
-    if weight.places:
-        line["places"] = list(weight.places)
-    if weight.digest is not None:
-        line["digest"] = weight.digest
+    usual = asdict(Profile(weight.kind, size=math.prod(weight.shape)))
+    for name, value in asdict(weight.profile).items():
+        if value != usual[name]:
+            line[name] = value
     return line
 
 
@@ -471,28 +389,25 @@ def _weight_of(line: Mapping[str, Any]) -> WeightContract:
     """Return the weight of a line."""
     line = dict(line)
     del line["values"]  # which follow from the rest
-    weight: dict[str, Any] = {}
-    for field in fields(WeightContract):
-        if field.name in line:
-            weight[field.name] = line.pop(field.name)
-    if weight["kind"] not in KINDS:
-        raise ValueError(f"unknown kind {weight['kind']!r}")
-    weight["shape"] = tuple(int(length) for length in weight["shape"])
-    weight["places"] = tuple(map(float, weight.get("places", ())))
-    if line:
-        parts = []
-        for part in line.pop("parts"):
-            stds, means = (tuple(map(float, part[name])) for name in ("stds", "means"))
-            if len(stds) != len(means):
-                raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
-            parts.append(Parts(int(part["axis"]), int(part["size"]), means, stds))
-        quantiles = tuple(map(float, line.pop("quantiles")))
-        if len(quantiles) != len(LEVELS):
-            raise ValueError(f"{len(quantiles)} quantiles instead of {len(LEVELS)}")
-        weight["statistics"] = Statistics(parts=tuple(parts), quantiles=quantiles, **line)
-    result = WeightContract(**weight)
-    if result.kind == "random" and result.statistics is None:
-        raise ValueError(f"{result.path!r} is random, without statistics")
-    if result.kind == "constant" and not is_real(result.value):
-        raise ValueError(f"{result.path!r} is constant, without a value")
-    return result
+    path, dtype, kind = (line.pop(name) for name in ("path", "dtype", "kind"))
+    shape = tuple(int(length) for length in line.pop("shape"))
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}")
+    parts = []
+    for part in line.pop("parts", ()):
+        stds, means = (tuple(map(float, part[name])) for name in ("stds", "means"))
+        if len(stds) != len(means):
+            raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
+        parts.append(Parts(int(part["axis"]), int(part["size"]), means, stds))
+    for name in ("places", "quantiles", "connections", "repeated"):
+        if name in line:
+            line[name] = tuple(line[name])
+    line.setdefault("size", math.prod(shape))
+    profile = Profile(kind, parts=tuple(parts), **line)
+    if profile.quantiles and len(profile.quantiles) != len(LEVELS):
+        raise ValueError(f"{len(profile.quantiles)} quantiles instead of {len(LEVELS)}")
+    if kind == "random" and not profile.quantiles:
+        raise ValueError(f"{path!r} is random, without quantiles")
+    if kind == "constant" and not is_real(profile.value):
+        raise ValueError(f"{path!r} is constant, without a value")
+    return WeightContract(path, shape, dtype, profile)

@@ -1,62 +1,32 @@
-"""Weights, each with the one of another draw that it is compared with."""
+"""Weights, each with what is expected of it, and the judgement of all together."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from keras_initx._checks import check_type, similar_paths
-from keras_initx._typing import DType
-from keras_initx.audits._compare import Test, smallest_effect
+import numpy as np
+
+from keras_initx._typing import DType, Shape
 from keras_initx.audits._contract import Contract, WeightContract
-from keras_initx.audits._statistics import Statistics
-from keras_initx.audits._two_samples import error_of_ratio
-from keras_initx.structure import captured_texts
+from keras_initx.audits._groups import without_numbers
+from keras_initx.audits._profile import Profile
+from keras_initx.audits._repeated import epsilon
+from keras_initx.audits._subjects import TIED
+from keras_initx.audits._tests import (
+    FEWEST,
+    SAME,
+    Test,
+    compare,
+    error_of_ratio,
+    holm,
+    impossible,
+    smallest_effect,
+)
+from keras_initx.structure import LayerInitializer
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
 _POWER = 1.645
-
-
-@dataclass
-class Pair:
-    """A weight, and what it is compared with.
-
-    Attributes:
-        found: The weight.
-        expected: What it is compared with, or `None` if it is new.
-        name: The path of what it is compared with, from `names`, or its own.
-        is_renamed: Whether that is from `names`.
-        tests: The tests.
-        failed: Those that failed.
-        reason: Why it was not compared.
-        together: The scale of this weight and of those of its name in other layers, if it has one.
-        resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases.
-    """
-
-    found: WeightContract
-    expected: WeightContract | None
-    name: str
-    is_renamed: bool
-    tests: list[Test] = field(default_factory=list)
-    failed: list[Test] = field(default_factory=list)
-    reason: str = ""
-    together: "Scale | None" = None
-    resolution: float | None = None
-
-    @property
-    def has_same_bits(self) -> bool:
-        """Whether all values are known to be equal bit for bit."""
-        if self.expected is None or self.expected.digest is None:
-            return False
-        return self.expected.digest == self.found.digest
-
-    @property
-    def statistics(self) -> tuple[Statistics, Statistics] | None:
-        """The statistics expected and found, if it was and is random."""
-        if self.expected is None or {self.expected.kind, self.found.kind} != {"random"}:
-            return None
-        if self.expected.statistics is None or self.found.statistics is None:
-            return None
-        return self.expected.statistics, self.found.statistics
 
 
 @dataclass(frozen=True)
@@ -67,92 +37,220 @@ class Scale:
     error: float
 
 
-def scale_of(pair: Pair) -> Scale | None:
-    """Return the scale of a random weight."""
-    if pair.statistics is None or pair.reason:
-        return None
-    expected, found = pair.statistics
-    if not expected.std or not found.std:
-        return None
-    return Scale(math.log(found.std / expected.std), error_of_ratio(expected, found))
+@dataclass
+class Pair:
+    """A weight, and what is expected of it.
 
-
-def paired(found: Contract, expected: Contract, names: Mapping[str, str] | None) -> list[Pair]:
-    """Return each weight with the one that it is compared with.
-
-    Raises:
-        TypeError: If `names` is not a dict from patterns to texts.
-        ValueError: If one of `names` matches no weight, or cannot be filled in.
+    Attributes:
+        path: Its path in the model, or the name of the array.
+        shape: Its shape.
+        dtype: The name of its dtype.
+        found: Its values.
+        expected: What they should be, or `None` if the weight is new.
+        text: What is expected in words, or `None` if nothing is.
+        name: The path of what is expected.
+        expected_dtype: The dtype there.
+        initializer: The initializer that it should come from, if that is known.
+        fans: The fans of a kernel, if its layer is known.
+        declared: The initializer of its layer, if a rule has another and the values are those of
+            the layer.
+        tests: The tests.
+        failed: Those that failed.
+        reason: Why it was not compared.
+        together: The scale of this weight and of those of its name in other layers, if it has one.
+        resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases.
+        is_unchanged: Whether it has the bits that are expected, or `None` if these are not known.
+        rows_unchanged: The number of slices along the first axis that have.
     """
+
+    path: str
+    shape: Shape
+    dtype: DType
+    found: Profile
+    expected: Profile | None
+    text: str | None = None
+    name: str = ""
+    expected_dtype: DType = ""
+    initializer: LayerInitializer | None = None
+    fans: tuple[float, int] | None = None
+    declared: str = ""
+    tests: list[Test] = field(default_factory=list)
+    failed: list[Test] = field(default_factory=list)
+    reason: str = ""
+    together: Scale | None = None
+    resolution: float | None = None
+    is_unchanged: bool | None = None
+    rows_unchanged: int | None = None
+
+    @property
+    def dtypes(self) -> list[DType]:
+        """Its dtype, and the one expected if that is known."""
+        return [dtype for dtype in (self.dtype, self.expected_dtype) if dtype]
+
+    @property
+    def coarsest(self) -> DType:
+        """The less exact of its dtypes."""
+        return max(self.dtypes, key=epsilon)
+
+    @property
+    def scale(self) -> Scale | None:
+        """The scale of a random weight, relative to the one expected."""
+        if self.expected is None or {self.expected.kind, self.found.kind} != {"random"}:
+            return None
+        if self.reason or not self.expected.std or not self.found.std:
+            return None
+        log = math.log(self.found.std / self.expected.std)
+        return Scale(log, error_of_ratio(self.expected, self.found))
+
+
+def paired(found: Contract, expected: Contract) -> list[Pair]:
+    """Return each weight with the one of its name, with the tests of both."""
     by_path = {weight.path: weight for weight in expected.weights}
     by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.weights}
-    renamed = _renamed([weight.path for weight in found.weights], names)
     pairs = []
     for weight in found.weights:
-        path = renamed.get(weight.path, weight.path)
         # Some packages join names by dots.
-        other = by_path.get(path) or by_slashes.get(path.replace(".", "/"))
-        if other is not None and _may_be_random(weight, found.draws, other, expected.draws):
-            weight = replace(weight, kind="random")
-        pairs.append(Pair(weight, other, path, weight.path in renamed))
+        other = by_path.get(weight.path) or by_slashes.get(weight.path.replace(".", "/"))
+        pair = Pair(weight.path, weight.shape, weight.dtype, weight.profile, None)
+        pair.name = weight.path
+        if other is not None:
+            pair.expected = other.profile
+            pair.name = other.path
+            pair.expected_dtype = other.dtype
+            if other.profile.kind != "unknown":
+                pair.text = other.profile.text
+            _test(pair, other, found.draws, expected.draws)
+            if pair.text is None and SAME in pair.tests:
+                pair.text = "fixed"
+            are_single = expected.draws == 1 and weight.profile.digest is not None
+            if are_single and other.profile.digest is not None:
+                pair.is_unchanged = weight.profile.digest == other.profile.digest
+        pairs.append(pair)
     return pairs
 
 
-def _may_be_random(
-    found: WeightContract, found_draws: int, expected: WeightContract, expected_draws: int
-) -> bool:
-    """Return whether a fixed weight may be random, like the one that it is compared with.
-
-    One draw of either does not tell fixed values from random ones.
-    """
-    if expected.kind != "random" or found.kind != "fixed" or found.statistics is None:
-        return False
-    return min(found_draws, expected_draws) == 1
-
-
-def _renamed(paths: Sequence[str], names: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the paths for which `names` has another name, with it."""
-    found: dict[str, str] = {}
-    if names is None:
-        return found
-    check_type("names", names, Mapping, "a dict from patterns to names")
-    for pattern, template in names.items():
-        if not isinstance(pattern, str) or not isinstance(template, str):
-            raise TypeError(
-                "`names` must be a dict from patterns to names. "
-                f"Received: {template!r} for {pattern!r}"
-            )
-        has_match = False
-        for path in paths:
-            texts = captured_texts(pattern, path)
-            if texts is None:
-                continue
-            has_match = True
-            try:
-                found.setdefault(path, template.format(*texts))
-            except (IndexError, KeyError, ValueError, AttributeError) as error:
-                raise ValueError(
-                    "`names` must have names with `{0}` for the text that the first `*` of the "
-                    f"pattern stands for. Received: {template!r} for {path!r}: {error}"
-                ) from None
-        if not has_match:
-            raise ValueError(
-                "Each of `names` must match a weight. "
-                f"Received: {pattern!r}, which matches none{similar_paths(pattern, paths)}"
-            )
-    return found
-
-
-def dtypes_of(pair: Pair) -> list[DType]:
-    """Return the dtype that was found and the one expected."""
-    return [weight.dtype for weight in (pair.found, pair.expected) if weight is not None]
-
-
-def note_resolution(pair: Pair, alpha: float) -> None:
-    """Note which factor of the scale would be seen, with tests at `alpha`."""
-    scale = scale_of(pair)
-    if scale is None:
+def _test(pair: Pair, other: WeightContract, found_draws: int, expected_draws: int) -> None:
+    """Add the tests of a weight that is compared with another."""
+    found, expected = pair.found, other.profile
+    if pair.shape != other.shape:
+        cause = ""
+        if sorted(pair.shape) == sorted(other.shape):
+            cause = "an axis exchanged"
+        evidence = f"{pair.shape}, and {other.shape} before"
+        pair.tests.append(Test("reshaped", evidence, 0.0, math.inf, cause))
         return
-    quantile = math.sqrt(2 * math.log(1 / alpha))  # of the normal distribution, a little high
-    factor = math.exp((quantile + _POWER) * scale.error)
-    pair.resolution = max(factor, 1 + max(map(smallest_effect, dtypes_of(pair))))
+    if pair.dtype != other.dtype:
+        pair.tests.append(impossible("dtype", f"{pair.dtype}, and {other.dtype} before"))
+    if found.reason.startswith(TIED) != expected.reason.startswith(TIED):
+        evidence = f"no longer {expected.reason}"
+        if found.reason:
+            evidence = f"{found.reason}, and was not"
+        pair.tests.append(impossible("equal weights", evidence))
+        return
+    are_random = expected.kind == "random" and found.has_distribution
+    if found.kind == "fixed" and are_random and min(found_draws, expected_draws) == 1:
+        # One draw of either does not tell fixed values from random ones.
+        found = pair.found = replace(found, kind="random")
+    if expected_draws == 1:
+        expected = replace(expected, zeros_at=None)  # they may be others in each draw
+    is_one = expected_draws == 1 and math.prod(pair.shape) == 1
+    if is_one and found.value != expected.value and expected.kind == found.kind == "constant":
+        pair.reason = "one value, of one draw"
+        return
+    tests = compare(expected, found, pair.coarsest)
+    for test in tests:
+        if test.verdict != "precision" or pair.dtype == other.dtype:
+            pair.tests.append(test)
+    if not tests and "unknown" in (expected.kind, found.kind):
+        pair.reason = expected.reason or found.reason
+        return
+    are_few = min(expected.size, found.size) < FEWEST and SAME not in tests
+    if are_few and {found.kind, expected.kind} == {"random"}:
+        pair.reason = f"fewer than {FEWEST} values"
+
+
+def test_equal(
+    pairs: Sequence[Pair], found: Sequence[Sequence[str]], expected: Sequence[Sequence[str]]
+) -> None:
+    """Add tests of weights that are equal and should not be, or the reverse.
+
+    Args:
+        pairs: The weights.
+        found: Sets of those that are equal.
+        expected: Sets of those that should be.
+    """
+    set_now = {path: number for number, paths in enumerate(found) for path in paths}
+    set_before = {path: number for number, paths in enumerate(expected) for path in paths}
+    first_now: dict[int, Pair] = {}
+    first_before: dict[int, Pair] = {}
+    for pair in pairs:
+        # New weights are not compared: two buffers may be equal by intention.
+        if pair.expected is None or {pair.expected.kind, pair.found.kind} != {"random"}:
+            continue
+        now = set_now.get(pair.path)
+        before = set_before.get(pair.name)
+        if now is not None:
+            other = first_now.setdefault(now, pair)
+            are_free = before is None or before != set_before.get(other.name)
+            if pair.name != other.name and are_free:
+                evidence = f"equal to {other.path!r}"
+                if other.shape != pair.shape:
+                    evidence = f"the values of {other.path!r} in another shape"
+                pair.tests.append(impossible("equal weights", evidence))
+        if before is not None:
+            other = first_before.setdefault(before, pair)
+            if pair is not other and (now is None or now != set_now.get(other.path)):
+                evidence = f"no longer equal to {other.path!r}"
+                pair.tests.append(impossible("equal weights", evidence))
+
+
+def test_together(pairs: Sequence[Pair], equal: Sequence[Sequence[str]]) -> None:
+    """Add tests of the scale of weights that have one name in several layers.
+
+    Args:
+        pairs: The weights.
+        equal: Sets of the paths of equal weights, which are one draw.
+    """
+    again = {path for paths in equal for path in paths[1:]}
+    groups: dict[Any, list[tuple[Pair, Scale]]] = {}
+    for pair in pairs:
+        scale = pair.scale
+        is_again = pair.path in again or pair.name in again
+        # Frames have an exact scale.
+        if scale is not None and scale.error and SAME not in pair.tests and not is_again:
+            key = (without_numbers(pair.path), pair.shape, pair.dtype)
+            groups.setdefault(key, []).append((pair, scale))
+    for alike in groups.values():
+        if len(alike) < 2:
+            continue
+        weights = np.array([scale.error**-2 for _, scale in alike])
+        mean = float(np.average([scale.log for _, scale in alike], weights=weights))
+        error = 1 / math.sqrt(weights.sum())
+        if any(abs(scale.log - mean) > 4 * scale.error for _, scale in alike):
+            continue  # they differ in different ways
+        test = Test(
+            "scale",
+            f"{math.exp(mean):.3g} times the standard deviation, in {len(alike)} layers together",
+            p=math.erfc(abs(mean) / error / math.sqrt(2)),
+            deviation=abs(mean) - 2 * error,
+        )
+        for pair, _ in alike:
+            pair.tests.append(test)
+            pair.together = Scale(mean, error)
+
+
+def judge(pairs: Sequence[Pair], alpha: float) -> None:
+    """Decide which tests failed, for all weights at once."""
+    tests = {id(test): test for pair in pairs for test in pair.tests}
+    failed = {id(test) for test in holm(tests.values(), alpha)}
+    for pair in pairs:
+        least_effect = max(map(smallest_effect, pair.dtypes))
+        for test in pair.tests:
+            if id(test) in failed and test.deviation > least_effect:
+                pair.failed.append(test)
+        scale = pair.scale
+        if scale is not None:
+            # Of the normal distribution, a little high.
+            quantile = math.sqrt(2 * math.log(max(len(tests), 1) / alpha))
+            factor = math.exp((quantile + _POWER) * scale.error)
+            pair.resolution = max(factor, 1 + least_effect)

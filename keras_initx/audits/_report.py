@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_initx.audits._groups import Group, WeightAudit, grouped
+from keras_initx._checks import truncated
+from keras_initx.audits._groups import LEFT, Group, WeightAudit, grouped
 from keras_initx.rendering import (
     BLUE,
     RED,
@@ -52,6 +53,16 @@ class AuditReport(Tabular[Group]):
     def problems(self) -> list[WeightAudit]:
         """The weights that are not as they should be."""
         return [weight for weight in self.weights if weight.verdict]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no `problems`, and a recipe knows all trained weights."""
+        return not self.problems and not self._left
+
+    @property
+    def _left(self) -> list[str]:
+        """The paths of trained weights that a recipe leaves, as it does not know what they are."""
+        return [weight.path for weight in self.weights if weight.reason == LEFT]
 
     @property
     def not_compared(self) -> list[WeightAudit]:
@@ -156,7 +167,11 @@ class AuditReport(Tabular[Group]):
         left = len(self.not_compared)
         if left:
             text += f", {left} not compared"
-        text += f".{self._unchanged_text()}"
+        text += "."
+        if self._left:
+            weights = counted(len(self._left), "trained weight")
+            text += f" The recipe does not know what {weights} ({truncated(self._left)}) are for."
+        text += self._unchanged_text()
         text += self._resolution_text()
         return text
 

@@ -13,7 +13,10 @@ from keras_initx._array_files import check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._lazy import LazyArray
+from keras_initx._recipe_names import NotedRules
 from keras_initx._typing import Array, DType, Shape
+from keras_initx.audits._groups import LEFT
+from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
 from keras_initx.models import (
     InitializationPlan,
@@ -263,9 +266,12 @@ def _of_model(
     if isinstance(expected, InitializationPlan):
         return _by_plan(found, expected)
     plan = initialize(model, expected, seed=root or 0, dry_run=True)
+    left = expected.left if isinstance(expected, NotedRules) else ()
     result = []
     for subject, line in zip(found, plan.weights, strict=True):
         subject = _by_line(subject, line, plan, "seed")
+        if subject.path in left:
+            subject = replace(subject, initializer=None, planned=None, reason=LEFT)
         is_cut = subject.planned is not None and subject.planned.is_cut
         if root is None and is_cut:
             subject = replace(subject, initializer=None, reason="zeros of a constraint")
@@ -293,13 +299,6 @@ class _Declared:
         if not isinstance(declared, keras.initializers.Initializer):
             return (declared,)
         return declared, with_seed_and_axes(declared, 0, weight)
-
-
-def as_numbers(array: Array) -> Array:
-    """Return an array in float64 if it has that dtype, else in float32."""
-    if array.dtype == np.float64:
-        return array
-    return np.asarray(array, "float32")
 
 
 def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject]:

@@ -186,7 +186,6 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             expected,
             seed=arguments.seed,
             alpha=arguments.alpha,
-            names=arguments.names,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot audit {arguments.model}: {error}\n")

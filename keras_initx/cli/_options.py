@@ -126,11 +126,6 @@ def config(text: str) -> dict[str, Any]:
     return _json_object(text, "a config", '{"connections": 3}')
 
 
-def names(text: str) -> dict[str, Any]:
-    """Parse a dict from patterns to names from JSON."""
-    return _json_object(text, "names", '{"encoder/*": "backbone/{0}"}')
-
-
 def _json_object(text: str, what: str, example: str) -> dict[str, Any]:
     try:
         found = parse_json(text)
@@ -177,7 +172,6 @@ MODEL: dict[str, Any] = {
 }
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
-NAMES: dict[str, Any] = {"type": names, "metavar": "JSON"}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",

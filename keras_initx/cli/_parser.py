@@ -202,12 +202,6 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "drawn alike are shown",
     )
     parser.add_argument(
-        "--names",
-        **_options.NAMES,
-        help="with --like: a JSON object from patterns for names to the names there, "
-        '\'{"encoder/*": "backbone/{0}"}\'',
-    )
-    parser.add_argument(
         "--seed",
         **_options.SEED,
         help="the seed that was given to initialize: compare the values themselves",

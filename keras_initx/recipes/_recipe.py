@@ -1,30 +1,55 @@
-"""What makes a function a recipe: what is said of it in one place, and all that follows from that.
+"""What makes a function a recipe: a table from roles of weights to initializers, and its models.
 
-A recipe is a function of a model that returns rules. The decorator says what the function is for,
-whose numbers it has and how its models are recognized. From this follow the checks of its
-arguments, the error that names another recipe, and the table of the page.
+The decorated function returns the table of a source. From it, and from what the decorator says,
+follow the refusal of other models, the rules for a model, the docstring and the table of the page.
 """
 
 import functools
 import inspect
-import typing
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias
 
 import keras
 
 from keras_initx._checks import check_choice
-from keras_initx._recipe_names import RECIPES
+from keras_initx._recipe_names import RECIPES, NotedRules
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.recipes._network import Network, network_of
+from keras_initx.recipes._roles import Part, Roles, quoted, roles_of
 from keras_initx.sampling import truncated_quantiles
+from keras_initx.structure import check_model, matches_path
 
 # Maps patterns to initializers.
-Recipe: TypeAlias = dict[str, InitializerLike | None]
+Rules: TypeAlias = dict[str, InitializerLike | None]
 
-Function = TypeVar("Function", bound=Callable[..., Recipe])
+
+@dataclass(frozen=True)
+class Computed:
+    """What is computed for a weight.
+
+    Attributes:
+        text: It in words.
+        of: Returns the initializer for a part of a model, or `None` to leave its values.
+    """
+
+    text: str
+    of: Callable[[Part, Roles], InitializerLike | None]
+
+
+# Maps roles to initializers. A role that is missing has the one of the end of its path, such as
+# "kernel"; "unknown" are weights of which neither names nor the graph tell what they are.
+Table: TypeAlias = Mapping[str, InitializerLike | Computed | None]
+
+
+class Recipe(Protocol):
+    """Returns the rules for a model, as the numbers of a source say."""
+
+    __name__: str
+
+    def __call__(self, model: keras.Model, *, source: str = ...) -> Rules: ...
 
 
 @dataclass(frozen=True)
@@ -32,122 +57,205 @@ class About:
     """What is said of a recipe.
 
     Attributes:
-        function: The function that returns the rules.
+        table: Returns the table, of a source if there are several.
         kind: The models that it is for, in words.
-        sources: Whose numbers it has: a paper or code. For a function with the argument `source`,
-            a dict with one for each value.
-        marks: How the weights of its models are called: patterns of which one matches, or a
-            function that says so.
-        layers: A function that says whether a network has the layers of its models. For names that
-            no recipe knows.
-        refuses: Whether models without the marks and the layers are refused. If not, the function
-            itself says what it refuses.
+        sources: Whose numbers it has: a paper or code, or a dict with one for each source.
+        needs: What a model must have: roles of weights, and what `features_of` finds.
+        needs_in_graph: What it must have too if its branches are known by the graph.
+        refuses: What it must not have.
+        by_branch: Whether the ends of branches must be known.
+        by_chain: Whether the kernels of a branch must be one after another.
+        by_block: Whether blocks of one branch or two of attention and one without must be known.
+        closes: Whether branches must be able to start at 0.
     """
 
-    function: Callable[..., Recipe]
+    table: Callable[..., Table]
     kind: str
     sources: str | Mapping[str, str]
-    marks: Sequence[str] | Callable[[Network], Any]
-    layers: Callable[[Network], Any] | None
-    refuses: bool
+    needs: Sequence[str] = ()
+    needs_in_graph: Sequence[str] = ()
+    refuses: Sequence[str] = ()
+    by_branch: bool = False
+    by_chain: bool = False
+    by_block: bool = False
+    closes: bool = False
 
-    @property
-    def argument(self) -> str:
-        """The name of the argument that takes the model."""
-        return next(iter(inspect.signature(self.function).parameters))
+    def tables(self) -> dict[str, Table]:
+        """Return the table of each source; of "" if there is one."""
+        if isinstance(self.sources, str):
+            return {"": self.table()}
+        return {source: self.table(source) for source in self.sources}
 
-    @property
-    def takes_number(self) -> bool:
-        """Whether this argument may be a number of blocks too."""
-        annotation = inspect.signature(self.function).parameters[self.argument].annotation
-        return int in typing.get_args(annotation)
-
-    def knows(self, network: Network) -> bool:
-        """Return whether weights are called as those of its models."""
-        if callable(self.marks):
-            return bool(self.marks(network))
-        return network.has(*self.marks)
-
-    def has_layers(self, network: Network) -> bool:
-        """Return whether a network has the layers of its models."""
-        return self.layers is not None and bool(self.layers(network))
+    def check(self, roles: Roles) -> None:
+        """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
+        reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
+        if roles.is_by_graph and roles.notes:
+            reasons += [
+                f"no {need.removeprefix('a ')}"
+                for need in self.needs_in_graph
+                if need not in roles.has
+            ]
+        reasons += [
+            f"{feature}, {quoted(roles.has[feature])}"
+            for feature in self.refuses
+            if feature in roles.has
+        ]
+        doubts = {
+            roles.unknown: self.by_branch,
+            roles.parallel: self.by_chain,
+            roles.uneven: self.by_block,
+            roles.closed: self.closes,
+        }
+        reasons += [reason for reason, matters in doubts.items() if reason and matters]
+        if not reasons:
+            return
+        if roles.is_by_graph and self.by_branch:
+            reasons += roles.notes
+        raise ValueError(
+            f"`model` must be {self.kind}; otherwise write your own rules. "
+            f"Received: model={roles.model.name!r} with {'; '.join(reasons)}"
+        )
 
 
 # What is said of each recipe, by its name.
 ABOUT: dict[str, About] = {}
 
 
-def recipe(
-    *,
-    kind: str,
-    sources: str | Mapping[str, str],
-    marks: Sequence[str] | Callable[[Network], Any] = (),
-    layers: Callable[[Network], Any] | None = None,
-    refuses: bool = True,
-) -> Callable[[Function], Function]:
-    """Make a function that returns rules for a model a recipe. For the arguments see `About`.
+def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
+    """Make a function that returns a table a recipe. For the arguments see `About`."""
 
-    The function is called with a source that it has, and with a model that has its marks or its
-    layers, if there are any. Rules that match none of the weights are left out.
-    """
+    def register(table: Callable[..., Table]) -> Recipe:
+        told = About(table, **about)
+        has_sources = not isinstance(told.sources, str)
 
-    def register(function: Function) -> Function:
-        about = About(function, kind, sources, marks, layers, refuses and bool(marks or layers))
-        signature = inspect.signature(function)
+        @functools.wraps(table)
+        def rules_of(model: keras.Model, **options: str) -> Rules:
+            roles = roles_of(check_model("model", model))
+            source = options.get("source", first)
+            if has_sources:
+                check_choice("source", source, tuple(told.sources))
+            told.check(roles)
+            return _rules(told.table(source) if has_sources else told.table(), roles)
 
-        @functools.wraps(function)
-        def checked(*args: Any, **options: Any) -> Recipe:
-            given = signature.bind(*args, **options).arguments
-            model = given[about.argument]
-            if "source" in given and given["source"] != signature.parameters["source"].default:
-                check_choice("source", given["source"], tuple(sources))
-            if about.takes_number and not isinstance(model, keras.Model):
-                return function(*args, **options)  # of a number of blocks
-            network = network_of(about.argument, model)
-            if about.refuses:
-                check_fits(about, network)
-            rules = function(*args, **options)
-            for pattern in list(rules):
-                if not network.has(pattern):
-                    del rules[pattern]
-            return rules
-
-        ABOUT[function.__name__] = about
-        RECIPES[function.__name__] = checked
-        return cast(Function, checked)
+        first = next(iter(told.sources)) if has_sources else ""
+        parameters = [
+            inspect.Parameter(
+                "model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=keras.Model
+            )
+        ]
+        if has_sources:
+            parameters.append(
+                inspect.Parameter(
+                    "source", inspect.Parameter.KEYWORD_ONLY, default=first, annotation=str
+                )
+            )
+        del rules_of.__wrapped__
+        signature = inspect.Signature(parameters, return_annotation=Rules)
+        setattr(rules_of, "__signature__", signature)  # noqa: B010, no attribute by its type
+        rules_of.__annotations__ = {one.name: one.annotation for one in parameters}
+        rules_of.__annotations__["return"] = Rules
+        rules_of.__doc__ = _documented(told)
+        ABOUT[table.__name__] = told
+        RECIPES[table.__name__] = rules_of
+        return rules_of
 
     return register
 
 
-def known(network: Network) -> list[str]:
-    """Return the names of the recipes whose models have weights that are called so."""
-    return sorted(name for name, about in ABOUT.items() if about.knows(network))
+def _rules(table: Table, roles: Roles) -> Rules:
+    """Return the rules for a model, with what was found in its graph and what is left."""
+    values: Rules = {}
+    special = {}
+    left = []
+    for part in roles.parts:
+        role = part.role if part.role in table else part.ending
+        special[part.weight.path] = role != part.ending
+        value = table.get(role)
+        if isinstance(value, Computed):
+            value = value.of(part, roles)
+        if value is not None:
+            values[part.weight.path] = value
+        elif role == "unknown" and "kernel" in table and part.weight.variable.trainable:
+            left.append(part.weight.path)
+    rules = shortened(values, special)
+    lines: list[str] = []
+    if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
+        lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
+    if left:
+        lines.append(f"Left, since it is not known what it is for: {quoted(left)}.")
+    return NotedRules(rules, tuple(lines), tuple(left)) if lines else rules
 
 
-def check_fits(about: About, network: Network) -> None:
-    """Raise `ValueError`, with the recipes that fit, if a recipe is not for a network."""
-    if about.knows(network) or about.has_layers(network):
-        return
-    fitting = known(network)
-    if not fitting:
-        fitting = sorted(name for name, other in ABOUT.items() if other.has_layers(network))
-    instead = "write your own rules"
-    if fitting:
-        names = " or ".join(f"`{name}`" for name in fitting)
-        instead = f"use {names}, or {instead}"
-    first, *others = network.shapes
-    evidence = f"{first!r} and {len(others)} other weights"
-    if about.layers is not None:
-        evidence = network.described
-    elif network.architecture.branches and network.architecture.attends:
-        evidence = "; ".join(network.recognized)
-    hidden = network.architecture.hidden
-    if hidden:
-        evidence += f", and {network.path_of(hidden[0])!r}, whose `call` cannot be followed"
-    raise ValueError(
-        f"`{about.argument}` must be {about.kind}; otherwise {instead}. "
-        f"Received: {about.argument}={network.model.name!r} with {evidence}"
-    )
+def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
+    """Return rules for these values by path, with a pattern where one is exact.
+
+    Special rules come first: a pattern that ends with the names of the weight and of its layer, or
+    otherwise a path. Then comes, for each name, what most weights of this name get that have no
+    role of their own.
+
+    Args:
+        values: Initializers by path.
+        paths: The paths of all weights, and whether each has a role of its own in the table.
+    """
+    texts = {path: repr(value) for path, value in values.items()}
+    usual: dict[str, str] = {}
+    for ending in ("kernel", "bias", "embeddings"):
+        matching = [path for path in paths if path.endswith(ending)]
+        if matching and texts.keys() >= set(matching):
+            plain = [path for path in matching if not paths[path]] or matching
+            ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
+            usual[f"*{ending}"] = text
+    special: Rules = {}
+    last: Rules = {}
+    for path, value in values.items():
+        text = texts[path]
+        name = next((one for one in usual if matches_path(one, path)), "")
+        if name and usual[name] == text:
+            last[name] = value
+            continue
+        special[_exact_pattern(path, text, texts, paths)] = value
+    return special | {ending: last[ending] for ending in usual if ending in last}
+
+
+def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Iterable[str]) -> str:
+    """Return a pattern for all weights like that of a path, or the path if none is exact.
+
+    It leaves out the layers around its own, all numbers, or all but the last.
+    """
+    layer = "*/" + "/".join(path.split("/")[-2:])
+    all_numbers = re.sub(r"\d+", "*", path)
+    all_but_last = re.sub(r"\d+(?=.*\d)", "*", path)
+    for pattern in (layer, all_numbers, all_but_last):
+        same = [texts.get(other) == text for other in paths if matches_path(pattern, other)]
+        if len(same) > 1 and all(same):
+            return pattern
+    return path
+
+
+def _documented(about: About) -> str:
+    """Return the docstring of a recipe: with its weights and arguments before its example."""
+    text, _, example = (inspect.getdoc(about.table) or "").partition("\nExample:\n")
+    lines = [text.rstrip(), ""]
+    tables = about.tables()
+    for source, table in tables.items():
+        lines += [f'Weights, by `"{source}"`:' if source else "Weights:", ""]
+        lines += [f"- {role}: {described(value)}" for role, value in table.items()]
+        lines.append("")
+    lines += ["Args:", "    model: A built model."]
+    if len(tables) > 1:
+        lines.append(
+            f"    source: Whose numbers: {' or '.join(f'`{source!r}`' for source in tables)}."
+        )
+    return "\n".join([*lines, "", "Example:", example])
+
+
+def described(value: InitializerLike | Computed | None) -> str:
+    """Return an entry of a table in words."""
+    if isinstance(value, Computed):
+        return value.text
+    if value is None:
+        return "left to its layer"
+    return f"`{value!r}`" if not isinstance(value, str) else f"`{value}`"
 
 
 def truncated_normal(stddev: float, bound: float) -> TruncatedNormal:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx._keras import followed_calls, is_of_keras
 from keras_initx.backends import backend
@@ -33,6 +34,8 @@ _PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
 _SAME = ("Cast", "ConvertToTensor")
 # In place of a length that is not known, where an operation needs one.
 _LENGTH = 8
+# Weights whose numbers all dtypes can hold.
+_MOST_MARKED = 200
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Architecture:
             the queries.
         tokens: Embeddings of what the inputs give.
         positions: Embeddings of constants.
-        added: Weights of several rows that are added to a tensor.
+        added: Weights of several rows that are added to a tensor, as they are or a part of them.
         scales: The weights that multiply a tensor, by the operation.
         inputs: Layers with a kernel before which no other has one.
         outputs: Layers with a kernel after which no other has one.
@@ -148,12 +151,14 @@ class _Reader:
         self._graph = ForwardGraph()
         self._found = Architecture()
         self._tensors: list[Any] = []  # the graph keeps none alive
+        self._marked: dict[int, keras.Variable] = {}
 
     def read(self) -> Architecture:
         """Return the parts."""
         layers = [self._model, *parts_of(self._model)]
         attributes = [dict(vars(layer)) for layer in layers]
-        with HOOKS, backend.preserve_state(layers), followed_calls(self._follow):
+        with HOOKS, backend.preserve_state(layers) as scope, followed_calls(self._follow):
+            self._mark_weights(layers, scope)
             try:
                 args, options = self._inputs()
                 self._model(*args, **options)
@@ -178,6 +183,35 @@ class _Reader:
             if isinstance(layer, keras.layers.Embedding) and layer not in reached:
                 found.positions.append(layer)
         return found
+
+    def _mark_weights(self, layers: list[keras.Layer], scope: keras.StatelessScope) -> None:
+        """Give weights of users' layers a number as their values, during the call.
+
+        A part of a weight, in whatever shape, is an array of its number.
+        """
+        held: dict[int, keras.Variable] = {}
+        for layer in layers:
+            if _is_followed(layer):
+                inside = [id(one) for part in parts_of(layer) for one in part.weights]
+                own = (one for one in layer.trainable_variables if id(one) not in inside)
+                held.update((id(one), one) for one in own)
+        for number, variable in enumerate(held.values(), 1):
+            if number > _MOST_MARKED:
+                break
+            self._marked[number] = variable
+            scope.add_update((variable, keras.ops.full(variable.shape, number, variable.dtype)))
+
+    def _weight_of(self, value: Any) -> keras.Variable | None:
+        """Return the weight that a value is, or is a part of."""
+        if isinstance(value, keras.Variable):
+            return value
+        if isinstance(value, keras.KerasTensor) or not keras.ops.is_tensor(value):
+            return None
+        numbers = set(np.unique(keras.ops.convert_to_numpy(value)).tolist())
+        if len(value.shape) < 2 or len(numbers) != 1:
+            return None
+        variable = self._marked.get(numbers.pop())
+        return variable if variable is not None and value.shape[-1] == variable.shape[-1] else None
 
     def _inputs(self) -> tuple[list[Any], dict[str, Any]]:
         """Return symbolic tensors of two examples, as the model takes them."""
@@ -239,14 +273,15 @@ class _Reader:
         if isinstance(operation, keras.layers.Embedding):
             found.tokens.append(operation)
         for value in keras.tree.flatten((args, options)):
-            if not isinstance(value, keras.Variable):
+            weight = self._weight_of(value)
+            if kind == "Add" and weight is not None and math.prod(weight.shape[:-1]) > 1:
+                found.added.append(weight)
+            if weight is None or weight is not value:
                 continue
-            if kind in _PRODUCTS and value.name != "embeddings":
+            if kind in _PRODUCTS and weight.name != "embeddings":
                 raise ValueError("a kernel that is no layer's")  # see `_follow`
             if kind == "Multiply":
-                found.scales[operation] = value
-            if kind == "Add" and math.prod(value.shape[:-1]) > 1:
-                found.added.append(value)
+                found.scales[operation] = weight
 
 
 def _is_followed(layer: keras.Layer) -> bool:

@@ -62,6 +62,7 @@ class Branch:
         begin: The tensors that it is computed from.
         stream: The number of the chain of sums that it adds to: one goes on where its sum reaches
             the next through no kernel.
+        depth: The number of kernels on each way through it. `None` if it differs from way to way.
     """
 
     addition: keras.Operation
@@ -74,6 +75,7 @@ class Branch:
     end: keras.layers.Layer | None
     begin: tuple[_Node, ...]
     stream: int = 0
+    depth: int | None = None
 
 
 class ForwardGraph:
@@ -288,9 +290,22 @@ class ForwardGraph:
                 after=(*passed[term], *_producers(after)),
                 end=term.origin,
                 begin=tuple(dict.fromkeys(begin)),
+                depth=self._depth(term, inside),
             )
             branches.append(branch)
         return branches
+
+    def _depth(self, term: _Node, inside: Collection[_Node]) -> int | None:
+        """Return the number of kernels on each way to a term of a sum, or `None` if it differs."""
+        counts: dict[_Node, set[int]] = {}
+        for node in self._made:
+            if node not in inside:
+                continue
+            own = 0 if _is_form(node) else _kernel_count(node.producer)
+            before = set().union(*(counts.get(part, {0}) for part in node.inputs))
+            counts[node] = {count + own for count in before or {0}}
+        found = counts.get(term, set())
+        return min(found) if len(found) == 1 else None
 
     def kernels_before(self, branch: Branch) -> list[keras.Operation]:
         """Return the layers with a kernel whose outputs a branch gets, not through another one."""
@@ -384,6 +399,13 @@ class ForwardGraph:
 def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
     """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
     return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
+def _kernel_count(operation: keras.Operation | None) -> int:
+    """Return how many kernels an operation multiplies by."""
+    if not isinstance(operation, keras.Layer):
+        return 0
+    return sum(map(is_kernel, operation.weights))
 
 
 def _is_form(node: _Node) -> bool:

@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -194,10 +195,10 @@ FAULTS = (
     Fault("gpt2", INNER, "one value", lambda values: np.full_like(values, 0.02), "constant"),
     Fault("gpt2", "b1/feedforward_intermediate_dense/bias", "a bias drawn", normal(0.02), "values"),
     Fault("gpt2", "b1/feedforward_output_dense/bias", "one bias changed", set_to(1e-3, 7), "values"),
-    Fault("gpt2", QUERY, "truncated", truncated(2, 0.02), "bounds", "truncated at 2 standard deviations"),
+    Fault("gpt2", QUERY, "truncated", truncated(2, 0.02), "bounds"),
     Fault("gpt2", TOKENS, "truncated farther out", truncated(3, 0.01), "bounds"),
     Fault("gpt2", INNER, "rounded to bfloat16", rounded("bfloat16"), "precision"),
-    Fault("gpt2", INNER, "one shard four times", tiled(1, 4), "copies", "each of 4 shards drawn with one seed"),
+    Fault("gpt2", INNER, "one shard four times", tiled(1, 4), "copies", ""),
     Fault("gpt2", INNER, "every unit twice", every_unit_twice, "equal slices", ""),
     Fault("gpt2", QUERY, "two heads equal", copied(np.s_[:, 2], np.s_[:, 0]), "equal slices", ""),
     Fault("gpt2", QUERY, "two units of two heads", copied(np.s_[:, 2, 5], np.s_[:, 0, 7]), "equal slices", ""),
@@ -207,7 +208,7 @@ FAULTS = (
     Fault("gpt2", TOKENS, "a row for padding", set_to(0, 0), "zeros"),
     Fault("gpt2", QUERY, "not a number", set_to(np.nan, (3, 1, 2)), "not finite"),
     Fault("gpt2", QUERY, "infinite", set_to(np.inf, (0, 0, 0)), "not finite"),
-    Fault("gpt2", OUTER, "signs only", lambda values: np.sign(values) * 0.02 / math.sqrt(12), "bounds"),
+    Fault("gpt2", OUTER, "signs only", lambda values: np.sign(values) * 0.02 / math.sqrt(12), "copies"),
     Fault("gpt2", OUTER, "Laplace's", lambda v: RNG.laplace(0, 0.02 / math.sqrt(24), v.shape), "bounds"),
     Fault("gpt2", OUTER, "uniform", uniform(0.02 / math.sqrt(4)), "bounds", "uniform instead of normal"),
     Fault("gpt2", OUTER, "one outlier", set_to(0.2, (5, 5)), "bounds"),
@@ -219,7 +220,7 @@ FAULTS = (
         "not truncated",
         normal(math.sqrt(2 / 6400)),
         "bounds",
-        "bounds of 2 standard deviations missing",
+        "normal instead of truncated normal",
     ),
     Fault("he", "dw/kernel", "the fans of the shape", times(1 / math.sqrt(32)), "scale"),
     Fault("he", "d1/kernel", "fan-out", times(math.sqrt(6400 / 64)), "scale", "fan_out instead of fan_in"),
@@ -230,7 +231,7 @@ FAULTS = (
     Fault("he", "d2/kernel", "uniform", uniform(math.sqrt(6 / 64)), "bounds", "uniform instead of truncated normal"),
     Fault("he", "d2/kernel", "Keras' random normal", normal(0.05), "scale"),
     Fault("he", "c1/kernel", "a fifth too large", times(1.2), "scale", ""),
-    Fault("he", "d1/kernel", "both halves equal", tiled(0, 2), "copies", "each of 2 shards drawn with one seed"),
+    Fault("he", "d1/kernel", "both halves equal", tiled(0, 2), "copies", ""),
     Fault("he", "c2/kernel", "every filter twice", every_unit_twice, "equal slices", ""),
     Fault("he", "dw/kernel", "two channels equal", copied(np.s_[:, :, 7], np.s_[:, :, 6]), "equal slices", ""),
     Fault("he", "d1/kernel", "opposite units", opposite_halves, "equal slices", ""),
@@ -241,25 +242,23 @@ FAULTS = (
     Fault("he", "c1/bias", "0.01", plus(0.01), "values"),
     Fault("sparse", "d1/kernel", "no zeros", lambda values: np.where(values == 0, 1e-9, values), "connections"),
     Fault("sparse", "d1/kernel", "mixed units", lambda values: RNG.permuted(values, axis=1), "connections"),
-    Fault("sparse", "d1/kernel", "the first inputs", lambda v: np.sort(np.abs(v), axis=0)[::-1], "connections"),
+    Fault("sparse", "d1/kernel", "the first inputs", lambda v: np.sort(np.abs(v), axis=0)[::-1], "scale"),
     Fault("sparse", "d1/kernel", "a lost connection", lambda v: np.where(v == v.max(), 0, v), "connections"),
     Fault("sparse", "d1/kernel", "a fifth too large", times(1.2), "scale"),
     Fault("sparse", "d1/kernel", "two units equal", copied(np.s_[:, 9], np.s_[:, 4]), "equal slices", ""),
     Fault("sparse", "c2/kernel", "a tenth too large", times(1.1), "scale"),
     Fault("sparse", "c2/kernel", "beside the center", lambda values: np.roll(values, 1, axis=0), "zeros"),
     Fault("sparse", "c2/kernel", "everywhere", normal(0.05), "zeros"),
-    Fault("sparse", "c2/kernel", "half of the units", set_to(0, np.s_[..., 32:]), "orthonormality"),
+    Fault("sparse", "c2/kernel", "half of the units", set_to(0, np.s_[..., 32:]), "zeros"),
     Fault("sparse", "d2/kernel", "not uniform", normal(math.sqrt(2 / 64)), "bounds", "normal instead of uniform"),
-    Fault(
-        "lstm", BIAS, "another order of gates", lambda values: np.roll(values, 64), "values", "gates in another order"
-    ),
+    Fault("lstm", BIAS, "another order of gates", lambda values: np.roll(values, 64), "values"),
     Fault("lstm", BIAS, "forget biases of 1", times(0.5), "values"),
     Fault("lstm", BIAS, "lost", times(0), "values"),
     Fault("lstm", RECURRENT, "one frame for all gates", whole_frame, "orthonormality"),
     Fault("lstm", RECURRENT, "a tenth too small", times(0.9), "scale"),
     Fault("lstm", RECURRENT, "Gaussian", normal(1 / 8), "orthonormality"),
     Fault("lstm", RECURRENT, "one block for all gates", tiled(1, 4), "copies"),
-    Fault("lstm", RECURRENT, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "copies", ""),
+    Fault("lstm", RECURRENT, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "equal slices", ""),
     Fault("lstm", KERNEL, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "equal slices", ""),
     Fault("lstm", KERNEL, "LeCun's", times(math.sqrt(2.5)), "scale"),
     Fault("lstm", "embedding/embeddings", "half as wide", times(0.5), "scale"),
@@ -272,6 +271,19 @@ def model_of(name):
     model = BUILD[name]()
     keras_initx.initialize(model, RULES[name], seed=1)
     return model, {weight.path: weight.variable for weight in find_weights(model)}
+
+
+@functools.cache
+def contract_of(name):
+    """Return the contract of three draws of a model."""
+    model = BUILD[name]()
+    seeds = itertools.count(100)
+
+    def build():
+        keras_initx.initialize(model, RULES[name], seed=next(seeds))
+        return {weight.path: to_numpy(weight.variable).copy() for weight in find_weights(model)}
+
+    return keras_initx.contract(build)
 
 
 def audit_with(fault):

@@ -1,7 +1,9 @@
 """Seventy faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
 
+import numpy as np
 import pytest
-from audits.faults import FAULTS, RULES, audit_with, model_of
+from audits.faults import FAULTS, RULES, audit_with, contract_of, model_of
+from modes import to_numpy
 
 import keras_initx
 
@@ -22,3 +24,19 @@ def test_there_is_no_alarm_without_a_fault(name):
     report = keras_initx.audit(model, RULES[name])
     assert report.ok, report.problems
     assert len(report.weights) == len(model.weights)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.model}-{fault.path}-{fault.name}")
+def test_a_fault_is_found_by_a_contract(fault):
+    values = np.asarray(fault.change(to_numpy(model_of(fault.model)[1][fault.path])), "float32")
+    report = keras_initx.audit({fault.path: values}, contract_of(fault.model))
+    row = next(row for row in report.weights if row.path == fault.path)
+    assert row.verdict
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_contract_gives_no_alarm_without_a_fault(name):
+    variables = model_of(name)[1]
+    arrays = {path: to_numpy(variable) for path, variable in variables.items()}
+    report = keras_initx.audit(arrays, contract_of(name))
+    assert report.ok, report.problems

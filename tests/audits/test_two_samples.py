@@ -72,8 +72,7 @@ def test_copies_within_a_weight(copies):
         found = found.T.copy()
     expected = rng.normal(0, 1, found.shape).astype("float32")
     row = audit(found, expected).weights[0]
-    assert row.verdict == "copies"
-    assert row.evidence == "0.5 of the values differ from each other, and 1 did"
+    assert (row.verdict, row.evidence) == ("copies", f"2 equal parts along axis {int(copies == 'columns')}")
 
 
 def test_values_that_are_almost_constant():
@@ -86,7 +85,7 @@ def test_all_of_few_values_may_be_zero_by_chance():
     expected = np.zeros(16)
     expected[3] = 0.3712845
     assert audit(np.zeros(16), expected).ok
-    assert verdict(np.zeros(16), np.random.default_rng(0).normal(size=16)) == "zeros"
+    assert verdict(np.zeros(16), np.random.default_rng(0).normal(size=16)) == "constant"
 
 
 def test_one_value_of_one_draw():

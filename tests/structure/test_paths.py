@@ -4,7 +4,6 @@ import keras
 import pytest
 
 import keras_initx
-from keras_initx.recipes._blocks import matching
 from keras_initx.scaling import RateFactors
 from keras_initx.structure import captured_texts, find_weights, layer_paths, named_layers
 
@@ -186,13 +185,6 @@ def by_audit(model, pattern):
     return {weight.path for weight in report.weights if weight.initializer == "Orthogonal()"}
 
 
-def by_recipes(model, pattern):
-    found = {weight.path for weight in matching(model, pattern)}
-    if not found:
-        raise ValueError(f"{pattern!r}, which matches none")
-    return found
-
-
 def by_load_pretrained(model, pattern):
     plan = keras_initx.load_pretrained(model, model, {pattern: None}, dry_run=True)
     return {row.path for row in plan.rows if row.how != "no rule"}
@@ -210,7 +202,7 @@ def by_rate_factors(model, pattern):
     return found
 
 
-@pytest.mark.parametrize("match", [by_initialize, by_audit, by_recipes, by_load_pretrained, by_rate_factors])
+@pytest.mark.parametrize("match", [by_initialize, by_audit, by_load_pretrained, by_rate_factors])
 def test_a_pattern_matches_the_same_weights_wherever_rules_are_taken(match):
     model = blocks()
     for pattern, expected in PATTERNS.items():

@@ -1,0 +1,635 @@
+"""What is known of the values of a weight: from a law, from draws of it, or from a file.
+
+A law is a sample with infinitely many values.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from keras_initx._checks import DTYPES
+from keras_initx._typing import Array, DType, Shape
+from keras_initx.audits._repeated import (
+    MOST,
+    SAMPLE,
+    epsilon,
+    repeated,
+    sample_of,
+    sampled,
+)
+from keras_initx.initializers import FrameLaw, IndependentLaw, Normal, Truncated, Uniform
+from keras_initx.models import array_digest
+from keras_initx.sampling import NORMAL_REACH
+
+__all__ = ["Parts", "Profile"]
+
+KINDS = ("constant", "fixed", "random", "unknown")
+# Why the values of a weight are not known.
+NOT_FINITE = "not finite"
+INFINITE = "infinite"
+# Values of a fixed weight that are kept, to compare those that differ in their last bits.
+_PLACES = 64
+# With a larger share of zeros, moments and quantiles are those of the other values.
+SHARE_OF_ZEROS = 0.005
+# Values farther from the median, in deviations, are outliers. Normal values have none, and the
+# truncated ones of torch are the lower bound now and then.
+_FAR = 12.0
+# The interquartile range of normal values, in deviations.
+_INTERQUARTILE = 1.349
+# The most parts of an axis whose deviations are compared: gates, heads, queries and keys.
+_MOST_PARTS = 12
+# Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
+_PROBES = 4
+# The numbers of frames beside each other along the last axis: one for each gate.
+_FRAMES = (1, 3, 4)
+_FEWEST_COLUMNS = 4
+# Fewer values may be of any family.
+_FEWEST_OF_FAMILY = 256
+# Independent values with more bits are different numbers.
+BITS_OF_RANDOM = 16
+# Fewer different values may all be there an even number of times by chance.
+_FEWEST_DIFFERENT = 16
+# With a smaller probability, values are not of a family.
+_IMPLAUSIBLE = 1e-3
+# Deviations of draws that differ by so many standard errors are not those of independent values.
+_SPREAD = 4.0
+# The values that a law stands for. Infinity has no share.
+_ENDLESS = 1e12
+# Points between which a distribution function is nearly linear.
+_GRID = 4097
+# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
+# that Keras makes in 16 bits, many more.
+_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
+_ZEROS_ELSE = 1e-4
+# The probabilities of the quantiles, more of them in the tails.
+_TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
+LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The values of equal parts of a weight along an axis.
+
+    Attributes:
+        axis: The axis.
+        size: The number of values of a part that the numbers are of.
+        means: The mean of each part.
+        stds: The standard deviation of each part.
+    """
+
+    axis: int
+    size: int
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of the values of a weight.
+
+    Where more than 0.5 % of the values are zero, as in a sparse kernel, moments and quantiles are
+    those of all others. Outliers, which are more than 12 deviations from the median, count for the
+    extremes only.
+
+    Attributes:
+        kind: `"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`.
+        reason: Why it is unknown, otherwise empty.
+        value: The value of a constant.
+        digest: The digest of the values, see `InitializationPlan.save`, if all draws have it.
+        places: Some of the values of a fixed weight, at even distances.
+        size: The number of values that the moments are of.
+        independent: The number of independent values that would tell as much.
+        mean: Their mean.
+        std: Their standard deviation, 0 if it is not known.
+        kurtosis: Their fourth moment, in standard deviations.
+        total: The number of all values.
+        zeros: The share of zeros among all values.
+        zeros_at: A digest of which values are zero, if that is the same in all draws.
+        connections: The number of values along the first axis, and of values along the last, that
+            are not zero for each index; -1 if it varies, or if hardly any are zero.
+        outliers: The number of outliers among all values.
+        lowest: The lowest of all values.
+        highest: The highest of all values.
+        bits: The number of bits of the mantissa that are used.
+        quantiles: 113 quantiles, more of them in the tails.
+        parts: The values of equal parts along the first and the last axis.
+        frames: 0 if the values are not orthonormal; 1 if all together are, else the number of
+            blocks beside each other along the last axis of which each is.
+        frames_axis: The axis along which blocks are orthonormal: `"first"` or `"last"`.
+        repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
+            empty if nothing is; `None` if it differs from draw to draw, or is not known.
+        law: The law, if it is known from one.
+    """
+
+    kind: str
+    reason: str = ""
+    value: float | None = None
+    digest: str | None = None
+    places: tuple[float, ...] = ()
+    size: int = 0
+    independent: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+    kurtosis: float = 3.0
+    total: int = 0
+    zeros: float = 0.0
+    zeros_at: str | None = None
+    connections: tuple[int, int] = (-1, -1)
+    outliers: int = 0
+    lowest: float = -math.inf
+    highest: float = math.inf
+    bits: int = 23
+    quantiles: tuple[float, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    frames: int = 0
+    frames_axis: str = ""
+    repeated: tuple[str, str] | None = None
+    law: IndependentLaw | None = None
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether moments and quantiles are known."""
+        return bool(self.quantiles)
+
+    @property
+    def std_of_all(self) -> float | None:
+        """The standard deviation, with zeros that do not count for the moments, if it is known."""
+        if not self.std and self.kind != "constant":
+            return None
+        if self.zeros <= SHARE_OF_ZEROS or self.law is not None:
+            return self.std
+        share = 1 - self.zeros
+        return math.sqrt(share * self.root_mean_square**2 - (share * self.mean) ** 2)
+
+    @property
+    def text(self) -> str:
+        """The kind in words, with the family of the distribution if it is known."""
+        if self.kind == "constant":
+            return f"constant {self.value:.4g}"
+        if self.kind == "random":
+            return self.family or "random"
+        if self.kind == "unknown":
+            return f"({self.reason})"
+        return self.kind
+
+    @property
+    def error(self) -> float:
+        """The standard error of the logarithm of the standard deviation."""
+        if self.frames:
+            return 0.0  # the squares of a frame have a fixed sum
+        # Of normal values, the degrees of freedom are their number (Box, 1953).
+        degrees = 2 * self.independent / max(self.kurtosis - 1, 0.1)
+        return 1 / math.sqrt(2 * max(degrees, 1.0))
+
+    @property
+    def root_mean_square(self) -> float:
+        """The root mean square of the values."""
+        return math.hypot(self.mean, self.std)
+
+    @functools.cached_property
+    def laws(self) -> tuple[IndependentLaw, ...]:
+        """The law, or those of the families that the values may be of."""
+        if self.law is not None:
+            return (self.law,)
+        size = int(min(self.independent, SAMPLE))
+        if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
+            return ()
+        plausible = []
+        quantiles = np.array(self.quantiles)
+        for law in _families(self.mean, self.std):
+            distance = float(np.abs(law.distribution_function(quantiles) - LEVELS).max())
+            slack = _SPREAD * self.std * (2 * self.error + self.independent**-0.5)
+            # That all values are as far in as they are.
+            ends = np.array([self.lowest - slack, self.highest + slack])
+            below, up_to = law.distribution_function(ends)
+            inside = math.exp(-self.independent * max(below + 1 - up_to, 0.0))
+            has_bounds = (
+                law.bounds[0] - slack <= quantiles[0] <= quantiles[-1] <= law.bounds[1] + slack
+            )
+            if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
+                plausible.append(law)
+        return tuple(plausible)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of distributions that the values may be of."""
+        if self.frames:
+            return ("orthonormal",)
+        return tuple(law.name for law in self.laws)
+
+    @property
+    def family(self) -> str:
+        """The family of distributions that the values are of, empty if none is singled out."""
+        return self.families[0] if len(self.families) == 1 else ""
+
+
+def _families(mean: float, std: float) -> Iterator[IndependentLaw]:
+    """Yield the distributions that initializers draw from, with this mean and deviation."""
+    yield Normal(mean, std)
+    yield Truncated(-2.0, 2.0, mean, std)
+    width = math.sqrt(3) * std
+    yield Uniform(mean - width, mean + width)
+
+
+# From a law.
+
+
+def of_law(law: IndependentLaw, dtype: DType) -> Profile:
+    """Return the profile of infinitely many values of a law."""
+    low, high = law.bounds
+    grid = np.linspace(
+        max(low, law.mean - NORMAL_REACH * law.std),
+        min(high, law.mean + NORMAL_REACH * law.std),
+        _GRID,
+    )
+    probabilities = law.distribution_function(grid)
+    middles = (grid[1:] + grid[:-1]) / 2
+    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
+    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
+    return Profile(
+        "random",
+        size=int(_ENDLESS),
+        independent=_ENDLESS,
+        mean=law.mean,
+        std=law.std,
+        kurtosis=fourth / law.std**4,
+        total=int(_ENDLESS),
+        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
+        lowest=low,
+        highest=high,
+        bits=round(-math.log2(epsilon(dtype))),
+        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
+        repeated=("", ""),
+        law=law,
+    )
+
+
+def of_frame(law: FrameLaw, shape: Shape, dtype: DType) -> Profile:
+    """Return the profile of a law whose blocks are orthonormal, or have given singular values."""
+    if 0 in shape:
+        return Profile("unknown", "empty")
+    return Profile(
+        "random",
+        size=int(_ENDLESS),
+        independent=_ENDLESS,
+        std=law.std or 0.0,
+        total=int(_ENDLESS),
+        bits=round(-math.log2(epsilon(dtype))),
+        frames=law.blocks,
+        frames_axis=_axis_of(law),
+        repeated=("", ""),
+    )
+
+
+def _axis_of(law: FrameLaw) -> str:
+    return "first" if 0 in law.output_axes else "last"
+
+
+# From values.
+
+
+def of_array(stored: Array, dtype: DType, **options: Any) -> Profile:
+    """Return the profile of an array in its own dtype: what one draw says.
+
+    Args:
+        stored: The array.
+        dtype: The name of its dtype.
+        **options: See `of_values`.
+    """
+    if 0 in stored.shape:
+        return Profile("unknown", "empty")
+    if dtype not in DTYPES:
+        return Profile("unknown", f"{dtype}, of one draw", digest=array_digest(stored))
+    if dtype != "float64":  # which is float32 on JAX, without its option
+        stored = stored.astype(dtype, copy=False)
+    values = as_numbers(stored)
+    return replace(of_values(values, dtype, **options), digest=array_digest(stored))
+
+
+def as_numbers(array: Array) -> Array:
+    """Return an array in float64 if it has that dtype, else in float32."""
+    if array.dtype == np.float64:
+        return array
+    return np.asarray(array, "float32")
+
+
+def of_values(
+    values: Array, dtype: DType, *, has_parts: bool = True, frame: FrameLaw | None = None
+) -> Profile:
+    """Return the profile of numbers, of which there is one at least, without a digest.
+
+    Args:
+        values: An array in float32 or float64.
+        dtype: The dtype that they were rounded to.
+        has_parts: Whether equal parts are compared.
+        frame: The law that they should have, if it is of orthonormal blocks.
+    """
+    lowest = float(values.min())
+    highest = float(values.max())
+    if not math.isfinite(lowest + highest):
+        return Profile("unknown", NOT_FINITE if np.isnan(values).any() else INFINITE)
+    if lowest == highest:
+        return Profile("constant", value=lowest + 0.0, size=values.size, std=0.0)  # not -0
+    zeros = 1 - np.count_nonzero(values) / values.size
+    is_sparse = zeros > SHARE_OF_ZEROS
+    sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
+    ordered = np.sort(sample_of(sample))
+    low, median, high = _quantiles(ordered, np.array([0.25, 0.5, 0.75]))
+    reach = _FAR * (high - low) / _INTERQUARTILE
+    outliers = 0
+    if reach and max(highest - median, median - lowest) > reach:
+        outliers = int(np.count_nonzero(np.abs(values - median) > reach))
+        if is_sparse and abs(median) > reach:
+            outliers -= values.size - int(np.count_nonzero(values))
+        sample = sample[np.abs(sample - median) <= reach]
+        ordered = ordered[np.abs(ordered - median) <= reach]
+    mean = float(sample.mean())
+    std = float(sample.std())
+    kurtosis = 3.0
+    if std:
+        squares = ((sample - mean) / std) ** 2
+        kurtosis = float(np.mean(squares * squares))
+    bits = _bits(sample)
+    independent = float(sample.size)
+    if bits > BITS_OF_RANDOM:
+        independent *= (1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size
+    else:
+        independent /= _copies(ordered)
+    frames, frames_axis = _frames(values, dtype, frame)
+    parts: tuple[Parts, ...] = ()
+    if has_parts:
+        parts = tuple(_parts(values, (median, reach) if outliers else None))
+    found: Profile = _rounded(
+        Profile(
+            "random",
+            places=_places(values),
+            size=sample.size,
+            independent=independent,
+            mean=mean,
+            std=std,
+            kurtosis=kurtosis,
+            total=values.size,
+            zeros=zeros,
+            zeros_at=_digest_of_zeros(values) if is_sparse else None,
+            connections=_connections(values) if is_sparse else (-1, -1),
+            outliers=outliers,
+            lowest=lowest,
+            highest=highest,
+            bits=bits,
+            quantiles=tuple(_quantiles(ordered, LEVELS).tolist()),
+            parts=parts,
+            frames=frames,
+            frames_axis=frames_axis,
+            repeated=repeated(values, dtype),
+        )
+    )
+    return found
+
+
+def _quantiles(ordered: Array, levels: Array) -> Array:
+    """Return the quantiles of values in increasing order."""
+    places: Array = np.interp(levels * (ordered.size - 1), np.arange(ordered.size), ordered)
+    return places
+
+
+def _rounded(value: Any) -> Any:
+    """Return a profile with seven digits, as files have it: both say the same."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, tuple):
+        return tuple(map(_rounded, value))
+    if isinstance(value, Profile | Parts):
+        return type(value)(*(_rounded(getattr(value, field.name)) for field in fields(value)))
+    return value
+
+
+def _places(values: Array) -> tuple[float, ...]:
+    """Return some of the values, at even distances."""
+    places = np.linspace(0, values.size - 1, min(values.size, _PLACES)).astype(int)
+    return tuple(values.reshape(-1)[places].tolist())
+
+
+def _digest_of_zeros(values: Array) -> str:
+    """Return a digest of which values are zero."""
+    return hashlib.blake2b(np.packbits(values == 0).tobytes(), digest_size=16).hexdigest()
+
+
+def _connections(values: Array) -> tuple[int, int]:
+    """Return how many values are not zero for each index of the first axis, and of the last.
+
+    It is -1 where that varies.
+    """
+    found = []
+    for matrix in (values.reshape(len(values), -1), values.reshape(-1, values.shape[-1]).T):
+        counts = np.count_nonzero(matrix, axis=1)
+        found.append(int(counts[0]) if (counts == counts[0]).all() else -1)
+    return found[0], found[1]
+
+
+def _copies(values: Array) -> int:
+    """Return how often each value is there, where few bits make values equal too: once or more."""
+    counts = np.unique(values, return_counts=True)[1]
+    if counts.size < _FEWEST_DIFFERENT:
+        return 1
+    return int(np.gcd.reduce(counts))
+
+
+def _bits(values: Array) -> int:
+    """Return how many bits of the mantissa of float32 are used, up to the last that is not 0."""
+    used = int(np.bitwise_or.reduce(values.astype("float32").view("uint32")) & 0x7FFFFF)
+    if not used:
+        return 0
+    return 24 - (used & -used).bit_length()
+
+
+def _parts(values: Array, inliers: tuple[float, float] | None) -> Iterator[Parts]:
+    """Yield the statistics of equal parts along the first and the last axis.
+
+    Args:
+        values: The values.
+        inliers: If there are outliers, the median of the values, and how far from it others are.
+    """
+    for axis in dict.fromkeys((0, values.ndim - 1)):
+        if values.ndim == 0:
+            return
+        length = values.shape[axis]
+        count = max(number for number in range(1, _MOST_PARTS + 1) if length % number == 0)
+        if count == 1:
+            continue
+        before = math.prod(values.shape[:axis])
+        thin = _thinned(values.reshape(before, count, -1), count)
+        rows = thin.transpose(1, 0, 2).reshape(count, -1).astype("float64")
+        if inliers is not None:
+            median, reach = inliers
+            rows[np.abs(rows - median) > reach] = median
+        means = tuple(rows.mean(axis=1).tolist())
+        yield Parts(axis, rows.shape[1], means, tuple(rows.std(axis=1).tolist()))
+
+
+def _thinned(values: Array, count: int) -> Array:
+    """Return an array of which few enough values are left along the first and the last axis."""
+    before, _, after = values.shape
+    step = max(1, before * after // (MOST // count))
+    first = min(step, before)
+    return values[::first, :, :: max(1, step // first)]
+
+
+def _frames(values: Array, dtype: DType, law: FrameLaw | None) -> tuple[int, str]:
+    """Return the number of orthonormal blocks and their axis, see `Profile`.
+
+    With a law, blocks are looked for along its axes, and have its singular values.
+    """
+    tolerance = max(1e-3, 8 * epsilon(dtype))
+    if law is not None:
+        ordered = values.transpose([*law.input_axes, *law.output_axes])
+        inputs = math.prod(values.shape[axis] for axis in law.input_axes)
+        blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
+        if all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks):
+            return law.blocks, _axis_of(law)
+        return 0, ""
+    if values.ndim < 2:
+        return 0, ""
+    matrices = {"last": values.reshape(-1, values.shape[-1])}
+    if values.ndim > 2:
+        matrices["first"] = values.reshape(values.shape[0], -1)
+    for axis, matrix in matrices.items():
+        if not matrix[0].any():  # as beside the center of a window
+            matrix = matrix[matrix.any(axis=1)]
+        for count in _FRAMES:
+            if matrix.shape[1] % count or (count > 1 and axis == "first"):
+                continue
+            blocks = np.split(matrix, count, axis=1)
+            if all(_are_enough(block, tolerance) for block in blocks) and all(
+                _is_frame(block, 2 * tolerance) for block in blocks
+            ):
+                return count, axis
+    return 0, ""
+
+
+def _are_enough(block: Array, tolerance: float) -> bool:
+    """Return whether a block has more columns than are orthogonal by chance.
+
+    Long columns are nearly so.
+    """
+    count, length = sorted(block.shape)
+    return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
+
+
+def _is_frame(block: Array, tolerance: float) -> bool:
+    """Return whether the columns or the rows of a matrix are orthogonal and of equal length."""
+    if block.shape[0] < block.shape[1]:
+        block = block.T
+    count = block.shape[1]
+    first, last = block[:, 0], block[:, -1]
+    squares = float(first @ first)
+    # Two columns say so of most matrices already.
+    if not squares or (count > 1 and abs(float(first @ last)) > tolerance * squares):
+        return False
+    probes = np.random.default_rng(0).standard_normal((count, _PROBES)).astype(block.dtype)
+    kept = block.T @ (block @ probes) / squares
+    error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
+    return error < tolerance
+
+
+def _has_singular_values(block: Array, expected: float | Array, tolerance: float) -> bool:
+    """Return whether a matrix has these singular values, times any number."""
+    if isinstance(expected, float | int):
+        return _is_frame(block, tolerance)
+    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
+    ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
+    return ratio > 0 and bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
+
+
+# From several draws.
+
+
+def merged(draws: Sequence[Profile]) -> Profile:
+    """Return what several draws of a weight say about it together."""
+    first = draws[0]
+    if len(draws) == 1:
+        return first
+    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
+        if first.kind in ("random", "unknown") and first.reason != NOT_FINITE:
+            return replace(first, kind="fixed", reason="")
+        return first
+    for draw in draws:
+        if draw.kind == "unknown":
+            reason = draw.reason.replace(", of one draw", ", another in each draw")
+            return Profile("unknown", reason)
+    are_drawn = [draw.kind == "random" for draw in draws]
+    if not all(are_drawn):
+        reason = "constant in some draws" if any(are_drawn) else "another constant in each draw"
+        return Profile("unknown", reason)
+    means = np.array([draw.mean for draw in draws])
+    stds = np.array([draw.std for draw in draws])
+    independent = sum(draw.independent for draw in draws)
+    spread = spread_of(draws)
+    if spread > 1:
+        independent = max(independent / spread**2, float(len(draws)))
+    frames = _common([(draw.frames, draw.frames_axis) for draw in draws]) or (0, "")
+    connections = _common([draw.connections for draw in draws]) or (-1, -1)
+    parts = zip(*[draw.parts for draw in draws], strict=True)
+    together: Profile = _rounded(
+        Profile(
+            "random",
+            size=sum(draw.size for draw in draws),
+            independent=independent,
+            mean=float(means.mean()),
+            std=float(np.sqrt(np.mean(stds**2 + (means - means.mean()) ** 2))),
+            kurtosis=float(np.mean([draw.kurtosis for draw in draws])),
+            total=sum(draw.total for draw in draws),
+            zeros=float(np.mean([draw.zeros for draw in draws])),
+            zeros_at=_common([draw.zeros_at for draw in draws]),
+            connections=connections,
+            outliers=sum(draw.outliers for draw in draws),
+            lowest=min(draw.lowest for draw in draws),
+            highest=max(draw.highest for draw in draws),
+            bits=max(draw.bits for draw in draws),
+            quantiles=tuple(np.mean([draw.quantiles for draw in draws], axis=0).tolist()),
+            parts=tuple(map(_merged_parts, parts)),
+            frames=frames[0],
+            frames_axis=frames[1],
+            repeated=_common([draw.repeated for draw in draws]),
+        )
+    )
+    return together
+
+
+def spread_of(draws: Sequence[Profile]) -> float:
+    """Return how far the scales of draws differ, in errors of one; 1 if they may be of one law."""
+    stds = [draw.std for draw in draws]
+    error = float(np.mean([draw.error for draw in draws]))
+    if not error or not all(stds):
+        return 1.0
+    spread = float(np.log(stds).std(ddof=1)) / error
+    return spread if spread > _SPREAD else 1.0
+
+
+def _common(values: Sequence[Any]) -> Any:
+    """Return the value that all are, otherwise `None`."""
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def _merged_parts(parts: Sequence[Parts]) -> Parts:
+    means = np.array([part.means for part in parts])
+    stds = np.array([part.stds for part in parts])
+    mean = means.mean(axis=0)
+    std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
+    size = sum(part.size for part in parts)
+    return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def kolmogorov(distance: float, n: int) -> float:
+    """Return the probability of a larger distance (Stephens, 1970)."""
+    x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
+    if x < 0.3:
+        return 1.0
+    k = np.arange(1, 20)
+    signs = np.where(k % 2, 1, -1)
+    terms = 2 * signs * np.exp(-2 * (k * x) ** 2)
+    return float(np.clip(terms.sum(), 0, 1))

@@ -1,0 +1,379 @@
+"""Recipes for transformers of text and speech."""
+
+import math
+from collections.abc import Callable
+
+from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
+from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
+from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
+from keras_initx.recipes._roles import Part, Roles
+
+__all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
+
+# Glorot normal weights of the papers, which are not truncated.
+_GLOROT = VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
+_BY_FAN_IN = VarianceScaling(1.0, "fan_in", "untruncated_normal")
+_IN_BLOCKS = ("value", "attended", "inner", "outer")
+
+
+@recipe(
+    kind="an encoder that normalizes after each sum, as BERT does",
+    sources={
+        "bert": "Devlin and others, 2019, by its code, ELECTRA and ALBERT: truncated at two "
+        "standard deviations",
+        "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
+    },
+    needs=(LAST_IN_TEXT,),
+    refuses=("cross-attention", "the names of CLIP"),
+)
+def bert(source: str) -> Table:
+    """Return the rules of BERT: kernels and embeddings from a truncated normal distribution.
+
+    The normal distribution is truncated at two standard deviations in the authors' code for BERT,
+    ELECTRA and ALBERT. The paper says nothing of it. With `source="transformers"` it is not
+    truncated, as in Hugging Face's transformers and in the authors' code for RoBERTa, DeBERTa and
+    DistilBERT.
+
+    In Hugging Face's transformers and in fairseq, which has RoBERTa, the embedding of the padding
+    token is 0; the rules do not say so.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> tokens = keras.Input((6,))
+        >>> x = keras.layers.Embedding(50, 8)(tokens)
+        >>> x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, 4)(x, x))
+        >>> x = keras.layers.LayerNormalization()(x + keras.layers.Dense(8)(x))
+        >>> model = keras.Model(tokens, x)
+        >>> recipes.bert(model, source="transformers")["*kernel"]
+        RandomNormal(stddev=0.02)
+
+    Reference:
+        Devlin, Chang, Lee and Toutanova, "BERT: pre-training of deep bidirectional transformers for
+        language understanding", NAACL 2019, by `modeling.py` of its code. Clark and others,
+        "ELECTRA: pre-training text encoders as discriminators rather than generators", ICLR 2020.
+        Lan and others, "ALBERT: a lite BERT for self-supervised learning of language
+        representations", ICLR 2020. Liu and others, "RoBERTa: a robustly optimized BERT pretraining
+        approach", arXiv:1907.11692, 2019, by `init_bert_params` of fairseq. He, Liu, Gao and Chen,
+        "DeBERTa: decoding-enhanced BERT with disentangled attention", ICLR 2021, by `nnmodule.py`
+        of its code. Sanh, Debut, Chaumond and Wolf, "DistilBERT, a distilled version of BERT",
+        arXiv:1910.01108, 2019.
+    """
+    drawn = truncated_normal(0.02, 2.0) if source == "bert" else RandomNormal(stddev=0.02)
+    return {
+        **dict.fromkeys(("kernel", "embeddings", "positions", "relative positions"), drawn),
+        "bias": "zeros",
+    }
+
+
+@recipe(
+    kind="a GPT-2, or another decoder that normalizes before each branch",
+    sources={
+        "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
+        "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
+    },
+    needs=("attended",),
+    needs_in_graph=("tokens", FIRST),
+    refuses=(LAST, "cross-attention"),
+    by_branch=True,
+)
+def gpt2(source: str) -> Table:
+    """Return the rules of GPT-2: normal weights, smaller at the ends of branches.
+
+    The rules are for transformers that normalize at the start of each branch.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> tokens = keras.Input((6,))
+        >>> x = keras.layers.Embedding(50, 8)(tokens)
+        >>> for _ in range(2):
+        ...     y = keras.layers.LayerNormalization()(x)
+        ...     x = x + keras.layers.MultiHeadAttention(2, 4)(y, y)
+        >>> rules = recipes.gpt2(keras.Model(tokens, x))
+        >>> rules["*/attention_output/kernel"].stddev == 0.02 / 2**0.5
+        True
+
+    Reference:
+        Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised multitask
+        learners", OpenAI 2019, section 2.3, and `src/model.py` of its code. `GPT2PreTrainedModel`
+        in Hugging Face's transformers.
+    """
+    by_depth = Computed(
+        "`N(0, 0.02² / n)` for `n` branches, two in a block",
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.branches)),
+    )
+    return {
+        "attended": by_depth,
+        "outer": by_depth,
+        "positions": RandomNormal(stddev=0.01 if source == "openai" else 0.02),
+        "embeddings": RandomNormal(stddev=0.02),
+        "kernel": RandomNormal(stddev=0.02),
+        "bias": "zeros",
+    }
+
+
+def _times(
+    text: str,
+    encoder: Callable[[int, int], float],
+    decoder: Callable[[int, int], float],
+    scaled: VarianceScaling = _GLOROT,
+) -> Computed:
+    """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
+
+    def of(part: Part, roles: Roles) -> Scaled:
+        return Scaled(scaled, (encoder, decoder)[part.stack](*roles.blocks))
+
+    return Computed(text, of)
+
+
+@recipe(
+    kind="a transformer without normalization, which multiplies token embeddings by the root of "
+    "their size",
+    sources="Huang and others, 2020, section 3.2",
+    needs=_IN_BLOCKS,
+    refuses=("normalization",),
+    by_branch=True,
+    by_block=True,
+)
+def t_fixup() -> Table:
+    """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
+
+    They are for transformers without layer normalization, and for training without warmup. A model
+    of one stack is taken for an encoder. In a model of an encoder and a decoder with the names of
+    KerasHub, the paths of the weights of the decoder, and of no others, must contain `decoder`.
+
+    The factors are the paper's. The authors' code differs in two ways: query and key kernels are
+    `sqrt(2)` times smaller, the default of the library that it extends, and it draws from uniform
+    distributions. As there, the model must multiply the embeddings by `sqrt(d)` at lookup; those of
+    KerasHub do not.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> x = inputs = keras.Input((6, 8))
+        >>> for _ in range(3):
+        ...     x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
+        ...     x = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
+        >>> round(recipes.t_fixup(keras.Model(inputs, x))["*/value/kernel"].factor, 4)
+        0.5091
+
+    Reference:
+        Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
+        initialization", ICML 2020, section 3.2.
+    """
+    scaled = _times(
+        "Glorot normal times `0.67 N^(-1/4)` in an encoder of `N` blocks, `(9 M)^(-1/4)` in its "
+        "decoder of `M`",
+        lambda n, m: 0.67 * n**-0.25,
+        lambda n, m: (9 * m) ** -0.25,
+    )
+    tokens = _times(
+        "`N(0, 1 / d)` for their size `d`, times `(9 N)^(-1/4)`, in a decoder `(9 M)^(-1/4)`",
+        lambda n, m: (9 * n) ** -0.25,
+        lambda n, m: (9 * m) ** -0.25,
+        VarianceScaling(1.0, "fan_out", "untruncated_normal"),
+    )
+    return {
+        **dict.fromkeys(_IN_BLOCKS, scaled),
+        "tokens": tokens,
+        "kernel": _GLOROT,
+        "bias": "zeros",
+    }
+
+
+@recipe(
+    kind="a transformer that computes `norm(alpha * x + branch(x))`",
+    sources="Wang and others, 2022, figure 2",
+    needs=_IN_BLOCKS,
+    needs_in_graph=(LAST,),
+    refuses=(FIRST, "gate"),
+    by_branch=True,
+    by_block=True,
+)
+def deepnorm() -> Table:
+    """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
+
+    They are for transformers that normalize after each sum. DeepNorm also needs a change to the
+    architecture, which you make in the model: `norm(alpha * x + branch(x))` instead of `norm(x +
+    branch(x))`. Without it the weights are too small. In one stack of `N` blocks, `alpha` is `(2
+    N)^(1/4)`. In an encoder of `N` blocks beside a decoder of `M`, it is `0.81 (N^4 M)^(1/16)`; in
+    that decoder, `(3 M)^(1/4)`.
+
+    The factors are the paper's. In its authors' later library, TorchScale, query, key and value
+    kernels are `sqrt(2)` times smaller and drawn from uniform distributions.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> x = inputs = keras.Input((6, 8))
+        >>> for _ in range(2):
+        ...     y = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
+        ...     x = keras.layers.LayerNormalization()(y)
+        ...     y = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
+        ...     x = keras.layers.LayerNormalization()(y)
+        >>> recipes.deepnorm(keras.Model(inputs, x))["*kernel"].factor
+        0.5
+
+    Reference:
+        Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers",
+        arXiv:2203.00555, 2022, figure 2.
+    """
+    scaled = _times(
+        "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks beside a decoder of `M`, "
+        "`0.87 (N^4 M)^(-1/16)` and there `(12 M)^(-1/4)`",
+        lambda n, m: 0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** -0.25,
+        lambda n, m: (12 * m) ** -0.25,
+    )
+    return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": _GLOROT, "key": _GLOROT}
+
+
+@recipe(
+    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
+    "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen, with the names of KerasHub",
+    sources="Hugging Face's transformers: every kernel and embedding 0.02",
+    needs=("gate",),
+    refuses=("the names of CLIP",),
+)
+def llama() -> Table:
+    """Return the rules of Llama: normal kernels and embeddings.
+
+    Neither the papers nor the published code of Llama and Mistral say how their weights were
+    initialized. The rules are those of Hugging Face's transformers for Llama, Mistral, Mixtral,
+    Phi 3 and Qwen. In a mixture of experts the router and the experts get them too.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> gate = keras.layers.Dense(8, name="feedforward_gate_dense")
+        >>> block = keras.Sequential([gate], name="transformer_layer_0")
+        >>> recipes.llama(keras.Sequential([keras.Input((4,)), block]))
+        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+
+    Reference:
+        Touvron and others, "LLaMA: open and efficient foundation language models",
+        arXiv:2302.13971, 2023, by `LlamaPreTrainedModel` of Hugging Face's transformers.
+    """
+    # The kernels of experts may have no layers of their own.
+    drawn = ("kernel", "gate", "expert", "embeddings")
+    return {**dict.fromkeys(drawn, RandomNormal(stddev=0.02)), "bias": "zeros"}
+
+
+@recipe(
+    kind="a Gemma with the names of KerasHub, with scales of normalizations that are 0 at the "
+    "start, to which it adds 1",
+    sources={
+        "gemma": "Gemma team, 2024, by its code: kernels and embeddings 0.01",
+        "transformers": "Hugging Face's transformers: 0.02",
+    },
+    needs=("gating", "tokens"),
+)
+def gemma(source: str) -> Table:
+    """Return the rules of Gemma: normal kernels of the blocks and token embeddings.
+
+    They are those of the authors' code, for all layers the default of its library. Gemma adds 1 to
+    the scales of its normalizations; they are left to their layers, and so is an encoder of images.
+    As there, the model must multiply the embeddings by `sqrt(d)` at lookup, where `d` is their
+    size; those of KerasHub do.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> embedding = keras.layers.Embedding(50, 8, name="token_embedding")
+        >>> gating = keras.layers.Dense(16, name="ffw_gating")
+        >>> block = keras.Sequential([gating], name="decoder_block_0")
+        >>> list(recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block])))
+        ['*kernel', '*embeddings']
+
+    Reference:
+        Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
+        2024, by its code. `GemmaPreTrainedModel` in Hugging Face's transformers.
+    """
+    drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
+    in_blocks = Computed(
+        f"`{drawn!r}` in the blocks of the decoder",
+        lambda part, roles: drawn if "decoder_block_" in part.weight.path else None,
+    )
+    return {"tokens": drawn, "kernel": in_blocks}
+
+
+@recipe(
+    kind="a T5 with the names of KerasHub, an encoder beside a decoder",
+    sources="Raffel and others, 2020, by its code",
+    needs=("unscaled query", "relative positions", "tokens"),
+)
+def t5() -> Table:
+    """Return the rules of T5: normal kernels by their fan-in, smaller for queries.
+
+    T5's attention does not divide by the square root of the size `k` of its heads, so query kernels
+    are divided by it.
+
+    These are the numbers of the authors' code and of Hugging Face. Logits from the token embeddings
+    must be divided by `sqrt(d)`, as KerasHub does. For a table for the logits alone, Hugging Face
+    has `N(0, 1)`, without the division.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> ids, places = keras.Input((6,)), keras.Input((6, 6))
+        >>> tokens = keras.layers.Embedding(50, 64, name="token_embedding")(ids)
+        >>> queries = keras.layers.Dense(64, name="query_projector")(tokens)
+        >>> biases = keras.layers.Embedding(32, 4, name="self_attention")(places)
+        >>> rules = recipes.t5(keras.Model([ids, places], [queries, biases]))
+        >>> rules["*kernel"].stddev == (64 * 16) ** -0.5
+        True
+
+    Reference:
+        Raffel and others, "Exploring the limits of transfer learning with a unified text-to-text
+        transformer", JMLR 2020, by its code in Mesh TensorFlow. `T5PreTrainedModel` in Hugging
+        Face's transformers.
+    """
+
+    def of_queries(part: Part, roles: Roles) -> RandomNormal:
+        size, width = roles.shape_of("unscaled query")
+        heads = roles.shape_of("relative positions")[-1]
+        return RandomNormal(stddev=(size * width / heads) ** -0.5)
+
+    by_width = Computed(
+        "`N(0, 1 / d)` for the size `d` of the embeddings",
+        lambda part, roles: RandomNormal(stddev=roles.shape_of("unscaled query")[0] ** -0.5),
+    )
+    return {
+        "unscaled query": Computed("`N(0, 1 / (d k))`", of_queries),
+        "relative positions": by_width,
+        "logits": by_width,
+        "tokens": RandomNormal(stddev=1.0),
+        "kernel": _BY_FAN_IN,
+    }
+
+
+@recipe(
+    kind="a Whisper with the names of KerasHub, an encoder and a decoder",
+    sources={
+        "paper": "Radford and others, 2023, table 17: kernels by their fan-in",
+        "transformers": "Hugging Face's transformers: kernels 0.02",
+    },
+    needs=("frames",),
+)
+def whisper(source: str) -> Table:
+    """Return the rules of Whisper: normal kernels by their fan-in.
+
+    The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at
+    a time; these have the numbers of Hugging Face's transformers. The positions of the encoder are
+    sines. The published code of the authors is for trained weights and leaves all to the defaults
+    of torch.
+
+    Example:
+        >>> from keras_initx import recipes
+        >>> first = keras.layers.Conv1D(8, 3, name="encoder_token_embedding_conv_layer_1")
+        >>> model = keras.Sequential([keras.Input((6, 4)), first])
+        >>> recipes.whisper(model, source="transformers")
+        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+
+    Reference:
+        Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via
+        large-scale weak supervision", ICML 2023, table 17. `WhisperPreTrainedModel` in Hugging
+        Face's transformers.
+    """
+    embedded = RandomNormal(stddev=0.02)
+    kernel = _BY_FAN_IN if source == "paper" else embedded
+    return {
+        "tokens": embedded,
+        "positions": embedded,
+        "sines": None,
+        "kernel": kernel,
+        "bias": "zeros",
+    }

@@ -1,0 +1,134 @@
+"""What a weight is for is known by names or by the graph, and models that lack something are refused."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+import keras_initx
+from keras_initx import audit, initialize, recipes
+
+layers, ops = keras.layers, keras.ops
+WIDTH, LENGTH = 8, 6
+
+
+def decoder(named, blocks=3):
+    """Return a decoder in which some feed-forward networks have the names of KerasHub."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(20, WIDTH)(ids)
+    for block in range(blocks):
+        normed = layers.LayerNormalization()(x)
+        x = x + layers.MultiHeadAttention(2, 4, name=f"b{block}_attention")(normed, normed)
+        hidden = layers.Dense(16, "gelu", name=f"b{block}_up")(layers.LayerNormalization()(x))
+        end = layers.Dense(WIDTH, name="feedforward_output_dense" if block < named else "down")
+        x = x + keras.Sequential([end], name=f"b{block}_mlp")(hidden)
+    return keras.Model(ids, layers.Dense(20, name="head")(layers.LayerNormalization()(x)))
+
+
+@pytest.mark.parametrize("named", [0, 1, 3])
+def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
+    for recipe, expected in (("gpt2", 0.02 / 6**0.5), ("zero_residual", 0)):
+        plan = initialize(decoder(named), recipe, seed=0, dry_run=True)
+        ends = [
+            weight.expected_std or 0
+            for weight in plan.weights
+            if weight.path.endswith(("mlp/down/kernel", "mlp/feedforward_output_dense/kernel", "output/kernel"))
+        ]
+        assert ends == pytest.approx([expected] * 6)
+
+
+class Positions(keras.Model):
+    """A decoder with positions of its own, of which it adds a part."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+        self.tokens = layers.Embedding(20, WIDTH)
+        self.where = self.add_weight(shape=(LENGTH, WIDTH), name="where")
+        self.table = layers.Embedding(LENGTH, WIDTH, name="table")
+        self.norm, self.attention = layers.LayerNormalization(), layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape):
+        for layer, of in ((self.tokens, shape), (self.table, shape), (self.norm, (*shape, WIDTH))):
+            layer.build(of)
+        self.attention.build((*shape, WIDTH), (*shape, WIDTH))
+
+    def call(self, ids):
+        x = self.tokens(ids) + self.part(self, ops.shape(ids)[1])
+        normed = self.norm(x)
+        return x + self.attention(normed, normed)
+
+
+PARTS = {
+    "whole": (lambda model, length: model.where, "where"),
+    "sliced": (lambda model, length: model.where[:length], "where"),
+    "taken": (lambda model, length: ops.take(model.where, ops.arange(length), axis=0), "where"),
+    "expanded": (lambda model, length: ops.expand_dims(model.where, 0), "where"),
+    "embedded": (lambda model, length: model.table(ops.arange(length)), "table/embeddings"),
+}
+
+
+@pytest.mark.parametrize("row", PARTS)
+def test_positions_are_found_however_they_are_added(row):
+    part, path = PARTS[row]
+    model = Positions(part)
+    model(np.zeros((2, LENGTH), "int32"))
+    plan = initialize(model, "gpt2", seed=0)
+    assert {weight.path: weight.expected_std for weight in plan.weights}[path] == 0.01
+
+
+def test_a_weight_of_no_known_role_is_left_and_named():
+    model = Positions(PARTS["embedded"][0])
+    model(np.zeros((2, LENGTH), "int32"))
+    before = to_numpy(model.where)
+    rules = recipes.gpt2(model)
+    plan = initialize(model, rules, seed=0)
+    assert rules.left == ("where",)
+    assert plan.notes[-1] == "Left, since it is not known what it is for: 'where'."
+    np.testing.assert_array_equal(before, to_numpy(model.where))
+
+
+def residual(kinds, names=False):
+    """Return a residual network of branches of these kinds."""
+    x = inputs = keras.Input((8, 8, 4))
+    for block, kind in enumerate(kinds):
+        h = x
+        for place in range(1, 3 if kind == 3 else 2):
+            name = f"s_block{block}_{place}_conv" if names else f"r{block}_{place}"
+            h = layers.Conv2D(4, 3, padding="same", activation="relu", name=name)(h)
+        if kind == "gate":
+            h = h * layers.Dense(4, "sigmoid")(layers.Dense(2)(layers.GlobalAveragePooling2D(keepdims=True)(h)))
+        if kind == "beside":
+            h = layers.Concatenate()([h, layers.Conv2D(4, 1)(x)])
+        name = f"s_block{block}_{3 if kind == 3 else 2}_conv" if names else f"r{block}_end"
+        x = x + layers.Conv2D(4, 3, padding="same", name=name)(h)
+    return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def factor_of(model, path):
+    """Return the factor that a kernel gets by Fixup."""
+    plan = initialize(model, "fixup", seed=0, dry_run=True)
+    (row,) = [weight for weight in plan.weights if weight.path == path]
+    return row.expected_std / (2 / 36) ** 0.5
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_each_branch_has_a_depth_of_its_own(names):
+    model = residual([2, 3, 2, 3], names)
+    first, second = ("s_block0_1_conv", "s_block1_1_conv") if names else ("r0_1", "r1_1")
+    assert factor_of(model, f"{first}/kernel") == pytest.approx(4**-0.5)
+    assert factor_of(model, f"{second}/kernel") == pytest.approx(4**-0.25)
+    initialize(model, "zero_residual", seed=0)
+    assert sum(not to_numpy(w).any() for w in model.weights if w.name == "kernel") == 4
+
+
+def test_kernels_side_by_side_count_once_in_the_depth():
+    assert factor_of(residual(["beside"] * 4), "r0_1/kernel") == pytest.approx(4**-0.5)
+    with pytest.raises(ValueError, match="kernels side by side"):
+        recipes.fixup(residual(["gate"] * 4))
+
+
+def test_an_audit_by_a_recipe_of_a_model_that_it_initialized_is_right():
+    model = decoder(0)
+    initialize(model, "gpt2", seed=0)
+    assert audit(model, keras_initx.recipes.gpt2, seed=0).ok
