@@ -15,10 +15,10 @@ from keras_initx._array_files import check_file
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import (
     check_number,
+    check_root,
     check_shape,
     check_type,
     close_matches,
-    is_integer,
 )
 from keras_initx._files import check_local, write
 from keras_initx._recipe_names import recipe_of, recipes_like
@@ -529,13 +529,12 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
     """
     path = str(path)
     check_file(name, path)
-    content, found = FORMAT.read_lines(name, path, _parsed)
-    if not is_integer(content["seed"]) or not 0 <= content["seed"] < 1 << 32:
-        problem = f"has the seed {content['seed']!r}, which must be an integer in [0, 2**32)"
-        raise FORMAT.refused(name, path, problem)
+    fields, found = FORMAT.read(name, path, _parsed)
+    with FORMAT.refusing(name, path, "the seed"):
+        seed = check_root("seed", fields["seed"])
     rows = [row for row, _ in found.values()]
     sources = {row.path: source for row, source in found.values() if source is not None}
-    return InitializationPlan(rows, content["seed"], True, _sources=sources)
+    return InitializationPlan(rows, seed, True, _sources=sources)
 
 
 def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Source | None]:

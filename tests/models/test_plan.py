@@ -346,7 +346,10 @@ def first_line(content):
 BROKEN = {
     "torn": (lambda path: path.write_text(path.read_text()[:-90]), "is not JSON.*line 19"),
     "other version": (lambda path: changed(path, lambda plan: plan.update(version=2)), "has version 2"),
-    "seed": (lambda path: changed(path, lambda plan: plan.update(seed=-1)), "has the seed -1"),
+    "seed": (
+        lambda path: changed(path, lambda plan: plan.update(seed=-1)),
+        "cannot be read at the seed: ValueError: `seed` must be .* seed=-1",
+    ),
     "no dtype": (
         lambda path: changed(path, lambda plan: first_line(plan).pop("dtype")),
         "cannot be read at weight 1, 'depthwise/kernel': KeyError: 'dtype'",
