@@ -116,7 +116,7 @@ def _in_rows(
         are_whole = all(
             part.indices(n) == (0, n, 1) for part, n in zip(others, lengths[1:], strict=True)
         )
-        if row * dtype.itemsize > (_BLOCK if are_whole else _LONG_ROW):
+        if others and row * dtype.itemsize > (_BLOCK if are_whole else _LONG_ROW):
             for number in range(start, end):
                 fill(result[number - start], file, place + number * row, tuple(others))
             return
