@@ -465,11 +465,11 @@ def _factors_of(
     if len(first_names) == 1:  # mostly that of the model
         short_paths = [path.partition("/")[2] for path in paths]
 
-    def match(pattern: str, names: tuple[str, str]) -> bool | None:
-        return any(matches_path(pattern, name) for name in names) or None
+    def matches(pattern: str, names: tuple[str, str]) -> bool:
+        return any(matches_path(pattern, name) for name in names)
 
     names = {short: (path, short) for path, short in zip(paths, short_paths, strict=True)}
-    found = first_matches("factors", factors, names, match)
+    found = first_matches("factors", factors, names, matches)
     return [factors[found[path][0]] if path in found else 1.0 for path in short_paths]
 
 
