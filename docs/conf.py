@@ -62,6 +62,7 @@ napoleon_custom_sections = ["Reference"]
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|keras|numpy|pathlib)\..*"),
     ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._layers)\..*"),
+    ("py:.*", r"keras_initx\.initializers\._laws\.IndependentLaw"),
 ]
 
 doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

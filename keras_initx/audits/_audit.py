@@ -184,7 +184,7 @@ def audit(
         progress("Auditing", len(opened_subjects), "weights") as advance,
     ):
         for subject in opened_subjects:
-            pair, digest = _pair_of(subject)
+            pair, digest = _pair_of(subject, alpha)
             pairs.append(pair)
             if digest:
                 equal.setdefault(digest, []).append(pair.path)
@@ -215,7 +215,7 @@ def _source(expected: RulesOrPlan | None) -> str:
     return "the rules say"
 
 
-def _pair_of(subject: Subject) -> tuple[Pair, bytes]:
+def _pair_of(subject: Subject, alpha: float) -> tuple[Pair, bytes]:
     """Read a weight, and test it by its initializer; also return a digest if it is random."""
     pair = Pair(subject.path, subject.shape, subject.dtype, Profile("unknown"), None)
     pair.name = subject.path
@@ -243,7 +243,8 @@ def _pair_of(subject: Subject) -> tuple[Pair, bytes]:
         return pair, b""
     pair.expected = expected_of(subject, law)
     _add_tests(pair, subject, law, values)
-    if planned is not None and _SAME_DIGEST in pair.tests and _least(pair.tests) < _SUSPICIOUS:
+    # No test fails whose probability is larger than `alpha`.
+    if planned is not None and _SAME_DIGEST in pair.tests and _least(pair.tests) <= alpha:
         # By chance, or the line has been edited.
         tests, pair.tests = pair.tests, []
         _add_bits(pair, subject, planned, by_digest=False)

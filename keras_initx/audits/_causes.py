@@ -52,7 +52,7 @@ def note_causes(pairs: Sequence[Pair]) -> dict[str, str]:
         cause = _scale_cause(pair, off, fitting) if pair.path in fitting else ""
         if not cause and pair.declared:
             cause = f"as its layer declares: {pair.declared}"
-        elif not cause and pair.expected is not None and not _keeps_shape(pair):
+        elif not cause and pair.expected is not None and _may_be_of_another_family(pair):
             cause = other_family(pair.expected, pair.found)
         causes[pair.path] = cause
     return causes
@@ -68,6 +68,12 @@ def _kind(pair: Pair) -> object:
 def _keeps_shape(pair: Pair) -> bool:
     """Return whether nothing but the scale is off."""
     return all(test.p > IMPLAUSIBLE for test in pair.tests if test.verdict == "shape")
+
+
+def _may_be_of_another_family(pair: Pair) -> bool:
+    """Return whether the distribution has another shape, or other bounds at the same scale."""
+    failed = {test.verdict for test in pair.failed}
+    return not _keeps_shape(pair) or ("bounds" in failed and "scale" not in failed)
 
 
 def _scale_cause(pair: Pair, off: Sequence[Pair], fitting: Mapping[str, Sequence[str]]) -> str:

@@ -51,8 +51,7 @@ class Implementation(Backend):
             tensor = bits.view(getattr(torch, name))
         else:
             tensor = torch.from_numpy(array)
-        device = _device()
-        if device.type in _GPUS:
+        if _has_gpu() and (device := _device()).type in _GPUS:
             # Keras would wait for all that the device still computes.
             return tensor.to(device, non_blocking=True)
         # Keras would copy an array, but only moves a tensor to the current device.
@@ -298,6 +297,12 @@ def _outside_inference(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.is_inference():
         return value.clone()
     return value
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    """Return whether there is one. To ask Keras for its device takes longer than a small array."""
+    return any(hasattr(torch, kind) and getattr(torch, kind).is_available() for kind in _GPUS)
 
 
 @functools.cache

@@ -110,7 +110,7 @@ def initializers_by_rule(
         return similar_paths(condition, [weight.path for weight in weights])
 
     by_path = {weight.path: weight for weight in weights}
-    found = first_matches("rules", rules, by_path, _match, hint=hint)
+    found = first_matches("rules", rules, by_path, _matches, hint=hint)
     return {path: initializers[condition] for path, (condition, _) in found.items()}
 
 
@@ -166,18 +166,15 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _match(condition: Condition, weight: ModelWeight) -> bool | None:
-    """Return whether a condition is for a weight, `None` if not."""
+def _matches(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
-        is_for = matches_path(condition, weight.path)
-    elif isinstance(condition, type):
+        return matches_path(condition, weight.path)
+    if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
-        is_for = len(weight.shape) > 1 and any(
-            isinstance(layer, condition) for layer in weight.layers
-        )
-    else:
-        is_for = bool(condition(weight))
-    return is_for or None
+        if len(weight.shape) < 2:
+            return False
+        return any(isinstance(layer, condition) for layer in weight.layers)
+    return bool(condition(weight))
 
 
 _AXES = ("input_axes", "output_axes")

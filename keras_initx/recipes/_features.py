@@ -10,7 +10,6 @@ from keras_initx.structure import (
     Architecture,
     ModelWeight,
     activation_name,
-    find_weights,
     is_depthwise,
     layer_paths,
     matching_paths,
@@ -43,11 +42,14 @@ _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCel
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 
-def features_of(model: keras.Model, found: Architecture) -> dict[str, list[str]]:
+def features_of(
+    model: keras.Model, weights: Sequence[ModelWeight], found: Architecture
+) -> dict[str, list[str]]:
     """Return what a model has, each with the paths or names of examples.
 
     Args:
         model: A built model.
+        weights: Its weights.
         found: What its graph shows.
     """
     has: dict[str, list[str]] = {}
@@ -62,11 +64,11 @@ def features_of(model: keras.Model, found: Architecture) -> dict[str, list[str]]
             if len(keras.tree.flatten(operation.input)) > 1:
                 merged = "added branches" if kind == "Add" else "concatenated branches"
                 has.setdefault(merged, []).append(operation.name)
-    for weight in find_weights(model):
+    for weight in weights:
         _note_convolution(weight, has)
         if isinstance(weight.layer, _CELLS):
             has.setdefault("a recurrent cell", []).append(weight.path)
-    paths = [weight.path for weight in find_weights(model)]
+    paths = [weight.path for weight in weights]
     if matching_paths(_EFFICIENTNET, paths):
         has.pop("hard SiLU or ReLU6", None)
     for feature, patterns in _NAMES.items():

@@ -197,7 +197,7 @@ def roles_of(model: keras.Model) -> Roles:
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
         parts.append(Part(weight, _named(NAMES, weight) or ending, ending, kernel))
     found = architecture_of(model)
-    roles = Roles(model, parts, features_of(model, found))
+    roles = Roles(model, parts, features_of(model, weights, found))
     graph = _Graph(roles, found)
     ends = graph.ends()
     if _are_named(roles, ends, is_followed=bool(not found.hidden)):

@@ -41,7 +41,8 @@ def bert(source: str) -> Table:
         >>> from keras_initx import recipes
         >>> tokens = keras.Input((6,))
         >>> x = keras.layers.Embedding(50, 8)(tokens)
-        >>> x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, 4)(x, x))
+        >>> attended = keras.layers.MultiHeadAttention(2, 4)(x, x)
+        >>> x = keras.layers.LayerNormalization()(x + attended)
         >>> x = keras.layers.LayerNormalization()(x + keras.layers.Dense(8)(x))
         >>> model = keras.Model(tokens, x)
         >>> recipes.bert(model, source="transformers")["*kernel"]

@@ -151,7 +151,7 @@ class _Reader:
         self._graph = ForwardGraph()
         self._found = Architecture()
         self._tensors: list[Any] = []  # the graph keeps none alive
-        self._marked: dict[int, keras.Variable] = {}
+        self._marked: dict[float, keras.Variable] = {}
 
     def read(self) -> Architecture:
         """Return the parts."""
@@ -185,7 +185,7 @@ class _Reader:
         return found
 
     def _mark_weights(self, layers: list[keras.Layer], scope: keras.StatelessScope) -> None:
-        """Give weights of users' layers a number as their values, during the call.
+        """Give weights of users' layers with rows a number as their values, during the call.
 
         A part of a weight, in whatever shape, is an array of its number.
         """
@@ -194,24 +194,26 @@ class _Reader:
             if _is_followed(layer):
                 inside = [id(one) for part in parts_of(layer) for one in part.weights]
                 own = (one for one in layer.trainable_variables if id(one) not in inside)
-                held.update((id(one), one) for one in own)
+                held.update((id(one), one) for one in own if len(one.shape) > 1)
         for number, variable in enumerate(held.values(), 1):
             if number > _MOST_MARKED:
                 break
             self._marked[number] = variable
-            scope.add_update((variable, keras.ops.full(variable.shape, number, variable.dtype)))
+            # By NumPy: JAX would compile a program for each shape.
+            values = np.full(variable.shape, number, variable.dtype)
+            scope.add_update((variable, backend.to_tensor(values)))
 
-    def _weight_of(self, value: Any) -> keras.Variable | None:
-        """Return the weight that a value is, or is a part of."""
-        if isinstance(value, keras.Variable):
-            return value
+    def _part_of_weight(self, value: Any) -> keras.Variable | None:
+        """Return the weight that a tensor is a part of."""
         if isinstance(value, keras.KerasTensor) or not keras.ops.is_tensor(value):
             return None
-        numbers = set(np.unique(keras.ops.convert_to_numpy(value)).tolist())
-        if len(value.shape) < 2 or len(numbers) != 1:
+        if len(value.shape) < 2 or 0 in value.shape:
             return None
-        variable = self._marked.get(numbers.pop())
-        return variable if variable is not None and value.shape[-1] == variable.shape[-1] else None
+        values = backend.host_view(value)
+        variable = self._marked.get(float(values.flat[0]))
+        if variable is None or value.shape[-1] != variable.shape[-1]:
+            return None
+        return variable if (values == values.flat[0]).all() else None
 
     def _inputs(self) -> tuple[list[Any], dict[str, Any]]:
         """Return symbolic tensors of two examples, as the model takes them."""
@@ -273,15 +275,16 @@ class _Reader:
         if isinstance(operation, keras.layers.Embedding):
             found.tokens.append(operation)
         for value in keras.tree.flatten((args, options)):
-            weight = self._weight_of(value)
-            if kind == "Add" and weight is not None and math.prod(weight.shape[:-1]) > 1:
-                found.added.append(weight)
-            if weight is None or weight is not value:
+            if kind == "Add":
+                weight = value if isinstance(value, keras.Variable) else self._part_of_weight(value)
+                if weight is not None and math.prod(weight.shape[:-1]) > 1:
+                    found.added.append(weight)
+            if not isinstance(value, keras.Variable):
                 continue
-            if kind in _PRODUCTS and weight.name != "embeddings":
+            if kind in _PRODUCTS and value.name != "embeddings":
                 raise ValueError("a kernel that is no layer's")  # see `_follow`
             if kind == "Multiply":
-                found.scales[operation] = weight
+                found.scales[operation] = value
 
 
 def _is_followed(layer: keras.Layer) -> bool:

@@ -33,7 +33,7 @@ def first_matches(
         argument: Name of the argument that holds the conditions, in error messages.
         conditions: Patterns, or whatever `match` takes, in the order of the argument.
         items: What is matched, by path.
-        match: Returns what a condition finds in an item, or `None` if it does not match.
+        match: Returns what a condition finds in an item. It does not match if that is false.
         kind: What each condition must match, in error messages.
         hint: Returns the end of the message about a condition, by default paths like the pattern.
 
@@ -45,7 +45,7 @@ def first_matches(
         is_used = False
         for path, item in items.items():
             result = match(condition, item)
-            if result is not None:
+            if result:
                 is_used = True
                 found.setdefault(path, (condition, result))
         if not is_used:

@@ -195,7 +195,7 @@ FAULTS = (
     Fault("gpt2", INNER, "one value", lambda values: np.full_like(values, 0.02), "constant"),
     Fault("gpt2", "b1/feedforward_intermediate_dense/bias", "a bias drawn", normal(0.02), "values"),
     Fault("gpt2", "b1/feedforward_output_dense/bias", "one bias changed", set_to(1e-3, 7), "values"),
-    Fault("gpt2", QUERY, "truncated", truncated(2, 0.02), "bounds"),
+    Fault("gpt2", QUERY, "truncated", truncated(2, 0.02), "bounds", "truncated normal instead of normal"),
     Fault("gpt2", TOKENS, "truncated farther out", truncated(3, 0.01), "bounds"),
     Fault("gpt2", INNER, "rounded to bfloat16", rounded("bfloat16"), "precision"),
     Fault("gpt2", INNER, "one shard four times", tiled(1, 4), "copies", ""),

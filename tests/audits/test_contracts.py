@@ -425,6 +425,14 @@ def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
 
 
 @pytest.mark.once
+def test_another_gain_is_named(yesterday):
+    start = keras.initializers.VarianceScaling(2.0, "fan_avg", "uniform")
+    report = keras_initx.audit(today(1, kernel=start), yesterday)
+    assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "a gain of sqrt(2)")}
+    assert len(report.problems) == 3
+
+
+@pytest.mark.once
 def test_another_family_is_named(yesterday):
     report = keras_initx.audit(today(1, kernel="glorot_normal"), yesterday)
     assert {row.cause for row in report.problems} <= {

@@ -1,12 +1,16 @@
 """What a weight is for is known by names or by the graph, and models that lack something are refused."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+import text_models
+from modes import needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
+from keras_initx.structure import find_weights
 
 layers, ops = keras.layers, keras.ops
 WIDTH, LENGTH = 8, 6
@@ -132,3 +136,93 @@ def test_an_audit_by_a_recipe_of_a_model_that_it_initialized_is_right():
     model = decoder(0)
     initialize(model, "gpt2", seed=0)
     assert audit(model, keras_initx.recipes.gpt2, seed=0).ok
+
+
+class MyScaleNorm(layers.Layer):
+    """A normalization of one's own, as in KerasHub."""
+
+    def call(self, x):
+        return x / ops.std(x)
+
+
+# Wide enough for standard deviations that are measured.
+WIDE = 64
+ENDS = ("/value/kernel", "/attention_output/kernel", "feedforward_intermediate_dense/kernel", "output_dense/kernel")
+
+
+def named(prefix, count, tokens, memory=None, *, norm=None):
+    """Return tokens after blocks whose layers have KerasHub's names."""
+    for block in range(count):
+        for kind, other in (("self_attention", tokens), ("cross_attention", memory)):
+            if other is not None:
+                attention = layers.MultiHeadAttention(2, WIDE // 2, name=f"{prefix}_{block}_{kind}")
+                tokens = layers.Add()([tokens, attention(tokens, tokens if kind == "self_attention" else other)])
+        hidden = layers.Dense(2 * WIDE, name="feedforward_intermediate_dense")
+        inner = [keras.Input((LENGTH, WIDE)), hidden, layers.Dense(WIDE, name="feedforward_output_dense")]
+        tokens = layers.Add()([tokens, keras.Sequential(inner, name=f"{prefix}_{block}")(tokens)])
+        if norm is not None:
+            tokens = norm(name=f"{prefix}_{block}_norm")(tokens)
+    return tokens
+
+
+def encoder(norm=None, first=layers.Identity):
+    tokens = keras.Input((LENGTH, WIDE))
+    return keras.Model(tokens, named("block", 2, first()(tokens), norm=norm))
+
+
+def encoder_decoder():
+    ids = keras.Input((LENGTH,)), keras.Input((LENGTH,))
+    embedded = [
+        keras.Sequential([keras.Input((LENGTH,)), layers.Embedding(400, WIDE, name="token_embedding")], name=name)(one)
+        for name, one in zip(("encoder", "decoder"), ids, strict=True)
+    ]
+    return keras.Model(ids, named("decoder", 3, embedded[1], named("encoder", 2, embedded[0])))
+
+
+@needs_axes
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("recipe", "factors"),
+    [
+        (recipes.t_fixup, (0.67 * 2**-0.25, 27**-0.25)),
+        (recipes.deepnorm, (0.87 * (2**4 * 3) ** (-1 / 16), 36**-0.25)),
+    ],
+)
+def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factors):
+    model = encoder_decoder()
+    initialize(model, recipe(model), seed=0)
+    stds = {weight.path: float(to_numpy(weight.variable.value).std()) for weight in find_weights(model)}
+    for part, factor in zip(("encoder", "decoder"), factors, strict=True):
+        for end in ENDS:
+            found = [std for path, std in stds.items() if path.startswith(part) and path.endswith(end)]
+            glorot = math.sqrt(2 / (3 * WIDE) if "dense" in end else 1 / WIDE)
+            assert len(found) == {"encoder": 2, "decoder": 3 if "dense" in end else 6}[part]
+            assert sum(found) / len(found) == pytest.approx(factor * glorot, rel=0.05)
+        queries = [std for path, std in stds.items() if path.startswith(part) and path.endswith("/query/kernel")]
+        assert sum(queries) / len(queries) == pytest.approx(math.sqrt(1 / WIDE), rel=0.05)
+    if recipe is recipes.t_fixup:
+        for part, count in (("encoder", 2), ("decoder", 3)):
+            expected = (9 * count) ** -0.25 / math.sqrt(WIDE)
+            assert stds[f"{part}/token_embedding/embeddings"] == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("recipe", "build", "reason"),
+    [
+        (recipes.t_fixup, lambda: encoder(layers.LayerNormalization), "normalization, 'block_0_norm', 'block_1_norm'"),
+        (recipes.t_fixup, lambda: encoder(layers.RMSNormalization), "normalization, 'block_0_norm', 'block_1_norm'"),
+        (recipes.t_fixup, lambda: encoder(MyScaleNorm), "normalization, 'block_0_norm', 'block_1_norm'"),
+        (recipes.bert, text_models.clip, "the names of CLIP"),
+        (recipes.llama, text_models.clip, "the names of CLIP"),
+        (recipes.bert, encoder_decoder, "cross-attention"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused_with_what_it_has(recipe, build, reason):
+    with pytest.raises(ValueError, match=reason):
+        recipe(build())
+
+
+@pytest.mark.once
+def test_preprocessing_is_no_normalization_layer():
+    assert recipes.t_fixup(encoder(first=lambda: layers.Normalization(mean=0.0, variance=1.0)))
