@@ -81,26 +81,26 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
     `block/dense/kernel`. Automatic names of layers are numbered as in the paths of a model.
     """
-    layers = [around[-1] for around, _ in walk(model)]
+    counts: Counter[keras.Layer] = Counter()
     chosen = set()
-    classes = set()
-    shared = set()
-    for layer, count in Counter(layers).items():
-        class_name = type(layer).__name__
-        classes.add(class_name)
-        if _automatic(layer.name, {class_name}) is None:
-            chosen.add(layer.name)
-        elif count > 1 and layer.weights:
-            shared.add(class_name)
+    for layers, layer_paths in walk(model):
+        counts[layers[-1]] += 1
+        if _automatic(layers[-1].name, {type(layers[-1]).__name__}) is None:
+            chosen.add(layer_paths[-1])
+    classes = {type(layer).__name__ for layer in counts}
+    shared = {type(layer).__name__ for layer, n in counts.items() if n > 1 and layer.weights}
+    chosen_names = {path.rpartition("/")[2] for path in chosen}
 
-    def automatic(name: str) -> tuple[str, int] | None:
-        return None if name in chosen else _automatic(name, classes)
+    def automatic(prefix: str, name: str) -> tuple[str, int] | None:
+        return None if f"{prefix}{name}" in chosen else _automatic(name, classes)
 
     paths = []
     for name in map(str, contents):
         path = _layers_around(f"/{name}", contents.layers)
         # A layer that several have is saved in one of them, so numbers in the others are not known.
-        if path and not any(_automatic(one, shared) for one in path[:-1] if one not in chosen):
+        if path and not any(
+            _automatic(one, shared) for one in path[:-1] if one not in chosen_names
+        ):
             paths.append((name, path))
     found = dict(_renumbered("", paths, automatic))
     for name in map(str, contents if contents.layers else [*found.values()]):
@@ -143,7 +143,7 @@ def _layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | No
 def _renumbered(
     prefix: str,
     paths: Sequence[tuple[str, tuple[str, ...]]],
-    automatic: Callable[[str], tuple[str, int] | None],
+    automatic: Callable[[str, str], tuple[str, int] | None],
 ) -> Iterator[tuple[str, str]]:
     """Yield paths joined, with automatic names renumbered within each layer, and what has them."""
     inside: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
@@ -152,7 +152,7 @@ def _renumbered(
             inside.setdefault(first, []).append((name, tuple(rest)))
         else:
             yield f"{prefix}{first}", name
-    new_names = numbered(((name, automatic(name)) for name in inside), Counter())
+    new_names = numbered(((name, automatic(prefix, name)) for name in inside), Counter())
     for new_name, parts in zip(new_names, inside.values(), strict=True):
         yield from _renumbered(f"{prefix}{new_name}/", parts, automatic)
 
