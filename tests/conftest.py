@@ -1,7 +1,6 @@
 """Options, marks and virtual devices of all tests.
 
-Without `--full`, tests marked with `full` are left out, and tests marked with `once`, which are the same on every
-backend, run under torch only.
+Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
 """
 
 import os
@@ -23,17 +22,12 @@ settings.register_profile(
 settings.load_profile("ordinary")
 
 
-def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="run all tests, also those marked with `full` and `once`")
-
-
 def pytest_configure(config):
     # The controller of pytest-xdist runs no test, and would import a backend for nothing.
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         return
-    if not config.getoption("--full"):
-        # JAX compiles in a third of the time, but for the tests that ask for `optimized` programs.
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # JAX compiles in a third of the time, but for the tests that ask for `optimized` programs.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     random.seed(0)  # from which parameters of tests that have no seed draw one
     _cut_the_processor()
     _multiply_in_float32()
@@ -66,12 +60,11 @@ def _backend():
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--full"):
+    if _backend() == "torch":
         return
-    left_out = {"full"} if _backend() == "torch" else {"full", "once"}  # torch compiles nothing
-    is_left_out = {item: any(mark.name in left_out for mark in item.iter_markers()) for item in items}
-    config.hook.pytest_deselected(items=[item for item in items if is_left_out[item]])
-    items[:] = [item for item in items if not is_left_out[item]]
+    is_wanted = {item: any(mark.name == "every_backend" for mark in item.iter_markers()) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted[item]])
+    items[:] = [item for item in items if is_wanted[item]]
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +104,7 @@ def compilations(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def optimized(request):
+def optimized():
     """Let JAX compile as users do: for tests of the last bit of what is compiled."""
     if _backend() != "jax":
         yield
@@ -120,4 +113,4 @@ def optimized(request):
 
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", not request.config.getoption("--full"))
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -55,7 +55,6 @@ every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 fillable = pytest.mark.parametrize("name", ["array", "list", "scalar", "tensor"])
 
 
-@pytest.mark.once
 @every_form
 def test_equal_arrays_make_equal_initializers(form):
     first, second = Prototypes(form(), seed=1), Prototypes(form(), seed=1)
@@ -64,13 +63,11 @@ def test_equal_arrays_make_equal_initializers(form):
     assert keras_initx.Scaled(first, 2) == keras_initx.Scaled(second, 2)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_other_arrays_make_other_initializers(other):
     assert Prototypes(array(), seed=1) != Prototypes(other, seed=1)
 
 
-@pytest.mark.once
 @every_form
 def test_the_config_is_json_and_rebuilds_an_equal_initializer(form):
     initializer = Prototypes(form(), seed=1)
@@ -79,7 +76,6 @@ def test_the_config_is_json_and_rebuilds_an_equal_initializer(form):
     assert keras.saving.deserialize_keras_object(config) == initializer
 
 
-@pytest.mark.once
 @every_form
 def test_copies_are_equal(form):
     initializer = Prototypes(form(), seed=1)
@@ -87,7 +83,6 @@ def test_copies_are_equal(form):
         assert copied == initializer
 
 
-@pytest.mark.once
 def test_the_repr_shows_the_array():
     assert repr(Prototypes(np.array([1.0, 2.0]), seed=1)) == "Prototypes(prototypes=array([1., 2.]), seed=1)"
 
@@ -112,7 +107,6 @@ def test_a_plan_describes_it(name):
     assert shown == f"Prototypes(prototypes={texts[name]})"
 
 
-@pytest.mark.once
 def test_a_plan_leaves_out_an_array_that_is_the_default():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     plan = keras_initx.initialize(model, {"*kernel": Prototypes(ORIGIN.copy())}, seed=1)

@@ -46,7 +46,6 @@ def test_the_values_of_one_seed_are_those_in_the_table_of_backends(measured):
     assert (theirs, ours) == measured["HeNormal(seed=0), first values"]
 
 
-@pytest.mark.once
 def test_forty_layers_are_mended_by_the_orthogonal_weights_of_keras_too():
     keras.utils.set_random_seed(0)
     network = [keras.Input((64,))]

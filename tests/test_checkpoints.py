@@ -91,7 +91,6 @@ def changed(folder, how):
     return folder
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -116,14 +115,12 @@ def test_a_checkpoint_that_is_not_whole_changes_nothing(folder, how, message):
     assert all((now == former).all() for now, former in zip(values(model), before, strict=True))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("source", [[], ["a.npz", 3], [b"a.npz"]])
 def test_a_list_must_have_paths(source):
     with pytest.raises(TypeError, match=r"`source` must be the path of a file.* or a list of paths"):
         keras_initx.load_pretrained(network(), source, layout="torch")
 
 
-@pytest.mark.once
 def test_a_file_of_each_format_may_be_in_a_list(folder):
     np.savez(folder / "last.npz", **{"last.weight": STATE["last.weight"]})
     model = network()
@@ -132,7 +129,6 @@ def test_a_file_of_each_format_may_be_in_a_list(folder):
     np.testing.assert_array_equal(values(model)[3], STATE["last.weight"].T)
 
 
-@pytest.mark.once
 def test_an_audit_opens_them_too(folder, capsys):
     for weights in (folder, folder / INDEX, [folder / file for file in FILES]):
         assert keras_initx.audit(weights, STATE).unchanged == list(STATE)
@@ -153,7 +149,6 @@ class Lazy:
         return self._array
 
 
-@pytest.mark.once
 def test_an_array_may_be_made_when_it_is_loaded():
     read = []
     state = {name: Lazy(array, read) for name, array in STATE.items()} | {"unused": Lazy(np.zeros(3), read)}

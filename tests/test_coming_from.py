@@ -143,7 +143,6 @@ def test_keras_truncated_normal_is_smaller():
     assert spread(initx.TruncatedNormal(stddev=0.02, seed=0))[0] == pytest.approx(0.02, **CLOSE)
 
 
-@pytest.mark.once
 def test_a_truncated_normal_without_a_correction():
     # As early versions of TensorFlow had it: of the variance asked for, the square of 0.88 was left.
     assert spread(initx.VarianceScaling(0.774, seed=0))[0] == pytest.approx(0.8796 / INPUTS**0.5, **CLOSE)
@@ -192,7 +191,6 @@ def two_layers(initializer):
     return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, **kernels), keras.layers.Dense(8, **kernels)])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [keras.initializers.HeNormal(), initx.HeNormal(), initx.HeNormal(seed=3)],
@@ -203,7 +201,6 @@ def test_the_same_weights_twice_are_found_by_diagnose(initializer):
     assert "twin tensors" in {verdict.problem for verdict in report.verdicts}
 
 
-@pytest.mark.once
 def test_numbers_of_connections():
     shares = [np.mean(to_numpy(initx.Sparse(sparsity=sparsity)((100, 50))) != 0) for sparsity in (0.1, 0.9)]
     assert shares == pytest.approx([0.9, 0.1])

@@ -110,35 +110,30 @@ def test_accepts_a_list_and_numpy_integers_as_shape(case):
     np.testing.assert_array_equal(to_numpy(case.make()(list(np.array(shape)))), to_numpy(case.make()(shape)))
 
 
-@pytest.mark.once
 @every_bad_shape
 def test_refuses_a_shape_that_it_cannot_fill(case, shape):
     with pytest.raises(ValueError, match=r"`shape` must.*Received: shape="):
         case.make()(shape)
 
 
-@pytest.mark.once
 @every_class_and("dtype", ["int32", "bool", "string", "complex64", "float8_e4m3fn", "no such dtype", 7], CASES)
 def test_refuses_other_dtypes(case, dtype):
     with pytest.raises(ValueError, match=r"`dtype` must be one of .* Received: dtype="):
         case.make()(case.shapes[0], dtype)
 
 
-@pytest.mark.once
 @every_class_and("shape", [7, "ab", (2.0, 3), None], CASES)
 def test_refuses_what_is_no_shape(case, shape):
     with pytest.raises(TypeError, match=r"`shape` must be a sequence of integers\. Received: shape="):
         case.make()(shape)
 
 
-@pytest.mark.once
 @every_class
 def test_refuses_a_negative_length(case):
     with pytest.raises(ValueError, match=r"`shape` must not have negative lengths\. Received: shape="):
         case.make()((-1, 4))
 
 
-@pytest.mark.once
 @every_case
 def test_config_is_json_and_rebuilds_an_equal_initializer(case):
     initializer = case.make()
@@ -146,7 +141,6 @@ def test_config_is_json_and_rebuilds_an_equal_initializer(case):
     assert case.cls.from_config(config) == initializer
 
 
-@pytest.mark.once
 @every_case
 def test_config_holds_what_was_given(case):
     def as_config(value):
@@ -158,7 +152,6 @@ def test_config_holds_what_was_given(case):
     assert {name: config[name] for name in case.kwargs} == {name: as_config(case.kwargs[name]) for name in case.kwargs}
 
 
-@pytest.mark.once
 @every_case
 def test_keras_serializes_it_by_its_registered_name(case):
     initializer = case.make()
@@ -168,7 +161,6 @@ def test_keras_serializes_it_by_its_registered_name(case):
     assert keras.initializers.get(keras.initializers.serialize(initializer)) == initializer
 
 
-@pytest.mark.once
 @every_case
 def test_repr_is_the_constructor_call(case):
     initializer = case.make()
@@ -181,27 +173,23 @@ def test_clone_gives_the_same_values(case):
     np.testing.assert_array_equal(to_numpy(initializer.clone()(shape)), to_numpy(initializer(shape)))
 
 
-@pytest.mark.once
 @every_case
 def test_equal_initializers_have_equal_hashes(case):
     assert case.make() == case.make()
     assert hash(case.make()) == hash(case.make())
 
 
-@pytest.mark.once
 def test_equal_numbers_of_two_types_have_equal_hashes():
     first, second = keras_initx.RandomNormal(0, seed=1), keras_initx.RandomNormal(0.0, seed=1)
     assert first == second
     assert hash(first) == hash(second)
 
 
-@pytest.mark.once
 @every_class
 def test_differs_from_other_objects(case):
     assert case.make() != keras.initializers.Zeros()
 
 
-@pytest.mark.once
 @every_case
 def test_numpy_scalars_as_arguments_are_plain_numbers(case):
     def scalars(value):
@@ -246,7 +234,6 @@ NO_NUMBERS = (
 )
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("argument", "no_number"), first_with_each(NUMBERS, NO_NUMBERS))
 def test_refuses_what_is_no_finite_number(argument, no_number):
     cls, name = argument
@@ -255,7 +242,6 @@ def test_refuses_what_is_no_finite_number(argument, no_number):
         FIRST_CASES[cls].make(**{name: value})
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("argument", "kind"), first_with_each(NUMBERS, [np.float16, np.float32, np.float64, np.longdouble])
 )
@@ -267,7 +253,6 @@ def test_a_number_of_numpy_is_saved_as_a_plain_one(argument, kind):
     assert initializer == FIRST_CASES[cls].make(**{name: number})
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "shape"),
     [
@@ -300,7 +285,6 @@ def test_refuses_a_dtype_in_which_values_would_be_infinite(initializer, shape):
     assert np.isfinite(to_numpy(initializer(shape, "bfloat16")).astype("float32")).all()
 
 
-@pytest.mark.once
 def test_values_may_be_as_large_as_the_dtype_holds():
     assert to_numpy(keras_initx.ReLUBias(65504)((1,), "float16")).tolist() == [65504]
     with pytest.raises(ValueError, match=r"`dtype` must hold .* as large as 3\.5e\+38\. Received: dtype='float32'"):
@@ -335,7 +319,6 @@ def test_without_a_seed_python_random_decides(case):
     assert first != second
 
 
-@pytest.mark.once
 @every_random_class
 def test_an_unseeded_config_says_so(case):
     assert case.make(seed=None).get_config()["seed"] is None
@@ -376,7 +359,6 @@ def test_a_refused_call_does_not_advance_the_generator(case):
     assert to_numpy(generator.state.value).tolist() == [11, 0]
 
 
-@pytest.mark.once
 @every_class_and("seed", [-1, 1 << 32, 1.0, True, "a"], RANDOM_CASES)
 def test_refuses_a_bad_seed(case, seed):
     with pytest.raises(ValueError if type(seed) is int else TypeError, match=r"`seed` must be .* Received: seed="):

@@ -71,14 +71,12 @@ def test_a_compiled_initializer_makes_shards_of_the_same_values(case, shape, par
     assert_same(value, case.make()(shape), case.exact)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_only_exact_initializers_are_made_by_each_process_for_itself(case):
     assert is_exact(case.make()) <= case.exact
     assert not is_exact(keras_initx.Scaled(keras_initx.Orthogonal(), 0.5))
 
 
-@pytest.mark.once
 @pytest.mark.skipif(BACKEND == "jax", reason="which has layouts")
 def test_a_layout_is_refused_where_keras_has_none():
     with pytest.raises(ValueError, match=r"`layout` must be `None` with .*\. Received: layout=1"):

@@ -21,7 +21,6 @@ digits = script("_digits")
 figures = script("_figures")
 
 # Weights are the same on every backend, as other tests show, so these numbers are too, to rounding.
-pytestmark = pytest.mark.once
 
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"

@@ -87,7 +87,6 @@ def calls(draw, cls, max_odd=2):
     )
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("cls", CLASSES)
 @given(st.data())
 def test_a_tensor_or_a_named_error(cls, data):

@@ -51,7 +51,6 @@ def test_values_are_the_golden_ones(case, shape, dtype):
     assert_golden(case, shape, dtype)
 
 
-@pytest.mark.once
 @each_of(ROWS + RARE_ROWS)
 def test_values_are_the_golden_ones_without_the_kernel(case, shape, dtype):
     with by_numpy():

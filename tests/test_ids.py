@@ -8,7 +8,6 @@ from cases import FIRST_CASES
 
 import keras_initx
 
-pytestmark = pytest.mark.once  # each backend builds layers with ids in `test_layers.py`
 
 ENTRIES = keras_initx.catalog()
 IDS = [(name, entry.cls) for entry in ENTRIES for name in entry.ids]

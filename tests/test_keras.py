@@ -264,7 +264,6 @@ NAMED = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("layer", "shape", "names"), NAMED.values(), ids=NAMED)
 def test_the_arguments_of_weights(layer, shape, names):
     layer.build(shape)
@@ -468,7 +467,6 @@ def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
     assert kept == (keras.Layer.__call__, keras.Operation.symbolic_call, keras.Variable.__mul__)
 
 
-@pytest.mark.once
 def test_the_direction_of_metrics_is_known_and_no_result_of_a_subclass_is_taken_for_it():
     class ErrorRate(keras.metrics.BinaryAccuracy):
         def result(self):

@@ -124,7 +124,6 @@ def forbidden_imports(path):
     }
 
 
-@pytest.mark.once
 def test_sources_import_only_what_they_may():
     assert {str(path): forbidden_imports(path) for path in SOURCES} == {str(path): set() for path in SOURCES}
 
@@ -171,12 +170,10 @@ def foreign_private_names(*planted):
     return used.union(*(private_names(ast.parse(source)) for source in planted)) - own
 
 
-@pytest.mark.once
 def test_only_one_file_uses_private_names_of_keras():
     assert foreign_private_names() == set()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("planted", "name"),
     [
@@ -190,7 +187,6 @@ def test_a_private_name_is_found(planted, name):
     assert foreign_private_names(planted) == {name}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_down_and_never_back(room):
     above = ROOMS[ROOMS.index(room) + 1 :]
@@ -209,7 +205,6 @@ def private_imports(path):
     return found
 
 
-@pytest.mark.once
 def test_what_a_room_needs_of_another_it_imports_from_that_room():
     assert {str(path): private_imports(path) for path in SOURCES} == {str(path): set() for path in SOURCES}
 
@@ -223,7 +218,6 @@ def is_for_type_checkers(node):
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-@pytest.mark.once
 def test_no_modules_import_each_other():
     sources = {module_name(path): path for path in SOURCES}
     graph = {
@@ -240,7 +234,6 @@ class Unwrapping(doctest.DocTestFinder):
         return super()._from_module(module, inspect.unwrap(object))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)

@@ -15,7 +15,6 @@ import pytest
 
 from keras_initx import cli
 
-pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"

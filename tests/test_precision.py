@@ -118,7 +118,6 @@ LOST["in the padding"] = keras_initx.Pretrained(ARRAYS, key="kernel", pad=LOST["
 SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4), "in the padding": (8, 4)}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("name", LOST)
 def test_refuses_a_product_that_is_lost_on_the_way(name, dtype):
@@ -132,7 +131,6 @@ def test_refuses_a_product_that_is_lost_on_the_way(name, dtype):
     assert np.abs(values).max() > 0.01 or name in of_zeros
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "factor"),
     [(NORMAL, 1e-46), (NORMAL, 1e-40), (RandomNormal(stddev=1e-32, seed=3), 2.0), (keras.initializers.Zeros(), 1e38)],
@@ -143,7 +141,6 @@ def test_a_product_that_is_as_small_as_its_factor_is_right(initializer, factor):
     np.testing.assert_allclose(to_numpy(scaled((8, 4))), to_numpy(scaled((8, 4), "float64")), rtol=1e-5, atol=1e-38)
 
 
-@pytest.mark.once
 def test_refuses_padding_that_the_dtype_does_not_hold():
     padded = keras_initx.Pretrained(ARRAYS, key="kernel", pad=keras_initx.ReLUBias(1e5))
     with pytest.raises(ValueError, match=r"`dtype` must hold .* 1e\+05\. Received: dtype='float16'"):
@@ -200,7 +197,6 @@ def model_of(kernel):
 # Keras says which layers it leaves as they are.
 @pytest.mark.filterwarnings("ignore:Invalid quantization mode. Expected .*'int8'.*float8:UserWarning")
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("kernel", "mode"),
     [
@@ -235,7 +231,6 @@ def test_a_layer_that_is_built_quantized(mode):
         assert not np.any(to_numpy(layer._kernel))
 
 
-@pytest.mark.once
 def test_adapters_of_a_quantized_layer():
     layer = layers.Dense(16, kernel_initializer="initx.orthogonal")
     layer.build((None, 64))

@@ -45,7 +45,6 @@ def test_forty_layers_learn_as_much_as_is_said():
     assert max(names["model"].history.history["val_accuracy"][-3:]) > int(percent) / 100
 
 
-@pytest.mark.once
 def test_a_package_index_shows_no_links_to_files_that_it_lacks():
     project = tomllib.loads(pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
     text = TEXT

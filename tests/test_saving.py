@@ -111,7 +111,6 @@ def test_torch_saves_an_optimizer_as_a_class_of_its_own(model, tmp_path):
     assert optimizer["module"] == "keras.src.backend.torch.optimizers.torch_adam"
 
 
-@pytest.mark.once
 def test_a_model_with_an_optimizer_of_a_missing_backend_loads_uncompiled(model, tmp_path):
     model.compile("adam", "mse")
     model.save(tmp_path / "model.keras")

@@ -46,7 +46,6 @@ def test_orthogonal_takes_gain_and_seed():
     assert keras_initx.Orthogonal(1.0, 42) == keras_initx.Orthogonal(gain=1.0, seed=42)
 
 
-@pytest.mark.once
 def test_public_names_change_on_purpose():
     recorded = (pins.PINS / "names.txt").read_text().splitlines()
     assert pins.public_names() == recorded, "run `python tests/support/pins.py` and read `git diff tests/support/pins`"

@@ -109,7 +109,6 @@ def test_threads_that_put_torchs_generator_back_wait_for_each_other():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("before", ["jax", None])
 def test_the_backend_of_worker_processes_is_put_back_by_the_last_thread(monkeypatch, before):
     from keras_initx.studies import _engine

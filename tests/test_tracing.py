@@ -166,7 +166,6 @@ def test_a_transformed_function_draws_from_the_state_that_it_is_given(name, tran
     check_transformed(DRAWING[name], (8, 4), transformation, 1e-5 if name == "Orthogonal" else 0)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS[:1])
 @pytest.mark.parametrize("case", RANDOM_CASES, ids=str)
 def test_every_class_draws_for_a_batch_of_states(case, transformation):

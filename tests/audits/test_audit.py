@@ -72,7 +72,6 @@ def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
     assert off(keras_initx.audit(model)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
 
 
-@pytest.mark.once
 def test_nothing_is_drawn_or_changed():
     model = network()
     before = [to_numpy(weight) for weight in model.weights]
@@ -85,7 +84,6 @@ def test_nothing_is_drawn_or_changed():
         np.testing.assert_array_equal(to_numpy(weight), values)
 
 
-@pytest.mark.once
 def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -103,7 +101,6 @@ def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
     assert keras_initx.audit(model, rules).ok
 
 
-@pytest.mark.once
 def test_a_layer_that_ignores_its_initializer_is_found():
     class Small(layers.Dense):
         def build(self, input_shape):
@@ -131,7 +128,6 @@ def test_with_a_seed_each_value_is_compared():
     assert keras_initx.audit(model, RULES).ok
 
 
-@pytest.mark.once
 def test_orthogonal_kernels_are_compared_to_rounding():
     model = network(keras_initx.Orthogonal())
     keras_initx.initialize(model, seed=3)
@@ -171,7 +167,6 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
             assert row.evidence == f"1 of 3072 values are not those of the {expected}"
 
 
-@pytest.mark.once
 def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
     model = network()
     keras_initx.initialize(model, RULES, seed=10).save(tmp_path / "init.json")
@@ -180,7 +175,6 @@ def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
     assert keras_initx.audit(model, tmp_path / "init.json", alpha=0.9).ok
 
 
-@pytest.mark.once
 def test_the_zeros_of_a_constraint_are_no_fault_of_a_rule():
     keep = keras_initx.KeepSparse(keras_initx.Sparse(5, seed=0))
     model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_constraint=keep, name="sparse")])
@@ -192,7 +186,6 @@ def test_the_zeros_of_a_constraint_are_no_fault_of_a_rule():
     assert off(keras_initx.audit(model, rules, seed=3)) == {"sparse/kernel": "bits"}
 
 
-@pytest.mark.once
 def test_equal_weights_are_reported_with_the_first():
     model = keras.Sequential([keras.Input((40,)), *[layers.Dense(40, name=name) for name in "abc"]])
     keras_initx.initialize(model, seed=0)
@@ -201,7 +194,6 @@ def test_equal_weights_are_reported_with_the_first():
     assert (row.path, row.verdict, row.evidence) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
 
 
-@pytest.mark.once
 def test_the_values_of_another_weight_in_another_shape_are_reported():
     values = RNG.normal(0, 0.02, (20, 30))
     arrays = {"a": values, "b": values.reshape(30, 20)}
@@ -209,7 +201,6 @@ def test_the_values_of_another_weight_in_another_shape_are_reported():
     assert (row.path, row.evidence) == ("b", "the values of 'a' in another shape")
 
 
-@pytest.mark.once
 def test_what_cannot_be_compared_is_listed_with_the_reason():
     class Own(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None):
@@ -230,7 +221,6 @@ def test_what_cannot_be_compared_is_listed_with_the_reason():
     assert str(report).splitlines()[-1] == "2 of 5 weights are as their layers say, 3 not compared."
 
 
-@pytest.mark.once
 def test_a_saved_model_is_loaded(tmp_path):
     model = network()
     keras_initx.initialize(model, RULES, seed=0)
@@ -269,7 +259,6 @@ def test_arrays_of_a_dict_may_have_any_form(form):
     }
 
 
-@pytest.mark.once
 def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     model = network()
     model.save_weights(tmp_path / "before.weights.h5")
@@ -280,7 +269,6 @@ def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     assert set(off(report).values()) == {"values"}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("rules", [None, {"*": "zeros"}, "selu", recipes.selu])
 def test_rules_and_recipes_are_for_models(rules):
     message = "`expected` must be a plan, a contract or other weights if `weights` are arrays"
@@ -288,7 +276,6 @@ def test_rules_and_recipes_are_for_models(rules):
         keras_initx.audit({"a": np.zeros(3)}, rules)
 
 
-@pytest.mark.once
 def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_worst(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     arrays = {
@@ -305,7 +292,6 @@ def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_wors
     assert [row.path for row in report.weights] == list("abcde")
 
 
-@pytest.mark.once
 def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page():
     rules = {"*output/kernel": keras_initx.RandomNormal(stddev=0.005), "*": keras_initx.RandomNormal(stddev=0.02)}
     rng = np.random.default_rng(0)
@@ -326,7 +312,6 @@ def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page(
     assert len(report.to_csv().splitlines()) == 26
 
 
-@pytest.mark.once
 def test_the_names_of_a_row_are_in_the_order_of_the_weights():
     rules = {"*output/kernel": keras_initx.RandomNormal(stddev=0.00528), "*": keras_initx.RandomNormal(stddev=0.02)}
     rng = np.random.default_rng(0)
@@ -339,14 +324,12 @@ def test_the_names_of_a_row_are_in_the_order_of_the_weights():
     assert row.names == ["layer_*/attention_output/kernel", "layer_*/feedforward_output/kernel"]
 
 
-@pytest.mark.once
 def test_a_report_without_a_fault_is_one_sentence():
     report = audit({"a": np.zeros(8)}, {"a": "zeros"})
     assert str(report) == "1 of 1 weights are as the rules say."
     assert report._repr_html_() == "<p>1 of 1 weights are as the rules say.</p>"
 
 
-@pytest.mark.once
 def test_a_small_alpha_needs_more_evidence():
     values = {"a": RNG.normal(0, 0.0225, 1000)}
     rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
@@ -354,7 +337,6 @@ def test_a_small_alpha_needs_more_evidence():
     assert audit(values, rules, alpha=1e-12).ok
 
 
-@pytest.mark.once
 def test_alarms_are_as_rare_as_alpha_says():
     # 300 audits of five weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
     rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}
@@ -368,7 +350,6 @@ def test_alarms_are_as_rare_as_alpha_says():
     assert alarms <= 12
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -389,7 +370,6 @@ def test_arguments_are_checked(arguments, options, error, message):
         keras_initx.audit(*arguments, **options)
 
 
-@pytest.mark.once
 def test_an_assertion_shows_the_table():
     model = network()
     keras_initx.initialize(model, RULES, seed=0)
@@ -399,7 +379,6 @@ def test_an_assertion_shows_the_table():
         assert_initialized(model)
 
 
-@pytest.mark.once
 def test_a_report_in_which_most_weights_are_odd_asks_for_the_rules():
     model = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(8, use_bias=False) for _ in range(3))])
     keras_initx.initialize(model, {"*": keras_initx.RandomNormal(stddev=1.0)}, seed=0)
@@ -408,7 +387,6 @@ def test_a_report_in_which_most_weights_are_odd_asks_for_the_rules():
     assert "Pass these" not in str(keras_initx.audit(keras.models.clone_model(model)))
 
 
-@pytest.mark.once
 def test_rules_are_matched_once():
     asked = []
 
@@ -423,7 +401,6 @@ def test_rules_are_matched_once():
     ]
 
 
-@pytest.mark.once
 def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)
@@ -441,7 +418,6 @@ def sole(report):
     return row.verdict, row.cause
 
 
-@pytest.mark.once
 def test_equal_slices_are_named():
     kernel = to_numpy(keras_initx.HeNormal(seed=0)((64, 4, 8)))
     twice = np.repeat(kernel[:, :2], 2, axis=1)
@@ -460,7 +436,6 @@ def test_equal_slices_are_named():
     ]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("kernel", ["initx.he_normal", "initx.orthogonal"])
 def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     rules = {"a": keras_initx.Concatenated([kernel, "zeros", kernel, kernel])}
@@ -472,7 +447,6 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     assert row.evidence.startswith("16 of 64 slices along axis 1 equal to another: [48] to [0]")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal", "initx.icnr"])
 def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
     initializer = keras_initx.Concatenated([part] * 2)
@@ -482,7 +456,6 @@ def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
     assert "equal to another but for the sign" in row.evidence
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer", [keras_initx.Sparse(8), keras_initx.Orthogonal(input_axes=[1, 2], output_axes=[0])]
 )
@@ -494,7 +467,6 @@ def test_an_exchanged_axis_is_named(initializer):
     assert (row.verdict, row.cause) == ("reshaped", "an axis exchanged")
 
 
-@pytest.mark.once
 def test_the_values_of_a_plan_with_an_axis_exchanged():
     model = network()
     plan = keras_initx.initialize(model, seed=0)
@@ -543,7 +515,6 @@ class NoCopy(Own):
         raise TypeError
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "reason"),
     [
@@ -558,7 +529,6 @@ def test_an_initializer_that_tells_nothing_is_unknown(initializer, reason):
     assert row.reason.startswith(reason)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "shape"),
     [
@@ -579,7 +549,6 @@ def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
     assert audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
 
 
-@pytest.mark.once
 def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
     parts = [keras_initx.TimeStepBias(floor=0.0999) for _ in range(2)]
     values = np.full(64, parts[0].law((32,)).bounds[0], "float32")
@@ -604,19 +573,16 @@ def test_values_that_their_dtype_can_hardly_hold_raise_no_alarm(initializer, dty
     assert report.ok
 
 
-@pytest.mark.once
 def test_what_was_rounded_beyond_a_bound_raises_no_alarm():
     values = keras_initx.Scaled(keras_initx.HeNormal(seed=61), 2)((16, 1), "bfloat16")
     assert audit({"a": values}, {"a": keras_initx.Scaled("initx.he_normal", 2)}, alpha=1e-5).ok
 
 
-@pytest.mark.once
 def test_blocks_that_the_other_axes_do_not_have_are_not_looked_for():
     arrays = {"a": np.random.default_rng(0).normal(0, 0.1, (66, 264))}
     assert sole(audit(arrays, {"a": keras_initx.Orthogonal(blocks=4)})) == ("orthonormality", "")
 
 
-@pytest.mark.once
 def test_what_is_drawn_of_a_plan_is_gone_before_the_next_weight_is_drawn(monkeypatch):
     model = network()
     plan = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0)
@@ -635,7 +601,6 @@ def test_what_is_drawn_of_a_plan_is_gone_before_the_next_weight_is_drawn(monkeyp
     assert max(counts) <= 1
 
 
-@pytest.mark.once
 def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     rng = np.random.default_rng(0)
     rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal")}
@@ -646,7 +611,6 @@ def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     assert {row.cause for row in audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
 
 
-@pytest.mark.once
 def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     rng = np.random.default_rng(0)
     rules = {"*output": keras_initx.RandomNormal(stddev=0.02 / np.sqrt(24)), "*": keras_initx.RandomNormal(stddev=0.02)}
@@ -660,7 +624,6 @@ def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     assert row.cause == ""
 
 
-@pytest.mark.once
 def test_a_trained_weight_that_a_recipe_does_not_know_is_a_note_and_not_all_right():
     model = network()
     rules = NotedRules({"hidden/*": None, "last/*": None}, (), left=("hidden/kernel",))
@@ -671,7 +634,6 @@ def test_a_trained_weight_that_a_recipe_does_not_know_is_a_note_and_not_all_righ
     assert "does not know what 1 trained weight (hidden/kernel) are for." in report.summary
 
 
-@pytest.mark.once
 def test_a_weight_of_one_element():
     rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
     assert audit({"a": np.float32([0.03])}, rules).ok

@@ -55,7 +55,6 @@ def test_kinds_of_weights(yesterday):
     assert yesterday.draws == 3
 
 
-@pytest.mark.once
 def test_several_draws_tell_fixed_weights_from_random_ones():
     def build():
         fixed = layers.Dense(64, kernel_initializer=keras.initializers.GlorotUniform(seed=1), name="fixed")
@@ -68,7 +67,6 @@ def test_several_draws_tell_fixed_weights_from_random_ones():
     assert one["fixed/kernel"] == "random"
 
 
-@pytest.mark.once
 def test_another_fixed_seed_is_named():
     def build(seed):
         initializer = keras.initializers.GlorotUniform(seed=seed)
@@ -89,7 +87,6 @@ def test_nothing_changed(dtype):
     assert not report.not_compared
 
 
-@pytest.mark.once
 def test_constants_are_compared_exactly(yesterday):
     report = keras_initx.audit(today(1, bias="ones"), yesterday)
     assert {row.evidence for row in report.problems} == {"all are 1 where they were 0"}
@@ -97,7 +94,6 @@ def test_constants_are_compared_exactly(yesterday):
     assert {row.verdict for row in report.problems} == {"values"}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("depth", "are_seen"), [(8, True), pytest.param(1, False, marks=pytest.mark.full)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
@@ -107,7 +103,6 @@ def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     assert all("in 8 layers together" in row.evidence for row in report.problems)
 
 
-@pytest.mark.once
 def test_weights_that_are_new_missing_or_reshaped(yesterday):
     verdicts = off(keras_initx.audit(today(1, depth=4), yesterday))
     assert verdicts == {"hidden_3/kernel": ("new", ""), "hidden_3/bias": ("new", "")}
@@ -118,14 +113,12 @@ def test_weights_that_are_new_missing_or_reshaped(yesterday):
     assert report.problems[0].evidence == "(64, 32), and (64, 64) before"
 
 
-@pytest.mark.once
 def test_equal_weights_that_were_independent(yesterday):
     model = today(1)
     model.layers[1].kernel.assign(model.layers[0].kernel)
     assert off(keras_initx.audit(model, yesterday)) == {"hidden_1/kernel": ("equal weights", "")}
 
 
-@pytest.mark.once
 def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     def build(is_shared=True):
         model = network(depth=2)
@@ -145,7 +138,6 @@ def test_equal_weights_of_the_contract_may_be_equal_and_must_be():
     assert [row.path for row in keras_initx.audit(free, contract).problems] == ["hidden_1/kernel"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("shape", "draws"), [((32, 16, 2, 2), 200), ((40_000, 4), 3)])
 def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
     for seed in range(draws):
@@ -153,7 +145,6 @@ def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
         assert keras_initx.contract(arrays).weights[0].text in ("normal", "random")
 
 
-@pytest.mark.once
 def test_parts_of_a_weight(yesterday):
     model = today(1)
     kernel = to_numpy(model.layers[0].kernel).copy()
@@ -164,7 +155,6 @@ def test_parts_of_a_weight(yesterday):
     assert keras_initx.audit(model, yesterday).problems[0].verdict == "parts"
 
 
-@pytest.mark.once
 def test_lost_precision_and_values_that_are_not_finite(yesterday):
     model = today(1)
     kernel = to_numpy(model.layers[0].kernel)
@@ -178,13 +168,11 @@ def test_lost_precision_and_values_that_are_not_finite(yesterday):
     }
 
 
-@pytest.mark.once
 def test_another_dtype_is_reported(yesterday):
     report = keras_initx.audit(today(1, dtype="bfloat16"), yesterday)
     assert {row.verdict for row in report.problems} == {"dtype"}
 
 
-@pytest.mark.once
 def test_sparse_and_recurrent_weights():
     def build(connections=5):
         sparse = keras_initx.Sparse(connections)
@@ -198,7 +186,6 @@ def test_sparse_and_recurrent_weights():
     assert off(keras_initx.audit(build(connections=2), contract))["sparse/kernel"][0] == "connections"
 
 
-@pytest.mark.once
 def test_a_file_and_its_errors(yesterday, tmp_path):
     path = tmp_path / "weights.json"
     yesterday.save(path)
@@ -241,7 +228,6 @@ def test_weights_in_all_forms(yesterday, tmp_path):
             assert len(report.weights) == 12
 
 
-@pytest.mark.once
 def test_what_two_versions_of_one_model_have_in_common_is_known(tmp_path):
     before, after = today(1), today(1)
     after.layers[1].kernel.assign(1.5 * after.layers[1].kernel)
@@ -252,7 +238,6 @@ def test_what_two_versions_of_one_model_have_in_common_is_known(tmp_path):
     assert report.summary.startswith("1 of 12 weights is not as in before.keras. The same bit for bit: 11 of 12.")
 
 
-@pytest.mark.once
 def test_rows_that_training_never_touched():
     """Of a table only the rows of words that occur change, and a layer that is frozen does not."""
 
@@ -282,7 +267,6 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
-@pytest.mark.once
 def test_a_contract_of_one_draw_knows_bits():
     model = today(1)
     contract = keras_initx.contract(model)
@@ -291,7 +275,6 @@ def test_a_contract_of_one_draw_knows_bits():
     assert report.summary == ("1 of 12 weights is not as in the contract. The same bit for bit: 11 of 12.")
 
 
-@pytest.mark.once
 def test_tied_weights_of_a_dict():
     kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
     other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
@@ -301,7 +284,6 @@ def test_tied_weights_of_a_dict():
     assert off(keras_initx.audit(free, tied)) == {"b": ("equal weights", "")}
 
 
-@pytest.mark.once
 def test_weights_that_are_too_small_are_named(yesterday):
     assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
@@ -321,14 +303,12 @@ def test_generators_are_as_before():
     assert (random.random(), to_numpy(keras.random.normal((3,))).tolist()) == expected
 
 
-@pytest.mark.once
 def test_draws_follow_from_the_seed():
     one = keras_initx.contract(network, draws=1, seed=1).to_json()
     assert keras_initx.contract(network, draws=1, seed=1).to_json() == one
     assert keras_initx.contract(network, draws=1, seed=2).to_json() != one
 
 
-@pytest.mark.once
 def test_masks_integers_and_empty_arrays():
     mask = np.triu(np.full((16, 16), -np.inf, "float32"), 1)
 
@@ -342,7 +322,6 @@ def test_masks_integers_and_empty_arrays():
     assert off(changed).keys() == {"mask", "ids"}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -354,7 +333,6 @@ def test_arguments_that_are_refused(yesterday, arguments, message):
         keras_initx.audit(today(1), yesterday, **arguments)
 
 
-@pytest.mark.once
 def test_other_arguments_that_are_refused(yesterday):
     with pytest.raises(TypeError, match="`expected` must be a contract or other weights"):
         keras_initx.audit(yesterday)
@@ -372,7 +350,6 @@ def test_other_arguments_that_are_refused(yesterday):
         keras_initx.contract(lambda: keras.Sequential([layers.Dense(3)]))
 
 
-@pytest.mark.once
 def test_what_weights_cannot_be_compared_with(tmp_path):
     one = {"a": np.zeros(9)}
     (tmp_path / "other.json").write_text('{"a": 1}')
@@ -395,7 +372,6 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
         keras_initx.audit(one, {"model": one, "epoch": 3})
 
 
-@pytest.mark.once
 def test_a_dict_with_more_than_arrays():
     rest = {"epoch": 3, "note": "x", "b": [0.5, 0.5]}
     report = keras_initx.audit({"a": np.zeros(9), **rest}, {"a": np.zeros(9), **rest})
@@ -403,14 +379,12 @@ def test_a_dict_with_more_than_arrays():
     assert [row.reason for row in report.not_compared] == ["no array"]
 
 
-@pytest.mark.once
 def test_one_weight_in_words():
     one = keras_initx.contract({"a": np.zeros(9)})
     assert repr(one) == "<Contract: 1 weight of 1 draw: 1 constant>"
     assert "statistics" not in one.to_csv()
 
 
-@pytest.mark.once
 def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
     """Eight copies of a kernel that is 3 % off by chance are no eight kernels."""
 
@@ -424,7 +398,6 @@ def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
     assert report.ok, report.problems
 
 
-@pytest.mark.once
 def test_another_gain_is_named(yesterday):
     start = keras.initializers.VarianceScaling(2.0, "fan_avg", "uniform")
     report = keras_initx.audit(today(1, kernel=start), yesterday)
@@ -432,7 +405,6 @@ def test_another_gain_is_named(yesterday):
     assert len(report.problems) == 3
 
 
-@pytest.mark.once
 def test_another_family_is_named(yesterday):
     report = keras_initx.audit(today(1, kernel="glorot_normal"), yesterday)
     assert {row.cause for row in report.problems} <= {
@@ -442,7 +414,6 @@ def test_another_family_is_named(yesterday):
     assert len(report.problems) == 3
 
 
-@pytest.mark.once
 def test_equal_heads_and_single_values_out_of_bounds_are_found(yesterday):
     model = today(1)
     first, second = to_numpy(model.layers[0].kernel).copy(), to_numpy(model.layers[1].kernel).copy()
@@ -454,7 +425,6 @@ def test_equal_heads_and_single_values_out_of_bounds_are_found(yesterday):
     assert verdicts == {"hidden_0/kernel": "equal slices", "hidden_1/kernel": "bounds"}
 
 
-@pytest.mark.once
 def test_names_of_ones_own(yesterday):
     model = today(1)
     paths = [weight.path for weight in yesterday.weights]

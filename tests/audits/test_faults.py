@@ -7,8 +7,6 @@ from modes import to_numpy
 
 import keras_initx
 
-pytestmark = pytest.mark.once
-
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.model}-{fault.path}-{fault.name}")
 def test_a_fault_is_found(fault):

@@ -49,13 +49,11 @@ def alarms(initializer, shape, dtype="float32", factor=1.0):
     return [test for test in found if test.p < ALARM and test.deviation > 0.01]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_a_case_says_whether_its_class_states_a_law(case):
     assert (case.make().law(case.shapes[0]) is not None) is case.law
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("case", STATED, ids=label)
 def test_the_draws_of_an_initializer_have_its_law(case, dtype):
@@ -70,14 +68,12 @@ def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
     assert alarms(initializer, (3, 3, 40, 60)) == []
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", OF_KERAS)
 def test_draws_that_are_scaled_have_another_law(name):
     initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
     assert alarms(initializer, (300, 200), factor=1.05)
 
 
-@pytest.mark.once
 def test_the_standard_deviation_is_that_of_draws():
     for case in CASES:
         shape = max(case.shapes, key=np.prod)
@@ -88,7 +84,6 @@ def test_the_standard_deviation_is_that_of_draws():
         assert found == pytest.approx(expected, rel=6 / np.sqrt(np.prod(shape)) + 0.01), case
 
 
-@pytest.mark.once
 def test_an_initializer_of_a_user_has_no_law():
     class Own(keras.initializers.RandomNormal):
         def __call__(self, shape, dtype=None):
@@ -98,7 +93,6 @@ def test_an_initializer_of_a_user_has_no_law():
     assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
 
 
-@pytest.mark.once
 def test_a_subclass_that_draws_in_another_way_has_no_law():
     class Called(keras_initx.HeNormal):
         def __call__(self, shape, dtype=None, layout=None):

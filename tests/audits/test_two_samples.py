@@ -5,8 +5,6 @@ import pytest
 
 import keras_initx
 
-pytestmark = pytest.mark.once
-
 
 def audit(found, expected, **options):
     return keras_initx.audit({"a": found}, {"a": expected}, **options)

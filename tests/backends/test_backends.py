@@ -79,7 +79,6 @@ class Noise(layers.Layer):
         return x + keras.random.normal((3,))
 
 
-@pytest.mark.once
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras refuses a draw without a seed while JAX traces")
 @needs_keras("3.13", "sets the seed of the generator that layers share")
 def test_the_generator_of_keras_is_made_after_a_diagnosis_as_without_one():

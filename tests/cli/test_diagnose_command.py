@@ -14,7 +14,6 @@ from keras import layers
 
 from keras_initx import cli
 
-pytestmark = pytest.mark.once
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 32)).astype("float32")

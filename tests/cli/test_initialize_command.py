@@ -10,8 +10,6 @@ import keras_initx
 from keras_initx import cli
 from keras_initx.models import weights_digest
 
-pytestmark = pytest.mark.once
-
 
 @pytest.fixture
 def path(tmp_path):

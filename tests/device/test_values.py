@@ -176,7 +176,6 @@ def test_a_generator_seeds_a_device_too(way, monkeypatch):
     np.testing.assert_array_equal(two(), on_host(monkeypatch, two))
 
 
-@pytest.mark.once
 def test_a_model_starts_with_the_weights_of_the_host(way, monkeypatch):
     def weights():
         keras.utils.set_random_seed(7)

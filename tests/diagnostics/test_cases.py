@@ -101,7 +101,6 @@ LEARNABLE = [
 ]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", LEARNABLE)
 def test_a_repaired_network_learns(name):
     model, x, y, loss = built(FAULTY[name].build, True)

@@ -32,7 +32,6 @@ LEVELS = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", LEVELS)
 def test_what_learns_nothing_is_named_with_its_level(name):
     keras.utils.clear_session(free_memory=False)
@@ -73,7 +72,6 @@ class Experts(layers.Layer):
         return sum(ops.where(number == 3, 1.0, 0.0) * expert(x) for number, expert in enumerate(self.experts))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("part", [Dropped, Experts, lambda: layers.MultiHeadAttention(2, 8)])
 def test_a_part_that_takes_no_part_in_this_batch_is_no_fault(part):
     layer = part()
@@ -87,20 +85,17 @@ def test_a_part_that_takes_no_part_in_this_batch_is_no_fault(part):
     assert problems(keras.Model(inputs, layers.Dense(1)(hidden))) == []
 
 
-@pytest.mark.once
 def test_a_recurrent_kernel_of_one_step_is_no_fault():
     model = keras.Sequential([keras.Input((1, 6)), layers.LSTM(4), layers.Dense(1)])
     assert problems(model, X[:, None]) == []
 
 
-@pytest.mark.once
 def test_a_loss_that_is_0_already_is_no_fault():
     last = layers.Dense(1, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(2.0))
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4), last])
     assert "no gradient" not in problems(model, X, np.ones((32, 1)), "hinge")
 
 
-@pytest.mark.once
 def test_an_unused_output_of_a_model_inside_is_a_note():
     inputs = keras.Input((6,))
     hidden = layers.Dense(8, "relu")(inputs)
@@ -111,7 +106,6 @@ def test_an_unused_output_of_a_model_inside_is_a_note():
     assert (verdict.problem, verdict.level, verdict.layers) == ("no gradient", "note", ("backbone/pooled",))
 
 
-@pytest.mark.once
 def test_a_training_step_of_ones_own_may_train_what_the_loss_does_not():
     class Own(Written):
         def train_step(self, *arguments):
@@ -124,7 +118,6 @@ def test_a_training_step_of_ones_own_may_train_what_the_loss_does_not():
     assert problems(Own(call, second=layers.Dense(24), out=layers.Dense(1))) == []
 
 
-@pytest.mark.once
 def test_weights_are_put_back_after_gradients_of_0():
     model, x, y, loss = FAULTY["code that is rounded"].build(False)
     before = [to_numpy(weight.value).copy() for weight in model.weights]
@@ -133,7 +126,6 @@ def test_weights_are_put_back_after_gradients_of_0():
         np.testing.assert_array_equal(one, to_numpy(other.value))
 
 
-@pytest.mark.once
 def test_a_frozen_extractor_in_a_function_is_no_fault():
     extractor = layers.Dense(8)
     extractor.build((None, 6))

@@ -14,7 +14,6 @@ from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import LIMITS
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
-pytestmark = pytest.mark.once
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (64, 8, 8, 3)).astype("float32")

@@ -30,7 +30,6 @@ def values_of(kernel, dtype="float32", bias=None):
     return values
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", FLOAT64])
 def test_a_weight_is_measured_in_blocks(dtype):
     layer = layers.Dense(2048, dtype=dtype, kernel_initializer=keras_initx.HeNormal(seed=0))
@@ -127,7 +126,6 @@ def test_a_gradient_that_is_not_finite_has_such_a_norm(value):
     assert report.layers[0].gradient.norm == pytest.approx(value, nan_ok=True)
 
 
-@pytest.mark.once
 def test_moments_are_those_of_all_chunks_and_arrays():
     values = RNG.normal(1e6, 1e-2, 3 * CHUNK + 17)
     values[5] = 0
@@ -138,7 +136,6 @@ def test_moments_are_those_of_all_chunks_and_arrays():
     assert moments.norm == pytest.approx(np.linalg.norm(values), rel=1e-12)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([], (0, 0, 0)), ([1, np.inf], (np.inf, np.nan, np.inf)), ([1, np.nan], (np.nan, np.nan, np.nan))],
@@ -148,7 +145,6 @@ def test_moments_of_no_values_and_of_infinite_ones(values, expected):
     np.testing.assert_array_equal((moments.mean, moments.std, moments.norm), expected)
 
 
-@pytest.mark.once
 def test_a_kernel_is_random_also_if_its_first_weights_are_not():
     kernel = np.sign(RNG.normal(size=LONG)).astype("float32")
     assert values_of(kernel).digest is None
@@ -156,7 +152,6 @@ def test_a_kernel_is_random_also_if_its_first_weights_are_not():
     assert values_of(kernel).digest
 
 
-@pytest.mark.once
 def test_a_kernel_is_constant_only_if_its_last_weight_is_the_same_too():
     kernel = np.ones(LONG, "float32")
     assert values_of(kernel).constant
@@ -164,7 +159,6 @@ def test_a_kernel_is_constant_only_if_its_last_weight_is_the_same_too():
     assert not values_of(kernel).constant
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", FLOAT64])
 def test_units_of_few_bits_are_told_apart(dtype):
     kernel = np.sign(RNG.normal(size=LONG))
@@ -173,7 +167,6 @@ def test_units_of_few_bits_are_told_apart(dtype):
     assert values_of(kernel, dtype, np.eye(LONG[1])[7]).identical_units == 2
 
 
-@pytest.mark.once
 def test_units_whose_sums_agree_by_chance_are_told_apart(monkeypatch):
     class Zeros:
         def integers(self, high, size, dtype):

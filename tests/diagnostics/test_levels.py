@@ -17,7 +17,6 @@ from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import ForwardGraph
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
-pytestmark = pytest.mark.once
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 16)).astype("float32")

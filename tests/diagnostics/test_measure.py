@@ -72,7 +72,6 @@ def test_signals_before_and_after_the_activation(build, dense):
     assert_signal(report.inputs, X)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("activation", [layers.ReLU(), layers.Activation("relu"), layers.PReLU(), layers.LeakyReLU()])
 def test_an_activation_may_be_a_layer(activation):
     report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), activation]), X)
@@ -81,7 +80,6 @@ def test_an_activation_may_be_a_layer(activation):
     assert_signal(layer.after, activation(X))
 
 
-@pytest.mark.once
 def test_an_activation_may_be_a_layer_inside_another():
     hidden = layers.Dense(6, activation=layers.LeakyReLU(), name="hidden")
     found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), hidden]), X))
@@ -89,14 +87,12 @@ def test_an_activation_may_be_a_layer_inside_another():
     assert_signal(found["hidden"].after, hidden(X))
 
 
-@pytest.mark.once
 def test_only_what_has_no_kernel_activates_what_comes_before():
     stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
     found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).layers
     assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
 
 
-@pytest.mark.once
 def test_a_weight_that_layers_share_is_of_the_first():
     first = layers.Dense(8, name="first")
     first.build((None, 8))
@@ -107,7 +103,6 @@ def test_a_weight_that_layers_share_is_of_the_first():
     assert [layer.gradient is None for layer in report.layers] == [False, True]
 
 
-@pytest.mark.once
 def test_layers_inside_models_have_the_names_of_both():
     inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
     model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
@@ -116,7 +111,6 @@ def test_layers_inside_models_have_the_names_of_both():
     assert measured == ["block/dense", "dense"]
 
 
-@pytest.mark.once
 def test_layers_of_one_name_are_told_apart():
     class Pair(layers.Layer):
         def __init__(self):
@@ -130,7 +124,6 @@ def test_layers_of_one_name_are_told_apart():
     assert list(by_name(keras_initx.diagnose(model, X))) == ["pair/dense", "pair/dense (2)"]
 
 
-@pytest.mark.once
 def test_weights_of_a_layer_around_others_are_its_own():
     class Scaled(layers.Layer):
         def __init__(self):
@@ -149,7 +142,6 @@ def test_weights_of_a_layer_around_others_are_its_own():
     assert [weight.name for weight in found["scaled"].weights] == ["factor"]
 
 
-@pytest.mark.once
 def test_a_layer_that_is_called_twice_has_one_signal():
     shared = layers.Dense(8, "tanh", name="shared")
     inputs, others = keras.Input((8,)), keras.Input((8,))
@@ -203,7 +195,6 @@ def test_directions_that_a_gpu_computes_at_once_are_measured_one_by_one():
     assert vars(model.layers[0].forward_layer)["use_cudnn"] == "auto"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (-1, 99)])
 def test_an_index_without_a_row_is_refused(low, high):
     model = keras.Sequential([keras.Input((2,)), layers.Embedding(100, 4, name="words"), layers.Flatten()])
@@ -212,7 +203,6 @@ def test_an_index_without_a_row_is_refused(low, high):
         keras_initx.diagnose(model, np.array([[low, 5], [7, high]]))
 
 
-@pytest.mark.once
 def test_several_inputs_and_outputs():
     first, second = keras.Input((8,), name="first"), keras.Input((3,), name="second")
     outputs = [layers.Dense(3, name="one")(first), layers.Dense(2, name="two")(second)]
@@ -237,7 +227,6 @@ def test_gradients_are_those_of_the_loss(dense):
     assert out.gradient.ratio == pytest.approx(np.hypot(kernel, bias) / norm, rel=1e-4)
 
 
-@pytest.mark.once
 def test_the_compiled_loss_is_used(dense):
     model = sequential(*dense)
     model.compile("sgd", "mae")
@@ -352,7 +341,6 @@ def random_everywhere():
     return model
 
 
-@pytest.mark.once
 @needs_keras("3.15", "begins its own stream again with a seed")
 def test_nothing_is_drawn_from_the_stream_of_keras():
     model = random_everywhere()
@@ -376,7 +364,6 @@ def test_training_goes_on_as_it_would_have():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.once
 def test_a_failing_model_is_left_as_it_was(dense):
     model = sequential(*dense)
     dense[1].input_spec = keras.layers.InputSpec(ndim=3)
@@ -386,7 +373,6 @@ def test_a_failing_model_is_left_as_it_was(dense):
     assert vars(dense[0])["activation"] is keras.activations.tanh
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
 def test_models_in_16_bits(dtype):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(6, "tanh", dtype=dtype), layers.Dense(3, dtype=dtype)])
@@ -427,7 +413,6 @@ def test_only_the_first_examples_are_used(dense):
     assert report.to_dict() == keras_initx.diagnose(model, *tensors, loss="mse", batch_size=20).to_dict()
 
 
-@pytest.mark.once
 def test_integers_are_inputs_too():
     model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(10, 3)])
     report = keras_initx.diagnose(model, np.random.default_rng(0).integers(0, 10, (20, 4)))
@@ -435,25 +420,21 @@ def test_integers_are_inputs_too():
     assert report.layers[0].shape == (20, 4, 3)
 
 
-@pytest.mark.once
 def test_targets_need_a_loss(dense):
     with pytest.raises(ValueError, match=r"`loss` is required with `y`.*Received: loss=None"):
         keras_initx.diagnose(sequential(*dense), X, Y)
 
 
-@pytest.mark.once
 def test_a_model_is_required():
     with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model=<Dense"):
         keras_initx.diagnose(layers.Dense(3), X)
 
 
-@pytest.mark.once
 def test_examples_are_required(dense):
     with pytest.raises(ValueError, match="`x` must have at least one example"):
         keras_initx.diagnose(sequential(*dense), X[:0])
 
 
-@pytest.mark.once
 def test_as_many_targets_as_examples_are_required(dense):
     with pytest.raises(
         ValueError, match=r"`x` and `y` must have the same number of examples. Received: x with \[64\], y with \[6"
@@ -461,7 +442,6 @@ def test_as_many_targets_as_examples_are_required(dense):
         keras_initx.diagnose(sequential(*dense), X, Y[:-1], loss="mse")
 
 
-@pytest.mark.once
 def test_rows_of_a_shuffled_frame_keep_their_order(dense):
     pandas = pytest.importorskip("pandas")
     order = np.random.default_rng(0).permutation(len(X))
@@ -471,14 +451,12 @@ def test_rows_of_a_shuffled_frame_keep_their_order(dense):
     assert shuffled.to_dict() == keras_initx.diagnose(model, X[order], Y[order], loss="mse", batch_size=20).to_dict()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (2.5, TypeError)])
 def test_the_batch_size_is_a_positive_integer(dense, value, error):
     with pytest.raises(error, match=rf"`batch_size` must be a positive integer. Received: batch_size={value}"):
         keras_initx.diagnose(sequential(*dense), X, batch_size=value)
 
 
-@pytest.mark.once
 def test_arrays_are_required(dense):
     with pytest.raises(TypeError, match=r"`x` must be an array, .* or a dataset of batches. Received: x with float"):
         keras_initx.diagnose(sequential(*dense), 1.5)
@@ -502,7 +480,6 @@ def test_imaginary_parts_and_masks_are_not_ignored(dense, name, convert):
         keras_initx.diagnose(sequential(*dense), **arrays, loss="mse")
 
 
-@pytest.mark.once
 def test_sparse_matrices_are_no_arrays(dense):
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(TypeError, match=r"`x` must be an array, .* Received: x with csr_matrix"):
@@ -524,7 +501,6 @@ def test_inputs_may_be_floats_of_any_size(dense, convert):
     assert report.layers[1].gradient.norm > 0
 
 
-@pytest.mark.once
 def test_progress_is_a_function(dense):
     with pytest.raises(TypeError, match=r"`progress` must be a function. Received: progress=True"):
         keras_initx.diagnose(sequential(*dense), X, progress=True)
@@ -537,7 +513,6 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
-@pytest.mark.once
 def test_units_are_channels_also_where_they_come_first(channels_first):
     images = abs(np.random.default_rng(0).normal(size=(16, 5, 4, 4)).astype("float32"))
     images[:, 0] *= -1
@@ -546,7 +521,6 @@ def test_units_are_channels_also_where_they_come_first(channels_first):
     assert report.dead == pytest.approx(1 / 5)
 
 
-@pytest.mark.once
 def test_a_signal_that_fades_from_call_to_call_of_one_layer_vanishes():
     shared = layers.Dense(16, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=0.03), name="shared")
     inputs = keras.Input((16,))
@@ -599,7 +573,6 @@ def test_a_layer_that_is_used_later_is_built_then_and_measured():
     assert all(layer.gain for layer in report.layers)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("activation", [lambda x: 10 * keras.ops.tanh(x), lambda x: x + 1], ids=["scaled", "linear"])
 def test_another_function_is_not_taken_for_a_known_activation(activation):
     dense = layers.Dense(16, activation)
@@ -644,7 +617,6 @@ def test_no_slope_of_other_activations(activation):
     assert keras_initx.diagnose(model, X).layers[0].slope is None
 
 
-@pytest.mark.once
 def test_what_progress_calls_is_no_part_of_the_pass():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="out")])
     seen = []
@@ -660,7 +632,6 @@ def test_what_progress_calls_is_no_part_of_the_pass():
     assert [layer.after.size for layer in report.layers] == [24, 16]
 
 
-@pytest.mark.once
 def test_an_output_that_a_call_has_transformed_is_of_the_layer_of_its_shape():
     class Two(keras.Model):
         def __init__(self):
@@ -677,7 +648,6 @@ def test_an_output_that_a_call_has_transformed_is_of_the_layer_of_its_shape():
     assert [verdict.layers for verdict in keras_initx.diagnose(model, x).verdicts] == [("classes",)]
 
 
-@pytest.mark.once
 def test_a_kernel_may_have_a_single_weight():
     dense = layers.Dense(1, kernel_initializer="ones", name="line")
     report = keras_initx.diagnose(keras.Sequential([keras.Input((1,)), dense]), 1000 * SPREAD.repeat(4)[:, None])
@@ -685,7 +655,6 @@ def test_a_kernel_may_have_a_single_weight():
     assert [verdict.problem for verdict in report.verdicts] == ["unscaled inputs", "exploding"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [None]]], ids=["of different lengths", "with gaps"])
 def test_objects_are_no_numbers(dense, rows):
     objects = np.empty(2, object)
@@ -702,7 +671,6 @@ def test_sparse_tensors_of_torch_are_refused(dense):
         keras_initx.diagnose(sequential(*dense), sparse)
 
 
-@pytest.mark.once
 def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     kernel = keras_initx.Orthogonal(gain=0.5)
     rnn = layers.SimpleRNN(8, return_sequences=True, recurrent_initializer=kernel, name="rnn")
@@ -715,7 +683,6 @@ def test_the_singular_values_of_a_recurrent_kernel_without_gates():
     assert asked(steps_of, model, x) == {"rnn": 12, "gated": 12}
 
 
-@pytest.mark.once
 def test_what_a_recurrent_kernel_keeps_over_half_of_the_steps():
     kernel = keras_initx.Orthogonal(gain=0.5)
     for return_sequences, kept in ((True, None), (False, pytest.approx(0.5**6, rel=1e-4))):
@@ -724,7 +691,6 @@ def test_what_a_recurrent_kernel_keeps_over_half_of_the_steps():
         assert asked(lambda of: recurrent_kernels(of).popitem()[1].kept, model, np.ones((4, 12, 8))) == kept
 
 
-@pytest.mark.once
 def test_the_largest_of_the_inputs():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3, name="first"), layers.Dense(3)])
     found = asked(first_inputs, model, X * np.where(np.arange(8) == 5, 20, 1))
@@ -734,7 +700,6 @@ def test_the_largest_of_the_inputs():
     assert asked(first_inputs, images, X.reshape(64, 4, 2, 1))["first"].largest == (0, 0)
 
 
-@pytest.mark.once
 def test_what_the_last_layer_gets():
     stack = [layers.Dense(8, name="hidden"), layers.Rescaling(0.01, 3.0), layers.Dense(3, name="out")]
     model = keras.Sequential([keras.Input((8,)), *stack])
@@ -749,7 +714,6 @@ def test_what_the_last_layer_gets():
     }
 
 
-@pytest.mark.once
 def test_the_ends_of_residual_branches():
     inputs = keras.Input((8,))
     hidden = layers.Dense(8, name="stem")(inputs)
@@ -762,7 +726,6 @@ def test_the_ends_of_residual_branches():
     assert [layer.name for layer in asked(branch_ends, model, X)] == ["end", "end by an operation"]
 
 
-@pytest.mark.once
 def test_softsign_is_saturated_where_it_has_the_slope_of_a_saturated_tanh():
     for activation, edge in (("tanh", 2.65), ("softsign", 6.1)):
         stack = [layers.Dense(8, kernel_initializer="identity"), layers.Activation(activation), layers.Dense(3)]

@@ -31,14 +31,12 @@ def fit(model, *callbacks, epochs=2):
     model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
 
 
-@pytest.mark.once
 def test_records_every_few_steps():
     monitor = keras_initx.SignalMonitor(X, Y, every=4)
     fit(network(), monitor)
     assert list(monitor.history) == [0, 4, 8, 12]
 
 
-@pytest.mark.once
 def test_records_are_of_the_weights_of_their_step():
     model = network()
     before = keras_initx.diagnose(model, X, Y).to_dict()
@@ -60,7 +58,6 @@ def test_training_is_as_without():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.once
 def test_another_fit_is_another_history():
     model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
     fit(model, monitor)
@@ -83,7 +80,6 @@ def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
     assert found == 3 * found[:1]
 
 
-@pytest.mark.once
 def test_arguments_of_diagnose_are_passed_on():
     model = network()
     model.layers[0].kernel.assign(np.zeros((8, 6)))
@@ -96,7 +92,6 @@ def test_arguments_of_diagnose_are_passed_on():
     assert found == [["equal units"], []]
 
 
-@pytest.mark.once
 def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     monitor = keras_initx.SignalMonitor(X, Y, every=6)
     fit(network(), monitor, epochs=1)
@@ -105,7 +100,6 @@ def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("y", "panels"), [(Y, 5), (None, 3)], ids=["gradients", "signals"])
 def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     monitor = keras_initx.SignalMonitor(X, y, every=3)
@@ -120,7 +114,6 @@ def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     assert text.count('id="legend_') == 1
 
 
-@pytest.mark.once
 def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     monitor = keras_initx.SignalMonitor(X, every=3)
     fit(network(), monitor, epochs=1)
@@ -129,7 +122,6 @@ def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     assert re.findall(r"<!-- ([a-z ]+: \S+) -->", path.read_text()) == ["saturated: 0.25"]
 
 
-@pytest.mark.once
 def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
     hidden = [layers.Dense(4, "tanh", name=f"hidden_{number}") for number in range(1, 14)]
     model = keras.Sequential([keras.Input((8,)), *hidden, layers.Activation("tanh", name="end")])
@@ -144,7 +136,6 @@ def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
     assert heights.min() <= min(sizes) < max(sizes) <= heights.max()
 
 
-@pytest.mark.once
 def test_logarithmic_axes_of_a_plot_cover_whole_decades():
     monitor = keras_initx.SignalMonitor(X, Y, every=3)
     fit(network(), monitor, epochs=1)
@@ -153,21 +144,18 @@ def test_logarithmic_axes_of_a_plot_cover_whole_decades():
     assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_every_is_a_positive_integer(every, error):
     with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
         keras_initx.SignalMonitor(X, every=every)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["loss", "batch_size", "progress", "ignore"])
 def test_a_wrong_option_is_found_before_the_training(name):
     with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
         keras_initx.SignalMonitor(X, Y, **{name: "wrong"})
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -185,7 +173,6 @@ def test_wrong_arguments_are_found_before_the_training(arguments, error, message
         keras_initx.SignalMonitor(**arguments)
 
 
-@pytest.mark.once
 def test_losses_and_metrics_may_be_objects_and_functions():
     def squares(targets, outputs):
         return keras.ops.mean((targets - outputs) ** 2, axis=-1)
@@ -208,7 +195,6 @@ def test_losses_and_metrics_may_be_objects_and_functions():
         assert all(layer.gradient.norm > 0 for report in monitor.history.values() for layer in report.layers)
 
 
-@pytest.mark.once
 def test_a_call_for_several_steps_has_a_report_if_one_was_due_in_it():
     monitor = keras_initx.SignalMonitor(X, every=3)
     monitor.set_model(network())
@@ -305,7 +291,6 @@ def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
     assert len(rows) == 2
 
 
-@pytest.mark.once
 def test_a_callback_before_the_monitor_does_not_see_its_measures(tmp_path):
     monitor = keras_initx.SignalMonitor(X, every=6)
     path = tmp_path / "log.csv"
@@ -324,7 +309,6 @@ def test_training_stops_at_the_first_loss_that_is_not_finite():
     assert monitor.stopped.startswith("training stopped after step 4")
 
 
-@pytest.mark.once
 def test_training_stops_at_a_weight_that_is_not_finite():
     class Breaking(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -337,7 +321,6 @@ def test_training_stops_at_a_weight_that_is_not_finite():
     assert list(monitor.history) == [0, 2]
 
 
-@pytest.mark.once
 def test_another_fit_forgets_that_training_was_stopped():
     model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
     with pytest.warns(UserWarning, match="the loss is not finite"):

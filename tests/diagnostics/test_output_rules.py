@@ -245,7 +245,6 @@ def test_the_rate_of_a_schedule_is_that_of_the_next_step():
     assert problems(regression(keras.optimizers.SGD(warm)), y) == []
 
 
-@pytest.mark.once
 def test_a_rate_is_too_large_whatever_the_loss_is_multiplied_by():
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(5.0))
     assert problems(regression(optimizer), X[:, :1]) == ["rate"]
@@ -255,12 +254,10 @@ def five():
     return 5.0
 
 
-@pytest.mark.once
 def test_the_rate_of_a_function_is_what_it_returns():
     assert problems(regression(keras.optimizers.SGD(five)), X[:, :1]) == ["rate"]
 
 
-@pytest.mark.once
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
 @pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
 def test_several_optimizers_have_no_rate_to_judge(wrap):

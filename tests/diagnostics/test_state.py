@@ -331,14 +331,12 @@ def losses():
     return fit(partly())
 
 
-@pytest.mark.once
 def test_a_monitor_does_not_change_the_losses_of_a_model_with_a_layer_that_it_never_calls(losses):
     monitor = keras_initx.SignalMonitor(X, Y, every=3)
     assert fit(partly(), monitor) == losses
     assert list(monitor.history) == [0, 3]
 
 
-@pytest.mark.once
 def test_a_model_trains_as_if_fit_had_built_it(losses):
     model = partly()
     keras_initx.diagnose(model, X, Y)
@@ -361,7 +359,6 @@ def test_nothing_of_a_trained_model_with_a_layer_that_it_never_calls_is_changed(
     assert {name for name, *pair in pairs if not np.array_equal(*pair)} == {"kernel"}
 
 
-@pytest.mark.once
 def test_a_new_part_of_a_trained_model_is_built_and_nothing_else_changes():
     model = partly()
     fit(model)
@@ -375,7 +372,6 @@ def test_a_new_part_of_a_trained_model_is_built_and_nothing_else_changes():
     assert_same([to_numpy(variable.value) for variable in others], before)
 
 
-@pytest.mark.once
 def test_a_layer_that_is_called_in_training_only_is_built_and_measured():
     class Model(keras.Model):
         def __init__(self):
@@ -389,7 +385,6 @@ def test_a_layer_that_is_called_in_training_only_is_built_and_measured():
     assert [layer.gradient.norm > 0 for layer in report.layers] == [True, True]
 
 
-@pytest.mark.once
 def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
     model, calls = partly(), []
     call = model.call
@@ -401,7 +396,6 @@ def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
     assert len(calls) == 1
 
 
-@pytest.mark.once
 def test_layers_that_are_made_in_a_diagnosis_have_weights_of_their_own():
     models = [Partly(), Partly()]
     for model in models:
@@ -440,7 +434,6 @@ def with_unused(*parts):
     return model
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "make",
     [
@@ -474,7 +467,6 @@ def test_what_a_call_draws_is_not_drawn_for_the_model(make):
     assert_same(drawn(diagnosed=True), drawn(diagnosed=False))
 
 
-@pytest.mark.once
 def test_what_other_threads_assign_meanwhile_stays():
     other, values = keras.Variable(0.0), [1.0]
 
@@ -490,7 +482,6 @@ def test_what_other_threads_assign_meanwhile_stays():
     assert to_numpy(other.value) == 1
 
 
-@pytest.mark.once
 def test_what_a_failing_call_has_assigned_is_put_back():
     keeping, failing = Keeping(), Calling(lambda: 0.0)
     model = with_unused(keeping, failing)
@@ -524,7 +515,6 @@ def test_what_a_failing_call_has_drawn_is_drawn_again():
     assert draw() == expected
 
 
-@pytest.mark.once
 def test_a_moving_average_keeps_its_digits_in_mixed_precision():
     with_digits = Keeping()
     with_digits.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
@@ -550,7 +540,6 @@ class Assigning(layers.Layer):
         return x @ self.kernel + self.table
 
 
-@pytest.mark.once
 def test_what_building_draws_and_assigns_stays():
     def built(build):
         generator = keras.random.SeedGenerator(0)
@@ -588,7 +577,6 @@ def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero(cells):
     assert not any(to_numpy(state.value).any() for state in states)
 
 
-@pytest.mark.once
 def test_one_thread_waits_for_another():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(3)])
     begun = threading.Event()
@@ -606,7 +594,6 @@ def test_one_thread_waits_for_another():
     assert "call" not in vars(model.layers[0])
 
 
-@pytest.mark.once
 def test_what_one_thread_calls_for_gradients_is_not_recorded_by_another():
     first_pass_is_over, in_second_pass = threading.Event(), threading.Event()
 
@@ -734,7 +721,6 @@ def test_a_monitor_leaves_no_attribute_in_a_model():
         assert found.keys() == expected.keys()
 
 
-@pytest.mark.once
 def test_a_study_leaves_no_attribute_in_a_model():
     made = []
 

@@ -151,7 +151,6 @@ def test_the_losses_are_those_of_fit(name):
     assert list(losses) == pytest.approx(history["loss"], rel=1e-4)
 
 
-@pytest.mark.once
 def test_the_losses_in_mixed_precision_are_those_of_fit():
     make = SAME_AS_FIT["excluded by name"]
     losses = keras_initx.diagnose(small(make, "mixed_float16"), X, LABELS, steps=4).losses
@@ -159,7 +158,6 @@ def test_the_losses_in_mixed_precision_are_those_of_fit():
     assert list(losses) == pytest.approx(history["loss"], rel=1e-2)
 
 
-@pytest.mark.once
 def test_a_copy_with_another_rate_excludes_the_same_from_decay():
     model = small(lambda model: without_decay(keras.optimizers.SGD(halved(0.5), weight_decay=1.0), ["kernel"]))
     copied = unbuilt_copy(model.optimizer, 0.25)
@@ -172,7 +170,6 @@ def with_method(optimizer):
     return optimizer
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "lost"),
     [
@@ -210,7 +207,6 @@ def test_a_network_is_left_as_it_was_where_steps_make_nan():
         np.testing.assert_array_equal(one, to_numpy(other))
 
 
-@pytest.mark.once
 def test_a_plot_shows_the_loss():
     model, x, y, _ = summed()
     model.compile(keras.optimizers.SGD(1e4), model.loss)
@@ -220,7 +216,6 @@ def test_a_plot_shows_the_loss():
     assert axis.get_legend_handles_labels()[1] in (["the loss is nan"], ["the loss is inf"])
 
 
-@pytest.mark.once
 def test_the_first_layer_whose_weights_are_lost_is_named():
     model, x, y, _ = summed()
     model.compile(keras.optimizers.SGD(1e38), model.loss)
@@ -229,14 +224,12 @@ def test_the_first_layer_whose_weights_are_lost_is_named():
     assert (verdict.problem, verdict.level, verdict.layers) == ("diverging steps", "error", (first,))
 
 
-@pytest.mark.once
 def test_without_gradients_no_steps_are_taken():
     model = compiled(loss=lambda targets, outputs: keras.ops.mean(keras.ops.stop_gradient(outputs)))
     report = keras_initx.diagnose(model, X, LABELS, steps=3)
     assert ([verdict.problem for verdict in report.problems], list(report.losses)) == (["no gradient"], [])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "build",
     [
@@ -293,7 +286,6 @@ class WithoutConfig(keras.optimizers.SGD):
         super().__init__(0.1 * factor)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -322,7 +314,6 @@ def test_several_replicas_are_refused(is_inside):
         keras_initx.diagnose(model, X, LABELS, steps=1)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

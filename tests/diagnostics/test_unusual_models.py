@@ -44,7 +44,6 @@ def test_quantized_models(mode):
 
 
 @pytest.mark.full
-@pytest.mark.once
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
     model.quantize("int8")
@@ -53,7 +52,6 @@ def test_quantized_embeddings():
     assert report.ok
 
 
-@pytest.mark.once
 def test_weights_and_activation_of_a_layer_that_is_not_called():
     class Borrowing(layers.Layer):
         def __init__(self):
@@ -75,7 +73,6 @@ def test_weights_and_activation_of_a_layer_that_is_not_called():
     assert report.to_dict()["layers"][-1]["after"] is None
 
 
-@pytest.mark.once
 def test_adapters_have_zeros_on_purpose():
     model = network()
     for layer in model.layers:
@@ -86,7 +83,6 @@ def test_adapters_have_zeros_on_purpose():
     assert "hidden/lora_kernel_b" in report.verdicts[0].evidence
 
 
-@pytest.mark.once
 def test_the_gain_of_an_adapter_is_not_that_of_its_layer():
     model = network()
     plain = keras_initx.diagnose(model, X).layers
@@ -105,7 +101,6 @@ class Summed(layers.Layer):
         return inputs if others is None else inputs + others
 
 
-@pytest.mark.once
 def test_an_optional_input_may_be_none():
     inputs = {"one": keras.Input((16,), name="one"), "other": keras.Input((16,), name="other", optional=True)}
     model = keras.Model(inputs, layers.Dense(4)(Summed()(inputs["one"], inputs["other"])))

@@ -21,7 +21,6 @@ SEQUENCES = GENERATOR.normal(size=(32, 10, 16)).astype("float32")
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
-pytestmark = pytest.mark.once
 
 
 @pytest.fixture(autouse=True)

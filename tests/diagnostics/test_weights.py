@@ -16,7 +16,6 @@ from keras_initx.diagnostics.verdicts.memory import gates
 from keras_initx.diagnostics.verdicts.weights import kernel_values
 
 # Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
-pytestmark = pytest.mark.once
 
 
 def alone(layer, shape):

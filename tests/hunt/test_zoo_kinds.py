@@ -60,7 +60,6 @@ def test_zoo(name):
 
 # Keras itself warns of a softmax of one unit.
 @pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")
-@pytest.mark.once
 @pytest.mark.parametrize("name", [*HEALTHY, *FAULTY][::4])
 def test_small_networks_are_left_as_they_are(name):
     assert_verdicts(HEALTHY[name] if name in HEALTHY else lambda: FAULTY[name].build(False))

@@ -10,7 +10,6 @@ from modes import float64, to_numpy
 
 from keras_initx import PriorBias, ReLUBias
 
-pytestmark = pytest.mark.once
 
 layers = keras.layers
 COUNTS = [900, 90, 10]

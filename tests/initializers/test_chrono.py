@@ -9,7 +9,6 @@ from modes import to_numpy
 from keras_initx import ChronoBias
 from keras_initx.initializers._recurrent import _log_quantiles
 
-pytestmark = pytest.mark.once
 
 layers = keras.layers
 # A right sample fails a test of a distribution with this chance. The seeds are fixed, so it fails always or never.

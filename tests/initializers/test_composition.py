@@ -66,7 +66,6 @@ def test_scaled_multiplies():
     np.testing.assert_array_equal(to_numpy(Scaled(HeNormal(seed=1), 0.3)((8, 5))), expected)
 
 
-@pytest.mark.once
 def test_one_of_keras_with_arguments_that_ours_refuses_is_scaled():
     initializer = Scaled(keras.initializers.RandomNormal(stddev=0.0), 0.5)
     assert not np.any(to_numpy(initializer((2, 2))))
@@ -118,7 +117,6 @@ def test_scaled_passes_on_what_it_wraps_refuses():
         Scaled("initx.orthogonal", 2)((3,))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("inner", "shape", "message"),
     [
@@ -143,7 +141,6 @@ def test_a_constant_fills_what_it_is_broadcast_to():
     assert to_numpy(rows((2, 3))).tolist() == [[2, 4, 6]] * 2
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -173,7 +170,6 @@ def test_concatenated_cut_the_axis_named(axis):
     assert (values[:, 2:] == 1).all()
 
 
-@pytest.mark.once
 def test_concatenated_fill_a_gru_with_one_gate_unlike_the_others():
     gates = ["initx.orthogonal", "initx.orthogonal", "zeros"]
     layer = layers.GRU(
@@ -220,7 +216,6 @@ def test_one_object_without_chance_can_fill_several_slices():
     assert to_numpy(Concatenated([ones, ones])((4,))).tolist() == [1] * 4
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -249,7 +244,6 @@ def test_concatenated_refuse_bad_arguments(arguments, error, message):
         Concatenated(**{"initializers": ["zeros", "ones"], **arguments})
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -269,13 +263,11 @@ def test_concatenated_refuse_an_axis_that_they_cannot_cut(arguments, message):
         Concatenated(["zeros", "ones"], **arguments)((2, 5))
 
 
-@pytest.mark.once
 @every_nested
 def test_two_calls_give_the_same(initializer):
     np.testing.assert_array_equal(to_numpy(initializer((6, 12))), to_numpy(initializer((6, 12))))
 
 
-@pytest.mark.once
 @every_nested
 def test_comes_back_from_json_and_from_its_repr(initializer):
     again = keras.initializers.get(json.loads(json.dumps(keras.initializers.serialize(initializer))))
@@ -307,14 +299,12 @@ def test_a_model_comes_back_with_them(tmp_path):
         assert after.kernel_initializer.get_config() == before.kernel_initializer.get_config()
 
 
-@pytest.mark.once
 def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
     layer = layers.LSTM(3, bias_initializer=Scaled(LSTMForgetBias(), 2), unit_forget_bias=False)
     layer.build((None, 5, 4))
     assert to_numpy(layer.cell.bias).tolist() == [0] * 3 + [2] * 3 + [0] * 6
 
 
-@pytest.mark.once
 def test_a_forget_bias_that_keras_would_overwrite_cannot_be_scaled():
     message = r"`LSTMForgetBias` cannot be within another .*`unit_forget_bias=False`\. Received: value=1\.0, layer="
     with pytest.raises(ValueError, match=message):

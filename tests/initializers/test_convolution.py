@@ -29,7 +29,6 @@ def norms(x):
     return np.linalg.norm(x, axis=-1)
 
 
-@pytest.mark.once
 @every_rank
 @every_window
 @pytest.mark.parametrize("units", [4, 7])
@@ -38,7 +37,6 @@ def test_delta_orthogonal_keeps_the_norm_of_each_pixel(rank, window, units):
     np.testing.assert_allclose(norms(convolve(DeltaOrthogonal(seed=0), x, units, window)), norms(x), rtol=1e-5)
 
 
-@pytest.mark.once
 @every_rank
 @pytest.mark.parametrize("groups", [2, 3])
 def test_delta_orthogonal_keeps_the_norm_in_each_group(rank, groups):
@@ -48,7 +46,6 @@ def test_delta_orthogonal_keeps_the_norm_in_each_group(rank, groups):
         np.testing.assert_allclose(norms(after), norms(before), rtol=1e-5)
 
 
-@pytest.mark.once
 def test_delta_orthogonal_keeps_the_norm_through_100_layers():
     x = signal(2, 16)
     y = x
@@ -81,7 +78,6 @@ def test_delta_orthogonal_refuses_fewer_units_than_inputs(shape, groups):
         DeltaOrthogonal(groups=groups)(shape)
 
 
-@pytest.mark.once
 @every_rank
 @every_window
 @pytest.mark.parametrize("groups", [1, 2])
@@ -121,7 +117,6 @@ def test_dirac_is_what_torch_gives(shape, groups):
     np.testing.assert_array_equal(to_numpy(Dirac(groups=groups)(shape)), theirs)
 
 
-@pytest.mark.once
 @every_class
 @pytest.mark.parametrize("shape", [(3, 3), (1, 1, 1, 1, 2, 2)], ids=str)
 def test_refuses_what_is_no_convolution(cls, shape):
@@ -135,7 +130,6 @@ def test_refuses_units_that_cannot_be_cut_into_groups(cls):
         cls(groups=2)((3, 2, 5))
 
 
-@pytest.mark.once
 @every_class
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),

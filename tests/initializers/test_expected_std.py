@@ -21,7 +21,6 @@ from keras_initx import (
     VarianceScaling,
 )
 
-pytestmark = pytest.mark.once
 
 DRAWN = (
     (RandomUniform(-1, 2, seed=1), (200, 200)),

@@ -7,7 +7,6 @@ from modes import to_numpy
 
 from keras_initx.initializers import fans
 
-pytestmark = pytest.mark.once
 
 layers = keras.layers
 ONES = {"kernel_initializer": "ones", "use_bias": False}

@@ -104,7 +104,6 @@ def biases(parts):
     return [bias for of_part in found for bias in of_part]
 
 
-@pytest.mark.once
 @both_kinds
 def test_a_model_trains(kind):
     layer = lstm(ChronoBias(50, seed=1))

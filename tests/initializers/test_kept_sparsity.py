@@ -94,7 +94,6 @@ def test_zeros_stay_in_mixed_precision():
     assert_kept(model, before)
 
 
-@pytest.mark.once
 def test_zeros_stay_in_a_loop_of_ones_own():
     model, optimizer = build(), keras.optimizers.Adam(0.1)
     before = kernel_of(model)
@@ -114,7 +113,6 @@ def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     assert drawn[0].xp is HOST
 
 
-@pytest.mark.once
 def test_averaged_weights_are_sparse_once_the_constraint_is_applied_to_them():
     model = build(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
     before = kernel_of(model)
@@ -175,7 +173,6 @@ def test_its_text_is_its_call():
     assert repr(keras_initx.KeepSparse(keras_initx.Sparse(2, seed=0))).startswith("KeepSparse(Sparse(connections=2,")
 
 
-@pytest.mark.once
 def test_parts_of_a_layer_share_the_zeros_of_one_constraint():
     sparse = keras_initx.Sparse(2, seed=3)
     memory = layers.LSTM(4, kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))

@@ -51,7 +51,6 @@ def test_an_array_that_fills_the_weight_needs_no_mean(path):
     np.testing.assert_array_equal(to_numpy(Pretrained(path, pad="mean")((40, 3))), WORDS)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("old", "shape"), [((40, 3), (41, 4)), ((0, 3), (5, 3))])
 def test_the_array_must_not_be_empty_and_grow_along_one_axis(old, shape, path):
     np.save(path, np.ones(old, "float32"))

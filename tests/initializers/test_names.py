@@ -9,8 +9,6 @@ import pytest
 import keras_initx
 from keras_initx import cli
 
-pytestmark = pytest.mark.once
-
 
 @pytest.mark.parametrize(
     ("tried", "meant"),

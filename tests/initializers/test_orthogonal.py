@@ -15,7 +15,6 @@ def gram(matrix):
     return matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rows", range(4))
 @pytest.mark.parametrize("columns", range(4))
@@ -24,27 +23,23 @@ def test_all_small_sizes(method, rows, columns):
     np.testing.assert_allclose(gram(matrix), np.eye(min(rows, columns)), atol=1e-6)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(128, 128), (300, 70), (70, 300)], ids=str)
 def test_matrices_of_any_shape(method, shape):
     np.testing.assert_allclose(gram(to_numpy(Orthogonal(method=method, seed=0)(shape))), np.eye(min(shape)), atol=1e-5)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("shape", [(3, 3, 4, 50), (3, 3, 16, 8), (2, 3, 4, 5, 6)], ids=str)
 def test_kernels_are_flattened_to_inputs_by_units(shape):
     matrix = to_numpy(Orthogonal(seed=0)(shape)).reshape(-1, shape[-1])
     np.testing.assert_allclose(gram(matrix), np.eye(min(matrix.shape)), atol=1e-5)
 
 
-@pytest.mark.once
 def test_2048_by_2048():
     matrix = to_numpy(Orthogonal(seed=0)((2048, 2048)))
     assert np.abs(gram(matrix) - np.eye(2048)).max() < 1e-5
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("shape", "blocks"), [((30, 120), 4), ((100, 60), 3)])
 def test_each_block_is_orthogonal_by_itself(method, shape, blocks):
@@ -55,7 +50,6 @@ def test_each_block_is_orthogonal_by_itself(method, shape, blocks):
     assert not np.allclose(parts[0], parts[1])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("gain", "value"), [(2, 2), ("relu", math.sqrt(2)), ("tanh", 5 / 3), (np.float32(0.5), 0.5)])
 def test_gain_is_a_factor(gain, value):
     np.testing.assert_allclose(
@@ -69,7 +63,6 @@ def test_orthogonal_qr_is_the_method_qr():
     np.testing.assert_array_equal(to_numpy(fixed((8, 5))), to_numpy(named((8, 5))))
 
 
-@pytest.mark.once
 def test_gaussian_is_near_orthogonal():
     matrix = to_numpy(Orthogonal(method="gaussian", seed=0)((10_000, 20)))
     error = np.abs(gram(matrix) - np.eye(20)).max()
@@ -107,7 +100,6 @@ def test_singular_values_are_those_given(method, shape, mode):
     np.testing.assert_allclose(spectrum(kernel), sorted(values, reverse=True), atol=1e-5 * 3)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("shape", [(200, 90), (90, 200), (200, 200), (3, 3, 10, 60), (5, 1)], ids=str)
 @pytest.mark.parametrize("condition", [1, 10, 1e4])
 def test_a_number_is_the_condition_number(condition, shape):
@@ -118,7 +110,6 @@ def test_a_number_is_the_condition_number(condition, shape):
     np.testing.assert_allclose(values, expected / np.sqrt(np.mean(expected**2)), atol=1e-5 * values[0])
 
 
-@pytest.mark.once
 def test_a_condition_number_keeps_the_power_of_a_signal():
     x = np.random.default_rng(0).standard_normal((2000, 64))
     y = x @ to_numpy(Orthogonal(seed=0, singular_values=30)((64, 64)))
@@ -126,7 +117,6 @@ def test_a_condition_number_keeps_the_power_of_a_signal():
     assert np.mean(y**2) == pytest.approx(1, rel=0.03)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(30, 12), (3, 12)], ids=str)
 def test_each_block_has_the_singular_values(method, shape):
@@ -151,7 +141,6 @@ def test_singular_values_along_other_axes():
     np.testing.assert_allclose(spectrum(matrix), [4, 3, 2, 1], atol=4e-5)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("method", ["householder", "qr", "svd"])
 def test_singular_vectors_are_haar_on_both_sides_and_independent(method):
     kernels = [
@@ -182,7 +171,6 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
     assert sorted(drawn) == list(range(3 * (7 * 4 + 4 * 4)))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [

@@ -51,7 +51,6 @@ WRITERS = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("stored", ["float16", "float32", "float64"])
 def test_reads_the_array_named(name, stored, tmp_path):
@@ -60,7 +59,6 @@ def test_reads_the_array_named(name, stored, tmp_path):
     np.testing.assert_array_equal(to_numpy(Pretrained(tmp_path / name, key)((4, 3))), KERNEL)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("stored", ["<f4", ">f4"])
 def test_reads_npy(order, stored, tmp_path):
@@ -165,7 +163,6 @@ def test_refuses_another_digest(kernel_file):
         Pretrained(kernel_file, sha256="a" * 64)((4, 3))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -195,7 +192,6 @@ def test_refuses_bad_arguments(arguments, error, message):
         Pretrained(**arguments)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -204,13 +200,11 @@ def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
         Pretrained(name)((4, 3))
 
 
-@pytest.mark.once
 def test_refuses_a_url():
     with pytest.raises(ValueError, match="`path` must be a path on this machine: mount the storage as a folder"):
         Pretrained("s3://bucket/a.npy")((4, 3))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
     (tmp_path / name).mkdir()
@@ -220,7 +214,6 @@ def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
         Pretrained(tmp_path / name)((4, 3))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
 def test_refuses_a_file_of_another_format(name, tmp_path):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
@@ -245,7 +238,6 @@ class Bomb:
         return exec, ("import os; os.environ['KERAS_INITX_UNPICKLED'] = '1'",)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", ["object.npy", "raw.npy", "object.npz"])
 def test_never_unpickles(name, tmp_path):
     bomb = np.array([Bomb()], dtype=object)
@@ -267,7 +259,6 @@ def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     assert "KERAS_INITX_UNPICKLED" not in os.environ
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "S3"])
 def test_refuses_other_dtypes_in_the_file(dtype, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((4, 3), dtype))
@@ -319,7 +310,6 @@ def test_an_empty_file_is_said_to_have_nothing(tmp_path):
         Pretrained(tmp_path / "a.npz")((3,))
 
 
-@pytest.mark.once
 def test_leaves_out_arrays_whose_values_are_in_other_files(tmp_path):
     write_hdf5(tmp_path / "other.h5", kernel=KERNEL)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -346,7 +336,6 @@ def test_an_unseeded_pad_stays_the_same(kernel_file):
     np.testing.assert_array_equal(to_numpy(grown((6, 5))), to_numpy(grown((6, 5))))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (12,), (4, 3, 1)])
 def test_pad_cannot_cut(kernel_file, shape):
     with pytest.raises(
@@ -423,7 +412,6 @@ def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("make", MODELS)
 def test_a_model_made_from_its_config_needs_the_file(make, kernel_file):
     model = make(str(kernel_file))

@@ -79,7 +79,6 @@ def test_a_machine_may_round_the_smallest_numbers_of_float32_to_zero(mode):
     assert (values < 0).sum() == (to_numpy(Sparse(10, seed=0)((50, 300))) < 0).sum()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("kwargs", "dtype"), [({"stddev": 5e-8}, "float16"), ({"gain": 1e-37}, "bfloat16"), ({"stddev": 1e-38}, "float32")]
 )

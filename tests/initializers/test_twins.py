@@ -43,7 +43,6 @@ def test_copies_with_a_seed_are_equal(build, seed):
     np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.once
 def test_a_diagnosis_names_equal_copies_in_one_layer():
     inputs = keras.Input((5, 16))
     layer = layers.MultiHeadAttention(2, 8, kernel_initializer=keras_initx.HeNormal(seed=7), name="attention")
@@ -116,7 +115,6 @@ every_sharing = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.once
 @every_sharing
 @pytest.mark.parametrize(
     "initializer",
@@ -134,7 +132,6 @@ def test_a_shared_object_with_a_generator_gives_new_values(build):
     assert not np.array_equal(to_numpy(one), to_numpy(other))
 
 
-@pytest.mark.once
 @every_sharing
 def test_a_string_id_is_the_answer(build):
     one, other = build("initx.he_normal")

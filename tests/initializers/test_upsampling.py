@@ -33,7 +33,6 @@ def enlarge(x, scale):
     return x
 
 
-@pytest.mark.once
 @every_rank
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_a_sub_pixel_convolution_starts_by_repeating_pixels(rank, scale):
@@ -55,7 +54,6 @@ def test_units_are_in_the_order_of_tensorflow():
     np.testing.assert_array_equal(depth_to_space(x, 2), tf.nn.depth_to_space(x, 2).numpy())
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -103,7 +101,6 @@ def test_a_refused_call_does_not_advance_the_generator_inside():
     assert to_numpy(generator.state.value).tolist() == [3, 0]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("initializer", [keras_initx.HeNormal(seed=1), keras.initializers.HeNormal(seed=1)], ids=label)
 def test_an_object_inside_survives_the_config(initializer):
     icnr = ICNR(initializer, 3)
@@ -134,7 +131,6 @@ def test_icnr_refuses_units_that_make_no_whole_blocks(rank):
         ICNR()((3,) * rank + (4, 2**rank + 1))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("cls", [ICNR, Bilinear])
 @pytest.mark.parametrize("shape", [(4, 4), (1, 1, 1, 1, 4, 4)], ids=str)
 def test_refuses_what_is_no_convolution(cls, shape):
@@ -142,7 +138,6 @@ def test_refuses_what_is_no_convolution(cls, shape):
         cls()(shape)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
@@ -175,7 +170,6 @@ def upsample(x, strides, length):
     return to_numpy(layer(x.astype("float32")))
 
 
-@pytest.mark.once
 @every_rank
 @pytest.mark.parametrize("strides", [1, 2, 3, 4])
 def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
@@ -191,7 +185,6 @@ def test_a_transposed_convolution_continues_a_linear_image(rank, strides):
     np.testing.assert_allclose(large[inside], image(centers)[inside], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("strides", [2, 3])
 def test_a_transposed_convolution_resizes_as_keras_does(strides):
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
@@ -213,14 +206,12 @@ def test_bilinear_refuses_other_outputs_than_inputs():
         Bilinear()((4, 4, 3, 2))
 
 
-@pytest.mark.once
 def test_bilinear_says_what_to_use_where_the_channels_change():
     layer = TRANSPOSED[2](32, 4, strides=2, padding="same", kernel_initializer="initx.bilinear")
     with pytest.raises(ValueError, match=r"a convolution with a window of 1, or use `VarianceScaling` here\."):
         layer.build((None, 8, 8, 64))
 
 
-@pytest.mark.once
 def test_the_weights_named_instead_of_bilinear_keep_the_size_of_a_signal():
     x = np.random.default_rng(0).normal(size=(4, 16, 16, 64)).astype("float32")
     kernel = keras_initx.VarianceScaling(2 * 2**2, input_axes=[0, 1, 3], seed=0)

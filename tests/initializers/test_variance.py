@@ -38,7 +38,6 @@ def test_named_classes_follow_their_formula(name):
     assert_distribution(values, distribution, math.sqrt(variance(100, 140)))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("mode", "n"), [("fan_in", 100), ("fan_out", 225), ("fan_avg", 162.5), ("fan_geo_avg", 150)], ids=str
 )
@@ -74,7 +73,6 @@ BIG_LAYERS = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", KERAS_NAMED)
 @pytest.mark.parametrize("layer", BIG_LAYERS)
 def test_the_standard_deviation_is_that_of_keras_where_keras_is_right(layer, name):
@@ -130,7 +128,6 @@ TOLD_LAYERS = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("layer", TOLD_LAYERS)
 def test_the_standard_deviation_is_the_true_one_where_the_axes_are_told(layer, name):
@@ -141,7 +138,6 @@ def test_the_standard_deviation_is_the_true_one_where_the_axes_are_told(layer, n
     assert kernel.std() == pytest.approx(math.sqrt(variance(*fans)), rel=0.01)
 
 
-@pytest.mark.once
 def test_signals_keep_their_size_through_a_strided_transposed_convolution():
     told = VarianceScaling(scale=2 * 2, seed=0, input_axes=[0, 1, 3])
     layer = layers.Conv2DTranspose(64, 4, strides=2, padding="same", kernel_initializer=told)

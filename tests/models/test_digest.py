@@ -34,7 +34,6 @@ def line(path, array):
     return f"{path} {array.dtype.name} {array.shape}\n".encode() + (total % MODULUS).to_bytes(8, "little")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "int8", "bool"])
 def test_the_digest_is_as_it_is_defined(dtype):
     numbers = 9 * RANDOM.normal(size=(3, 5))
@@ -43,7 +42,6 @@ def test_the_digest_is_as_it_is_defined(dtype):
     assert weights_digest(arrays) == hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-@pytest.mark.once
 def test_of_a_large_array_each_value_counts(monkeypatch):
     monkeypatch.setattr("keras_initx.models._weights._CHUNK", 8)
     array = RANDOM.normal(size=(5, 33)).astype("float32")

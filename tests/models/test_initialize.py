@@ -75,7 +75,6 @@ def test_a_second_build_and_a_second_draw_give_the_same():
     assert weights_digest(first) == weights_digest(second)
 
 
-@pytest.mark.once
 def test_there_is_no_digest_before_there_are_all_weights():
     with pytest.raises(ValueError, match="`model` must be built"):
         weights_digest(keras.Sequential([layers.Dense(2)]))
@@ -91,7 +90,6 @@ def test_without_a_seed_one_is_drawn_and_told():
     assert_equal(arrays(model), expected)
 
 
-@pytest.mark.once
 def test_an_inserted_layer_changes_no_other():
     def network(*inserted):
         names = ("one", "two", "three")
@@ -119,7 +117,6 @@ def test_a_model_written_with_the_seeds_has_the_same_weights():
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.once
 def test_layers_that_share_an_initializer_get_values_of_their_own():
     shared = keras.initializers.RandomNormal(seed=1)
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared) for _ in range(2))])
@@ -128,7 +125,6 @@ def test_layers_that_share_an_initializer_get_values_of_their_own():
     assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 2
 
 
-@pytest.mark.once
 def test_the_initializer_of_the_layer_is_used_again():
     model = build(keras_initx.Sparse(3))
     plan = initialize(model, seed=0)
@@ -151,7 +147,6 @@ def test_the_initializer_of_the_layer_is_used_again():
         np.testing.assert_array_equal(values[path], to_numpy(initializer(values[path].shape)), err_msg=path)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fans"),
     [
@@ -192,7 +187,6 @@ of_borders = pytest.mark.filterwarnings("ignore:You might experience inconsisten
 
 
 @of_borders
-@pytest.mark.once
 @pytest.mark.parametrize(
     "layer",
     [
@@ -235,7 +229,6 @@ class Up(layers.Conv2DTranspose):
 
 
 @of_borders
-@pytest.mark.once
 @pytest.mark.parametrize("has_rule", [True, False], ids=["rule", "layer"])
 def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(has_rule):
     initializer = "ones" if has_rule else "he_normal"
@@ -252,7 +245,6 @@ def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(has_rule
             assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -277,7 +269,6 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("rules", [None, {"*/embeddings": "initx.he_normal"}], ids=["layer", "rule"])
 def test_an_embedding_has_the_values_that_its_layer_gives_it(rules):
     kernel = keras_initx.HeNormal(seed=seeds(0)("words/embeddings"))
@@ -289,7 +280,6 @@ def test_an_embedding_has_the_values_that_its_layer_gives_it(rules):
     assert_equal(before, arrays(model))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "fans"),
     [
@@ -308,7 +298,6 @@ def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, 
     assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
 
 
-@pytest.mark.once
 @needs_axes
 def test_attention_is_orthogonal_over_its_inputs():
     inputs = keras.Input((5, 16))
@@ -318,7 +307,6 @@ def test_attention_is_orthogonal_over_its_inputs():
     np.testing.assert_allclose(query.T @ query, np.eye(8), atol=1e-5)
 
 
-@pytest.mark.once
 def test_an_lstm_keeps_its_forget_bias():
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3, name="lstm")])
     before = arrays(model)
@@ -360,7 +348,6 @@ class Needy(Hidden):
         super().__init__()
 
 
-@pytest.mark.once
 def test_what_a_layer_hands_to_add_weight_is_found():
     model = keras.Sequential([keras.Input((50,)), Hidden(name="hidden"), Around(2)])
     state, names = random.getstate(), [weight.path for weight in find_weights(model)]
@@ -421,7 +408,6 @@ class Block(layers.Layer):
         return {**super().get_config(), "given": keras.saving.serialize_keras_object(self.given)}
 
 
-@pytest.mark.once
 def test_looking_for_initializers_in_a_copy_uses_up_no_names():
     with keras.saving.custom_object_scope({"Hidden": Hidden, "Block": Block}):
         model = keras.Sequential([keras.Input((4,)), Block(Hidden()), layers.Dense(2)])
@@ -442,13 +428,11 @@ class Starting(Hidden):
         super().build(shape)
 
 
-@pytest.mark.once
 def test_a_layer_may_initialize_a_model_while_it_is_built():
     model = keras.Sequential([keras.Input((50,)), Starting()])
     assert initialize(model, seed=0).weights[0].initializer == "Ones()"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("rules", [None, {"*/kernel": "initx.he_normal"}], ids=["own", "rule"])
 def test_zeros_that_are_kept_stay_zeros(rules):
     sparse = keras_initx.Sparse(2, seed=1)
@@ -459,7 +443,6 @@ def test_zeros_that_are_kept_stay_zeros(rules):
     np.testing.assert_array_equal(arrays(model)["hidden/kernel"] == 0, zeros)
 
 
-@pytest.mark.once
 def test_a_rule_draws_other_values_where_zeros_are_kept():
     sparse = keras_initx.Sparse(2, seed=1)
     layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
@@ -468,7 +451,6 @@ def test_a_rule_draws_other_values_where_zeros_are_kept():
     assert np.unique(arrays(model)["hidden/kernel"]).tolist() == [0, 1]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "std"),
     [
@@ -493,7 +475,6 @@ def test_parts_of_an_initializer_have_seeds_of_their_own():
     assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
 
 
-@pytest.mark.once
 def test_a_layer_type_matches_the_layers_inside_it():
     inputs = keras.Input((5, 8))
     x = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
@@ -505,7 +486,6 @@ def test_a_layer_type_matches_the_layers_inside_it():
     assert set(kernels.values()) == {"Zeros()"}
 
 
-@pytest.mark.once
 def test_what_was_adapted_to_data_is_left():
     norm = layers.Normalization(name="normalization")
     norm.adapt(np.arange(12.0).reshape(4, 3))
@@ -547,7 +527,6 @@ def test_a_weight_in_16_bits_gets_its_dtype():
     assert row(plan, "dense/kernel").dtype == "bfloat16"
 
 
-@pytest.mark.once
 def test_the_first_rule_that_matches_decides():
     model = build()
     rules = {
@@ -568,7 +547,6 @@ def test_the_first_rule_that_matches_decides():
     assert (after["norm/beta"] == 1).all()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
@@ -612,7 +590,6 @@ def test_wrong_rules_change_nothing(rules, error, message):
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("value", [0.5, [0.5, 0.5], np.array([0.5])], ids=["number", "list", "array"])
 def test_a_constant_may_be_anything_that_fills_the_weight(value):
     model = build()
@@ -630,7 +607,6 @@ class Counting(layers.Layer):
         return x
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("rule", ["initx.random_normal", "random_normal"])
 def test_random_numbers_for_a_weight_of_integers_change_nothing(rule):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="first"), Counting(name="counting")])
@@ -641,7 +617,6 @@ def test_random_numbers_for_a_weight_of_integers_change_nothing(rule):
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.once
 def test_a_space_in_a_rule_is_one_in_a_name():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name=" first"), layers.Dense(2, name="first")])
     plan = initialize(model, {" first/kernel": "ones"}, seed=0)
@@ -661,7 +636,6 @@ def test_an_interruption_changes_nothing():
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.once
 def test_a_dry_run_changes_nothing():
     model = trained(build())
     before, steps = arrays(model), int(model.optimizer.iterations)
@@ -673,7 +647,6 @@ def test_a_dry_run_changes_nothing():
     assert row(plan, "hidden/kernel").expected_std > 0
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -692,7 +665,6 @@ def test_wrong_arguments(arguments, error, message):
         initialize(model, **arguments)
 
 
-@pytest.mark.once
 def test_equal_seeds_of_two_weights_are_refused():
     names = ("layer_18915x", "layer_50028x")  # found by search: with the root 0 their kernels get the same seed
     model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in names)])
@@ -720,7 +692,6 @@ def test_a_trained_model_is_as_new():
     assert to_numpy(dropout.seed_generator.state.value).tolist() == [3, 0]
 
 
-@pytest.mark.once
 def test_training_state_can_be_kept():
     model = trained(build())
     initialize(model, seed=0, reset=False)
@@ -765,7 +736,6 @@ def test_shards_stay_where_they_are():
     assert weights_digest(model) == weights_digest(whole)
 
 
-@pytest.mark.once
 def test_the_plan_is_a_table(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     plan = initialize(build(), seed=0)
@@ -776,7 +746,6 @@ def test_the_plan_is_a_table(monkeypatch):
     assert repr(plan) == "<InitializationPlan: 12 of 12 weights drawn; seed 0>"
 
 
-@pytest.mark.once
 def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), Counting(name="counting")])
@@ -814,7 +783,6 @@ def blocks(*widths):
     return keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2, name="logits")])
 
 
-@pytest.mark.once
 def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     plan = initialize(blocks(8, 8, 32), {"block_0/up/kernel": "zeros", "*/bias": None}, seed=0, dry_run=True)
@@ -844,13 +812,11 @@ class Adapted(Counting):
         pass
 
 
-@pytest.mark.once
 def test_what_a_users_layer_learns_from_data_is_left():
     model = keras.Sequential([keras.Input((3,)), Adapted(name="adapted"), layers.Dense(2)])
     assert row(initialize(model, seed=0), "adapted/size").reason == "adapted to data"
 
 
-@pytest.mark.once
 def test_a_rule_may_set_a_weight_of_integers():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2), Counting(name="counting")])
     model.layers[-1].count.assign(5)
@@ -861,7 +827,6 @@ def test_a_rule_may_set_a_weight_of_integers():
 SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), factor=1.5)"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "text"),
     [
@@ -882,7 +847,6 @@ def test_the_plan_shows_an_initializer_as_it_is_written(initializer, text):
     assert initialize(model, seed=0, dry_run=True).weights[0].initializer == text
 
 
-@pytest.mark.once
 def test_a_part_has_another_seed_than_the_whole():
     scaled = keras_initx.Scaled("initx.random_normal", 2.0)
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=scaled)])
@@ -891,7 +855,6 @@ def test_a_part_has_another_seed_than_the_whole():
     assert not np.isclose(arrays(model)["dense/kernel"], 2 * to_numpy(whole)).any()
 
 
-@pytest.mark.once
 def test_a_depthwise_kernel_has_no_matrix_of_its_axes():
     model = build()
     plan = initialize(model, {"depthwise/kernel": "initx.orthogonal"}, seed=0)
@@ -900,7 +863,6 @@ def test_a_depthwise_kernel_has_no_matrix_of_its_axes():
     np.testing.assert_array_equal(arrays(model)["depthwise/kernel"], expected)
 
 
-@pytest.mark.once
 def test_layers_may_share_a_pattern_of_zeros():
     sparse = keras_initx.Sparse(2, seed=1)
     options = {"kernel_initializer": sparse, "kernel_constraint": keras_initx.KeepSparse(sparse)}
@@ -911,7 +873,6 @@ def test_layers_may_share_a_pattern_of_zeros():
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.once
 def test_the_digest_is_that_of_paths_and_values_in_any_order():
     first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
     model, other = (keras.Sequential([keras.Input((4,)), *stack]) for stack in ([first, second], [second, first]))
@@ -922,13 +883,11 @@ def test_the_digest_is_that_of_paths_and_values_in_any_order():
     assert weights_digest(model) != before
 
 
-@pytest.mark.once
 def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100
 
 
-@pytest.mark.once
 def test_a_notebook_has_all_columns_however_narrow_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert ">seed</th>" in initialize(build(), seed=0)._repr_html_()
@@ -1020,7 +979,6 @@ def test_a_model_that_is_built_in_part_is_refused():
     assert [row.fan_in for row in plan.weights if len(row.shape) > 1] == [8, 16]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer", [keras_initx.RandomNormal(stddev=1e5), keras_initx.Sparse(stddev=1e-9)], ids=["infinite", "zero"]
 )
@@ -1118,7 +1076,6 @@ def test_the_units_of_a_kernel_of_torch_are_along_its_own_axes(make):
         np.testing.assert_allclose(short @ short.T, np.eye(len(short)), atol=1e-5)
 
 
-@pytest.mark.once
 def test_the_units_of_a_transposed_convolution_are_its_filters():
     model = keras.Sequential([keras.Input((5, 5, 8)), layers.Conv2DTranspose(4, 3, name="up")])
     initialize(model, {"up/kernel": keras_initx.Sparse(5)}, seed=0)
@@ -1126,14 +1083,12 @@ def test_the_units_of_a_transposed_convolution_are_its_filters():
     assert (np.count_nonzero(kernel, axis=(0, 1, 3)) == 5).all()
 
 
-@pytest.mark.once
 def test_the_units_of_a_matrix_in_an_equation_are_where_it_says():
     model = keras.Sequential([keras.Input((8,)), layers.EinsumDense("ab,cb->ac", (4,), name="einsum")])
     initialize(model, {"einsum/kernel": keras_initx.Sparse(5)}, seed=0)
     assert (np.count_nonzero(arrays(model)["einsum/kernel"], axis=1) == 5).all()
 
 
-@pytest.mark.once
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
 @pytest.mark.parametrize("is_tied", [True, False])
 def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
@@ -1198,7 +1153,6 @@ def gan(optimizers):
     return model, used
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("optimizers", ["in a list", "in a tuple", "in a dict", "of a part"])
 def test_all_optimizers_of_a_model_are_reset(optimizers):
     model, used = gan(optimizers)
@@ -1208,7 +1162,6 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
 
 
-@pytest.mark.once
 def test_the_plan_says_which_weights_of_other_names_a_pattern_matches():
     model = keras.Sequential([keras.Input((5, 4)), layers.GRU(3), layers.Dense(2)])
     rules = {"dense/*": "zeros", "*kernel": "initx.he_normal", "*bias": "zeros"}

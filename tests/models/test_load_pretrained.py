@@ -202,7 +202,6 @@ def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
         load_pretrained(network(), state)
 
 
-@pytest.mark.once
 def test_the_layout_of_a_model_of_keras_is_known(tmp_path):
     source = network()
     source.save(tmp_path / "source.keras")
@@ -255,7 +254,6 @@ def test_a_function_must_return_numbers_as_well(name):
         load_pretrained(network(), STATE, rules, layout="torch")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("shape", [(13, 6), (14, 6), ()])
 def test_what_has_no_thirds_is_not_query_key_and_value(shape):
     inputs = keras.Input((3, 6))
@@ -279,7 +277,6 @@ def test_a_fused_array_is_taken_apart():
     assert row(plan, "attention/query/kernel").how == "[..., 0:4], reshaped"
 
 
-@pytest.mark.once
 def test_queries_keys_and_values_may_have_arrays_of_their_own():
     inputs = keras.Input((3, 6))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
@@ -294,7 +291,6 @@ def test_queries_keys_and_values_may_have_arrays_of_their_own():
     np.testing.assert_array_equal(found["attention/attention_output/kernel"].reshape(4, 6), matrix)
 
 
-@pytest.mark.once
 def test_the_weights_of_other_layers_have_the_names_of_torch():
     model = built(
         (5, 4),
@@ -320,7 +316,6 @@ def test_the_weights_of_other_layers_have_the_names_of_torch():
     np.testing.assert_array_equal(arrays(words)["words/embeddings"], state["words.weight"])
 
 
-@pytest.mark.once
 def test_a_batch_of_matrices_is_no_matrix():
     model = built((3, 4), layers.EinsumDense("bed,edf->bef", (3, 5), name="experts"))
     for layout, message in (("torch", "the order of axes of a EinsumDense in torch"), ("keras", r"\(3, 4, 5\)$")):
@@ -328,7 +323,6 @@ def test_a_batch_of_matrices_is_no_matrix():
             load_pretrained(model, {"experts.kernel": normal(12, 5)}, layout=layout)
 
 
-@pytest.mark.once
 def test_a_multiplied_depthwise_kernel_has_the_units_of_each_channel_side_by_side():
     model, kernel = built((7, 3), layers.DepthwiseConv1D(4, depth_multiplier=2, name="conv")), normal(6, 1, 4)
     state = {"conv.depthwise": kernel, "conv.bias": normal(6)}
@@ -339,7 +333,6 @@ def test_a_multiplied_depthwise_kernel_has_the_units_of_each_channel_side_by_sid
     np.testing.assert_array_equal(found["conv/bias"], state["conv.bias"])
 
 
-@pytest.mark.once
 def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
     inner = keras.Sequential([layers.Dense(4, name="dense")], name="inner")
     model = built((4,), layers.Dense(4, name="dense"), inner)
@@ -353,7 +346,6 @@ def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
     assert [row.path for row in plan.rows if row.sources] == ["inner/dense/kernel", "inner/dense/bias"]
 
 
-@pytest.mark.once
 def test_parts_and_functions_are_told_as_they_are_written():
     state = {"stack": normal(2, 6, 4), "long": normal(2, 6, 6), "vector": normal(8)}
     rules = {
@@ -392,7 +384,6 @@ def test_parts_and_functions_are_told_as_they_are_written():
     np.testing.assert_array_equal(found["c/kernel"][0], state["stack"][0, :4, :3].T)
 
 
-@pytest.mark.once
 def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     model = built((5, 4), layers.LSTM(3, name="lstm"), layers.Dense(2, dtype="bfloat16", name="head"))
@@ -433,7 +424,6 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     assert lines[-1] == "4 of 5 weights loaded, 1 left unchanged; unused arrays: other (7,)."
 
 
-@pytest.mark.once
 def test_a_recurrent_layer_needs_both_biases():
     model = built((5, 4), layers.LSTM(3, name="lstm"))
     state = recurrent_state(4, "lstm.")
@@ -510,7 +500,6 @@ def test_a_gru_that_torch_does_not_have_is_refused():
 IMAGE = (6, 6, 4)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("layout", "shape", "layer", "given"),
     [
@@ -539,7 +528,6 @@ def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, gi
         load_pretrained(model, {"weight": normal(*given)}, {path: "weight"}, layout=layout)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -565,7 +553,6 @@ def test_an_index_drops_and_adds_axes():
     np.testing.assert_array_equal(arrays(model)["conv/kernel"][0], matrix.T)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("layout", ["torch", "keras"])
 @pytest.mark.parametrize(
     ("equation", "shape", "units"), [("abcd,dce->abe", (7, 4, 4), (7, 2)), ("abc,ced->abde", (7, 4), (7, 3, 2))]
@@ -578,7 +565,6 @@ def test_inputs_and_units_of_a_matrix_are_in_the_order_of_the_layers(equation, s
     np.testing.assert_allclose(to_numpy(model(x))[0], (x.reshape(7, -1) @ matrix).reshape(units), atol=1e-4)
 
 
-@pytest.mark.once
 def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
     model, kernel = built((6, 4), layers.EinsumDense("abc,dc->abd", (None, 4), name="layer")), normal(4, 4)
     load_pretrained(model, {"layer.kernel": kernel}, layout="keras")
@@ -588,7 +574,6 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
         load_pretrained(model, {"layer.kernel": normal(4, 5)}, layout="keras")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
@@ -637,7 +622,6 @@ def test_wrong_rules_change_nothing(rules, error, message):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
-@pytest.mark.once
 def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     np.savez(tmp_path / "a.npz", **STATE)
     content = bytearray((tmp_path / "a.npz").read_bytes())
@@ -651,7 +635,6 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
@@ -689,13 +672,11 @@ def test_wrong_sources(source, error, message):
         load_pretrained(network(), source, layout="torch")
 
 
-@pytest.mark.once
 def test_a_model_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"`model` must be built.*the model 'empty' without weights"):
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
 
 
-@pytest.mark.once
 def test_files_with_other_endings_members_and_versions(tmp_path):
     kernel, bias = normal(4, 4), np.zeros(4)
     with zipfile.ZipFile(tmp_path / "A.NPZ", "w") as archive:
@@ -713,7 +694,6 @@ def test_files_with_other_endings_members_and_versions(tmp_path):
         assert plan.unused == {}
 
 
-@pytest.mark.once
 def test_axes_that_are_not_known_want_a_function():
     class Mixture(layers.Layer):
         def build(self, shape):
@@ -748,7 +728,6 @@ def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     assert "haed" in plan._repr_html_()
 
 
-@pytest.mark.once
 def test_a_dry_run_without_a_match_shows_the_names():
     plan = load_pretrained(network(), {"other.weight": normal(4, 4)}, layout="torch", dry_run=True)
     assert len(plan.left) == len(plan.rows)
@@ -810,7 +789,6 @@ def test_a_model_that_shares_layers_is_as_it_was_before():
     assert_shifted(model)
 
 
-@pytest.mark.once
 def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
     source, model = chain(), chain()
     arrays_of_source = {weight.path: numpy_view(weight.variable) for weight in find_weights(source)}
@@ -841,7 +819,6 @@ def test_a_normalization_uses_what_it_gets(dtype):
     np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("stored", "dtype"),
     [
@@ -895,7 +872,6 @@ def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, num
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
-@pytest.mark.once
 def test_what_is_infinite_or_nan_in_the_source_is_loaded():
     model, kernel = of_dtype("float16"), normal(4, 3)
     kernel[3] = np.inf, -np.inf, np.nan
@@ -921,7 +897,6 @@ def test_a_weight_in_float64_holds_on_jax_what_float32_does():
         load_pretrained(model, {"k": np.full((4, 4), 1e300)}, {"first/kernel": "k"}, layout="keras")
 
 
-@pytest.mark.once
 def test_a_part_may_leave_out_what_a_weight_cannot_hold():
     model, array = of_dtype("float16"), np.ones((5, 4))
     array[4] = 1e5
@@ -929,7 +904,6 @@ def test_a_part_may_leave_out_what_a_weight_cannot_hold():
     assert (arrays(model)["first/kernel"] == 1).all()
 
 
-@pytest.mark.once
 def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():
     model = built((5, 4), layers.LSTM(3, name="lstm"))
     state = {"bias_ih": normal(12), "bias_hh": normal(12)}
@@ -938,7 +912,6 @@ def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():
     assert list(plan.unused) == ["bias_hh"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_the_sum_of_two_biases_is_rounded_once(dtype):
     model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype=dtype, name="lstm"))
@@ -948,7 +921,6 @@ def test_the_sum_of_two_biases_is_rounded_once(dtype):
     np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
 
 
-@pytest.mark.once
 def test_a_sum_of_two_biases_that_the_weight_cannot_hold_is_refused():
     model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype="float16", name="lstm"))
     before = arrays(model)

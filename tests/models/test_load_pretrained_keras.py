@@ -154,7 +154,6 @@ def shared(name=None):
     return keras.Model(inputs, layers.Dense(8)(dense(x)))
 
 
-@pytest.mark.once
 def test_no_number_is_guessed_beside_a_layer_that_several_have(tmp_path):
     path = saved(source := changed(shared()), tmp_path / "a.weights.h5")
     model = shared()
@@ -188,14 +187,12 @@ def test_rules_lead_from_names_of_layers_to_those_in_the_file(rules, file, tmp_p
         np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.once
 def test_a_missing_weight_has_close_matches_of_its_kind(tmp_path):
     path = saved(dense("encoder", "head"), tmp_path / "a.weights.h5")
     with pytest.raises(ValueError, match=r"'y/kernel' .*: no array .* close matches are 'encoder/0'"):
         load_pretrained(dense("y"), path, {"y": "encodr"})
 
 
-@pytest.mark.once
 def test_groups_and_weights_may_have_the_names_of_keras_2(tmp_path):
     """Files of Keras 2: a group for each layer, the names of its weights whole, with a number of the output."""
     stack = [keras.Input((5, 4)), layers.LSTM(3), layers.Dense(3), layers.Dense(3)]
@@ -213,7 +210,6 @@ def test_groups_and_weights_may_have_the_names_of_keras_2(tmp_path):
         np.testing.assert_array_equal(values, expected[place])
 
 
-@pytest.mark.once
 def test_a_model_that_was_saved_as_hdf5_needs_no_rules(tmp_path):
     path = saved(source := changed(functional("float16")), tmp_path / "a.h5")
     model = functional("float16")

@@ -291,7 +291,6 @@ def test_a_block_within_another_leaves_it_what_it_does_not_draw():
     assert [np.unique(array).tolist() for array in values(model).values()] == [[2], [0], [1], [3]]
 
 
-@pytest.mark.once
 def test_quantized_layers_have_their_former_values():
     model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
     for layer in model.layers:
@@ -458,7 +457,6 @@ def test_training_with_nan_that_is_interrupted_is_undone():
     assert_as_if_never_loaded(model, twin)
 
 
-@pytest.mark.once
 def test_a_model_in_another_is_trained_and_undone_by_itself():
     inside, twin = compiled(), compiled()
     model = built((4,), inside, layers.Dense(2, name="last"))
@@ -467,7 +465,6 @@ def test_a_model_in_another_is_trained_and_undone_by_itself():
     assert_as_if_never_loaded(inside, twin)
 
 
-@pytest.mark.once
 def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
     class Momentum(keras.optimizers.Optimizer):
         """Has no config from which it could be made again."""

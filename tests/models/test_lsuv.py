@@ -86,7 +86,6 @@ def test_a_seed_gives_one_result_whatever_was_built_and_done_before():
     assert [row.after for row in first.rows] == [row.after for row in second.rows]
 
 
-@pytest.mark.once
 def test_no_seed_draws_one_that_gives_the_same_again():
     model = dense()
     result = keras_initx.lsuv(model, X)
@@ -95,7 +94,6 @@ def test_no_seed_draws_one_that_gives_the_same_again():
     assert np.array_equal(values_of(model)[0], kernel)
 
 
-@pytest.mark.once
 def test_all_kinds_of_convolutions_and_residual_branches_are_scaled():
     inputs = keras.Input((6, 6, 3))
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
@@ -107,7 +105,6 @@ def test_all_kinds_of_convolutions_and_residual_branches_are_scaled():
     assert max(abs(row.after - 1) for row in result.rows) < 0.1
 
 
-@pytest.mark.once
 def test_attention_and_recurrent_layers_are_scaled():
     inputs = keras.Input((5, 4))
     x = layers.MultiHeadAttention(2, 3, dropout=0.5)(inputs, inputs)
@@ -120,7 +117,6 @@ def test_attention_and_recurrent_layers_are_scaled():
     assert not any(values.any() for path, values in by_path(model).items() if path.endswith("/bias"))
 
 
-@pytest.mark.once
 def test_a_convolution_over_time_is_scaled_by_what_its_gates_get():
     frames = IMAGES[:8].reshape(8, 2, 18, 3)
     layer = layers.ConvLSTM1D(2, 5, padding="same")
@@ -151,7 +147,6 @@ def test_a_layer_with_state_passes_on_what_its_first_call_gives(first, shape):
     assert result.rows[-1].after == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.once
 def test_the_recurrent_kernel_stays():
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3)])
     kernel, recurrent, _ = values_of(model)[:3]
@@ -180,7 +175,6 @@ class Cell(layers.Layer):
         return state, [state]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
@@ -201,14 +195,12 @@ def test_cells_whose_kernel_is_not_known_stay_and_what_follows_is_scaled(cell, r
     assert result.rows[1].after == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.once
 def test_a_cell_of_ones_own_with_the_kernel_of_keras_is_scaled():
     model = keras.Sequential([keras.Input((5, 4)), layers.RNN(Cell("kernel"))])
     keras_initx.lsuv(model, STEPS, seed=0)
     assert (STEPS @ values_of(model)[0]).var() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "mode", ["int8", pytest.param("int4", marks=[needs_keras("3.11", "has int4"), pytest.mark.full])]
 )
@@ -223,7 +215,6 @@ def test_a_quantized_layer_stays_and_what_follows_is_scaled(mode):
     assert result.rows[-1].after == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("mode", [None, "int8"])
 def test_the_factors_of_lora_stay_as_the_kernel_that_they_change(mode):
     adapted = layers.Dense(6, name="adapted")
@@ -280,7 +271,6 @@ def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept
     assert result.rows[-1].after == pytest.approx(1, rel=1e-3)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "recurrent",
     [
@@ -305,7 +295,6 @@ def test_what_follows_a_recurrent_layer_is_scaled_without_its_dropout(recurrent)
     assert np.array_equal(kernel, other)
 
 
-@pytest.mark.once
 def test_rows_are_in_the_order_of_execution():
     last, first = layers.Dense(4, name="last"), layers.Dense(5, name="first")
     last.build((None, 5))
@@ -314,7 +303,6 @@ def test_rows_are_in_the_order_of_execution():
     assert [row.path for row in result.rows] == ["first", "last"]
 
 
-@pytest.mark.once
 def test_a_shared_layer_is_scaled_at_its_first_call():
     shared, inputs = layers.Dense(6, "relu"), keras.Input((6,))
     result = keras_initx.lsuv(keras.Model(inputs, shared(shared(inputs))), X, seed=0)
@@ -322,7 +310,6 @@ def test_a_shared_layer_is_scaled_at_its_first_call():
     assert len(result.rows) == 1
 
 
-@pytest.mark.once
 def test_a_bias_takes_more_steps():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0)
@@ -330,7 +317,6 @@ def test_a_bias_takes_more_steps():
     assert result.rows[0].after == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.once
 def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
     first = layers.Dense(3, bias_initializer=keras.initializers.Constant([5.0, -5.0, 0.0]), name="first")
     model = dense(first)
@@ -343,7 +329,6 @@ def test_a_bias_that_is_too_large_is_reported_and_the_kernel_left():
     assert (received @ keras.ops.convert_to_numpy(model.layers[-1].kernel)).var() == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("scale", [10, 0.1], ids=["from above", "from below"])
 def test_too_few_steps_are_said_to_be_too_few(scale):
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
@@ -351,7 +336,6 @@ def test_too_few_steps_are_said_to_be_too_few(scale):
     assert status(result) == ["not reached"]
 
 
-@pytest.mark.once
 def test_what_cannot_be_scaled_is_left_with_the_reason():
     frozen = layers.Dense(6, name="frozen", trainable=False)
     branch = layers.Dense(6, kernel_initializer="zeros", name="branch")
@@ -381,7 +365,6 @@ class Positions(layers.Layer):
         return x + self.position_embedding
 
 
-@pytest.mark.once
 def test_embeddings_stay_and_what_follows_is_scaled():
     stack = [layers.Embedding(9, 4, name="words"), Positions(name="places"), layers.Dense(3)]
     model = keras.Sequential([keras.Input((5,), dtype="int32"), *stack])
@@ -390,7 +373,6 @@ def test_embeddings_stay_and_what_follows_is_scaled():
     assert status(result) == ["left", "left", "scaled"]
 
 
-@pytest.mark.once
 def test_freezing_a_layer_does_not_change_the_orthonormal_starts_of_others():
     def last(frozen):
         first = layers.Dense(6, trainable=not frozen)
@@ -402,7 +384,6 @@ def test_freezing_a_layer_does_not_change_the_orthonormal_starts_of_others():
     assert last(True) == pytest.approx(last(False), abs=1e-5)
 
 
-@pytest.mark.once
 def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
     class Gated(layers.Layer):
         def build(self, shape):
@@ -433,14 +414,12 @@ def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
     assert result.rows[0].after == pytest.approx(outputs.var(), rel=1e-4) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 def test_weights_and_outputs_of_16_bits_are_scaled(policy):
     model = dense(layers.Dense(8, "tanh", dtype=policy), dtype=policy)
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
 
 
-@pytest.mark.once
 def test_a_constraint_holds():
     sparse = keras_initx.Sparse(2, seed=0)
     model = dense(kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
@@ -449,7 +428,6 @@ def test_a_constraint_holds():
     assert np.array_equal(values_of(model)[0] == 0, zeros)
 
 
-@pytest.mark.once
 def test_a_constraint_is_that_of_the_scaled_kernel():
     model = dense(kernel_constraint=keras.constraints.UnitNorm())
     before = values_of(model)
@@ -458,7 +436,6 @@ def test_a_constraint_is_that_of_the_scaled_kernel():
     assert same(values_of(model), before)
 
 
-@pytest.mark.once
 def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_seed_of_its_path():
     inner = keras.Sequential([layers.Dense(6, name="a"), layers.Dense(6, name="b")], name="inner")
     stack = [layers.Conv1D(6, 3, name="conv"), layers.Conv1DTranspose(3, 2, name="back"), layers.Dense(2, name="out")]
@@ -474,7 +451,6 @@ def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_
             np.testing.assert_allclose(found / found.std(), expected / expected.std(), atol=1e-4, err_msg=path)
 
 
-@pytest.mark.once
 def test_a_kernel_of_float64_is_orthonormal_to_its_digits():
     with float64():
         model = dense(layers.Dense(5, dtype="float64", name="wide"))
@@ -497,7 +473,6 @@ class Partly(keras.Model):
         return self.recurrent(sequences=x)
 
 
-@pytest.mark.once
 def test_a_layer_that_is_not_called_comes_last_and_is_left():
     model = Partly()
     result = keras_initx.lsuv(model, STEPS, seed=0, tolerance=1e-3)
@@ -507,7 +482,6 @@ def test_a_layer_that_is_not_called_comes_last_and_is_left():
     assert last == keras_initx.models.Change("unused", "left", reason)
 
 
-@pytest.mark.once
 def test_outputs_that_are_not_finite_are_said_to_be_so():
     model = dense(layers.Rescaling(np.inf))
     before = values_of(model)
@@ -528,7 +502,6 @@ class AlwaysNoisy(layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
 
 
-@pytest.mark.once
 def test_a_layer_may_draw_without_an_argument_for_the_mode():
     assert status(keras_initx.lsuv(dense(AlwaysNoisy()), X, seed=0)) == ["scaled"]
 
@@ -606,7 +579,6 @@ def test_an_interrupt_while_kernels_are_assigned_changes_nothing(monkeypatch):
     assert same(values_of(model), before)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
@@ -626,7 +598,6 @@ def test_bad_arguments_are_refused(arguments, error, text):
         keras_initx.lsuv(given.pop("model"), given.pop("x"), **given)
 
 
-@pytest.mark.once
 def test_a_kernel_is_scaled_in_the_layer_that_made_it():
     first = layers.Dense(8, name="first")
     first.build((None, 6))
@@ -635,7 +606,6 @@ def test_a_kernel_is_scaled_in_the_layer_that_made_it():
     assert [(row.path, row.status) for row in result.rows] == [("first", "scaled"), ("last", "scaled")]
 
 
-@pytest.mark.once
 def test_the_result_shows_as_a_table(deep):
     result = deep[1]
     header, _, *lines = str(result).splitlines()
@@ -644,7 +614,6 @@ def test_the_result_shows_as_a_table(deep):
     assert repr(result) == "<Changes: 10 layers: 10 scaled, seed 0>"
 
 
-@pytest.mark.once
 def test_a_dry_run_measures_and_changes_nothing():
     model = dense()
     before = values_of(model)
@@ -654,7 +623,6 @@ def test_a_dry_run_measures_and_changes_nothing():
     assert planned.rows == keras_initx.lsuv(model, X, seed=0).rows
 
 
-@pytest.mark.once
 def test_the_table_says_how_far_each_layer_came():
     rows = [
         keras_initx.models.Change("a", "not reached", "2 steps", before=12.345, after=1.0467),

@@ -189,7 +189,6 @@ def test_the_file_has_a_line_for_each_weight(path):
     assert text == GOLDEN
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_every_initializer_is_written_and_executed(path, case):
     shape = case.shapes[0]
@@ -282,7 +281,6 @@ def test_what_is_nested_of_keras_or_of_a_user_is_executed(path, initializer):
     assert arrays(other)["holder/kernel"].any()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializer", "reason"),
     [
@@ -377,7 +375,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_that_is_no_plan_is_refused_and_changes_nothing(path, name):
     destroy, message = BROKEN[name]
@@ -399,7 +396,6 @@ def with_another_name():
     return keras.Sequential([*model.layers[:-1], layers.Dense(2, name="scores")])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -423,7 +419,6 @@ def test_a_plan_of_other_weights_is_refused_and_changes_nothing(path, other, mes
     assert weights_digest(model) == before
 
 
-@pytest.mark.once
 def test_an_edited_initializer_that_does_not_fill_its_weight_is_refused(path):
     saved(path, network(), seed=3)
     bias = {"class": "initx.Sparse", "config": {"connections": 1, "seed": 1}}
@@ -435,7 +430,6 @@ def test_an_edited_initializer_that_does_not_fill_its_weight_is_refused(path):
     assert weights_digest(model) == before
 
 
-@pytest.mark.once
 def test_a_seed_is_refused_with_a_plan(path):
     plan = saved(path, network(), seed=3)
     for given in path, plan:
@@ -443,7 +437,6 @@ def test_a_seed_is_refused_with_a_plan(path):
             initialize(network(), given, seed=3)
 
 
-@pytest.mark.once
 def test_a_url_is_refused_and_a_file_is_replaced_when_it_is_complete(path):
     plan = saved(path, network(), seed=3)
     with pytest.raises(ValueError, match="`path` must be a path on this machine"):
@@ -519,7 +512,6 @@ def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark)
     assert (row.path, row.reason) == ("step", "not in the plan")
 
 
-@pytest.mark.once
 def test_an_audit_refuses_a_plan_of_other_weights(path):
     model = network()
     saved(path, model, seed=4)
@@ -535,7 +527,6 @@ def test_an_audit_refuses_a_plan_of_other_weights(path):
         keras_initx.audit(model, path)
 
 
-@pytest.mark.once
 def test_an_assertion_takes_a_plan(path):
     model = network()
     saved(path, model, seed=4)
@@ -612,7 +603,6 @@ def test_parts_of_large_weights_are_made_in_blocks():
         assert_same(plan.draw("holder/kernel", region), whole[region])
 
 
-@pytest.mark.once
 def test_a_part_needs_no_more_memory_than_its_size():
     plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
     (weight,) = plan.weights
@@ -621,7 +611,6 @@ def test_a_part_needs_no_more_memory_than_its_size():
     assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
 
 
-@pytest.mark.once
 def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
     class Sorted(keras_initx.RandomNormal):
         def _draw(self, stream, shape, dtype):
@@ -631,7 +620,6 @@ def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
     assert_same(plan.draw("holder/kernel", np.s_[1:, :3]), plan.draw("holder/kernel")[1:, :3])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("region", "error"),
     [
@@ -652,7 +640,6 @@ def test_a_region_is_checked(region, error, initializer):
         plan.draw("holder/kernel", region)
 
 
-@pytest.mark.once
 def test_what_is_not_drawn_has_no_values():
     plan = initialize(network(), {"norm/*": None}, seed=1, dry_run=True)
     with pytest.raises(ValueError, match="'norm/gamma', which is left unchanged: by rule"):

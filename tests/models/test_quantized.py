@@ -40,7 +40,6 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(value, other[path], err_msg=path)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [
@@ -59,7 +58,6 @@ def test_initialize_leaves_a_quantized_layer(mode, kind):
     assert not np.array_equal(arrays(model)["logits/kernel"], logits["logits/kernel"])
 
 
-@pytest.mark.once
 def test_rules_for_a_quantized_layer_are_refused():
     model = quantized("int8")
     before = arrays(model)
@@ -93,7 +91,6 @@ OTHERS = [row for row in itertools.product(["int8", "int4"], LAYERS, [None, 2]) 
 OTHERS.append(("float8", "einsum", None))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("mode", "kind", "rank"), [*quantizations(SAMPLE), *quantizations(OTHERS, pytest.mark.full)])
 def test_a_quantized_model_is_loaded_from_another(mode, kind, rank):
     source, model = quantized(mode, kind, rank), quantized(mode, kind, rank)

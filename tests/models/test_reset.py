@@ -101,7 +101,6 @@ def test_the_optimizer_is_as_new(name, change):
             np.testing.assert_array_equal(value, initial, err_msg=variable.path)
 
 
-@pytest.mark.once
 def test_a_used_optimizer_in_one_that_was_not_used_is_as_new():
     inside = trained(optimizers.Adam(0.01)).optimizer
     model = network()
@@ -112,7 +111,6 @@ def test_a_used_optimizer_in_one_that_was_not_used_is_as_new():
     assert not model.optimizer.built
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("optimizer", [Momentum(0.01), "adam"])
 def test_an_optimizer_that_was_not_used_may_be_of_any_kind(optimizer):
     model = network()
@@ -135,7 +133,6 @@ class Drawing(keras.Model):
         return self.dense(x)
 
 
-@pytest.mark.once
 def test_generators_of_a_model_begin_again_with_their_seeds():
     model = Drawing()
     model(X)

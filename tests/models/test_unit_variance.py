@@ -5,7 +5,6 @@ import pytest
 
 from keras_initx.models._lsuv import unit_variance
 
-pytestmark = pytest.mark.once
 
 X = np.random.default_rng(0).normal(size=(200, 5))
 

@@ -316,7 +316,6 @@ class MyTruncated(keras.initializers.TruncatedNormal):
     """Is not replaced, so its argument has the meaning that Keras gives it."""
 
 
-@pytest.mark.once
 def test_a_subclass_of_an_initializer_of_keras_keeps_its_arguments():
     model = dense(MyTruncated(stddev=0.5))
     weight = initialize(model, seed=0).weights[0]
@@ -338,7 +337,6 @@ class Around(keras.initializers.Initializer):
         return {"inner": keras.saving.serialize_keras_object(self.inner)}
 
 
-@pytest.mark.once
 def test_an_initializer_in_the_config_of_a_users_gets_a_seed_for_each_weight():
     around = Around(keras.initializers.RandomNormal(seed=1))
     stack = [layers.Dense(4, kernel_initializer=around) for _ in range(2)]
@@ -352,7 +350,6 @@ def test_an_initializer_in_the_config_of_a_users_gets_a_seed_for_each_weight():
     assert not np.array_equal(found[0][0], found[2][0])
 
 
-@pytest.mark.once
 def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
     bias = keras_initx.LSTMForgetBias(1.0)
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(2, bias_initializer=bias)])
@@ -379,7 +376,6 @@ class Luckily(layers.Layer):
         return x @ self.kernel
 
 
-@pytest.mark.once
 def test_what_an_initializer_of_a_copied_layer_draws_follows_from_the_global_seed():
     model = keras.Sequential([keras.Input((4,)), Luckily(name="lucky")])
     values = []

@@ -180,7 +180,6 @@ def encoder_decoder():
 
 
 @needs_axes
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("recipe", "factors"),
     [
@@ -206,7 +205,6 @@ def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factor
             assert stds[f"{part}/token_embedding/embeddings"] == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("recipe", "build", "reason"),
     [
@@ -223,12 +221,10 @@ def test_a_model_of_another_kind_is_refused_with_what_it_has(recipe, build, reas
         recipe(build())
 
 
-@pytest.mark.once
 def test_preprocessing_is_no_normalization_layer():
     assert recipes.t_fixup(encoder(first=lambda: layers.Normalization(mean=0.0, variance=1.0)))
 
 
-@pytest.mark.once
 def test_the_end_of_a_branch_on_its_own_has_the_name_of_others_in_models():
     inputs = keras.Input((WIDTH,))
     x = inputs + layers.Dense(WIDTH, name="end")(layers.Dense(16, "relu")(inputs))

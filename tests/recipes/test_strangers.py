@@ -185,7 +185,6 @@ def test_a_model_in_mixed_precision_gets_the_same_rules():
     assert recipes.zero_residual(model) == expected
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("dropped", [layers.Identity, lambda: layers.Dropout(0.1)], ids=["whole", "dropout"])
 @pytest.mark.parametrize("form", ["x + a + m", "x + (a + m)", "Add"])
 def test_branches_beside_each_other_count_as_two_however_they_are_added(form, dropped):
@@ -228,7 +227,6 @@ def test_an_encoder_and_its_decoder_are_told_apart_as_models_in_a_model():
     assert all("cross_block" in path for path in found[0.4518])
 
 
-@pytest.mark.once
 def test_the_weights_have_the_sizes_of_the_recipe():
     model = strangers.gpt()
     plan = initialize(model, "gpt2", seed=0)
@@ -237,7 +235,6 @@ def test_the_weights_have_the_sizes_of_the_recipe():
     assert stds["decoder_block/dense/kernel"] == stds["embedding/embeddings"] == 0.02
 
 
-@pytest.mark.once
 def test_the_plan_says_what_was_recognized():
     plan = initialize(strangers.gpt(), "gpt2", seed=0, dry_run=True)
     assert plan.notes == (
@@ -308,7 +305,6 @@ def gated(x):
     return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "sigmoid")(x)])
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("branch", "message"),
     [
@@ -327,7 +323,6 @@ def test_a_model_of_which_the_recipe_cannot_be_sure_is_refused_with_what_was_fou
         recipes.zero_residual(joined(branch))
 
 
-@pytest.mark.once
 def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_normalization():
     inputs = keras.Input((4, 4, 3))
     branch = layers.ReLU()(layers.SeparableConv2D(WIDTH, 3, padding="same")(inputs))
@@ -337,7 +332,6 @@ def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_nor
     assert recipes.zero_residual(keras.Model(inputs, outputs)) == {"last/gamma": "zeros"}
 
 
-@pytest.mark.once
 def test_two_ways_to_the_output_are_no_branches():
     inputs = keras.Input((4,))
     deep = layers.Dense(1)(layers.Dense(8, "relu")(inputs))
@@ -346,7 +340,6 @@ def test_two_ways_to_the_output_are_no_branches():
         recipes.zero_residual(model)
 
 
-@pytest.mark.once
 def test_a_skip_around_all_blocks_is_no_branch_of_theirs():
     inputs = keras.Input((4,))
     first = x = layers.Dense(WIDTH, name="first")(inputs)

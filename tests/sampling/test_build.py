@@ -14,8 +14,6 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 CHANGE = "\n/* of another commit */\n"
 
-pytestmark = pytest.mark.once
-
 
 def run(folder, *arguments, **variables):
     environment = os.environ | {"PYTHONPATH": str(folder), "KERAS_INITX_KERNEL": "", **variables}

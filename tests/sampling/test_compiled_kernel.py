@@ -166,7 +166,6 @@ many_draws = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.once
 @many_draws
 def test_who_draws_many_values_without_the_kernel_is_told_once(missing, initializer):
     cure = "With a C compiler, install keras_initx again"
@@ -177,14 +176,12 @@ def test_who_draws_many_values_without_the_kernel_is_told_once(missing, initiali
         initializer(MANY)
 
 
-@pytest.mark.once
 def test_who_draws_many_values_is_told_of_a_library_that_cannot_be_loaded(missing):
     missing.write_text("of another system")
     with pytest.warns(UserWarning, match=r"_kernel.so cannot be loaded"):
         keras_initx.RandomNormal(seed=1)(MANY)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("switch", [True, False], ids=["switched off", "few values"])
 @many_draws
 def test_nobody_is_told_of_few_values_or_of_a_kernel_that_is_switched_off(missing, monkeypatch, initializer, switch):

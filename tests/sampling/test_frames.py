@@ -112,7 +112,6 @@ def many():
     }
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (0, 3), (3, 3)])
 def test_each_entry_has_the_haar_marginal(frame, many, row, column):
     # The square of an entry of a uniform point on the sphere in n dimensions is Beta(1/2, (n-1)/2).
@@ -121,12 +120,10 @@ def test_each_entry_has_the_haar_marginal(frame, many, row, column):
     assert scipy.stats.binomtest(int((many[frame][:, row, column] > 0).sum()), 2000).pvalue > P_VALUE
 
 
-@pytest.mark.once
 def test_rotations_and_reflections_are_equally_likely(frame, many):
     assert scipy.stats.binomtest(int((np.linalg.det(many[frame]) > 0).sum()), 2000).pvalue > P_VALUE
 
 
-@pytest.mark.once
 def test_traces_have_the_moments_of_haar(frame, many):
     # Diaconis and Shahshahani (1994): E tr Q = 0, E (tr Q)^2 = 1, E (tr Q)^4 = 3.
     traces = np.trace(many[frame], axis1=1, axis2=2)
@@ -135,7 +132,6 @@ def test_traces_have_the_moments_of_haar(frame, many):
         assert abs(sample.mean() - moment) < 4 * sample.std() / np.sqrt(sample.size)
 
 
-@pytest.mark.once
 def test_a_large_frame_is_orthonormal():
     q = make(householder_frame, 2048, 2048)
     assert np.abs(q.T @ q - np.eye(2048)).max() < 1e-5

@@ -1,14 +1,12 @@
 """What holds for the samplers whatever their arguments."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_initx.initializers import Truncated, Uniform
 from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, sparse_normal, svd_frame
 
-pytestmark = pytest.mark.once
 
 KEYS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 SIZES = st.integers(0, 80)

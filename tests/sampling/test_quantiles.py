@@ -7,8 +7,6 @@ import scipy.stats
 
 from keras_initx.sampling._conversion import SIZE, normal_table
 
-pytestmark = pytest.mark.once
-
 
 def test_entries_are_scaled_quantiles():
     quantiles = scipy.stats.norm.ppf((np.arange(SIZE) + 0.5) / SIZE)

@@ -113,7 +113,6 @@ def test_a_hundred_successive_seeds_are_uncorrelated():
     assert 2 * scipy.stats.norm.sf(np.abs(scores).max()) * scores.size > P_VALUE
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("element", [0, 1, 1000])
 def test_one_element_is_uniform_over_successive_seeds(element):
     sample = [Stream((seed, 0)).uniform(Draw.VALUES, (1,), start=element)[0] for seed in range(2000)]

@@ -9,7 +9,6 @@ from modes import to_numpy
 
 from keras_initx import scaling
 
-pytestmark = pytest.mark.once
 
 layers = keras.layers
 

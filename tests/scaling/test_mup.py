@@ -12,7 +12,6 @@ from scripts import script
 from keras_initx import Spectral, initialize, recipes, scaling
 
 widths = script("widths")
-pytestmark = pytest.mark.once
 
 layers = keras.layers
 

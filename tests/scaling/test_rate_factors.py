@@ -110,14 +110,12 @@ def assert_trains_as(plain, ours):
     return found
 
 
-@pytest.mark.once
 def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
     optimizer = RateFactors(optimizers.AdamW(**TOGETHER), NEARLY_ONE)
     assert_trains_as(optimizers.AdamW(**TOGETHER), optimizer)
     assert int(optimizer.iterations) == 3
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "options",
     [
@@ -141,7 +139,6 @@ def test_each_option_does_what_it_does_in_one_optimizer(options):
         assert abs(found.get_weights()[0] - before).max() > 1e-3
 
 
-@pytest.mark.once
 def test_a_learning_rate_that_is_set_later_counts():
     def halve(optimizer):
         _, model = train(optimizer, 2)
@@ -153,7 +150,6 @@ def test_a_learning_rate_that_is_set_later_counts():
     np.testing.assert_allclose(halve(RateFactors(optimizers.SGD(0.1), NEARLY_ONE)), expected, rtol=1e-4)
 
 
-@pytest.mark.once
 def test_a_saved_model_goes_on_equally(tmp_path):
     _, model = train(RateFactors(optimizers.AdamW(**TOGETHER), FACTORS), 3)
     model.save(tmp_path / "model.keras")
@@ -168,7 +164,6 @@ def test_a_saved_model_goes_on_equally(tmp_path):
         np.testing.assert_array_equal(*map(to_numpy, weights))
 
 
-@pytest.mark.once
 def test_a_config_names_the_class_that_every_backend_has():
     config = keras.saving.serialize_keras_object(RateFactors(optimizers.Adam(0.5), [2.0], name="mine"))
     assert config["registered_name"] == "initx>RateFactors"
@@ -208,7 +203,6 @@ def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
     np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
 
 
-@pytest.mark.once
 def test_an_embedding_is_clipped_with_the_others():
     def embedded(optimizer):
         model = keras.Sequential([keras.Input((3,)), layers.Embedding(9, 4, name="words"), layers.Dense(1)])
@@ -238,7 +232,6 @@ def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
         np.testing.assert_allclose(*values, rtol=1e-5)
 
 
-@pytest.mark.once
 def test_weights_are_excluded_from_decay():
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(optimizers.AdamW(0.1, weight_decay=0.5), {"kernel": 0.25, "bias": 0.5})
@@ -250,7 +243,6 @@ def test_weights_are_excluded_from_decay():
         optimizer.exclude_from_weight_decay(var_names=["kernel"])
 
 
-@pytest.mark.once
 def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
     model = network()
     optimizer = RateFactors(optimizers.SGD(1.0), {"model/first/*": 2.0, "*kernel": 3.0})
@@ -264,7 +256,6 @@ def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
     np.testing.assert_allclose(changes, [2, 2, 3, 1, 3, 1], rtol=1e-6)
 
 
-@pytest.mark.once
 def test_a_model_that_is_drawn_anew_starts_with_a_new_optimizer():
     losses, model = train(RateFactors(optimizers.Adam(0.1), FACTORS), 3)
     initialize(model, seed=0)
@@ -321,7 +312,6 @@ def excluding():
     return optimizer
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("optimizer", "factors", "error", "message"),
     [
@@ -359,7 +349,6 @@ def test_what_does_not_fit_is_refused(optimizer, factors, error, message):
         RateFactors(optimizer(), factors)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
@@ -375,7 +364,6 @@ def test_factors_of_other_weights_are_refused_and_build_nothing(factors, message
     assert not optimizer.built
 
 
-@pytest.mark.once
 def test_gradients_of_other_weights_are_refused():
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(optimizers.SGD(), {"bias": 2.0})
@@ -393,7 +381,6 @@ def test_gradients_of_other_weights_are_refused():
         optimizer.apply(gradients, others)
 
 
-@pytest.mark.once
 def test_the_callback_that_swaps_averages_says_that_it_does_not_know_them():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="last")])
     model.compile(RateFactors(keras.optimizers.Adam(0.01, use_ema=True), {"last/kernel": 0.5}), "mse")

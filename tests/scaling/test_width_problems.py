@@ -11,7 +11,6 @@ from scripts import script
 from keras_initx import initialize, recipes, scaling
 from keras_initx.scaling import RateFactors
 
-pytestmark = pytest.mark.once
 
 widths = script("widths")
 WORDS, LENGTH = widths.WORDS, widths.LENGTH

@@ -210,7 +210,6 @@ def test_variables_that_keras_does_not_list_where_the_loss_is_scaled_start_anew(
     assert train(model, range(6)) == losses
 
 
-@pytest.mark.once
 def test_a_model_in_hdf5_is_loaded_with_an_optimizer_that_starts_anew(tmp_path):
     model, fresh = compiled("moments", "none"), compiled("moments", "none")
     model.compile(model.optimizer, keras.losses.MeanSquaredError())
@@ -221,7 +220,6 @@ def test_a_model_in_hdf5_is_loaded_with_an_optimizer_that_starts_anew(tmp_path):
     assert train(loaded, range(3)) == train(fresh, range(3))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("wrapper", ["none", "float16"])
 def test_each_variable_has_a_path_of_its_own_as_a_state_tree_wants_it(wrapper):
     model = compiled("sums", wrapper)
@@ -234,7 +232,6 @@ def test_each_variable_has_a_path_of_its_own_as_a_state_tree_wants_it(wrapper):
         np.testing.assert_array_equal(*values)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("wrap", [as_it_is, scaled])
 def test_values_are_assigned_to_all_variables(wrap):
     model, other = (compiled("moments", "none", lambda optimizer: wrap(with_factors(optimizer))) for _ in range(2))
@@ -250,7 +247,6 @@ def test_values_are_assigned_to_all_variables(wrap):
         inside_other.set_weights([0])
 
 
-@pytest.mark.once
 def test_a_schedule_that_is_set_later_is_saved_with_the_rest(tmp_path):
     model = compiled("momentum", "none")
     train(model, range(2))
@@ -261,7 +257,6 @@ def test_a_schedule_that_is_set_later_is_saved_with_the_rest(tmp_path):
     assert_equal_states(loaded, model)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("wrapper", ["none", "float16"])
 @pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
 def test_an_optimizer_that_was_not_used_is_saved_as_one_of_keras(wrapper, change, tmp_path):
@@ -274,7 +269,6 @@ def test_an_optimizer_that_was_not_used_is_saved_as_one_of_keras(wrapper, change
     assert_equal_states(loaded, model)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("change", [as_it_is, with_factors], ids=["plain", "factors"])
 def test_the_state_in_float16_is_left_out_with_a_warning_where_the_policy_is_another(change, tmp_path):
     model = compiled("moments", "float16", change)

@@ -27,7 +27,6 @@ def records():
     return timeless(compare_initializers(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("inputs", [lambda frame: frame.to_numpy(), lambda frame: frame], ids=["array", "frame"])
 def test_shuffled_frames_train_as_their_arrays(records, inputs):
     of_pandas = tuple((inputs(frame[COLUMNS]), frame["label"]) for frame in frames())
@@ -44,7 +43,6 @@ def build_of_two(initializer):
     return model
 
 
-@pytest.mark.once
 def test_structures_of_inputs_are_trained():
     pairs = tuple(
         ({"left": frame[COLUMNS[:3]], "right": keras.ops.array(frame[COLUMNS[3:]].to_numpy())}, frame["label"])
@@ -55,7 +53,6 @@ def test_structures_of_inputs_are_trained():
     assert losses[0] > losses[1] > losses[2]
 
 
-@pytest.mark.once
 def test_weights_count_in_training_and_in_evaluation():
     (x, y), (x_val, y_val) = data()
     weighted = (x, y, np.zeros(len(x))), (x_val, y_val, np.full(len(x_val), 2.0))
@@ -73,7 +70,6 @@ def build_without_targets():
     return model
 
 
-@pytest.mark.once
 def test_a_model_without_targets_is_trained():
     (x, _), (x_val, _) = data()
     study = random_restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)
@@ -200,7 +196,6 @@ def in_list(values):
     return list(values.values())
 
 
-@pytest.mark.once
 def test_a_batch_of_fixed_size_is_that_of_the_evaluation():
     def fixed(initializer):
         model = keras.Sequential([keras.Input(batch_shape=(16, 6)), keras.layers.Dense(3, "softmax")])

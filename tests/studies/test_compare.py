@@ -43,7 +43,6 @@ def test_twins_have_the_same_curves_bit_for_bit():
     assert len(one) == 3
 
 
-@pytest.mark.once
 def test_a_config_draws_like_the_initializer():
     config = keras.initializers.serialize(keras.initializers.HeNormal())
     study = compare_initializers(build, {"id": "he_normal", "config": config}, data(), repeats=1, epochs=1)
@@ -51,21 +50,18 @@ def test_a_config_draws_like_the_initializer():
     assert study.settings["unseeded"] == []
 
 
-@pytest.mark.once
 def test_twins_do_not_differ(planted):
     assert verdict(planted, "one", "other") == "not shown with 3 repeats, would take more than 1000"
     told = "With 3 repeats no difference is shown between one and other (would take more than 1000)."
     assert told in " ".join(str(planted).split())
 
 
-@pytest.mark.once
 def test_zeros_are_worse(planted):
     assert verdict(planted, "one", "zeros") == "one is better"
     assert "one and other are each better than zeros." in str(planted)
     assert planted.statistics()[-1]["initializer"] == "zeros"
 
 
-@pytest.mark.once
 def test_the_first_batch_is_diagnosed(planted):
     before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.records if r["epoch"] == 0}
     assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
@@ -73,7 +69,6 @@ def test_the_first_batch_is_diagnosed(planted):
     assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
 
 
-@pytest.mark.once
 def test_the_diagnosis_leaves_training_as_it_was(planted):
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, diagnosis=False)
     assert study.problems == []
@@ -87,7 +82,6 @@ def build_without_loss(initializer):
     return model
 
 
-@pytest.mark.once
 def test_what_cannot_be_diagnosed_is_trained():
     study = compare_initializers(build_without_loss, ["he_normal"], data(), repeats=2, epochs=1, monitor="val_loss")
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
@@ -95,7 +89,6 @@ def test_what_cannot_be_diagnosed_is_trained():
     assert told in " ".join(str(study).split())
 
 
-@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")  # as in `fit`
 @pytest.mark.parametrize("what", ["loss", "metrics", "inputs"])
 def test_names_that_look_automatic_may_be_used(what):
@@ -115,7 +108,6 @@ def test_names_that_look_automatic_may_be_used(what):
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
 
 
-@pytest.mark.once
 def test_repeats_differ(planted):
     assert (
         len(set(planted.final_values("one").values()) | {t["epochs"][1]["loss"] for t in planted.trials.values()}) > 4
@@ -132,7 +124,6 @@ def same_as_first_repeat(study, planted):
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
@@ -157,7 +148,6 @@ def test_a_dask_cluster_runs_a_study(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("study/o*.json"))) == 2  # the workers need no folder
 
 
-@pytest.mark.once
 def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     advice = "not found; install with `pip install scipy`, or keras_initx with its extra `studies`"
@@ -166,7 +156,6 @@ def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("kept", ["model", "lock"])
 def test_what_cannot_come_to_a_process_is_told(kept):
     model, lock = sharing(keras.layers.Dense(4))(), threading.Lock()
@@ -183,14 +172,12 @@ def test_what_cannot_come_to_a_process_is_told(kept):
         compare_initializers(build_again, ["zeros", "ones"], data(), repeats=1, epochs=1, diagnosis=False, n_jobs=2)
 
 
-@pytest.mark.once
 def test_a_trial_that_ends_too_early_has_failed():
     message = "training must run for 2 epochs, and ended after 1; the model must not set `stop_training`"
     with pytest.raises(RuntimeError, match=message):
         compare_initializers(build_stopping, ["zeros"], data(), repeats=1, epochs=2, diagnosis=False)
 
 
-@pytest.mark.once
 def test_integers_of_numpy_are_counts(tmp_path):
     one = np.int64(1)
     counts = {"epochs": one, "batch_size": np.int32(32), "seed": np.uint8(0), "out": tmp_path}
@@ -198,7 +185,6 @@ def test_integers_of_numpy_are_counts(tmp_path):
     assert study.trials["7", 1]["status"] == "finished"
 
 
-@pytest.mark.once
 def test_trials_leave_the_global_generators_as_they_were():
     def draw():
         return random.random(), np.random.random()  # noqa: NPY002
@@ -210,7 +196,6 @@ def test_trials_leave_the_global_generators_as_they_were():
     assert draw() == expected
 
 
-@pytest.mark.once
 def test_only_one_thread_trains_at_a_time():
     at_work = threading.Lock()
 
@@ -230,7 +215,6 @@ def test_a_worker_on_another_backend_is_an_error():
         _engine._run_elsewhere("nonsense", {}, None, None)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("before", [None, BACKEND], ids=["unset", "set"])
 def test_processes_leave_the_environment_as_it_was(monkeypatch, before):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
@@ -248,7 +232,6 @@ def test_processes_leave_the_environment_as_it_was(monkeypatch, before):
     assert os.environ.get("KERAS_BACKEND") == before
 
 
-@pytest.mark.once
 def test_a_failing_trial_does_not_end_the_study(tmp_path):
     full = tmp_path / "full"
     full.touch()
@@ -273,7 +256,6 @@ def build_with_rate(rate):
     return model
 
 
-@pytest.mark.once
 def test_divergence_ends_a_trial_and_is_told():
     study = compare_initializers(build_with_rate, {"small": 0.01, "huge": 1e30}, data(), repeats=2, epochs=3)
     assert [trial["status"] for trial in study.trials.values()] == ["finished", "diverged"] * 2
@@ -293,7 +275,6 @@ class DrawingBefore(keras_initx.HeNormal):
         np.random.random()  # noqa: NPY002
 
 
-@pytest.mark.once
 def test_nothing_else_depends_on_the_initializer():
     seeds = []
 
@@ -307,7 +288,6 @@ def test_nothing_else_depends_on_the_initializer():
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3] == seeds[4] == seeds[5]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -330,7 +310,6 @@ def test_each_layer_and_each_seed_has_a_draw_of_its_own(initializer):
     np.testing.assert_array_equal(first, draws(1)[0])
 
 
-@pytest.mark.once
 def test_a_study_takes_named_tuples():
     layer = collections.namedtuple("Layer", "activation units")("relu", 4)
 
@@ -342,7 +321,6 @@ def test_a_study_takes_named_tuples():
     assert study.trials["small", 1]["status"] == "finished"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("initializers", "message"),
     [
@@ -398,7 +376,6 @@ def names_of(value):
     return next(iter(value)) if isinstance(value, dict) else ""
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("changes", "error", "message"), [*WRONG, *OF_COMPARISONS], ids=names_of)
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path, changes, error, message):
     arguments = {"build": build, "initializers": ["zeros"], "data": data(), "out": tmp_path / "out", **changes}
@@ -418,7 +395,6 @@ def sharing(layer, place=0):
     return build
 
 
-@pytest.mark.once
 def test_one_model_in_all_trials_is_refused(tmp_path):
     model = sharing(keras.layers.Dense(4, name="hidden"))()
     message = r"`build` must make a new model in each trial, .* Received: 'sequential\w*' again"
@@ -430,7 +406,6 @@ def test_one_model_in_all_trials_is_refused(tmp_path):
         random_restarts(lambda: again, data(), n=2, epochs=1)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
 def test_a_trained_part_in_all_trials_is_refused(place):
     part = keras.layers.Dense(4)
@@ -438,7 +413,6 @@ def test_a_trained_part_in_all_trials_is_refused(place):
         compare_initializers(sharing(part, place), ["zeros"], data(), repeats=2, epochs=1, diagnosis=False)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("scaled", [False, True], ids=["itself", "scaled"])
 def test_one_optimizer_in_all_trials_is_refused(scaled):
     """Its moments would go from one trial to the next."""
@@ -454,14 +428,12 @@ def test_one_optimizer_in_all_trials_is_refused(scaled):
         compare_initializers(build_with_it, TWINS, data(), repeats=1, epochs=1, diagnosis=False)
 
 
-@pytest.mark.once
 def test_a_frozen_part_may_be_in_all_trials():
     build = sharing(keras.layers.Dense(4, trainable=False))
     study = compare_initializers(build, ["zeros"], data(), repeats=2, epochs=1)
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
 
 
-@pytest.mark.once
 def test_random_parts_of_all_trials_begin_each_in_the_same_state():
     noise = keras.layers.GaussianNoise(1.0)
 
@@ -505,7 +477,6 @@ def unseeded(shape, dtype=None):
     return Unseeded()(shape, dtype)
 
 
-@pytest.mark.once
 def test_what_takes_no_seed_is_told(tmp_path):
     initializers = {
         "object": Unseeded(),
@@ -529,7 +500,6 @@ def test_what_takes_no_seed_is_told(tmp_path):
     assert "No seed" not in str(seeded_alone)
 
 
-@pytest.mark.once
 def test_arguments_of_restarts_are_checked_too(tmp_path):
     for changes, error in [({"n": 0}, ValueError), ({"n": 2.0}, TypeError), ({"checks": -1}, ValueError)]:
         with pytest.raises(error, match=f"`{next(iter(changes))}` must be a"):
@@ -539,7 +509,6 @@ def test_arguments_of_restarts_are_checked_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("out", ["s3://bucket/study", pathlib.Path("s3://bucket/study"), "gs:/bucket", "file:///tmp/x"])
 def test_a_url_is_no_folder(monkeypatch, tmp_path, out):
     monkeypatch.chdir(tmp_path)
@@ -555,7 +524,6 @@ def without_optimizer(initializer):
     return model
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -597,7 +565,6 @@ def wrapping(initializer):
     return build(initializer)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "given",
     [

@@ -88,7 +88,6 @@ def test_trials_that_diverged_or_failed_are_no_best_ones():
     assert "1 of 28 trials failed: OSError: no room left." in str(failed)
 
 
-@pytest.mark.once
 def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     builds = {"one rate": linear, "divided": divided}
     study = compare_rates(builds, [4, 32], RATES, DATA, repeats=1, epochs=1, out=tmp_path, title="sums")
@@ -125,7 +124,6 @@ def in_float16(width, optimizer):
     return model
 
 
-@pytest.mark.once
 def test_factors_on_rates_are_compared_in_float16_too():
     builds = {
         "divided": lambda width, rate: in_float16(width, keras.optimizers.Adam(rate / width)),
@@ -140,7 +138,6 @@ def test_factors_on_rates_are_compared_in_float16_too():
     np.testing.assert_allclose(losses["factors"], losses["divided"], rtol=1e-3)
 
 
-@pytest.mark.once
 def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
     pytest.importorskip("matplotlib")
     study = made_up({8: -3, 32: -4}, builds=("standard", "muP"))
@@ -150,7 +147,6 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
     assert labels == ["8", "32"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -48,19 +48,16 @@ def test_a_search_anew_takes_at_most_twice_the_epochs_of_going_on():
             assert anew <= 2 * going_on, (n, epochs)
 
 
-@pytest.mark.once
 def test_losers_stop_early(study):
     assert [draw["epochs"][-1]["epoch"] for draw in study.draws] == [2, 2, 1, 1]
 
 
-@pytest.mark.once
 def test_the_best_comes_first(study):
     first, second, *rest = (draw["epochs"][-1]["val_accuracy"] for draw in study.draws)
     assert study.score == first >= second
     assert min(draw["epochs"][1]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("build", [build_he, build_without_input], ids=["built", "built by data"])
 def test_the_model_is_that_of_the_seed_and_of_the_score(build):
     study = random_restarts(build, data(), n=3, epochs=2, checks=0)
@@ -73,7 +70,6 @@ def test_the_model_is_that_of_the_seed_and_of_the_score(build):
     assert before == pytest.approx(study.draws[0]["epochs"][0]["val_loss"], rel=1e-5)
 
 
-@pytest.mark.once
 def test_the_chosen_draw_is_checked_beside_new_ones_in_new_orders(study, folder):
     number = study.draws[0]["draw"]
     trials = [json.loads(path.read_text()) for path in folder.glob("*.*.*.json")]
@@ -89,7 +85,6 @@ def test_the_chosen_draw_is_checked_beside_new_ones_in_new_orders(study, folder)
     assert own[1]["epochs"][1]["loss"] != own[2]["epochs"][1]["loss"] != study.draws[0]["epochs"][1]["loss"]
 
 
-@pytest.mark.once
 def test_more_draws_go_on_with_those_that_are_there(study, folder):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     same = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder)
@@ -115,7 +110,6 @@ def build_by_turns(factors):
     return build
 
 
-@pytest.mark.once
 def test_a_draw_that_diverges_drops_out():
     # Four draws, the two of the last round, and the model of the chosen one.
     study = random_restarts(build_by_turns([1, np.nan, np.nan, 1, 1, 1, 1]), data(), n=4, epochs=2, checks=0)
@@ -125,7 +119,6 @@ def test_a_draw_that_diverges_drops_out():
     assert np.isfinite(study.score)
 
 
-@pytest.mark.once
 def test_a_search_of_which_every_draw_diverges_is_an_error():
     with pytest.raises(RuntimeError, match="no draw could be trained for 1 epochs without divergence"):
         random_restarts(build_by_turns([np.nan] * 4), data(), n=4, epochs=2, checks=0)

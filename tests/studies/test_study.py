@@ -9,8 +9,6 @@ import scipy.stats
 from keras_initx.studies import Study
 from keras_initx.studies._statistics import holm, paired_p_value, repeats_needed, t_interval
 
-pytestmark = pytest.mark.once
-
 
 def recorded(status, epochs=(), **others):
     return {"status": status, "epochs": list(epochs), **others}
