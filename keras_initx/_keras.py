@@ -23,7 +23,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import keras
@@ -341,8 +341,9 @@ class StepsByFactor(KerasOptimizer):
     """Makes the steps of an optimizer with a factor on the learning rate of each weight.
 
     Relies on the two methods that make the steps: `update_step` for each weight, and on torch
-    `_parallel_update_step`, which Keras' own classes have in its place; and on the method by which
-    they find the place of a weight among those that the optimizer was built for.
+    `_parallel_update_step`, which Keras' own classes have in its place; on the method by which they
+    find the place of a weight among those that the optimizer was built for; and on the attribute in
+    which an optimizer keeps its rate.
 
     Attributes:
         rate_factors: The factor of each weight.
@@ -350,11 +351,27 @@ class StepsByFactor(KerasOptimizer):
 
     rate_factors: Sequence[float]
 
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the variables of the optimizer."""
+        super().build(variables)
+        # Of Nadam. A `LossScaleOptimizer` of Keras has it left out, so that JAX would not keep it
+        # from step to step, and no file would have it.
+        product = getattr(self, "_u_product", None)
+        if product is not None and all(product is not variable for variable in self.variables):
+            self._track_variable(product)
+
     def update_step(
         self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
         """Update one weight."""
-        super().update_step(gradient, variable, learning_rate * self._factor_of(variable))
+        rate = learning_rate * self._factor_of(variable)
+        # A class of a user may take the rate from `self` instead of the argument.
+        kept = vars(self)["_learning_rate"]
+        vars(self)["_learning_rate"] = rate
+        try:
+            super().update_step(gradient, variable, rate)
+        finally:
+            vars(self)["_learning_rate"] = kept
 
     def _parallel_update_step(
         self, grads: Sequence[Tensor], variables: Sequence[keras.Variable], learning_rate: Tensor
@@ -378,12 +395,60 @@ class StepsByFactor(KerasOptimizer):
         return self.rate_factors[self._get_variable_index(variable)]
 
 
+# The methods that make the steps of all weights, each by a later one. The last makes that of one.
+_STEPS = (
+    "stateless_apply",
+    "apply",
+    "_backend_apply_gradients",
+    "_backend_update_step",
+    "update_step",
+)
+
+
+def method_without_steps(optimizer: keras.optimizers.Optimizer) -> str | None:
+    """Return the name of a method by which a class of a user leaves out `update_step`, or `None`.
+
+    Its code names none of the methods by which Keras arrives there, as `super().apply` does.
+
+    Relies on the names of these methods.
+    """
+    for cls in type(optimizer).__mro__:
+        if is_of_keras(cls):
+            continue
+        for name in _STEPS[:-1]:
+            if name in vars(cls) and _names_in(inspect.unwrap(vars(cls)[name])).isdisjoint(_STEPS):
+                return name
+    return None
+
+
+def _names_in(function: Any) -> set[str]:
+    """Return the names of attributes and globals in the code of a function."""
+    names: set[str] = set()
+    codes = [getattr(function, "__code__", None)]
+    while codes:
+        code = codes.pop()
+        if isinstance(code, CodeType):
+            names.update(code.co_names)
+            codes.extend(code.co_consts)  # with those of functions within
+    return names
+
+
 def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
     """Return whether `weight` is among those that a built optimizer was built with.
 
     Relies on the dict in which it looks for the place of a weight, and on the method for its keys.
     """
     return optimizer._var_key(weight) in optimizer._trainable_variables_indices
+
+
+def list_variables(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> None:
+    """Have a built optimizer save and load these variables, in this order.
+
+    Relies on the list that an optimizer keeps of them.
+    """
+    optimizer._variables[:] = variables
 
 
 def variables_by_attribute(

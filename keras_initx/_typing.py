@@ -99,8 +99,7 @@ if TYPE_CHECKING:
 
         def _get_variable_index(self, variable: keras.Variable) -> int: ...
 
-        def load_own_variables(self, store: Any) -> None:
-            """Assign the values that a file has."""
+        def _track_variable(self, variable: keras.Variable) -> None: ...
 
         def get_config(self) -> dict[str, Any]:
             """Return the arguments of the optimizer."""

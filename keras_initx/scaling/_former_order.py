@@ -13,9 +13,7 @@ from keras_initx._keras import variables_by_attribute
 from keras_initx.structure import all_variables
 
 
-def former_variables(
-    optimizer: Any, variables: Sequence[keras.Variable], config: dict[str, Any]
-) -> list[keras.Variable]:
+def former_variables(optimizer: Any, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
     """Return the variables of a `RateFactors` in the former order.
 
     What was saved several times is read once, and then into variables that nothing uses.
@@ -23,7 +21,6 @@ def former_variables(
     Args:
         optimizer: A `RateFactors` that is built.
         variables: Its weights.
-        config: The config of the optimizer that it was made from.
     """
     present = variables_by_attribute(optimizer)
     found = [present["_iterations", None]]
@@ -32,6 +29,7 @@ def former_variables(
     found.append(present["_iterations", None])
     if ("_learning_rate", None) in present:
         found.append(present["_learning_rate", None])
+    config = optimizer.plain.get_config(optimizer)
     factors = list(optimizer.rate_factors)
     if isinstance(optimizer.factors, dict):
         order = [*optimizer.factors.values(), 1.0]

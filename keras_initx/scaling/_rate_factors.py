@@ -7,16 +7,14 @@ weight. All else is its own.
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 import keras
 
 from keras_initx._checks import check_number, check_type
-from keras_initx._keras import StepsByFactor
+from keras_initx._keras import StepsByFactor, list_variables, method_without_steps
 from keras_initx.scaling._former_order import former_variables
 from keras_initx.structure import (
-    all_variables,
     first_matches,
     items_of,
     lost_settings,
@@ -27,21 +25,6 @@ from keras_initx.structure import (
 )
 
 __all__ = ["RateFactors"]
-
-
-@dataclass(eq=False)
-class _Inside:
-    """What Keras must not see: it lists the variables in attributes.
-
-    Attributes:
-        unlisted: Those that it does not list itself, in a `LossScaleOptimizer`.
-        is_former: Whether a file is being loaded that has the variables in the former order.
-        former: The variables in this order.
-    """
-
-    unlisted: list[keras.Variable] = field(default_factory=list)
-    is_former: bool = False
-    former: list[keras.Variable] = field(default_factory=list)
 
 
 @keras.saving.register_keras_serializable(package="initx")
@@ -69,10 +52,11 @@ class RateFactors(StepsByFactor):
         name: Name of the optimizer, by default that of `optimizer`.
 
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside,
-            has no `update_step`, or a config that lacks some of its settings. When it is first
-            used, if a pattern matches no weight, or a list has another length.
+        TypeError: If an argument has the wrong type, or `optimizer` is of a class that does not
+            make its steps in `update_step`.
+        ValueError: If a factor is not positive, or `optimizer` has been used, has others inside, or
+            has a config that lacks some of its settings. When it is first used, if a pattern
+            matches no weight, or a list has another length.
 
     Example:
         >>> from keras_initx.scaling import RateFactors
@@ -94,8 +78,7 @@ class RateFactors(StepsByFactor):
         name: str | None = None,
     ) -> Self:
         """Return a copy of the optimizer, of a subclass of its class."""
-        _check_optimizer(optimizer)
-        copied = unbuilt_copy(optimizer)
+        copied = _checked_copy(optimizer)
         # A class of a user may be made from a config in a way of its own, but then of this class.
         plain: Any = type(optimizer)
         object.__setattr__(copied, "__class__", _class_with_factors(plain))
@@ -110,7 +93,7 @@ class RateFactors(StepsByFactor):
         self.factors = _checked_factors(factors)
         if name is not None:
             self.name = name
-        self._inside = _Inside()
+        self._is_former = False  # whether the order of the variables is
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the variables of the optimizer.
@@ -126,28 +109,13 @@ class RateFactors(StepsByFactor):
             return
         self.rate_factors = _factors_of(variables, self.factors)
         super().build(variables)
-        listed = {id(variable) for variable in super().variables}
-        for variable in all_variables(self, variables):
-            if id(variable) not in listed:
-                self._inside.unlisted.append(variable)
-        if self._inside.is_former:
-            config = super().get_config()
-            self._inside.former = former_variables(self, variables, config)
+        if self._is_former:
+            list_variables(self, former_variables(self, variables))
 
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All variables that training changes, beside the weights."""
-        return self._inside.former or [*super().variables, *self._inside.unlisted]
-
-    def load_own_variables(self, store: Any) -> None:
-        """Assign the values that a file has.
-
-        Args:
-            store: The values, by the places of the variables.
-        """
-        super().load_own_variables(store)
-        self._inside.is_former = False
-        self._inside.former = []
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes an unused optimizer from a pickle, as of the optimizers of Keras."""
+        serialized = keras.saving.serialize_keras_object(self)
+        return keras.saving.deserialize_keras_object, (serialized, None, False)
 
     def get_config(self) -> dict[str, Any]:
         """Return the optimizer with its present learning rate, the factors and the name."""
@@ -164,7 +132,7 @@ class RateFactors(StepsByFactor):
         else:
             factors = list(self.factors)
         config = {"optimizer": serialized, "factors": factors, "name": self.name}
-        if not self._inside.is_former:
+        if not self._is_former:
             config["order"] = "keras"  # of the variables; what has none has the former order
         return config
 
@@ -175,7 +143,7 @@ class RateFactors(StepsByFactor):
         """Return an unused optimizer with this config."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         made = RateFactors(optimizer, config["factors"], name=config["name"])
-        made._inside.is_former = "order" not in config
+        made._is_former = "order" not in config
         return made
 
 
@@ -207,22 +175,47 @@ def rates_of(
     return [rate * factor for factor in _factors_of(variables, optimizer.factors)]
 
 
-def _check_optimizer(optimizer: Any) -> None:
+def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
+    """Return a copy of an optimizer whose steps can have factors."""
     check_type("optimizer", optimizer, keras.optimizers.Optimizer, "an optimizer of Keras")
-    required = None
+    received = f"Received: optimizer={optimizer!r}"
     if _has_others(optimizer) or isinstance(optimizer, RateFactors):
         # A `LossScaleOptimizer` around the result is what Keras makes for float16.
-        required = "be one that updates weights itself, not one that has others"
-    elif type(optimizer).update_step is keras.optimizers.Optimizer.update_step:
-        required = "have a method `update_step`, which gets the learning rate of a weight"
-    elif optimizer.built:
-        required = "not have been used: what it has learned would be lost"
-    else:
-        lost = lost_settings(optimizer, unbuilt_copy(optimizer))
-        if lost:
-            required = f"have a config with all of its settings: it lacks {lost}"
+        raise ValueError(
+            "`optimizer` must be one that updates weights itself, not one that has others. "
+            f"{received}"
+        )
+    _check_class(optimizer)
+    if optimizer.built:
+        raise ValueError(
+            f"`optimizer` must not have been used: what it has learned would be lost. {received}"
+        )
+    copied = unbuilt_copy(optimizer)
+    lost = lost_settings(optimizer, copied)
+    if lost:
+        raise ValueError(
+            f"`optimizer` must have a config with all of its settings: it lacks {lost}. {received}"
+        )
+    return copied
+
+
+def _check_class(optimizer: keras.optimizers.Optimizer) -> None:
+    """Check that the steps of an optimizer are made where they have factors."""
+    cls = type(optimizer)
+    keras_class = keras.optimizers.Optimizer
+    passed_by = method_without_steps(optimizer)
+    required = None
+    if cls.update_step is keras_class.update_step:
+        required = "a method `update_step`, which gets the learning rate of a weight"
+    elif cls.learning_rate is not keras_class.learning_rate:
+        required = "the property `learning_rate` of Keras, not one of its own"
+    elif passed_by is not None:
+        required = f"an `{passed_by}` that makes the steps by `super().{passed_by}`"
     if required is not None:
-        raise ValueError(f"`optimizer` must {required}. Received: optimizer={optimizer!r}")
+        raise TypeError(
+            f"`optimizer` must be of a class with {required}. "
+            f"Received: an optimizer of the class {cls.__name__!r}"
+        )
 
 
 def _has_others(optimizer: keras.optimizers.Optimizer) -> bool:

@@ -1,6 +1,8 @@
 """A factor on the learning rate of each weight: training is compared with written-out loops and plain optimizers."""
 
+import copy
 import functools
+import pickle
 import warnings
 from pathlib import Path
 
@@ -185,7 +187,7 @@ def test_a_model_with_the_variables_in_the_former_order_goes_on(tmp_path):
 
 
 @pytest.mark.once
-def test_the_former_order_is_kept_until_a_file_is_loaded():
+def test_the_former_order_is_kept():
     config = RateFactors(optimizers.Nadam(0.1), FACTORS).get_config()
     del config["order"]
     former = RateFactors.from_config(config)
@@ -334,6 +336,33 @@ def test_replicas_train_as_one():
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+WITHIN = {"alone": lambda optimizer: optimizer, "scaled": optimizers.LossScaleOptimizer}
+
+
+@pytest.mark.parametrize("within", WITHIN)
+@pytest.mark.parametrize("name", ["AdamW", "Nadam", "Adafactor"])
+def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within):
+    def shapes(wrap):
+        optimizer = WITHIN[within](wrap(getattr(optimizers, name)(SCHEDULE, gradient_accumulation_steps=2)))
+        optimizer.build(variables_and_gradients()[0])
+        return [variable.shape for variable in optimizer.variables]
+
+    expected = shapes(lambda plain: plain)
+    if (name, within) == ("Nadam", "scaled"):
+        expected.append(())  # the product of the momenta, which Keras loses
+    assert shapes(lambda plain: RateFactors(plain, {"bias": 0.5})) == expected
+
+
+def test_a_pickle_or_a_copy_is_one_that_was_not_used_as_of_keras():
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(optimizers.Adam(SCHEDULE, name="mine"), {"bias": 0.5})
+    optimizer.apply(gradients, variables)
+    for again in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
+        assert isinstance(again, optimizers.Adam)
+        assert not again.built
+        assert again.get_config() == optimizer.get_config()
+
+
 def used():
     optimizer = optimizers.SGD(0.1)
     optimizer.build(variables_and_gradients()[0])
@@ -362,6 +391,22 @@ class WithoutStep(optimizers.Optimizer):
         pass
 
 
+class ItsOwnSteps(optimizers.SGD):
+    """Has `update_step`, but does not use it."""
+
+    def apply(self, grads, trainable_variables=None):
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            variable.assign_sub(self.learning_rate * gradient)
+
+
+class ItsOwnRate(optimizers.SGD):
+    """Has a learning rate that no attribute of Keras has."""
+
+    @property
+    def learning_rate(self):
+        return 0.5
+
+
 class WithoutConfig(optimizers.Adam):
     """Has a setting that its config lacks."""
 
@@ -376,7 +421,19 @@ class WithoutConfig(optimizers.Adam):
     [
         (lambda: "adam", {}, TypeError, "`optimizer` must be an optimizer of Keras. Received: optimizer='adam'"),
         (used, {}, ValueError, "`optimizer` must not have been used: what it has learned would be lost"),
-        (WithoutStep, {}, ValueError, "`optimizer` must have a method `update_step`"),
+        (WithoutStep, {}, TypeError, r"`optimizer` must be of a class with a method `update_step`.*'WithoutStep'"),
+        (
+            ItsOwnSteps,
+            {},
+            TypeError,
+            r"`optimizer` must be of a class with an `apply` that makes the steps by `super\(\)\.apply`.*'ItsOwnSteps'",
+        ),
+        (
+            ItsOwnRate,
+            {},
+            TypeError,
+            "`optimizer` must be of a class with the property `learning_rate` of Keras, not.*'ItsOwnRate'",
+        ),
         (
             lambda: WithoutConfig(strength=2.0),
             {},
@@ -485,3 +542,32 @@ def test_an_optimizer_of_a_user_has_factors_and_is_saved(tmp_path):
     assert isinstance(loaded.optimizer, Signed)
     losses = [[float(each.train_on_batch(X[2], Y[2])) for _ in range(2)] for each in (model, loaded)]
     assert losses[0] == losses[1]
+
+
+@keras.saving.register_keras_serializable("tests")
+class TakesItsRate(optimizers.SGD):
+    """An optimizer of a user that takes the learning rate from itself, in a method of its own."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign_sub(variable, self.step_of(gradient))
+
+    def step_of(self, gradient):
+        return self.learning_rate * keras.ops.sign(gradient)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Reversed(optimizers.SGD):
+    """An optimizer of a user that changes the gradients, and leaves the steps to Keras."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([-gradient for gradient in grads], trainable_variables)
+
+
+@pytest.mark.parametrize(("cls", "sign"), [(TakesItsRate, 1), (Reversed, -1)])
+def test_factors_count_however_a_class_of_a_user_gets_its_rate(cls, sign):
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(cls(0.1), {"bias": 0.5})
+    optimizer.apply(gradients, variables)
+    np.testing.assert_allclose(to_numpy(variables[0].value), [[1 - 0.1 * sign, 2 - 0.1 * sign]], rtol=1e-6)
+    np.testing.assert_allclose(to_numpy(variables[1].value), [3 - 0.05 * sign, 4 - 0.05 * sign], rtol=1e-6)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
