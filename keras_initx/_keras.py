@@ -446,9 +446,9 @@ def list_variables(
 ) -> None:
     """Have a built optimizer save and load these variables, in this order.
 
-    Relies on the list that an optimizer keeps of them.
+    Relies on the list that an optimizer keeps of them. TensorFlow lets nobody change its items.
     """
-    optimizer._variables[:] = variables
+    vars(optimizer)["_variables"] = list(variables)
 
 
 def variables_by_attribute(
