@@ -63,9 +63,9 @@ def lsuv(
     several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
     layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
     frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
-    LoRA and kernels that are all zero are left unchanged; the PyTorch code of an author also sets
-    biases to 0, and shifts them towards a mean of 0 where it scales a kernel. Kernel constraints
-    are applied.
+    LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
+    too large, are left unchanged; the PyTorch code of an author also sets biases to 0, and shifts
+    them towards a mean of 0 where it scales a kernel. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
@@ -174,9 +174,9 @@ def lsuv(
 
 
 _STATUSES = ("scaled", "not reached", "left")
-# The most that a step may leave of the logarithm of the variance. If more is left, the kernel does
-# not determine the variance.
-_MOST_LEFT = 0.95
+# A step must bring the logarithm of the variance nearer to 0, by at least this part of it.
+# Otherwise the kernel does not determine the variance.
+_LEAST_PROGRESS = 0.05
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
 
@@ -232,7 +232,7 @@ def _scaled(
         distance = _distance(variance)
         variance = _variance(outputs())
         steps += 1
-        if not _distance(variance) <= _MOST_LEFT * distance:
+        if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
             reason = "its output does not follow its kernel"
     if reason:
         assign(former)
