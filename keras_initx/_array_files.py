@@ -1,49 +1,44 @@
-"""Read arrays by name from the weight files of frameworks. Nothing is ever unpickled.
+"""Open files of arrays, of which each is read when it is needed. Nothing is ever unpickled.
 
-A format is a class, with a subclass of `ArrayFile` for each: `open` opens a file, `names` lists its
-arrays, and `stored` describes one of them without reading it.
+A format is a function, listed in `FORMATS` at the end, that opens a file for the duration of a
+block.
 """
 
-import abc
 import contextlib
 import functools
 import io
+import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from types import EllipsisType
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import IO, Any
 
 import numpy as np
 
-from keras_initx._extras import import_optional
-from keras_initx._files import check_local
+from keras_initx._files import check_local, parse_json
+from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array, DType, Shape
 
-# A slice for each axis, or everything.
-Region = tuple[slice, ...] | EllipsisType
+# Bytes that are read at a time.
+_BLOCK = 1 << 20
+# Bytes of a row from which on only the wanted part of it is read.
+_LONG_ROW = 1 << 14
 
 
-class Stored(NamedTuple):
-    """An array in a file.
+class Contents(dict[Any, LazyArray]):
+    """The arrays of a file, or of several, by name, which is `None` for that of a `.npy` file.
 
     Attributes:
-        shape: Its shape.
-        dtype: The name of its dtype.
-        read: Function of a region (`...` for the whole) that reads it while the file is open, from
-            safetensors and HDF5 without the rest of the array.
+        layers: The names of the layers that Keras has saved, by the groups of HDF5 with their
+            arrays.
     """
 
-    shape: Shape
-    dtype: DType
-    read: Callable[[Region], Array]
-
-
-# The array of a `.npy` file has no name.
-Name = str | None
-Contents = dict[Name, Stored]
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers: dict[str, str] = {}
 
 
 def suffix(path: str) -> str:
@@ -62,65 +57,30 @@ def check_file(argument: str, path: str) -> None:
         )
 
 
-def read_array(path: str, name: str | None, accepts: Callable[[Stored], bool]) -> Array | Contents:
-    """Read a single array from a file.
-
-    Args:
-        path: The file.
-        name: Name of the array; `None` if it is the only one.
-        accepts: Predicate on a `Stored`. If it is false for the named array, nothing is read.
-
-    Returns:
-        The array; or, if it was not found or not accepted, the contents of the file: a dict from
-        name to `Stored`.
-
-    Raises:
-        ValueError: If the file cannot be read.
-        ImportError: If the package that reads the format is missing.
-    """
-    with _refused("path", path), FORMATS[suffix(path)].open(path) as file:
-        if name is None:
-            names = file.names()
-            if len(names) == 1:
-                name = names[0]
-        found = file.stored(name)
-        if found is not None and accepts(found):
-            return found.read(...)
-        contents: Contents = {}
-        for array_name in file.names():
-            found = file.stored(array_name)
-            if found is not None:
-                contents[array_name] = found
-        return contents
-
-
 @contextlib.contextmanager
-def open_arrays(argument: str, path: str) -> Iterator[dict[str, Stored]]:
-    """Open a file for the duration of the block and yield its arrays by name, not yet read.
+def open_arrays(argument: str, path: str) -> Iterator[Contents]:
+    """Open a file for the duration of the block and yield its arrays, not yet read.
 
     Args:
         argument: Name of the argument in error messages.
-        path: The file. Not a `.npy` file, whose array has no name.
+        path: The file.
 
     Raises:
         ValueError: If the file cannot be read, now or later, when an array is read.
-        ImportError: If the package that reads the format is missing.
     """
 
-    def read(found: Stored, region: Region) -> Array:
-        with _refused(argument, path):
-            return found.read(region)
+    def checked(array: LazyArray) -> LazyArray:
+        def read(region: Region) -> Array:
+            with _refused(argument, path):
+                return array.read(region)
 
-    contents = {}
+        return replace(array, read=read)
+
     with contextlib.ExitStack() as stack:
         with _refused(argument, path):
-            file = stack.enter_context(FORMATS[suffix(path)].open(path))
-            for name in file.names():
-                if not name:
-                    continue
-                found = file.stored(name)
-                if found is not None:
-                    contents[name] = found._replace(read=functools.partial(read, found))
+            contents = stack.enter_context(FORMATS[suffix(path)](path))
+        for name, array in contents.items():
+            contents[name] = checked(array)
         yield contents
 
 
@@ -129,202 +89,197 @@ def _refused(argument: str, path: str) -> Iterator[None]:
     """Turn any exception about a file into a `ValueError` that names the file."""
     try:
         yield
-    except ImportError:
-        raise
     except Exception as error:  # each format raises its own exceptions
         raise ValueError(
             f"`{argument}` must be a {suffix(path)} file: {error}. Received: {argument}={path!r}"
         ) from error
 
 
-class ArrayFile(abc.ABC):
-    """An open file with arrays."""
+def _in_rows(
+    open_file: Callable[[], IO[bytes]], begin: int, shape: Shape, dtype: np.dtype[Any]
+) -> LazyArray:
+    """Return an array whose values are in a file one after another, in row-major order.
 
-    @classmethod
-    @abc.abstractmethod
-    def open(cls, path: str) -> contextlib.AbstractContextManager["ArrayFile"]:
-        """Open a file for the duration of the block."""
+    Args:
+        open_file: Function that opens the file.
+        begin: Where the values begin.
+        shape: The shape of the array.
+        dtype: Its dtype.
+    """
 
-    @abc.abstractmethod
-    def names(self) -> Sequence[Name]:
-        """Return the names of its arrays."""
+    def fill(result: Array, file: IO[bytes], place: int, region: tuple[slice, ...]) -> None:
+        """Read a region of what begins at a place and has the last axes of the array."""
+        lengths = shape[len(shape) - len(region) :]
+        row = math.prod(lengths[1:])
+        first, *others = region
+        start, end, _ = first.indices(lengths[0])
+        are_whole = all(
+            part.indices(n) == (0, n, 1) for part, n in zip(others, lengths[1:], strict=True)
+        )
+        if others and row * dtype.itemsize > (_BLOCK if are_whole else _LONG_ROW):
+            for number in range(start, end):
+                fill(result[number - start], file, place + number * row, tuple(others))
+            return
+        at_a_time = max(1, _BLOCK // max(1, row * dtype.itemsize))
+        for number in range(start, end, at_a_time):
+            count = min(at_a_time, end - number)
+            wanted = begin + (place + number * row) * dtype.itemsize
+            if file.tell() != wanted:  # an archive is read to the place, or again
+                file.seek(wanted)
+            content = file.read(count * row * dtype.itemsize)
+            block = np.frombuffer(content, dtype, count * row).reshape(count, *lengths[1:])
+            result[number - start : number - start + count] = block[(slice(None), *others)]
 
-    @abc.abstractmethod
-    def stored(self, name: Name) -> Stored | None:
-        """Return a description of an array, which is not read, or `None` if it does not exist."""
+    def read(region: Region) -> Array:
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded: they are pickles")
+        parts = (slice(None),) * len(shape) if region is ... else region
+        lengths = []
+        for part, n in zip(parts, shape, strict=True):
+            start, end, _ = part.indices(n)
+            lengths.append(end - start)
+        result = np.empty(lengths, dtype)
+        with open_file() as file:
+            if not shape:
+                file.seek(begin)
+                return np.frombuffer(file.read(dtype.itemsize), dtype, 1).reshape(())
+            fill(result, file, 0, parts)
+        return result
+
+    return LazyArray(shape, dtype.name, read)
 
 
-class NpyFile(ArrayFile):
-    """NumPy's file of a single array, which has no name."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str) -> Iterator[ArrayFile]:
-        yield cls(path)
-
-    def names(self) -> Sequence[Name]:
-        return [None]
-
-    def stored(self, name: Name) -> Stored | None:
-        if name is not None:
-            return None
-        return _npy_array(functools.partial(io.FileIO, self._path))
+@contextlib.contextmanager
+def _npy(path: str) -> Iterator[Contents]:
+    """Open NumPy's file of a single array, which has no name."""
+    contents = Contents()
+    contents[None] = _npy_array(functools.partial(io.FileIO, path))
+    yield contents
 
 
-class NpzFile(ArrayFile):
-    """NumPy's archive of `.npy` files."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-        self._members = {}
+@contextlib.contextmanager
+def _npz(path: str) -> Iterator[Contents]:
+    """Open NumPy's archive of `.npy` files."""
+    contents = Contents()
+    with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             if member.endswith(".npy"):
-                self._members[member.removesuffix(".npy")] = member
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str) -> Iterator[ArrayFile]:
-        with zipfile.ZipFile(path) as archive:
-            yield cls(archive)
-
-    def names(self) -> Sequence[Name]:
-        return list(self._members)
-
-    def stored(self, name: Name) -> Stored | None:
-        if name not in self._members:
-            return None
-        return _npy_array(functools.partial(self._archive.open, self._members[name]))
+                array = _npy_array(functools.partial(archive.open, member))
+                contents[member.removesuffix(".npy")] = array
+        yield contents
 
 
-def _npy_array(open_file: Callable[[], IO[bytes]]) -> Stored:
-    def read(region: Region) -> Array:
-        with open_file() as file:
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False)[region])
-
+def _npy_array(open_file: Callable[[], IO[bytes]]) -> LazyArray:
     with open_file() as file:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
         else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    return Stored(shape, dtype.name, read)
+            shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        begin = file.tell()
+    if not is_fortran:
+        return _in_rows(open_file, begin, shape, dtype)
+    array = _in_rows(open_file, begin, shape[::-1], dtype).transposed(*range(len(shape))[::-1])
+    return replace(array, how=())
 
 
-class SafetensorsFile(ArrayFile):
-    """A file of safetensors, which reads a slice without the rest."""
-
-    _DTYPES = {
-        "F16": "float16",
-        "BF16": "bfloat16",
-        "F32": "float32",
-        "F64": "float64",
-        "BOOL": "bool",
-        "I8": "int8",
-        "I16": "int16",
-        "I32": "int32",
-        "I64": "int64",
-        "U8": "uint8",
-        "U16": "uint16",
-        "U32": "uint32",
-        "U64": "uint64",
-    }
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._names: Sequence[Name] = file.keys()
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str) -> Iterator[ArrayFile]:
-        safetensors = import_optional("safetensors", "safetensors")
-        with safetensors.safe_open(path, framework="numpy") as file:
-            yield cls(file)
-
-    def names(self) -> Sequence[Name]:
-        return self._names
-
-    def stored(self, name: Name) -> Stored | None:
-        if name not in self._names:
-            return None
-        part = self._file.get_slice(name)
-
-        def read(region: Region) -> Array:
-            if region is ...:
-                return np.asarray(self._file.get_tensor(name))
-            return np.asarray(part[region])
-
-        code = part.get_dtype()
-        return Stored(tuple(part.get_shape()), self._DTYPES.get(code, code), read)
+_SAFETENSORS_DTYPES = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
 
 
-class Hdf5File(ArrayFile):
-    """A file of HDF5, in which Keras saves weights."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str | IO[bytes]) -> Iterator[ArrayFile]:
-        import h5py  # comes with Keras
-
-        with h5py.File(path, "r") as file:
-            yield cls(file)
-
-    def names(self) -> Sequence[Name]:
-        found: list[str] = []
-
-        def visit(name: str, _: Any) -> None:
-            if self.stored(name) is not None:
-                found.append(name)
-
-        self._file.visititems(visit)
-        return found
-
-    def stored(self, name: Name) -> Stored | None:
-        import h5py
-
-        node = self._file.get(name) if name else None
-        if not isinstance(node, h5py.Dataset) or node.shape is None:
-            return None
-        # The values are in another file, which the digest of this one does not cover.
-        if node.file != self._file or node.external or node.is_virtual:
-            return None
-        # Set by Keras: HDF5 has no such type.
-        is_bfloat16 = node.attrs.get("dtype") == "bfloat16"
-
-        def read(region: Region) -> Array:
-            values = np.asarray(node[region])
-            if is_bfloat16:
-                return values.view("bfloat16")
-            return values
-
-        return Stored(node.shape, "bfloat16" if is_bfloat16 else node.dtype.name, read)
+@contextlib.contextmanager
+def _safetensors(path: str) -> Iterator[Contents]:
+    """Open a file of safetensors: the length of a head in JSON, the head, and all values."""
+    open_file = functools.partial(io.FileIO, path)
+    size = os.path.getsize(path)
+    with open_file() as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            raise ValueError("its head is cut off")
+        head = parse_json(file.read(length))
+    contents = Contents()
+    for name, line in head.items():
+        if name == "__metadata__":
+            continue
+        shape = tuple(line["shape"])
+        begin, end = (8 + length + offset for offset in line["data_offsets"])
+        if not 8 + length <= begin <= end <= size:
+            raise ValueError(f"it ends before {name!r}")
+        if line["dtype"] not in _SAFETENSORS_DTYPES:
+            contents[name] = LazyArray(shape, line["dtype"], _refuse)
+            continue
+        dtype = np.dtype(_SAFETENSORS_DTYPES[line["dtype"]])
+        if end - begin != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name!r} has not the size of its shape")
+        contents[name] = _in_rows(open_file, begin, shape, dtype.newbyteorder("<"))
+    yield contents
 
 
-class KerasFile(Hdf5File):
-    """A model that Keras saved, an archive with the weights as HDF5."""
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str | IO[bytes]) -> Iterator[ArrayFile]:
-        with tempfile.TemporaryFile() as weights:
-            # HDF5 seeks back and forth, and seeking back in an archive means reading it again from
-            # the start.
-            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-                shutil.copyfileobj(member, weights)
-            with super().open(weights) as file:
-                yield file
+def _refuse(region: Region) -> Array:
+    raise ValueError("NumPy has no such dtype")
 
 
-FORMATS: dict[str, type[ArrayFile]] = {
-    ".npy": NpyFile,
-    ".npz": NpzFile,
-    ".safetensors": SafetensorsFile,
-    ".h5": Hdf5File,
-    ".hdf5": Hdf5File,
-    ".keras": KerasFile,
+@contextlib.contextmanager
+def _hdf5(path: str | IO[bytes]) -> Iterator[Contents]:
+    """Open a file of HDF5, in which Keras saves weights."""
+    import h5py  # comes with Keras
+
+    contents = Contents()
+
+    def visit(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            # Otherwise the values are in another file, which the digest of this one does not cover.
+            if node.shape is not None and not node.external and not node.is_virtual:
+                contents[name] = _dataset(node)
+            return
+        around, _, last = f"/{name}".rpartition("/")
+        if last == "vars" and "name" in node.attrs:
+            contents.layers[around[1:]] = str(node.attrs["name"])
+        # That of Keras 2, of which the names of many weights are cut into parts.
+        elif any(key.startswith("weight_names") for key in node.attrs):
+            contents.layers[name] = last
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+        yield contents
+
+
+def _dataset(node: Any) -> LazyArray:
+    # Set by Keras: HDF5 has no such type.
+    is_bfloat16 = node.attrs.get("dtype") == "bfloat16"
+
+    def read(region: Region) -> Array:
+        values = np.asarray(node[region])
+        return values.view("bfloat16") if is_bfloat16 else values
+
+    dtype: DType = "bfloat16" if is_bfloat16 else node.dtype.name
+    return LazyArray(node.shape, dtype, read)
+
+
+@contextlib.contextmanager
+def _keras(path: str) -> Iterator[Contents]:
+    """Open a model that Keras saved, an archive with the weights as HDF5."""
+    with tempfile.TemporaryFile() as weights:
+        # HDF5 seeks back and forth, and seeking back in an archive means reading it again from
+        # the start.
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+            shutil.copyfileobj(member, weights)
+        with _hdf5(weights) as contents:
+            yield contents
+
+
+FORMATS: dict[str, Callable[[str], contextlib.AbstractContextManager[Contents]]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".keras": _keras,
 }

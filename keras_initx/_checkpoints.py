@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from keras_initx._array_files import FORMATS, Stored, check_file, open_arrays, suffix
+from keras_initx._array_files import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx._files import check_local, parse_json
 
 # A file, a folder, an index, or a list of files.
@@ -14,7 +14,8 @@ Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 # Arrays of a `.npy` file have no names.
 _FORMATS = tuple(name for name in FORMATS if name != ".npy")
-_INDEX = ".safetensors.index.json"
+# Hugging Face's, and that of weights which Keras saved in several files.
+_INDEXES = (".safetensors.index.json", ".weights.json")
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 
@@ -34,36 +35,38 @@ def checkpoint_paths(value: object) -> list[str] | None:
 
 def names_weights(path: str) -> bool:
     """Return whether a path is that of weights by its name, or of a folder."""
-    return os.path.isdir(path) or path.endswith(_INDEX) or suffix(path) in (*FORMATS, *_PICKLES)
+    return os.path.isdir(path) or path.endswith(_INDEXES) or suffix(path) in (*FORMATS, *_PICKLES)
 
 
 @contextlib.contextmanager
-def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[dict[str, Stored]]:
+def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
     """Open a checkpoint for the duration of the block and yield its arrays by name, not yet read.
 
     Args:
         argument: Name of the argument in error messages.
-        paths: Paths of files of arrays; of an index of `.safetensors` files, as Hugging Face
-            writes it; or of a folder with one, or with `.safetensors` files.
+        paths: Paths of files of arrays; of an index of several, as Hugging Face writes it for
+            `.safetensors` files and Keras for HDF5; or of a folder with one of the former, or with
+            `.safetensors` files.
 
     Raises:
         ValueError: If a file cannot be read, now or later, when an array is read; if a file lacks
             an array that an index promises; or if two files have arrays of one name.
-        ImportError: If the package that reads a format is missing.
     """
-    contents: dict[str, Stored] = {}
+    contents = Contents()
     places: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         for path, promised in _files(argument, paths).items():
             arrays = stack.enter_context(open_arrays(argument, path))
+            groups = {str(name).rpartition("/")[0] for name in arrays}
             for name in promised:
-                if name not in arrays:
+                if name not in arrays and name.removeprefix("/") not in groups:
                     raise _refused(argument, paths, f"{path!r} lacks {name!r}, which the index has")
             for name in arrays:
                 if name in places:
                     raise _refused(argument, paths, f"{places[name]!r} and {path!r} have {name!r}")
                 places[name] = path
             contents.update(arrays)
+            contents.layers.update(arrays.layers)
         yield contents
 
 
@@ -81,7 +84,7 @@ def _files(argument: str, paths: Sequence[str]) -> dict[str, list[str]]:
         check_local(argument, path)
         if os.path.isdir(path):
             files = _files_in(argument, path)
-        elif path.endswith(_INDEX):
+        elif path.endswith(_INDEXES):
             files = _files_of_index(argument, path)
         else:
             files = {path: []}
@@ -100,14 +103,14 @@ def _check_format(argument: str, path: str) -> None:
     if suffix(path) not in _FORMATS:
         raise ValueError(
             f"`{argument}` must be a file that ends in one of {_FORMATS}, an index that ends in "
-            f"{_INDEX!r}, or a folder. Received: {argument}={path!r}"
+            f"one of {_INDEXES}, or a folder. Received: {argument}={path!r}"
         )
     check_file(argument, path)
 
 
 def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
     """Return the files that the index in a folder names; without an index all `.safetensors`."""
-    indexes = sorted(str(path) for path in Path(folder).glob(f"*{_INDEX}"))
+    indexes = sorted(str(path) for path in Path(folder).glob("*.safetensors.index.json"))
     if len(indexes) > 1:
         raise ValueError(
             f"`{argument}` must be a folder with one index: pass the path of one of {indexes}. "
@@ -125,7 +128,7 @@ def _files_in(argument: str, folder: str) -> dict[str, list[str]]:
 
 
 def _files_of_index(argument: str, path: str) -> dict[str, list[str]]:
-    """Return the files that an index names, each with the names of its arrays."""
+    """Return the files that an index names, each with the names of its arrays or of groups."""
     check_file(argument, path)
     required = (
         f"`{argument}` must be an index of files beside it: a JSON object whose `weight_map` has a "
@@ -136,15 +139,15 @@ def _files_of_index(argument: str, path: str) -> dict[str, list[str]]:
     except ValueError as error:
         raise ValueError(f"{required}; this one {error}. Received: {argument}={path!r}") from None
     try:
-        names = content["weight_map"]
-        files = sorted(set(names.values()))
+        found: dict[str, list[str]] = {}
+        for name, files in content["weight_map"].items():
+            # Keras lists the files of a group of which some arrays are in another.
+            for file in files if isinstance(files, list) else [files]:
+                found.setdefault(file, []).append(name)
         # It must not lead to a file elsewhere, which its author chose.
-        is_index = bool(files) and all(file == os.path.basename(file) for file in files)
+        is_index = bool(found) and all(file == os.path.basename(file) for file in found)
     except (AttributeError, KeyError, TypeError):
         is_index = False
     if not is_index:
         raise ValueError(f"{required}. Received: {argument}={path!r}")
-    found: dict[str, list[str]] = {os.path.join(os.path.dirname(path), file): [] for file in files}
-    for name, file in names.items():
-        found[os.path.join(os.path.dirname(path), file)].append(name)
-    return found
+    return {os.path.join(os.path.dirname(path), file): found[file] for file in sorted(found)}

@@ -12,12 +12,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 Local = TypeVar("Local", bound=str | Path)
+Parsed = TypeVar("Parsed")
 
 
 @contextlib.contextmanager
@@ -124,36 +125,58 @@ class LinedFormat:
         fields.append(f" {_as_json(names[-1])}: [\n{lines}\n ]")
         return "{\n" + ",\n".join(fields) + "\n}\n"
 
-    def read(self, argument: str, path: str) -> dict[str, Any]:
-        """Return the fields of a file.
+    def read(
+        self, argument: str, path: str, parse: Callable[[dict[str, Any]], Parsed]
+    ) -> tuple[dict[str, Any], dict[str, Parsed]]:
+        """Return the fields of a file, and what its lines say, by the paths of the weights.
 
         Args:
             argument: Name of the argument in error messages.
             path: The file.
+            parse: Function of the fields of a line. It may raise any error.
 
         Raises:
             OSError: If it cannot be read.
-            ValueError: If it is no file of this format and version, or lacks a field.
+            ValueError: If it is no file of this format and version, lacks a field, or has a line
+                that cannot be parsed. The message names the line.
         """
         try:
             content = parse_json(Path(path).read_bytes())
         except ValueError as error:
-            raise self.refused(argument, path, str(error)) from None
+            raise self._refused(argument, path, str(error)) from None
         if not self.is_in(content):
-            raise self.refused(argument, path, f'has no "format": "{self.name}"')
-        found: dict[str, Any] = content
-        if found.get("version") != self.version:
-            problem = f"has version {found.get('version')!r}, and this package reads {self.version}"
-            raise self.refused(argument, path, problem)
+            raise self._refused(argument, path, f'has no "format": "{self.name}"')
+        fields: dict[str, Any] = content
+        if fields.get("version") != self.version:
+            problem = (
+                f"has version {fields.get('version')!r}, and this package reads {self.version}"
+            )
+            raise self._refused(argument, path, problem)
         names = ("format", "version", *self.fields)
-        if not found.keys() >= set(names):  # earlier versions wrote more
-            problem = f"must have the keys {names} and has {tuple(found)}"
-            raise self.refused(argument, path, problem)
-        if not isinstance(found["weights"], list):
-            raise self.refused(argument, path, "has no list of weights")
-        return found
+        if not fields.keys() >= set(names):  # earlier versions wrote more
+            problem = f"must have the keys {names} and has {tuple(fields)}"
+            raise self._refused(argument, path, problem)
+        if not isinstance(fields["weights"], list):
+            raise self._refused(argument, path, "has no list of weights")
+        found: dict[str, Parsed] = {}
+        for number, line in enumerate(fields["weights"], 1):
+            weight = line.get("path") if isinstance(line, dict) else line
+            with self.refusing(argument, path, f"weight {number}, {weight!r}"):
+                if not isinstance(weight, str) or weight in found:
+                    raise ValueError("the path must be a text, and that of no line before")
+                found[weight] = parse(line)
+        return fields, found
 
-    def refused(self, argument: str, path: str, problem: str) -> ValueError:
+    @contextlib.contextmanager
+    def refusing(self, argument: str, path: str, place: str) -> Iterator[None]:
+        """Turn any exception about a place in a file into a `ValueError` that names both."""
+        try:
+            yield
+        except Exception as error:  # the class of a user may raise anything
+            problem = f"cannot be read at {place}: {type(error).__name__}: {error}"
+            raise self._refused(argument, path, problem) from error
+
+    def _refused(self, argument: str, path: str, problem: str) -> ValueError:
         """Return the error about a file that has not this format."""
         return ValueError(
             f"`{argument}` must be a file that `{self.writer}` wrote; this one {problem}. "

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from modes import BACKEND, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
-from keras_initx._array_files import SafetensorsFile
+from keras_initx import _array_files
 from keras_initx.cli import _main
 
 layers = keras.layers
@@ -173,17 +174,17 @@ def test_of_each_file_a_shard_reads_its_region(folder, monkeypatch):
         model = network()
     read = []
 
-    def noted(self, name, stored=SafetensorsFile.stored):
-        found = stored(self, name)
+    def noted(*arguments, in_rows=_array_files._in_rows):
+        found = in_rows(*arguments)
 
         def read_region(region):
             values = found.read(region)
             read.append(values.shape)
             return values
 
-        return found._replace(read=read_region)
+        return replace(found, read=read_region)
 
-    monkeypatch.setattr(SafetensorsFile, "stored", noted)
+    monkeypatch.setattr(_array_files, "_in_rows", noted)
     keras_initx.load_pretrained(model, folder, RULES, layout="torch")
     assert set(read) == {(4, 8)}
     for value, kernel in zip(values(model), STATE.values(), strict=True):

@@ -109,7 +109,7 @@ def imported_at_once(node):
             yield from imported_at_once(child)
 
 
-EXTRAS = {"joblib", "matplotlib", "pandas", "safetensors", "scipy"}
+EXTRAS = {"joblib", "matplotlib", "pandas", "scipy"}
 
 
 def forbidden_imports(path):

@@ -369,20 +369,11 @@ def read_contract(name: str, path: str) -> Contract:
         path: See `Contract.load`.
     """
     check_file(name, path)
-    content = _FORMAT.read(name, path)
-    weights = []
-    try:
-        for line in content["weights"]:
-            weights.append(_weight_of(line))
-        draws = int(content["draws"])
-        equal = [[str(path) for path in paths] for paths in content["equal"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        place = f"weight {len(weights) + 1}"
-        raise _FORMAT.refused(name, path, f"cannot be read at {place}: {error!r}") from error
-    paths = [weight.path for weight in weights]
-    if len(set(paths)) < len(paths):
-        raise _FORMAT.refused(name, path, "has two weights of one path")
-    return Contract(weights, draws, equal)
+    fields, weights = _FORMAT.read(name, path, _weight_of)
+    with _FORMAT.refusing(name, path, "its draws and equal weights"):
+        draws = int(fields["draws"])
+        equal = [[str(path) for path in paths] for paths in fields["equal"]]
+    return Contract(list(weights.values()), draws, equal)
 
 
 def _weight_of(line: Mapping[str, Any]) -> WeightContract:

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import Stored, check_file
+from keras_initx._array_files import check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
+from keras_initx._lazy import LazyArray
 from keras_initx._recipe_names import NotedRules
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.audits._groups import LEFT
@@ -22,7 +23,7 @@ from keras_initx.models import (
     Rules,
     RulesOrPlan,
     WeightPlan,
-    as_stored,
+    as_lazy,
     checked_arrays,
     description,
     initialize,
@@ -51,7 +52,7 @@ class Values:
 
     is_shared = False
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: LazyArray) -> None:
         self._stored = stored
 
     def stored(self) -> Array:
@@ -198,11 +199,11 @@ def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
     return arrays
 
 
-def _as_stored(arrays: Mapping[str, Any]) -> dict[str, Stored]:
+def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     """Return arrays of files or in memory as those of files."""
     found = {}
     for name, value in arrays.items():
-        found[name] = value if isinstance(value, Stored) else as_stored(value)
+        found[name] = value if isinstance(value, LazyArray) else as_lazy(value)
     return found
 
 
@@ -221,7 +222,7 @@ def subjects(
         if isinstance(found, keras.Model):
             yield _of_model(found, rules_or_plan("expected", expected, found, root), root)
             return
-        yield _of_arrays(_as_stored(found), expected, root)
+        yield _of_arrays(_as_lazy(found), expected, root)
 
 
 def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
@@ -232,7 +233,7 @@ def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
             values = VariableValues(weight.variable)
             result.append(Subject(weight.path, weight.shape, weight.dtype, values, None))
         return result
-    arrays = _as_stored(found)
+    arrays = _as_lazy(found)
     ties = ties_of(found)
     for name, stored in arrays.items():
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""
@@ -343,7 +344,7 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
     )
 
 
-def _of_arrays(arrays: Mapping[str, Stored], expected: Any, root: int | None) -> list[Subject]:
+def _of_arrays(arrays: Mapping[str, LazyArray], expected: Any, root: int | None) -> list[Subject]:
     plan = plan_of("expected", expected, root)
     if plan is None:
         raise ValueError(

@@ -353,6 +353,10 @@ class Backend:
         """Return what `layers` keep beside Keras' variables, each with a `value` and `assign`."""
         return []
 
+    def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
+        """Return the buffers that a wrapped torch module saves, as variables by name."""
+        return {}
+
     def preserve_foreign_state(
         self, layers: Sequence[keras.Layer]
     ) -> contextlib.AbstractContextManager[Any]:

@@ -172,6 +172,13 @@ class Implementation(Backend):
         found = dict.fromkeys(buffer for layer in layers for buffer in layer.buffers())
         return [_Buffer(buffer) for buffer in found]
 
+    def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
+        if not isinstance(layer, keras.layers.TorchModuleWrapper):
+            return {}
+        saved = layer.module.state_dict()
+        buffers = layer.module.named_buffers()
+        return {name: _Buffer(buffer, name) for name, buffer in buffers if name in saved}
+
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
         # Buffers and the training mode of torch modules.
@@ -259,9 +266,27 @@ class _NormRecorder:
 
 
 class _Buffer(NamedTuple):
-    """A buffer of a torch module, assigned as a variable of Keras."""
+    """A buffer of a torch module, assigned as a variable of Keras.
+
+    Attributes:
+        value: The tensor.
+        name: Its name in the module.
+    """
 
     value: Tensor
+    name: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.name
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.value.shape)
+
+    @property
+    def dtype(self) -> DType:
+        return str(keras.backend.standardize_dtype(self.value.dtype))
 
     def assign(self, value: Array | Tensor) -> None:
         self.value.copy_(torch.as_tensor(value))

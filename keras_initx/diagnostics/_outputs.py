@@ -395,6 +395,8 @@ def _divisor(numbers: Array, units: int) -> int | None:
     # The smallest label is that of class 1 if there is one, otherwise of a later class.
     for first in range(1, units):
         divisor = round(first / float(positive.min()))
+        if divisor == 0:
+            continue
         classes = numbers.astype("float64") * divisor
         if classes.max() < units - 0.5 and (abs(classes - np.round(classes)) < 1e-3).all():
             return divisor

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from keras_initx._array_files import FORMATS, Contents, Stored, check_file, read_array, suffix
+from keras_initx._array_files import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx._casts import cast
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
+from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.initializers._base import Initializer, check_largest, register
 from keras_initx.initializers._composition import (
@@ -70,8 +71,8 @@ class Pretrained(Initializer):
     axis, and `pad` the rest.
 
     Args:
-        path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors` (with the extra
-            `safetensors`), HDF5 (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
+        path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors`, HDF5
+            (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
         key: Name of the array in the file; optional if the file has only one. HDF5 names are paths,
             e.g. `"layers/dense/vars/0"`.
         sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
@@ -86,7 +87,6 @@ class Pretrained(Initializer):
             be read or does not match `sha256`, if it has no array of that name, shape and a
             floating-point dtype, or if a finite number in it, or one that `pad` may give, is beyond
             the range of the weight's dtype.
-        ImportError: When called, if the package `safetensors` is needed but not installed.
 
     Example:
         >>> import os, tempfile
@@ -159,12 +159,16 @@ class Pretrained(Initializer):
                     f"`sha256` must be the digest of the file, {digest!r}. "
                     f"Received: sha256={self.sha256!r}, path={self.path!r}"
                 )
-        found = read_array(self.path, self.key, lambda stored: self._fits(stored, shape))
-        if isinstance(found, dict):
-            raise ValueError(self._refusal(found, shape))
-        return found
+        with open_arrays("path", self.path) as contents:
+            key = self.key
+            if key is None and len(contents) == 1:
+                key = next(iter(contents))
+            found = contents.get(key)
+            if found is None or not self._fits(found, shape):
+                raise ValueError(self._refusal(contents, found, shape))
+            return found.read(...)
 
-    def _fits(self, found: Stored, shape: Shape) -> bool:
+    def _fits(self, found: LazyArray, shape: Shape) -> bool:
         """Return whether an array of the file fits into `shape`, with padding if `pad` is given."""
         if found.dtype not in DTYPES:
             return False
@@ -172,12 +176,8 @@ class Pretrained(Initializer):
             return found.shape == shape
         return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
 
-    def _refusal(self, contents: Contents, shape: Shape) -> str:
+    def _refusal(self, contents: Contents, found: LazyArray | None, shape: Shape) -> str:
         """Return the error message for a file without an array for `key` and `shape`."""
-        key = self.key
-        if key is None and len(contents) == 1:
-            key = next(iter(contents))
-        found = contents.get(key)
         if found is None:
             rule = "`key` must be the name of an array in the file"
         elif found.dtype not in DTYPES:
@@ -191,7 +191,7 @@ class Pretrained(Initializer):
         similar: list[str] = []
         if found is None:
             names = [name for name in contents if name]
-            similar = difflib.get_close_matches(key or "", names, n=len(contents) or 1)
+            similar = difflib.get_close_matches(self.key or "", names, n=len(contents) or 1)
         has = truncated(self._listed(contents, similar, shape)) or "nothing"
         return (
             f"{rule}. The file has: {has}. "

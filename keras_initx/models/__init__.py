@@ -6,7 +6,7 @@ Initialize by rules from one seed, scale to a batch, load weights.
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 # For the rooms above; not part of the public interface, as all that is imported by name.
-from keras_initx.models._arrays import as_stored as as_stored
+from keras_initx.models._arrays import as_lazy as as_lazy
 from keras_initx.models._arrays import checked_arrays as checked_arrays
 from keras_initx.models._arrays import ties_of as ties_of
 from keras_initx.models._changes import *

@@ -1,37 +1,49 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
-import contextlib
 import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._array_files import Region, Stored
+from keras_initx._array_files import Contents
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx._lazy import LazyArray, Region, index_text
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.models import _arrays, _layouts
+from keras_initx.models._arrays import (
+    LayoutName,
+    Source,
+    are_in_memory,
+    as_lazy,
+    copy_shared,
+    layout_of_source,
+    open_source,
+)
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._changes import Change, Changes
-from keras_initx.models._load_lora import Lora
+from keras_initx.models._differences import Differences
+from keras_initx.models._layouts import from_keras, from_torch
+from keras_initx.models._loading import unwritten
+from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure import ModelWeight, check_model, find_weights, loaded_weights
 
 __all__ = ["load_pretrained"]
 
 
 def load_pretrained(
     model: keras.Model,
-    source: _arrays.Source,
-    rules: _arrays.NameRules | None = None,
+    source: Source,
+    rules: NameRules | None = None,
     *,
-    layout: _layouts.LayoutName | None = None,
+    layout: LayoutName | None = None,
     atomic: bool = True,
     dry_run: bool = False,
 ) -> Changes:
@@ -42,41 +54,39 @@ def load_pretrained(
     left, each stands for as little as possible. The pattern of a layer covers all weights inside
     it, the outermost layer that it matches; the names below it must be the same in the source, or
     those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
-    is used. Weights that no rule matches are left unchanged. Without rules, each
-    weight is looked up by its own path, with `/` or `.` as separator, and left unchanged if it is
-    not found.
+    is used. Weights that no rule matches are left unchanged. Without rules, each weight is looked
+    up by its own path, with `/` or `.` as separator, and left unchanged if it is not found.
+
+    In the files of Keras, weights have the names of their layers, and are found by these. Automatic
+    names are numbered as in the paths of the model. Rules may have the names of groups in the file
+    too, such as `layers/dense_1`.
 
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. With `layout="keras"`, the order of axes is kept. The layout cannot be inferred
-    from shapes, because a square kernel fits both ways. An array must have exactly the shape that
-    its layer has in that layout, also where an axis has length 1; an index adds or drops such axes,
-    as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a dense layer. Parameters of a single axis,
-    such as the slopes of a `PReLU`, need no index. Two differences are not handled: in torch, a
-    dense layer after a flattened image has its inputs in another order, channels first; and torch
-    has other defaults, such as an epsilon of 1e-5 in normalization layers.
+    order of gates. Where the graph of the model shows that a dense layer or a normalization reads a
+    flattened image of a convolution, its rows are reordered: torch flattens channels first. The
+    result says so, or what to check where the graph does not show it, and where the epsilon of a
+    normalization is not torch's default. With `layout="keras"`, the order of axes is kept.
 
-    A kernel of a source model whose layer adds factors of LoRA is refused, unless these are loaded
-    too, into factors with the same `lora_alpha / lora_rank`. Save such a model with Keras, which
-    merges them, and pass the one that it loads. A kernel of the model whose layer adds factors that
-    are not zero is refused too, unless these are loaded or a rule leaves them.
+    An array must have exactly the shape that its layer has in that layout, also where an axis has
+    length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
+    dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of
-    the weight, once. A finite number beyond its range is refused when it is read; infinities and
-    NaN are loaded. Only the arrays that are used are read from files, one at a time. If a weight
-    is sharded, a process reads the regions that its devices hold: from `.safetensors`, `.h5`,
-    `.hdf5` and `.keras` nothing else, as long as the axes of the array are at most in another
-    order.
+    the weight, once. Only the arrays that are used are read from files, one at a time. If a weight
+    is sharded, a process reads the regions that its devices hold, and nothing else as long as the
+    axes of the array are at most cut and in another order.
 
     Args:
         model: A built model.
-        source: The path of a file: `.safetensors` (with the extra `safetensors`), `.npz`, `.h5`,
-            `.hdf5` or `.keras`; of the index of several files, `model.safetensors.index.json`; of a
-            folder with one, or with `.safetensors` files; or a list of files. Or another Keras
-            model; or a dict from names to arrays or tensors, such as the `state_dict()` of a torch
-            module, where entries that no weight needs may be anything. An object with the
+        source: The path of a file: `.safetensors`, `.npz`, `.h5`, `.hdf5` or `.keras`; of the index
+            of several files, `model.safetensors.index.json` or Keras' `.weights.json`; of a folder
+            with one of the former, or with `.safetensors` files; or a list of files. Or another
+            Keras model; or a dict from names to arrays or tensors, such as the `state_dict()` of a
+            torch module, where entries that no weight needs may be anything. An object with the
             attributes `shape` and `dtype` and the method `__array__` is read when its weight is
             loaded. Weights of the model itself and views of them are copied first. Nothing is
             unpickled.
@@ -86,8 +96,8 @@ def load_pretrained(
             weight, and `layout` is ignored, and must not use weights of the model, which may have
             changed when it is called again. `None` leaves the matching weights unchanged.
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
-            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`
-            or `.keras`.
+            is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
+            `.weights.json` or `.keras`.
         atomic: Whether the model is as before after an error or an interruption. For this the
             former values are kept until the end, which takes as much memory as the weights. Without
             it, a note of the exception says how many weights have new values.
@@ -101,12 +111,11 @@ def load_pretrained(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, a rule matches nothing, an array does not exist or
-            does not fit, is masked or complex, or has a finite number beyond the range of its
-            weight, factors of LoRA would be lost or are in the way, no weight is found at all,
-            the layout is unknown or not that of the source, a file cannot be read or lacks an array
-            that the index promises, two files have arrays of one name, or on JAX other processes
-            hold parts of a source model.
-        ImportError: If the package `safetensors` is needed but not installed.
+            does not fit, or has a finite number beyond the range of its weight (infinities and NaN
+            are loaded), no weight is found at all, the layout is unknown or not that of the source,
+            a file cannot be read, two files have arrays of one name, on JAX other processes hold
+            parts of a source model, or one of the models has trained factors of LoRA: Keras merges
+            them where it saves a model.
 
     Example:
         >>> import numpy as np
@@ -119,22 +128,44 @@ def load_pretrained(
     check_model("model", model)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    weights = find_weights(model)
-    lora = Lora(weights, find_weights(source) if isinstance(source, keras.Model) else [])
-    with _arrays.open_source(source) as (contents, own_layout):
-        source_layout = _arrays.layout_of_source(layout, own_layout)
-        steps = _steps(weights, contents, rules, source_layout, lora)
+    _check_lora("model", model)
+    if isinstance(source, keras.Model):
+        _check_lora("source", source)
+    weights = loaded_weights(model)
+    with open_source(source) as (contents, own_layout):
+        chosen_layout = layout_of_source(layout, own_layout)
+        saved = saved_names(contents, model)
+        found = candidates_of(weights, rules, chosen_layout, saved)
+        differences = Differences(model) if chosen_layout == "torch" else None
+        known = [str(name) for name in (*contents, *saved)]
+        steps = _steps(weights, contents, found, differences, known if rules is not None else None)
         used = {name for step in steps for name in step.row.sources}
-        unused = {name: stored.shape for name, stored in contents.items() if name not in used}
+        unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
         summary = _summary(rows, unused, dry_run)
         changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
         if dry_run:
             return changes
         _check_can_load(changes)
-        _arrays.copy_shared([contents[name] for name in used], weights)
+        copy_shared([contents[name] for name in used], weights)
         _load(steps, contents, atomic)
     return changes
+
+
+def _check_lora(name: str, model: keras.Model) -> None:
+    """Raise `ValueError` if layers of a model add factors of LoRA, which would be lost."""
+    if not model.built:
+        return
+    for weight in find_weights(model):
+        value = weight.variable.value
+        if weight.name not in ("lora_kernel_b", "lora_embeddings_b") or unwritten(value):
+            continue
+        if weight.layer.lora_enabled and backend.has_nonzero(value):
+            raise ValueError(
+                f"`{name}` must not have trained factors of LoRA, without which its kernels have "
+                "other values: save it with Keras, which merges them, and pass the model that it "
+                f"loads. Received: {name}={model.name!r} with {weight.path!r}"
+            )
 
 
 def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool) -> str:
@@ -151,76 +182,66 @@ def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool)
     return f"{text}."
 
 
-# Reads a region of the new values of a weight.
-_Read: TypeAlias = Callable[[Region], Array]
-
-
 class _Step(NamedTuple):
     """What is done to a weight.
 
     Attributes:
         weight: The weight.
         row: Its row in the result.
-        read: What reads its new values, `None` if it is left.
+        array: Its new values, `None` if it is left.
     """
 
     weight: ModelWeight
     row: Change
-    read: _Read | None = None
+    array: LazyArray | None = None
 
 
 def _steps(
     weights: Sequence[ModelWeight],
-    contents: Mapping[str, Stored],
-    rules: _arrays.NameRules | None,
-    layout: _layouts.KerasLayout,
-    lora: Lora,
+    contents: Contents,
+    found: Mapping[str, list[Candidate] | None],
+    differences: Differences | None,
+    known: Sequence[str] | None,
 ) -> list[_Step]:
-    """Return a step for each weight. Mismatches are reported in its row."""
-    found = _arrays.candidates_of(weights, rules, layout)
-    skipped = {path for path, candidates in found.items() if candidates is None}
-    chosen = {}
-    for path, candidates in found.items():
-        candidate = _first_stored(candidates or [], contents)
-        if candidate is not None:
-            chosen[path] = candidate
+    """Return a step for each weight. Mismatches are reported in its row.
+
+    Args:
+        weights: The weights.
+        contents: The arrays of the source.
+        found: The candidates of the weights that are loaded, `None` for one that a rule skips.
+        differences: What differs from torch in the model if that is the layout.
+        known: The names in the source if there are rules, which must lead to some of them.
+    """
     steps = []
     missing = 0
     for weight in weights:
         size = math.prod(weight.shape)
         row = Change(weight.path, "left", "", weight.shape, weight.dtype, size, changed=0)
-        read = None
+        array = None
         candidates = found.get(weight.path)
-        candidate = chosen.get(weight.path)
+        candidate = _first_stored(candidates or [], contents)
         if candidate is not None:
             stored = [contents[name] for name in candidate.names]
             row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
             try:
-                problem = lora.problem(weight, candidate.names[0], chosen, skipped)
-                if problem:
-                    raise _MismatchError(problem)
-                change, read = _conversion(weight, candidate, stored, layout)
-                row = replace(row, status="loaded", how=change, changed=size)
+                array = _converted(weight, candidate, stored, differences)
+                row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
-        elif weight.path in skipped:
-            row = replace(row, how="by rule")
         elif candidates is None:
-            row = replace(row, how="no rule")
-        elif rules is None:
+            row = replace(row, how="by rule" if weight.path in found else "no rule")
+        elif known is None:
             row = replace(row, how="not in the source")
         else:
             missing += 1
             # Comparing all names with all others would be slow.
-            known = contents if missing <= LISTED else ()
-            row = replace(row, status="error", how=_no_array(candidates, known))
-        steps.append(_Step(weight, row, read))
+            compared = known if missing <= LISTED else ()
+            row = replace(row, status="error", how=_no_array(candidates, compared))
+        steps.append(_Step(weight, row, array))
     return steps
 
 
-def _first_stored(
-    candidates: Sequence[_layouts.Candidate], contents: Mapping[str, Stored]
-) -> _layouts.Candidate | None:
+def _first_stored(candidates: Sequence[Candidate], contents: Contents) -> Candidate | None:
     """Return the first candidate whose arrays all exist, or `None` without one."""
     for candidate in candidates:
         if all(name in contents for name in candidate.names):
@@ -228,10 +249,17 @@ def _first_stored(
     return None
 
 
-def _no_array(candidates: Sequence[_layouts.Candidate], known: Iterable[str]) -> str:
+def _no_array(candidates: Sequence[Candidate], known: Iterable[str]) -> str:
     names = dict.fromkeys(" and ".join(map(repr, candidate.names)) for candidate in candidates)
-    hint = close_matches(candidates[-1].names[0], known)
+    # A bias is no match for a kernel.
+    endings = {_last_part(candidate.names[0]) for candidate in candidates}
+    alike = [name for name in known if _last_part(name) in endings]
+    hint = close_matches(candidates[-1].names[0], alike or known)
     return f"no array {' or '.join(names)}{hint}"
+
+
+def _last_part(name: str) -> str:
+    return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
 def _check_can_load(changes: Changes) -> None:
@@ -250,30 +278,48 @@ def _check_can_load(changes: Changes) -> None:
         )
 
 
-def _load(steps: Sequence[_Step], contents: Mapping[str, Stored], atomic: bool) -> None:
+def _load(steps: Sequence[_Step], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undone_after_error(atomic) as assign,
         progress("Loading weights", len(steps), "weights") as advance,
     ):
         for step in steps:
-            if step.read is not None:
+            if step.array is not None:
                 arrays = [contents[name] for name in step.row.sources]
-                value = _new_value(step, step.read, arrays)
+                value = _new_value(step, step.array, are_in_memory(arrays))
                 assign(step.weight.variable, value)
                 del value  # which the next one would come beside
             advance(1)
-        refresh_normalizations(step.weight.layer for step in steps if step.read is not None)
+        refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
 
 
-def _new_value(step: _Step, read: _Read, arrays: Sequence[Stored]) -> Tensor:
+def _new_value(step: _Step, array: LazyArray, is_in_memory: bool) -> Tensor:
     """Return the new value of a weight, distributed like the one that it has."""
+    # The one that the weight has on this backend.
+    dtype = backend.available_dtype(step.weight.dtype)
+
+    def read(region: Region) -> Array:
+        values = array.read(region)
+        try:
+            values = cast(values, dtype, copy=False)
+        except OverflowError as error:
+            names = " + ".join(map(repr, step.row.sources))
+            raise ValueError(
+                "`source` must have numbers that the weights can hold. "
+                f"Received: {names} for {step.row.path!r}, with {error}"
+            ) from None
+        # A copy that the backend takes over.
+        own = HOST.empty(values.shape, values.dtype)
+        np.copyto(own, values)
+        return own
+
     layout = backend.layout_of(step.weight.variable.value)
     if layout is None:
         return backend.to_tensor(read(...))
-    if _arrays.are_in_memory(arrays):
+    if is_in_memory:
         # They may be spread over devices and processes, which bring them together once.
-        read = read(...).__getitem__
+        return backend.placed(read(...).__getitem__, step.weight.shape, layout)
     return backend.placed(read, step.weight.shape, layout)
 
 
@@ -281,163 +327,58 @@ class _MismatchError(Exception):
     """Says why arrays cannot be converted to a weight."""
 
 
-def _conversion(
+def _converted(
     weight: ModelWeight,
-    candidate: _layouts.Candidate,
-    stored: Sequence[Stored],
-    layout: _layouts.KerasLayout,
-) -> tuple[str, _Read]:
-    """Return how arrays are converted to `weight`, as text and as a function.
-
-    The function reads and converts what a region of the weight is made from.
-    """
+    candidate: Candidate,
+    stored: Sequence[LazyArray],
+    differences: Differences | None,
+) -> LazyArray:
+    """Return the new values of `weight` from arrays."""
     for array in stored:
         if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
     if callable(candidate.part):
-        return _made_by_function(weight, candidate, candidate.part, stored[0])
-    return _rearranged(weight, candidate, stored, layout)
+        return _made_by_function(weight, candidate.part, stored[0])
+    try:
+        parts = [_part(array, candidate) for array in stored]
+        if differences is None:
+            return from_keras(weight, parts)
+        return differences.considered(weight, from_torch(weight, parts))
+    except ValueError as error:
+        raise _MismatchError(str(error)) from None
+
+
+def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
+    """Return the part of an array that a candidate has."""
+    if candidate.third is not None:
+        if math.prod(array.shape[:1]) % 3:
+            raise _MismatchError(f"the shape {array.shape} has no thirds")
+        length = array.shape[0] // 3
+        return array.part(np.s_[candidate.third * length : (candidate.third + 1) * length])
+    if candidate.part is None:
+        return array
+    try:
+        return array.part(candidate.part)
+    except (IndexError, TypeError) as error:
+        raise _MismatchError(f"no part {index_text(candidate.part)}: {error}") from None
 
 
 def _made_by_function(
-    weight: ModelWeight,
-    candidate: _layouts.Candidate,
-    function: Callable[[Array], Any],
-    stored: Stored,
-) -> tuple[str, _Read]:
-    """Return the conversion by a function of a user, which is called to check what it returns."""
+    weight: ModelWeight, function: Callable[[Array], Any], array: LazyArray
+) -> LazyArray:
+    """Return what a function of a user gives, which is called to check that, and once more."""
 
-    def result() -> Stored:
-        array = np.array(stored.read(...))  # a copy, which it may change
-        return _arrays.as_stored(function(array))
+    def result() -> LazyArray:
+        return as_lazy(function(np.array(array.read(...))))  # a copy, which it may change
 
     made = result()
     if made.shape != weight.shape:
         raise _MismatchError(f"the function returns shape {made.shape}")
     if not can_be_cast(made.dtype, weight.dtype):
         raise _MismatchError(f"the function returns {made.dtype}")
-    dtype = _own_dtype(weight)
-
-    def read(region: Region) -> Array:
-        again = result()  # so that not all results are kept until the end
-        with _in_range(weight, candidate):
-            return _own(cast(again.read(region), dtype, copy=False))
-
     name = getattr(function, "__name__", type(function).__name__)
-    return f"{name}()", read
-
-
-def _rearranged(
-    weight: ModelWeight,
-    candidate: _layouts.Candidate,
-    stored: Sequence[Stored],
-    layout: _layouts.KerasLayout,
-) -> tuple[str, _Read]:
-    """Return the conversion of arrays, or parts of them, to the order of axes of Keras."""
-    index = _index(candidate, stored[0].shape)
-    shapes = [array.shape for array in stored]
-    if index is not None:
-        try:
-            # Arrays of these shapes that take no memory.
-            shapes = [np.broadcast_to(np.int8(0), shape)[index].shape for shape in shapes]
-        except (IndexError, TypeError) as error:
-            raise _MismatchError(f"no part {_index_text(index)}: {error}") from None
-    arrangement = _arrangement(weight, shapes, layout)
-    is_sum = arrangement.combined == "summed" and len(stored) > 1
-    dtype = _own_dtype(weight)
-    computing_dtype = "float64" if is_sum else dtype
 
     def read(region: Region) -> Array:
-        source_region: Region = ...
-        if index is None:
-            source_region = arrangement.source_region(region, weight.shape)
-        parts = []
-        with _in_range(weight, candidate):
-            for array in stored:
-                part = array.read(source_region)
-                if index is not None:
-                    part = part[index]
-                parts.append(cast(part, computing_dtype, copy=False))
-            value = arrangement.apply(parts)
-            if is_sum:
-                value = cast(value, dtype)  # rounded once
-        if source_region is ...:
-            value = value.reshape(weight.shape)[region]
-        return _own(value)
+        return result().read(region)  # so that not all results are kept until the end
 
-    change = arrangement.description(shapes, weight.shape)
-    if index is not None:
-        change = ", ".join(filter(None, [_index_text(index), change]))
-    return change, read
-
-
-def _index(candidate: _layouts.Candidate, shape: Shape) -> Any:
-    """Return the index of the part of an array of this shape to use, or `None` for the whole."""
-    if candidate.third is None:
-        return candidate.part
-    if math.prod(shape[:1]) % 3:
-        raise _MismatchError(f"the shape {shape} has no thirds")
-    length = shape[0] // 3
-    return slice(candidate.third * length, (candidate.third + 1) * length)
-
-
-def _arrangement(
-    weight: ModelWeight, shapes: Sequence[Shape], layout: _layouts.KerasLayout
-) -> _layouts.Arrangement:
-    """Return the first arrangement that converts arrays of these shapes to `weight`."""
-    arrangements = layout.arrangements(weight)
-    for arrangement in arrangements:
-        if arrangement.can_convert(shapes):
-            return arrangement
-    if arrangements:
-        given = " and ".join(str(shape) for shape in shapes)
-        expected = " or ".join(str(arrangement.source) for arrangement in arrangements)
-        raise _MismatchError(f"the shape is {given} instead of {expected}")
-    raise _MismatchError(
-        f"the order of axes of a {type(weight.layer).__name__} in {layout.name} is unknown; pass "
-        "a function of the array, as in `(name, function)`"
-    )
-
-
-def _own_dtype(weight: ModelWeight) -> DType:
-    """Return the dtype that `weight` has on this backend."""
-    return backend.available_dtype(weight.dtype)
-
-
-def _own(value: Array) -> Array:
-    """Return a copy of an array that a backend takes over."""
-    own = HOST.empty(value.shape, value.dtype)
-    np.copyto(own, value)
-    return own
-
-
-@contextlib.contextmanager
-def _in_range(weight: ModelWeight, candidate: _layouts.Candidate) -> Iterator[None]:
-    """Name the arrays of which `weight` cannot hold all numbers."""
-    try:
-        yield
-    except OverflowError as error:
-        names = " + ".join(map(repr, candidate.names))
-        raise ValueError(
-            "`source` must have numbers that the weights can hold. "
-            f"Received: {names} for {weight.path!r}, with {error}"
-        ) from None
-
-
-def _index_text(index: Any) -> str:
-    """Return an index as source text."""
-    parts = index if isinstance(index, tuple) else (index,)
-    texts = [_part_text(part) for part in parts]
-    return f"[{', '.join(texts)}]"
-
-
-def _part_text(part: Any) -> str:
-    if part is ...:
-        return "..."
-    if not isinstance(part, slice):
-        return str(part)
-    start = "" if part.start is None else part.start
-    stop = "" if part.stop is None else part.stop
-    if part.step is None:
-        return f"{start}:{stop}"
-    return f"{start}:{stop}:{part.step}"
+    return LazyArray(made.shape, made.dtype, read, (f"{name}()",))

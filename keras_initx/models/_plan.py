@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._array_files import check_file
 from keras_initx._casts import can_be_cast, cast
-from keras_initx._checks import close_matches
+from keras_initx._checks import (
+    check_number,
+    check_root,
+    check_shape,
+    check_type,
+    close_matches,
+)
 from keras_initx._files import check_local, write
 from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
@@ -25,7 +32,7 @@ from keras_initx.initializers import (
     is_exact,
     values_at,
 )
-from keras_initx.models._plan_file import initializers_of, plan_text, read_lines, refused, written
+from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
 from keras_initx.models._rules import (
     Rules,
     RulesOrRecipe,
@@ -50,6 +57,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["InitializationPlan", "WeightPlan"]
+
+# The keys of a line in the file of a plan.
+_IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "zeros", "reason", "digest")
 
 
 @dataclass(frozen=True)
@@ -518,40 +528,43 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
         path: See `InitializationPlan.load`.
     """
     path = str(path)
-    seed, lines = read_lines(name, path)
-    rows = []
-    sources = {}
-    for place, line in enumerate(lines, 1):
-        initializer, zeros = initializers_of(name, path, place, line)
-        row = _row_of(line, initializer)
-        rows.append(row)
-        if initializer is None:
-            continue
-        if zeros is not None and not isinstance(zeros, Sparse):
-            raise refused(name, path, f"has zeros of {zeros!r} for {row.path!r}")
-        sources[row.path] = Source(initializer, zeros, line.get("digest"))
+    check_file(name, path)
+    fields, found = FORMAT.read(name, path, _parsed)
+    with FORMAT.refusing(name, path, "the seed"):
+        seed = check_root("seed", fields["seed"])
+    rows = [row for row, _ in found.values()]
+    sources = {row.path: source for row, source in found.values() if source is not None}
     return InitializationPlan(rows, seed, True, _sources=sources)
 
 
-def _row_of(
-    line: Mapping[str, Any], initializer: keras.initializers.Initializer | None
-) -> WeightPlan:
-    """Return the row of a line."""
-    shape = tuple(line["shape"])
-    dtype = line["dtype"]
+def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Source | None]:
+    """Return the row of a line, and where its values come from."""
+    unknown = line.keys() - set(_IN_LINE)
+    if unknown:
+        raise ValueError(f"unknown key {min(unknown)!r}")
+    shape = check_shape(line["shape"])
+    dtype = check_type("dtype", line["dtype"], str, "a text")
+    np.dtype(dtype)  # raises the error of an unknown one
     fan_in, fan_out = line.get("fans", (None, None))
+    for fan in (fan_in, fan_out):
+        if fan is not None:
+            check_number("fans", fan, positive=True)
     row = WeightPlan(line["path"], shape, dtype, None, line.get("reason", ""), fan_in, fan_out)
-    if initializer is None:
-        return row
+    if line["initializer"] is None:
+        return row, None
+    initializer = restored(line["initializer"])
+    zeros = restored(line["zeros"]) if "zeros" in line else None
+    check_type("zeros", zeros, Sparse | None, "a `Sparse`")
     expected_std = None
     if isinstance(initializer, Initializer):
         expected_std = initializer.expected_std(shape)
-    return replace(
+    row = replace(
         row,
         initializer=description(initializer),
         expected_std=expected_std,
         seed=_seed_of(initializer),
     )
+    return row, Source(initializer, zeros, line.get("digest"))
 
 
 def _seed_of(initializer: Any) -> int | None:

@@ -226,8 +226,8 @@ def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Iterab
     all_numbers = re.sub(r"\d+", "*", path)
     all_but_last = re.sub(r"\d+(?=.*\d)", "*", path)
     for pattern in (layer, all_numbers, all_but_last):
-        same = [texts.get(other) == text for other in paths if matches_path(pattern, other)]
-        if len(same) > 1 and all(same):
+        matched = [other for other in paths if matches_path(pattern, other)]
+        if path in matched and len(matched) > 1 and all(texts.get(one) == text for one in matched):
             return pattern
     return path
 

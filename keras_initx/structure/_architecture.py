@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_initx._keras import followed_calls, is_of_keras
 from keras_initx.backends import backend
+from keras_initx.structure._flattened import Flattened
 from keras_initx.structure._graph import Branch, ForwardGraph, multiplies_by_kernel
 from keras_initx.structure._hooks import HOOKS, activation_name
 from keras_initx.structure._kernels import normalizes
@@ -54,6 +55,7 @@ class Architecture:
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
+        flattened: The layers with a flattened input.
     """
 
     branches: list[Branch] = field(default_factory=list)
@@ -67,6 +69,7 @@ class Architecture:
     outputs: list[keras.Operation] = field(default_factory=list)
     hidden: list[keras.Layer] = field(default_factory=list)
     starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
+    flattened: Flattened = field(default_factory=Flattened)
 
     @property
     def crossing(self) -> list[keras.Layer]:
@@ -257,6 +260,7 @@ class _Reader:
         outputs = operation.compute_output_spec(*args, **options)
         made = keras.tree.flatten(outputs)
         self._tensors += [*inputs, *made]
+        self._found.flattened.add(operation, inputs, made)
         self._graph.add_outputs(operation, inputs, made, is_origin=True)
         return outputs
 

@@ -11,7 +11,15 @@ import keras
 
 from keras_initx._keras import layers_of
 
-__all__ = ["automatic_name", "layer_paths", "named_layers", "own_weights", "parts_of"]
+__all__ = [
+    "automatic_name",
+    "layer_paths",
+    "named_layers",
+    "numbered",
+    "own_weights",
+    "parts_of",
+    "walk",
+]
 
 
 def parts_of(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:

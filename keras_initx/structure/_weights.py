@@ -27,6 +27,8 @@ __all__ = [
     "check_used",
     "find_weights",
     "is_quantized",
+    "loaded_weights",
+    "name_in_module",
     "weights_within",
 ]
 
@@ -142,6 +144,30 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
                 f"distinct names. Received: model={model.name!r} with {count} weights at {path!r}"
             )
     return weights
+
+
+def loaded_weights(model: keras.Model) -> list[ModelWeight]:
+    """Return the weights of a model, and what torch modules in it save beside their parameters.
+
+    These buffers, such as the statistics of a normalization, are variables to nobody else.
+    """
+    found = find_weights(model)
+    seen: set[keras.Layer] = set()
+    for layers, paths in walk(model):
+        if layers[-1] in seen:
+            continue
+        seen.add(layers[-1])
+        for name, buffer in backend.saved_buffers(layers[-1]).items():
+            found.append(ModelWeight(f"{paths[-1]}/{name}", buffer, layers, paths))
+    return found
+
+
+def name_in_module(weight: ModelWeight) -> str:
+    """Return the name that a weight of a `TorchModuleWrapper` has in the module."""
+    for name, parameter in weight.layer.module.named_parameters():
+        if parameter is weight.variable.value:
+            return str(name)
+    return weight.name
 
 
 def check_used(model: keras.Layer) -> None:

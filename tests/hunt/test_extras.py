@@ -6,7 +6,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import keras_initx
 from keras_initx import cli
@@ -16,7 +15,6 @@ DISTRIBUTIONS = {
     "joblib": "joblib",
     "matplotlib": "matplotlib",
     "pandas": "pandas",
-    "safetensors": "safetensors",
     "scipy": "scipy",
 }
 DRAWS = np.random.default_rng(0)
@@ -42,7 +40,6 @@ def folder(tmp_path_factory):
     study(folder)
     build().save(folder / "model.keras")
     np.save(folder / "x.npy", X)
-    safetensors.numpy.save_file({"kernel": X}, folder / "kernel.safetensors")
     return folder
 
 
@@ -73,10 +70,6 @@ FEATURES = {
     "the plot of a study": ({"matplotlib", "scipy"}, lambda folder, out: study(folder).plot(out / "study.png")),
     "the table of a study": ({"scipy"}, lambda folder, out: str(study(folder))),
     "a data frame": ({"pandas", "scipy"}, lambda folder, out: study(folder).to_pandas()),
-    "a file of safetensors": (
-        {"safetensors"},
-        lambda folder, out: keras_initx.Pretrained(folder / "kernel.safetensors", "kernel")((40, 6)),
-    ),
     "several processes": (
         {"joblib", "scipy"},
         lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1, n_jobs=2),

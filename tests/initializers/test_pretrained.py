@@ -6,7 +6,6 @@ import io
 import os
 import pathlib
 import pickle
-import sys
 
 import h5py
 import keras
@@ -335,14 +334,6 @@ def test_leaves_out_arrays_whose_values_are_in_other_files(tmp_path):
             Pretrained(tmp_path / "a.h5", key)((4, 3))
 
 
-def test_names_the_extra_that_reads_safetensors(tmp_path, monkeypatch):
-    safetensors.numpy.save_file({"kernel": KERNEL}, tmp_path / "a.safetensors")
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match="safetensors not found; install with `pip install safetensors`"):
-        Pretrained(tmp_path / "a.safetensors")((4, 3))
-
-
-@pytest.mark.once
 def test_pad_fills_what_the_array_does_not(kernel_file):
     pad = keras.initializers.RandomNormal(seed=3)
     expected = to_numpy(pad((6, 5))).copy()

@@ -86,6 +86,146 @@ def test_outputs_are_those_of_torch(name):
     np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-5)
 
 
+def image_network(*flattened, convolution=None):
+    """Return a model of Keras that flattens an image of 5 by 4 pixels with 3 channels."""
+    stack = [convolution or layers.Conv2D(3, 2, name="conv"), layers.ReLU(), layers.MaxPooling2D(1), *flattened]
+    return keras.Sequential([keras.Input((6, 5, 2)), *stack])
+
+
+@keras.saving.register_keras_serializable("tests")
+class ImageModel(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(3, 2, name="conv")
+        self.flatten = layers.Flatten()
+        self.out = layers.Dense(4, name="out")
+
+    def call(self, x):
+        return self.out(self.flatten(keras.ops.relu(self.conv(x))))
+
+
+def own_model():
+    model = ImageModel()
+    model(np.zeros((1, 6, 5, 2), "float32"))
+    return model
+
+
+def nested_model():
+    inputs = keras.Input((6, 5, 2))
+    body = keras.Sequential([keras.Input((6, 5, 2)), layers.Conv2D(3, 2, activation="relu", name="conv")], name="body")
+    head = keras.Sequential([keras.Input((5, 4, 3)), layers.Flatten(), layers.Dense(4, name="out")], name="head")
+    return keras.Model(inputs, head(body(inputs)))
+
+
+FLATTENED = {
+    "flatten": lambda: image_network(layers.Flatten(), layers.Dense(4, name="out")),
+    "reshape": lambda: image_network(layers.Reshape((60,)), layers.Dropout(0.5), layers.Dense(4, name="out")),
+    "own model": own_model,
+    "nested": nested_model,
+}
+
+
+@pytest.mark.parametrize("name", FLATTENED)
+def test_rows_behind_a_flattened_image_are_in_the_order_of_keras(name):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(60, 4))
+    model = FLATTENED[name]()
+    prefixes = {"conv": "body/conv", "out": "head/out"} if name == "nested" else {"conv": "conv", "out": "out"}
+    rules = {prefixes["conv"]: "0", prefixes["out"]: "3"}
+    plan = load_pretrained(model, module.state_dict(), rules, layout="torch")
+    kernel = next(row for row in plan.rows if row.path.endswith("out/kernel"))
+    assert kernel.how == "transposed, rows reordered from channels first"
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 2)).astype("float32")
+    expected = module(torch.from_numpy(x).movedim(-1, 1)).detach().numpy()
+    np.testing.assert_allclose(to_numpy(model(x)), expected, atol=1e-5)
+
+
+def test_a_normalization_of_a_flattened_image_has_its_order_too():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.BatchNorm1d(60), nn.Linear(60, 4))
+    module = with_statistics(module)
+    norm = layers.BatchNormalization(epsilon=1e-5, name="norm")
+    model = keras.Sequential(
+        [keras.Input((6, 5, 2)), layers.Conv2D(3, 2, name="conv"), layers.Flatten(), norm, layers.Dense(4, name="out")]
+    )
+    load_pretrained(model, module.state_dict(), {"conv": "0", "norm": "2", "out": "3"}, layout="torch")
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 2)).astype("float32")
+    expected = module(torch.from_numpy(x).movedim(-1, 1)).detach().numpy()
+    np.testing.assert_allclose(to_numpy(model(x)), expected, rtol=1e-5, atol=1e-4)
+
+
+def two_inputs():
+    image, numbers = keras.Input((6, 5, 2)), keras.Input((4,))
+    flat = layers.Flatten()(layers.Conv2D(3, 2, name="conv")(image))
+    return keras.Model([image, numbers], layers.Dense(4, name="out")(layers.Concatenate()([flat, numbers])))
+
+
+def permuted():
+    return image_network(layers.Permute((2, 1, 3)), layers.Flatten(), layers.Dense(4, name="out"))
+
+
+class Hidden(layers.Layer):
+    """Calls what knows no symbolic tensors."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.out = layers.Dense(4, name="out")
+
+    def call(self, x):
+        return self.out(torch.flatten(x, 1))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], 4))
+
+
+def hidden():
+    model = image_network(Hidden(name="hidden"))
+    model(np.zeros((1, 6, 5, 2), "float32"))
+    return model
+
+
+UNKNOWN = {"two inputs": (two_inputs, 64), "permuted": (permuted, 60), "hidden": (hidden, 60)}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_the_graph_cannot_show_is_to_be_checked(name):
+    make, size = UNKNOWN[name]
+    model, kernel = make(), torch.rand(4, size)
+    rules = {"*conv": "conv", "*out": "out"}
+    state = {"conv.weight": torch.rand(3, 2, 2, 2), "conv.bias": torch.rand(3)}
+    state |= {"out.weight": kernel, "out.bias": torch.rand(4)}
+    plan = load_pretrained(model, state, rules, layout="torch")
+    row = next(row for row in plan.rows if row.path.endswith("out/kernel"))
+    assert row.how == "transposed, check the order of rows: torch flattens channels first"
+    assert torch.equal(model.layers[-1].trainable_weights[0].value.T, kernel)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [layers.Conv2D(1, 2), layers.Flatten()],
+        [layers.Conv2D(3, (6, 5)), layers.Flatten()],
+        [layers.Conv2D(3, 2), layers.GlobalAveragePooling2D()],
+        [layers.Conv2D(3, 2), layers.Reshape((20, 3)), layers.LSTM(3, return_sequences=True), layers.Flatten()],
+    ],
+    ids=["one channel", "one pixel", "pooled", "a sequence"],
+)
+def test_other_rows_are_in_the_order_of_torch(stack):
+    model = keras.Sequential([keras.Input((6, 5, 2)), *stack, layers.Dense(4, name="out")])
+    kernel = torch.rand(4, model.layers[-1].kernel.shape[0])
+    plan = load_pretrained(model, {"w": kernel}, {"out/kernel": "w"}, layout="torch")
+    assert plan.rows[-2].how == "transposed"
+    assert torch.equal(model.layers[-1].kernel.value.T, kernel)
+
+
+def test_another_epsilon_than_that_of_torch_is_to_be_checked():
+    norms = [layers.LayerNormalization(name="a"), layers.BatchNormalization(epsilon=1e-5, name="b")]
+    model = keras.Sequential([keras.Input((4,)), *norms])
+    state = {f"{name}.{one}": torch.rand(4) for name in "ab" for one in ("weight", "bias")}
+    plan = load_pretrained(model, state, layout="torch")
+    assert [row.how for row in plan.rows[:4]] == ["check epsilon: 0.001, in torch 1e-05 by default", "", "", ""]
+
+
 class Tagger(nn.Module):
     """Tells a tag for each word; its parts are called as the layers of `tagger`."""
 
@@ -146,6 +286,44 @@ def test_a_wrapped_module_has_the_order_of_torch():
     load_pretrained(model, source, rules, layout="torch")
     assert torch.equal(wrapped.module.weight, source["body"])
     assert torch.equal(model.layers[1].kernel.value.T, source["head.weight"])
+
+
+def wrapped():
+    parts = [nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 3, bias=False)]
+    inner = with_statistics(nn.Sequential(*parts))
+    inner[0].weight.requires_grad_(False)
+    return layers.TorchModuleWrapper(inner, name="inner")
+
+
+def model_around(wrapper):
+    model = keras.Sequential([keras.Sequential([keras.Input((4,)), wrapper], name="block"), layers.Dense(3)])
+    model(np.ones((2, 4), "float32"), training=False)
+    return model
+
+
+def states_of(source, folder):
+    """Yield what the state of a wrapped module may be in, and the rules for it."""
+    model = model_around(source)
+    state = source.module.state_dict()
+    yield {f"m.{name}": value for name, value in state.items()}, {"block/inner": "m"}, "torch"
+    yield {f"block.inner.{name}": value for name, value in state.items()}, None, "torch"
+    yield model, None, None
+    model.save_weights(folder / "a.weights.h5")
+    yield folder / "a.weights.h5", None, None
+    yield folder / "a.weights.h5", {"block": "block"}, None
+
+
+def test_weights_and_statistics_of_a_wrapped_module_have_its_names(tmp_path):
+    source = wrapped()
+    for given, rules, layout in states_of(source, tmp_path):
+        model = model_around(target := wrapped())
+        former = {name: value.clone() for name, value in target.module.state_dict().items()}
+        with pytest.raises(ValueError, match="cannot cast"):
+            load_pretrained(model, {"inner.0.weight": np.array("")}, {"block/inner": "inner"}, layout="torch")
+        assert all(torch.equal(value, former[name]) for name, value in target.module.state_dict().items())
+        load_pretrained(model, given, rules, layout=layout)
+        for name, value in target.module.state_dict().items():
+            assert torch.equal(value, source.module.state_dict()[name])
 
 
 def test_a_tensor_without_a_place_in_memory_may_be_in_the_source():

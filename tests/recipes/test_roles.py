@@ -226,3 +226,17 @@ def test_a_model_of_another_kind_is_refused_with_what_it_has(recipe, build, reas
 @pytest.mark.once
 def test_preprocessing_is_no_normalization_layer():
     assert recipes.t_fixup(encoder(first=lambda: layers.Normalization(mean=0.0, variance=1.0)))
+
+
+@pytest.mark.once
+def test_the_end_of_a_branch_on_its_own_has_the_name_of_others_in_models():
+    inputs = keras.Input((WIDTH,))
+    x = inputs + layers.Dense(WIDTH, name="end")(layers.Dense(16, "relu")(inputs))
+    for block in range(2):
+        inner = [keras.Input((WIDTH,)), layers.Dense(16, "relu"), layers.Dense(WIDTH, name="end")]
+        x = x + keras.Sequential(inner, name=f"block_{block}")(x)
+    model = keras.Model(inputs, x)
+    plan = initialize(model, "zero_residual", seed=0)
+    ends = [weight for weight in plan.weights if weight.path.endswith("end/kernel")]
+    assert len(ends) == 3
+    assert not any(weight.std for weight in ends)

@@ -227,6 +227,11 @@ FAULTY = {
         ["unsuitable labels"],
         'loss="mse"',
     ),
+    "numbers far from 0 as classes": Case(
+        labels(abs(SINGLE) + 4, SINGLE, repaired={"units": 1, "activation": None, "loss": "mse"}),
+        ["unsuitable labels"],
+        'loss="mse"',
+    ),
     # Rows of labels.
     "several labels, softmax": Case(
         labels(

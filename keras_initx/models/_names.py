@@ -1,0 +1,385 @@
+"""Which arrays of a source a weight may have: by rules, by its path, by the names of frameworks."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+
+from keras_initx._array_files import Contents
+from keras_initx._checks import check_type, close_matches
+from keras_initx._typing import Array
+from keras_initx.models._arrays import LayoutName
+from keras_initx.models._layouts import CELLS
+from keras_initx.structure import (
+    ModelWeight,
+    automatic_name,
+    captured_texts,
+    first_matches,
+    name_in_module,
+    numbered,
+    own_weights,
+    walk,
+)
+
+# An index from `numpy.s_`, or a function that maps the array to the weight.
+Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
+Part: TypeAlias = Index | Callable[[Array], Any]
+# Maps patterns for the paths of weights or layers to names of arrays or modules.
+NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
+
+# Names that other frameworks use for a Keras weight. They are tried in every layout.
+_OTHER_NAMES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "embeddings": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "scale": "weight",
+    "alpha": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+# In torch, the layers inside these have no names of their own.
+_AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
+_RECURRENT = {
+    "kernel": ("weight_ih",),
+    "recurrent_kernel": ("weight_hh",),
+    "bias": ("bias_ih", "bias_hh"),
+}
+_PROJECTIONS = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Arrays that a weight may be built from. All of them must exist.
+
+    Attributes:
+        names: Their names, usually one.
+        part: The index of the part to use, or a function that maps the array to the weight.
+        third: Which third of the first axis to use, or `None` for the whole array.
+    """
+
+    names: tuple[str, ...]
+    part: Part | None = None
+    third: int | None = None
+
+
+def _joined(*names: str, mark: str = ".") -> str:
+    """Return the name of an array inside modules. Empty names are left out."""
+    return mark.join(filter(None, names))
+
+
+# The names in the files of Keras.
+
+
+def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
+    """Return the names of the arrays that Keras has saved by layers, by paths as in `model`.
+
+    Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
+    `block/dense/kernel`. Automatic names of layers are numbered as in the paths of a model.
+    """
+    counts: Counter[keras.Layer] = Counter()
+    chosen = set()
+    for layers, layer_paths in walk(model):
+        counts[layers[-1]] += 1
+        if _automatic(layers[-1].name, {type(layers[-1]).__name__}) is None:
+            chosen.add(layer_paths[-1])
+    classes = {type(layer).__name__ for layer in counts}
+    shared = {type(layer).__name__ for layer, n in counts.items() if n > 1 and layer.weights}
+    chosen_names = {path.rpartition("/")[2] for path in chosen}
+
+    def automatic(prefix: str, name: str) -> tuple[str, int] | None:
+        return None if f"{prefix}{name}" in chosen else _automatic(name, classes)
+
+    paths = []
+    for name in map(str, contents):
+        path = _layers_around(f"/{name}", contents.layers)
+        # A layer that several have is saved in one of them, so numbers in the others are not known.
+        if path and not any(
+            _automatic(one, shared) for one in path[:-1] if one not in chosen_names
+        ):
+            paths.append((name, path))
+    found = dict(_renumbered("", paths, automatic))
+    for name in map(str, contents if contents.layers else [*found.values()]):
+        # A rule may have the group of a layer in place of its name.
+        found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
+    return found
+
+
+def _automatic(name: str, classes: Collection[str]) -> tuple[str, int] | None:
+    """Return the stem and number of an automatic name of a layer of one of these classes."""
+    direction, _, inner = name.partition("_")
+    if direction in ("forward", "backward"):  # in a `Bidirectional`
+        found = _automatic(inner, classes)
+        return found and (f"{direction}_{found[0]}", found[1])
+    return next(filter(None, (automatic_name(name, one) for one in classes)), None)
+
+
+def _layers_around(name: str, layers: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the names of the layers around an array, and its own; `None` if it is in none."""
+    group, found, key = name.rpartition("/vars/")
+    parts = group.split("/")
+    if found:
+        if parts[1:2] == ["optimizer"] or parts[-1].startswith("seed_generator"):
+            return None
+        around = ["/".join(parts[1:end]) for end in range(2, len(parts) + 1)]
+        return (*(layers[one] for one in around if one in layers), key)
+    # Before Keras 3, the group of a layer has the whole names of its weights.
+    parts = name[1:].removesuffix(":0").split("/")
+    if parts[0] == "model_weights":
+        parts = parts[1:]
+    layer, *rest = parts
+    is_layer = layer in layers or f"model_weights/{layer}" in layers or name.endswith(":0")
+    if not is_layer or not rest:
+        return None
+    if layer in rest[:-1]:
+        rest = rest[rest.index(layer) + 1 :]
+    return (layer, *rest)
+
+
+def _renumbered(
+    prefix: str,
+    paths: Sequence[tuple[str, tuple[str, ...]]],
+    automatic: Callable[[str, str], tuple[str, int] | None],
+) -> Iterator[tuple[str, str]]:
+    """Yield paths joined, with automatic names renumbered within each layer, and what has them."""
+    inside: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for name, (first, *rest) in paths:
+        if rest:
+            inside.setdefault(first, []).append((name, tuple(rest)))
+        else:
+            yield f"{prefix}{first}", name
+    new_names = numbered(((name, automatic(prefix, name)) for name in inside), Counter())
+    for new_name, parts in zip(new_names, inside.values(), strict=True):
+        yield from _renumbered(f"{prefix}{new_name}/", parts, automatic)
+
+
+def _saved_key(weight: ModelWeight) -> str | None:
+    """Return what Keras calls a weight in the group of its layer, or `None` if that is unknown."""
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        return name_in_module(weight)
+    store: dict[str, Any] = {}
+    try:
+        weight.layer.save_own_variables(store)
+    except Exception:  # that of a user may want more than a dict
+        return None
+    keys = {id(value): key for key, value in store.items()}
+    # With LoRA, Keras saves the product of the factors with the kernel, and not them.
+    own = [one for one in own_weights(weight.layer) if not one.name.startswith("lora_")]
+    left = [one for one in own if id(one) not in keys]
+    unknown = [value for value in store.values() if not any(value is one for one in own)]
+    if len(left) == len(unknown) == 1:
+        keys[id(left[0])] = keys[id(unknown[0])]
+    return keys.get(id(weight.variable))
+
+
+# The candidates.
+
+
+def candidates_of(
+    weights: Sequence[ModelWeight],
+    rules: NameRules | None,
+    layout: LayoutName,
+    saved: Mapping[str, str],
+) -> dict[str, list[Candidate] | None]:
+    """Return the candidates from the first matching rule of each weight, by path.
+
+    They are `None` if the rule skips the weight.
+
+    Args:
+        weights: The weights.
+        rules: See `load_pretrained`.
+        layout: The layout of the source.
+        saved: See `saved_names`.
+
+    Raises:
+        TypeError: If `rules` is not a mapping of patterns to names.
+        ValueError: If a rule matches no weight or its names cannot be filled in.
+    """
+    if rules is None:
+        return {weight.path: _candidates_by_path(weight, layout, saved) for weight in weights}
+    check_type("rules", rules, Mapping, "a dict from patterns to names")
+    for pattern, value in rules.items():
+        _check_rule(pattern, value)
+    by_path = {weight.path: weight for weight in weights}
+    names = {path: None for weight in weights for path in _paths(weight)}
+    matches = first_matches(
+        "rules",
+        rules,
+        by_path,
+        _match,
+        kind="a weight or a layer",
+        hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
+    )
+    found: dict[str, list[Candidate] | None] = {}
+    for path, (pattern, match) in matches.items():
+        value = rules[pattern]
+        found[path] = None
+        if value is not None:
+            found[path] = _candidates_of_rule(match, value, layout, saved)
+    return found
+
+
+def _check_rule(pattern: Any, value: Any) -> None:
+    """Raise `TypeError` unless these may be a key and a value of `rules`."""
+    if not isinstance(pattern, str):
+        raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, tuple) and len(value) == 2:
+        name, part = value
+        if isinstance(name, str) and _is_part(part):
+            return
+    raise TypeError(
+        "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
+        f"a function), or `None`. Received: {value!r} for {pattern!r}"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    return part is ... or isinstance(part, int | slice | tuple) or callable(part)
+
+
+class _Match(NamedTuple):
+    """A weight that a pattern covers.
+
+    Attributes:
+        weight: The weight.
+        path: What the pattern matches: its path, or that of a layer around it.
+        texts: What each `*` stands for.
+    """
+
+    weight: ModelWeight
+    path: str
+    texts: tuple[str, ...]
+
+
+def _paths(weight: ModelWeight) -> tuple[str, ...]:
+    """Return the paths of the layers around a weight, the outermost first, and its own."""
+    return (*weight.layer_paths[1:], weight.path)
+
+
+def _match(pattern: str, weight: ModelWeight) -> _Match | None:
+    """Return how a pattern covers a weight: by the outermost layer that it matches."""
+    for path in _paths(weight):
+        texts = captured_texts(pattern, path)
+        if texts is not None:
+            return _Match(weight, path, texts)
+    return None
+
+
+def _candidates_of_rule(
+    match: _Match, value: str | tuple[str, Part], layout: LayoutName, saved: Mapping[str, str]
+) -> list[Candidate]:
+    """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
+    weight = match.weight
+    part: Part | None = None
+    if isinstance(value, tuple):
+        template, part = value
+    else:
+        template = value
+    try:
+        name = template.format(*match.texts)
+    except (IndexError, KeyError, ValueError, AttributeError) as error:
+        raise ValueError(
+            "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
+            f"matches. Received: {template!r} for {weight.path!r}: {error}"
+        ) from None
+    if match.path == weight.path:
+        if callable(part):
+            # A function makes the weight from the array that it is given alone.
+            return [Candidate((name,), part)]
+        names = [name]
+        if layout == "torch" and isinstance(weight.layer, CELLS) and "bias_ih" in name:
+            names.append(name.replace("bias_ih", "bias_hh"))
+        found = [Candidate(tuple(names), part)]
+        found += [Candidate((one,), part) for one in _names_of_keras(weight, name, saved)]
+        return found
+    if part is not None:
+        raise ValueError(
+            "`rules` must not have a part for a layer, which may have several weights: use the "
+            f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
+        )
+    depth = match.path.count("/") + 1
+    return _candidates_by_path(weight, layout, saved, name, depth)
+
+
+def _candidates_by_path(
+    weight: ModelWeight,
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    module: str = "",
+    depth: int = 0,
+) -> list[Candidate]:
+    """Return the arrays that may hold `weight` by its path in the model, most likely first.
+
+    Args:
+        weight: A weight.
+        layout: The layout of the source.
+        saved: See `saved_names`.
+        module: The name in the source of a layer around it, empty for the whole model.
+        depth: The number of names in the path up to that layer.
+    """
+    names = weight.path.split("/")[depth:]
+    found = [Candidate((_joined(module, *names, mark=mark),)) for mark in "/."]
+    path = _joined(module, *names, mark="/")
+    found += [Candidate((name,)) for name in _names_of_keras(weight, path, saved)]
+    inner = []
+    for name, around in zip(names[:-1], weight.layers[depth:], strict=False):
+        if not isinstance(around, _AROUND):
+            inner.append(name)
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
+    if layout == "torch":
+        found += _special_names(weight, module, inner)
+    if weight.name in _OTHER_NAMES:
+        found.append(Candidate((_joined(module, *inner, _OTHER_NAMES[weight.name]),)))
+    return found
+
+
+def _names_of_keras(weight: ModelWeight, path: str, saved: Mapping[str, str]) -> list[str]:
+    """Return the arrays at a path in a file of Keras, where a weight may have a number."""
+    if not saved:
+        return []
+    names = [saved[path]] if path in saved else []
+    layer, _, name = path.rpartition("/")
+    if name == weight.path.rpartition("/")[2]:
+        numbered_path = _joined(layer, _saved_key(weight) or name, mark="/")
+        names.append(saved.get(numbered_path, numbered_path))
+    return names
+
+
+def _special_names(weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+    """Yield the arrays of torch modules that fuse the weights of several layers or gates.
+
+    Args:
+        weight: A weight.
+        module: The name in the source of a layer around it, empty for the whole model.
+        inner: The names of the layers within that layer, around the weight.
+    """
+    if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
+        for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
+            names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
+            yield Candidate(tuple(_joined(module, *inner, name) for name in names))
+    if not inner or weight.name not in _OTHER_NAMES:
+        return
+    if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):
+        *outer, kind = inner
+        ending = _OTHER_NAMES[weight.name]
+        if kind in _PROJECTIONS:
+            fused = _joined(module, *outer, f"in_proj_{ending}")
+            yield Candidate((fused,), third=_PROJECTIONS.index(kind))
+            yield Candidate((_joined(module, *outer, f"{kind[0]}_proj_{ending}"),))
+        elif kind == "attention_output":
+            yield Candidate((_joined(module, *outer, "out_proj", ending),))
+
+
+def _is_backward(weight: ModelWeight) -> bool:
+    """Return whether `weight` is in the backward layer of a bidirectional one."""
+    for layer in weight.layers:
+        if isinstance(layer, keras.layers.Bidirectional) and layer.backward_layer in weight.layers:
+            return True
+    return False

@@ -1,0 +1,222 @@
+"""What Keras has saved is loaded by the names of layers, whatever the layers and the format."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+from keras_initx import load_pretrained
+from keras_initx.structure import find_weights
+
+layers = keras.layers
+RANDOM = np.random.default_rng(0)
+
+
+def functional(dtype="bfloat16"):
+    """Return a model with automatic names of two digits, wrappers and a model within."""
+    inputs = keras.Input((6, 8))
+    x = layers.Dense(8)(inputs)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x = layers.TimeDistributed(layers.Dense(8))(x)
+    block = [layers.Dense(8), layers.Dropout(0.1), layers.BatchNormalization(), layers.Dense(8, dtype=dtype)]
+    x = keras.Sequential(block, name="block")(x)
+    for _ in range(11):
+        x = layers.Dense(8, use_bias=False)(x)
+    return keras.Model(inputs, layers.GRU(3, name="gru")(x))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Blocks(keras.Model):
+    """Holds layers by attributes, in a list and in a dict, in no order of their names."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.z_first = layers.Dense(8)
+        self.blocks = [layers.Dense(8), keras.Sequential([layers.Dense(8), layers.Dense(8)]), layers.Dense(8)]
+        self.by_name = {"b": layers.LayerNormalization(), "a": layers.LayerNormalization()}
+        self.a_last = layers.Dense(8)
+
+    def call(self, x):
+        for layer in [self.z_first, *self.blocks, *self.by_name.values(), self.a_last]:
+            x = layer(x)
+        return x
+
+
+def subclassed():
+    model = Blocks()
+    model(np.zeros((1, 8), "float32"))
+    return model
+
+
+@keras.saving.register_keras_serializable("tests")
+class Own(layers.Layer):
+    """Saves its weights under names of its own, one of them as an array."""
+
+    def build(self, shape):
+        self.table = self.add_weight((8, 8), name="table")
+        self.offset = self.add_weight((8,), name="offset")
+
+    def call(self, x):
+        return x @ self.table + self.offset
+
+    def save_own_variables(self, store):
+        store["offset"] = self.offset
+        store["the table"] = keras.ops.convert_to_numpy(self.table)
+
+    def load_own_variables(self, store):
+        self.offset.assign(store["offset"])
+        self.table.assign(store["the table"])
+
+
+def own():
+    return keras.Sequential([keras.Input((8,)), Own(), layers.Dense(8), Own()])
+
+
+def quantized():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Dense(4), layers.EinsumDense("ab,bc->ac", 4)])
+    for layer in model.layers:
+        layer.quantize("int8")
+    return model
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(layers.Layer):
+    """Has two layers whose chosen names are like automatic ones of its class."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block_2 = layers.Dense(8, name="block_2")
+        self.block_1 = layers.Dense(8, name="block_1")
+
+    def call(self, x):
+        return self.block_2(self.block_1(x))
+
+
+def chosen():
+    Block()  # so that automatic names have numbers, like those that are chosen
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, Block()(Block()(inputs)))
+
+
+MODELS = {
+    "functional": functional,
+    "subclassed": subclassed,
+    "own": own,
+    "quantized": quantized,
+    "chosen": chosen,
+}
+FORMATS = ["a.weights.h5", "a.keras", "a.weights.json"]
+
+
+def changed(model):
+    """Give the weights of a model values that tell them apart."""
+    for weight in model.weights:
+        kind = keras.backend.standardize_dtype(weight.dtype)
+        if "int" in kind:
+            weight.assign(RANDOM.integers(0, 100, weight.shape).astype(kind))
+        else:
+            weight.assign(RANDOM.uniform(size=weight.shape))
+    return model
+
+
+def saved(model, path):
+    if path.name.endswith(".json"):
+        model.save_weights(path, max_shard_size=1e-6)
+    elif path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+    return path
+
+
+def arrays(model):
+    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
+
+
+@pytest.mark.parametrize("file", FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_was_built_again_needs_no_rules(name, file, tmp_path):
+    path = saved(source := changed(MODELS[name]()), tmp_path / file)
+    model = changed(MODELS[name]())
+    plan = load_pretrained(model, path)
+    assert not plan.left
+    expected = arrays(source)
+    for weight, values in arrays(model).items():
+        np.testing.assert_array_equal(values, expected[weight], weight)
+
+
+def shared(name=None):
+    dense = layers.Dense(8, name=name)
+    inputs = keras.Input((8,))
+    x = keras.Sequential([keras.Input((8,)), dense, layers.Dense(8)], name="inner")(inputs)
+    return keras.Model(inputs, layers.Dense(8)(dense(x)))
+
+
+@pytest.mark.once
+def test_no_number_is_guessed_beside_a_layer_that_several_have(tmp_path):
+    path = saved(source := changed(shared()), tmp_path / "a.weights.h5")
+    model = shared()
+    with pytest.raises(ValueError, match="`rules` must map weights to arrays"):
+        load_pretrained(model, path)
+    rules = {"dense_1": "layers/dense_1", "inner/dense": "layers/sequential/layers/dense"}
+    rules["inner/dense_1"] = "layers/sequential/layers/dense_1"
+    assert not load_pretrained(model, path, rules).left
+    for values, expected in zip(arrays(model).values(), arrays(source).values(), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+def dense(*names):
+    return keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=name) for name in names)])
+
+
+RULES = {
+    "layers": {"y*": "x{0}"},
+    "weights": {"y*/kernel": "x{0}/kernel", "*/bias": ("x1/bias", np.s_[:])},
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("file", [*FORMATS, "a.h5"])
+def test_rules_lead_from_names_of_layers_to_those_in_the_file(rules, file, tmp_path):
+    source = changed(dense("x1", "x2"))
+    source.layers[1].bias.assign(source.layers[0].bias)
+    model = dense("y1", "y2")
+    assert not load_pretrained(model, saved(source, tmp_path / file), RULES[rules], layout="keras").left
+    for values, expected in zip(arrays(model).values(), arrays(source).values(), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.once
+def test_a_missing_weight_has_close_matches_of_its_kind(tmp_path):
+    path = saved(dense("encoder", "head"), tmp_path / "a.weights.h5")
+    with pytest.raises(ValueError, match=r"'y/kernel' .*: no array .* close matches are 'encoder/0'"):
+        load_pretrained(dense("y"), path, {"y": "encodr"})
+
+
+@pytest.mark.once
+def test_groups_and_weights_may_have_the_names_of_keras_2(tmp_path):
+    """Files of Keras 2: a group for each layer, the names of its weights whole, with a number of the output."""
+    stack = [keras.Input((5, 4)), layers.LSTM(3), layers.Dense(3), layers.Dense(3)]
+    source = changed(keras.Sequential(stack))
+    names = ["lstm_7/lstm_7/lstm_cell_9/", "dense_12/dense_12/", "dense_9/dense_9/"]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for layer, name in zip(source.layers, names, strict=True):
+            for weight, values in zip(layer.weights, layer.get_weights(), strict=True):
+                file[f"model_weights/{name}{weight.name}:0"] = values
+    model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3), layers.Dense(3), layers.Dense(3)])
+    assert not load_pretrained(model, tmp_path / "a.h5", layout="keras").left
+    expected = source.get_weights()
+    # The second layer was made last.
+    for values, place in zip(model.get_weights(), [0, 1, 2, 5, 6, 3, 4], strict=True):
+        np.testing.assert_array_equal(values, expected[place])
+
+
+@pytest.mark.once
+def test_a_model_that_was_saved_as_hdf5_needs_no_rules(tmp_path):
+    path = saved(source := changed(functional("float16")), tmp_path / "a.h5")
+    model = functional("float16")
+    assert not load_pretrained(model, path, layout="keras").left
+    for weight, values in arrays(model).items():
+        np.testing.assert_array_equal(values, arrays(source)[weight], weight)
