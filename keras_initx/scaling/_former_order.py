@@ -13,13 +13,16 @@ from keras_initx._keras import variables_by_attribute
 from keras_initx.structure import all_variables
 
 
-def former_variables(optimizer: Any, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+def former_variables(
+    optimizer: Any, config: dict[str, Any], variables: Sequence[keras.Variable]
+) -> list[keras.Variable]:
     """Return the variables of a `RateFactors` in the former order.
 
     What was saved several times is read once, and then into variables that nothing uses.
 
     Args:
         optimizer: A `RateFactors` that is built.
+        config: That of the optimizer without factors.
         variables: Its weights.
     """
     present = variables_by_attribute(optimizer)
@@ -29,7 +32,6 @@ def former_variables(optimizer: Any, variables: Sequence[keras.Variable]) -> lis
     found.append(present["_iterations", None])
     if ("_learning_rate", None) in present:
         found.append(present["_learning_rate", None])
-    config = optimizer.plain.get_config(optimizer)
     factors = list(optimizer.rate_factors)
     if isinstance(optimizer.factors, dict):
         order = [*optimizer.factors.values(), 1.0]

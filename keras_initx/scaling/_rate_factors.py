@@ -93,7 +93,8 @@ class RateFactors(StepsByFactor):
         self.factors = _checked_factors(factors)
         if name is not None:
             self.name = name
-        self._is_former = False  # whether the order of the variables is
+        # The config of an optimizer whose variables have the former order.
+        self._former_config: dict[str, Any] | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the variables of the optimizer.
@@ -109,8 +110,8 @@ class RateFactors(StepsByFactor):
             return
         self.rate_factors = _factors_of(variables, self.factors)
         super().build(variables)
-        if self._is_former:
-            list_variables(self, former_variables(self, variables))
+        if self._former_config is not None:
+            list_variables(self, former_variables(self, self._former_config, variables))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes an unused optimizer from a pickle, as of the optimizers of Keras."""
@@ -132,7 +133,7 @@ class RateFactors(StepsByFactor):
         else:
             factors = list(self.factors)
         config = {"optimizer": serialized, "factors": factors, "name": self.name}
-        if not self._is_former:
+        if self._former_config is None:
             config["order"] = "keras"  # of the variables; what has none has the former order
         return config
 
@@ -143,7 +144,8 @@ class RateFactors(StepsByFactor):
         """Return an unused optimizer with this config."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
         made = RateFactors(optimizer, config["factors"], name=config["name"])
-        made._is_former = "order" not in config
+        if "order" not in config:
+            made._former_config = config["optimizer"]["config"]
         return made
 
 
