@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from meshes import distribution, mesh_of
-from modes import BACKEND, to_numpy
+from modes import BACKEND, needs_keras, to_numpy
 
 from keras_initx import initialize
 from keras_initx.scaling import RateFactors
@@ -174,6 +174,7 @@ def test_a_saved_model_goes_on_equally(tmp_path):
 FIRST = Path(__file__).parents[1] / "support" / "data" / "first_rate_factors.keras"
 
 
+@needs_keras("3.15", "saved the file")
 @pytest.mark.filterwarnings("error:Skipping")
 def test_a_model_with_the_variables_in_the_former_order_goes_on(tmp_path):
     again = tmp_path / "model.keras"
