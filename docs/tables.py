@@ -39,7 +39,7 @@ TITLES = {
 def catalog():
     """Return the table of all initializers.
 
-    Each has a link to the section that names it, or to the reference.
+    Each id has a link to the section that names the class in bold, if there is one.
     """
     sections = {}
     for section in re.split(
@@ -47,14 +47,15 @@ def catalog():
     ):
         heading, _, text = section.partition("\n")
         anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
-        for name in re.findall(r"{py:class}`~keras_initx\.(\w+)`", text):
-            sections.setdefault(name, f"[`{name}`](initializers.md#{anchor})")
+        for name in re.findall(r"\*\*`(\w+)`\*\*", text):
+            sections[name] = anchor
     rows = []
     for entry in keras_initx.catalog():
-        name = entry.cls.__name__
-        link = sections.get(name, f"{{py:class}}`~keras_initx.{name}`")
-        rows.append((", ".join(f"`{name}`" for name in entry.ids), link, entry.use))
-    return _rows(("id", "class", "when to use it"), rows)
+        ids = ", ".join(f"`{name}`" for name in entry.ids)
+        if entry.cls.__name__ in sections:
+            ids = f"[{ids}](#{sections[entry.cls.__name__]})"
+        rows.append((ids, entry.use))
+    return _rows(("id", "when to use it"), rows)
 
 
 def families():

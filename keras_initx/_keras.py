@@ -22,11 +22,13 @@ import copy
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType, FrameType
 from typing import Any
 
 import keras
+
+from keras_initx._typing import KerasOptimizer, Tensor
 
 
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
@@ -315,11 +317,6 @@ def constant_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> Iterato
 _EXCLUSIONS = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
 
-def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether weights were excluded from the weight decay of `optimizer`."""
-    return any(getattr(optimizer, name, None) for name in _EXCLUSIONS)
-
-
 def copy_exclusions(
     optimizer: keras.optimizers.Optimizer, copied: keras.optimizers.Optimizer
 ) -> None:
@@ -340,12 +337,136 @@ def decays(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> boo
     return bool(optimizer._use_weight_decay(weight))
 
 
+class StepsByFactor(KerasOptimizer):
+    """Makes the steps of an optimizer with a factor on the learning rate of each weight.
+
+    Relies on the two methods that make the steps: `update_step` for each weight, and on torch
+    `_parallel_update_step`, which Keras' own classes have in its place; on the method by which they
+    find the place of a weight among those that the optimizer was built for; and on the attribute in
+    which an optimizer keeps its rate.
+
+    Attributes:
+        rate_factors: The factor of each weight.
+    """
+
+    rate_factors: Sequence[float]
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the variables of the optimizer."""
+        super().build(variables)
+        # Of Nadam. A `LossScaleOptimizer` of Keras has it left out, so that JAX would not keep it
+        # from step to step, and no file would have it.
+        product = getattr(self, "_u_product", None)
+        if product is not None and all(product is not variable for variable in self.variables):
+            self._track_variable(product)
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
+        """Update one weight."""
+        rate = learning_rate * self._factor_of(variable)
+        # A class of a user may take the rate from `self` instead of the argument.
+        kept = vars(self)["_learning_rate"]
+        vars(self)["_learning_rate"] = rate
+        try:
+            super().update_step(gradient, variable, rate)
+        finally:
+            vars(self)["_learning_rate"] = kept
+
+    def _parallel_update_step(
+        self, grads: Sequence[Tensor], variables: Sequence[keras.Variable], learning_rate: Tensor
+    ) -> None:
+        """Update all weights, those with the same factor at once."""
+        groups: dict[float, list[tuple[Tensor, keras.Variable]]] = {}
+        for grad, variable in zip(grads, variables, strict=True):
+            groups.setdefault(self._factor_of(variable), []).append((grad, variable))
+        # Nadam multiplies it in each call, but it should change once in a step.
+        product = getattr(self, "_u_product", None)
+        if product is not None:
+            start = keras.ops.copy(product.value)
+        for factor, pairs in groups.items():
+            if product is not None:
+                product.assign(start)
+            own_grads = [grad for grad, _ in pairs]
+            own_variables = [variable for _, variable in pairs]
+            super()._parallel_update_step(own_grads, own_variables, learning_rate * factor)
+
+    def _factor_of(self, variable: keras.Variable) -> float:
+        return self.rate_factors[self._get_variable_index(variable)]
+
+
+# The methods that make the steps of all weights, each by a later one. The last makes that of one.
+_STEPS = (
+    "stateless_apply",
+    "apply",
+    "_backend_apply_gradients",
+    "_backend_update_step",
+    "update_step",
+)
+
+
+def method_without_steps(optimizer: keras.optimizers.Optimizer) -> str | None:
+    """Return the name of a method by which a class of a user leaves out `update_step`, or `None`.
+
+    Its code names none of the methods by which Keras arrives there, as `super().apply` does.
+
+    Relies on the names of these methods.
+    """
+    for cls in type(optimizer).__mro__:
+        if is_of_keras(cls):
+            continue
+        for name in _STEPS[:-1]:
+            if name in vars(cls) and _names_in(inspect.unwrap(vars(cls)[name])).isdisjoint(_STEPS):
+                return name
+    return None
+
+
+def _names_in(function: Any) -> set[str]:
+    """Return the names of attributes and globals in the code of a function."""
+    names: set[str] = set()
+    codes = [getattr(function, "__code__", None)]
+    while codes:
+        code = codes.pop()
+        if isinstance(code, CodeType):
+            names.update(code.co_names)
+            codes.extend(code.co_consts)  # with those of functions within
+    return names
+
+
 def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
     """Return whether `weight` is among those that a built optimizer was built with.
 
     Relies on the dict in which it looks for the place of a weight, and on the method for its keys.
     """
     return optimizer._var_key(weight) in optimizer._trainable_variables_indices
+
+
+def list_variables(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> None:
+    """Have a built optimizer save and load these variables, in this order.
+
+    Relies on the list that an optimizer keeps of them. TensorFlow lets nobody change its items.
+    """
+    vars(optimizer)["_variables"] = list(variables)
+
+
+def variables_by_attribute(
+    optimizer: keras.optimizers.Optimizer,
+) -> dict[tuple[str, int | None], keras.Variable]:
+    """Return the variables in attributes of a built optimizer, and the places of those in lists.
+
+    Relies on lists that have a variable for each weight, and on the names of the two that do not.
+    """
+    found: dict[tuple[str, int | None], keras.Variable] = {}
+    for name, value in vars(optimizer).items():
+        if isinstance(value, keras.Variable):
+            found[name, None] = value
+        elif isinstance(value, list) and name not in ("_variables", "_trainable_variables"):
+            for place, item in enumerate(value):
+                if isinstance(item, keras.Variable):
+                    found[name, place] = item
+    return found
 
 
 _OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")

@@ -76,35 +76,33 @@ if TYPE_CHECKING:
         """The interface inherited from `keras.optimizers.Optimizer`."""
 
         built: bool
-        global_clipnorm: float | None
-        loss_scale_factor: float | None
         name: str
-        iterations: keras.Variable
-        _state: list[keras.Variable]
 
-        def __init__(
-            self,
-            learning_rate: Any,
-            *,
-            global_clipnorm: float | None = ...,
-            loss_scale_factor: float | None = ...,
-            name: str | None = ...,
-        ) -> None: ...
+        @property
+        def variables(self) -> list[keras.Variable]:
+            """All variables of the optimizer."""
 
         def build(self, variables: Sequence[keras.Variable]) -> None:
             """Make the variables of the optimizer."""
 
-        def exclude_from_weight_decay(
-            self,
-            var_list: Sequence[keras.Variable] | None = ...,
-            var_names: Sequence[str] | None = ...,
+        def update_step(
+            self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
         ) -> None:
-            """Exclude weights from weight decay."""
+            """Update one weight."""
 
-        def add_variable_from_reference(
-            self, reference_variable: keras.Variable, name: str
-        ) -> keras.Variable:
-            """Add a variable of the shape of another."""
+        def _parallel_update_step(
+            self,
+            grads: Sequence[Tensor],
+            variables: Sequence[keras.Variable],
+            learning_rate: Tensor,
+        ) -> None: ...
+
+        def _get_variable_index(self, variable: keras.Variable) -> int: ...
+
+        def _track_variable(self, variable: keras.Variable) -> None: ...
+
+        def get_config(self) -> dict[str, Any]:
+            """Return the arguments of the optimizer."""
 
     class KerasDataset:
         """`keras.utils.PyDataset`, from which only the type is inherited."""

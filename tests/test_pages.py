@@ -15,7 +15,6 @@ import pytest
 
 from keras_initx import cli
 
-
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -17,7 +17,6 @@ from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._base import Catalog
 from keras_initx.rendering import Table, section
 
-
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 FIRST = CatalogEntry(
@@ -31,13 +30,13 @@ def test_pages_have_their_tables(page, names):
     assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
 
 
-def test_the_catalog_of_the_page_links_a_class_to_its_section_or_to_the_reference(tmp_path, monkeypatch):
+def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class(tmp_path, monkeypatch):
     page = tmp_path / "initializers.md"
-    page.write_text("<!-- end catalog -->\n\n### He, Glorot\n\n{py:class}`~keras_initx.HeNormal` and\n")
+    page.write_text("<!-- end catalog -->\n\n### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
     monkeypatch.setitem(SCRIPT["catalog"].__globals__, "INITIALIZERS", page)
     table = SCRIPT["catalog"]()
-    assert "| `initx.he_normal` | [`HeNormal`](initializers.md#he-glorot) | layers before relu" in table
-    assert "| `initx.sparse` | {py:class}`~keras_initx.Sparse` | each unit starts" in table
+    assert "| [`initx.he_normal`](#he-glorot) | layers before relu" in table
+    assert "| `initx.sparse` | each unit starts" in table
 
 
 @pytest.mark.parametrize("room", ["diagnostics", "initializers", "models", "studies"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -38,10 +38,11 @@ def forward(
     model: keras.Model,
     x: Any,
     layers: Collection[keras.layers.Layer],
-    values: Sequence[tuple[keras.Variable, Tensor]],
     visit: Visit,
 ) -> None:
     """Run a batch through `model`, and call `visit` at the first call of each of `layers`.
+
+    When a layer is called again by its `visit`, those inside it are visited again.
 
     The pass runs in training mode, so that batch normalization uses batch statistics. Layers with a
     random generator run in inference mode, without dropout and noise, but not what they pass it on
@@ -51,20 +52,19 @@ def forward(
         model: A built model.
         x: Its inputs.
         layers: Layers with kernels.
-        values: Variables with the values to assign to them during the pass.
         visit: Function of a layer and its `Outputs`, which it must call at least once: the last
             outputs are passed on.
     """
+    visited: set[keras.layers.Layer] = set()
     with HOOKS, contextlib.ExitStack() as stack:
         for layer in named_layers(model):
             name = call_name(layer)
             call = getattr(layer, name)
             call = _without_noise(call, draws=_has_generator(layer))
             if layer in layers:
-                call = _visited(layer, call, visit)
+                call = _visited(layer, call, visit, visited)
             stack.enter_context(replaced(layer, name, call))
         stack.enter_context(backend.preserve_state([model, *parts_of(model)]))
-        assign(values)
         model(x, training=True)
 
 
@@ -106,19 +106,40 @@ def _without_noise(call: _Call, *, draws: bool) -> _Call:
     return quiet
 
 
-def _visited(layer: keras.layers.Layer, call: _Call, visit: Visit) -> _Call:
-    """Wrap `call` so that `visit` decides how often its first call is repeated."""
-    is_first = True
+def _visited(
+    layer: keras.layers.Layer, call: _Call, visit: Visit, visited: set[keras.layers.Layer]
+) -> _Call:
+    """Wrap `call` so that `visit` decides how often its first call is repeated.
+
+    It is repeated with the same inputs and from the same state, and what its last call returns is
+    passed on.
+    """
 
     @functools.wraps(call)
     def hooked(*args: Any, **kwargs: Any) -> Tensor:
-        nonlocal is_first
-        if not is_first or not _has_values((args, kwargs)):
+        if layer in visited or not _has_values((args, kwargs)):
             return call(*args, **kwargs)
-        is_first = False
-        repeated = _RepeatedCall(layer, call, args, kwargs)
-        visit(layer, repeated)
-        return repeated.outputs
+        visited.add(layer)
+        visited_before = frozenset(visited)
+        state = _state(layer)
+        result: Tensor = None
+
+        def outputs() -> Array | None:
+            nonlocal result
+            visited.intersection_update(visited_before)
+            assign(state)
+            with _recorded_before_activation(layer) as before_activation:
+                result = call(*args, **kwargs)
+            if isinstance(layer, keras.layers.RNN):
+                found = _gates(layer, args[0] if args else kwargs["sequences"])
+            else:
+                found = first_float(before_activation or result)
+            if found is None:
+                return None
+            return array_of(found)
+
+        visit(layer, outputs)
+        return result
 
     return hooked
 
@@ -129,57 +150,31 @@ def _has_values(inputs: Any) -> bool:
     return len(tensors_in(tensors)) == len(tensors)
 
 
-class _RepeatedCall:
-    """Calls a layer with the same inputs and from the same state, as often as it is called.
+def _state(layer: keras.layers.Layer) -> list[tuple[keras.Variable, Tensor]]:
+    """Return what a call of `layer` may change, with its values."""
+    # Keras does not list the states of a recurrent layer.
+    states = keras.tree.flatten(getattr(layer, "states", None))
+    return [
+        (variable, variable.value)
+        for variable in [*layer.non_trainable_variables, *states]
+        if isinstance(variable, keras.Variable)
+    ]
 
-    Args:
-        layer: A layer.
-        call: The method by which Keras calls it.
-        args: Its positional arguments.
-        kwargs: Its other arguments.
 
-    Attributes:
-        outputs: What the last call returned.
-    """
+@contextlib.contextmanager
+def _recorded_before_activation(layer: keras.layers.Layer) -> Iterator[list[Tensor]]:
+    """Yield a list to which what the activation of `layer` gets is added; empty without one."""
+    recorded: list[Tensor] = []
+    activation: Any = activation_of(layer)
 
-    def __init__(
-        self, layer: keras.layers.Layer, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self.outputs: Tensor = None
-        self._layer = layer
-        self._call = call
-        self._args = args
-        self._kwargs = kwargs
-        self._activation: Any = activation_of(layer)
-        self._before_activation: list[Tensor] = []
-        # What a call may change: statistics, and the states of a recurrent layer, which Keras does
-        # not list.
-        states = keras.tree.flatten(getattr(layer, "states", None))
-        self._state = []
-        for variable in [*layer.non_trainable_variables, *states]:
-            if isinstance(variable, keras.Variable):
-                self._state.append((variable, variable.value))
+    def record(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        recorded.append(values)
+        return activation(values, *args, **kwargs)
 
-    def __call__(self) -> Array | None:
-        """Call the layer, and return its output before the activation, as `Outputs`."""
-        assign(self._state)
-        self._before_activation.clear()
-        with contextlib.ExitStack() as stack:
-            if self._activation is not None:
-                stack.enter_context(replaced(self._layer, "activation", self._recorded_activation))
-            self.outputs = self._call(*self._args, **self._kwargs)
-        if isinstance(self._layer, keras.layers.RNN):
-            inputs = self._args[0] if self._args else self._kwargs["sequences"]
-            found = _gates(self._layer, inputs)
-        else:
-            found = first_float(self._before_activation or self.outputs)
-        if found is None:
-            return None
-        return array_of(found)
-
-    def _recorded_activation(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self._before_activation.append(values)
-        return self._activation(values, *args, **kwargs)
+    with contextlib.ExitStack() as stack:
+        if activation is not None:
+            stack.enter_context(replaced(layer, "activation", record))
+        yield recorded
 
 
 def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:

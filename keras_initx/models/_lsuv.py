@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import keras
@@ -34,7 +34,7 @@ from keras_initx.structure import (
 __all__ = ["lsuv"]
 
 # Variables with the values to assign to them.
-_Values: TypeAlias = list[tuple[keras.Variable, Tensor]]
+_Values: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
 
 
 def lsuv(
@@ -63,14 +63,14 @@ def lsuv(
     several cells, or with one of your own that has no matrix `kernel` of shape `(inputs, ...)`. A
     layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
     frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
-    LoRA and kernels that are all zero are left unchanged; the PyTorch code of an author also sets
-    biases to 0, and shifts them towards a mean of 0 where it scales a kernel. Kernel constraints
-    are applied.
+    LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
+    too large, are left unchanged; the PyTorch code of an author also sets biases to 0, and shifts
+    them towards a mean of 0 where it scales a kernel. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
-    gives the same result on every backend, to rounding. There are three passes: one before, one in
-    which each layer is called until its variance is 1, and one after. Only kernels change. After an
+    gives the same result on every backend, to rounding. One pass measures the variances before, and
+    one stops at each layer, which is called until its variance is 1. Only kernels change. After an
     error or an interruption the model is unchanged, and compiled functions stay valid.
 
     Args:
@@ -79,7 +79,7 @@ def lsuv(
         seed: `None` or an integer in `[0, 2**32)`. With `None`, a seed is drawn from Python's
             `random`, so that `keras.utils.set_random_seed` controls it.
         tolerance: Maximum deviation of a variance from 1.
-        max_steps: Maximum number of times that a kernel is rescaled. Once is usually enough.
+        max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
         dry_run: If true, only measure what would be changed and do not change the model.
 
@@ -128,133 +128,125 @@ def lsuv(
         if found is not None:
             kernels[layer] = found
 
-    before = _variances(model, x, kernels, [])
+    before: dict[keras.layers.Layer, float | None] = {}
+
+    def measure(layer: keras.layers.Layer, outputs: Outputs) -> None:
+        before[layer] = None  # in the order in which calls start
+        before[layer] = _variance(outputs())
+
+    forward(model, x, kernels, measure)
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
-    free = [layer for layer in before if kernels[layer].free]
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
-    with progress("LSUV", len(free), "layers") as advance:
-        scaling = _Scaling(kernels, seeds, tolerance, max_steps, advance)
-        forward(model, x, free, [], scaling.visit)
-    after = _variances(model, x, kernels, scaling.values)
+    results: dict[keras.layers.Layer, _Scaled] = {}
+    with progress("LSUV", len(before), "layers") as advance:
+
+        def scale(layer: keras.layers.Layer, outputs: Outputs) -> None:
+            is_first = layer not in results
+            results[layer] = _scaled(layer, kernels[layer], seeds, outputs, tolerance, max_steps)
+            if is_first:
+                advance(1)
+
+        forward(model, x, before, scale)
     if not dry_run:
         with undone_after_error() as assign_one:
-            for kernel, value in scaling.values:
-                assign_one(kernel, value)
+            for result in results.values():
+                for kernel, value in result.values:
+                    assign_one(kernel, value)
 
     rows = []
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
-        fit = scaling.fits.get(layer)
-        if fit is None:
-            reason = kernels[layer].reason or "not called, or in a compiled function"
-            fit = Fit(1.0, 0, reason)
-        variance = after.get(layer)
-        status = _status(fit, variance, tolerance)
-        how = fit.reason or counted(fit.steps, "step")
-        rows.append(Change(paths[layer], status, how, before=before.get(layer), after=variance))
+        reason = kernels[layer].reason or "not called, or in a compiled function"
+        result = results.get(layer, _Scaled("left", reason))
+        row = Change(
+            paths[layer],
+            result.status,
+            result.how,
+            before=before.get(layer),
+            after=result.variance,
+        )
+        rows.append(row)
     counts = Counter(row.status for row in rows)
     in_words = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
     summary = f"{counted(len(rows), 'layer')}: {in_words or 'none'}, seed {root}."
     return Changes(rows, summary, "variance of the output", root, dry_run)
 
 
-def _variances(
-    model: keras.Model, x: Data, layers: dict[keras.layers.Layer, Kernels], values: _Values
-) -> dict[keras.layers.Layer, float | None]:
-    """Return the output variance of each layer, in execution order, with these kernel values."""
-    found: dict[keras.layers.Layer, float | None] = {}
-
-    def visit(layer: keras.layers.Layer, outputs: Outputs) -> None:
-        found[layer] = None  # in the order in which calls start
-        array = outputs()
-        if array is not None:
-            with np.errstate(invalid="ignore", over="ignore"):
-                found[layer] = float(array.var(dtype="float64"))
-
-    forward(model, x, layers, values, visit)
-    return found
+_STATUSES = ("scaled", "not reached", "left")
+# A step must bring the logarithm of the variance nearer to 0, by at least this part of it.
+# Otherwise the kernel does not determine the variance.
+_LEAST_PROGRESS = 0.05
+# Examples that differ by less than this relative amount are equal up to rounding.
+_LEAST_SPREAD = 1e-5
 
 
-class _Scaling:
-    """Makes new kernels for each layer at which a forward pass stops, and finds their factor.
-
-    Args:
-        kernels: The kernels of each layer.
-        seeds: The seed of each weight, by the id of its variable.
-        tolerance: See `lsuv`.
-        max_steps: See `lsuv`.
-        advance: Function that is called with 1 after each layer.
+class _Scaled(NamedTuple):
+    """What became of a layer.
 
     Attributes:
-        fits: The `Fit` of each layer that was visited.
-        values: The new values of the kernels for which there is a factor.
+        status: One of `_STATUSES`.
+        how: The number of steps, or why its kernels are left.
+        variance: The variance of its output, `None` if that is not accessible.
+        values: The new values of its kernels, none if they are left.
     """
 
-    def __init__(
-        self,
-        kernels: dict[keras.layers.Layer, Kernels],
-        seeds: dict[int, int],
-        tolerance: float,
-        max_steps: int,
-        advance: Callable[[int], object],
-    ) -> None:
-        self.fits: dict[keras.layers.Layer, Fit] = {}
-        self.values: _Values = []
-        self._kernels = kernels
-        self._seeds = seeds
-        self._tolerance = tolerance
-        self._max_steps = max_steps
-        self._advance = advance
+    status: str
+    how: str
+    variance: float | None = None
+    values: _Values = ()
 
-    def visit(self, layer: keras.layers.Layer, outputs: Outputs) -> None:
-        """Scale the kernels of a layer, as the `visit` of `forward`."""
-        start = []
-        for kernel in self._kernels[layer].free:
-            value = _orthonormal(layer, kernel, self._seeds[id(kernel)])
-            start.append((kernel, value))
-        fit, values = _fit(start, outputs, self._tolerance, self._max_steps)
-        self.fits[layer] = fit
-        self.values += values
-        self._advance(1)
+
+def _scaled(
+    layer: keras.layers.Layer,
+    kernels: Kernels,
+    seeds: dict[int, int],
+    outputs: Outputs,
+    tolerance: float,
+    max_steps: int,
+) -> _Scaled:
+    """Make new kernels for a layer, and divide them until its output has variance 1.
+
+    The kernels have the new values when `outputs` is called last, or their former ones if they are
+    left.
+    """
+    if kernels.reason:
+        return _Scaled("left", kernels.reason, _variance(outputs()))
+    former = [(kernel, kernel.value) for kernel in kernels.free]
+    values = []
+    for kernel in kernels.free:
+        start = _orthonormal(layer, kernel, seeds[id(kernel)])
+        values.append((kernel, _constrained(kernel, start)))
+    assign(values)
+    output = outputs()
+    reason = _obstacle(output)
+    variance = _variance(output)
+    steps = 0
+    while not reason and steps < max_steps:
+        if variance is None or abs(variance - 1) <= tolerance:
+            break
+        # Each of several kernels multiplies the output.
+        divisor = math.sqrt(variance) ** (1 / len(values))
+        values = [(kernel, _constrained(kernel, value / divisor)) for kernel, value in values]
+        assign(values)
+        distance = _distance(variance)
+        variance = _variance(outputs())
+        steps += 1
+        if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
+            reason = "its output does not follow its kernel"
+    if reason:
+        assign(former)
+        return _Scaled("left", reason, _variance(outputs()))
+    is_reached = variance is not None and abs(variance - 1) <= tolerance
+    status = "scaled" if is_reached else "not reached"
+    return _Scaled(status, counted(steps, "step"), variance, values)
 
 
 def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
     inputs, _ = kernel_axes(layer, kernel)
-    dtype = "float64" if kernel.dtype == "float64" else "float32"
-    function = functools.partial(Orthogonal(seed=seed, input_axes=inputs), kernel.shape, dtype)
+    orthogonal = Orthogonal(seed=seed, input_axes=inputs)
+    function = functools.partial(orthogonal, kernel.shape, kernel.dtype)
     return made_like(kernel, Computation(function))
-
-
-class Fit(NamedTuple):
-    """The factor, the number of steps that it took to find it, and the reason if there is none."""
-
-    factor: float
-    steps: int
-    reason: str = ""
-
-
-def _fit(start: _Values, outputs: Outputs, tolerance: float, max_steps: int) -> tuple[Fit, _Values]:
-    """Return the factor that scales the kernels of a layer from `start`, and their new values.
-
-    The kernels have these values when `outputs` is called last. Without a factor there are none,
-    and the kernels have their former ones.
-    """
-    former = [(kernel, kernel.value) for kernel, _ in start]
-
-    def scaled(factor: float) -> _Values:
-        return [(kernel, _constrained(kernel, factor * value)) for kernel, value in start]
-
-    def outputs_with(factor: float) -> Array | None:
-        assign(scaled(factor))
-        return outputs()
-
-    fit = unit_variance(outputs_with, 2 * len(start), tolerance, max_steps)
-    if not fit.reason:
-        return fit, [(kernel, kernel.value) for kernel, _ in start]
-    assign(former)
-    outputs()
-    return fit, []
 
 
 def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
@@ -264,95 +256,32 @@ def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:
     return kernel.constraint(value)
 
 
-_STATUSES = ("scaled", "not reached", "left")
+def _variance(output: Array | None) -> float | None:
+    """Return the variance of all values, `None` if they are not accessible."""
+    if output is None:
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(output.var(dtype="float64"))
 
 
-def _status(fit: Fit, variance: float | None, tolerance: float) -> str:
-    """Return the status of a layer with this variance of its output after the scaling."""
-    if fit.reason:
-        return "left"
-    if variance is not None and abs(variance - 1) <= tolerance:
-        return "scaled"
-    return "not reached"
+def _distance(variance: float | None) -> float:
+    """Return how far `variance` is from 1 on a logarithmic scale."""
+    if variance is None or not 0 < variance < math.inf:
+        return math.inf
+    return abs(math.log(variance))
 
 
-# If the variance grows with less than this power of the kernel's scale, the kernel does not
-# determine it.
-_LEAST_POWER = 0.1
-# Examples that differ by less than this relative amount are equal up to rounding.
-_LEAST_SPREAD = 1e-5
-_VANISHES = Fit(1.0, 0, "its output vanishes or overflows")
-_UNRELATED = Fit(1.0, 0, "its output does not follow its kernel")
-
-
-class _Point(NamedTuple):
-    """The logarithms of a factor that was tried and of the variance that it gave."""
-
-    factor: float
-    variance: float
-
-
-def unit_variance(
-    outputs: Callable[[float], Array | None], power: float, tolerance: float, max_steps: int
-) -> Fit:
-    """Return the factor that brings the variance of `outputs` within `tolerance` of 1.
-
-    The output of a layer is usually proportional to its kernel, so that one step is enough. A bias
-    or another added term breaks the proportionality: then each step is a secant step through the
-    last two points on logarithmic scales.
-
-    Args:
-        outputs: Function of a factor on the kernel.
-        power: The power of the factor by which the variance scales: twice the number of multiplied
-            kernels.
-        tolerance: A positive number.
-        max_steps: Maximum number of factors to try.
-
-    Returns:
-        A `Fit` with the best factor found, or with a reason.
-    """
-    tried: list[_Point] = []
-    logarithm = 0.0
-    while True:
-        values = outputs(math.exp(logarithm))
-        obstacle = "" if tried else _obstacle(values)
-        if obstacle:
-            return Fit(1.0, 0, obstacle)
-        if values is None or not np.isfinite(values).all():
-            return _VANISHES
-        variance = float(values.var(dtype="float64"))
-        if not 0 < variance < math.inf:
-            return _VANISHES
-        last = _Point(logarithm, math.log(variance))
-        tried.append(last)
-        if abs(variance - 1) <= tolerance or len(tried) > max_steps:
-            break
-        if len(tried) > 1:
-            former = tried[-2]
-            power = (last.variance - former.variance) / (last.factor - former.factor)
-            if not power > _LEAST_POWER:
-                return _UNRELATED
-        logarithm -= last.variance / power
-        if abs(logarithm) > 80:  # beyond the range of float32
-            return _UNRELATED
-    closest = min(tried, key=lambda point: abs(point.variance))
-    factor = math.exp(closest.factor)
-    if closest is not last:
-        outputs(factor)
-    return Fit(factor, len(tried) - 1)
-
-
-def _obstacle(values: Array | None) -> str:
-    """Return why no factor can bring the variance of `values` to 1, empty if one can."""
-    if values is None:
+def _obstacle(output: Array | None) -> str:
+    """Return why no factor can bring the variance of `output` to 1, empty if one can."""
+    if output is None:
         return "its output is not known or not floating-point"
-    if not np.isfinite(values).all():
+    if not np.isfinite(output).all():
         return "its output is not finite"
     size = 0.0
-    if values.size:
-        size = math.sqrt(float(np.square(values, dtype="float64").mean()))
+    if output.size:
+        size = math.sqrt(float(np.square(output, dtype="float64").mean()))
     if not size:
         return "its output is zero"
-    if spread(values) <= _LEAST_SPREAD * size:
+    if spread(output) <= _LEAST_SPREAD * size:
         return "its output is the same for all examples"
     return ""

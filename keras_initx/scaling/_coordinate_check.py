@@ -30,7 +30,6 @@ from keras_initx.scaling._width_problems import (
 from keras_initx.structure import (
     Batch,
     Data,
-    array_of,
     batch_of,
     check_finite,
     check_model,
@@ -91,11 +90,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return uneven_layers(self.layers, self.exponents)
 
     def _content(self) -> dict[str, Any]:
-        values = asdict(self)
-        values["sizes"] = self.sizes.tolist()
-        values["exponents"] = self.exponents.tolist()
-        values["uneven"] = self.uneven
-        return values
+        return {**asdict(self), "sizes": self.sizes.tolist()}
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
@@ -169,8 +164,7 @@ def coordinate_check(
     The narrowest and the widest model are also compared with the table of `mup`: initial weights
     and learning rates that do not follow it are named as the likely cause, and so are scores of
     attention, tied logits and branches. Learning rates are known of optimizers for which `mup` has
-    a rule, and of a `RateFactors` with one of them, also in a `LossScaleOptimizer`. A step that it
-    leaves out because gradients overflow is repeated.
+    a rule, and of a `RateFactors` with one of them, also in a `LossScaleOptimizer`.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.
@@ -232,7 +226,7 @@ def coordinate_check(
                 starts[width] = start_of(model)
             after_steps = [_sizes(model, batch.x)]
             for _ in range(steps):
-                _step(model, batch)
+                model.train_on_batch(*batch)
                 after_steps.append(_sizes(model, batch.x))
             found.append(after_steps)
             advance(1)
@@ -262,26 +256,6 @@ def coordinate_check(
         list(check.uneven),
     )
     return replace(check, problems=problems)
-
-
-def _step(model: keras.Model, batch: Batch) -> None:
-    """Train for one step.
-
-    A `LossScaleOptimizer` leaves out steps in which gradients overflow, and scales the loss less in
-    the next one. Models of other widths may not need that.
-    """
-    optimizer = model.optimizer
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        model.train_on_batch(*batch)
-        return
-    scale = optimizer.initial_scale
-    if optimizer.built:
-        scale = float(array_of(optimizer.dynamic_scale))
-    while True:
-        model.train_on_batch(*batch)
-        before, scale = scale, float(array_of(optimizer.dynamic_scale))
-        if not scale < before:
-            return
 
 
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:

@@ -16,7 +16,7 @@ from keras_initx.backends import backend
 from keras_initx.rendering import listed
 from keras_initx.scaling._mup import MupTable, MupWeight, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
-from keras_initx.structure import find_weights, is_depthwise
+from keras_initx.structure import unscaled
 
 __all__ = ["WidthProblem"]
 
@@ -68,7 +68,7 @@ def start_of(model: keras.Model) -> Start:
     """Return what there is to compare of a compiled model that has not been trained."""
     weights = trainable("build", model)
     # In the order of the weights that the optimizer knows.
-    optimizer, rates = rates_of(model.optimizer, model.trainable_variables)
+    rates = rates_of(model.optimizer, model.trainable_variables)
     rates_by_id = {}
     for variable, rate in zip(model.trainable_variables, rates, strict=True):
         rates_by_id[id(variable)] = rate
@@ -77,7 +77,7 @@ def start_of(model: keras.Model) -> Start:
         values = np.asarray(backend.host_view(weight.variable.value), "float64")
         sizes[weight.path] = float(np.sqrt(np.mean(np.square(values))))
     found = {weight.path: rates_by_id[id(weight.variable)] for weight in weights}
-    return Start(model, optimizer, sizes, found)
+    return Start(model, unscaled(model.optimizer), sizes, found)
 
 
 def uneven_layers(
@@ -144,18 +144,16 @@ def _wrong_rates(
         expected = table.learning_rates(narrow.optimizer)
     except ValueError:  # an optimizer without a rule
         return []
-    kinds = _kinds(wide.model)
     what = "The learning rate"
-    return _deviations("rate", what, table, narrow.rates, wide.rates, expected, kinds, width_ratio)
+    return _deviations("rate", what, table, narrow.rates, wide.rates, expected, width_ratio)
 
 
 def _wrong_sizes(
     table: MupTable, narrow: Start, wide: Start, width_ratio: float
 ) -> list[WidthProblem]:
-    kinds = _kinds(wide.model)
     expected = [weight.std for weight in table.weights]
     what = "The initial standard deviation"
-    return _deviations("std", what, table, narrow.sizes, wide.sizes, expected, kinds, width_ratio)
+    return _deviations("std", what, table, narrow.sizes, wide.sizes, expected, width_ratio)
 
 
 def _deviations(
@@ -165,7 +163,6 @@ def _deviations(
     of_narrow: Mapping[str, float],
     of_wide: Mapping[str, float],
     expected: Sequence[float],
-    kinds: Mapping[str, str],
     width_ratio: float,
 ) -> list[WidthProblem]:
     """Return a problem for all weights that deviate alike from the table."""
@@ -178,39 +175,25 @@ def _deviations(
         exponent = math.log(after / before) / math.log(width_ratio)
         right_exponent = math.log(right) / math.log(width_ratio)
         if abs(exponent - right_exponent) > _LEVEL:
-            kind = kinds.get(weight.path, weight.role)
-            key = round(exponent, 1) + 0.0, round(right_exponent, 1) + 0.0, kind
+            key = round(exponent, 1) + 0.0, round(right_exponent, 1) + 0.0, weight.role
             alike.setdefault(key, []).append(weight)
     problems = []
-    for (exponent, right_exponent, kind), weights in alike.items():
+    for (exponent, right_exponent, role), weights in alike.items():
         paths = [weight.path for weight in weights]
         reason = (
             f"{what} of {listed(paths)} has the exponent {exponent:g} of the width, in muP "
-            f"{right_exponent:g}{_KINDS[kind]}."
+            f"{right_exponent:g}{_REASONS[role]}."
         )
         layer = paths[0].rpartition("/")[0]
         problems.append(WidthProblem(layer, cause, paths, reason))
     return problems
 
 
-# What decides about a weight, by its role or its kind.
-_KINDS = {
+# What decides about a weight, by its role.
+_REASONS = {
     "input": ", since only its number of units grows",
     "hidden": "",
     "output": ", since only its number of inputs grows",
     "vector": ", since a vector counts as having one input",
     "fixed": ", since its shape does not change",
-    "embedding": ", since an embedding counts as having one input",
-    "depthwise": ", since the inputs of a unit of a depthwise kernel are those of its window",
 }
-
-
-def _kinds(model: keras.Model) -> dict[str, str]:
-    """Return the kinds of weights that are more than their roles, by path."""
-    kinds = {}
-    for weight in find_weights(model):
-        if weight.name == "embeddings":
-            kinds[weight.path] = "embedding"
-        elif weight.fans is not None and is_depthwise(weight.layer, weight.name):
-            kinds[weight.path] = "depthwise"
-    return kinds

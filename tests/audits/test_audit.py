@@ -59,9 +59,7 @@ def off(report):
     return {row.path: row.verdict for row in report.problems}
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bfloat16", *(pytest.param(name, marks=pytest.mark.once) for name in ("float32", "float16"))]
-)
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
 def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
     keras.utils.set_random_seed(1)
     model = network(dtype=dtype)
@@ -113,6 +111,7 @@ def test_a_layer_that_ignores_its_initializer_is_found():
     assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
 
 
+@pytest.mark.every_backend
 def test_with_a_seed_each_value_is_compared():
     model = network()
     keras_initx.initialize(model, RULES, seed=3)
@@ -136,6 +135,7 @@ def test_orthogonal_kernels_are_compared_to_rounding():
     assert keras_initx.audit(model, seed=3).ok
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 @pytest.mark.parametrize("expected", ["seed", "plan", "rules"])
 def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path, monkeypatch):
@@ -246,6 +246,7 @@ def trainable_tensor(array):
     return keras.Variable(array).value  # on torch a `Parameter`
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("form", [np.ndarray.tolist, Lazy, keras.Variable, trainable_tensor])
 def test_arrays_of_a_dict_may_have_any_form(form):
     values = RNG.normal(0, 0.02, (64, 32)).astype("float32")
@@ -497,6 +498,7 @@ def of_another_scale_each_time(generator, shape):
     return keras.random.normal(shape, 0.0, next(SCALES), seed=generator)
 
 
+@pytest.mark.every_backend
 def test_an_initializer_without_a_law_is_drawn_from_a_copy():
     own = Own(drawn(0.1))
     model = keras.Sequential([keras.Input((48,)), layers.Dense(64, kernel_initializer=own, name="own")])
@@ -555,6 +557,7 @@ def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
     assert audit({"a": values}, {"a": keras_initx.Concatenated(parts)}).ok
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "dtype"),
     [

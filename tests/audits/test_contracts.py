@@ -47,6 +47,7 @@ def off(report):
     return {row.path: (row.verdict, row.cause) for row in report.problems}
 
 
+@pytest.mark.every_backend
 def test_kinds_of_weights(yesterday):
     kinds = {weight.path: weight.text for weight in yesterday.weights}
     assert kinds["hidden_0/kernel"] == "uniform"
@@ -79,7 +80,8 @@ def test_another_fixed_seed_is_named():
     }
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.full)])
+@pytest.mark.every_backend
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_nothing_changed(dtype):
     contract = keras_initx.contract(lambda: network(dtype=dtype), draws=2)
     report = keras_initx.audit(today(1, dtype=dtype), contract)
@@ -94,7 +96,7 @@ def test_constants_are_compared_exactly(yesterday):
     assert {row.verdict for row in report.problems} == {"values"}
 
 
-@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), pytest.param(1, False, marks=pytest.mark.full)])
+@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
     """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
     contract = keras_initx.contract(lambda: network(keras_initx.RandomNormal(0, 0.1), depth=depth))
@@ -210,6 +212,7 @@ def test_a_file_and_its_errors(yesterday, tmp_path):
         Contract.load(path)
 
 
+@pytest.mark.every_backend
 def test_weights_in_all_forms(yesterday, tmp_path):
     """Two draws in a model, a dict, a saved model, a file of arrays, and a contract."""
     one, other = today(1), today(2)
@@ -293,6 +296,7 @@ def test_weights_that_are_too_small_are_named(yesterday):
     assert 1.3 < report.weights[0].resolution < 1.7
 
 
+@pytest.mark.every_backend
 def test_generators_are_as_before():
     keras.utils.clear_session()  # old versions keep their global generator when they are seeded
     keras.utils.set_random_seed(5)

@@ -62,6 +62,7 @@ def test_the_draws_of_an_initializer_have_its_law(case, dtype):
         assert alarms(initializer, shape, dtype) == []
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", OF_KERAS)
 def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
     initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)

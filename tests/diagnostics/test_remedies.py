@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore::UserWarning"
 def test_the_page_of_choices_names_the_remedy_for_deep_networks(activation, remedy, named):
     found = _remedy.suitable_in_depth([], activation)
     assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in remedy]
-    page = pathlib.Path(__file__).parents[2].joinpath("docs", "which.md").read_text()
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "initializers.md").read_text()
     deep = page.partition("## Deep networks without normalization")[2].partition("## ")[0]
     assert named in deep
 

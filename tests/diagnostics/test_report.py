@@ -14,7 +14,6 @@ import keras_initx
 from keras_initx.diagnostics import _report
 from keras_initx.rendering import _text
 
-
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
 

@@ -13,6 +13,8 @@ from joined import report, reports, start
 from modes import BACKEND, needs_keras
 from safetensors.numpy import save_file
 
+pytestmark = pytest.mark.every_backend
+
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 LARGE, SQUARE = 4096 * 2048, 2048 * 64
 BIASES = {2048, 64, 8}

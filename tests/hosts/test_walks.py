@@ -25,6 +25,7 @@ def found(tmp_path_factory):
     return single, reports(processes)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="shards of JAX")
 def test_each_process_holds_a_block_of_rows_and_columns(found):
     for process in found[1]:
@@ -32,6 +33,7 @@ def test_each_process_holds_a_block_of_rows_and_columns(found):
         assert process["shards"]["sequential/words/embeddings"] == [16, 8]
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="servers of TensorFlow")
 def test_each_server_holds_weights(found):
     (process,) = found[1]
@@ -41,12 +43,14 @@ def test_each_server_holds_weights(found):
     }
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="servers of TensorFlow")
 def test_tensorflow_cannot_read_what_was_made_before_the_servers_were_connected(found):
     (process,) = found[1]
     assert "not found" in process["earlier"]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("what", ["built", "initialized", "audited", "loaded"])
 def test_every_process_has_the_weights_of_one_device(found, what):
     single, processes = found
@@ -54,6 +58,7 @@ def test_every_process_has_the_weights_of_one_device(found, what):
         assert process[what] == single[what]
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND == "jax", reason="refused there")
 def test_every_process_measures_what_one_device_does(found):
     single, processes = found

@@ -11,6 +11,8 @@ import pytest
 
 from keras_initx import cli
 
+pytestmark = pytest.mark.every_backend
+
 COMMANDS = {
     "--help": 0,
     "--version": 0,

@@ -182,6 +182,7 @@ def gradients(report):
     return [weight.gradient for layer in report.layers for weight in layer.weights if weight.gradient is not None]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("kind", "loss"), in_turns(LOSSES))
 def test_a_given_loss_is_that_of_training(kind, loss):
     keras.utils.set_random_seed(0)
@@ -195,6 +196,7 @@ def test_a_given_loss_is_that_of_training(kind, loss):
     assert gradients(given)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("kind", "metrics"), in_turns(METRICS))
 def test_gradients_are_those_of_a_training_step(kind, metrics):
     if kind == "stateful" and BACKEND == "torch":
@@ -243,6 +245,7 @@ OF_TWO = [
 ]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("outputs", "targets", "loss", "metrics"), OF_TWO)
 def test_losses_of_two_outputs(outputs, targets, loss, metrics):
     keras.utils.set_random_seed(0)
@@ -258,6 +261,7 @@ def test_losses_of_two_outputs(outputs, targets, loss, metrics):
     assert kernel.gradient == pytest.approx(np.linalg.norm(out.T @ error), rel=1e-4)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_monitor_is_unnoticed(kind):
     if kind == "stateful" and BACKEND == "torch":

@@ -9,6 +9,8 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 
+pytestmark = pytest.mark.every_backend
+
 layers = keras.layers
 
 

@@ -11,6 +11,8 @@ import keras_initx
 from keras_initx import cli
 from keras_initx.studies import compare_initializers
 
+pytestmark = pytest.mark.every_backend
+
 DISTRIBUTIONS = {
     "joblib": "joblib",
     "matplotlib": "matplotlib",

@@ -209,6 +209,7 @@ def cases():
     ]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("tool", "model", "state"), cases())
 def test_a_tool_for_whole_models(tool, model, state):
     made = MODELS[model]()

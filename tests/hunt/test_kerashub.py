@@ -13,6 +13,8 @@ import keras_initx
 from keras_initx import recipes
 from keras_initx.models import weights_digest
 
+pytestmark = pytest.mark.every_backend
+
 keras_hub = pytest.importorskip("keras_hub")
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"

@@ -77,6 +77,7 @@ def rules():
     return found
 
 
+@pytest.mark.every_backend
 def test_gpt2(tmp_path):
     state = gpt2_state()
     safetensors.numpy.save_file(state, tmp_path / "model.safetensors")

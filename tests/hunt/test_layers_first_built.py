@@ -13,6 +13,8 @@ from test_layers import LORA, TABLE, Functional, Row
 
 import keras_initx
 
+pytestmark = pytest.mark.every_backend
+
 layers = keras.layers
 
 # Adapters are made after a layer is built, and a functional model builds its layers when it is made.

@@ -11,6 +11,8 @@ from modes import BACKEND, needs_keras, to_numpy
 from keras_initx import load_pretrained, lsuv
 from keras_initx.structure import find_weights
 
+pytestmark = pytest.mark.every_backend
+
 
 def moved(array, *groups):
     """Return `array` with its axes in the order of torch for that of Keras: the window first."""

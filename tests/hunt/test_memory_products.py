@@ -10,6 +10,7 @@ from test_layers import WEIGHTS, build
 from test_memory import Anything
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("name", "argument", "case"), with_cases(WEIGHTS))
 def test_what_a_caller_deletes_is_gone(name, argument, case):
     data = Anything()

@@ -14,6 +14,8 @@ import pytest
 
 from keras_initx.studies import Study, compare_initializers, random_restarts
 
+pytestmark = pytest.mark.every_backend
+
 # Threads share sums otherwise on a busy machine.
 SAME = {"abs": 1e-4}
 

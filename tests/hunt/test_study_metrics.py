@@ -100,6 +100,7 @@ def ranked(values, mode):
     return values == sorted(values, reverse=mode == "max")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("metric", "slot", "loss"), CASES)
 def test_a_comparison_ranks_or_asks(metric, slot, loss, tmp_path):
     build, parts = builder(metric, slot, loss)
@@ -119,6 +120,7 @@ def test_a_comparison_ranks_or_asks(metric, slot, loss, tmp_path):
     assert str(again) == str(study)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("metric", "slot", "loss"), CASES[::3])
 def test_restarts_rank_or_ask(metric, slot, loss, tmp_path):
     build, parts = builder(metric, slot, loss)

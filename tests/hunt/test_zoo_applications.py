@@ -10,6 +10,8 @@ from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
 
 from keras_initx import audit, initialize, recipes
 
+pytestmark = pytest.mark.every_backend
+
 
 def application(name, x=normal, *, size=32, gradients=False):
     """Return a model of `keras.applications`; the larger ones without a backward pass, which takes long to compile."""

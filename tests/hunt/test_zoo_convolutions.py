@@ -142,6 +142,7 @@ ZOO = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name):
     assert_verdicts(*ZOO[name])

@@ -53,6 +53,7 @@ if BACKEND == "torch":
     ZOO["wrapped modules"] = (wrapped, set())
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name):
     assert_verdicts(*ZOO[name])

@@ -12,7 +12,6 @@ from modes import MODES, run, to_numpy
 import keras_initx
 from keras_initx import RandomNormal, RandomUniform, SmallNormal, Spectral, TruncatedNormal
 
-
 # The seeds are fixed; with a random one each of these tests would fail once in 10,000.
 P_VALUE = 1e-4
 MILLIONS = (4_000_000,)

@@ -69,6 +69,7 @@ def sharded(parts, axes):
 AXES = [(None, None, "inputs", "units"), (None, None, "units", "inputs"), (None, None, None, "units")]
 
 
+@pytest.mark.every_backend
 @only_jax
 @pytest.mark.parametrize(("parts", "axes"), [*(((2, 4), axes) for axes in AXES), ((8, 1), AXES[0]), ((1, 1), AXES[0])])
 def test_every_sharding_has_the_digest_of_one_device_and_gathers_nothing(monkeypatch, parts, axes):
@@ -81,6 +82,7 @@ def test_every_sharding_has_the_digest_of_one_device_and_gathers_nothing(monkeyp
     assert weights_digest(model) == expected
 
 
+@pytest.mark.every_backend
 @only_jax
 @pytest.mark.usefixtures("shared_memory")
 @pytest.mark.parametrize("spec", [(), ("units",)])

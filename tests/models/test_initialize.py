@@ -53,19 +53,20 @@ def trained(model):
     return model
 
 
+@pytest.mark.every_backend
 def test_the_weights_of_a_seed_are_the_same_on_every_backend():
     model = build()
     initialize(model, seed=7)
     assert weights_digest(model) == "0f29ddc6c712612de68eed46323c9307"
 
 
-@pytest.mark.full
 def test_the_weights_of_resnet_50_are_the_same_on_every_backend():
     model = keras.applications.ResNet50(weights=None)
     assert not initialize(model, seed=0).left
     assert weights_digest(model) == "e2bae1d819915a72a3be3f091b223585"
 
 
+@pytest.mark.every_backend
 def test_a_second_build_and_a_second_draw_give_the_same():
     first, second = build(), build()
     initialize(first, seed=7)
@@ -80,6 +81,7 @@ def test_there_is_no_digest_before_there_are_all_weights():
         weights_digest(keras.Sequential([layers.Dense(2)]))
 
 
+@pytest.mark.every_backend
 def test_without_a_seed_one_is_drawn_and_told():
     keras.utils.set_random_seed(5)
     model = build()
@@ -103,6 +105,7 @@ def test_an_inserted_layer_changes_no_other():
     assert_equal({path: value for path, value in arrays(second).items() if path in expected}, expected)
 
 
+@pytest.mark.every_backend
 def test_a_model_written_with_the_seeds_has_the_same_weights():
     seed = seeds(7)
     model = keras.Sequential(
@@ -377,6 +380,7 @@ class Sines(layers.Layer):
         return inputs * self.kernel + self.table
 
 
+@pytest.mark.every_backend
 def test_what_a_layer_assigns_itself_is_left():
     model = keras.Sequential([keras.Input((8,)), Sines(name="sines")])
     for variable in model.weights:
@@ -468,6 +472,7 @@ def test_the_plan_has_the_spread_of_the_values(initializer, std):
     assert weight.std == pytest.approx(arrays(model)["dense/kernel"].std(), abs=1e-6)
 
 
+@pytest.mark.every_backend
 def test_parts_of_an_initializer_have_seeds_of_their_own():
     parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
@@ -496,6 +501,7 @@ def test_what_was_adapted_to_data_is_left():
     np.testing.assert_array_equal(arrays(model)["normalization/mean"], before)
 
 
+@pytest.mark.every_backend
 def test_a_normalization_computes_with_what_a_rule_gives_it():
     norm = layers.Normalization(name="normalization")
     norm.adapt(np.arange(12.0).reshape(4, 3))
@@ -505,6 +511,7 @@ def test_a_normalization_computes_with_what_a_rule_gives_it():
     np.testing.assert_array_equal(to_numpy(norm(x)), x)
 
 
+@pytest.mark.every_backend
 def test_a_normalization_computes_as_before_after_an_error():
     class Failing(keras.metrics.Mean):
         def reset_state(self):
@@ -521,6 +528,7 @@ def test_a_normalization_computes_as_before_after_an_error():
     np.testing.assert_array_equal(to_numpy(norm(x)), before)
 
 
+@pytest.mark.every_backend
 def test_a_weight_in_16_bits_gets_its_dtype():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
     plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
@@ -628,6 +636,7 @@ class Wrong(keras.initializers.Initializer):
         raise KeyboardInterrupt
 
 
+@pytest.mark.every_backend
 def test_an_interruption_changes_nothing():
     model = build()
     before = arrays(model)
@@ -677,6 +686,7 @@ def test_equal_seeds_of_two_weights_are_refused():
     assert len(initialize(model, seed=1).weights) == 4
 
 
+@pytest.mark.every_backend
 def test_a_trained_model_is_as_new():
     model = trained(build())
     fresh = build()
@@ -698,6 +708,7 @@ def test_training_state_can_be_kept():
     assert int(model.optimizer.iterations) == 2
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="traces are counted on JAX")
 def test_training_goes_on_without_another_trace():
     traces = []
@@ -719,6 +730,7 @@ def test_training_goes_on_without_another_trace():
     assert len(traces) == before
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 def test_shards_stay_where_they_are():
     devices = keras.distribution.list_devices("cpu")
@@ -934,6 +946,7 @@ CHANGES_OR_READS = {
 }
 
 
+@pytest.mark.every_backend
 @needs_torch
 @pytest.mark.parametrize("function", CHANGES_OR_READS)
 @pytest.mark.parametrize("reason", UNUSED)
@@ -953,6 +966,7 @@ CELLS = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", CELLS)
 def test_a_chrono_bias_is_that_of_its_cell(name):
     make, cell = CELLS[name]
@@ -966,6 +980,7 @@ def test_a_chrono_bias_is_that_of_its_cell(name):
         np.testing.assert_array_equal(biases[path], to_numpy(expected))
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_model_that_is_built_in_part_is_refused():
     import torch
@@ -1005,6 +1020,7 @@ CONVOLUTIONS_OF_TORCH = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
@@ -1021,6 +1037,7 @@ def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(op
     assert weight.fan_in == mean_inputs(sums, module.stride)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", CONVOLUTIONS_OF_TORCH.values(), ids=CONVOLUTIONS_OF_TORCH)
 def test_the_fans_of_a_convolution_of_torch_are_counted(make):
@@ -1054,6 +1071,7 @@ MATRICES_OF_TORCH = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", MATRICES_OF_TORCH.values(), ids=MATRICES_OF_TORCH)
 def test_the_units_of_a_kernel_of_torch_are_along_its_own_axes(make):
@@ -1103,6 +1121,7 @@ def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
     }
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     import torch
@@ -1113,6 +1132,7 @@ def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     assert (planned.fan_in, planned.fan_out) == (50, 7)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "initializer",

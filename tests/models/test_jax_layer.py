@@ -27,6 +27,7 @@ def network():
     return keras.Sequential([keras.Input((6,)), layers.Dense(6), hidden, layers.Dense(3)])
 
 
+@pytest.mark.every_backend
 def test_what_it_started_with_stays_and_the_plan_says_so():
     model = network()
     plan = keras_initx.initialize(model, seed=0)
@@ -35,6 +36,7 @@ def test_what_it_started_with_stays_and_the_plan_says_so():
     assert reasons["hidden/variable_1"] == "initializer unknown"
 
 
+@pytest.mark.every_backend
 def test_a_rule_draws_its_weights_and_an_audit_confirms_them():
     model = network()
     plan = keras_initx.initialize(model, {"hidden/*": "initx.small_normal"}, seed=0)
@@ -42,6 +44,7 @@ def test_a_rule_draws_its_weights_and_an_audit_confirms_them():
     assert keras_initx.audit(model, plan).summary == "6 of 6 weights are as the plan says."
 
 
+@pytest.mark.every_backend
 def test_diagnose_and_lsuv_measure_it_like_other_layers():
     model = network()
     assert keras_initx.diagnose(model, X).ok
@@ -49,6 +52,7 @@ def test_diagnose_and_lsuv_measure_it_like_other_layers():
     assert [row.status for row in result.rows] == ["scaled"] * 3
 
 
+@pytest.mark.every_backend
 def test_its_weights_are_loaded_from_another_model():
     model, source = network(), network()
     keras_initx.initialize(source, {"hidden/*": "initx.small_normal"}, seed=0)
@@ -56,10 +60,12 @@ def test_its_weights_are_loaded_from_another_model():
     assert models.weights_digest(model) == models.weights_digest(source)
 
 
+@pytest.mark.every_backend
 def test_that_of_flax_derives_from_it():
     assert issubclass(layers.FlaxLayer, layers.JaxLayer)
 
 
+@pytest.mark.every_backend
 @needs_keras("3.13", "imports TensorFlow for it")
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_without_tensorflow_keras_builds_it_from_given_weights_only():

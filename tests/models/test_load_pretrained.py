@@ -85,6 +85,7 @@ def assert_as_in_torch(model):
     np.testing.assert_array_equal(found["out/bias"], STATE["head.bias"])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_gives_the_same_weights(layout):
     model = network()
@@ -92,6 +93,7 @@ def test_each_layout_gives_the_same_weights(layout):
     assert_as_in_torch(model)
 
 
+@pytest.mark.every_backend
 def test_rules_for_layers_cover_their_weights():
     model = network()
     plan = load_pretrained(model, STATE, RULES, layout="torch")
@@ -103,6 +105,7 @@ def test_rules_for_layers_cover_their_weights():
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["state.safetensors", "state.npz"])
 def test_files(name, tmp_path):
     write = safetensors.numpy.save_file if name.endswith("safetensors") else lambda state, path: np.savez(path, **state)
@@ -126,6 +129,7 @@ class Counting(layers.Layer):
         return inputs
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32"])
 def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
     safetensors.numpy.save_file({"n": np.array([1, 0, 1], dtype)}, tmp_path / "a.safetensors")
@@ -134,6 +138,7 @@ def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
     np.testing.assert_array_equal(to_numpy(model.weights[0]), [1, 0, 1])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
 def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
     kernel = normal(3, 2).astype(stored)
@@ -147,6 +152,7 @@ def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
         np.testing.assert_array_equal(to_numpy(model.layers[0].kernel.value), kernel.astype(dtype))
 
 
+@pytest.mark.every_backend
 def test_another_model_gives_weights_by_path():
     source, model = network(), network()
     load_pretrained(source, STATE, RULES, layout="torch")
@@ -160,6 +166,7 @@ def test_another_model_gives_weights_by_path():
         load_pretrained(grown, source, {"hidden": "out"})
 
 
+@pytest.mark.every_backend
 def test_a_saved_model_is_read_by_the_names_in_its_file(tmp_path):
     source, model = network(), network()
     load_pretrained(source, STATE, RULES, layout="torch")
@@ -170,6 +177,7 @@ def test_a_saved_model_is_read_by_the_names_in_its_file(tmp_path):
     np.testing.assert_array_equal(arrays(model)["hidden/kernel"], STATE["body.fc.weight"].T)
 
 
+@pytest.mark.every_backend
 def test_a_layer_of_many_is_found_by_its_number():
     state = {f"blocks.{i}.fc.weight": normal(4, 4) for i in range(3)} | {"blocks.9.fc.weight": normal(4, 4)}
     model = built((4,), *(layers.Dense(4, use_bias=False, name=f"block_{i}") for i in range(3)))
@@ -179,6 +187,7 @@ def test_a_layer_of_many_is_found_by_its_number():
     assert plan.unused == {"blocks.9.fc.weight": (4, 4)}
 
 
+@pytest.mark.every_backend
 def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     model = network()
     before = arrays(model)
@@ -192,6 +201,7 @@ def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     assert all((value == before[path]).all() for path, value in after.items())
 
 
+@pytest.mark.every_backend
 def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
     state = {"hidden.kernel": normal(4, 4)}
     for layout, expected in (("torch", state["hidden.kernel"].T), ("keras", state["hidden.kernel"])):
@@ -235,6 +245,7 @@ OTHER_ENTRIES = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", OTHER_ENTRIES)
 def test_an_entry_that_is_no_array_of_numbers_is_refused_only_where_a_weight_needs_it(name):
     model = network()
@@ -247,6 +258,7 @@ def test_an_entry_that_is_no_array_of_numbers_is_refused_only_where_a_weight_nee
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["complex", "masked"])
 def test_a_function_must_return_numbers_as_well(name):
     rules = {"hidden/bias": ("body.fc.bias", lambda array: OTHER_ENTRIES[name])}
@@ -264,6 +276,7 @@ def test_what_has_no_thirds_is_not_query_key_and_value(shape):
         load_pretrained(model, state, layout="torch")
 
 
+@pytest.mark.every_backend
 def test_a_fused_array_is_taken_apart():
     fused, bias = normal(6, 12), normal(12)
     inputs = keras.Input((3, 6))
@@ -451,6 +464,7 @@ def test_a_recurrent_layer_needs_both_biases():
     load_pretrained(dense, {"bias_ih": normal(3)}, {"dense/bias": "bias_ih"}, layout="torch")
 
 
+@pytest.mark.every_backend
 def test_what_a_function_returns_is_not_kept():
     made = []
 
@@ -464,6 +478,7 @@ def test_what_a_function_returns_is_not_kept():
     assert not any(reference() is not None for reference in made)
 
 
+@pytest.mark.every_backend
 def test_a_function_makes_the_weight_whatever_the_layout():
     # A dense layer behind a flattened image of 2 by 3 pixels with 4 channels, which torch has first.
     of_torch = normal(5, 4 * 2 * 3)
@@ -484,6 +499,7 @@ def recurrent_state(gates, module=""):
     return {f"{module}{name}": normal(*shape) for name, shape in names.items()}
 
 
+@pytest.mark.every_backend
 def test_an_lstm_takes_a_bias_that_was_summed_before():
     model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
     plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
@@ -491,6 +507,7 @@ def test_an_lstm_takes_a_bias_that_was_summed_before():
     assert row(plan, "lstm/lstm_cell/bias").how == ""
 
 
+@pytest.mark.every_backend
 def test_a_gru_that_torch_does_not_have_is_refused():
     model = built((5, 4), layers.GRU(3, reset_after=False, name="gru"))
     with pytest.raises(ValueError, match="the order of axes of a GRUCell in torch is unknown"):
@@ -544,6 +561,7 @@ def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
         load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
 
 
+@pytest.mark.every_backend
 def test_an_index_drops_and_adds_axes():
     convolution, matrix = normal(5, 4, 1, 1), normal(3, 5)
     model = built((6, 4), layers.Dense(5, name="dense"), layers.Conv1D(3, 1, name="conv"))
@@ -709,6 +727,7 @@ def test_axes_that_are_not_known_want_a_function():
     np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["experts"])
 
 
+@pytest.mark.every_backend
 def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     model = network()
@@ -768,6 +787,7 @@ FORMS = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("form", FORMS)
 def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
     model = chain()
@@ -776,12 +796,14 @@ def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
     assert_shifted(model)
 
 
+@pytest.mark.every_backend
 def test_weights_of_the_model_itself_are_those_from_before():
     model = chain()
     load_pretrained(model, model, SHIFTED)
     assert_shifted(model)
 
 
+@pytest.mark.every_backend
 def test_a_model_that_shares_layers_is_as_it_was_before():
     model = chain()
     source = keras.Sequential([keras.Input((2,)), *model.layers])
@@ -798,6 +820,7 @@ def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
         assert_shifted(model)
 
 
+@pytest.mark.every_backend
 def test_a_function_may_change_its_array():
     def swapped(array):
         array[[0, 1]] = array[[1, 0]]
@@ -810,7 +833,7 @@ def test_a_function_may_change_its_array():
     assert kernel.ravel().tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.once)])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_a_normalization_uses_what_it_gets(dtype):
     x = normal(64, 4) * 3 + 5
     source, model = (built((4,), layers.Normalization(dtype=dtype)) for _ in range(2))
@@ -859,6 +882,7 @@ def of_dtype(dtype):
     return built((4,), layers.Dense(4, dtype=dtype, name="first"), layers.Dense(3, dtype=dtype, name="last"))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("stored", "dtype", "number"), BEYOND)
 def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, number):
     model = of_dtype(dtype)
@@ -879,6 +903,7 @@ def test_what_is_infinite_or_nan_in_the_source_is_loaded():
     np.testing.assert_array_equal(arrays(model)["last/kernel"], kernel.astype("float16"))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("part", [np.s_[:4], lambda array: array[:4]], ids=["a part", "a function"])
 def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
     model = of_dtype("float16")
@@ -889,6 +914,7 @@ def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has float32 for float64")
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
 def test_a_weight_in_float64_holds_on_jax_what_float32_does():

@@ -135,6 +135,7 @@ def arrays(model):
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("file", FORMATS)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_was_built_again_needs_no_rules(name, file, tmp_path):
@@ -176,6 +177,7 @@ RULES = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("file", [*FORMATS, "a.h5"])
 def test_rules_lead_from_names_of_layers_to_those_in_the_file(rules, file, tmp_path):

@@ -139,6 +139,7 @@ def pair(kind):
     return model, source
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -155,6 +156,7 @@ def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
         np.testing.assert_array_equal(array, expected[path])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_an_error_all_weights_are_as_before(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -165,6 +167,7 @@ def test_after_an_error_all_weights_are_as_before(kind, tmp_path, monkeypatch):
     assert weights_digest(model) == before
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bits_survive_in_each_dtype(dtype):
     with float64():
@@ -190,8 +193,8 @@ WRAPPED = {
 # Each kind of layer, policy and form of file once.
 IN_16_BITS = [
     ("source.weights.h5", "TimeDistributed", "mixed_float16"),
-    ("source.keras", "Bidirectional", "bfloat16"),
-    pytest.param("source.keras", "a model", "float16", marks=pytest.mark.once),
+    pytest.param("source.keras", "Bidirectional", "bfloat16", marks=pytest.mark.every_backend),
+    ("source.keras", "a model", "float16"),
 ]
 
 
@@ -218,6 +221,7 @@ def test_wrapped_layers_are_loaded_in_16_bits(kind, policy, name, tmp_path, monk
             np.testing.assert_array_equal(array, expected[path])
 
 
+@pytest.mark.every_backend
 def test_the_result_says_what_was_done_with_each_weight():
     norm = layers.Normalization(name="norm")
     model = built((2,), norm, layers.Dense(3, name="head"))
@@ -245,6 +249,7 @@ def test_the_result_says_what_was_done_with_each_weight():
     np.testing.assert_allclose(to_numpy(norm(np.array([[2.0, 4]]))), [[1, 3]], rtol=1e-6)
 
 
+@pytest.mark.every_backend
 def test_nothing_is_known_before_the_end_of_the_block():
     with keras_initx.loading(network()) as loaded:
         assert repr(loaded) == "<Loaded: not known yet>"
@@ -253,6 +258,7 @@ def test_nothing_is_known_before_the_end_of_the_block():
                 getattr(loaded, name)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("model", "rules", "message"),
     [
@@ -269,6 +275,7 @@ def test_what_cannot_be_planned_is_refused_before_anything_changes(model, rules,
         np.testing.assert_array_equal(to_numpy(variable), value)
 
 
+@pytest.mark.every_backend
 def test_a_saved_plan_gives_the_missing_values(tmp_path):
     model = network()
     keras_initx.initialize(model, {"head/kernel": "initx.orthogonal"}, seed=4).save(tmp_path / "init.json")
@@ -280,6 +287,7 @@ def test_a_saved_plan_gives_the_missing_values(tmp_path):
     assert loaded.changes.seed == 4
 
 
+@pytest.mark.every_backend
 def test_a_block_within_another_leaves_it_what_it_does_not_draw():
     model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
     with keras_initx.loading(model, {"*": "zeros"}) as outer:
@@ -302,6 +310,7 @@ def test_quantized_layers_have_their_former_values():
     assert loaded.missed == ["hidden/bias", "hidden/kernel_scale", "head/bias", "head/kernel_scale"]
 
 
+@pytest.mark.every_backend
 def test_factors_of_lora_that_are_to_be_drawn_are_not_in_the_way_of_a_kernel():
     model, source = network(), network()
     model.get_layer("hidden").enable_lora(2)
@@ -342,6 +351,7 @@ def change_all(model, source):
     model.evaluate(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
 
+@pytest.mark.every_backend
 def test_after_an_error_all_else_is_as_before_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, source = trained(), trained()
@@ -434,9 +444,9 @@ def assert_as_if_never_loaded(model, twin):
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
-        ("ones", "float32"),
-        *(pytest.param(kind, "float32", marks=pytest.mark.once) for kind in UNUSED if kind != "ones"),
-        *(pytest.param(kind, "mixed_float16", marks=pytest.mark.once) for kind in ("ones", "factors")),
+        pytest.param("ones", "float32", marks=pytest.mark.every_backend),
+        *((kind, "float32") for kind in UNUSED if kind != "ones"),
+        *((kind, "mixed_float16") for kind in ("ones", "factors")),
     ],
 )
 def test_an_optimizer_and_metrics_that_were_first_used_in_the_block_are_as_new(kind, dtype):
@@ -446,6 +456,7 @@ def test_an_optimizer_and_metrics_that_were_first_used_in_the_block_are_as_new(k
     assert_as_if_never_loaded(model, twin)
 
 
+@pytest.mark.every_backend
 def test_training_with_nan_that_is_interrupted_is_undone():
     def interrupt(batch, logs):
         raise KeyboardInterrupt
@@ -489,6 +500,7 @@ def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
     assert note.endswith("compile the model again")
 
 
+@pytest.mark.every_backend
 def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, source = trained(), trained()
@@ -501,6 +513,7 @@ def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch)
     assert int(model.optimizer.iterations) == 2
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="for modules of torch")
 def test_what_torch_writes_is_seen_and_buffers_are_put_back():
     import torch
@@ -530,6 +543,7 @@ def forgetful(model):
             variable.assign(keras.ops.zeros(variable.shape))
 
 
+@pytest.mark.every_backend
 def test_weights_that_an_initialization_forgets_are_missed():
     model = network()
     with keras_initx.loading(model) as loaded:

@@ -75,10 +75,9 @@ def state(optimizer):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("subclass", None),
-        *(pytest.param(name, None, marks=pytest.mark.once) for name in OTHERS),
-        *(pytest.param("subclass", change, marks=pytest.mark.once) for change in CHANGES),
-        *(pytest.param(name, change, marks=pytest.mark.full) for name in OTHERS for change in CHANGES),
+        pytest.param("subclass", None, marks=pytest.mark.every_backend),
+        *((name, None) for name in OTHERS),
+        *(("subclass", change) for change in CHANGES),
     ],
 )
 def test_the_optimizer_is_as_new(name, change):
@@ -157,6 +156,7 @@ class Adversaries(keras.Model):
         return self.first(x) + self.second(x)
 
 
+@pytest.mark.every_backend
 def test_all_optimizers_of_a_model_are_as_new():
     model = Adversaries()
     model.compile()
@@ -174,6 +174,7 @@ def test_all_optimizers_of_a_model_are_as_new():
                 np.testing.assert_array_equal(to_numpy(variable), 0, err_msg=variable.path)
 
 
+@pytest.mark.every_backend
 def test_training_continues_with_the_optimizer():
     model = trained(AdamForEach(0.01, [2.0]))
     losses = []
@@ -183,6 +184,7 @@ def test_training_continues_with_the_optimizer():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("optimizer", [Momentum, lambda rate: optimizers.LossScaleOptimizer(Momentum(rate))])
 def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes(optimizer):
     model = trained(optimizer(0.01))
@@ -196,6 +198,7 @@ def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes(optimi
     initialize(model, seed=0, reset=False)
 
 
+@pytest.mark.every_backend
 def test_metrics_are_reset():
     model = trained("sgd")
     assert any(value > 0 for value in model.get_metrics_result().values())
@@ -206,11 +209,9 @@ def test_metrics_are_reset():
 @pytest.mark.parametrize(
     "layer",
     [
-        lambda: layers.LSTM(2, stateful=True),
-        pytest.param(lambda: layers.Bidirectional(layers.GRU(2, stateful=True)), marks=pytest.mark.once),
-        pytest.param(
-            lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True), marks=pytest.mark.once
-        ),
+        pytest.param(lambda: layers.LSTM(2, stateful=True), marks=pytest.mark.every_backend),
+        lambda: layers.Bidirectional(layers.GRU(2, stateful=True)),
+        lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True),
     ],
     ids=["LSTM", "Bidirectional", "cells"],
 )

@@ -66,6 +66,7 @@ CALLS = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", CALLS)
 def test_no_function_leaves_a_copy_on_the_host(name):
     """JAX keeps what NumPy gathers of an array, as long as the array lives."""
@@ -76,6 +77,7 @@ def test_no_function_leaves_a_copy_on_the_host(name):
         assert value._npy_value is None
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("parts", [(2, 4), (8, 1)])
 def test_a_model_is_loaded_from_a_sharded_one_and_keeps_its_layout(parts):
     source = sharded(parts=parts)
@@ -88,6 +90,7 @@ def test_a_model_is_loaded_from_a_sharded_one_and_keeps_its_layout(parts):
         assert own.kernel.value.sharding.mesh.shape["inputs"] == 2
 
 
+@pytest.mark.every_backend
 def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
     source = sharded()
     model = sharded(lambda: network("bfloat16"))
@@ -96,6 +99,7 @@ def test_a_model_is_loaded_from_one_on_the_same_devices_of_another_dtype():
         np.testing.assert_array_equal(own.kernel, np.asarray(given.kernel).astype("bfloat16"))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
     if dtype == "bfloat16" and jax.__version_info__ < (0, 6):
@@ -108,6 +112,7 @@ def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
     assert models.weights_digest(model) == models.weights_digest(plain)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (15, 0), (0, 23), (15, 23)])
 def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
@@ -119,6 +124,7 @@ def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
     assert not backend.is_finite(kernel.value)
 
 
+@pytest.mark.every_backend
 def test_what_a_weight_was_placed_from_is_gone_before_the_next_is_drawn(monkeypatch):
     model = sharded(lambda: keras.Sequential([keras.Input((512,)), layers.Dense(1024, name="only")]))
     drawn = []

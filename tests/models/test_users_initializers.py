@@ -97,6 +97,7 @@ USERS = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", USERS)
 def test_a_users_initializer_is_called_itself(name):
     model = dense(USERS[name])
@@ -108,6 +109,7 @@ def test_a_users_initializer_is_called_itself(name):
 
 
 # Rules take no functions and no seeds.
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "name", [name for name in USERS if name not in ("function", "partial", "callable", "subclass")]
 )
@@ -117,6 +119,7 @@ def test_a_users_initializer_is_called_itself_in_a_rule(name):
     np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0))
 
 
+@pytest.mark.every_backend
 def test_the_plan_says_that_arguments_are_unknown():
     plan = initialize(dense(keras_initx.Scaled(Fill(2.0), 0.5)), seed=0, dry_run=True)
     assert plan.weights[0].initializer == "Scaled(initializer=Fill(...), factor=0.5)"
@@ -135,6 +138,7 @@ class Seeded(keras.initializers.Initializer):
         return {"stddev": self.stddev, "seed": self.seed}
 
 
+@pytest.mark.every_backend
 def test_a_users_initializer_with_a_complete_config_gets_the_seed_of_the_weight():
     model = dense(Seeded(2.0, seed=5))
     weight = initialize(model, seed=0).weights[0]
@@ -161,6 +165,7 @@ class Positional(keras_initx.HeNormal):
         super().__init__(*args)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "config", "text"),
     [
@@ -175,6 +180,7 @@ def test_arguments_that_a_subclass_passes_on_are_in_its_config(initializer, conf
     assert repr(initializer).startswith(text)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("initializer", [Passing(seed=3), More(3.0, 4.0, seed=1)])
 def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn(initializer):
     assert initializer.clone() == initializer
@@ -184,6 +190,7 @@ def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn(initializer
     np.testing.assert_array_equal(kernel(first), kernel(second))
 
 
+@pytest.mark.every_backend
 def test_a_subclass_that_takes_positions_only_is_called_itself():
     model = dense(Positional(7))
     before = kernel(model)
@@ -208,6 +215,7 @@ class Wide(keras.initializers.Initializer):
         return np.full(shape, 1e39)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "dtype", "message"),
     [
@@ -229,12 +237,14 @@ def test_values_that_a_weight_cannot_hold_are_refused(initializer, dtype, messag
     np.testing.assert_array_equal(kernel(model), before)
 
 
+@pytest.mark.every_backend
 def test_infinite_values_are_allowed():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="float16")])
     initialize(model, {"*/kernel": keras.initializers.Constant(-np.inf)}, seed=0)
     assert np.isneginf(kernel(model)).all()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "problem"),
     [
@@ -263,6 +273,7 @@ def test_numbers_of_keras_random_initializers_are_finite(initializer, problem, p
     np.testing.assert_array_equal(kernel(model), before)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "initializer", [keras.initializers.Orthogonal(gain=-2.0), keras.initializers.RandomUniform(1.0, 0.0)]
 )
@@ -283,6 +294,7 @@ class OwnAxes(keras_initx.HeNormal):
         super().__init__(input_axes=[0, 1])
 
 
+@pytest.mark.every_backend
 def test_a_subclass_without_a_seed_is_copied_and_seeded():
     assert (repr(OwnAxes()), OwnAxes().get_config()) == ("OwnAxes()", {})
     OwnAxes().clone()
@@ -306,6 +318,7 @@ class Given(layers.Layer):
         return inputs
 
 
+@pytest.mark.every_backend
 def test_arrays_of_a_layer_are_left():
     model = keras.Sequential([keras.Input((8,)), Given(name="given")])
     assert [row.reason for row in initialize(model, seed=0).weights] == ["initializer unknown"] * 3 + [""]

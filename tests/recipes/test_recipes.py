@@ -21,7 +21,6 @@ from keras_initx._recipe_names import recipe_of
 from keras_initx.recipes._recipe import ABOUT
 from keras_initx.structure import find_weights
 
-
 layers = keras.layers
 BLOCKS, WIDTH = 3, 32
 

@@ -29,6 +29,7 @@ def decoder(named, blocks=3):
     return keras.Model(ids, layers.Dense(20, name="head")(layers.LayerNormalization()(x)))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("named", [0, 1, 3])
 def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
     for recipe, expected in (("gpt2", 0.02 / 6**0.5), ("zero_residual", 0)):
@@ -72,6 +73,7 @@ PARTS = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("row", PARTS)
 def test_positions_are_found_however_they_are_added(row):
     part, path = PARTS[row]
@@ -81,6 +83,7 @@ def test_positions_are_found_however_they_are_added(row):
     assert {weight.path: weight.expected_std for weight in plan.weights}[path] == 0.01
 
 
+@pytest.mark.every_backend
 def test_a_weight_of_no_known_role_is_left_and_named():
     model = Positions(PARTS["embedded"][0])
     model(np.zeros((2, LENGTH), "int32"))
@@ -116,6 +119,7 @@ def factor_of(model, path):
     return row.expected_std / (2 / 36) ** 0.5
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("names", [False, True])
 def test_each_branch_has_a_depth_of_its_own(names):
     model = residual([2, 3, 2, 3], names)
@@ -126,12 +130,14 @@ def test_each_branch_has_a_depth_of_its_own(names):
     assert sum(not to_numpy(w).any() for w in model.weights if w.name == "kernel") == 4
 
 
+@pytest.mark.every_backend
 def test_kernels_side_by_side_count_once_in_the_depth():
     assert factor_of(residual(["beside"] * 4), "r0_1/kernel") == pytest.approx(4**-0.5)
     with pytest.raises(ValueError, match="kernels side by side"):
         recipes.fixup(residual(["gate"] * 4))
 
 
+@pytest.mark.every_backend
 def test_an_audit_by_a_recipe_of_a_model_that_it_initialized_is_right():
     model = decoder(0)
     initialize(model, "gpt2", seed=0)

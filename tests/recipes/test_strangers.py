@@ -140,7 +140,7 @@ EVERYWHERE = (strangers.perceptron, strangers.conv_net)
 
 @pytest.mark.parametrize(
     "build",
-    [pytest.param(build, marks=[pytest.mark.once] * (build not in EVERYWHERE)) for build in ROWS],
+    [pytest.param(build, marks=[pytest.mark.every_backend] * (build in EVERYWHERE)) for build in ROWS],
     ids=lambda build: build.__name__,
 )
 def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_others(build):
@@ -163,6 +163,7 @@ def wrapped(model, path):
     return keras.Sequential([keras.Input(shape), layers.Identity(), model])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("change", [saved, wrapped])
 @pytest.mark.parametrize(("build", "name"), [(strangers.gpt, "gpt2"), (strangers.conv_net, "fixup")])
 def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change, tmp_path):
@@ -175,6 +176,7 @@ def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change
     assert found == expected
 
 
+@pytest.mark.every_backend
 def test_a_model_in_mixed_precision_gets_the_same_rules():
     expected = recipes.zero_residual(strangers.vision_transformer())
     keras.config.set_dtype_policy("mixed_float16")
@@ -210,6 +212,7 @@ def factors(model, rules):
     return found
 
 
+@pytest.mark.every_backend
 def test_a_subclassed_encoder_and_its_decoder_are_told_apart_by_cross_attention():
     model = strangers.plain_translator()
     found = factors(model, recipes.t_fixup(model))
@@ -218,6 +221,7 @@ def test_a_subclassed_encoder_and_its_decoder_are_told_apart_by_cross_attention(
     assert found[0.4855] == ["embedding/embeddings"]
 
 
+@pytest.mark.every_backend
 def test_an_encoder_and_its_decoder_are_told_apart_as_models_in_a_model():
     model = strangers.translator()
     found = factors(model, recipes.deepnorm(model))
@@ -282,6 +286,7 @@ class Kept(layers.Layer):
         return self.out(ops.matmul(self.seen, self.value(x)))
 
 
+@pytest.mark.every_backend
 def test_reading_a_model_leaves_it_as_it_was():
     model = joined(lambda x: Kept()(layers.LayerNormalization()(x)))
     layer = model.get_layer(index=3)

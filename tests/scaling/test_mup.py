@@ -73,7 +73,6 @@ def test_logits_of_a_tied_transformer_do_not_grow_with_the_width():
     assert abs(tied.exponents[3, 1]) < 0.15
 
 
-@pytest.mark.full
 @needs_axes
 def test_logits_of_completep_do_not_grow_with_the_depth():
     shallow, deep = (widths.check_transformers(name, "depth", [2, 8]) for name in ("muP", "CompleteP"))

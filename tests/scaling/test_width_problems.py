@@ -11,7 +11,6 @@ from scripts import script
 from keras_initx import initialize, recipes, scaling
 from keras_initx.scaling import RateFactors
 
-
 widths = script("widths")
 WORDS, LENGTH = widths.WORDS, widths.LENGTH
 DEPTHWISE = "depthwise/kernel"
@@ -152,26 +151,14 @@ WRONG = {
 }
 
 
-# One of each cause; the others are of their kind.
-QUICK = {
-    *("Adam", "tied", "depth"),
-    *("no factors", "no factor in the output", "small hidden weights", "a factor on a depthwise kernel"),
-    *("a factor on an embedding", "branches not divided", "a sum over units"),
-}
-
-
-def in_turn(table):
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in table]
-
-
-@pytest.mark.parametrize("name", in_turn(RIGHT))
+@pytest.mark.parametrize("name", RIGHT)
 def test_nothing_is_found_where_nothing_is_wrong(name):
     found = RIGHT[name]()
     assert found.problems == []
     assert found.uneven == {}
 
 
-@pytest.mark.parametrize("name", in_turn(WRONG))
+@pytest.mark.parametrize("name", WRONG)
 def test_the_wrong_layer_is_named_with_the_cause(name):
     make, layer, cause = WRONG[name]
     found = make()

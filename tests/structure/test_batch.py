@@ -16,7 +16,6 @@ from keras_initx.structure import batch_of
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 16)
 WEIGHTS = np.ones(16, "float32")
-once = pytest.mark.once
 takes_none = needs_keras("3.13", "calls a model with `None` among its inputs")
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -91,7 +90,7 @@ NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
 EVERYWHERE = ("pair", "dataset of the backend")
-ROWS = [pytest.param(form, marks=() if form in EVERYWHERE else once, id=form) for form in FORMS]
+ROWS = [pytest.param(form, marks=[pytest.mark.every_backend] * (form in EVERYWHERE), id=form) for form in FORMS]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +169,6 @@ DECISIONS = [
 ]
 
 
-@once
 @pytest.mark.parametrize(("name", "passed", "found"), DECISIONS)
 def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
     batch = batch_of(MODELS[name](), *passed)
@@ -179,7 +177,6 @@ def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
         assert array is other
 
 
-@once
 @pytest.mark.parametrize(
     ("build", "x", "y"),
     [
@@ -200,6 +197,7 @@ def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
     assert keras_initx.lsuv(build(), itertools.repeat((x, y))).rows
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow looks up strings")
 def test_strings_come_beside_numbers():
     a, words = keras.Input((6,), name="a"), keras.Input((1,), dtype="string", name="words")
@@ -211,6 +209,7 @@ def test_strings_come_beside_numbers():
     assert keras_initx.lsuv(model, x).rows
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
 def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     import torch
@@ -227,7 +226,6 @@ def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     assert torch.equal(generator.get_state(), torch.Generator().get_state())
 
 
-@once
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
     read = []
@@ -245,7 +243,6 @@ def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
     assert (random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]) == before  # noqa: NPY002
 
 
-@once
 def test_a_refused_call_reads_no_batch():
     batches = iter([(X, Y)])
     for refused in (
@@ -260,7 +257,6 @@ def test_a_refused_call_reads_no_batch():
     assert len(list(batches)) == 1
 
 
-@once
 def test_sample_weights_are_ignored_or_count():
     with pytest.warns(UserWarning, match="sample weights are ignored"):
         keras_initx.diagnose(network(), (X, Y, WEIGHTS))
@@ -271,7 +267,6 @@ def test_sample_weights_are_ignored_or_count():
     np.testing.assert_array_equal(check.sizes[0], check.sizes[1])
 
 
-@once
 def test_columns_of_pandas_may_have_types_of_its_own():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"count": pandas.array([1, None], "Int64"), "size": [0.5, 1.5], "flag": [True, False]})
@@ -280,7 +275,6 @@ def test_columns_of_pandas_may_have_types_of_its_own():
     np.testing.assert_array_equal(y, [[1], [0]])
 
 
-@once
 @pytest.mark.parametrize("other", ["text", np.datetime64("2020-01-01"), None])
 def test_a_column_without_numbers_is_named(other):
     pandas = pytest.importorskip("pandas")
@@ -288,7 +282,6 @@ def test_a_column_without_numbers_is_named(other):
     refused(TypeError, "encode other columns.* Received: x with the column 'other'", frame)
 
 
-@once
 @pytest.mark.parametrize("config", [None, [2, 6], {"input_shape": 6}, {"input_shape": "6"}])
 def test_a_config_of_a_user_tells_no_number_of_inputs(config):
     model = Subclassed(build_on=X)
@@ -303,7 +296,6 @@ def refused(error, message, *passed, model="one input"):
     assert len(str(caught.value)) < 300
 
 
-@once
 @pytest.mark.parametrize(
     ("passed", "message"),
     [
@@ -325,7 +317,6 @@ def test_what_is_no_batch_is_refused(passed, message):
     refused(ValueError, message, *passed)
 
 
-@once
 @pytest.mark.parametrize(
     ("passed", "message"),
     [
@@ -341,7 +332,6 @@ def test_what_are_no_numbers_is_refused(passed, message):
     refused((TypeError, ValueError), message, *passed)
 
 
-@once
 @pytest.mark.parametrize(
     ("passed", "message"),
     [
@@ -355,15 +345,13 @@ def test_what_does_not_fit_to_several_inputs_is_refused(passed, message):
     refused(ValueError, message, *passed, model="two inputs")
 
 
-@once
 def test_a_tuple_for_a_model_of_unknown_inputs_is_refused():
     refused(
         ValueError, "`x` must be the inputs alone.* Received: x with a tuple of 2 arrays", (X, Y), model="subclassed"
     )
 
 
-@pytest.mark.parametrize("name", ["lsuv", "coordinate_check"])
-@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=once)])
+@pytest.mark.parametrize(("name", "value"), [("lsuv", np.nan), ("coordinate_check", np.inf)])
 def test_inputs_that_are_not_finite_are_refused(name, value):
     x = X.copy()
     x[3, 2] = value
@@ -372,7 +360,6 @@ def test_inputs_that_are_not_finite_are_refused(name, value):
         FUNCTIONS[name](x, Y)
 
 
-@once
 def test_targets_are_required_to_train():
     with pytest.raises(ValueError, match="`y` is required, by itself or in the batches of `x`"):
         scaling.coordinate_check(network, [4, 8], X)

@@ -7,7 +7,6 @@ import keras_initx
 from keras_initx.scaling import RateFactors
 from keras_initx.structure import captured_texts, find_weights, layer_paths, named_layers
 
-
 layers = keras.layers
 
 
