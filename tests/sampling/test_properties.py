@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from keras_initx.initializers import Truncated, Uniform
 from keras_initx.sampling import Draw, Stream, householder_frame, qr_frame, sparse_normal, svd_frame
 
-
 KEYS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 SIZES = st.integers(0, 80)
 DTYPES = st.sampled_from(["float32", "float64"])
