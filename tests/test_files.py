@@ -14,7 +14,6 @@ from modes import BACKEND
 from keras_initx import _files, cli
 from keras_initx.studies import Study
 
-
 OLD = b"what was there before"
 
 

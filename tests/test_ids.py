@@ -8,7 +8,6 @@ from cases import FIRST_CASES
 
 import keras_initx
 
-
 ENTRIES = keras_initx.catalog()
 IDS = [(name, entry.cls) for entry in ENTRIES for name in entry.ids]
 # What an id alone can stand for.

@@ -10,7 +10,6 @@ import safetensors.numpy
 from keras_initx import _array_files
 from keras_initx._lazy import LazyArray, stacked, summed
 
-
 WHOLE = np.arange(2 * 12 * 5, dtype="float32").reshape(2, 12, 5)
 
 

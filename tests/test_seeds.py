@@ -11,7 +11,6 @@ import keras_initx
 from keras_initx import Concatenated, HeNormal, Scaled
 from keras_initx._seeds import derived_seed, root_seed, seeded
 
-
 SHAPE = (4, 6)
 
 

@@ -17,7 +17,6 @@ from keras_initx.initializers import CatalogEntry
 from keras_initx.initializers._base import Catalog
 from keras_initx.rendering import Table, section
 
-
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "tables.py"))
 FIRST = CatalogEntry(

@@ -14,7 +14,6 @@ import pytest
 import keras_initx
 from keras_initx import _extras, _kernel, backends
 
-
 WITHOUT_TENSORFLOW = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="it is installed")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "trouble.md").read_text()
 HEADINGS = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)

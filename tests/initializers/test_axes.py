@@ -8,7 +8,6 @@ from modes import needs_axes, to_numpy
 from keras_initx import Orthogonal, Sparse, catalog
 from keras_initx.initializers import AxesInitializer
 
-
 layers = keras.layers
 both = pytest.mark.parametrize("cls", [Sparse, Orthogonal])
 

@@ -10,7 +10,6 @@ from modes import float64, to_numpy
 
 from keras_initx import PriorBias, ReLUBias
 
-
 layers = keras.layers
 COUNTS = [900, 90, 10]
 SHARES = np.array(COUNTS) / 1000

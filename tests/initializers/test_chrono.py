@@ -9,7 +9,6 @@ from modes import to_numpy
 from keras_initx import ChronoBias
 from keras_initx.initializers._recurrent import _log_quantiles
 
-
 layers = keras.layers
 # A right sample fails a test of a distribution with this chance. The seeds are fixed, so it fails always or never.
 ERROR_RATE = 1e-3

@@ -21,7 +21,6 @@ from keras_initx import (
     VarianceScaling,
 )
 
-
 DRAWN = (
     (RandomUniform(-1, 2, seed=1), (200, 200)),
     (RandomNormal(1, 0.3, seed=2), (200, 200)),

@@ -7,7 +7,6 @@ from modes import to_numpy
 
 from keras_initx.initializers import fans
 
-
 layers = keras.layers
 ONES = {"kernel_initializer": "ones", "use_bias": False}
 DEPTHWISE = {"input_axes": [0, 1], "output_axes": [0, 1, 3]}

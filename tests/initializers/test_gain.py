@@ -12,7 +12,6 @@ from modes import to_numpy
 from keras_initx._typing import Activation
 from keras_initx.initializers._scale import _GAINS, gain_value
 
-
 OF_TORCH = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "initializers.md"
 ROW = re.compile(r"^\| ([a-z]\w+(?:, \w+)*) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)

@@ -5,7 +5,6 @@ from modes import to_numpy
 
 from keras_initx import GRUUpdateBias, LSTMForgetBias, Orthogonal
 
-
 layers = keras.layers
 # With 8 units Keras asks for (8,) and (16,) under `unit_forget_bias=True`: both look like whole biases.
 UNITS = [8, 6]

@@ -74,8 +74,8 @@ def test_any_initializer_can_be_inside(initializer):
         np.testing.assert_array_equal(block, expected)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.once)])
+@pytest.mark.every_backend
+@pytest.mark.parametrize(("mode", "dtype"), [("eager", "bfloat16"), (MODES[-1], "float32")])
 def test_an_initializer_of_keras_inside_works_compiled_and_in_16_bits(mode, dtype):
     values = run(mode, lambda: ICNR(keras.initializers.HeNormal(seed=1))((3, 3, 4, 8), dtype))
     expected = run(mode, lambda: keras.ops.cast(keras.initializers.HeNormal(seed=1)((3, 3, 4, 2)), dtype))
