@@ -62,8 +62,15 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-SEPARATE = ("browser", "hosts", "hunt", "roundtrip")  # folders of tests with a session of their own
+SEPARATE = (
+    "browser",
+    "device",
+    "hosts",
+    "hunt",
+    "roundtrip",
+)  # folders of tests with a session of their own
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
+OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
 
 def run_and_note(session, backend, *arguments, name=None):
@@ -103,21 +110,13 @@ def tests(session, backend):
 
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
-def full(session, backend):
-    """Run all tests on all backends, also those marked `full` or `once`; JAX compiles with all optimizations."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend)
-    run_and_note(session, backend, *ORDINARY, "--full")
-
-
-@nox.session(default=False, tags=["release"])
-@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def device(session, backend):
     """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
-    run_and_note(session, backend, "--full", "tests/device")
+    run_and_note(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
-        run_and_note(session, backend, "--full", "tests/device", name="device(triton)")
+        run_and_note(session, backend, *OF_DEVICES, name="device(triton)")
 
 
 @nox.session(default=False, tags=["release"])
@@ -166,8 +165,8 @@ def coverage(session):
     for backend in BACKENDS:
         run_tests(session, backend, *ORDINARY, *options)
     session.env["TRITON_INTERPRET"] = "1"
-    run_tests(session, "torch", *options, "tests/device")
-    run_tests(session, "torch", "--full", "--dist=loadfile", *options, "tests/roundtrip")
+    run_tests(session, "torch", *options, *OF_DEVICES)
+    run_tests(session, "torch", "--dist=loadfile", *options, "tests/roundtrip")
     # Some of these processes import the package from the repository.
     result = str(Path(session.create_tmp(), "coverage"))
     session.run("coverage", "combine", "--quiet", "--keep", f"--data-file={result}", data)
@@ -210,7 +209,7 @@ def fuzz(session, backend):
         "tests/sampling/test_properties.py",
         "tests/sampling/test_compiled_kernel.py",
     )
-    run_and_note(session, backend, "--full", *files, "--hypothesis-profile=fuzz", seed)
+    run_and_note(session, backend, *files, "--hypothesis-profile=fuzz", seed)
 
 
 @nox.session(default=False, tags=["release"])

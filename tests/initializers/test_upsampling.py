@@ -46,6 +46,7 @@ def test_a_sub_pixel_convolution_starts_by_repeating_pixels(rank, scale):
     np.testing.assert_allclose(large, enlarge(convolve(2, inner), scale), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's function is the reference")
 def test_units_are_in_the_order_of_tensorflow():
     import tensorflow as tf
