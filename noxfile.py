@@ -103,8 +103,9 @@ def lint(session):
 @nox.session
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
-    """Run the tests with a single framework installed."""
+    """Run the tests with a single framework installed; each backend loads what the ones before have saved."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
+    session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
 
 
@@ -145,13 +146,13 @@ def kerashub(session, backend):
     )
 
 
-@nox.session
+@nox.session(default=False, tags=["release"])
 def roundtrip(session):
     """Save with each framework and load with each other, with all frameworks installed."""
     install(session, "keras", "test", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
-    run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
+    run_and_note(session, "jax", "--dist=loadfile", "tests/roundtrip")
 
 
 @nox.session(default=False, tags=["release"])
