@@ -62,8 +62,15 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-SEPARATE = ("browser", "hosts", "hunt", "roundtrip")  # folders of tests with a session of their own
+SEPARATE = (
+    "browser",
+    "device",
+    "hosts",
+    "hunt",
+    "roundtrip",
+)  # folders of tests with a session of their own
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
+OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
 
 def run_and_note(session, backend, *arguments, name=None):
@@ -96,17 +103,10 @@ def lint(session):
 @nox.session
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def tests(session, backend):
-    """Run the tests with a single framework installed."""
+    """Run the tests with a single framework installed; each backend loads what the ones before have saved."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
+    session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
     run_tests(session, backend, *ORDINARY)
-
-
-@nox.session(default=False, tags=["release"])
-@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
-def full(session, backend):
-    """Run all tests on all backends, also those marked `full` or `once`; JAX compiles with all optimizations."""  # noqa: E501, a page shows it whole
-    install(session, "keras", "test", backend)
-    run_and_note(session, backend, *ORDINARY, "--full")
 
 
 @nox.session(default=False, tags=["release"])
@@ -114,10 +114,10 @@ def full(session, backend):
 def device(session, backend):
     """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
-    run_and_note(session, backend, "--full", "tests/device")
+    run_and_note(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
-        run_and_note(session, backend, "--full", "tests/device", name="device(triton)")
+        run_and_note(session, backend, *OF_DEVICES, name="device(triton)")
 
 
 @nox.session(default=False, tags=["release"])
@@ -146,13 +146,13 @@ def kerashub(session, backend):
     )
 
 
-@nox.session
+@nox.session(default=False, tags=["release"])
 def roundtrip(session):
     """Save with each framework and load with each other, with all frameworks installed."""
     install(session, "keras", "test", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
-    run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
+    run_and_note(session, "jax", "--dist=loadfile", "tests/roundtrip")
 
 
 @nox.session(default=False, tags=["release"])
@@ -166,8 +166,8 @@ def coverage(session):
     for backend in BACKENDS:
         run_tests(session, backend, *ORDINARY, *options)
     session.env["TRITON_INTERPRET"] = "1"
-    run_tests(session, "torch", *options, "tests/device")
-    run_tests(session, "torch", "--full", "--dist=loadfile", *options, "tests/roundtrip")
+    run_tests(session, "torch", *options, *OF_DEVICES)
+    run_tests(session, "torch", "--dist=loadfile", *options, "tests/roundtrip")
     # Some of these processes import the package from the repository.
     result = str(Path(session.create_tmp(), "coverage"))
     session.run("coverage", "combine", "--quiet", "--keep", f"--data-file={result}", data)
@@ -210,7 +210,7 @@ def fuzz(session, backend):
         "tests/sampling/test_properties.py",
         "tests/sampling/test_compiled_kernel.py",
     )
-    run_and_note(session, backend, "--full", *files, "--hypothesis-profile=fuzz", seed)
+    run_and_note(session, backend, *files, "--hypothesis-profile=fuzz", seed)
 
 
 @nox.session(default=False, tags=["release"])

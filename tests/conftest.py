@@ -3,6 +3,7 @@
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
 """
 
+import importlib.util
 import os
 import random
 
@@ -82,6 +83,24 @@ def shared_memory():
 
     if backend.on_accelerator():
         pytest.skip("NumPy shares the memory of tensors of the host only")
+
+
+@pytest.fixture
+def way(monkeypatch):
+    """Force values to be made on the device, in blocks so small that there are several, and return how.
+
+    JAX and TensorFlow have programs for that. On torch it is the kernel in Triton's interpreter with
+    `TRITON_INTERPRET=1` in the environment of the whole process, as in a run of its own of `nox -s device`;
+    without it torch carries out plain operations.
+    """
+    from keras_initx.backends import backend
+
+    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
+    monkeypatch.setattr(backend, "block", 1000)
+    if _backend() != "torch":
+        return "program"
+    is_interpreted = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
+    return "kernel" if is_interpreted else "operations"
 
 
 @pytest.fixture

@@ -54,7 +54,6 @@ def run_block(copy, containing):
         run(copy, *shlex.split(command)[1:])
 
 
-@pytest.mark.full
 def test_an_initializer_is_added_as_the_page_says(copy):
     package = copy / "keras_initx"
     add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "RandomNormal", "HalfNormal")
@@ -68,7 +67,6 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     run(copy, "-m", "keras_initx", "show", "half_normal")
 
 
-@pytest.mark.full
 def test_a_recipe_is_added_as_the_page_says(copy):
     file = copy / "keras_initx" / "recipes" / "_networks.py"
     add(file, block(r"{testcode}", "def irnn"), "fixup", "irnn")
@@ -78,7 +76,6 @@ def test_a_recipe_is_added_as_the_page_says(copy):
     assert "recipes.irnn" in (copy / "docs" / "recipes.md").read_text()
 
 
-@pytest.mark.full
 def test_a_verdict_is_added_as_the_page_says(copy):
     code = block("{code-block} python", "MeanProbe").partition("\n")[2]
     (copy / "keras_initx" / "diagnostics" / "verdicts" / "large_bias.py").write_text(code)

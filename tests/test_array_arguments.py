@@ -52,7 +52,9 @@ OTHERS = {
     "none": None,
 }
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-fillable = pytest.mark.parametrize("name", ["array", "list", "scalar", "tensor"])
+fillable = pytest.mark.parametrize(
+    "name", ["array", "list", "scalar", pytest.param("tensor", marks=pytest.mark.every_backend)]
+)
 
 
 @every_form

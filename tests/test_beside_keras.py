@@ -39,6 +39,7 @@ def test_the_page_shows_what_the_script_prints(measured):
             assert measured[what][0] == theirs
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(backend.on_accelerator(), reason="Keras draws other values there")
 def test_the_values_of_one_seed_are_those_in_the_table_of_backends(measured):
     name = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}[BACKEND]

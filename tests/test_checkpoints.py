@@ -161,6 +161,7 @@ def test_an_array_may_be_made_when_it_is_loaded():
     np.testing.assert_array_equal(values(model)[0], STATE["first.weight"].T)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 def test_of_each_file_a_shard_reads_its_region(folder, monkeypatch):
     layout_map = distribution.LayoutMap(mesh_of((2, 4)))

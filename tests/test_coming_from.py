@@ -115,6 +115,7 @@ def test_the_default_bounds_of_a_uniform_distribution():
     assert [here.min(), here.max()] == pytest.approx([-0.05, 0.05], abs=0.001)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="compares with JAX")
 @pytest.mark.parametrize(
     ("name", "arguments", "here"),
@@ -148,6 +149,7 @@ def test_a_truncated_normal_without_a_correction():
     assert spread(initx.VarianceScaling(0.774, seed=0))[0] == pytest.approx(0.8796 / INPUTS**0.5, **CLOSE)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="needs TensorFlow")
 @pytest.mark.parametrize(
     ("there", "here"),

@@ -8,60 +8,60 @@ from modes import BACKEND, MODES, by_numpy, run
 
 from keras_initx import Sparse
 
-ROWS = tuple(golden.rows(CASES))
-RARE_ROWS = tuple(golden.rows(RARE_CASES))
 GOLDEN = golden.load()
-# Arguments that arrange what is drawn in the same way without them.
-ARRANGING = {"blocks", "groups", "initializer", "input_axes", "output_axes", "sparsity"}
+FIRSTS = [*FIRST_CASES.values()]
 # What a compiler could change of the rare ones: zeros with a sign, bounds, and of sparse matrices equal keys.
-RARE_COMPILED = [row for row in RARE_ROWS if row[0].cls is not Sparse or row[0].kwargs["seed"] == 670972]
-# The first of each class, and one of each other case. Operations of torch take little time, and show all.
-COMPILED = [
-    *(
-        next(golden.rows([case]))
-        for case in CASES
-        if case in FIRST_CASES.values() or (not ARRANGING & {*case.kwargs} and case.cls is not Sparse)
-    ),
-    *(row for row in RARE_COMPILED if row[2] == "float32" or row[0].cls is not Sparse),
-]
-if BACKEND == "torch":
-    COMPILED = [row for row in ROWS + RARE_ROWS if row in COMPILED or row[0].cls is Sparse]
+RARE_COMPILED = [case for case in RARE_CASES if case.cls is not Sparse or case.kwargs["seed"] == 670972]
+# Operations of torch take little time.
+COMPILED = CASES + RARE_CASES if BACKEND == "torch" else FIRSTS + RARE_COMPILED
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
 
-def each_of(rows, in_full=()):
-    """Return a mark for a test of `rows`, and of those that run with `--full` only."""
-    params = [pytest.param(*row, id=golden.label(*row)) for row in rows]
-    params += [pytest.param(*row, id=golden.label(*row), marks=pytest.mark.full) for row in in_full]
-    return pytest.mark.parametrize(("case", "shape", "dtype"), params)
-
-
 def assert_golden(case, shape, dtype, mode="eager"):
-    expected = GOLDEN[golden.label(case, shape, dtype)]
+    label = golden.label(case, shape, dtype)
+    expected = GOLDEN[label]
     values = run(mode, lambda: case.make()(shape, dtype))
     if case.exact:
-        assert golden.record(case, values) == expected
+        assert golden.record(case, values) == expected, label
     else:
-        np.testing.assert_allclose(golden.sample(values), expected, atol=1e-5)
+        np.testing.assert_allclose(golden.sample(values), expected, atol=1e-5, err_msg=label)
 
 
-@each_of(ROWS + RARE_ROWS)
-def test_values_are_the_golden_ones(case, shape, dtype):
-    assert_golden(case, shape, dtype)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.every_backend if case in FIRSTS else (), id=str(case))
+        for case in CASES + RARE_CASES
+    ],
+)
+def test_values_are_the_golden_ones(case):
+    for row in golden.rows([case]):
+        assert_golden(*row)
 
 
-@each_of(ROWS + RARE_ROWS)
-def test_values_are_the_golden_ones_without_the_kernel(case, shape, dtype):
+@pytest.mark.parametrize("case", CASES + RARE_CASES, ids=str)
+def test_values_are_the_golden_ones_without_the_kernel(case):
     with by_numpy():
-        assert_golden(case, shape, dtype)
+        for row in golden.rows([case]):
+            assert_golden(*row)
 
 
-@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=pytest.mark.full) for mode in MODES[1:-1]), *MODES[-1:]])
-@each_of(COMPILED, in_full=[row for row in ROWS + RARE_ROWS if row not in COMPILED])
-def test_values_are_the_golden_ones_in_a_program(case, shape, dtype, mode):
-    assert_golden(case, shape, dtype, mode)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("case", COMPILED, ids=str)
+def test_values_are_the_golden_ones_in_a_program(case):
+    rows = [*golden.rows([case])]
+    if BACKEND != "torch" and case not in RARE_CASES:
+        rows = rows[:1]
+    for row in rows:
+        assert_golden(*row, MODES[-1])
+
+
+@pytest.mark.every_backend
+@pytest.mark.skipif(len(MODES) < 3, reason="this backend has one kind of programs")
+def test_values_are_the_golden_ones_in_another_kind_of_program():
+    assert_golden(*next(golden.rows(FIRSTS[:1])), MODES[1])
 
 
 def test_no_golden_value_is_left_over():
-    assert set(GOLDEN) == {golden.label(*row) for row in ROWS + RARE_ROWS}
+    assert set(GOLDEN) == {golden.label(*row) for row in golden.rows(CASES + RARE_CASES)}

@@ -17,8 +17,6 @@ WITH_DEFAULTS = [
     if all(argument.default is not argument.empty for argument in inspect.signature(cls).parameters.values())
 ]
 
-every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.ids[0])
-
 
 def test_the_catalog_has_all_ids_once():
     registered = [name for name in keras.saving.get_custom_objects() if name.startswith("initx.")]
@@ -30,32 +28,25 @@ def test_every_class_of_the_catalog_has_a_case():
     assert set(FIRST_CASES) == {entry.cls for entry in ENTRIES}
 
 
-@every_entry
-def test_the_catalog_says_what_a_class_is_in_one_line(entry):
-    assert getattr(keras_initx, entry.cls.__name__) is entry.cls
-    for text in entry.formula, entry.use:
-        assert text == " ".join(text.split())
-        assert text
-        assert not text.endswith(".")
+def test_the_catalog_says_what_a_class_is_in_one_line():
+    for entry in ENTRIES:
+        assert getattr(keras_initx, entry.cls.__name__) is entry.cls
+        for text in entry.formula, entry.use:
+            assert text, entry
+            assert text == " ".join(text.split())
+            assert not text.endswith("."), entry
 
 
-@pytest.mark.parametrize(("name", "cls"), WITH_DEFAULTS)
-def test_keras_finds_a_class_by_its_id(name, cls):
-    assert type(keras.initializers.get(name)) is cls
+def test_keras_finds_a_class_by_its_id():
+    assert {name: type(keras.initializers.get(name)) for name, _ in WITH_DEFAULTS} == dict(WITH_DEFAULTS)
 
 
-@pytest.mark.parametrize(("name", "cls"), IDS)
-def test_keras_finds_a_class_by_its_id_with_a_config(name, cls):
-    initializer = FIRST_CASES[cls].make()
-    assert keras.initializers.get({"class_name": name, "config": initializer.get_config()}) == initializer
-
-
-@pytest.mark.parametrize("mark", [">", "."])
-@every_entry
-def test_keras_finds_a_class_by_its_name(entry, mark):
-    config = FIRST_CASES[entry.cls].make().get_config()
-    name = f"initx{mark}{entry.cls.__name__}"
-    assert type(keras.initializers.get({"class_name": name, "config": config})) is entry.cls
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.ids[0])
+def test_keras_finds_a_class_by_its_ids_and_its_name_with_a_config(entry):
+    initializer = FIRST_CASES[entry.cls].make()
+    for name in (*entry.ids, f"initx>{entry.cls.__name__}", f"initx.{entry.cls.__name__}"):
+        found = keras.initializers.get({"class_name": name, "config": initializer.get_config()})
+        assert found == initializer, name
 
 
 def test_keras_takes_an_id_with_a_config():

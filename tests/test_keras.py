@@ -117,6 +117,7 @@ def test_the_layer_that_uses_an_initializer(place, make):
     assert spy.found[-1] is around[0]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("place", LATE.values(), ids=LATE)
 def test_the_layer_that_uses_an_initializer_if_fit_builds_the_model(place):
     spy = Spy(lambda: _keras.layer_using(spy))
@@ -142,6 +143,7 @@ def packages_on_the_stack():
     return [frame.f_globals["__name__"].partition(".")[0] for frame in _keras._functions_of_keras()]
 
 
+@pytest.mark.every_backend
 def test_a_package_of_the_backend_is_keras_too(plugged):
     spy = Spy(packages_on_the_stack)
     model = Model(layers.Dense(4, kernel_initializer=spy))
@@ -184,6 +186,7 @@ class CallsByHand(layers.Layer):
         Loading()((2,))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("wrap", [lambda load: load, lambda load: functools.wraps(load)(lambda path: load(path))])
 def test_load_model_is_on_the_call_stack(tmp_path, monkeypatch, wrap):
     monkeypatch.setattr(keras.saving, "load_model", wrap(keras.saving.load_model))  # as tools do that log calls
@@ -196,6 +199,7 @@ def test_load_model_is_on_the_call_stack(tmp_path, monkeypatch, wrap):
     assert Loading.found == [False, False, True, False]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("copied", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
 def test_a_model_is_loaded_when_it_is_copied_or_unpickled(copied):
     model = keras.Sequential([keras.Input((3,)), layers.Dense(4, kernel_initializer=Loading())])
@@ -217,6 +221,7 @@ def made_in_a_scope(*initializers):
         return [keras.Variable(initializer, (3,)) for initializer in initializers]
 
 
+@pytest.mark.every_backend
 def test_no_variables_are_left_after_a_scope_that_is_interrupted():
     with pytest.raises(KeyboardInterrupt):
         made_in_a_scope("zeros", Interrupted(), Interrupted())
@@ -329,6 +334,7 @@ def test_a_model_has_no_compiled_loss_at_first():
     assert _keras.compiled_loss(model) is None
 
 
+@pytest.mark.every_backend
 def test_the_compiled_loss_computes_the_loss():
     model = keras.Sequential([keras.Input((2,)), *dense()])
     model.compile("sgd", "mse")
@@ -354,6 +360,7 @@ class Counting(layers.Layer):
         return x @ self.kernel
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("is_around", [False, True], ids=["layer", "layer in a sequential model"])
 def test_what_a_call_assigns_is_observed_and_what_building_assigns_is_not(is_around):
     found = []
@@ -364,6 +371,7 @@ def test_what_a_call_assigns_is_observed_and_what_building_assigns_is_not(is_aro
     assert found == [("count", 0), ("count", 1)]
 
 
+@pytest.mark.every_backend
 def test_a_new_global_generator_is_forgotten():
     def drawn():
         put_back, state = _keras.kept_global_generator(), random.getstate()
@@ -380,6 +388,7 @@ def test_a_new_global_generator_is_forgotten():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.every_backend
 def test_the_global_seed_is_that_of_before():
     seed_of = sys.modules[keras.utils.set_random_seed.__module__].get_random_seed
     keras.utils.set_random_seed(1)
@@ -396,6 +405,7 @@ class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
         return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
 
 
+@pytest.mark.every_backend
 def test_an_optimizer_has_another_rate_for_a_while():
     optimizer = keras.optimizers.SGD(Unregistered())
     with _keras.constant_rate(optimizer, 0.5) as schedule:
@@ -467,6 +477,7 @@ def test_automatic_names_go_on_from_before():
         assert executor.submit(named).result() == "dense"
 
 
+@pytest.mark.every_backend
 def test_symbolic_calls_are_made_by_a_function_and_noted_nowhere():
     dense, add, factor = layers.Dense(3), layers.Add(), keras.Variable(2.0)
     dense.build((None, 4))

@@ -169,20 +169,19 @@ def must_build(case, name, argument):
     )
 
 
-def eighths():
-    """Return each class with an eighth of the arguments, and with all others of them marked `full`."""
-    params = []
-    for place, (cls, case) in enumerate(FIRST_CASES.items()):
-        some = [weight for number, weight in enumerate(WEIGHTS) if (place + number) % 8 == 0]
-        others = [weight for weight in WEIGHTS if weight not in some]
-        params.append(pytest.param(case, some, id=cls.__name__))
-        params.append(pytest.param(case, others, marks=pytest.mark.full, id=f"{cls.__name__}, others"))
-    return params
+# Independent draws, chosen inputs, frames, and one that fills certain shapes only.
+OF_EACH_KIND = (keras_initx.RandomNormal, keras_initx.Sparse, keras_initx.Orthogonal, keras_initx.LSTMForgetBias)
 
 
-@pytest.mark.parametrize(("case", "weights"), eighths())
-def test_a_layer_builds_or_an_error_names_the_argument(case, weights):
-    for name, argument in weights:
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.every_backend if cls in OF_EACH_KIND else (), id=cls.__name__)
+        for cls, case in FIRST_CASES.items()
+    ],
+)
+def test_a_layer_builds_or_an_error_names_the_argument(case):
+    for name, argument in WEIGHTS:
         assert_builds_or_names_the_argument(name, argument, case)
 
 
@@ -204,15 +203,22 @@ def assert_builds_or_names_the_argument(name, argument, case):
         assert any(np.array_equal(kernel, value) for value in values if value.shape == shapes[0])
 
 
-@pytest.mark.parametrize("name", ["initx.sparse", pytest.param("initx.orthogonal", marks=pytest.mark.once)])
-@pytest.mark.parametrize("layer", ["Conv2D", "Dense", "DepthwiseConv2D", "EinsumDense", "Embedding", "LSTM"])
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        *((layer, "initx.sparse") for layer in ("Conv2D", "Dense", "DepthwiseConv2D", "Embedding")),
+        *((layer, "initx.orthogonal") for layer in ("EinsumDense", "LSTM")),
+    ],
+)
 def test_a_layer_runs_with_an_id_for_its_kernel(layer, name):
     row = TABLE[layer]
     made = row.make(**{f"{row.arguments.split()[0]}_initializer": name})
     assert np.isfinite(to_numpy(made(np.ones((2, *row.shape[1:]), "float32")))).all()
 
 
-@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal", "initx.glorot_uniform", "initx.random_normal"])
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal"])
 def test_attention_draws_each_of_its_kernels_anew(name):
     layer = layers.MultiHeadAttention(2, 4, kernel_initializer=name)
     layer.build((None, 5, 8), (None, 5, 8))
@@ -220,6 +226,7 @@ def test_attention_draws_each_of_its_kernels_anew(name):
     assert not np.array_equal(query, key)
 
 
+@pytest.mark.every_backend
 def test_the_directions_of_a_bidirectional_layer_differ():
     layer = layers.Bidirectional(layers.LSTM(4, kernel_initializer="initx.orthogonal"))
     layer.build((None, 3, 4))
@@ -227,6 +234,7 @@ def test_the_directions_of_a_bidirectional_layer_differ():
     assert not np.array_equal(forward, backward)
 
 
+@pytest.mark.every_backend
 def test_set_random_seed_rules_a_model_built_with_ids():
     def weights():
         keras.utils.set_random_seed(0)

@@ -10,7 +10,10 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 
-pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras' NumPy backend imports JAX")
+pytestmark = [
+    pytest.mark.every_backend,
+    pytest.mark.skipif(BACKEND != "jax", reason="Keras' NumPy backend imports JAX"),
+]
 
 SCRIPT = """
 import keras_initx

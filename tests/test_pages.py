@@ -122,7 +122,6 @@ def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
 
 
-@pytest.mark.full  # a new process
 def test_the_readme_runs_where_the_environment_names_no_backend(tmp_path):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
     environment.pop("KERAS_BACKEND", None)

@@ -25,11 +25,12 @@ POLICIES = {
 LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.Sparse(sparsity=0.5, seed=3)]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("case", "policy"),
     [
         *((FIRST_CASES[RandomNormal], policy) for policy in POLICIES),
-        *((case, "bfloat16") for cls, case in FIRST_CASES.items() if cls is not RandomNormal),
+        *((FIRST_CASES[cls], "bfloat16") for cls in (Sparse, keras_initx.Orthogonal, keras_initx.ICNR)),
     ],
     ids=str,
 )
@@ -41,8 +42,10 @@ def test_a_weight_has_the_values_of_its_own_dtype(case, policy):
         np.testing.assert_array_equal(to_numpy(weight.value), to_numpy(case.make()(shape, POLICIES[policy])))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("initializer", LARGE, ids=str)
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    ("initializer", "dtype"), [(LARGE[0], "bfloat16"), (LARGE[1], "float16"), (LARGE[2], "bfloat16")]
+)
 def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype):
     # Made in several blocks, by two threads, and handed over without a copy where a backend allows that.
     shape = (600, 1001)
@@ -50,32 +53,20 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
     np.testing.assert_array_equal(to_numpy(initializer(shape, dtype)), rounded)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
-@pytest.mark.parametrize(
-    ("case", "mode"),
-    [
-        pytest.param(case, mode, marks=() if mode == "eager" or cls in (RandomNormal, Sparse) else pytest.mark.full)
-        for mode in MODES
-        for cls, case in FIRST_CASES.items()
-        if case.exact
-    ],
-    ids=str,
-)
-def test_where_there_is_no_float64_it_is_float32(case, mode):
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("cls", [RandomNormal, Sparse])
+def test_where_there_is_no_float64_it_is_float32(cls, mode):
+    case = FIRST_CASES[cls]
     shape = case.shapes[0]
     values = run(mode, lambda: case.make()(shape, "float64"))
     assert values.dtype == "float32"
     np.testing.assert_array_equal(values, to_numpy(case.make()(shape, "float32")))
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [
-        "bfloat16",
-        "float64",
-        *(pytest.param(name, marks=pytest.mark.once) for name in ("float16", "mixed_bfloat16", "mixed_float16")),
-    ],
-)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("policy", ["bfloat16", "float64", "mixed_float16"])
 def test_a_model_of_the_policy_runs(policy):
     with float64():
         model = keras.Sequential(
@@ -118,11 +109,11 @@ LOST["in the padding"] = keras_initx.Pretrained(ARRAYS, key="kernel", pad=LOST["
 SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4), "in the padding": (8, 4)}
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("name", LOST)
-def test_refuses_a_product_that_is_lost_on_the_way(name, dtype):
-    with pytest.raises(ValueError, match=r"`dtype` must hold .* Received: dtype='float"):
-        LOST[name](SHAPES.get(name, (2, 2)), dtype)
+def test_refuses_a_product_that_is_lost_on_the_way(name):
+    for dtype in ("float16", "float32"):
+        with pytest.raises(ValueError, match=r"`dtype` must hold .* Received: dtype='float"):
+            LOST[name](SHAPES.get(name, (2, 2)), dtype)
     with float64():
         values = to_numpy(LOST[name](SHAPES.get(name, (2, 2)), "float64"))
     assert np.abs(values).max() < 10
@@ -149,25 +140,14 @@ def test_refuses_padding_that_the_dtype_does_not_hold():
 
 
 # Their factors are numbers that a compiled program takes for zero, their values are not.
+@pytest.mark.every_backend
 @pytest.mark.parametrize("mode", MODES[1:])
-@pytest.mark.parametrize(
-    "initializer",
-    [
-        RandomNormal(1e-30, 1e-40, seed=3),
-        *(
-            pytest.param(other, marks=pytest.mark.full)
-            for other in (
-                keras_initx.TruncatedNormal(stddev=1e-33, seed=3),
-                keras_initx.RandomUniform(1e-36, 1.001e-36, 3),
-            )
-        ),
-    ],
-    ids=str,
-)
-def test_tiny_values_are_those_of_the_host_in_a_trace(initializer, mode):
+def test_tiny_values_are_those_of_the_host_in_a_trace(mode):
+    initializer = RandomNormal(1e-30, 1e-40, seed=3)
     np.testing.assert_array_equal(run(mode, lambda: initializer((8, 4))), to_numpy(initializer((8, 4))))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_recurrent_kernel_of_16_bits_is_orthogonal(dtype):
     layer = layers.LSTM(8, recurrent_initializer="initx.orthogonal", dtype=dtype)
@@ -179,7 +159,6 @@ def test_a_recurrent_kernel_of_16_bits_is_orthogonal(dtype):
 # How far a prediction may be off, relative to the spread of the predictions.
 QUANTIZATIONS = {"int8": 0.02, "int4": 0.3, "float8": 0.1}
 NEEDS_INT4 = needs_keras("3.11", "has int4")
-INT4 = pytest.param("int4", marks=NEEDS_INT4)
 WIDE = (64, 64)
 
 
@@ -200,9 +179,9 @@ def model_of(kernel):
 @pytest.mark.parametrize(
     ("kernel", "mode"),
     [
-        ("initx.sparse", "int8"),
+        pytest.param("initx.sparse", "int8", marks=pytest.mark.every_backend),
         ("initx.orthogonal", "float8"),
-        pytest.param("initx.he_normal", "int4", marks=[NEEDS_INT4, pytest.mark.full]),
+        pytest.param("initx.he_normal", "int4", marks=NEEDS_INT4),
     ],
 )
 def test_a_quantized_model_predicts_what_it_did(kernel, mode):
@@ -214,7 +193,7 @@ def test_a_quantized_model_predicts_what_it_did(kernel, mode):
     assert 0 < np.sqrt(np.mean((after - before) ** 2)) < QUANTIZATIONS[mode] * before.std()
 
 
-@pytest.mark.parametrize("mode", ["int8", INT4, "float8"])
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=NEEDS_INT4), "float8"])
 def test_a_layer_that_is_built_quantized(mode):
     layer = layers.Dense(
         16,
@@ -250,6 +229,7 @@ class Tempered(layers.Dense):
         return super().call(inputs) / keras.ops.cast(self.temperature, inputs.dtype)
 
 
+@pytest.mark.every_backend
 def test_a_number_in_bfloat16_is_a_weight_as_any_other(tmp_path):
     # Of all tensors, NumPy cannot read this one from TensorFlow, and neither can Keras.
     model = keras.Sequential([keras.Input((4,)), Tempered(6, name="hidden"), layers.Dense(2, name="logits")])

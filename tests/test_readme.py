@@ -24,6 +24,7 @@ def run(names, *, until, epochs):
 
 
 # Keras' own weights differ between backends.
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="the README shows what is printed under JAX")
 def test_the_blocks_print_what_is_shown(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -36,7 +37,6 @@ def test_the_blocks_print_what_is_shown(capsys, monkeypatch):
     assert shown == 2
 
 
-@pytest.mark.full  # it trains as long as the README says
 def test_forty_layers_learn_as_much_as_is_said():
     ((epochs, percent),) = re.findall(r"epochs=(\d+)[^`]*```\n\n[^`]*more than (\d+) %", TEXT)
     names = {}

@@ -14,6 +14,8 @@ from modes import BACKEND, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 
+pytestmark = pytest.mark.every_backend
+
 TIMEOUT = 60  # seconds until a thread that waits for another one fails
 
 

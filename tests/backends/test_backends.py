@@ -11,6 +11,7 @@ from modes import BACKEND, needs_keras, to_numpy
 import keras_initx
 from keras_initx.backends import backend
 
+pytestmark = pytest.mark.every_backend
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")
 
 

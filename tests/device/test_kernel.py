@@ -9,7 +9,6 @@ from modes import BACKEND
 from keras_initx.sampling import _conversion
 
 pytestmark = [
-    pytest.mark.full,
     pytest.mark.skipif(BACKEND != "torch", reason="a kernel of torch"),
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled in the interpreter"),
 ]

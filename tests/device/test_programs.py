@@ -6,7 +6,7 @@ from modes import BACKEND
 
 from keras_initx.sampling import _conversion, _frames, _sparse, _stream
 
-pytestmark = [pytest.mark.full, pytest.mark.skipif(BACKEND != "jax", reason="programs of JAX")]
+pytestmark = [pytest.mark.every_backend, pytest.mark.skipif(BACKEND != "jax", reason="programs of JAX")]
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 LENGTH = 1 << 12

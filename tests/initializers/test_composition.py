@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from modes import MODES, run, to_numpy
+from modes import STREAM_MODES, run, to_numpy
 
 import keras_initx
 from keras_initx import (
@@ -78,13 +78,15 @@ def test_scaled_multiplies_before_it_rounds_to_16_bits():
     np.testing.assert_array_equal(half, exact.astype("bfloat16"))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("mode", STREAM_MODES)
 def test_no_compiler_merges_the_factor_with_another(mode):
     scaled = Scaled(RandomNormal(stddev=0.3, seed=1), 24**-0.5)
     np.testing.assert_array_equal(run(mode, lambda: scaled((300, 300))), to_numpy(scaled((300, 300))))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("mode", STREAM_MODES)
 def test_foreign_initializers_in_every_mode(mode):
     expected = to_numpy(Sevenths()((6, 4)))
     halves = Concatenated([Scaled(Sevenths(), 2), "ones"], sizes=[4, 3])

@@ -66,7 +66,9 @@ class Subclassed(keras.Model):
         return x
 
 
-both_kinds = pytest.mark.parametrize("kind", [Subclassed, pytest.param(keras.Sequential, marks=pytest.mark.once)])
+both_kinds = pytest.mark.parametrize(
+    "kind", [pytest.param(Subclassed, marks=pytest.mark.every_backend), keras.Sequential]
+)
 
 
 def fit(model, shape, epochs=1):
@@ -80,9 +82,13 @@ EPOCHS = 1 if BACKEND == "tensorflow" else 0
 
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning")
-@both_kinds
 @pytest.mark.parametrize(
-    ("make", "shape"), [(of_sequences, SEQUENCE), pytest.param(of_images, IMAGES, marks=pytest.mark.once)]
+    ("make", "shape", "kind"),
+    [
+        pytest.param(of_sequences, SEQUENCE, Subclassed, marks=pytest.mark.every_backend),
+        (of_sequences, SEQUENCE, keras.Sequential),
+        (of_images, IMAGES, Subclassed),
+    ],
 )
 def test_a_layer_has_the_bias_that_it_has_when_it_is_built_first(make, shape, kind):
     keras.utils.set_random_seed(1)
@@ -135,9 +141,14 @@ FAULTS = {
 }
 
 
-@both_kinds
 @pytest.mark.parametrize(
-    "fault", [name if name == "overwritten" else pytest.param(name, marks=pytest.mark.once) for name in FAULTS]
+    ("fault", "kind"),
+    [
+        pytest.param("overwritten", Subclassed, marks=pytest.mark.every_backend),
+        ("overwritten", keras.Sequential),
+        ("of another layer", Subclassed),
+        ("without a file", keras.Sequential),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state:UserWarning")
 def test_after_a_model_that_cannot_be_built_the_next_one_can(kind, fault):
@@ -148,6 +159,7 @@ def test_after_a_model_that_cannot_be_built_the_next_one_can(kind, fault):
     assert train_another(kind)
 
 
+@pytest.mark.every_backend
 def test_a_scope_that_ends_in_an_error_leaves_no_variables_behind():
     message = r"`shape` must be .*`ChronoBias\(50, cell=\"lstm\"\)`\. Received: shape=\(12,\), cell=None, layer=None"
     with pytest.raises(ValueError, match=message):

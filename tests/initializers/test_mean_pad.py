@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import MODES, run, to_numpy
+from modes import STREAM_MODES, run, to_numpy
 
 from keras_initx import Pretrained, initialize
 
@@ -18,7 +18,8 @@ def path(tmp_path):
     return tmp_path / "words.npy"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_new_rows_are_the_mean(mode, dtype, path):
     words = Pretrained(path, pad="mean")

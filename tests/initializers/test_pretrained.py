@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from cases import ARRAYS
-from modes import MODES, float64, run, to_numpy
+from modes import STREAM_MODES, float64, run, to_numpy
 
 from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled, _array_files
 
@@ -95,9 +95,8 @@ def test_float64_stays_what_it_is(tmp_path):
         assert to_numpy(Pretrained(tmp_path / "a.npy")((1,), "float64")) == [0.1]
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param(mode, marks=[pytest.mark.full] * (mode in MODES[1:-1])) for mode in MODES]
-)
+@pytest.mark.every_backend
+@pytest.mark.parametrize("mode", STREAM_MODES)
 def test_a_large_array_in_every_mode(mode, tmp_path):
     whole = np.linspace(-1, 1, 60_000, dtype="float32").reshape(300, 200)
     np.save(tmp_path / "a.npy", whole)
@@ -110,13 +109,13 @@ def test_a_large_array_in_every_mode(mode, tmp_path):
     ("mode", "pad", "stored", "dtype", "number"),
     [
         *(
-            pytest.param(mode, "ones", "float32", "float16", 1e5, marks=[pytest.mark.full] * (mode in MODES[1:-1]))
-            for mode in MODES
+            pytest.param(mode, "ones", "float32", "float16", 1e5, marks=pytest.mark.every_backend)
+            for mode in STREAM_MODES
         ),
-        pytest.param("eager", None, "float32", "float16", 1e5, marks=pytest.mark.once),
-        pytest.param("eager", "mean", "float32", "float16", 1e5, marks=pytest.mark.once),
-        pytest.param("eager", None, "float64", "float32", -1e39, marks=pytest.mark.once),
-        pytest.param("eager", None, "float32", "bfloat16", 3.4e38, marks=pytest.mark.once),
+        ("eager", None, "float32", "float16", 1e5),
+        ("eager", "mean", "float32", "float16", 1e5),
+        ("eager", None, "float64", "float32", -1e39),
+        ("eager", None, "float32", "bfloat16", 3.4e38),
     ],
 )
 def test_refuses_a_finite_number_that_the_weight_cannot_hold(mode, pad, stored, dtype, number, tmp_path):
@@ -390,8 +389,8 @@ MODELS = [sequential, functional, built_by_a_call, subclassed]
 @pytest.mark.parametrize(
     ("make", "change"),
     [
-        *((make, os.remove) for make in MODELS),
-        *(pytest.param(make, lambda path: np.save(path, BIAS), marks=pytest.mark.once) for make in MODELS),
+        *(pytest.param(make, os.remove, marks=pytest.mark.every_backend) for make in MODELS),
+        (MODELS[0], lambda path: np.save(path, BIAS)),
     ],
 )
 def test_a_saved_model_does_not_need_the_file(make, change, kernel_file, tmp_path):
@@ -446,6 +445,7 @@ class WithTable(layers.Layer):
         return {**super().get_config(), "file": self.file}
 
 
+@pytest.mark.every_backend
 def test_values_that_are_no_weight_are_read_while_a_model_is_loaded(kernel_file, tmp_path):
     keras.Sequential([keras.Input((4,)), WithTable(str(kernel_file))]).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -466,6 +466,7 @@ class Unsaved(layers.Dense):
         pass
 
 
+@pytest.mark.every_backend
 def test_a_weight_that_the_saved_model_lacks_is_nan(kernel_file, tmp_path):
     model = keras.Sequential([keras.Input((4,)), Unsaved(3, kernel_initializer=Pretrained(kernel_file))])
     model.save(tmp_path / "model.keras")

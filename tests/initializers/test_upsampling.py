@@ -46,6 +46,7 @@ def test_a_sub_pixel_convolution_starts_by_repeating_pixels(rank, scale):
     np.testing.assert_allclose(large, enlarge(convolve(2, inner), scale), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's function is the reference")
 def test_units_are_in_the_order_of_tensorflow():
     import tensorflow as tf
@@ -74,8 +75,8 @@ def test_any_initializer_can_be_inside(initializer):
         np.testing.assert_array_equal(block, expected)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.once)])
+@pytest.mark.every_backend
+@pytest.mark.parametrize(("mode", "dtype"), [("eager", "bfloat16"), (MODES[-1], "float32")])
 def test_an_initializer_of_keras_inside_works_compiled_and_in_16_bits(mode, dtype):
     values = run(mode, lambda: ICNR(keras.initializers.HeNormal(seed=1))((3, 3, 4, 8), dtype))
     expected = run(mode, lambda: keras.ops.cast(keras.initializers.HeNormal(seed=1)((3, 3, 4, 2)), dtype))

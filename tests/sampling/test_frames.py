@@ -29,11 +29,11 @@ def frame(request):
     return request.param
 
 
-@pytest.mark.parametrize(("rows", "columns"), SIZES)
-def test_columns_are_orthonormal(frame, rows, columns):
-    q = make(frame, rows, columns)
-    assert q.shape == (rows, columns)
-    np.testing.assert_allclose(q.T @ q, np.eye(columns), atol=2e-6)
+def test_columns_are_orthonormal(frame):
+    for rows, columns in SIZES:
+        q = make(frame, rows, columns)
+        assert q.shape == (rows, columns)
+        np.testing.assert_allclose(q.T @ q, np.eye(columns), atol=2e-6, err_msg=f"{rows} by {columns}")
 
 
 def test_float64_is_orthonormal_to_its_own_precision(frame):
@@ -41,16 +41,12 @@ def test_float64_is_orthonormal_to_its_own_precision(frame):
     np.testing.assert_allclose(q.T @ q, np.eye(80), atol=1e-14)
 
 
-@pytest.mark.parametrize("mode", STREAM_MODES)
-@pytest.mark.parametrize(
-    ("rows", "columns"),
-    [(3, 2), (64, 64), *(pytest.param(*sizes, marks=pytest.mark.full) for sizes in [(1, 1), (140, 130)])],
-)
+@pytest.mark.parametrize("mode", STREAM_MODES[1:])
+@pytest.mark.parametrize(("rows", "columns"), [(3, 2), pytest.param(64, 64, marks=pytest.mark.every_backend)])
 def test_the_trace_gives_what_the_host_gives(frame, rows, columns, mode):
     def call():
         with backend.full_precision():
-            made = make(frame, rows, columns, start=7)
-        return backend.to_tensor(np.ascontiguousarray(made)) if isinstance(made, np.ndarray) else made
+            return make(frame, rows, columns, start=7)
 
     np.testing.assert_allclose(run(mode, call), make(frame, rows, columns, start=7), atol=1e-5)
 
@@ -112,12 +108,12 @@ def many():
     }
 
 
-@pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (0, 3), (3, 3)])
-def test_each_entry_has_the_haar_marginal(frame, many, row, column):
-    # The square of an entry of a uniform point on the sphere in n dimensions is Beta(1/2, (n-1)/2).
-    squares = many[frame][:, row, column] ** 2
-    assert scipy.stats.kstest(squares, scipy.stats.beta(0.5, 1.5).cdf).pvalue > P_VALUE
-    assert scipy.stats.binomtest(int((many[frame][:, row, column] > 0).sum()), 2000).pvalue > P_VALUE
+def test_each_entry_has_the_haar_marginal(frame, many):
+    for row, column in ((0, 0), (2, 1), (0, 3), (3, 3)):
+        entries = many[frame][:, row, column]
+        # The square of an entry of a uniform point on the sphere in n dimensions is Beta(1/2, (n-1)/2).
+        assert scipy.stats.kstest(entries**2, scipy.stats.beta(0.5, 1.5).cdf).pvalue > P_VALUE, (row, column)
+        assert scipy.stats.binomtest(int((entries > 0).sum()), 2000).pvalue > P_VALUE, (row, column)
 
 
 def test_rotations_and_reflections_are_equally_likely(frame, many):
@@ -137,6 +133,7 @@ def test_a_large_frame_is_orthonormal():
     assert np.abs(q.T @ q - np.eye(2048)).max() < 1e-5
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("mode", STREAM_MODES[1:])
 def test_the_trace_works_in_float64(frame, mode):
     with float64():

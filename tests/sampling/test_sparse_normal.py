@@ -5,7 +5,6 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, run
 
-from keras_initx.backends import backend
 from keras_initx.sampling import Stream, _sparse, _stream, sparse_normal
 
 pytestmark = pytest.mark.usefixtures("optimized")
@@ -24,12 +23,10 @@ def matrix(inputs, units, connections, seed=0):
     return sparse_normal(Stream((seed, 0)), inputs, units, connections)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "units", "connections"), [(9, 50, 1), (40, 7, 33), (6, 4, 6), (5, 1, 3), (4096, 80, 40)]
-)
-def test_each_unit_has_exactly_the_connections_asked_for(algorithm, inputs, units, connections):
-    counts = (matrix(inputs, units, connections) != 0).sum(axis=0)
-    assert counts.tolist() == [connections] * units
+def test_each_unit_has_exactly_the_connections_asked_for(algorithm):
+    for inputs, units, connections in ((9, 50, 1), (40, 7, 33), (6, 4, 6), (5, 1, 3), (4096, 80, 40)):
+        counts = (matrix(inputs, units, connections) != 0).sum(axis=0)
+        assert counts.tolist() == [connections] * units, (inputs, units, connections)
 
 
 def test_no_weight_is_zero_by_chance(algorithm):
@@ -64,17 +61,9 @@ def test_units_are_independent(algorithm):
     assert abs(overlaps.mean() - expected.mean()) < 4 * standard_error
 
 
-@pytest.mark.parametrize("mode", STREAM_MODES)
-@pytest.mark.parametrize(
-    ("inputs", "units", "connections"),
-    [(90, 3, 40), *(pytest.param(*sizes, marks=pytest.mark.full) for sizes in [(12, 9, 5), (4, 4, 4)])],
-)
-def test_the_trace_gives_what_the_host_gives(algorithm, mode, inputs, units, connections):
-    def call():
-        result = matrix(inputs, units, connections)
-        return backend.to_tensor(result) if isinstance(result, np.ndarray) else result
-
-    np.testing.assert_array_equal(run(mode, call), matrix(inputs, units, connections))
+@pytest.mark.parametrize("mode", STREAM_MODES[1:])
+def test_the_trace_gives_what_the_host_gives(algorithm, mode):
+    np.testing.assert_array_equal(run(mode, lambda: matrix(90, 3, 40)), matrix(90, 3, 40))
 
 
 @pytest.mark.parametrize("size", [50, 700])

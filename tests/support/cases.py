@@ -272,7 +272,6 @@ RARE_CASES = (
     Case(keras_initx.Orthogonal, {"seed": 13896}, ((3, 2),), exact=False),
 )
 FIRST_CASES = {case.cls: case for case in reversed(CASES)}
-RANDOM_CASES = tuple(case for case in CASES if case.random)
 
 
 def with_cases(weights):

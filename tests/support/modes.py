@@ -27,10 +27,8 @@ MODES = {
     "tensorflow": lambda: ("eager", "function", "jit_compile"),
     "torch": _modes_of_torch,
 }.get(BACKEND, lambda: ("eager",))()
-# Golden values are compiled by XLA, so draws alone are in functions of TensorFlow, and with `--full` in both.
-STREAM_MODES = tuple(
-    pytest.param(mode, marks=pytest.mark.full) if mode == "jit_compile" else mode for mode in MODES if mode != "compile"
-)
+# Golden values are compiled by XLA, so draws alone are in functions of TensorFlow.
+STREAM_MODES = tuple(mode for mode in MODES if mode not in ("compile", "jit_compile"))
 
 
 def needs_keras(version, what):

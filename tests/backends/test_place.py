@@ -15,6 +15,8 @@ from keras_initx.backends import backend
 from keras_initx.sampling import HOST, Quantiles, _stream, choose_namespace
 from keras_initx.sampling._namespace import DEVICE, TRACED
 
+pytestmark = pytest.mark.every_backend
+
 LARGE = backend.worth_a_device
 compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend compiles nothing on a CPU")
 
@@ -135,10 +137,6 @@ def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
     [
         keras_initx.RandomNormal(seed=1),
         keras_initx.Sparse(seed=1),
-        pytest.param(keras_initx.TruncatedNormal(seed=1), marks=pytest.mark.full),
-        pytest.param(keras_initx.Sparse(sparsity=0.5, seed=1), marks=pytest.mark.full),
-        pytest.param(keras_initx.Orthogonal(method="gaussian", seed=1), marks=pytest.mark.full),
-        pytest.param(keras_initx.Scaled("initx.relu_bias", 0.5), marks=pytest.mark.full),
     ],
     ids=str,
 )
