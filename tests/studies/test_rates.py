@@ -124,6 +124,7 @@ def in_float16(width, optimizer):
     return model
 
 
+@pytest.mark.every_backend
 def test_factors_on_rates_are_compared_in_float16_too():
     builds = {
         "divided": lambda width, rate: in_float16(width, keras.optimizers.Adam(rate / width)),
@@ -156,10 +157,8 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
         ({"widths": [8, 1.5]}, TypeError, "`widths` must be a positive integer"),
         ({"build": {}}, ValueError, "`build` must not be empty"),
         ({"build": {"a": 3}}, TypeError, "such as `lambda width, rate: network.width, rate.`. Received: build=3"),
-        ({"build": keras.Sequential()}, TypeError, "`build` must be a function .* Received: build=<Sequential"),
         ({"build": lambda width: None}, TypeError, "which takes other arguments: too many positional arguments"),
         ({"build": {1: linear}}, TypeError, "`build` must be a dict from names"),
-        ({"repeats": 0}, ValueError, "`repeats` must be a positive integer"),
         ({"monitor": "val_auc"}, ValueError, "`monitor` must be one of"),
     ],
 )
