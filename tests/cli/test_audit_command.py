@@ -11,7 +11,6 @@ from keras import layers
 import keras_initx
 from keras_initx.cli import _main
 
-
 RULES = '{"*kernel": "initx.he_normal"}'
 
 

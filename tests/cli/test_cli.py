@@ -22,7 +22,6 @@ from keras_initx import _startup, cli
 from keras_initx._kernel import library
 from keras_initx.cli import _catalog, _options, _parser
 
-
 DRAWS = "the compiled kernel" if library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
 

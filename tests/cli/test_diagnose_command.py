@@ -14,7 +14,6 @@ from keras import layers
 
 from keras_initx import cli
 
-
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 32)).astype("float32")
 Y = GENERATOR.integers(0, 5, 64)

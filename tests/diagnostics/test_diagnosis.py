@@ -14,7 +14,6 @@ import keras_initx
 from keras_initx.diagnostics import _diagnosis
 from keras_initx.diagnostics._diagnosis import Probe, fact
 
-
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
 

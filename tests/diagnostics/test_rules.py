@@ -14,7 +14,6 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Finding, Stage, arranged, evaluate
 from keras_initx.diagnostics.verdicts import RULES
 
-
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
 

@@ -24,7 +24,6 @@ from keras_initx import scaling
 from keras_initx.rendering import Result
 from keras_initx.studies import RateStudy, RestartStudy, Study
 
-
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 SETTINGS = {"epochs": 1, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
 

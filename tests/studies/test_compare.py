@@ -133,23 +133,6 @@ def test_workers_find_the_same(planted, backend):
     same_as_first_repeat(study, planted)
 
 
-@pytest.mark.full  # beside the workers of `joblib`
-def test_a_dask_cluster_runs_a_study(tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setenv("KERAS_BACKEND", BACKEND)
-    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-        joblib.parallel_config(backend="dask"),
-    ):
-        study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=-1, out=tmp_path / "study")
-        assert list(client.run(lambda: "keras_initx.studies" in sys.modules).values()) == [True]
-    # Its event loop draws from Python's `random` too.
-    assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
-    assert len(list(tmp_path.glob("study/o*.json"))) == 2  # the workers need no folder
-
-
 def test_what_is_missing_is_named_before_anything_is_trained(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     advice = "not found; install with `pip install scipy`, or keras_initx with its extra `studies`"

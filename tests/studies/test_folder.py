@@ -13,7 +13,6 @@ from networks import build, build_he, data, timeless
 from keras_initx.studies import SettingsError, compare_initializers, random_restarts
 from keras_initx.studies._folder import described
 
-
 NAMES = ["he_normal", "zeros"]
 
 

@@ -14,10 +14,9 @@ from keras_initx import compare_initializers
 from keras_initx.backends import backend
 from keras_initx.studies import _trial
 
-pytestmark = [
-    pytest.mark.every_backend,
-    pytest.mark.skipif(BACKEND != "jax", reason="only JAX can keep compiled programs"),
-]
+pytestmark = pytest.mark.every_backend
+if BACKEND != "jax":
+    pytest.skip("only JAX can keep compiled programs", allow_module_level=True)
 
 
 class OwnLayer(keras.layers.Dense):

@@ -9,7 +9,6 @@ import pytest
 from keras_initx.studies import compare_initializers, random_restarts
 from keras_initx.studies._metric import metric_range, renamed, resolve_metric
 
-
 metrics = keras.metrics
 
 
