@@ -176,15 +176,21 @@ def test_the_text_is_written_as_it_is_returned(method, kind, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_page_has_a_title_the_table_and_the_plots(result):
+def test_a_figure_is_returned(result):
+    figure = result.plot()
+    assert isinstance(figure, matplotlib.figure.Figure)
+    assert any(axis.has_data() for axis in figure.axes)
+
+
+# With a title of its own, and with one from what it is.
+@pytest.mark.parametrize("name", ["compare_initializers", "diagnose"])
+def test_a_page_has_a_title_the_table_and_the_plot(name):
+    result = EXAMPLES[name]()
     page = result.to_html(title="a & b")
     assert "<title>a &amp; b</title>" in page
     assert f"<h1>{html.escape(getattr(result, 'title', repr(result)[1:-1]))}</h1>" in result.to_html()
     assert page.count("<table>") >= 1
-    assert page.count('src="data:image/png;base64,') == len(getattr(result, "plots", lambda: [1])())
-    figure = result.plot()
-    assert isinstance(figure, matplotlib.figure.Figure)
-    assert any(axis.has_data() for axis in figure.axes)
+    assert page.count('src="data:image/png;base64,') == 1
 
 
 def test_a_page_has_no_plots_without_matplotlib(monkeypatch):

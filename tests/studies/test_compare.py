@@ -125,8 +125,7 @@ def same_as_first_repeat(study, planted):
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", ["loky", pytest.param("threading", marks=pytest.mark.every_backend)])
 def test_workers_find_the_same(planted, backend):
     with joblib.parallel_config(backend):
         study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, n_jobs=2)
