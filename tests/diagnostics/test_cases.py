@@ -15,11 +15,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning"),
 ]
 
-# Where backends differ: what is not finite, gradients that are 0 but for rounding, weights that Keras does not know,
+# Where backends differ: gradients that are 0 but for rounding, weights that Keras does not know,
 # and steps. JAX would take minutes to compile all.
 EVERYWHERE = {
     "kernels of zeros",
-    "logarithms of a ReLU",
     "softmax of one score",
     "layers in a container that Keras does not search",
     "SGD, 1, sum over the examples",

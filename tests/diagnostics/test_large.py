@@ -111,8 +111,7 @@ def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
     assert summed.layers[0].gradient.norm == pytest.approx(math.sqrt(4 * (2**2 + 1**2)))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, pytest.param(1e30, marks=pytest.mark.every_backend)])
 def test_gradients_beyond_the_squares_of_float32_have_norms(scale):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
     report = keras_initx.diagnose(

@@ -141,7 +141,6 @@ def test_an_output_may_have_no_loss():
     assert found["two"] == 0
 
 
-@pytest.mark.every_backend
 def test_masked_steps_have_no_loss():
     tokens = np.tile([[1, 2, 0, 0], [3, 0, 0, 0]], (8, 1))
     embedding = layers.Embedding(5, 4, mask_zero=True, name="tokens")

@@ -353,7 +353,6 @@ def test_nothing_is_drawn_from_the_stream_of_keras():
     np.testing.assert_array_equal(to_numpy(keras.random.normal((5,))), drawn)
 
 
-@pytest.mark.every_backend
 def test_training_goes_on_as_it_would_have():
     weights = []
     for diagnosed in (False, True):
@@ -589,7 +588,7 @@ class Sine(layers.Layer):
         lambda: [layers.Dense(64), layers.Activation(Sine().call)],
         lambda: [layers.Dense(64), layers.Lambda(Sine().call)],
         lambda: [layers.Dense(64), Sine()],
-        pytest.param(lambda: [layers.Dense(64, Sine().call, dtype="mixed_bfloat16")], marks=pytest.mark.every_backend),
+        lambda: [layers.Dense(64, Sine().call, dtype="mixed_bfloat16")],
     ],
     ids=["layer as activation", "activation layer", "lambda layer", "layer", "16 bits"],
 )

@@ -148,7 +148,6 @@ def state(model):
     return [to_numpy(variable.value).copy() for variable in model.variables]
 
 
-@pytest.mark.every_backend
 def test_what_layers_keep_is_left():
     keeping = [
         layers.Normalization(mean=1.0, variance=2.0),
@@ -520,7 +519,6 @@ def test_what_a_failing_call_has_drawn_is_drawn_again():
     assert draw() == expected
 
 
-@pytest.mark.every_backend
 def test_a_moving_average_keeps_its_digits_in_mixed_precision():
     with_digits = Keeping()
     with_digits.dtype_policy = keras.DTypePolicy("mixed_bfloat16")
@@ -676,14 +674,7 @@ COUNTED = ("cond", "dense", "embedding", "loss_scale_optimizer", "seed_generator
 
 
 @needs_keras("3.13", "sets the seed of the generator that layers share")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "LoRA of an embedding",
-        "LoRA in a model inside",
-        pytest.param("mixed precision", marks=pytest.mark.every_backend),
-    ],
-)
+@pytest.mark.parametrize("name", MAKES_COPIES)
 def test_what_is_made_next_has_the_name_and_the_seed_that_it_would_have_had(name):
     keras.utils.set_random_seed(0)
     model, x = MAKES_COPIES[name](), np.abs(X)

@@ -74,7 +74,6 @@ def test_the_next_random_numbers_are_those_of_before():
     assert next_numbers() == numbers
 
 
-@pytest.mark.every_backend
 def test_the_first_step_is_that_of_training():
     model = compiled(keras.optimizers.SGD(0.1))
     model.layers[2].rate = 0.0
@@ -140,13 +139,7 @@ SAME_AS_FIT = {
 }
 
 
-# Slots that are copied, and steps that are not the optimizer's.
-EVERYWHERE = ("used before, in a loss scale", "sums")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in EVERYWHERE)) for name in SAME_AS_FIT]
-)
+@pytest.mark.parametrize("name", SAME_AS_FIT)
 def test_the_losses_are_those_of_fit(name):
     losses = keras_initx.diagnose(small(SAME_AS_FIT[name]), X, LABELS, steps=4).losses
     history = small(SAME_AS_FIT[name]).fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history

@@ -35,7 +35,6 @@ def verdict(study, *names):
     return row["verdict"]
 
 
-@pytest.mark.every_backend
 def test_twins_have_the_same_curves_bit_for_bit():
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2)
     records = timeless(study.records)

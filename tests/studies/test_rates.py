@@ -124,7 +124,6 @@ def in_float16(width, optimizer):
     return model
 
 
-@pytest.mark.every_backend
 def test_factors_on_rates_are_compared_in_float16_too():
     builds = {
         "divided": lambda width, rate: in_float16(width, keras.optimizers.Adam(rate / width)),

@@ -48,7 +48,6 @@ def test_the_best_comes_first(study):
     assert min(draw["epochs"][1]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("build", [build_he, build_without_input], ids=["built", "built by data"])
 def test_the_model_is_that_of_the_seed_and_of_the_score(build):
     study = random_restarts(build, data(), n=3, epochs=2, checks=0)
