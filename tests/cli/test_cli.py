@@ -63,11 +63,10 @@ def test_a_missing_file_is_told_without_keras():
     assert "no such file or folder: lost.keras" in result.stderr
 
 
-@pytest.mark.parametrize(("option", "output"), [("--version", VERSION), ("-h", "")])
-def test_arguments_are_read_before_anything_large_is_imported(option, output):
-    command = [sys.executable, "-X", "importtime", "-m", "keras_initx", option]
+def test_arguments_are_read_before_anything_large_is_imported():
+    command = [sys.executable, "-X", "importtime", "-m", "keras_initx", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.startswith(output)
+    assert result.stdout == VERSION
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "keras_initx.cli._main" in imported
     assert not imported & {"jax", "keras", "keras_initx.initializers", "numpy", "tensorflow", "torch"}
@@ -79,12 +78,10 @@ def test_arguments_are_read_before_anything_large_is_imported(option, output):
         ("initialize pyproject.toml", "one of the arguments --out --dry-run is required"),
         ("initialize pyproject.toml --out a.keras --dry-run", "--dry-run: not allowed with argument --out"),
         ("initialize pyproject.toml --out model.npz", "--out: must end in one of ('.keras', '.h5', '.hdf5')"),
-        ("initialize nowhere.keras --dry-run", "no such file or folder: nowhere.keras"),
         ("initialize pyproject.toml --dry-run --rules nowhere.json", "no such file or folder: nowhere.json"),
         ("shwo sparse", "no command is named 'shwo'; did you mean show?"),
         ("diagnose nowhere.keras", "no such file or folder: nowhere.keras"),  # and not that there is no --data
         ("diagnose pyproject.toml --data nowhere.npy", "no such file or folder: nowhere.npy"),
-        ("audit nowhere.safetensors", "no such file or folder: nowhere.safetensors"),
         ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
         ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
     ],
@@ -115,7 +112,6 @@ def test_a_url_is_no_path(capsys, tmp_path, monkeypatch, arguments):
         ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
         ("show constan", "no initializer is named 'constan'; `list` shows all ids."),
         ("audit pyproject.toml --rules {", "{ is not JSON"),
-        ('audit pyproject.toml --rules {"*":"zeros","*":"ones"}', "has the key '*' twice"),
         (
             'initialize pyproject.toml --dry-run --rules {"*":{"class_name":"RandomNormal","config":{"stddev":NaN}}}',
             "has the number NaN, which is not finite",
@@ -164,32 +160,37 @@ def test_there_are_options_that_write():
     assert ("initialize", "--out", "--plan") in PAIRS
 
 
-@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
-@pytest.mark.parametrize("spelling", ["out.keras", "./out.keras", "folder/../out.keras", "link.keras", "absolute"])
-def test_two_outputs_are_two_files(capsys, inputs, command, one, other, spelling):
-    (inputs / "folder").mkdir()
-    (inputs / "link.keras").symlink_to("out.keras")
-    if spelling == "absolute":
-        spelling = str(inputs / "out.keras")
+def assert_one_file_is_refused(capsys, command, one, other, spelling):
     required = REQUIRED[command]
     if (one, other) == ("--plan", "--html"):
         required = [*required, "--dry-run"]
     error = refused(capsys, command, *required, one, "out.keras", other, spelling)
     assert re.search(rf"error: {other} must be a file of its own. Received: \S+, the file of {one}\n$", error)
-    assert not (inputs / "out.keras").exists()
+    assert not os.path.exists("out.keras")
+
+
+@pytest.mark.parametrize("command", REQUIRED)
+def test_two_outputs_are_two_files(capsys, inputs, command):
+    for of, one, other in PAIRS:
+        if of == command:
+            assert_one_file_is_refused(capsys, command, one, other, "out.keras")
+
+
+@pytest.mark.parametrize("spelling", ["./out.keras", "folder/../out.keras", "link.keras", "absolute"])
+def test_two_outputs_are_two_files_in_any_spelling(capsys, inputs, spelling):
+    (inputs / "folder").mkdir()
+    (inputs / "link.keras").symlink_to("out.keras")
+    if spelling == "absolute":
+        spelling = str(inputs / "out.keras")
+    assert_one_file_is_refused(capsys, "initialize", "--out", "--html", spelling)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        "initialize in.keras --out in.keras",
         "initialize in.keras --out new.keras --plan ./in.keras",
         "initialize in.keras --dry-run --rules rules.keras --html rules.keras",
-        "initialize --out rules.keras in.keras --rules rules.keras",
-        "diagnose in.keras --data x.npy --json x.npy",
         "diagnose in.keras --data in.keras --labels x.npy --csv x.npy",
-        "diagnose in.keras --data x.npy --plot in.keras",
-        "audit in.keras --rules rules.keras --csv rules.keras",
         "audit in.keras --html in.keras",
     ],
 )
@@ -261,13 +262,12 @@ def test_errors_may_be_written_to_the_full_disk_too(option):
         assert written_to(full, full, option) == (2, None)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch, encoding):
-    stdout = streams.encoded(encoding)
+def test_signs_that_an_encoding_lacks_are_escaped(monkeypatch):
+    stdout = streams.encoded("ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     assert cli.main(["list"]) == 0
     text = _catalog.by_family().replace("\n", os.linesep)
-    assert stdout.buffer.getvalue() == text.encode(encoding, "backslashreplace")
+    assert stdout.buffer.getvalue() == text.encode("ascii", "backslashreplace")
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
@@ -291,13 +291,10 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
     [
         ("show sparse --seed -1", "integer in [0, 2**32)"),
         ("show sparse --seed 4294967296", "integer in [0, 2**32)"),
-        ("initialize --dry-run --seed -1", "integer in [0, 2**32)"),
         ("diagnose --batch-size 0", "positive integer"),
         ("diagnose --steps -1", "non-negative integer"),
         ("audit --alpha 0", "positive number"),
-        ("audit --alpha -1", "positive number"),
         ("audit --alpha inf", "positive number"),
-        ("audit --alpha nan", "positive number"),
     ],
 )
 def test_a_number_out_of_range_is_an_error_that_names_the_option(capsys, arguments, required):
@@ -343,8 +340,13 @@ def test_list_writes_markdown(capsys):
     assert capsys.readouterr().out == keras_initx.catalog().table("`").as_markdown()
 
 
-@pytest.mark.parametrize("entry", keras_initx.catalog(), ids=lambda entry: entry.ids[0])
-def test_show_says_what_the_catalog_says(capsys, entry):
+# With arguments that are required, for kernels, for biases, and with several ids.
+SHOWN = ("pretrained", "he_normal", "lstm_forget_bias", "sparse")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_show_says_what_the_catalog_says(capsys, name):
+    (entry,) = (entry for entry in keras_initx.catalog() if f"initx.{name}" in entry.ids)
     text = shown(capsys, entry.ids[-1])
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]
@@ -359,9 +361,7 @@ def test_show_says_what_the_catalog_says(capsys, entry):
     assert entry.cls.__doc__.splitlines()[0] in text
 
 
-@pytest.mark.parametrize(
-    "option", [["--shape", "4,4"], ["--seed", "1"], ["--config", "{}"], ["--plot", "plot.png"]], ids=" ".join
-)
+@pytest.mark.parametrize("option", [["--shape", "4,4"], ["--config", "{}"]], ids=" ".join)
 def test_a_sample_without_required_arguments_is_an_error(capsys, option):
     error = refused(capsys, "show", "pretrained", *option)
     assert "no sample of Pretrained: " in error
@@ -377,19 +377,12 @@ def test_show_takes_an_id_or_a_class(capsys, name):
     ("name", "cls"),
     [
         ("kaiming_normal_", "HeNormal"),
-        ("kaiming_uniform", "HeUniform"),
-        ("xavier_normal", "GlorotNormal"),
         ("xavier_uniform", "GlorotUniform"),
         ("trunc_normal_", "TruncatedNormal"),
     ],
 )
 def test_show_knows_names_of_other_libraries(capsys, name, cls):
     assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
-
-
-def test_show_suggests_ids_that_are_close(capsys):
-    assert "no initializer is named 'sprase'; did you mean Sparse?" in refused(capsys, "show", "sprase")
-    assert "no initializer is named '12345'; `list` shows all ids." in refused(capsys, "show", "12345")
 
 
 def test_show_draws_what_it_is_told(capsys):
@@ -442,7 +435,6 @@ def test_show_says_why_no_shape_suits(capsys):
     ("shape", "received"),
     [
         ("8193,8192", "(8193, 8192), 0.25 GiB"),
-        ("99999,99999", "(99999, 99999), 37.25 GiB"),
         (f"{10**30}", f"({10**30},), 3.725e+21 GiB"),
     ],
 )
@@ -464,9 +456,7 @@ def test_memory_that_is_refused_is_an_error(capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["--shape", "8"], r"no sample of Sparse: `shape` must have at least 2 dimensions\. Received: shape=\(8,\)"),
-        (["--config", '{"connections": 0}'], r"no sample of Sparse: `connections` must be a positive integer"),
         (["--config", '{"links": 3}'], r"no sample of Sparse: .* unexpected keyword argument 'links'"),
-        (["--config", '{"seed": -1}'], r"no sample of Sparse: `seed` must be"),
     ],
     ids=" ".join,
 )
@@ -491,14 +481,10 @@ def test_show_refuses_what_it_cannot_read(capsys, arguments, message):
     assert message in refused(capsys, "show", "sparse", *arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["sparse"], ["truncated_normal", "--shape", "50"], ["relu_bias"], ["lstm_forget_bias"]],
-    ids=" ".join,
-)
-def test_show_plots_values(capsys, tmp_path, arguments):
+@pytest.mark.parametrize("name", ["sparse", "relu_bias"])
+def test_show_plots_values(capsys, tmp_path, name):
     path = tmp_path / "plot.SVG"
-    shown(capsys, *arguments, "--plot", str(path))
+    shown(capsys, name, "--plot", str(path))
     assert path.read_text().count('id="axes_') == 1
 
 
@@ -541,7 +527,7 @@ def test_a_histogram_without_the_zeros_shows_shares_of_all_entries(capsys, figur
     assert sum(bar.get_height() for bar in bars) == pytest.approx(1 - zeros)
 
 
-@pytest.mark.parametrize("name", ["plot", "plot.nonsense", "no such folder/plot.png"])
+@pytest.mark.parametrize("name", ["plot.nonsense", "no such folder/plot.png"])
 def test_a_plot_that_cannot_be_written_is_an_error(capsys, tmp_path, name):
     assert "cannot plot: " in refused(capsys, "show", "relu_bias", "--plot", str(tmp_path / name))
     assert not list(tmp_path.iterdir())

@@ -67,7 +67,7 @@ def expected(model, masked=False):
 
 
 @pytest.mark.parametrize(
-    "softmax", ["ops", *(pytest.param(name, marks=pytest.mark.once) for name in ("activations", "layer", "fast"))]
+    "softmax", ["ops", "activations", "layer", pytest.param("fast", marks=pytest.mark.every_backend)]
 )
 def test_attention_of_its_own_has_the_weights_that_it_computes(softmax):
     model = keras.Sequential([keras.Input((10, 16)), Attention(softmax), layers.Dense(2)])
@@ -79,10 +79,7 @@ def test_queries_whose_keys_are_masked_are_left_out():
     assert focus_of(model) == {"q": pytest.approx(expected(model, masked=True), rel=1e-3)}
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["asked for the weights", *(pytest.param(how, marks=pytest.mark.once) for how in ("operations", "layer of Keras"))],
-)
+@pytest.mark.parametrize("how", ["asked for the weights", "operations", "layer of Keras"])
 def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(how):
     inputs = keras.Input((10, 16))
     queries, keys = layers.Dense(16, name="q")(inputs), layers.Dense(16, name="k")(inputs)
@@ -98,9 +95,7 @@ def test_attention_between_layers_is_that_of_the_layer_that_makes_the_queries(ho
 
 
 @pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning")
-@pytest.mark.parametrize(
-    "place", ["inside", *(pytest.param(place, marks=pytest.mark.once) for place in ("output", "loss"))]
-)
+@pytest.mark.parametrize("place", ["inside", "output", "loss"])
 def test_a_softmax_of_one_is_seen_inside_the_model_only(place):
     inputs = keras.Input((16,))
     shares = layers.Dense(1, name="shares")(inputs)

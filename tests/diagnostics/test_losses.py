@@ -1,6 +1,5 @@
 """A loss may have every form that `compile` takes, and is computed as in training."""
 
-import functools
 import types
 
 import keras
@@ -28,9 +27,7 @@ class Squares(keras.losses.Loss):
 
 MEAN_OF_SQUARES = {
     "name": "mse",
-    "name of the class": "MeanSquaredError",
     "class": keras.losses.MeanSquaredError,
-    "function of Keras": keras.losses.mean_squared_error,
     "object": keras.losses.MeanSquaredError(),
     "own": Squares(),
     "without reduction": Squares(reduction=None),
@@ -63,13 +60,7 @@ def test_a_mean_has_one_gradient_in_all_forms(loss):
     assert gradients(model, X, Y, loss=loss)["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
 
 
-def test_a_loss_takes_the_place_of_the_compiled_one():
-    model = network()
-    model.compile("sgd", "mae")
-    assert gradients(model, X, Y, loss="mse")["out"] == pytest.approx(of_mean_of_squares(model), rel=1e-4)
-
-
-@pytest.mark.parametrize("loss", [squares, Squares(), ["mse"]], ids=["function", "object", "list"])
+@pytest.mark.parametrize("loss", [squares, ["mse"]], ids=["function", "list"])
 def test_a_compiled_loss_may_have_these_forms_too(loss):
     model = network()
     model.compile("sgd", loss)
@@ -97,28 +88,20 @@ def test_a_crossentropy_is_chosen_by_shapes():
 
 
 CLASSES = np.arange(16) % 3
-# The losses of Keras. CTC is left out, because its outputs are sequences.
-OF_ONE_OUTPUT = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_hinge", "cosine_similarity", "hinge"]
-OF_ONE_OUTPUT += ["huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error"]
-OF_ONE_OUTPUT += ["mean_squared_error", "mean_squared_logarithmic_error", "poisson", "squared_hinge", "tversky"]
-OF_ONE_HOT = ["categorical_crossentropy", "categorical_focal_crossentropy", "dice"]
-OF_NUMBERS = ["circle", "sparse_categorical_crossentropy"]
-EVERY = [
-    *((name, CLASSES > 1, 1) for name in OF_ONE_OUTPUT),
-    *((name, np.eye(3)[CLASSES], 3) for name in OF_ONE_HOT),
-    *((name, CLASSES, 3) for name in OF_NUMBERS),
-]
-# Means over the outputs of an example, over all examples, of classes and of numbers of classes.
-OF_EACH_KIND = ("binary_crossentropy", "categorical_crossentropy", "dice", "mean_squared_error", "poisson")
-OF_EACH_KIND += ("sparse_categorical_crossentropy",)
 
 
 @pytest.mark.parametrize(
     ("name", "labels", "units"),
-    [pytest.param(*row, marks=[pytest.mark.full] * (row[0] not in OF_EACH_KIND)) for row in EVERY],
-    ids=[name for name, *_ in EVERY],
+    # Means over the outputs of an example, over all examples, of classes and of numbers of classes.
+    [
+        ("binary_crossentropy", CLASSES > 1, 1),
+        ("poisson", CLASSES > 1, 1),
+        ("dice", np.eye(3)[CLASSES], 3),
+        ("categorical_crossentropy", np.eye(3)[CLASSES], 3),
+        ("sparse_categorical_crossentropy", CLASSES, 3),
+    ],
 )
-def test_every_loss_of_keras_has_the_gradient_of_a_step_of_training(name, labels, units):
+def test_a_loss_of_keras_has_the_gradient_of_a_step_of_training(name, labels, units):
     out = layers.Dense(units, "sigmoid" if units == 1 else "softmax", use_bias=False, name="out")
     model = keras.Sequential([keras.Input((6,)), out])
     model.compile(keras.optimizers.SGD(1.0), name)
@@ -137,14 +120,11 @@ def two_outputs(outputs):
 @pytest.mark.parametrize(
     ("outputs", "y", "loss"),
     [
-        ("list", [Y, Y[:, :2]], "mse"),
         ("list", {"two": Y[:, :2], "one": Y}, squares),
         ("list", {"two": Y[:, :2], "one": Y}, {"two": Squares(), "one": "mse"}),
-        ("dict", [Y, Y[:, :2]], Squares()),
         ("dict", {"two": Y[:, :2], "one": Y}, ["mse", squares]),
-        ("dict", [Y, Y[:, :2]], {"two": Squares(), "one": "mse"}),
     ],
-    ids=["name", "function", "dict", "object", "list", "dict of dict"],
+    ids=["function", "dict", "list"],
 )
 def test_each_output_has_its_loss(outputs, y, loss):
     model = two_outputs(outputs)
@@ -170,6 +150,7 @@ def test_masked_steps_have_no_loss():
     assert gradients(model, tokens, y, loss=squares) == gradients(model, tokens, other, loss=squares)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_model_may_compute_its_loss_itself(compiled):
     class Own(keras.Sequential):
@@ -208,7 +189,7 @@ def as_function(function, model):
     return compute_loss
 
 
-@pytest.mark.parametrize("bound", [types.MethodType, functools.partial, as_function])
+@pytest.mark.parametrize("bound", [types.MethodType, as_function])
 def test_a_computation_may_be_set_on_the_model(bound):
     model = network()
     model.compile("sgd", "mae")
@@ -247,7 +228,7 @@ def test_the_loss_of_the_model_stays(loss):
     assert [metric.name for metric in model.metrics] == named
 
 
-@pytest.mark.parametrize("loss", ["msee", 3, ["mse", "maee"], {"out": "msee"}], ids=str)
+@pytest.mark.parametrize("loss", ["msee", 3, {"out": "msee"}], ids=str)
 def test_an_unknown_loss_is_refused_before_anything_runs(loss):
     ran = []
     model = keras.Sequential([keras.Input((6,)), layers.Lambda(lambda x: ran.append(0) or x), layers.Dense(3)])
@@ -277,7 +258,6 @@ OF_ONE = (-LOG_ODDS.mean(), np.log(2))
 OF_ONE_DISTANCE = (np.sqrt((OFF[:, 0] ** 2).mean()), Y[:, 0].std())
 BINARY_FORMS = {
     "short name": "bce",
-    "name of the class": "BinaryCrossentropy",
     "sum": keras.losses.BinaryCrossentropy(reduction="sum"),
     "by shapes": "crossentropy",
 }
@@ -293,8 +273,6 @@ KNOWN = {
         OF_CLASSES,
     ),
     "one-hot": (keras.losses.CategoricalCrossentropy(), PROBABILITIES, ONE_HOT, OF_CLASSES),
-    "one-hot integers": ("categorical_crossentropy", PROBABILITIES, ONE_HOT.astype(int), OF_CLASSES),
-    "function": (keras.losses.sparse_categorical_crossentropy, PROBABILITIES, LABELS, OF_CLASSES),
     "by shapes": ("crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
     "by shapes, one-hot": ("CE", PROBABILITIES, ONE_HOT, OF_CLASSES),
     "binary": ("binary_crossentropy", PROBABILITIES, ONE_HOT, OF_TWO),
@@ -358,15 +336,8 @@ def test_each_output_is_compared_by_its_own_loss():
     assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("loss", "labels"),
-    [
-        (["bce", "ce"], {"one": LABELS > 0, "two": LABELS}),
-        ({"two": "ce", "one": "bce"}, [LABELS > 0, LABELS]),
-    ],
-    ids=["list", "dict"],
-)
-def test_each_output_may_have_a_vector_of_labels(loss, labels):
+def test_each_output_may_have_a_vector_of_labels():
+    loss, labels = {"two": "ce", "one": "bce"}, [LABELS > 0, LABELS]
     inputs = keras.Input((6,))
     one = layers.Dense(1, "sigmoid", name="one")(inputs)
     two = layers.Dense(3, "softmax", name="two")(inputs)
@@ -427,16 +398,6 @@ def test_an_output_with_several_losses_is_not_compared():
     assert found["two"] == (pytest.approx(1000, rel=0.01), pytest.approx(np.sqrt(far.var(axis=0).mean()), rel=1e-4))
 
 
-def test_a_model_with_a_loss_of_its_own_is_not_compared():
-    class Own(keras.Sequential):
-        def compute_loss(self, x, y, y_pred, sample_weight, training=True):
-            return keras.ops.mean((y - y_pred) ** 2)
-
-    model = Own([keras.Input((6,)), layers.Dense(3, name="out")])
-    model.compile("sgd", "mse")
-    assert losses(model, X, Y) == {"out": (None, None)}
-
-
 def test_a_model_may_have_the_loss_of_its_layers_alone():
     class Adding(layers.Layer):
         def call(self, inputs):
@@ -465,16 +426,6 @@ def test_a_crossentropy_that_is_large_by_what_follows_the_last_layer():
     assert verdict.problem == "large first loss"
     assert verdict.evidence.endswith("; what follows makes them 100 times as large")
     assert verdict.remedy.text.startswith("a smaller factor after out: ")
-
-
-def test_targets_that_are_not_finite_are_named():
-    y = Y.copy()
-    y[3] = np.nan
-    (verdict,) = keras_initx.diagnose(network(), X, y, loss="mse").verdicts
-    assert verdict.problem == "not finite"
-    assert verdict.remedy.text == "leave out the examples with such targets"
-    x, y = (np.delete(array, 3, axis=0) for array in (X, y))
-    assert keras_initx.diagnose(network(), x, y, loss="mse").ok
 
 
 class Ranks(keras.losses.Loss):

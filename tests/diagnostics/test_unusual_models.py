@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import needs_keras
 
 import keras_initx
 
@@ -24,11 +23,7 @@ def network():
     return keras.Sequential([keras.Input((16,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(4, name="out")])
 
 
-# Keras collects garbage for each layer that it quantizes, which takes a third of a second among all tests.
-INT4 = pytest.param("int4", marks=[needs_keras("3.11", "has 4 bits"), pytest.mark.full])
-
-
-@pytest.mark.parametrize("mode", [*(pytest.param(mode, marks=pytest.mark.once) for mode in ("int8", "float8")), INT4])
+@pytest.mark.parametrize("mode", ["float8", "int8"])
 def test_quantized_models(mode):
     model = network()
     plain = keras_initx.diagnose(model, X)
@@ -43,7 +38,6 @@ def test_quantized_models(mode):
         assert report.layers[0].gain is None
 
 
-@pytest.mark.full
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
     model.quantize("int8")

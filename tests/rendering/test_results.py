@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import pathlib
 import pkgutil
 import sys
 
@@ -126,38 +127,32 @@ def test_every_result_of_the_package_is_tested_here():
     assert {type(make()).__name__ for make in EXAMPLES.values()} == shown
 
 
-def test_methods_are_those_of_the_base_class(result):
-    for name in ("__repr__", "to_csv", "to_json", "to_html", "to_pandas", "plot"):
-        assert getattr(type(result), name) is getattr(Result, name)
+def test_methods_are_those_of_the_base_class():
+    for cls in {type(make()) for make in EXAMPLES.values()}:
+        for name in ("__repr__", "to_csv", "to_json", "to_html", "to_pandas", "plot"):
+            assert getattr(cls, name) is getattr(Result, name), (cls, name)
 
 
-def test_text_is_a_table_in_lines_and_repr_is_one_line(result):
+def test_a_result_is_a_text_a_line_and_a_table(result):
     assert len(str(result).splitlines()) >= 3
     assert repr(result).startswith(f"<{type(result).__name__}")
     assert repr(result).endswith(">")
     assert "\n" not in repr(result)
-
-
-def test_a_notebook_shows_a_table(result):
     assert result._repr_html_().count("<table>") == 1
 
 
-def test_csv_has_a_row_for_each_record(result):
+def test_records_are_rows_of_a_csv_and_of_a_data_frame_and_in_json(result):
     assert result.to_csv().startswith(COLUMNS[type(result).__name__])
-    assert len(rows_of(result)) > 1
+    rows = rows_of(result)
+    assert len(rows) > 1
 
-
-def test_json_has_null_for_what_is_no_number(result):
     def refuse(name):
         raise AssertionError(name)
 
+    # JSON has null for what is no number.
     assert len(json.loads(result.to_json(), parse_constant=refuse)) > 1
-
-
-def test_a_data_frame_has_the_rows_and_columns_of_the_csv(result):
     frame = result.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
-    rows = rows_of(result)
     assert list(frame.columns) == list(rows[0])
     for record, row in zip(frame.to_dict("records"), rows, strict=True):
         for name, value in record.items():
@@ -169,35 +164,43 @@ def test_a_data_frame_has_the_rows_and_columns_of_the_csv(result):
                 assert float(row[name]) == value
 
 
-@pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html"])
-@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
-def test_the_text_is_written_as_it_is_returned(result, method, kind, tmp_path):
+@pytest.mark.parametrize(("method", "kind"), [("to_csv", str), ("to_json", pathlib.Path), ("to_html", str)])
+def test_the_text_is_written_as_it_is_returned(method, kind, tmp_path):
     path = tmp_path / "file"
     path.write_text("before")
-    text = getattr(result, method)(kind(path))
-    assert text == getattr(result, method)()
+    shown = study()
+    text = getattr(shown, method)(kind(path))
+    assert text == getattr(shown, method)()
     assert text.endswith("\n")
     assert path.read_bytes() == text.encode()
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_page_has_a_title_the_table_and_the_plots(result, monkeypatch):
-    page = result.to_html(title="a & b")
-    assert "<title>a &amp; b</title>" in page
-    assert f"<h1>{html.escape(getattr(result, 'title', repr(result)[1:-1]))}</h1>" in result.to_html()
-    assert page.count("<table>") >= 1
-    assert page.count('src="data:image/png;base64,') == len(getattr(result, "plots", lambda: [1])())
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    without = result.to_html()
-    assert "<img" not in without
-    assert without.count("<table>") == page.count("<table>")
 
 
 def test_a_figure_is_returned(result):
     figure = result.plot()
     assert isinstance(figure, matplotlib.figure.Figure)
     assert any(axis.has_data() for axis in figure.axes)
+
+
+# With a title of its own, and with one from what it is.
+@pytest.mark.parametrize("name", ["compare_initializers", "diagnose"])
+def test_a_page_has_a_title_the_table_and_the_plot(name):
+    result = EXAMPLES[name]()
+    page = result.to_html(title="a & b")
+    assert "<title>a &amp; b</title>" in page
+    assert f"<h1>{html.escape(getattr(result, 'title', repr(result)[1:-1]))}</h1>" in result.to_html()
+    assert page.count("<table>") >= 1
+    assert page.count('src="data:image/png;base64,') == 1
+
+
+def test_a_page_has_no_plots_without_matplotlib(monkeypatch):
+    shown = study()
+    page = shown.to_html()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    without = shown.to_html()
+    assert "<img" not in without
+    assert without.count("<table>") == page.count("<table>")
 
 
 def test_a_figure_is_written(tmp_path):
@@ -211,21 +214,27 @@ def test_a_figure_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["to_csv", "to_json", "to_html", "plot"])
-def test_a_url_is_refused(result, method, tmp_path, monkeypatch):
+def test_a_url_is_refused(method, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ValueError, match=r"`path` must be a path on this machine.* Received: path='s3://bucket/a\.svg'"
     ):
-        getattr(result, method)("s3://bucket/a.svg")
+        getattr(study(), method)("s3://bucket/a.svg")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("method", "module", "extra"), [("to_pandas", "pandas", "pandas"), ("plot", "matplotlib", "plot")]
+    ("make", "method", "module", "extra"),
+    [
+        (loaded, "to_pandas", "pandas", "pandas"),
+        (loaded, "plot", "matplotlib", "plot"),
+        (study, "plot", "matplotlib", "studies"),
+        (restart_study, "plot", "matplotlib", "studies"),
+        (rate_study, "plot", "matplotlib", "studies"),
+    ],
 )
-def test_the_error_about_a_missing_module_names_the_extra(result, method, module, extra, monkeypatch):
-    if method == "plot" and isinstance(result, Study | RestartStudy | RateStudy):
-        extra = "studies"
+def test_the_error_about_a_missing_module_names_the_extra(make, method, module, extra, monkeypatch):
+    result = make()
     for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"{module} not found; install with .* with its extra `{extra}`"):

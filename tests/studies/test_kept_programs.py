@@ -14,10 +14,9 @@ from keras_initx import compare_initializers
 from keras_initx.backends import backend
 from keras_initx.studies import _trial
 
+pytestmark = pytest.mark.every_backend
 if BACKEND != "jax":
     pytest.skip("only JAX can keep compiled programs", allow_module_level=True)
-
-import jax
 
 
 class OwnLayer(keras.layers.Dense):
@@ -113,6 +112,8 @@ def test_programs_keep_no_model():
 
 
 def test_a_step_may_be_compiled_within_another_program():
+    import jax
+
     step = backend.compiled_once(lambda state, data: {"sum": state + data})
     ones = np.ones(3, "float32")
     for form in (step, jax.jit(step)):

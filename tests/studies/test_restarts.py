@@ -30,22 +30,12 @@ def study(folder):
     [
         (10, 16, {2: 10, 4: 5, 8: 3, 16: 2}),
         (10, 2, {1: 10, 2: 2}),
-        (4, 4, {2: 4, 4: 2}),
         (2, 5, {5: 2}),
         (1, 3, {3: 1}),
     ],
 )
 def test_halves_are_trained_twice_as_long(n, epochs, plan):
     assert rounds(n, epochs) == plan
-
-
-def test_a_search_anew_takes_at_most_twice_the_epochs_of_going_on():
-    for n in range(1, 40):
-        for epochs in range(1, 40):
-            sizes = rounds(n, epochs)
-            going_on = sum(size * (end - begin) for begin, (end, size) in zip([0, *sizes], sizes.items(), strict=False))
-            anew = sum(size * end for end, size in sizes.items())
-            assert anew <= 2 * going_on, (n, epochs)
 
 
 def test_losers_stop_early(study):
