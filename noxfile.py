@@ -258,7 +258,7 @@ def package(session):
 
 
 @nox.session(default=False, python=["3.12", "3.13"], tags=["release"])
-@nox.parametrize("backend", ("jax", "tensorflow"), ids=("jax", "tensorflow"))
+@nox.parametrize("backend", ("jax", "torch"), ids=("jax", "torch"))
 def pythons(session, backend):
     """Run the tests with newer versions of Python."""
     install(session, "keras", "test", backend)

@@ -9,13 +9,27 @@ import strangers
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Verdict
+from keras_initx.diagnostics import Remedy, Verdict, _remedy
 from keras_initx.structure import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
 
 # Keras itself warns of one of the faults.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("relu", ['Orthogonal(gain="relu")', "HeNormal()"]),
+        ("leaky_relu", ['Orthogonal(gain="leaky_relu")', "HeNormal()"]),
+        ("tanh", ["Orthogonal()", "GlorotUniform()"]),
+        ("gelu", []),
+    ],
+)
+def test_the_remedy_in_depth_suits_the_activation(activation, expected):
+    found = _remedy.suitable_in_depth([], activation)
+    assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in expected]
 
 
 def network(**options):

@@ -16,6 +16,8 @@ import pytest
 import keras_initx
 from keras_initx._startup import BACKENDS, installed_backends
 
+pytestmark = pytest.mark.every_backend
+
 # The weights that are multiplied out, not just drawn: equal to rounding.
 ORTHOGONAL = {"conv/kernel", "lstm/lstm_cell/recurrent_kernel"}
 
