@@ -15,7 +15,7 @@ from keras_initx.diagnostics import WeightReport
 from keras_initx.diagnostics.verdicts.memory import gates
 from keras_initx.diagnostics.verdicts.weights import kernel_values
 
-# Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
+# Measurements are tested in test_measure.py, kinds of faults in test_cases.py.
 
 
 def alone(layer, shape):
