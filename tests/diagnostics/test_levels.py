@@ -16,7 +16,7 @@ from keras_initx.diagnostics._output_probe import outputs
 from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import ForwardGraph
 
-# Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
+# Measurements are tested in test_measure.py, kinds of faults in test_cases.py.
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 16)).astype("float32")
@@ -26,11 +26,6 @@ NORMALIZATIONS = [
     layers.RMSNormalization,
     lambda: layers.GroupNormalization(4),
 ]
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
 
 
 def found(model, x=X):

@@ -20,7 +20,6 @@ pytestmark = [
 DRAWS = np.random.default_rng(0)
 X = DRAWS.normal(size=(64, 8)).astype("float32")
 LABELS = np.argmax(X[:, :4], axis=-1)
-ONE_HOT = np.eye(4, dtype="float32")[LABELS]
 SEVERAL = (X[:, :4] > 0).astype("float32")
 SIDE = SEVERAL[:, :1]
 
@@ -64,11 +63,6 @@ def test_a_compiled_loss_is_understood_too():
 
 class OwnLoss(SPARSE):
     """May read outputs in another way than its base class."""
-
-
-def binary(y, outputs):
-    ones = y * keras.ops.log(outputs + 1e-7)
-    return -keras.ops.mean(ones + (1 - y) * keras.ops.log(1 - outputs + 1e-7), axis=-1)
 
 
 OWN = {

@@ -14,11 +14,6 @@ X = np.random.default_rng(0).normal(size=(32, 16)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(32, 4)).astype("float32")
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
 def network():
     return keras.Sequential([keras.Input((16,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(4, name="out")])
 

@@ -1,7 +1,5 @@
 """Faults that have been planted are named, where they are and no others; healthy networks have none."""
 
-import pickle
-
 import keras
 import numpy as np
 import pytest
@@ -20,12 +18,7 @@ IMAGES = GENERATOR.normal(size=(16, 8, 8, 64)).astype("float32")
 SEQUENCES = GENERATOR.normal(size=(32, 10, 16)).astype("float32")
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-# Measurements are tested on each backend in test_measure.py, kinds of faults in test_cases.py.
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
+# Measurements are tested in test_measure.py, kinds of faults in test_cases.py.
 
 
 def mlp(activation, kernel="glorot_uniform", depth=5, units=64, **arguments):
@@ -280,10 +273,9 @@ def test_wrong_fan(layer, axes):
         layers.Conv2DTranspose(8, 3),  # Glorot's mean of inputs and outputs is the same
         layers.Conv2D(8, 3, groups=4, kernel_initializer="he_normal"),
         # Those without a scale say nothing of a standard deviation.
-        layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Orthogonal()),
         layers.Conv2DTranspose(8, 3, kernel_initializer=keras_initx.Sparse()),
     ],
-    ids=["depthwise", "given", "transposed", "strided", "strided, axes", "glorot", "grouped", "orthogonal", "sparse"],
+    ids=["depthwise", "given", "transposed", "strided", "strided, axes", "glorot", "grouped", "sparse"],
 )
 def test_right_fan(layer):
     assert found(keras.Sequential([keras.Input((8, 8, 64)), layer]), IMAGES) == {}
@@ -519,10 +511,3 @@ def test_what_is_ignored_is_a_problem():
         keras_initx.diagnose(mlp("tanh"), X, ignore=["vanish"])
     with pytest.raises(TypeError, match=r"`ignore` must be a list of names. Received: ignore='vanishing'"):
         keras_initx.diagnose(mlp("tanh"), X, ignore="vanishing")
-
-
-def test_a_report_can_be_pickled_with_its_remedies():
-    report = keras_initx.diagnose(mlp("softmax", depth=1), X, LABELS + 1, loss="sparse_categorical_crossentropy")
-    again = pickle.loads(pickle.dumps(report))
-    assert str(again) == str(report)
-    assert [remedy.text for remedy in again.remedies] == [remedy.text for remedy in report.remedies] != []

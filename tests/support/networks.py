@@ -43,26 +43,3 @@ def build_without_input(initializer="he_normal"):
     hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
     last = keras.layers.Dense(3, "softmax", kernel_initializer=initializer)
     return _compiled(keras.Sequential([hidden, keras.layers.BatchNormalization(), keras.layers.Dropout(0.1), last]))
-
-
-class Subclassed(keras.Model):
-    """Makes its hidden layer in `__init__`, and its last one when it first sees data."""
-
-    def __init__(self, initializer):
-        super().__init__()
-        self.initializer = initializer
-        self.hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
-        self.dropout = keras.layers.Dropout(0.1)
-
-    def build(self, shape):
-        self.hidden.build(shape)
-        self.last = keras.layers.Dense(3, "softmax", kernel_initializer=self.initializer)
-        self.last.build((None, 12))
-        self.built = True
-
-    def call(self, x, training=None):
-        return self.last(self.dropout(self.hidden(x), training=training))
-
-
-def build_subclassed(initializer="he_normal"):
-    return _compiled(Subclassed(initializer))
