@@ -276,7 +276,6 @@ def few_digits(monkeypatch):
             "rise of the loss from means: 0.223",
             marks=pytest.mark.xfail(strict=True, reason="the script has a rule of a form that there is no more"),
         ),
-        ("widths", ["--widths", "64", "96"], "Figure: widths.png"),
     ],
 )
 def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, capsys):

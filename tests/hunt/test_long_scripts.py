@@ -10,6 +10,7 @@ figures = script("_figures")
 @pytest.mark.parametrize(
     ("name", "options", "found"),
     [
+        ("widths", ["--widths", "64", "96"], "Figure: widths.png"),
         (
             "thirty_layers",
             ["--layers", "3", "--epochs", "1", "--seeds", "1"],
