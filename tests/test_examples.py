@@ -270,11 +270,10 @@ def few_digits(monkeypatch):
         ("variance", [], "Largest difference in any layer: 20.4%"),
         ("restarts", ["--steps", "10"], "best of 10"),
         ("lsuv", ["--seeds", "1", "--networks", "tanh"], "Test loss after one epoch, mean of 1 seeds"),
-        pytest.param(
+        (
             "new_words",
             ["--repeats", "1", "--steps", "2", "--examples", "640"],
             "rise of the loss from means: 0.223",
-            marks=pytest.mark.xfail(strict=True, reason="the script has a rule of a form that there is no more"),
         ),
     ],
 )

@@ -11,17 +11,26 @@ import keras
 import numpy as np
 
 OLD, NEW, CONTEXT, KINDS = 400, 100, 2, 20
-PADS = {"N(0, 0.02)": lambda array: small(array), "mean": "mean"}
+PADS = {"N(0, 0.02)": lambda array: small(array), "mean": lambda array: means(array)}
+
+
+def axis_of_words(array):
+    """Return the first axis, or else the last."""
+    return int(array.ndim > 1 and len(array) != OLD)
 
 
 def small(array):
-    """Return the array with small random numbers for the new words.
-
-    They are along its first axis, or else its last.
-    """
-    axis = int(array.ndim > 1 and len(array) != OLD)
+    """Return the array with small random numbers for the new words."""
+    axis = axis_of_words(array)
     shape = [NEW if place == axis else length for place, length in enumerate(array.shape)]
     return np.concatenate([array, keras_initx.RandomNormal(stddev=0.02, seed=axis)(shape)], axis)
+
+
+def means(array):
+    """Return the array with the mean over the old words for each of the new ones."""
+    axis = axis_of_words(array)
+    mean = array.mean(axis, keepdims=True)
+    return np.concatenate([array, np.repeat(mean, NEW, axis)], axis)
 
 
 def text(words, count, draws):
