@@ -1,6 +1,7 @@
 """Programs of others: a fault that was found is still found, and a repaired form has no problem.
 
-Each rule has its faults in `tests/support/diagnosed`, small ones; these programs show that all rules together are right.
+Each rule has small faults of its own in `tests/support/diagnosed`; these programs show that all rules together are
+right.
 """
 
 import examination
