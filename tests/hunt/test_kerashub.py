@@ -321,7 +321,7 @@ def test_resnets_recipe_takes_its_backbone_and_no_other_of_convolutions(name, si
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras shards variables on JAX only")
 def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(capsys):
     runpy.run_path(str(DOCS / "examples" / "sharded_llama.py"))
-    assert capsys.readouterr().out in (DOCS / "large_models.md").read_text()
+    assert capsys.readouterr().out in (DOCS / "devices.md").read_text()
 
 
 @of_t5

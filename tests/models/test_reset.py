@@ -14,7 +14,7 @@ Y = np.random.default_rng(1).normal(size=(16, 3)).astype("float32")
 
 
 class AdamForEach(optimizers.Adam):
-    """Has no config of its own, as in `docs/recipes.md`."""
+    """Has no config of its own."""
 
     def __init__(self, learning_rate, factors):
         super().__init__(learning_rate)
