@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding.md").read_text()
 
 
