@@ -7,10 +7,8 @@ import keras
 from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array
 from keras_initx.structure import (
-    CONVOLUTIONS,
-    DEPTHWISE,
+    ALL_CONVOLUTIONS,
     NORMALIZATIONS,
-    TRANSPOSED,
     Architecture,
     ModelWeight,
     architecture_of,
@@ -31,8 +29,7 @@ class Differences:
     @functools.cached_property
     def _architecture(self) -> Architecture | None:
         """The parts of the model, `None` if there is no convolution among them."""
-        kinds = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
-        if any(isinstance(part, kinds) for part in parts_of(self._model)):
+        if any(isinstance(part, ALL_CONVOLUTIONS) for part in parts_of(self._model)):
             return architecture_of(self._model)
         return None
 

@@ -9,17 +9,14 @@ import numpy as np
 from keras_initx._lazy import LazyArray, stacked, summed
 from keras_initx._typing import Array, Shape
 from keras_initx.structure import (
-    CONVOLUTIONS,
-    DEPTHWISE,
+    ALL_CONVOLUTIONS,
     NORMALIZATIONS,
-    TRANSPOSED,
     ModelWeight,
     is_depthwise,
     is_kernel,
 )
 
 CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
-_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 
 
 def from_keras(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
@@ -70,7 +67,7 @@ def from_torch(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
         array = array.expect((channels * multiplier, 1, *window))
         array = array.reshaped((channels, multiplier, *window))
         return array.transposed(*range(2, len(shape)), 0, 1)
-    if name.endswith("kernel") and isinstance(layer, _CONVOLUTIONS):
+    if name.endswith("kernel") and isinstance(layer, ALL_CONVOLUTIONS):
         # The kernel of a transposed convolution has its two channel axes swapped, in both
         # frameworks.
         array = array.expect((shape[-1], shape[-2], *shape[:-2]))

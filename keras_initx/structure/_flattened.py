@@ -8,11 +8,10 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.structure._kernels import CONVOLUTIONS, DEPTHWISE, TRANSPOSED
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS
 
 __all__ = ["Flattened"]
 
-_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # What gives a sequence of vectors, which torch has in the same order.
 _SEQUENCES = (
     keras.layers.Bidirectional,
@@ -60,7 +59,7 @@ class Flattened:
         elif flat:
             self.unknown.add(operation)
         for output in outputs:
-            if isinstance(operation, _CONVOLUTIONS):
+            if isinstance(operation, ALL_CONVOLUTIONS):
                 kind: _Kind = str(operation.data_format)
             elif isinstance(operation, _SEQUENCES):
                 kind = "sequence"

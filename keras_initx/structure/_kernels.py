@@ -12,6 +12,7 @@ from keras_initx.initializers import default_axes, fans
 from keras_initx.structure._names import own_weights
 
 __all__ = [
+    "ALL_CONVOLUTIONS",
     "CONVOLUTIONS",
     "DEPTHWISE",
     "NORMALIZATIONS",
@@ -50,6 +51,7 @@ DEPTHWISE = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
+ALL_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # These normalize inputs and weights.
 _OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)
 _KERNELS = ("embeddings", "kernel")
