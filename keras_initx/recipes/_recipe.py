@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -217,7 +217,7 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
     return special | {ending: last[ending] for ending in usual if ending in last}
 
 
-def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Iterable[str]) -> str:
+def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Collection[str]) -> str:
     """Return a pattern for all weights like that of a path, or the path if none is exact.
 
     It leaves out the layers around its own, all numbers, or all but the last.
