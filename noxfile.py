@@ -62,13 +62,8 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-SEPARATE = (
-    "browser",
-    "device",
-    "hosts",
-    "hunt",
-    "roundtrip",
-)  # folders of tests with a session of their own
+# Folders of tests with a session of their own.
+SEPARATE = ("browser", "device", "hosts", "hunt", "roundtrip")
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 

@@ -44,7 +44,7 @@ html_copy_source = False
 html_show_copyright = False
 html_math_renderer = "mathml"
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # `[text](play:weights=zeros)` links to the page to play with, with these settings.
 myst_url_schemes = {"http": None, "https": None, "play": "play/index.html#{{path}}"}
