@@ -200,7 +200,8 @@ def roles_of(model: keras.Model) -> Roles:
     roles = Roles(model, parts, features_of(model, weights, found))
     graph = _Graph(roles, found)
     ends = graph.ends()
-    if _are_named(roles, ends, is_followed=bool(not found.hidden)):
+    outputs = graph.outputs()
+    if _are_named(roles, ends, outputs, is_followed=bool(not found.hidden)):
         _take_names(roles)
     else:
         roles.is_by_graph = True
@@ -240,12 +241,14 @@ def _named(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
     return None
 
 
-def _are_named(roles: Roles, ends: set[str], *, is_followed: bool) -> bool:
+def _are_named(roles: Roles, ends: set[str], outputs: set[str], *, is_followed: bool) -> bool:
     """Return whether the names tell which kernels end branches, of all that the graph has."""
     paths = [part.weight.path for part in roles.parts]
     convolutions = {end for end, _, _ in _convolutions(paths).values()}
     if convolutions:
-        return not is_followed or convolutions == ends
+        # The graph cannot tell a branch beside a kernel from two ways to the outputs.
+        in_graph = bool(ends) and ends <= convolutions <= ends | outputs
+        return not is_followed or in_graph
     named: dict[str | None, set[str]] = {}
     for part in roles.parts:
         named.setdefault(_named(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
@@ -330,6 +333,10 @@ class _Graph:
                 paths.update(part.weight.path for part in self._kernels([layer])[-1:])
         return paths
 
+    def outputs(self) -> set[str]:
+        """Return the paths of the kernels after which no other comes."""
+        return {part.weight.path for part in self._kernels(self._found.outputs)}
+
     def take_branches(self) -> None:
         """Give the weights in branches their roles."""
         found = self._found
@@ -387,7 +394,8 @@ class _Graph:
         softmax = any(type(part).__name__ == "Softmax" for part in branch.operations)
         for part in kernels:
             part.stack, part.depth = stack, branch.depth or 0
-            part.role = "value" if layers or softmax else "inner"
+            if part.role == part.ending:  # its name does not tell, such as a gate
+                part.role = "value" if layers or softmax else "inner"
             if layers and part.weight.layer.name in ("query", "key"):
                 part.role = part.weight.layer.name
         if not layers:

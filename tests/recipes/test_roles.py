@@ -242,3 +242,48 @@ def test_the_end_of_a_branch_on_its_own_has_the_name_of_others_in_models():
     ends = [weight for weight in plan.weights if weight.path.endswith("end/kernel")]
     assert len(ends) == 3
     assert not any(weight.std for weight in ends)
+
+
+class GatedFeedForward(layers.Layer):
+    """A branch with a gate, of which only names tell what it is."""
+
+    def __init__(self, gate, **options):
+        super().__init__(**options)
+        self.gate = layers.Dense(16, "silu", name=gate)
+        self.up, self.down = layers.Dense(16, name="up"), layers.Dense(WIDTH, name="down")
+
+    def build(self, shape):
+        self.gate.build(shape)
+        self.up.build(shape)
+        self.down.build((*shape[:-1], 16))
+
+    def call(self, x):
+        return x + self.down(self.gate(x) * self.up(x))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    ("recipe", "gate", "std"), [(recipes.llama, "feedforward_gate_dense", 0.02), (recipes.gemma, "ffw_gating", 0.01)]
+)
+def test_a_gate_is_known_by_its_name_where_the_graph_shows_all_branches(recipe, gate, std):
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(20, WIDTH, name="token_embedding")(ids)
+    for block in range(2):
+        x = GatedFeedForward(gate, name=f"decoder_block_{block}")(x)
+    plan = initialize(keras.Model(ids, x), recipe, seed=0, dry_run=True)
+    kernels = [weight for weight in plan.weights if weight.path.endswith("kernel")]
+    assert [weight.expected_std for weight in kernels] == [std] * 6
+
+
+def test_the_last_block_of_a_resnet_without_an_output_layer_starts_at_zero_too():
+    x = inputs = keras.Input((8, 8, 4))
+    for block in range(2):
+        name = f"stack{block}_block0"
+        y = layers.Conv2D(4, 3, padding="same", name=f"{name}_1_conv")(x)
+        y = layers.Conv2D(4, 3, padding="same", name=f"{name}_2_conv")(layers.ReLU()(y))
+        y = layers.BatchNormalization(name=f"{name}_2_bn")(y)
+        x = layers.ReLU()(y + layers.Conv2D(4, 1, name=f"{name}_0_conv")(x))
+    model = keras.Model(inputs, x)
+    initialize(model, "zero_residual", seed=0)
+    scales = [weight.variable for weight in find_weights(model) if weight.name == "gamma"]
+    assert [to_numpy(scale.value).max() for scale in scales] == [0, 0]
