@@ -93,9 +93,11 @@ def build(name, parametrization, size, rate):
     optimizer = optimizer_class(rate)
     model = network(size)
     if parametrization == "muP":
-        table = scaling.mup(model, network(sizes[0]))
         if name == "depth":
+            table = scaling.mup(model, model, depth=size / sizes[0])
             model = network(size, 1 / table.depth)
+        else:
+            table = scaling.mup(model, network(sizes[0]))
         keras_initx.initialize(model, recipes.spectral(model))
         optimizer = table.optimizer(optimizer)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))

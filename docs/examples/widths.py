@@ -76,7 +76,9 @@ def transformer(width, depth, *, tied=1.0, branch=1.0):
 
 def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
     """Return a compiled transformer of this width and depth."""
-    table = scaling.mup(transformer(width, depth), transformer(BASE_WIDTH, BASE_DEPTH))
+    table = scaling.mup(
+        transformer(width, depth), transformer(BASE_WIDTH, depth), depth=depth / BASE_DEPTH
+    )
     options = {
         "tied logits": {"tied": table.weights[0].tied},
         "CompleteP": {"branch": 1 / table.depth},

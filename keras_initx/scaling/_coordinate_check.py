@@ -162,9 +162,10 @@ def coordinate_check(
     at most with the square root of the width.
 
     The narrowest and the widest model are also compared with the table of `mup`: initial weights
-    and learning rates that do not follow it are named as the likely cause, and so are scores of
-    attention, tied logits and branches. Learning rates are known of optimizers for which `mup` has
-    a rule, and of a `RateFactors` with one of them, also in a `LossScaleOptimizer`.
+    and learning rates that do not follow it are named as the likely cause. Learning rates are known
+    of optimizers for which `mup` has a rule, and of a `RateFactors` with one of them, also in a
+    `LossScaleOptimizer`. The sizes may also be depths, but models of different depths are not
+    compared with a table.
 
     Args:
         build: Function that takes a width and returns a compiled model with its initial weights.

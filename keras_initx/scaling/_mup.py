@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import keras
 
+from keras_initx._checks import check_number
 from keras_initx._typing import Shape
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
 from keras_initx.scaling._rate_factors import RateFactors
@@ -110,8 +111,7 @@ class MupTable(WeightTable[MupWeight]):
     Attributes:
         weights: A `MupWeight` for each trainable weight, in the order of
             `model.trainable_variables`.
-        depth: How many times as many residual blocks the model has as the base model. The model
-            must divide the output of each branch by it.
+        depth: The argument of `mup`. The model must divide the output of each branch by it.
         head_size: How many times as large the heads of attention are as in the base model, by the
             kernels of layers named `"query"`. The model must divide its scores by the head size
             instead of its square root, or more heads of the same size must make it wider.
@@ -215,7 +215,7 @@ class MupTable(WeightTable[MupWeight]):
         return notes
 
 
-def mup(model: keras.Model, base: keras.Model) -> MupTable:
+def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTable:
     """Return the muP factors on weights and learning rates for a model that is wider than `base`.
 
     With these factors the best learning rate of a narrow model is also the best for wider ones. If
@@ -230,22 +230,25 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
     do so except in the last layer. What the weights cannot do is up to the model: attention must
     divide by the head size instead of its square root, or the head size must stay the same, as
     layers of Keras, which divide by the root, need it; logits
-    from the weights of an embedding must be multiplied by its `tied`; and if the model has more
-    residual blocks than `base`, each branch must be divided by `depth`. This is CompleteP, with
-    which the learning rate also suits deeper models. Adam's epsilon should be divided by the ratio
-    of the widths and by `depth`.
+    from the weights of an embedding must be multiplied by its `tied`; and if the model has `depth`
+    times as many residual blocks as the one with the known learning rate, each branch must be
+    divided by `depth`. This is CompleteP, with which the learning rate also suits deeper models.
+    Adam's epsilon should be divided by the ratio of the widths and by `depth`.
 
     Args:
         model: A built model.
-        base: The same model with fewer units, also built. It may have fewer residual blocks, if
-            the names of their layers differ in numbers only.
+        base: The same model with fewer units, also built.
+        depth: How many times as many residual blocks the model has as the one with the known
+            learning rate. Weights are taken to be in blocks if others have their paths but for a
+            number.
 
     Returns:
         A `MupTable`.
 
     Raises:
-        TypeError: If an argument is not a model.
-        ValueError: If a model is not built, or if the two have different weights.
+        TypeError: If an argument is not a model, or `depth` not a number.
+        ValueError: If a model is not built, if the two have different weights, or if `depth` is not
+            positive.
 
     Example:
         >>> from keras_initx import scaling
@@ -271,23 +274,24 @@ def mup(model: keras.Model, base: keras.Model) -> MupTable:
         logits and weight decay. Dey and others, "Don't be lazy: CompleteP enables compute-efficient
         deep transformers", arXiv:2505.01618, 2025, table 1, for the depth.
     """
+    depth = check_number("depth", depth, positive=True)
     weights = trainable("model", model)
-    base_weights = trainable("base", base)
-    counterparts, depths, block_forms = _counterparts(weights, base_weights)
-    if len(counterparts) < len(weights) or len(depths) > 1:
+    counterparts = {weight.path: weight for weight in trainable("base", base)}
+    paths = [weight.path for weight in weights]
+    if counterparts.keys() != set(paths):
+        differ = sorted(counterparts.keys() ^ set(paths))
         raise ValueError(
-            "`base` must have the same weight paths as `model`, or those of fewer blocks. "
-            f"Received: base={base.name!r} with {len(base_weights)} trainable weights and "
-            f"model={model.name!r} with {len(weights)}"
+            "`base` must have the same weight paths as `model`, so as many blocks. Received: "
+            f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
         )
-    depth = max(depths, default=1.0)
+    counts = Counter(form for path in paths for form in _forms(path))
     rows = {}
     for weight in weights:
-        in_block = not block_forms.isdisjoint(_forms(weight.path))
+        is_repeated = any(counts[form] > 1 for form in _forms(weight.path))
         rows[id(weight.variable)] = _row(
             weight,
             counterparts[weight.path],
-            depth=depth if in_block else 1.0,
+            depth=depth if is_repeated else 1.0,
             is_tied=_is_tied(weight, weights, counterparts),
         )
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
@@ -348,49 +352,6 @@ def _muon_rate(
     if rms_rate is None:
         return rate
     return rate / math.sqrt(larger)
-
-
-def _counterparts(
-    weights: Sequence[ModelWeight], base_weights: Sequence[ModelWeight]
-) -> tuple[dict[str, ModelWeight], set[float], set[str]]:
-    """Return the weight of the base model for each path that has one.
-
-    It has the same path, or one with another number in one place, that of a block. The depth is the
-    number of blocks.
-
-    Returns:
-        The weights by path, the ratios of the depths, and the forms of the paths in blocks.
-    """
-    found = {weight.path: weight for weight in base_weights}
-    if not found.keys() <= {weight.path for weight in weights}:
-        return {}, set(), set()
-    by_form: dict[str, list[ModelWeight]] = {}
-    for base_weight in base_weights:
-        for form in _forms(base_weight.path):
-            by_form.setdefault(form, []).append(base_weight)
-    counts: Counter[str] = Counter()
-    for weight in weights:
-        counts.update(_forms(weight.path))
-    depths = set()
-    block_forms = set()
-    for weight in weights:
-        if weight.path in found:
-            continue
-        forms = [form for form in _forms(weight.path) if form in by_form]
-        if not forms:
-            continue
-        in_blocks = by_form[forms[0]]
-        first = in_blocks[0]
-        last = in_blocks[-1]
-        if len({block_weight.shape for block_weight in in_blocks}) > 1:
-            raise ValueError(
-                "`base` must have blocks of one shape if `model` has more of them. Received: "
-                f"{first.path!r} of shape {first.shape} and {last.path!r} of shape {last.shape}"
-            )
-        found[weight.path] = first
-        depths.add(counts[forms[0]] / len(in_blocks))
-        block_forms.add(forms[0])
-    return found, depths, block_forms
 
 
 def _forms(path: str) -> list[str]:

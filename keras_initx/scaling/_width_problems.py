@@ -113,12 +113,12 @@ def find_problems(
     Args:
         narrow: The model of the least width.
         wide: That of the greatest.
-        width_ratio: The ratio of their widths, or of their depths.
+        width_ratio: The ratio of their widths.
         uneven: The layers whose outputs are not level.
     """
     try:
         table = mup(wide.model, narrow.model)
-    except ValueError:  # other layers
+    except ValueError:  # other layers, or more blocks
         return _unknown(uneven)
     problems = [
         *_wrong_rates(table, narrow, wide, width_ratio),
@@ -168,9 +168,9 @@ def _deviations(
     """Return a problem for all weights that deviate alike from the table."""
     alike: dict[tuple[float, float, str], list[MupWeight]] = {}
     for weight, right in zip(table.weights, expected, strict=True):
-        before = of_narrow.get(weight.path)
+        before = of_narrow[weight.path]
         after = of_wide[weight.path]
-        if not before or not after:  # a further block, or zeros, of which any size is right
+        if not before or not after:  # zeros, of which any size is right
             continue
         exponent = math.log(after / before) / math.log(width_ratio)
         right_exponent = math.log(right) / math.log(width_ratio)

@@ -82,7 +82,7 @@ def test_logits_of_completep_do_not_grow_with_the_depth():
 
 
 def test_the_table_has_what_is_up_to_the_model():
-    table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 2))
+    table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 6), depth=3)
     assert table.depth == 3
     assert [weight.path for weight in table.weights if weight.tied != 1] == ["embedding/embeddings"]
     assert table.weights[0].tied == 0.5
@@ -197,7 +197,7 @@ def deeper():
 
     found = []
     for depth in DEPTHS:
-        table = scaling.mup(network(depth), network(DEPTHS[0]))
+        table = scaling.mup(network(depth), network(depth), depth=depth / DEPTHS[0])
         model = network(depth, 0.5 / table.depth)
         initialize(model, recipes.spectral(model), seed=0)
         found.append((model, gradients(model), table))
@@ -320,39 +320,18 @@ def test_spectral_weights_follow_the_table_of_mup():
 
 
 def test_automatic_names_count_from_the_one_without_a_number():
-    assert scaling.mup(stack(16, 16, 16, 16), stack(8, 8)).depth == 2
+    factors = [weight.sgd for weight in scaling.mup(stack(8, 8), stack(8, 8), depth=3).weights]
+    assert factors == [3, 3, 3, 3, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("model", "base", "message"),
-    [
-        (stack(16, 16, 16), stack(8, 4), r"blocks of one shape.*'dense/kernel' of shape \(8, 8\) and 'dense_1/kernel'"),
-        (stack(16), stack(8, 8), r"or those of fewer blocks. Received: base='\w+' with 6 trainable weights"),
-    ],
-)
-def test_a_base_that_does_not_fit_is_refused(model, base, message):
-    with pytest.raises(ValueError, match=message):
-        scaling.mup(model, base)
+def test_a_base_with_other_weights_is_refused():
+    with pytest.raises(ValueError, match="the same weight paths as `model`, so as many blocks.* has no 'dense_1/bias'"):
+        scaling.mup(stack(16), stack(8, 8))
 
 
-def blocks(width, encoders, decoders):
-    """Return a network with two kinds of blocks."""
-    kinds = {"encoder": encoders, "decoder": decoders}
-    parts = [
-        layers.Dense(width, name=f"{kind}_{place}_dense") for kind, count in kinds.items() for place in range(count)
-    ]
-    return keras.Sequential([keras.Input((8,)), *parts, layers.Dense(3, name="last")])
-
-
-def test_a_depth_that_is_not_that_of_all_blocks_is_refused():
-    assert scaling.mup(blocks(16, 4, 2), blocks(8, 2, 1)).depth == 2
-    with pytest.raises(ValueError, match="or those of fewer blocks"):
-        scaling.mup(blocks(16, 4, 3), blocks(8, 2, 1))
-
-
-def test_blocks_whose_first_and_last_agree_may_still_differ():
-    with pytest.raises(ValueError, match=r"blocks of one shape.*'dense/kernel' .* and 'dense_3/kernel'"):
-        scaling.mup(stack(8, 8, 8, 8, 8), stack(8, 4, 8, 8))
+def test_a_depth_that_is_no_positive_number_is_refused():
+    with pytest.raises(ValueError, match=r"`depth` must be a positive number. Received: depth=0"):
+        scaling.mup(stack(8), stack(8), depth=0)
 
 
 def test_a_weight_that_is_a_matrix_in_one_model_only_is_refused():

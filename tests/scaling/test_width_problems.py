@@ -81,7 +81,10 @@ def check(network, optimizer=adam, *, rates=(), sizes=(), plain=False, factors_o
     def build(scale):
         model = network(scale)
         initialize(model, recipes.spectral(model), seed=0)
-        table = scaling.mup(model, network(scales[0]))
+        if scales == DEPTHS:
+            table = scaling.mup(model, model, depth=scale / scales[0])
+        else:
+            table = scaling.mup(model, network(scales[0]))
         factors = dict(zip(table_paths(table), table.learning_rates(factors_of or optimizer()), strict=True))
         ratio = scale / scales[0]
         for path in factors.keys() & dict(rates).keys():
@@ -142,11 +145,6 @@ WRONG = {
     "a small depthwise kernel": (lambda: check(convolutions, sizes={DEPTHWISE: -0.5}), "depthwise", "std"),
     "tied logits": (lambda: check(words), "last", "unknown"),
     "branches not divided": (lambda: check(undivided, scales=DEPTHS), "last", "unknown"),
-    "depth, no factor for SGD": (
-        lambda: check(residual, sgd, rates={f"block_{i}/kernel": -1 for i in range(16)}, scales=DEPTHS),
-        "block_0",
-        "rate",
-    ),
     "a sum over units": (lambda: check(summed), "last", "unknown"),
 }
 
