@@ -26,15 +26,16 @@ def run(names, *, until, epochs):
 # Keras' own weights differ between backends.
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="the README shows what is printed under JAX")
-def test_the_blocks_print_what_is_shown(capsys, monkeypatch):
+def test_the_blocks_print_what_is_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
     shown = 0
     for output in run({}, until="contract(build)", epochs=0):
         printed = capsys.readouterr().out
         if output:
             shown += 1
             assert printed == output
-    assert shown == 2
+    assert shown == 3
 
 
 def test_forty_layers_learn_as_much_as_is_said():
