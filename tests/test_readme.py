@@ -26,6 +26,7 @@ def run(names, *, until, epochs):
 # Keras' own weights differ between backends.
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="the README shows what is printed under JAX")
+@pytest.mark.filterwarnings("ignore:.*could not be loaded")
 def test_the_blocks_print_what_is_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
