@@ -329,14 +329,6 @@ def copy_exclusions(
             vars(copied)[name] = vars(optimizer)[name]
 
 
-def decays(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:
-    """Return whether `optimizer` does not exclude `weight` from its weight decay.
-
-    Relies on the private method that it asks.
-    """
-    return bool(optimizer._use_weight_decay(weight))
-
-
 class StepsByFactor(KerasOptimizer):
     """Makes the steps of an optimizer with a factor on the learning rate of each weight.
 

@@ -64,14 +64,12 @@ class IndependentLaw(Law):
         mean: Its mean.
         std: Its standard deviation.
         bounds: The lowest and the highest value.
-        atom: The probability of one value itself, at an end of the range.
     """
 
     name: str
     mean: float
     std: float
     bounds: Bounds
-    atom: float = 0.0
 
     @property
     def reach(self) -> float:
@@ -277,10 +275,6 @@ class Tabulated(IndependentLaw):
         ends = self.factor * self.least, self.factor * self.quantiles.highest
         return min(ends), max(ends)
 
-    @property
-    def atom(self) -> float:  # type: ignore[override]
-        return float(self._grid.probabilities[0])
-
     def scaled(self, factor: float) -> Self:
         return replace(self, factor=self.factor * factor)
 
@@ -461,14 +455,12 @@ class SlicesLaw(Law):
         shapes: The shapes of the slices.
         laws: Their laws; `None` where it is not known.
         std: Not known.
-        are_independent: Whether no slice follows from another.
     """
 
     axis: int
     shapes: Sequence[Shape]
     laws: Sequence[Law | None]
     std: float | None = None
-    are_independent: bool = True
 
     def scaled(self, factor: float) -> Self:
         laws = [None if law is None else law.scaled(factor) for law in self.laws]

@@ -253,8 +253,7 @@ class ChronoBias(RandomInitializer):
         kept = self._kept()
         zeros = FixedLaw(lambda: np.zeros(gate))
         if not is_gru_bias:
-            laws = [kept.scaled(-1), kept, zeros, zeros]
-            return SlicesLaw(0, [gate] * 4, laws, are_independent=False)
+            return SlicesLaw(0, [gate] * 4, [kept.scaled(-1), kept, zeros, zeros])
         row = SlicesLaw(0, [gate] * 3, [kept, zeros, zeros])
         if len(shape) == 1:
             return row

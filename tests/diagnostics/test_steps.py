@@ -13,7 +13,6 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
-from keras_initx._keras import decays
 from keras_initx.scaling import RateFactors
 from keras_initx.structure import unbuilt_copy
 
@@ -159,7 +158,7 @@ def test_a_copy_with_another_rate_excludes_the_same_from_decay():
     model = small(lambda model: without_decay(keras.optimizers.SGD(halved(0.5), weight_decay=1.0), ["kernel"]))
     copied = unbuilt_copy(model.optimizer, 0.25)
     assert float(copied.learning_rate) == 0.25
-    assert [decays(copied, weight) for weight in model.weights[:2]] == [False, True]
+    assert [copied._use_weight_decay(weight) for weight in model.weights[:2]] == [False, True]
 
 
 def with_method(optimizer):
