@@ -77,7 +77,6 @@ def run_and_note(session, backend, *arguments, name=None):
     run_tests(session, backend, f"--junitxml={report}", *arguments)
     if not session.posargs:  # which select tests
         session.run("python", "docs/runs.py", name or session.name, str(report))
-        session.run("python", "docs/tables.py")
 
 
 @nox.session
@@ -213,6 +212,14 @@ def site(session):
     """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "site", "torch")
     run_and_note(session, "torch", "tests/browser", "--numprocesses=0")
+
+
+@nox.session(default=False, tags=["release"])
+def notebook(session):
+    """Run the notebook of the documentation."""
+    install(session, "keras", "jax", "docs")
+    options = ("-D", "nb_execution_mode=force", "-b", "html")
+    session.run("sphinx-build", "-q", "-W", *options, "docs", session.create_tmp())
 
 
 @nox.session(default=False)

@@ -3,6 +3,7 @@
 import doctest
 import importlib.metadata
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -16,7 +17,6 @@ release = importlib.metadata.version("keras-initx")
 extensions = [
     "myst_nb",  # notebooks, and with myst_parser Markdown
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -25,9 +25,8 @@ extensions = [
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"  # output has no button
 copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output of a console
 exclude_patterns = ["_build"]
-templates_path = ["_templates"]
-# Notebooks are kept without outputs: each build runs them, and fails if a cell does.
-nb_execution_mode = "force"
+# The notebook is kept with its outputs. A session of the release runs it, and fails if a cell does.
+nb_execution_mode = "off"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
@@ -72,15 +71,13 @@ doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_packa
 def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
-    app.connect("source-read", _add_problems)
+    app.connect("source-read", _write_tables)
 
 
-def _add_problems(app, page, source):
-    """Write the table of the problems that `diagnose` reports, from its rules."""
-    if page == "diagnose":
-        mark = "<!-- problems: written by Sphinx from the rules -->"
-        tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))
-        source[0] = source[0].replace(mark, tables["problems"]())
+def _write_tables(app, page, source):
+    """Write the tables of a page in the places of their marks."""
+    tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["TABLES"]
+    source[0] = re.sub(r"<!-- table: (\w+) -->", lambda mark: tables[mark[1]](), source[0])
 
 
 def _allow_fewer_pages(app):

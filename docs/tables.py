@@ -1,15 +1,6 @@
-"""Write the generated parts of the pages: `python docs/tables.py`.
+"""The tables that stand in pages where a mark has their names, such as `<!-- table: catalog -->`.
 
-- `catalog`: all initializers, from `keras_initx.catalog()`, with links to the sections of the page.
-- `families`: the lists of them from which the API reference makes a page for each.
-- `versions`: the oldest and newest versions that the tests run with, from `pyproject.toml`.
-- `runs`: which sessions of nox were run with which versions, from `docs/runs.json`, which the
-  sessions write.
-- `sessions`: the sessions that plain `nox` leaves out, from `noxfile.py`.
-- `recipes`: all recipes, with their tables and what `@recipe` says of them.
-
-The table of the problems that `diagnose` reports, from its rules, is written when the pages are
-built.
+They are written when the pages are built.
 """
 
 import ast
@@ -25,7 +16,6 @@ from keras_initx.recipes._recipe import ABOUT, described
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
-MARKED = re.compile(r"(<!-- begin (\w+): .*? -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {
     "keras": "Keras",
@@ -37,13 +27,13 @@ TITLES = {
 
 
 def catalog():
-    """Return the table of all initializers.
+    """Return the table of all initializers, from `keras_initx.catalog()`.
 
     Each id has a link to the section that names the class in bold, if there is one.
     """
     sections = {}
     for section in re.split(
-        r"^##+ ", INITIALIZERS.read_text().partition("<!-- end catalog")[2], flags=re.MULTILINE
+        r"^##+ ", INITIALIZERS.read_text().partition("<!-- table: catalog")[2], flags=re.MULTILINE
     ):
         heading, _, text = section.partition("\n")
         anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
@@ -59,19 +49,17 @@ def catalog():
 
 
 def families():
-    """Return a list for each family of initializers."""
+    """Return the API of the initializers, by families."""
     parts = []
     for title, entries in _catalog.families():
-        names = "\n".join(f"   {entry.cls.__name__}" for entry in entries)
-        options = "   :toctree: api/initializers\n   :nosignatures:"
-        parts.append(
-            f"### {title}\n\n```{{eval-rst}}\n.. autosummary::\n{options}\n\n{names}\n```\n"
-        )
+        classes = "\n".join(f".. autoclass:: {entry.cls.__name__}\n" for entry in entries)
+        module = ".. currentmodule:: keras_initx"
+        parts.append(f"## {title}\n\n```{{eval-rst}}\n{module}\n\n{classes}```\n")
     return "\n".join(parts)
 
 
 def versions():
-    """Return the table of the oldest and newest versions."""
+    """Return the table of the oldest and newest versions, as pinned in `pyproject.toml`."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
     pins = {
         (group, re.split("-cpu|==", pin)[0]): pin.partition("==")[2]
@@ -102,7 +90,7 @@ def _numbers(version):
 
 
 def runs():
-    """Return the table of what was run with which versions."""
+    """Return the table of what was run with which versions, as `docs/runs.py` wrote it down."""
     rows = []
     for name, run in _runs().items():
         packages = ", ".join(f"{package} {version}" for package, version in run["packages"].items())
@@ -114,7 +102,7 @@ def runs():
 
 
 def sessions():
-    """Return the table of the sessions that plain `nox` leaves out.
+    """Return the table of the sessions of `noxfile.py` that plain `nox` leaves out.
 
     With the minutes that their tests took last.
     """
@@ -177,27 +165,5 @@ TABLES = {
     "runs": runs,
     "sessions": sessions,
     "recipes": recipes,
+    "problems": problems,
 }
-PAGES = {
-    DOCS / "api.md": {"families"},
-    INITIALIZERS: {"catalog"},
-    DOCS / "recipes.md": {"recipes"},
-    DOCS / "releasing.md": {"sessions"},
-    DOCS / "support.md": {"versions", "runs"},
-}
-
-
-def with_tables(text, names):
-    """Return `text` with the tables named `names` between their marks."""
-    found = [marks[2] for marks in MARKED.finditer(text)]
-    if sorted(found) != sorted(names):
-        raise ValueError(
-            f"a page must have the marks of its tables once. Required: {sorted(names)}. Received: "
-            f"{found}"
-        )
-    return MARKED.sub(lambda marks: f"{marks[1]}\n{TABLES[marks[2]]()}\n{marks[3]}", text)
-
-
-if __name__ == "__main__":
-    for page, names in PAGES.items():
-        page.write_text(with_tables(page.read_text(), names))
