@@ -55,11 +55,6 @@ def test_the_page_on_speed_says_how_many_targets_are_missed_and_a_command_prints
         assert f"## {result.stem.replace('-', ', ')}\n" in printed
 
 
-def test_a_page_without_marks_is_an_error():
-    with pytest.raises(ValueError, match=r"must have the marks of its tables once\. .* Received: \[\]"):
-        SCRIPT["with_tables"]("| id | class |", {"catalog"})
-
-
 def test_markdown_has_a_row_for_each_class():
     *_, first, second = ENTRIES.table("`").as_markdown().splitlines()
     assert first == (
