@@ -43,7 +43,6 @@ def assert_equal(one, other):
     [
         ("int8", "dense"),
         ("int8", "embedding"),
-        ("int8", "einsum"),
         pytest.param("int4", "dense", marks=NEEDS_INT4),
     ],
 )
@@ -85,8 +84,6 @@ def test_a_layer_without_integers_is_drawn_under_a_quantized_policy():
     ("mode", "kind", "rank"),
     [
         ("int8", "dense", 2),
-        ("int8", "embedding", None),
-        pytest.param("int4", "dense", 2, marks=NEEDS_INT4),
         pytest.param("int4", "embedding", None, marks=NEEDS_INT4),
         ("float8", "einsum", None),
     ],
