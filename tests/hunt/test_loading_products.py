@@ -81,8 +81,8 @@ KINDS = {
     "normalization": lambda c, u, w: (layers.LayerNormalization(), (3, c), (c,), np.asarray),
     "prelu": lambda c, u, w: (layers.PReLU(shared_axes=[1, 2]), (5, 5, c), (c,), lambda a: a.reshape(1, 1, c)),
 }
-# Channels, units and window: each is 1 once with the others larger, and all are.
-SIZES = [(4, 5, (3, 3)), (1, 5, (3, 1)), (4, 1, (1, 3)), (1, 1, (1, 1))]
+# Channels, units and window: each is 1 once with the others larger.
+SIZES = [(1, 5, (3, 1)), (4, 1, (1, 3))]
 CASES = [(kind, layout, *sizes) for kind in KINDS for layout in ("torch", "keras") for sizes in SIZES]
 
 

@@ -520,6 +520,7 @@ def test_the_first_rule_that_matches_decides():
     ("rules", "error", "message"),
     [
         ({"hiden/kernel": "zeros"}, ValueError, r"Received: 'hiden/kernel', which matches none.*'hidden/kernel'"),
+        ({"xyz": "zeros"}, ValueError, r"which matches none; existing paths are 'conv/kernel', 'conv/bias'"),
         ({"Conv2D": "zeros"}, ValueError, r"Received: 'Conv2D', .*; did you mean the class Conv2D itself\?"),
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
@@ -617,6 +618,7 @@ def test_a_dry_run_changes_nothing():
         ({"model": keras.layers.Dense(2)}, TypeError, "`model` must be a Keras model"),
         ({"model": keras.Sequential([keras.layers.Dense(2)])}, ValueError, "`model` must be built"),
         ({"seed": -1}, ValueError, r"`seed` must be an integer in \[0, 2\*\*32\). Received: seed=-1"),
+        ({"seed": 1.5}, TypeError, "`seed` must be an integer"),
         ({"dry_run": "yes"}, TypeError, "`dry_run` must be True or False"),
         ({"reset": 0}, TypeError, "`reset` must be True or False"),
         ({"atomic": None}, TypeError, "`atomic` must be True or False"),
@@ -839,9 +841,6 @@ def test_the_digest_is_that_of_paths_and_values_in_any_order():
     assert weights_digest(model) != before
 
 
-needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="other backends have no parameters beside the variables")
-
-
 def small():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
 
@@ -885,8 +884,6 @@ REFUSED = [(reason, "initialize") for reason in UNUSED]
 REFUSED += [("on the meta device", name) for name in CHANGES_OR_READS if name != "initialize"]
 
 
-@pytest.mark.every_backend
-@needs_torch
 @pytest.mark.parametrize(("reason", "function"), REFUSED)
 def test_a_model_that_does_not_use_its_variables_is_refused(reason, function):
     model = UNUSED[reason]()
@@ -917,8 +914,6 @@ def test_a_chrono_bias_is_that_of_its_cell(name):
         np.testing.assert_array_equal(biases[path], to_numpy(expected))
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_model_that_is_built_in_part_is_refused():
     import torch
 
@@ -954,8 +949,6 @@ CONVOLUTIONS_OF_TORCH = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
 )
@@ -971,8 +964,6 @@ def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(op
     assert weight.fan_in == mean_inputs(sums, module.stride)
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", CONVOLUTIONS_OF_TORCH.values(), ids=CONVOLUTIONS_OF_TORCH)
 def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     import torch
@@ -1004,8 +995,6 @@ MATRICES_OF_TORCH = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", MATRICES_OF_TORCH.values(), ids=MATRICES_OF_TORCH)
 def test_the_units_of_a_kernel_of_torch_are_along_its_own_axes(make):
     import torch
@@ -1053,8 +1042,6 @@ def test_a_table_with_lora_that_gives_logits_too_is_known():
     }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     import torch
 
@@ -1064,8 +1051,6 @@ def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     assert (planned.fan_in, planned.fan_out) == (50, 7)
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "initializer",
     [

@@ -14,8 +14,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-pytestmark = pytest.mark.every_backend
-
 layers = keras.layers
 RNN = {"batch_first": True}
 

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, float64, to_numpy
+from modes import float64, to_numpy
 from tied import SharedKernel
 
 import keras_initx
@@ -488,8 +488,6 @@ def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch)
     assert int(model.optimizer.iterations) == 2
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="for modules of torch")
 def test_what_torch_writes_is_seen_and_buffers_are_put_back():
     import torch
 

@@ -598,8 +598,6 @@ def test_a_model_without_kernels_has_no_rows():
     assert repr(nothing) == "<Changes: 0 layers: none, seed 3>"
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_modules_of_torch_are_left():
     import torch
 

@@ -181,8 +181,6 @@ def test_strings_come_beside_numbers():
     assert keras_initx.lsuv(model, x).rows
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
 def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     import torch
 
