@@ -34,7 +34,7 @@ def line(path, array):
     return f"{path} {array.dtype.name} {array.shape}\n".encode() + (total % MODULUS).to_bytes(8, "little")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "int8", "bool"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64", "int8", "bool"])
 def test_the_digest_is_as_it_is_defined(dtype):
     numbers = 9 * RANDOM.normal(size=(3, 5))
     arrays = {"b": numbers.astype(dtype), "a": np.array(2, dtype), "c": np.zeros((0, 3), dtype)}
@@ -66,12 +66,16 @@ def sharded(parts, axes):
         return network()
 
 
-AXES = [(None, None, "inputs", "units"), (None, None, "units", "inputs"), (None, None, None, "units")]
-
-
 @pytest.mark.every_backend
 @only_jax
-@pytest.mark.parametrize(("parts", "axes"), [*(((2, 4), axes) for axes in AXES), ((8, 1), AXES[0]), ((1, 1), AXES[0])])
+@pytest.mark.parametrize(
+    ("parts", "axes"),
+    [
+        ((2, 4), (None, None, "inputs", "units")),
+        ((8, 1), (None, None, "units", "inputs")),
+        ((2, 4), (None, None, None, "units")),
+    ],
+)
 def test_every_sharding_has_the_digest_of_one_device_and_gathers_nothing(monkeypatch, parts, axes):
     plain = network()
     keras_initx.initialize(plain, seed=0)

@@ -56,24 +56,10 @@ def trained(model):
 @pytest.mark.every_backend
 def test_the_weights_of_a_seed_are_the_same_on_every_backend():
     model = build()
+    initialize(model, seed=1)
+    assert weights_digest(model) != "0f29ddc6c712612de68eed46323c9307"
     initialize(model, seed=7)
     assert weights_digest(model) == "0f29ddc6c712612de68eed46323c9307"
-
-
-def test_the_weights_of_resnet_50_are_the_same_on_every_backend():
-    model = keras.applications.ResNet50(weights=None)
-    assert not initialize(model, seed=0).left
-    assert weights_digest(model) == "e2bae1d819915a72a3be3f091b223585"
-
-
-@pytest.mark.every_backend
-def test_a_second_build_and_a_second_draw_give_the_same():
-    first, second = build(), build()
-    initialize(first, seed=7)
-    initialize(second, seed=1)
-    assert weights_digest(first) != weights_digest(second)
-    initialize(second, seed=7)
-    assert weights_digest(first) == weights_digest(second)
 
 
 def test_there_is_no_digest_before_there_are_all_weights():
@@ -81,7 +67,6 @@ def test_there_is_no_digest_before_there_are_all_weights():
         weights_digest(keras.Sequential([layers.Dense(2)]))
 
 
-@pytest.mark.every_backend
 def test_without_a_seed_one_is_drawn_and_told():
     keras.utils.set_random_seed(5)
     model = build()
@@ -105,7 +90,6 @@ def test_an_inserted_layer_changes_no_other():
     assert_equal({path: value for path, value in arrays(second).items() if path in expected}, expected)
 
 
-@pytest.mark.every_backend
 def test_a_model_written_with_the_seeds_has_the_same_weights():
     seed = seeds(7)
     model = keras.Sequential(
@@ -154,8 +138,6 @@ def test_the_initializer_of_the_layer_is_used_again():
     ("layer", "shape", "name", "fans"),
     [
         (layers.Conv2D(6, 3, groups=2), (8, 8, 4), "kernel", (18, 27)),
-        (layers.Conv1D(64, 3, groups=8), (8, 64), "kernel", (24, 24)),
-        (layers.Conv3D(4, 2, groups=2), (4, 4, 4, 6), "kernel", (24, 16)),
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
         (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
         (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
@@ -193,13 +175,11 @@ of_borders = pytest.mark.filterwarnings("ignore:You might experience inconsisten
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Conv1DTranspose(6, 4, 2, **ONES),
         layers.Conv1DTranspose(6, 3, 2, **ONES),
         layers.Conv2DTranspose(6, (4, 3), (2, 1), dtype="mixed_bfloat16", **ONES),
         layers.Conv2DTranspose(6, (2, 5), (3, 2), **ONES),
         layers.Conv2DTranspose(6, 3, 2, output_padding=1, padding="same", **ONES),
         layers.Conv2DTranspose(6, 3, dilation_rate=2, **ONES),
-        layers.Conv3DTranspose(6, (3, 2, 2), (2, 2, 1), **ONES),
     ],
     ids=lambda layer: f"{layer.kernel_size}, {layer.strides}",
 )
@@ -232,33 +212,35 @@ class Up(layers.Conv2DTranspose):
 
 
 @of_borders
-@pytest.mark.parametrize("has_rule", [True, False], ids=["rule", "layer"])
-def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(has_rule):
-    initializer = "ones" if has_rule else "he_normal"
-    options = {"padding": "same", "activation": "relu", "kernel_initializer": initializer}
-    line = (32, 64), lambda: layers.Conv1DTranspose(64, 4, 2, **options)
-    image = (6, 20, 64), lambda: Up(64, (4, 3), (2, 1), **options)
-    half = (32, 64), lambda: layers.Conv1DTranspose(64, 5, 2, dtype="mixed_float16", **options)
-    for shape, make in line, image, half:
-        for around in keras.Sequential, Decoder, lambda inner: keras.Sequential([keras.Sequential(inner)]):
-            model = around([make() for _ in range(5)])
-            x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-            model(x)
-            initialize(model, {"*kernel": "initx.he_normal"} if has_rule else None, seed=0)
-            assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
+@pytest.mark.parametrize(
+    ("around", "shape", "make"),
+    [
+        (Decoder, (6, 20, 64), lambda **options: Up(64, (4, 3), (2, 1), **options)),
+        (
+            lambda inner: keras.Sequential([keras.Sequential(inner)]),
+            (32, 64),
+            lambda **options: layers.Conv1DTranspose(64, 5, 2, dtype="mixed_float16", **options),
+        ),
+    ],
+    ids=["subclasses", "nested, 16 bits"],
+)
+def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(around, shape, make):
+    for in_layer, rules in ("he_normal", None), ("ones", {"*kernel": "initx.he_normal"}):
+        options = {"padding": "same", "activation": "relu", "kernel_initializer": in_layer}
+        model = around([make(**options) for _ in range(5)])
+        x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+        model(x)
+        initialize(model, rules, seed=0)
+        assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
 
 
 @pytest.mark.parametrize(
     "initializer",
     [
         "he_normal",
-        keras_initx.HeNormal(),
         keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2),
-        keras_initx.VarianceScaling(8.0),
         keras.initializers.VarianceScaling(8.0),
         keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]),
-        keras_initx.Scaled("he_normal", 2.0),
-        keras_initx.Scaled(keras_initx.Scaled("he_normal", 4.0), 0.5),
         keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0),
     ],
     ids=lambda initializer: type(initializer).__name__,
@@ -272,21 +254,20 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
 
 
-@pytest.mark.parametrize("rules", [None, {"*/embeddings": "initx.he_normal"}], ids=["layer", "rule"])
-def test_an_embedding_has_the_values_that_its_layer_gives_it(rules):
+def test_an_embedding_has_the_values_that_its_layer_gives_it():
     kernel = keras_initx.HeNormal(seed=seeds(0)("words/embeddings"))
     model = keras.Sequential(
         [keras.Input((5,)), layers.Embedding(1000, 8, embeddings_initializer=kernel, name="words")]
     )
     before = arrays(model)
-    initialize(model, rules, seed=0)
-    assert_equal(before, arrays(model))
+    for rules in (None, {"*/embeddings": "initx.he_normal"}):
+        initialize(model, rules, seed=0)
+        assert_equal(before, arrays(model))
 
 
 @pytest.mark.parametrize(
     ("initializer", "fans"),
     [
-        ("glorot_uniform", (72, 72)),
         (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72)),
         (keras_initx.VarianceScaling(mode="fan_out"), (72,)),
         (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,)),
@@ -437,33 +418,22 @@ def test_a_layer_may_initialize_a_model_while_it_is_built():
     assert initialize(model, seed=0).weights[0].initializer == "Ones()"
 
 
-@pytest.mark.parametrize("rules", [None, {"*/kernel": "initx.he_normal"}], ids=["own", "rule"])
-def test_zeros_that_are_kept_stay_zeros(rules):
-    sparse = keras_initx.Sparse(2, seed=1)
-    layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
-    model = keras.Sequential([keras.Input((8,)), layer])
-    zeros = arrays(model)["hidden/kernel"] == 0
-    initialize(model, rules, seed=0)
-    np.testing.assert_array_equal(arrays(model)["hidden/kernel"] == 0, zeros)
-
-
 def test_a_rule_draws_other_values_where_zeros_are_kept():
     sparse = keras_initx.Sparse(2, seed=1)
     layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
     model = keras.Sequential([keras.Input((8,)), layer])
+    zeros = arrays(model)["hidden/kernel"] == 0
     initialize(model, {"*/kernel": "ones"}, seed=0)
-    assert np.unique(arrays(model)["hidden/kernel"]).tolist() == [0, 1]
+    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], ~zeros)
 
 
 @pytest.mark.parametrize(
     ("initializer", "std"),
     [
-        ("ones", 0.0),
         (keras_initx.RandomUniform(1.0, 2.0), 12**-0.5),
         (keras.initializers.TruncatedNormal(stddev=0.02), 0.0176),  # Keras takes the value before truncation
-        (keras_initx.TruncatedNormal(stddev=0.02), 0.02),
     ],
-    ids=["ones", "uniform", "Keras' truncated", "truncated"],
+    ids=["uniform", "Keras' truncated"],
 )
 def test_the_plan_has_the_spread_of_the_values(initializer, std):
     model = keras.Sequential([keras.Input((200,)), layers.Dense(100, kernel_initializer=initializer)])
@@ -472,7 +442,6 @@ def test_the_plan_has_the_spread_of_the_values(initializer, std):
     assert weight.std == pytest.approx(arrays(model)["dense/kernel"].std(), abs=1e-6)
 
 
-@pytest.mark.every_backend
 def test_parts_of_an_initializer_have_seeds_of_their_own():
     parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
@@ -511,7 +480,6 @@ def test_a_normalization_computes_with_what_a_rule_gives_it():
     np.testing.assert_array_equal(to_numpy(norm(x)), x)
 
 
-@pytest.mark.every_backend
 def test_a_normalization_computes_as_before_after_an_error():
     class Failing(keras.metrics.Mean):
         def reset_state(self):
@@ -526,13 +494,6 @@ def test_a_normalization_computes_as_before_after_an_error():
     with pytest.raises(RuntimeError, match="not now"):
         initialize(model, {"*/mean": "zeros", "*/variance": "ones"}, seed=0)
     np.testing.assert_array_equal(to_numpy(norm(x)), before)
-
-
-@pytest.mark.every_backend
-def test_a_weight_in_16_bits_gets_its_dtype():
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, dtype="bfloat16", name="dense")])
-    plan = initialize(model, {"dense/kernel": "initx.orthogonal"}, seed=0)
-    assert row(plan, "dense/kernel").dtype == "bfloat16"
 
 
 def test_the_first_rule_that_matches_decides():
@@ -562,17 +523,12 @@ def test_the_first_rule_that_matches_decides():
         ({"xyz": "zeros"}, ValueError, r"which matches none; existing paths are 'conv/kernel', 'conv/bias'"),
         ({"Conv2D": "zeros"}, ValueError, r"Received: 'Conv2D', .*; did you mean the class Conv2D itself\?"),
         ({layers.LSTM: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
-        ({lambda weight: False: "zeros"}, ValueError, r"Each of `rules` must match a weight"),
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
         ({"*": "nothing"}, ValueError, r"must be an initializer"),
-        ({"*": 3}, TypeError, r"must be an initializer"),
-        ({3: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
         ({int: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
         (["zeros"], TypeError, r"`rules` must be a dict"),
         ({"*/bias": "initx.orthogonal"}, ValueError, r"`rules` must suit the weights.*'conv/bias'.*at least 2 dim"),
         ({"*/bias": lambda shape, dtype: keras.ops.ones((3,))}, TypeError, r"must be an initializer"),
-        ({" hidden/kernel": "zeros"}, ValueError, r"Received: ' hidden/kernel', which matches none.*'hidden/kernel'"),
-        ({"logits/bias": "identity"}, ValueError, r"must suit the weights.*'logits/bias'.*must have 2 dimensions"),
         (
             {"logits/bias": keras_initx.Scaled("identity", 2.0)},
             ValueError,
@@ -598,7 +554,7 @@ def test_wrong_rules_change_nothing(rules, error, message):
     assert_equal(arrays(model), before)
 
 
-@pytest.mark.parametrize("value", [0.5, [0.5, 0.5], np.array([0.5])], ids=["number", "list", "array"])
+@pytest.mark.parametrize("value", [[0.5, 0.5], np.array([0.5])], ids=["list", "array"])
 def test_a_constant_may_be_anything_that_fills_the_weight(value):
     model = build()
     initialize(model, {"logits/bias": keras.initializers.Constant(value)}, seed=0)
@@ -748,16 +704,6 @@ def test_shards_stay_where_they_are():
     assert weights_digest(model) == weights_digest(whole)
 
 
-def test_the_plan_is_a_table(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    plan = initialize(build(), seed=0)
-    lines = str(plan).splitlines()
-    assert lines[0].split()[:4] == ["weight", "shape", "initializer", "fan"]
-    assert lines[2].startswith("conv/kernel")
-    assert lines[-1] == "12 of 12 weights drawn; seed 0."
-    assert repr(plan) == "<InitializationPlan: 12 of 12 weights drawn; seed 0>"
-
-
 def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), Counting(name="counting")])
@@ -781,6 +727,7 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     ]
     plan = initialize(model, rules, seed=0)
     assert not plan.dry_run
+    assert repr(plan) == "<InitializationPlan: 1 of 3 weights drawn, 2 left unchanged; seed 0>"
     std = pytest.approx(arrays(model)["hidden/kernel"].std(), rel=1e-5)
     expected[0] = replace(expected[0], std=std)
     assert plan.weights == expected
@@ -842,7 +789,6 @@ SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), fact
 @pytest.mark.parametrize(
     ("initializer", "text"),
     [
-        (keras.initializers.Constant(np.full(3, 0.5)), "Constant(value=<array of shape (3,)>)"),
         (keras_initx.Scaled(keras.initializers.Constant(np.full((4, 3), 0.5)), 1.5), SCALED_ARRAY),
         (keras.initializers.Constant(np.float32(0.1)), "Constant(value=0.1)"),
         (keras_initx.RandomNormal(stddev=0.123456), "RandomNormal(stddev=0.1235)"),
@@ -895,19 +841,6 @@ def test_the_digest_is_that_of_paths_and_values_in_any_order():
     assert weights_digest(model) != before
 
 
-def test_on_a_narrow_terminal_the_table_is_narrow(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    assert max(map(len, str(initialize(build(), seed=0)).splitlines())) <= 100
-
-
-def test_a_notebook_has_all_columns_however_narrow_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    assert ">seed</th>" in initialize(build(), seed=0)._repr_html_()
-
-
-needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="other backends have no parameters beside the variables")
-
-
 def small():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
 
@@ -946,10 +879,12 @@ CHANGES_OR_READS = {
 }
 
 
-@pytest.mark.every_backend
-@needs_torch
-@pytest.mark.parametrize("function", CHANGES_OR_READS)
-@pytest.mark.parametrize("reason", UNUSED)
+# Each reason, and each function that reads or changes weights, once.
+REFUSED = [(reason, "initialize") for reason in UNUSED]
+REFUSED += [("on the meta device", name) for name in CHANGES_OR_READS if name != "initialize"]
+
+
+@pytest.mark.parametrize(("reason", "function"), REFUSED)
 def test_a_model_that_does_not_use_its_variables_is_refused(reason, function):
     model = UNUSED[reason]()
     with pytest.raises(ValueError, match=rf"`model` must use its weights\. .*'hidden/kernel' is {reason}"):
@@ -966,7 +901,6 @@ CELLS = {
 }
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("name", CELLS)
 def test_a_chrono_bias_is_that_of_its_cell(name):
     make, cell = CELLS[name]
@@ -980,8 +914,6 @@ def test_a_chrono_bias_is_that_of_its_cell(name):
         np.testing.assert_array_equal(biases[path], to_numpy(expected))
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_model_that_is_built_in_part_is_refused():
     import torch
 
@@ -1008,20 +940,15 @@ def test_a_dtype_that_cannot_hold_the_values_is_refused_before_anything_changes(
 
 
 CONVOLUTIONS_OF_TORCH = {
-    "plain": lambda nn: nn.Conv2d(8, 12, (3, 2)),
     "in groups": lambda nn: nn.Conv2d(8, 12, (3, 2), groups=4),
     "depthwise": lambda nn: nn.Conv1d(8, 16, 3, groups=8),
     "transposed": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2)),
-    "transposed, one axis": lambda nn: nn.ConvTranspose1d(8, 12, 3),
     "transposed, in groups": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2), groups=4),
-    "transposed, depthwise": lambda nn: nn.ConvTranspose3d(8, 16, (3, 2, 1), groups=8),
     "within a module": lambda nn: nn.Sequential(nn.ReLU(), nn.ConvTranspose1d(8, 12, 3, groups=2)),
     "normalized": lambda nn: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(8, 12, 3)),
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
 )
@@ -1037,8 +964,6 @@ def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(op
     assert weight.fan_in == mean_inputs(sums, module.stride)
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", CONVOLUTIONS_OF_TORCH.values(), ids=CONVOLUTIONS_OF_TORCH)
 def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     import torch
@@ -1064,15 +989,12 @@ def test_the_fans_of_a_convolution_of_torch_are_counted(make):
 
 
 MATRICES_OF_TORCH = {
-    "dense": lambda nn: nn.Linear(12, 9),
     "convolution": lambda nn: nn.Conv2d(8, 12, (3, 2)),
     "transposed": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2)),
     "recurrent": lambda nn: nn.LSTM(8, 12, batch_first=True),
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize("make", MATRICES_OF_TORCH.values(), ids=MATRICES_OF_TORCH)
 def test_the_units_of_a_kernel_of_torch_are_along_its_own_axes(make):
     import torch
@@ -1108,9 +1030,8 @@ def test_the_units_of_a_matrix_in_an_equation_are_where_it_says():
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
-@pytest.mark.parametrize("is_tied", [True, False])
-def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
-    table = layers.ReversibleEmbedding(30, 6, tie_weights=is_tied, name="table")
+def test_a_table_with_lora_that_gives_logits_too_is_known():
+    table = layers.ReversibleEmbedding(30, 6, tie_weights=False, name="table")
     inputs = keras.Input((5,), dtype="int32")
     model = keras.Model(inputs, table(table(inputs), reverse=True))
     table.enable_lora(3)
@@ -1121,8 +1042,6 @@ def test_a_table_with_lora_that_gives_logits_too_is_known(is_tied):
     }
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     import torch
 
@@ -1132,16 +1051,12 @@ def test_a_table_of_torch_has_the_fans_of_one_of_keras():
     assert (planned.fan_in, planned.fan_out) == (50, 7)
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 @pytest.mark.parametrize(
     "initializer",
     [
         "initx.delta_orthogonal",
-        "initx.dirac",
         "initx.icnr",
         keras_initx.Scaled("initx.dirac", 0.5),
-        keras_initx.GRUUpdateBias(),
         keras_initx.ChronoBias(100, cell="gru"),
     ],
     ids=str,
@@ -1168,12 +1083,12 @@ def gan(optimizers):
         used = part.optimizer
     else:
         used = keras.optimizers.Adam()
-        model.others = {"in a list": [used], "in a tuple": (used,), "in a dict": {"part": used}}[optimizers]
+        model.others = {"in a tuple": (used,), "in a dict": {"part": used}}[optimizers]
     used.apply([keras.ops.ones(weight.shape) for weight in part.trainable_variables], part.trainable_variables)
     return model, used
 
 
-@pytest.mark.parametrize("optimizers", ["in a list", "in a tuple", "in a dict", "of a part"])
+@pytest.mark.parametrize("optimizers", ["in a tuple", "in a dict", "of a part"])
 def test_all_optimizers_of_a_model_are_reset(optimizers):
     model, used = gan(optimizers)
     assert int(used.iterations) == 1

@@ -61,11 +61,6 @@ def test_its_weights_are_loaded_from_another_model():
 
 
 @pytest.mark.every_backend
-def test_that_of_flax_derives_from_it():
-    assert issubclass(layers.FlaxLayer, layers.JaxLayer)
-
-
-@pytest.mark.every_backend
 @needs_keras("3.13", "imports TensorFlow for it")
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_without_tensorflow_keras_builds_it_from_given_weights_only():

@@ -8,8 +8,6 @@ from modes import to_numpy
 from keras_initx import initialize, load_pretrained
 from keras_initx.models import weights_digest
 
-pytestmark = pytest.mark.every_backend
-
 layers = keras.layers
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,6 @@ from modes import BACKEND, to_numpy
 from keras_initx import load_pretrained
 from keras_initx.backends import backend
 from keras_initx.models import Change
-from keras_initx.models._arrays import LAYOUTS
 from keras_initx.structure import find_weights
 
 layers = keras.layers
@@ -52,19 +51,16 @@ STATE = {
 RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
 
 
-# The same values in each layout, under the names that it has for them.
-STATES = {
-    "torch": STATE,
-    "keras": {
-        "body.fc.kernel": STATE["body.fc.weight"].T,
-        "body.fc.bias": STATE["body.fc.bias"],
-        "body.bn.gamma": STATE["body.bn.weight"],
-        "body.bn.beta": STATE["body.bn.bias"],
-        "body.bn.moving_mean": STATE["body.bn.running_mean"],
-        "body.bn.moving_variance": STATE["body.bn.running_var"],
-        "head.kernel": STATE["head.weight"].T,
-        "head.bias": STATE["head.bias"],
-    },
+# The same values as Keras has them.
+STATE_OF_KERAS = {
+    "body.fc.kernel": STATE["body.fc.weight"].T,
+    "body.fc.bias": STATE["body.fc.bias"],
+    "body.bn.gamma": STATE["body.bn.weight"],
+    "body.bn.beta": STATE["body.bn.bias"],
+    "body.bn.moving_mean": STATE["body.bn.running_mean"],
+    "body.bn.moving_variance": STATE["body.bn.running_var"],
+    "head.kernel": STATE["head.weight"].T,
+    "head.bias": STATE["head.bias"],
 }
 
 
@@ -85,11 +81,9 @@ def assert_as_in_torch(model):
     np.testing.assert_array_equal(found["out/bias"], STATE["head.bias"])
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_layout_gives_the_same_weights(layout):
+def test_arrays_in_the_layout_of_keras_give_the_same_weights():
     model = network()
-    assert not load_pretrained(model, STATES[layout], RULES, layout=layout).left
+    assert not load_pretrained(model, STATE_OF_KERAS, RULES, layout="keras").left
     assert_as_in_torch(model)
 
 
@@ -105,7 +99,6 @@ def test_rules_for_layers_cover_their_weights():
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["state.safetensors", "state.npz"])
 def test_files(name, tmp_path):
     write = safetensors.numpy.save_file if name.endswith("safetensors") else lambda state, path: np.savez(path, **state)
@@ -129,8 +122,7 @@ class Counting(layers.Layer):
         return inputs
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32"])
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
 def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
     safetensors.numpy.save_file({"n": np.array([1, 0, 1], dtype)}, tmp_path / "a.safetensors")
     model = built((2,), Counting(dtype, name="counting"))
@@ -138,8 +130,7 @@ def test_a_file_has_weights_that_are_no_real_numbers(dtype, tmp_path):
     np.testing.assert_array_equal(to_numpy(model.weights[0]), [1, 0, 1])
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("stored", ["float16", "float64", pytest.param("bfloat16", marks=pytest.mark.every_backend)])
 def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
     kernel = normal(3, 2).astype(stored)
     if stored == "float64":
@@ -166,18 +157,6 @@ def test_another_model_gives_weights_by_path():
         load_pretrained(grown, source, {"hidden": "out"})
 
 
-@pytest.mark.every_backend
-def test_a_saved_model_is_read_by_the_names_in_its_file(tmp_path):
-    source, model = network(), network()
-    load_pretrained(source, STATE, RULES, layout="torch")
-    source.save(tmp_path / "source.keras")
-    names = {"kernel": 0, "bias": 1}
-    rules = {f"hidden/{name}": f"layers/dense/vars/{place}" for name, place in names.items()}
-    load_pretrained(model, tmp_path / "source.keras", rules)
-    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], STATE["body.fc.weight"].T)
-
-
-@pytest.mark.every_backend
 def test_a_layer_of_many_is_found_by_its_number():
     state = {f"blocks.{i}.fc.weight": normal(4, 4) for i in range(3)} | {"blocks.9.fc.weight": normal(4, 4)}
     model = built((4,), *(layers.Dense(4, use_bias=False, name=f"block_{i}") for i in range(3)))
@@ -187,7 +166,6 @@ def test_a_layer_of_many_is_found_by_its_number():
     assert plan.unused == {"blocks.9.fc.weight": (4, 4)}
 
 
-@pytest.mark.every_backend
 def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     model = network()
     before = arrays(model)
@@ -201,7 +179,6 @@ def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     assert all((value == before[path]).all() for path, value in after.items())
 
 
-@pytest.mark.every_backend
 def test_a_square_kernel_is_transposed_or_not_as_the_layout_says():
     state = {"hidden.kernel": normal(4, 4)}
     for layout, expected in (("torch", state["hidden.kernel"].T), ("keras", state["hidden.kernel"])):
@@ -232,20 +209,15 @@ def test_the_layout_of_a_model_of_keras_is_known(tmp_path):
 
 
 OTHER_ENTRIES = {
-    "none": None,
     "string": "body.fc",
-    "bytes": b"state",
     "dict": {"epoch": 3},
-    "integer": 3,
     "ragged": [[1.0], [1.0, 2.0]],
     "strings": np.array(["a", "b", "c", "d"]),
-    "objects": np.array([None] * 4),
     "complex": np.ones(4, "complex64"),
     "masked": np.ma.masked_array(np.ones(4, "float32"), [0, 0, 0, 1]),
 }
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("name", OTHER_ENTRIES)
 def test_an_entry_that_is_no_array_of_numbers_is_refused_only_where_a_weight_needs_it(name):
     model = network()
@@ -258,7 +230,6 @@ def test_an_entry_that_is_no_array_of_numbers_is_refused_only_where_a_weight_nee
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["complex", "masked"])
 def test_a_function_must_return_numbers_as_well(name):
     rules = {"hidden/bias": ("body.fc.bias", lambda array: OTHER_ENTRIES[name])}
@@ -266,7 +237,7 @@ def test_a_function_must_return_numbers_as_well(name):
         load_pretrained(network(), STATE, rules, layout="torch")
 
 
-@pytest.mark.parametrize("shape", [(13, 6), (14, 6), ()])
+@pytest.mark.parametrize("shape", [(13, 6), ()])
 def test_what_has_no_thirds_is_not_query_key_and_value(shape):
     inputs = keras.Input((3, 6))
     model = keras.Model(inputs, layers.MultiHeadAttention(2, 2, use_bias=False, name="attention")(inputs, inputs))
@@ -276,7 +247,6 @@ def test_what_has_no_thirds_is_not_query_key_and_value(shape):
         load_pretrained(model, state, layout="torch")
 
 
-@pytest.mark.every_backend
 def test_a_fused_array_is_taken_apart():
     fused, bias = normal(6, 12), normal(12)
     inputs = keras.Input((3, 6))
@@ -464,7 +434,6 @@ def test_a_recurrent_layer_needs_both_biases():
     load_pretrained(dense, {"bias_ih": normal(3)}, {"dense/bias": "bias_ih"}, layout="torch")
 
 
-@pytest.mark.every_backend
 def test_what_a_function_returns_is_not_kept():
     made = []
 
@@ -478,7 +447,6 @@ def test_what_a_function_returns_is_not_kept():
     assert not any(reference() is not None for reference in made)
 
 
-@pytest.mark.every_backend
 def test_a_function_makes_the_weight_whatever_the_layout():
     # A dense layer behind a flattened image of 2 by 3 pixels with 4 channels, which torch has first.
     of_torch = normal(5, 4 * 2 * 3)
@@ -499,7 +467,6 @@ def recurrent_state(gates, module=""):
     return {f"{module}{name}": normal(*shape) for name, shape in names.items()}
 
 
-@pytest.mark.every_backend
 def test_an_lstm_takes_a_bias_that_was_summed_before():
     model, bias = built((5, 4), layers.LSTM(3, name="lstm")), normal(12)
     plan = load_pretrained(model, {"b": bias}, {"lstm/lstm_cell/bias": "b"}, layout="torch")
@@ -507,7 +474,6 @@ def test_an_lstm_takes_a_bias_that_was_summed_before():
     assert row(plan, "lstm/lstm_cell/bias").how == ""
 
 
-@pytest.mark.every_backend
 def test_a_gru_that_torch_does_not_have_is_refused():
     model = built((5, 4), layers.GRU(3, reset_after=False, name="gru"))
     with pytest.raises(ValueError, match="the order of axes of a GRUCell in torch is unknown"):
@@ -521,20 +487,12 @@ IMAGE = (6, 6, 4)
     ("layout", "shape", "layer", "given"),
     [
         ("torch", IMAGE, layers.Conv2D(5, (3, 1)), (5, 4, 1, 3)),
-        ("torch", IMAGE, layers.Conv2D(1, 3), (4, 1, 3, 3)),
-        ("torch", IMAGE, layers.DepthwiseConv2D(3), (1, 4, 3, 3)),
-        ("torch", IMAGE, layers.Conv2DTranspose(1, 3), (1, 4, 3, 3)),
-        ("torch", (6, 4), layers.Conv1D(5, 1), (5, 4)),
         ("torch", (5,), layers.Dense(1), (5, 1)),
         ("torch", (5,), layers.Dense(1), (5,)),
-        ("torch", (1,), layers.Dense(5), (1, 5)),
         ("torch", (4,), layers.Dense(5), (5, 4, 1, 1)),
         ("torch", (6, 5), layers.EinsumDense("abc,cd->abd", (None, 1)), (5, 1)),
-        ("torch", (6, 1), layers.SimpleRNN(5), (1, 5)),
         ("torch", (6,), layers.Embedding(5, 1), (1, 5)),
-        ("torch", (6,), layers.Embedding(1, 1), (1,)),
         ("keras", (5,), layers.Dense(1), (1, 5)),
-        ("keras", (6, 4), layers.Conv1D(5, 1), (4, 5)),
         ("keras", IMAGE, layers.Conv2D(5, (3, 1)), (1, 3, 4, 5)),
     ],
 )
@@ -561,7 +519,6 @@ def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
         load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
 
 
-@pytest.mark.every_backend
 def test_an_index_drops_and_adds_axes():
     convolution, matrix = normal(5, 4, 1, 1), normal(3, 5)
     model = built((6, 4), layers.Dense(5, name="dense"), layers.Conv1D(3, 1, name="conv"))
@@ -571,9 +528,9 @@ def test_an_index_drops_and_adds_axes():
     np.testing.assert_array_equal(arrays(model)["conv/kernel"][0], matrix.T)
 
 
-@pytest.mark.parametrize("layout", ["torch", "keras"])
 @pytest.mark.parametrize(
-    ("equation", "shape", "units"), [("abcd,dce->abe", (7, 4, 4), (7, 2)), ("abc,ced->abde", (7, 4), (7, 3, 2))]
+    ("equation", "shape", "units", "layout"),
+    [("abcd,dce->abe", (7, 4, 4), (7, 2), "torch"), ("abc,ced->abde", (7, 4), (7, 3, 2), "keras")],
 )
 def test_inputs_and_units_of_a_matrix_are_in_the_order_of_the_layers(equation, shape, units, layout):
     model, x = built(shape, layers.EinsumDense(equation, units, name="layer")), normal(1, *shape)
@@ -598,14 +555,12 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
         (["hidden"], TypeError, "`rules` must be a dict"),
         ({layers.Dense: "head"}, TypeError, "`rules` must have path patterns as keys"),
         ({"hidden": 3}, TypeError, r"The values of `rules` must be .* Received: 3 for 'hidden'"),
-        ({"out/bias": ("head.bias", "mean")}, TypeError, r"The values of `rules` must be"),
         ({"hidden": ("head", "head")}, TypeError, r"The values of `rules` must be"),
         ({"out/kernel": ["head.weight", np.s_[:1]]}, TypeError, r"The values of `rules` must be .* for 'out/kernel'"),
         ({"out/kernel": ("head.weight", np.s_[:1], 1)}, TypeError, r"The values of `rules` must be"),
-        ({"hid": "head"}, ValueError, "Received: 'hid', which matches none; .*'hidden'"),
         *(
             ({"hidden": template}, ValueError, rf"`rules` must name arrays, with .* Received: '{re.escape(template)}'")
-            for template in ("{0", "{name}", "{0.x}")
+            for template in ("{0", "{name}")
         ),
         ({"out/kernel": ("head.weight", slice("a", None))}, ValueError, r"'out/kernel' .*: no part \[a:\]: slice"),
         ({"hiden": "head"}, ValueError, r"Each of `rules` must match .*'hiden', which matches none; .* 'hidden'"),
@@ -658,7 +613,6 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     [
         (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
         ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
-        ({"state_dict": {"a": 1}}, TypeError, "`source` must be the dict from names to arrays itself"),
         (
             {"epoch": 3, "state_dict": {"out/bias": np.zeros(2)}, "optimizer": {"state": {}}},
             TypeError,
@@ -670,9 +624,8 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
                 ValueError,
                 rf"`source` must not be a pickle.*: pass `torch.load\('model{ending}', weights_only=True\)`",
             )
-            for ending in (".pt", ".PTH", ".bin", ".ckpt", ".pkl", ".pickle")
+            for ending in (".PTH", ".ckpt")
         ),
-        (b"a.npz", TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
         ({}, ValueError, r"`rules` must map weights to arrays"),
         (
             keras.Sequential([layers.Dense(2)], name="source"),
@@ -727,7 +680,6 @@ def test_axes_that_are_not_known_want_a_function():
     np.testing.assert_array_equal(arrays(model)["mixture/experts"], state["experts"])
 
 
-@pytest.mark.every_backend
 def test_a_dry_run_tells_everything_and_changes_nothing(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     model = network()
@@ -778,20 +730,19 @@ def numpy_view(variable):
     return backend.host_view(variable.value)
 
 
-FORMS = {
-    "variable": lambda variable: variable,
-    "tensor": lambda variable: variable.value,
-    "array": numpy_view,
-    "part of an array": lambda variable: numpy_view(variable)[::-1, ::-1].T,
-    "buffer": lambda variable: memoryview(numpy_view(variable)),
-}
+FORMS = [
+    pytest.param(lambda variable: variable, id="variable"),
+    pytest.param(lambda variable: variable.value, id="tensor", marks=pytest.mark.every_backend),
+    pytest.param(numpy_view, id="array", marks=pytest.mark.every_backend),
+    pytest.param(lambda variable: numpy_view(variable)[::-1, ::-1].T, id="part of an array"),
+    pytest.param(lambda variable: memoryview(numpy_view(variable)), id="buffer"),
+]
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("form", FORMS)
 def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
     model = chain()
-    source = {weight.path: FORMS[form](weight.variable) for weight in find_weights(model)}
+    source = {weight.path: form(weight.variable) for weight in find_weights(model)}
     load_pretrained(model, source, SHIFTED, layout="keras")
     assert_shifted(model)
 
@@ -803,7 +754,6 @@ def test_weights_of_the_model_itself_are_those_from_before():
     assert_shifted(model)
 
 
-@pytest.mark.every_backend
 def test_a_model_that_shares_layers_is_as_it_was_before():
     model = chain()
     source = keras.Sequential([keras.Input((2,)), *model.layers])
@@ -820,7 +770,6 @@ def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
         assert_shifted(model)
 
 
-@pytest.mark.every_backend
 def test_a_function_may_change_its_array():
     def swapped(array):
         array[[0, 1]] = array[[1, 0]]
@@ -833,10 +782,9 @@ def test_a_function_may_change_its_array():
     assert kernel.ravel().tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_a_normalization_uses_what_it_gets(dtype):
+def test_a_normalization_uses_what_it_gets():
     x = normal(64, 4) * 3 + 5
-    source, model = (built((4,), layers.Normalization(dtype=dtype)) for _ in range(2))
+    source, model = (built((4,), layers.Normalization(dtype="mixed_bfloat16")) for _ in range(2))
     source.layers[0].adapt(x)
     load_pretrained(model, source)
     np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
@@ -846,19 +794,11 @@ def test_a_normalization_uses_what_it_gets(dtype):
     ("stored", "dtype"),
     [
         ("float32", "int32"),
-        ("float64", "int8"),
-        ("float16", "bool"),
-        ("int32", "int8"),
-        ("int64", "int32"),
-        ("uint8", "int8"),
-        ("bool", "int32"),
         ("int32", "bool"),
-        ("int32", "float32"),
         ("bool", "float32"),
         ("complex64", "float32"),
         ("float8_e4m3fn", "float32"),
         ("<U3", "float32"),
-        ("S3", "int8"),
     ],
 )
 def test_only_floats_are_cast_to_floats(stored, dtype):
@@ -882,7 +822,6 @@ def of_dtype(dtype):
     return built((4,), layers.Dense(4, dtype=dtype, name="first"), layers.Dense(3, dtype=dtype, name="last"))
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(("stored", "dtype", "number"), BEYOND)
 def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, number):
     model = of_dtype(dtype)
@@ -903,7 +842,6 @@ def test_what_is_infinite_or_nan_in_the_source_is_loaded():
     np.testing.assert_array_equal(arrays(model)["last/kernel"], kernel.astype("float16"))
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("part", [np.s_[:4], lambda array: array[:4]], ids=["a part", "a function"])
 def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
     model = of_dtype("float16")
@@ -938,12 +876,11 @@ def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():
     assert list(plan.unused) == ["bias_hh"]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_the_sum_of_two_biases_is_rounded_once(dtype):
-    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype=dtype, name="lstm"))
+def test_the_sum_of_two_biases_is_rounded_once():
+    model = built((5, 4), layers.LSTM(3, recurrent_initializer="zeros", dtype="bfloat16", name="lstm"))
     state = {"lstm.bias_ih_l0": normal(12), "lstm.bias_hh_l0": normal(12)}
     load_pretrained(model, state, layout="torch")
-    expected = sum(state.values()).astype(dtype)
+    expected = sum(state.values()).astype("bfloat16")
     np.testing.assert_array_equal(arrays(model)["lstm/lstm_cell/bias"], expected)
 
 

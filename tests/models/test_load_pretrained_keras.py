@@ -107,7 +107,16 @@ MODELS = {
     "quantized": quantized,
     "chosen": chosen,
 }
-FORMATS = ["a.weights.h5", "a.keras", "a.weights.json"]
+# Each model and each format once.
+CASES = [
+    pytest.param("functional", "a.keras", marks=pytest.mark.every_backend),
+    ("functional", "a.weights.json"),
+    ("functional", "a.weights.h5"),
+    ("subclassed", "a.weights.h5"),
+    ("own", "a.keras"),
+    ("quantized", "a.weights.h5"),
+    ("chosen", "a.weights.h5"),
+]
 
 
 def changed(model):
@@ -135,9 +144,7 @@ def arrays(model):
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("file", FORMATS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "file"), CASES)
 def test_a_model_that_was_built_again_needs_no_rules(name, file, tmp_path):
     path = saved(source := changed(MODELS[name]()), tmp_path / file)
     model = changed(MODELS[name]())
@@ -177,9 +184,10 @@ RULES = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("rules", RULES)
-@pytest.mark.parametrize("file", [*FORMATS, "a.h5"])
+@pytest.mark.parametrize(
+    ("rules", "file"),
+    [("layers", "a.keras"), ("weights", "a.weights.h5"), ("layers", "a.h5"), ("weights", "a.h5")],
+)
 def test_rules_lead_from_names_of_layers_to_those_in_the_file(rules, file, tmp_path):
     source = changed(dense("x1", "x2"))
     source.layers[1].bias.assign(source.layers[0].bias)

@@ -3,11 +3,10 @@
 import math
 import warnings
 
-import h5py
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, float64, to_numpy
+from modes import float64, to_numpy
 from tied import SharedKernel
 
 import keras_initx
@@ -57,13 +56,9 @@ def assign(model, state):
             weight.variable.assign(state[name])
 
 
-def state(source, *left_out, renamed=()):
-    arrays = {}
-    for path, array in values(source).items():
-        name = path.replace("/", ".")
-        if not name.startswith(tuple(left_out)):
-            arrays[f"model.{name}" if name.startswith(tuple(renamed)) else name] = array
-    return arrays
+def state(source, left_out):
+    arrays = {path.replace("/", "."): array for path, array in values(source).items()}
+    return {name: array for name, array in arrays.items() if not name.startswith(left_out)}
 
 
 def load_another_head(model, source):
@@ -73,9 +68,9 @@ def load_another_head(model, source):
         model.load_weights("source.weights.h5", skip_mismatch=True)
 
 
-def load_file(model, source, name):
-    source.save(name) if name.endswith(".keras") else source.save_weights(name)
-    model.load_weights(name)
+def load_file(model, source):
+    source.save("source.keras")
+    model.load_weights("source.keras")
 
 
 def load_rows(model, source):
@@ -83,17 +78,6 @@ def load_rows(model, source):
     table = to_numpy(model.get_layer("table").embeddings).copy()
     table[:4] = values(source)["table/embeddings"][:4]
     model.get_layer("table").embeddings.assign(table)
-
-
-def load_by_name(model, source):
-    with h5py.File("source.h5", "w") as file:
-        for path, array in values(source).items():
-            file[path.replace("hidden", "dense")] = array
-    with h5py.File("source.h5") as file:
-        for layer in model.layers:
-            if layer.name in file:
-                for weight in layer.weights:
-                    weight.assign(file[layer.name][weight.name][...])
 
 
 def load_from_first_layer(model, source):
@@ -105,19 +89,14 @@ HIDDEN = ["hidden/kernel", "hidden/bias"]
 HEAD = ["head/kernel", "head/bias"]
 # What loads a model from another, and what this misses.
 KINDS = {
-    "weights": (lambda model, source: load_file(model, source, "source.weights.h5"), []),
-    "a saved model": (lambda model, source: load_file(model, source, "source.keras"), []),
+    "a saved model": (load_file, []),
     "another head": (load_another_head, HEAD),
     "rules without a layer": (
         lambda model, source: load_pretrained(model, source, {"norm/*": None, "*": "{0}"}),
         NORM,
     ),
-    "a wrong prefix": (lambda model, source: assign(model, state(source, renamed=["hidden"])), HIDDEN),
-    "no head": (lambda model, source: assign(model, state(source, "head")), HEAD),
     "no bias": (lambda model, source: assign(model, state(source, "hidden.bias")), ["hidden/bias"]),
     "the first rows": (load_rows, ["table/embeddings"]),
-    "by name": (load_by_name, HIDDEN),
-    "no statistics": (lambda model, source: assign(model, state(source, "norm.moving")), NORM[2:]),
     "a tied layer": (load_from_first_layer, HEAD),
     "nothing": (lambda model, source: None, ["table/embeddings", *HIDDEN, *NORM, *HEAD]),
 }
@@ -139,8 +118,13 @@ def pair(kind):
     return model, source
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.every_backend] * (kind in ("another head", "the first rows")))
+        for kind in KINDS
+    ],
+)
 def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     load, missed = KINDS[kind]
@@ -157,13 +141,11 @@ def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("kind", KINDS)
-def test_after_an_error_all_weights_are_as_before(kind, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model, source = pair(kind)
+def test_after_an_error_all_weights_are_as_before():
+    model, source = pair("the first rows")
     before = weights_digest(model)
     with pytest.raises(ZeroDivisionError):
-        fail_while_loading(model, lambda: KINDS[kind][0](model, source))
+        fail_while_loading(model, lambda: load_rows(model, source))
     assert weights_digest(model) == before
 
 
@@ -249,7 +231,6 @@ def test_the_result_says_what_was_done_with_each_weight():
     np.testing.assert_allclose(to_numpy(norm(np.array([[2.0, 4]]))), [[1, 3]], rtol=1e-6)
 
 
-@pytest.mark.every_backend
 def test_nothing_is_known_before_the_end_of_the_block():
     with keras_initx.loading(network()) as loaded:
         assert repr(loaded) == "<Loaded: not known yet>"
@@ -258,7 +239,6 @@ def test_nothing_is_known_before_the_end_of_the_block():
                 getattr(loaded, name)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("model", "rules", "message"),
     [
@@ -275,7 +255,6 @@ def test_what_cannot_be_planned_is_refused_before_anything_changes(model, rules,
         np.testing.assert_array_equal(to_numpy(variable), value)
 
 
-@pytest.mark.every_backend
 def test_a_saved_plan_gives_the_missing_values(tmp_path):
     model = network()
     keras_initx.initialize(model, {"head/kernel": "initx.orthogonal"}, seed=4).save(tmp_path / "init.json")
@@ -287,7 +266,6 @@ def test_a_saved_plan_gives_the_missing_values(tmp_path):
     assert loaded.changes.seed == 4
 
 
-@pytest.mark.every_backend
 def test_a_block_within_another_leaves_it_what_it_does_not_draw():
     model = built((4,), layers.Dense(3, name="hidden"), layers.Dense(2, name="head"))
     with keras_initx.loading(model, {"*": "zeros"}) as outer:
@@ -399,8 +377,6 @@ def counted(weights):
 
 UNUSED = {
     "ones": lambda weights: keras.optimizers.Nadam(0.01),
-    "averages": lambda weights: keras.optimizers.SGD(0.01, use_ema=True),
-    "a scaled loss": lambda weights: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01), 8.0),
     "a used one inside": scaled_with_used_optimizer,
     "counted": counted,
     "factors": lambda weights: RateFactors(keras.optimizers.Adam(0.01, global_clipnorm=1.0), {"*kernel": 0.5}),
@@ -446,7 +422,7 @@ def assert_as_if_never_loaded(model, twin):
     [
         pytest.param("ones", "float32", marks=pytest.mark.every_backend),
         *((kind, "float32") for kind in UNUSED if kind != "ones"),
-        *((kind, "mixed_float16") for kind in ("ones", "factors")),
+        ("factors", "mixed_float16"),
     ],
 )
 def test_an_optimizer_and_metrics_that_were_first_used_in_the_block_are_as_new(kind, dtype):
@@ -500,7 +476,6 @@ def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
     assert note.endswith("compile the model again")
 
 
-@pytest.mark.every_backend
 def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, source = trained(), trained()
@@ -513,8 +488,6 @@ def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch)
     assert int(model.optimizer.iterations) == 2
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="for modules of torch")
 def test_what_torch_writes_is_seen_and_buffers_are_put_back():
     import torch
 
@@ -543,7 +516,6 @@ def forgetful(model):
             variable.assign(keras.ops.zeros(variable.shape))
 
 
-@pytest.mark.every_backend
 def test_weights_that_an_initialization_forgets_are_missed():
     model = network()
     with keras_initx.loading(model) as loaded:

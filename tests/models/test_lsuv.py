@@ -51,7 +51,6 @@ def test_each_layer_of_a_deep_network_has_unit_variance_before_its_activation():
     assert result.rows[0].before == pytest.approx((X @ kernel).var(), rel=1e-3)
 
 
-@pytest.mark.every_backend
 def test_a_seed_gives_one_result_whatever_was_built_and_done_before():
     def run():
         keras.utils.set_random_seed(np.random.randint(1 << 30))  # noqa: NPY002, what `seed` must not depend on
@@ -116,12 +115,16 @@ class Averaging(layers.Layer):
         return x @ self.kernel - self.mean
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
-    ("first", "shape"), [(layers.LSTM(3, stateful=True), (5, 4)), (Averaging(), (6,))], ids=["recurrent", "custom"]
+    ("first", "shape"),
+    [
+        pytest.param(lambda: layers.LSTM(3, stateful=True), (5, 4), marks=pytest.mark.every_backend),
+        (Averaging, (6,)),
+    ],
+    ids=["recurrent", "custom"],
 )
 def test_a_layer_with_state_passes_on_what_its_first_call_gives(first, shape):
-    model = keras.Sequential([keras.Input(shape, batch_size=32), first, layers.Dense(3)])
+    model = keras.Sequential([keras.Input(shape, batch_size=32), first(), layers.Dense(3)])
     result = keras_initx.lsuv(model, (STEPS if len(shape) == 2 else X)[:32], seed=0)
     assert result.rows[-1].after == pytest.approx(1, abs=1e-3)
 
@@ -219,10 +222,9 @@ class Noisy(layers.Layer):
         return x + self.draw(x.shape) if training else x
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("is_frozen", "kept"),
-    [(False, "attribute"), (True, "attribute"), (False, "dict")],
+    [pytest.param(False, "attribute", marks=pytest.mark.every_backend), (True, "attribute"), (False, "dict")],
     ids=["passed on", "frozen", "dict"],
 )
 def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept):
@@ -234,21 +236,10 @@ def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept
     assert result.rows[-1].after == pytest.approx(1, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "recurrent",
-    [
-        lambda **options: layers.LSTM(3, **options),
-        pytest.param(
-            lambda **options: layers.RNN([layers.SimpleRNNCell(3, **options)]),
-            marks=pytest.mark.skipif(BACKEND == "jax", reason="Keras cannot train a list of cells with dropout there"),
-        ),
-    ],
-    ids=["one cell", "cells"],
-)
-def test_what_follows_a_recurrent_layer_is_scaled_without_its_dropout(recurrent):
+def test_what_follows_a_recurrent_layer_is_scaled_without_its_dropout():
     def scaled(seed):
         keras.utils.set_random_seed(0)
-        layer = recurrent(dropout=0.5, recurrent_dropout=0.5, seed=seed)
+        layer = layers.RNN([layers.SimpleRNNCell(3, dropout=0.5, recurrent_dropout=0.5, seed=seed)])
         model = keras.Sequential([keras.Input((5, 4)), layer, layers.Dense(2)])
         return keras_initx.lsuv(model, STEPS, seed=0).rows[-1].after, values_of(model.layers[-1])[0]
 
@@ -301,11 +292,10 @@ class Responding(layers.Layer):
     "function",
     [
         lambda x: 3 * keras.ops.sign(x),
-        lambda x: 9 * x / keras.ops.var(x),
         lambda x: keras.ops.where(keras.ops.std(x) > 0.5, 9 * x, 0 * x),
         lambda x: keras.ops.where(keras.ops.std(x) < 2, x / 9, x * np.inf),
     ],
-    ids=["constant", "falls", "vanishes", "overflows"],
+    ids=["constant", "vanishes", "overflows"],
 )
 def test_a_kernel_that_the_output_does_not_follow_is_left(function):
     model = keras.Sequential([keras.Input((6,)), Responding(function)])
@@ -397,7 +387,6 @@ def test_a_layer_of_ones_own_with_two_kernels_shares_the_factor():
     assert (status(result), result.rows[0].how) == (["scaled"], "1 step")
 
 
-@pytest.mark.every_backend
 def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
     class Two(keras.Model):
         def __init__(self):
@@ -415,9 +404,8 @@ def test_a_model_without_weights_gets_them_and_a_dict_of_inputs_is_taken():
     assert result.rows[0].after == pytest.approx(outputs.var(), rel=1e-4) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
-def test_weights_and_outputs_of_16_bits_are_scaled(policy):
-    model = dense(layers.Dense(8, "tanh", dtype=policy), dtype=policy)
+def test_weights_and_outputs_of_16_bits_are_scaled():
+    model = dense(layers.Dense(8, "tanh", dtype="bfloat16"), dtype="mixed_float16")
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
 
 
@@ -547,7 +535,6 @@ class Interrupting(keras.constraints.Constraint):
         return kernel
 
 
-@pytest.mark.every_backend
 def test_an_interrupt_within_the_pass_changes_nothing_and_ends_it():
     model = dense(layers.Dense(6), layers.Dense(6))
     model.layers[1].kernel.constraint = Interrupting()
@@ -611,8 +598,6 @@ def test_a_model_without_kernels_has_no_rows():
     assert repr(nothing) == "<Changes: 0 layers: none, seed 3>"
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="a layer of torch")
 def test_modules_of_torch_are_left():
     import torch
 

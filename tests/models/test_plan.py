@@ -18,7 +18,6 @@ import keras_initx
 from keras_initx import initialize
 from keras_initx.models import InitializationPlan, weights_digest
 from keras_initx.structure._weights import find_weights
-from keras_initx.testing import assert_initialized
 
 layers = keras.layers
 
@@ -101,7 +100,6 @@ def test_an_executed_plan_gives_another_model_the_same_weights(path, dtype):
     assert path.with_name("again.json").read_text() == path.read_text()
 
 
-@pytest.mark.every_backend
 def test_a_plan_object_is_executed_too(path):
     model, other = network(), network()
     plan = initialize(model, RULES, seed=5)
@@ -157,7 +155,6 @@ WITHOUT_STRIDES = """{
 """
 
 
-@pytest.mark.every_backend
 def test_transposed_convolutions_are_drawn_with_the_fans_of_the_plan(path):
     model = keras.Sequential(
         [
@@ -193,19 +190,24 @@ def test_the_file_has_a_line_for_each_weight(path):
     assert text == GOLDEN
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
-def test_every_initializer_is_written_and_executed(path, case):
-    shape = case.shapes[0]
-    model, other = holder(shape, case.make()), holder(shape)
+def holders(initializer_of):
+    """Return a model with a weight for each case of an initializer."""
+    stack = [Holder(case.shapes[0], initializer_of(case), name=f"case_{number}") for number, case in enumerate(CASES)]
+    return keras.Sequential([keras.Input((1,)), *stack])
+
+
+def test_every_initializer_is_written_and_executed(path):
+    model, other = holders(lambda case: case.make()), holders(lambda case: "zeros")
     saved(path, model, seed=1)
-    line = lines(path)["holder/kernel"]
-    assert line["initializer"]["class"].startswith("initx.")
-    assert (line["digest"] is not None) == case.exact
     initialize(other, path)
-    np.testing.assert_array_equal(arrays(other)["holder/kernel"], arrays(model)["holder/kernel"])
+    written, expected, found = lines(path), arrays(model), arrays(other)
+    for number, case in enumerate(CASES):
+        name = f"case_{number}/kernel"
+        assert written[name]["initializer"]["class"].startswith("initx."), case
+        assert (written[name]["digest"] is not None) == case.exact, case
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=str(case))
 
 
-@pytest.mark.every_backend
 def test_the_digest_is_that_of_the_dtype_the_shape_and_the_bytes(path):
     model = network("bfloat16")
     saved(path, model, seed=1)
@@ -214,7 +216,6 @@ def test_the_digest_is_that_of_the_dtype_the_shape_and_the_bytes(path):
     assert lines(path)["hidden/kernel"]["digest"] == hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-@pytest.mark.every_backend
 def test_a_dry_run_saves_the_same_but_for_the_digests(path):
     saved(path, network(), RULES, seed=1)
     drawn = lines(path)
@@ -227,7 +228,6 @@ def test_a_dry_run_saves_the_same_but_for_the_digests(path):
     assert planned == drawn
 
 
-@pytest.mark.every_backend
 def test_what_was_saved_is_loaded(path):
     plan = saved(path, network(), RULES, seed=1)
     loaded = InitializationPlan.load(path)
@@ -267,11 +267,9 @@ class WithoutSeedArgument(keras_initx.RandomNormal):
         super().__init__(mean)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "initializer",
     [
-        Registered(2.0),
         WithoutSeedArgument(1.0),
         keras_initx.Scaled(Registered(2.0), 0.5),
         keras_initx.Concatenated(["he_normal", keras_initx.Scaled("he_normal", 3.0)], sizes=[2, 4]),
@@ -314,7 +312,6 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
 SPARSE = keras_initx.Sparse(2, seed=4)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("rules", [None, {"hidden/kernel": "initx.he_normal"}], ids=["own", "rule"])
 def test_the_zeros_of_keep_sparse_are_kept(path, rules):
     kept = {"kernel_initializer": SPARSE, "kernel_constraint": keras_initx.KeepSparse(SPARSE)}
@@ -326,7 +323,6 @@ def test_the_zeros_of_keep_sparse_are_kept(path, rules):
     np.testing.assert_array_equal(plan.draw("hidden/kernel"), arrays(model)["hidden/kernel"])
 
 
-@pytest.mark.every_backend
 def test_other_zeros_are_refused(path):
     constraint = keras_initx.KeepSparse(SPARSE)
     saved(path, network(), seed=3)
@@ -337,7 +333,6 @@ def test_other_zeros_are_refused(path):
         initialize(network(), path)
 
 
-@pytest.mark.every_backend
 def test_the_factors_of_lora_are_weights_too(path):
     model, other = network(), network()
     for each in model, other:
@@ -471,10 +466,8 @@ def change_one_value(model, path):
     weight.variable.assign(values)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_audit_finds_one_changed_value(path, dtype):
-    model = network(dtype)
+def test_an_audit_finds_one_changed_value(path):
+    model = network("bfloat16")
     rules = {"hidden/kernel": "initx.he_normal", "logits/kernel": "initx.orthogonal", "norm/*": None}
     plan = saved(path, model, rules, seed=4)
     for given in plan, path, str(path), InitializationPlan.load(path):
@@ -489,7 +482,6 @@ def test_an_audit_finds_one_changed_value(path, dtype):
     assert off(model, path) == expected
 
 
-@pytest.mark.every_backend
 def test_an_audit_finds_a_line_that_was_edited(path):
     model = network()
     saved(path, model, {"grouped/kernel": "initx.random_normal"}, seed=4)
@@ -500,7 +492,6 @@ def test_an_audit_finds_a_line_that_was_edited(path):
     assert off(model, path)["grouped/kernel"][1].endswith(f", and {'0' * 32} in the plan")
 
 
-@pytest.mark.every_backend
 def test_an_audit_knows_the_zeros_of_keep_sparse(path):
     model = network(kernel_constraint=keras_initx.KeepSparse(SPARSE))
     plan = saved(path, model, {"hidden/kernel": "initx.he_normal"}, seed=4)
@@ -512,7 +503,6 @@ def test_an_audit_knows_the_zeros_of_keep_sparse(path):
         assert off(model, given) == {"hidden/kernel": ("bits", "48 of 48 values are not those of the plan")}
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("mark", ["/", "."])
 def test_arrays_are_compared_with_the_lines_of_their_names(tmp_path, path, mark):
     model = network()
@@ -542,15 +532,6 @@ def test_an_audit_refuses_a_plan_of_other_weights(path):
         keras_initx.audit(model, path)
 
 
-def test_an_assertion_takes_a_plan(path):
-    model = network()
-    saved(path, model, seed=4)
-    assert_initialized(model, path)
-    change_one_value(model, "hidden/kernel")
-    with pytest.raises(AssertionError, match="1 of 12 weights is not as the plan says"):
-        assert_initialized(model, path)
-
-
 PARTS = (
     np.s_[1:, :3],
     np.s_[-1:, :],
@@ -566,23 +547,19 @@ def assert_same(one, other):
     assert one.tobytes() == other.tobytes()
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    "initializer",
+    ("initializer", "dtype"),
     [
-        "random_uniform",
-        "random_normal",
-        "truncated_normal",
-        "he_uniform",
-        "initx.spectral",
-        "initx.time_step_bias",
-        keras_initx.Scaled("initx.he_normal", 0.3),
-        "ones",
-        "initx.orthogonal",
-        "initx.sparse",
-        keras_initx.Concatenated(["zeros", "he_normal"]),
-        Registered(1.0),
+        ("random_uniform", "bfloat16"),
+        ("random_normal", "float32"),
+        pytest.param("truncated_normal", "bfloat16", marks=pytest.mark.every_backend),
+        ("initx.time_step_bias", "float32"),
+        pytest.param(keras_initx.Scaled("initx.he_normal", 0.3), "bfloat16", marks=pytest.mark.every_backend),
+        ("ones", "bfloat16"),
+        ("initx.orthogonal", "bfloat16"),
+        ("initx.sparse", "float32"),
+        (keras_initx.Concatenated(["zeros", "he_normal"]), "float32"),
+        (Registered(1.0), "float32"),
     ],
     ids=label,
 )
@@ -595,9 +572,12 @@ def test_a_part_is_that_part_of_the_whole_and_what_is_assigned(initializer, dtyp
         assert_same(plan.draw("dense/kernel", region), whole[region])
 
 
-@pytest.mark.every_backend
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
-@pytest.mark.parametrize("context", [contextlib.nullcontext, float64], ids=["plain", "x64"])
+@pytest.mark.parametrize(
+    "context",
+    [contextlib.nullcontext, pytest.param(float64, marks=pytest.mark.every_backend)],
+    ids=["plain", "x64"],
+)
 def test_a_part_of_a_weight_in_float64_has_the_dtype_that_the_backend_has(context, tmp_path):
     path = tmp_path / "plan.json"
     with context():
@@ -612,7 +592,6 @@ def test_a_part_of_a_weight_in_float64_has_the_dtype_that_the_backend_has(contex
             assert keras_initx.audit(model, path).ok
 
 
-@pytest.mark.every_backend
 def test_parts_of_large_weights_are_made_in_blocks():
     model = holder((300, 500), "he_normal")
     plan = initialize(model, seed=1)
@@ -641,18 +620,14 @@ def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
 @pytest.mark.parametrize(
     ("region", "error"),
     [
-        ((slice(1),), ValueError),
         ((slice(1), slice(1), slice(1)), ValueError),
-        (slice(1), TypeError),
         ((0, slice(1)), TypeError),
-        (np.s_[..., :1], TypeError),
         ([0, 1], TypeError),
     ],
     ids=label,
 )
-@pytest.mark.parametrize("initializer", ["he_normal", "initx.orthogonal"])
-def test_a_region_is_checked(region, error, initializer):
-    plan = initialize(holder((6, 8)), {"*": initializer}, seed=1, dry_run=True)
+def test_a_region_is_checked(region, error):
+    plan = initialize(holder((6, 8)), {"*": "he_normal"}, seed=1, dry_run=True)
     message = r"`region` must be a tuple of a slice for each axis of 'holder/kernel', of shape \(6, 8\)\. Received: reg"
     with pytest.raises(error, match=message):
         plan.draw("holder/kernel", region)
@@ -691,16 +666,10 @@ def run_first_programs(*others):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize(
-    "heading",
-    [
-        pytest.param("In torch", marks=pytest.mark.skipif(BACKEND != "torch", reason="a program in torch")),
-        pytest.param("In JAX", marks=pytest.mark.skipif(BACKEND != "jax", reason="a program in JAX")),
-    ],
-)
-def test_a_model_outside_keras_gets_the_weights_of_a_plan(tmp_path, monkeypatch, capsys, heading):
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="programs in torch and JAX")
+def test_a_model_outside_keras_gets_the_weights_of_a_plan(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = run_first_programs(heading)
+    names = run_first_programs({"torch": "In torch", "jax": "In JAX"}[BACKEND])
     digest = weights_digest(names["model"])
     assert capsys.readouterr().out == f"{digest}\n"
     assert f"'{digest}'" in PAGE.read_text()
@@ -714,10 +683,8 @@ def test_shards_outside_keras_are_parts_of_the_weight(tmp_path, monkeypatch):
     assert_same(np.asarray(names["kernel"]), names["plan"].draw("logits/kernel"))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("seed", [None, 0])
-def test_the_name_of_an_initializer_is_no_plan(seed):
+def test_the_name_of_an_initializer_is_no_plan():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     required = r"`rules` must be a dict from conditions to initializers, such as {'\*kernel': 'initx.he_normal'}"
     with pytest.raises(ValueError, match=required):
-        keras_initx.initialize(model, "initx.he_normal", seed=seed)
+        keras_initx.initialize(model, "initx.he_normal")

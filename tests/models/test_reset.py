@@ -38,16 +38,10 @@ class Momentum(optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * gradient)
 
 
-def two_percent():
-    return 0.02
-
-
 OPTIMIZERS = {
-    "ones": lambda: optimizers.Nadam(0.01),
     "constants": lambda: optimizers.Adagrad(0.01, initial_accumulator_value=0.3),
     "averages": lambda: optimizers.SGD(0.01, use_ema=True),
     "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)),
-    "function": lambda: optimizers.Adam(two_percent),
     "subclass": lambda: AdamForEach(0.01, [2.0]),
     "scaled loss": lambda: optimizers.LossScaleOptimizer(AdamForEach(0.01, [2.0]), 8.0, dynamic_growth_steps=3),
 }
@@ -110,10 +104,9 @@ def test_a_used_optimizer_in_one_that_was_not_used_is_as_new():
     assert not model.optimizer.built
 
 
-@pytest.mark.parametrize("optimizer", [Momentum(0.01), "adam"])
-def test_an_optimizer_that_was_not_used_may_be_of_any_kind(optimizer):
+def test_an_optimizer_that_was_not_used_may_be_of_any_kind():
     model = network()
-    model.compile(optimizer, "mse")
+    model.compile(Momentum(0.01), "mse")
     initialize(model, seed=0)
     assert not model.optimizer.built
 
@@ -184,7 +177,6 @@ def test_training_continues_with_the_optimizer():
     assert losses[0] == losses[1]
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("optimizer", [Momentum, lambda rate: optimizers.LossScaleOptimizer(Momentum(rate))])
 def test_an_optimizer_of_unknown_state_is_refused_before_anything_changes(optimizer):
     model = trained(optimizer(0.01))
@@ -210,10 +202,9 @@ def test_metrics_are_reset():
     "layer",
     [
         pytest.param(lambda: layers.LSTM(2, stateful=True), marks=pytest.mark.every_backend),
-        lambda: layers.Bidirectional(layers.GRU(2, stateful=True)),
         lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True),
     ],
-    ids=["LSTM", "Bidirectional", "cells"],
+    ids=["LSTM", "cells"],
 )
 def test_states_of_recurrent_layers_are_reset(layer):
     model = keras.Sequential([keras.Input(batch_shape=(4, 5, 3)), layer()])

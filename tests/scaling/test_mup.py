@@ -6,7 +6,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from modes import needs_axes, to_numpy
+from modes import to_numpy
 from scripts import script
 
 from keras_initx import Spectral, initialize, recipes, scaling
@@ -39,48 +39,6 @@ def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_wind
     assert found["last/kernel"] == (0.25, 0.25, 0.25)
 
 
-def test_steps_of_a_depthwise_kernel_do_not_depend_on_the_width():
-    generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(64, 8, 8, 3)).astype("float32"), generator.integers(0, 4, 64)
-    steps = []
-    for width in (32, 512):
-        model, base = (
-            keras.Sequential(
-                [
-                    keras.Input((8, 8, 3)),
-                    layers.Conv2D(size, 1, name="first"),
-                    layers.DepthwiseConv2D(3, activation="relu", name="depthwise"),
-                    layers.GlobalAveragePooling2D(),
-                    layers.Dense(4, name="last"),
-                ]
-            )
-            for size in (width, 32)
-        )
-        initialize(model, recipes.spectral(model), seed=0)
-        optimizer = scaling.mup(model, base).optimizer(keras.optimizers.SGD(0.1))
-        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        kernel = model.get_layer("depthwise").kernel
-        before = to_numpy(kernel.value).copy()
-        model.train_on_batch(x, y)
-        steps.append(np.sqrt(np.mean((to_numpy(kernel.value) - before) ** 2)))
-    assert steps[1] == pytest.approx(steps[0], rel=0.3)
-
-
-@needs_axes
-def test_logits_of_a_tied_transformer_do_not_grow_with_the_width():
-    untied, tied = (widths.check_transformers(name, "width", [32, 128]) for name in ("muP", "tied logits"))
-    assert untied.exponents[3, 1] > 0.3
-    assert abs(tied.exponents[3, 1]) < 0.15
-
-
-@needs_axes
-def test_logits_of_completep_do_not_grow_with_the_depth():
-    shallow, deep = (widths.check_transformers(name, "depth", [2, 8]) for name in ("muP", "CompleteP"))
-    assert shallow.layers == deep.layers == ["embedding", "logits"]
-    assert shallow.exponents[2, 1] > 0.3
-    assert abs(deep.exponents[2, 1]) < 0.15
-
-
 def test_the_table_has_what_is_up_to_the_model():
     table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 6), depth=3)
     assert table.depth == 3
@@ -95,12 +53,7 @@ def test_the_table_has_what_is_up_to_the_model():
 # Without what hides the size of gradients or the size of steps: epsilons and decay.
 OPTIMIZERS = {
     "SGD": functools.partial(keras.optimizers.SGD, 0.1),
-    "momentum": functools.partial(keras.optimizers.SGD, 0.1, momentum=0.9, nesterov=True),
     "Adam": functools.partial(keras.optimizers.Adam, 0.01, epsilon=1e-12),
-    "AMSGrad": functools.partial(keras.optimizers.Adam, 0.01, epsilon=1e-12, amsgrad=True),
-    "AdamW": functools.partial(keras.optimizers.AdamW, 0.01, epsilon=1e-12, weight_decay=0.0),
-    "Nadam": functools.partial(keras.optimizers.Nadam, 0.01, epsilon=1e-12),
-    "Adamax": functools.partial(keras.optimizers.Adamax, 0.01, epsilon=1e-12),
     "Lion": functools.partial(keras.optimizers.Lion, 0.01),
     "RMSprop": functools.partial(keras.optimizers.RMSprop, 0.01, epsilon=1e-24),
     "Adafactor": functools.partial(keras.optimizers.Adafactor, 0.01, epsilon_2=1e-9),
@@ -204,7 +157,7 @@ def deeper():
     return found
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["SGD", "Adam", "Adafactor"])
 def test_one_step_of_all_blocks_changes_the_outputs_alike_at_all_depths(name, deeper):
     changes = []
     for model, of_loss, table in deeper:
@@ -240,7 +193,8 @@ class MyAdam(keras.optimizers.Adam):
 
 def test_the_class_of_an_optimizer_decides_which_factors_it_has():
     table = scaling.mup(stack(32), stack(8))
-    assert table.learning_rates(MyAdam()) == table.learning_rates("lion") == [1, 1, 0.25, 1]
+    for optimizer in (MyAdam(), "adam", "adamw", "nadam", "adamax", "lion", "rmsprop"):
+        assert table.learning_rates(optimizer) == [1, 1, 0.25, 1], optimizer
     assert table.learning_rates(keras.optimizers.SGD()) == table.learning_rates("sgd") == [4, 4, 0.25, 1]
 
 
@@ -249,7 +203,6 @@ def test_the_class_of_an_optimizer_decides_which_factors_it_has():
     [
         ("adagrad", "optimizer='adagrad', whose accumulator starts with a number"),
         (keras.optimizers.Lamb(), "Lamb.*, whose steps follow the norm of a weight"),
-        (keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "which has another optimizer"),
         ("newton", "optimizer='newton'$"),
         (keras.optimizers.Optimizer(0.1), "Received: optimizer=<.*>$"),
     ],
@@ -373,12 +326,6 @@ def test_factors_are_in_the_order_of_the_trainable_variables_and_only_of_them():
     assert {weight.path: (weight.role, weight.adam) for weight in table.weights} == expected
 
 
-def test_a_table_of_equal_models_says_nothing_about_ties_and_depths():
-    text = str(scaling.mup(stack(8), stack(8)))
-    assert "tied" not in text
-    assert "Divide" not in text
-
-
 def test_a_larger_vocabulary_is_no_larger_width():
     def network(words, width):
         stack = [layers.Embedding(words, width, name="words"), layers.Dense(width, name="hidden")]
@@ -407,7 +354,6 @@ def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     ("layer", "shape"),
     [
         (layers.Dense(64), (16,)),
-        (layers.Dense(8), (64,)),
         (layers.EinsumDense("abc,cde->abde", (None, 4, 8)), (6, 16)),
     ],
 )

@@ -65,12 +65,8 @@ def written_out(make, steps):
 
 OPTIMIZERS = {
     "SGD": functools.partial(optimizers.SGD, 0.01, momentum=0.9),
-    "Adam": functools.partial(optimizers.Adam, 0.01),
     "AdamW": functools.partial(optimizers.AdamW, 0.01, weight_decay=0.1),
     "Nadam": functools.partial(optimizers.Nadam, 0.01),
-    "Adamax": functools.partial(optimizers.Adamax, 0.01),
-    "Lion": functools.partial(optimizers.Lion, 0.01),
-    "RMSprop": functools.partial(optimizers.RMSprop, 0.01),
     "Adafactor": functools.partial(optimizers.Adafactor, 0.01),
     "Muon": functools.partial(optimizers.Muon, 0.01),
 }
@@ -78,8 +74,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_has_the_losses_of_a_loop_with_a_rate_for_each_weight(name):
-    losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 20)
-    np.testing.assert_allclose(losses, written_out(OPTIMIZERS[name], 20), rtol=1e-5)
+    losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 10)
+    np.testing.assert_allclose(losses, written_out(OPTIMIZERS[name], 10), rtol=1e-5)
 
 
 # One factor is not 1, but so little that nothing but its part in the optimizer differs.
@@ -119,14 +115,10 @@ def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
 @pytest.mark.parametrize(
     "options",
     [
-        {"global_clipnorm": 0.1},
         {"clipnorm": 0.1},
         {"clipvalue": 0.01},
-        {"gradient_accumulation_steps": 3},
         {"use_ema": True, "ema_momentum": 0.5},
-        {"learning_rate": SCHEDULE},
         {"learning_rate": two_percent},
-        {"loss_scale_factor": 1024.0},
     ],
     ids=lambda options: "-".join(options),
 )
@@ -167,18 +159,21 @@ def test_a_saved_model_goes_on_equally(tmp_path):
 FIRST = Path(__file__).parents[1] / "support" / "data" / "first_rate_factors.keras"
 
 
-@pytest.mark.every_backend
+def saved_again(path):
+    again = path / "model.keras"
+    keras.models.load_model(FIRST).save(again)  # in the order of Keras
+    return again
+
+
 @needs_keras("3.15", "saved the file")
 @pytest.mark.filterwarnings("error:Skipping")
-def test_a_model_with_the_variables_in_the_former_order_goes_on(tmp_path):
-    again = tmp_path / "model.keras"
-    keras.models.load_model(FIRST).save(again)  # in the order of Keras
-    for path in (FIRST, again):
-        model = keras.models.load_model(path)
-        # From the fifth batch, in the middle of three whose gradients are summed. The losses are those of the class
-        # that saved the file.
-        losses = [float(model.train_on_batch(x, y)) for x, y in zip(X[4:9], Y[4:9], strict=True)]
-        np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
+@pytest.mark.parametrize("made", [lambda path: FIRST, saved_again], ids=["first", "again"])
+def test_a_model_with_the_variables_in_the_former_order_goes_on(made, tmp_path):
+    model = keras.models.load_model(made(tmp_path))
+    # From the fifth batch, in the middle of three whose gradients are summed. The losses are those of the class
+    # that saved the file.
+    losses = [float(model.train_on_batch(x, y)) for x, y in zip(X[4:9], Y[4:9], strict=True)]
+    np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
 
 
 def test_the_former_order_is_kept():
@@ -230,20 +225,6 @@ def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
     # What `SGD` itself gives on each backend.
     np.testing.assert_allclose(to_numpy(variables[0].value), [[0.882352, 1.830064]], rtol=1e-5)
     np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
-
-
-def test_an_embedding_is_clipped_with_the_others():
-    def embedded(optimizer):
-        model = keras.Sequential([keras.Input((3,)), layers.Embedding(9, 4, name="words"), layers.Dense(1)])
-        initialize(model, seed=0)
-        model.compile(optimizer, "mse")
-        words = np.arange(24).reshape(8, 3) % 9
-        return [float(model.train_on_batch(words, np.ones((8, 3, 1)))) for _ in range(3)]
-
-    options = {"global_clipnorm": 0.1, "gradient_accumulation_steps": 2}
-    expected = embedded(optimizers.SGD(0.5, **options))
-    ours = RateFactors(optimizers.SGD(0.5, **options), {"words/*": 1 + 2.0**-20})
-    np.testing.assert_allclose(embedded(ours), expected, rtol=1e-4)
 
 
 @pytest.mark.every_backend
@@ -329,9 +310,10 @@ def test_replicas_train_as_one():
 WITHIN = {"alone": lambda optimizer: optimizer, "scaled": optimizers.LossScaleOptimizer}
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("within", WITHIN)
-@pytest.mark.parametrize("name", ["AdamW", "Nadam", "Adafactor"])
+@pytest.mark.parametrize(
+    ("name", "within"),
+    [("AdamW", "alone"), ("Adafactor", "alone"), pytest.param("Nadam", "scaled", marks=pytest.mark.every_backend)],
+)
 def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within):
     def shapes(wrap):
         optimizer = WITHIN[within](wrap(getattr(optimizers, name)(SCHEDULE, gradient_accumulation_steps=2)))
@@ -344,7 +326,6 @@ def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within
     assert shapes(lambda plain: RateFactors(plain, {"bias": 0.5})) == expected
 
 
-@pytest.mark.every_backend
 def test_a_pickle_or_a_copy_is_one_that_was_not_used_as_of_keras():
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(optimizers.Adam(SCHEDULE, name="mine"), {"bias": 0.5})
@@ -367,10 +348,6 @@ class Holding(optimizers.Adam):
     def __init__(self, learning_rate=0.1, **options):
         super().__init__(learning_rate, **options)
         self.others = [optimizers.SGD(0.1)]
-
-
-def several():
-    return optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD()))
 
 
 class WithoutStep(optimizers.Optimizer):
@@ -444,13 +421,6 @@ class WithoutConfig(optimizers.Adam):
             "`optimizer` must be one that updates weights itself, not one that has others",
         ),
         (Holding, {}, ValueError, "`optimizer` must be one that updates weights itself, not one that has others"),
-        pytest.param(
-            several,
-            {},
-            ValueError,
-            "`optimizer` must be one that updates weights itself, not one that has others",
-            marks=pytest.mark.skipif(not hasattr(optimizers, "MultiOptimizer"), reason="this Keras has none"),
-        ),
         (optimizers.SGD, {"a": 0}, ValueError, r"`factors\['a'\]` must be a positive number"),
         (optimizers.SGD, [1.0, "x"], TypeError, r"`factors\[1\]` must be a positive number"),
         (optimizers.SGD, {1: 1.0}, TypeError, "`factors` must be a dict from patterns"),
@@ -466,7 +436,6 @@ def test_what_does_not_fit_is_refused(optimizer, factors, error, message):
     ("factors", "message"),
     [
         ({"frist/kernel": 2.0}, "'frist/kernel', which matches none; close matches are 'first/kernel'"),
-        ({"": 2.0}, "'', which matches none; existing paths are 'first/kernel', 'first/bias'"),
         ([1.0, 2.0], "`factors` must have a factor for each weight. Received: 2 factors for 6 weights"),
     ],
 )

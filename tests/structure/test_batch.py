@@ -74,7 +74,6 @@ def torch_loader(**options):
     return torch.utils.data.DataLoader(dataset, batch_size=16, **options)
 
 
-# On each backend, the forms that may differ there.
 FORMS = {
     "pair": lambda: ((X, Y),),
     "generator": lambda: (generated(),),
@@ -89,19 +88,19 @@ FORMS = {
 NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
+# On each backend, the forms that may differ there.
 EVERYWHERE = ("pair", "dataset of the backend")
 ROWS = [pytest.param(form, marks=[pytest.mark.every_backend] * (form in EVERYWHERE), id=form) for form in FORMS]
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return {name: function(X, Y) for name, function in FUNCTIONS.items()}
+    return FUNCTIONS["diagnose"](X, Y)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("form", ROWS)
-def test_every_form_gives_the_same(name, form, expected):
-    assert FUNCTIONS[name](*FORMS[form]()) == expected[name]
+def test_every_form_gives_the_same(form, expected):
+    assert FUNCTIONS["diagnose"](*FORMS[form]()) == expected
 
 
 def two_inputs(*, by_name=False):
@@ -147,23 +146,16 @@ DECISIONS = [
     ("one input", ([X],), ([X], None)),
     ("one input", ((X, Y, WEIGHTS),), (X, Y)),
     ("one input", ((X, None),), (X, None)),
-    ("one input", ((X,),), (X, None)),
     ("two inputs", ([X, B],), ([X, B], None)),
-    ("two inputs", ((X, B), TARGETS), ((X, B), TARGETS)),
     ("two inputs", (((X, B), TARGETS),), ((X, B), TARGETS)),
-    ("two inputs", ([[X, B], TARGETS],), ([X, B], TARGETS)),
     ("two inputs", (({"a": X, "b": B}, TARGETS),), ({"a": X, "b": B}, TARGETS)),
-    ("two by name", ({"a": X, "b": B}, TARGETS), ({"a": X, "b": B}, TARGETS)),
     ("two by name", (({"a": X, "b": B, "c": Y}, TARGETS, WEIGHTS),), ({"a": X, "b": B, "c": Y}, TARGETS)),
-    ("two by name", ([X, B],), ([X, B], None)),
     ("subclassed", ([X, X],), ([X, X], None)),
     ("subclassed", ((X, X), Y), ((X, X), Y)),
     ("subclassed", (((X, X), Y),), ((X, X), Y)),
     ("subclassed", (({"a": X}, Y),), ({"a": X}, Y)),
     ("subclassed, built for one", ((X, Y),), (X, Y)),
     ("subclassed, built for two", ((X, X),), ((X, X), None)),
-    ("subclassed, built for two", (((X, X), Y),), ((X, X), Y)),
-    pytest.param("subclassed, built without the second", ([X, None],), ([X, None], None), marks=takes_none),
     pytest.param("subclassed, built without the second", (([X, None], Y),), ([X, None], Y), marks=takes_none),
     ("sequential without an input", ((X, Y),), (X, Y)),
 ]
@@ -175,26 +167,6 @@ def test_what_is_inputs_and_what_is_a_batch(name, passed, found):
     keras.tree.assert_same_structure((batch.x, batch.y), found)
     for array, other in zip(keras.tree.flatten((batch.x, batch.y)), keras.tree.flatten(found), strict=True):
         assert array is other
-
-
-@pytest.mark.parametrize(
-    ("build", "x", "y"),
-    [
-        (two_inputs, (X, B), TARGETS),
-        (lambda: two_inputs(by_name=True), {"a": X, "b": B}, TARGETS),
-        (Subclassed, X, Y),
-        (Subclassed, (X, X), Y),
-    ],
-    ids=["two inputs and outputs", "by name", "subclassed", "subclassed with two inputs"],
-)
-def test_of_models_of_every_kind_a_dataset_has_the_batch(build, x, y):
-    def report(*data):
-        keras.utils.clear_session(free_memory=False)
-        keras.utils.set_random_seed(0)
-        return str(keras_initx.diagnose(build(), *data))
-
-    assert report(itertools.repeat((x, y))) == report(x, y)
-    assert keras_initx.lsuv(build(), itertools.repeat((x, y))).rows
 
 
 @pytest.mark.every_backend
@@ -209,8 +181,6 @@ def test_strings_come_beside_numbers():
     assert keras_initx.lsuv(model, x).rows
 
 
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of torch")
 def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     import torch
 
@@ -235,7 +205,8 @@ def test_of_a_dataset_one_batch_is_read_and_random_numbers_stay(name):
             read.append((random.random(), np.random.normal()))  # noqa: NPY002
             yield X * (index == 0), Y
 
-    FUNCTIONS[name](batches())
+    expected = FUNCTIONS[name](X, Y)
+    assert FUNCTIONS[name](batches()) == expected
     assert len(read) == 1
     model = network()
     before = random.getstate(), np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
@@ -275,14 +246,14 @@ def test_columns_of_pandas_may_have_types_of_its_own():
     np.testing.assert_array_equal(y, [[1], [0]])
 
 
-@pytest.mark.parametrize("other", ["text", np.datetime64("2020-01-01"), None])
+@pytest.mark.parametrize("other", ["text", np.datetime64("2020-01-01")], ids=["text", "date"])
 def test_a_column_without_numbers_is_named(other):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X).assign(other=other)
     refused(TypeError, "encode other columns.* Received: x with the column 'other'", frame)
 
 
-@pytest.mark.parametrize("config", [None, [2, 6], {"input_shape": 6}, {"input_shape": "6"}])
+@pytest.mark.parametrize("config", [None, {"input_shape": "6"}], ids=["none", "text"])
 def test_a_config_of_a_user_tells_no_number_of_inputs(config):
     model = Subclassed(build_on=X)
     model.get_build_config = lambda: config
@@ -309,7 +280,6 @@ def refused(error, message, *passed, model="one input"):
         (((X, Y, Y, Y),), r"`x` must have 1 arrays, .* or be a batch `\(x, y\)`. Received: x with 4 arrays"),
         ((Y, X), r"`x` must have the shape \(None, 6\).*`y` has it: pass `x` before `y`. Received: x of shape \(16,\)"),
         ((X[:, :4],), r"`x` must have the shape \(None, 6\), as the model's inputs. Received: x of shape \(16, 4\)"),
-        ((X[:, :, None, None],), r"Received: x of shape \(16, 6, 1, 1\)"),
         (({"x": X},), r"`x` must have the keys .* Received: x without \['"),
     ],
 )
@@ -321,7 +291,6 @@ def test_what_is_no_batch_is_refused(passed, message):
     ("passed", "message"),
     [
         ((X, np.array(["cat", "dog"] * 8)), r"`y` must hold numbers: encode the labels, .*`numpy.unique"),
-        ((X, ["cat", "dog"] * 8), "`y` must hold numbers"),
         (((X, np.array(["cat", "dog"] * 8, object)),), "`y` must hold numbers"),
         ((X.astype("U32"),), "`x` must hold numbers, as the model's inputs"),
         (([[1.0, 2.0], [3.0]],), "in one array of one shape"),
