@@ -1,4 +1,4 @@
-"""What is written into pages, and the catalog on the standard output."""
+"""The tables of the pages, and the catalog on the standard output."""
 
 import importlib
 import inspect
@@ -25,14 +25,9 @@ FIRST = CatalogEntry(
 ENTRIES = Catalog((FIRST, CatalogEntry(("initx.another",), float, "x | y", "elsewhere")))
 
 
-@pytest.mark.parametrize(("page", "names"), SCRIPT["PAGES"].items(), ids=lambda value: getattr(value, "name", ""))
-def test_pages_have_their_tables(page, names):
-    assert page.read_text() == SCRIPT["with_tables"](page.read_text(), names), "run `python docs/tables.py`"
-
-
 def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class(tmp_path, monkeypatch):
     page = tmp_path / "initializers.md"
-    page.write_text("<!-- end catalog -->\n\n### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
+    page.write_text("### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
     monkeypatch.setitem(SCRIPT["catalog"].__globals__, "INITIALIZERS", page)
     table = SCRIPT["catalog"]()
     assert "| [`initx.he_normal`](#he-glorot) | layers before relu" in table
@@ -42,7 +37,7 @@ def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class
 @pytest.mark.parametrize("room", ["diagnostics", "initializers", "models", "studies"])
 def test_the_api_reference_has_every_public_name(room):
     pages = (ROOT / "docs" / "api.md", *(ROOT / "docs" / "api").glob("*.md"))
-    text = "".join(page.read_text() for page in pages)
+    text = "".join(SCRIPT["with_tables"](page.read_text()) for page in pages)
     listed = re.findall(r"^(?:   |\.\. auto\w+:: )(?:[\w.]+\.)?(\w+)$", text, re.MULTILINE)
     package = importlib.import_module(f"keras_initx.{room}")
     modules = [value for value in vars(package).values() if inspect.ismodule(value)]
@@ -58,11 +53,6 @@ def test_the_page_on_speed_says_how_many_targets_are_missed_and_a_command_prints
     assert missed in (ROOT / "benchmarks" / "README.md").read_text()
     for result in (ROOT / "benchmarks" / "results").glob("*.json"):
         assert f"## {result.stem.replace('-', ', ')}\n" in printed
-
-
-def test_a_page_without_marks_is_an_error():
-    with pytest.raises(ValueError, match=r"must have the marks of its tables once\. .* Received: \[\]"):
-        SCRIPT["with_tables"]("| id | class |", {"catalog"})
 
 
 def test_markdown_has_a_row_for_each_class():
