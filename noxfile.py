@@ -68,17 +68,6 @@ ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
 
 
-def run_and_note(session, backend, *arguments, name=None):
-    """Run tests that plain `nox` leaves out, and write down what was run.
-
-    For the pages on versions and sessions.
-    """
-    report = Path(session.create_tmp(), "report.xml")
-    run_tests(session, backend, f"--junitxml={report}", *arguments)
-    if not session.posargs:  # which select tests
-        session.run("python", "docs/runs.py", name or session.name, str(report))
-
-
 @nox.session
 def lint(session):
     """Check style, formatting and types, including types as users see them."""
@@ -108,10 +97,10 @@ def tests(session, backend):
 def device(session, backend):
     """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
-    run_and_note(session, backend, *OF_DEVICES)
+    run_tests(session, backend, *OF_DEVICES)
     if backend == "torch":
         session.env["TRITON_INTERPRET"] = "1"
-        run_and_note(session, backend, *OF_DEVICES, name="device(triton)")
+        run_tests(session, backend, *OF_DEVICES)
 
 
 @nox.session(default=False, tags=["release"])
@@ -119,7 +108,7 @@ def device(session, backend):
 def hunt(session, backend):
     """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
-    run_and_note(session, backend, "tests/hunt")
+    run_tests(session, backend, "tests/hunt")
 
 
 @nox.session(default=False, tags=["release"])
@@ -127,7 +116,7 @@ def hunt(session, backend):
 def hosts(session, backend):
     """Share a model between processes: sharded, mirrored, or a whole one in each."""
     install(session, "keras", "test", backend)
-    run_and_note(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
+    run_tests(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
 
 
 @nox.session(default=False, tags=["release"])
@@ -135,7 +124,7 @@ def hosts(session, backend):
 def kerashub(session, backend):
     """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "kerashub", backend)
-    run_and_note(
+    run_tests(
         session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py"
     )
 
@@ -146,7 +135,7 @@ def roundtrip(session):
     install(session, "keras", "test", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.
-    run_and_note(session, "jax", "--dist=loadfile", "tests/roundtrip")
+    run_tests(session, "jax", "--dist=loadfile", "tests/roundtrip")
 
 
 @nox.session(default=False, tags=["release"])
@@ -188,7 +177,7 @@ def minimums(session, backend):
         # JAX 0.5.3, when Keras asks for zeros like a variable.
         "ignore:in the future the `.dtype` attribute of a given datatype object:DeprecationWarning",
     )
-    run_and_note(
+    run_tests(
         session, backend, *ORDINARY, *(argument for warning in old for argument in ("-W", warning))
     )
 
@@ -204,14 +193,21 @@ def fuzz(session, backend):
         "tests/sampling/test_properties.py",
         "tests/sampling/test_compiled_kernel.py",
     )
-    run_and_note(session, backend, *files, "--hypothesis-profile=fuzz", seed)
+    run_tests(session, backend, *files, "--hypothesis-profile=fuzz", seed)
 
 
 @nox.session(default=False, tags=["release"])
 def site(session):
     """Open the page to play with in Chromium, that of the system or of `playwright install chromium`."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "site", "torch")
-    run_and_note(session, "torch", "tests/browser", "--numprocesses=0")
+    run_tests(session, "torch", "tests/browser", "--numprocesses=0")
+
+
+@nox.session(default=False, tags=["release"])
+def notebook(session):
+    """Run the notebook, which the pages show as it is kept."""
+    install(session, "keras", "jax", "docs")
+    session.run("jupyter", "execute", "docs/four_failures.ipynb", "--timeout=300")
 
 
 @nox.session(default=False, tags=["release"])
@@ -264,7 +260,7 @@ def package(session):
 def pythons(session, backend):
     """Run the tests with newer versions of Python."""
     install(session, "keras", "test", backend)
-    run_and_note(session, backend, *ORDINARY)
+    run_tests(session, backend, *ORDINARY)
 
 
 @nox.session

@@ -11,6 +11,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+with_tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["with_tables"]
 
 project = "keras_initx"
 release = importlib.metadata.version("keras-initx")
@@ -19,16 +20,13 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"  # output has no button
 copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output of a console
 exclude_patterns = ["_build"]
-# The notebook is kept with its outputs. A session of the release runs it, and fails if a cell does.
+# The notebook is kept as it ran, with its outputs; `nox -s notebook` runs it.
 nb_execution_mode = "off"
-nb_execution_raise_on_error = True
-nb_execution_timeout = 300
 nb_merge_streams = True
 
 html_theme = "furo"
@@ -71,13 +69,12 @@ doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_packa
 def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
-    app.connect("source-read", _write_tables)
+    app.connect("source-read", _add_tables)
 
 
-def _write_tables(app, page, source):
-    """Write the tables of a page in the places of their marks."""
-    tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["TABLES"]
-    source[0] = re.sub(r"<!-- table: (\w+) -->", lambda mark: tables[mark[1]](), source[0])
+def _add_tables(app, page, source):
+    """Write the tables of a page in place of their marks."""
+    source[0] = with_tables(source[0])
 
 
 def _allow_fewer_pages(app):

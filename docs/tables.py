@@ -1,10 +1,9 @@
-"""The tables that stand in pages where a mark has their names, such as `<!-- table: catalog -->`.
+"""The generated tables of the pages, which `conf.py` writes when the pages are built.
 
-They are written when the pages are built.
+A page has `<!-- table: NAME -->` where the function `NAME` of this file writes a table.
 """
 
 import ast
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +15,7 @@ from keras_initx.recipes._recipe import ABOUT, described
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
+MARK = re.compile(r"<!-- table: (\w+) -->")
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {
     "keras": "Keras",
@@ -32,9 +32,7 @@ def catalog():
     Each id has a link to the section that names the class in bold, if there is one.
     """
     sections = {}
-    for section in re.split(
-        r"^##+ ", INITIALIZERS.read_text().partition("<!-- table: catalog")[2], flags=re.MULTILINE
-    ):
+    for section in re.split(r"^##+ ", INITIALIZERS.read_text(), flags=re.MULTILINE):
         heading, _, text = section.partition("\n")
         anchor = re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
         for name in re.findall(r"\*\*`(\w+)`\*\*", text):
@@ -49,12 +47,13 @@ def catalog():
 
 
 def families():
-    """Return the API of the initializers, by families."""
+    """Return the reference of all initializers, by families."""
     parts = []
     for title, entries in _catalog.families():
-        classes = "\n".join(f".. autoclass:: {entry.cls.__name__}\n" for entry in entries)
-        module = ".. currentmodule:: keras_initx"
-        parts.append(f"## {title}\n\n```{{eval-rst}}\n{module}\n\n{classes}```\n")
+        names = "\n\n".join(
+            f".. autoclass:: keras_initx.{entry.cls.__name__}\n   :members:" for entry in entries
+        )
+        parts.append(f"## {title}\n\n```{{eval-rst}}\n{names}\n```\n")
     return "\n".join(parts)
 
 
@@ -67,61 +66,33 @@ def versions():
         for pin in pinned
     }
     oldest = project["project"]["requires-python"].removeprefix(">=")
-    rows = [("Python", oldest, max([oldest, *_pythons()], key=_numbers))]
+    (newest,) = (
+        ast.literal_eval(keyword.value)[-1]
+        for decorator in _sessions()["pythons"].decorator_list
+        for keyword in getattr(decorator, "keywords", [])
+        if keyword.arg == "python"
+    )
+    rows = [("Python", oldest, newest)]
     for name, title in TITLES.items():
         groups = ("minimums", "keras") if name in ("keras", "numpy") else (f"minimums-{name}", name)
         rows.append((title, *(pins[group, name] for group in groups)))
     return _rows(("", "oldest", "newest tested"), rows)
 
 
-def _runs():
-    return json.loads((DOCS / "runs.json").read_text())
-
-
-def _pythons():
-    """Yield the minor versions of Python in which all tests were run."""
-    for name, run in _runs().items():
-        if name.partition("-")[0] in ("pythons", "minimums"):
-            yield run["python"].rpartition(".")[0]
-
-
-def _numbers(version):
-    return [int(number) for number in version.split(".")]
-
-
-def runs():
-    """Return the table of what was run with which versions, as `docs/runs.py` wrote it down."""
-    rows = []
-    for name, run in _runs().items():
-        packages = ", ".join(f"{package} {version}" for package, version in run["packages"].items())
-        counts = f"{run['passed']:,}", f"{run['skipped']:,}"
-        rows.append(
-            (f"`{name}`", run["python"], packages, *counts, run["date"], f"`{run['commit']}`")
-        )
-    return _rows(("session", "Python", "packages", "passed", "skipped", "date", "commit"), rows)
-
-
 def sessions():
-    """Return the table of the sessions of `noxfile.py` that plain `nox` leaves out.
+    """Return the table of the sessions that plain `nox` leaves out."""
+    rows = [
+        (f"`nox -s {name}`", ast.get_docstring(function).splitlines()[0])
+        for name, function in _sessions().items()
+        if any("release" in ast.unparse(decorator) for decorator in function.decorator_list)
+    ]
+    return _rows(("session", "what it does"), rows)
 
-    With the minutes that their tests took last.
-    """
-    rows = []
-    for function in ast.parse((DOCS.parent / "noxfile.py").read_text()).body:
-        if any(
-            "release" in ast.unparse(decorator)
-            for decorator in getattr(function, "decorator_list", [])
-        ):
-            seconds = [
-                run["seconds"]
-                for name, run in _runs().items()
-                if re.match(rf"{function.name}\b", name)
-            ]
-            minutes = f"{sum(seconds) / 60:.0f}" if seconds else ""
-            rows.append(
-                (f"`nox -s {function.name}`", ast.get_docstring(function).splitlines()[0], minutes)
-            )
-    return _rows(("session", "what it does", "minutes"), rows)
+
+def _sessions():
+    """Return the functions of `noxfile.py` by name."""
+    body = ast.parse((DOCS.parent / "noxfile.py").read_text()).body
+    return {part.name: part for part in body if isinstance(part, ast.FunctionDef)}
 
 
 def recipes():
@@ -159,11 +130,10 @@ def _rows(headers, rows):
 
 
 TABLES = {
-    "catalog": catalog,
-    "families": families,
-    "versions": versions,
-    "runs": runs,
-    "sessions": sessions,
-    "recipes": recipes,
-    "problems": problems,
+    table.__name__: table for table in (catalog, families, versions, sessions, recipes, problems)
 }
+
+
+def with_tables(text):
+    """Return the text of a page with its tables."""
+    return MARK.sub(lambda mark: TABLES[mark[1]](), text)

@@ -1,4 +1,4 @@
-"""What is written into pages, and the catalog on the standard output."""
+"""The tables of the pages, and the catalog on the standard output."""
 
 import importlib
 import inspect
@@ -27,7 +27,7 @@ ENTRIES = Catalog((FIRST, CatalogEntry(("initx.another",), float, "x | y", "else
 
 def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class(tmp_path, monkeypatch):
     page = tmp_path / "initializers.md"
-    page.write_text("<!-- table: catalog -->\n\n### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
+    page.write_text("### He, Glorot\n\n**`HeNormal`** and `Sparse`\n")
     monkeypatch.setitem(SCRIPT["catalog"].__globals__, "INITIALIZERS", page)
     table = SCRIPT["catalog"]()
     assert "| [`initx.he_normal`](#he-glorot) | layers before relu" in table
@@ -36,8 +36,8 @@ def test_the_catalog_of_the_page_links_an_id_to_the_section_that_names_its_class
 
 @pytest.mark.parametrize("room", ["diagnostics", "initializers", "models", "studies"])
 def test_the_api_reference_has_every_public_name(room):
-    pages = (ROOT / "docs" / "api").glob("*.md")
-    text = "".join(page.read_text() for page in pages) + SCRIPT["families"]()
+    pages = (ROOT / "docs" / "api.md", *(ROOT / "docs" / "api").glob("*.md"))
+    text = "".join(SCRIPT["with_tables"](page.read_text()) for page in pages)
     listed = re.findall(r"^(?:   |\.\. auto\w+:: )(?:[\w.]+\.)?(\w+)$", text, re.MULTILINE)
     package = importlib.import_module(f"keras_initx.{room}")
     modules = [value for value in vars(package).values() if inspect.ismodule(value)]
