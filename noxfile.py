@@ -210,14 +210,6 @@ def notebook(session):
     session.run("jupyter", "execute", "docs/four_failures.ipynb", "--timeout=300")
 
 
-@nox.session(default=False, tags=["release"])
-def notebook(session):
-    """Run the notebook of the documentation."""
-    install(session, "keras", "jax", "docs")
-    options = ("-D", "nb_execution_mode=force", "-b", "html")
-    session.run("sphinx-build", "-q", "-W", *options, "docs", session.create_tmp())
-
-
 @nox.session(default=False)
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def bench(session, backend):
