@@ -1,5 +1,7 @@
 """The law that each initializer states is that of its draws, and so is that of Keras' own."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -49,17 +51,17 @@ def alarms(initializer, shape, dtype="float32", factor=1.0):
     return [test for test in found if test.p < ALARM and test.deviation > 0.01]
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
-def test_a_case_says_whether_its_class_states_a_law(case):
-    assert (case.make().law(case.shapes[0]) is not None) is case.law
+def test_a_case_says_whether_its_class_states_a_law():
+    wrong = [label(case) for case in CASES if (case.make().law(case.shapes[0]) is not None) is not case.law]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("case", STATED, ids=label)
-def test_the_draws_of_an_initializer_have_its_law(case, dtype):
-    initializer = case.make()
-    for shape in case.shapes:
-        assert alarms(initializer, shape, dtype) == []
+@pytest.mark.parametrize("name", sorted({case.cls.__name__ for case in STATED}))
+def test_the_draws_of_an_initializer_have_its_law(name):
+    for case in (case for case in STATED if case.cls.__name__ == name):
+        initializer = case.make()
+        for dtype, shape in itertools.product(["float32", "bfloat16", "float16"], case.shapes):
+            assert alarms(initializer, shape, dtype) == [], (label(case), dtype, shape)
 
 
 @pytest.mark.every_backend

@@ -52,15 +52,15 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("stored", ["float16", "float32", "float64"])
-def test_reads_the_array_named(name, stored, tmp_path):
+def test_reads_the_array_named(name, tmp_path):
     write, key = WRITERS[name]
-    write(tmp_path / name, kernel=KERNEL.astype(stored), bias=BIAS)
-    np.testing.assert_array_equal(to_numpy(Pretrained(tmp_path / name, key)((4, 3))), KERNEL)
+    for stored in ("float16", "float32", "float64"):
+        path = tmp_path / f"{stored}_{name}"
+        write(path, kernel=KERNEL.astype(stored), bias=BIAS)
+        np.testing.assert_array_equal(to_numpy(Pretrained(path, key)((4, 3))), KERNEL, stored)
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("stored", ["<f4", ">f4"])
+@pytest.mark.parametrize(("order", "stored"), [("C", ">f4"), ("F", "<f4")])
 def test_reads_npy(order, stored, tmp_path):
     np.save(tmp_path / "a.npy", np.asarray(KERNEL, stored, order=order))
     np.testing.assert_array_equal(to_numpy(Pretrained(str(tmp_path / "a.npy"))((4, 3))), KERNEL)
@@ -71,8 +71,7 @@ def test_reads_a_scalar_of_the_other_byte_order(tmp_path):
     assert to_numpy(Pretrained(tmp_path / "a.h5")(())) == 0.75
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "dtype"), [("model.keras", "float32"), ("model.weights.h5", "bfloat16")])
 def test_reads_what_keras_saves(name, dtype, tmp_path):
     inner = keras.Sequential([layers.Dense(3), layers.Dense(2, dtype=dtype, name="last")])
     model = keras.Sequential([keras.Input((4,)), inner])
@@ -191,7 +190,7 @@ def test_refuses_bad_arguments(arguments, error, message):
         Pretrained(**arguments)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
+@pytest.mark.parametrize("name", ["a.npy", "a.keras"])
 def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = rf"`path` must be an existing file, but there is none at .*{tmp_path.name}.*\. Received: path='{name}'"
@@ -204,7 +203,7 @@ def test_refuses_a_url():
         Pretrained("s3://bucket/a.npy")((4, 3))
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
+@pytest.mark.parametrize("name", ["a.npy", "a.keras"])
 def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
     (tmp_path / name).mkdir()
     with pytest.raises(
