@@ -3,7 +3,6 @@
 import doctest
 import importlib.metadata
 import os
-import re
 import runpy
 from pathlib import Path
 

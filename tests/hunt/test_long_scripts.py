@@ -1,10 +1,16 @@
 """Scripts of the documentation that train for minutes, even at the smallest sizes that they take."""
 
+import pathlib
+import re
+
 import pytest
 from scripts import script
 
 digits = script("_digits")
 figures = script("_figures")
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 @pytest.mark.parametrize(
@@ -35,3 +41,28 @@ def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)  # where one keeps records
     script(name).main(options)
     assert found in capsys.readouterr().out
+
+
+def last_digit(number):
+    """Return the unit of the last digit that is written."""
+    mantissa, _, exponent = number.partition("e")
+    return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+
+
+def paragraphs(text):
+    # Keras draws the masks of dropout, which differ between backends.
+    lines = (line for line in text.splitlines() if not line.startswith(("dropout", "Figure:")))
+    return [part.strip("\n") for part in "\n".join(lines).split("\n\n") if part.strip()]
+
+
+def test_the_page_shows_what_the_script_of_restarts_prints(capsys):
+    script("restarts").main([])
+    printed = paragraphs(capsys.readouterr().out)
+    blocks = re.findall(r"^```text\n(.*?)^```$", (DOCS / "training.md").read_text(), re.DOTALL | re.MULTILINE)
+    shown = [part for block in blocks for part in paragraphs(block)]
+    pairs = [(a, b) for a in shown for b in printed if a.splitlines()[0] == b.splitlines()[0]]
+    assert pairs
+    for a, b in pairs:
+        assert NUMBER.sub("#", a).split() == NUMBER.sub("#", b).split()
+        for there, here in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True):
+            assert float(there) == pytest.approx(float(here), abs=1.01 * last_digit(there)), a
