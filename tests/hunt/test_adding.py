@@ -67,7 +67,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     run_block(copy, "golden")
     assert "initx.half_normal" in table(copy, "catalog")
     assert "keras_initx.HalfNormal\n" in table(copy, "families")
-    run_block(copy, "half_normal")
+    run_block(copy, "test_contract")
     run(copy, "-m", "keras_initx", "show", "half_normal")
 
 
