@@ -274,6 +274,25 @@ RARE_CASES = (
 FIRST_CASES = {case.cls: case for case in reversed(CASES)}
 
 
+def for_each(cases):
+    """Return a decorator that makes one test out of a check, which is made of each case; an error names its case."""
+    cases = list(cases)
+
+    def decorate(check):
+        def test():
+            for case in cases:
+                try:
+                    check(case)
+                except BaseException as error:
+                    error.add_note(f"Case: {case}")
+                    raise
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorate
+
+
 def with_cases(weights):
     """Return a row for a test of each of `weights`, a layer and an argument, with four classes, which take turns."""
     turns = itertools.cycle(FIRST_CASES.values())
