@@ -3,8 +3,7 @@
 import inspect
 
 import keras
-import pytest
-from cases import FIRST_CASES
+from cases import FIRST_CASES, for_each
 
 import keras_initx
 
@@ -41,7 +40,7 @@ def test_keras_finds_a_class_by_its_id():
     assert {name: type(keras.initializers.get(name)) for name, _ in WITH_DEFAULTS} == dict(WITH_DEFAULTS)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.ids[0])
+@for_each(ENTRIES)
 def test_keras_finds_a_class_by_its_ids_and_its_name_with_a_config(entry):
     initializer = FIRST_CASES[entry.cls].make()
     for name in (*entry.ids, f"initx>{entry.cls.__name__}", f"initx.{entry.cls.__name__}"):

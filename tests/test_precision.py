@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import ARRAYS, FIRST_CASES, label
+from cases import ARRAYS, FIRST_CASES, for_each, label
 from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
 
 import keras_initx
@@ -109,7 +109,7 @@ LOST["in the padding"] = keras_initx.Pretrained(ARRAYS, key="kernel", pad=LOST["
 SHAPES = {"in a slice": (8, 4), "in a pixel": (1, 2, 4), "in the padding": (8, 4)}
 
 
-@pytest.mark.parametrize("name", LOST)
+@for_each(LOST)
 def test_refuses_a_product_that_is_lost_on_the_way(name):
     for dtype in ("float16", "float32"):
         with pytest.raises(ValueError, match=r"`dtype` must hold .* Received: dtype='float"):

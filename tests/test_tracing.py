@@ -8,7 +8,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from cases import ARRAYS, FIRST_CASES
+from cases import ARRAYS, FIRST_CASES, for_each
 from modes import BACKEND, MODES, STREAM_MODES, run, to_numpy
 
 import keras_initx
@@ -150,11 +150,10 @@ def test_a_transformed_function_draws_from_the_state_that_it_is_given(name, tran
     check_transformed(DRAWING[name], (8, 4), transformation, 1e-5 if name == "Orthogonal" else 0)
 
 
-@pytest.mark.parametrize("transformation", TRANSFORMATIONS[:1])
-@pytest.mark.parametrize("case", [case for case in FIRST_CASES.values() if case.random], ids=str)
-def test_every_class_draws_for_a_batch_of_states(case, transformation):
+@for_each(case for case in FIRST_CASES.values() if case.random)
+def test_every_class_draws_for_a_batch_of_states(case):
     atol = 0 if case.exact else 1e-5
-    check_transformed(lambda generator: case.make(seed=generator), case.shapes[0], transformation, atol)
+    check_transformed(lambda generator: case.make(seed=generator), case.shapes[0], TRANSFORMATIONS[0], atol)
 
 
 @pytest.mark.every_backend
@@ -225,8 +224,7 @@ def test_a_trace_promotes_no_dtypes_and_ranks():
     assert [(value.shape, str(value.dtype)) for value in abstract] == [(case.shapes[0], "bfloat16") for case in cases]
 
 
-@only["torch"]
-@pytest.mark.parametrize("case", FIRST_CASES.values(), ids=str)
+@for_each(FIRST_CASES.values())
 def test_the_meta_device_makes_no_values(case):
     with keras.device("meta"):
         values = case.make()(case.shapes[0])

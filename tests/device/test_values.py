@@ -4,7 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
-from cases import CASES, RARE_CASES
+from cases import CASES, FIRST_CASES, RARE_CASES
 from modes import BACKEND, float64, to_numpy
 from places import assert_same, on_host
 
@@ -16,11 +16,13 @@ GOLDEN = golden.load()
 
 
 pytestmark = pytest.mark.every_backend
+of_each_class = pytest.mark.parametrize("cls", FIRST_CASES, ids=lambda cls: cls.__name__)
 
 
-@pytest.mark.parametrize("case", CASES + RARE_CASES, ids=str)
-def test_values_are_the_golden_ones(way, case):
-    for row in golden.rows([case]):
+@of_each_class
+def test_values_are_the_golden_ones(way, cls):
+    for row in golden.rows(case for case in CASES + RARE_CASES if case.cls is cls):
+        case = row[0]
         label = golden.label(*row)
         values = to_numpy(case.make()(*row[1:]))
         if case.exact:
@@ -30,11 +32,12 @@ def test_values_are_the_golden_ones(way, case):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_shape_has_the_values_of_the_host(way, monkeypatch, case, dtype):
+@of_each_class
+def test_every_shape_has_the_values_of_the_host(way, monkeypatch, cls, dtype):
     with float64():
-        for shape in case.shapes:
-            assert_same(monkeypatch, case.make(), shape, dtype, case.exact)
+        for case in (case for case in CASES if case.cls is cls):
+            for shape in case.shapes:
+                assert_same(monkeypatch, case.make(), shape, dtype, case.exact)
 
 
 @pytest.mark.parametrize("count", [10, 40])
