@@ -22,6 +22,7 @@ ELSEWHERE = {
     ("jax", "41372874"): "alarm",
     ("tensorflow", "41372874"): "alarm",
     ("tensorflow", "circle, model_8e28bdef"): "missed",
+    ("tensorflow", "circle, model_0eb8d545"): "found",
 }
 
 
