@@ -279,8 +279,8 @@ def test_a_wrapped_module_has_the_order_of_torch():
     }
     rules = {"torch_module_wrapper/variable": "body", "torch_module_wrapper/variable_1": "bias", "head": "head"}
     load_pretrained(model, source, rules, layout="torch")
-    assert torch.equal(wrapped.module.weight, source["body"])
-    assert torch.equal(model.layers[1].kernel.value.T, source["head.weight"])
+    assert torch.equal(wrapped.module.weight.cpu(), source["body"])
+    assert torch.equal(model.layers[1].kernel.value.T.cpu(), source["head.weight"])
 
 
 def wrapped():
