@@ -138,7 +138,13 @@ SAME_AS_FIT = {
 }
 
 
-@pytest.mark.parametrize("name", SAME_AS_FIT)
+# Each backend makes steps in its own way, and keeps the state of the optimizer.
+ON_EACH = ("used before, in a loss scale", "sums")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.every_backend) if name in ON_EACH else name for name in SAME_AS_FIT]
+)
 def test_the_losses_are_those_of_fit(name):
     losses = keras_initx.diagnose(small(SAME_AS_FIT[name]), X, LABELS, steps=4).losses
     history = small(SAME_AS_FIT[name]).fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history
