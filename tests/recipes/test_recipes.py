@@ -108,10 +108,10 @@ def mobilenet():
     return separable(layers.DepthwiseConv2D(5, name="depthwise"), layers.BatchNormalization)
 
 
-def convolutions():
+def convolutions(groups=1):
     """Return a residual network of a convolution, with a head of 40 classes."""
     inputs = keras.Input((8, 8, 64))
-    x = layers.BatchNormalization()(layers.Conv2D(64, 3, padding="same", name="conv")(inputs))
+    x = layers.BatchNormalization()(layers.Conv2D(64, 3, padding="same", groups=groups, name="conv")(inputs))
     x = layers.GlobalAveragePooling2D()(layers.Add()([inputs, x]))
     return keras.Model(inputs, layers.Dense(40, name="head")(x))
 
@@ -321,6 +321,7 @@ ROWS = {
         {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 64), "conv/bias": 0},
         0.05,
     ),
+    "resnet groups": (lambda: convolutions(4), recipes.resnet, {"conv/kernel": math.sqrt(2 / (9 * 64))}, 0.05),
     "resnet biases": (convolutions, recipes.resnet, {"head/bias": math.sqrt(1 / 3 / 64)}, 0.3),
     "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
     "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),

@@ -220,6 +220,7 @@ def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factor
         (recipes.bert, text_models.clip, "the names of CLIP"),
         (recipes.llama, text_models.clip, "the names of CLIP"),
         (recipes.bert, encoder_decoder, "cross-attention"),
+        (recipes.gpt2, encoder_decoder, "cross-attention"),
     ],
 )
 def test_a_model_of_another_kind_is_refused_with_what_it_has(recipe, build, reason):
