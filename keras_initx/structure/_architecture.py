@@ -7,6 +7,7 @@ that the sums in it are seen too.
 
 import inspect
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,7 +158,13 @@ class _Reader:
         """Return the parts."""
         layers = [self._model, *parts_of(self._model)]
         attributes = [dict(vars(layer)) for layer in layers]
-        with HOOKS, backend.preserve_state(layers) as scope, followed_calls(self._follow):
+        with (
+            warnings.catch_warnings(),
+            HOOKS,
+            backend.preserve_state(layers) as scope,
+            followed_calls(self._follow),
+        ):
+            warnings.simplefilter("ignore")  # nobody has called the model
             self._mark_weights(layers, scope)
             try:
                 args, options = self._inputs()

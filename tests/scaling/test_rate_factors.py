@@ -283,6 +283,7 @@ def test_a_model_that_is_drawn_anew_starts_with_a_new_optimizer():
 
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has these meshes")
+@needs_keras("3.15", "trains a sharded model on batches without sample weights")
 def test_sharded_weights_train_as_others():
     expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
     layout_map = distribution.LayoutMap(mesh_of((1, 2)))
@@ -496,8 +497,10 @@ def test_an_optimizer_of_a_user_has_factors_and_is_saved(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(loaded.optimizer, Signed)
-    losses = [[float(each.train_on_batch(X[2], Y[2])) for _ in range(2)] for each in (model, loaded)]
-    assert losses[0] == losses[1]
+    for each in (model, loaded):
+        each.train_on_batch(X[2], Y[2])
+    for weights in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(*weights)
 
 
 @keras.saving.register_keras_serializable("tests")
