@@ -1,7 +1,7 @@
 """A small model with an optimizer's state, which one backend saves and another loads and goes on with.
 
-`python tests/support/exchange.py` writes the committed file of the backend at hand, `data/saved_by_<backend>.keras`, in an
-environment of `nox -s minimums`: newer versions of Keras read it too.
+`python tests/support/exchange.py` writes the committed file of the backend at hand, `data/saved_by_<backend>.keras`, in
+an environment of `nox -s minimums`: newer versions of Keras read it too.
 """
 
 import pathlib
