@@ -335,6 +335,7 @@ def test_too_few_steps_are_said_to_be_too_few():
     bias = keras.initializers.Constant([0.9, -0.9, 0.0])
     result = keras_initx.lsuv(dense(bias_initializer=bias), 10 * X, seed=0, max_steps=1, tolerance=1e-3)
     assert status(result) == ["not reached"]
+    assert [row.how for row in result.rows] == ["1 step"]
 
 
 def test_what_cannot_be_scaled_is_left_with_the_reason():
