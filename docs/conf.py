@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.metadata
+import inspect
 import os
 import runpy
 from pathlib import Path
@@ -69,11 +70,21 @@ def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
     app.connect("source-read", _add_tables)
+    app.connect("autodoc-process-signature", _add_arguments)
 
 
 def _add_tables(app, page, source):
     """Write the tables of a page in place of their marks."""
     source[0] = with_tables(source[0])
+
+
+def _add_arguments(app, what, name, object, options, signature, returned):
+    """Show the arguments of `__init__` for classes whose `__new__` only refuses others."""
+    if what == "class" and signature == "(*arguments, **options)":
+        own = list(inspect.signature(object.__init__).parameters.values())[1:]
+        plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in own]
+        return str(inspect.Signature(plain)), returned
+    return None
 
 
 def _allow_fewer_pages(app):
