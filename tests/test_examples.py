@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-import re
 import runpy
 import sys
 from itertools import pairwise
@@ -13,7 +12,6 @@ import pytest
 from scripts import script
 
 ten_layers = script("ten_layers")
-variants = script("ten_layers_variants")
 variance = script("variance")
 assumptions = script("assumptions")
 restarts = script("restarts")
@@ -127,36 +125,6 @@ def test_gradients_are_level_with_scaled_weights(name):
 def test_gradients_are_level_in_relu(name):
     found = gradients(relu(name))[1:]
     assert found.max() < 2 * found.min()
-
-
-def test_inputs_of_pixels_saturate_tanh():
-    assert variants.measure("tanh", "Xavier", raw=True).problems == ["unscaled inputs", "saturated"]
-
-
-def test_inputs_of_pixels_saturate_tanh_with_small_weights_too():
-    assert "saturated" in variants.measure("tanh", "0.01 N", raw=True).problems
-
-
-def test_inputs_of_pixels_make_the_gradients_of_relu_larger_by_their_mean_square():
-    plain, pixels = (variants.measure("relu", "He", raw=raw) for raw in (False, True))
-    assert pixels.std == pytest.approx(147 * plain.std, rel=0.05)
-    assert pixels.last == pytest.approx(147**2 * plain.last, rel=0.1)
-
-
-def test_gradients_below_batch_normalization_are_divided_by_the_size_of_the_weights():
-    small, large = (variants.measure("relu", name, normalized=True) for name in ("0.01 N", "1.0 N"))
-    assert small.std == pytest.approx(large.std, rel=0.05)
-    assert small.first == pytest.approx(100 * large.first, rel=0.05)
-
-
-def test_dropout_doubles_the_mean_square_at_each_place():
-    plain, dropped = (variants.measure("relu", "Xavier", dropout=share) for share in (0, 0.5))
-    assert dropped.std == pytest.approx(plain.std * 2 ** (9 / 2), rel=0.2)
-
-
-def test_the_penalty_is_all_of_the_gradient_of_small_weights():
-    row = variants.measure("relu", "0.01 N", penalty=1e-4)
-    assert row.first == pytest.approx(2e-4 * 0.01 * ten_layers.UNITS, rel=0.01)
 
 
 @pytest.mark.parametrize("rule", variance.RULES["linear"])
@@ -279,16 +247,16 @@ def offline():
     raise OSError("no route to host")
 
 
-@pytest.mark.parametrize(("load", "name"), [(colors, "cifar10"), (offline, "digits")])
-def test_the_image_study_says_which_images_it_took(monkeypatch, tmp_path, capsys, load, name):
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", load)
+def test_the_image_study_takes_the_images_that_keras_loads(monkeypatch):
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", colors)
+    name, ((images, labels), _) = script("image_study").load()
+    assert name == "cifar10"
+    assert (images.shape, labels.shape) == ((20, 32, 32, 3), (20,))
+    assert images.max() == 1
+
+
+def test_the_image_study_says_that_it_took_the_digits(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", offline)
     script("image_study").main(["--epochs", "1", "--repeats", "1", "--out", str(tmp_path)])
-    assert f"image_study on {name}\n1 repeat of 1 epoch, batches of 512" in capsys.readouterr().out
+    assert "image_study on digits\n1 repeat of 1 epoch, batches of 512" in capsys.readouterr().out
     assert {"curves.png", "distributions.png"} <= {path.name for path in (tmp_path / "plots").iterdir()}
-
-
-def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):
-    script("families").main(["--out", str(tmp_path)])
-    page = (DOCS / "initializers.md").read_text()
-    drawn = sorted(path.name for path in tmp_path.iterdir())
-    assert sorted(re.findall(r"figures/(family-\w+\.png)", page)) == drawn

@@ -1,4 +1,4 @@
-"""Scripts of the documentation that train for minutes, even at the smallest sizes that they take."""
+"""Scripts of the documentation that take long, even at the smallest sizes that they take."""
 
 import pathlib
 import re
@@ -66,3 +66,10 @@ def test_the_page_shows_what_the_script_of_restarts_prints(capsys):
         assert NUMBER.sub("#", a).split() == NUMBER.sub("#", b).split()
         for there, here in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True):
             assert float(there) == pytest.approx(float(here), abs=1.01 * last_digit(there)), a
+
+
+def test_each_family_has_a_figure_on_its_page(tmp_path, capsys):
+    script("families").main(["--out", str(tmp_path)])
+    page = (DOCS / "initializers.md").read_text()
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(re.findall(r"figures/(family-\w+\.png)", page)) == drawn
