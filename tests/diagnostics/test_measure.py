@@ -288,7 +288,6 @@ def test_without_targets_there_are_no_gradients(dense):
     assert all(layer.gradient is None for layer in report.layers)
 
 
-@pytest.mark.every_backend
 def test_no_gradient_is_known_where_the_loss_is_nan():
     names = [f"hidden_{number}" for number in range(4)]
     stack = [layers.Dense(8, "relu", kernel_regularizer="l2", name=name) for name in names]
@@ -488,12 +487,14 @@ def test_sparse_matrices_are_no_arrays(dense):
         keras_initx.diagnose(sequential(*dense), sparse.csr_matrix(X))
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "convert",
     [
         lambda array: array.astype("float64"),
-        lambda array: keras.ops.cast(keras.ops.convert_to_tensor(array), "bfloat16"),
+        pytest.param(
+            lambda array: keras.ops.cast(keras.ops.convert_to_tensor(array), "bfloat16"),
+            marks=pytest.mark.every_backend,
+        ),
     ],
     ids=["float64", "bfloat16"],
 )

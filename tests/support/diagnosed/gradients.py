@@ -199,7 +199,7 @@ def product(targets, outputs):
 def multiplied(repaired):
     """Return raw outputs whose loss is minus their products with the targets."""
     model, x, y, _ = ending(10, "softmax" if repaired else None, ONE_HOT)
-    model.compile(keras.optimizers.SGD(1.0), product)
+    model.compile(keras.optimizers.SGD(10.0), product)
     return model, x, y, None
 
 
@@ -228,9 +228,9 @@ FAULTY = {
     "SGD, error times 1e-5": Case(scaled_error, ["rate"]),
     "SGD, 3": Case(sgd({"rate": 3.0}, {"rate": 3.0, "clipnorm": 0.1}), ["rate"]),
     "Adam, 0.5": Case(rate(lambda: keras.optimizers.Adam(0.5)), ["rate"], "the default rate: keras.optimizers.Adam()"),
-    "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 100),
-    "minus products of raw outputs": Case(multiplied, ["diverging steps"], "a loss that has a least value", steps=100),
+    "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 20),
+    "minus products of raw outputs": Case(multiplied, ["diverging steps"], "a loss that has a least value", steps=20),
     "SGD without the kernels": Case(
-        rate(lambda: ForgetsKernels(0.01), lambda: keras.optimizers.SGD(0.01)), ["diverging steps"], steps=100
+        rate(lambda: ForgetsKernels(0.01), lambda: keras.optimizers.SGD(0.01)), ["diverging steps"], steps=10
     ),
 }

@@ -194,7 +194,7 @@ HEALTHY = {
     "segments that are all 0": lambda: words_beside(2, np.zeros((64, 4), "int32")),
     "autoencoder": autoencoder,
     "ReZero, 8 blocks": rezero,
-    "16 residual blocks that end in small weights": lambda: residual(scaled("initx.he_normal", 0.25)),
+    "10 residual blocks that end in small weights": lambda: residual(scaled("initx.he_normal", 0.25)),
     # Convolutions.
     "ResNet, last scales of zeros": resnet,
     "squeeze and excitation": squeeze_and_excitation,

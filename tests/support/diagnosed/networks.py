@@ -142,9 +142,9 @@ def several(kernel="glorot_uniform"):
 
 
 def residual(end="he_normal"):
-    """Return 16 residual blocks without normalization."""
+    """Return ten residual blocks without normalization."""
     hidden = inputs = keras.Input((32,))
-    for _ in range(16):
+    for _ in range(10):
         branch = layers.Dense(32, "relu", kernel_initializer="he_normal")(layers.ReLU()(hidden))
         hidden = layers.Add()([hidden, layers.Dense(32, kernel_initializer=made(end))(branch)])
     return classes(keras.Model(inputs, layers.Dense(10)(hidden)))
