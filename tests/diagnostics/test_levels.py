@@ -261,13 +261,6 @@ def test_a_position_embedding_of_zeros_is_a_note():
     assert found(model, tokens) == {("equal units", "note"): ("positions",)}
 
 
-def test_a_token_embedding_of_zeros_is_an_error():
-    tokens = np.random.default_rng(0).integers(0, 20, (8, 5))
-    embedding = layers.Embedding(20, 8, embeddings_initializer="zeros", name="tokens")
-    model = keras.Sequential([keras.Input((5,), dtype="int32"), embedding, dense("out")])
-    assert found(model, tokens) == {("equal units", "error"): ("tokens",)}
-
-
 @pytest.mark.parametrize("value", [-np.inf, np.nan], ids=str)
 def test_what_is_not_finite_before_a_normalization_is_an_error(value):
     model = keras.Sequential(

@@ -306,9 +306,8 @@ def test_histograms_of_all_layers_have_one_axis():
     assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
 
 
-@pytest.mark.parametrize("deviation", [30.0, 1e6])
-def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others(deviation):
-    axes = histograms([0.3, deviation], "linear")
+def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others():
+    axes = histograms([0.3, 1e6], "linear")
     assert len({axis.get_xlim() for axis in axes}) == 1
     assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
 

@@ -229,13 +229,16 @@ def test_a_healthy_network_has_no_problem_in_its_steps(build):
     assert keras_initx.diagnose(model, x, y, steps=20).ok
 
 
-@pytest.mark.parametrize("kind", ["loss scale", "schedule"])
+@pytest.mark.parametrize("kind", ["loss scale", "schedule", "clipped"])
 def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     model, x, y, _ = summed()
+    arguments = {"momentum": 0.5}
     rate = 0.5
     if kind == "schedule":
         rate = keras.optimizers.schedules.ExponentialDecay(0.5, 1000, 0.9)
-    optimizer = keras.optimizers.SGD(rate, momentum=0.5)
+    if kind == "clipped":
+        arguments["clipvalue"] = 100.0
+    optimizer = keras.optimizers.SGD(rate, **arguments)
     if kind == "loss scale":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
     model.compile(optimizer, model.loss)

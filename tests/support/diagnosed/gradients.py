@@ -71,19 +71,6 @@ def without_a_loss(repaired):
     return model, X, dict.fromkeys(names, Y), None
 
 
-def part_of_the_output(repaired):
-    """Return a score and a place, of which a loss takes the score alone."""
-
-    def total(y_true, y_pred):
-        errors = ops.abs(y_true - y_pred)
-        return ops.mean(errors if repaired else errors[..., :1])
-
-    inputs = keras.Input((32,))
-    hidden = layers.Dense(32, "relu")(inputs)
-    heads = [layers.Dense(units, name=name)(hidden) for name, units in (("score", 1), ("place", 2))]
-    return keras.Model(inputs, layers.Concatenate()(heads)), X, X[:, :3], total
-
-
 def unused(repaired):
     """Drop what a layer gives."""
 
@@ -209,7 +196,6 @@ FAULTY = {
     "code that is rounded": Case(bits, ["no gradient"], "a smooth operation between code and "),
     "softmax of one score": Case(one_score, ["no gradient"], "a softmax over several values"),
     "output without a loss": Case(without_a_loss, ["no gradient"]),
-    "part of the output without a loss": Case(part_of_the_output, ["no gradient"]),
     "layer whose output is dropped": Case(unused, ["no gradient"]),
     "model that is frozen": Case(frozen, ["no gradient"]),
     "crossentropy, labels and outputs exchanged, L2": Case(

@@ -6,9 +6,7 @@ from keras.initializers import Constant, RandomUniform
 
 import keras_initx
 from diagnosed.networks import (
-    BATCH,
     BEFORE,
-    LAYER,
     LOGITS,
     LSTM,
     SERIES,
@@ -32,7 +30,6 @@ from diagnosed.networks import (
     regression,
     residual,
     scaled,
-    several,
     simple,
     small,
     without_targets,
@@ -42,10 +39,6 @@ from diagnosed.networks import (
 def zero_embedding(repaired):
     embedding = layers.Embedding(50, 8, embeddings_initializer="uniform" if repaired else "zeros")
     return recurrent(embedding, layers.GRU(16), x=BEFORE, dtype="int32")
-
-
-def scales_of_zeros(repaired):
-    return dense(after=[lambda: BATCH(gamma_initializer="ones" if repaired else "zeros")])
 
 
 def twice_the_same_units(repaired):
@@ -114,7 +107,6 @@ FAULTY = {
         "random weights: keras_initx.HeNormal()",
     ),
     "embedding of zeros": Case(zero_embedding, ["equal units"]),
-    "scales of zeros": Case(scales_of_zeros, ["equal units"], "ones for the scale of a normalization"),
     "constant kernels": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else (lambda: Constant(0.02))), ["equal units"]
     ),
@@ -153,9 +145,6 @@ FAULTY = {
     "tanh, deviation 3": Case(
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(3.0)), ["saturated"], "GlorotUniform()"
     ),
-    "sigmoid, deviation 3": Case(
-        lambda repaired: dense("sigmoid", "glorot_uniform" if repaired else of(3.0), depth=1), ["saturated"]
-    ),
     "softmax, deviation 8": Case(
         lambda repaired: headed(
             loss="crossentropy", activation="softmax", kernel_initializer="zeros" if repaired else small(8.0)
@@ -173,10 +162,6 @@ FAULTY = {
         ["focused attention"],
         "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
     ),
-    "grouped queries, times 6": Case(
-        lambda repaired: without_targets(encoder(2, grouped=True, factor=None if repaired else 6.0)),
-        ["focused attention"],
-    ),
     "attention of its own, scores not divided": Case(
         lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
         ["focused attention"],
@@ -187,10 +172,6 @@ FAULTY = {
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(0.01), 7),
         ["vanishing", "vanishing gradient"],
         "keras_initx.GlorotUniform() in this and all earlier layers",
-    ),
-    "SiLU, Glorot, 30 layers": Case(
-        lambda repaired: dense("silu", "glorot_uniform", 30, after=[LAYER] * repaired),
-        ["vanishing", "vanishing gradient"],
     ),
     "ReLU, LeCun, 30 layers": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "lecun_normal", depth=30), ["vanishing"]
@@ -240,13 +221,6 @@ FAULTY = {
             ZERO_ONE,
             LOGITS,
         ),
-        ["large first loss"],
-    ),
-    "one of three outputs, deviation 10": Case(
-        lambda repaired: several("glorot_uniform" if repaired else of(10.0)), ["large first loss"]
-    ),
-    "weights from 0 to 1": Case(
-        lambda repaired: dense(kernel="he_normal" if repaired else (lambda: RandomUniform(0, 1)), depth=2),
         ["large first loss"],
     ),
     "10 residual blocks, He": Case(
