@@ -102,13 +102,18 @@ def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 
-@pytest.mark.parametrize(("y", "panels"), [(Y, 5), (None, 3)], ids=["gradients", "signals"])
-def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
+@pytest.fixture(scope="module", params=[(Y, 5), (None, 3)], ids=["gradients", "signals"])
+def plotted(request, tmp_path_factory):
+    """Return the figure of a monitor, its text as a file, and the number of its panels."""
+    y, panels = request.param
     monitor = keras_initx.SignalMonitor(X, y, every=3)
     fit(network(), monitor, epochs=1)
-    path = tmp_path / "course.svg"
-    monitor.plot(path)
-    text = path.read_text()
+    path = tmp_path_factory.mktemp("plot") / "course.svg"
+    return monitor.plot(path), path.read_text(), panels
+
+
+def test_plot_has_a_panel_for_each_statistic(plotted):
+    _, text, panels = plotted
     titles = ("standard dev", "mean of", "saturated -->", "gradient norm", "gradient over")
     assert sum(text.count(f"<!-- {title}") for title in titles) == panels
     # The layers are named in what is left of a grid of two columns.
@@ -116,12 +121,16 @@ def test_plot_has_a_panel_for_each_statistic(tmp_path, y, panels):
     assert text.count('id="legend_') == 1
 
 
-def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
-    monitor = keras_initx.SignalMonitor(X, every=3)
-    fit(network(), monitor, epochs=1)
-    path = tmp_path / "course.svg"
-    monitor.plot(path)
-    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", path.read_text()) == ["saturated: 0.25"]
+def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(plotted):
+    _, text, _ = plotted
+    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 0.25"]
+
+
+def test_logarithmic_axes_of_a_plot_cover_whole_decades(plotted):
+    figure, _, panels = plotted
+    limits = [axis.get_ylim() for axis in figure.axes if axis.get_yscale() == "log"]
+    assert len(limits) == panels - 2
+    assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
 
 
 def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
@@ -136,14 +145,6 @@ def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
     (band,) = deviations.collections
     heights = band.get_paths()[0].vertices[:, 1]
     assert heights.min() <= min(sizes) < max(sizes) <= heights.max()
-
-
-def test_logarithmic_axes_of_a_plot_cover_whole_decades():
-    monitor = keras_initx.SignalMonitor(X, Y, every=3)
-    fit(network(), monitor, epochs=1)
-    limits = [axis.get_ylim() for axis in monitor.plot().axes if axis.get_yscale() == "log"]
-    assert len(limits) == 3
-    assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
 
 
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
