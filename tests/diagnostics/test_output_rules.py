@@ -57,24 +57,6 @@ def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["no probabilities"]
 
 
-def test_each_output_has_its_own_verdict():
-    inputs = keras.Input((8,))
-    hidden = layers.Dense(16, "relu")(inputs)
-    outputs = {
-        "kind": layers.Dense(4, name="kind")(hidden),
-        "side": layers.Dense(1, "sigmoid", name="side")(hidden),
-        "size": layers.Dense(2, name="size")(hidden),
-    }
-    model = keras.Model(inputs, outputs)
-    y = {"kind": LABELS, "side": SIDE, "size": X[:, :2]}
-    loss = {"kind": "sparse_categorical_crossentropy", "side": BINARY(from_logits=True), "size": "mse"}
-    found = verdicts(model, y, loss)
-    assert {verdict.layers: verdict.problem for verdict in found} == {
-        ("kind",): "no probabilities",
-        ("side",): "no probabilities",
-    }
-
-
 class Probabilities(keras.Model):
     """Apply the last activation in code of its own, where it is not seen."""
 

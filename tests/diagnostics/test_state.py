@@ -160,7 +160,6 @@ def test_a_call_of_the_model_leaves_only_what_the_function_sets(run):
     kept = [
         layers.Dense(4, "relu", activity_regularizer="l2"),
         layers.BatchNormalization(),
-        layers.Dropout(0.5, seed=1),
         Leaving(),
     ]
     model = keras.Sequential([keras.Input((6,)), *kept, layers.Dense(3)])

@@ -43,7 +43,7 @@ def found(model, x=X, y=None, **arguments):
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 
-@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True), (486, True)])
+@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True)])
 def test_large_inputs_are_a_cause_of_what_explodes(factor, is_cause):
     model = mlp("relu")
     for layer in model.layers:
@@ -371,9 +371,8 @@ def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
-@pytest.mark.parametrize("value", [np.zeros((256, 5)), np.ones((256, 5))], ids=["zeros", "ones"])
-def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with(value):
-    assert keras_initx.diagnose(mlp("relu", depth=1), X, value, loss="mse").ok
+def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with():
+    assert keras_initx.diagnose(mlp("relu", depth=1), X, np.ones((256, 5)), loss="mse").ok
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,15 @@ from diagnosed.networks import (
     X,
     by,
     classes,
-    conv,
     dense,
     encoder,
     ending,
     gru,
     headed,
-    images,
     in_precision,
     lstm,
     padded,
     recurrent,
-    regression,
     residual,
     scaled,
     simple,
@@ -55,10 +52,6 @@ def policy():
 
     gained = np.where(np.arange(64) % 4 == 0, 0, 1 - 3 * X[:, 0])
     return ending(10, y=np.stack([LABELS, gained], axis=1).astype("float32"), loss=loss)
-
-
-def own_crossentropy(y, outputs):
-    return ops.mean(ops.binary_crossentropy(y, ops.sigmoid(outputs)), axis=-1)
 
 
 def weighted(y, outputs):
@@ -103,17 +96,6 @@ def pairs():
 # Convolutions.
 
 
-def resnet():
-    """Return residual blocks whose last scales start at 0."""
-    inputs = keras.Input((8, 8, 3))
-    hidden = conv(16, inputs, activation=None)
-    for _ in range(3):
-        branch = layers.ReLU()(BATCH()(conv(16, hidden, activation=None)))
-        branch = BATCH(gamma_initializer="zeros")(conv(16, branch, activation=None))
-        hidden = layers.ReLU()(layers.Add()([hidden, branch]))
-    return images(hidden, inputs)
-
-
 # Recurrent networks.
 
 
@@ -149,7 +131,6 @@ HEALTHY = {
     "dropout": lambda: dense(after=[lambda: layers.Dropout(0.5)]),
     "last kernel of zeros": lambda: headed(kernel_initializer="zeros"),
     # Targets and losses.
-    "regression, targets of deviation 0.1": lambda: regression(factor=0.1),
     "regression between 0 and 1, sigmoid": lambda: ending(10, "sigmoid", SOFT, "mse"),
     "counts, ReLU": lambda: ending(1, "relu", COUNTS, "mse"),
     "two classes, prior bias": lambda: ending(
@@ -171,7 +152,6 @@ HEALTHY = {
     "ordinal": lambda: ending(3, "sigmoid", ORDINAL, BINARY),
     "hinge": lambda: ending(1, "tanh", 2 * ZERO_ONE - 1, "hinge"),
     "focal loss": lambda: ending(1, "sigmoid", RARE, "binary_focal_crossentropy"),
-    "own loss of logits": lambda: ending(1, None, ZERO_ONE, own_crossentropy),
     "own loss that is no known one": lambda: ending(1, "sigmoid", ZERO_ONE, weighted),
     "policy gradient": policy,
     # Several inputs, and branches.
@@ -180,7 +160,6 @@ HEALTHY = {
     "ReZero, 8 blocks": rezero,
     "10 residual blocks that end in small weights": lambda: residual(scaled("initx.he_normal", 0.25)),
     # Convolutions.
-    "ResNet, last scales of zeros": resnet,
     # Recurrent networks.
     "LSTM, chrono bias": lambda: recurrent(
         LSTM(16, bias_initializer=keras_initx.ChronoBias(100), unit_forget_bias=False)
@@ -197,6 +176,5 @@ HEALTHY = {
     # Trained networks, 16 bits, rates.
     "trained, dense": lambda: trained(dense()),
     "bfloat16, GRU": lambda: in_precision("bfloat16", lambda: recurrent(gru(1.0))),
-    "bfloat16, transformer": lambda: in_precision("mixed_bfloat16", lambda: encoder(2)),
     "rate that rises from 0": lambda: by(warmed_up()),
 }

@@ -1,6 +1,5 @@
 """Faults between the last layer and the loss."""
 
-import keras
 import numpy as np
 from keras import layers, ops
 
@@ -8,10 +7,8 @@ from diagnosed.networks import (
     BINARY,
     CLASSES,
     COUNTS,
-    LABELS,
     LAYER,
     LOGITS,
-    ONE_HOT,
     SEVERAL,
     SOFT,
     SPARSE,
@@ -107,19 +104,6 @@ def all_labels(repaired):
 # Outputs that are not what the loss takes them for.
 
 
-def selected(repaired):
-    """Return sigmoids of which a second input selects one, for targets from -1 to 1."""
-    inputs, taken = keras.Input((32,)), keras.Input((4,))
-    values = layers.Dense(4, None if repaired else "sigmoid")(layers.Dense(32, "relu")(inputs))
-    x = [X, np.eye(4, dtype="float32")[LABELS % 4]]
-    return keras.Model([inputs, taken], layers.Dot(1)([values, taken])), x, np.sign(X[:, :1]), "mse"
-
-
-def own_entropy(y_true, y_pred):
-    """A crossentropy that takes logits."""
-    return -ops.mean(ops.sum(y_true * ops.log_softmax(y_pred), axis=-1))
-
-
 def half_square(y_true, y_pred):
     return ops.mean((y_true - y_pred) ** 2) / 2
 
@@ -165,9 +149,6 @@ FAULTY = {
     "logits of ten classes, taken for probabilities": Case(
         loss(SPARSE, CLASSES), ["no probabilities"], "SparseCategoricalCrossentropy(from_logits=True)"
     ),
-    "logits of two classes, taken for probabilities": Case(
-        loss(BINARY, LOGITS, 1, y=ZERO_ONE), ["no probabilities"], "BinaryCrossentropy(from_logits=True)"
-    ),
     "ReLU before binary crossentropy": Case(
         activation("relu", "sigmoid", 1, y=ZERO_ONE, loss=BINARY), ["no probabilities"], 'activation="sigmoid" in out'
     ),
@@ -187,9 +168,6 @@ FAULTY = {
         ["no probabilities"],
         "loss=keras.losses.BinaryCrossentropy()",
     ),
-    "softmax, taken for logits by an own loss": Case(
-        activation("softmax", None, y=ONE_HOT, loss=own_entropy), ["no probabilities"]
-    ),
     "softmax, then dropout": Case(
         after(lambda: layers.Dropout(0.2), units=10, activation="softmax", loss=SPARSE), ["dropped output"]
     ),
@@ -203,7 +181,6 @@ FAULTY = {
     "half of the squared error, sigmoid": Case(
         activation("sigmoid", None, 1, y=2 + X[:, :1], loss=half_square), ["unreachable targets"]
     ),
-    "sigmoids of which one is selected": Case(selected, ["unreachable targets"]),
     "tanh, then ReLU": Case(
         lambda repaired: ending(
             1, y=COUNTS, loss="mse", after=[*[layers.Activation("tanh", name="first")] * (not repaired), layers.ReLU()]
