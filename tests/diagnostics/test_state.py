@@ -585,20 +585,6 @@ def test_gradients_are_measured_in_inference_mode_too():
         assert torch.is_inference_mode_enabled()
 
 
-class Nested(keras.Model):
-    """Has a layer with LoRA in a model inside."""
-
-    def __init__(self):
-        super().__init__()
-        inner = keras.Sequential([layers.EinsumDense("ab,bc->ac", 6), layers.ReLU()])
-        inner.build((None, 6))
-        inner.layers[0].enable_lora(2)
-        self.inner, self.out = inner, layers.Dense(3)
-
-    def call(self, x):
-        return self.out(self.inner(x))
-
-
 def with_lora(*stack):
     model = keras.Sequential([keras.Input((6,)), *stack, layers.Dense(3)])
     for layer in model.layers:
@@ -609,7 +595,6 @@ def with_lora(*stack):
 
 MAKES_COPIES = {
     "LoRA of an embedding": lambda: with_lora(layers.Embedding(50, 4), layers.Flatten()),
-    "LoRA in a model inside": Nested,
     "mixed precision": lambda: with_lora(layers.Dense(8, "relu", dtype="mixed_float16")),
 }
 LEAVES_ALL = {

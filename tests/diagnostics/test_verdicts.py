@@ -304,13 +304,13 @@ def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
 
 
 def test_what_vanishes_in_gradients_only_is_cured_by_its_remedy():
-    remedy = found(mlp("hard_sigmoid", depth=40), y=LABELS)["vanishing gradient"].remedy
+    remedy = found(mlp("hard_sigmoid", depth=20), y=LABELS)["vanishing gradient"].remedy
     assert remedy.text.startswith('activation="tanh" with keras_initx.GlorotUniform()')
-    assert found(mlp("tanh", depth=40), y=LABELS) == {}
+    assert found(mlp("tanh", depth=20), y=LABELS) == {}
 
 
 def test_before_an_activation_without_limits_normalization_is_the_remedy_of_a_vanishing_gradient():
-    remedy = found(mlp("softplus", depth=40), y=LABELS)["vanishing gradient"].remedy
+    remedy = found(mlp("softplus", depth=20), y=LABELS)["vanishing gradient"].remedy
     assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")
 
 
@@ -490,12 +490,6 @@ def test_inputs_are_the_cause_of_large_gradients(x):
     assert gradient.remedy.text == f"standardize the inputs, then {OF_LOSS}"
     standardized = (x - x.mean(axis=0)) / x.std(axis=0)
     assert keras_initx.diagnose(model, standardized, X[:, :5], loss="mse").verdicts == []
-
-
-def test_what_is_ignored_is_not_reported():
-    model = mlp("tanh", "initx.small_normal", depth=7)
-    assert list(found(model, y=LABELS, ignore=["vanishing"])) == ["vanishing gradient"]
-    assert found(model, y=LABELS, ignore=("vanishing gradient", "vanishing")) == {}
 
 
 def test_what_is_ignored_is_a_problem():
