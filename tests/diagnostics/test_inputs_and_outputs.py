@@ -188,11 +188,6 @@ def test_the_weights_of_a_model_around_layers_need_not_multiply_its_inputs():
     assert found(Queue(), 1000 * GENERATOR.normal(size=(32, 4))) == {}
 
 
-def test_numbers_of_tokens_are_no_unscaled_inputs():
-    model = keras.Sequential([keras.Input((5,)), layers.Embedding(1000, 8), layers.LSTM(4)])
-    assert found(model, GENERATOR.integers(0, 1000, (16, 5))) == {}
-
-
 @pytest.mark.parametrize(
     ("place", "name"),
     # As a function, only a softmax is known by its values.

@@ -177,12 +177,6 @@ def test_units_of_four_weights_are_compared():
         assert values_of(kernel).identical_units == same
 
 
-def test_another_bias_makes_another_unit():
-    kernel = np.random.default_rng(0).normal(size=(6, 5))
-    kernel[:, 3] = kernel[:, 1]
-    assert values_of(kernel, np.arange(5)).identical_units == 0
-
-
 def test_heads_with_the_same_weights_are_counted():
     layer = layers.EinsumDense("ab,bcd->acd", (3, 2))
     model, x = alone(layer, (6,))

@@ -201,6 +201,8 @@ FAULTY = {
         ["rate"],
         "keras.optimizers.Adadelta(1.0)",
     ),
+    "SGD, 3": Case(sgd({"rate": 3.0}, {"rate": 3.0, "clipnorm": 0.1}), ["rate"]),
+    "Adam, 0.5": Case(rate(lambda: keras.optimizers.Adam(0.5)), ["rate"], "the default rate: keras.optimizers.Adam()"),
     "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 20),
     "minus products of raw outputs": Case(multiplied, ["diverging steps"], "a loss that has a least value", steps=20),
     "SGD without the kernels": Case(

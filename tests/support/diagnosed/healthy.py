@@ -127,6 +127,8 @@ HEALTHY = {
     # Dense networks.
     "tanh, orthogonal, 10 layers": lambda: dense("tanh", keras_initx.Orthogonal, 10),
     "SELU, LeCun, 20 layers": lambda: dense("selu", "lecun_normal", 20),
+    "sigmoid, Glorot, 2 layers": lambda: dense("sigmoid", "glorot_uniform", 2),
+    "SiLU, He, 5 layers": lambda: dense("silu", depth=5),
     "batch normalization, 10 layers": lambda: dense(depth=10, after=[BATCH]),
     "dropout": lambda: dense(after=[lambda: layers.Dropout(0.5)]),
     "last kernel of zeros": lambda: headed(kernel_initializer="zeros"),
