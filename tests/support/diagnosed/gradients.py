@@ -201,6 +201,7 @@ FAULTY = {
         ["rate"],
         "keras.optimizers.Adadelta(1.0)",
     ),
+    "SGD, gradients clipped to 1e-5": Case(sgd({"rate": 0.1, "clipnorm": 1e-5}), ["rate"]),
     "SGD, 3": Case(sgd({"rate": 3.0}, {"rate": 3.0, "clipnorm": 0.1}), ["rate"]),
     "Adam, 0.5": Case(rate(lambda: keras.optimizers.Adam(0.5)), ["rate"], "the default rate: keras.optimizers.Adam()"),
     "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 20),
