@@ -298,14 +298,6 @@ def test_an_output_without_rows_is_not_compared():
     assert losses(keras.Model(inputs, total), Y, Y[:, 0], loss=squares)["identity"] == (None, None)
 
 
-def test_each_output_is_compared_by_its_own_loss():
-    y = {"one": 100 + Y, "two": Y[:, :2]}
-    found = losses(two_outputs("list"), X, y, loss={"one": "mse", "two": cubes})
-    assert found["two"] == (None, None)
-    assert found["one"][0] == pytest.approx(100, rel=0.05)
-    assert found["one"][1] == pytest.approx(Y.std(), rel=0.1)
-
-
 def test_each_output_may_have_a_vector_of_labels():
     loss, labels = {"two": "ce", "one": "bce"}, [LABELS > 0, LABELS]
     inputs = keras.Input((6,))
