@@ -66,9 +66,7 @@ def expected(model, masked=False):
     return shares.max(axis=-1)[(shares > 0).sum(axis=-1) >= 4].mean()
 
 
-@pytest.mark.parametrize(
-    "softmax", ["ops", "activations", "layer", pytest.param("fast", marks=pytest.mark.every_backend)]
-)
+@pytest.mark.parametrize("softmax", ["ops", "activations", "layer", "fast"])
 def test_attention_of_its_own_has_the_weights_that_it_computes(softmax):
     model = keras.Sequential([keras.Input((10, 16)), Attention(softmax), layers.Dense(2)])
     assert focus_of(model) == {"q": pytest.approx(expected(model), rel=1e-3)}

@@ -95,20 +95,6 @@ def test_a_probe_is_told_after_the_one_that_it_reads(monkeypatch):
     assert (last, end) == ("read, at the end", "reading, at the end")
 
 
-def test_without_targets_the_model_is_called_once():
-    class Counting(keras.Sequential):
-        def call(self, inputs, training=None, mask=None):
-            calls.append(training)
-            return super().call(inputs, training, mask)
-
-    calls = []
-    model = Counting(network().layers)
-    keras_initx.diagnose(model, X)
-    calls.clear()
-    keras_initx.diagnose(model, X)
-    assert calls == [True]
-
-
 def test_a_report_can_be_pickled_and_holds_no_model():
     model = network(kernel_initializer="zeros")
     report = keras_initx.diagnose(model, X, X[:, :3], loss="mse")

@@ -23,11 +23,8 @@ Y = X[:, :1] * X[:, 1:2]
 
 # What the evidence names.
 LEVELS = {
-    "normalization of one channel": ("error", "layer_normalization"),
-    "softmax of one score": ("error", "score"),
     "code that is rounded": ("error", "hidden, code"),
     "output without a loss": ("warning", "other"),
-    "layer whose output is dropped": ("warning", "second"),
     "layers in a container that Keras does not search": ("error", "block_0/kernel"),
 }
 

@@ -34,9 +34,8 @@ def classifier(*first, last=("softmax",), **arguments):
     return keras.Sequential([keras.Input((8, 8, 3)), *first, layers.Flatten(), *hidden, *head])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_pixels_into_a_relu_network(dtype):
-    verdicts = found(classifier(), PIXELS.astype(dtype))
+def test_pixels_into_a_relu_network():
+    verdicts = found(classifier())
     assert list(verdicts) == ["unscaled inputs", "saturated"]
     assert verdicts["unscaled inputs"].level == verdicts["saturated"].level == "warning"
     assert verdicts["unscaled inputs"].layers == ("hidden_0",)
@@ -76,9 +75,8 @@ class Subclassed(keras.Model):
         return x
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_pixels_into_a_subclassed_network(dtype):
-    assert "unscaled inputs" in found(Subclassed(), PIXELS.astype(dtype))
+def test_pixels_into_a_subclassed_network():
+    assert "unscaled inputs" in found(Subclassed(), PIXELS.astype("uint8"))
 
 
 class Table(layers.Layer):
@@ -188,11 +186,6 @@ def test_the_weights_of_a_model_around_layers_need_not_multiply_its_inputs():
             return keras.ops.matmul(self.dense(self.scaled(x)), keras.ops.transpose(self.queue))
 
     assert found(Queue(), 1000 * GENERATOR.normal(size=(32, 4))) == {}
-
-
-def test_numbers_of_tokens_are_no_unscaled_inputs():
-    model = keras.Sequential([keras.Input((5,)), layers.Embedding(1000, 8), layers.LSTM(4)])
-    assert found(model, GENERATOR.integers(0, 1000, (16, 5))) == {}
 
 
 @pytest.mark.parametrize(

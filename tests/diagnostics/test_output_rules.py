@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diagnosed.networks import regression as healthy_regression
 from keras import layers
-from keras.optimizers.schedules import CosineDecay, ExponentialDecay
+from keras.optimizers.schedules import ExponentialDecay
 
 import keras_initx
 
@@ -41,26 +41,6 @@ def problems(*arguments, **options):
     return [verdict.problem for verdict in verdicts(*arguments, **options) if verdict.level != "note"]
 
 
-# Each is understood in every form that `compile` takes.
-FORMS = {
-    "name": "sparse_categorical_crossentropy",
-    "by shapes": "crossentropy",
-    "object": SPARSE(),
-    "dict": {"out": "sparse_categorical_crossentropy"},
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_loss_is_understood_in_every_form(form):
-    assert problems(network(4), LABELS, FORMS[form]) == ["no probabilities"]
-
-
-def test_a_compiled_loss_is_understood_too():
-    model = network(4)
-    model.compile("adam", SPARSE())
-    assert problems(model, LABELS) == ["no probabilities"]
-
-
 class OwnLoss(SPARSE):
     """May read outputs in another way than its base class."""
 
@@ -75,24 +55,6 @@ OWN = {
 def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4), LABELS, OWN[form]) == []
     assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["no probabilities"]
-
-
-def test_each_output_has_its_own_verdict():
-    inputs = keras.Input((8,))
-    hidden = layers.Dense(16, "relu")(inputs)
-    outputs = {
-        "kind": layers.Dense(4, name="kind")(hidden),
-        "side": layers.Dense(1, "sigmoid", name="side")(hidden),
-        "size": layers.Dense(2, name="size")(hidden),
-    }
-    model = keras.Model(inputs, outputs)
-    y = {"kind": LABELS, "side": SIDE, "size": X[:, :2]}
-    loss = {"kind": "sparse_categorical_crossentropy", "side": BINARY(from_logits=True), "size": "mse"}
-    found = verdicts(model, y, loss)
-    assert {verdict.layers: verdict.problem for verdict in found} == {
-        ("kind",): "no probabilities",
-        ("side",): "no probabilities",
-    }
 
 
 class Probabilities(keras.Model):
@@ -209,7 +171,7 @@ def test_a_rate_that_is_too_large_is_found_before_the_first_step():
     for optimizer in (keras.optimizers.SGD(float(by_sgd)), keras.optimizers.Adam(0.03)):
         cured = regression(optimizer)
         assert problems(cured, y) == []
-        course = cured.fit(X, y, epochs=40, verbose=0).history["loss"]
+        course = cured.fit(X, y, epochs=20, verbose=0).history["loss"]
         assert course[-1] < course[0] / 2
 
 
@@ -260,9 +222,8 @@ def test_a_sum_of_losses_has_no_step_to_compare_with():
     assert "rate" not in problems(model, X[:, :1])
 
 
-@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(-1.0), keras.optimizers.SGD(-0.1)])
-def test_a_negative_rate_is_an_error(optimizer):
-    found = verdicts(regression(optimizer), X[:, :1])
+def test_a_negative_rate_is_an_error():
+    found = verdicts(regression(keras.optimizers.Adam(-1.0)), X[:, :1])
     assert [(verdict.problem, verdict.level) for verdict in found] == [("rate", "error")]
 
 
@@ -348,9 +309,7 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
         (keras.optimizers.SGD(0.1, clipvalue=1e-7), ["rate"]),
         (keras.optimizers.SGD(0.1, global_clipnorm=1e-6), ["rate"]),
         (keras.optimizers.Adam(global_clipnorm=1e-6), []),
-        (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1)), ["rate"]),
         (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1), gradient_accumulation_steps=2), []),
-        (keras.optimizers.Adam(CosineDecay(0.0, 100, warmup_target=0.01, warmup_steps=10)), []),
     ],
     ids=[
         "Adam",
@@ -366,9 +325,7 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
         "clipped numbers",
         "clipped together",
         "Adam, clipped",
-        "decay",
         "accumulated gradients",
-        "warm-up",
     ],
 )
 def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expected):

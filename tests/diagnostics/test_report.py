@@ -232,13 +232,6 @@ def test_json_has_everything(healthy):
     assert lstm["gate bias"] == "forget 1"
 
 
-def test_json_has_the_verdicts(faulty):
-    data = json.loads(faulty.to_json())
-    assert data["ok"] is False
-    assert data["verdicts"][0]["problem"] == "equal units"
-    assert set(data["verdicts"][0]) == {"problem", "layers", "evidence", "remedy", "level"}
-
-
 def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
     report = keras_initx.diagnose(model, X * np.nan, np.ones((64, 3)), loss="mse")
@@ -306,9 +299,8 @@ def test_histograms_of_all_layers_have_one_axis():
     assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
 
 
-@pytest.mark.parametrize("deviation", [30.0, 1e6])
-def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others(deviation):
-    axes = histograms([0.3, deviation], "linear")
+def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others():
+    axes = histograms([0.3, 1e6], "linear")
     assert len({axis.get_xlim() for axis in axes}) == 1
     assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
 

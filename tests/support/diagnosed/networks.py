@@ -110,10 +110,6 @@ def regression(offset=0.0, factor=1.0, loss="mse", head=None):
     return mlp(head=head or layers.Dense(1)), X, y[:, None], loss
 
 
-def binary(loss=BINARY, **head):
-    return mlp(head=layers.Dense(1, **head)), X, ZERO_ONE, loss
-
-
 def by(optimizer):
     """Return a network that is compiled with an optimizer."""
     model, x, y, loss = dense()
@@ -128,23 +124,10 @@ def by_sgd(rate, loss="mse", **options):
     return model, x, y, None
 
 
-def several(kernel="glorot_uniform"):
-    """Return a network of three outputs with a loss each."""
-    inputs = keras.Input((32,))
-    hidden = layers.Dense(32, "relu", kernel_initializer="he_normal")(inputs)
-    heads = {
-        "kind": layers.Dense(10, name="kind", kernel_initializer=made(kernel))(hidden),
-        "size": layers.Dense(2, name="size")(hidden),
-        "flags": layers.Dense(4, "sigmoid", name="flags")(hidden),
-    }
-    y = {"kind": LABELS, "size": X[:, :2], "flags": SEVERAL[:, :4]}
-    return keras.Model(inputs, heads), X, y, {"kind": CLASSES, "size": "mse", "flags": BINARY}
-
-
 def residual(end="he_normal"):
-    """Return 16 residual blocks without normalization."""
+    """Return ten residual blocks without normalization."""
     hidden = inputs = keras.Input((32,))
-    for _ in range(16):
+    for _ in range(10):
         branch = layers.Dense(32, "relu", kernel_initializer="he_normal")(layers.ReLU()(hidden))
         hidden = layers.Add()([hidden, layers.Dense(32, kernel_initializer=made(end))(branch)])
     return classes(keras.Model(inputs, layers.Dense(10)(hidden)))

@@ -6,15 +6,10 @@ from keras.initializers import Constant, RandomUniform
 
 import keras_initx
 from diagnosed.networks import (
-    BATCH,
     BEFORE,
-    LAYER,
-    LOGITS,
     LSTM,
     SERIES,
-    ZERO_ONE,
     Case,
-    X,
     classes,
     dense,
     drawn,
@@ -24,7 +19,6 @@ from diagnosed.networks import (
     in_precision,
     language_model,
     lstm,
-    mlp,
     of,
     own_attention,
     padded,
@@ -32,7 +26,6 @@ from diagnosed.networks import (
     regression,
     residual,
     scaled,
-    several,
     simple,
     small,
     without_targets,
@@ -42,10 +35,6 @@ from diagnosed.networks import (
 def zero_embedding(repaired):
     embedding = layers.Embedding(50, 8, embeddings_initializer="uniform" if repaired else "zeros")
     return recurrent(embedding, layers.GRU(16), x=BEFORE, dtype="int32")
-
-
-def scales_of_zeros(repaired):
-    return dense(after=[lambda: BATCH(gamma_initializer="ones" if repaired else "zeros")])
 
 
 def twice_the_same_units(repaired):
@@ -61,16 +50,6 @@ def one_initializer(repaired):
     one = keras.initializers.Orthogonal(seed=1)
     other = keras.initializers.Orthogonal(seed=2) if repaired else one
     return recurrent(LSTM(8, kernel_initializer=one, recurrent_initializer=other))
-
-
-def queries_like_keys(repaired):
-    """Give attention an initializer, of which it makes copies for queries, keys and values, with its seed."""
-    inputs = keras.Input((12, 8))
-    attention = layers.MultiHeadAttention(
-        4, 8, kernel_initializer=keras_initx.GlorotUniform(seed=None if repaired else 1)
-    )
-    hidden = layers.Flatten()(attention(inputs, inputs))
-    return classes(keras.Model(inputs, layers.Dense(10)(hidden)), SERIES)
 
 
 def of_pytorch(repaired):
@@ -98,13 +77,7 @@ def of_siren():
     return keras_initx.VarianceScaling(2 / 30**2, distribution="uniform")
 
 
-def factor_behind_a_limit(repaired):
-    inputs = keras.Input((32,))
-    bounded = layers.Dense(10, "tanh", name="out")(layers.Dense(32)(inputs))
-    return classes(keras.Model(inputs, (8 if repaired else 100) * bounded))
-
-
-LONG_SERIES = drawn(32, 200, 8)
+LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
     # Units that are the same.
@@ -114,7 +87,6 @@ FAULTY = {
         "random weights: keras_initx.HeNormal()",
     ),
     "embedding of zeros": Case(zero_embedding, ["equal units"]),
-    "scales of zeros": Case(scales_of_zeros, ["equal units"], "ones for the scale of a normalization"),
     "constant kernels": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else (lambda: Constant(0.02))), ["equal units"]
     ),
@@ -122,7 +94,6 @@ FAULTY = {
     "one initializer with a seed for both kernels of an LSTM": Case(
         one_initializer, ["twin tensors"], "different seeds"
     ),
-    "queries with the numbers of keys": Case(queries_like_keys, ["twin tensors"]),
     # Memory.
     "LSTM, forget bias -4": Case(lambda repaired: recurrent(lstm(1.0 if repaired else -4.0)), ["memory"]),
     "GRU, update bias -4": Case(
@@ -139,7 +110,7 @@ FAULTY = {
         lambda repaired: simple(activation="relu", gain=1.0 if repaired else 6.0), ["memory", "exploding"]
     ),
     "tanh RNN, recurrent kernel of 0.5": Case(lambda repaired: simple(gain=1.0 if repaired else 0.5), ["memory"]),
-    "tanh RNN, recurrent kernel of 0.8, 200 steps": Case(
+    "tanh RNN, recurrent kernel of 0.8, 150 steps": Case(
         lambda repaired: simple(LONG_SERIES, gain=1.0 if repaired else 0.8), ["memory"]
     ),
     "60 zeros behind 3 words, LSTM": Case(lambda repaired: padded(LSTM(16), mask_zero=repaired), ["memory"]),
@@ -152,9 +123,6 @@ FAULTY = {
     ),
     "tanh, deviation 3": Case(
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(3.0)), ["saturated"], "GlorotUniform()"
-    ),
-    "sigmoid, deviation 3": Case(
-        lambda repaired: dense("sigmoid", "glorot_uniform" if repaired else of(3.0), depth=1), ["saturated"]
     ),
     "softmax, deviation 8": Case(
         lambda repaired: headed(
@@ -173,10 +141,6 @@ FAULTY = {
         ["focused attention"],
         "smaller kernels of queries and keys: keras_initx.GlorotUniform()",
     ),
-    "grouped queries, times 6": Case(
-        lambda repaired: without_targets(encoder(2, grouped=True, factor=None if repaired else 6.0)),
-        ["focused attention"],
-    ),
     "attention of its own, scores not divided": Case(
         lambda repaired: without_targets(own_attention(8.0 if repaired else 1.0)),
         ["focused attention"],
@@ -187,10 +151,6 @@ FAULTY = {
         lambda repaired: dense("tanh", "glorot_uniform" if repaired else of(0.01), 7),
         ["vanishing", "vanishing gradient"],
         "keras_initx.GlorotUniform() in this and all earlier layers",
-    ),
-    "SiLU, Glorot, 30 layers": Case(
-        lambda repaired: dense("silu", "glorot_uniform", 30, after=[LAYER] * repaired),
-        ["vanishing", "vanishing gradient"],
     ),
     "ReLU, LeCun, 30 layers": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "lecun_normal", depth=30), ["vanishing"]
@@ -233,23 +193,7 @@ FAULTY = {
         ["large first loss"],
         "smaller weights in the last layer: keras_initx.GlorotUniform()",
     ),
-    "two classes, logits, deviation 20": Case(
-        lambda repaired: (
-            mlp(head=layers.Dense(1, kernel_initializer="zeros" if repaired else small(20.0))),
-            X,
-            ZERO_ONE,
-            LOGITS,
-        ),
-        ["large first loss"],
-    ),
-    "one of three outputs, deviation 10": Case(
-        lambda repaired: several("glorot_uniform" if repaired else of(10.0)), ["large first loss"]
-    ),
-    "weights from 0 to 1": Case(
-        lambda repaired: dense(kernel="he_normal" if repaired else (lambda: RandomUniform(0, 1)), depth=2),
-        ["large first loss"],
-    ),
-    "16 residual blocks, He": Case(
+    "10 residual blocks, He": Case(
         lambda repaired: residual("zeros" if repaired else "he_normal"),
         ["large first loss"],
         'kernel_initializer="zeros" in the last layer of each residual branch',
@@ -257,7 +201,6 @@ FAULTY = {
     "tied embedding, deviation 1.4": Case(
         lambda repaired: language_model(0.02 if repaired else 1.4), ["large first loss"]
     ),
-    "tanh, then times 100": Case(factor_behind_a_limit, ["large first loss"], "a smaller factor after out: "),
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),
         ["large first loss"],
