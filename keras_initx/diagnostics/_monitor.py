@@ -162,7 +162,6 @@ class SignalMonitor(KerasCallback):
         most = self._steps_of_call()
         if most == 1:
             return
-        self._synchronize()
         updates = self._updates()
         if updates is not None:
             made = updates - self._updates_before
@@ -187,9 +186,8 @@ class SignalMonitor(KerasCallback):
         return int(keras.ops.convert_to_numpy(counters[0]))
 
     def _record(self) -> None:
-        self._synchronize()
         report = diagnose(
-            self.model,
+            self.model,  # with its present weights: Keras writes them back where it is asked for it
             self.x,
             self.y,
             loss=self.loss,
@@ -227,12 +225,6 @@ class SignalMonitor(KerasCallback):
             self._record()
         self.model.stop_training = True
         warnings.warn(self.stopped, stacklevel=2)
-
-    def _synchronize(self) -> None:
-        if hasattr(self.model, "jax_state_sync"):
-            # On JAX the weights are written back to the model at the end of an epoch, or on
-            # request.
-            self.model.jax_state_sync()
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Plot the statistics over the training steps. Otherwise like `Report.plot`.
