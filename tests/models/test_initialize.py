@@ -28,7 +28,7 @@ def build(initializer="glorot_uniform"):
             layers.Flatten(),
             layers.Dense(8, "relu", name="hidden"),
             layers.Dropout(0.5, seed=3),
-            layers.Dense(2, name="logits", kernel_initializer="random_normal"),
+            layers.Dense(2, name="logits", kernel_initializer=keras.initializers.RandomNormal(seed=1)),
         ]
     )
 
@@ -77,19 +77,6 @@ def test_without_a_seed_one_is_drawn_and_told():
     assert_equal(arrays(model), expected)
 
 
-def test_an_inserted_layer_changes_no_other():
-    def network(*inserted):
-        names = ("one", "two", "three")
-        dense = [layers.Dense(4, name=name) for name in names]
-        return keras.Sequential([keras.Input((4,)), dense[0], *inserted, *dense[1:]])
-
-    first, second = network(), network(layers.Dense(4, name="new"), layers.Dropout(0.1))
-    initialize(first, seed=0)
-    initialize(second, seed=0)
-    expected = arrays(first)
-    assert_equal({path: value for path, value in arrays(second).items() if path in expected}, expected)
-
-
 def test_a_model_written_with_the_seeds_has_the_same_weights():
     seed = seeds(7)
     model = keras.Sequential(
@@ -102,14 +89,6 @@ def test_a_model_written_with_the_seeds_has_the_same_weights():
     before = arrays(model)
     initialize(model, seed=7)
     assert_equal(arrays(model), before)
-
-
-def test_layers_that_share_an_initializer_get_values_of_their_own():
-    shared = keras.initializers.RandomNormal(seed=1)
-    model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared) for _ in range(2))])
-    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 1
-    initialize(model, seed=0)
-    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 2
 
 
 def test_the_initializer_of_the_layer_is_used_again():
@@ -166,18 +145,20 @@ def mean_inputs(sums, strides):
     return float(sums[period][sums[period] > 0].mean())
 
 
+class Up(layers.Conv2DTranspose):
+    """A transposed convolution of a user."""
+
+
 ONES = {"kernel_initializer": "ones", "use_bias": False}
+
+
 # Older versions of Keras warn of borders, with torch.
-of_borders = pytest.mark.filterwarnings("ignore:You might experience inconsistencies across backends")
-
-
-@of_borders
+@pytest.mark.filterwarnings("ignore:You might experience inconsistencies across backends")
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Conv1DTranspose(6, 3, 2, **ONES),
-        layers.Conv2DTranspose(6, (4, 3), (2, 1), dtype="mixed_bfloat16", **ONES),
-        layers.Conv2DTranspose(6, (2, 5), (3, 2), **ONES),
+        layers.Conv1DTranspose(6, 3, 2, dtype="mixed_bfloat16", **ONES),
+        Up(6, (2, 5), (3, 2), **ONES),
         layers.Conv2DTranspose(6, 3, 2, output_padding=1, padding="same", **ONES),
         layers.Conv2DTranspose(6, 3, dilation_rate=2, **ONES),
     ],
@@ -194,44 +175,6 @@ def test_a_transposed_convolution_has_the_inputs_that_an_output_sums(layer):
     assert (weight.fan_in, weight.fan_out) == (inputs, units)
     expected = keras_initx.TruncatedNormal(stddev=(2 / inputs) ** 0.5, seed=weight.seed)(weight.shape)
     np.testing.assert_array_equal(arrays(model)[weight.path], to_numpy(expected))
-
-
-class Decoder(keras.Model):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def call(self, x):
-        for layer in self.inner:
-            x = layer(x)
-        return x
-
-
-class Up(layers.Conv2DTranspose):
-    """A transposed convolution of a user."""
-
-
-@of_borders
-@pytest.mark.parametrize(
-    ("around", "shape", "make"),
-    [
-        (Decoder, (6, 20, 64), lambda **options: Up(64, (4, 3), (2, 1), **options)),
-        (
-            lambda inner: keras.Sequential([keras.Sequential(inner)]),
-            (32, 64),
-            lambda **options: layers.Conv1DTranspose(64, 5, 2, dtype="mixed_float16", **options),
-        ),
-    ],
-    ids=["subclasses", "nested, 16 bits"],
-)
-def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(around, shape, make):
-    for in_layer, rules in ("he_normal", None), ("ones", {"*kernel": "initx.he_normal"}):
-        options = {"padding": "same", "activation": "relu", "kernel_initializer": in_layer}
-        model = around([make(**options) for _ in range(5)])
-        x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-        model(x)
-        initialize(model, rules, seed=0)
-        assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
 
 
 @pytest.mark.parametrize(
@@ -252,17 +195,6 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
         (weight, _) = initialize(model, rules, seed=0).weights
         assert weight.fan_in == 128
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
-
-
-def test_an_embedding_has_the_values_that_its_layer_gives_it():
-    kernel = keras_initx.HeNormal(seed=seeds(0)("words/embeddings"))
-    model = keras.Sequential(
-        [keras.Input((5,)), layers.Embedding(1000, 8, embeddings_initializer=kernel, name="words")]
-    )
-    before = arrays(model)
-    for rules in (None, {"*/embeddings": "initx.he_normal"}):
-        initialize(model, rules, seed=0)
-        assert_equal(before, arrays(model))
 
 
 @pytest.mark.parametrize(
@@ -418,28 +350,10 @@ def test_a_layer_may_initialize_a_model_while_it_is_built():
     assert initialize(model, seed=0).weights[0].initializer == "Ones()"
 
 
-def test_a_rule_draws_other_values_where_zeros_are_kept():
-    sparse = keras_initx.Sparse(2, seed=1)
-    layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
-    model = keras.Sequential([keras.Input((8,)), layer])
-    zeros = arrays(model)["hidden/kernel"] == 0
-    initialize(model, {"*/kernel": "ones"}, seed=0)
-    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], ~zeros)
-
-
-@pytest.mark.parametrize(
-    ("initializer", "std"),
-    [
-        (keras_initx.RandomUniform(1.0, 2.0), 12**-0.5),
-        (keras.initializers.TruncatedNormal(stddev=0.02), 0.0176),  # Keras takes the value before truncation
-    ],
-    ids=["uniform", "Keras' truncated"],
-)
-def test_the_plan_has_the_spread_of_the_values(initializer, std):
+def test_keras_takes_the_deviation_before_truncation():
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     model = keras.Sequential([keras.Input((200,)), layers.Dense(100, kernel_initializer=initializer)])
-    weight = initialize(model, seed=0).weights[0]
-    assert weight.std == pytest.approx(std, rel=0.02)
-    assert weight.std == pytest.approx(arrays(model)["dense/kernel"].std(), abs=1e-6)
+    assert initialize(model, seed=0).weights[0].std == pytest.approx(0.0176, rel=0.02)
 
 
 def test_parts_of_an_initializer_have_seeds_of_their_own():
@@ -458,16 +372,6 @@ def test_a_layer_type_matches_the_layers_inside_it():
     assert kernels.pop("logits/kernel") == "GlorotUniform()"
     assert len(kernels) == 4
     assert set(kernels.values()) == {"Zeros()"}
-
-
-def test_what_was_adapted_to_data_is_left():
-    norm = layers.Normalization(name="normalization")
-    norm.adapt(np.arange(12.0).reshape(4, 3))
-    model = keras.Sequential([keras.Input((3,)), norm, layers.Dense(2)])
-    before = arrays(model)["normalization/mean"]
-    plan = initialize(model, seed=0)
-    assert row(plan, "normalization/mean").reason == "adapted to data"
-    np.testing.assert_array_equal(arrays(model)["normalization/mean"], before)
 
 
 @pytest.mark.every_backend
@@ -571,13 +475,12 @@ class Counting(layers.Layer):
         return x
 
 
-@pytest.mark.parametrize("rule", ["initx.random_normal", "random_normal"])
-def test_random_numbers_for_a_weight_of_integers_change_nothing(rule):
+def test_random_numbers_for_a_weight_of_integers_change_nothing():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="first"), Counting(name="counting")])
     before = arrays(model)
     message = r"`rules` must suit the weights. Received: RandomNormal\(.*\) for 'counting/count' of dtype int32"
     with pytest.raises(ValueError, match=message):
-        initialize(model, {"*": rule}, seed=0, atomic=False)
+        initialize(model, {"*": "random_normal"}, seed=0, atomic=False)
     assert_equal(arrays(model), before)
 
 
@@ -585,20 +488,6 @@ def test_a_space_in_a_rule_is_one_in_a_name():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name=" first"), layers.Dense(2, name="first")])
     plan = initialize(model, {" first/kernel": "ones"}, seed=0)
     assert [weight.path for weight in plan.weights if weight.initializer == "Ones()"] == [" first/kernel"]
-
-
-class Wrong(keras.initializers.Initializer):
-    def __call__(self, shape, dtype=None):
-        raise KeyboardInterrupt
-
-
-@pytest.mark.every_backend
-def test_an_interruption_changes_nothing():
-    model = build()
-    before = arrays(model)
-    with pytest.raises(KeyboardInterrupt):
-        initialize(model, {"logits/bias": Wrong()}, seed=0)
-    assert_equal(arrays(model), before)
 
 
 def test_a_dry_run_changes_nothing():
@@ -642,7 +531,6 @@ def test_equal_seeds_of_two_weights_are_refused():
     assert len(initialize(model, seed=1).weights) == 4
 
 
-@pytest.mark.every_backend
 def test_a_trained_model_is_as_new():
     model = trained(build())
     fresh = build()
@@ -684,24 +572,6 @@ def test_training_goes_on_without_another_trace():
     model.fit(x, y, verbose=0)
     model.predict(x, verbose=0)
     assert len(traces) == before
-
-
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
-def test_shards_stay_where_they_are():
-    devices = keras.distribution.list_devices("cpu")
-    mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
-    layout = keras.distribution.LayoutMap(mesh)
-    layout["dense/kernel"] = (None, "model")
-    whole = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
-    initialize(whole, seed=0)
-    with keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch").scope():
-        model = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
-        before = model.layers[0].kernel.value.sharding
-        initialize(model, seed=0)
-    assert len(before.device_set) == len(devices) > 1
-    assert model.layers[0].kernel.value.sharding == before
-    assert weights_digest(model) == weights_digest(whole)
 
 
 def test_the_plan_has_each_weight_as_it_is(monkeypatch):
@@ -831,16 +701,6 @@ def test_layers_may_share_a_pattern_of_zeros():
     assert_equal(arrays(model), before)
 
 
-def test_the_digest_is_that_of_paths_and_values_in_any_order():
-    first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
-    model, other = (keras.Sequential([keras.Input((4,)), *stack]) for stack in ([first, second], [second, first]))
-    assert weights_digest(model) == weights_digest(other)
-    first.kernel.assign(first.kernel + 1)
-    before = weights_digest(model)
-    first.kernel.assign(first.kernel - 2)
-    assert weights_digest(model) != before
-
-
 def small():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
 
@@ -893,10 +753,6 @@ def test_a_model_that_does_not_use_its_variables_is_refused(reason, function):
 
 CELLS = {
     "LSTM": (lambda bias: layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False), "lstm"),
-    "LSTM in both directions": (
-        lambda bias: layers.Bidirectional(layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False)),
-        "lstm",
-    ),
     "GRU": (lambda bias: layers.GRU(6, bias_initializer=bias, reset_after=False), "gru"),
 }
 
@@ -949,9 +805,7 @@ CONVOLUTIONS_OF_TORCH = {
 }
 
 
-@pytest.mark.parametrize(
-    "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
-)
+@pytest.mark.parametrize("options", [{"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str)
 def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(options):
     import torch
 
