@@ -147,7 +147,6 @@ class Adversaries(keras.Model):
         return self.first(x) + self.second(x)
 
 
-@pytest.mark.every_backend
 def test_all_optimizers_of_a_model_are_as_new():
     model = Adversaries()
     model.compile()
@@ -197,7 +196,7 @@ def test_metrics_are_reset():
 @pytest.mark.parametrize(
     "layer",
     [
-        pytest.param(lambda: layers.SimpleRNN(2, stateful=True), marks=pytest.mark.every_backend),
+        lambda: layers.SimpleRNN(2, stateful=True),
         lambda: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], stateful=True),
     ],
     ids=["one cell", "cells"],
