@@ -88,9 +88,10 @@ FORMS = {
 NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
-# On each backend, the forms that may differ there.
-EVERYWHERE = ("pair", "dataset of the backend")
-ROWS = [pytest.param(form, marks=[pytest.mark.every_backend] * (form in EVERYWHERE), id=form) for form in FORMS]
+ROWS = [
+    pytest.param(form, marks=[pytest.mark.every_backend] * (form == "dataset of the backend"), id=form)
+    for form in FORMS
+]
 
 
 @pytest.fixture(scope="module")
