@@ -128,15 +128,6 @@ def test_another_model_gives_weights_by_path():
         load_pretrained(grown, source, {"hidden": "out"})
 
 
-def test_a_layer_of_many_is_found_by_its_number():
-    state = {f"blocks.{i}.fc.weight": normal(4, 4) for i in range(3)} | {"blocks.9.fc.weight": normal(4, 4)}
-    model = built((4,), *(layers.Dense(4, use_bias=False, name=f"block_{i}") for i in range(3)))
-    plan = load_pretrained(model, state, {"block_*/kernel": "blocks.{0}.fc.weight"}, layout="torch")
-    for i in range(3):
-        np.testing.assert_array_equal(arrays(model)[f"block_{i}/kernel"], state[f"blocks.{i}.fc.weight"].T)
-    assert plan.unused == {"blocks.9.fc.weight": (4, 4)}
-
-
 def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     model = network()
     before = arrays(model)

@@ -524,28 +524,6 @@ def test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them():
     assert keras.backend.backend() == "torch" or not counting.calls
 
 
-class Interrupting(keras.constraints.Constraint):
-    """Interrupts the first call."""
-
-    calls = 0
-
-    def __call__(self, kernel):
-        self.calls += 1
-        if self.calls == 1:
-            raise KeyboardInterrupt
-        return kernel
-
-
-def test_an_interrupt_within_the_pass_changes_nothing_and_ends_it():
-    model = dense(layers.Dense(6), layers.Dense(6))
-    model.layers[1].kernel.constraint = Interrupting()
-    before = values_of(model)
-    with pytest.raises(KeyboardInterrupt):
-        keras_initx.lsuv(model, X, seed=0)
-    assert same(values_of(model), before)
-    assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled"] * 3
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

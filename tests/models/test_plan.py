@@ -538,8 +538,6 @@ def assert_same(one, other):
         pytest.param(keras_initx.Scaled("initx.he_normal", 0.3), "bfloat16", marks=pytest.mark.every_backend),
         ("ones", "bfloat16"),
         ("initx.orthogonal", "bfloat16"),
-        ("initx.sparse", "float32"),
-        (keras_initx.Concatenated(["zeros", "he_normal"]), "float32"),
         (Registered(1.0), "float32"),
     ],
     ids=label,

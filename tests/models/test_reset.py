@@ -132,38 +132,6 @@ def test_generators_of_a_model_begin_again_with_their_seeds():
     assert [to_numpy(generator.state).tolist() for generator in model.made()] == [[seed, 0] for seed in range(3, 7)]
 
 
-class Adversaries(keras.Model):
-    """Two networks, each with an optimizer, as in a GAN."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = network(), network()
-
-    def compile(self):
-        super().compile(loss="mse")
-        self.of_first, self.of_second = optimizers.Adam(0.1), optimizers.SGD(0.1, momentum=0.9)
-
-    def call(self, x):
-        return self.first(x) + self.second(x)
-
-
-def test_all_optimizers_of_a_model_are_as_new():
-    model = Adversaries()
-    model.compile()
-    model(X)
-    for optimizer, part in (model.of_first, model.first), (model.of_second, model.second):
-        optimizer.build(part.trainable_variables)
-        for variable in optimizer.variables:
-            variable.assign(variable.value + 1)
-    initialize(model, seed=0)
-    for optimizer in (model.of_first, model.of_second):
-        for variable in optimizer.variables:
-            if variable is optimizer._learning_rate:
-                assert float(variable) == pytest.approx(1.1)
-            else:
-                np.testing.assert_array_equal(to_numpy(variable), 0, err_msg=variable.path)
-
-
 @pytest.mark.every_backend
 def test_training_continues_with_the_optimizer():
     model = trained(AdamForEach(0.01, [2.0]))

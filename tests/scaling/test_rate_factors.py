@@ -444,11 +444,7 @@ class Signed(optimizers.Optimizer):
         return {**super().get_config(), "strength": self.strength}
 
 
-def test_an_optimizer_of_a_user_has_factors_and_is_saved(tmp_path):
-    variables, gradients = variables_and_gradients()
-    RateFactors(Signed(strength=2.0), {"bias": 0.5}).apply(gradients, variables)
-    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.8, 1.8]], rtol=1e-6)
-    np.testing.assert_allclose(to_numpy(variables[1].value), [2.9, 3.9], rtol=1e-6)
+def test_an_optimizer_of_a_user_is_saved(tmp_path):
     _, model = train(RateFactors(Signed(strength=2.0), FACTORS), 2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
