@@ -1,7 +1,6 @@
 """Several processes that share a model: the same weights as in one, made without messages and without a copy."""
 
 import functools
-import json
 import pathlib
 import subprocess
 import sys
@@ -27,11 +26,6 @@ def results(folder):
     arrays = {f"{name}.weight": random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     arrays |= {f"{name}.bias": np.ones(shape[0], "float32") for name, shape in shapes.items()}
     save_file(arrays, file)
-    places = {}
-    for number, (name, array) in enumerate(arrays.items()):
-        places[name] = f"{number}.safetensors"
-        save_file({name: array}, folder / places[name])
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     (single,) = reports(start("process.py", 1, 1, "1", file))
     return single, reports(start("process.py", 2, 4, "2", file))
 
@@ -41,16 +35,10 @@ def found(tmp_path_factory):
     return results(tmp_path_factory.mktemp("hosts"))
 
 
-@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded", "loaded from six files"])
+@pytest.mark.parametrize("what", ["built", "initialized", "interrupted", "loaded"])
 def test_every_process_has_the_weights_of_a_single_one(found, what):
     single, processes = found
     assert [process[what] for process in processes] == [single[what]] * 2
-
-
-def test_several_files_are_loaded_as_one(found):
-    single, processes = found
-    for process in (single, *processes):
-        assert process["loaded from six files"] == process["loaded"]
 
 
 def test_an_interruption_between_assignments_leaves_no_process_with_new_weights(found):
@@ -121,7 +109,7 @@ def test_to_build_processes_send_only_what_is_multiplied(found):
 def test_to_initialize_and_load_processes_send_only_what_is_multiplied(found):
     for process in found[1]:
         assert process["sent to initialize"] == {"broadcast_one_to_all": [SQUARE]}
-        assert process["sent to load"] == process["sent to load from six files"] == {}
+        assert process["sent to load"] == {}
 
 
 @only_jax

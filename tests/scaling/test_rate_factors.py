@@ -216,15 +216,6 @@ def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
         np.testing.assert_allclose(*values, rtol=1e-5)
 
 
-def test_weights_are_excluded_from_decay():
-    variables, gradients = variables_and_gradients()
-    optimizer = RateFactors(optimizers.AdamW(0.1, weight_decay=0.5), {"kernel": 0.25, "bias": 0.5})
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    optimizer.apply([keras.ops.zeros_like(gradient) for gradient in gradients], variables)
-    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.95, 1.9]], rtol=1e-6)
-    np.testing.assert_array_equal(to_numpy(variables[1].value), [3, 4])
-
-
 def test_weights_that_the_optimizer_excludes_from_decay_stay_excluded():
     variables, gradients = variables_and_gradients()
     given = optimizers.AdamW(0.1, weight_decay=0.5)
@@ -414,18 +405,6 @@ def test_factors_of_other_weights_are_refused_and_build_nothing(factors, message
     with pytest.raises(ValueError, match=message):
         optimizer.build(network().trainable_variables)
     assert not optimizer.built
-
-
-def test_the_callback_that_swaps_averages_works():
-    def swapped(wrap):
-        model = network()
-        model.compile(wrap(optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5)), "mse")
-        swap = keras.callbacks.SwapEMAWeights()
-        fitted = model.fit(X[0], Y[0], validation_data=(X[1], Y[1]), epochs=2, callbacks=[swap], verbose=0)
-        return fitted.history["val_loss"]
-
-    ours = swapped(lambda optimizer: RateFactors(optimizer, NEARLY_ONE))
-    np.testing.assert_allclose(ours, swapped(lambda optimizer: optimizer), rtol=1e-4)
 
 
 @keras.saving.register_keras_serializable("tests")
