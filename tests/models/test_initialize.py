@@ -480,12 +480,6 @@ def test_random_numbers_for_a_weight_of_integers_change_nothing():
     assert_equal(arrays(model), before)
 
 
-def test_a_space_in_a_rule_is_one_in_a_name():
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name=" first"), layers.Dense(2, name="first")])
-    plan = initialize(model, {" first/kernel": "ones"}, seed=0)
-    assert [weight.path for weight in plan.weights if weight.initializer == "Ones()"] == [" first/kernel"]
-
-
 def test_a_dry_run_changes_nothing():
     model = trained(build())
     before, steps = arrays(model), int(model.optimizer.iterations)
@@ -815,12 +809,10 @@ def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     (planned,) = (
         row for row in keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights if row.shape == kernel
     )
-    (measured,) = (row for row in keras_initx.diagnose(model, ones).layers[0].weights if row.shape == kernel)
     apply = getattr(torch.nn.functional, f"conv{'_transpose' * convolution.transposed}{len(shape) - 1}d")
     most = apply(torch.from_numpy(ones), torch.ones(kernel), groups=convolution.groups).max()
     reached = apply(torch.from_numpy(one), torch.ones(kernel), groups=convolution.groups).sum()
     assert (planned.fan_in, planned.fan_out) == (most, reached)
-    assert measured.fan_in == most
     assert planned.expected_std == pytest.approx((2 / float(most)) ** 0.5)
 
 

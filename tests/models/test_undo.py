@@ -74,9 +74,9 @@ def test_nothing_is_left_half_done(name):
     model = trained()
     with assignments() as made:
         change(model)
+    model = trained()
+    before = [value.copy() for value in state(model)]
     for stop in range(1, len(made) + 1):
-        model = trained()
-        before = state(model)
         with assignments({stop}), pytest.raises(KeyboardInterrupt):
             change(model)
         assert_equal(model, before)
