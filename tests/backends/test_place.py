@@ -106,7 +106,7 @@ def test_the_devices_of_torch_that_make_values(monkeypatch, kind, accelerated):
 
 
 @compiling
-@pytest.mark.parametrize("name", ["RandomNormal", "RandomUniform", "TruncatedNormal"])
+@pytest.mark.parametrize("name", ["RandomUniform", "TruncatedNormal"])
 def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, name):
     compilations, words_at = [], _stream.words_at
     monkeypatch.setattr(_stream, "words_at", lambda *arguments: compilations.append(1) or words_at(*arguments))
@@ -232,7 +232,7 @@ def test_of_a_sparse_kernel_its_connections_are_uploaded(way, uploads):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="what JAX compiles and uploads")
-@pytest.mark.parametrize("name", ["HeNormal", "GlorotUniform", "Orthogonal"])
+@pytest.mark.parametrize("name", ["HeNormal", "Orthogonal"])
 def test_a_second_weight_compiles_nothing_and_uploads_a_few_words(way, monkeypatch, compilations, name):
     import jax
 

@@ -184,11 +184,6 @@ with scope or contextlib.nullcontext():
     loading = models.load_pretrained(model, PRETRAINED, layout="torch")
     found["sent to load"] = messages.taken()
     found["loaded"] = digest(model)
-    keras_initx.initialize(model, seed=1)
-    messages.taken()
-    models.load_pretrained(model, os.path.dirname(PRETRAINED), layout="torch")
-    found["sent to load from six files"] = messages.taken()
-    found["loaded from six files"] = digest(model)
     if not (BACKEND == "jax" and SHARED):
         models.load_pretrained(model, build(8))
         found["copied"] = digest(model)

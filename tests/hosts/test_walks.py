@@ -44,13 +44,6 @@ def test_each_server_holds_weights(found):
 
 
 @pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="servers of TensorFlow")
-def test_tensorflow_cannot_read_what_was_made_before_the_servers_were_connected(found):
-    (process,) = found[1]
-    assert "not found" in process["earlier"]
-
-
-@pytest.mark.every_backend
 @pytest.mark.parametrize("what", ["built", "initialized", "audited", "loaded"])
 def test_every_process_has_the_weights_of_one_device(found, what):
     single, processes = found

@@ -28,7 +28,7 @@ def build(initializer="glorot_uniform"):
             layers.Flatten(),
             layers.Dense(8, "relu", name="hidden"),
             layers.Dropout(0.5, seed=3),
-            layers.Dense(2, name="logits", kernel_initializer="random_normal"),
+            layers.Dense(2, name="logits", kernel_initializer=keras.initializers.RandomNormal(seed=1)),
         ]
     )
 
@@ -77,19 +77,6 @@ def test_without_a_seed_one_is_drawn_and_told():
     assert_equal(arrays(model), expected)
 
 
-def test_an_inserted_layer_changes_no_other():
-    def network(*inserted):
-        names = ("one", "two", "three")
-        dense = [layers.Dense(4, name=name) for name in names]
-        return keras.Sequential([keras.Input((4,)), dense[0], *inserted, *dense[1:]])
-
-    first, second = network(), network(layers.Dense(4, name="new"), layers.Dropout(0.1))
-    initialize(first, seed=0)
-    initialize(second, seed=0)
-    expected = arrays(first)
-    assert_equal({path: value for path, value in arrays(second).items() if path in expected}, expected)
-
-
 def test_a_model_written_with_the_seeds_has_the_same_weights():
     seed = seeds(7)
     model = keras.Sequential(
@@ -102,14 +89,6 @@ def test_a_model_written_with_the_seeds_has_the_same_weights():
     before = arrays(model)
     initialize(model, seed=7)
     assert_equal(arrays(model), before)
-
-
-def test_layers_that_share_an_initializer_get_values_of_their_own():
-    shared = keras.initializers.RandomNormal(seed=1)
-    model = keras.Sequential([keras.Input((4,)), *(layers.Dense(4, kernel_initializer=shared) for _ in range(2))])
-    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 1
-    initialize(model, seed=0)
-    assert len({value.tobytes() for path, value in arrays(model).items() if "kernel" in path}) == 2
 
 
 def test_the_initializer_of_the_layer_is_used_again():
@@ -137,10 +116,7 @@ def test_the_initializer_of_the_layer_is_used_again():
 @pytest.mark.parametrize(
     ("layer", "shape", "name", "fans"),
     [
-        (layers.Conv2D(6, 3, groups=2), (8, 8, 4), "kernel", (18, 27)),
         (layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 4), "kernel", (9, 18)),
-        (layers.Conv2DTranspose(6, 3), (8, 8, 4), "kernel", (36, 54)),
-        (layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4), "kernel", (4, 6)),
         # A batch of kernels, one for each expert.
         (layers.EinsumDense("bsed,edf->bsef", (None, 32, 8)), (5, 32, 16), "kernel", (16, 256)),
         (layers.Embedding(50, 4), (5,), "embeddings", (50, 4)),
@@ -166,18 +142,20 @@ def mean_inputs(sums, strides):
     return float(sums[period][sums[period] > 0].mean())
 
 
+class Up(layers.Conv2DTranspose):
+    """A transposed convolution of a user."""
+
+
 ONES = {"kernel_initializer": "ones", "use_bias": False}
+
+
 # Older versions of Keras warn of borders, with torch.
-of_borders = pytest.mark.filterwarnings("ignore:You might experience inconsistencies across backends")
-
-
-@of_borders
+@pytest.mark.filterwarnings("ignore:You might experience inconsistencies across backends")
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Conv1DTranspose(6, 3, 2, **ONES),
-        layers.Conv2DTranspose(6, (4, 3), (2, 1), dtype="mixed_bfloat16", **ONES),
-        layers.Conv2DTranspose(6, (2, 5), (3, 2), **ONES),
+        layers.Conv1DTranspose(6, 3, 2, dtype="mixed_bfloat16", **ONES),
+        Up(6, (2, 5), (3, 2), **ONES),
         layers.Conv2DTranspose(6, 3, 2, output_padding=1, padding="same", **ONES),
         layers.Conv2DTranspose(6, 3, dilation_rate=2, **ONES),
     ],
@@ -196,48 +174,9 @@ def test_a_transposed_convolution_has_the_inputs_that_an_output_sums(layer):
     np.testing.assert_array_equal(arrays(model)[weight.path], to_numpy(expected))
 
 
-class Decoder(keras.Model):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def call(self, x):
-        for layer in self.inner:
-            x = layer(x)
-        return x
-
-
-class Up(layers.Conv2DTranspose):
-    """A transposed convolution of a user."""
-
-
-@of_borders
-@pytest.mark.parametrize(
-    ("around", "shape", "make"),
-    [
-        (Decoder, (6, 20, 64), lambda **options: Up(64, (4, 3), (2, 1), **options)),
-        (
-            lambda inner: keras.Sequential([keras.Sequential(inner)]),
-            (32, 64),
-            lambda **options: layers.Conv1DTranspose(64, 5, 2, dtype="mixed_float16", **options),
-        ),
-    ],
-    ids=["subclasses", "nested, 16 bits"],
-)
-def test_transposed_convolutions_with_strides_keep_the_size_of_a_signal(around, shape, make):
-    for in_layer, rules in ("he_normal", None), ("ones", {"*kernel": "initx.he_normal"}):
-        options = {"padding": "same", "activation": "relu", "kernel_initializer": in_layer}
-        model = around([make(**options) for _ in range(5)])
-        x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-        model(x)
-        initialize(model, rules, seed=0)
-        assert (to_numpy(model(x)).astype("float32") ** 2).mean() == pytest.approx(1, rel=0.4)
-
-
 @pytest.mark.parametrize(
     "initializer",
     [
-        "he_normal",
         keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2),
         keras.initializers.VarianceScaling(8.0),
         keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]),
@@ -252,17 +191,6 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
         (weight, _) = initialize(model, rules, seed=0).weights
         assert weight.fan_in == 128
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
-
-
-def test_an_embedding_has_the_values_that_its_layer_gives_it():
-    kernel = keras_initx.HeNormal(seed=seeds(0)("words/embeddings"))
-    model = keras.Sequential(
-        [keras.Input((5,)), layers.Embedding(1000, 8, embeddings_initializer=kernel, name="words")]
-    )
-    before = arrays(model)
-    for rules in (None, {"*/embeddings": "initx.he_normal"}):
-        initialize(model, rules, seed=0)
-        assert_equal(before, arrays(model))
 
 
 @pytest.mark.parametrize(
@@ -418,28 +346,10 @@ def test_a_layer_may_initialize_a_model_while_it_is_built():
     assert initialize(model, seed=0).weights[0].initializer == "Ones()"
 
 
-def test_a_rule_draws_other_values_where_zeros_are_kept():
-    sparse = keras_initx.Sparse(2, seed=1)
-    layer = layers.Dense(6, name="hidden", kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
-    model = keras.Sequential([keras.Input((8,)), layer])
-    zeros = arrays(model)["hidden/kernel"] == 0
-    initialize(model, {"*/kernel": "ones"}, seed=0)
-    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], ~zeros)
-
-
-@pytest.mark.parametrize(
-    ("initializer", "std"),
-    [
-        (keras_initx.RandomUniform(1.0, 2.0), 12**-0.5),
-        (keras.initializers.TruncatedNormal(stddev=0.02), 0.0176),  # Keras takes the value before truncation
-    ],
-    ids=["uniform", "Keras' truncated"],
-)
-def test_the_plan_has_the_spread_of_the_values(initializer, std):
+def test_keras_takes_the_deviation_before_truncation():
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     model = keras.Sequential([keras.Input((200,)), layers.Dense(100, kernel_initializer=initializer)])
-    weight = initialize(model, seed=0).weights[0]
-    assert weight.std == pytest.approx(std, rel=0.02)
-    assert weight.std == pytest.approx(arrays(model)["dense/kernel"].std(), abs=1e-6)
+    assert initialize(model, seed=0).weights[0].std == pytest.approx(0.0176, rel=0.02)
 
 
 def test_parts_of_an_initializer_have_seeds_of_their_own():
@@ -458,16 +368,6 @@ def test_a_layer_type_matches_the_layers_inside_it():
     assert kernels.pop("logits/kernel") == "GlorotUniform()"
     assert len(kernels) == 4
     assert set(kernels.values()) == {"Zeros()"}
-
-
-def test_what_was_adapted_to_data_is_left():
-    norm = layers.Normalization(name="normalization")
-    norm.adapt(np.arange(12.0).reshape(4, 3))
-    model = keras.Sequential([keras.Input((3,)), norm, layers.Dense(2)])
-    before = arrays(model)["normalization/mean"]
-    plan = initialize(model, seed=0)
-    assert row(plan, "normalization/mean").reason == "adapted to data"
-    np.testing.assert_array_equal(arrays(model)["normalization/mean"], before)
 
 
 @pytest.mark.every_backend
@@ -571,33 +471,12 @@ class Counting(layers.Layer):
         return x
 
 
-@pytest.mark.parametrize("rule", ["initx.random_normal", "random_normal"])
-def test_random_numbers_for_a_weight_of_integers_change_nothing(rule):
+def test_random_numbers_for_a_weight_of_integers_change_nothing():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="first"), Counting(name="counting")])
     before = arrays(model)
     message = r"`rules` must suit the weights. Received: RandomNormal\(.*\) for 'counting/count' of dtype int32"
     with pytest.raises(ValueError, match=message):
-        initialize(model, {"*": rule}, seed=0, atomic=False)
-    assert_equal(arrays(model), before)
-
-
-def test_a_space_in_a_rule_is_one_in_a_name():
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name=" first"), layers.Dense(2, name="first")])
-    plan = initialize(model, {" first/kernel": "ones"}, seed=0)
-    assert [weight.path for weight in plan.weights if weight.initializer == "Ones()"] == [" first/kernel"]
-
-
-class Wrong(keras.initializers.Initializer):
-    def __call__(self, shape, dtype=None):
-        raise KeyboardInterrupt
-
-
-@pytest.mark.every_backend
-def test_an_interruption_changes_nothing():
-    model = build()
-    before = arrays(model)
-    with pytest.raises(KeyboardInterrupt):
-        initialize(model, {"logits/bias": Wrong()}, seed=0)
+        initialize(model, {"*": "random_normal"}, seed=0, atomic=False)
     assert_equal(arrays(model), before)
 
 
@@ -642,15 +521,15 @@ def test_equal_seeds_of_two_weights_are_refused():
     assert len(initialize(model, seed=1).weights) == 4
 
 
-@pytest.mark.every_backend
 def test_a_trained_model_is_as_new():
     model = trained(build())
+    model.optimizer.learning_rate = 0.02
     fresh = build()
     initialize(fresh, seed=0)
     initialize(model, seed=0)
     assert weights_digest(model) == weights_digest(fresh)
     assert int(model.optimizer.iterations) == 0
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
     slots = [to_numpy(variable.value) for variable in model.optimizer.variables[2:]]
     assert slots
     assert not any(slot.any() for slot in slots)
@@ -684,24 +563,6 @@ def test_training_goes_on_without_another_trace():
     model.fit(x, y, verbose=0)
     model.predict(x, verbose=0)
     assert len(traces) == before
-
-
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
-def test_shards_stay_where_they_are():
-    devices = keras.distribution.list_devices("cpu")
-    mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
-    layout = keras.distribution.LayoutMap(mesh)
-    layout["dense/kernel"] = (None, "model")
-    whole = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
-    initialize(whole, seed=0)
-    with keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch").scope():
-        model = keras.Sequential([keras.Input((16,)), layers.Dense(16, name="dense")])
-        before = model.layers[0].kernel.value.sharding
-        initialize(model, seed=0)
-    assert len(before.device_set) == len(devices) > 1
-    assert model.layers[0].kernel.value.sharding == before
-    assert weights_digest(model) == weights_digest(whole)
 
 
 def test_the_plan_has_each_weight_as_it_is(monkeypatch):
@@ -831,16 +692,6 @@ def test_layers_may_share_a_pattern_of_zeros():
     assert_equal(arrays(model), before)
 
 
-def test_the_digest_is_that_of_paths_and_values_in_any_order():
-    first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
-    model, other = (keras.Sequential([keras.Input((4,)), *stack]) for stack in ([first, second], [second, first]))
-    assert weights_digest(model) == weights_digest(other)
-    first.kernel.assign(first.kernel + 1)
-    before = weights_digest(model)
-    first.kernel.assign(first.kernel - 2)
-    assert weights_digest(model) != before
-
-
 def small():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="hidden")])
 
@@ -869,34 +720,17 @@ UNUSED = {
     "no parameter of its layer any more: torch has replaced it": with_other_parameters,
     "a `DTensor` of torch": with_distributed_tensors,
 }
-CHANGES_OR_READS = {
-    "initialize": lambda model, x: initialize(model, seed=0),
-    "diagnose": keras_initx.diagnose,
-    "audit": lambda model, x: keras_initx.audit(model),
-    "weights_digest": lambda model, x: weights_digest(model),
-    "lsuv": keras_initx.lsuv,
-    "load_pretrained": lambda model, x: keras_initx.load_pretrained(model, {}, layout="keras"),
-}
 
 
-# Each reason, and each function that reads or changes weights, once.
-REFUSED = [(reason, "initialize") for reason in UNUSED]
-REFUSED += [("on the meta device", name) for name in CHANGES_OR_READS if name != "initialize"]
-
-
-@pytest.mark.parametrize(("reason", "function"), REFUSED)
-def test_a_model_that_does_not_use_its_variables_is_refused(reason, function):
+@pytest.mark.parametrize("reason", UNUSED)
+def test_a_model_that_does_not_use_its_variables_is_refused(reason):
     model = UNUSED[reason]()
     with pytest.raises(ValueError, match=rf"`model` must use its weights\. .*'hidden/kernel' is {reason}"):
-        CHANGES_OR_READS[function](model, np.ones((4, 6), "float32"))
+        initialize(model, seed=0)
 
 
 CELLS = {
     "LSTM": (lambda bias: layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False), "lstm"),
-    "LSTM in both directions": (
-        lambda bias: layers.Bidirectional(layers.LSTM(6, bias_initializer=bias, unit_forget_bias=False)),
-        "lstm",
-    ),
     "GRU": (lambda bias: layers.GRU(6, bias_initializer=bias, reset_after=False), "gru"),
 }
 
@@ -941,17 +775,13 @@ def test_a_dtype_that_cannot_hold_the_values_is_refused_before_anything_changes(
 
 CONVOLUTIONS_OF_TORCH = {
     "in groups": lambda nn: nn.Conv2d(8, 12, (3, 2), groups=4),
-    "depthwise": lambda nn: nn.Conv1d(8, 16, 3, groups=8),
-    "transposed": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2)),
     "transposed, in groups": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2), groups=4),
     "within a module": lambda nn: nn.Sequential(nn.ReLU(), nn.ConvTranspose1d(8, 12, 3, groups=2)),
     "normalized": lambda nn: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(8, 12, 3)),
 }
 
 
-@pytest.mark.parametrize(
-    "options", [{"stride": 2}, {"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str
-)
+@pytest.mark.parametrize("options", [{"stride": (4, 1), "dilation": 2}, {"stride": (2, 5), "groups": 4}], ids=str)
 def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(options):
     import torch
 
@@ -979,12 +809,10 @@ def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     (planned,) = (
         row for row in keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights if row.shape == kernel
     )
-    (measured,) = (row for row in keras_initx.diagnose(model, ones).layers[0].weights if row.shape == kernel)
     apply = getattr(torch.nn.functional, f"conv{'_transpose' * convolution.transposed}{len(shape) - 1}d")
     most = apply(torch.from_numpy(ones), torch.ones(kernel), groups=convolution.groups).max()
     reached = apply(torch.from_numpy(one), torch.ones(kernel), groups=convolution.groups).sum()
     assert (planned.fan_in, planned.fan_out) == (most, reached)
-    assert measured.fan_in == most
     assert planned.expected_std == pytest.approx((2 / float(most)) ** 0.5)
 
 

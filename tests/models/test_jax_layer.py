@@ -1,14 +1,11 @@
 """Code of JAX in a layer: `JaxLayer`, from which `FlaxLayer` derives."""
 
-import importlib.util
-
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, needs_keras, to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx import models
 
 pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="code of JAX")
 layers = keras.layers
@@ -50,20 +47,3 @@ def test_diagnose_and_lsuv_measure_it_like_other_layers():
     assert keras_initx.diagnose(model, X).ok
     result = keras_initx.lsuv(model, X, seed=0)
     assert [row.status for row in result.rows] == ["scaled"] * 3
-
-
-@pytest.mark.every_backend
-def test_its_weights_are_loaded_from_another_model():
-    model, source = network(), network()
-    keras_initx.initialize(source, {"hidden/*": "initx.small_normal"}, seed=0)
-    keras_initx.load_pretrained(model, source)
-    assert models.weights_digest(model) == models.weights_digest(source)
-
-
-@pytest.mark.every_backend
-@needs_keras("3.13", "imports TensorFlow for it")
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
-def test_without_tensorflow_keras_builds_it_from_given_weights_only():
-    layer = layers.JaxLayer(lambda params, inputs: inputs, lambda rng, inputs: {})
-    with pytest.raises(ImportError, match="tensorflow"):
-        layer.build((None, 6))

@@ -51,19 +51,6 @@ STATE = {
 RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
 
 
-# The same values as Keras has them.
-STATE_OF_KERAS = {
-    "body.fc.kernel": STATE["body.fc.weight"].T,
-    "body.fc.bias": STATE["body.fc.bias"],
-    "body.bn.gamma": STATE["body.bn.weight"],
-    "body.bn.beta": STATE["body.bn.bias"],
-    "body.bn.moving_mean": STATE["body.bn.running_mean"],
-    "body.bn.moving_variance": STATE["body.bn.running_var"],
-    "head.kernel": STATE["head.weight"].T,
-    "head.bias": STATE["head.bias"],
-}
-
-
 def arrays(model):
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
@@ -81,12 +68,6 @@ def assert_as_in_torch(model):
     np.testing.assert_array_equal(found["out/bias"], STATE["head.bias"])
 
 
-def test_arrays_in_the_layout_of_keras_give_the_same_weights():
-    model = network()
-    assert not load_pretrained(model, STATE_OF_KERAS, RULES, layout="keras").left
-    assert_as_in_torch(model)
-
-
 @pytest.mark.every_backend
 def test_rules_for_layers_cover_their_weights():
     model = network()
@@ -97,15 +78,6 @@ def test_rules_for_layers_cover_their_weights():
     assert row(plan, "hidden/bias").how == ""
     assert not plan.left
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
-
-
-@pytest.mark.parametrize("name", ["state.safetensors", "state.npz"])
-def test_files(name, tmp_path):
-    write = safetensors.numpy.save_file if name.endswith("safetensors") else lambda state, path: np.savez(path, **state)
-    write(STATE, tmp_path / name)
-    model = network()
-    load_pretrained(model, tmp_path / name, RULES, layout="torch")
-    assert_as_in_torch(model)
 
 
 class Counting(layers.Layer):
@@ -143,7 +115,6 @@ def test_values_get_the_dtype_of_the_weight(stored, tmp_path):
         np.testing.assert_array_equal(to_numpy(model.layers[0].kernel.value), kernel.astype(dtype))
 
 
-@pytest.mark.every_backend
 def test_another_model_gives_weights_by_path():
     source, model = network(), network()
     load_pretrained(source, STATE, RULES, layout="torch")
@@ -155,15 +126,6 @@ def test_another_model_gives_weights_by_path():
     assert "out/kernel" in plan.unused
     with pytest.raises(ValueError, match=r"'hidden/kernel' \(4, 4\): the shape is \(4, 2\) instead of \(4, 4\)"):
         load_pretrained(grown, source, {"hidden": "out"})
-
-
-def test_a_layer_of_many_is_found_by_its_number():
-    state = {f"blocks.{i}.fc.weight": normal(4, 4) for i in range(3)} | {"blocks.9.fc.weight": normal(4, 4)}
-    model = built((4,), *(layers.Dense(4, use_bias=False, name=f"block_{i}") for i in range(3)))
-    plan = load_pretrained(model, state, {"block_*/kernel": "blocks.{0}.fc.weight"}, layout="torch")
-    for i in range(3):
-        np.testing.assert_array_equal(arrays(model)[f"block_{i}/kernel"], state[f"blocks.{i}.fc.weight"].T)
-    assert plan.unused == {"blocks.9.fc.weight": (4, 4)}
 
 
 def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
@@ -212,7 +174,6 @@ OTHER_ENTRIES = {
     "string": "body.fc",
     "dict": {"epoch": 3},
     "ragged": [[1.0], [1.0, 2.0]],
-    "strings": np.array(["a", "b", "c", "d"]),
     "complex": np.ones(4, "complex64"),
     "masked": np.ma.masked_array(np.ones(4, "float32"), [0, 0, 0, 1]),
 }
@@ -274,29 +235,9 @@ def test_queries_keys_and_values_may_have_arrays_of_their_own():
     np.testing.assert_array_equal(found["attention/attention_output/kernel"].reshape(4, 6), matrix)
 
 
-def test_the_weights_of_other_layers_have_the_names_of_torch():
-    model = built(
-        (5, 4),
-        layers.TimeDistributed(layers.Dense(4), name="linear"),
-        layers.PReLU(name="slopes", shared_axes=[1]),
-        layers.RMSNormalization(name="rms"),
-        layers.LayerNormalization(name="norm"),
-    )
-    state = {name: normal(4) for name in ("linear.bias", "slopes.weight", "rms.weight", "norm.weight", "norm.bias")}
-    state |= {"linear.weight": normal(4, 4), "words.weight": normal(7, 3)}
-    plan = load_pretrained(model, state, layout="torch")
-    assert plan.unused == {"words.weight": (7, 3)}
-    assert {weight.path: weight.sources for weight in plan.rows} == {
-        "linear/dense/kernel": ("linear.weight",),
-        "linear/dense/bias": ("linear.bias",),
-        "slopes/alpha": ("slopes.weight",),
-        "rms/scale": ("rms.weight",),
-        "norm/gamma": ("norm.weight",),
-        "norm/beta": ("norm.bias",),
-    }
-    words = keras.Sequential([keras.Input((5,)), layers.Embedding(7, 3, name="words")])
-    load_pretrained(words, state, layout="torch")
-    np.testing.assert_array_equal(arrays(words)["words/embeddings"], state["words.weight"])
+def test_the_scale_of_an_rms_normalization_has_the_name_of_torch():
+    plan = load_pretrained(built((4,), layers.RMSNormalization(name="rms")), {"rms.weight": normal(4)}, layout="torch")
+    assert plan.rows[0].sources == ("rms.weight",)
 
 
 def test_a_batch_of_matrices_is_no_matrix():
@@ -304,16 +245,6 @@ def test_a_batch_of_matrices_is_no_matrix():
     for layout, message in (("torch", "the order of axes of a EinsumDense in torch"), ("keras", r"\(3, 4, 5\)$")):
         with pytest.raises(ValueError, match=message):
             load_pretrained(model, {"experts.kernel": normal(12, 5)}, layout=layout)
-
-
-def test_a_multiplied_depthwise_kernel_has_the_units_of_each_channel_side_by_side():
-    model, kernel = built((7, 3), layers.DepthwiseConv1D(4, depth_multiplier=2, name="conv")), normal(6, 1, 4)
-    state = {"conv.depthwise": kernel, "conv.bias": normal(6)}
-    load_pretrained(model, state, {"conv/kernel": "conv.depthwise", "conv/bias": "conv.bias"}, layout="torch")
-    found = arrays(model)
-    for channel in range(3):
-        np.testing.assert_array_equal(found["conv/kernel"][:, channel], kernel[2 * channel : 2 * channel + 2, 0].T)
-    np.testing.assert_array_equal(found["conv/bias"], state["conv.bias"])
 
 
 def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
@@ -330,41 +261,35 @@ def test_a_pattern_covers_weights_by_the_outermost_layer_that_it_matches():
 
 
 def test_parts_and_functions_are_told_as_they_are_written():
-    state = {"stack": normal(2, 6, 4), "long": normal(2, 6, 6), "vector": normal(8)}
+    state = {"stack": normal(2, 6, 4), "vector": normal(8)}
     rules = {
         "a/kernel": ("stack", 0),
-        "a/bias": None,
-        "b/kernel": ("long", np.s_[1, ::2]),
-        "b/bias": ("vector", np.s_[:6:2]),
-        "c/kernel": ("stack", np.s_[0, :4, :3, None]),
-        "c/bias": ("vector", np.s_[4:8:1]),
-        "d/kernel": ("stack", functools.partial(np.resize, new_shape=(4, 2))),
-        "d/bias": ("vector", np.s_[..., 6:]),
+        "a/bias": ("vector", np.s_[..., 2:]),
+        "c/kernel": ("stack", np.s_[1, ::2, :3, None]),
+        "c/bias": ("vector", np.s_[:6:2]),
+        "d/kernel": ("stack", functools.partial(np.resize, new_shape=(3, 2))),
+        "d/bias": ("vector", np.s_[4:6:1]),
     }
     model = built(
         (4,),
         layers.Dense(6, name="a"),
-        layers.Dense(3, name="b"),
-        layers.Reshape((3, 1)),
-        layers.Permute((2, 1)),
-        layers.Conv1D(4, 1, name="c"),
+        layers.Reshape((2, 3)),
+        layers.Conv1D(3, 1, name="c"),
         layers.Dense(2, name="d"),
     )
     plan = load_pretrained(model, state, rules, layout="torch")
     assert {row.path: row.how for row in plan.rows if row.sources} == {
         "a/kernel": "[0], transposed",
-        "b/kernel": "[1, ::2], transposed",
-        "b/bias": "[:6:2]",
-        "c/kernel": "[0, :4, :3, None], transposed",
-        "c/bias": "[4:8:1]",
+        "a/bias": "[..., 2:]",
+        "c/kernel": "[1, ::2, :3, None], transposed",
+        "c/bias": "[:6:2]",
         "d/kernel": "partial()",
-        "d/bias": "[..., 6:]",
+        "d/bias": "[4:6:1]",
     }
     found = arrays(model)
     np.testing.assert_array_equal(found["a/kernel"], state["stack"][0].T)
-    np.testing.assert_array_equal(found["b/kernel"], state["long"][1, ::2].T)
-    np.testing.assert_array_equal(found["b/bias"], state["vector"][:6:2])
-    np.testing.assert_array_equal(found["c/kernel"][0], state["stack"][0, :4, :3].T)
+    np.testing.assert_array_equal(found["c/kernel"][0], state["stack"][1, ::2, :3].T)
+    np.testing.assert_array_equal(found["c/bias"], state["vector"][:6:2])
 
 
 def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
@@ -373,33 +298,11 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     state = recurrent_state(4, "lstm.") | {"head.weight": normal(3, 3), "other": normal(7)}
     rules = {"lstm": "lstm", "head/kernel": ("head.weight", np.s_[:2]), "head": None}
     plan = load_pretrained(model, state, rules, layout="torch")
-    assert plan.rows == [
-        Change(path, status, how, shape, dtype, size, size if sources else 0, sources, source_shape)
-        for path, status, how, shape, dtype, size, sources, source_shape in [
-            ("lstm/lstm_cell/kernel", "loaded", "transposed", (4, 12), "float32", 48, ("lstm.weight_ih_l0",), (12, 4)),
-            (
-                "lstm/lstm_cell/recurrent_kernel",
-                "loaded",
-                "transposed",
-                (3, 12),
-                "float32",
-                36,
-                ("lstm.weight_hh_l0",),
-                (12, 3),
-            ),
-            (
-                "lstm/lstm_cell/bias",
-                "loaded",
-                "summed",
-                (12,),
-                "float32",
-                12,
-                ("lstm.bias_ih_l0", "lstm.bias_hh_l0"),
-                (12,),
-            ),
-            ("head/kernel", "loaded", "[:2], transposed", (3, 2), "bfloat16", 6, ("head.weight",), (3, 3)),
-            ("head/bias", "left", "by rule", (2,), "bfloat16", 2, (), None),
-        ]
+    biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
+    assert plan.rows[2:] == [
+        Change("lstm/lstm_cell/bias", "loaded", "summed", (12,), "float32", 12, 12, biases, (12,)),
+        Change("head/kernel", "loaded", parts, (3, 2), "bfloat16", 6, 6, ("head.weight",), (3, 3)),
+        Change("head/bias", "left", "by rule", (2,), "bfloat16", 2, 0, (), None),
     ]
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"
@@ -447,20 +350,6 @@ def test_what_a_function_returns_is_not_kept():
     assert not any(reference() is not None for reference in made)
 
 
-def test_a_function_makes_the_weight_whatever_the_layout():
-    # A dense layer behind a flattened image of 2 by 3 pixels with 4 channels, which torch has first.
-    of_torch = normal(5, 4 * 2 * 3)
-
-    def channels_last(array):
-        return array.reshape(5, 4, 2, 3).transpose(2, 3, 1, 0).reshape(-1, 5)
-
-    model = built((2, 3, 4), layers.Flatten(), layers.Dense(5, name="dense", use_bias=False))
-    plan = load_pretrained(model, {"fc": of_torch}, {"dense/kernel": ("fc", channels_last)}, layout="torch")
-    x = normal(1, 2, 3, 4)
-    np.testing.assert_allclose(to_numpy(model(x)), x.transpose(0, 3, 1, 2).reshape(1, -1) @ of_torch.T, atol=1e-5)
-    assert row(plan, "dense/kernel").how == "channels_last()"
-
-
 def recurrent_state(gates, module=""):
     names = {"weight_ih_l0": (3 * gates, 4), "weight_hh_l0": (3 * gates, 3)}
     names |= {"bias_ih_l0": (3 * gates,), "bias_hh_l0": (3 * gates,)}
@@ -489,11 +378,7 @@ IMAGE = (6, 6, 4)
         ("torch", IMAGE, layers.Conv2D(5, (3, 1)), (5, 4, 1, 3)),
         ("torch", (5,), layers.Dense(1), (5, 1)),
         ("torch", (5,), layers.Dense(1), (5,)),
-        ("torch", (4,), layers.Dense(5), (5, 4, 1, 1)),
-        ("torch", (6, 5), layers.EinsumDense("abc,cd->abd", (None, 1)), (5, 1)),
-        ("torch", (6,), layers.Embedding(5, 1), (1, 5)),
         ("keras", (5,), layers.Dense(1), (1, 5)),
-        ("keras", IMAGE, layers.Conv2D(5, (3, 1)), (1, 3, 4, 5)),
     ],
 )
 def test_axes_of_length_1_are_neither_moved_nor_dropped(layout, shape, layer, given):
@@ -517,15 +402,6 @@ def test_axes_that_torch_may_have_elsewhere_want_a_function(layer, shape):
     weight = find_weights(model)[0]
     with pytest.raises(ValueError, match=r"the order of axes of a \w+ in torch is unknown"):
         load_pretrained(model, {"weight": normal(*weight.shape)}, {weight.path: "weight"}, layout="torch")
-
-
-def test_an_index_drops_and_adds_axes():
-    convolution, matrix = normal(5, 4, 1, 1), normal(3, 5)
-    model = built((6, 4), layers.Dense(5, name="dense"), layers.Conv1D(3, 1, name="conv"))
-    rules = {"dense/kernel": ("a", np.s_[:, :, 0, 0]), "conv/kernel": ("b", np.s_[:, :, None])}
-    load_pretrained(model, {"a": convolution, "b": matrix}, rules, layout="torch")
-    np.testing.assert_array_equal(arrays(model)["dense/kernel"], convolution[:, :, 0, 0].T)
-    np.testing.assert_array_equal(arrays(model)["conv/kernel"][0], matrix.T)
 
 
 @pytest.mark.parametrize(
@@ -747,17 +623,9 @@ def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
     assert_shifted(model)
 
 
-@pytest.mark.every_backend
 def test_weights_of_the_model_itself_are_those_from_before():
     model = chain()
     load_pretrained(model, model, SHIFTED)
-    assert_shifted(model)
-
-
-def test_a_model_that_shares_layers_is_as_it_was_before():
-    model = chain()
-    source = keras.Sequential([keras.Input((2,)), *model.layers])
-    load_pretrained(model, source, SHIFTED)
     assert_shifted(model)
 
 
@@ -796,7 +664,6 @@ def test_a_normalization_uses_what_it_gets():
         ("float32", "int32"),
         ("int32", "bool"),
         ("bool", "float32"),
-        ("complex64", "float32"),
         ("float8_e4m3fn", "float32"),
         ("<U3", "float32"),
     ],
@@ -812,7 +679,6 @@ def test_only_floats_are_cast_to_floats(stored, dtype):
 
 # The dtype of a source, that of a weight, and a number that only the first one can hold.
 BEYOND = [
-    ("float32", "float16", 1e5),
     ("float64", "float32", -1e39),
     ("float32", "bfloat16", 3.4e38),
 ]

@@ -109,13 +109,13 @@ MODELS = {
 }
 # Each model and each format once.
 CASES = [
-    pytest.param("functional", "a.keras", marks=pytest.mark.every_backend),
+    ("functional", "a.keras"),
     pytest.param(
         "functional", "a.weights.json", marks=needs_keras("3.15", "names all files of a layer in the list of its files")
     ),
     ("functional", "a.weights.h5"),
     ("subclassed", "a.weights.h5"),
-    ("own", "a.keras"),
+    pytest.param("own", "a.keras", marks=pytest.mark.every_backend),
     ("quantized", "a.weights.h5"),
     ("chosen", "a.weights.h5"),
 ]

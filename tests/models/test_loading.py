@@ -95,7 +95,6 @@ KINDS = {
         lambda model, source: load_pretrained(model, source, {"norm/*": None, "*": "{0}"}),
         NORM,
     ),
-    "no bias": (lambda model, source: assign(model, state(source, "hidden.bias")), ["hidden/bias"]),
     "the first rows": (load_rows, ["table/embeddings"]),
     "a tied layer": (load_from_first_layer, HEAD),
     "nothing": (lambda model, source: None, ["table/embeddings", *HIDDEN, *NORM, *HEAD]),
@@ -162,40 +161,20 @@ def test_the_bits_survive_in_each_dtype(dtype):
     assert loaded.missed == ["head/bias"]
 
 
-WRAPPED = {
-    "TimeDistributed": lambda: ((2, 4), layers.TimeDistributed(layers.Dense(3, name="inside"), name="wrapper")),
-    "Bidirectional": lambda: (
-        (2, 4),
-        layers.Bidirectional(layers.GRU(3, recurrent_initializer="he_normal"), name="wrapper"),
-    ),
-    "a model": lambda: ((4,), keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inside")], name="wrapper")),
-}
-
-
-# Each kind of layer, policy and form of file once.
-IN_16_BITS = [
-    ("source.weights.h5", "TimeDistributed", "mixed_float16"),
-    pytest.param("source.keras", "Bidirectional", "bfloat16", marks=pytest.mark.every_backend),
-    ("source.keras", "a model", "float16"),
-]
-
-
-@pytest.mark.parametrize(("name", "kind", "policy"), IN_16_BITS)
-def test_wrapped_layers_are_loaded_in_16_bits(kind, policy, name, tmp_path, monkeypatch):
+def test_wrapped_layers_are_loaded_in_16_bits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keras.config.set_dtype_policy(policy)
+
+    def of_16_bits(classes):
+        wrapper = layers.Bidirectional(layers.GRU(3, recurrent_initializer="he_normal"), name="wrapper")
+        return built((2, 4), wrapper, layers.Dense(classes, name="head"))
+
+    keras.config.set_dtype_policy("bfloat16")
     try:
-        shape, wrapper = WRAPPED[kind]()
-        source = built(shape, wrapper, layers.Dense(2, name="head"))
-        shape, wrapper = WRAPPED[kind]()
-        model = built(shape, wrapper, layers.Dense(5, name="head"))
+        source, model = of_16_bits(2), of_16_bits(5)
     finally:
         keras.config.set_dtype_policy("float32")
-    source.save(name) if name.endswith(".keras") else source.save_weights(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that of Keras, which names the layer
-        with keras_initx.loading(model, seed=1) as loaded:
-            model.load_weights(name, skip_mismatch=True)
+    with keras_initx.loading(model, seed=1) as loaded:
+        load_another_head(model, source)
     assert loaded.missed == HEAD
     expected = values(source)
     for path, array in values(model).items():
@@ -203,6 +182,7 @@ def test_wrapped_layers_are_loaded_in_16_bits(kind, policy, name, tmp_path, monk
             np.testing.assert_array_equal(array, expected[path])
 
 
+# On JAX and TensorFlow a `Normalization` keeps copies of its weights, on torch views of them.
 @pytest.mark.every_backend
 def test_the_result_says_what_was_done_with_each_weight():
     norm = layers.Normalization(name="norm")
@@ -321,9 +301,16 @@ def variables_of(model):
     return [to_numpy(v).copy() for v in [*model.variables, *model.optimizer.variables, *model.metrics_variables]]
 
 
-def change_all(model, source):
-    source.save_weights("source.weights.h5")
-    model.load_weights("source.weights.h5")  # also moments
+def trained_on():
+    """Return a model that was trained after its weights had been saved."""
+    model = trained()
+    model.save_weights("before.weights.h5")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    return model
+
+
+def change_all(model):
+    model.load_weights("before.weights.h5")  # also moments
     model.get_layer("counting").count.assign(3)
     model.predict(np.ones((4, 4)), verbose=0)  # on JAX it takes the arrays of the variables
     model.evaluate(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
@@ -332,11 +319,10 @@ def change_all(model, source):
 @pytest.mark.every_backend
 def test_after_an_error_all_else_is_as_before_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, source = trained(), trained()
-    source.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    model = trained_on()
     before = variables_of(model)
     with pytest.raises(ZeroDivisionError):
-        fail_while_loading(model, lambda: change_all(model, source))
+        fail_while_loading(model, lambda: change_all(model))
     for array, former in zip(variables_of(model), before, strict=True):
         np.testing.assert_array_equal(array, former)
 
@@ -380,9 +366,6 @@ UNUSED = {
     "a used one inside": scaled_with_used_optimizer,
     "counted": counted,
     "factors": lambda weights: RateFactors(keras.optimizers.Adam(0.01, global_clipnorm=1.0), {"*kernel": 0.5}),
-    "factors and a scaled loss": lambda weights: keras.optimizers.LossScaleOptimizer(
-        RateFactors(keras.optimizers.Adam(0.01), {"*kernel": 0.5}), 8.0
-    ),
 }
 
 
@@ -420,8 +403,9 @@ def assert_as_if_never_loaded(model, twin):
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
-        pytest.param("ones", "float32", marks=pytest.mark.every_backend),
-        *((kind, "float32") for kind in UNUSED if kind != "ones"),
+        ("ones", "float32"),
+        ("a used one inside", "float32"),
+        ("counted", "float32"),
         ("factors", "mixed_float16"),
     ],
 )
@@ -452,22 +436,10 @@ def test_a_model_in_another_is_trained_and_undone_by_itself():
     assert_as_if_never_loaded(inside, twin)
 
 
-def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
-    class Momentum(keras.optimizers.Optimizer):
-        """Has no config from which it could be made again."""
-
-        def __init__(self, rate):
-            super().__init__(rate)
-
-        def build(self, variables):
-            super().build(variables)
-            self.sums = [self.add_variable_from_reference(variable, "sum") for variable in variables]
-
-        def update_step(self, gradient, variable, learning_rate):
-            self.assign_sub(variable, learning_rate * gradient)
-
+def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note(monkeypatch):
     model = compiled()
-    model.compile(Momentum(0.01), "mse")
+    monkeypatch.setattr(type(model.optimizer), "from_config", None)
+    monkeypatch.setattr(keras.optimizers.Optimizer, "from_config", None)
     before = weights_digest(model)
     with pytest.raises(ZeroDivisionError) as caught:
         fail_while_loading(model, lambda: train(model))
@@ -478,14 +450,13 @@ def test_an_optimizer_that_cannot_be_made_anew_is_named_in_a_note():
 
 def test_what_is_not_watched_stays_as_the_block_leaves_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, source = trained(), trained()
-    source.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    model = trained_on()
     with keras_initx.loading(model) as loaded:
-        change_all(model, source)
+        change_all(model)
     assert loaded.missed == []
     assert [row.path for row in loaded.changes.rows] == HEAD
     assert int(model.get_layer("counting").count) == 3
-    assert int(model.optimizer.iterations) == 2
+    assert int(model.optimizer.iterations) == 1
 
 
 def test_what_torch_writes_is_seen_and_buffers_are_put_back():
@@ -505,22 +476,3 @@ def test_what_torch_writes_is_seen_and_buffers_are_put_back():
         model.get_layer("head").kernel.value.data[:] = 1
     assert norm.running_mean.tolist() == [7] * 4
     assert loaded.missed == ["head/bias"]
-
-
-def forgetful(model):
-    model.get_layer("table").embeddings.assign(keras.ops.ones((6, 4)))
-    kernel = model.get_layer("hidden").kernel
-    kernel.assign(keras.ops.full(kernel.shape, 0.02))
-    for path, variable in [(w.path, w.variable) for w in find_weights(model)]:
-        if path.startswith(("hidden/bias", "norm", "head/kernel")):
-            variable.assign(keras.ops.zeros(variable.shape))
-
-
-def test_weights_that_an_initialization_forgets_are_missed():
-    model = network()
-    with keras_initx.loading(model) as loaded:
-        forgetful(model)
-    assert loaded.missed == ["head/bias"]
-    with keras_initx.loading(model) as loaded:
-        keras_initx.initialize(model)
-    assert loaded.missed == []

@@ -38,16 +38,9 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(value, other[path], err_msg=path)
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [
-        ("int8", "dense"),
-        ("int8", "embedding"),
-        pytest.param("int4", "dense", marks=NEEDS_INT4),
-    ],
-)
-def test_initialize_leaves_a_quantized_layer(mode, kind):
-    model = quantized(mode, kind)
+@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=NEEDS_INT4)])
+def test_initialize_leaves_a_quantized_layer(mode):
+    model = quantized(mode)
     hidden, logits = arrays(model, "hidden"), arrays(model, "logits")
     plan = initialize(model, seed=0)
     assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(hidden, "quantized")

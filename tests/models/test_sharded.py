@@ -19,12 +19,11 @@ pytestmark = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(8, 16)).astype("float32")
-Y = np.ones((8, 8), "float32")
 
 
 def network(dtype="float32"):
     stack = []
-    for name, units in {"first": 24, "second": 16, "last": 8}.items():
+    for name, units in {"first": 24, "last": 8}.items():
         stack.append(layers.Dense(units, "relu", name=name, dtype=dtype))
     return keras.Sequential([keras.Input((16,)), *stack])
 
@@ -36,7 +35,7 @@ def sharded(make=network, parts=(2, 4)):
     with distribution.ModelParallel(layout_map=layout_map).scope():
         model = make()
         keras_initx.initialize(model, seed=0)
-        model.compile("adam", "mse")
+        model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
         model.optimizer.build(model.trainable_variables)
     return model
 
@@ -44,17 +43,17 @@ def sharded(make=network, parts=(2, 4)):
 def partly_loaded(model):
     """Load one kernel, and half of another."""
     with keras_initx.loading(model, seed=1) as loaded:
-        first, second, _ = model.layers
+        first, last = model.layers
         first.kernel.assign(np.ones(first.kernel.shape))
-        values = backend.host_view(second.kernel.value).copy()
+        values = backend.host_view(last.kernel.value).copy()
         values[:12] = 2
-        second.kernel.assign(values)
+        last.kernel.assign(values)
     return loaded
 
 
 CALLS = {
     "weights_digest": models.weights_digest,
-    "diagnose": lambda model: keras_initx.diagnose(model, X, Y, loss="mse"),
+    "diagnose": lambda model: keras_initx.diagnose(model, X),
     "audit": keras_initx.audit,
     "contract": lambda model: keras_initx.audit(network(), keras_initx.contract(model)),
     "initialize": lambda model: keras_initx.initialize(model, {"first/kernel": "initx.orthogonal"}, seed=1),
@@ -111,9 +110,7 @@ def test_what_loading_misses_is_drawn_in_the_layout_of_the_weight(dtype):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize(
-    ("number", "place"), [(np.nan, (0, 0)), (np.inf, (15, 0)), (-np.inf, (0, 23)), (np.nan, (15, 23))]
-)
+@pytest.mark.parametrize(("number", "place"), [(-np.inf, (0, 0)), (np.nan, (15, 23))])
 def test_a_number_that_is_not_finite_is_found_in_any_shard(number, place):
     kernel = sharded().layers[0].kernel
     values = np.array(kernel)

@@ -1,7 +1,6 @@
 """Initializers of users: functions, objects without a config or with a part of one, subclasses of this package's."""
 
 import functools
-import random
 import re
 
 import keras
@@ -20,11 +19,6 @@ def fill(shape, dtype=None, value=2.0):
     return keras.ops.full(shape, value, dtype or "float32")
 
 
-class Callable:
-    def __call__(self, shape, dtype=None):
-        return fill(shape, dtype)
-
-
 class Fill(keras.initializers.Initializer):
     """Has no config."""
 
@@ -33,13 +27,6 @@ class Fill(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         return fill(shape, dtype, self.value)
-
-
-class Needy(Fill):
-    """Cannot be made without an argument."""
-
-    def __init__(self, value):
-        super().__init__(value)
 
 
 class Partial(Fill):
@@ -86,14 +73,11 @@ def kernel(model):
 USERS = {
     "function": fill,
     "partial": functools.partial(fill, value=2.0),
-    "callable": Callable(),
     "no config": Fill(2.0),
-    "needy": Needy(2.0),
     "part of a config": Partial(1.0, 2.0),
     "refused config": Picky(2.0),
     "subclass": Times(2.0, seed=1),
     "nested": keras_initx.Scaled(Fill(4.0), 0.5),
-    "needy and nested": keras_initx.Concatenated([Needy(2.0), "zeros"], sizes=[3, 0]),
 }
 
 
@@ -110,7 +94,7 @@ def test_a_users_initializer_is_called_itself(name):
 
 
 # Rules take no functions and no seeds.
-@pytest.mark.parametrize("name", ["needy", "part of a config", "nested"])
+@pytest.mark.parametrize("name", ["part of a config", "nested"])
 def test_a_users_initializer_is_called_itself_in_a_rule(name):
     model = dense("zeros")
     initialize(model, {"*/kernel": USERS[name]}, seed=0)
@@ -142,11 +126,6 @@ def test_a_users_initializer_with_a_complete_config_gets_the_seed_of_the_weight(
     np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0 * (weight.seed % 1000)))
 
 
-class Passing(keras_initx.HeNormal):
-    def __init__(self, **options):
-        super().__init__(**options)
-
-
 class More(keras_initx.VarianceScaling):
     def __init__(self, factor=2.0, *args, **options):
         super().__init__(*args, **options)
@@ -174,8 +153,8 @@ def test_arguments_that_a_subclass_passes_on_are_in_its_config(initializer, conf
     assert repr(initializer).startswith(text)
 
 
-@pytest.mark.parametrize("initializer", [Passing(seed=3), More(3.0, 4.0, seed=1)])
-def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn(initializer):
+def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn():
+    initializer = More(3.0, 4.0, seed=1)
     assert initializer.clone() == initializer
     first, second = dense(initializer), dense(type(initializer)(**{**initializer.get_config(), "seed": 9}))
     assert initialize(first, seed=0).weights[0].seed == keras_initx.seeds(0)("dense/kernel")
@@ -212,7 +191,6 @@ class Wide(keras.initializers.Initializer):
     [
         (Imaginary(), "float32", "which gives complex numbers"),
         (Wide(), "float32", "which gives numbers beyond the range of float32"),
-        (Wide(), "bfloat16", "which gives numbers beyond the range of bfloat16"),
         (Masked(), "float32", "which gives a masked array"),
         (keras.initializers.Constant(1e6), "float16", "which gives numbers beyond the range of float16"),
     ],
@@ -238,11 +216,6 @@ def test_infinite_values_are_allowed():
     ("initializer", "problem", "place"),
     [
         (
-            keras.initializers.RandomUniform(-np.inf, 0.0),
-            "`minval` must be a finite number. Received: minval=-inf",
-            "rule",
-        ),
-        (
             keras.initializers.TruncatedNormal(stddev="0.1"),
             "`stddev` must be a finite number. Received: stddev='0.1'",
             "layer",
@@ -254,7 +227,7 @@ def test_infinite_values_are_allowed():
             "rule",
         ),
     ],
-    ids=["uniform", "string in a layer", "nested", "config"],
+    ids=["string in a layer", "nested", "config"],
 )
 def test_numbers_of_keras_random_initializers_are_finite(initializer, problem, place):
     rules = {"*/kernel": initializer}
@@ -312,7 +285,6 @@ class Given(layers.Layer):
         return inputs
 
 
-@pytest.mark.every_backend
 def test_arrays_of_a_layer_are_left():
     model = keras.Sequential([keras.Input((8,)), Given(name="given")])
     assert [row.reason for row in initialize(model, seed=0).weights] == ["initializer unknown"] * 3 + [""]
@@ -363,31 +335,3 @@ def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
     before = to_numpy(model.layers[0].cell.bias)
     assert initialize(model, seed=0).weights[-1].initializer == "LSTMForgetBias()"
     np.testing.assert_array_equal(to_numpy(model.layers[0].cell.bias), before)
-
-
-class Lucky(Fill):
-    """Draws its value when it is made, and has a config without its argument."""
-
-    def __init__(self, factor=1.0):
-        super().__init__(factor * random.random())
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Luckily(layers.Layer):
-    """Passes on an initializer that it does not keep."""
-
-    def build(self, shape):
-        self.kernel = self.add_weight((shape[-1], 3), initializer=Lucky(), name="kernel")
-
-    def call(self, x):
-        return x @ self.kernel
-
-
-def test_what_an_initializer_of_a_copied_layer_draws_follows_from_the_global_seed():
-    model = keras.Sequential([keras.Input((4,)), Luckily(name="lucky")])
-    values = []
-    for seed in (1, 1, 2):
-        keras.utils.set_random_seed(seed)
-        initialize(model, seed=0)
-        values.append(to_numpy(model.layers[0].kernel)[0, 0])
-    assert values[0] == values[1] != values[2]

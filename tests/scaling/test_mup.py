@@ -54,8 +54,6 @@ def test_the_table_has_what_is_up_to_the_model():
 OPTIMIZERS = {
     "SGD": functools.partial(keras.optimizers.SGD, 0.1),
     "Adam": functools.partial(keras.optimizers.Adam, 0.01, epsilon=1e-12),
-    "Lion": functools.partial(keras.optimizers.Lion, 0.01),
-    "RMSprop": functools.partial(keras.optimizers.RMSprop, 0.01, epsilon=1e-24),
     "Adafactor": functools.partial(keras.optimizers.Adafactor, 0.01, epsilon_2=1e-9),
 }
 HAS_MUON = "rms_rate" in inspect.signature(keras.optimizers.Muon).parameters
@@ -133,7 +131,7 @@ def test_one_step_changes_what_each_weight_adds_alike_at_all_widths(name, wider)
     assert np.abs([exponent(WIDTHS, line) for line in np.transpose(changes)]).max() < 0.1
 
 
-DEPTHS = [2, 4, 8, 16]
+DEPTHS = [2, 4, 8]
 
 
 @pytest.fixture(scope="module")
@@ -350,17 +348,11 @@ def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
     np.testing.assert_allclose(rates, scaling.mup(model, stack(4, 4)).learning_rates("adam"), rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (layers.Dense(64), (16,)),
-        (layers.EinsumDense("abc,cde->abde", (None, 4, 8)), (6, 16)),
-    ],
-)
-def test_singular_values_of_the_recipe_are_exactly_those_of_the_condition(layer, shape):
-    model = keras.Sequential([keras.Input(shape), layer])
+def test_singular_values_of_the_recipe_are_exactly_those_of_the_condition():
+    layer = layers.EinsumDense("abc,cde->abde", (None, 4, 8))
+    model = keras.Sequential([keras.Input((6, 16)), layer])
     initialize(model, recipes.spectral(model), seed=0)
-    kernel = to_numpy(layer.kernel.value).reshape(shape[-1], -1)
+    kernel = to_numpy(layer.kernel.value).reshape(16, -1)
     norms = np.linalg.svd(kernel)[1]
     np.testing.assert_allclose(norms, np.sqrt(kernel.shape[1] / kernel.shape[0]), rtol=1e-4)
 

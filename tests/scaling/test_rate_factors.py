@@ -65,7 +65,6 @@ def written_out(make, steps):
 
 
 OPTIMIZERS = {
-    "SGD": functools.partial(optimizers.SGD, 0.01, momentum=0.9),
     "AdamW": functools.partial(optimizers.AdamW, 0.01, weight_decay=0.1),
     "Nadam": functools.partial(optimizers.Nadam, 0.01),
     "Adafactor": functools.partial(optimizers.Adafactor, 0.01),
@@ -75,8 +74,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_has_the_losses_of_a_loop_with_a_rate_for_each_weight(name):
-    losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 10)
-    np.testing.assert_allclose(losses, written_out(OPTIMIZERS[name], 10), rtol=1e-5)
+    losses, _ = train(RateFactors(OPTIMIZERS[name](), FACTORS), 5)
+    np.testing.assert_allclose(losses, written_out(OPTIMIZERS[name], 5), rtol=1e-5)
 
 
 # One factor is not 1, but so little that nothing but its part in the optimizer differs.
@@ -104,7 +103,6 @@ def assert_trains_as(plain, ours):
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
     for weights in zip(found.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(*weights, atol=2e-5)
-    return found
 
 
 def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
@@ -113,23 +111,9 @@ def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
     assert int(optimizer.iterations) == 3
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"clipnorm": 0.1},
-        {"clipvalue": 0.01},
-        {"use_ema": True, "ema_momentum": 0.5},
-        {"learning_rate": two_percent},
-    ],
-    ids=lambda options: "-".join(options),
-)
-def test_each_option_does_what_it_does_in_one_optimizer(options):
-    plain, given = optimizers.SGD(**options, momentum=0.9), optimizers.SGD(**options, momentum=0.9)
-    found = assert_trains_as(plain, RateFactors(given, NEARLY_ONE))
-    if "use_ema" in options:  # as `fit` does at its end
-        before = found.get_weights()[0]
-        found.optimizer.finalize_variable_values(found.trainable_variables)
-        assert abs(found.get_weights()[0] - before).max() > 1e-3
+def test_a_learning_rate_may_be_a_function():
+    plain, given = optimizers.SGD(two_percent), optimizers.SGD(two_percent)
+    assert_trains_as(plain, RateFactors(given, NEARLY_ONE))
 
 
 def test_a_learning_rate_that_is_set_later_counts():
@@ -177,17 +161,6 @@ def test_a_model_with_the_variables_in_the_former_order_goes_on(made, tmp_path):
     np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
 
 
-def test_the_former_order_is_kept():
-    config = RateFactors(optimizers.Nadam(0.1), FACTORS).get_config()
-    del config["order"]
-    former = RateFactors.from_config(config)
-    _, model = train(former, 3)
-    _, expected = train(RateFactors(optimizers.Nadam(0.1), FACTORS), 3)
-    for weights in zip(model.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_array_equal(*weights)
-    assert "order" not in former.get_config()
-
-
 def test_a_config_names_the_class_that_every_backend_has():
     config = keras.saving.serialize_keras_object(RateFactors(optimizers.Adam(0.5), [2.0], name="mine"))
     assert config["registered_name"] == "initx>RateFactors"
@@ -228,7 +201,6 @@ def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
     np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
 
 
-@pytest.mark.every_backend
 def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
     def left_at_first(optimizer):
         variables, gradients = variables_and_gradients()
@@ -242,15 +214,6 @@ def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
     found = left_at_first(RateFactors(optimizers.Adam(0.1), {"bias": 1 + 2.0**-20}))
     for values in zip(found, expected, strict=True):
         np.testing.assert_allclose(*values, rtol=1e-5)
-
-
-def test_weights_are_excluded_from_decay():
-    variables, gradients = variables_and_gradients()
-    optimizer = RateFactors(optimizers.AdamW(0.1, weight_decay=0.5), {"kernel": 0.25, "bias": 0.5})
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    optimizer.apply([keras.ops.zeros_like(gradient) for gradient in gradients], variables)
-    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.95, 1.9]], rtol=1e-6)
-    np.testing.assert_array_equal(to_numpy(variables[1].value), [3, 4])
 
 
 def test_weights_that_the_optimizer_excludes_from_decay_stay_excluded():
@@ -276,21 +239,15 @@ def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
     np.testing.assert_allclose(changes, [2, 2, 3, 1, 3, 1], rtol=1e-6)
 
 
-def test_a_model_that_is_drawn_anew_starts_with_a_new_optimizer():
-    losses, model = train(RateFactors(optimizers.Adam(0.1), FACTORS), 3)
-    initialize(model, seed=0)
-    assert losses == [float(model.train_on_batch(x, y)) for x, y in zip(X[:3], Y[:3], strict=True)]
-
-
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has these meshes")
 @needs_keras("3.15", "trains a sharded model on batches without sample weights")
 def test_sharded_weights_train_as_others():
-    expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
+    expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 2)
     layout_map = distribution.LayoutMap(mesh_of((1, 2)))
     layout_map[".*first/kernel"] = (None, "units")
     with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
-        losses, model = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
+        losses, model = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 2)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     moments = [variable for variable in model.optimizer.variables if "first_kernel" in variable.path]
     assert [len(variable.value.sharding.device_set) for variable in moments] == [2, 2]
@@ -306,7 +263,7 @@ def test_replicas_train_as_one():
         with scope:
             model = network()
             model.compile(RateFactors(optimizers.Adam(0.01), FACTORS), "mse")
-        fits = [model.fit(x, y, batch_size=16, verbose=0) for x, y in zip(X[:3], Y[:3], strict=True)]
+        fits = [model.fit(x, y, batch_size=16, verbose=0) for x, y in zip(X[:2], Y[:2], strict=True)]
         losses.append([fit.history["loss"][0] for fit in fits])
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
@@ -316,7 +273,7 @@ WITHIN = {"alone": lambda optimizer: optimizer, "scaled": optimizers.LossScaleOp
 
 @pytest.mark.parametrize(
     ("name", "within"),
-    [("AdamW", "alone"), ("Adafactor", "alone"), pytest.param("Nadam", "scaled", marks=pytest.mark.every_backend)],
+    [("AdamW", "alone"), ("Nadam", "scaled")],
 )
 def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within):
     def shapes(wrap):
@@ -450,31 +407,6 @@ def test_factors_of_other_weights_are_refused_and_build_nothing(factors, message
     assert not optimizer.built
 
 
-def test_gradients_of_other_weights_are_refused():
-    variables, gradients = variables_and_gradients()
-    optimizer = RateFactors(optimizers.SGD(), {"bias": 2.0})
-    optimizer.apply([], variables)
-    assert not optimizer.built
-    optimizer.build(variables)
-    with pytest.raises(ValueError, match="gradients"):
-        optimizer.apply(gradients[:1])
-    others, _ = variables_and_gradients()
-    with pytest.raises(ValueError, match="Unknown variable"):
-        optimizer.apply(gradients, others)
-
-
-def test_the_callback_that_swaps_averages_works():
-    def swapped(wrap):
-        model = network()
-        model.compile(wrap(optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5)), "mse")
-        swap = keras.callbacks.SwapEMAWeights()
-        fitted = model.fit(X[0], Y[0], validation_data=(X[1], Y[1]), epochs=2, callbacks=[swap], verbose=0)
-        return fitted.history["val_loss"]
-
-    ours = swapped(lambda optimizer: RateFactors(optimizer, NEARLY_ONE))
-    np.testing.assert_allclose(ours, swapped(lambda optimizer: optimizer), rtol=1e-4)
-
-
 @keras.saving.register_keras_serializable("tests")
 class Signed(optimizers.Optimizer):
     """An optimizer of a user: the sign of the gradient, and a setting of its own."""
@@ -491,11 +423,7 @@ class Signed(optimizers.Optimizer):
         return {**super().get_config(), "strength": self.strength}
 
 
-def test_an_optimizer_of_a_user_has_factors_and_is_saved(tmp_path):
-    variables, gradients = variables_and_gradients()
-    RateFactors(Signed(strength=2.0), {"bias": 0.5}).apply(gradients, variables)
-    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.8, 1.8]], rtol=1e-6)
-    np.testing.assert_allclose(to_numpy(variables[1].value), [2.9, 3.9], rtol=1e-6)
+def test_an_optimizer_of_a_user_is_saved(tmp_path):
     _, model = train(RateFactors(Signed(strength=2.0), FACTORS), 2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -525,8 +453,9 @@ class Reversed(optimizers.SGD):
         super().apply([-gradient for gradient in grads], trainable_variables)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize(("cls", "sign"), [(TakesItsRate, 1), (Reversed, -1)])
+@pytest.mark.parametrize(
+    ("cls", "sign"), [pytest.param(TakesItsRate, 1, marks=pytest.mark.every_backend), (Reversed, -1)]
+)
 def test_factors_count_however_a_class_of_a_user_gets_its_rate(cls, sign):
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(cls(0.1), {"bias": 0.5})

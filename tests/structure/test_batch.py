@@ -80,17 +80,16 @@ FORMS = {
     "PyDataset": lambda: (Batches(),),
     "list of two": lambda: ([X, Y],),
     "nested lists": lambda: (X.tolist(), Y.tolist()),
-    "pair of nested lists": lambda: ((X.tolist(), Y.tolist()),),
     "pandas": frames,
-    "iterator": lambda: (itertools.repeat((X, Y)),),
     "tensors": lambda: ((keras.ops.convert_to_tensor(X), keras.ops.convert_to_tensor(Y)),),
 }
 NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
-# On each backend, the forms that may differ there.
-EVERYWHERE = ("pair", "dataset of the backend")
-ROWS = [pytest.param(form, marks=[pytest.mark.every_backend] * (form in EVERYWHERE), id=form) for form in FORMS]
+ROWS = [
+    pytest.param(form, marks=[pytest.mark.every_backend] * (form == "dataset of the backend"), id=form)
+    for form in FORMS
+]
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +144,8 @@ DECISIONS = [
     ("one input", ((X,), Y), (X, Y)),
     ("one input", ([X],), ([X], None)),
     ("one input", ((X, Y, WEIGHTS),), (X, Y)),
-    ("one input", ((X, None),), (X, None)),
     ("two inputs", ([X, B],), ([X, B], None)),
     ("two inputs", (((X, B), TARGETS),), ((X, B), TARGETS)),
-    ("two inputs", (({"a": X, "b": B}, TARGETS),), ({"a": X, "b": B}, TARGETS)),
     ("two by name", (({"a": X, "b": B, "c": Y}, TARGETS, WEIGHTS),), ({"a": X, "b": B, "c": Y}, TARGETS)),
     ("subclassed", ([X, X],), ([X, X], None)),
     ("subclassed", ((X, X), Y), ((X, X), Y)),
@@ -246,10 +243,9 @@ def test_columns_of_pandas_may_have_types_of_its_own():
     np.testing.assert_array_equal(y, [[1], [0]])
 
 
-@pytest.mark.parametrize("other", ["text", np.datetime64("2020-01-01")], ids=["text", "date"])
-def test_a_column_without_numbers_is_named(other):
+def test_a_column_without_numbers_is_named():
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X).assign(other=other)
+    frame = pandas.DataFrame(X).assign(other="text")
     refused(TypeError, "encode other columns.* Received: x with the column 'other'", frame)
 
 
@@ -274,7 +270,6 @@ def refused(error, message, *passed, model="one input"):
         ((iter([]),), "`x` must have at least one batch. Received: x of type list_iterator with none"),
         ((iter([(X, Y, Y, Y)]),), r"`x` must have batches .*`\(x, y\)`.* with 4 members"),
         ((iter([(X[0], 1)]),), r"not single examples: batch it, .*`dataset.batch\(32\)`.*shapes \[\(6,\), \(\)\]"),
-        ((iter([(X, Y[:3])]),), "not single examples"),
         ((iter(X),), r"one example is a batch as `x\[None\]`, examples as `dataset.batch\(32\)`. .* of shape \(6,\)"),
         (((X, Y), Y), r"`y` must be left out where `x` is a batch `\(x, y\)`"),
         (((X, Y, Y, Y),), r"`x` must have 1 arrays, .* or be a batch `\(x, y\)`. Received: x with 4 arrays"),
@@ -291,7 +286,6 @@ def test_what_is_no_batch_is_refused(passed, message):
     ("passed", "message"),
     [
         ((X, np.array(["cat", "dog"] * 8)), r"`y` must hold numbers: encode the labels, .*`numpy.unique"),
-        (((X, np.array(["cat", "dog"] * 8, object)),), "`y` must hold numbers"),
         ((X.astype("U32"),), "`x` must hold numbers, as the model's inputs"),
         (([[1.0, 2.0], [3.0]],), "in one array of one shape"),
         ((np.load,), "`x` must be an array, a list or dict of arrays, or a dataset of batches"),
@@ -307,7 +301,6 @@ def test_what_are_no_numbers_is_refused(passed, message):
         ((X,), "`x` must have 2 arrays, as many as the model has inputs.*Received: x with 1 arrays"),
         (([X, X],), r"`x` must have the shape \(None, 4\), as the model's input 'b'. Received: x of shape \(16, 6\)"),
         (({"a": X, "c": B},), r"`x` must have the keys \['a', 'b'\].*Received: x without \['b'\]"),
-        (([X, B, B, B],), "Received: x with 4 arrays"),
     ],
 )
 def test_what_does_not_fit_to_several_inputs_is_refused(passed, message):
