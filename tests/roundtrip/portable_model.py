@@ -24,6 +24,11 @@ def save(folder):
     model.save_weights(folder / "model.weights.h5")
     (folder / "model.json").write_text(model.to_json())
     write_arrays(model, folder / "saved.npz")
+    trained = trainable()
+    train(trained)
+    trained.save(folder / "trained.keras")
+    train(trained)
+    write_arrays(trained, folder / "trained-saved.npz")
 
 
 def load(folder):
@@ -32,6 +37,33 @@ def load(folder):
     model = keras.models.model_from_json((folder / "model.json").read_text())
     model.load_weights(folder / "model.weights.h5")
     write_arrays(model, folder / f"weights-{backend}.npz")
+    trained = keras.models.load_model(folder / "trained.keras")
+    train(trained)
+    write_arrays(trained, folder / f"trained-{backend}.npz")
+
+
+def trainable():
+    """Return a model with a rate for each weight, and all that an optimizer keeps between steps."""
+    layers = keras.layers
+    images = keras.Input((8, 8, 2))
+    hidden = layers.Dense(6, "tanh", name="hidden")(layers.Flatten()(images))
+    model = keras.Model(images, layers.Dense(3, name="last")(hidden))
+    keras_initx.initialize(model, seed=0)
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.ExponentialDecay(0.01, 1, 0.9),
+        global_clipnorm=0.1,
+        gradient_accumulation_steps=3,
+        use_ema=True,
+    )
+    with_factors = keras_initx.scaling.RateFactors(optimizer, [0.5, 2.0, 0.5, 1.0])
+    model.compile(keras.optimizers.LossScaleOptimizer(with_factors), "mse", jit_compile=False)
+    return model
+
+
+def train(model):
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        model.train_on_batch(generator.normal(size=(16, 8, 8, 2)), generator.normal(size=(16, 3)))
 
 
 def build():
@@ -63,6 +95,8 @@ def build():
 def write_arrays(model, path):
     images = np.linspace(-1, 1, 3 * 8 * 8 * 2, dtype="float32").reshape((3, 8, 8, 2))
     weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    if getattr(model, "optimizer", None) is not None:
+        weights |= {f"optimizer/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.optimizer.variables)}
     np.savez(path, predictions=model.predict(images, verbose=0), **weights)
 
 

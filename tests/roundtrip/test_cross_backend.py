@@ -1,8 +1,9 @@
-"""What one backend saves, every other loads.
+"""What one backend saves, every other loads; what one seed gives on one, it gives on every other.
 
 Wants all backends at once. With one it is the round trip from that backend to itself.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,9 @@ import keras_initx
 from keras_initx._startup import BACKENDS, installed_backends
 
 pytestmark = pytest.mark.every_backend
+
+# The weights that are multiplied out, not just drawn: equal to rounding.
+ORTHOGONAL = {"conv/kernel", "lstm/lstm_cell/recurrent_kernel"}
 
 
 class Process:
@@ -106,3 +110,27 @@ def test_weights_come_back_bit_for_bit(saved, saver, loader, file_format):
         assert before[path].dtype == after[path].dtype
         np.testing.assert_array_equal(before[path].view("uint32"), after[path].view("uint32"), err_msg=path)
     np.testing.assert_allclose(predictions_before, predictions_after, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("saver", BACKENDS)
+def test_training_with_a_rate_for_each_weight_goes_on_where_it_stopped(saved, saver, loader):
+    skip_without(saved, saver)
+    there, predictions_there = arrays(saved[saver], "trained-saved")
+    here, predictions_here = arrays(saved[saver], f"trained-{loader}")
+    assert there.keys() == here.keys()
+    for path in there:
+        np.testing.assert_allclose(here[path], there[path], rtol=1e-4, atol=1e-5, err_msg=path)
+    np.testing.assert_allclose(predictions_here, predictions_there, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BACKENDS, 2)))
+def test_one_seed_gives_the_same_weights(saved, first, second):
+    skip_without(saved, first, second)
+    ours, _ = arrays(saved[first], "saved")
+    theirs, _ = arrays(saved[second], "saved")
+    assert ours.keys() == theirs.keys() > ORTHOGONAL
+    for path in ours:
+        if path in ORTHOGONAL:
+            np.testing.assert_allclose(ours[path], theirs[path], rtol=0, atol=1e-5, err_msg=path)
+        else:
+            np.testing.assert_array_equal(ours[path].view("uint32"), theirs[path].view("uint32"), err_msg=path)

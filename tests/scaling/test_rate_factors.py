@@ -65,6 +65,7 @@ def written_out(make, steps):
 
 
 OPTIMIZERS = {
+    "SGD": functools.partial(optimizers.SGD, 0.01, momentum=0.9),
     "AdamW": functools.partial(optimizers.AdamW, 0.01, weight_decay=0.1),
     "Nadam": functools.partial(optimizers.Nadam, 0.01),
     "Adafactor": functools.partial(optimizers.Adafactor, 0.01),
@@ -103,6 +104,7 @@ def assert_trains_as(plain, ours):
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
     for weights in zip(found.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(*weights, atol=2e-5)
+    return found
 
 
 def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
@@ -111,9 +113,22 @@ def test_all_options_of_keras_together_do_what_they_do_in_one_optimizer():
     assert int(optimizer.iterations) == 3
 
 
-def test_a_learning_rate_may_be_a_function():
-    plain, given = optimizers.SGD(two_percent), optimizers.SGD(two_percent)
-    assert_trains_as(plain, RateFactors(given, NEARLY_ONE))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clipnorm": 0.1},
+        {"use_ema": True, "ema_momentum": 0.5},
+        {"learning_rate": two_percent},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_each_option_does_what_it_does_in_one_optimizer(options):
+    plain, given = optimizers.SGD(**options, momentum=0.9), optimizers.SGD(**options, momentum=0.9)
+    found = assert_trains_as(plain, RateFactors(given, NEARLY_ONE))
+    if "use_ema" in options:  # as `fit` does at its end
+        before = found.get_weights()[0]
+        found.optimizer.finalize_variable_values(found.trainable_variables)
+        assert abs(found.get_weights()[0] - before).max() > 1e-3
 
 
 def test_a_learning_rate_that_is_set_later_counts():
@@ -161,6 +176,17 @@ def test_a_model_with_the_variables_in_the_former_order_goes_on(made, tmp_path):
     np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
 
 
+def test_the_former_order_is_kept():
+    config = RateFactors(optimizers.Nadam(0.1), FACTORS).get_config()
+    del config["order"]
+    former = RateFactors.from_config(config)
+    _, model = train(former, 3)
+    _, expected = train(RateFactors(optimizers.Nadam(0.1), FACTORS), 3)
+    for weights in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(*weights)
+    assert "order" not in former.get_config()
+
+
 def test_a_config_names_the_class_that_every_backend_has():
     config = keras.saving.serialize_keras_object(RateFactors(optimizers.Adam(0.5), [2.0], name="mine"))
     assert config["registered_name"] == "initx>RateFactors"
@@ -201,6 +227,7 @@ def test_a_loop_of_ones_own_applies_gradients_with_all_options_together():
     np.testing.assert_allclose(to_numpy(variables[1].value), [2.777776, 3.725488], rtol=1e-5)
 
 
+@pytest.mark.every_backend
 def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
     def left_at_first(optimizer):
         variables, gradients = variables_and_gradients()
@@ -214,6 +241,15 @@ def test_a_weight_without_a_gradient_is_left_and_its_steps_are_counted():
     found = left_at_first(RateFactors(optimizers.Adam(0.1), {"bias": 1 + 2.0**-20}))
     for values in zip(found, expected, strict=True):
         np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+def test_weights_are_excluded_from_decay():
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(optimizers.AdamW(0.1, weight_decay=0.5), {"kernel": 0.25, "bias": 0.5})
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.apply([keras.ops.zeros_like(gradient) for gradient in gradients], variables)
+    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.95, 1.9]], rtol=1e-6)
+    np.testing.assert_array_equal(to_numpy(variables[1].value), [3, 4])
 
 
 def test_weights_that_the_optimizer_excludes_from_decay_stay_excluded():
@@ -243,11 +279,11 @@ def test_the_first_pattern_counts_and_the_name_of_the_model_may_be_given():
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has these meshes")
 @needs_keras("3.15", "trains a sharded model on batches without sample weights")
 def test_sharded_weights_train_as_others():
-    expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 2)
+    expected, _ = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
     layout_map = distribution.LayoutMap(mesh_of((1, 2)))
     layout_map[".*first/kernel"] = (None, "units")
     with distribution.ModelParallel(layout_map=layout_map, batch_dim_name="inputs").scope():
-        losses, model = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 2)
+        losses, model = train(RateFactors(optimizers.Adam(0.01, global_clipnorm=0.1), FACTORS), 3)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     moments = [variable for variable in model.optimizer.variables if "first_kernel" in variable.path]
     assert [len(variable.value.sharding.device_set) for variable in moments] == [2, 2]
@@ -263,7 +299,7 @@ def test_replicas_train_as_one():
         with scope:
             model = network()
             model.compile(RateFactors(optimizers.Adam(0.01), FACTORS), "mse")
-        fits = [model.fit(x, y, batch_size=16, verbose=0) for x, y in zip(X[:2], Y[:2], strict=True)]
+        fits = [model.fit(x, y, batch_size=16, verbose=0) for x, y in zip(X[:3], Y[:3], strict=True)]
         losses.append([fit.history["loss"][0] for fit in fits])
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
@@ -273,7 +309,7 @@ WITHIN = {"alone": lambda optimizer: optimizer, "scaled": optimizers.LossScaleOp
 
 @pytest.mark.parametrize(
     ("name", "within"),
-    [("AdamW", "alone"), ("Nadam", "scaled")],
+    [("AdamW", "alone"), ("Adafactor", "alone"), pytest.param("Nadam", "scaled", marks=pytest.mark.every_backend)],
 )
 def test_it_has_the_variables_of_the_optimizer_that_it_is_made_from(name, within):
     def shapes(wrap):
@@ -423,7 +459,11 @@ class Signed(optimizers.Optimizer):
         return {**super().get_config(), "strength": self.strength}
 
 
-def test_an_optimizer_of_a_user_is_saved(tmp_path):
+def test_an_optimizer_of_a_user_has_factors_and_is_saved(tmp_path):
+    variables, gradients = variables_and_gradients()
+    RateFactors(Signed(strength=2.0), {"bias": 0.5}).apply(gradients, variables)
+    np.testing.assert_allclose(to_numpy(variables[0].value), [[0.8, 1.8]], rtol=1e-6)
+    np.testing.assert_allclose(to_numpy(variables[1].value), [2.9, 3.9], rtol=1e-6)
     _, model = train(RateFactors(Signed(strength=2.0), FACTORS), 2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -453,9 +493,8 @@ class Reversed(optimizers.SGD):
         super().apply([-gradient for gradient in grads], trainable_variables)
 
 
-@pytest.mark.parametrize(
-    ("cls", "sign"), [pytest.param(TakesItsRate, 1, marks=pytest.mark.every_backend), (Reversed, -1)]
-)
+@pytest.mark.every_backend
+@pytest.mark.parametrize(("cls", "sign"), [(TakesItsRate, 1), (Reversed, -1)])
 def test_factors_count_however_a_class_of_a_user_gets_its_rate(cls, sign):
     variables, gradients = variables_and_gradients()
     optimizer = RateFactors(cls(0.1), {"bias": 0.5})
