@@ -151,7 +151,8 @@ def test_a_generator_seeds_large_variables_and_stays_usable():
 def test_initialize_makes_a_large_weight_in_its_shards(monkeypatch):
     def build():
         rows, units = LARGE
-        return keras.Sequential([keras.Input((rows,)), keras.layers.Dense(units, kernel_initializer="zeros", name="large")])
+        large = keras.layers.Dense(units, kernel_initializer="zeros", name="large")
+        return keras.Sequential([keras.Input((rows,)), large])
 
     plain = build()
     expected = keras_initx.initialize(plain, {"*/kernel": "initx.he_normal"}, seed=1)

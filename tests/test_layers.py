@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from cases import FIRST_CASES, MATRICES
+from cases import DISTINCT_CASES, MATRICES
 from modes import to_numpy
 
 import keras_initx
@@ -169,16 +169,12 @@ def must_build(case, name, argument):
     )
 
 
-# Independent draws, chosen inputs, frames, and one that fills certain shapes only.
-OF_EACH_KIND = (keras_initx.RandomNormal, keras_initx.Sparse, keras_initx.Orthogonal, keras_initx.LSTMForgetBias)
+# One that fills all kernels, and one that fills certain shapes only.
+MARKS = dict.fromkeys((keras_initx.Sparse, keras_initx.LSTMForgetBias), pytest.mark.every_backend)
 
 
 @pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.every_backend if cls in OF_EACH_KIND else (), id=cls.__name__)
-        for cls, case in FIRST_CASES.items()
-    ],
+    "case", [pytest.param(case, marks=MARKS.get(case.cls, ()), id=case.cls.__name__) for case in DISTINCT_CASES]
 )
 def test_a_layer_builds_or_an_error_names_the_argument(case):
     for name, argument in WEIGHTS:
@@ -206,53 +202,9 @@ def assert_builds_or_names_the_argument(name, argument, case):
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("layer", "name"),
-    [
-        *((layer, "initx.sparse") for layer in ("Conv2D", "Dense", "DepthwiseConv2D", "Embedding")),
-        *((layer, "initx.orthogonal") for layer in ("EinsumDense", "LSTM")),
-    ],
+    [("Dense", "initx.sparse"), ("EinsumDense", "initx.orthogonal")],
 )
 def test_a_layer_runs_with_an_id_for_its_kernel(layer, name):
     row = TABLE[layer]
     made = row.make(**{f"{row.arguments.split()[0]}_initializer": name})
     assert np.isfinite(to_numpy(made(np.ones((2, *row.shape[1:]), "float32")))).all()
-
-
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", ["initx.sparse", "initx.orthogonal"])
-def test_attention_draws_each_of_its_kernels_anew(name):
-    layer = layers.MultiHeadAttention(2, 4, kernel_initializer=name)
-    layer.build((None, 5, 8), (None, 5, 8))
-    query, key = (to_numpy(dense.kernel) for dense in (layer.query_dense, layer.key_dense))
-    assert not np.array_equal(query, key)
-
-
-@pytest.mark.every_backend
-def test_the_directions_of_a_bidirectional_layer_differ():
-    layer = layers.Bidirectional(layers.LSTM(4, kernel_initializer="initx.orthogonal"))
-    layer.build((None, 3, 4))
-    forward, backward = (to_numpy(part.cell.kernel) for part in (layer.forward_layer, layer.backward_layer))
-    assert not np.array_equal(forward, backward)
-
-
-@pytest.mark.every_backend
-def test_set_random_seed_rules_a_model_built_with_ids():
-    def weights():
-        keras.utils.set_random_seed(0)
-        return keras.Sequential(
-            [
-                keras.Input((8,)),
-                layers.Dense(16, kernel_initializer="initx.sparse"),
-                layers.Dropout(0.5),
-                layers.Dense(16, kernel_initializer="initx.orthogonal"),
-            ]
-        ).get_weights()
-
-    for first, second in zip(weights(), weights(), strict=True):
-        np.testing.assert_array_equal(first, second)
-
-
-def test_values_do_not_depend_on_what_was_built_before():
-    initializer = keras_initx.Sparse(seed=3)
-    first = to_numpy(initializer((30, 4)))
-    initializer((5, 5))
-    np.testing.assert_array_equal(first, to_numpy(initializer((30, 4))))
