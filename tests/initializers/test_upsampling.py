@@ -112,13 +112,6 @@ def test_icnr_refuses_units_that_make_no_whole_blocks():
         ICNR()((3, 3, 4, 5))
 
 
-@pytest.mark.parametrize("cls", [ICNR, Bilinear])
-@pytest.mark.parametrize("shape", [(4, 4), (1, 1, 1, 1, 4, 4)], ids=str)
-def test_refuses_what_is_no_convolution(cls, shape):
-    with pytest.raises(ValueError, match=r"`shape` must have 3 to 5 dimensions, .* Received: shape="):
-        cls()(shape)
-
-
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
