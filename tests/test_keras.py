@@ -417,52 +417,6 @@ def test_an_optimizer_has_another_rate_for_a_while():
     optimizer.learning_rate = schedule
 
 
-def test_a_copy_of_an_optimizer_excludes_the_same_from_weight_decay():
-    kernel, other, bias = (keras.Variable(1.0, name=name) for name in ("kernel", "other", "bias"))
-    optimizer, copied = keras.optimizers.AdamW(), keras.optimizers.AdamW()
-    optimizer.exclude_from_weight_decay(var_list=[kernel], var_names=["bias"])
-    _keras.copy_exclusions(optimizer, copied)
-    assert [copied._use_weight_decay(weight) for weight in (kernel, other, bias)] == [False, True, False]
-    assert keras.optimizers.AdamW()._use_weight_decay(kernel)
-
-
-def test_an_optimizer_knows_the_weights_that_it_was_built_with():
-    kernel, other = keras.Variable(1.0), keras.Variable(1.0)
-    optimizer = keras.optimizers.AdamW()
-    optimizer.build([kernel])
-    assert [_keras.is_built_with(optimizer, weight) for weight in (kernel, other)] == [True, False]
-
-
-@pytest.mark.parametrize("name", ["Adam", "Nadam", "Adafactor"])
-def test_the_step_of_each_weight_has_a_factor(name):
-    def changes(cls):
-        weights = [keras.Variable(np.full((2, 3), 1.0 + place)) for place in range(3)]
-        optimizer = cls(0.01)
-        optimizer.rate_factors = [0.5, 1.0, 0.5]
-        optimizer.build(weights)
-        for _ in range(2):
-            optimizer.apply([keras.ops.ones((2, 3)) for _ in weights], weights)
-        return np.array([to_numpy(weight.value) - 1.0 - place for place, weight in enumerate(weights)])
-
-    # On torch Keras makes another class, which steps all weights at once.
-    plain = type(getattr(keras.optimizers, name)())
-    found, expected = changes(type(name, (_keras.StepsByFactor, plain), {})), changes(plain)
-    np.testing.assert_allclose(found[[0, 2]], 0.5 * expected[[0, 2]], rtol=5e-3)
-    np.testing.assert_array_equal(found[1], expected[1])
-
-
-def test_the_variables_of_an_optimizer_are_known_by_attribute_and_weight():
-    weights = [keras.Variable([1.0]), keras.Variable([1.0, 2.0])]
-    optimizer = keras.optimizers.Adam(gradient_accumulation_steps=2)
-    optimizer.build(weights)
-    found = _keras.variables_by_attribute(optimizer)
-    names = [("_iterations", None), ("_learning_rate", None)]
-    names += [(name, place) for name in ("_accumulated_gradients", "_momentums", "_velocities") for place in (0, 1)]
-    assert set(found) == set(names)
-    assert {id(variable) for variable in found.values()} == {id(variable) for variable in optimizer.variables}
-    assert [found["_velocities", place].shape for place in (0, 1)] == [(1,), (2,)]
-
-
 def test_automatic_names_go_on_from_before():
     first = keras.backend.get_uid("dense")
     with _keras.names_preserved():

@@ -64,27 +64,6 @@ def test_where_there_is_no_float64_it_is_float32(mode):
     np.testing.assert_array_equal(values, to_numpy(case.make()(shape, "float32")))
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", "float64", "mixed_float16"])
-def test_a_model_of_the_policy_runs(policy):
-    with float64():
-        model = keras.Sequential(
-            [
-                keras.Input((5, 8)),
-                layers.LSTM(
-                    8,
-                    kernel_initializer="initx.sparse",
-                    recurrent_initializer="initx.orthogonal",
-                    bias_initializer="initx.lstm_forget_bias",
-                    dtype=policy,
-                ),
-                layers.Dense(4, kernel_initializer="initx.he_normal", bias_initializer="initx.relu_bias", dtype=policy),
-            ]
-        )
-        outputs = model(np.ones((2, 5, 8)))
-    assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
-    assert np.isfinite(to_numpy(outputs).astype("float32")).all()
-
-
 NORMAL = RandomNormal(seed=3)
 # Products that are near 1, of which a factor or what is multiplied is beyond float32.
 LOST = {
@@ -145,15 +124,6 @@ def test_tiny_values_are_those_of_the_host_in_a_trace(mode):
     np.testing.assert_array_equal(run(mode, lambda: initializer((8, 4))), to_numpy(initializer((8, 4))))
 
 
-def test_a_quantized_layer_predicts_what_it_did():
-    layer = layers.Dense(16, kernel_initializer="initx.sparse")
-    x = np.random.default_rng(0).normal(size=(8, 64)).astype("float32")
-    before = to_numpy(layer(x))
-    layer.quantize("int8")
-    after = to_numpy(layer(x))
-    assert 0 < np.sqrt(np.mean((after - before) ** 2)) < 0.02 * before.std()
-
-
 @pytest.mark.parametrize("mode", ["int8", "float8"])
 def test_a_layer_that_is_built_quantized(mode):
     layer = layers.Dense(
@@ -169,14 +139,6 @@ def test_a_layer_that_is_built_quantized(mode):
     else:
         # Keras asks no initializer: weights of integers are there to be loaded.
         assert not np.any(to_numpy(layer._kernel))
-
-
-def test_adapters_of_a_quantized_layer():
-    layer = layers.Dense(16, kernel_initializer="initx.orthogonal")
-    layer.build((None, 64))
-    layer.quantize("int8")
-    layer.enable_lora(4, a_initializer=keras_initx.Sparse(seed=3), b_initializer="zeros")
-    np.testing.assert_array_equal(to_numpy(layer.lora_kernel_a), to_numpy(keras_initx.Sparse(seed=3)((64, 4))))
 
 
 class Tempered(layers.Dense):

@@ -110,13 +110,6 @@ def biases(parts):
     return [bias for of_part in found for bias in of_part]
 
 
-@pytest.mark.parametrize("kind", [Subclassed, keras.Sequential])
-def test_a_model_trains(kind):
-    layer = lstm(ChronoBias(50, seed=1))
-    fit(kind([layer]), SEQUENCE)
-    np.testing.assert_array_equal(to_numpy(layer.cell.bias), to_numpy(ChronoBias(50, cell="lstm", seed=1)((24,))))
-
-
 def train_another(kind):
     """Train a model of another kind, and return whether its kernel is what its initializer gives."""
     layer = layers.Dense(4, kernel_initializer=HeNormal(seed=1))
@@ -170,16 +163,6 @@ def test_a_scope_that_ends_in_an_error_leaves_no_variables_behind():
 def made_in_a_scope(*initializers):
     with keras.StatelessScope():
         return [keras.Variable(initializer, (12,)) for initializer in initializers]
-
-
-def test_an_interrupt_leaves_no_variables_behind(monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(HeNormal, "_compute", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        made_in_a_scope("zeros", HeNormal(), HeNormal())
-    assert [to_numpy(variable.value).sum() for variable in made_in_a_scope("ones")] == [12]
 
 
 def test_without_a_layer_the_cell_can_be_named():

@@ -32,16 +32,8 @@ def assert_kept(model, before):
     assert (after != before)[before != 0].all()
 
 
-OPTIMIZERS = {
-    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-    "weight decay": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
-    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
-}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_zeros_stay_and_all_else_is_trained(name):
-    model = build(optimizer=OPTIMIZERS[name]())
+def test_zeros_stay_and_all_else_is_trained():
+    model = build(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1, momentum=0.9)))
     before = kernel_of(model)
     model.fit(X, Y, batch_size=16, verbose=0)
     assert_kept(model, before)
@@ -82,17 +74,6 @@ def test_a_kernel_that_only_float64_holds():
         np.testing.assert_array_equal(to_numpy(keras_initx.KeepSparse(sparse)(kernel)), to_numpy(kernel))
 
 
-def test_zeros_stay_in_mixed_precision():
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = build(optimizer="adam")
-    finally:
-        keras.config.set_dtype_policy("float32")
-    before = kernel_of(model)
-    model.fit(X, Y, batch_size=16, verbose=0)
-    assert_kept(model, before)
-
-
 def test_zeros_stay_in_a_loop_of_ones_own():
     model, optimizer = build(), keras.optimizers.Adam(0.1)
     before = kernel_of(model)
@@ -112,16 +93,6 @@ def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     model.fit(X, Y, batch_size=8, epochs=2, verbose=0)
     assert len(drawn) == 1
     assert drawn[0].xp is HOST
-    assert_kept(model, before)
-
-
-def test_averaged_weights_are_sparse_once_the_constraint_is_applied_to_them():
-    model = build(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
-    before = kernel_of(model)
-    model.fit(X, Y, batch_size=16, verbose=0)
-    for variable in model.trainable_variables:
-        if variable.constraint is not None:
-            variable.assign(variable.constraint(variable))
     assert_kept(model, before)
 
 

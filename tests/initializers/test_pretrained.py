@@ -320,23 +320,6 @@ def test_pad_cannot_cut(kernel_file, shape):
         Pretrained(kernel_file, pad="zeros")(shape)
 
 
-@keras.saving.register_keras_serializable(package="tests")
-class Subclassed(keras.Model):
-    def __init__(self, file, **kwargs):
-        super().__init__(**kwargs)
-        self.file = file
-        self.dense = layers.Dense(3, kernel_initializer=Pretrained(file))
-
-    def build(self, shape):
-        self.dense.build(shape)
-
-    def call(self, x):
-        return self.dense(x)
-
-    def get_config(self):
-        return {**super().get_config(), "file": self.file}
-
-
 def functional(path):
     x = keras.Input((5, 4))
     y = layers.Bidirectional(layers.SimpleRNN(3, kernel_initializer=Pretrained(path)))(x)
@@ -354,17 +337,11 @@ def built_by_a_call(path):
     return model
 
 
-def subclassed(path):
-    model = Subclassed(path)
-    model.build((None, 4))
-    return model
-
-
 @pytest.mark.parametrize(
     ("make", "change"),
     [
         pytest.param(sequential, os.remove, marks=pytest.mark.every_backend),
-        *((make, os.remove) for make in (functional, built_by_a_call, subclassed)),
+        *((make, os.remove) for make in (functional, built_by_a_call)),
         (sequential, lambda path: np.save(path, BIAS)),
     ],
 )

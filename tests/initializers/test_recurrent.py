@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import GRUUpdateBias, LSTMForgetBias, Orthogonal
+from keras_initx import GRUUpdateBias, LSTMForgetBias
 
 layers = keras.layers
 # With 8 units Keras asks for (8,) and (16,) under `unit_forget_bias=True`: both look like whole biases.
@@ -135,13 +135,6 @@ def test_a_gru_keeps_the_share_of_its_state_that_the_bias_says(reset_after):
     np.testing.assert_allclose(to_numpy(state), 1 / (1 + np.exp(-2)), rtol=1e-6)
 
 
-def test_a_stack_of_gru_cells():
-    bias = GRUUpdateBias(2.0)
-    cells = [layers.GRUCell(units, bias_initializer=bias, reset_after=units > 4) for units in (8, 2)]
-    layers.RNN(cells).build((None, 5, 3))
-    assert [rows(cell.bias) for cell in cells] == [[[2, 0, 0], [0, 0, 0]], [[2, 0, 0]]]
-
-
 @pytest.mark.parametrize(
     "layer",
     [
@@ -159,21 +152,3 @@ def test_an_update_bias_refuses_other_recurrent_layers(layer):
 def test_units_of_an_update_bias_must_be_those_of_the_layer():
     with pytest.raises(ValueError, match=r"Received: shape=\(2, 24\), units=4, layer="):
         gru_bias(bias_initializer=GRUUpdateBias(units=4))
-
-
-@pytest.mark.parametrize(
-    ("make", "gates", "shape"),
-    [
-        (lambda init: layers.LSTM(6, recurrent_initializer=init), 4, (None, 5, 3)),
-        (lambda init: layers.ConvLSTM2D(6, 3, recurrent_initializer=init), 4, (None, 5, 9, 9, 3)),
-    ],
-    ids=["LSTM", "ConvLSTM2D"],
-)
-def test_each_gate_of_a_recurrent_kernel_is_orthogonal_by_itself(make, gates, shape):
-    layer = make(Orthogonal(blocks=gates, seed=0))
-    layer.build(shape)
-    kernel = to_numpy(layer.cell.recurrent_kernel).reshape(-1, 6 * gates)
-    parts = np.split(kernel, gates, axis=1)
-    for part in parts:
-        np.testing.assert_allclose(part.T @ part, np.eye(6), atol=1e-5)
-    assert not np.allclose(parts[0], parts[1])

@@ -101,42 +101,6 @@ def test_axes_given_to_einsum_dense_are_kept():
     np.testing.assert_array_equal(kernel, to_numpy(told((500, 20, 30))))
 
 
-@needs_axes
-@pytest.mark.parametrize("name", ["initx.lecun_uniform", "initx.fan_in_normal"])
-def test_attention_tells_the_axes(name):
-    layer = layers.MultiHeadAttention(8, 50, kernel_initializer=name)
-    layer.build((None, 5, 600), (None, 5, 600))
-    for part, fan_in in [("query", 600), ("key", 600), ("value", 600), ("output", 400)]:
-        kernel = to_numpy(getattr(layer, f"{part}_dense").kernel)
-        assert kernel.std() == pytest.approx(math.sqrt(1 / fan_in), rel=0.01)
-
-
-# Layers whose axes Keras reads wrongly, the axes to tell, and the true numbers of inputs and outputs.
-TOLD_LAYERS = {
-    "DepthwiseConv2D": (
-        lambda init: layers.DepthwiseConv2D(3, depth_multiplier=20, depthwise_initializer=init),
-        (9, 9, 1000),
-        {"input_axes": [0, 1], "output_axes": [0, 1, 3]},
-        (9, 180),
-    ),
-    "Conv2DTranspose": (
-        lambda init: layers.Conv2DTranspose(400, 3, kernel_initializer=init),
-        (9, 9, 50),
-        {"input_axes": [0, 1, 3], "output_axes": [0, 1, 2]},
-        (450, 3600),
-    ),
-}
-
-
-@pytest.mark.parametrize(("layer", "name"), [("DepthwiseConv2D", "GlorotNormal"), ("Conv2DTranspose", "HeUniform")])
-def test_the_standard_deviation_is_the_true_one_where_the_axes_are_told(layer, name):
-    make, shape, axes, fans = TOLD_LAYERS[layer]
-    variance, _ = NAMED[name]
-    kernel = built_kernel(lambda: make(getattr(keras_initx, name)(seed=0, **axes)), shape)
-    # 1% is five standard errors or more.
-    assert kernel.std() == pytest.approx(math.sqrt(variance(*fans)), rel=0.01)
-
-
 def test_layers_take_it_for_keras_own():
     assert issubclass(VarianceScaling, keras.initializers.VarianceScaling)
     assert isinstance(HeNormal(), keras.initializers.VarianceScaling)
