@@ -284,35 +284,6 @@ def dense(count=1):
     return [layers.Dense(2) for _ in range(count)]
 
 
-class Tree(layers.Layer):
-    """A layer with parts as attributes, in a list and in a dict."""
-
-    def __init__(self):
-        super().__init__()
-        self.hidden = {"b": layers.Dense(2), "a": layers.Dense(2)}
-        self._private = layers.Bidirectional(layers.LSTM(2))
-        self.parts = dense(2)
-        self.again = self.parts[0]
-
-    def expected(self):
-        both = self._private
-        directions = [[layer, layer.cell] for layer in (both.forward_layer, both.backward_layer)]
-        return [*self.hidden.values()], [both, *directions], self.parts
-
-
-def test_a_layer_comes_before_its_parts_and_each_once():
-    tree = Tree()
-    hidden, (both, *directions), parts = tree.expected()
-    found = _keras.layers_of(tree)
-    assert found[0] is tree
-    assert len(found) == len(set(map(id, found))) == 1 + len(hidden) + 1 + 4 + len(parts)
-    place = {id(layer): index for index, layer in enumerate(found)}
-    assert [place[id(layer)] for layer in hidden] < [place[id(both)]] < [place[id(layer)] for layer in parts]
-    for direction, cell in directions:
-        assert place[id(both)] < place[id(direction)] == place[id(cell)] - 1
-    assert _keras.layers_of(tree, include_self=False, recursive=False) == [*hidden, both, *parts]
-
-
 def functional():
     inputs = keras.Input((2,))
     first, second = dense(2)

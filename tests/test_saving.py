@@ -71,23 +71,6 @@ def test_keras_format(model, tmp_path):
     assert_same_weights(keras.models.load_model(tmp_path / "model.keras"), model)
 
 
-def test_weights_and_json(model, tmp_path):
-    model.save_weights(tmp_path / "model.weights.h5")
-    again = keras.models.model_from_json(model.to_json())
-    again.load_weights(tmp_path / "model.weights.h5")
-    assert_same_weights(again, model)
-
-
-def test_attention_comes_back_with_its_initializers(tmp_path):
-    x = keras.Input((5, 8))
-    attention = keras.layers.MultiHeadAttention(2, 4, kernel_initializer=keras_initx.HeNormal())
-    model = keras.Model(x, attention(x, x))
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert_same_weights(again, model)
-    assert again.layers[1].get_config()["kernel_initializer"] == attention.get_config()["kernel_initializer"]
-
-
 def test_clone_model_keeps_the_initializers(model):
     again = keras.models.clone_model(model)
     for name in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):

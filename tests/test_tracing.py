@@ -221,14 +221,6 @@ def test_a_trace_promotes_no_dtypes_and_ranks():
     assert found == [(case.shapes[0], "bfloat16") for case in DISTINCT_CASES]
 
 
-@for_each(FIRST_CASES.values())
-def test_the_meta_device_makes_no_values(case):
-    with keras.device("meta"):
-        values = case.make()(case.shapes[0])
-    assert values.device.type == "meta"
-    assert tuple(values.shape) == case.shapes[0]
-
-
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow has no abstract tensors")
 @pytest.mark.parametrize("case", [*THREE, FIRST_CASES[ReLUBias]], ids=str)

@@ -196,11 +196,6 @@ def test_one_object_without_chance_can_fill_several_slices():
             r"`initializers` must be a list of initializers\. Received: initializers='",
         ),
         ({"initializers": []}, ValueError, r"`initializers` must have at least one .*Received: initializers=\[\]"),
-        (
-            {"initializers": ["zeros", 1]},
-            TypeError,
-            r"`initializers` must be an initializer, .*Received: initializers=1",
-        ),
         ({"sizes": 3}, TypeError, r"`sizes` must be `None` or a list of 2 lengths\. Received: sizes=3"),
         ({"sizes": [1, True]}, TypeError, r"`sizes` must be .*Received: sizes=\[1, True\]"),
         ({"sizes": [1]}, ValueError, r"`sizes` must be .*Received: sizes=\[1\]"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import BACKEND, to_numpy
 
-from keras_initx import ChronoBias, GRUUpdateBias, HeNormal, LSTMForgetBias, Pretrained, Scaled
+from keras_initx import ChronoBias, GRUUpdateBias, HeNormal, LSTMForgetBias, Scaled
 
 layers = keras.layers
 
@@ -117,38 +117,14 @@ def train_another(kind):
     return np.array_equal(to_numpy(layer.kernel), to_numpy(HeNormal(seed=1)((3, 4))))
 
 
-# Two layers with the same fault, because the first error may hide the second.
-FAULTS = {
-    "overwritten": (
-        lambda: layers.LSTM(6, return_sequences=True, bias_initializer=ChronoBias(50)),
-        "`ChronoBias` cannot be used .* Received: max_steps=50",
-    ),
-    "of another layer": (
-        lambda: layers.GRU(8, return_sequences=True, bias_initializer=ChronoBias(50, cell="lstm")),
-        r"an LSTM's bias.*Received: shape=\(2, 24\)",
-    ),
-    "without a file": (
-        lambda: layers.Dense(4, kernel_initializer=Pretrained("none.npy")),
-        "`path` must be an existing file.* Received: path='none.npy'",
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind"),
-    [
-        ("overwritten", Subclassed),
-        ("overwritten", keras.Sequential),
-        ("of another layer", Subclassed),
-        ("without a file", keras.Sequential),
-    ],
-)
+@pytest.mark.parametrize("kind", [Subclassed, keras.Sequential])
 @pytest.mark.filterwarnings("ignore:Layer .* looks like it has unbuilt state:UserWarning")
-def test_after_a_model_that_cannot_be_built_the_next_one_can(kind, fault):
-    make, message = FAULTS[fault]
+def test_after_a_model_that_cannot_be_built_the_next_one_can(kind):
+    # Two layers with the same fault, because the first error may hide the second.
+    faulty = [layers.LSTM(6, return_sequences=True, bias_initializer=ChronoBias(50)) for _ in range(2)]
     # Keras 3.10 raises an error of its own with the message in it.
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        fit(kind([layers.Dense(3), make(), make(), layers.Dense(1)]), SEQUENCE, EPOCHS)
+    with pytest.raises((ValueError, RuntimeError), match=r"`ChronoBias` cannot be used .* Received: max_steps=50"):
+        fit(kind([layers.Dense(3), *faulty, layers.Dense(1)]), SEQUENCE, EPOCHS)
     assert train_another(kind)
 
 
