@@ -95,27 +95,3 @@ def test_jax(name, arguments, here):
 def test_a_truncated_normal_without_a_correction():
     # As early versions of TensorFlow had it: of the variance asked for, the square of 0.88 was left.
     assert spread(initx.VarianceScaling(0.774, seed=0))[0] == pytest.approx(0.8796 / INPUTS**0.5, **CLOSE)
-
-
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="needs TensorFlow")
-@pytest.mark.parametrize(
-    ("there", "here"),
-    [
-        (
-            lambda tf: tf.variance_scaling_initializer(2.0, "fan_in", "normal", seed=1),
-            initx.VarianceScaling(2.0, seed=0),
-        ),
-        (lambda tf: tf.truncated_normal_initializer(stddev=0.1, seed=1), initx.TruncatedNormal(stddev=0.088, seed=0)),
-        (
-            lambda tf: tf.uniform_unit_scaling_initializer(2.0, seed=1),
-            initx.VarianceScaling(4.0, distribution="uniform", seed=0),
-        ),
-    ],
-    ids=["variance", "truncated", "uniform"],
-)
-def test_tensorflow_1(there, here):
-    import tensorflow as tf
-
-    values = there(tf.compat.v1)((INPUTS, UNITS)).numpy()
-    assert_same((values.std(), np.abs(values).max() / values.std()), spread(here))

@@ -226,12 +226,6 @@ def made_in_a_scope(*initializers):
         return [keras.Variable(initializer, (3,)) for initializer in initializers]
 
 
-def test_no_variables_are_left_after_a_scope_that_is_interrupted():
-    with pytest.raises(KeyboardInterrupt):
-        made_in_a_scope("zeros", Interrupted(), Interrupted())
-    assert [to_numpy(variable.value).sum() for variable in made_in_a_scope("ones", "ones")] == [3, 3]
-
-
 def test_the_other_variables_are_made_if_the_error_is_caught():
     class Falls(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None):

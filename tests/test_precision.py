@@ -124,23 +124,6 @@ def test_tiny_values_are_those_of_the_host_in_a_trace(mode):
     np.testing.assert_array_equal(run(mode, lambda: initializer((8, 4))), to_numpy(initializer((8, 4))))
 
 
-@pytest.mark.parametrize("mode", ["int8", "float8"])
-def test_a_layer_that_is_built_quantized(mode):
-    layer = layers.Dense(
-        16,
-        kernel_initializer="initx.sparse",
-        bias_initializer="initx.relu_bias",
-        dtype=f"{mode}_from_mixed_bfloat16",
-    )
-    layer.build((None, 64))
-    assert np.unique(to_numpy(layer.bias)).tolist() == [np.float32(0.01)]
-    if mode == "float8":
-        assert np.count_nonzero(to_numpy(layer.kernel)) == 160
-    else:
-        # Keras asks no initializer: weights of integers are there to be loaded.
-        assert not np.any(to_numpy(layer._kernel))
-
-
 class Tempered(layers.Dense):
     """A dense layer with a temperature: a number in bfloat16."""
 

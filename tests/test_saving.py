@@ -69,17 +69,3 @@ def test_every_id_comes_back(tmp_path):
 def test_keras_format(model, tmp_path):
     model.save(tmp_path / "model.keras")
     assert_same_weights(keras.models.load_model(tmp_path / "model.keras"), model)
-
-
-def test_clone_model_keeps_the_initializers(model):
-    again = keras.models.clone_model(model)
-    for name in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
-        first, second = (getattr(m.layers[0].cell, name) for m in (model, again))
-        assert type(second) is type(first)
-        assert second.get_config() == first.get_config()
-
-
-def test_the_seed_that_an_unseeded_model_was_given_is_not_saved(model):
-    """As in Keras: a model rebuilt from its config draws anew, its weights come from the file."""
-    again = keras.models.model_from_json(model.to_json())
-    assert not np.array_equal(again.get_weights()[0], model.get_weights()[0])

@@ -249,15 +249,6 @@ def test_a_clone_of_an_unseeded_one_draws_anew():
     assert not np.array_equal(to_numpy(scaled((5, 4))), to_numpy(scaled.clone()((5, 4))))
 
 
-def test_a_model_comes_back_with_them(tmp_path):
-    model = keras.Sequential([keras.Input((6,))] + [layers.Dense(12, kernel_initializer=each) for each in NESTED])
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    for before, after in zip(model.layers, again.layers, strict=True):
-        np.testing.assert_array_equal(to_numpy(before.kernel), to_numpy(after.kernel))
-        assert after.kernel_initializer.get_config() == before.kernel_initializer.get_config()
-
-
 def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():
     layer = layers.LSTM(3, bias_initializer=Scaled(LSTMForgetBias(), 2), unit_forget_bias=False)
     layer.build((None, 5, 4))

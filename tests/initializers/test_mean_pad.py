@@ -52,13 +52,3 @@ def test_the_array_must_not_be_empty_and_grow_along_one_axis(old, shape, path):
     np.save(path, np.ones(old, "float32"))
     with pytest.raises(ValueError, match=r"`shape` must be larger along one axis .* Received: shape=\("):
         Pretrained(path, pad="mean")(shape)
-
-
-def test_it_is_saved_and_cloned_with_the_layer(path, tmp_path):
-    words = Pretrained(path, pad="mean")
-    assert Pretrained.from_config(words.get_config()) == words
-    model = keras.Sequential([keras.Input((5,)), layers.Embedding(50, 3, embeddings_initializer=words)])
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.layers[0].embeddings_initializer == words
-    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])

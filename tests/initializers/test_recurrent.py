@@ -40,19 +40,6 @@ def test_refuses_a_value_that_keras_would_overwrite():
         lstm_bias(8, bias_initializer=LSTMForgetBias(2.0))
 
 
-def test_both_directions_of_a_bidirectional_layer():
-    layer = layers.Bidirectional(layers.LSTM(8, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False))
-    layer.build((None, 5, 3))
-    for part in (layer.forward_layer, layer.backward_layer):
-        assert gates(part.cell.bias) == [0, 2, 0, 0]
-
-
-def test_a_stack_of_cells():
-    cells = [layers.LSTMCell(units, bias_initializer=LSTMForgetBias(2.0), unit_forget_bias=False) for units in (8, 2)]
-    layers.RNN(cells).build((None, 5, 3))
-    assert [gates(cell.bias) for cell in cells] == [[0, 2, 0, 0]] * 2
-
-
 @pytest.mark.parametrize("unit_forget_bias", [True, False])
 def test_convolutional_lstm(unit_forget_bias):
     layer = layers.ConvLSTM2D(8, 3, bias_initializer="initx.lstm_forget_bias", unit_forget_bias=unit_forget_bias)

@@ -55,27 +55,13 @@ def in_parts(initializer):
     return [part.kernel for part in layer.parts]
 
 
-def in_a_sequential_model(initializer):
-    dense = [layers.Dense(4, kernel_initializer=initializer) for _ in range(2)]
-    keras.Sequential([keras.Input((4,)), *dense])
-    return [layer.kernel for layer in dense]
-
-
-def in_a_model_first_called(initializer):
-    dense = [layers.Dense(4, kernel_initializer=initializer) for _ in range(2)]
-    keras.Sequential(dense)(np.ones((2, 4), "float32"))
-    return [layer.kernel for layer in dense]
-
-
 def in_one_layer(initializer):
     layer = layers.GRU(4, kernel_initializer=initializer, recurrent_initializer=initializer)
     layer.build((None, 5, 4))
     return [layer.cell.kernel, layer.cell.recurrent_kernel]
 
 
-every_sharing = pytest.mark.parametrize(
-    "build", [in_parts, in_a_sequential_model, in_a_model_first_called, in_one_layer]
-)
+every_sharing = pytest.mark.parametrize("build", [in_parts, in_one_layer])
 
 
 @every_sharing

@@ -35,14 +35,6 @@ def test_rounds_alike_everywhere(mode):
         np.testing.assert_array_equal(computed, expected, err_msg=f"{offset}, {factor}")
 
 
-@pytest.mark.parametrize(("offset", "factor"), CASES)
-def test_is_offset_and_factor_to_rounding(offset, factor):
-    standard = Stream((5, 0)).normal(Draw.VALUES, (10_000,))
-    expected = offset + factor * standard.astype("float64")
-    computed = Stream((5, 0)).normal(Draw.VALUES, (10_000,), then=affine(offset, factor))
-    np.testing.assert_allclose(computed, expected, rtol=3e-7, atol=3e-7 * abs(offset))
-
-
 @pytest.mark.every_backend
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_bounds_hold_to_the_last_bit(mode):

@@ -20,11 +20,6 @@ def test_a_part_of_a_draw_is_that_part_of_the_whole(key, draw, start, begin, siz
     np.testing.assert_array_equal(stream.normal(draw, (size,), start=start + begin), whole[begin : begin + size])
 
 
-@given(KEYS, st.integers(1, 2**31 - 1))
-def test_integers_are_below_their_bound(key, bound):
-    assert np.all(Stream(key).integers(Draw.SUPPORT, (100,), bound) < bound)
-
-
 @given(KEYS, st.integers(1, 80), SIZES, st.data())
 def test_each_unit_of_a_sparse_matrix_has_the_connections_asked_for(key, inputs, units, data):
     connections = data.draw(st.integers(1, inputs))
