@@ -62,7 +62,6 @@ WRITERS = {
     "plan.html": lambda inputs, path: command(inputs, *INITIALIZE, "--dry-run", "--html", str(path)),
     "report.json": lambda inputs, path: command(inputs, *DIAGNOSE, "--json", str(path)),
     "report.csv": lambda inputs, path: command(inputs, *DIAGNOSE, "--csv", str(path)),
-    "report.html": lambda inputs, path: command(inputs, *DIAGNOSE, "--html", str(path)),
     "sample.svg": lambda inputs, path: command(inputs, "show", "he_normal", "--plot", str(path)),
     "records.csv": lambda inputs, path: study().to_csv(path),
 }

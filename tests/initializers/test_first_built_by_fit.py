@@ -13,14 +13,16 @@ layers = keras.layers
 SEQUENCE = (1, 3)
 IMAGES = (1, 4, 4, 3)
 STEP = {"return_sequences": True, "unroll": True}
+# Of Keras, which take long to compile.
+ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
 
 
 def lstm(bias, **kwargs):
-    return layers.LSTM(6, bias_initializer=bias, **{"unit_forget_bias": False, **STEP, **kwargs})
+    return layers.LSTM(6, bias_initializer=bias, **{"unit_forget_bias": False, **STEP, **ZEROS, **kwargs})
 
 
 def gru(bias, **kwargs):
-    return layers.GRU(8, bias_initializer=bias, **STEP, **kwargs)
+    return layers.GRU(8, bias_initializer=bias, **STEP, **ZEROS, **kwargs)
 
 
 def convolution(bias, **kwargs):
