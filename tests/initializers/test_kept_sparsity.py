@@ -113,6 +113,7 @@ def test_a_convolution_is_told_the_axes():
     assert np.array_equal(kept != 0, keras.ops.convert_to_numpy(kernel) != 0)
 
 
+@pytest.mark.every_backend
 def test_what_is_not_a_number_becomes_zero():
     kept = keras_initx.KeepSparse(keras_initx.Sparse(1, seed=0))(keras.ops.full((3, 2), np.nan))
     assert (keras.ops.convert_to_numpy(kept) == 0).sum() == 4
