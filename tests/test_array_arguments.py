@@ -7,6 +7,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from cases import for_each
 from modes import to_numpy
 
 import keras_initx
@@ -51,36 +52,32 @@ OTHERS = {
     "list": [array()],
     "none": None,
 }
-every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-fillable = pytest.mark.parametrize(
-    "name", ["array", "list", "scalar", pytest.param("tensor", marks=pytest.mark.every_backend)]
-)
 
 
-@every_form
-def test_equal_arrays_make_equal_initializers(form):
-    first, second = Prototypes(form(), seed=1), Prototypes(form(), seed=1)
+@for_each(FORMS)
+def test_equal_arrays_make_equal_initializers(name):
+    first, second = Prototypes(FORMS[name](), seed=1), Prototypes(FORMS[name](), seed=1)
     assert first == second
     assert hash(first) == hash(second)
     assert keras_initx.Scaled(first, 2) == keras_initx.Scaled(second, 2)
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_other_arrays_make_other_initializers(other):
-    assert Prototypes(array(), seed=1) != Prototypes(other, seed=1)
+@for_each(OTHERS)
+def test_other_arrays_make_other_initializers(name):
+    assert Prototypes(array(), seed=1) != Prototypes(OTHERS[name], seed=1)
 
 
-@every_form
-def test_the_config_is_json_and_rebuilds_an_equal_initializer(form):
-    initializer = Prototypes(form(), seed=1)
+@for_each(FORMS)
+def test_the_config_is_json_and_rebuilds_an_equal_initializer(name):
+    initializer = Prototypes(FORMS[name](), seed=1)
     assert Prototypes.from_config(json.loads(json.dumps(initializer.get_config()))) == initializer
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(initializer)))
     assert keras.saving.deserialize_keras_object(config) == initializer
 
 
-@every_form
-def test_copies_are_equal(form):
-    initializer = Prototypes(form(), seed=1)
+@for_each(FORMS)
+def test_copies_are_equal(name):
+    initializer = Prototypes(FORMS[name](), seed=1)
     for copied in (initializer.clone(), copy.deepcopy(initializer), pickle.loads(pickle.dumps(initializer))):
         assert copied == initializer
 
@@ -89,7 +86,7 @@ def test_the_repr_shows_the_array():
     assert repr(Prototypes(np.array([1.0, 2.0]), seed=1)) == "Prototypes(prototypes=array([1., 2.]), seed=1)"
 
 
-@fillable
+@pytest.mark.parametrize("name", ["list", pytest.param("tensor", marks=pytest.mark.every_backend)])
 def test_a_saved_model_holds_the_array(name, tmp_path):
     initializer = Prototypes(FORMS[name](), seed=1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=initializer)])
@@ -99,7 +96,7 @@ def test_a_saved_model_holds_the_array(name, tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded((2, 3))), to_numpy(initializer((2, 3))))
 
 
-@fillable
+@for_each(["array", "list", "scalar", "tensor"])
 def test_a_plan_describes_it(name):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     plan = keras_initx.initialize(model, {"*kernel": Prototypes(FORMS[name]())}, seed=1)

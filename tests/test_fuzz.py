@@ -102,8 +102,9 @@ def test_a_tensor_or_a_named_error(cls, data):
     assert "Received: " in message
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("cls", [keras_initx.RandomNormal, keras_initx.Concatenated])
+@pytest.mark.parametrize(
+    "cls", [pytest.param(keras_initx.RandomNormal, marks=pytest.mark.every_backend), keras_initx.Concatenated]
+)
 @settings(max_examples=max(1, settings.default.max_examples // 30))  # each is traced and compiled
 @given(st.data())
 def test_a_trace_gives_what_the_host_gives(cls, data):

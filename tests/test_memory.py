@@ -27,9 +27,7 @@ class Anything:
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize(
-    "cls", [keras_initx.RandomNormal, keras_initx.Sparse, keras_initx.Orthogonal, keras_initx.ICNR]
-)
+@pytest.mark.parametrize("cls", [keras_initx.RandomNormal, keras_initx.Orthogonal])
 def test_a_result_is_gone_when_it_is_dropped(cls, no_collector, monkeypatch):
     case = FIRST_CASES[cls]
     watched, to_tensor = [], backend.to_tensor
@@ -71,7 +69,6 @@ def load_what_was_saved(tmp_path):
     keras.models.load_model(tmp_path / "model.keras")
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "use",
     [

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from cases import ARRAYS, FIRST_CASES, for_each, label
-from modes import BACKEND, MODES, float64, needs_keras, run, to_numpy
+from modes import BACKEND, MODES, float64, run, to_numpy
 
 import keras_initx
 import keras_initx.models
@@ -30,7 +30,7 @@ LARGE = [keras_initx.HeNormal(seed=3), keras_initx.Sparse(seed=3), keras_initx.S
     ("case", "policy"),
     [
         *((FIRST_CASES[RandomNormal], policy) for policy in POLICIES),
-        *((FIRST_CASES[cls], "bfloat16") for cls in (Sparse, keras_initx.Orthogonal, keras_initx.ICNR)),
+        *((FIRST_CASES[cls], "bfloat16") for cls in (Sparse, keras_initx.Orthogonal)),
     ],
     ids=str,
 )
@@ -56,35 +56,12 @@ def test_a_large_weight_of_16_bits_is_that_of_float32_rounded(initializer, dtype
 @pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND != "jax", reason="the other backends have float64")
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("cls", [RandomNormal, Sparse])
-def test_where_there_is_no_float64_it_is_float32(cls, mode):
-    case = FIRST_CASES[cls]
+def test_where_there_is_no_float64_it_is_float32(mode):
+    case = FIRST_CASES[RandomNormal]
     shape = case.shapes[0]
     values = run(mode, lambda: case.make()(shape, "float64"))
     assert values.dtype == "float32"
     np.testing.assert_array_equal(values, to_numpy(case.make()(shape, "float32")))
-
-
-@pytest.mark.every_backend
-@pytest.mark.parametrize("policy", ["bfloat16", "float64", "mixed_float16"])
-def test_a_model_of_the_policy_runs(policy):
-    with float64():
-        model = keras.Sequential(
-            [
-                keras.Input((5, 8)),
-                layers.LSTM(
-                    8,
-                    kernel_initializer="initx.sparse",
-                    recurrent_initializer="initx.orthogonal",
-                    bias_initializer="initx.lstm_forget_bias",
-                    dtype=policy,
-                ),
-                layers.Dense(4, kernel_initializer="initx.he_normal", bias_initializer="initx.relu_bias", dtype=policy),
-            ]
-        )
-        outputs = model(np.ones((2, 5, 8)))
-    assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
-    assert np.isfinite(to_numpy(outputs).astype("float32")).all()
 
 
 NORMAL = RandomNormal(seed=3)
@@ -147,77 +124,6 @@ def test_tiny_values_are_those_of_the_host_in_a_trace(mode):
     np.testing.assert_array_equal(run(mode, lambda: initializer((8, 4))), to_numpy(initializer((8, 4))))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_recurrent_kernel_of_16_bits_is_orthogonal(dtype):
-    layer = layers.LSTM(8, recurrent_initializer="initx.orthogonal", dtype=dtype)
-    layer.build((None, 3, 4))
-    kernel = to_numpy(layer.cell.recurrent_kernel).astype("float32")
-    np.testing.assert_allclose(kernel @ kernel.T, np.eye(8), atol=2e-2)
-
-
-# How far a prediction may be off, relative to the spread of the predictions.
-QUANTIZATIONS = {"int8": 0.02, "int4": 0.3, "float8": 0.1}
-NEEDS_INT4 = needs_keras("3.11", "has int4")
-WIDE = (64, 64)
-
-
-def model_of(kernel):
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Embedding(9, WIDE[0], embeddings_initializer="initx.truncated_normal"),
-            layers.EinsumDense("abc,cd->abd", (None, WIDE[1]), kernel_initializer=kernel),
-            layers.Dense(16, kernel_initializer=kernel),
-        ]
-    )
-
-
-# Keras says which layers it leaves as they are.
-@pytest.mark.filterwarnings("ignore:Invalid quantization mode. Expected .*'int8'.*float8:UserWarning")
-@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
-@pytest.mark.parametrize(
-    ("kernel", "mode"),
-    [
-        pytest.param("initx.sparse", "int8", marks=pytest.mark.every_backend),
-        ("initx.orthogonal", "float8"),
-        pytest.param("initx.he_normal", "int4", marks=NEEDS_INT4),
-    ],
-)
-def test_a_quantized_model_predicts_what_it_did(kernel, mode):
-    keras.utils.set_random_seed(0)
-    model, tokens = model_of(kernel), np.arange(18).reshape(3, 6) % 9
-    before = to_numpy(model(tokens))
-    model.quantize(mode)
-    after = to_numpy(model(tokens))
-    assert 0 < np.sqrt(np.mean((after - before) ** 2)) < QUANTIZATIONS[mode] * before.std()
-
-
-@pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=NEEDS_INT4), "float8"])
-def test_a_layer_that_is_built_quantized(mode):
-    layer = layers.Dense(
-        16,
-        kernel_initializer="initx.sparse",
-        bias_initializer="initx.relu_bias",
-        dtype=f"{mode}_from_mixed_bfloat16",
-    )
-    layer.build((None, 64))
-    assert np.unique(to_numpy(layer.bias)).tolist() == [np.float32(0.01)]
-    if mode == "float8":
-        assert np.count_nonzero(to_numpy(layer.kernel)) == 160
-    else:
-        # Keras asks no initializer: weights of integers are there to be loaded.
-        assert not np.any(to_numpy(layer._kernel))
-
-
-def test_adapters_of_a_quantized_layer():
-    layer = layers.Dense(16, kernel_initializer="initx.orthogonal")
-    layer.build((None, 64))
-    layer.quantize("int8")
-    layer.enable_lora(4, a_initializer=keras_initx.Sparse(seed=3), b_initializer="zeros")
-    np.testing.assert_array_equal(to_numpy(layer.lora_kernel_a), to_numpy(keras_initx.Sparse(seed=3)((64, 4))))
-
-
 class Tempered(layers.Dense):
     """A dense layer with a temperature: a number in bfloat16."""
 
@@ -230,6 +136,7 @@ class Tempered(layers.Dense):
 
 
 @pytest.mark.every_backend
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX gives such a number as any other")
 def test_a_number_in_bfloat16_is_a_weight_as_any_other(tmp_path):
     # Of all tensors, NumPy cannot read this one from TensorFlow, and neither can Keras.
     model = keras.Sequential([keras.Input((4,)), Tempered(6, name="hidden"), layers.Dense(2, name="logits")])

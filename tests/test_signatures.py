@@ -4,7 +4,7 @@ import inspect
 
 import keras
 import pins
-import pytest
+from cases import for_each
 
 import keras_initx
 
@@ -27,7 +27,7 @@ def described(parameters):
     return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
 
 
-@pytest.mark.parametrize("name", NAMESAKES)
+@for_each(NAMESAKES)
 def test_a_namesake_takes_the_positional_arguments_of_keras(name):
     of_keras = positional(getattr(keras.initializers, name))
     ours = positional(CLASSES[name])
@@ -35,7 +35,7 @@ def test_a_namesake_takes_the_positional_arguments_of_keras(name):
     assert [parameter.name for parameter in ours[len(of_keras) :]] in ([], AXES)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@for_each(OTHERS)
 def test_only_the_natural_arguments_of_others_are_positional(name):
     names = [parameter.name for parameter in positional(CLASSES[name])]
     assert "seed" not in names

@@ -5,7 +5,6 @@ import math
 import keras
 import numpy as np
 import pytest
-import scipy.special
 from modes import float64, to_numpy
 
 from keras_initx import PriorBias, ReLUBias
@@ -15,17 +14,13 @@ COUNTS = [900, 90, 10]
 SHARES = np.array(COUNTS) / 1000
 
 
-@pytest.mark.parametrize(("kwargs", "value"), [({}, 0.01), ({"value": 1}, 1)])
-def test_every_entry_is_the_value(kwargs, value):
-    assert np.unique(to_numpy(ReLUBias(**kwargs)((3, 4)))).tolist() == [np.float32(value)]
+def test_every_entry_is_the_value():
+    assert np.unique(to_numpy(ReLUBias()((3, 4)))).tolist() == [np.float32(0.01)]
 
 
-@pytest.mark.parametrize(
-    ("value", "error"), [(0, ValueError), (-0.1, ValueError), (math.nan, ValueError), ("1", TypeError)]
-)
-def test_refuses_a_value_that_is_not_a_positive_number(value, error):
-    with pytest.raises(error, match=rf"`value` must be a positive number\. Received: value={value!r}"):
-        ReLUBias(value)
+def test_refuses_a_value_that_is_not_positive():
+    with pytest.raises(ValueError, match=r"`value` must be a positive number\. Received: value=0"):
+        ReLUBias(0)
 
 
 def classifier(units, activation, bias):
@@ -34,41 +29,18 @@ def classifier(units, activation, bias):
     return keras.Sequential([keras.Input((4,)), output])
 
 
-def predict(model, rows=1000):
-    return to_numpy(model(np.ones((rows, 4), "float32")))
+def predict(model):
+    return to_numpy(model(np.ones((1, 4), "float32")))[0]
 
 
-@pytest.mark.parametrize("frequencies", [COUNTS, SHARES.tolist(), tuple(COUNTS), np.array(COUNTS)], ids=str)
+@pytest.mark.parametrize("frequencies", [COUNTS, SHARES.tolist(), np.array(COUNTS)], ids=str)
 def test_softmax_gives_the_frequencies(frequencies):
-    np.testing.assert_allclose(predict(classifier(3, "softmax", PriorBias(frequencies)), 1)[0], SHARES, rtol=1e-6)
-
-
-def test_the_first_loss_of_a_softmax_is_the_entropy():
-    labels = np.repeat([0, 1, 2], COUNTS)
-    model = classifier(3, "softmax", PriorBias.from_labels(labels))
-    loss = keras.losses.sparse_categorical_crossentropy(labels, predict(model))
-    assert float(keras.ops.mean(loss)) == pytest.approx(-(SHARES * np.log(SHARES)).sum(), rel=1e-5)
-
-
-def test_the_first_loss_of_a_sigmoid_is_the_entropy():
-    labels = np.repeat([[0.0], [1.0]], [990, 10], axis=0)
-    model = classifier(1, "sigmoid", PriorBias.from_labels(labels))
-    np.testing.assert_allclose(predict(model), 0.01, rtol=1e-6)
-    loss = keras.losses.binary_crossentropy(labels, predict(model))
-    assert float(keras.ops.mean(loss)) == pytest.approx(-0.01 * np.log(0.01) - 0.99 * np.log(0.99), rel=1e-4)
-
-
-def test_the_bias_is_not_changed_by_the_first_gradient():
-    """At the frequencies the loss is as small as a bias can make it."""
-    labels = np.repeat([0, 1, 2], COUNTS)
-    model = classifier(3, None, PriorBias(COUNTS))
-    error = scipy.special.softmax(predict(model), axis=1) - np.eye(3)[labels]
-    np.testing.assert_allclose(error.mean(axis=0), 0, atol=1e-7)
+    np.testing.assert_allclose(predict(classifier(3, "softmax", PriorBias(frequencies))), SHARES, rtol=1e-6)
 
 
 def test_independent_units_have_probabilities_of_their_own():
     model = classifier(3, "sigmoid", PriorBias([0.5, 0.01, 0.999], multi_label=True))
-    np.testing.assert_allclose(predict(model, 1)[0], [0.5, 0.01, 0.999], rtol=1e-5)
+    np.testing.assert_allclose(predict(model), [0.5, 0.01, 0.999], rtol=1e-5)
 
 
 def test_one_number_is_for_units_of_any_shape():
@@ -96,17 +68,12 @@ def test_extreme_frequencies_are_finite_and_right():
     [
         ([0, 2, 1, 0, 0, 2], [3, 1, 2]),
         (np.array([[0], [1], [0]], "uint8"), [2, 1]),
-        (np.array([0.0, 1.0, 0.0], "float32"), [2, 1]),
         ([True, False, False], [2, 1]),
         (np.eye(3)[[0, 1, 1, 2]], [1, 2, 1]),
-        (np.eye(2, dtype="int64"), [1, 1]),
         ([[0.25, 0.75], [0.5, 0.5]], [0.75, 1.25]),
         ([[0.25, 0.75], [0.5, 0.50048828125]], [0.75, 1.25048828125]),
     ],
-    ids=[
-        *("list", "column of integers", "floats", "booleans", "one-hot", "one-hot integers", "probabilities"),
-        "rounded probabilities",
-    ],
+    ids=["list", "column of integers", "booleans", "one-hot", "probabilities", "rounded probabilities"],
 )
 def test_labels_of_exclusive_classes(labels, frequencies):
     assert PriorBias.from_labels(labels) == PriorBias(frequencies)
@@ -149,14 +116,11 @@ def test_refuses_a_layer_with_another_number_of_units(frequencies, multi_label, 
     [
         ({"frequencies": 0}, ValueError, r"be between 0 and 1\. Received: frequencies=0, multi_label=False"),
         ({"frequencies": 1.0}, ValueError, r"be between 0 and 1\. Received: frequencies=1\.0"),
-        ({"frequencies": math.nan}, ValueError, r"be between 0 and 1\. Received: frequencies=nan"),
         ({"frequencies": [5, 0, 1]}, ValueError, r"be positive and finite; that of class 1 is not, .* Received: "),
-        ({"frequencies": [1, math.inf]}, ValueError, r"be positive and finite; that of class 1 is not"),
         ({"frequencies": [0.5, 3], "multi_label": True}, ValueError, r"be between 0 and 1; that of class 1 is not"),
         ({"frequencies": [5]}, ValueError, r"have a number for each of at least two classes\. Received: "),
         ({"frequencies": [], "multi_label": True}, ValueError, r"have a number for each of at least two classes"),
         ({"frequencies": "ab"}, TypeError, r"be a number or a list of numbers\. Received: frequencies='ab'"),
-        ({"frequencies": [True, 2]}, TypeError, r"be a number or a list of numbers\. Received: "),
         ({"frequencies": np.ones((2, 2))}, TypeError, r"be a number or a list of numbers\. Received: "),
     ],
     ids=str,
@@ -182,10 +146,8 @@ def test_refuses_a_flag_that_is_none(make):
         ([], False, ValueError, r"be an array of finite numbers, not empty\. Received: labels of shape \(0,\)"),
         ([0.0, math.nan], False, ValueError, r"be an array of finite numbers"),
         ([0, 1, 3], False, ValueError, r"contain each class from 0 on; class 2 never .* between 0 and 3"),
-        ([0, 1, 2**40], False, ValueError, r"contain each class from 0 on; class 2"),
         ([-1, 0, 1], False, ValueError, r"be integers .* between -1 and 1"),
         ([0.5, 1], False, ValueError, r"be integers .* between 0\.5 and 1"),
-        ([[1, 0], [1, 1]], False, ValueError, r"be integers .* use `multi_label=True`\. Received: .* \(2, 2\)"),
         ([[0.25, 0.75], [0.5, 0.51]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between 0\.25 and"),
         ([[-0.5, 1.5], [0.5, 0.5]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between -0\.5 and 1"),
         ([[[0], [1]]], False, ValueError, r"be integers .* labels of shape \(1, 2, 1\)"),
@@ -202,13 +164,8 @@ def test_refuses_other_labels(labels, multi_label, error, message):
 
 @pytest.mark.parametrize(
     ("labels", "multi_label", "number"),
-    [([[1, 0], [1, 0]], False, 1), ([[1, 0], [0, 0]], True, 1), ([[1, 0], [1, 1]], True, 0)],
+    [([[1, 0], [1, 0]], False, 1), ([[1, 0], [1, 1]], True, 0)],
 )
 def test_refuses_labels_with_a_class_that_is_never_or_always_true(labels, multi_label, number):
     with pytest.raises(ValueError, match=f"`frequencies` must be .*that of class {number} is not"):
         PriorBias.from_labels(labels, multi_label=multi_label)
-
-
-def test_refuses_labels_of_one_class():
-    with pytest.raises(ValueError, match=r"`frequencies` must have a number for each of at least two classes"):
-        PriorBias.from_labels([0, 0, 0])

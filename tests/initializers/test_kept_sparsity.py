@@ -32,18 +32,8 @@ def assert_kept(model, before):
     assert (after != before)[before != 0].all()
 
 
-OPTIMIZERS = {
-    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-    "weight decay": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
-    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
-}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param("momentum", marks=pytest.mark.every_backend), "weight decay", "loss scale"]
-)
-def test_zeros_stay_and_all_else_is_trained(name):
-    model = build(optimizer=OPTIMIZERS[name]())
+def test_zeros_stay_and_all_else_is_trained():
+    model = build(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1, momentum=0.9)))
     before = kernel_of(model)
     model.fit(X, Y, batch_size=16, verbose=0)
     assert_kept(model, before)
@@ -84,19 +74,6 @@ def test_a_kernel_that_only_float64_holds():
         np.testing.assert_array_equal(to_numpy(keras_initx.KeepSparse(sparse)(kernel)), to_numpy(kernel))
 
 
-@pytest.mark.every_backend
-def test_zeros_stay_in_mixed_precision():
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = build(optimizer="adam")
-    finally:
-        keras.config.set_dtype_policy("float32")
-    before = kernel_of(model)
-    model.fit(X, Y, batch_size=16, verbose=0)
-    assert_kept(model, before)
-
-
-@pytest.mark.every_backend
 def test_zeros_stay_in_a_loop_of_ones_own():
     model, optimizer = build(), keras.optimizers.Adam(0.1)
     before = kernel_of(model)
@@ -111,23 +88,14 @@ def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     draw = keras_initx.Sparse._draw
     monkeypatch.setattr(keras_initx.Sparse, "_draw", lambda *arguments: drawn.append(arguments[1]) or draw(*arguments))
     model = build(optimizer="sgd")
+    before = kernel_of(model)
     drawn.clear()
     model.fit(X, Y, batch_size=8, epochs=2, verbose=0)
     assert len(drawn) == 1
     assert drawn[0].xp is HOST
-
-
-def test_averaged_weights_are_sparse_once_the_constraint_is_applied_to_them():
-    model = build(optimizer=keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
-    before = kernel_of(model)
-    model.fit(X, Y, batch_size=16, verbose=0)
-    for variable in model.trainable_variables:
-        if variable.constraint is not None:
-            variable.assign(variable.constraint(variable))
     assert_kept(model, before)
 
 
-@pytest.mark.every_backend
 def test_a_loaded_model_goes_on_with_the_same_zeros(tmp_path):
     model = build(optimizer="sgd")
     before = kernel_of(model)
@@ -145,6 +113,7 @@ def test_a_convolution_is_told_the_axes():
     assert np.array_equal(kept != 0, keras.ops.convert_to_numpy(kernel) != 0)
 
 
+@pytest.mark.every_backend
 def test_what_is_not_a_number_becomes_zero():
     kept = keras_initx.KeepSparse(keras_initx.Sparse(1, seed=0))(keras.ops.full((3, 2), np.nan))
     assert (keras.ops.convert_to_numpy(kept) == 0).sum() == 4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from modes import STREAM_MODES, run, to_numpy
 
-from keras_initx import Pretrained, initialize
+from keras_initx import Pretrained
 
 layers = keras.layers
 WORDS = np.random.default_rng(0).normal(0.3, [0.5, 1.0, 2.0], size=(40, 3)).astype("float32")
@@ -18,7 +18,6 @@ def path(tmp_path):
     return tmp_path / "words.npy"
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_new_rows_are_the_mean(mode, dtype, path):
@@ -48,29 +47,8 @@ def test_new_units_are_the_mean_too(path):
     assert to_numpy(Pretrained(path, pad="mean")((41,)))[40] == MEAN[0]
 
 
-def test_an_array_that_fills_the_weight_needs_no_mean(path):
-    np.testing.assert_array_equal(to_numpy(Pretrained(path, pad="mean")((40, 3))), WORDS)
-
-
 @pytest.mark.parametrize(("old", "shape"), [((40, 3), (41, 4)), ((0, 3), (5, 3))])
 def test_the_array_must_not_be_empty_and_grow_along_one_axis(old, shape, path):
     np.save(path, np.ones(old, "float32"))
     with pytest.raises(ValueError, match=r"`shape` must be larger along one axis .* Received: shape=\("):
         Pretrained(path, pad="mean")(shape)
-
-
-def test_it_is_saved_and_cloned_with_the_layer(path, tmp_path):
-    words = Pretrained(path, pad="mean")
-    assert Pretrained.from_config(words.get_config()) == words
-    model = keras.Sequential([keras.Input((5,)), layers.Embedding(50, 3, embeddings_initializer=words)])
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.layers[0].embeddings_initializer == words
-    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
-
-
-def test_it_serves_as_a_rule_of_initialize(path):
-    model = keras.Sequential([keras.Input((5,)), layers.Embedding(50, 3, name="words")])
-    plan = initialize(model, {"words/*": Pretrained(path, pad="mean")}, seed=0)
-    assert plan.weights[0].seed is None
-    np.testing.assert_array_equal(model.get_weights()[0][40:], np.tile(MEAN, (10, 1)))

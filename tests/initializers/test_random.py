@@ -1,6 +1,5 @@
 import functools
 import hashlib
-import math
 import random
 
 import keras
@@ -29,10 +28,8 @@ def assert_distribution(values, distribution):
 @pytest.mark.parametrize(
     ("initializer", "distribution"),
     [
-        (RandomNormal(seed=0), scipy.stats.norm(0, 0.05)),
         (RandomNormal(3, 0.2, seed=1), scipy.stats.norm(3, 0.2)),
         (SmallNormal(seed=2), scipy.stats.norm(0, 0.01)),
-        (RandomUniform(seed=3), scipy.stats.uniform(-0.05, 0.1)),
         (RandomUniform(2, 7, seed=4), scipy.stats.uniform(2, 5)),
     ],
     ids=label,
@@ -44,8 +41,8 @@ def test_distributions(initializer, distribution):
 @pytest.mark.parametrize(
     ("mean", "stddev", "bounds"),
     [
-        *((0, 0.05, bounds) for bounds in [(-2, 2), (-1, 1), (-3, 3), (0, 2), (-20, 30)]),
-        *((-1.5, 0.3, bounds) for bounds in [(-2, 2), (-0.5, 4), (1, 3), (-0.01, 0.01), (5, 9)]),
+        *((0, 0.05, bounds) for bounds in [(-2, 2), (-20, 30)]),
+        *((-1.5, 0.3, bounds) for bounds in [(-0.5, 4), (5, 9)]),
     ],
     ids=str,
 )
@@ -66,7 +63,7 @@ DIGESTS = {
 }
 
 
-@pytest.mark.parametrize(("mode", "name"), [("eager", "default"), ("eager", "other"), (MODES[-1], "other")])
+@pytest.mark.parametrize(("mode", "name"), [("eager", "default"), (MODES[-1], "other")])
 def test_four_million_draws_of_a_truncated_normal(mode, name):
     kwargs, digest = DIGESTS[name]
     initializer = TruncatedNormal(**kwargs, seed=0)
@@ -78,11 +75,6 @@ def test_four_million_draws_of_a_truncated_normal(mode, name):
     assert values.min() > initializer.mean + scale * initializer.lower - 1e-7 * scale
     assert values.max() < initializer.mean + scale * initializer.upper + 1e-7 * scale
     assert values.astype("float64").std() == pytest.approx(initializer.stddev, rel=0.001)
-
-
-def test_bounds_on_both_sides_leave_the_mean_where_it_is():
-    values = to_numpy(TruncatedNormal(1.0, 0.5, seed=0)(MILLIONS)).astype("float64")
-    assert values.mean() == pytest.approx(1, abs=4 * 0.5 / math.sqrt(values.size))
 
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
@@ -117,23 +109,6 @@ def test_no_truncated_normal_value_is_out_of_bounds(mode, dtype):
 def test_with_no_16_bit_number_between_the_bounds_all_values_are_the_one_below(mode):
     values = run(mode, lambda: RandomUniform(1.001, 1.002, seed=0)((50,), "bfloat16"))
     assert values.astype("float64").tolist() == [1.0] * 50
-
-
-@pytest.mark.parametrize(
-    ("initializer", "mean", "dtype"),
-    [
-        (RandomUniform(0.1, 0.702, seed=1), 0.401, "float16"),
-        (RandomUniform(0.1, 0.702, seed=1), 0.401, "bfloat16"),
-        (TruncatedNormal(0.3, 0.2, seed=3), 0.3, "float16"),
-        (TruncatedNormal(0.3, 0.2, seed=3), 0.3, "bfloat16"),
-        (RandomNormal(0.3, 0.2, seed=4), 0.3, "bfloat16"),
-    ],
-    ids=str,
-)
-def test_16_bit_values_have_the_right_mean(initializer, mean, dtype):
-    values = to_numpy(initializer(MILLIONS, dtype)).astype("float64")
-    # Four standard errors: with a random seed this would fail once in 16,000.
-    assert values.mean() == pytest.approx(mean, abs=4 * values.std() / math.sqrt(values.size))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -180,19 +155,11 @@ def test_a_truncated_normal_takes_the_arguments_of_keras():
     assert {name: getattr(initializer, name) for name in config} == config
 
 
-@pytest.mark.parametrize("bounds", [(0, 0.001), (5, 9), (-9, -5)], ids=str)
-def test_bounds_may_be_as_close_and_as_far_out_as_a_refusal_says(bounds):
-    assert TruncatedNormal(lower=bounds[0], upper=bounds[1]).lower == bounds[0]
-
-
 @pytest.mark.parametrize(
     ("cls", "kwargs", "error", "message"),
     [
-        (RandomNormal, {"mean": "0"}, TypeError, r"`mean` must be a finite number\. Received: mean='0'"),
         (Spectral, {"scale": 0}, ValueError, r"`scale` must be a positive number\. Received: scale=0"),
         (RandomNormal, {"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
-        (RandomUniform, {"minval": math.inf}, ValueError, r"`minval` must be a finite number\. Received: minval=inf"),
-        (RandomUniform, {"maxval": None}, TypeError, r"`maxval` must be a finite number\. Received: maxval=None"),
         (
             RandomUniform,
             {"minval": 1, "maxval": 1.0},
@@ -207,9 +174,6 @@ def test_bounds_may_be_as_close_and_as_far_out_as_a_refusal_says(bounds):
         ),
         (RandomUniform, {"minval": -1e308, "maxval": 1e308}, ValueError, r"`maxval` must be at most 3\.4e38"),
         (TruncatedNormal, {"stddev": -1}, ValueError, r"`stddev` must be a positive number\. Received: stddev=-1"),
-        (TruncatedNormal, {"mean": math.nan}, ValueError, r"`mean` must be a finite number\. Received: mean=nan"),
-        (TruncatedNormal, {"lower": []}, TypeError, r"`lower` must be a finite number\. Received: lower=\[\]"),
-        (TruncatedNormal, {"upper": math.inf}, ValueError, r"`upper` must be a finite number\. Received: upper=inf"),
         (
             TruncatedNormal,
             {"lower": 2},

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -64,9 +63,3 @@ def test_bits_of_the_table_are_frozen(shortest, longest, digest):
 def test_refuses_bad_time_steps(arguments, message):
     with pytest.raises(ValueError, match=message):
         TimeStepBias(**arguments)
-
-
-def test_a_layer_takes_its_id():
-    layer = keras.layers.Dense(4, "softplus", kernel_initializer="zeros", bias_initializer="initx.time_step_bias")
-    steps = to_numpy(layer(np.ones((1, 2), "float32")))
-    assert ((steps > 0.00099) & (steps < 0.101)).all()

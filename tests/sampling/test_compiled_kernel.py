@@ -112,7 +112,7 @@ def test_floyds_rows_are_those_of_numpy(inputs, units, data, seed):
 
 
 @needs_kernel
-@pytest.mark.parametrize("units", [511, 512, 513, 1024, 1025, 1537])
+@pytest.mark.parametrize("units", [512, 513, 1025])
 def test_floyds_rows_are_those_of_numpy_at_the_end_of_a_block(units):
     stream = Stream((5, 0))
     drawn = stream.words(Draw.SUPPORT, (7, units))
@@ -196,9 +196,9 @@ def normal(begin=0):
 
 
 def test_draws_at_one_time_have_the_values_of_each():
-    expected = [normal(begin) for begin in range(4)]
-    with ThreadPoolExecutor(4) as executor:
-        found = list(executor.map(normal, range(4)))
+    expected = [normal(begin) for begin in range(2)]
+    with ThreadPoolExecutor(2) as executor:
+        found = list(executor.map(normal, range(2)))
     np.testing.assert_array_equal(found, expected)
 
 
