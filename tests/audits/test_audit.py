@@ -339,12 +339,12 @@ def test_a_small_alpha_needs_more_evidence():
 
 
 def test_alarms_are_as_rare_as_alpha_says():
-    # 300 audits of five weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
+    # 300 audits of two weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
     rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}
     alarms = 0
     for seed in range(300):
         arrays = {}
-        for number in range(5):
+        for number in (0, 4):
             initializer = keras_initx.TruncatedNormal(stddev=0.02, seed=1000 * seed + number)
             arrays[str(number)] = to_numpy(initializer((8, 5 + 12 * number)))
         alarms += not audit(arrays, rules).ok
@@ -400,17 +400,6 @@ def test_rules_are_matched_once():
     assert [(row.path, row.cause) for row in report.problems] == [
         ("a/kernel", "as its layer declares: GlorotUniform()")
     ]
-
-
-def test_a_recipe_says_how_a_model_should_be():
-    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
-    rules = recipes.mobilenet(model)
-    report = keras_initx.audit(model, rules)
-    kernels = [row for row in report.weights if row.path.endswith("kernel")]
-    assert len(kernels) > 25
-    assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
-    keras_initx.initialize(model, rules, seed=0)
-    assert keras_initx.audit(model, rules).ok
 
 
 def sole(report):
