@@ -11,8 +11,6 @@ import keras_initx
 from keras_initx import cli
 from keras_initx.studies import compare_initializers
 
-pytestmark = pytest.mark.every_backend
-
 DISTRIBUTIONS = {
     "joblib": "joblib",
     "matplotlib": "matplotlib",
@@ -125,7 +123,7 @@ def test_a_command_says_what_to_install(name, hidden, folder, hide, tmp_path, ca
     assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # which trains in processes of its own
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_works_without_all_that_it_does_not_need(name, folder, hide, tmp_path):
     needs, template = COMMANDS[name]
     for module in DISTRIBUTIONS.keys() - needs:
