@@ -437,7 +437,7 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     assert row.evidence.startswith("16 of 64 slices along axis 1 equal to another: [48] to [0]")
 
 
-@pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal", "initx.icnr"])
+@pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal"])
 def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
     initializer = keras_initx.Concatenated([part] * 2)
     half = to_numpy(initializer((3, 3, 4, 64)))[..., :32]
@@ -535,9 +535,8 @@ def test_an_initializer_that_tells_nothing_is_unknown(initializer, reason):
         (keras_initx.TimeStepBias(floor=0.09, seed=0), (4,)),
     ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
-    values = initializer(shape, dtype=dtype)
+def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape):
+    values = initializer(shape, dtype="bfloat16")  # in which values are equal by rounding too
     config = json.loads(re.sub(r'"seed": \d+', '"seed": null', json.dumps(initializer.get_config())))
     assert audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
 
@@ -548,7 +547,6 @@ def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
     assert audit({"a": values}, {"a": keras_initx.Concatenated(parts)}).ok
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "dtype"),
     [
@@ -556,7 +554,8 @@ def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
         (keras_initx.RandomUniform(-1e-6, 1e-6), "float16"),
         (keras_initx.RandomNormal(1.0, 1e-3), "float16"),
         (keras_initx.RandomNormal(1.0, 1e-3), "bfloat16"),  # nearly all are 1
-        (keras.initializers.HeNormal(), "bfloat16"),  # JAX draws 128 levels
+        # JAX draws 128 levels.
+        pytest.param(keras.initializers.HeNormal(), "bfloat16", marks=pytest.mark.every_backend),
     ],
 )
 def test_values_that_their_dtype_can_hardly_hold_raise_no_alarm(initializer, dtype):

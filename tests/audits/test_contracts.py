@@ -268,15 +268,6 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
-def test_tied_weights_of_a_dict():
-    kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
-    other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
-    tied, free = {"a": kernel, "b": kernel}, {"a": kernel, "b": other}
-    assert keras_initx.audit(tied, tied).ok
-    assert off(keras_initx.audit(tied, free)) == {"b": ("equal weights", "")}
-    assert off(keras_initx.audit(free, tied)) == {"b": ("equal weights", "")}
-
-
 def test_weights_that_are_too_small_are_named(yesterday):
     assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
@@ -354,13 +345,6 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
             keras_initx.audit(one, given)
     with pytest.raises(TypeError, match="may be it: expected\\['model'\\]"):
         keras_initx.audit(one, {"model": one, "epoch": 3})
-
-
-def test_a_dict_with_more_than_arrays():
-    rest = {"epoch": 3, "note": "x", "b": [0.5, 0.5]}
-    report = keras_initx.audit({"a": np.zeros(9), **rest}, {"a": np.zeros(9), **rest})
-    assert report.ok
-    assert [row.reason for row in report.not_compared] == ["no array"]
 
 
 def test_equal_weights_are_one_draw_of_those_that_are_judged_together():

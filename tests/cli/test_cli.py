@@ -368,6 +368,7 @@ def test_show_knows_names_of_other_libraries(capsys, name, cls):
     assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
 
 
+@pytest.mark.every_backend
 def test_show_draws_what_it_is_told(capsys):
     text = shown(capsys, "sparse", "--shape", "3,3,16,32", "--config", '{"connections": 36}', "--seed", "5")
     values = to_numpy(keras_initx.Sparse(36, seed=5)((3, 3, 16, 32)))

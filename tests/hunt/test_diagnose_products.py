@@ -118,10 +118,6 @@ def squares(targets, outputs):
     return keras.ops.mean((targets - outputs) ** 2, axis=-1)
 
 
-def mean_of_squares(targets, outputs):
-    return keras.ops.mean((targets - outputs) ** 2)
-
-
 class Squares(keras.losses.Loss):
     def call(self, targets, outputs):
         return squares(targets, outputs)
@@ -216,52 +212,6 @@ def test_gradients_are_those_of_a_training_step(kind, metrics):
     after = [to_numpy(variable.value) for variable in model.trainable_variables]
     steps = [np.linalg.norm(one - other) for one, other in zip(before, after, strict=True)]
     assert sorted(found) == pytest.approx(sorted(steps), rel=1e-3, abs=1e-5)
-
-
-TARGETS = {"list": [Y, Y[:, :1]], "tuple": (Y, Y[:, :1]), "dict": {"b": Y[:, :1], "a": Y}}
-LOSSES_OF_TWO = {
-    "name": lambda: "mse",
-    "function": lambda: squares,
-    "object": Squares,
-    "list": lambda: ["mse", squares],
-    "dict": lambda: {"b": squares, "a": "mse"},
-    "dict of objects": lambda: {"a": Squares(), "b": keras.losses.MeanSquaredError()},
-}
-METRICS_OF_TWO = {
-    "none": lambda: None,
-    "dict": lambda: {"a": ["mae", squares], "b": keras.metrics.MeanAbsoluteError()},
-}
-
-
-def two_outputs(outputs):
-    inputs = keras.Input((6,))
-    hidden = layers.Dense(8, "tanh", name="hidden")(inputs)
-    a, b = layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)
-    return keras.Model(inputs, {"a": a, "b": b} if outputs == "dict" else [a, b])
-
-
-# Each loss; forms of the targets, of outputs and of metrics take turns.
-FORMS = itertools.cycle([("list", "none"), ("dict", "dict"), ("list", "dict"), ("dict", "none")])
-OF_TWO = [
-    (outputs, targets, loss, metrics)
-    for loss, targets, (outputs, metrics) in zip(LOSSES_OF_TWO, itertools.cycle(TARGETS), FORMS, strict=False)
-]
-
-
-@pytest.mark.every_backend
-@pytest.mark.parametrize(("outputs", "targets", "loss", "metrics"), OF_TWO)
-def test_losses_of_two_outputs(outputs, targets, loss, metrics):
-    keras.utils.set_random_seed(0)
-    model = two_outputs(outputs)
-    y = TARGETS[targets]
-    model.compile("sgd", "mae", metrics=METRICS_OF_TWO[metrics]())
-    report = diagnose_unnoticed(model, X, y, loss=LOSSES_OF_TWO[loss]())
-    model.compile("sgd", LOSSES_OF_TWO[loss](), metrics=METRICS_OF_TWO[metrics]())
-    assert gradients(diagnose_unnoticed(model, X, y)) == gradients(report)
-    (kernel, _) = {layer.name: layer for layer in report.layers}["a"].weights
-    out = to_numpy(model.get_layer("hidden")(X))
-    error = 2 * (out @ to_numpy(model.get_layer("a").kernel) - Y) / Y.size
-    assert kernel.gradient == pytest.approx(np.linalg.norm(out.T @ error), rel=1e-4)
 
 
 @pytest.mark.every_backend

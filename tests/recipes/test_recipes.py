@@ -11,12 +11,7 @@ from text_models import HIDDEN, bert, llama, mixture, whisper
 from text_models import WIDTH as TEXT
 
 import keras_initx
-from keras_initx import (
-    Scaled,
-    VarianceScaling,
-    initialize,
-    recipes,
-)
+from keras_initx import initialize, recipes
 from keras_initx._recipe_names import recipe_of
 from keras_initx.recipes._recipe import ABOUT
 from keras_initx.structure import find_weights
@@ -69,27 +64,6 @@ def vision():
     x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
     mlp = [keras.Input((16, WIDTH)), layers.Dense(64, name="dense"), layers.Dense(WIDTH, name="dense_1")]
     x = keras.Sequential(mlp, name="mlp")(x)
-    return keras.Model(patches, layers.Dense(5, name="predictions")(x))
-
-
-class Positions(layers.Layer):
-    """Weights beside the kernels of a vision transformer, with the names of KerasHub."""
-
-    def build(self, shape):
-        self.token = self.add_weight((1, 1, shape[-1]), name="class_token")
-        self.position_embedding = layers.Embedding(shape[1], shape[-1], name="position_embedding")
-        self.position_embedding.build()
-
-    def call(self, x):
-        return x + self.token
-
-
-def with_a_class_token():
-    patches = keras.Input((8, 8, 3))
-    x = layers.Conv2D(WIDTH, 2, 2, name="patch_embedding")(patches)
-    x = Positions(name="positions")(layers.Reshape((16, WIDTH))(x))
-    x = layers.MultiHeadAttention(2, 16, name="mha")(x, x)
-    x = keras.Sequential([keras.Input((16, WIDTH)), layers.Dense(WIDTH, name="dense")], name="mlp")(x)
     return keras.Model(patches, layers.Dense(5, name="predictions")(x))
 
 
@@ -337,22 +311,6 @@ def test_weights_have_the_sizes_of_the_source(row):
     found = stds(model, recipe(model))
     for end, std in expected.items():
         assert mean(found, end) == pytest.approx(std, rel=tolerance, abs=0), end
-
-
-GLOROT = VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
-HE_OUT = VarianceScaling(2.0, "fan_out", "truncated_normal")
-TOKENS = VarianceScaling(1.0, "fan_out", "untruncated_normal")
-PATCHES = VarianceScaling(1 / 3, "fan_in", "uniform")
-ENDS = (
-    *("*/value/kernel", "*/attention_output/kernel"),
-    *("*/feedforward_intermediate_dense/kernel", "*/feedforward_output_dense/kernel"),
-)
-
-
-def ends(factor, decoder_factor=None):
-    """Return the rules for the kernels that T-Fixup and DeepNorm scale."""
-    of_decoder = {f"*decoder{end}": Scaled(GLOROT, decoder_factor) for end in ENDS if decoder_factor}
-    return {**of_decoder, **{end: Scaled(GLOROT, factor) for end in ENDS}}
 
 
 def test_each_recipe_has_a_row_and_its_name():
