@@ -43,7 +43,6 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err
 
 
-@pytest.mark.every_backend
 def test_healthy_models_end_with_0(data, capsys):
     assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
     assert capsys.readouterr().out.endswith("\n\nNo problem found.\n")

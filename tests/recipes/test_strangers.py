@@ -63,12 +63,10 @@ ROWS = {
             "dense_3/kernel",
         ],
         "gpt2": "with no .*tokens",
-        "bert": "with no normalization after each sum in a transformer of text",
     },
     strangers.resnet: {
         "zero_residual": ["batch_normalization_2/gamma", "batch_normalization_4/gamma"],
         "fixup": "with .*normalization, ",
-        "gpt2": "with no .*tokens",
     },
     strangers.perceptron: {
         "zero_residual": ["b1/kernel", "b2/kernel", "b3/kernel"],
@@ -83,7 +81,6 @@ ROWS = {
         "t_fixup": "with normalization",
     },
     strangers.plain_translator: {
-        "gpt2": "with .*cross-attention",
         "zero_residual": [
             f"{ATTENTION}/attention_output/kernel",
             "dense_4/kernel",
