@@ -132,7 +132,7 @@ LOSSES = {
     "list": lambda: [squares],
 }
 # The kind of model for each, of which a loss may depend on the outputs, on the weights, or on a mask.
-OF_LOSSES = ("functional", "masked", "regularized", "penalty", "normalized", "cells")
+OF_LOSSES = ("functional", "masked", "regularized", "penalty", "normalized", "dropout")
 METRICS = {
     "none": lambda: None,
     "name": lambda: ["mae"],
