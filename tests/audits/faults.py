@@ -1,4 +1,4 @@
-"""Seventy faults in the weights of four models, each of which an audit has to find.
+"""Faults in the weights of four models, each of which an audit has to find.
 
 `python tests/audits/faults.py` prints what it says of each.
 """
@@ -49,7 +49,7 @@ class Block(layers.Layer):
 def transformer():
     inputs = keras.Input((16,), dtype="int32")
     x = layers.Embedding(500, 64, name="token_embedding")(inputs)
-    for number in range(6):
+    for number in range(4):
         x = Block(f"b{number}")(x)
     return keras.Model(inputs, layers.Dense(500, name="head")(x))
 
@@ -83,8 +83,8 @@ def recurrent():
 BUILD = {"gpt2": transformer, "he": convolutional, "sparse": convolutional, "lstm": recurrent}
 RULES = {
     "gpt2": {
-        "*/attention_output/kernel": keras_initx.RandomNormal(stddev=0.02 / math.sqrt(12)),
-        "*/feedforward_output_dense/kernel": keras_initx.RandomNormal(stddev=0.02 / math.sqrt(12)),
+        "*/attention_output/kernel": keras_initx.RandomNormal(stddev=0.02 / math.sqrt(8)),
+        "*/feedforward_output_dense/kernel": keras_initx.RandomNormal(stddev=0.02 / math.sqrt(8)),
         "*kernel": keras_initx.RandomNormal(stddev=0.02),
         "*embeddings": keras_initx.RandomNormal(stddev=0.01),
         "*bias": "zeros",
@@ -180,20 +180,16 @@ QUERY = "b0/self_attention/query/kernel"
 INNER = "b2/feedforward_intermediate_dense/kernel"
 OUTER = "b3/feedforward_output_dense/kernel"
 TOKENS = "token_embedding/embeddings"
-KERNEL = "lstm/lstm_cell/kernel"
 RECURRENT = "lstm/lstm_cell/recurrent_kernel"
 BIAS = "lstm/lstm_cell/bias"
 
 FAULTS = (
     Fault("gpt2", QUERY, "a tenth too small", times(0.9), "scale", ""),
-    Fault("gpt2", QUERY, "five times too large", times(5), "scale"),
-    Fault("gpt2", OUTER, "no scaling by depth", times(math.sqrt(12)), "scale", "depth scaling 1/sqrt(12) not applied"),
-    Fault("gpt2", INNER, "scaled by depth", times(12**-0.5), "scale", "as for RandomNormal(stddev=0.005774)"),
+    Fault("gpt2", OUTER, "no scaling by depth", times(math.sqrt(8)), "scale", "depth scaling 1/sqrt(8) not applied"),
+    Fault("gpt2", INNER, "scaled by depth", times(8**-0.5), "scale", "as for RandomNormal(stddev=0.007071)"),
     Fault("gpt2", "head/kernel", "3 % too large", times(1.03), "scale"),
-    Fault("gpt2", TOKENS, "drawn like a kernel", times(2), "scale", "as for RandomNormal(stddev=0.02)"),
     Fault("gpt2", INNER, "zeros", times(0), "constant"),
     Fault("gpt2", INNER, "one value", lambda values: np.full_like(values, 0.02), "constant"),
-    Fault("gpt2", "b1/feedforward_intermediate_dense/bias", "a bias drawn", normal(0.02), "values"),
     Fault("gpt2", "b1/feedforward_output_dense/bias", "one bias changed", set_to(1e-3, 7), "values"),
     Fault("gpt2", QUERY, "truncated", truncated(2, 0.02), "bounds", "truncated normal instead of normal"),
     Fault("gpt2", TOKENS, "truncated farther out", truncated(3, 0.01), "bounds"),
@@ -207,12 +203,10 @@ FAULTS = (
     Fault("gpt2", QUERY, "a twentieth dropped", dropped(0.05), "zeros"),
     Fault("gpt2", TOKENS, "a row for padding", set_to(0, 0), "zeros"),
     Fault("gpt2", QUERY, "not a number", set_to(np.nan, (3, 1, 2)), "not finite"),
-    Fault("gpt2", QUERY, "infinite", set_to(np.inf, (0, 0, 0)), "not finite"),
-    Fault("gpt2", OUTER, "signs only", lambda values: np.sign(values) * 0.02 / math.sqrt(12), "copies"),
-    Fault("gpt2", OUTER, "Laplace's", lambda v: RNG.laplace(0, 0.02 / math.sqrt(24), v.shape), "bounds"),
-    Fault("gpt2", OUTER, "uniform", uniform(0.02 / math.sqrt(4)), "bounds", "uniform instead of normal"),
+    Fault("gpt2", OUTER, "signs only", lambda values: np.sign(values) * 0.02 / math.sqrt(8), "copies"),
+    Fault("gpt2", OUTER, "Laplace's", lambda v: RNG.laplace(0, 0.02 / math.sqrt(16), v.shape), "bounds"),
+    Fault("gpt2", OUTER, "uniform", uniform(0.02 * math.sqrt(3 / 8)), "bounds", "uniform instead of normal"),
     Fault("gpt2", OUTER, "one outlier", set_to(0.2, (5, 5)), "bounds"),
-    Fault("he", "c2/kernel", "LeCun's", times(math.sqrt(0.5)), "scale"),
     Fault("he", "d1/kernel", "LeCun's", times(math.sqrt(0.5)), "scale", "LeCun's scale"),
     Fault(
         "he",
@@ -222,46 +216,30 @@ FAULTS = (
         "bounds",
         "normal instead of truncated normal",
     ),
-    Fault("he", "dw/kernel", "the fans of the shape", times(1 / math.sqrt(32)), "scale"),
     Fault("he", "d1/kernel", "fan-out", times(math.sqrt(6400 / 64)), "scale", "fan_out instead of fan_in"),
     Fault("he", "d1/kernel", "the fan of a shard", times(2), "scale", "the fan of one of 4 shards"),
     Fault("he", "c2/kernel", "truncated farther in", truncated(1.2, math.sqrt(2 / 288)), "bounds"),
     Fault("he", "c2/kernel", "not corrected", times(0.8796), "scale", "standard deviation is that before truncation"),
     Fault("he", "c2/kernel", "truncated twice", times(0.7737), "scale", "truncated twice"),
-    Fault("he", "d2/kernel", "uniform", uniform(math.sqrt(6 / 64)), "bounds", "uniform instead of truncated normal"),
-    Fault("he", "d2/kernel", "Keras' random normal", normal(0.05), "scale"),
-    Fault("he", "c1/kernel", "a fifth too large", times(1.2), "scale", ""),
     Fault("he", "d1/kernel", "both halves equal", tiled(0, 2), "copies", ""),
-    Fault("he", "c2/kernel", "every filter twice", every_unit_twice, "equal slices", ""),
-    Fault("he", "dw/kernel", "two channels equal", copied(np.s_[:, :, 7], np.s_[:, :, 6]), "equal slices", ""),
     Fault("he", "d1/kernel", "opposite units", opposite_halves, "equal slices", ""),
     Fault("he", "d1/kernel", "rounded to float16", rounded("float16"), "precision"),
-    Fault("he", "bn/gamma", "zeros", times(0), "values"),
     Fault("he", "bn/moving_variance", "zeros", times(0), "values"),
-    Fault("he", "bn/beta", "ones", plus(1), "values"),
-    Fault("he", "c1/bias", "0.01", plus(0.01), "values"),
     Fault("sparse", "d1/kernel", "no zeros", lambda values: np.where(values == 0, 1e-9, values), "connections"),
     Fault("sparse", "d1/kernel", "mixed units", lambda values: RNG.permuted(values, axis=1), "connections"),
-    Fault("sparse", "d1/kernel", "the first inputs", lambda v: np.sort(np.abs(v), axis=0)[::-1], "scale"),
     Fault("sparse", "d1/kernel", "a lost connection", lambda v: np.where(v == v.max(), 0, v), "connections"),
     Fault("sparse", "d1/kernel", "a fifth too large", times(1.2), "scale"),
     Fault("sparse", "d1/kernel", "two units equal", copied(np.s_[:, 9], np.s_[:, 4]), "equal slices", ""),
     Fault("sparse", "c2/kernel", "a tenth too large", times(1.1), "scale"),
     Fault("sparse", "c2/kernel", "beside the center", lambda values: np.roll(values, 1, axis=0), "zeros"),
-    Fault("sparse", "c2/kernel", "everywhere", normal(0.05), "zeros"),
     Fault("sparse", "c2/kernel", "half of the units", set_to(0, np.s_[..., 32:]), "zeros"),
     Fault("sparse", "d2/kernel", "not uniform", normal(math.sqrt(2 / 64)), "bounds", "normal instead of uniform"),
     Fault("lstm", BIAS, "another order of gates", lambda values: np.roll(values, 64), "values"),
-    Fault("lstm", BIAS, "forget biases of 1", times(0.5), "values"),
-    Fault("lstm", BIAS, "lost", times(0), "values"),
     Fault("lstm", RECURRENT, "one frame for all gates", whole_frame, "orthonormality"),
     Fault("lstm", RECURRENT, "a tenth too small", times(0.9), "scale"),
     Fault("lstm", RECURRENT, "Gaussian", normal(1 / 8), "orthonormality"),
     Fault("lstm", RECURRENT, "one block for all gates", tiled(1, 4), "copies"),
     Fault("lstm", RECURRENT, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "equal slices", ""),
-    Fault("lstm", KERNEL, "two gates equal", copied(np.s_[:, 128:192], np.s_[:, :64]), "equal slices", ""),
-    Fault("lstm", KERNEL, "LeCun's", times(math.sqrt(2.5)), "scale"),
-    Fault("lstm", "embedding/embeddings", "half as wide", times(0.5), "scale"),
 )
 
 

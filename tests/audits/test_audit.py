@@ -339,12 +339,12 @@ def test_a_small_alpha_needs_more_evidence():
 
 
 def test_alarms_are_as_rare_as_alpha_says():
-    # 300 audits of five weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
+    # 300 audits of two weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
     rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}
     alarms = 0
     for seed in range(300):
         arrays = {}
-        for number in range(5):
+        for number in (0, 4):
             initializer = keras_initx.TruncatedNormal(stddev=0.02, seed=1000 * seed + number)
             arrays[str(number)] = to_numpy(initializer((8, 5 + 12 * number)))
         alarms += not audit(arrays, rules).ok
@@ -402,17 +402,6 @@ def test_rules_are_matched_once():
     ]
 
 
-def test_a_recipe_says_how_a_model_should_be():
-    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
-    rules = recipes.mobilenet(model)
-    report = keras_initx.audit(model, rules)
-    kernels = [row for row in report.weights if row.path.endswith("kernel")]
-    assert len(kernels) > 25
-    assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
-    keras_initx.initialize(model, rules, seed=0)
-    assert keras_initx.audit(model, rules).ok
-
-
 def sole(report):
     """Return the verdict and the cause of the only weight that is off."""
     (row,) = report.problems
@@ -448,7 +437,7 @@ def test_equal_parts_of_a_law_by_parts_are_named(kernel):
     assert row.evidence.startswith("16 of 64 slices along axis 1 equal to another: [48] to [0]")
 
 
-@pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal", "initx.icnr"])
+@pytest.mark.parametrize("part", ["initx.he_normal", "initx.sparse", "initx.orthogonal"])
 def test_parts_of_any_law_that_are_equal_but_for_the_sign_are_named(part):
     initializer = keras_initx.Concatenated([part] * 2)
     half = to_numpy(initializer((3, 3, 4, 64)))[..., :32]
@@ -546,9 +535,8 @@ def test_an_initializer_that_tells_nothing_is_unknown(initializer, reason):
         (keras_initx.TimeStepBias(floor=0.09, seed=0), (4,)),
     ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape, dtype):
-    values = initializer(shape, dtype=dtype)
+def test_slices_that_may_be_equal_raise_no_alarm(initializer, shape):
+    values = initializer(shape, dtype="bfloat16")  # in which values are equal by rounding too
     config = json.loads(re.sub(r'"seed": \d+', '"seed": null', json.dumps(initializer.get_config())))
     assert audit({"a": values}, {"a": type(initializer).from_config(config)}).ok
 
@@ -559,7 +547,6 @@ def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
     assert audit({"a": values}, {"a": keras_initx.Concatenated(parts)}).ok
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("initializer", "dtype"),
     [
@@ -567,7 +554,8 @@ def test_parts_of_which_all_values_are_the_lowest_raise_no_alarm():
         (keras_initx.RandomUniform(-1e-6, 1e-6), "float16"),
         (keras_initx.RandomNormal(1.0, 1e-3), "float16"),
         (keras_initx.RandomNormal(1.0, 1e-3), "bfloat16"),  # nearly all are 1
-        (keras.initializers.HeNormal(), "bfloat16"),  # JAX draws 128 levels
+        # JAX draws 128 levels.
+        pytest.param(keras.initializers.HeNormal(), "bfloat16", marks=pytest.mark.every_backend),
     ],
 )
 def test_values_that_their_dtype_can_hardly_hold_raise_no_alarm(initializer, dtype):

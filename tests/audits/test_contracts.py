@@ -47,7 +47,6 @@ def off(report):
     return {row.path: (row.verdict, row.cause) for row in report.problems}
 
 
-@pytest.mark.every_backend
 def test_kinds_of_weights(yesterday):
     kinds = {weight.path: weight.text for weight in yesterday.weights}
     assert kinds["hidden_0/kernel"] == "uniform"
@@ -81,10 +80,9 @@ def test_another_fixed_seed_is_named():
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_nothing_changed(dtype):
-    contract = keras_initx.contract(lambda: network(dtype=dtype), draws=2)
-    report = keras_initx.audit(today(1, dtype=dtype), contract)
+def test_nothing_changed():
+    contract = keras_initx.contract(lambda: network(dtype="bfloat16"), draws=2)
+    report = keras_initx.audit(today(1, dtype="bfloat16"), contract)
     assert report.ok, report.problems
     assert not report.not_compared
 
@@ -224,11 +222,11 @@ def test_weights_in_all_forms(yesterday, tmp_path):
         np.savez(tmp_path / f"{name}.npz", **arrays)
         saved, file = tmp_path / f"{name}.keras", str(tmp_path / f"{name}.npz")
         forms.append([model, arrays, saved, file, keras_initx.contract(model)])
-    for first in forms[0]:
-        for second in forms[1]:
-            report = keras_initx.audit(first, second)
-            assert report.ok, (type(first), type(second), report.problems)
-            assert len(report.weights) == 12
+    # Each form once on either side.
+    for first, second in zip(forms[0], reversed(forms[1]), strict=True):
+        report = keras_initx.audit(first, second)
+        assert report.ok, (type(first), type(second), report.problems)
+        assert len(report.weights) == 12
 
 
 def test_what_two_versions_of_one_model_have_in_common_is_known(tmp_path):
@@ -270,23 +268,6 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
-def test_a_contract_of_one_draw_knows_bits():
-    model = today(1)
-    contract = keras_initx.contract(model)
-    model.layers[0].kernel.assign(to_numpy(model.layers[0].kernel) * 1.5)
-    report = keras_initx.audit(model, contract)
-    assert report.summary == ("1 of 12 weights is not as in the contract. The same bit for bit: 11 of 12.")
-
-
-def test_tied_weights_of_a_dict():
-    kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
-    other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
-    tied, free = {"a": kernel, "b": kernel}, {"a": kernel, "b": other}
-    assert keras_initx.audit(tied, tied).ok
-    assert off(keras_initx.audit(tied, free)) == {"b": ("equal weights", "")}
-    assert off(keras_initx.audit(free, tied)) == {"b": ("equal weights", "")}
-
-
 def test_weights_that_are_too_small_are_named(yesterday):
     assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))
@@ -296,7 +277,6 @@ def test_weights_that_are_too_small_are_named(yesterday):
     assert 1.3 < report.weights[0].resolution < 1.7
 
 
-@pytest.mark.every_backend
 def test_generators_are_as_before():
     keras.utils.clear_session()  # old versions keep their global generator when they are seeded
     keras.utils.set_random_seed(5)
@@ -326,18 +306,9 @@ def test_masks_integers_and_empty_arrays():
     assert off(changed).keys() == {"mask", "ids"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"seed": 1}, "`seed` must be `None` with a contract"),
-    ],
-)
-def test_arguments_that_are_refused(yesterday, arguments, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        keras_initx.audit(today(1), yesterday, **arguments)
-
-
-def test_other_arguments_that_are_refused(yesterday):
+def test_arguments_that_are_refused(yesterday):
+    with pytest.raises(ValueError, match="`seed` must be `None` with a contract"):
+        keras_initx.audit({}, yesterday, seed=1)
     with pytest.raises(TypeError, match="`expected` must be a contract or other weights"):
         keras_initx.audit(yesterday)
     with pytest.raises(ValueError, match="`draws` must be a positive integer"):
@@ -374,19 +345,6 @@ def test_what_weights_cannot_be_compared_with(tmp_path):
             keras_initx.audit(one, given)
     with pytest.raises(TypeError, match="may be it: expected\\['model'\\]"):
         keras_initx.audit(one, {"model": one, "epoch": 3})
-
-
-def test_a_dict_with_more_than_arrays():
-    rest = {"epoch": 3, "note": "x", "b": [0.5, 0.5]}
-    report = keras_initx.audit({"a": np.zeros(9), **rest}, {"a": np.zeros(9), **rest})
-    assert report.ok
-    assert [row.reason for row in report.not_compared] == ["no array"]
-
-
-def test_one_weight_in_words():
-    one = keras_initx.contract({"a": np.zeros(9)})
-    assert repr(one) == "<Contract: 1 weight of 1 draw: 1 constant>"
-    assert "statistics" not in one.to_csv()
 
 
 def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
@@ -427,12 +385,3 @@ def test_equal_heads_and_single_values_out_of_bounds_are_found(yesterday):
     model.layers[1].kernel.assign(second)
     verdicts = {row.path: row.verdict for row in keras_initx.audit(model, yesterday).problems}
     assert verdicts == {"hidden_0/kernel": "equal slices", "hidden_1/kernel": "bounds"}
-
-
-def test_names_of_ones_own(yesterday):
-    model = today(1)
-    paths = [weight.path for weight in yesterday.weights]
-    values = map(to_numpy, model.weights)
-    own = {path.replace("hidden_", "layer."): value for path, value in zip(paths, values, strict=True)}
-    renamed = {name.replace("layer.", "hidden_"): values for name, values in own.items()}
-    assert keras_initx.audit(renamed, yesterday).problems == []

@@ -1,4 +1,4 @@
-"""Seventy faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
+"""Faults in weights, each found by an audit, in its place and with its name; and none where there is none."""
 
 import numpy as np
 import pytest

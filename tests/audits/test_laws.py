@@ -33,9 +33,9 @@ OF_KERAS = {
 }
 
 
-def alarms(initializer, shape, dtype="float32", factor=1.0):
-    """Return the tests that the values of an initializer fail, times a factor."""
-    values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
+def alarms(initializer, shape, dtype="float32"):
+    """Return the tests that the values of an initializer fail."""
+    values = to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
     law = law_of(initializer, shape)
     subject = Subject("a", shape, dtype, Values(None), initializer)
     if isinstance(law, FixedLaw):
@@ -60,21 +60,21 @@ def test_a_case_says_whether_its_class_states_a_law():
 def test_the_draws_of_an_initializer_have_its_law(name):
     for case in (case for case in STATED if case.cls.__name__ == name):
         initializer = case.make()
-        for dtype, shape in itertools.product(["float32", "bfloat16", "float16"], case.shapes):
+        of_16_bits = itertools.product(["bfloat16", "float16"], case.shapes[:1])
+        for dtype, shape in [*itertools.product(["float32"], case.shapes), *of_16_bits]:
             assert alarms(initializer, shape, dtype) == [], (label(case), dtype, shape)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", OF_KERAS)
+# One of each distribution where the backend draws it.
+DRAWN_BY_BACKENDS = ("GlorotUniform", "HeNormal", "Orthogonal", "RandomNormal")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in DRAWN_BY_BACKENDS)) for name in OF_KERAS]
+)
 def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
     initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
     assert alarms(initializer, (3, 3, 40, 60)) == []
-
-
-@pytest.mark.parametrize("name", OF_KERAS)
-def test_draws_that_are_scaled_have_another_law(name):
-    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
-    assert alarms(initializer, (300, 200), factor=1.05)
 
 
 def test_the_standard_deviation_is_that_of_draws():

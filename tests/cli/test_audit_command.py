@@ -46,52 +46,25 @@ def test_a_recipe(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 weights are not as selu says."
 
 
-def test_a_source_of_a_recipe(tmp_path, capsys):
-    x = tokens = layers.Input((6,))
-    x = layers.Embedding(300, 64, name="tokens")(x)
-    x = layers.LayerNormalization()(x + layers.MultiHeadAttention(4, 16)(x, x))
-    x = layers.LayerNormalization()(x + layers.Dense(64)(layers.Dense(128, "gelu")(x)))
-    model = keras.Model(tokens, x)
-    keras_initx.initialize(model, "bert:transformers", seed=0)
-    model.save(tmp_path / "model.keras")
-    path = str(tmp_path / "model.keras")
-    assert _main.main(["audit", path, "--recipe", "bert:transformers"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "17 of 17 weights are as bert:transformers says."
-    assert _main.main(["audit", path, "--recipe", "bert"]) == 1
-
-
 def refused(capsys, *arguments, command="audit"):
     with pytest.raises(SystemExit, match=r"^2$"):
         _main.main([command, *arguments])
     return capsys.readouterr().err
 
 
-def test_a_source_that_a_recipe_does_not_have(path, capsys):
-    assert "`source` is for recipes with several, and 'selu' has one" in refused(capsys, path, "--recipe", "selu:paper")
-    message = "`source` must be one of ('bert', 'transformers'). Received: source='google'"
-    assert message in refused(capsys, path, "--recipe", "bert:google")
-
-
-@pytest.mark.parametrize("name", ["gpt3", "coordinate_check"])
-def test_what_is_no_recipe(path, name, capsys):
-    assert f"Received: expected={name!r}" in refused(capsys, path, "--recipe", name)
-
-
-def test_an_id_in_rules_that_is_not_there(path, capsys):
-    assert "did you mean 'initx.he_normal'?" in refused(capsys, path, "--rules", '{"*": "initx.he_norml"}')
+def test_what_is_no_recipe(path, capsys):
+    assert "Received: expected='gpt3'" in refused(capsys, path, "--recipe", "gpt3")
 
 
 def test_the_report_is_written(path, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    files = {name: str(tmp_path / f"audit.{name}") for name in ("json", "csv", "html", "png")}
-    options = ["--json", files["json"], "--csv", files["csv"], "--html", files["html"], "--plot", files["png"]]
+    files = {name: str(tmp_path / f"audit.{name}") for name in ("json", "csv", "html")}
+    options = ["--json", files["json"], "--csv", files["csv"], "--html", files["html"]]
     assert _main.main(["audit", path, *options]) == 1
     rows = csv.DictReader((tmp_path / "audit.csv").read_text().splitlines())
     assert [row["verdict"] for row in rows] == ["scale", "", "scale", ""]
     weights = json.loads((tmp_path / "audit.json").read_text())["weights"]
     assert [row["verdict"] for row in weights] == ["scale", "", "scale", ""]
     assert "<title>Audit of" in (tmp_path / "audit.html").read_text()
-    assert (tmp_path / "audit.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_arrays(path, tmp_path, capsys):
@@ -147,9 +120,8 @@ def test_a_function_is_taken_where_a_file_is(tmp_path, capsys):
     (tmp_path / "models.py").write_text(MODELS)
     build, other, contract = (f"{tmp_path}/models.py:build", f"{tmp_path}/models.py:other", str(tmp_path / "w.json"))
     assert _main.main(["contract", build, "--out", contract]) == 0
-    for like in (contract, build):
-        assert _main.main(["audit", build, "--like", like]) == 0
-        assert _main.main(["audit", other, "--like", like]) == 1
+    assert _main.main(["audit", build, "--like", contract]) == 0
+    assert _main.main(["audit", other, "--like", build]) == 1
     assert _main.main(["audit", build]) == 0
     np.savez(tmp_path / "data.npz", x=np.ones((20, 48)), y=np.ones((20, 40)))
     assert _main.main(["diagnose", build, "--data", str(tmp_path / "data.npz")]) in (0, 1)
@@ -161,8 +133,8 @@ def test_a_function_is_taken_where_a_file_is(tmp_path, capsys):
 
 def test_a_contract_of_a_function(program, tmp_path, capsys):
     contract, found = str(tmp_path / "weights.json"), str(tmp_path / "other.json")
-    assert _main.main(["contract", f"{program}:build", "--out", contract]) == 0
-    assert capsys.readouterr().out.endswith("\n\n2 weights of 3 draws: 2 random.\n")
+    assert _main.main(["contract", f"{program}:build", "--out", contract, "--draws", "2"]) == 0
+    assert capsys.readouterr().out.endswith("\n\n2 weights of 2 draws: 2 random.\n")
     assert _main.main(["contract", f"{program}:other", "--out", found, "--draws", "1", "--seed", "1"]) == 0
     assert _main.main(["audit", contract, "--like", contract]) == 0
     capsys.readouterr()

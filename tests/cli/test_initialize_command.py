@@ -98,13 +98,6 @@ def test_rules_are_read_in_any_encoding_of_unicode(path, tmp_path, capsys, encod
     assert "Orthogonal()" in capsys.readouterr().out
 
 
-def test_rules_may_be_an_argument_and_the_plan_a_page(path, tmp_path, capsys):
-    rules, page = '{"*/kernel": "initx.orthogonal"}', tmp_path / "plan.html"
-    assert cli.main(["initialize", str(path), "--rules", rules, "--dry-run", "--html", str(page)]) == 0
-    assert "Orthogonal()" in capsys.readouterr().out
-    assert "Orthogonal()" in page.read_text()
-
-
 def test_what_is_wrong_is_one_sentence(path, tmp_path, capsys):
     (tmp_path / "rules.json").write_text("{")
     assert "rules.json is not JSON" in refused(capsys, path, "--rules", tmp_path / "rules.json", "--dry-run")

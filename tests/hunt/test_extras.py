@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx import cli
 from keras_initx.studies import compare_initializers
-
-pytestmark = pytest.mark.every_backend
 
 DISTRIBUTIONS = {
     "joblib": "joblib",
@@ -40,8 +37,6 @@ def folder(tmp_path_factory):
     """A folder with what the features read."""
     folder = tmp_path_factory.mktemp("made")
     study(folder)
-    build().save(folder / "model.keras")
-    np.save(folder / "x.npy", X)
     return folder
 
 
@@ -84,24 +79,14 @@ FEATURES = {
     ),
     "random_restarts": (set(), lambda folder, out: keras_initx.random_restarts(build, DATA, n=2, epochs=1, checks=0)),
 }
-COMMANDS = {
-    "list": (set(), ["list"]),
-    "show": (set(), ["show", "sparse"]),
-    "show --plot": ({"matplotlib"}, ["show", "sparse", "--plot", "{out}/plot.png"]),
-    "diagnose": (set(), ["diagnose", "{folder}/model.keras", "--data", "{folder}/x.npy"]),
-    "diagnose --plot": (
-        {"matplotlib"},
-        ["diagnose", "{folder}/model.keras", "--data", "{folder}/x.npy", "--plot", "{out}/plot.png"],
-    ),
-}
 
 
-def with_needs(features):
-    """Return each of `features` with each module that it needs."""
-    return [(name, module) for name, (needs, _) in features.items() for module in sorted(needs)]
+def with_needs():
+    """Return each feature with each module that it needs."""
+    return [(name, module) for name, (needs, _) in FEATURES.items() for module in sorted(needs)]
 
 
-@pytest.mark.parametrize(("name", "hidden"), with_needs(FEATURES))
+@pytest.mark.parametrize(("name", "hidden"), with_needs())
 def test_a_feature_says_what_to_install(name, hidden, folder, hide, tmp_path):
     hide(hidden)
     install = re.escape(f"`pip install {DISTRIBUTIONS[hidden]}`")
@@ -115,19 +100,3 @@ def test_a_feature_works_without_all_that_it_does_not_need(name, folder, hide, t
     for module in DISTRIBUTIONS.keys() - needs:
         hide(module)
     feature(folder, tmp_path)
-
-
-@pytest.mark.parametrize(("name", "hidden"), with_needs(COMMANDS))
-def test_a_command_says_what_to_install(name, hidden, folder, hide, tmp_path, capsys):
-    hide(hidden)
-    with pytest.raises(SystemExit, match=r"^2$"):
-        cli.main([argument.format(folder=folder, out=tmp_path) for argument in COMMANDS[name][1]])
-    assert f"{DISTRIBUTIONS[hidden]} not found; install with `pip install " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # which trains in processes of its own
-def test_a_command_works_without_all_that_it_does_not_need(name, folder, hide, tmp_path):
-    needs, template = COMMANDS[name]
-    for module in DISTRIBUTIONS.keys() - needs:
-        hide(module)
-    assert cli.main([argument.format(folder=folder, out=tmp_path) for argument in template]) == 0

@@ -178,12 +178,15 @@ TOOLS = {name.removeprefix("check_"): tool for name, tool in list(globals().item
 
 
 def cases():
-    """Return a row for each model in each state, with one of the tools that are possible, which take turns."""
+    """Return a row for each state of a dense model, and two for each other, with the possible tools in turn."""
     turns = itertools.cycle(TOOLS)
+    pairs = [("dense", state) for state in STATES]
+    for place, model in enumerate(MODELS):
+        states = [state for state in STATES if any(possible(tool, model, state) for tool in TOOLS)]
+        pairs += [(model, state) for state in {states[0], states[place % len(states)]} if model != "dense"]
     return [
         pytest.param(tool, model, state, marks=[INT4] if state == "int4" else [])
-        for model, state in itertools.product(MODELS, STATES)
-        if any(possible(tool, model, state) for tool in TOOLS)
+        for model, state in sorted(pairs)
         for tool in [next(tool for tool in turns if possible(tool, model, state))]
     ]
 

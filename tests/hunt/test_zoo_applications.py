@@ -10,8 +10,6 @@ from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
 
 from keras_initx import audit, initialize, recipes
 
-pytestmark = pytest.mark.every_backend
-
 
 def application(name, x=normal, *, size=32, gradients=False):
     """Return a model of `keras.applications`; the larger ones without a backward pass, which takes long to compile."""
@@ -27,13 +25,18 @@ ZOO = {
     # Smaller images leave the last batch normalizations too few values to go by.
     "ResNet50": (lambda: application("ResNet50", size=64, gradients=True), set()),
     "EfficientNetB0": (lambda: application("EfficientNetB0", pixels), set()),
-    "DenseNet121": (lambda: application("DenseNet121"), set()),
     # Without normalization Glorot's weights halve the variance in each of 15 layers.
     "VGG16": (lambda: application("VGG16"), {("vanishing", "warning")}),
 }
 
 
-@pytest.mark.parametrize("name", ZOO)
+# Larger ones take minutes to compile.
+EVERYWHERE = ("MobileNetV2", "VGG16")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in EVERYWHERE)) for name in ZOO]
+)
 def test_zoo(name):
     assert_verdicts(*ZOO[name])
 
@@ -63,8 +66,6 @@ def assert_sizes(model, expected):
     [
         ("ConvNeXtTiny", recipes.convnext, lambda shape: 0.02),
         ("EfficientNetB0", recipes.efficientnet, by_fan_out),
-        ("EfficientNetV2B0", recipes.efficientnet, by_fan_out),
-        ("MobileNet", recipes.mobilenet, lambda shape: SLIM),
         ("MobileNetV2", recipes.mobilenet, lambda shape: SLIM),
         ("MobileNetV3Small", recipes.mobilenet, lambda shape: SLIM),
     ],
@@ -88,22 +89,9 @@ def test_resnets_recipe_takes_a_resnet(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["VGG16", "DenseNet121", "Xception", "InceptionV3", "InceptionResNetV2", "MobileNetV2", "ConvNeXtTiny"],
+    ["VGG16", "DenseNet121", "InceptionResNetV2", "MobileNetV2"],
 )
 def test_resnets_recipe_refuses_other_networks(name):
     model = getattr(keras.applications, name)(weights=None, input_shape=(75, 75, 3), classes=10)
     with pytest.raises(ValueError, match="must be a residual network of convolutions with normalization"):
         recipes.resnet(model)
-
-
-@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0"])
-def test_efficientnets_have_the_sizes_of_their_recipe_by_default(name):
-    keras.utils.set_random_seed(0)
-    assert_sizes(application(name)[0], by_fan_out)
-
-
-def test_the_first_loss_of_convnext_is_near_that_of_a_blind_guess():
-    model, x, *_ = application("ConvNeXtTiny")
-    initialize(model, recipes.convnext(model), seed=0)
-    losses = keras.losses.sparse_categorical_crossentropy(tokens(8, vocabulary=10), model(x), from_logits=True)
-    assert to_numpy(losses).mean() == pytest.approx(math.log(10), abs=0.5)

@@ -29,8 +29,7 @@ def decoder(named, blocks=3):
     return keras.Model(ids, layers.Dense(20, name="head")(layers.LayerNormalization()(x)))
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("named", [0, 1, 3])
+@pytest.mark.parametrize("named", [0, 1])
 def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
     for recipe, expected in (("gpt2", 0.02 / 6**0.5), ("zero_residual", 0)):
         plan = initialize(decoder(named), recipe, seed=0, dry_run=True)
@@ -73,8 +72,13 @@ PARTS = {
 }
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("row", PARTS)
+# What operators of variables and `ops` make of symbolic tensors.
+EVERYWHERE = ("whole", "sliced", "taken")
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.every_backend] * (row in EVERYWHERE)) for row in PARTS]
+)
 def test_positions_are_found_however_they_are_added(row):
     part, path = PARTS[row]
     model = Positions(part)
@@ -83,7 +87,6 @@ def test_positions_are_found_however_they_are_added(row):
     assert {weight.path: weight.expected_std for weight in plan.weights}[path] == 0.01
 
 
-@pytest.mark.every_backend
 def test_a_weight_of_no_known_role_is_left_and_named():
     model = Positions(PARTS["embedded"][0])
     model(np.zeros((2, LENGTH), "int32"))
@@ -119,7 +122,6 @@ def factor_of(model, path):
     return row.expected_std / (2 / 36) ** 0.5
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("names", [False, True])
 def test_each_branch_has_a_depth_of_its_own(names):
     model = residual([2, 3, 2, 3], names)
@@ -130,7 +132,6 @@ def test_each_branch_has_a_depth_of_its_own(names):
     assert sum(not to_numpy(w).any() for w in model.weights if w.name == "kernel") == 4
 
 
-@pytest.mark.every_backend
 def test_kernels_side_by_side_count_once_in_the_depth():
     assert factor_of(residual(["beside"] * 4), "r0_1/kernel") == pytest.approx(4**-0.5)
     with pytest.raises(ValueError, match="kernels side by side"):
@@ -139,7 +140,7 @@ def test_kernels_side_by_side_count_once_in_the_depth():
 
 @pytest.mark.every_backend
 def test_an_audit_by_a_recipe_of_a_model_that_it_initialized_is_right():
-    model = decoder(0)
+    model = decoder(0, blocks=1)
     initialize(model, "gpt2", seed=0)
     assert audit(model, keras_initx.recipes.gpt2, seed=0).ok
 
@@ -215,10 +216,8 @@ def test_an_encoder_and_its_decoder_have_the_factors_of_the_paper(recipe, factor
     ("recipe", "build", "reason"),
     [
         (recipes.t_fixup, lambda: encoder(layers.LayerNormalization), "normalization, 'block_0_norm', 'block_1_norm'"),
-        (recipes.t_fixup, lambda: encoder(layers.RMSNormalization), "normalization, 'block_0_norm', 'block_1_norm'"),
         (recipes.t_fixup, lambda: encoder(MyScaleNorm), "normalization, 'block_0_norm', 'block_1_norm'"),
         (recipes.bert, text_models.clip, "the names of CLIP"),
-        (recipes.llama, text_models.clip, "the names of CLIP"),
         (recipes.bert, encoder_decoder, "cross-attention"),
         (recipes.gpt2, encoder_decoder, "cross-attention"),
     ],
@@ -262,7 +261,6 @@ class GatedFeedForward(layers.Layer):
         return x + self.down(self.gate(x) * self.up(x))
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(
     ("recipe", "gate", "std"), [(recipes.llama, "feedforward_gate_dense", 0.02), (recipes.gemma, "ffw_gating", 0.01)]
 )

@@ -25,6 +25,19 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the folder of a study that is finished, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return timeless(run(None).records)
+
+
 def stopped_after(monkeypatch, count, error):
     """Have training end by an error in the trial after `count` others."""
     fit, begun = keras.Model.fit, []
@@ -39,7 +52,7 @@ def stopped_after(monkeypatch, count, error):
     monkeypatch.setattr(keras.Model, "fit", stopped)
 
 
-def test_an_interrupted_study_goes_on_with_the_same_result(monkeypatch, tmp_path):
+def test_an_interrupted_study_goes_on_with_the_same_result(monkeypatch, tmp_path, undisturbed):
     with monkeypatch.context() as patch:
         stopped_after(patch, 1, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -48,15 +61,15 @@ def test_an_interrupted_study_goes_on_with_the_same_result(monkeypatch, tmp_path
     assert len(there) == 1 + 1
     study = run(tmp_path)
     assert there.items() < contents(tmp_path).items()
-    assert timeless(study.records) == timeless(run(None).records)
+    assert timeless(study.records) == undisturbed
 
 
-def test_a_finished_study_is_not_run_again(monkeypatch, tmp_path):
-    study, there = run(tmp_path), contents(tmp_path)
+def test_a_finished_study_is_not_run_again(monkeypatch, finished, undisturbed):
+    there = contents(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
-    again = run(tmp_path, title="another title", threshold=0.4)
-    assert contents(tmp_path) == there
-    assert again.trials == study.trials
+    again = run(finished, title="another title", threshold=0.4)
+    assert contents(finished) == there
+    assert timeless(again.records) == undisturbed
     assert (again.title, again.threshold) == ("another title", 0.4)
 
 
@@ -81,7 +94,7 @@ def test_a_trial_that_failed_or_was_cut_off_is_run_again(monkeypatch, tmp_path):
     assert timeless(json.loads(file.read_text())["epochs"]) == timeless(whole["epochs"])
 
 
-def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path):
+def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, undisturbed):
     write, left = os.fsync, iter(range(2))
 
     def full(file):
@@ -94,7 +107,7 @@ def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path):
         with pytest.raises(OSError, match="No space left on device"):
             run(tmp_path)
     assert sorted(path.name[:5] for path in tmp_path.iterdir()) == ["he_no", "study"]
-    assert timeless(run(tmp_path).records) == timeless(run(None).records)
+    assert timeless(run(tmp_path).records) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -109,21 +122,19 @@ def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path):
     ],
     ids=["seed", "string", "initializer", "data", "build", "several"],
 )
-def test_other_settings_are_refused_by_name(tmp_path, changes, received):
-    run(tmp_path)
-    there = contents(tmp_path)
+def test_other_settings_are_refused_by_name(finished, changes, received):
+    there = contents(finished)
     with pytest.raises(SettingsError, match=f"has a study with other settings. Received: {received}$"):
-        run(tmp_path, **changes)
-    assert contents(tmp_path) == there
+        run(finished, **changes)
+    assert contents(finished) == there
 
 
-def test_other_settings_of_keras_and_another_kind_of_study_are_refused(monkeypatch, tmp_path):
-    run(tmp_path)
+def test_other_settings_of_keras_and_another_kind_of_study_are_refused(monkeypatch, finished):
     with pytest.raises(SettingsError, match='kind="restarts", there "initializers"'):
-        random_restarts(build_he, data(), epochs=1, out=tmp_path)
+        random_restarts(build_he, data(), epochs=1, out=finished)
     monkeypatch.setattr(keras.config, "epsilon", lambda: 1e-3)
     with pytest.raises(SettingsError, match=r"epsilon=0.001, there 1e-07"):
-        run(tmp_path)
+        run(finished)
 
 
 def test_a_folder_of_an_earlier_form_is_refused(tmp_path):

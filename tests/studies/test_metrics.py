@@ -77,14 +77,6 @@ def test_a_metric_keeps_its_name_and_has_its_direction(form):
     assert (study.monitor, study.mode) == (name, direction)
 
 
-@pytest.mark.parametrize("form", ["object", "loss"])
-def test_the_best_is_first(form):
-    study = compared(builder(lambda: FORMS[form][0]))
-    assert [row["initializer"] for row in study.statistics()] == ["he_normal", "zeros"]
-    values = [row["mean"] for row in study.statistics()]
-    assert values == sorted(values, reverse=study.mode == "max")
-
-
 UNKNOWN = {
     "function": [closeness],
     "function of Keras": [metrics.binary_accuracy],
@@ -183,7 +175,7 @@ def test_automatic_names_of_metrics_agree_in_all_trials(tmp_path):
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
     # In this process they have other numbers by now.
     assert str(compared(build, out=tmp_path, monitor=study.monitor)) == str(study)
-    best = random_restarts(build, halves(), n=4, epochs=2, checks=1)
+    best = random_restarts(build, halves(), n=2, epochs=1, checks=1)
     assert all(best.monitor in epoch for draw in best.draws for epoch in draw["epochs"])
     assert len(best.checks) == 1
     assert str(best)

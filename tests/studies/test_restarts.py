@@ -150,11 +150,6 @@ def test_bad_luck_in_the_search_is_not_called_luck():
     assert "luck" not in " ".join(study.remarks())
 
 
-def test_luck_in_a_loss_is_no_gain():
-    study = dataclasses.replace(study_with([(0.3, 0.28), (0.28, 0.3)], score=0.1), mode="min")
-    assert study.gain()["selection_bias"] == pytest.approx(0.19)
-
-
 @pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
 def test_a_gain_is_that_of_the_checks(mode, sign):
     study = dataclasses.replace(study_with([(0.8, 0.5), (0.7, 0.6), (0.9, 0.7)], score=0.95), mode=mode)

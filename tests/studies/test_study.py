@@ -173,17 +173,6 @@ def test_those_that_are_better_than_the_same_are_named_together(three):
     assert "\ngood and fair are each better than bad.\n" in str(three)
 
 
-def test_least_is_best_for_a_loss():
-    losses = Study(
-        **{**vars(study({"good": GOOD, "bad": BAD})), "monitor": "val_loss", "mode": "min", "threshold": 0.2}
-    )
-    assert losses.statistics()[0]["initializer"] == "good"
-    assert losses.statistics()[0]["epochs_to_threshold"] == 2
-    assert losses.statistics()[0]["worst"] == pytest.approx(0.1)
-    assert losses.statistics()[0]["gap"] == pytest.approx(0.035)
-    assert losses.comparisons()[0]["verdict"] == "good is better"
-
-
 def words(study):
     return " ".join(str(study).split())
 
@@ -207,11 +196,6 @@ def test_what_is_not_shown_is_counted_at_the_level_where_holms_method_stops():
     assert sum(row["significant"] for row in rows) == 3
     (row,) = (row for row in rows if {row["first"], row["second"]} == {"good", "fair"})
     assert row["repeats_needed"] == repeats_needed(0.5, 0.05 / 3)
-
-
-def test_one_pair_is_not_enough():
-    text = str(study({"good": GOOD[:1], "bad": BAD[:1]}))
-    assert "One pair is not enough for a test: repeat more often." in text
 
 
 def test_what_one_pair_says_nothing_of_does_not_hide_the_rest():
@@ -304,18 +288,9 @@ def test_no_difference_of_accuracies_is_above_one():
     assert row["ci_high"] == 1.0
 
 
-def test_interval_of_one_value_is_unknown():
-    assert [math.isnan(value) for value in t_interval([3.0])] == [False, True, True]
-
-
 @pytest.mark.parametrize(("differences", "p"), [([0.0] * 5, 1.0), ([0.1] * 5, 2.0**-4), ([1.0], math.nan)])
 def test_p_value_without_spread(differences, p):
     assert paired_p_value(differences) == pytest.approx(p, nan_ok=True)
-
-
-def test_p_value_is_that_of_the_paired_t_test():
-    differences = np.random.default_rng(0).normal(0.3, 1, 9)
-    assert paired_p_value(differences) == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue)
 
 
 @pytest.mark.parametrize(

@@ -202,65 +202,24 @@ def conv_net():
     return model
 
 
-def parallel_block(x, form="x + a + m", dropped=layers.Identity):
+def parallel_block(x, form):
     """Attention and perceptron beside each other, of one normalization, as in GPT-J and PaLM."""
     normed = layers.LayerNormalization()(x)
     attended = layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(normed, normed, use_causal_mask=True)
     mixed = layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, "gelu")(normed))
     if form == "x + a + m":
-        return x + dropped()(attended) + dropped()(mixed)
+        return x + attended + layers.Dropout(0.1)(mixed)
     if form == "x + (a + m)":
-        return x + dropped()(attended + mixed)
+        return x + layers.Dropout(0.1)(attended + mixed)
     return layers.Add()([attended, x, mixed])
 
 
-def parallel_gpt(form="x + a + m", dropped=layers.Identity):
+def parallel_gpt(form):
     inputs = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(TOKENS, WIDTH)(inputs)
     for _ in range(2):
-        x = parallel_block(x, form, dropped)
+        x = parallel_block(x, form)
     return keras.Model(inputs, layers.Dense(TOKENS, name="head")(layers.LayerNormalization()(x)))
-
-
-@keras.saving.register_keras_serializable("strangers")
-class ParallelBlock(layers.Layer):
-    """The same as a layer, with attention of its own."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.norm = layers.LayerNormalization()
-        self.q, self.k, self.v, self.o = (layers.Dense(WIDTH, use_bias=False) for _ in range(4))
-        self.up, self.down = layers.Dense(4 * WIDTH, "gelu"), layers.Dense(WIDTH)
-
-    def call(self, x):
-        normed = self.norm(x)
-        scores = ops.matmul(self.q(normed), ops.transpose(self.k(normed), (0, 2, 1)))
-        attended = self.o(ops.matmul(ops.softmax(scores / WIDTH**0.5), self.v(normed)))
-        return x + attended + self.down(self.up(normed))
-
-
-@keras.saving.register_keras_serializable("strangers")
-class ParallelGPT(keras.Model):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.tok, self.ln, self.head = (
-            layers.Embedding(TOKENS, WIDTH),
-            layers.LayerNormalization(),
-            layers.Dense(TOKENS),
-        )
-        self.blocks = [ParallelBlock(), ParallelBlock()]
-
-    def call(self, ids):
-        x = self.tok(ids)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.ln(x))
-
-
-def subclassed_parallel_gpt():
-    model = ParallelGPT()
-    model(np.zeros((2, LENGTH), "int32"))
-    return model
 
 
 @keras.saving.register_keras_serializable("strangers")
