@@ -3,6 +3,7 @@
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
 """
 
+import gc
 import importlib.util
 import os
 import random
@@ -66,6 +67,12 @@ def pytest_collection_modifyitems(config, items):
     is_wanted = {item: any(mark.name == "every_backend" for mark in item.iter_markers()) for item in items}
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted[item]])
     items[:] = [item for item in items if is_wanted[item]]
+
+
+def pytest_collection_finish():
+    """Keep the modules out of later collections of garbage: those of a contract, and of tests of memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from meshes import distribution, mesh_of
+from modes import BACKEND, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
+from keras_initx import _array_files
 from keras_initx.cli import _main
 
 layers = keras.layers
@@ -153,3 +156,29 @@ def test_an_array_may_be_made_when_it_is_loaded():
     keras_initx.load_pretrained(model, state, RULES, layout="torch")
     assert (3,) not in read
     np.testing.assert_array_equal(values(model)[0], STATE["first.weight"].T)
+
+
+@pytest.mark.every_backend
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
+def test_of_each_file_a_shard_reads_its_region(folder, monkeypatch):
+    layout_map = distribution.LayoutMap(mesh_of((2, 4)))
+    layout_map[".*kernel"] = ("inputs", "units")
+    with distribution.ModelParallel(layout_map=layout_map).scope():
+        model = network()
+    read = []
+
+    def noted(*arguments, in_rows=_array_files._in_rows):
+        found = in_rows(*arguments)
+
+        def read_region(region):
+            values = found.read(region)
+            read.append(values.shape)
+            return values
+
+        return replace(found, read=read_region)
+
+    monkeypatch.setattr(_array_files, "_in_rows", noted)
+    keras_initx.load_pretrained(model, folder, RULES, layout="torch")
+    assert set(read) == {(4, 8)}
+    for value, kernel in zip(values(model), STATE.values(), strict=True):
+        np.testing.assert_array_equal(value, kernel.T)

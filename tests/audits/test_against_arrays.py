@@ -73,6 +73,13 @@ def test_copies_within_a_weight(copies):
     assert (row.verdict, row.evidence) == ("copies", f"3 equal parts along axis {int(copies == 'columns')}")
 
 
+def test_three_equal_parts_as_of_queries_keys_and_values():
+    rng = np.random.default_rng(0)
+    third = rng.normal(0, 1, (32, 20)).astype("float32")
+    row = audit(np.tile(third, (1, 3)), rng.normal(0, 1, (32, 60)).astype("float32")).weights[0]
+    assert (row.verdict, row.evidence) == ("copies", "3 equal parts along axis 1")
+
+
 def test_names_joined_by_dots_are_those_joined_by_slashes():
     rng = np.random.default_rng(0)
     expected = keras_initx.contract(lambda: {"block/a": rng.normal(0, 1, 64)}, draws=3)

@@ -13,6 +13,8 @@ import keras_initx
 from keras_initx import recipes
 from keras_initx.models import weights_digest
 
+pytestmark = pytest.mark.every_backend
+
 keras_hub = pytest.importorskip("keras_hub")
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -75,12 +77,13 @@ def resnet():
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        pytest.param(gpt2, set(), marks=pytest.mark.every_backend),
+        (gpt2, set()),
         (llama, {("twin tensors", "warning")}),
         (bert, set()),
         (vit, set()),
         (gemma, {("twin tensors", "warning")}),
-        pytest.param(resnet, set(), marks=pytest.mark.every_backend),
+        (mistral, {("twin tensors", "warning")}),
+        (resnet, set()),
     ],
 )
 def test_backbones(build, expected):
@@ -122,7 +125,6 @@ DIGESTS = {
 }
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize(("build", "digest"), DIGESTS.items())
 def test_a_seed_gives_the_same_model_on_every_backend(build, digest):
     model, x = build()
@@ -131,12 +133,39 @@ def test_a_seed_gives_the_same_model_on_every_backend(build, digest):
     assert weights_digest(model) == digest
 
 
+def test_a_llama_drawn_anew_has_no_twins():
+    model, x = llama()
+    keras_initx.initialize(model, seed=0)
+    assert keras_initx.diagnose(model, x).problems == []
+
+
+def _sizes(report, kind):
+    """Return the root mean square of what each block adds, in their order."""
+    layers = [layer for layer in report.layers if layer.name.endswith(kind) and layer.after]
+    return [float(np.hypot(layer.after.mean, layer.after.std)) for layer in layers]
+
+
 def _std(plan, end):
     (std,) = {round(weight.std, 2) for weight in plan.weights if weight.path.endswith(end)}
     return std
 
 
-@pytest.mark.every_backend
+@pytest.mark.parametrize("build", [gpt2, llama, mistral])
+def test_gpt2s_recipe_makes_what_blocks_add_smaller(build):
+    model, x = build()
+    rules = recipes.gpt2(model)
+    without = {pattern: value for pattern, value in rules.items() if "output" not in pattern}
+    keras_initx.initialize(model, without, seed=0)
+    before = keras_initx.diagnose(model, x)
+    keras_initx.initialize(model, rules, seed=0)
+    after = keras_initx.diagnose(model, x)
+    assert after.ok, str(after)
+    ratio = np.divide(_sizes(after, "/feedforward_output_dense"), _sizes(before, "/feedforward_output_dense"))
+    # Exactly as much for the same seed, but for what the blocks before have changed.
+    assert ratio.size == SIZES["num_layers"]
+    assert (np.abs(ratio * 8**0.5 - 1) < 0.35).all()
+
+
 def test_the_recipe_of_gpt2_finds_the_ends_of_branches_of_other_names():
     model = gemma()[0]
     if keras.backend.backend() != "torch":
@@ -148,6 +177,22 @@ def test_the_recipe_of_gpt2_finds_the_ends_of_branches_of_other_names():
     for block in range(SIZES["num_layers"]):
         for end in ("attention/attention_output", "ffw_linear"):
             assert stds[f"decoder_block_{block}/{end}/kernel"] == pytest.approx(0.02 / 8**0.5)
+
+
+def test_t_fixup_refuses_bert():
+    with pytest.raises(ValueError, match=r"without normalization.*with .*normalization, .*and 6 more"):
+        recipes.t_fixup(bert()[0])
+
+
+def test_the_encoder_and_the_decoder_of_bart_have_the_factors_of_the_paper():
+    sizes = {"vocabulary_size": 50, "num_layers": 3, "hidden_dim": 64, "num_heads": 4, "intermediate_dim": 64}
+    model = keras_hub.models.BartBackbone(**sizes, max_sequence_length=16)
+    plan = keras_initx.initialize(model, recipes.deepnorm(model), seed=0)
+    for part, factor in (("encoder", 0.617), ("decoder", 0.408)):
+        for end, expected in (("value", factor), ("attention_output", factor), ("query", 1)):
+            own = (weight for weight in plan.weights if f"_{part}_" in weight.path)
+            found = [weight.std for weight in own if weight.path.endswith(f"{end}/kernel")]
+            assert sum(found) / len(found) == pytest.approx(expected / 8, rel=0.02)
 
 
 def text(name):
@@ -187,14 +232,28 @@ def test_one_recipe_takes_a_backbone_of_text_and_the_others_refuse_it(recipe, na
     ("recipe", "name", "lacks"),
     [
         (recipes.gpt2, "Bert", "a normalization after each sum"),
+        (recipes.gpt2, "Roberta", "a normalization after each sum"),
+        (recipes.zero_residual, "Bert", "a normalization after each sum"),
         (recipes.zero_residual, "Bart", "a normalization after each sum"),
         (recipes.deepnorm, "GPT2", "a normalization before each branch"),
-        (recipes.gpt2, "Bart", "cross-attention"),
+        (recipes.deepnorm, "Llama", "gate"),
     ],
 )
 def test_where_a_transformer_normalizes_is_known(recipe, name, lacks):
     with pytest.raises(ValueError, match=f"with .*{lacks}"):
         recipe(text(name))
+
+
+def test_gpt2s_recipe_refuses_bart():
+    sizes = {**SIZES, "num_heads": 4, "intermediate_dim": 64, "max_sequence_length": 16}
+    with pytest.raises(ValueError, match=r"with .*cross-attention"):
+        recipes.gpt2(keras_hub.models.BartBackbone(**sizes))
+
+
+def test_a_densenet_is_refused():
+    model = keras_hub.models.DenseNetBackbone(stackwise_num_repeats=[2, 2], growth_rate=8, image_shape=(32, 32, 3))
+    with pytest.raises(ValueError, match="no residual branch"):
+        recipes.zero_residual(model)
 
 
 @pytest.mark.parametrize("recipe", [recipes.vit_timm, recipes.vit_jax])
@@ -215,11 +274,7 @@ of_t5 = pytest.mark.filterwarnings("ignore:.*(T5MultiHeadAttention|was called on
 @of_t5
 @pytest.mark.parametrize(
     ("build", "recipe", "factor", "above"),
-    [
-        (gemma, recipes.gemma, 1, 0),
-        (gemma3, recipes.gemma, 1, 0),
-        pytest.param(t5, recipes.t5, 32**-0.5, 0.5, marks=pytest.mark.every_backend),
-    ],
+    [(gemma, recipes.gemma, 1, 0), (gemma3, recipes.gemma, 1, 0), (t5, recipes.t5, 32**-0.5, 0.5)],
 )
 def test_recipes_of_gemma_and_t5_leave_normalizations_and_give_the_expected_first_loss(build, recipe, factor, above):
     model, x = build()
@@ -238,6 +293,15 @@ def test_recipes_of_gemma_and_t5_leave_normalizations_and_give_the_expected_firs
     assert keras_initx.diagnose(model, x).ok
 
 
+@pytest.mark.parametrize("build", [gpt2, llama, vit, resnet])
+def test_blocks_that_start_at_zero_add_nothing(build):
+    model, x = build()
+    keras_initx.initialize(model, recipes.zero_residual(model), seed=0)
+    report = keras_initx.diagnose(model, x)
+    added = _sizes(report, "_block0_2_bn" if build is resnet else "/attention_output")
+    assert added == [0] * SIZES["num_layers"]
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -254,14 +318,31 @@ def test_resnets_recipe_takes_its_backbone_and_no_other_of_convolutions(name, si
         recipes.resnet(getattr(keras_hub.models, f"{name}Backbone")(**sizes, image_shape=(32, 32, 3)))
 
 
-@pytest.mark.every_backend
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras shards variables on JAX only")
 def test_the_sharded_llama_of_the_documentation_has_the_weights_of_one_device(capsys):
     runpy.run_path(str(DOCS / "examples" / "sharded_llama.py"))
     assert capsys.readouterr().out in (DOCS / "devices.md").read_text()
 
 
-@pytest.mark.every_backend
+@of_t5
+def test_tokens_of_kerashubs_t5_are_alike():
+    keras.utils.set_random_seed(0)
+    model = t5()[0]
+    embeddings = to_numpy(model.token_embedding.embeddings)
+    assert (embeddings.mean(), embeddings.std()) == (pytest.approx(1, abs=0.01), pytest.approx(0.05, abs=0.01))
+
+
+@of_t5
+def test_a_table_for_the_logits_of_t5_alone_is_smaller_than_that_of_its_tokens():
+    sizes = {**SIZES, "num_heads": 2, "intermediate_dim": 64}
+    model = keras_hub.models.T5Backbone(**sizes, tie_embedding_weights=False)
+    keras_initx.initialize(model, recipes.t5(model), seed=0)
+    stds = [
+        to_numpy(table).std() for table in (model.token_embedding.embeddings, model.token_embedding.reverse_embeddings)
+    ]
+    assert stds == pytest.approx([1, 32**-0.5], rel=0.05)
+
+
 def test_the_audit_of_gpt2_prints_what_the_readme_shows(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     readme = pathlib.Path(__file__).parents[2].joinpath("README.md").read_text()

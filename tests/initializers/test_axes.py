@@ -130,6 +130,12 @@ def test_einsum_dense_keeps_the_seed(seed):
         assert to_numpy(generator.state.value).tolist() == [5, 1]
 
 
+def test_axes_given_to_einsum_dense_are_kept():
+    told = Sparse(seed=0, input_axes=[0, 1], output_axes=[2])
+    layer, _ = einsum_dense("abc,cde->abde", told)
+    np.testing.assert_array_equal(to_numpy(layer.kernel), to_numpy(told((20, 3, 4))))
+
+
 def test_a_depthwise_convolution_joins_each_filter_to_k_of_its_window():
     told = Sparse(connections=4, input_axes=[0, 1])
     layer = layers.DepthwiseConv2D(3, depth_multiplier=5, depthwise_initializer=told)

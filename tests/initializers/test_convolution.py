@@ -66,6 +66,18 @@ def test_a_convolution_with_dirac_is_the_identity(rank, window, groups):
     np.testing.assert_array_equal(convolve(Dirac(groups=groups), x, 4, window, groups), x)
 
 
+def test_dirac_gives_further_units_nothing():
+    x = signal(2, 4)
+    y = convolve(Dirac(), x, 6, 3)
+    np.testing.assert_array_equal(y[..., :4], x)
+    assert not y[..., 4:].any()
+
+
+def test_dirac_drops_inputs_beyond_the_units():
+    x = signal(2, 4)
+    np.testing.assert_array_equal(convolve(Dirac(), x, 3, 3), x[..., :3])
+
+
 def test_dirac_counts_units_and_inputs_in_each_group():
     x = signal(1, 4)
     y = convolve(Dirac(groups=2), x, 6, 3, groups=2)
@@ -82,6 +94,13 @@ def test_dirac_is_what_torch_gives(shape, groups):
     theirs = torch.nn.init.dirac_(torch.empty(units, inputs, *window), groups)
     theirs = np.moveaxis(theirs.numpy(), (0, 1), (-1, -2))
     np.testing.assert_array_equal(to_numpy(Dirac(groups=groups)(shape)), theirs)
+
+
+@every_class
+@pytest.mark.parametrize("shape", [(3, 3), (1, 1, 1, 1, 2, 2)], ids=str)
+def test_refuses_what_is_no_convolution(cls, shape):
+    with pytest.raises(ValueError, match=r"`shape` must have 3 to 5 dimensions, .* Received: shape="):
+        cls()(shape)
 
 
 @every_class
