@@ -200,6 +200,16 @@ def test_a_penalty_may_have_a_value_for_each_example(loss):
     assert gradients(model, X, Y, loss=loss)["out"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", [{"one": Squares(), "two": "mse"}, None], ids=["given", "compiled"])
+def test_the_loss_of_the_model_stays(loss):
+    model = two_outputs("list")
+    model.compile("sgd", ["mse", "mae"], metrics=[["mae"], ["mae"]])
+    named = [metric.name for metric in model.metrics]
+    keras_initx.diagnose(model, X, [Y, Y[:, :2]], loss=loss)
+    assert model.loss == ["mse", "mae"]
+    assert [metric.name for metric in model.metrics] == named
+
+
 @pytest.mark.parametrize("loss", ["msee", 3, {"out": "msee"}], ids=str)
 def test_an_unknown_loss_is_refused_before_anything_runs(loss):
     ran = []

@@ -252,6 +252,14 @@ def test_a_rate_of_adam_that_overwrites_the_weights_is_found(name):
     assert found[0].remedy.text == "the default rate: keras.optimizers.Adam()"
 
 
+def test_a_row_of_an_embedding_is_no_sum_of_inputs():
+    stack = [layers.Embedding(1000, 4), layers.Flatten(), layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), *stack])
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    words = np.arange(3 * len(X)).reshape(-1, 3) % 1000
+    assert "rate" not in problems(model, X[:, :1], x=words)
+
+
 class Masked(keras.Model):
     """Set the logits of some classes to minus infinity, which the loss takes."""
 

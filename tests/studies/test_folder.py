@@ -161,6 +161,13 @@ def with_default(value):
     return made
 
 
+def with_keyword(value):
+    def made(initializer, *, own=value):
+        return initializer, own
+
+    return made
+
+
 class Made:
     def __init__(self, value):
         self.value = value
@@ -174,11 +181,12 @@ class Made:
     [
         by_closure,
         with_default,
+        with_keyword,
         Made,
         lambda value: functools.partial(build, units=value),
         lambda value: Made(value).__call__,
     ],
-    ids=["closure", "default", "object", "partial", "method"],
+    ids=["closure", "default", "keyword", "object", "partial", "method"],
 )
 def test_functions_are_told_by_their_source_and_what_is_around_them(make):
     values = [

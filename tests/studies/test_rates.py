@@ -72,8 +72,8 @@ def test_the_rate_of_the_narrow_model_costs_its_distance_from_the_best():
 
 
 def test_a_best_rate_at_the_end_of_those_tried_is_marked():
-    study = made_up({8: -9, 32: -3})
-    assert [row["at_edge"] for row in study.statistics()] == [True, False]
+    study = made_up({8: -9, 16: -3, 32: 9})
+    assert [row["at_edge"] for row in study.statistics()] == [True, False, True]
     assert "2^-6.0*" in str(study)
 
 

@@ -170,6 +170,7 @@ HEALTHY = {
     "LSTM, initial states of zeros": given_states,
     "60 zeros behind 3 words, in both directions": lambda: padded(layers.Bidirectional(LSTM(16))),
     "60 zeros behind 3 words, a pooling": lambda: padded(LSTM(16, return_sequences=True), layers.GlobalMaxPooling1D()),
+    "one word 63 times": lambda: padded(LSTM(16), words=63),
     "simple RNN, small recurrent kernel, few steps": lambda: simple(SERIES[:, :4], gain=0.02),
     # Transformers.
     "transformer, 6 blocks": lambda: encoder(6),

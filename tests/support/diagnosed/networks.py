@@ -191,11 +191,11 @@ def gru(value):
     return layers.GRU(16, **options)
 
 
-def padded(*stack, mask_zero=False):
-    """Return a network for texts of 3 words, with 60 zeros behind."""
-    words = np.zeros((32, 63), "int32")
-    words[:, :3] = 1 + LABELS[:32, None]
-    return recurrent(layers.Embedding(11, 16, mask_zero=mask_zero), *stack, x=words, dtype="int32")
+def padded(*stack, mask_zero=False, words=3):
+    """Return a network for texts of one word, 3 times, with 60 zeros behind."""
+    texts = np.zeros((32, 63), "int32")
+    texts[:, :words] = 1 + LABELS[:32, None]
+    return recurrent(layers.Embedding(11, 16, mask_zero=mask_zero), *stack, x=texts, dtype="int32")
 
 
 def forecast(factor=1.0, **options):
