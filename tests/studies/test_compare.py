@@ -131,7 +131,7 @@ def by_pickle(function):
 @pytest.mark.every_backend
 def test_workers_find_the_same(monkeypatch):
     """Processes of their own, which start for ten seconds, are in `tests/hunt/test_studies.py`."""
-    options = {"repeats": 1, "epochs": 1, "diagnosis": False}
+    options = {"repeats": 1, "epochs": 2, "diagnosis": False}
     alone = compare_initializers(build, ["zeros", "he_normal"], data(), **options)
     monkeypatch.setattr(_engine, "_run_elsewhere", by_pickle(_engine._run_elsewhere))
     with joblib.parallel_config("threading"):
