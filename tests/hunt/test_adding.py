@@ -64,7 +64,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     edit(package / "__init__.py", '"RandomNormal",', '"RandomNormal", "HalfNormal",')
     row = block("{code-block} python", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "support" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
-    run_block(copy, "golden")
+    run_block(copy, "support/golden.py")
     assert "initx.half_normal" in table(copy, "catalog")
     assert "keras_initx.HalfNormal\n" in table(copy, "families")
     run_block(copy, "test_contract")

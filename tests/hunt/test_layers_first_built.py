@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES, FIRST_CASES, with_cases
 from modes import BACKEND, to_numpy
-from test_layers import LORA, TABLE, Functional, Row
+from test_layers import LORA, TABLE, Row
 
 import keras_initx
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.every_backend
 
 layers = keras.layers
 
-# Adapters are made after a layer is built, and a functional model builds its layers when it is made.
-BUILT_LATER = {name: row for name, row in TABLE.items() if row.arguments != LORA and row.make is not Functional}
+# Adapters are made after a layer is built.
+BUILT_LATER = {name: row for name, row in TABLE.items() if row.arguments != LORA}
 WEIGHTS = [(name, argument) for name, row in BUILT_LATER.items() for argument in row.arguments.split()]
 
 
