@@ -11,6 +11,7 @@ from keras_initx import (
     LecunNormal,
     Orthogonal,
     RandomNormal,
+    RandomUniform,
     ReLUBias,
     Scaled,
     Sparse,
@@ -33,6 +34,7 @@ DRAWN = (
     (Orthogonal(3, 17, singular_values=[3, 1]), (2, 4000)),
     (Orthogonal(seed=18, singular_values=100), (80, 160)),
     (Scaled(RandomNormal(1, 0.3, seed=20), -2), (200, 200)),
+    (Scaled(RandomUniform(-1, 2, seed=21), -2), (200, 200)),
 )
 
 
