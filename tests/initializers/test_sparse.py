@@ -89,6 +89,12 @@ def test_sparsity_counts_in_float64_whatever_its_type():
     ("kwargs", "error", "message"),
     [
         ({"connections": 0}, ValueError, r"`connections` must be a positive integer\. Received: connections=0"),
+        ({"connections": 2.5}, TypeError, r"`connections` must be a positive integer\. Received: connections=2\.5"),
+        ({"connections": True}, TypeError, r"`connections` must be .* Received: connections=True"),
+        ({"sparsity": "0.5"}, TypeError, r"`sparsity` must be a finite number\. Received: sparsity='0\.5'"),
+        ({"sparsity": math.nan}, ValueError, r"`sparsity` must be a finite number\. Received: sparsity=nan"),
+        ({"stddev": math.inf}, ValueError, r"`stddev` must be a positive number\. Received: stddev=inf"),
+        ({"stddev": [1]}, TypeError, r"`stddev` must be a positive number\. Received: stddev=\[1\]"),
         ({"sparsity": 1.0}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=1\.0"),
         ({"sparsity": -0.1}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=-0\.1"),
         (
