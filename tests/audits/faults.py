@@ -234,6 +234,7 @@ FAULTS = (
     Fault("sparse", "c2/kernel", "beside the center", lambda values: np.roll(values, 1, axis=0), "zeros"),
     Fault("sparse", "c2/kernel", "half of the units", set_to(0, np.s_[..., 32:]), "zeros"),
     Fault("sparse", "d2/kernel", "not uniform", normal(math.sqrt(2 / 64)), "bounds", "normal instead of uniform"),
+    Fault("lstm", BIAS, "lost", times(0), "values"),
     Fault("lstm", BIAS, "another order of gates", lambda values: np.roll(values, 64), "values"),
     Fault("lstm", RECURRENT, "one frame for all gates", whole_frame, "orthonormality"),
     Fault("lstm", RECURRENT, "a tenth too small", times(0.9), "scale"),

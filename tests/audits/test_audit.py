@@ -402,6 +402,17 @@ def test_rules_are_matched_once():
     ]
 
 
+def test_a_recipe_says_how_a_model_should_be():
+    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    rules = recipes.mobilenet(model)
+    report = keras_initx.audit(model, rules)
+    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    assert len(kernels) > 25
+    assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
+    keras_initx.initialize(model, rules, seed=0)
+    assert keras_initx.audit(model, rules).ok
+
+
 def sole(report):
     """Return the verdict and the cause of the only weight that is off."""
     (row,) = report.problems

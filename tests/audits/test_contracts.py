@@ -268,6 +268,23 @@ def test_rows_that_training_never_touched():
     assert "bit for bit" not in of_laws.summary
 
 
+def test_a_contract_of_one_draw_knows_bits():
+    model = today(1)
+    contract = keras_initx.contract(model)
+    model.layers[0].kernel.assign(to_numpy(model.layers[0].kernel) * 1.5)
+    report = keras_initx.audit(model, contract)
+    assert report.summary == ("1 of 12 weights is not as in the contract. The same bit for bit: 11 of 12.")
+
+
+def test_tied_weights_of_a_dict():
+    kernel = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
+    other = np.random.default_rng(1).normal(size=(64, 64)).astype("float32")
+    tied, free = {"a": kernel, "b": kernel}, {"a": kernel, "b": other}
+    assert keras_initx.audit(tied, tied).ok
+    assert off(keras_initx.audit(tied, free)) == {"b": ("equal weights", "")}
+    assert off(keras_initx.audit(free, tied)) == {"b": ("equal weights", "")}
+
+
 def test_weights_that_are_too_small_are_named(yesterday):
     assert "too few" not in keras_initx.audit(today(1), yesterday).summary
     small = keras_initx.contract(lambda: keras.Sequential([keras.Input((8,)), layers.Dense(8)]))

@@ -242,7 +242,7 @@ class Block(layers.Layer):
 
 def of_blocks(**options):
     return keras.Sequential(
-        [keras.Input((20,)), layers.Dense(16), *[Block(**options) for _ in range(10)], layers.Dense(4)]
+        [keras.Input((20,)), layers.Dense(16), *[Block(**options) for _ in range(16)], layers.Dense(4)]
     )
 
 
@@ -261,7 +261,7 @@ def test_branches_in_the_call_of_a_users_layer_start_small_too():
 
 
 def test_zeros_before_an_operation_of_a_users_layer_are_not_advised():
-    assert len(hidden_branch_ends(of_blocks())) == 10
+    assert len(hidden_branch_ends(of_blocks())) == 16
     assert not hidden_branch_ends(of_blocks(after=keras.ops.relu))
 
 
