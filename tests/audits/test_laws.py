@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from cases import CASES, label
+from cases import CASES, for_each, label
 from modes import to_numpy
 
 import keras_initx
@@ -33,9 +33,9 @@ OF_KERAS = {
 }
 
 
-def alarms(initializer, shape, dtype="float32"):
-    """Return the tests that the values of an initializer fail."""
-    values = to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
+def alarms(initializer, shape, dtype="float32", factor=1.0):
+    """Return the tests that the values of an initializer fail, times a factor."""
+    values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
     law = law_of(initializer, shape)
     subject = Subject("a", shape, dtype, Values(None), initializer)
     if isinstance(law, FixedLaw):
@@ -75,6 +75,12 @@ DRAWN_BY_BACKENDS = ("GlorotUniform", "HeNormal", "Orthogonal", "RandomNormal")
 def test_the_draws_of_keras_have_the_law_of_their_counterpart(name):
     initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
     assert alarms(initializer, (3, 3, 40, 60)) == []
+
+
+@for_each(OF_KERAS)
+def test_draws_that_are_scaled_have_another_law(name):
+    initializer = getattr(keras.initializers, name)(**OF_KERAS[name], seed=5)
+    assert alarms(initializer, (300, 200), factor=1.05)
 
 
 def test_the_standard_deviation_is_that_of_draws():

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, STREAM_MODES, run
+from modes import STREAM_MODES, run
 
 from keras_initx.backends import backend
 from keras_initx.sampling import Draw, Stream, affine
@@ -9,8 +9,6 @@ from keras_initx.sampling import Draw, Stream, affine
 pytestmark = pytest.mark.usefixtures("optimized")
 
 CASES = [(0.3, 0.7), (-1, 1e-3), (1e5, 0.01), (0, 0.1), (0.1, 1.6)]
-# A compiler that rounds one of them in another way rounds the others so too.
-TRACED = CASES if BACKEND == "torch" else CASES[:1]
 
 
 def values(mode, draw, *arguments):
@@ -28,11 +26,19 @@ def test_rounds_alike_everywhere(mode):
     standard = Stream((5, 0)).normal(Draw.VALUES, (10_000,))
 
     def all_computed():
-        return keras.ops.stack([Stream((5, 0)).normal(Draw.VALUES, (10_000,), then=affine(*case)) for case in TRACED])
+        return keras.ops.stack([Stream((5, 0)).normal(Draw.VALUES, (10_000,), then=affine(*case)) for case in CASES])
 
-    for (offset, factor), computed in zip(TRACED, run(mode, all_computed), strict=True):
+    for (offset, factor), computed in zip(CASES, run(mode, all_computed), strict=True):
         expected = (standard + np.float32(offset / factor)) * np.float32(factor)
         np.testing.assert_array_equal(computed, expected, err_msg=f"{offset}, {factor}")
+
+
+@pytest.mark.parametrize(("offset", "factor"), CASES)
+def test_is_offset_and_factor_to_rounding(offset, factor):
+    standard = Stream((5, 0)).normal(Draw.VALUES, (10_000,))
+    expected = offset + factor * standard.astype("float64")
+    computed = Stream((5, 0)).normal(Draw.VALUES, (10_000,), then=affine(offset, factor))
+    np.testing.assert_allclose(computed, expected, rtol=3e-7, atol=3e-7 * abs(offset))
 
 
 @pytest.mark.every_backend
@@ -44,3 +50,10 @@ def test_bounds_hold_to_the_last_bit(mode):
     )
     assert float(computed.min()) == float(np.float32(0.1)) > 0.1
     assert float(computed.max()) == float(np.nextafter(np.float32(0.8), np.float32(0))) < 0.8
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_bounds_that_are_numbers_of_the_dtype_are_values(mode):
+    bounds = (0.25, 0.75)
+    computed = values(mode, lambda stream, then: stream.uniform(Draw.VALUES, (100,), then=then), 0.0, 1.0, bounds)
+    assert (float(computed.min()), float(computed.max())) == bounds

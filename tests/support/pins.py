@@ -30,7 +30,8 @@ def public_names():
 def described(name, value):
     """Return the lines of a name, and of what the class that it names adds to its bases."""
     if not inspect.isclass(value):
-        return [f"{name}{arguments(value)}" if callable(value) else name]
+        # Whether an alias of a type can be called depends on the version of Python.
+        return [f"{name}{arguments(value)}" if inspect.isroutine(value) else name]
     lines = [f"{name}{arguments(value)}"]
     of_class = {**inspect.get_annotations(value), **vars(value)}
     for attribute in sorted(of_class):
