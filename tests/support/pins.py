@@ -6,6 +6,7 @@ then shown by `git diff tests/support/pins`. The values of initializers are pinn
 """
 
 import argparse
+import enum
 import importlib
 import inspect
 import pathlib
@@ -28,11 +29,13 @@ def public_names():
 
 
 def described(name, value):
-    """Return the lines of a name, and of what the class that it names adds to its bases."""
+    """Return the lines of a name, and of what the class that it names adds to its bases.
+
+    How an alias of types or an enumeration is called depends on the version of Python, and is left out.
+    """
     if not inspect.isclass(value):
-        # Whether an alias of a type can be called depends on the version of Python.
         return [f"{name}{arguments(value)}" if inspect.isroutine(value) else name]
-    lines = [f"{name}{arguments(value)}"]
+    lines = [name if issubclass(value, enum.Enum) else f"{name}{arguments(value)}"]
     of_class = {**inspect.get_annotations(value), **vars(value)}
     for attribute in sorted(of_class):
         if not attribute.startswith("_"):
