@@ -6,7 +6,6 @@ import runpy
 import sys
 from itertools import pairwise
 
-import keras
 import numpy as np
 import pytest
 from scripts import script
@@ -233,30 +232,3 @@ def test_scripts_write_a_figure(name, tmp_path, capsys):
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
     assert f"Figure: {name}.png" in capsys.readouterr().out
-
-
-def colors():
-    """Return a few images in the form in which Keras loads CIFAR-10."""
-    draws = np.random.default_rng(0)
-    images = draws.integers(0, 256, (40, 32, 32, 3)).astype("uint8")
-    labels = draws.integers(0, 10, (40, 1)).astype("uint8")
-    return (images[:20], labels[:20]), (images[20:], labels[20:])
-
-
-def offline():
-    raise OSError("no route to host")
-
-
-def test_the_image_study_takes_the_images_that_keras_loads(monkeypatch):
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", colors)
-    name, ((images, labels), _) = script("image_study").load()
-    assert name == "cifar10"
-    assert (images.shape, labels.shape) == ((20, 32, 32, 3), (20,))
-    assert images.max() == 1
-
-
-def test_the_image_study_says_that_it_took_the_digits(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", offline)
-    script("image_study").main(["--epochs", "1", "--repeats", "1", "--out", str(tmp_path)])
-    assert "image_study on digits\n1 repeat of 1 epoch, batches of 512" in capsys.readouterr().out
-    assert {"curves.png", "distributions.png"} <= {path.name for path in (tmp_path / "plots").iterdir()}

@@ -1,14 +1,11 @@
-"""What a reader pastes from a page is whole and runs: names are imported, and Keras finds a backend."""
+"""What a reader pastes from a page is whole: names are imported, and keras_initx first."""
 
 import ast
 import builtins
 import doctest
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -120,23 +117,6 @@ def unknown(sources):
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_a_page_shows_where_the_names_in_its_code_come_from(page):
     assert [*unknown(blocks(page))] == []
-
-
-def test_the_readme_runs_where_the_environment_names_no_backend(tmp_path):
-    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}  # where Keras finds no configuration
-    environment.pop("KERAS_BACKEND", None)
-    # In one namespace, as in a notebook. Whether a block runs does not depend on how long it trains.
-    shortened = [re.sub(r"epochs=\d+", "epochs=1", block) for block in blocks(README) if "keras_hub" not in block]
-    script = "import json, sys\nnames = {}\nfor block in json.load(sys.stdin): exec(block, names)"
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        input=json.dumps(shortened),
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
 
 
 def test_the_notebook_is_kept_as_it_ran_and_names_a_backend_first():
