@@ -276,6 +276,8 @@ def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
                     made = keras.ops.convert_to_tensor(random.normal(0, size, full), "float32")
                     pair = _made_targets(kind, full, targets, random), as_outputs(made)
                     factors.append(_factor(loss, reference, *pair))
+                    if not np.allclose(factors, factors[0], rtol=1e-3):  # or NaN
+                        break
             factor = factors[0]
             if factor > 0 and np.allclose(factors, factor, rtol=1e-3):
                 return KnownLoss(kind, function.__name__, from_logits, factor=factor)
@@ -284,8 +286,9 @@ def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
 
 # The numbers of random examples by which losses are compared, and their standard deviations. A sum
 # over the examples is another multiple for another number of them, and over many values the means
-# of any two losses have about one ratio, as long as these are of one size.
-_COMPARED = (4, 2.0), (6, 0.5), (5, 4.0)
+# of any two losses have about one ratio, as long as these are of one size. Two have one number: JAX
+# compiles each operation anew for another one.
+_COMPARED = (4, 2.0), (4, 0.5), (6, 4.0)
 
 
 def _made_targets(
