@@ -276,11 +276,10 @@ def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
                     made = keras.ops.convert_to_tensor(random.normal(0, size, full), "float32")
                     pair = _made_targets(kind, full, targets, random), as_outputs(made)
                     factors.append(_factor(loss, reference, *pair))
-                    if not np.allclose(factors, factors[0], rtol=1e-3):  # or NaN
+                    if not _agree(factors):
                         break
-            factor = factors[0]
-            if factor > 0 and np.allclose(factors, factor, rtol=1e-3):
-                return KnownLoss(kind, function.__name__, from_logits, factor=factor)
+            if _agree(factors):
+                return KnownLoss(kind, function.__name__, from_logits, factor=factors[0])
     return None
 
 
@@ -317,6 +316,11 @@ def _factor(loss: Loss, other: Loss, targets: Tensor, outputs: Tensor) -> float:
     except Exception:  # it is made for other numbers, or other shapes
         return math.nan
     return own / known if known and math.isfinite(own) else math.nan
+
+
+def _agree(factors: Sequence[float]) -> bool:
+    """Return whether all these are about the same positive number; NaN is none."""
+    return factors[0] > 0 and np.allclose(factors, factors[0], rtol=1e-3)
 
 
 def name_of_loss(loss: Loss) -> str | None:
