@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import everywhere, to_numpy
 from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
 
 from keras_initx import audit, initialize, recipes
@@ -34,9 +34,7 @@ ZOO = {
 EVERYWHERE = ("MobileNetV2", "VGG16")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in EVERYWHERE)) for name in ZOO]
-)
+@pytest.mark.parametrize("name", everywhere(ZOO, EVERYWHERE))
 def test_zoo(name):
     assert_verdicts(*ZOO[name])
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from modes import everywhere
 from zoo import CLASSES, GENERATOR, ZEROS, assert_verdicts, normal, tokens
 
 import keras_initx
@@ -120,8 +121,6 @@ ZOO = {
 EVERYWHERE = ("resnet", "discriminator", "vae", "transferred")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in EVERYWHERE)) for name in ZOO]
-)
+@pytest.mark.parametrize("name", everywhere(ZOO, EVERYWHERE))
 def test_zoo(name):
     assert_verdicts(*ZOO[name])

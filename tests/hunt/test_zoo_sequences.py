@@ -3,6 +3,7 @@
 import keras
 import pytest
 from keras import layers
+from modes import everywhere
 from zoo import CLASSES, ZEROS, assert_verdicts, normal, tokens
 
 from keras_initx._keras import layers_of
@@ -96,8 +97,6 @@ ZOO = {
 EVERYWHERE = ("gpt", "stateful lstm", "translator", "lora", "int8")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name in EVERYWHERE)) for name in ZOO]
-)
+@pytest.mark.parametrize("name", everywhere(ZOO, EVERYWHERE))
 def test_zoo(name):
     assert_verdicts(*ZOO[name])

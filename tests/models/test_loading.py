@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import float64, to_numpy
+from modes import everywhere, float64, to_numpy
 from tied import SharedKernel
 
 import keras_initx
@@ -117,13 +117,7 @@ def pair(kind):
     return model, source
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.every_backend] * (kind in ("another head", "the first rows")))
-        for kind in KINDS
-    ],
-)
+@pytest.mark.parametrize("kind", everywhere(KINDS, ["another head", "the first rows"]))
 def test_what_loading_never_wrote_is_drawn_anew(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     load, missed = KINDS[kind]

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from modes import to_numpy
+from modes import everywhere, to_numpy
 
 import keras_initx
 from keras_initx import initialize
@@ -81,9 +81,7 @@ USERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.every_backend] * (name == "partial")) for name in USERS]
-)
+@pytest.mark.parametrize("name", everywhere(USERS, ["partial"]))
 def test_a_users_initializer_is_called_itself(name):
     model = dense(USERS[name])
     model.layers[0].kernel.assign(np.zeros((4, 3)))

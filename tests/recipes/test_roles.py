@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import text_models
-from modes import needs_axes, to_numpy
+from modes import everywhere, needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
@@ -76,9 +76,7 @@ PARTS = {
 EVERYWHERE = ("whole", "sliced", "taken")
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(row, marks=[pytest.mark.every_backend] * (row in EVERYWHERE)) for row in PARTS]
-)
+@pytest.mark.parametrize("row", everywhere(PARTS, EVERYWHERE))
 def test_positions_are_found_however_they_are_added(row):
     part, path = PARTS[row]
     model = Positions(part)

@@ -4,6 +4,7 @@ import keras
 import pytest
 import strangers
 from keras import layers, ops
+from modes import everywhere
 from strangers import WIDTH
 
 from keras_initx import Scaled, initialize, recipes
@@ -115,15 +116,8 @@ def special(model, rules):
     return {path for path, (rule, _) in found.items() if rule not in ("*kernel", "*bias", "*embeddings")}
 
 
-# Its branches are in the `call` of its layers.
-EVERYWHERE = strangers.conv_net
-
-
-@pytest.mark.parametrize(
-    "build",
-    [pytest.param(build, marks=[pytest.mark.every_backend] * (build is EVERYWHERE)) for build in ROWS],
-    ids=lambda build: build.__name__,
-)
+# The branches of the one on every backend are in the `call` of its layers.
+@pytest.mark.parametrize("build", everywhere(ROWS, [strangers.conv_net]), ids=lambda build: build.__name__)
 def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_others(build):
     model = build()
     for name, expected in ROWS[build].items():

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from modes import BACKEND, needs_keras
+from modes import BACKEND, everywhere, needs_keras
 
 import keras_initx
 from keras_initx import scaling
@@ -86,10 +86,7 @@ FORMS = {
 NATIVE = {"tensorflow": tensorflow_dataset, "torch": torch_loader}
 if BACKEND in NATIVE:
     FORMS["dataset of the backend"] = lambda: (NATIVE[BACKEND](),)
-ROWS = [
-    pytest.param(form, marks=[pytest.mark.every_backend] * (form == "dataset of the backend"), id=form)
-    for form in FORMS
-]
+ROWS = everywhere(FORMS, ["dataset of the backend"])
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,15 @@ MODES = {
 STREAM_MODES = tuple(mode for mode in MODES if mode not in ("compile", "jit_compile"))
 
 
+def everywhere(values, chosen):
+    """Return `values` as parameters of tests, of which those `chosen` run on every backend."""
+    parameters = []
+    for value in values:
+        marks = [pytest.mark.every_backend] if value in chosen else []
+        parameters.append(pytest.param(value, marks=marks))
+    return parameters
+
+
 def needs_keras(version, what):
     """Return a mark that skips a test where Keras is older than `version`, the first that does `what`."""
     here, there = (tuple(map(int, number.split(".")[:2])) for number in (keras.__version__, version))
