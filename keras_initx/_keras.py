@@ -433,34 +433,6 @@ def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable)
     return optimizer._var_key(weight) in optimizer._trainable_variables_indices
 
 
-def list_variables(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
-) -> None:
-    """Have a built optimizer save and load these variables, in this order.
-
-    Relies on the list that an optimizer keeps of them. TensorFlow lets nobody change its items.
-    """
-    vars(optimizer)["_variables"] = list(variables)
-
-
-def variables_by_attribute(
-    optimizer: keras.optimizers.Optimizer,
-) -> dict[tuple[str, int | None], keras.Variable]:
-    """Return the variables in attributes of a built optimizer, and the places of those in lists.
-
-    Relies on lists that have a variable for each weight, and on the names of the two that do not.
-    """
-    found: dict[tuple[str, int | None], keras.Variable] = {}
-    for name, value in vars(optimizer).items():
-        if isinstance(value, keras.Variable):
-            found[name, None] = value
-        elif isinstance(value, list) and name not in ("_variables", "_trainable_variables"):
-            for place, item in enumerate(value):
-                if isinstance(item, keras.Variable):
-                    found[name, place] = item
-    return found
-
-
 _OPERATORS = ("__add__", "__sub__", "__mul__", "__truediv__", "__matmul__")
 
 

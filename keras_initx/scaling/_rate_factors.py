@@ -12,8 +12,7 @@ from typing import Any, Self, cast
 import keras
 
 from keras_initx._checks import check_number, check_type
-from keras_initx._keras import StepsByFactor, list_variables, method_without_steps
-from keras_initx.scaling._former_order import former_variables
+from keras_initx._keras import StepsByFactor, method_without_steps
 from keras_initx.structure import (
     first_matches,
     items_of,
@@ -93,8 +92,6 @@ class RateFactors(StepsByFactor):
         self.factors = _checked_factors(factors)
         if name is not None:
             self.name = name
-        # The config of an optimizer whose variables have the former order.
-        self._former_config: dict[str, Any] | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the variables of the optimizer.
@@ -110,8 +107,6 @@ class RateFactors(StepsByFactor):
             return
         self.rate_factors = _factors_of(variables, self.factors)
         super().build(variables)
-        if self._former_config is not None:
-            list_variables(self, former_variables(self, self._former_config, variables))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes an unused optimizer from a pickle, as of the optimizers of Keras."""
@@ -132,21 +127,28 @@ class RateFactors(StepsByFactor):
             factors = dict(self.factors)
         else:
             factors = list(self.factors)
-        config = {"optimizer": serialized, "factors": factors, "name": self.name}
-        if self._former_config is None:
-            config["order"] = "keras"  # of the variables; what has none has the former order
-        return config
+        order = "keras"  # in which files have the variables
+        return {"optimizer": serialized, "factors": factors, "name": self.name, "order": order}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "RateFactors":
-        """Return an unused optimizer with this config."""
+        """Return an unused optimizer with this config.
+
+        Raises:
+            ValueError: If it is of a version before the first release, whose files have the
+                variables in an order that only this version knew.
+        """
+        if config.get("order") != "keras":
+            raise ValueError(
+                '`config` must have the `order` "keras" of its variables: those in files of '
+                "versions before 0.1.0 have another, in which they would be mixed up. Load the "
+                "model with `compile=False` and compile it with a new `RateFactors`. "
+                f"Received: order={config.get('order')!r}"
+            )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
-        made = RateFactors(optimizer, config["factors"], name=config["name"])
-        if "order" not in config:
-            made._former_config = config["optimizer"]["config"]
-        return made
+        return RateFactors(optimizer, config["factors"], name=config["name"])
 
 
 @functools.cache

@@ -5,7 +5,6 @@ import copy
 import functools
 import pickle
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -156,35 +155,11 @@ def test_a_saved_model_goes_on_equally(tmp_path):
         np.testing.assert_array_equal(*map(to_numpy, weights))
 
 
-FIRST = Path(__file__).parents[1] / "support" / "data" / "first_rate_factors.keras"
-
-
-def saved_again(path):
-    again = path / "model.keras"
-    keras.models.load_model(FIRST).save(again)  # in the order of Keras
-    return again
-
-
-@needs_keras("3.15", "saved the file")
-@pytest.mark.filterwarnings("error:Skipping")
-@pytest.mark.parametrize("made", [lambda path: FIRST, saved_again], ids=["first", "again"])
-def test_a_model_with_the_variables_in_the_former_order_goes_on(made, tmp_path):
-    model = keras.models.load_model(made(tmp_path))
-    # From the fifth batch, in the middle of three whose gradients are summed. The losses are those of the class
-    # that saved the file.
-    losses = [float(model.train_on_batch(x, y)) for x, y in zip(X[4:9], Y[4:9], strict=True)]
-    np.testing.assert_allclose(losses, [0.842836, 1.236689, 1.022179, 1.139404, 1.11865], rtol=1e-5)
-
-
-def test_the_former_order_is_kept():
-    config = RateFactors(optimizers.Nadam(0.1), FACTORS).get_config()
-    del config["order"]
-    former = RateFactors.from_config(config)
-    _, model = train(former, 3)
-    _, expected = train(RateFactors(optimizers.Nadam(0.1), FACTORS), 3)
-    for weights in zip(model.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_array_equal(*weights)
-    assert "order" not in former.get_config()
+def test_a_config_without_the_order_of_the_variables_is_refused():
+    config = RateFactors(optimizers.Adam(0.1), FACTORS).get_config()
+    assert config.pop("order") == "keras"
+    with pytest.raises(ValueError, match=r"`config` must have the `order` .*compile=False.*order=None"):
+        RateFactors.from_config(config)
 
 
 def test_a_config_names_the_class_that_every_backend_has():
