@@ -9,10 +9,12 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 with_tables = runpy.run_path(str(Path(__file__).with_name("tables.py")))["with_tables"]
 
+logger = logging.getLogger(__name__)
 project = "keras_initx"
 release = importlib.metadata.version("keras-initx")
 extensions = [
@@ -43,8 +45,7 @@ html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-# `[text](play:weights=zeros)` links to the page to play with, with these settings.
-myst_url_schemes = {"http": None, "https": None, "play": "play/index.html#{{path}}"}
+myst_url_schemes = {"http": None, "https": None, "play": "play/index.html"}
 
 # Docstrings use single backticks for code, as in Keras.
 default_role = "code"
@@ -69,13 +70,19 @@ doctest_test_doctest_blocks = ""  # those of docstrings, which `tests/test_packa
 def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
-    app.connect("source-read", _add_tables)
+    app.connect("source-read", _check_tables)
+    app.connect("source-read", _link_page_to_play_with)
     app.connect("autodoc-process-signature", _add_arguments)
 
 
-def _add_tables(app, page, source):
-    """Write the tables of a page in place of their marks."""
-    source[0] = with_tables(source[0])
+def _check_tables(app, page, source):
+    if with_tables(source[0]) != source[0]:
+        logger.warning("the tables of %s are not current: run `python docs/tables.py`", page)
+
+
+def _link_page_to_play_with(app, page, source):
+    """Link the page to play with where it is beside the pages, not in the repository."""
+    source[0] = source[0].replace("](site/play/index.html)", "](play:)")
 
 
 def _add_arguments(app, what, name, object, options, signature, returned):

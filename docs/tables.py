@@ -1,6 +1,7 @@
-"""The generated tables of the pages, which `conf.py` writes when the pages are built.
+"""Write the generated tables of the pages: `python docs/tables.py`, where the package is installed.
 
-A page has `<!-- table: NAME -->` where the function `NAME` of this file writes a table.
+A page has `<!-- table: NAME -->` before the table of the function `NAME` of this file, and
+`<!-- end of table -->` after it. `conf.py` warns where a page has another.
 """
 
 import ast
@@ -15,7 +16,7 @@ from keras_initx.recipes._recipe import ABOUT, described
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
-MARK = re.compile(r"<!-- table: (\w+) -->")
+TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 # The packages of the table of versions, as pinned in the tests.
 TITLES = {
     "keras": "Keras",
@@ -107,7 +108,7 @@ def recipes():
         for role, value in table.items():
             roles.setdefault(described(value), []).append(role)
         weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
-        rows.append((f"{{py:func}}`~keras_initx.recipes.{name}`", about.kind, weights, sources))
+        rows.append((f"`{name}`", about.kind, weights, sources))
     return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
 
 
@@ -135,5 +136,12 @@ TABLES = {
 
 
 def with_tables(text):
-    """Return the text of a page with its tables."""
-    return MARK.sub(lambda mark: TABLES[mark[1]](), text)
+    """Return the text of a page with its tables as they are now."""
+    return TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text()
+        if with_tables(text) != text:
+            page.write_text(with_tables(text))
