@@ -6,7 +6,7 @@ import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_initx import _recipe_names
+from keras_initx import _initializer_names, _recipe_names
 from keras_initx._startup import is_starting, use_installed_backend
 from keras_initx._suggestions import missing_attribute
 from keras_initx._version import __version__
@@ -76,6 +76,7 @@ __all__ = [
     "scaling",
     "seeds",
 ]
+_initializer_names.public_names = __all__
 
 
 def __dir__() -> list[str]:
@@ -92,5 +93,5 @@ def __getattr__(name: str) -> Any:
                 return getattr(module, name)
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
-        similar = importlib.import_module(f"{__name__}.initializers").classes_like(name)
+        similar = importlib.import_module(f"{__name__}._initializer_names").classes_like(name)
     raise missing_attribute(__name__, name, __all__, similar)

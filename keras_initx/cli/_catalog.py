@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_initx._suggestions import did_you_mean
 from keras_initx.initializers import (
     CatalogEntry,
     ConstantInitializer,
     Initializer,
     catalog,
-    classes_like,
-    entry_of,
 )
 from keras_initx.rendering import (
     Column,
@@ -86,10 +83,7 @@ def families() -> list[tuple[str, list[CatalogEntry]]]:
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `show`: print the documentation of an initializer and statistics of a sample."""
-    try:
-        entry = _find(arguments.name)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    (entry,) = (entry for entry in catalog() if entry.cls.__name__ == arguments.name)
     sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 
@@ -114,19 +108,6 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         except (OSError, ValueError) as error:
             parser.error(f"cannot plot: {error}")
     return 0
-
-
-def _find(name: str) -> CatalogEntry:
-    """Return the catalog entry for `name`: an id, a class, or a name in another library.
-
-    Raises:
-        ValueError: If there is none, as for `KeepSparse`, which is no initializer.
-    """
-    entry = entry_of(name)
-    if entry is not None:
-        return entry
-    hint = did_you_mean(classes_like(name)) or "; `list` shows all ids."
-    raise ValueError(f"no initializer is named {name!r}{hint}")
 
 
 def _documentation(entry: CatalogEntry) -> str:

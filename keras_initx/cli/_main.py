@@ -78,6 +78,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.print_help()
         return 0
     _options.refuse_shared_files(arguments.parser, arguments)
+    _options.read_rules(arguments.parser, arguments)
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:
         _startup.use_installed_backend()

@@ -232,27 +232,8 @@ def _function_of(text: str) -> Any:
 
 def _expected(arguments: argparse.Namespace) -> Any:
     """Return the name of the recipe, or the rules or the plan, or `None` without either."""
-    if arguments.rules:
-        return _read_rules(arguments.rules)
-    return arguments.recipe
-
-
-def _read_rules(given: Path | str) -> Any:
-    """Return rules from JSON, or from a file with JSON, or the plan in a file that has one.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is not JSON, or has a key twice or a number that is not finite.
-    """
-    content: str | bytes
-    if isinstance(given, Path):
-        content = given.read_bytes()  # in any encoding: a shell of Windows writes UTF-16
-    else:
-        content = given
-    try:
-        found = _files.parse_json(content)
-    except ValueError as error:
-        raise ValueError(f"{given} {error}") from None
-    if models.is_plan(found):
-        return models.InitializationPlan.load(given)
-    return found
+    if arguments.rules is None:
+        return arguments.recipe
+    if models.is_plan(arguments.rules):
+        return models.InitializationPlan.load(arguments.rules_file)
+    return arguments.rules

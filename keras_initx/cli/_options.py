@@ -1,14 +1,20 @@
 """Kinds of options."""
 
 import argparse
+import ast
+import difflib
 import importlib.util
 import math
+import re
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_initx import _extras
 from keras_initx._files import check_local, parse_json, replaced_file
+from keras_initx._initializer_names import class_named
+from keras_initx._suggestions import did_you_mean
 
 Number = TypeVar("Number", int, float)
 
@@ -145,6 +151,68 @@ def rules(text: str) -> Path | str:
     return input_path(text)
 
 
+def initializer(text: str) -> str:
+    """Parse the name of an initializer of this package, and return that of its class."""
+    try:
+        return class_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Replace the option `rules` by what its JSON says, or exit with an error.
+
+    Ids of this package must exist, unless the model is made by a function, whose file may register
+    others.
+    """
+    given = getattr(arguments, "rules", None)
+    if given is None:
+        return
+    try:
+        # In any encoding: a shell of Windows writes UTF-16.
+        found = parse_json(given.read_bytes() if isinstance(given, Path) else given)
+    except (OSError, ValueError) as error:
+        parser.error(f"{given} {error}")
+    arguments.rules, arguments.rules_file = found, given
+    if not isinstance(arguments.model, Path) or not isinstance(found, dict):
+        return
+    for value in found.values():
+        if isinstance(value, str) and value.startswith("initx."):
+            try:
+                class_named(value)
+            except ValueError as error:
+                parser.error(f"--rules: {error}")
+
+
+# What a file may define names by that it does not spell.
+_DYNAMIC = {"__dict__", "__getattr__", "eval", "exec", "globals", "locals", "setattr", "vars"}
+
+
+def _check_function(path: Path, name: str) -> None:
+    """Raise an error if a file of Python surely has no function of this name.
+
+    Another name may be assigned or imported in any way: that shows when the file runs.
+    """
+    try:
+        with tokenize.open(path) as file:
+            source = file.read()
+        tree = ast.parse(source)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} is not Python: {error}") from None
+    words = set(re.findall(r"\w+", source))
+    imports_all = any(
+        alias.name == "*"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    )
+    if name in words or imports_all or not words.isdisjoint(_DYNAMIC):
+        return
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    hint = did_you_mean(difflib.get_close_matches(name, functions))
+    raise argparse.ArgumentTypeError(f"{path} has no function {name!r}{hint}")
+
+
 def _is_function(text: str) -> bool:
     """Return whether a text is `FILE.py:function`, with a file that exists."""
     path, _, _ = text.rpartition(":")
@@ -157,9 +225,9 @@ def model(text: str) -> Path | str:
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
         )
-    path, _, _ = text.rpartition(":")
+    path, _, name = text.rpartition(":")
     if path.endswith(".py"):
-        input_path(path)
+        _check_function(input_path(path), name)
         return text
     return input_path(text)
 

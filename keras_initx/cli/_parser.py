@@ -65,6 +65,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "name",
+        type=_options.initializer,
         help='id or class of the initializer: "initx.sparse", "sparse" or "Sparse"',
     )
     parser.add_argument(

@@ -29,9 +29,6 @@ from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
-from keras_initx.initializers._lookup import classes_like as classes_like
-from keras_initx.initializers._lookup import entry_of as entry_of
-from keras_initx.initializers._lookup import ids_like as ids_like
 from keras_initx.initializers._orthogonal import *
 from keras_initx.initializers._pretrained import *
 from keras_initx.initializers._random import *

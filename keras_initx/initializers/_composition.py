@@ -1,5 +1,6 @@
 """Initializers that combine other initializers."""
 
+import difflib
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
+from keras_initx._initializer_names import classes_like
 from keras_initx._seeds import initializers_within
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
@@ -22,7 +24,6 @@ from keras_initx.initializers._base import (
     register,
 )
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
-from keras_initx.initializers._lookup import ids_like
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
 from keras_initx.sampling import (
     HOST,
@@ -36,6 +37,9 @@ from keras_initx.sampling import (
 __all__ = ["Concatenated", "Scaled"]
 
 Sizes = list[int] | tuple[int, ...] | None
+
+# Ids of Keras that have no namesake here.
+_OF_KERAS = ("constant", "identity", "ones", "zeros")
 
 
 class Composite(Initializer):
@@ -292,7 +296,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     if isinstance(value, str):
-        required += did_you_mean(map(repr, ids_like(value)))
+        required += did_you_mean(map(repr, _ids_like(value)))
     try:
         initializer = keras.initializers.get(value)
     except (TypeError, ValueError) as error:
@@ -300,6 +304,14 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(initializer, keras.initializers.Initializer):
         raise ValueError(required)
     return initializer
+
+
+def _ids_like(name: str) -> list[str]:
+    """Return the ids that `name` may mean, here or in Keras."""
+    ids = {entry.cls.__name__: entry.ids[0] for entry in catalog()}
+    like = [ids[name] for name in classes_like(name)]
+    like += difflib.get_close_matches(name.lower(), _OF_KERAS, cutoff=0.8)
+    return [one for one in like if one != name]
 
 
 def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:

@@ -169,3 +169,28 @@ def test_what_a_contract_is_not_made_from(path, program, tmp_path, capsys):
     ):
         assert message in refused(capsys, *arguments, command="contract")
     assert (tmp_path / "program.py").read_text() == PROGRAM
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import builders as b\n\nglobals()['bu' + 'ild'] = b.build",
+        "from builders import *",
+        "from builders import build",
+        "import builders\n\nif True:\n    build = builders.build",
+    ],
+)
+def test_a_function_may_get_its_name_in_any_way(tmp_path, source):
+    network = "keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])"
+    (tmp_path / "builders.py").write_text(f"import keras\n\n\ndef build():\n    return {network}\n")
+    (tmp_path / "program.py").write_text(source)
+    assert _main.main(["audit", f"{tmp_path}/program.py:build"]) == 0
+
+
+def test_the_file_of_a_function_may_register_an_id_for_rules(tmp_path, monkeypatch):
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "initx.mine", None)  # and removed afterward
+    register = "keras.saving.get_custom_objects()['initx.mine'] = keras.initializers.HeNormal"
+    network = "keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])"
+    (tmp_path / "program.py").write_text(f"import keras\n\n{register}\n\n\ndef build():\n    return {network}\n")
+    rules = '{"*kernel": "initx.mine"}'
+    assert _main.main(["initialize", f"{tmp_path}/program.py:build", "--rules", rules, "--dry-run"]) == 0

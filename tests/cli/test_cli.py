@@ -75,6 +75,16 @@ def test_arguments_are_read_before_anything_large_is_imported():
         ("diagnose pyproject.toml --data nowhere.npy", "no such file or folder: nowhere.npy"),
         ('show sparse --config {"gain":1,"gain":2}', "has the key 'gain' twice"),
         ('show sparse --config {"gain":Infinity}', "has the number Infinity, which is not finite"),
+        ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
+        ("show constan", "no initializer is named 'constan'; `list` shows all ids."),
+        ("audit pyproject.toml --rules {", "{ is not JSON"),
+        ('initialize pyproject.toml --dry-run --rules {"*":{"stddev":NaN}}', "has the number NaN, which is not finite"),
+        (
+            'audit pyproject.toml --rules {"*":"initx.spars"}',
+            "no initializer is named 'initx.spars'; did you mean Sparse?",
+        ),
+        ("diagnose noxfile.py:tets --data pyproject.toml", "has no function 'tets'; did you mean tests or run_tests?"),
+        ("audit README.md.py:build", "no such file or folder: README.md.py"),
     ],
 )
 def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
@@ -95,26 +105,6 @@ def test_a_url_is_no_path(capsys, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     assert "must be a path on this machine: mount the storage as a folder" in refused(capsys, *arguments.split())
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("show he_norml", "no initializer is named 'he_norml'; did you mean HeNormal?"),
-        ("show constan", "no initializer is named 'constan'; `list` shows all ids."),
-        ("audit pyproject.toml --rules {", "{ is not JSON"),
-        (
-            'initialize pyproject.toml --dry-run --rules {"*":{"class_name":"RandomNormal","config":{"stddev":NaN}}}',
-            "has the number NaN, which is not finite",
-        ),
-    ],
-)
-def test_names_are_checked_before_anything_is_computed(capsys, monkeypatch, tmp_path, arguments, message):
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.chdir(tmp_path)
-    (line,) = refused(capsys, *arguments.split()).splitlines()
-    assert message in line
-    assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
 
 
 def options_that_write():
