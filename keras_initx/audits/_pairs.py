@@ -18,9 +18,12 @@ from keras_initx.audits._tests import (
     SAME,
     Test,
     compare,
+    degrees,
     error_of_ratio,
     holm,
     impossible,
+    log_of_ratio,
+    same_variance,
     smallest_effect,
 )
 from keras_initx.structure import LayerInitializer
@@ -31,10 +34,22 @@ _POWER = 1.645
 
 @dataclass(frozen=True)
 class Scale:
-    """The ratio of a standard deviation to the expected one: its logarithm, and the error of it."""
+    """The ratio of a standard deviation to the expected one.
+
+    Attributes:
+        log: Its logarithm.
+        expected_degrees: The degrees of freedom of the variance that is expected.
+        found_degrees: Those of the variance found.
+    """
 
     log: float
-    error: float
+    expected_degrees: float
+    found_degrees: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of the logarithm, 0 for frames."""
+        return error_of_ratio(self.expected_degrees, self.found_degrees)
 
 
 @dataclass
@@ -99,8 +114,8 @@ class Pair:
             return None
         if self.reason or not self.expected.std or not self.found.std:
             return None
-        log = math.log(self.found.std / self.expected.std)
-        return Scale(log, error_of_ratio(self.expected, self.found))
+        log = log_of_ratio(self.expected, self.found)
+        return Scale(log, *degrees(self.expected, self.found))
 
 
 def paired(found: Contract, expected: Contract) -> list[Pair]:
@@ -223,20 +238,25 @@ def test_together(pairs: Sequence[Pair], equal: Sequence[Sequence[str]]) -> None
     for alike in groups.values():
         if len(alike) < 2:
             continue
-        weights = np.array([scale.error**-2 for _, scale in alike])
+        weights = [scale.error**-2 for _, scale in alike]
         mean = float(np.average([scale.log for _, scale in alike], weights=weights))
-        error = 1 / math.sqrt(weights.sum())
         if any(abs(scale.log - mean) > 4 * scale.error for _, scale in alike):
             continue  # they differ in different ways
+        # The logarithm of a variance is a little less exact than the variance.
+        together = Scale(
+            mean,
+            sum(max(scale.expected_degrees - 1, 1) for _, scale in alike),
+            sum(max(scale.found_degrees - 1, 1) for _, scale in alike),
+        )
         test = Test(
             "scale",
             f"{math.exp(mean):.3g} times the standard deviation, in {len(alike)} layers together",
-            p=math.erfc(abs(mean) / error / math.sqrt(2)),
-            deviation=abs(mean) - 2 * error,
+            p=same_variance(math.exp(2 * mean), together.found_degrees, together.expected_degrees),
+            deviation=abs(mean) - 2 * together.error,
         )
         for pair, _ in alike:
             pair.tests.append(test)
-            pair.together = Scale(mean, error)
+            pair.together = together
 
 
 def judge(pairs: Sequence[Pair], alpha: float) -> None:

@@ -46,8 +46,9 @@ _ROUNDING = 1e-5
 _BITS = {7: "bfloat16", 10: "float16"}
 # The share of zeros that rounding to 16 bits may make.
 _ZEROS_IN_16_BITS = 2.0**-7
-# On PyTorch, Keras lets four values in a million pass its truncation.
-_RATE = 1e-5
+# On PyTorch, Keras takes the first of four normal values that is within its truncation, and so a
+# value beyond it if all four are: of those beyond, a share of 0.0455**3 is left.
+_RATE = 1e-4
 # How much nearer distributions of known families are for being standardized by their own moments,
 # at least (simulated: normal, uniform, truncated, orthonormal).
 _NEARER = 1.25
@@ -55,8 +56,8 @@ _NEARER = 1.25
 _COPIES = 0.6
 # The kurtosis of few values is uncertain: so many normal ones are added.
 _PRIOR = 64
-# How many standard errors the scale of few draws may be off where single values are judged.
-_ERRORS = 4
+# Counts with a larger deviation have a normal distribution, also far out.
+_NEARLY_NORMAL = 30
 # Where frames are a single value, it is as often positive as negative.
 _CHANCE_OF_SIGNS = 0.5
 # With a smaller probability, values are not distributed as others.
@@ -185,8 +186,23 @@ def _test_constant_now(expected: Profile, found: Profile, dtype: DType) -> Test:
         for test in _test_extremes(expected, single):
             return test
         return Test("constant", evidence, p=1.0, deviation=0.0)
-    p = _chance_of(found.value, expected, dtype) ** (found.size - 1)
+    chance = _chance_of(found.value, expected, dtype)
+    if expected.law is not None or expected.frames:
+        p = chance ** (found.size - 1)
+    else:
+        p = _chance_of_all(chance, expected.total, found.size - 1)
     return Test("constant", evidence, p, deviation=math.inf)
+
+
+def _chance_of_all(share: float, before: float, now: int) -> float:
+    """Return the probability that all of so many values are one that a share of others were.
+
+    All orders of both together are equally probable.
+    """
+    count = share * before
+    log_chance = math.lgamma(count + now + 1) - math.lgamma(count + 1)
+    log_chance -= math.lgamma(before + now + 1) - math.lgamma(before + 1)
+    return min(1.0, math.exp(log_chance))
 
 
 def _chance_of(value: float, expected: Profile, dtype: DType) -> float:
@@ -249,7 +265,32 @@ def _test_repeated(expected: Profile, found: Profile) -> Iterator[Test]:
     other = found.independent / found.size
     if other < _COPIES * own:
         evidence = f"{other:.2g} of the values differ from each other, and {own:.2g} did"
-        yield impossible("copies", evidence)
+        yield Test("copies", evidence, _chance_of_copies(expected, found), deviation=math.inf)
+
+
+def _chance_of_copies(expected: Profile, found: Profile) -> float:
+    """Return the probability that so few values differ, where as few would of both together.
+
+    Those of a law with one frequent value, such as a lower bound, differ in number by chance
+    (Fisher's exact test).
+    """
+    size, total = found.size, expected.size + found.size
+    count = round(found.independent)
+    both = round(expected.independent) + count
+    log_chance = (
+        _log_choose(both, count)
+        + _log_choose(total - both, size - count)
+        - _log_choose(total, size)
+    )
+    # The terms below are smaller by this factor, at least.
+    factor = count * (total - both - size + count) / ((both - count + 1) * (size - count + 1))
+    return min(1.0, math.exp(log_chance) / max(1 - factor, 0.01))
+
+
+def _log_choose(number: int, count: int) -> float:
+    if not 0 <= count <= number:
+        return -math.inf
+    return math.lgamma(number + 1) - math.lgamma(count + 1) - math.lgamma(number - count + 1)
 
 
 def _test_zeros(expected: Profile, found: Profile) -> Iterator[Test]:
@@ -293,10 +334,26 @@ def _test_connections(own: int, axis: int, expected: Profile, found: Profile) ->
     return Test(
         "connections",
         f"{number} of values that are not 0 for each index of the {name} axis, expected {own}",
-        0.0,
-        math.inf,
-        cause,
+        p=_chance_of_equal_counts(own, expected) * _chance_of_equal_counts(other, found),
+        deviation=math.inf,
+        cause=cause,
     )
+
+
+def _chance_of_equal_counts(count: int, profile: Profile) -> float:
+    """Return the probability of so many values that are not 0 for each index of an axis, by chance.
+
+    It is 1 if the number varies. A few indices have one number by chance where zeros are random.
+    """
+    if count < 1:
+        return 1.0
+    share = 1 - profile.zeros
+    indices = profile.total * share / count
+    length = round(profile.total / indices)
+    logs = _log_factorials(length + 1)
+    log_chance = logs[length] - logs[count] - logs[length - count]
+    log_chance += count * math.log(share) + (length - count) * math.log(profile.zeros)
+    return math.exp((round(indices) - 1) * log_chance)
 
 
 def _test_outliers(expected: Profile, found: Profile) -> Iterator[Test]:
@@ -317,21 +374,27 @@ def _same_rate(first: float, of_first: int, second: float, of_second: int) -> fl
         return 1.0
     share = of_second / (of_first + of_second)
     spread = math.sqrt(total * share * (1 - share))
-    if spread > 3:
+    if spread > _NEARLY_NORMAL:
         z = max(abs(second - total * share) - 0.5, 0.0) / spread
         return math.erfc(z / math.sqrt(2))
     # The terms of the binomial distribution that are not more probable.
     counts = np.arange(total + 1)
-    logs = np.array([math.log(math.comb(total, count)) for count in range(total + 1)])
-    logs += counts * math.log(share) + (total - counts) * math.log1p(-share)
-    terms = np.exp(logs)
+    logs = _log_factorials(total + 1)
+    terms = np.exp(
+        logs[total]
+        - logs
+        - logs[::-1]
+        + counts * math.log(share)
+        + (total - counts) * math.log1p(-share)
+    )
     return float(min(1.0, terms[terms <= terms[round(second)] * (1 + 1e-9)].sum()))
 
 
 def _test_bits(expected: Profile, found: Profile) -> Iterator[Test]:
     for bits, dtype in _BITS.items():
         if found.bits <= bits:
-            if expected.bits > 2 * bits and found.size * (expected.bits - bits) > 100:
+            number = min(found.size, expected.independent)
+            if expected.bits > 2 * bits and number * (expected.bits - bits) > 100:
                 yield impossible("precision", f"values that were rounded to {dtype}")
             return
 
@@ -368,32 +431,46 @@ def _test_scale(expected: Profile, found: Profile) -> Test:
     evidence = f"{ratio:.3g} times the standard deviation"
     if is_exact:
         return Test("scale", evidence, p=float(off < max(_EXACT, 2.0**-found.bits)), deviation=off)
-    expected_degrees, found_degrees = _degrees(expected, found)
+    expected_degrees, found_degrees = degrees(expected, found)
     return Test(
         "scale",
         evidence,
-        p=_same_variance(_variance(found) / _variance(expected), found_degrees, expected_degrees),
+        p=same_variance(_variance(found) / _variance(expected), found_degrees, expected_degrees),
         # What is left without the error of both.
-        deviation=off - 2 * error_of_ratio(expected, found),
+        deviation=off - 2 * error_of_ratio(expected_degrees, found_degrees),
     )
 
 
-def error_of_ratio(expected: Profile, found: Profile) -> float:
-    """Return the standard error of the logarithm of the ratio of two standard deviations."""
-    if expected.frames and found.frames:
-        return 0.0
-    first, second = _degrees(expected, found)
+def error_of_ratio(first: float, second: float) -> float:
+    """Return the standard error of the logarithm of the ratio of two standard deviations.
+
+    Args:
+        first: The degrees of freedom of one.
+        second: Those of the other.
+    """
     return math.sqrt(0.5 / first + 0.5 / second)
+
+
+def log_of_ratio(expected: Profile, found: Profile) -> float:
+    """Return the logarithm of the ratio of two standard deviations, without bias."""
+    log = math.log(_variance(found) / _variance(expected))
+    for sign, number in zip((-1, 1), degrees(expected, found), strict=True):
+        # The mean of the logarithm of a variance is lower than that of the variance.
+        log += sign * (1 / number + 1 / (3 * number**2))
+    return log / 2
 
 
 def _variance(profile: Profile) -> float:
     """Return the variance of the law, without bias."""
     size = profile.independent
-    return profile.std**2 * size / max(size - 1, 1)
+    bias = 1 - 1 / size if size > 1 else 1.0
+    return profile.std**2 / bias
 
 
-def _degrees(expected: Profile, found: Profile) -> tuple[float, float]:
-    """Return the degrees of freedom of two variances."""
+def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
+    """Return the degrees of freedom of two variances, infinite where they are exact."""
+    if expected.frames and found.frames:
+        return math.inf, math.inf
     factor = 2 / (_kurtosis(expected, found) - 1)
     first = max(factor * (expected.independent - 1), 2.0)
     second = max(factor * (found.independent - 1), 2.0)
@@ -402,12 +479,16 @@ def _degrees(expected: Profile, found: Profile) -> tuple[float, float]:
 
 def _kurtosis(expected: Profile, found: Profile) -> float:
     """Return the kurtosis of both samples together."""
-    weights = [expected.size, found.size, _PRIOR]
-    kurtosis = np.average([expected.kurtosis, found.kurtosis, 3.0], weights=weights)
-    return max(float(kurtosis), 1.1)
+    weights, values = [_PRIOR], [3.0]
+    for profile in (expected, found):
+        size = max(profile.size, 2)
+        weights.append(size)
+        # That of few normal values is lower than 3.
+        values.append(profile.kurtosis * (size + 1) / (size - 1))
+    return max(float(np.average(values, weights=weights)), 1.1)
 
 
-def _same_variance(ratio: float, first: float, second: float) -> float:
+def same_variance(ratio: float, first: float, second: float) -> float:
     """Return the probability of a ratio of two variances as far from 1 (Paulson, 1942).
 
     Args:
@@ -426,9 +507,9 @@ def _same_variance(ratio: float, first: float, second: float) -> float:
 
 def _test_mean(expected: Profile, found: Profile) -> Test:
     shift = found.mean - expected.mean
-    error = math.hypot(
-        expected.std / math.sqrt(max(expected.independent, 1)),
-        found.std / math.sqrt(max(found.independent, 1)),
+    error = math.sqrt(
+        _variance(expected) / max(expected.independent, 1)
+        + _variance(found) / max(found.independent, 1)
     )
     return Test(
         "mean",
@@ -480,6 +561,13 @@ def other_family(expected: Profile, found: Profile) -> str:
 
 def _has_atom(quantiles: Array) -> bool:
     return bool((quantiles[_ATOM - 1 :] - quantiles[: 1 - _ATOM] <= 0).any())
+
+
+def _largest_atom(profile: Profile) -> float:
+    """Return the share of the value that is there most often."""
+    quantiles = np.array(profile.quantiles)
+    last = np.searchsorted(quantiles, quantiles, side="right") - 1
+    return max(profile.zeros, float((LEVELS[last] - LEVELS).max()))
 
 
 def _distance(own: Array, other: Array, slack: float) -> float:
@@ -555,16 +643,10 @@ def _test_extremes(expected: Profile, found: Profile) -> Iterator[Test]:
     """Yield a test that no single value is farther out than the laws that are possible allow."""
     if not expected.laws or expected.outliers:
         return
-    center = expected.mean
-    # A scale that is not known exactly may be larger, and a value may have been rounded.
-    slack = 0.0 if expected.law is not None else _ERRORS * expected.error
-    slack += 2 * 2.0 ** -max(found.bits, min(_BITS))
-    low = center - max(center - found.lowest, 0.0) / (1 + slack) + slack * abs(center)
-    high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
+    chance = _chance_of_end if expected.law is not None else _chance_of_end_by_draws
     probabilities = []
-    for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
-        tail = max(_tails(law, *ends) for law in expected.laws)
-        probabilities.append(-math.expm1(found.total * math.log1p(-min(tail, 0.5))))
+    for sign in (-1, 1):
+        probabilities.append(max(chance(law, expected, found, sign) for law in expected.laws))
     yield Test(
         "bounds",
         f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
@@ -572,6 +654,54 @@ def _test_extremes(expected: Profile, found: Profile) -> Iterator[Test]:
         p=min(1.0, 2 * min(probabilities)),
         deviation=math.inf,
     )
+
+
+def _chance_of_end(law: IndependentLaw, expected: Profile, found: Profile, sign: int) -> float:
+    """Return the probability of a value as far out as the lowest (-1) or the highest one (1)."""
+    center = expected.mean
+    # It may have been rounded.
+    slack = 2 * 2.0 ** -max(found.bits, min(_BITS))
+    out = max(sign * (_end(found, sign) - center), 0.0) / (1 + slack) - slack * abs(center)
+    out = max(out, 0.0)
+    low, high = (center - out, math.inf) if sign < 0 else (-math.inf, center + out)
+    return _any_of(found.total, _tails(law, low, high))
+
+
+def _chance_of_end_by_draws(
+    law: IndependentLaw, expected: Profile, found: Profile, sign: int
+) -> float:
+    """Return that probability where the mean, deviation and bounds of the law are those of draws.
+
+    Draws that do not come near a bound and new values that do are the case that counts: all
+    orders of both are equally probable, and gaps have nearly exponential distributions.
+    """
+    end, end_before = _end(found, sign), _end(expected, sign)
+    rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(_BITS)), _ROUNDING)
+    rounding *= max(abs(end), abs(end_before))
+    out = max(sign * (end - expected.mean) - rounding, 0.0)
+    # The mean and a new value have independent errors.
+    error = math.sqrt(_variance(expected) * (1 + 1 / expected.independent))
+    tail = _student(out / error, expected.independent - 1) / 2
+    before, now = _number(expected), _number(found)
+    if math.isinf(law.bounds[0]):
+        return _any_of(now, tail)
+    beyond = sign * (end - end_before) - rounding
+    if beyond <= 0:
+        return 1.0
+    # The families are symmetric.
+    gap = _tails(law, law.bounds[0] + beyond, math.inf)
+    p = now / (now + before) * math.exp(-before * gap)
+    return max(p, _any_of(now, _RATE * tail)) if isinstance(law, Truncated) else p
+
+
+def _end(profile: Profile, sign: int) -> float:
+    """Return the lowest (-1) or the highest value (1)."""
+    return profile.lowest if sign < 0 else profile.highest
+
+
+def _any_of(number: float, share: float) -> float:
+    """Return the probability of any of so many values, where one has the probability `share`."""
+    return -math.expm1(number * math.log1p(-min(share, 0.5)))
 
 
 def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> Iterator[Test]:
@@ -592,15 +722,17 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
     ratio_of_all = float(np.linalg.norm(other.stds)) / norm if norm else 1.0
     shift_of_all = float(np.mean(other.means) - np.mean(own.means))
     error_of_log = math.sqrt(0.5 / first + 0.5 / second)
-    may_be_empty = zeros > 0 and count * zeros ** min(own.size, other.size) > IMPOSSIBLE
-    is_discrete = min(expected.bits, found.bits) <= BITS_OF_RANDOM
-    may_be_constant = is_discrete and min(own.size, other.size) < _FEWEST_OF_SHAPE
+    number = round(min(own.size, other.size))
+    frequent = max(_largest_atom(expected), _largest_atom(found))
+    may_be_constant = (
+        count * _chance_of_all(frequent, expected.total + found.total, number - 1) > IMPOSSIBLE
+    )
     is_irregular = zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
     tests = []
     for number in range(count):
         before, after = own.stds[number], other.stds[number]
         name = f"part {number + 1} {where}"
-        if (may_be_empty or may_be_constant) and not (before and after):
+        if may_be_constant and not (before and after):
             continue
         if bool(before) != bool(after):
             yield impossible("parts", f"{name} {'varies' if after else 'is constant'} now")
@@ -616,7 +748,7 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
         if fewest < _FEWEST_OF_PART or is_irregular:
             continue
         ratio = after / before / ratio_of_all
-        p = _same_variance(ratio**2, second, first)
+        p = same_variance(ratio**2, second, first)
         off = abs(math.log(ratio)) - 2 * error_of_log
         tests.append(Test("parts", f"{name} has {ratio:.3g} times its share of the scale", p, off))
         # Parts of sorted values vary as the whole does.
