@@ -3,8 +3,8 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -12,29 +12,41 @@ import numpy as np
 from keras_initx._checks import check_count, check_flag, check_number, check_type
 from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Computation
+from keras_initx.backends import Computation, backend
 from keras_initx.diagnostics import spread
 from keras_initx.initializers import Orthogonal
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._changes import Change, Changes
-from keras_initx.models._forward import Kernels, Outputs, forward, kernels_of
 from keras_initx.rendering import counted, progress
 from keras_initx.structure import (
+    Call,
     Data,
+    Watch,
+    Watcher,
+    array_of,
     batch_of,
     check_finite,
     check_unshared,
     ensure_built,
     find_weights,
     first_examples,
+    first_float,
+    is_kernel,
+    is_quantized,
+    is_zero,
     kernel_axes,
-    named_layers,
+    own_weights,
+    parts_of,
 )
 
 __all__ = ["lsuv"]
 
 # Variables with the values to assign to them.
 _Values: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
+# Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
+# not accessible.
+_Outputs: TypeAlias = Callable[[], Array | None]
+_Visit: TypeAlias = Callable[[keras.Layer, _Outputs], object]
 
 
 def lsuv(
@@ -118,36 +130,44 @@ def lsuv(
     ensure_built(model, x)
     check_unshared("model", model)
     weights = find_weights(model)
-    paths: dict[keras.layers.Layer, str] = {}
+    paths: dict[keras.Layer, str] = {}
     for weight in weights:
         paths.update(zip(weight.layers, weight.layer_paths, strict=True))
-    kernels: dict[keras.layers.Layer, Kernels] = {}
-    for layer in named_layers(model):
+    kernels: dict[keras.Layer, _Kernels] = {}
+    watch = Watch(model)
+    for layer in watch.layers:
         # A layer with no weights but those of another has no path: its kernel is scaled there.
-        found = kernels_of(layer) if layer in paths else None
+        found = _kernels_of(layer) if layer in paths else None
         if found is not None:
             kernels[layer] = found
 
-    before: dict[keras.layers.Layer, float | None] = {}
+    def run(layers: Collection[keras.Layer], visit: _Visit) -> None:
+        with (
+            watch.watching(_Visits(watch, layers, visit)),
+            backend.preserve_state([model, *parts_of(model)]),
+        ):
+            model(x, training=True)
 
-    def measure(layer: keras.layers.Layer, outputs: Outputs) -> None:
+    before: dict[keras.Layer, float | None] = {}
+
+    def measure(layer: keras.Layer, outputs: _Outputs) -> None:
         before[layer] = None  # in the order in which calls start
         before[layer] = _variance(outputs())
 
-    forward(model, x, kernels, measure)
+    run(kernels, measure)
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
-    results: dict[keras.layers.Layer, _Scaled] = {}
+    results: dict[keras.Layer, _Scaled] = {}
     with progress("LSUV", len(before), "layers") as advance:
 
-        def scale(layer: keras.layers.Layer, outputs: Outputs) -> None:
+        def scale(layer: keras.Layer, outputs: _Outputs) -> None:
             is_first = layer not in results
             results[layer] = _scaled(layer, kernels[layer], seeds, outputs, tolerance, max_steps)
             if is_first:
                 advance(1)
 
-        forward(model, x, before, scale)
+        run(before, scale)
     if not dry_run:
         with undone_after_error() as assign_one:
             for result in results.values():
@@ -171,6 +191,68 @@ def lsuv(
     in_words = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
     summary = f"{counted(len(rows), 'layer')}: {in_words or 'none'}, seed {root}."
     return Changes(rows, summary, "variance of the output", root, dry_run)
+
+
+class _Kernels(NamedTuple):
+    """The kernels of a layer.
+
+    Attributes:
+        free: The kernels that multiply its inputs and may be changed.
+        reason: Why no kernel may be changed; empty if one may.
+    """
+
+    free: tuple[keras.Variable, ...]
+    reason: str
+
+
+# Layers that hold a model of another framework.
+_FOREIGN = (keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+
+
+def _kernels_of(layer: keras.Layer) -> _Kernels | None:
+    """Return the `_Kernels` of `layer`, or `None` if it has none."""
+    if is_quantized(layer):
+        return _Kernels((), "quantized")
+    if isinstance(layer, _FOREIGN) and layer.weights:
+        return _Kernels((), "of another framework, which reads its weights without Keras")
+    found = []
+    if isinstance(layer, keras.layers.RNN):
+        kernel = _input_kernel(layer)
+        if kernel is not None:
+            found.append(kernel)
+        elif layer.weights:
+            return _Kernels((), "the kernels of its cell are not known")
+    else:
+        for weight in own_weights(layer):
+            if len(weight.shape) > 1 and is_kernel(weight):
+                found.append(weight)
+    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
+    found = [weight for weight in found if not weight.name.startswith("lora_")]
+    if not found:
+        return None
+    trained = [weight for weight in found if weight.trainable]
+    if not trained:
+        return _Kernels((), "frozen")
+    # Embeddings are looked up or added, not multiplied.
+    multiplying = [weight for weight in trained if "embed" not in weight.name]
+    if not multiplying or isinstance(layer, keras.layers.Embedding):
+        return _Kernels((), "an embedding, which does not multiply its input")
+    free = [weight for weight in multiplying if not is_zero(layer, weight)]
+    if not free:
+        return _Kernels((), "its kernel is zero")
+    return _Kernels(tuple(free), "")
+
+
+def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
+    """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
+
+    `None` if it is not known. The recurrent kernel multiplies the state, and the inside of a loop
+    over several cells is not accessible.
+    """
+    kernel = getattr(layer.cell, "kernel", None)
+    if isinstance(kernel, keras.Variable) and len(kernel.shape) > 1:
+        return kernel
+    return None
 
 
 _STATUSES = ("scaled", "not reached", "left")
@@ -198,10 +280,10 @@ class _Scaled(NamedTuple):
 
 
 def _scaled(
-    layer: keras.layers.Layer,
-    kernels: Kernels,
+    layer: keras.Layer,
+    kernels: _Kernels,
     seeds: dict[int, int],
-    outputs: Outputs,
+    outputs: _Outputs,
     tolerance: float,
     max_steps: int,
 ) -> _Scaled:
@@ -242,7 +324,7 @@ def _scaled(
     return _Scaled(status, counted(steps, "step"), variance, values)
 
 
-def _orthonormal(layer: keras.layers.Layer, kernel: keras.Variable, seed: int) -> Tensor:
+def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Tensor:
     inputs, _ = kernel_axes(layer, kernel)
     orthogonal = Orthogonal(seed=seed, input_axes=inputs)
     function = functools.partial(orthogonal, kernel.shape, kernel.dtype)
@@ -285,3 +367,125 @@ def _obstacle(output: Array | None) -> str:
     if spread(output) <= _LEAST_SPREAD * size:
         return "its output is the same for all examples"
     return ""
+
+
+class _Off(int):
+    """A false `training` other than that by which a block itself freezes a batch normalization."""
+
+
+_OFF = _Off(0)
+
+
+class _Visits(Watcher):
+    """A pass that stops at the first call of each of some layers.
+
+    It is in training mode, so that batch normalization uses batch statistics. Layers with a random
+    generator are in inference mode, without dropout and noise, but not what they pass it on to.
+
+    Args:
+        watch: The watch of the pass.
+        layers: Layers with kernels.
+        visit: Function of a layer and its `_Outputs`, which it must call at least once: the last
+            outputs are passed on. When it calls them again, the layers inside the layer are visited
+            again.
+    """
+
+    def __init__(self, watch: Watch, layers: Collection[keras.Layer], visit: _Visit) -> None:
+        self._drawing = set(filter(_has_generator, watch.layers))
+        self._layers = layers
+        self._visit = visit
+        self._visited: set[keras.Layer] = set()
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if "training" in call.kwargs and layer in self._drawing:
+            call.kwargs["training"] = _OFF
+        elif call.kwargs.get("training") is _OFF:
+            call.kwargs["training"] = True
+        is_first = layer in self._layers and layer not in self._visited
+        if is_first and _has_values(call):
+            self._visited.add(layer)
+            call.function = functools.partial(self._repeated, call, call.function)
+
+    def _repeated(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Make a call as often as the visit wants, with the same inputs and from the same state."""
+        layer = call.operation
+        visited = frozenset(self._visited)
+        state = _state(layer)
+        result: Any = None
+
+        def outputs() -> Array | None:
+            nonlocal result
+            self._visited.intersection_update(visited)
+            assign(state)
+            result = function(*args, **kwargs)
+            measured = _measured(call, result)
+            call.before_activation = None
+            if measured is None:
+                return None
+            return array_of(measured)
+
+        self._visit(layer, outputs)
+        return result
+
+
+def _has_generator(layer: keras.Layer) -> bool:
+    """Return whether `layer` has a random generator of its own."""
+    parts = [layer]
+    if isinstance(layer, keras.layers.RNN):  # which calls its cells directly
+        parts += parts_of(layer)
+    for part in parts:
+        for value in vars(part).values():
+            # Keras keeps a list of them.
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, keras.random.SeedGenerator) for item in items):
+                return True
+    return False
+
+
+def _has_values(call: Call) -> bool:
+    """Return whether all tensors of a call have values, which they do not inside a trace."""
+    leaves = keras.tree.flatten((call.args, call.kwargs))
+    tensors = [leaf for leaf in leaves if keras.ops.is_tensor(leaf)]
+    return len(tensors) == len(call.inputs)
+
+
+def _state(layer: keras.Layer) -> list[tuple[keras.Variable, Tensor]]:
+    """Return what a call of `layer` may change, with its values."""
+    # Keras does not list the states of a recurrent layer.
+    states = keras.tree.flatten(getattr(layer, "states", None))
+    return [
+        (variable, variable.value)
+        for variable in [*layer.non_trainable_variables, *states]
+        if isinstance(variable, keras.Variable)
+    ]
+
+
+def _measured(call: Call, result: Any) -> Tensor | None:
+    """Return the output of a layer before its activation, or what the gates of a recurrent one get.
+
+    `None` if it is not known or not floating-point.
+    """
+    layer = call.operation
+    if isinstance(layer, keras.layers.RNN):
+        return _gates(layer, call.args[0] if call.args else call.kwargs["sequences"])
+    if call.before_activation is not None:
+        return first_float(call.before_activation)
+    return first_float(result)
+
+
+def _gates(layer: keras.layers.RNN, inputs: Tensor) -> Tensor | None:
+    """Return the product of the cell's kernel with the inputs of all steps.
+
+    `None` if it is not known.
+    """
+    cell = layer.cell
+    kernel = _input_kernel(layer)
+    if kernel is None:
+        return None
+    if hasattr(cell, "input_conv"):
+        images = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
+        return cell.input_conv(images, kernel, padding=cell.padding)
+    if kernel.shape[:-1] != inputs.shape[-1:]:
+        return None
+    return keras.ops.matmul(inputs, kernel)

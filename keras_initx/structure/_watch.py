@@ -43,8 +43,11 @@ class Call:
     Attributes:
         operation: The layer or operation.
         function: The method by which it is called.
-        given: Its arguments, in the order of its parameters.
+        args: Its arguments by position.
+        kwargs: Its arguments by keyword.
+        given: All of them, in the order of its parameters.
         inputs: The tensors among them.
+        before_activation: What the activation of the layer has got in it at first, or `None`.
         outputs: What it has returned.
         output: The first tensor of floats in `outputs`, or `None`.
         is_seen: Whether `output` is that of a layer with weights or an activation. A layer around
@@ -54,8 +57,11 @@ class Call:
 
     operation: keras.Operation
     function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     given: tuple[Any, ...]
     inputs: list[Tensor]
+    before_activation: Tensor | None = None
     outputs: Any = None
     output: Tensor | None = None
     is_seen: bool = False
@@ -78,7 +84,7 @@ class Watcher:
     """Looks at the calls of a model. The methods of this class do nothing."""
 
     def before(self, call: Call) -> None:
-        """Look at a call that is about to be made."""
+        """Look at a call that is about to be made, or change its `function` and `kwargs`."""
 
     def activated(
         self,
@@ -145,8 +151,12 @@ class Watch:
                     stack.enter_context(replaced(layer, "activation", hooked))
             for layer in self.layers:
                 if isinstance(layer, keras.layers.Bidirectional):
-                    # On a GPU, Keras computes both directions at once, without calling them.
+                    # On a GPU, Keras computes both directions at once, without calling them. When
+                    # they are called, each is computed as it would be alone.
                     for direction in (layer.forward_layer, layer.backward_layer):
+                        choice = getattr(direction, "use_cudnn", False)
+                        alone = replaced(direction, "use_cudnn", choice)
+                        stack.enter_context(replaced(direction, "call", alone(direction.call)))
                         stack.enter_context(replaced(direction, "use_cudnn", False))
             # Layers cast their inputs before they are called. Several may have one policy.
             policies = {id(layer.dtype_policy): layer.dtype_policy for layer in self.layers}
@@ -194,7 +204,7 @@ class Watch:
             if not given:
                 # A layer may get its inputs by keyword.
                 given = tuple(inspect.signature(function).bind(**kwargs).arguments.values())
-            call = Call(operation, function, given, tensors_in((args, kwargs)))
+            call = Call(operation, function, args, kwargs, given, tensors_in((args, kwargs)))
             if not self._hidden:
                 self.graph.add_inputs(call.inputs)
             if is_hidden:
@@ -204,7 +214,7 @@ class Watch:
             self._hidden += is_hidden
             self.calls.append(call)
             try:
-                call.outputs = function(*args, **kwargs)
+                call.outputs = call.function(*call.args, **call.kwargs)
             finally:
                 self._hidden -= is_hidden
                 self.calls.pop()
@@ -245,8 +255,12 @@ class Watch:
         """Wrap the activation of `layer`."""
 
         @functools.wraps(activation)
-        def hooked(values: Tensor, *args: Tensor, **kwargs: Tensor) -> Tensor:
-            outputs = activation(values, *args, **kwargs)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            values = next(iter((*args, *kwargs.values())), None)
+            for call in self.calls:
+                if call.operation is layer and call.before_activation is None:
+                    call.before_activation = values
+            outputs = activation(*args, **kwargs)
             if first_float(values) is not None and not self.is_paused:
                 for probe in self._probes:
                     probe.activated(layer, activation, values, outputs)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from asked import asked
+from fused import Fused
 from keras import layers
 from modes import BACKEND, to_numpy
 from tied import SharedKernel
@@ -176,15 +177,6 @@ def test_recurrent_layers_are_seen_from_outside():
     assert [layer.shown.get("gate bias") for layer in found.values()] == ["forget 1", "forget 1", None, "update 0"]
 
 
-class Fused(layers.Bidirectional):
-    """Computes both directions by itself where Keras may, as it does on a GPU."""
-
-    def call(self, sequences, initial_state=None, mask=None, training=None):
-        if self.forward_layer.use_cudnn == self.backward_layer.use_cudnn == "auto":
-            return keras.ops.zeros((*sequences.shape[:2], 6))
-        return super().call(sequences, initial_state, mask, training)
-
-
 def test_directions_that_a_gpu_computes_at_once_are_measured_one_by_one():
     model = keras.Sequential(
         [keras.Input((5, 4)), Fused(layers.LSTM(3, return_sequences=True, name="lstm"), name="fused")]
@@ -192,6 +184,21 @@ def test_directions_that_a_gpu_computes_at_once_are_measured_one_by_one():
     found = by_name(keras_initx.diagnose(model, np.ones((16, 5, 4), "float32")))
     assert list(found) == ["fused/forward_lstm", "fused/backward_lstm"]
     assert vars(model.layers[0].forward_layer)["use_cudnn"] == "auto"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Choosing(layers.LSTM):
+    """Notes whether a GPU may compute all of its steps at once."""
+
+    def call(self, *args, **options):
+        self.choice = self.use_cudnn
+        return super().call(*args, **options)
+
+
+def test_a_direction_is_computed_as_it_is_without_a_diagnosis():
+    model = keras.Sequential([keras.Input((5, 4)), layers.Bidirectional(Choosing(3))])
+    keras_initx.diagnose(model, np.ones((16, 5, 4), "float32"))
+    assert model.layers[0].forward_layer.choice == model.layers[0].backward_layer.choice == "auto"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (-1, 99)])

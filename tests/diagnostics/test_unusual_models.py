@@ -98,6 +98,23 @@ def test_an_optional_input_may_be_none():
     assert keras_initx.lsuv(model, {"one": X, "other": None}).rows[0].after == pytest.approx(1, abs=0.1)
 
 
+class ByKeyword(layers.Layer):
+    """Calls its activation, which is a layer, by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.activation = layers.LeakyReLU(name="leaky")
+
+    def call(self, x):
+        return self.activation(inputs=x)
+
+
+def test_an_activation_may_be_called_by_keyword():
+    model = keras.Sequential([keras.Input((16,)), layers.Dense(4), ByKeyword(), layers.Dense(4)])
+    assert "leaky" in str(keras_initx.diagnose(model, X))
+    assert [row.status for row in keras_initx.lsuv(model, X, seed=0).rows] == ["scaled"] * 2
+
+
 class WithoutBias(layers.Layer):
     """A cell of one's own, which has no attribute `bias`."""
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from fused import Fused
 from keras import layers
 from modes import BACKEND, float64
 from tied import SharedKernel
@@ -92,6 +93,11 @@ def test_attention_and_recurrent_layers_are_scaled():
     assert max(abs(row.after - 1) for row in result.rows) < 0.1
     biases = [weight.variable for weight in find_weights(model) if weight.name == "bias"]
     assert not any(keras.ops.convert_to_numpy(bias).any() for bias in biases)
+
+
+def test_directions_that_a_gpu_computes_at_once_are_scaled_one_by_one():
+    model = keras.Sequential([keras.Input((5, 4)), Fused(layers.LSTM(3, return_sequences=True))])
+    assert status(keras_initx.lsuv(model, STEPS, seed=0)) == ["scaled"] * 2
 
 
 def test_a_convolution_over_time_is_scaled_by_what_its_gates_get():
@@ -303,6 +309,25 @@ def test_a_kernel_that_the_output_does_not_follow_is_left(function):
     result = keras_initx.lsuv(model, X, seed=0)
     assert reasons(result) == {"responding": "its output does not follow its kernel"}
     assert same(values_of(model), before)
+
+
+class Mapped(layers.Layer):
+    """Applies its activation to one example after the other, inside a trace."""
+
+    def __init__(self):
+        super().__init__(name="mapped")
+        self.activation = keras.activations.tanh
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 3), name="kernel")
+
+    def call(self, x):
+        return keras.ops.vectorized_map(lambda one: self.activation(one @ self.kernel), x)
+
+
+def test_a_layer_is_not_scaled_by_what_its_activation_gives_where_it_gets_no_values():
+    model = keras.Sequential([keras.Input((6,)), Mapped()])
+    assert reasons(keras_initx.lsuv(model, X, seed=0)) == {"mapped": "its output is not known or not floating-point"}
 
 
 class Around(layers.Layer):
