@@ -269,6 +269,14 @@ def layers_of(
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
+def is_made_to_train(layer: keras.Layer, variable: keras.Variable) -> bool:
+    """Return whether `layer` has made a variable to be trained, also if it is frozen.
+
+    Relies on the private list of such variables, from which freezing removes none.
+    """
+    return any(variable is one for one in layer._trainable_variables)
+
+
 def compiled_loss(model: keras.Model) -> Any:
     """Return the object behind `model.compute_loss` that computes the compiled loss, or `None`.
 

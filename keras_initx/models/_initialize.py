@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,6 +57,7 @@ from keras_initx.structure import (
     ModelWeight,
     check_model,
     find_weights,
+    is_frozen,
     is_quantized,
 )
 
@@ -116,7 +116,7 @@ def initialize(
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
             other weights are left unchanged. The plan says which problem that is, and which are
-            left. The model must have the layers that the report measured.
+            left, perhaps all. The model must have the layers that the report measured.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
@@ -136,8 +136,8 @@ def initialize(
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
             no weight or one of a quantized layer, or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
-            number that is not finite; if weights cure no problem of a report, or it is that of a
-            model with other layers; if the paths, shapes or dtypes of a plan are not those of the
+            number that is not finite; if a report is that of a model with other layers; if the
+            paths, shapes or dtypes of a plan are not those of the
             model, or `seed` is given with it; or if `reset` is true and the initial state of the
             optimizer cannot be found, because no equal one can be made from its config.
 
@@ -158,6 +158,7 @@ def initialize(
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
+        is_report = isinstance(rules, Report)
         if isinstance(rules, Report):
             _check_measured(model, rules)
             rules = _cure(rules)
@@ -170,6 +171,8 @@ def initialize(
     else:
         root = root_seed(seed)
         steps = planned(model, given, root)
+        if is_report:
+            steps = list(map(_left_by_remedy, steps))
         notes = notes_on(given, [step.weight for step in steps])
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
@@ -222,18 +225,10 @@ def _cure(report: Report) -> Rules:
             drawn = Counter(description(check_initializer("rules", one)) for one in rules.values())
             texts = [f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()]
             notes.append(f"Applied, for {verdict.problem!r}: {listed(texts)}.")
-    if rules:
-        return NotedRules({**rules, "*": None}, tuple(notes))
-    changes = ""
-    for verdict in report.problems:
-        text = textwrap.shorten(str(verdict.remedy), 100, placeholder=" ...")
-        changes += f"\n- {verdict.problem}: {text}"
-    if changes:
-        changes = f". These you change yourself:{changes}"
-    raise ValueError(
-        "`rules` must be a report with a problem that other weights cure. "
-        f"Received: rules={report!r}{changes}"
-    )
+    if not rules:
+        why = "no remedy has rules" if notes else "the report has no problem"
+        notes.insert(0, f"Nothing is applied: {why}.")
+    return NotedRules({**rules, "*": None}, tuple(notes))
 
 
 class Step(NamedTuple):
@@ -242,6 +237,14 @@ class Step(NamedTuple):
     weight: ModelWeight
     source: Source | None
     row: WeightPlan
+
+
+def _left_by_remedy(step: Step) -> Step:
+    """Return a step, with the reason if it is that of a weight that a remedy leaves."""
+    if step.source is not None:
+        return step
+    reason = "frozen" if is_frozen(step.weight) else "in no remedy"
+    return step._replace(row=replace(step.row, reason=reason))
 
 
 def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_initx._checks import DTYPES, check_type
+from keras_initx._keras import is_made_to_train
 from keras_initx._typing import DType, Shape
 from keras_initx.backends import backend
 from keras_initx.structure._kernels import (
@@ -26,6 +27,7 @@ __all__ = [
     "check_unshared",
     "check_used",
     "find_weights",
+    "is_frozen",
     "is_quantized",
     "loaded_weights",
     "name_in_module",
@@ -208,6 +210,19 @@ def weights_within(layer: keras.Layer) -> list[ModelWeight]:
         for weight, name in zip(own, numbered(named, Counter()), strict=True):
             found.append(ModelWeight(f"{prefix}{name}", weight, layers, paths))
     return found
+
+
+def is_frozen(weight: ModelWeight) -> bool:
+    """Return whether a weight is not trained that its layer has made to be trained.
+
+    Statistics, and tables that are never trained, are not frozen.
+    """
+    if weight.variable.trainable:
+        return False
+    # All that Keras knows of a module are its parameters.
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        return True
+    return is_made_to_train(weight.layer, weight.variable)
 
 
 def is_quantized(layer: keras.Layer) -> bool:

@@ -28,7 +28,6 @@ from keras_initx.diagnostics._rules import (
     rule,
 )
 from keras_initx.diagnostics._signal import root_mean_square
-from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts.first_loss import (
     FIRST_LOSS,
     misses_targets,
@@ -86,7 +85,7 @@ def _of_signals(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         return layer.signal.nonfinite > 0 or not layer.is_rescaled
 
     for level, hit in by_level(large, "error", does_harm):
-        evidence = deviations(inputs(of), hit, "grows")
+        evidence = deviations(of, hit, "grows")
         lost = [layer for layer in hit if layer.signal.nonfinite]
         if lost:
             share = f"{lost[0].signal.nonfinite:.0%}"

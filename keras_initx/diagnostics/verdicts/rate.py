@@ -11,6 +11,7 @@ import keras
 from keras_initx._keras import layers_of as layers_within
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
+from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Stage, rule
@@ -87,6 +88,10 @@ class _Optimizer:
     global_clipnorm: float = math.inf
 
 
+# Adam as it is by default.
+_DEFAULT = _Optimizer(0.001, "adam", travel=0.001 * _STEPS, epsilon=1e-7)
+
+
 def _optimizer_of(model: keras.Model) -> _Optimizer | None:
     """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
     optimizer: Any = getattr(model, "optimizer", None)
@@ -141,6 +146,8 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _Kind | None:
 @rule(
     "rate",
     stage=Stage.OPTIMIZER,
+    # Whose kernels stay where they are at any rate.
+    beside=["vanishing", "vanishing gradient"],
     levels={"error": "if it is below 0", "warning": ""},
     finds="a model that is compiled with a learning rate below 0. With SGD, Adagrad, or Adam or "
     f"its like, rates with which a thousand steps change the kernels of no layer by "
@@ -173,7 +180,7 @@ def rate(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     if optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "sgd":
         yield from _large_steps_of_sgd(optimizer.rate, of)
     elif optimizer.rate > 0 and optimizer.is_sensitive and optimizer.kind == "adam":
-        yield from _large_steps_of_adam(optimizer.rate, layers)
+        yield from _large_steps_of_adam(optimizer.rate, layers_of(of))
 
 
 def _adam(before: str = "") -> Remedy:
@@ -196,6 +203,37 @@ def _small_steps(
     """Yield the finding on an optimizer with which weights stay where they are."""
     if optimizer.kind is None:
         return
+    change = _largest_change(optimizer, of, layers)
+    # Without such weights nothing learns, whatever the optimizer is.
+    if change is None:
+        return
+    rate = f"the rate {optimizer.rate:.3g}"
+    if optimizer.has_schedule:
+        rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
+    gain = _gain(optimizer, of)
+    if change < SMALL_CHANGE:
+        effect = f"change the kernels of no layer by more than {change:.1g} of their size"
+    elif gain is not None and gain < SMALL_GAIN:
+        effect = f"lower the loss by {gain:.1g} of it"
+    else:
+        return
+    remedy = _adam("its defaults: ")
+    by_default = _largest_change(_DEFAULT, of, layers)
+    if by_default is not None and by_default < SMALL_CHANGE:
+        remedy = Remedy(
+            "a loss of another scale, such as its mean times a factor: beside the epsilon of Adam, "
+            f"{_DEFAULT.epsilon:g}, its gradients are nothing"
+        )
+    yield Finding([], f"with {rate}, {_STEPS} steps {effect}", remedy)
+
+
+def _largest_change(
+    optimizer: _Optimizer, of: Diagnosis, layers: Sequence[LayerReport]
+) -> float | None:
+    """Return how far a thousand steps move the kernels of a layer, relative to their size.
+
+    It is that of the layer which is moved the most, at most, and `None` without such kernels.
+    """
     clipped = _clipping(optimizer, of)
     changes = []
     for layer in layers:
@@ -204,20 +242,7 @@ def _small_steps(
             if weight.gradient and weight.norm and weight.axes is not None:
                 change = _change(optimizer, clipped * weight.gradient, math.prod(weight.shape))
                 changes.append(change / weight.norm)
-    rate = f"the rate {optimizer.rate:.3g}"
-    if optimizer.has_schedule:
-        rate = f"rates that begin at {optimizer.rate:.3g} and add up to {optimizer.travel:.3g}"
-    gain = _gain(optimizer, of)
-    # Without such weights nothing learns, whatever the optimizer is.
-    if not changes:
-        return
-    if max(changes) < SMALL_CHANGE:
-        effect = f"change the kernels of no layer by more than {max(changes):.1g} of their size"
-    elif gain is not None and gain < SMALL_GAIN:
-        effect = f"lower the loss by {gain:.1g} of it"
-    else:
-        return
-    yield Finding([], f"with {rate}, {_STEPS} steps {effect}", _adam("its defaults: "))
+    return max(changes, default=None)
 
 
 def _gain(optimizer: _Optimizer, of: Diagnosis) -> float | None:
@@ -309,4 +334,7 @@ def _large_steps_of_adam(rate: float, layers: list[LayerReport]) -> Iterator[Fin
         f"times 1 / sqrt({most}), the standard deviation that suits the {most} inputs of a unit of "
         f"{widest.title}"
     )
-    yield Finding([widest], evidence, _adam("the default rate: "))
+    remedy = _adam("the default rate: ")
+    if _DEFAULT.rate * math.sqrt(most) > LARGE_UPDATE:
+        remedy = Remedy(f"a rate of {0.1 / math.sqrt(most):.0e}")
+    yield Finding([widest], evidence, remedy)

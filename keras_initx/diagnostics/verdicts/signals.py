@@ -1,6 +1,7 @@
 """Signals: what comes out of each layer, too large, too small, at limits, or lost."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import keras
 
@@ -315,7 +316,7 @@ def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         return layer.name in lost or layer.name in starved
 
     for level, hit in by_level(small, harmful, does_harm):
-        evidence = deviations(inputs(of), hit, "falls")
+        evidence = deviations(of, hit, "falls")
         if level == "note":
             evidence += "; no later layer gets too small an input because of it"
         yield Finding(hit, evidence, signal_remedy(hit, cause, of), level)
@@ -350,17 +351,29 @@ def largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | N
     return max(signals, key=lambda signal: (signal.nonfinite, size(signal)))
 
 
-def deviations(inputs: Signal | None, hit: Sequence[LayerReport], verb: str) -> str:
-    """Describe the standard deviation from the inputs to the first and last affected layer."""
-    first = hit[0]
-    last = hit[-1]
-    text = f"the standard deviation {verb} "
-    if inputs is not None:
-        text += f"from {inputs.std:.3g} at the inputs "
-    text += f"to {first.signal.std:.3g} in {first.title}"
-    if last is not first:
-        text += f" and {last.signal.std:.3g} in {last.title}"
-    return text + layer_count(hit)
+def deviations(of: Diagnosis, hit: Sequence[LayerReport], verb: Literal["grows", "falls"]) -> str:
+    """Describe the standard deviation at the inputs, and in the first and last affected layer.
+
+    Where it does not change as the verb says, these are levels.
+    """
+    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in dict.fromkeys([hit[0], hit[-1]])]
+    found = " and ".join(places) + layer_count(hit)
+    start = inputs(of)
+    if start is None:
+        return f"the standard deviation is {found}"
+
+    def is_beyond(layer: LayerReport, signal: Signal) -> bool:
+        # As printed.
+        here, there = (float(f"{one.std:.3g}") for one in (layer.signal, signal))
+        return here > there if verb == "grows" else here < there
+
+    if is_beyond(hit[0], start) and is_beyond(hit[-1], start):
+        return f"the standard deviation {verb} from {start.std:.3g} at the inputs to {found}"
+    # A layer before the first kernel may have scaled them.
+    first = largest_inputs(of, lambda signal: signal.std)
+    are_cause = first is not None and not is_beyond(hit[0], first)
+    already = "already " if are_cause else ""
+    return f"the standard deviation is {found}, {already}{start.std:.3g} at the inputs"
 
 
 def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnosis) -> Remedy:
