@@ -1,7 +1,7 @@
 """Remedies: what takes a problem away, as an object that can be printed and applied."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend
-from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.initializers import (
@@ -18,12 +18,13 @@ from keras_initx.initializers import (
     GlorotUniform,
     HeNormal,
     Initializer,
+    Law,
     LecunNormal,
     Orthogonal,
     VarianceScaling,
     default_axes,
 )
-from keras_initx.structure import ModelWeight, floats
+from keras_initx.structure import ModelWeight, floats, is_frozen
 
 __all__ = ["Remedy"]
 
@@ -101,7 +102,7 @@ def kernels_of(layers: Iterable[LayerReport]) -> list[str]:
     for layer in layers:
         for weight in layer.weights:
             is_other = weight.name == "recurrent_kernel" or weight.name.startswith("lora_")
-            if weight.axes is not None and weight.trainable and not is_other:
+            if weight.axes is not None and not is_other:
                 paths.append(weight.path)
         paths += layer.shared_kernels
     return paths
@@ -110,6 +111,16 @@ def kernels_of(layers: Iterable[LayerReport]) -> list[str]:
 def weights_named(name: str, layers: Iterable[LayerReport]) -> list[str]:
     """Return the paths of the weights of one name of layers."""
     return [weight.path for layer in layers for weight in layer.weights if weight.name == name]
+
+
+def recurrent_kernels_of(layers: Iterable[LayerReport]) -> list[WeightReport]:
+    """Return the recurrent kernels of layers, those of each cell."""
+    return [
+        weight
+        for layer in layers
+        for weight in layer.weights
+        if weight.name == "recurrent_kernel" and weight.axes is not None
+    ]
 
 
 def rules_for(paths: Iterable[str], initializer: InitializerLike) -> dict[str, InitializerLike]:
@@ -144,25 +155,41 @@ _LIKE = 0.1
 _UNITS, _ROUNDING = 64, 1e-2
 
 
-def not_yet_drawn(choices: Iterable[Choice], paths: Sequence[str], of: Diagnosis) -> list[Choice]:
-    """Return the choices that would give weights other values than such as they have."""
+def not_yet_drawn(choices: Iterable[Choice], paths: Iterable[str], of: Diagnosis) -> list[Choice]:
+    """Return the choices before the first whose values weights have; frozen ones do not count."""
+    found = [weight for path, weight in weights(of).items() if path in paths]
+    trained = [weight for weight in found if weight.variable.trainable]
     others = []
     for one in choices:
-        has_them = [_is_like(weights(of).get(path), one.initializer) for path in paths]
-        if not has_them or not all(has_them):
-            others.append(one)
+        if trained and all(_is_like(weight, one.initializer) for weight in trained):
+            break
+        others.append(one)
     return others
 
 
-def _is_like(weight: ModelWeight | None, initializer: InitializerLike) -> bool:
+def larger_than(choices: Sequence[Choice], paths: Iterable[str], of: Diagnosis) -> list[str]:
+    """Return the paths of the weights that are larger than each of some choices makes them."""
+    found = []
+    for path in paths:
+        if all(_size(path, [one], of) > 1 + _LIKE for one in choices):
+            found.append(path)
+    return found
+
+
+def _size(path: str, choices: Sequence[Choice], of: Diagnosis) -> float:
+    """Return the deviation of a weight relative to what the first choice gives; 1 if unknown."""
+    weight = weights(of).get(path)
+    initializer = choices[0].initializer if choices else HeNormal()
+    law = None if weight is None else _law_for(weight, initializer)
+    if weight is None or law is None or not law.std:
+        return 1.0
+    size = Moments(floats(backend.host_view(weight.variable.value))).std / law.std
+    return size if 0 < size < math.inf else 1.0
+
+
+def _is_like(weight: ModelWeight, initializer: InitializerLike) -> bool:
     """Return whether a weight has the law of an initializer, by its deviation and its form."""
-    if weight is None or not isinstance(initializer, Initializer):
-        return False
-    config = initializer.get_config()
-    if weight.axes is not None and "input_axes" in config:
-        inputs, units = weight.axes
-        config |= {"input_axes": list(inputs), "output_axes": list(units)}
-    law = type(initializer).from_config(config).law(weight.shape)
+    law = _law_for(weight, initializer)
     if law is None or not law.std:
         return False
     values = floats(backend.host_view(weight.variable.value))
@@ -170,6 +197,17 @@ def _is_like(weight: ModelWeight | None, initializer: InitializerLike) -> bool:
     if abs(Moments(values).std / law.std - 1) > error:
         return False
     return not isinstance(law, FrameLaw) or _is_orthogonal(values, law)
+
+
+def _law_for(weight: ModelWeight, initializer: InitializerLike) -> Law | None:
+    """Return the law of the values that an initializer gives a weight, `None` if it has none."""
+    if not isinstance(initializer, Initializer):
+        return None
+    config = initializer.get_config()
+    if weight.axes is not None and "input_axes" in config:
+        inputs, units = weight.axes
+        config |= {"input_axes": list(inputs), "output_axes": list(units)}
+    return type(initializer).from_config(config).law(weight.shape)
 
 
 def _is_orthogonal(values: Array, law: FrameLaw) -> bool:
@@ -182,6 +220,93 @@ def _is_orthogonal(values: Array, law: FrameLaw) -> bool:
     some = matrix[:, :_UNITS] / np.linalg.norm(matrix[:, :_UNITS], axis=0)
     cosines = some.T @ some
     return bool(abs(cosines - np.eye(len(cosines))).max() < _ROUNDING)
+
+
+# ---------------------------------------------------------------- what is frozen
+
+# The number of paths in a text.
+_SHOWN = 2
+
+
+@fact
+def frozen(of: Diagnosis) -> set[str]:
+    """The paths of the weights that are frozen."""
+    return {path for path, weight in weights(of).items() if is_frozen(weight)}
+
+
+def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
+    """Return a remedy whose rules leave all that is not trained, and whose text names the frozen.
+
+    Frozen weights are somebody's, such as those of another training.
+    """
+    trained = {path for path, weight in weights(of).items() if weight.variable.trainable}
+    every = [path for one in (remedy, *remedy.others) for path in one.rules]
+    held = list(dict.fromkeys(path for path in every if path in frozen(of)))
+    kept = [_of_weights(one, trained) for one in (remedy, *remedy.others)]
+    first, *others = kept
+    text = remedy.text
+    if held and trained.isdisjoint(every):
+        text = f"{named(held)} {_are(held)} frozen: with trainable=True {text}"
+    elif held:
+        text += f", without {named(held)}, which {_are(held)} frozen"
+    return replace(first, text=text, others=tuple(others))
+
+
+def _of_weights(remedy: Remedy, paths: Collection[str]) -> Remedy:
+    """Return a remedy with the rules of some weights alone."""
+    rules = {path: one for path, one in remedy.rules.items() if path in paths}
+    return replace(remedy, rules=rules)
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first names, and the number of the others."""
+    text = ", ".join(names[:_SHOWN])
+    if len(names) > _SHOWN:
+        text += f" and {len(names) - _SHOWN} more"
+    return text
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def of_frozen(
+    layers: Sequence[LayerReport],
+    choices: Sequence[Choice],
+    of: Diagnosis,
+    later: Sequence[LayerReport] = (),
+) -> Remedy | None:
+    """Return the remedy where frozen kernels of `layers`, more than others, are not as they should.
+
+    Otherwise `None`.
+
+    Args:
+        layers: The layers, the last of which is affected.
+        choices: What suits their kernels.
+        of: The diagnosis.
+        later: Layers behind these, which are affected too.
+    """
+    distances = {True: 0.0, False: 0.0}
+    kernels = kernels_of(layers)
+    for path in kernels:
+        distances[path in frozen(of)] += abs(math.log(_size(path, choices, of)))
+    held = [path for path in kernels if path in frozen(of)]
+    are_most = distances[True] > max(distances[False], math.log(2))
+    if not held or not (are_most or len(held) == len(kernels)):
+        return None
+    those = [
+        layer for layer in (*layers, *later) if not frozen(of).isdisjoint(kernels_of([layer]))
+    ]
+    names = list(dict.fromkeys(layer.title for layer in those))
+    texts = " or ".join(text for _, text in choices) or "other weights"
+    text = (
+        f"{named(names)} {_are(names)} frozen: the weights and inputs of their training, or "
+        f"trainable=True for them, then {texts}"
+    )
+    last = those[-1].after or those[-1].signal
+    if last.std > 0 and not last.nonfinite and not 0.1 < last.std < 10:
+        text += f"; or keras.layers.Rescaling({1 / last.std:.1g}) behind {those[-1].title}"
+    return Remedy(text)
 
 
 # ---------------------------------------------------------------- which initializer is suitable
@@ -277,49 +402,67 @@ _FLAT = ("hard_sigmoid", "sigmoid")
 def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
     activation = common_activation(layers)
+    choices = suitable_in_depth(layers, activation)
+    held = of_frozen(layers, choices, of)
+    if held is not None:
+        return held
+    normalization = "keras.layers.BatchNormalization() before"
     if activation in _FLAT:
         _, text = choice(GlorotUniform())
-        return Remedy(
-            f'activation="tanh" with {text} instead of {activation}, or '
-            "keras.layers.BatchNormalization() before it: its slope is at most 1/4, which no "
-            "initializer makes up for"
-        )
+        text = f'activation="tanh" with {text} instead of {activation}'
+        if not _are_normalized(layers):
+            text += f", or {normalization} it"
+        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
     if activation == "softplus":
-        return Remedy(
-            "keras.layers.BatchNormalization() before each softplus, whose mean makes examples "
-            "alike with any initializer"
-        )
-    choices = suitable_in_depth(layers, activation)
+        text = "another activation than"
+        if not _are_normalized(layers):
+            text = f"{normalization} each"
+        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
     kernels = kernels_of(layers_of(of))
     others = not_yet_drawn(choices, kernels, of)
     if choices and not others and not has_large_biases(layers):
-        return Remedy("keras.layers.BatchNormalization() before each activation")
-    remedy = drawn_or_scaled(others or choices, kernels, after=" in all layers")
-    return without_large_biases(remedy, layers, layers_of(of))
+        if _are_normalized(layers):
+            return Remedy("residual branches, x + f(x), around these layers")
+        return Remedy(f"{normalization} each activation")
+    return with_small_biases(choices, others, kernels, layers, layers_of(of), " in all layers")
 
 
-def without_large_biases(
-    remedy: Remedy, layers: Sequence[LayerReport], all_layers: Sequence[LayerReport]
+def _are_normalized(layers: Sequence[LayerReport]) -> bool:
+    """Return whether there is a normalization before each activation that follows a kernel."""
+    with_kernel = [layer for layer in layers if layer.has_kernel]
+    return bool(with_kernel) and all(
+        layer.normalized_by is not None and layer.activation is None for layer in with_kernel
+    )
+
+
+def with_small_biases(
+    choices: Sequence[Choice],
+    others: Sequence[Choice],
+    kernels: Sequence[str],
+    layers: Sequence[LayerReport],
+    all_layers: Sequence[LayerReport],
+    after: str,
 ) -> Remedy:
-    """Return a remedy that draws weights anew with biases of zeros, if those of `layers` are large.
+    """Return a remedy that draws kernels anew, with biases of zeros if those of `layers` are large.
 
     Args:
-        remedy: The remedy.
+        choices: What suits the kernels.
+        others: What of this they do not have.
+        kernels: Their paths.
         layers: The layers.
         all_layers: Those whose biases are then zeros.
+        after: The end of the text.
     """
-    if not remedy.rules or not has_large_biases(layers):
-        return remedy
+    if not choices or not has_large_biases(layers):
+        return drawn_or_scaled(others, kernels, after=after)
     zeros = rules_for(weights_named("bias", all_layers), "zeros")
-    others = []
+    if not others:
+        return Remedy(f'bias_initializer="zeros"{after}', zeros)
+    remedy = drawn(others, kernels, 'bias_initializer="zeros" and ', after)
+    others_with_zeros = []
     for other in remedy.others:
-        others.append(replace(other, rules={**other.rules, **zeros}))
-    return replace(
-        remedy,
-        text=f'bias_initializer="zeros" and {remedy.text}',
-        rules={**remedy.rules, **zeros},
-        others=tuple(others),
-    )
+        others_with_zeros.append(replace(other, rules={**other.rules, **zeros}))
+    return replace(remedy, rules={**remedy.rules, **zeros}, others=tuple(others_with_zeros))
 
 
 def has_large_biases(layers: Iterable[LayerReport]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, layers
-from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._remedy import Remedy, sparing_frozen
 from keras_initx.rendering import line_width
 
 __all__ = ["Verdict"]
@@ -205,9 +205,8 @@ def evaluate(of: Diagnosis) -> list[Verdict]:
         found[one.problem] = findings
         for finding in findings:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
-            verdicts.append(
-                Verdict(one.problem, names, finding.evidence, finding.remedy, finding.level)
-            )
+            remedy = sparing_frozen(finding.remedy, of)
+            verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
         if findings and one.stage is Stage.DATA:
             break
     # The sort is stable: otherwise the order stays.

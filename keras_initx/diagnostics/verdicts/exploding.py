@@ -1,18 +1,21 @@
 """Exploding: signals, or gradients, that are too large, or not finite."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
     Remedy,
     common_activation,
+    drawn,
     drawn_or_scaled,
     is_steep,
     kernels_of,
+    larger_than,
+    named,
     suitable_in_depth,
 )
 from keras_initx.diagnostics._rules import (
@@ -45,6 +48,8 @@ from keras_initx.diagnostics.verdicts.signals import (
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
+# Gain of a recurrent kernel above which it makes such a gradient over many steps.
+_GROWING = 1.1
 
 
 @rule(
@@ -111,27 +116,43 @@ def _of_gradients(of: Diagnosis) -> Iterator[Finding]:
         return
     first, norm = hit[0]
     evidence = f"the gradient norm of {first.title} is {norm:.3g}{layer_count(hit)}"
-    yield Finding([layer for layer, _ in hit], evidence, _smaller_gradients(of), level)
+    found = [layer for layer, _ in hit]
+    yield Finding(found, evidence, _smaller_gradients(found, of), level)
 
 
-def _smaller_gradients(of: Diagnosis) -> Remedy:
-    """Return the remedy where gradients explode."""
+def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
+    """Return the remedy where the gradients of some layers explode."""
     layers = layers_of(of)
     for layer in layers:
         if misses_targets(layer, of) and exceeds(outputs(of)[layer.name].loss, FIRST_LOSS):
             return standardized_targets()
-    growing = [layer for layer in layers if has_growing_state(layer, of)]
+    growing = list(filter(has_growing_state, layers))
+    if not growing:
+        growing = [layer for layer in hit if has_growing_state(layer, _GROWING)]
     if growing:
-        return scaled_first(of, orthogonal_recurrence(growing))
+        return scaled_first(of, orthogonal_recurrence(growing, of))
     sums = growing_sums(of)
     if sums is not None and not too_large(of):
         return sums
-    choices = suitable_in_depth(layers, common_activation(layers))
-    remedy = drawn_or_scaled(choices, kernels_of(layers), "smaller weights: ")
-    is_certain = any(map(is_steep, layers))
+    remedy = _smaller_weights(of)
+    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).read)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
         )
         remedy = other_loss.otherwise(remedy)
     return scaled_first(of, remedy)
+
+
+def _smaller_weights(of: Diagnosis) -> Remedy:
+    """Return the remedy that draws weights anew that are too large, or, without such, clips."""
+    layers = layers_of(of)
+    choices = suitable_in_depth(layers, common_activation(layers))
+    kernels = kernels_of(layers)
+    if not choices:
+        return drawn_or_scaled(choices, kernels, "smaller weights: ")
+    large = larger_than(choices, kernels, of)
+    if not large:
+        return Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
+    where = "" if large == kernels else f" in {named(large)}"
+    return drawn(choices, large, "smaller weights: ", where)

@@ -19,7 +19,14 @@ from keras_initx._gates import (
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, column, having, pairs_for, paths
-from keras_initx.diagnostics._remedy import Remedy, choice, drawn, rules_for, weights_named
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    choice,
+    drawn,
+    not_yet_drawn,
+    recurrent_kernels_of,
+    rules_for,
+)
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
 from keras_initx.diagnostics.verdicts.inputs import COMPARED
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
@@ -406,13 +413,19 @@ def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
             f"{kernel.largest**_STEPS:.1g} is left after {_STEPS} steps"
         )
     found = [layer for layer, _ in hit]
-    yield Finding(found, evidence + layer_count(found), orthogonal_recurrence(found))
+    yield Finding(found, evidence + layer_count(found), orthogonal_recurrence(found, of))
 
 
-def orthogonal_recurrence(layers: Iterable[LayerReport]) -> Remedy:
-    """Return a remedy that draws the recurrent kernels of `layers` anew."""
-    paths = weights_named("recurrent_kernel", layers)
-    return drawn([choice(Orthogonal())], paths, "recurrent_initializer=")
+def orthogonal_recurrence(layers: Iterable[LayerReport], of: Diagnosis) -> Remedy:
+    """Return a remedy that draws the recurrent kernels of `layers` anew, each gate by itself."""
+    rules: dict[str, InitializerLike] = {}
+    texts = []
+    for weight in recurrent_kernels_of(layers):
+        one = choice(Orthogonal(blocks=weight.shape[-1] // weight.shape[-2]))
+        if not_yet_drawn([one], [weight.path], of):
+            rules[weight.path] = one.initializer
+            texts.append(one.text)
+    return Remedy(f"recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)
 
 
 def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:

@@ -221,8 +221,8 @@ def _small_steps(
     by_default = _largest_change(_DEFAULT, of, layers)
     if by_default is not None and by_default < SMALL_CHANGE:
         remedy = Remedy(
-            "a loss of another scale, such as its mean times a factor: beside the epsilon of Adam, "
-            f"{_DEFAULT.epsilon:g}, its gradients are nothing"
+            "a loss times a factor: its gradients are small beside the epsilon of Adam, "
+            f"{_DEFAULT.epsilon:g}"
         )
     yield Finding([], f"with {rate}, {_STEPS} steps {effect}", remedy)
 

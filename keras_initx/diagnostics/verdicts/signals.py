@@ -21,10 +21,12 @@ from keras_initx.diagnostics._remedy import (
     is_steep,
     kernels_of,
     not_yet_drawn,
+    of_frozen,
+    recurrent_kernels_of,
     rules_for,
     suitable_for_all,
     weights_named,
-    without_large_biases,
+    with_small_biases,
 )
 from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
@@ -49,10 +51,10 @@ from keras_initx.diagnostics.verdicts.inputs import (
     too_large,
 )
 from keras_initx.diagnostics.verdicts.memory import (
+    RECURRENT_GAIN,
     gates,
     open_gates,
     orthogonal_recurrence,
-    recurrent_kernels,
 )
 from keras_initx.initializers import GlorotUniform, HeNormal, ReLUBias, Scaled
 from keras_initx.structure import Call, array_of, is_zero, multiplying_weights
@@ -392,19 +394,22 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
     others = not_yet_drawn(choices, kernels, of)
     # LSUV would give steep activations the size that makes noise.
     has_them = bool(choices) and not others and not any(map(is_steep, layers))
+    held = of_frozen(layers, choices, of, hit)
     if inputs is not None:
         text = _other_inputs(inputs)
-        if has_them:
+        if has_them or held is not None:
             return Remedy(text)
-        return drawn_or_scaled(others or choices, kernels).after(text)
+        return drawn_or_scaled(others, kernels).after(text)
+    if held is not None:
+        return held
     if layer.name in gates(of) and has_large_biases([layer]):
         return open_gates(of, [layer])
-    if has_growing_state(layer, of):
-        return orthogonal_recurrence([layer])
+    if has_growing_state(layer):
+        return orthogonal_recurrence([layer], of)
     if has_them and not has_large_biases(layers):
         return LSUV
-    remedy = drawn_or_scaled(others or choices, kernels, after=" in this and all earlier layers")
-    return without_large_biases(remedy, layers, layers)
+    after = " in this and all earlier layers"
+    return with_small_biases(choices, others, kernels, layers, layers, after)
 
 
 def _other_inputs(inputs: Signal) -> str:
@@ -490,10 +495,9 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")
 
 
-def has_growing_state(layer: LayerReport, of: Diagnosis) -> bool:
+def has_growing_state(layer: LayerReport, limit: float = RECURRENT_GAIN) -> bool:
     """Return whether `layer` has a recurrent kernel that makes a state larger in each step."""
-    kernel = recurrent_kernels(of).get(layer.name)
-    return kernel is not None and kernel.grows
+    return any(exceeds(one.gain, limit) for one in recurrent_kernels_of([layer]))
 
 
 def smaller_inputs(layer: LayerReport, of: Diagnosis) -> Remedy | None:
