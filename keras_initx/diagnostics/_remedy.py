@@ -21,6 +21,7 @@ from keras_initx.initializers import (
     Law,
     LecunNormal,
     Orthogonal,
+    ReLUBias,
     VarianceScaling,
     default_axes,
 )
@@ -151,6 +152,13 @@ def drawn(
 
 # How far the deviation of values may be from that of their law, beside the error of a sample.
 _LIKE = 0.1
+# Initializers whose values are equal numbers.
+_CONSTANTS = (
+    keras.initializers.Constant,
+    keras.initializers.Ones,
+    keras.initializers.Zeros,
+    ReLUBias,
+)
 # The most units that are compared, and how far from 0 their cosines may be by rounding.
 _UNITS, _ROUNDING = 64, 1e-2
 
@@ -189,10 +197,14 @@ def _size(path: str, choices: Sequence[Choice], of: Diagnosis) -> float:
 
 def _is_like(weight: ModelWeight, initializer: InitializerLike) -> bool:
     """Return whether a weight has the law of an initializer, by its deviation and its form."""
+    values = floats(backend.host_view(weight.variable.value))
+    constant = keras.initializers.get(initializer)
+    if isinstance(constant, _CONSTANTS):
+        filled = keras.ops.convert_to_tensor(constant(weight.shape, dtype=weight.dtype))
+        return bool((values == floats(backend.host_view(filled))).all())
     law = _law_for(weight, initializer)
     if law is None or not law.std:
         return False
-    values = floats(backend.host_view(weight.variable.value))
     error = _LIKE + 3 / math.sqrt(2 * values.size)
     if abs(Moments(values).std / law.std - 1) > error:
         return False
@@ -246,7 +258,7 @@ def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
     first, *others = kept
     text = remedy.text
     if held and trained.isdisjoint(every):
-        text = f"{named(held)} {_are(held)} frozen: with trainable=True {text}"
+        text = f"{named(held)} {_are(held)} frozen: with trainable=True, {text}"
     elif held:
         text += f", without {named(held)}, which {_are(held)} frozen"
     return replace(first, text=text, others=tuple(others))
@@ -294,11 +306,9 @@ def of_frozen(
     are_most = distances[True] > max(distances[False], math.log(2))
     if not held or not (are_most or len(held) == len(kernels)):
         return None
-    those = [
-        layer for layer in (*layers, *later) if not frozen(of).isdisjoint(kernels_of([layer]))
-    ]
+    those = [layer for layer in (*layers, *later) if not frozen(of).isdisjoint(kernels_of([layer]))]
     names = list(dict.fromkeys(layer.title for layer in those))
-    texts = " or ".join(text for _, text in choices) or "other weights"
+    texts = " or ".join(text for _, text in choices) or LSUV.text
     text = (
         f"{named(names)} {_are(names)} frozen: the weights and inputs of their training, or "
         f"trainable=True for them, then {texts}"

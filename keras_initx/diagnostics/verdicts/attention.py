@@ -15,6 +15,7 @@ from keras_initx._typing import Array, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, rule
 from keras_initx.initializers import GlorotUniform
@@ -356,5 +357,6 @@ def focused_attention(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         )
     else:
         remedy = drawn(choices, kernels, "smaller kernels of queries and keys: ")
-    normalized = Remedy("a normalization before the attention layer")
-    yield Finding([layer for layer, _ in hit], evidence, remedy.otherwise(normalized))
+    if worst.name not in normalized(of):
+        remedy = remedy.otherwise(Remedy("a normalization before the attention layer"))
+    yield Finding([layer for layer, _ in hit], evidence, remedy)

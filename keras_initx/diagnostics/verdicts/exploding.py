@@ -40,14 +40,17 @@ from keras_initx.diagnostics.verdicts.inputs import scaled_first, too_large
 from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
 from keras_initx.diagnostics.verdicts.signals import (
     deviations,
+    growing_kernels,
     growing_sums,
-    has_growing_state,
     largest_inputs,
     signal_remedy,
 )
+from keras_initx.structure import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5
+# The arguments of an optimizer that clip gradients.
+_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 # Gain of a recurrent kernel above which it makes such a gradient over many steps.
 _GROWING = 1.1
 
@@ -126,15 +129,17 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     for layer in layers:
         if misses_targets(layer, of) and exceeds(outputs(of)[layer.name].loss, FIRST_LOSS):
             return standardized_targets()
-    growing = list(filter(has_growing_state, layers))
-    if not growing:
-        growing = [layer for layer in hit if has_growing_state(layer, _GROWING)]
+    growing = growing_kernels(layers) or growing_kernels(hit, _GROWING)
     if growing:
-        return scaled_first(of, orthogonal_recurrence(growing, of))
+        return scaled_first(of, orthogonal_recurrence(growing))
     sums = growing_sums(of)
     if sums is not None and not too_large(of):
         return sums
     remedy = _smaller_weights(of)
+    if remedy is None and too_large(of):
+        return Remedy("standardize the inputs")
+    if remedy is None:
+        remedy = _smaller_loss(of)
     is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).read)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
@@ -144,8 +149,8 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     return scaled_first(of, remedy)
 
 
-def _smaller_weights(of: Diagnosis) -> Remedy:
-    """Return the remedy that draws weights anew that are too large, or, without such, clips."""
+def _smaller_weights(of: Diagnosis) -> Remedy | None:
+    """Return the remedy that draws those weights anew that are too large, `None` without such."""
     layers = layers_of(of)
     choices = suitable_in_depth(layers, common_activation(layers))
     kernels = kernels_of(layers)
@@ -153,6 +158,23 @@ def _smaller_weights(of: Diagnosis) -> Remedy:
         return drawn_or_scaled(choices, kernels, "smaller weights: ")
     large = larger_than(choices, kernels, of)
     if not large:
-        return Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
+        return None
     where = "" if large == kernels else f" in {named(large)}"
     return drawn(choices, large, "smaller weights: ", where)
+
+
+def _smaller_loss(of: Diagnosis) -> Remedy:
+    """Return the remedy where weights and inputs are as they should be."""
+    text = "a smaller loss, such as this one times a factor"
+    for _, facts in of.probe(LossProbe).read:
+        if facts.loss.is_sum:
+            text = "the mean of the losses of the examples instead of their sum"
+        elif facts.loss.factor > 1:
+            text = f"a loss without its factor of {facts.loss.factor:.3g}"
+    remedy = Remedy(text)
+    optimizer = unscaled(getattr(of.model, "optimizer", None))
+    limits = [getattr(optimizer, name, None) for name in _CLIPPING]
+    if limits == [None] * len(limits):
+        clipped = Remedy("gradients that are clipped: global_clipnorm=1.0 in the optimizer")
+        remedy = remedy.otherwise(clipped)
+    return remedy

@@ -17,9 +17,11 @@ from keras_initx.diagnostics._rules import (
 from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.diagnostics.verdicts.signals import (
+    size_of_table,
     smaller_factor,
     smaller_inputs,
     smaller_last_layer,
+    smaller_table,
 )
 
 # Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
@@ -62,6 +64,9 @@ def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findi
 def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
     """Return what more the evidence says of an output, and the remedy."""
     details = ""
+    table = smaller_table(layer, of)
+    if table is not None:
+        return f"; {size_of_table(layer, of)}", table
     fewer = smaller_inputs(layer, of)
     if fewer is not None:
         details = f", and its inputs a root mean square of {output.input_size:.3g}"

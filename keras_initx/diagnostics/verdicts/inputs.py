@@ -33,6 +33,9 @@ _MANY_ROWS = 16
 # Up to how many channels an image from outside the model has: red, green, blue and a mask.
 _MOST_CHANNELS = 4
 
+# Layers that scale inputs.
+_SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
+
 # Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
 # inputs are not scaled.
 UNSCALED_INPUTS = 10
@@ -56,12 +59,14 @@ class FirstInputs:
             `None`.
         image: Of a two-dimensional convolution that takes a side of square images for their
             channels, their shape; otherwise `None`.
+        scaled_by: The last layer before it that scales them, `None` without one.
     """
 
     signal: Signal
     largest: tuple[int, float] = (0, 0.0)
     only_index: int | None = None
     image: tuple[int, int, int] | None = None
+    scaled_by: keras.Layer | None = None
 
 
 class InputProbe(Probe):
@@ -101,6 +106,8 @@ class InputProbe(Probe):
             from_outside = [tensor]
         else:
             from_outside = graph.joined(tensor)
+        scaling = [one for one in graph.producers(tensor) if isinstance(one, _SCALING)]
+        self._record(layer).scaled_by = next(iter(scaling), None)
         for part in from_outside:
             _add(self._record(layer), layer, array_of(part))
 
@@ -298,15 +305,10 @@ def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
         has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
         if layer in too_large(of) or _is_small(record.signal) or has_offset:
             unscaled.append(layer)
-    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
-    if unscaled and _are_pixels(of.x):
-        rescaled = Remedy(
-            "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
-        )
-        remedy = rescaled.otherwise(remedy)
     for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
         first = hit[0]
         record = first_inputs(of)[first.name]
+        remedy = _scaled_inputs(record, of)
         signal, (index, size) = record.signal, record.largest
         evidence = (
             f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
@@ -319,6 +321,20 @@ def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
         else:
             evidence += ": initializers assume inputs of standard deviation 1"
         yield Finding(hit, evidence, remedy, level)
+
+
+def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
+    """Return the remedy where what a layer gets is not scaled, or not as it should be."""
+    path = None if record.scaled_by is None else of.watch.paths[record.scaled_by]
+    if isinstance(record.scaled_by, keras.layers.Normalization):
+        return Remedy(f"standardize the inputs: {path} adapted to the data")
+    if path is not None:
+        return Remedy(f"another scale and offset in {path}, which give numbers of size 1 about 0")
+    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
+    if not _are_pixels(of.x):
+        return remedy
+    text = "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
+    return Remedy(text).otherwise(remedy)
 
 
 def _is_small(signal: Signal) -> bool:

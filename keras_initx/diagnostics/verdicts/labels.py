@@ -128,7 +128,7 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             f"{facts.labels.several:.0%} of the rows of labels have several ones, but "
             f"{facts.loss.name} takes classes that exclude each other"
         )
-        remedy = other_activation("sigmoid", layer, "binary_crossentropy")
+        remedy = other_activation("sigmoid", layer, "binary_crossentropy", facts)
         if facts.loss.from_logits:
             remedy = other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")

@@ -18,12 +18,18 @@ from keras_initx._gates import (
 )
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, column, having, pairs_for, paths
+from keras_initx.diagnostics._layers import (
+    LayerReport,
+    WeightReport,
+    column,
+    having,
+    pairs_for,
+    paths,
+)
 from keras_initx.diagnostics._remedy import (
     Remedy,
     choice,
     drawn,
-    not_yet_drawn,
     recurrent_kernels_of,
     rules_for,
 )
@@ -63,7 +69,7 @@ class RecurrenceProbe(Probe):
         steps: Dict from a layer to the number of steps of its inputs.
         padding: Dict from a layer that gives its last state alone, and reads to the end without a
             mask, to the number of equal steps at the end of half of the examples, and the path of
-            the embedding in whose inputs they are 0, or `None`.
+            the embedding in whose inputs they are 0 and that makes no mask, or `None`.
     """
 
     def __init__(self, of: Diagnosis) -> None:
@@ -101,7 +107,9 @@ class RecurrenceProbe(Probe):
         embedding, given = self._embedding
         indices = array_of(given)
         index = int(np.median(indices[:, -1]))
-        path = None if index else self.of.watch.paths.get(embedding, embedding.name)
+        path = None
+        if not index and not embedding.mask_zero:
+            path = self.of.watch.paths.get(embedding, embedding.name)
         return _equal_at_end(indices), path
 
 
@@ -413,18 +421,18 @@ def _recurrent_kernel(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
             f"{kernel.largest**_STEPS:.1g} is left after {_STEPS} steps"
         )
     found = [layer for layer, _ in hit]
-    yield Finding(found, evidence + layer_count(found), orthogonal_recurrence(found, of))
+    remedy = orthogonal_recurrence(recurrent_kernels_of(found))
+    yield Finding(found, evidence + layer_count(found), remedy)
 
 
-def orthogonal_recurrence(layers: Iterable[LayerReport], of: Diagnosis) -> Remedy:
-    """Return a remedy that draws the recurrent kernels of `layers` anew, each gate by itself."""
+def orthogonal_recurrence(kernels: Iterable[WeightReport]) -> Remedy:
+    """Return a remedy that draws recurrent kernels anew, the part of each gate by itself."""
     rules: dict[str, InitializerLike] = {}
     texts = []
-    for weight in recurrent_kernels_of(layers):
-        one = choice(Orthogonal(blocks=weight.shape[-1] // weight.shape[-2]))
-        if not_yet_drawn([one], [weight.path], of):
-            rules[weight.path] = one.initializer
-            texts.append(one.text)
+    for kernel in kernels:
+        initializer, text = choice(Orthogonal(blocks=kernel.shape[-1] // kernel.shape[-2]))
+        rules[kernel.path] = initializer
+        texts.append(text)
     return Remedy(f"recurrent_initializer={' and '.join(dict.fromkeys(texts))}", rules)
 
 

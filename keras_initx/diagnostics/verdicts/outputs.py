@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import keras
+
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
@@ -40,8 +42,9 @@ def single_class(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
         "gradient passes back through it"
     )
-    text = f'for two classes activation="sigmoid" in {title} and loss="binary_crossentropy"'
-    if any(layer is hit[0] and are_signs(facts) for layer, facts in read):
+    of_first = next((facts for layer, facts in read if layer is hit[0]), None)
+    text = f"for two classes {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+    if of_first is not None and are_signs(of_first):
         text += ", with labels 0 and 1: y = (y + 1) / 2"
     numbers = Remedy('for numbers activation=None and loss="mse"')
     yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")
@@ -148,13 +151,24 @@ def _as_probabilities(layer: LayerReport, facts: OutputFacts) -> Finding:
     return Finding([layer], evidence, remedy, "error")
 
 
-def other_activation(activation: str | None, layer: LayerReport, loss: str = "") -> Remedy:
-    """Return a remedy with another activation in `layer`, and with another loss if one is given."""
-    expression = "None" if activation is None else f'"{activation}"'
-    text = f"activation={expression} in {layer.title}"
-    if loss:
-        text += f' and loss="{loss}"'
-    return Remedy(text)
+def other_activation(
+    activation: str | None,
+    layer: LayerReport,
+    loss: str = "",
+    facts: OutputFacts | None = None,
+) -> Remedy:
+    """Return a remedy with another activation in `layer`, and with another loss if one is given.
+
+    What the layer, and the output of these facts, have already is left out.
+    """
+    parts = []
+    if activation != layer.activation or not loss:
+        expression = "None" if activation is None else f'"{activation}"'
+        parts.append(f"activation={expression} in {layer.title}")
+    name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
+    if loss and (facts is None or facts.loss.name != name):
+        parts.append(f'loss="{loss}"')
+    return Remedy(" and ".join(parts))
 
 
 def other_loss(name: str, **arguments: Any) -> Remedy:

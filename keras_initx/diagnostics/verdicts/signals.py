@@ -1,25 +1,35 @@
 """Signals: what comes out of each layer, too large, too small, at limits, or lost."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import keras
 
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import LayerReport, branch_ends, having, trained_layers
+from keras_initx.diagnostics._layers import (
+    LayerReport,
+    WeightReport,
+    branch_ends,
+    having,
+    trained_layers,
+)
 from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
     LSUV,
+    Choice,
     Remedy,
     activation_after,
     choice,
     drawn,
     drawn_or_scaled,
+    frozen,
     has_large_biases,
     is_steep,
     kernels_of,
+    larger_than,
     not_yet_drawn,
     of_frozen,
     recurrent_kernels_of,
@@ -43,6 +53,7 @@ from keras_initx.diagnostics._rules import (
 )
 from keras_initx.diagnostics._signal import Signal, root_mean_square, spread
 from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN, SignalProbe, inputs
+from keras_initx.diagnostics._tables import tied_tables
 from keras_initx.diagnostics.verdicts.inputs import (
     SMALL_INPUTS,
     UNSCALED_INPUTS,
@@ -56,8 +67,8 @@ from keras_initx.diagnostics.verdicts.memory import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.initializers import GlorotUniform, HeNormal, ReLUBias, Scaled
-from keras_initx.structure import Call, array_of, is_zero, multiplying_weights
+from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, ReLUBias, Scaled
+from keras_initx.structure import Call, array_of, is_zero, multiplying_weights, normalizes
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
@@ -210,7 +221,9 @@ def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
         f"{input_size(worst)}{layer_count(found)}: the loss starts far above that of guessing, "
         "and the first steps only undo this"
     )
-    remedy = smaller_inputs(worst, of) or smaller_last_layer(found, of)
+    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
+    if remedy is None:
+        remedy = smaller_last_layer(found, of)
     yield Finding(found, evidence, remedy)
 
 
@@ -242,16 +255,16 @@ def dead(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
         f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
     )
-    kernel = choice(HeNormal())
-    bias = choice(ReLUBias(0.01), 0.01)
-    remedy = Remedy(
-        f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
-        f"bias_initializer={bias.text}",
-        {
-            **rules_for(kernels_of(hit), kernel.initializer),
-            **rules_for(weights_named("bias", hit), bias.initializer),
-        },
-    )
+    kernel, kernels = choice(HeNormal()), kernels_of(hit)
+    bias, biases = choice(ReLUBias(0.01), 0.01), weights_named("bias", hit)
+    if not_yet_drawn([kernel], kernels, of) or not_yet_drawn([bias], biases, of):
+        remedy = Remedy(
+            f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
+            f"bias_initializer={bias.text}",
+            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
+        )
+    else:
+        remedy = Remedy(f"keras.layers.BatchNormalization() before the activation of {worst.title}")
     level: Level = "warning"
     if worst.dead == 1:
         level = "error"
@@ -358,7 +371,8 @@ def deviations(of: Diagnosis, hit: Sequence[LayerReport], verb: Literal["grows",
 
     Where it does not change as the verb says, these are levels.
     """
-    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in dict.fromkeys([hit[0], hit[-1]])]
+    ends = dict.fromkeys([hit[0], hit[-1]])
+    places = [f"{layer.signal.std:.3g} in {layer.title}" for layer in ends]
     found = " and ".join(places) + layer_count(hit)
     start = inputs(of)
     if start is None:
@@ -404,8 +418,9 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
         return held
     if layer.name in gates(of) and has_large_biases([layer]):
         return open_gates(of, [layer])
-    if has_growing_state(layer):
-        return orthogonal_recurrence([layer], of)
+    growing = growing_kernels([layer])
+    if growing:
+        return orthogonal_recurrence(growing)
     if has_them and not has_large_biases(layers):
         return LSUV
     after = " in this and all earlier layers"
@@ -442,10 +457,10 @@ _NO_SLOPE_AT_0 = ("relu", "relu6")
 
 
 def smaller_branches(of: Diagnosis) -> Remedy | None:
-    """Return the remedy where the sum of residual branches grows, `None` without branches.
+    """Return the remedy where the sum of residual branches grows.
 
-    Each branch starts at 0, or, if it ends in a ReLU, at a fraction: a ReLU of zeros gets no
-    gradient, and the branch would stay 0.
+    It is `None` without branches, and where they start so already. Each branch starts at 0, or, if
+    it ends in a ReLU, at a fraction: a ReLU of zeros gets no gradient, and the branch would stay 0.
     """
     ends = []
     is_flat = False
@@ -469,6 +484,8 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     elif is_flat:
         initializer = keras.initializers.Constant(1 / len(ends))
         text = f"keras.initializers.Constant(1 / {len(ends)})"
+    if not not_yet_drawn([Choice(initializer, text)], kernels, of):
+        return None
     return Remedy(
         f"{name}_initializer={text} in the last layer of each residual branch: "
         f"{listed(titles_of(ends))}",
@@ -492,18 +509,25 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     smaller = smaller_branches(of)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in layers_of(of)):
         return None
+    branches = of.watch.graph.branches()
+    if branches and all(all(map(normalizes, branch.first)) for branch in branches):
+        return smaller
     return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")
 
 
-def has_growing_state(layer: LayerReport, limit: float = RECURRENT_GAIN) -> bool:
-    """Return whether `layer` has a recurrent kernel that makes a state larger in each step."""
-    return any(exceeds(one.gain, limit) for one in recurrent_kernels_of([layer]))
+def growing_kernels(
+    layers: Iterable[LayerReport], limit: float = RECURRENT_GAIN
+) -> list[WeightReport]:
+    """Return the recurrent kernels of layers that make a state larger in each step."""
+    return [one for one in recurrent_kernels_of(layers) if exceeds(one.gain, limit)]
 
 
 def smaller_inputs(layer: LayerReport, of: Diagnosis) -> Remedy | None:
     """Return the remedy where what the last layer gets has grown in the model, else `None`."""
     size = outputs(of)[layer.name].input_size
     if not layer.has_kernel or not exceeds(size, _LARGE_INPUTS) or too_large(of):
+        return None
+    if layer.name in normalized(of):
         return None
     remedy = Remedy(f"keras.layers.LayerNormalization() before {layer.title}")
     smaller = smaller_branches(of)
@@ -530,7 +554,31 @@ def smaller_last_layer(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     what = "in the last layer"
     if shared:
         what = f"in {listed(shared)}, which the last layer shares"
-    return scaled_first(of, drawn(choices, kernels, f"smaller weights {what}: "))
+    remedy = drawn(choices, kernels, f"smaller weights {what}: ")
+    if frozen(of).issuperset(kernels):
+        remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")
+    return scaled_first(of, remedy)
+
+
+def smaller_table(layer: LayerReport, of: Diagnosis) -> Remedy | None:
+    """Return the remedy where an output is a product with rows of an embedding that are too large.
+
+    Otherwise `None`. The deviation of a row is then to be one over the root of its length.
+    """
+    if layer.name not in tied_tables(of):
+        return None
+    table = tied_tables(of)[layer.name]
+    size = table.shape[-1]
+    small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
+    if not larger_than([small], [table.path], of):
+        return None
+    return drawn([small], [table.path], f"smaller rows of {table.path}: ")
+
+
+def size_of_table(layer: LayerReport, of: Diagnosis) -> str:
+    """Return a phrase with the deviation of the table with whose rows an output is a product."""
+    table = tied_tables(of)[layer.name]
+    return f"what is put out are products with rows of {table.path}, which have {table.std:.3g}"
 
 
 def smaller_factor(place: str, layer: LayerReport) -> str:

@@ -41,7 +41,7 @@ def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fi
                 f"{facts.sum_beyond:.0%} of the rows of targets do not add up to 1, but those of "
                 f"{layer.title} do"
             )
-            remedy = other_activation("sigmoid", layer, "binary_crossentropy")
+            remedy = other_activation("sigmoid", layer, "binary_crossentropy", facts)
             yield Finding([layer], evidence, remedy)
         if not facts.beyond > OUT_OF_REACH:
             continue

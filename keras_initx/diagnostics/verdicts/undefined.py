@@ -107,7 +107,7 @@ def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")
     for layer, own in pairs_for(layers, losses.own, of):
-        if own.defined_by is not None:
+        if own.defined_by is not None and own.defined_by != layer.activation:
             evidence = f"{what}: it has a value for those of a {own.defined_by}"
             return Finding([layer], evidence, other_activation(own.defined_by, layer), "error")
         if own.undefined_rows:

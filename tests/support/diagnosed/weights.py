@@ -19,6 +19,7 @@ from diagnosed.networks import (
     in_precision,
     language_model,
     lstm,
+    made,
     of,
     own_attention,
     padded,
@@ -77,6 +78,23 @@ def of_siren():
     return keras_initx.VarianceScaling(2 / 30**2, distribution="uniform")
 
 
+def exploding_gates(repaired):
+    """Return a GRU through whose recurrent kernel gradients grow from step to step."""
+    kernel = "initx.orthogonal" if repaired else small(3.0)
+    return recurrent(layers.GRU(16, recurrent_initializer=kernel, bias_initializer=GATES), x=LONG_SERIES[:, :60])
+
+
+def frozen_below(repaired):
+    """Return a layer that is trained behind six frozen ones."""
+    kernel = "glorot_uniform" if repaired else of(0.01)
+    hidden = [layers.Dense(32, "tanh", kernel_initializer=made(kernel)) for _ in range(6)]
+    backbone = keras.Sequential([keras.Input((32,)), *hidden], name="backbone")
+    backbone.trainable = False
+    return classes(keras.Sequential([keras.Input((32,)), backbone, layers.Dense(10)]))
+
+
+# That of Keras is kept for the states of a few steps.
+GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
@@ -181,6 +199,12 @@ FAULTY = {
         ["exploding"],
         "keras_initx.HeNormal() in this and all earlier layers",
     ),
+    "GRU, recurrent kernel of deviation 3": Case(
+        exploding_gates, ["exploding"], "recurrent_initializer=keras_initx.Orthogonal(blocks=3)"
+    ),
+    "frozen layers of deviation 0.01": Case(
+        frozen_below, ["vanishing"], "backbone/dense, backbone/dense_1 and 4 more are frozen"
+    ),
     "float16, kernels times 1e5": Case(
         lambda repaired: in_precision(
             "float16", lambda: dense(kernel="he_normal" if repaired else (lambda: RandomUniform(-1e4, 1e4)))
@@ -199,7 +223,9 @@ FAULTY = {
         'kernel_initializer="zeros" in the last layer of each residual branch',
     ),
     "tied embedding, deviation 1.4": Case(
-        lambda repaired: language_model(0.02 if repaired else 1.4), ["large first loss"]
+        lambda repaired: language_model(0.02 if repaired else 1.4),
+        ["large first loss"],
+        "smaller rows of embedding/embeddings: keras_initx.RandomNormal(64 ** -0.5)",
     ),
     "regression, targets of 1000": Case(
         lambda repaired: regression(0.0 if repaired else 1000.0),
