@@ -292,6 +292,21 @@ def test_the_parts_of_a_model_are_its_public_layers(make):
     assert direct[-len(model.layers) :] == model.layers  # after the input layer of a `Sequential`
 
 
+@pytest.mark.parametrize("freeze", ["layer", "weight", "lora"])
+def test_what_is_frozen_was_made_to_train_and_statistics_were_not(freeze):
+    dense, norm = layers.Dense(2), layers.BatchNormalization()
+    keras.Sequential([keras.Input((2,)), dense, norm])
+    if freeze == "layer":
+        dense.trainable = norm.trainable = False
+    elif freeze == "weight":
+        dense.kernel.trainable = False
+    else:
+        dense.enable_lora(1)
+    assert not [weight for weight in dense.weights if not _keras.is_made_to_train(dense, weight)]
+    made = [weight.name for weight in norm.weights if _keras.is_made_to_train(norm, weight)]
+    assert made == ["gamma", "beta"]
+
+
 def test_a_model_has_no_compiled_loss_at_first():
     model = keras.Sequential([keras.Input((2,)), *dense()])
     assert _keras.compiled_loss(model) is None

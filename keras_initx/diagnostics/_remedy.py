@@ -40,7 +40,8 @@ class Remedy:
     Attributes:
         text: What to do, in words and code.
         rules: Rules for `keras_initx.initialize`: initializers by the paths of the weights to draw
-            anew. `initialize(model, report)` applies those of the first problem that weights cure.
+            anew, of which none is frozen. `initialize(model, report)` applies those of the first
+            problem that weights cure.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
         others: Other remedies, each of which takes the problem away too. They are in the text.
     """

@@ -106,9 +106,9 @@ class InputProbe(Probe):
             from_outside = [tensor]
         else:
             from_outside = graph.joined(tensor)
-        scaling = [one for one in graph.producers(tensor) if isinstance(one, _SCALING)]
-        self._record(layer).scaled_by = next(iter(scaling), None)
         for part in from_outside:
+            scaling = [one for one in graph.producers(part) if isinstance(one, _SCALING)]
+            self._record(layer).scaled_by = scaling[0] if scaling else None
             _add(self._record(layer), layer, array_of(part))
 
     def _record(self, layer: keras.Layer) -> FirstInputs:
