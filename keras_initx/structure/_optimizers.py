@@ -17,6 +17,7 @@ __all__ = [
     "rates_after",
     "unbuilt_copy",
     "unscaled",
+    "with_others",
 ]
 
 
@@ -30,13 +31,11 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
 
 
 def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> list[float]:
-    """Return the learning rates after some steps from here.
-
-    Where gradients are accumulated, each is the present one.
-    """
+    """Return the learning rates after some steps from here."""
+    accumulated = optimizer.gradient_accumulation_steps
+    # Otherwise it would count updates, and be a quotient of the variable, by which rates go.
+    optimizer.gradient_accumulation_steps = None
     iterations = optimizer.iterations
-    if not isinstance(iterations, keras.Variable):  # but a quotient of one
-        return [rate_of(optimizer) or 0.0] * len(steps)
     now = int(backend.host_view(iterations.value))
     rates = []
     try:
@@ -45,6 +44,7 @@ def rates_after(optimizer: keras.optimizers.Optimizer, steps: Sequence[int]) -> 
             rates.append(rate_of(optimizer) or 0.0)
     finally:
         iterations.assign(now)
+        optimizer.gradient_accumulation_steps = accumulated
     return rates
 
 
@@ -76,7 +76,7 @@ def unbuilt_copy(
             unscaled(copied).learning_rate = kept
     else:
         copied = type(optimizer).from_config(optimizer.get_config())
-    for one, other in zip(_with_others(optimizer), _with_others(copied), strict=True):
+    for one, other in zip(with_others(optimizer), with_others(copied), strict=True):
         copy_exclusions(one, other)
     return copied
 
@@ -90,7 +90,7 @@ def lost_settings(
     replaced.
     """
     lost = []
-    for one, other in zip(_with_others(optimizer), _with_others(copied), strict=True):
+    for one, other in zip(with_others(optimizer), with_others(copied), strict=True):
         for name, value in vars(one).items():
             is_method = callable(getattr(type(one), name, None))
             if is_method or (_is_setting(value) and not _is_same(value, vars(other).get(name))):
@@ -111,7 +111,7 @@ def _is_same(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def _with_others(
+def with_others(
     optimizer: keras.optimizers.Optimizer,
 ) -> Iterator[keras.optimizers.Optimizer]:
     """Yield an optimizer and those in its attributes."""
@@ -119,7 +119,7 @@ def _with_others(
     for value in vars(optimizer).values():
         for item in items_of(value):
             if isinstance(item, keras.optimizers.Optimizer):
-                yield from _with_others(item)
+                yield from with_others(item)
 
 
 def all_variables(

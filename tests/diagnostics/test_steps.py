@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diagnosed import FAULTY, HEALTHY
 from diagnosed.gradients import summed
+from diagnosed.networks import by, in_precision
 from keras import layers
 from modes import BACKEND, to_numpy
 
@@ -230,6 +231,162 @@ def test_a_better_rate_is_named_whatever_the_optimizer(kind):
     assert verdict.problem == "diverging steps"
     text = r"keras\.optimizers\.SGD\((.+)\) with its other arguments as they are"
     assert float(re.fullmatch(text, verdict.remedy.text)[1]) < 0.5
+
+
+def on_the_sum(optimizer, steps):
+    """Return the last problem of steps on the sum over the examples, for which a rate of 1 is too large."""
+    keras.utils.set_random_seed(0)
+    model, x, y, _ = summed()
+    model.compile(optimizer, model.loss)
+    return keras_initx.diagnose(model, x, y, steps=steps).problems[-1]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
+    optimizer = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1e-3))
+    if is_scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
+    verdict = on_the_sum(optimizer, 6)
+    assert "steps of SGD at rates between 1e-15 and 1" in verdict.evidence
+    assert verdict.remedy.text.startswith("keras.optimizers.SGD(0.")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        # Of four steps the second and the last make an update.
+        (keras.optimizers.SGD(halved(1.0), gradient_accumulation_steps=2), "SGD at rates between 0.125 and 0.5"),
+        (RateFactors(keras.optimizers.SGD(halved(1.0)), {"*bias": 0.5}), "RateFactors at rates between 0.125 and 1"),
+        (keras.optimizers.SGD(lambda: 1.0), "SGD at 1 the loss"),
+    ],
+    ids=["accumulated", "factors", "function"],
+)
+def test_the_rates_are_those_of_updates(optimizer, rates):
+    assert f"steps of {rates}" in on_the_sum(optimizer, 4).evidence
+
+
+def test_a_schedule_begins_anew_for_an_optimizer_that_was_used():
+    model, x, y, _ = summed()
+    model.compile(keras.optimizers.SGD(halved(1.0)), model.loss)
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(1000)
+    assert (
+        "steps of SGD at rates between 0.125 and 1" in keras_initx.diagnose(model, x, y, steps=4).problems[-1].evidence
+    )
+    assert int(to_numpy(model.optimizer.iterations)) == 1000
+
+
+def test_what_was_tried_in_vain_is_said():
+    remedy = on_the_sum(keras.optimizers.SGD(1e9, clipvalue=1e9), 5).remedy.text
+    text = (
+        r"global_clipnorm=1.0 in the optimizer in the place of clipvalue: with rates of 1e\+08, 1e\+07, 1e\+06 the .*"
+    )
+    assert re.fullmatch(text, remedy)
+
+
+def test_a_rate_that_was_not_tried_is_not_said_to_fail():
+    factors = RateFactors(keras.optimizers.SGD(1.0), {"*bias": 0.5})
+    assert on_the_sum(factors, 5).remedy.text == "a lower rate, or clipped gradients"
+
+
+def warming(**options):
+    """Return Adam with a rate that is 0 for ten steps."""
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.0, 1e-3])
+    return keras.optimizers.Adam(rate, **options)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    "optimizer",
+    [warming(), warming(gradient_accumulation_steps=2), keras.optimizers.Adam(gradient_accumulation_steps=2)],
+    ids=["rate of 0", "both", "accumulated"],
+)
+def test_few_steps_of_a_sound_optimizer_are_no_problem(optimizer):
+    assert keras_initx.diagnose(compiled(optimizer), X, LABELS, steps=3).verdicts == []
+
+
+WAITING = {
+    "accumulation": (lambda: keras.optimizers.Adam(gradient_accumulation_steps=4), "steps=4 or more"),
+    "overflow": (
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=np.inf),
+        "more steps",
+    ),
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", WAITING)
+def test_without_an_update_nothing_is_known_of_the_weights(name):
+    make, remedy = WAITING[name]
+    report = keras_initx.diagnose(compiled(make()), X, LABELS, steps=2)
+    (verdict,) = report.verdicts
+    assert verdict.level == "note"
+    assert "not known" in verdict.evidence
+    assert "no update was made in 2 steps of Adam" in verdict.evidence
+    assert verdict.remedy.text.startswith(remedy)
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
+def test_one_of_several_optimizers_may_not_have_made_an_update():
+    accumulating = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    several = keras.optimizers.OptimizerMap(accumulating, {".*bias": keras.optimizers.SGD(0.1)})
+    model = small(lambda model: keras.optimizers.MultiOptimizer(several))
+    (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=2).verdicts
+    assert (verdict.level, "not known for dense/kernel" in verdict.evidence) == ("note", True)
+
+
+class ForgetsKernels(keras.optimizers.SGD):
+    def apply(self, grads, trainable_variables=None):
+        super().apply([grad * (len(grad.shape) < 2) for grad in grads], trainable_variables)
+
+
+def test_weights_that_no_later_rate_moves_are_named():
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.0, 1e-3])
+    verdict = keras_initx.diagnose(small(lambda model: ForgetsKernels(rate)), X, LABELS, steps=3).problems[-1]
+    assert "3 steps of ForgetsKernels at 0, and as many at 0.001, leave dense/kernel" in verdict.evidence
+    assert "bias" not in verdict.evidence
+    assert "an optimizer with all trainable weights" in verdict.remedy.text
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Lamb"])
+def test_where_a_constant_of_the_optimizer_is_rounded_to_1_the_dtype_is_the_cause(name):
+    model = compiled(getattr(keras.optimizers, name)(), dtype="bfloat16")
+    (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems
+    assert verdict.evidence.endswith("as they are: beta_2=0.999 is 1 in bfloat16")
+    assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
+    assert keras_initx.diagnose(compiled(dtype="mixed_bfloat16"), X, LABELS, steps=5).ok
+
+
+@pytest.mark.every_backend
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras raises an error there, also in `fit`")
+def test_a_constant_that_is_rounded_to_1_may_also_make_nan():
+    verdict = keras_initx.diagnose(compiled("nadam", dtype="bfloat16"), X, LABELS, steps=5).problems[-1]
+    assert verdict.evidence.endswith("beta_2=0.999 is 1 in bfloat16")
+    assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD(0.01), keras.optimizers.Adam(beta_2=0.99)])
+def test_ones_of_16_bits_that_steps_leave_need_more_bits(optimizer):
+    model = compiled(optimizer, dtype="bfloat16")
+    (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems
+    assert verdict.evidence.endswith(
+        "leave batch_normalization/gamma as they are: what they add is less than the last bit"
+    )
+    assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
+
+
+@pytest.mark.every_backend
+def test_adam_in_float16_needs_more_bits_where_no_rate_helps():
+    def verdicts(policy):
+        keras.utils.set_random_seed(0)
+        model, x, y, _ = in_precision(policy, lambda: by(keras.optimizers.Adam()))
+        return keras_initx.diagnose(model, x, y, steps=5).verdicts
+
+    (verdict,) = verdicts("float16")
+    assert 'set_dtype_policy("mixed_float16")' in verdict.remedy.text
+    assert verdicts("mixed_float16") == []
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):

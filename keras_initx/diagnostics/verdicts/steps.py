@@ -6,14 +6,14 @@ taken with the optimizer from its start, and the weights put back.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_initx._keras import is_built_with, is_of_keras, layers_of
-from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
@@ -25,8 +25,10 @@ from keras_initx.structure import (
     array_of,
     lost_settings,
     rate_of,
+    rates_after,
     unbuilt_copy,
     unscaled,
+    with_others,
 )
 
 # Factor between the lowest loss in the later half of `steps` and the first loss, above which
@@ -38,6 +40,12 @@ _OVERSHOOT = 1000
 _UNBOUNDED = 100
 # What a rate is multiplied with where the loss rises.
 _LOWER = (0.1, 0.01, 0.001)
+# What the loss is to fall to, relative to the first or to that of a blind guess.
+_FALLEN = 0.9
+# The steps whose rates are asked for where a rate may rise.
+_LATER = [2**power for power in range(21)]
+# These divide or multiply by 1 less a power of `beta_2`.
+_CORRECTING = keras.optimizers.Adam, keras.optimizers.Lamb, keras.optimizers.Nadam
 
 
 def check_optimizer(model: keras.Model) -> None:
@@ -65,33 +73,45 @@ class TrainedSteps:
         losses: The training objective before each step, and after the last; it ends where it is not
             finite.
         optimizer: Name of the class of the optimizer.
-        rate: Its learning rate in the first step, `None` if it has none.
+        rates: Its learning rates in the steps that update weights; empty if it has none.
         blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
         lost: Paths of the weights that are not finite afterward.
-        unmoved: Paths of the weights that stay as they are, bit for bit.
-        better_rate: Another rate, with which as many steps lower the loss where its own does not;
-            `None` if none was tried, or none does.
+        unmoved: Paths of the weights that stay as they are, bit for bit, though they have a
+            gradient; under a schedule that raises the rate later, with that rate too.
+        higher_rate: That rate, `None` if it was not tried.
+        is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
+            finite ones.
+        tried: Other rates that were tried, where the loss does not stay finite, or rises.
+        better_rate: The one of these with which as many steps lower the loss most; `None` if none
+            does.
     """
 
     losses: Sequence[float]
     optimizer: str
-    rate: float | None
+    rates: Sequence[float]
     blind: float | None = None
     lost: Sequence[str] = ()
     unmoved: Sequence[str] = ()
+    higher_rate: float | None = None
+    is_idle: bool = False
+    tried: Sequence[float] = ()
     better_rate: float | None = None
 
 
 @fact
 def steps_taken(of: Diagnosis) -> TrainedSteps | None:
-    """What the steps do that were asked for, `None` without any, and where gradients are none.
+    """What the steps do that were asked for, `None` without any.
+
+    It is `None` too where the loss or a gradient is not finite, and where all gradients are 0.
 
     Raises:
         ValueError: If the optimizer was built without some of the weights, or cannot be made anew
             from its config.
     """
-    norms = gradients(of).values()
-    if not of.steps or not any(norms) or not all(map(math.isfinite, norms)):
+    norms, value = gradients(of), of.probe(LossProbe).value
+    if not of.steps or value is None or not any(norms.values()):
+        return None
+    if not all(map(math.isfinite, [value, *norms.values()])):
         return None
     blind = _blind_loss(of)
     before = [backend.snapshot(weight.value) for weight in of.trained]
@@ -100,19 +120,33 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         for weight, value in zip(of.trained, before, strict=True):
             weight.assign(value)
 
+    def unmoved() -> list[str]:
+        found = []
+        for weight, value in zip(of.trained, before, strict=True):
+            if norms[id(weight)] and np.array_equal(array_of(weight), array_of(value)):
+                found.append(paths(of)[id(weight)])
+        return found
+
     optimizer = _copied(of.model.optimizer, of.trained)
     with of.changed():
         try:
-            taken = _taken(of, optimizer, before, blind)
-            least = 0.9 * _to_beat(taken)
+            taken = _taken(of, optimizer, unmoved, blind)
+            higher = _higher_rate(of.model.optimizer, taken)
+            if higher is not None:
+                put_back()
+                _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
+                both = [path for path in unmoved() if path in taken.unmoved]
+                taken = replace(taken, unmoved=both, higher_rate=higher)
+            least = _FALLEN * _to_beat(taken)
             factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
             for factor in factors:
-                tried = float(f"{(taken.rate or 0) * factor:.1g}")
+                tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
                 other = _with_rate(of.model.optimizer, tried)
                 if other is None:
                     break
                 put_back()
-                last = _losses_with(other, of)[-1]
+                taken = replace(taken, tried=(*taken.tried, tried))
+                last = _losses_with(other, of).losses[-1]
                 # False for NaN.
                 if last < least:
                     least = last
@@ -136,7 +170,7 @@ def _blind_loss(of: Diagnosis) -> float | None:
 def _taken(
     of: Diagnosis,
     optimizer: keras.optimizers.Optimizer,
-    before: Sequence[Tensor],
+    unmoved: Callable[[], list[str]],
     blind: float | None,
 ) -> TrainedSteps:
     """Take the steps, and return what they do to the loss and to the weights.
@@ -144,35 +178,76 @@ def _taken(
     Args:
         of: The diagnosis.
         optimizer: The optimizer, at its start.
-        before: The values of the weights.
+        unmoved: Returns the paths of the weights that are as they were in spite of a gradient.
         blind: See `TrainedSteps`.
     """
-    losses = _losses_with(optimizer, of)
-    lost, unmoved = [], []
-    for weight, value in zip(of.trained, before, strict=True):
-        if not backend.is_finite(weight.value):
-            lost.append(paths(of)[id(weight)])
-        elif np.array_equal(array_of(weight), array_of(value)):
-            unmoved.append(paths(of)[id(weight)])
-    inner = unscaled(optimizer)
-    return TrainedSteps(losses, type(inner).__name__, rate_of(inner), blind, lost, unmoved)
+    course = _losses_with(optimizer, of)
+    lost = [paths(of)[id(one)] for one in of.trained if not backend.is_finite(one.value)]
+    name = type(unscaled(optimizer)).__name__
+    return TrainedSteps(
+        course.losses, name, course.rates, blind, lost, unmoved(), is_idle=course.is_idle
+    )
 
 
-def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> list[float]:
-    """Return the losses of the steps of an optimizer, up to one that is not finite."""
+class _Course(NamedTuple):
+    """What some steps give.
+
+    Attributes:
+        losses: The losses, up to one that is not finite.
+        rates: The learning rates of the steps that have updated weights; empty if there are none.
+        is_idle: Whether the optimizer, or one of several in it, has waited all the time: for more
+            gradients to accumulate, or for scaled ones that are finite.
+    """
+
+    losses: list[float]
+    rates: list[float]
+    is_idle: bool
+
+
+def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Course:
+    """Take the steps with an optimizer at its start."""
     if not optimizer.built:
         optimizer.build(of.trained)
+    inner = unscaled(optimizer)
     batch = (of.x, of.y)
     layers = layers_of(of.model)
     descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch)
-    losses = []
+    losses, rates = [], []
+    made, rate = 0, rate_of(inner)
     for step, loss in enumerate(itertools.islice(descent, of.steps + 1)):
+        # A step updates nothing while the optimizer waits.
+        if _updates(inner) > made and rate is not None:
+            rates.append(rate)
         losses.append(loss)
         if not math.isfinite(loss):
             break
+        made, rate = _updates(inner), rate_of(inner)
         if step:
             of.progress(f"step {step} of {of.steps}")
-    return losses
+    waiting = []
+    for one in with_others(inner):
+        may_wait = one.gradient_accumulation_steps or inner is not optimizer
+        waiting.append(one.built and may_wait and not _updates(one))
+    return _Course(losses, rates, any(waiting))
+
+
+def _updates(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many updates an optimizer has made."""
+    # A quotient of a variable where gradients are accumulated.
+    return int(backend.host_view(keras.ops.convert_to_tensor(optimizer.iterations)))
+
+
+def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
+    """Return the highest rate that a schedule has after steps that leave weights, if it is higher.
+
+    It is `None` if all weights move, and where no other rate is known.
+    """
+    inner = unscaled(optimizer)
+    has_rate = type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate
+    if not has_rate or not taken.rates or not taken.unmoved or taken.is_idle:
+        return None
+    highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
+    return highest if highest > max(taken.rates) else None
 
 
 def _copied(
@@ -261,25 +336,23 @@ def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
     taken = steps_taken(of)
     if taken is None:
         return
-    clipped = Remedy("global_clipnorm=1.0 in the optimizer: at no lower rate the loss falls")
-    remedy = _at_better_rate(taken, clipped)
     if not _stays_finite(taken):
-        yield _not_finite(taken, layers, remedy)
+        yield _not_finite(taken, of, layers)
     elif _rises(taken):
         evidence = f"{_course(taken)} {_with_optimizer(taken)}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
-        yield Finding([], evidence, remedy)
+        yield Finding([], evidence, _smaller_steps(taken, of))
     elif taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
         text = (
             "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
             "softmax gives, with its sign, and with targets from 0 to 1"
         )
         yield Finding([], _course(taken), Remedy(text), "error")
-    yield from _unmoved(taken, layers)
+    yield from _unmoved(taken, of, layers)
 
 
-def _not_finite(taken: TrainedSteps, layers: list[LayerReport], remedy: Remedy) -> Finding:
+def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
     evidence = f"after {counted(len(taken.losses) - 1, 'step')} {_with_optimizer(taken)} "
@@ -290,23 +363,84 @@ def _not_finite(taken: TrainedSteps, layers: list[LayerReport], remedy: Remedy) 
     if taken.lost:
         hit = [layer for layer in layers if _has_any(layer, taken.lost)][:1]
         evidence += f"weights are not finite, first {taken.lost[0]}"
-    return Finding(hit, evidence, remedy, "error")
+    dtype = _short_dtype(of, taken.lost)
+    rounded = _rounded_beta(of, taken.lost, dtype)
+    if dtype is not None and rounded is not None:
+        return Finding(hit, f"{evidence}: {rounded}", _full_weights(dtype), "error")
+    return Finding(hit, evidence, _smaller_steps(taken, of), "error")
 
 
-def _unmoved(taken: TrainedSteps, layers: list[LayerReport]) -> Iterator[Finding]:
+def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     """Yield the finding on weights that stay as they are."""
-    hit, paths = [], []
+    hit, found = [], []
     for layer in layers:
         for weight in layer.weights:
-            if weight.path in taken.unmoved and weight.gradient:
+            if weight.path in taken.unmoved:
                 hit.append(layer)
-                paths.append(weight.path)
-    if not paths:
+                found.append(weight.path)
+    if not found:
         return
     count = counted(len(taken.losses) - 1, "step")
-    evidence = f"{count} {_with_optimizer(taken)} leave {listed(paths)} as they are"
-    remedy = Remedy("an optimizer with all trainable weights, or a higher rate")
+    if taken.is_idle:
+        made = f"no update was made in {count} of {taken.optimizer}"
+        yield Finding(hit, f"not known for {listed(found)}: {made}", _more_steps(of), "note")
+        return
+    steps = f"{count} {_with_optimizer(taken)}"
+    if taken.higher_rate is not None:
+        steps += f", and as many at {taken.higher_rate:.3g},"
+    evidence = f"{steps} leave {listed(found)} as they are"
+    dtype = _short_dtype(of, found)
+    remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
+    rounded = _rounded_beta(of, found, dtype)
+    if rounded is not None:
+        evidence += f": {rounded}"
+    elif taken.rates and not any(taken.rates) and taken.higher_rate is None:
+        remedy = Remedy("a learning rate above 0")
+    # Those of Keras leave no weight out.
+    elif is_of_keras(type(unscaled(of.model.optimizer))):
+        evidence += ": what they add is less than the last bit"
+    else:
+        remedy = Remedy("an optimizer with all trainable weights").otherwise(remedy)
     yield Finding(hit, evidence, remedy)
+
+
+def _more_steps(of: Diagnosis) -> Remedy:
+    """Return the remedy where the optimizer has made no update yet."""
+    counts = []
+    for one in with_others(unscaled(of.model.optimizer)):
+        counts.append(one.gradient_accumulation_steps or 1)
+    if max(counts) > of.steps:
+        return Remedy(f"steps={max(counts)} or more: the optimizer accumulates as many gradients")
+    return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")
+
+
+def _short_dtype(of: Diagnosis, found: Sequence[str]) -> str | None:
+    """Return the dtype of 16 bits that one of these weights has, or `None`."""
+    for weight in of.trained:
+        if paths(of)[id(weight)] in found and weight.dtype in ("bfloat16", "float16"):
+            return str(weight.dtype)
+    return None
+
+
+def _rounded_beta(of: Diagnosis, found: Sequence[str], dtype: str | None) -> str | None:
+    """Return why no step is right for all weights of this dtype, if `found` has all of them."""
+    optimizer = unscaled(of.model.optimizer)
+    if dtype is None or not isinstance(optimizer, _CORRECTING):
+        return None
+    for weight in of.trained:
+        has_gradient = weight.dtype == dtype and gradients(of)[id(weight)]
+        if has_gradient and paths(of)[id(weight)] not in found:
+            return None
+    rounded = keras.ops.cast(keras.ops.cast(optimizer.beta_2, dtype), "float32")
+    if optimizer.beta_2 < 1 == float(array_of(rounded)):
+        return f"beta_2={optimizer.beta_2:g} is 1 in {dtype}"
+    return None
+
+
+def _full_weights(dtype: str) -> Remedy:
+    """Return the remedy where weights have too few bits."""
+    policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
+    return Remedy(f"weights in float32: {policy} before the model is made")
 
 
 def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
@@ -314,10 +448,13 @@ def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
 
 
 def _with_optimizer(taken: TrainedSteps) -> str:
-    """Return the optimizer, with its rate where it has one."""
-    if taken.rate is None:
+    """Return the optimizer, with its rates where it has any."""
+    if not taken.rates:
         return f"of {taken.optimizer}"
-    return f"of {taken.optimizer} at {taken.rate:.3g}"
+    low, high = f"{min(taken.rates):.3g}", f"{max(taken.rates):.3g}"
+    if low == high:
+        return f"of {taken.optimizer} at {low}"
+    return f"of {taken.optimizer} at rates between {low} and {high}"
 
 
 def _course(taken: TrainedSteps) -> str:
@@ -326,10 +463,31 @@ def _course(taken: TrainedSteps) -> str:
     return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
 
 
-def _at_better_rate(taken: TrainedSteps, otherwise: Remedy) -> Remedy:
+def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
-    if taken.better_rate is None:
-        return otherwise
-    rate = taken.better_rate
-    text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
-    return Remedy(text)
+    if taken.better_rate is not None:
+        rate = taken.better_rate
+        text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
+        return Remedy(text)
+    if taken.rates and not any(taken.rates):
+        return Remedy("a learning rate above 0")
+    if not taken.tried:
+        return Remedy("a lower rate, or clipped gradients")
+    dtype = _short_dtype(of, list(paths(of).values()))
+    if dtype is not None:
+        return _full_weights(dtype)
+    rates = listed([f"{rate:g}" for rate in taken.tried])
+    reason = f"with rates of {rates} the loss does not end below {_FALLEN * _to_beat(taken):.3g}"
+    return Remedy(f"{_clipping(unscaled(of.model.optimizer))}: {reason}")
+
+
+def _clipping(optimizer: keras.optimizers.Optimizer) -> str:
+    """Return how gradients are to be clipped."""
+    limit = optimizer.global_clipnorm
+    if limit is not None and limit <= 1:
+        return f"global_clipnorm={limit / 10:g} in the optimizer"
+    text = "global_clipnorm=1.0 in the optimizer"
+    for other in ("clipnorm", "clipvalue"):
+        if getattr(optimizer, other) is not None:
+            text += f" in the place of {other}"
+    return text
