@@ -81,6 +81,8 @@ class KnownLoss:
         is_sum: Whether it is a sum over the examples.
         factor: What a loss of one's own is in units of the one of Keras that it is a multiple of,
             such as half of the squared error.
+        is_own: Whether it is one of one's own, with the values of this one up to that factor.
+        cuts_off: Whether it limits what is no probability, where no gradient passes.
     """
 
     kind: _AnyKind
@@ -90,6 +92,13 @@ class KnownLoss:
     ignored: int | None = None
     is_sum: bool = False
     factor: float = 1.0
+    is_own: bool = False
+    cuts_off: bool = True
+
+    @property
+    def title(self) -> str:
+        """What it is in a sentence."""
+        return f"the loss (like {self.name})" if self.is_own else self.name
 
     @property
     def class_name(self) -> str:
@@ -223,7 +232,7 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
         axis = -1
         # The config of this one lacks its axis.
         if kind_of_loss == "sparse":
-            axis = _axis_of_classes(targets, outputs)
+            axis = _axis_of_classes(loss, targets, outputs)
         return KnownLoss(
             kind_of_loss,
             name,
@@ -279,8 +288,24 @@ def _by_values(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
                     if not _agree(factors):
                         break
             if _agree(factors):
-                return KnownLoss(kind, function.__name__, from_logits, factor=factors[0])
+                with backend.guarded():
+                    # Of the last targets and numbers.
+                    cuts_off = _factor(loss, functools.partial(_of_limited, loss), pair[0], made)
+                return KnownLoss(
+                    kind,
+                    function.__name__,
+                    from_logits,
+                    factor=factors[0],
+                    is_own=True,
+                    cuts_off=math.isclose(cuts_off, 1, rel_tol=1e-3),
+                )
     return None
+
+
+def _of_limited(loss: Loss, targets: Tensor, outputs: Tensor) -> Tensor:
+    """Return a loss of outputs that are limited to probabilities, as Keras' crossentropies do."""
+    least = keras.config.epsilon()
+    return loss(targets, keras.ops.clip(outputs, least, 1 - least))
 
 
 # The numbers of random examples by which losses are compared, and their standard deviations. A sum
@@ -336,17 +361,31 @@ def name_of_loss(loss: Loss) -> str | None:
     return None
 
 
-def _axis_of_classes(targets: Tensor, outputs: Tensor) -> int:
+def _axis_of_classes(loss: Loss, targets: Tensor, outputs: Tensor) -> int:
     """Return the axis of `outputs` that class numbers lack, the last where that is not clear."""
     shape = list(outputs.shape)
     if not shape:
         return -1
-    for axis in (-1, *range(len(shape))):
-        others = shape.copy()
-        del others[axis]
-        if others == list(targets.shape):
+    fitting: list[int] = []
+    for axis in (-1, *range(len(shape) - 1)):
+        if _without(axis, shape) == list(targets.shape):
+            fitting.append(axis)
+    if len(fitting) < 2:
+        return fitting[0] if fitting else -1
+    # Where several have one size, that of a loss of sizes that all differ.
+    sizes = list(range(2, 2 + len(shape)))
+    numbers = keras.ops.full(sizes, 0.5)
+    for axis in fitting:
+        with contextlib.suppress(Exception):  # each backend has its own
+            loss(keras.ops.zeros(_without(axis, sizes), "int32"), numbers)
             return int(axis)
     return -1
+
+
+def _without(axis: int, sizes: Sequence[int]) -> list[int]:
+    others = list(sizes)
+    del others[axis]
+    return others
 
 
 def counted_rows(targets: Tensor, outputs: Tensor) -> Array:

@@ -274,14 +274,17 @@ class LossProbe(Probe):
                 self.given.append((layer, LossInputs("", Signal(), mismatch=mismatch)))
                 return
         loss = known_loss(seen.loss, seen.targets, seen.output)
-        if loss is None:
-            own = None if name else own_loss(seen.loss, seen.targets, seen.output)
-            if own is not None:
-                self.own.append((layer, own))
-            return
         steps = self._outputs.steps_before(seen.output)
         activation = steps[-1][1] if steps else None
-        reach = reach_of(steps, seen.output.shape[loss.axis])
+        own = None
+        if name is None:
+            own = own_loss(seen.loss, loss, activation, seen.targets, seen.output)
+        # What has no value for these outputs says nothing else of them.
+        if own is not None:
+            self.own.append((layer, own))
+        if own is not None or loss is None:
+            return
+        reach = reach_of(steps, seen.output.shape, loss.axis)
         places = [id(tensor) for tensor in tensors_in(outputs)]
         if activation is None and reach == (-math.inf, math.inf) and id(seen.output) in places:
             size = max(float(abs(targets).max(initial=0)), 1.0)

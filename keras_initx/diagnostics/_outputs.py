@@ -1,5 +1,6 @@
 """What is between the last layer and a loss: outputs, targets, and how the loss reads them."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ _SEVERAL = 0.01
 MANY = 0.1
 # How far the sum of a row of targets may be from that of a softmax.
 _OF_A_SUM = 0.1
+# How far a sum of shares may be from 1, which 16 bits round.
+_OF_SHARES = 5e-3
+# The number of values from which on their sum is hardly 1 by chance.
+_LEAST_OF_A_SUM = 16
 # How far a probability may be from its label where a crossentropy is small.
 _PROBABLE = 0.25
 
@@ -183,6 +188,9 @@ class OutputFacts:
         sums_to_one: Whether the values in each row of the output are probabilities that add up
             to 1.
         within_one: Whether its values lie between 0 and 1 by an activation that is not known.
+        sum_axes: The axes over which the values of the output add up to 1, if these are others than
+            that of the classes, otherwise none.
+        targets_sum: Whether those of the targets do, too, and not over that of the classes.
         form: `"numbers"` where there is one target for each row of outputs, `"rows"` where there
             is one for each output, `"examples"` where there is a single number or row for an
             example, of which the output has several rows.
@@ -203,6 +211,8 @@ class OutputFacts:
     targets: Signal
     sums_to_one: bool
     within_one: bool
+    sum_axes: tuple[int, ...]
+    targets_sum: bool
     form: _Form
     is_whole: bool
     has_two_values: bool
@@ -288,6 +298,12 @@ def output_facts(
     elif form == "numbers":
         labels = _facts_of_numbers(aims, units)
     of_loss = _reach_of_probabilities(loss, reach, units)
+    sum_axes: tuple[int, ...] = ()
+    if loss.kind != "distance" and activation not in _RISING:
+        sum_axes = _axes_of_sums(outputs, loss.axis % outputs.ndim, activation == "softmax")
+    targets_sum = bool(sum_axes) and targets.shape == outputs.shape and _add_up(targets, sum_axes)
+    if targets_sum:
+        targets_sum = not _add_up(targets, (loss.axis,))
     return OutputFacts(
         loss=loss,
         activation=activation,
@@ -298,6 +314,8 @@ def output_facts(
         targets=_signal_of(aims),
         sums_to_one=are_of_softmax(rows),
         within_one=activation is None and reach == (0, 1),
+        sum_axes=sum_axes,
+        targets_sum=targets_sum,
         form=form,
         is_whole=bool((aims == np.round(aims)).all()),
         has_two_values=bool(((aims == aims.min()) | (aims == aims.max())).all()),
@@ -305,6 +323,39 @@ def output_facts(
         beyond=_share_out_of_reach(loss, form, aims, labels, of_loss),
         sum_beyond=_share_of_other_sums(loss, aims, rows),
     )
+
+
+def _axes_of_sums(outputs: Array, of_classes: int, is_softmax: bool) -> tuple[int, ...]:
+    """Return the fewest axes over which values add up to 1, none if those of the classes do.
+
+    Args:
+        outputs: The values.
+        of_classes: The axis of the classes.
+        is_softmax: Whether they are known to be of a softmax. Otherwise a single sum of few, or
+            sums of equal values, may be 1 by chance.
+    """
+    if _add_up(outputs, (of_classes,)):
+        return ()
+    if not is_softmax and outputs.min() == outputs.max():
+        return ()
+    mean = outputs.mean(dtype="float64")
+    for count in range(1, outputs.ndim + 1):
+        for axes in itertools.combinations(range(outputs.ndim), count):
+            size = math.prod(outputs.shape[axis] for axis in axes)
+            is_single = size == outputs.size and not is_softmax
+            if size < 2 or (is_single and size < _LEAST_OF_A_SUM):
+                continue
+            # Most need no sums.
+            if abs(mean * size - 1) < _OF_SHARES and _add_up(outputs, axes):
+                return axes
+    return ()
+
+
+def _add_up(values: Array, axes: tuple[int, ...]) -> bool:
+    """Return whether values are shares, which add up to 1 over some axes."""
+    if not values.min(initial=0) >= 0:
+        return False
+    return bool((abs(values.sum(axis=axes, dtype="float64") - 1) < _OF_SHARES).all())
 
 
 def _facts_of_numbers(numbers: Array, units: int) -> LabelFacts:
@@ -430,15 +481,17 @@ def reach_alone(activation: str) -> tuple[float, float]:
 
 
 def reach_of(
-    steps: Sequence[tuple[keras.Operation, str | None]], units: int
+    steps: Sequence[tuple[keras.Operation, str | None]], shape: Sequence[int], axis: int
 ) -> tuple[float, float]:
     """Return the limits that an output cannot leave.
 
     Args:
         steps: Each layer or operation between the last kernel and the output, the first of them
             first, with the name of its activation, `None` if that is not known.
-        units: The number of values in a row of outputs.
+        shape: The shape of the output.
+        axis: The axis of a row of outputs.
     """
+    units = shape[axis]
     low, high = -math.inf, math.inf
     for operation, activation in steps:
         if type(operation) is keras.layers.Rescaling:
@@ -452,9 +505,19 @@ def reach_of(
             # One number can be this many deviations from the mean of all, no more.
             high = math.sqrt(units - 1)
             low = -high
+        elif activation == "softmax" and not _is_over(operation, axis, len(shape)):
+            low, high = 0.0, 1.0
         elif not isinstance(operation, _KEEPING_RANGE):
             low, high = _image(activation, low, high, units)
     return low, high
+
+
+def _is_over(operation: keras.Operation, axis: int, ndim: int) -> bool:
+    """Return whether a softmax is over this axis, as one in another layer is over the last."""
+    axes = getattr(operation, "axis", -1)
+    if not isinstance(axes, list | tuple):
+        axes = [axes]
+    return [one % ndim for one in axes] == [axis % ndim]
 
 
 def _only_normalizes(operation: keras.Operation) -> bool:

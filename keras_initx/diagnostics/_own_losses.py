@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._losses import Loss, mean_of_loss
+from keras_initx.diagnostics._losses import KnownLoss, Loss, mean_of_loss
 from keras_initx.diagnostics._outputs import Mismatch
 from keras_initx.structure import array_of
 
@@ -28,8 +28,11 @@ class OwnLoss:
     """What the values of a loss of one's own show.
 
     Attributes:
-        defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, but
-            is once they have gone through this activation, otherwise `None`.
+        defined_by: `"softmax"` or `"sigmoid"` where the loss is not finite for these outputs, which
+            are no probabilities, but is once they have gone through this activation, otherwise
+            `None`.
+        from_logits: Name of the class of Keras that takes outputs without activation in its place,
+            where they have none, otherwise `None`.
         spread: The largest standard deviation of a column of targets in which it rises or falls
             like a distance, otherwise 0.
         undefined_rows: Share of the examples for which it is not finite whatever the outputs are,
@@ -38,25 +41,36 @@ class OwnLoss:
 
     spread: float = 0.0
     defined_by: str | None = None
+    from_logits: str | None = None
     undefined_rows: float = 0.0
 
 
-def own_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> OwnLoss | None:
+def own_loss(
+    loss: Loss,
+    known: KnownLoss | None,
+    activation: str | None,
+    targets: Tensor,
+    outputs: Tensor,
+) -> OwnLoss | None:
     """Return what the values of a loss show, `None` where it takes no other outputs or targets.
 
     Args:
         loss: A function of targets and outputs, or a `keras.losses.Loss`.
+        known: What is known of it, of which this is left out.
+        activation: The activation of the outputs, see `last_activation`.
         targets: Its targets.
         outputs: The output of the model that it gets.
     """
     aims, made = array_of(targets)[:_MOST], array_of(outputs)[:_MOST]
-    if made.dtype.kind != "f" or len(made) < _LEAST or not np.isfinite(made).all():
+    if not made.size or not np.isfinite(made).all():
         return None
     aims, made = aims.astype("float32"), made.astype("float32")
     value = functools.partial(_value, loss)
     try:
         if not math.isfinite(value(aims, made)):
-            return _undefined(value, aims, made)
+            return _undefined(value, known, activation, aims, made)
+        if known is not None or len(made) < _LEAST:
+            return None
         return OwnLoss(spread=_spread_of_targets(value, aims, made))
     except Exception:  # whatever it is, it is made for other numbers
         return None
@@ -107,13 +121,29 @@ def _spread_of_targets(value: _Values, targets: Array, outputs: Array) -> float:
     return float(deviations[place])
 
 
-def _undefined(value: _Values, targets: Array, outputs: Array) -> OwnLoss:
+def _undefined(
+    value: _Values,
+    known: KnownLoss | None,
+    activation: str | None,
+    targets: Array,
+    outputs: Array,
+) -> OwnLoss | None:
     """Return for which other outputs a loss is finite, or for which targets it never is."""
     sigmoids = 0.5 + np.tanh(outputs / 2) / 2
-    are_shares = targets.ndim > 1 and targets.shape[-1] > 1
-    are_shares = are_shares and bool((abs(targets.sum(axis=-1) - 1) < 1e-2).all())
-    if targets.min() >= 0 and targets.max() <= 1 and math.isfinite(value(targets, sigmoids)):
-        return OwnLoss(defined_by="softmax" if are_shares else "sigmoid")
+    takes_probabilities = targets.min() >= 0 and targets.max() <= 1
+    are_of_classes = targets.ndim > 1 and targets.shape[-1] > 1
+    are_of_classes = are_of_classes and bool((abs(targets.sum(axis=-1) - 1) < 1e-2).all())
+    if known is not None:
+        takes_probabilities = known.kind != "distance" and not known.from_logits
+        are_of_classes = known.kind != "binary"
+    takes_others = takes_probabilities and not _are_probabilities(outputs, activation)
+    if takes_others and math.isfinite(value(targets, sigmoids)):
+        return OwnLoss(
+            defined_by="softmax" if are_of_classes else "sigmoid",
+            from_logits=known.class_name if known is not None and activation == "linear" else None,
+        )
+    if known is not None or len(outputs) < _LEAST:
+        return None
     rows = targets.reshape(len(targets), -1)
     is_same = (rows == rows[:, :1]).all(axis=1) & (rows.shape[1] > 1)
     is_finite = [
@@ -122,3 +152,10 @@ def _undefined(value: _Values, targets: Array, outputs: Array) -> OwnLoss:
     if not (is_same != is_finite).all():
         return OwnLoss()
     return OwnLoss(undefined_rows=float(is_same.mean()))
+
+
+def _are_probabilities(outputs: Array, activation: str | None) -> bool:
+    """Return whether outputs may be probabilities, though some may be rounded to 0 or 1."""
+    if activation in ("linear", "relu"):
+        return False
+    return bool(outputs.min() >= 0 and outputs.max() <= 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diagnosed.networks import regression as healthy_regression
 from keras import layers
-from keras.optimizers.schedules import ExponentialDecay
+from keras.optimizers.schedules import ExponentialDecay, PiecewiseConstantDecay
 
 import keras_initx
 
@@ -317,7 +317,8 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
         (keras.optimizers.SGD(0.1, clipvalue=1e-7), ["rate"]),
         (keras.optimizers.SGD(0.1, global_clipnorm=1e-6), ["rate"]),
         (keras.optimizers.Adam(global_clipnorm=1e-6), []),
-        (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1), gradient_accumulation_steps=2), []),
+        (keras.optimizers.Adam(ExponentialDecay(0.001, 1, 0.1), gradient_accumulation_steps=2), ["rate"]),
+        (keras.optimizers.Adam(PiecewiseConstantDecay([9], [0.0, 0.001]), gradient_accumulation_steps=2), []),
     ],
     ids=[
         "Adam",
@@ -334,6 +335,7 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
         "clipped together",
         "Adam, clipped",
         "accumulated gradients",
+        "accumulated, from 0",
     ],
 )
 def test_a_rate_with_which_weights_stay_where_they_are_is_named(optimizer, expected):

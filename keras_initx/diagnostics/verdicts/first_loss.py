@@ -32,7 +32,7 @@ FIRST_LOSS = 8
 @rule(
     "large first loss",
     stage=Stage.SIGNALS,
-    beside=["single class", "no probabilities", "saturated", "exploding:error"],
+    beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
     levels={"warning": ""},
     finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",
     reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "

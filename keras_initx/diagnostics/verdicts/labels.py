@@ -114,11 +114,14 @@ def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
 
 def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
+    # Their classes are along the axis of those of the outputs, which the loss does not know.
+    if facts.targets_sum:
+        return
     if facts.means_numbers:
         targets = facts.targets
         evidence = (
             f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
-            f"classes, whose rows add up to 1, but {facts.loss.name} takes them for these"
+            f"classes, whose rows add up to 1, but {facts.loss.title} takes them for these"
         )
         remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
@@ -126,7 +129,7 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     elif facts.means_several:
         evidence = (
             f"{facts.labels.several:.0%} of the rows of labels have several ones, but "
-            f"{facts.loss.name} takes classes that exclude each other"
+            f"{facts.loss.title} takes classes that exclude each other"
         )
         remedy = other_activation("sigmoid", layer, "binary_crossentropy", facts)
         if facts.loss.from_logits:
@@ -135,7 +138,7 @@ def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
     elif facts.labels.empty > MANY:
         evidence = (
             f"{facts.labels.empty:.0%} of the rows of labels are all 0, and have no class: they "
-            f"add nothing to {facts.loss.name}"
+            f"add nothing to {facts.loss.title}"
         )
         remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")
@@ -166,7 +169,7 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             'loss="sparse_categorical_crossentropy"'
         ).otherwise(numbers, "; ")
     evidence = (
-        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {facts.loss.name} takes "
+        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {facts.loss.title} takes "
         "values from 0 to 1"
     )
     yield Finding([layer], evidence, remedy, "error")

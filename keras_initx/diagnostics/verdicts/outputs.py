@@ -59,23 +59,29 @@ def are_signs(facts: OutputFacts) -> bool:
 @rule(
     "no probabilities",
     stage=Stage.LOSS,
-    levels={"error": "", "warning": "if they are sigmoids, or taken for logits"},
+    levels={
+        "error": "",
+        "warning": "if they are sigmoids, taken for logits, or add up to 1 over other axes",
+    },
     finds="an output that is no probabilities for a crossentropy with `from_logits=False`: values "
     "beyond [0, 1] for a binary one, values below 0 for the others, a ReLU or a layer without "
     "activation for both, and sigmoids for classes that exclude each other; or values beyond "
     "[0, 1] for a Kullback-Leibler divergence. Also probabilities, by a sigmoid or because rows "
-    "add up to 1, for a crossentropy with `from_logits=True`",
+    "add up to 1, for a crossentropy with `from_logits=True`. Also those that add up to 1 over "
+    "examples or positions, and not over classes",
     reason="the loss cuts such values off, where they have no gradient. Rows of sigmoids it "
     "divides by their sums. To probabilities taken for logits it applies a second softmax or "
     "sigmoid, and cannot become small; TensorFlow undoes the first in some cases, other backends "
-    "do not",
+    "do not. What a softmax over examples says of one depends on the others",
     remedy="`from_logits=True` for a last layer without activation, otherwise softmax or sigmoid "
-    "and `from_logits=False`",
+    "and `from_logits=False`; a softmax over the axis of the classes",
 )
 def no_probabilities(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
     for layer, facts in pairs_for(layers, losses.read, of):
-        if _has_probabilities_as_logits(facts):
+        if _is_of_other_axes(facts):
+            yield _over_other_axes(layer, facts)
+        elif _has_probabilities_as_logits(facts):
             yield _as_logits(layer, facts)
         # Such labels are suitable for another loss, which takes other outputs.
         elif _has_no_probabilities(facts) and not (facts.means_several or facts.means_numbers):
@@ -88,6 +94,36 @@ def no_probabilities(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findi
                 "probabilities, but kl_divergence cuts off what is not between 0 and 1"
             )
             yield Finding([layer], evidence, other_activation("softmax", layer), "error")
+
+
+def _is_of_other_axes(facts: OutputFacts) -> bool:
+    """Return whether probabilities are shared among examples or positions, not among classes."""
+    if facts.loss.kind != "binary":
+        return bool(facts.sum_axes)
+    # Of positions, one may be wanted.
+    return 0 in facts.sum_axes or (bool(facts.sum_axes) and not facts.targets_sum)
+
+
+def _over_other_axes(layer: LayerReport, facts: OutputFacts) -> Finding:
+    """Return the finding on a softmax over other axes than that of the classes."""
+    axes = facts.sum_axes
+    over = f"axes {axes}"
+    if axes == (0,):
+        over = "the examples (axis 0)"
+    elif len(axes) == 1:
+        over = f"the positions (axis {axes[0]})"
+    evidence = f"the output of {layer.title} adds up to 1 over {over}"
+    if facts.loss.kind == "binary":
+        evidence += f", but {facts.loss.title} takes each value for a probability of its own"
+        return Finding([layer], evidence, other_activation("sigmoid", layer))
+    evidence += f", but {facts.loss.title} takes classes along axis {facts.loss.axis}"
+    if facts.targets_sum and 0 not in axes and len(axes) == 1:
+        return Finding([layer], evidence, other_loss(facts.loss.class_name, axis=axes[0]))
+    if facts.loss.from_logits:
+        text = f"no softmax after the weights of {layer.title}: the loss applies one"
+        return Finding([layer], evidence, Remedy(text))
+    text = f"a softmax over the classes, with axis={facts.loss.axis}, after {layer.title}"
+    return Finding([layer], evidence, Remedy(text))
 
 
 def _has_probabilities_as_logits(facts: OutputFacts) -> bool:
@@ -104,9 +140,10 @@ def _as_logits(layer: LayerReport, facts: OutputFacts) -> Finding:
     made = f"the output of {layer.title}"
     if facts.activation is not None:
         made += f", which ends in {facts.activation},"
+    reads = "takes" if facts.loss.is_own else "has `from_logits=True` and takes"
     evidence = (
         f"{made} is probabilities from {facts.outputs.min:.3g} to {facts.outputs.max:.3g}, but "
-        f"{facts.loss.name} has `from_logits=True` and takes them for logits"
+        f"{facts.loss.title} {reads} them for logits"
     )
     remedy = other_loss(facts.loss.class_name)
     remedy = replace(remedy, text=f"{remedy.text}, whose default is from_logits=False")
@@ -136,15 +173,16 @@ def _as_probabilities(layer: LayerReport, facts: OutputFacts) -> Finding:
     if facts.activation == "sigmoid":
         evidence = (
             f"{layer.title} ends in sigmoids, whose {facts.units} values add up to "
-            f"{made.mean * facts.units:.3g} on average, but {facts.loss.name} takes probabilities "
+            f"{made.mean * facts.units:.3g} on average, but {facts.loss.title} takes probabilities "
             "of classes that exclude each other"
         )
         return Finding([layer], evidence, other_activation("softmax", layer))
     evidence = (
         f"the output of {layer.title}, from {made.min:.3g} to {made.max:.3g}, is no "
-        f"probabilities, but {facts.loss.name} takes it for them: it cuts off what is not "
-        "between 0 and 1, where no gradient passes"
+        f"probabilities, but {facts.loss.title} takes it for them"
     )
+    if facts.loss.cuts_off:
+        evidence += ": it cuts off what is not between 0 and 1, where no gradient passes"
     remedy = other_activation("sigmoid" if facts.loss.kind == "binary" else "softmax", layer)
     if facts.activation in ("linear", None):
         remedy = other_loss(facts.loss.class_name, from_logits=True).otherwise(remedy)

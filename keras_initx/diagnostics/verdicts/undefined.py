@@ -15,7 +15,7 @@ from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, gradie
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import EXPLODING, Finding, Stage, rule
 from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
-from keras_initx.diagnostics.verdicts.outputs import other_activation
+from keras_initx.diagnostics.verdicts.outputs import other_activation, other_loss
 from keras_initx.structure import array_of
 
 # What cures it where the operation is not known.
@@ -109,7 +109,10 @@ def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
     for layer, own in pairs_for(layers, losses.own, of):
         if own.defined_by is not None and own.defined_by != layer.activation:
             evidence = f"{what}: it has a value for those of a {own.defined_by}"
-            return Finding([layer], evidence, other_activation(own.defined_by, layer), "error")
+            remedy = other_activation(own.defined_by, layer)
+            if own.from_logits is not None:
+                remedy = other_loss(own.from_logits, from_logits=True).otherwise(remedy)
+            return Finding([layer], evidence, remedy, "error")
         if own.undefined_rows:
             evidence = (
                 f"{what}: it has no value for the {own.undefined_rows:.0%} of the examples whose "

@@ -18,6 +18,7 @@ from diagnosed.networks import (
     dense,
     drawn,
     ending,
+    in_precision,
 )
 
 Y = X[:, :1] * X[:, 1:2]
@@ -206,6 +207,12 @@ FAULTY = {
     "Adam, 0.5": Case(rate(lambda: keras.optimizers.Adam(0.5)), ["rate"], "the default rate: keras.optimizers.Adam()"),
     "SGD, 1, sum over the examples": Case(summed, ["diverging steps"], "keras.optimizers.SGD(", 20),
     "minus products of raw outputs": Case(multiplied, ["diverging steps"], "a loss that has a least value", steps=20),
+    "Adam with weights in bfloat16": Case(
+        lambda repaired: in_precision(f"{'mixed_' * repaired}bfloat16", lambda: by(keras.optimizers.Adam())),
+        ["diverging steps"],
+        'set_dtype_policy("mixed_bfloat16")',
+        5,
+    ),
     "SGD without the kernels": Case(
         rate(lambda: ForgetsKernels(0.01), lambda: keras.optimizers.SGD(0.01)), ["diverging steps"], steps=10
     ),

@@ -6,6 +6,7 @@ from keras import layers, ops
 
 import keras_initx
 from diagnosed.data import words_beside
+from diagnosed.losses import tagged
 from diagnosed.networks import (
     BATCH,
     BINARY,
@@ -52,6 +53,11 @@ def policy():
 
     gained = np.where(np.arange(64) % 4 == 0, 0, 1 - 3 * X[:, 0])
     return ending(10, y=np.stack([LABELS, gained], axis=1).astype("float32"), loss=loss)
+
+
+def guarded(y_true, y_pred):
+    """A crossentropy of probabilities that are kept away from 0."""
+    return -ops.sum(y_true * ops.log(ops.maximum(y_pred, 1e-7)), axis=-1)
 
 
 def weighted(y, outputs):
@@ -140,6 +146,9 @@ HEALTHY = {
     ),
     "softmax in a lambda": lambda: ending(10, loss="crossentropy", after=[layers.Lambda(lambda x: ops.softmax(x))]),
     "logarithms of probabilities as logits": lambda: ending(10, "log_softmax"),
+    # One of the steps is wanted.
+    "softmax over the steps, one unit": lambda: tagged(1, np.eye(12, dtype="float32")[LABELS[:32], :, None], BINARY, 1),
+    "own loss with a limit": lambda: ending(10, "softmax", ONE_HOT, guarded),
     "softplus, divided by its sum in the loss": lambda: ending(10, "softplus", loss="crossentropy"),
     "label smoothing": lambda: ending(
         10, "softmax", ONE_HOT, keras.losses.CategoricalCrossentropy(label_smoothing=0.1)

@@ -1,5 +1,6 @@
 """Faults between the last layer and the loss."""
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -7,8 +8,11 @@ from diagnosed.networks import (
     BINARY,
     CLASSES,
     COUNTS,
+    LABELS,
     LAYER,
     LOGITS,
+    ONE_HOT,
+    SERIES,
     SEVERAL,
     SOFT,
     SPARSE,
@@ -58,6 +62,16 @@ def logarithms(y_true, y_pred):
     return -ops.mean(2 * y_true * ops.log(y_pred) + (1 - y_true) * ops.log(1 - y_pred), axis=-1)
 
 
+def crossentropy(y_true, y_pred):
+    """A crossentropy without a guard, for rows of labels."""
+    return -ops.sum(y_true * ops.log(y_pred), axis=-1)
+
+
+def log_likelihood(y_true, y_pred):
+    """The negative logarithm of the probability of the label, without a guard."""
+    return -ops.log(ops.take_along_axis(y_pred, ops.cast(y_true, "int32"), axis=-1))
+
+
 def root(repaired):
     """Take the root of squared differences, of which one is 0, where it has no slope."""
     least = 1e-7 if repaired else 0.0
@@ -104,6 +118,23 @@ def all_labels(repaired):
 # Outputs that are not what the loss takes them for.
 
 
+TAGS = SERIES[:, :, :5].argmax(axis=-1)
+
+
+def tagged(axis, y=TAGS, loss=SPARSE, units=5):
+    """Return a network that gives each of 12 steps a tag, by a softmax over an axis."""
+    stack = [layers.Dense(units, name="out"), layers.Lambda(lambda x: ops.softmax(x, axis=axis))]
+    return keras.Sequential([keras.Input((12, 8)), layers.Dense(16, "relu"), *stack]), SERIES, y, loss
+
+
+def channels_first(repaired):
+    """Return classes along axis 1, of which the loss has to know."""
+    y = np.eye(5, dtype="float32")[TAGS].swapaxes(1, 2)
+    loss = keras.losses.CategoricalCrossentropy(axis=1) if repaired else "categorical_crossentropy"
+    stack = [layers.Dense(5, name="out"), layers.Permute((2, 1)), layers.Softmax(axis=1)]
+    return keras.Sequential([keras.Input((12, 8)), layers.Dense(16, "relu"), *stack]), SERIES, y, loss
+
+
 def half_square(y_true, y_pred):
     return ops.mean((y_true - y_pred) ** 2) / 2
 
@@ -114,6 +145,16 @@ FAULTY = {
         activation(None, "softplus", 1, y=COUNTS, loss="poisson"), ["undefined loss"], 'activation="softplus" in out'
     ),
     "logarithms of a ReLU": Case(likelihood, ["undefined loss"]),
+    "logarithms of the outputs of no activation": Case(
+        activation(None, "softmax", y=ONE_HOT, loss=crossentropy),
+        ["undefined loss"],
+        'loss=keras.losses.CategoricalCrossentropy(from_logits=True), or activation="softmax" in out',
+    ),
+    "logarithm of the output of a label, of a ReLU": Case(
+        activation("relu", "softmax", y=LABELS[:, None], loss=log_likelihood),
+        ["undefined loss"],
+        'activation="softmax" in out',
+    ),
     "logarithms of tanh": Case(
         activation("tanh", "sigmoid", 4, y=SEVERAL[:, :4], loss=logarithms),
         ["undefined loss"],
@@ -167,6 +208,28 @@ FAULTY = {
         loss(LOGITS, BINARY, 1, activation="sigmoid", y=ZERO_ONE),
         ["no probabilities"],
         "loss=keras.losses.BinaryCrossentropy()",
+    ),
+    "softmax over the examples": Case(
+        lambda repaired: ending(10, loss=SPARSE, after=[layers.Softmax(axis=-1 if repaired else 0)]),
+        ["no probabilities"],
+        "a softmax over the classes, with axis=-1, after out",
+    ),
+    "softmax over the examples, as an activation": Case(
+        activation(lambda x: ops.softmax(x, axis=0), "sigmoid", 1, y=ZERO_ONE, loss=BINARY),
+        ["no probabilities"],
+        'activation="sigmoid" in out',
+    ),
+    "softmax over the examples, taken for logits": Case(
+        lambda repaired: ending(10, after=[] if repaired else [layers.Softmax(axis=0)]),
+        ["no probabilities"],
+        "no softmax after the weights of out",
+    ),
+    "softmax over the steps": Case(lambda repaired: tagged(-1 if repaired else 1), ["no probabilities"], "axis=-1"),
+    "softmax over steps and classes": Case(
+        lambda repaired: tagged(-1 if repaired else (1, 2)), ["no probabilities"], "axis=-1"
+    ),
+    "classes along another axis than the loss": Case(
+        channels_first, ["no probabilities"], "loss=keras.losses.CategoricalCrossentropy(axis=1)"
     ),
     "softmax, then dropout": Case(
         after(lambda: layers.Dropout(0.2), units=10, activation="softmax", loss=SPARSE), ["dropped output"]
