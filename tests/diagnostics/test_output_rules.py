@@ -57,6 +57,58 @@ def test_an_own_loss_is_read_as_what_it_computes(form):
     assert problems(network(4, "softmax"), LABELS, OWN[form]) == ["no probabilities"]
 
 
+def logarithms(limit):
+    """Return a crossentropy of two classes of one's own, of what `limit` makes of the outputs."""
+
+    def loss(y, outputs):
+        p = limit(outputs)
+        return -keras.ops.mean(y * keras.ops.log(p) + (1 - y) * keras.ops.log(1 - p))
+
+    return loss
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_loss_without_a_limit_has_one_error_by_what_it_is(steps):
+    model = network(1)
+    model.compile("adam", logarithms(lambda p: p))
+    (verdict,) = keras_initx.diagnose(model, X, SIDE, steps=steps).verdicts
+    assert verdict.problem == "undefined loss"
+    assert "the loss is nan" in verdict.evidence
+    assert verdict.remedy.text.startswith("loss=keras.losses.BinaryCrossentropy(from_logits=True), or activation=")
+
+
+def test_a_loss_that_is_infinite_has_one_error():
+    labels = LABELS[:, None]
+    model = network(4, "relu")
+    model.compile("adam", lambda y, p: -keras.ops.log(keras.ops.take_along_axis(p, keras.ops.cast(y, "int32"), -1)))
+    (verdict,) = keras_initx.diagnose(model, X, labels, steps=2).verdicts
+    assert ("the loss is inf" in verdict.evidence, verdict.problem) == (True, "undefined loss")
+
+
+def test_a_loss_of_ones_own_is_said_to_cut_off_only_if_it_does():
+    cutting = logarithms(lambda p: keras.ops.clip(p, 1e-7, 1 - 1e-7))
+    (found,) = verdicts(network(1), SIDE, cutting)
+    assert "the loss (like binary_crossentropy) takes it for them: it cuts off" in found.evidence
+
+    def growing(y, p):
+        return -keras.ops.sum(y * keras.ops.log(p + 1e-7), axis=-1)
+
+    (found,) = verdicts(network(4, "relu"), np.eye(4)[LABELS], growing)
+    assert found.evidence.endswith("the loss (like categorical_crossentropy) takes it for them")
+
+
+def test_probabilities_that_are_rounded_to_1_need_no_second_sigmoid():
+    model = network(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(stddev=50.0))
+    found = verdicts(model, SIDE, logarithms(lambda p: p))[0]
+    assert found.problem == "undefined loss"
+    assert "activation=" not in found.remedy.text
+
+
+def test_a_few_examples_show_that_a_loss_has_no_value():
+    assert problems(network(1), SIDE[:4], logarithms(lambda p: p), x=X[:4]) == ["undefined loss"]
+
+
 class Probabilities(keras.Model):
     """Apply the last activation in code of its own, where it is not seen."""
 
@@ -142,6 +194,30 @@ def test_classes_along_another_axis():
     y = DRAWS.integers(0, 5, (8, 4, 4))
     assert problems(model, y, SPARSE(axis=1), x=pixels) == []
     assert problems(model, y, SPARSE(axis=1, from_logits=True), x=pixels) == ["no probabilities"]
+
+
+def test_the_axis_of_the_classes_is_that_of_the_loss_where_several_have_one_size():
+    x, y = DRAWS.normal(size=(8, 4, 4)), DRAWS.integers(0, 4, (8, 4))
+
+    def network(axis):
+        return keras.Sequential([keras.Input((4, 4)), layers.Dense(4), layers.Softmax(axis=axis)])
+
+    assert problems(network(1), y, SPARSE(axis=1), x=x) == []
+    assert problems(network(2), y, SPARSE(axis=1), x=x) == ["no probabilities"]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_float16"])
+def test_a_softmax_over_the_examples_in_own_code_is_known_by_its_sums(dtype):
+    model = Probabilities(lambda x: keras.ops.softmax(x, axis=0))
+    model.out.dtype_policy = keras.DTypePolicy(dtype)
+    (found,) = verdicts(model, LABELS, SPARSE())
+    assert "the output of out adds up to 1 over the examples (axis 0)" in found.evidence
+
+
+def test_probabilities_may_add_up_to_1_by_chance():
+    half = keras.Sequential([keras.Input((8,)), layers.Dense(1, keras.ops.sigmoid, kernel_initializer="zeros")])
+    assert problems(half, SIDE[:2], BINARY(), x=X[:2]) == []
 
 
 def test_targets_of_noise_may_leave_the_range_a_little():

@@ -319,18 +319,21 @@ def _to_beat(taken: TrainedSteps) -> float:
     levels={
         "error": "if the loss or a weight is not finite, or the loss has no bound",
         "warning": "",
+        "note": "if no update was made: nothing is known of the weights",
     },
     finds="with `steps`, a loss or a weight that is not finite after some of them; a loss that "
     f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
     "times; one below 0 that is a hundred times as large as the first, and as 1; weights with a "
-    "gradient that stay as they are, bit for bit",
+    "gradient that stay as they are, bit for bit, under a schedule also with its highest rate; "
+    "steps without an update, while gradients are accumulated, or overflow",
     reason="the optimizer goes too far, which its first step need not show. One that falls again "
     "after it was a thousand times as large is the loss of units that have died. A loss without a "
     "least value is lowered for ever, as by a logarithm of what is no probability, or by a sign. "
-    "Weights stay if the optimizer leaves them out, or changes them by less than the last bit",
+    "Weights stay if the optimizer leaves them out, or changes them by less than the last bit. In "
+    "bfloat16 0.999 is 1, so that Adam changes nothing",
     remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
-    "loss most; if none does, clipped gradients; a loss with a least value; an optimizer that has "
-    "all trainable weights",
+    "loss most; if none does, clipped gradients, and of weights in 16 bits float32; a loss with a "
+    "least value; an optimizer that has all trainable weights; more steps",
 )
 def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     taken = steps_taken(of)
