@@ -27,13 +27,18 @@ from keras_initx.models import (
     checked_arrays,
     description,
     initialize,
-    layer_initializers,
     plan_of,
     rules_or_plan,
     ties_of,
     with_seed_and_axes,
 )
-from keras_initx.structure import LayerInitializer, ModelWeight, check_model, find_weights
+from keras_initx.structure import (
+    LayerInitializer,
+    ModelWeight,
+    check_model,
+    find_weights,
+    layer_initializers,
+)
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]

@@ -13,7 +13,6 @@ from keras_initx.models._changes import *
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
-from keras_initx.models._layer_initializers import layer_initializers as layer_initializers
 from keras_initx.models._load_pretrained import *
 from keras_initx.models._loading import *
 from keras_initx.models._lsuv import *

@@ -33,7 +33,6 @@ from keras_initx.initializers import (
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._initial_state import initial_state
-from keras_initx.models._layer_initializers import layer_initializers
 from keras_initx.models._plan import (
     InitializationPlan,
     RulesOrPlan,
@@ -59,6 +58,7 @@ from keras_initx.structure import (
     find_weights,
     is_frozen,
     is_quantized,
+    layer_initializers,
 )
 
 __all__ = ["initialize"]

@@ -11,6 +11,7 @@ from keras_initx.structure._build import *
 from keras_initx.structure._graph import *
 from keras_initx.structure._hooks import *
 from keras_initx.structure._kernels import *
+from keras_initx.structure._layer_initializers import *
 from keras_initx.structure._names import *
 from keras_initx.structure._optimizers import *
 from keras_initx.structure._patterns import *

@@ -15,14 +15,11 @@ from keras_initx._gates import overwrites_forget_bias
 from keras_initx._keras import argument_name
 from keras_initx.backends import backend
 from keras_initx.initializers import Concatenated, LSTMForgetBias
-from keras_initx.structure import (
-    LayerInitializer,
-    ModelWeight,
-    is_quantized,
-    parts_of,
-    recorded_initializers,
-    weights_within,
-)
+from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._weights import ModelWeight, is_quantized, weights_within
+
+__all__ = ["layer_initializers"]
 
 _THREAD = "keras_initx-copy"
 
