@@ -18,7 +18,7 @@ from keras_initx.audits._contract import Contract, contract_at, contract_of
 from keras_initx.audits._expected import expected_of, fixed_test
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._pairs import Pair, judge, paired, test_equal, test_together
-from keras_initx.audits._profile import Profile, of_array, of_values
+from keras_initx.audits._profile import NOT_FINITE, Profile, of_array, of_values
 from keras_initx.audits._reference import reference_of, source_of
 from keras_initx.audits._repeated import SAMPLE, sampled
 from keras_initx.audits._report import OF_LAYERS, AuditReport
@@ -222,6 +222,11 @@ def _pair_of(subject: Subject, alpha: float) -> tuple[Pair, bytes]:
     pair.text = subject.description
     pair.initializer = subject.initializer
     pair.fans = subject.fans
+    lost = subject.lost()
+    if lost:  # whoever says so
+        pair.found = pair.expected = Profile("unknown", NOT_FINITE)
+        pair.tests.append(impossible("not finite", lost))
+        return pair, b""
     if subject.initializer is None:
         pair.reason = subject.reason
         return pair, b""
@@ -274,9 +279,7 @@ def _add_fixed(pair: Pair, subject: Subject, law: FixedLaw) -> None:
     pair.expected = Profile("fixed", std=law.std or 0.0)
     for region, values in subject.values.parts():
         moments.add(sampled(values))
-        if not np.isfinite(values).all():
-            pair.tests.append(impossible("not finite", "values that are not finite"))
-        elif values.size:
+        if values.size:
             test = fixed_test(law, values, subject, region or ...)
             pair.tests.append(test)
     pair.found = Profile("fixed", std=moments.std)
@@ -411,10 +414,12 @@ def _is_transposed(drawn: Array, values: Array) -> bool:
 def _differing(initializer: LayerInitializer, drawn: Array, values: Array) -> int:
     """Return how many values are not those that were drawn."""
     drawn = np.asarray(drawn, values.dtype)
-    if is_exact(initializer):
-        differ = drawn != values
-    else:
-        differ = np.abs(drawn - values) > 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0)))
+    differ = drawn != values
+    if not is_exact(initializer):
+        finite = np.isfinite(drawn)
+        tolerance = 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0, where=finite)))
+        with np.errstate(invalid="ignore"):
+            differ &= ~(finite & (np.abs(drawn - values) <= tolerance))
     return int(np.count_nonzero(differ))
 
 

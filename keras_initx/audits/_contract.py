@@ -17,7 +17,17 @@ from keras_initx._checkpoints import names_weights
 from keras_initx._checks import check_count, check_root, is_real, truncated
 from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx.audits._profile import KINDS, LEVELS, Parts, Profile, merged, of_array
+from keras_initx.audits._profile import (
+    INFINITE,
+    KINDS,
+    LEVELS,
+    LOST,
+    NOT_FINITE,
+    Parts,
+    Profile,
+    merged,
+    of_array,
+)
 from keras_initx.audits._subjects import (
     Audited,
     Subject,
@@ -299,7 +309,10 @@ def _profile_of(subject: Subject) -> Profile:
     """Return what one draw of a weight says about it."""
     if subject.obstacle:
         return Profile("unknown", subject.obstacle)
-    return of_array(subject.values.stored(), subject.dtype)
+    profile = of_array(subject.values.stored(), subject.dtype)
+    if profile.reason in (INFINITE, NOT_FINITE) and subject.lost():
+        return replace(profile, reason=LOST)
+    return profile
 
 
 def _check_alike(draws: Sequence[Contract]) -> None:

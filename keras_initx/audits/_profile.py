@@ -32,6 +32,8 @@ KINDS = ("constant", "fixed", "random", "unknown")
 # Why the values of a weight are not known.
 NOT_FINITE = "not finite"
 INFINITE = "infinite"
+# It cannot be meant, whatever others have.
+LOST = "not finite where it must be"
 # Values of a fixed weight that are kept, to compare those that differ in their last bits.
 _PLACES = 64
 # With a larger share of zeros, moments and quantiles are those of the other values.
@@ -554,7 +556,7 @@ def merged(draws: Sequence[Profile]) -> Profile:
     if len(draws) == 1:
         return first
     if first.digest is not None and all(draw.digest == first.digest for draw in draws):
-        if first.kind in ("random", "unknown") and first.reason != NOT_FINITE:
+        if first.kind in ("random", "unknown") and first.reason not in (NOT_FINITE, LOST):
             return replace(first, kind="fixed", reason="")
         return first
     for draw in draws:

@@ -38,6 +38,7 @@ from keras_initx.structure import (
     check_model,
     find_weights,
     layer_initializers,
+    not_finite,
 )
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
@@ -126,6 +127,8 @@ class Subject:
             fans of the layer. Keras takes those of the shape, also of depthwise kernels.
         has_rule: Whether a rule says how it should be, and not its layer.
         planned: The values that it must have, or `None` if they are not known.
+        lost: Function that returns which of its values are not finite and cannot be meant, in
+            words, otherwise nothing.
     """
 
     path: str
@@ -138,6 +141,7 @@ class Subject:
     declared: Callable[[], tuple[LayerInitializer, ...]] = tuple
     has_rule: bool = False
     planned: Planned | None = None
+    lost: Callable[[], str] = str
 
     @property
     def description(self) -> str | None:
@@ -235,8 +239,7 @@ def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
     result = []
     if isinstance(found, keras.Model):
         for weight in find_weights(found):
-            values = VariableValues(weight.variable)
-            result.append(Subject(weight.path, weight.shape, weight.dtype, values, None))
+            result.append(_of_weight(weight))
         return result
     arrays = _as_lazy(found)
     ties = ties_of(found)
@@ -244,6 +247,24 @@ def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""
         result.append(Subject(name, stored.shape, stored.dtype, Values(stored), None, reason))
     return result
+
+
+def _of_weight(weight: ModelWeight) -> Subject:
+    """Return a weight of a model, without what is expected of it."""
+    return Subject(
+        weight.path,
+        weight.shape,
+        weight.dtype,
+        VariableValues(weight.variable),
+        None,
+        lost=functools.partial(_lost, weight),
+    )
+
+
+def _lost(weight: ModelWeight) -> str:
+    """Return which values of a weight are not finite and cannot be meant, in words."""
+    lost = not_finite(weight)
+    return "" if lost is None or lost.may_be_meant else str(lost)
 
 
 def is_saved_model(path: str) -> bool:
@@ -258,16 +279,8 @@ def _of_model(
     declared = _Declared(weights)
     found = []
     for weight in weights:
-        subject = Subject(
-            weight.path,
-            weight.shape,
-            weight.dtype,
-            VariableValues(weight.variable),
-            None,
-            fans=weight.fans,
-            declared=functools.partial(declared.of, weight),
-        )
-        found.append(subject)
+        of_layer = functools.partial(declared.of, weight)
+        found.append(replace(_of_weight(weight), fans=weight.fans, declared=of_layer))
     if isinstance(expected, InitializationPlan):
         return _by_plan(found, expected)
     plan = initialize(model, expected, seed=root or 0, dry_run=True)

@@ -198,7 +198,8 @@ class SignalMonitor(KerasCallback):
         self.history[self._steps] = report
         for layer in report.layers:
             for weight in layer.weights:
-                if not math.isfinite(weight.norm):
+                # Of what is not trained, a mask may be infinite.
+                if math.isnan(weight.norm) or (weight.trainable and math.isinf(weight.norm)):
                     self._stop(weight.path)
                     return
 

@@ -207,7 +207,7 @@ def evaluate(of: Diagnosis) -> list[Verdict]:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
             remedy = sparing_frozen(finding.remedy, of)
             verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
-        if findings and one.stage is Stage.DATA:
+        if one.stage is Stage.DATA and _findings(found, one.problem):
             break
     # The sort is stable: otherwise the order stays.
     return sorted(verdicts, key=lambda verdict: verdict.level == "note")

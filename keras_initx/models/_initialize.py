@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._recipe_names import NotedRules
@@ -59,6 +60,8 @@ from keras_initx.structure import (
     is_frozen,
     is_quantized,
     layer_initializers,
+    must_be_finite,
+    not_finite,
 )
 
 __all__ = ["initialize"]
@@ -177,9 +180,10 @@ def initialize(
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
     if dry_run:
+        notes = (*notes, *_notes_on_constants(steps))
         return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
-    return replace(done, notes=notes, _sources=sources)
+    return replace(done, notes=(*notes, *done.notes), _sources=sources)
 
 
 def _check_measured(model: keras.Model, report: Report) -> None:
@@ -438,7 +442,7 @@ def carried_out(
     if reset:
         initial_state(model)  # for its errors, before anything is changed
     drawn_root = root if drawn else None
-    rows = []
+    rows, notes = [], []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
             for weight, source, row in steps:
@@ -446,6 +450,8 @@ def carried_out(
                     value, row = draw(weight, source.initializer, row, drawn_root)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
+                    if not math.isfinite(row.std or 0.0):
+                        notes += _notes_on_lost(weight, row)
                 rows.append(row)
                 advance(1)
         if reset:
@@ -456,7 +462,31 @@ def carried_out(
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
         refresh_normalizations(step.weight.layer for step in steps if step.source is not None)
-    return InitializationPlan(rows, root, dry_run=False)
+    return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
+
+
+def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
+    """Return a note if a weight has got values that are not finite and cannot be meant."""
+    lost = not_finite(weight)
+    if lost is None or lost.may_be_meant:
+        return []
+    return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+
+
+def _notes_on_constants(steps: Sequence[Step]) -> list[str]:
+    """Return a note for each weight that is to get a constant that is not finite.
+
+    Of other initializers that is known once they are called.
+    """
+    notes = []
+    for weight, source, row in steps:
+        if source is None or not isinstance(source.initializer, keras.initializers.Constant):
+            continue
+        value = backend.host_view(source.initializer.value)
+        is_lost = np.isnan(value) | (np.isinf(value) & must_be_finite(weight))
+        if is_lost.any():
+            notes.append(f"{weight.path} will not be finite, by {row.initializer}.")
+    return notes
 
 
 def draw(

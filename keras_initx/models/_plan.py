@@ -1,5 +1,6 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
+import math
 import os
 import re
 import textwrap
@@ -130,11 +131,16 @@ class DrawnAlike(NamedTuple):
         return f"{pattern} ({len(self.weights)})"
 
     def range_of(self, field_name: str, write: Callable[[Any], str] = str) -> str:
-        """Return the value of a field, or the least and the greatest, as text."""
+        """Return the value of a field, or the least and the greatest, as text.
+
+        Where one is not finite, neither the least nor the greatest is known.
+        """
         values = [getattr(weight, field_name) for weight in self.weights]
         known = [value for value in values if value is not None]
         if not known:
             return ""
+        if not all(map(math.isfinite, known)):
+            return "not finite"
         return "...".join(dict.fromkeys([write(min(known)), write(max(known))]))
 
     def only(self, field_name: str) -> Any:
@@ -171,8 +177,8 @@ class InitializationPlan(Tabular[DrawnAlike]):
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
         notes: What a recipe has recognized in the model, which remedies of a report are applied and
-            which are left to the user, and which weights of other names a pattern matches, as lines
-            of text.
+            which are left to the user, which weights of other names a pattern matches, and which
+            weights are not finite, as lines of text.
     """
 
     weights: list[WeightPlan]

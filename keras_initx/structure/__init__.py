@@ -8,6 +8,7 @@ For the rooms above; not part of the public interface, except `ModelWeight`, whi
 from keras_initx.structure._architecture import *
 from keras_initx.structure._batch import *
 from keras_initx.structure._build import *
+from keras_initx.structure._finite import *
 from keras_initx.structure._graph import *
 from keras_initx.structure._hooks import *
 from keras_initx.structure._kernels import *

@@ -23,6 +23,7 @@ from keras_initx.structure._names import automatic_name, numbered, own_weights, 
 
 __all__ = [
     "ModelWeight",
+    "buffers_within",
     "check_model",
     "check_unshared",
     "check_used",
@@ -153,7 +154,12 @@ def loaded_weights(model: keras.Model) -> list[ModelWeight]:
 
     These buffers, such as the statistics of a normalization, are variables to nobody else.
     """
-    found = find_weights(model)
+    return [*find_weights(model), *buffers_within(model)]
+
+
+def buffers_within(model: keras.Layer) -> list[ModelWeight]:
+    """Return what torch modules in a model save beside their parameters."""
+    found = []
     seen: set[keras.Layer] = set()
     for layers, paths in walk(model):
         if layers[-1] in seen:

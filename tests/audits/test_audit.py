@@ -642,3 +642,86 @@ def test_a_weight_of_one_element():
     rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
     assert audit({"a": np.float32([0.03])}, rules).ok
     assert off(audit({"a": np.float32([0.3])}, rules)) == {"a": "bounds"}
+
+
+class Logs(keras.initializers.Initializer):
+    """The logarithms of 0, 1, 2, ..., of which the first is -inf."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.log(keras.ops.cast(keras.ops.arange(shape[0]), dtype))
+
+
+class Decay(layers.Layer):
+    def __init__(self, initializer, trainable=True, **options):
+        super().__init__(**options)
+        self.initializer, self.is_trained = initializer, trainable
+
+    def build(self, shape):
+        options = {"initializer": self.initializer, "trainable": self.is_trained}
+        self.rate = self.add_weight(shape=shape[-1:], name="A_log", **options)
+
+    def call(self, inputs):
+        return inputs * keras.ops.exp(-keras.ops.exp(self.rate))
+
+    def get_config(self):
+        return {**super().get_config(), "initializer": self.initializer, "trainable": self.is_trained}
+
+
+def decaying(initializer=None, trainable=True):
+    decay = Decay(Logs() if initializer is None else initializer, trainable, name="decay")
+    return keras.Sequential([keras.Input((16,)), decay, layers.Dense(16, name="last")])
+
+
+FOUND = {"decay/A_log": "not finite"}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("initializer", [Logs, lambda: keras.initializers.Constant(-np.inf)])
+def test_what_is_trained_must_be_finite_whoever_says_otherwise(initializer, tmp_path):
+    model = decaying(initializer())
+    assert off(keras_initx.audit(model)) == FOUND
+    plan = keras_initx.initialize(model, seed=0)
+    assert off(keras_initx.audit(model, plan)) == FOUND
+    keras_initx.contract(lambda: decaying(initializer())).save(tmp_path / "contract.json")
+    assert off(keras_initx.audit(model, tmp_path / "contract.json")) == FOUND
+
+
+def test_the_row_says_how_many_values_are_not_finite():
+    (row,) = keras_initx.audit(decaying()).problems
+    assert (row.evidence, row.initializer) == ("1 of 16 values is -inf", "Logs()")
+
+
+def test_a_contract_shows_what_is_not_finite_and_demands_it_of_nobody():
+    contract = keras_initx.contract(decaying)
+    assert contract.weights[0].text == "(not finite where it must be)"
+    (row,) = keras_initx.audit(decaying("ones"), contract).not_compared
+    assert (row.path, row.reason) == ("decay/A_log", "not finite where it must be")
+
+
+def test_what_a_user_keeps_beside_the_trained_weights_may_be_infinite():
+    constant = keras.initializers.Constant([0.0, -np.inf] * 8)
+    for initializer in (Logs(), constant):
+        model = decaying(initializer, trainable=False)
+        assert keras_initx.audit(model).ok
+        assert keras_initx.audit(model, keras_initx.contract(model)).ok
+    assert off(keras_initx.audit(decaying(keras.initializers.Constant(np.nan), trainable=False))) == FOUND
+    model.layers[0].rate.assign(np.full(16, -np.inf))
+    assert off(keras_initx.audit(model)) == FOUND
+
+
+def test_a_weight_of_an_unknown_initializer_must_be_finite_too():
+    class Made(layers.Layer):
+        def build(self, shape):
+            self.factor = keras.Variable(np.full(shape[-1], np.inf), name="factor")
+
+        def call(self, inputs):
+            return keras.ops.tanh(inputs * self.factor)
+
+    model = keras.Sequential([keras.Input((4,)), Made(name="made")])
+    assert off(keras_initx.audit(model)) == {"made/factor": "not finite"}
+
+
+def test_the_statistics_of_a_layer_of_keras_must_be_finite():
+    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(name="norm")])
+    model.layers[0].moving_variance.assign([1, 1, np.inf, 1])
+    assert off(keras_initx.audit(model)) == {"norm/moving_variance": "not finite"}

@@ -238,13 +238,13 @@ def test_a_position_embedding_of_zeros_is_a_note():
     assert found(model, tokens) == {("equal units", "note"): ("positions",)}
 
 
-@pytest.mark.parametrize("value", [-np.inf, np.nan], ids=str)
-def test_what_is_not_finite_before_a_normalization_is_an_error(value):
+@pytest.mark.parametrize("inputs", [1, 16], ids=["infinite", "nan"])
+def test_what_is_not_finite_before_a_normalization_is_an_error(inputs):
     model = keras.Sequential(
         [keras.Input((16,)), dense("hidden"), layers.BatchNormalization(name="norm"), dense("out")]
     )
     kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("hidden").kernel))
-    kernel[3, 5] = value
+    kernel[:inputs, 5] = 3e38
     model.get_layer("hidden").kernel.assign(kernel)
     assert found(model) == {("exploding", "error"): ("hidden", "norm", "out")}
 

@@ -274,6 +274,25 @@ def test_training_stops_at_a_weight_that_is_not_finite():
     assert list(monitor.history) == [0, 2]
 
 
+class Masked(layers.Layer):
+    """Add a mask, which is kept as a weight, before a softmax."""
+
+    def build(self, shape):
+        values = keras.initializers.Constant([0, -np.inf, 0])
+        self.mask = self.add_weight(shape=(3,), initializer=values, trainable=False)
+
+    def call(self, inputs):
+        return keras.ops.softmax(inputs + self.mask)
+
+
+def test_training_goes_on_with_a_mask_that_is_infinite():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(3), Masked(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    monitor = keras_initx.SignalMonitor(X, Y, every=2)
+    fit(model, monitor)
+    assert monitor.stopped is None
+
+
 def test_another_fit_forgets_that_training_was_stopped():
     model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
     with pytest.warns(UserWarning, match="the loss is not finite"):

@@ -204,10 +204,39 @@ def test_values_that_a_weight_cannot_hold_are_refused(initializer, dtype, messag
     np.testing.assert_array_equal(kernel(model), before)
 
 
-def test_infinite_values_are_allowed():
+def test_infinite_values_are_allowed_and_said():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="float16")])
-    initialize(model, {"*/kernel": keras.initializers.Constant(-np.inf)}, seed=0)
+    rules = {"*/kernel": keras.initializers.Constant(-np.inf)}
+    (note,) = initialize(model, rules, seed=0, dry_run=True).notes
+    assert note == "dense/kernel will not be finite, by Constant(value=-inf)."
+    (note,) = initialize(model, rules, seed=0).notes
+    assert note == "dense/kernel is not finite: 12 of 12 values are -inf, by Constant(value=-inf)."
     assert np.isneginf(kernel(model)).all()
+
+
+def test_a_row_of_a_plan_says_that_values_are_not_finite():
+    class One(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return np.where(np.arange(shape[0]) == 1, np.nan, 0.5).astype(dtype)
+
+    stack = [layers.Dense(3, bias_initializer=initializer) for initializer in ("ones", One())]
+    plan = initialize(keras.Sequential([keras.Input((4,)), *stack]), seed=0)
+    assert plan.notes == ("dense_1/bias is not finite: 1 of 3 values is nan, by One().",)
+    (row,) = (line for line in str(plan).splitlines() if line.startswith("dense_1/bias "))
+    assert row.endswith("not finite")
+
+
+def test_a_mask_that_is_not_trained_is_drawn_without_a_note():
+    class Masked(layers.Layer):
+        def build(self, shape):
+            values = keras.initializers.Constant([0.0, -np.inf])
+            self.mask = self.add_weight(shape=(2,), initializer=values, trainable=False)
+
+        def call(self, inputs):
+            return keras.ops.softmax(inputs + self.mask)
+
+    model = keras.Sequential([keras.Input((2,)), Masked()])
+    assert initialize(model, seed=0, dry_run=True).notes == initialize(model, seed=0).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
+from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering import counted
 from keras_initx.structure import (
     array_of,
@@ -104,6 +105,8 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
 
     It is `None` too where the loss or a gradient is not finite, and where all gradients are 0.
 
+    Neither are any taken from weights that are not finite.
+
     Raises:
         ValueError: If the optimizer was built without some of the weights, or cannot be made anew
             from its config.
@@ -112,6 +115,8 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     if not of.steps or value is None or not any(norms.values()):
         return None
     if not all(map(math.isfinite, [value, *norms.values()])):
+        return None
+    if any(lost.is_certain for lost in lost_weights(of)):  # before any step
         return None
     blind = _blind_loss(of)
     before = [backend.snapshot(weight.value) for weight in of.trained]

@@ -1,6 +1,7 @@
 """Faults of weights, and of the signals that they make."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 from keras.initializers import Constant, RandomUniform
 
@@ -31,6 +32,26 @@ from diagnosed.networks import (
     small,
     without_targets,
 )
+
+
+class Decay(layers.Layer):
+    """Multiply by what a state keeps in a step, of whose rate the weight is the logarithm."""
+
+    def __init__(self, rates):
+        super().__init__(name="decay")
+        self.A_log_initializer = Constant(np.log(rates))
+
+    def build(self, shape):
+        self.rate = self.add_weight(shape=shape[-1:], initializer=self.A_log_initializer, name="A_log")
+
+    def call(self, inputs):
+        return inputs * ops.exp(-ops.exp(self.rate))
+
+
+def decay(repaired):
+    """Begin the rates with 0, whose logarithm is -inf."""
+    with np.errstate(divide="ignore"):
+        return dense(depth=1, after=[lambda: Decay(np.arange(32) + repaired)])
 
 
 def zero_embedding(repaired):
@@ -98,6 +119,7 @@ GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
 FAULTY = {
+    "-inf behind an exponential": Case(decay, ["not finite"], "for decay/A_log another initializer than Constant"),
     # Units that are the same.
     "kernels of zeros": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else "zeros"),
