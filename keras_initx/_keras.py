@@ -235,14 +235,6 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
-def is_made_trainable(layer: keras.Layer, weight: keras.Variable) -> bool:
-    """Return whether a weight of `layer` was to be trained when it was made, also if it is frozen.
-
-    Relies on the list in which a layer keeps such weights, to freeze them and to undo that.
-    """
-    return any(weight is other for other in layer._trainable_variables)
-
-
 def direction_of(metric: keras.metrics.Metric) -> str | None:
     """Return `"up"` or `"down"`, whether larger or smaller values are better, or `None`.
 

@@ -160,15 +160,6 @@ def test_a_package_of_the_backend_is_keras_too(plugged):
     assert _keras.is_of_keras(keras.Variable.__mro__[1])
 
 
-def test_a_layer_keeps_what_was_made_to_be_trained_in_a_list_of_its_own():
-    layer = layers.BatchNormalization(trainable=False)
-    layer.build((None, 3))
-    layer.trainable = True
-    layer.trainable = False
-    made = {weight.name: _keras.is_made_trainable(layer, weight) for weight in layer.weights}
-    assert made == {"gamma": True, "beta": True, "moving_mean": False, "moving_variance": False}
-
-
 @pytest.mark.parametrize("package", ["keras_hub.src", "user"])
 def test_other_packages_are_not_keras(package):
     namespace = {"__name__": package}

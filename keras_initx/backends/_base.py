@@ -354,7 +354,7 @@ class Backend:
         return []
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
-        """Return the buffers that a wrapped torch module saves, as variables by name."""
+        """Return the buffers that torch saves of a layer or the module in it, by name."""
         return {}
 
     def preserve_foreign_state(

@@ -169,15 +169,19 @@ class Implementation(Backend):
         return put_back
 
     def buffers(self, layers: Sequence[keras.Layer]) -> list[Any]:
-        found = dict.fromkeys(buffer for layer in layers for buffer in layer.buffers())
-        return [_Buffer(buffer) for buffer in found]
+        found: dict[torch.Tensor, _Buffer] = {}
+        for layer in layers:
+            for name, buffer in layer.named_buffers():
+                found.setdefault(buffer, _buffer_at(layer, name))
+        return list(found.values())
 
     def saved_buffers(self, layer: keras.Layer) -> dict[str, Any]:
-        if not isinstance(layer, keras.layers.TorchModuleWrapper):
-            return {}
-        saved = layer.module.state_dict()
-        buffers = layer.module.named_buffers()
-        return {name: _Buffer(buffer, name) for name, buffer in buffers if name in saved}
+        # A layer of Keras is a module too, with those in it as its modules.
+        is_wrapper = isinstance(layer, keras.layers.TorchModuleWrapper)
+        module = layer.module if is_wrapper else layer
+        names = [name for name, _ in module.named_buffers(recurse=is_wrapper)]
+        saved = module.state_dict() if names else {}
+        return {name: _buffer_at(module, name) for name in names if name in saved}
 
     @contextlib.contextmanager
     def preserve_foreign_state(self, layers: Sequence[keras.Layer]) -> Iterator[None]:
@@ -269,12 +273,21 @@ class _Buffer(NamedTuple):
     """A buffer of a torch module, assigned as a variable of Keras.
 
     Attributes:
-        value: The tensor.
-        name: Its name in the module.
+        module: The module that has it.
+        attribute: Its name there.
+        name: Its name in the module or the layer that was asked.
     """
 
-    value: Tensor
-    name: str = ""
+    module: torch.nn.Module
+    attribute: str
+    name: str
+
+    trainable = False
+
+    @property
+    def value(self) -> Tensor:
+        """The tensor that the module has now, which may be another one."""
+        return getattr(self.module, self.attribute)
 
     @property
     def path(self) -> str:
@@ -289,7 +302,16 @@ class _Buffer(NamedTuple):
         return str(keras.backend.standardize_dtype(self.value.dtype))
 
     def assign(self, value: Array | Tensor) -> None:
-        self.value.copy_(torch.as_tensor(value))
+        tensor = torch.as_tensor(value)
+        if self.value.shape == tensor.shape:
+            self.value.copy_(tensor)
+        else:
+            setattr(self.module, self.attribute, tensor.to(self.value.device))
+
+
+def _buffer_at(module: torch.nn.Module, name: str) -> _Buffer:
+    around, _, attribute = name.rpartition(".")
+    return _Buffer(module.get_submodule(around), attribute, name)
 
 
 def _outside_inference(value: Any) -> Any:

@@ -13,7 +13,7 @@ from keras_initx._checks import check_choice
 from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.structure import ModelWeight, check_model, check_unshared, loaded_weights
+from keras_initx.structure import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
@@ -38,7 +38,7 @@ def open_source(source: Source) -> Iterator[tuple[Contents, LayoutName | None]]:
     if isinstance(source, keras.Model):
         check_model("source", source)
         check_unshared("source", source)
-        values = {weight.path: weight.variable.value for weight in loaded_weights(source)}
+        values = {weight.path: weight.variable.value for weight in held_by(source)}
         yield checked_arrays("source", values), "keras"
     elif isinstance(source, Mapping):
         yield checked_arrays("source", source), None

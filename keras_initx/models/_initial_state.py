@@ -33,8 +33,8 @@ def initial_state(model: keras.Model) -> list[Initial]:
         found.extend(_of_optimizer(optimizer, model))
     for layer in [model, *parts_of(model)]:
         found.extend(_of_generators(layer))
-        if isinstance(layer, keras.layers.RNN):
-            found.extend(_of_states(layer))
+        for state in states_of(layer):
+            found.append((state, keras.ops.zeros_like(state.value)))
     return found
 
 
@@ -79,11 +79,11 @@ def _of_generators(layer: keras.Layer) -> Iterator[Initial]:
                 yield item.state, state * np.array([1, 0], state.dtype)
 
 
-def _of_states(layer: keras.layers.RNN) -> Iterator[Initial]:
-    """Yield the states of a recurrent layer, if it keeps them between batches."""
-    for state in keras.tree.flatten(layer.states):
-        if state is not None:
-            yield state, keras.ops.zeros_like(state.value)
+def states_of(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the states that a recurrent layer keeps between batches, which no file has."""
+    if not isinstance(layer, keras.layers.RNN):
+        return []
+    return [state for state in keras.tree.flatten(layer.states) if state is not None]
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:

@@ -33,7 +33,7 @@ from keras_initx.models._loading import unwritten
 from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
-from keras_initx.structure import ModelWeight, check_model, find_weights, loaded_weights
+from keras_initx.structure import ModelWeight, check_model, find_weights, held_by
 
 __all__ = ["load_pretrained"]
 
@@ -131,7 +131,7 @@ def load_pretrained(
     _check_lora("model", model)
     if isinstance(source, keras.Model):
         _check_lora("source", source)
-    weights = loaded_weights(model)
+    weights = held_by(model)
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
@@ -230,7 +230,7 @@ def _steps(
                 row = replace(row, status="error", how=str(mismatch))
         elif candidates is None:
             row = replace(row, how="by rule" if weight.path in found else "no rule")
-        elif known is None:
+        elif known is None or weight.kind == "counter":
             row = replace(row, how="not in the source")
         else:
             missing += 1

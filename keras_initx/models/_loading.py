@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -19,14 +20,10 @@ from keras_initx.models._assign import (
     without_interruption,
 )
 from keras_initx.models._changes import Change, Changes
-from keras_initx.models._initial_state import new_state, optimizers_of
+from keras_initx.models._initial_state import new_state, optimizers_of, states_of
 from keras_initx.models._initialize import Step, draw, initialize, planned_before
 from keras_initx.models._plan import RulesOrPlan
-from keras_initx.structure import (
-    ModelWeight,
-    all_variables,
-    parts_of,
-)
+from keras_initx.structure import ModelWeight, all_variables, held_by, parts_of
 
 __all__ = ["Loaded", "loading"]
 
@@ -50,7 +47,7 @@ class Loaded:
 
     @property
     def changes(self) -> Changes:
-        """`Changes` with a row for each floating-point weight.
+        """`Changes` with a row for each floating-point weight and buffer.
 
         `status` is `"loaded"` if all of its values were written, and otherwise `"drawn"`, or
         `"left"` if it has its former values where it was not written. `changed` is the number of
@@ -90,16 +87,18 @@ def loading(
     """Watch the loading of weights, and draw those that it never writes.
 
     Loading by name, with `skip_mismatch=True` or with rules may miss weights without a word. In the
-    block of this context each floating-point weight holds a certain NaN instead of its values. What
+    block of this context each floating-point weight holds a certain NaN instead of its values, and
+    so do moving statistics, states of layers, and the buffers that torch saves of a module. What
     still holds it at the end was never written, to the bit: not by `load_weights`, not by
     `load_pretrained`, not by code of your own that assigns weights. It gets the values that
     `initialize` with the same `rules` and `seed` gives. A weight that was written in part, such as
     the first rows of a table, keeps that part. Where `initialize` leaves a weight unchanged, it has
     its former values again: the statistics of a `Normalization`, quantized layers, layers without a
-    known initializer.
+    known initializer, buffers.
 
-    Weights of other dtypes, such as integers, the states of random generators and the optimizer are
-    not watched, and are as the block leaves them. JAX 0.5 loses the bits of NaN where it moves
+    Weights and buffers of other dtypes, such as integers and the counter of batches of a
+    normalization of torch, the states of random generators and the optimizer are not watched, and
+    are as the block leaves them. Neither are buffers that torch does not save. JAX 0.5 loses the bits of NaN where it moves
     bfloat16 arrays between layouts: with it, a sharded weight that is read and assigned in the
     block counts as written.
 
@@ -137,8 +136,8 @@ def loading(
         <Loaded: 2 of 4 weights were never written: drawn anew, seed 0>
     """
     plan = initialize(model, rules, seed=seed, dry_run=True)
-    steps = [step for step in planned_before(model, plan) if step.row.dtype in DTYPES]
-    weights = [step.weight for step in steps]
+    steps = {step.row.path: step for step in planned_before(model, plan)}
+    weights = [weight for weight in held_by(model) if weight.dtype in DTYPES]
     drawn_seed = plan.seed if seed is None else None
     loaded = Loaded()
     former = _former_values(model, weights)
@@ -146,9 +145,12 @@ def loading(
     with _undone_after_error(model, former):
         _poison(weights)
         yield loaded
+        # Before the first is completed, because two may have one tensor of torch.
+        missed = [unwritten(weight.variable.value) for weight in weights]
         rows = []
-        for step in steps:
-            rows.append(_completed(step, former_of[id(step.weight.variable)], drawn_seed))
+        for weight, count in zip(weights, missed, strict=True):
+            before = former_of[id(weight.variable)]
+            rows.append(_completed(weight, count, steps.get(weight.path), before, drawn_seed))
         refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
 
@@ -203,6 +205,9 @@ def _former_values(
             variables[id(variable)] = variable
     for optimizer in optimizers_of(model):
         for variable in all_variables(optimizer, model.variables):
+            variables[id(variable)] = variable
+    for part in parts_of(model):
+        for variable in states_of(part):
             variables[id(variable)] = variable
     for weight in weights:
         variables.pop(id(weight.variable), None)
@@ -278,33 +283,40 @@ def _undo(
         undo.callback(without_interruption, reset_new_metrics)
 
 
-def _completed(step: Step, former: Tensor, drawn_seed: int | None) -> Change:
+def _completed(
+    weight: ModelWeight, missed: int, step: Step | None, former: Tensor, drawn_seed: int | None
+) -> Change:
     """Give a weight values where it was never written, and return what was done.
 
     Args:
-        step: The weight, and where its values come from.
+        weight: The weight.
+        missed: How many of its values were never written.
+        step: Where its values come from, `None` for a buffer, of which a plan knows nothing.
         former: Its former values.
         drawn_seed: See `Computation`.
     """
-    variable = step.weight.variable
-    row = step.row
-    size = math.prod(row.shape)
-    missed = unwritten(variable.value)
+    variable = weight.variable
+    size = math.prod(weight.shape)
+    row = Change(weight.path, "loaded", "", weight.shape, weight.dtype, size)
     if not missed:
-        return Change(row.path, "loaded", "", row.shape, row.dtype, size, changed=size)
-    if step.source is None:
+        return replace(row, changed=size)
+    if step is None:
         status = "left"
-        how = row.reason
+        how = "a buffer of torch"
+        value = former
+    elif step.source is None:
+        status = "left"
+        how = step.row.reason
         value = former
     else:
         status = "drawn"
-        how = row.initializer or ""
-        value, _ = draw(step.weight, step.source.initializer, row, drawn_seed)
+        how = step.row.initializer or ""
+        value, _ = draw(weight, step.source.initializer, step.row, drawn_seed)
     if missed < size:
         how = f"{missed} of {size} values, {how}"
         value = keras.ops.where(_mask(variable.value), value, variable.value)
     variable.assign(value)
-    return Change(row.path, status, how, row.shape, row.dtype, size, changed=size - missed)
+    return replace(row, status=status, how=how, changed=size - missed)
 
 
 def _mask(value: Tensor) -> Tensor:

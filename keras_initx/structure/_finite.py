@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._keras import is_made_trainable, is_of_keras
+from keras_initx._keras import is_made_to_train, is_of_keras
 from keras_initx.backends import backend, chunks
 from keras_initx.structure._weights import ModelWeight
 
@@ -75,6 +75,6 @@ def must_be_finite(weight: ModelWeight) -> bool:
 
     What others keep in weights that are not trained is not known.
     """
-    if is_made_trainable(weight.layer, weight.variable):
+    if is_made_to_train(weight.layer, weight.variable):
         return True
     return is_of_keras(type(weight.layer)) and not isinstance(weight.layer, _FOREIGN)

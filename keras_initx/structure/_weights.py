@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import keras
 
@@ -28,12 +28,15 @@ __all__ = [
     "check_unshared",
     "check_used",
     "find_weights",
+    "held_by",
     "is_frozen",
     "is_quantized",
-    "loaded_weights",
     "name_in_module",
     "weights_within",
 ]
+
+# What a weight of a model is.
+Kind: TypeAlias = Literal["parameter", "statistic", "state", "buffer", "counter"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,31 @@ class ModelWeight:
     def dtype(self) -> DType:
         """The name of its dtype."""
         return str(keras.backend.standardize_dtype(self.variable.dtype))
+
+    @property
+    def kind(self) -> Kind:
+        """What it is.
+
+        A parameter is made to be trained, also if it is frozen or quantized by now. A statistic is
+        a mean or a variance of data that a `BatchNormalization` or a `Normalization` keeps. A
+        buffer is what torch saves of a module beside its parameters. A state is what else a layer
+        keeps, such as the last state of a recurrent one. Of the latter two, a single number that is
+        no floating-point number is a counter, such as the `num_batches_tracked` of torch.
+        """
+        variable = self.variable
+        layer = self.layer
+        is_variable = isinstance(variable, keras.Variable)
+        if isinstance(layer, keras.layers.TorchModuleWrapper) and is_variable:
+            return "parameter"
+        if is_variable and (is_made_to_train(layer, variable) or is_quantized(layer)):
+            return "parameter"
+        if not self.shape and "float" not in self.dtype:
+            return "counter"
+        if not is_variable:
+            return "buffer"
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Normalization):
+            return "statistic"
+        return "state"
 
     @property
     def axes(self) -> KernelAxes | None:
@@ -149,10 +177,15 @@ def find_weights(model: keras.Layer) -> list[ModelWeight]:
     return weights
 
 
-def loaded_weights(model: keras.Model) -> list[ModelWeight]:
-    """Return the weights of a model, and what torch modules in it save beside their parameters.
+def held_by(model: keras.Model) -> list[ModelWeight]:
+    """Return all that a model holds and that files may have: its weights, and buffers of torch.
 
-    These buffers, such as the statistics of a normalization, are variables to nobody else.
+    Each has its `kind`. These buffers, such as the statistics of a normalization of torch, are
+    variables to nobody else. Those that torch does not save are left out, and so are the seeds of
+    random generators. What is shared is listed once.
+
+    Raises:
+        ValueError: See `find_weights`.
     """
     return [*find_weights(model), *buffers_within(model)]
 
@@ -161,12 +194,16 @@ def buffers_within(model: keras.Layer) -> list[ModelWeight]:
     """Return what torch modules in a model save beside their parameters."""
     found = []
     seen: set[keras.Layer] = set()
+    buffers: set[int] = set()
     for layers, paths in walk(model):
         if layers[-1] in seen:
             continue
         seen.add(layers[-1])
         for name, buffer in backend.saved_buffers(layers[-1]).items():
-            found.append(ModelWeight(f"{paths[-1]}/{name}", buffer, layers, paths))
+            if id(buffer.value) not in buffers:
+                buffers.add(id(buffer.value))
+                path = f"{paths[-1]}/{name}".removeprefix("/")
+                found.append(ModelWeight(path, buffer, layers, paths))
     return found
 
 

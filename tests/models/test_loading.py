@@ -470,3 +470,67 @@ def test_what_torch_writes_is_seen_and_buffers_are_put_back():
         model.get_layer("head").kernel.value.data[:] = 1
     assert norm.running_mean.tolist() == [7] * 4
     assert loaded.missed == ["head/bias"]
+
+
+class Scaled(layers.Layer):
+    """Has a torch module with buffers of each kind, and a buffer of its own."""
+
+    def __init__(self, dtype="float32", **kwargs):
+        import torch
+
+        super().__init__(**kwargs)
+        self.norm = torch.nn.Sequential(torch.nn.BatchNorm1d(4, dtype=getattr(torch, dtype)))
+        self.norm.module[0].register_buffer("scratch", torch.ones(3), persistent=False)
+        self.register_buffer("scale", torch.ones(4))
+
+    def call(self, x):
+        return x * self.scale
+
+
+STATISTICS = [f"scaled/torch_module_wrapper/0.running_{name}" for name in ("mean", "var")]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_buffers_that_are_not_written_are_missed_and_have_their_former_values(dtype):
+    model = built((4,), Scaled(dtype, name="scaled"))
+    norm = model.layers[0].norm.module[0]
+    norm.running_mean.fill_(3)
+    with keras_initx.loading(model, seed=0) as loaded:
+        assert norm.running_mean.isnan().all()
+        norm.load_state_dict({"weight": norm.weight * 0 + 5}, strict=False)
+    assert loaded.missed[-3:] == ["scaled/scale", *STATISTICS]
+    assert [row.how for row in loaded.changes.rows[-3:]] == ["a buffer of torch"] * 3
+    assert norm.running_mean.tolist() == [3] * 4
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_buffers_that_are_written_or_replaced_are_loaded(assign):
+    model = built((4,), Scaled(name="scaled"))
+    norm = model.layers[0].norm.module[0]
+    state = {name: value.clone() for name, value in norm.state_dict().items() if "running" in name}
+    with keras_initx.loading(model) as loaded:
+        norm.load_state_dict(state, strict=False, assign=assign)
+    assert not set(STATISTICS) & set(loaded.missed)
+    assert norm.running_var.tolist() == [1] * 4
+
+
+def test_what_two_layers_share_is_missed_in_both_or_none():
+    import torch
+
+    module = torch.nn.BatchNorm1d(4)
+    shared = [layers.TorchModuleWrapper(module, name=name) for name in ("a", "b")]
+    model = keras.Sequential(shared)
+    model(np.ones((2, 4), "float32"))
+    with keras_initx.loading(model, {"*": "ones"}) as loaded:
+        pass
+    names = [f"{name}/{one}" for name in "ab" for one in ("variable", "variable_1")]
+    assert loaded.missed == [*names, "a/running_mean", "a/running_var"]
+
+
+@pytest.mark.every_backend
+def test_states_of_recurrent_layers_are_put_back_after_an_error():
+    inputs = keras.Input((3, 4), batch_size=2)
+    model = keras.Model(inputs, layers.LSTM(3, stateful=True)(inputs))
+    with pytest.raises(ZeroDivisionError):
+        fail_while_loading(model, lambda: model.layers[1].states[0].assign(np.ones((2, 3))))
+    assert not to_numpy(model.layers[1].states[0]).any()
