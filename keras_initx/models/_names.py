@@ -16,6 +16,7 @@ from keras_initx.models._layouts import CELLS
 from keras_initx.structure import (
     ModelWeight,
     automatic_name,
+    automatic_part_name,
     captured_texts,
     first_matches,
     name_in_module,
@@ -85,7 +86,7 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     chosen = set()
     for layers, layer_paths in walk(model):
         counts[layers[-1]] += 1
-        if _automatic(layers[-1].name, {type(layers[-1]).__name__}) is None:
+        if len(layers) > 1 and automatic_part_name(layers[-2], layers[-1]) is None:
             chosen.add(layer_paths[-1])
     classes = {type(layer).__name__ for layer in counts}
     shared = {type(layer).__name__ for layer, n in counts.items() if n > 1 and layer.weights}

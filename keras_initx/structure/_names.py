@@ -13,6 +13,7 @@ from keras_initx._keras import layers_of
 
 __all__ = [
     "automatic_name",
+    "automatic_part_name",
     "layer_paths",
     "named_layers",
     "numbered",
@@ -113,19 +114,20 @@ def _names_within(layer: keras.Layer) -> dict[keras.Layer, str]:
     counts: Counter[str] = Counter()
     # The others are numbered last, so that paths of weights do not depend on them.
     for group in (with_weights, others):
-        pairs = ((part.name, _automatic_part_name(layer, part)) for part in group)
+        pairs = ((part.name, automatic_part_name(layer, part)) for part in group)
         names.update(zip(group, numbered(pairs, counts), strict=True))
     return names
 
 
-def _automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
+def automatic_part_name(layer: keras.Layer, part: keras.Layer) -> tuple[str, int] | None:
     """Return the stem and number of an automatic name of `part`, which is directly inside `layer`.
 
     It is `None` for other names.
     """
     class_name = type(part).__name__
-    if not isinstance(layer, keras.layers.Bidirectional):
-        return automatic_name(part.name, class_name)
+    found = automatic_name(part.name, class_name)
+    if not isinstance(layer, keras.layers.Bidirectional) or found is not None:
+        return found  # of a `Bidirectional` that of a backward layer that it was given
     direction, _, name = part.name.partition("_")  # `forward_lstm_3`
     found = automatic_name(name, class_name)
     if found is None:

@@ -108,6 +108,7 @@ class Engine:
             OSError: If a record cannot be written.
             RuntimeError: If all trials failed.
             SettingsError: If the folder has another arm of one of these names.
+            ValueError: If the file of a trial has JSON of something else.
         """
         job = self.job._replace(epochs=epochs or self.job.epochs)
         keys = [(name, number) for number in repeats for name in arms]

@@ -26,6 +26,8 @@ __all__ = ["SettingsError"]
 
 _FORMAT = "keras_initx study"
 _SHOWN = 60  # characters of a value in a message
+# What the file of each trial has. One that failed is not written.
+_OF_A_TRIAL = ("arm", "repeat", "given", "status", "epochs", "directions")
 
 
 class SettingsError(ValueError):
@@ -76,6 +78,7 @@ class Folder:
 
         Raises:
             SettingsError: If another arm has this name.
+            ValueError: If the file has JSON of something else.
         """
         if self._path is None:
             return None
@@ -83,6 +86,7 @@ class Folder:
         # A file that is no JSON is not one of ours: the trial is run again.
         record = _content(file) if file.exists() else None
         if record is not None:
+            _check_whole(file, record)
             del record["arm"], record["repeat"]  # for people to read
             _check_same(self._path, {name: record.pop("given")}, {name: described(arm)})
         return record
@@ -115,6 +119,16 @@ def _content(file: Path) -> Record | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
+
+
+def _check_whole(file: Path, record: Record) -> None:
+    """Raise `ValueError` unless a file has all that that of a finished trial has."""
+    missing = [key for key in _OF_A_TRIAL if key not in record]
+    if missing:
+        raise ValueError(
+            f"the file of a trial must have {', '.join(map(repr, _OF_A_TRIAL))}: remove it, and "
+            f"the trial is run again. Received: {file}, without {', '.join(map(repr, missing))}"
+        )
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

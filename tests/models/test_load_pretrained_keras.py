@@ -100,7 +100,21 @@ def chosen():
     return keras.Model(inputs, Block()(Block()(inputs)))
 
 
+def both_ways(units, **options):
+    """Return a `Bidirectional` with a backward layer of its own."""
+    backward = layers.LSTM(units, return_sequences=True, go_backwards=True, **options)
+    return layers.Bidirectional(layers.LSTM(units, return_sequences=True, **options), backward_layer=backward)
+
+
+def bidirectional():
+    """Return a model with such layers alone, within a model and a wrapper, and a name like theirs."""
+    stack = [both_ways(3), keras.Sequential([both_ways(3, dtype="bfloat16"), layers.LSTM(2, return_sequences=True)])]
+    stack += [layers.Reshape((2, 3, 2)), layers.TimeDistributed(both_ways(2)), layers.Reshape((6, 4))]
+    return keras.Sequential([keras.Input((6, 4)), *stack, layers.LSTM(2, name="forward_lstm_7")])
+
+
 MODELS = {
+    "bidirectional": bidirectional,
     "functional": functional,
     "subclassed": subclassed,
     "own": own,
@@ -118,6 +132,8 @@ CASES = [
     pytest.param("own", "a.keras", marks=pytest.mark.every_backend),
     ("quantized", "a.weights.h5"),
     ("chosen", "a.weights.h5"),
+    ("bidirectional", "a.weights.h5"),
+    ("bidirectional", "a.keras"),
 ]
 
 

@@ -55,6 +55,15 @@ def test_automatic_names_are_numbered_in_the_order_of_creation():
     assert paths(keras.Sequential([keras.Input((2,)), second, first])) == ["dense_1/kernel", "dense/kernel"]
 
 
+def test_a_backward_layer_of_ones_own_is_numbered_too():
+    def both():
+        backward = layers.LSTM(3, go_backwards=True)
+        return keras.Sequential([keras.Input((5, 4)), layers.Bidirectional(layers.LSTM(3), backward_layer=backward)])
+
+    both()
+    assert paths(both())[3] == "bidirectional/lstm/lstm_cell/kernel"
+
+
 def test_more_than_ten_layers_keep_their_order():
     model = keras.Sequential([keras.Input((2,)), *(layers.Dense(2, use_bias=False) for _ in range(12))])
     assert paths(model) == ["dense/kernel", *(f"dense_{i}/kernel" for i in range(1, 12))]

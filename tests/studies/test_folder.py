@@ -94,6 +94,16 @@ def test_a_trial_that_failed_or_was_cut_off_is_run_again(monkeypatch, tmp_path):
     assert timeless(json.loads(file.read_text())["epochs"]) == timeless(whole["epochs"])
 
 
+@pytest.mark.parametrize("left", [(), ("arm", "repeat", "given")])
+def test_a_file_with_other_json_is_named_with_what_it_must_have(left, tmp_path):
+    run(tmp_path)
+    (file,) = tmp_path.glob("zeros.*.1.json")
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({key: whole[key] for key in left}))
+    with pytest.raises(ValueError, match=r"must have 'arm', 'repeat', .*zeros\.\w+\.1\.json, without .*'status'"):
+        run(tmp_path)
+
+
 def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, undisturbed):
     write, left = os.fsync, iter(range(2))
 
