@@ -1,18 +1,19 @@
 """What a model computes otherwise than its counterpart in torch with the same weights."""
 
 import functools
+import math
 
 import keras
+import numpy as np
 
 from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array
 from keras_initx.structure import (
-    ALL_CONVOLUTIONS,
     NORMALIZATIONS,
-    Architecture,
     ModelWeight,
-    architecture_of,
-    parts_of,
+    MovedAxes,
+    RowOrders,
+    row_orders_of,
 )
 
 # That of torch's normalizations, but for `RMSNorm`.
@@ -27,20 +28,19 @@ class Differences:
         self._checked: set[keras.Layer] = set()
 
     @functools.cached_property
-    def _architecture(self) -> Architecture | None:
-        """The parts of the model, `None` if there is no convolution among them."""
-        if any(isinstance(part, ALL_CONVOLUTIONS) for part in parts_of(self._model)):
-            return architecture_of(self._model)
-        return None
+    def _orders(self) -> RowOrders:
+        return row_orders_of(self._model)
 
     def considered(self, weight: ModelWeight, array: LazyArray) -> LazyArray:
         """Return the array of a weight, with the order of a flattened image and with notes."""
         layer = weight.layer
-        is_kernel = isinstance(layer, keras.layers.Dense) and weight.name == "kernel"
-        is_norm = isinstance(layer, NORMALIZATIONS)
-        if (is_kernel or is_norm) and self._architecture is not None:
-            array = _in_order(array, layer, self._architecture)
-        if is_norm and layer not in self._checked:
+        moved = self._orders.of(weight)
+        if any(isinstance(one.order, str) for one in moved):
+            array = array.noted("the order of the rows is not known")
+        else:
+            for one in moved:
+                array = _in_order(array, one)
+        if isinstance(layer, NORMALIZATIONS) and layer not in self._checked:
             self._checked.add(layer)
             is_rms = isinstance(layer, keras.layers.RMSNormalization)
             if not is_rms and layer.epsilon != _EPSILON:
@@ -49,17 +49,13 @@ class Differences:
         return array
 
 
-def _in_order(array: LazyArray, layer: keras.Layer, architecture: Architecture) -> LazyArray:
-    """Return an array with the rows of a layer in the order of its inputs, a flattened image."""
-    flattened = architecture.flattened
-    order = flattened.orders.get(layer)
-    if order is not None and array.shape[:1] == order.shape:
+def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
+    """Return an array with the order of Keras along some of its axes."""
+    front = tuple(range(len(moved.axes)))
 
-        def reordered(values: Array) -> Array:
-            return values[order]
+    def reordered(values: Array) -> Array:
+        values = np.moveaxis(values, moved.axes, front)
+        flat = values.reshape(-1, *values.shape[len(front) :])
+        return np.moveaxis(flat[moved.order].reshape(values.shape), front, moved.axes)
 
-        return array.changed(reordered, array.shape, "rows reordered from channels first")
-    is_hidden = bool(architecture.hidden) and isinstance(layer, keras.layers.Dense)
-    if layer in flattened.unknown or is_hidden:
-        return array.noted("check the order of rows: torch flattens channels first")
-    return array
+    return array.changed(reordered, array.shape, f"{moved.what} reordered from channels first")

@@ -16,5 +16,6 @@ from keras_initx.structure._layer_initializers import *
 from keras_initx.structure._names import *
 from keras_initx.structure._optimizers import *
 from keras_initx.structure._patterns import *
+from keras_initx.structure._rows import *
 from keras_initx.structure._watch import *
 from keras_initx.structure._weights import *

@@ -7,20 +7,24 @@ that the sums in it are seen too.
 
 import inspect
 import math
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._keras import followed_calls, is_of_keras
 from keras_initx.backends import backend
-from keras_initx.structure._flattened import Flattened
 from keras_initx.structure._graph import Branch, ForwardGraph, multiplies_by_kernel
-from keras_initx.structure._hooks import HOOKS, activation_name
+from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import normalizes
 from keras_initx.structure._names import named_layers, parts_of
+from keras_initx.structure._symbolic import (
+    is_followed,
+    returns_the_same,
+    symbolic_calls,
+    symbolic_inputs,
+    taken_options,
+)
 from keras_initx.structure._weights import weights_within
 
 __all__ = ["ATTENTION", "Architecture", "architecture_of", "hidden_branch_ends"]
@@ -31,8 +35,6 @@ ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
 _WEIGHING = ("DotProductAttention", "Softmax")
 # Operations by which a layer without others in it multiplies by a kernel.
 _PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
-# Operations that return what they get, in another form.
-_SAME = ("Cast", "ConvertToTensor")
 # In place of a length that is not known, where an operation needs one.
 _LENGTH = 8
 # Weights whose numbers all dtypes can hold.
@@ -56,7 +58,6 @@ class Architecture:
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
-        flattened: The layers with a flattened input.
     """
 
     branches: list[Branch] = field(default_factory=list)
@@ -70,7 +71,6 @@ class Architecture:
     outputs: list[keras.Operation] = field(default_factory=list)
     hidden: list[keras.Layer] = field(default_factory=list)
     starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
-    flattened: Flattened = field(default_factory=Flattened)
 
     @property
     def crossing(self) -> list[keras.Layer]:
@@ -135,7 +135,7 @@ def hidden_branch_ends(model: keras.Model) -> set[str]:
 def _hides_sums(layer: keras.Layer) -> bool:
     """Return whether a layer calls others in a method of a user, which may add their outputs."""
     shows_all = isinstance(layer, keras.Sequential | keras.Function)
-    return not shows_all and _is_followed(layer) and bool(parts_of(layer, recursive=False))
+    return not shows_all and is_followed(layer) and bool(parts_of(layer, recursive=False))
 
 
 class _Reader:
@@ -157,22 +157,13 @@ class _Reader:
     def read(self) -> Architecture:
         """Return the parts."""
         layers = [self._model, *parts_of(self._model)]
-        attributes = [dict(vars(layer)) for layer in layers]
-        with (
-            warnings.catch_warnings(),
-            HOOKS,
-            backend.preserve_state(layers) as scope,
-            followed_calls(self._follow),
-        ):
-            warnings.simplefilter("ignore")  # nobody has called the model
+        with symbolic_calls(layers, self._follow) as scope:
             self._mark_weights(layers, scope)
             try:
-                args, options = self._inputs()
+                args, options = symbolic_inputs(self._model, self._length)
                 self._model(*args, **options)
             except Exception:  # whatever a model of a user raises
                 self._found.hidden.append(self._model)
-        for layer, before in zip(layers, attributes, strict=True):
-            _put_back(layer, before)
         found = self._found
         branches = self._graph.branches()
         additions = {branch.addition for branch in branches}
@@ -198,7 +189,7 @@ class _Reader:
         """
         held: dict[int, keras.Variable] = {}
         for layer in layers:
-            if _is_followed(layer):
+            if is_followed(layer):
                 inside = [id(one) for part in parts_of(layer) for one in part.weights]
                 own = (one for one in layer.trainable_variables if id(one) not in inside)
                 held.update((id(one), one) for one in own if len(one.shape) > 1)
@@ -222,42 +213,17 @@ class _Reader:
             return None
         return variable if (values == values.flat[0]).all() else None
 
-    def _inputs(self) -> tuple[list[Any], dict[str, Any]]:
-        """Return symbolic tensors of two examples, as the model takes them."""
-        model = self._model
-        inputs = getattr(model, "inputs", None)
-        if inputs:
-            if len(inputs) == 1:
-                return [self._input(inputs[0].shape, inputs[0].dtype)], {}
-            as_taken = model.input
-            return [
-                keras.tree.map_structure(lambda one: self._input(one.shape, one.dtype), as_taken)
-            ], {}
-        config: Any = model.get_build_config()
-        if "input_shape" in config:
-            return [keras.tree.map_shape_structure(self._input, config["input_shape"])], {}
-        options = {}
-        for name, shape in config["shapes_dict"].items():
-            options[name.removesuffix("_shape")] = keras.tree.map_shape_structure(
-                self._input, shape
-            )
-        return [], options
-
-    def _input(self, shape: Any, dtype: str = "float32") -> Any:
-        lengths = [self._length if length is None else length for length in shape[1:]]
-        return keras.KerasTensor((2, *lengths), dtype=dtype)
-
     def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
         """Make a call: note it, or follow the calls in it."""
         if isinstance(operation, keras.Layer):
-            options = _taken(operation, options)
-            if _is_followed(operation):
+            options = taken_options(operation, options)
+            if is_followed(operation):
                 try:
                     return operation.call(*args, **options)
                 except Exception:  # it calls what knows no symbolic tensors
                     if multiplies_by_kernel(operation):
                         self._found.hidden.append(operation)
-        if type(operation).__name__ in _SAME:
+        if returns_the_same(operation):
             return args[0]
         self._note(operation, args, options)
         given = keras.tree.flatten((args, options))
@@ -267,7 +233,6 @@ class _Reader:
         outputs = operation.compute_output_spec(*args, **options)
         made = keras.tree.flatten(outputs)
         self._tensors += [*inputs, *made]
-        self._found.flattened.add(operation, inputs, made)
         self._graph.add_outputs(operation, inputs, made, is_origin=True)
         return outputs
 
@@ -292,32 +257,3 @@ class _Reader:
                 raise ValueError("a kernel that is no layer's")  # see `_follow`
             if kind == "Multiply":
                 found.scales[operation] = value
-
-
-def _is_followed(layer: keras.Layer) -> bool:
-    """Return whether a layer is a model, or one of a user that is no kind of a layer of Keras."""
-    if isinstance(layer, keras.Model):
-        return True
-    own = [kind for kind in type(layer).__mro__ if kind not in keras.Layer.__mro__]
-    return not any(map(is_of_keras, own)) and not normalizes(layer)
-
-
-def _taken(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call as Keras passes them: with `training` if it is taken."""
-    parameters = inspect.signature(layer.call).parameters
-    training = parameters.get("training")
-    if training is None:
-        return {name: value for name, value in options.items() if name != "training"}
-    if training.default is training.empty:
-        return {"training": False, **options}
-    return options
-
-
-def _put_back(layer: keras.Layer, attributes: dict[str, Any]) -> None:
-    """Give a layer the attributes that it had, where its `call` has set one."""
-    present = vars(layer)
-    for name in list(present):
-        if name not in attributes:
-            del present[name]
-        elif present[name] is not attributes[name]:
-            present[name] = attributes[name]

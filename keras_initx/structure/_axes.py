@@ -1,0 +1,452 @@
+"""The axes of a tensor, and where torch has its values.
+
+torch has the channels of an image before its places, and Keras mostly after them. That is all that
+differs: a sequence, or a vector that was never an image, is the same in both.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_initx._typing import Array
+
+UNKNOWN: Literal["unknown"] = "unknown"
+# The places in torch of the values along an axis: `None` if they are the same, or not known.
+Order: TypeAlias = Array | None | Literal["unknown"]
+# What an axis is: one as in torch, or one of an image, whose channels are elsewhere in torch.
+Kind: TypeAlias = Literal["same", "space", "channels"]
+# A length, `None` if it is not known.
+Length: TypeAlias = int | None
+
+
+def simple(order: Order) -> Order:
+    """Return an order, as `None` if all values are at the same places."""
+    if isinstance(order, np.ndarray) and np.array_equal(order, np.arange(order.size)):
+        return None
+    return order
+
+
+def is_same(order: Order, other: Order) -> bool:
+    """Return whether two orders are the same and known."""
+    if isinstance(order, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(order, other)
+    return order is None and other is None
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """An axis of a tensor.
+
+    Attributes:
+        length: Its length.
+        kind: What it is.
+        place: Where an axis of space is among the others of its image.
+        order: Where torch has the values along it.
+        makers: The layers whose outputs are along it, in their order.
+        others: The layers whose outputs are among the values along it.
+    """
+
+    length: Length
+    kind: Kind = "same"
+    place: tuple[int, ...] = ()
+    order: Order = None
+    makers: frozenset[keras.Operation] = frozenset()
+    others: frozenset[keras.Operation] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What was a vector, and has several axes since.
+
+    Attributes:
+        makers: The layers whose outputs the vector had, in their order.
+        others: The layers whose outputs were among its values.
+        places: Where each value of an example was in the vector, `None` if that is not known.
+    """
+
+    makers: frozenset[keras.Operation]
+    others: frozenset[keras.Operation]
+    places: Array | None
+
+    def orders(self, channels: int) -> Iterable[tuple[keras.Operation, Order]]:
+        """Yield the orders that the layers need if it is an image with this axis of channels."""
+        order: Order = UNKNOWN
+        if self.places is not None:
+            shape = self.places.shape
+            first = (shape[channels], *shape[:channels], *shape[channels:][1:])
+            wanted = np.moveaxis(np.arange(self.places.size).reshape(first), 0, channels)
+            order = np.empty(self.places.size, int)
+            order[self.places.reshape(-1)] = wanted.reshape(-1)
+            # A vector becomes a sequence in torch too, which is then transposed for a convolution.
+            if self.places.ndim < 3 and simple(order) is not None:
+                order = UNKNOWN
+        for maker in self.makers:
+            yield maker, order
+        for maker in self.others:
+            yield maker, UNKNOWN if simple(order) is not None else order
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The axes of a tensor, the first of which are the examples.
+
+    Attributes:
+        axes: The axes.
+        is_certain: Whether torch has an image with its channels first. It may have them last too
+            where it has a layer that works on the last axis, and all is possible after other moves.
+        made: What it was before it became an image, or may have become one.
+    """
+
+    axes: tuple[Axis, ...]
+    is_certain: bool = True
+    made: tuple[Made, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[Length, ...]:
+        """The lengths of the axes."""
+        return tuple(axis.length for axis in self.axes)
+
+    @property
+    def long(self) -> list[Axis]:
+        """The axes of an example with more than one value."""
+        return [axis for axis in self.axes[1:] if axis.length != 1]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether some axes are those of an image."""
+        return any(axis.kind != "same" for axis in self.axes)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the order along an axis is not known."""
+        return any(isinstance(axis.order, str) for axis in self.axes)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether torch has the same tensor."""
+        return not self.is_image and all(axis.order is None for axis in self.axes)
+
+    def moved(self, axes: Sequence[int], *, keeps_torch: bool = False) -> "Layout":
+        """Return the layout of a tensor with its axes in another order.
+
+        Args:
+            axes: The present places of the axes.
+            keeps_torch: Whether torch certainly does not move them too.
+        """
+        moved = tuple(self.axes[axis] for axis in axes)
+        is_certain = keeps_torch and self.is_certain
+        before = _kinds(self.axes)
+        after = _kinds(moved)
+        if before == after:
+            is_certain = self.is_certain
+        # The order of torch, which thus needs no move.
+        if after == sorted(after, key=_rank_in_torch):
+            is_certain = True
+        made = []
+        for one in self.made:
+            is_whole = axes[0] == 0 and one.places is not None and self._has_all(one.places)
+            places = None
+            if is_whole and one.places is not None:
+                places = one.places.transpose([axis - 1 for axis in axes[1:]])
+            made.append(replace(one, places=places))
+        return arranged(moved, is_certain=is_certain, made=made)
+
+    def _has_all(self, places: Array) -> bool:
+        return places.shape == self.shape[1:]
+
+    def reshaped(self, shape: Sequence[Length]) -> "Layout":
+        """Return the layout of a tensor in another shape."""
+        groups = _groups([axis for axis in self.axes if axis.length != 1], shape)
+        if groups is None:
+            return self.lost(shape)
+        long: list[Axis] = []
+        is_certain = self.is_certain
+        made = [self._reshaped(one, shape) for one in self.made]
+        for axes, lengths in groups:
+            axis = axes[0] if len(axes) == 1 else self.merged(axes)
+            if len(lengths) == 1:
+                long.append(axis)
+            elif isinstance(axis.order, np.ndarray):
+                long += _split(axis.order, lengths)
+            elif axis.kind == "same" and axis.order is None and self.long == axes:
+                made.append(Made(axis.makers, axis.others, _numbered(shape[1:])))
+                if len(lengths) > 2:
+                    # Which has channels if it is an image.
+                    is_certain = False
+                    long += image((1, *lengths), -1)[1:]
+                else:
+                    long += map(Axis, lengths)
+            else:
+                long += _parts(axis, lengths)
+            if axis.kind == "space" and len(axes) + len(lengths) > 2:
+                is_certain = False
+        rest = iter(long)
+        axes = [Axis(1) if length == 1 else next(rest) for length in shape]
+        return arranged(axes, is_certain=is_certain, made=made if len(long) > 2 else ())
+
+    def _reshaped(self, made: Made, shape: Sequence[Length]) -> Made:
+        if made.places is None or not self._has_all(made.places) or None in shape[1:]:
+            return replace(made, places=None)
+        return replace(made, places=made.places.reshape(shape[1:]))
+
+    def merged(self, axes: Sequence[Axis]) -> Axis:
+        """Return one axis for several."""
+        length = _product([axis.length for axis in axes])
+        others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in axes))
+        kinds = {axis.kind for axis in axes}
+        if not {"space", "channels"} <= kinds:
+            kind: Kind = next(iter(kinds - {"same"}), "same")
+            order = _order_of_product(axes)
+            return Axis(length, kind, min(axis.place for axis in axes), order, others=others)
+        made = self.made[0] if len(self.made) == 1 else None
+        if made is not None and made.places is not None and self._has_all(made.places):
+            if np.array_equal(made.places.reshape(-1), np.arange(length or 0)):
+                return Axis(length, makers=made.makers, others=made.others)
+        order = UNKNOWN
+        rest = [axis for axis in self.axes if axis.kind != "same" and axis not in axes]
+        order_here = _kinds(axes)
+        if self.is_certain and not rest and length is not None:
+            in_torch = sorted(range(len(axes)), key=lambda place: _rank_in_torch(order_here[place]))
+            last = sorted(order_here, key=_rank_in_keras)
+            if order_here in (last, [order_here[place] for place in in_torch]):
+                order = _order_of_product(axes, in_torch)
+        return Axis(length, order=order, others=others)
+
+    def lost(self, shape: Sequence[Length]) -> "Layout":
+        """Return the layout of what was made of a tensor in a way that is not known."""
+        if self.is_plain:
+            return plain(shape)
+        axes = [Axis(length) for length in shape]
+        like = self.axes[-1]
+        if len(shape) == len(self.axes) and like.length == shape[-1] and like.order is None:
+            axes = [replace(axis, length=n) for axis, n in zip(self.axes, shape, strict=True)]
+        else:
+            axes[-1] = Axis(shape[-1], order=UNKNOWN)
+        return arranged(
+            axes, is_certain=False, made=[replace(one, places=None) for one in self.made]
+        )
+
+
+def plain(shape: Sequence[Length]) -> Layout:
+    """Return the layout of a tensor that is the same in torch."""
+    return Layout(tuple(map(Axis, shape)))
+
+
+def arranged(axes: Iterable[Axis], *, is_certain: bool = True, made: Iterable[Made] = ()) -> Layout:
+    """Return a layout. Without channels or without places an image is the same in torch."""
+    axes = tuple(axes)
+    kinds = {axis.kind for axis in axes if axis.length != 1}
+    if not {"space", "channels"} <= kinds:
+        is_certain = True
+        axes = tuple(replace(axis, kind="same", place=()) for axis in axes)
+    axes = tuple(replace(axis, order=None) if axis.length == 1 else axis for axis in axes)
+    return Layout(axes, is_certain, tuple(made))
+
+
+def image(shape: Sequence[Length], channels: int, **options: object) -> list[Axis]:
+    """Return the axes of an image with examples and this axis of channels, which gets `options`."""
+    axes = []
+    for place, length in enumerate(shape):
+        if place == channels % len(shape):
+            axes.append(Axis(length, "channels", **options))  # type: ignore[arg-type]
+        else:
+            axes.append(Axis(length, "space" if place else "same", (place,) if place else ()))
+    return axes
+
+
+def joined(
+    layouts: Sequence[Layout], shape: Sequence[Length], along: int | None = None
+) -> tuple[Layout, dict[keras.Operation, Order]]:
+    """Return the layout of what is computed from several tensors, value by value.
+
+    Args:
+        layouts: The layouts of the tensors.
+        shape: The shape of the result.
+        along: The axis along which they are concatenated, if they are.
+
+    Returns:
+        The layout, and the orders that layers must have whose outputs are added to others.
+    """
+    rank = len(shape)
+    columns: list[list[Axis]] = [[] for _ in shape]
+    for layout in layouts:
+        for place, axis in enumerate(layout.axes, rank - len(layout.axes)):
+            columns[place].append(axis)
+    images = [one for one in layouts if one.is_image]
+    is_certain = any(one.is_certain for one in images) or not images
+    kinds = [_kind_of(column) for column in columns]
+    for one in layouts:
+        if one.is_image:
+            is_alike = [axis.kind for axis in one.axes] == kinds[rank - len(one.axes) :]
+            is_certain = is_certain and is_alike
+        elif not _fits(one, kinds):
+            if not is_certain:
+                kinds = ["same"] * rank
+                break
+            is_certain = False
+    needs: dict[keras.Operation, Order] = {}
+    axes = []
+    for place, (column, length) in enumerate(zip(columns, shape, strict=True)):
+        if place == along:
+            axis = _concatenated(column, length)
+        else:
+            axis = _common([one for one in column if one.length != 1] or column[:1], length, needs)
+        place_in_image = next((one.place for one in column if one.kind == "space"), ())
+        axes.append(replace(axis, kind=kinds[place], place=place_in_image))
+    made = tuple(dict.fromkeys(one for layout in layouts for one in layout.made))
+    return arranged(axes, is_certain=is_certain, made=made), needs
+
+
+def _kind_of(column: Sequence[Axis]) -> Kind:
+    return next((axis.kind for axis in column if axis.kind != "same"), "same")
+
+
+def _fits(layout: Layout, kinds: Sequence[Kind]) -> bool:
+    """Return whether a tensor that is the same in torch may be added to an image."""
+    own = kinds[len(kinds) - len(layout.axes) :]
+    found = {kind for kind, axis in zip(own, layout.axes, strict=True) if axis.length != 1}
+    return not {"space", "channels"} <= found
+
+
+def _common(column: Sequence[Axis], length: Length, needs: dict[keras.Operation, Order]) -> Axis:
+    """Return the axis for those of tensors that are added."""
+    makers = frozenset[keras.Operation]().union(*(axis.makers for axis in column))
+    others = frozenset[keras.Operation]().union(*(axis.others for axis in column))
+    if not all(axis.makers for axis in column):
+        others |= makers
+        makers = frozenset()
+    order: Order = next((axis.order for axis in column if axis.order is not None), None)
+    for axis in column:
+        if is_same(axis.order, order):
+            continue
+        if axis.order is None and axis.makers and not isinstance(order, str):
+            needs.update(dict.fromkeys(axis.makers, order))
+        else:
+            order = UNKNOWN
+    return Axis(length, order=order, makers=makers, others=others)
+
+
+def _concatenated(column: Sequence[Axis], length: Length) -> Axis:
+    others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in column))
+    if all(axis.order is None for axis in column):
+        return Axis(length, others=others)
+    orders = []
+    first = 0
+    for axis in column:
+        if isinstance(axis.order, str) or axis.length is None:
+            return Axis(length, order=UNKNOWN, others=others)
+        own = np.arange(axis.length) if axis.order is None else axis.order
+        orders.append(first + own)
+        first += axis.length
+    return Axis(length, order=np.concatenate(orders), others=others)
+
+
+def _kinds(axes: Iterable[Axis]) -> list[tuple[Kind, tuple[int, ...]]]:
+    """Return what the axes are that have more than one value."""
+    return [(axis.kind, axis.place) for axis in axes if axis.length != 1]
+
+
+_IN_TORCH: Mapping[str, int] = {"same": 0, "channels": 1, "space": 2}
+_IN_KERAS: Mapping[str, int] = {"same": 0, "space": 1, "channels": 2}
+
+
+def _rank_in_torch(axis: tuple[Kind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+    return _IN_TORCH[axis[0]], axis[1]
+
+
+def _rank_in_keras(axis: tuple[Kind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+    return _IN_KERAS[axis[0]], axis[1]
+
+
+def _order_of_product(axes: Sequence[Axis], in_torch: Sequence[int] | None = None) -> Order:
+    """Return the order along an axis that was made of several.
+
+    Args:
+        axes: The axes.
+        in_torch: Their places, in the order that they have in torch.
+    """
+    orders = [axis.order for axis in axes]
+    if any(isinstance(order, str) for order in orders):
+        return UNKNOWN
+    if in_torch is None:
+        if all(order is None for order in orders):
+            return None
+        in_torch = range(len(axes))
+    lengths = [axis.length for axis in axes]
+    if None in lengths:
+        return UNKNOWN
+    places = np.arange(_product(lengths)).reshape([lengths[place] for place in in_torch])
+    places = places.transpose(np.argsort(in_torch))
+    for axis, order in enumerate(orders):
+        if order is not None:
+            places = np.take(places, order, axis)
+    return simple(places.reshape(-1))
+
+
+def _split(order: Array, lengths: Sequence[Length]) -> list[Axis]:
+    """Return the axes that one with an order is split into."""
+    if None in lengths:
+        return [Axis(length, order=UNKNOWN) for length in lengths]
+    places = order.reshape(lengths)
+    shape = places.shape
+    here = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
+    if np.array_equal(places, here):
+        return image((1, *shape), -1)[1:]
+    rows = places.reshape(-1, shape[-1])
+    last = rows[0]
+    if np.array_equal(rows, last + shape[-1] * np.arange(len(rows))[:, None]):
+        return [*map(Axis, shape[:-1]), Axis(shape[-1], order=simple(last))]
+    return [Axis(length, order=UNKNOWN) for length in shape]
+
+
+def _parts(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
+    """Return the axes that one without an order, or with an unknown one, is split into."""
+    parts = []
+    for number, length in enumerate(lengths):
+        place = (*axis.place, number) if axis.kind == "space" else ()
+        parts.append(Axis(length, axis.kind, place, axis.order))
+    return parts
+
+
+def _groups(
+    axes: Sequence[Axis], shape: Sequence[Length]
+) -> list[tuple[list[Axis], list[Length]]] | None:
+    """Return which axes become axes of which lengths; `None` if that is not known.
+
+    Lengths of 1 are left out.
+    """
+    rest = list(axes)
+    lengths = [length for length in shape if length != 1]
+    groups = []
+    while rest and lengths:
+        own = [rest.pop(0)]
+        new = [lengths.pop(0)]
+        while own[-1].length != new[-1] or len(own) != 1 or len(new) != 1:
+            here = _product([axis.length for axis in own])
+            there = _product(new)
+            if here is None or there is None:
+                return None
+            if here == there:
+                break
+            if here < there and rest:
+                own.append(rest.pop(0))
+            elif here > there and lengths:
+                new.append(lengths.pop(0))
+            else:
+                return None
+        groups.append((own, new))
+    return None if rest or lengths else groups
+
+
+def _product(lengths: Sequence[Length]) -> Length:
+    return None if None in lengths else math.prod(length or 0 for length in lengths)
+
+
+def _numbered(shape: Sequence[Length]) -> Array | None:
+    """Return the numbers of the values of an array, `None` if its size is not known."""
+    size = _product(shape)
+    return None if size is None else np.arange(size).reshape(shape)
