@@ -186,3 +186,11 @@ def truncated(texts: Sequence[str], mark: str = ", ") -> str:
     if len(texts) > LISTED:
         shown.append(f"and {len(texts) - LISTED} more")
     return mark.join(shown)
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return the first of some names and the number of the others."""
+    shown = ", ".join(map(repr, names[:3]))
+    if len(names) > 3:
+        shown += f" and {len(names) - 3} more"
+    return shown

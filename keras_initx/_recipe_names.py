@@ -3,30 +3,114 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # `recipes/` adds its functions when it is imported.
 RECIPES: dict[str, Callable[..., Any]] = {}
 # Imports this room. The package sets it, above all rooms.
 import_room: Callable[[], object] | None = None
+# Why a weight keeps its values under a recipe, and is not compared by an audit.
+LEFT = "the recipe does not know what it is for"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of the model that rules were made for.
+
+    Attributes:
+        notes: What the plan is to say of where they come from, as lines of text.
+        left: Paths of weights of which it is not known what they are for. They keep their values
+            where no rule matches them.
+    """
+
+    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class OwnPattern(str):
+    """A pattern of a recipe: equal to its text, and in a dict another key than it.
+
+    So a rule of a user with the same pattern stays where it stands in `{"*kernel": "zeros",
+    **rules}`, which would have its key with the recipe's value otherwise. Therefore the hash is not
+    that of the text: a set of texts does not have it. Wherever it is copied to, it brings along
+    what was found.
+    """
+
+    findings = Findings()
+    __hash__ = object.__hash__
 
 
 class NotedRules(dict[Any, Any]):
-    """Rules, and what the plan is to say of where they come from.
-
-    Attributes:
-        notes: Lines of text.
-        left: Paths of trained weights for which there is no rule, because it is not known what
-            they are for.
-    """
+    """Rules, and what was found when they were made. Keys are found by their texts."""
 
     def __init__(
         self, rules: Mapping[Any, Any], notes: tuple[str, ...], left: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(rules)
-        self.notes = notes
-        self.left = left
+        self.findings = Findings(notes, left)
+        for condition, value in rules.items():
+            if isinstance(condition, str):
+                condition = OwnPattern(condition)
+                condition.findings = self.findings
+            self[condition] = value
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Paths of weights of which it is not known what they are for."""
+        return self.findings.left
+
+    def __missing__(self, text: Any) -> Any:
+        key = self._key(text)
+        if key is text:
+            raise KeyError(text)
+        return self[key]
+
+    def __contains__(self, text: Any) -> bool:
+        return super().__contains__(self._key(text))
+
+    def __setitem__(self, text: Any, value: Any) -> None:
+        super().__setitem__(self._key(text), value)
+
+    def __delitem__(self, text: Any) -> None:
+        super().__delitem__(self._key(text))
+
+    def get(self, text: Any, default: Any = None) -> Any:
+        return super().get(self._key(text), default)
+
+    def pop(self, text: Any, *default: Any) -> Any:
+        return super().pop(self._key(text), *default)
+
+    def setdefault(self, text: Any, default: Any = None) -> Any:
+        return super().setdefault(self._key(text), default)
+
+    def copy(self) -> "NotedRules":
+        return NotedRules(self, self.findings.notes, self.left)
+
+    def keys(self) -> Any:
+        return _by_text(self).keys()  # for comparisons with sets of texts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dict) and _by_text(self) == _by_text(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def _key(self, text: Any) -> Any:
+        """Return the key of this text, or what is given if there is none."""
+        return next((key for key in self if key == text), text)
+
+
+def _by_text(rules: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return rules with the texts of patterns as keys."""
+    return {str(key) if isinstance(key, str) else key: value for key, value in rules.items()}
+
+
+def findings_in(rules: Mapping[Any, Any] | None) -> Iterator[Findings]:
+    """Yield what was found by each recipe of which there are rules."""
+    found = [rules.findings] if isinstance(rules, NotedRules) else []
+    found += [key.findings for key in rules or () if isinstance(key, OwnPattern)]
+    yield from dict.fromkeys(found)
 
 
 def recipe_of(text: str) -> Callable[..., Any] | None:

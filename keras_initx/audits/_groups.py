@@ -9,8 +9,6 @@ __all__ = ["WeightAudit"]
 
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
 _ALIKE = 1.2
-# Why a trained weight that a recipe leaves is not compared.
-LEFT = "the recipe does not know what it is for"
 _NUMBER = re.compile(r"(\d+)")
 # Patterns that are named in one row.
 _MOST = 4

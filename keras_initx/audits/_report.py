@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
-from keras_initx.audits._groups import LEFT, Group, WeightAudit, grouped
+from keras_initx._recipe_names import LEFT
+from keras_initx.audits._groups import Group, WeightAudit, grouped
 from keras_initx.rendering import (
     BLUE,
     RED,
@@ -56,12 +57,12 @@ class AuditReport(Tabular[Group]):
 
     @property
     def ok(self) -> bool:
-        """Whether there are no `problems`, and a recipe knows all trained weights."""
-        return not self.problems and not self._left
+        """Whether there are no `problems`."""
+        return not self.problems
 
     @property
     def _left(self) -> list[str]:
-        """The paths of trained weights that a recipe leaves, as it does not know what they are."""
+        """The paths of weights that a recipe leaves, as it does not know what they are."""
         return [weight.path for weight in self.weights if weight.reason == LEFT]
 
     @property
@@ -169,7 +170,7 @@ class AuditReport(Tabular[Group]):
             text += f", {left} not compared"
         text += "."
         if self._left:
-            weights = counted(len(self._left), "trained weight")
+            weights = counted(len(self._left), "weight")
             text += f" The recipe does not know what {weights} ({truncated(self._left)}) are for."
         text += self._unchanged_text()
         text += self._resolution_text()

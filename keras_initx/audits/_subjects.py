@@ -13,9 +13,7 @@ from keras_initx._array_files import check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._lazy import LazyArray
-from keras_initx._recipe_names import NotedRules
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.audits._groups import LEFT
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
 from keras_initx.models import (
@@ -284,12 +282,9 @@ def _of_model(
     if isinstance(expected, InitializationPlan):
         return _by_plan(found, expected)
     plan = initialize(model, expected, seed=root or 0, dry_run=True)
-    left = expected.left if isinstance(expected, NotedRules) else ()
     result = []
     for subject, line in zip(found, plan.weights, strict=True):
         subject = _by_line(subject, line, plan, "seed")
-        if subject.path in left:
-            subject = replace(subject, initializer=None, planned=None, reason=LEFT)
         is_cut = subject.planned is not None and subject.planned.is_cut
         if root is None and is_cut:
             subject = replace(subject, initializer=None, reason="zeros of a constraint")

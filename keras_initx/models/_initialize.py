@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
-from keras_initx._recipe_names import NotedRules
+from keras_initx._recipe_names import LEFT, NotedRules
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx._typing import InitializerLike, Shape, Tensor
 from keras_initx.backends import Computation, backend
@@ -48,6 +48,7 @@ from keras_initx.models._rules import (
     Rules,
     description,
     initializers_by_rule,
+    left_by,
     notes_on,
     with_seed_and_axes,
 )
@@ -176,7 +177,8 @@ def initialize(
         steps = planned(model, given, root)
         if is_report:
             steps = list(map(_left_by_remedy, steps))
-        notes = notes_on(given, [step.weight for step in steps])
+        left = [step.row.path for step in steps if step.row.reason == LEFT]
+        notes = notes_on(given, [step.weight for step in steps], left)
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
     if dry_run:
@@ -255,6 +257,8 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
     weights = find_weights(model)
     by_rule = initializers_by_rule(rules, weights)
+    left = left_by(rules).difference(by_rule)
+    by_rule |= dict.fromkeys(left)
     by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
     for weight in weights:
@@ -262,7 +266,7 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
         initializer: LayerInitializer | None
         if has_rule:
             initializer = by_rule[weight.path]
-            reason = "by rule"
+            reason = LEFT if weight.path in left else "by rule"
         else:
             initializer, reason = by_layer[weight.path]
         if has_rule and initializer is not None and is_quantized(weight.layer):

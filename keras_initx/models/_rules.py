@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._checks import similar_paths
+from keras_initx._checks import quoted, similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import NotedRules, recipe_of, recipes_like
+from keras_initx._recipe_names import OwnPattern, findings_in, recipe_of, recipes_like
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, Shape
@@ -97,6 +97,8 @@ def initializers_by_rule(
         return {}
     initializers: dict[Condition, keras.initializers.Initializer | None] = {}
     for condition, value in rules.items():
+        if isinstance(condition, OwnPattern):
+            value = rules.get(str(condition), value)  # that of a user with the same pattern
         with contextlib.ExitStack() as stack:
             stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
             initializers[condition] = _checked(condition, value)
@@ -114,15 +116,27 @@ def initializers_by_rule(
     return {path: initializers[condition] for path, (condition, _) in found.items()}
 
 
-def notes_on(rules: Rules | None, weights: Sequence[ModelWeight]) -> tuple[str, ...]:
+def left_by(rules: Rules | None) -> set[str]:
+    """Return the paths of weights of which a recipe does not know what they are for."""
+    return {path for found in findings_in(rules) for path in found.left}
+
+
+def notes_on(
+    rules: Rules | None, weights: Sequence[ModelWeight], left: Sequence[str]
+) -> tuple[str, ...]:
     """Return what a reader of rules may not expect of them, as lines of text.
 
-    That is what a recipe has recognized, or which problems of a report the rules are for, and the
-    other names that a pattern matches: `"*kernel"` matches a `recurrent_kernel`.
+    That is what a recipe has recognized, or which problems of a report the rules are for, what it
+    leaves, and the other names that a pattern matches: `"*kernel"` matches a `recurrent_kernel`.
+
+    Args:
+        rules: Rules.
+        weights: The weights of the model.
+        left: The paths of those that a recipe leaves.
     """
-    notes: list[str] = []
-    if isinstance(rules, NotedRules):
-        notes += rules.notes
+    notes = [note for found in findings_in(rules) for note in found.notes]
+    if left:
+        notes.append(f"Left, since it is not known what it is for: {quoted(left)}.")
     seen: set[str] = set()
     for condition, value in (rules or {}).items():
         if not isinstance(condition, str):

@@ -20,9 +20,18 @@ __all__ = ["convnext", "efficientnet", "mobilenet", "resnet", "vit_jax", "vit_ti
 _VISION_TRANSFORMER = (
     "a vision transformer, with attention over the patches of an image and no embedding of tokens"
 )
-# The default of torch for convolutions and linear layers, `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
-_TORCH = VarianceScaling(1 / 3, "fan_in", "uniform")
-_BY_FAN_OUT = VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def _of_torch() -> VarianceScaling:
+    """Return the default of torch for convolutions and linear layers.
+
+    It is `U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`.
+    """
+    return VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def _by_fan_out(scale: float = 2.0) -> VarianceScaling:
+    return VarianceScaling(scale, "fan_out", "untruncated_normal")
 
 
 def _torch_bias(part: Part, roles: Roles) -> RandomUniform | None:
@@ -56,7 +65,7 @@ def vit_timm() -> Table:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
     """
     return {
-        "patches": _TORCH,
+        "patches": _of_torch(),
         "patch bias": Computed("`U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))`", _torch_bias),
         "positions": RandomNormal(stddev=0.02),
         "class": RandomNormal(stddev=1e-6),
@@ -159,9 +168,10 @@ def efficientnet() -> Table:
         and faster training", ICML 2021.
     """
     head = VarianceScaling(1 / 3, "fan_out", "uniform")
+    by_fan_out = _by_fan_out()
     kernel = Computed(
         "`N(0, 2 / fan_out)`, of dense layers of `n` units `U(-1 / sqrt(n), 1 / sqrt(n))`",
-        lambda part, roles: head if _is_dense(part) else _BY_FAN_OUT,
+        lambda part, roles: head if _is_dense(part) else by_fan_out,
     )
     return {"kernel": kernel, "bias": "zeros"}
 
@@ -201,17 +211,17 @@ def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
     """Return He normal by a fan-out of all units, of all groups or of all channels."""
     weight = part.weight
     if _is_dense(part):
-        return _TORCH
+        return _of_torch()
     if weight.fans is None or len(weight.shape) < 3:
-        return _BY_FAN_OUT
+        return _by_fan_out()
     units = math.prod(weight.shape)
     if not is_depthwise_kernel(weight) or weight.groups != (1, 1):
         assert weight.axes is not None
         units = math.prod(weight.shape[axis] for axis in weight.axes[1])
     fraction = weight.fans[1] / units
     if fraction < 1:
-        return VarianceScaling(2 * fraction, "fan_out", "untruncated_normal")
-    return _BY_FAN_OUT
+        return _by_fan_out(2 * fraction)
+    return _by_fan_out()
 
 
 def _of_keras(part: Part, roles: Roles) -> VarianceScaling | str:

@@ -46,7 +46,7 @@ def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
             continue
         if part.weight.name == "recurrent_kernel":
             return Orthogonal(blocks=gates)
-        if part.ending == "kernel":
+        if part.by_name == "kernel":
             return "initx.glorot_uniform"
         return LSTMForgetBias(1.0) if gates == 4 else None
     return None
@@ -125,10 +125,6 @@ def spectral() -> Table:
     return {"kernel": kernel, "bias": "zeros"}
 
 
-# By fan-out, as in the code of the authors. The paper leaves the choice open.
-_HE = VarianceScaling(2.0, "fan_out", "truncated_normal")
-
-
 @recipe(
     kind="a residual network without normalization, with scalar biases and factors",
     sources="Zhang and others, 2019, by its code",
@@ -163,14 +159,16 @@ def fixup() -> Table:
         Zhang, Dauphin and Ma, "Fixup initialization: residual learning without normalization", ICLR
         2019, and `imagenet/models/fixup_resnet_imagenet.py` of its code.
     """
+    # By fan-out, as in the code of the authors. The paper leaves the choice open.
+    he = VarianceScaling(2.0, "fan_out", "truncated_normal")
     inner = Computed(
         "He normal by fan-out, times `L^(-1 / (2 m - 2))`",
-        lambda part, roles: Scaled(_HE, roles.branches ** (-1 / (2 * part.depth - 2))),
+        lambda part, roles: Scaled(he, roles.branches ** (-1 / (2 * part.depth - 2))),
     )
     return {
         "inner": inner,
         "outer": "zeros",
-        "shortcut": _HE,
+        "shortcut": he,
         "last": "zeros",
         "kernel": "initx.he_normal",
         "bias": "zeros",

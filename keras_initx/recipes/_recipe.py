@@ -6,6 +6,7 @@ follow the refusal of other models, the rules for a model, the docstring and the
 
 import functools
 import inspect
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,13 +15,13 @@ from typing import Any, Protocol, TypeAlias
 
 import keras
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._recipe_names import RECIPES, NotedRules
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.recipes._roles import Part, Roles, quoted, roles_of
+from keras_initx.recipes._roles import Part, Roles, roles_of
 from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import check_model, matches_path
+from keras_initx.structure import check_model, matches_path, matching_paths
 
 # Maps patterns to initializers.
 Rules: TypeAlias = dict[str, InitializerLike | None]
@@ -39,8 +40,8 @@ class Computed:
     of: Callable[[Part, Roles], InitializerLike | None]
 
 
-# Maps roles to initializers. A role that is missing has the one of the end of its path, such as
-# "kernel"; "unknown" are weights of which neither names nor the graph tell what they are.
+# Maps roles to initializers. A role that is missing has the one of what its weight is by its own
+# name, such as "kernel".
 Table: TypeAlias = Mapping[str, InitializerLike | Computed | None]
 
 
@@ -168,22 +169,19 @@ def _rules(table: Table, roles: Roles) -> Rules:
     special = {}
     left = []
     for part in roles.parts:
-        role = part.role if part.role in table else part.ending
-        special[part.weight.path] = role != part.ending
+        role = part.role if part.role in table else part.by_name
+        special[part.weight.path] = role != part.by_name
         value = table.get(role)
         if isinstance(value, Computed):
             value = value.of(part, roles)
         if value is not None:
             values[part.weight.path] = value
-        elif role == "unknown" and "kernel" in table and part.weight.variable.trainable:
+        elif part.role == "unknown" and part.weight.dtype in DTYPES:
             left.append(part.weight.path)
-    rules = shortened(values, special)
     lines: list[str] = []
     if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
-    if left:
-        lines.append(f"Left, since it is not known what it is for: {quoted(left)}.")
-    return NotedRules(rules, tuple(lines), tuple(left)) if lines else rules
+    return NotedRules(shortened(values, special), tuple(lines), tuple(left))
 
 
 def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
@@ -199,12 +197,14 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
     """
     texts = {path: repr(value) for path, value in values.items()}
     usual: dict[str, str] = {}
-    for ending in ("kernel", "bias", "embeddings"):
-        matching = [path for path in paths if path.endswith(ending)]
-        if matching and texts.keys() >= set(matching):
-            plain = [path for path in matching if not paths[path]] or matching
-            ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
-            usual[f"*{ending}"] = text
+    for name in ("kernel", "bias", "embeddings"):
+        for pattern in (f"*{name}", f"*/{name}"):
+            matching = matching_paths(pattern, paths)
+            if matching and texts.keys() >= set(matching):
+                plain = [path for path in matching if not paths[path]] or matching
+                ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
+                usual[pattern] = text
+                break
     special: Rules = {}
     last: Rules = {}
     for path, value in values.items():
@@ -236,7 +236,9 @@ def _documented(about: About) -> str:
     """Return the docstring of a recipe: with its weights and arguments before its example."""
     text, _, example = (inspect.getdoc(about.table) or "").partition("\nExample:\n")
     lines = [text.rstrip(), ""]
+    state = random.getstate()  # initializers without a seed draw one
     tables = about.tables()
+    random.setstate(state)
     for source, table in tables.items():
         lines += [f'Weights, by `"{source}"`:' if source else "Weights:", ""]
         lines += [f"- {role}: {described(value)}" for role, value in table.items()]

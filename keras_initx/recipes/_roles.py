@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import keras
 
+from keras_initx._checks import quoted
 from keras_initx._typing import Shape
 from keras_initx.recipes._features import features_of
 from keras_initx.structure import (
@@ -25,14 +26,16 @@ from keras_initx.structure import (
 )
 
 # How KerasHub calls weights of which no graph tells what they are; the first pattern that matches.
+# Each ends with the whole name of the weight.
 NAMES = (
-    ("*encoder_position_embedding/*", "sines"),
-    ("*position_embedding/*", "positions"),
-    ("*class_token", "class"),
+    ("*encoder_position_embedding/embeddings", "sines"),
+    ("*position_embedding/embeddings", "positions"),
+    ("class_token", "class"),
+    ("*/class_token", "class"),
     ("*patch_embedding/kernel", "patches"),
     ("*patch_embedding/bias", "patch bias"),
     ("*token_embedding/embeddings", "tokens"),
-    ("*reverse_embeddings", "logits"),
+    ("*/reverse_embeddings", "logits"),
     ("*/rel_embedding", "relative positions"),
     ("*self_attention/embeddings", "relative positions"),
     ("*query_projector/kernel", "unscaled query"),
@@ -40,7 +43,8 @@ NAMES = (
     ("*decoder_block_*/ffw_gating/kernel", "gating"),
     ("*feedforward_gate_dense/kernel", "gate"),
     ("*/expert_feedforward_gate_dense", "gate"),
-    ("*/expert_feedforward_*", "expert"),
+    ("*/expert_feedforward_intermediate_dense", "expert"),
+    ("*/expert_feedforward_output_dense", "expert"),
 )
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
@@ -52,22 +56,55 @@ NAMES_IN_BRANCHES = (
     ("*/feedforward_output_dense/kernel", "outer"),
     ("*/mlp/dense/kernel", "inner"),
     ("*/mlp/dense_1/kernel", "outer"),
-    ("*mlp/*bias", "inner bias"),
+    ("*mlp/bias", "inner bias"),
+    ("*mlp/*/bias", "inner bias"),
     ("*feedforward_*_dense/bias", "inner bias"),
     ("*_block*_conv/kernel", "shortcut"),  # but for those that `_CONVOLUTION` finds
     ("*predictions/kernel", "last"),
 )
 # The place of a convolution in its branch; number 0 is on the shortcut.
 _CONVOLUTION = re.compile(r"(.*_block.*)_([1-9]\d*)_conv/kernel")
-# What a weight is by the end of its path, where nothing else is known.
-_ENDINGS = {
-    "kernel": "kernel",
-    "bias": "bias",
-    "embeddings": "embeddings",
-    "gamma": "scale",
-    "beta": "scale",
-    "scale": "scale",
-    "alpha": "scale",
+# What a weight is by its own whole name, where nothing else is known: the names in Keras' layers,
+# and those in KerasHub's that say no less.
+_OWN_NAMES = {
+    **dict.fromkeys(
+        ("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "output_kernel"),
+        "kernel",
+    ),
+    **dict.fromkeys(("bias", "output_bias"), "bias"),
+    **dict.fromkeys(("embeddings", "reverse_embeddings"), "embeddings"),
+    **dict.fromkeys(("gamma", "beta", "scale", "alpha"), "scale"),
+    # Of no table: each layer of Keras initializes its own.
+    **dict.fromkeys(
+        (
+            "lora_kernel_a",
+            "lora_kernel_b",
+            "lora_embeddings_a",
+            "lora_embeddings_b",
+            "moving_mean",
+            "moving_variance",
+            "moving_stddev",
+            "renorm_mean",
+            "renorm_stddev",
+            "vector_u",
+            "real_kernel",
+            "imag_kernel",
+            "concat_score_weight",
+            "kernel_scale",
+            "kernel_zero",
+            "kernel_amax_history",
+            "embeddings_scale",
+            "embeddings_zero",
+            "reverse_embeddings_scale",
+            "reverse_embeddings_zero",
+            "inputs_scale",
+            "inputs_amax_history",
+            "outputs_grad_scale",
+            "outputs_grad_amax_history",
+            "awq_scales",
+        ),
+        "other",
+    ),
 }
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
@@ -130,7 +167,8 @@ class Part:
     Attributes:
         weight: The weight.
         role: What it is for, a key of the tables of recipes.
-        ending: What it is by its own name alone: a kernel, a bias, embeddings or a scale.
+        by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, other that
+            Keras' layers initialize, or unknown.
         kernel: The kernel of its layer, of a bias.
         stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
         depth: The number of kernels of its branch, one after another.
@@ -139,7 +177,7 @@ class Part:
 
     weight: ModelWeight
     role: str
-    ending: str
+    by_name: str
     kernel: ModelWeight | None = None
     stack: int = 0
     depth: int = 0
@@ -191,11 +229,11 @@ def roles_of(model: keras.Model) -> Roles:
     by_path = {weight.path: weight for weight in weights}
     parts = []
     for weight in weights:
-        ending = _ending(weight)
+        by_name = _by_name(weight)
         kernel = None
-        if ending == "bias":
+        if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        parts.append(Part(weight, _named(NAMES, weight) or ending, ending, kernel))
+        parts.append(Part(weight, _named(NAMES, weight) or by_name, by_name, kernel))
     found = architecture_of(model)
     roles = Roles(model, parts, features_of(model, weights, found))
     graph = _Graph(roles, found)
@@ -211,7 +249,7 @@ def roles_of(model: keras.Model) -> Roles:
             if only_names and named in ("inner bias", "last"):
                 part.role = named
             elif not only_names and part.role in ("positions", "tokens"):
-                part.role = part.ending
+                part.role = part.by_name
         graph.take_branches()
     if found.branches and not found.hidden:
         graph.take_ends_of_model()
@@ -226,11 +264,13 @@ def _role(part: Part) -> str:
     return part.role
 
 
-def _ending(weight: ModelWeight) -> str:
-    for ending, role in _ENDINGS.items():
-        if weight.path.endswith(ending):
-            return role
-    return "scale" if normalizes(weight.layer) else "unknown"
+def _by_name(weight: ModelWeight) -> str:
+    """Return what a weight is by its own name."""
+    if hasattr(weight.layer, "adapt"):
+        return "other"
+    if weight.name == "weight" and normalizes(weight.layer):
+        return "scale"
+    return _OWN_NAMES.get(weight.name, "unknown")
 
 
 def _named(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
@@ -353,7 +393,7 @@ class _Graph:
         elif len(found.around) > 1:
             roles.unknown = f"{len(found.around)} branches that have others in them"
         for part in self._kernels(found.tokens):
-            if part.role == part.ending:
+            if part.role == part.by_name:
                 part.role = "tokens"
         decoder = self._decoder()
         for branch in found.branches:
@@ -380,7 +420,7 @@ class _Graph:
             ends["last"] = self._kernels(found.outputs)
         for role, parts in ends.items():
             for part in parts:
-                if part.role == part.ending or (role != "tokens" and is_by_graph):
+                if part.role == part.by_name or (role != "tokens" and is_by_graph):
                     part.role = role
         kernels = {id(part.weight) for part in ends.get("patches", [])}
         for part in self._roles.parts:
@@ -394,7 +434,7 @@ class _Graph:
         softmax = any(type(part).__name__ == "Softmax" for part in branch.operations)
         for part in kernels:
             part.stack, part.depth = stack, branch.depth or 0
-            if part.role == part.ending:  # its name does not tell, such as a gate
+            if part.role == part.by_name:  # its name does not tell, such as a gate
                 part.role = "value" if layers or softmax else "inner"
             if layers and part.weight.layer.name in ("query", "key"):
                 part.role = part.weight.layer.name
@@ -509,7 +549,12 @@ class _Graph:
         return parts
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
-        return [part for part in self._inside(layers) if is_kernel(part.weight.variable)]
+        """Return the kernels of layers, without weights that only may be some by their shape."""
+        return [
+            part
+            for part in self._inside(layers)
+            if part.by_name in ("kernel", "embeddings") and is_kernel(part.weight.variable)
+        ]
 
     def _path(self, layer: keras.Operation) -> str:
         """Return the path of a layer, and the name of another operation."""
@@ -553,11 +598,3 @@ class _Graph:
         if added:
             lines.append(f"weights that are added: {quoted(list(dict.fromkeys(added)))}")
         return lines
-
-
-def quoted(names: Sequence[str]) -> str:
-    """Return the first of some names and the number of the others."""
-    shown = ", ".join(map(repr, names[:3]))
-    if len(names) > 3:
-        shown += f" and {len(names) - 3} more"
-    return shown

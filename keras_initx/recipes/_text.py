@@ -10,10 +10,16 @@ from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
 
-# Glorot normal weights of the papers, which are not truncated.
-_GLOROT = VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
-_BY_FAN_IN = VarianceScaling(1.0, "fan_in", "untruncated_normal")
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
+
+
+def _glorot() -> VarianceScaling:
+    """Return the Glorot normal weights of the papers, which are not truncated."""
+    return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
+
+
+def _by_fan_in() -> VarianceScaling:
+    return VarianceScaling(1.0, "fan_in", "untruncated_normal")
 
 
 @recipe(
@@ -116,7 +122,7 @@ def _times(
     text: str,
     encoder: Callable[[int, int], float],
     decoder: Callable[[int, int], float],
-    scaled: VarianceScaling = _GLOROT,
+    scaled: VarianceScaling,
 ) -> Computed:
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
@@ -160,11 +166,13 @@ def t_fixup() -> Table:
         Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
         initialization", ICML 2020, section 3.2.
     """
+    glorot = _glorot()
     scaled = _times(
         "Glorot normal times `0.67 N^(-1/4)` in an encoder of `N` blocks, `(9 M)^(-1/4)` in its "
         "decoder of `M`",
         lambda n, m: 0.67 * n**-0.25,
         lambda n, m: (9 * m) ** -0.25,
+        glorot,
     )
     tokens = _times(
         "`N(0, 1 / d)` for their size `d`, times `(9 N)^(-1/4)`, in a decoder `(9 M)^(-1/4)`",
@@ -175,7 +183,7 @@ def t_fixup() -> Table:
     return {
         **dict.fromkeys(_IN_BLOCKS, scaled),
         "tokens": tokens,
-        "kernel": _GLOROT,
+        "kernel": glorot,
         "bias": "zeros",
     }
 
@@ -216,13 +224,15 @@ def deepnorm() -> Table:
         Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000 layers",
         arXiv:2203.00555, 2022, figure 2.
     """
+    glorot = _glorot()
     scaled = _times(
         "Glorot normal times `(8 N)^(-1/4)`; in an encoder of `N` blocks beside a decoder of `M`, "
         "`0.87 (N^4 M)^(-1/16)` and there `(12 M)^(-1/4)`",
         lambda n, m: 0.87 * (n**4 * m) ** (-1 / 16) if m else (8 * n) ** -0.25,
         lambda n, m: (12 * m) ** -0.25,
+        glorot,
     )
-    return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": _GLOROT, "key": _GLOROT}
+    return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": glorot, "key": glorot}
 
 
 @recipe(
@@ -337,7 +347,7 @@ def t5() -> Table:
         "relative positions": by_width,
         "logits": by_width,
         "tokens": RandomNormal(stddev=1.0),
-        "kernel": _BY_FAN_IN,
+        "kernel": _by_fan_in(),
     }
 
 
@@ -370,7 +380,7 @@ def whisper(source: str) -> Table:
         Face's transformers.
     """
     embedded = RandomNormal(stddev=0.02)
-    kernel = _BY_FAN_IN if source == "paper" else embedded
+    kernel = _by_fan_in() if source == "paper" else embedded
     return {
         "tokens": embedded,
         "positions": embedded,

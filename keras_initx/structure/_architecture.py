@@ -52,7 +52,8 @@ class Architecture:
             the queries.
         tokens: Embeddings of what the inputs give.
         positions: Embeddings of constants.
-        added: Weights of several rows that are added to a tensor, as they are or a part of them.
+        added: Weights of several rows that are added to each example of a tensor, as they are or a
+            part of them.
         scales: The weights that multiply a tensor, by the operation.
         inputs: Layers with a kernel before which no other has one.
         outputs: Layers with a kernel after which no other has one.
@@ -246,10 +247,15 @@ class _Reader:
             found.attention[operation] = found.attention.get(operation, False) or is_crossing
         if isinstance(operation, keras.layers.Embedding):
             found.tokens.append(operation)
-        for value in keras.tree.flatten((args, options)):
+        given = keras.tree.flatten((args, options))
+        tensors = [value for value in given if isinstance(value, keras.KerasTensor)]
+        axes = max((len(tensor.shape) for tensor in tensors), default=0)
+        for value in given:
             if kind == "Add":
                 weight = value if isinstance(value, keras.Variable) else self._part_of_weight(value)
-                if weight is not None and math.prod(weight.shape[:-1]) > 1:
+                has_rows = weight is not None and math.prod(weight.shape[:-1]) > 1
+                # With fewer axes it is added at each place, as a bias for each head.
+                if has_rows and len(value.shape) >= axes - 1:
                     found.added.append(weight)
             if not isinstance(value, keras.Variable):
                 continue
