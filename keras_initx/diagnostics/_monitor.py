@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_initx._checks import check_count
+from keras_initx._checks import check_count, check_flag
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
@@ -32,11 +32,10 @@ class SignalMonitor(KerasCallback):
     only the weights and dropout masks differ. The callback does not affect training as long as all
     values are finite.
 
-    The measures of the last report are added to the logs of each epoch, where `History`,
-    `CSVLogger`, `TensorBoard` and other callbacks find them: `"std/PATH"`, the standard deviation
-    of the output of each layer with weights, `"gradient/PATH"`, the norm of its gradient, and
-    `"problems"`, the number of problems. Keras passes the logs from one callback to the next: list
-    the monitor before those that are to show its measures. The progress bar shows them too.
+    The logs of each epoch get `"problems"`, the number of problems of the last report, and with
+    `log_layers` two measures of each layer with weights: `"std/PATH"`, the standard deviation of
+    its output, and `"gradient/PATH"`, the norm of its gradient. `History`, the progress bar and the
+    callbacks that come after the monitor in the list find them; those before it do not.
 
     Training stops at the first step after which the loss or a weight is not finite, with a warning
     that names the step and the layer. The loss is checked after each step, weights at each report.
@@ -53,6 +52,8 @@ class SignalMonitor(KerasCallback):
         batch_size: Number of examples to use.
         progress: A function as for `diagnose`.
         ignore: Names of problems that are not reported.
+        log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
+            shows all of them.
 
     Attributes:
         history: Dict from the number of steps taken to the `Report` at that step.
@@ -85,10 +86,12 @@ class SignalMonitor(KerasCallback):
         batch_size: int = 1024,
         progress: Progress | None = None,
         ignore: Sequence[str] = (),
+        log_layers: bool = False,
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
         check_options(loss, batch_size, progress, ignore)
+        self.log_layers: bool = check_flag("log_layers", log_layers)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
         self.x: Data = _own_copy(x, batch_size)
@@ -140,13 +143,17 @@ class SignalMonitor(KerasCallback):
             self._stop("the loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Correct the number of steps, and add the measures of the last report to `logs`.
+        """Correct the number of steps, and add what the last report found to `logs`.
 
         The last call of an epoch may have found fewer batches.
         """
         self._correct()
-        if logs is not None and self.history:
-            logs.update(_measures(list(self.history.values())[-1]))
+        if logs is None or not self.history:
+            return
+        report = list(self.history.values())[-1]
+        logs["problems"] = float(len(report.problems))
+        if self.log_layers:
+            logs.update(_measures(report))
 
     def _is_due(self, before: int) -> bool:
         return self._steps // self.every > before // self.every
@@ -257,8 +264,8 @@ def _own_copy(arrays: Data | None, count: int) -> Data | None:
 
 
 def _measures(report: Report) -> dict[str, float]:
-    """Return the measures of a report for the logs of an epoch."""
-    measures: dict[str, float] = {"problems": float(len(report.problems))}
+    """Return the measures of the layers with weights, for the logs of an epoch."""
+    measures: dict[str, float] = {}
     for layer in report.layers:
         if not layer.weights:
             continue

@@ -1,5 +1,6 @@
 """A monitor records during `fit` what `diagnose` says, and does not disturb it."""
 
+import csv
 import re
 import warnings
 
@@ -229,26 +230,41 @@ def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_coun
     assert list(monitor.history) == [0, 3, 6]
 
 
-def test_the_measures_are_in_the_logs_of_each_epoch(tmp_path):
-    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+@pytest.mark.every_backend
+def test_the_logs_of_an_epoch_get_one_key(capfd):
+    model, monitor = network(), keras_initx.SignalMonitor(X, Y, every=6)
+    model.fit(X, Y, batch_size=8, epochs=2, verbose=2, validation_data=(X, Y), callbacks=[monitor])
+    assert list(model.history.history) == ["loss", "val_loss", "problems"]
+    assert model.history.history["problems"] == [len(monitor.history[step].problems) for step in (6, 12)]
+    assert capfd.readouterr().out.count("problems: ") == 2
+
+
+def logged(tmp_path, *before, **options):
+    """Return the rows that a `CSVLogger` after the callbacks `before` and a monitor writes, and the monitor."""
+    monitor = keras_initx.SignalMonitor(X, Y, every=6, **options)
     path = tmp_path / "log.csv"
-    model = network()
-    model.fit(X, Y, batch_size=8, epochs=2, verbose=0, callbacks=[monitor, keras.callbacks.CSVLogger(path)])
-    for epoch, step in enumerate((6, 12)):
+    fit(network(), *before, monitor, keras.callbacks.CSVLogger(path))
+    return list(csv.DictReader(path.read_text().splitlines())), monitor
+
+
+def test_a_logger_after_the_monitor_writes_the_problems(tmp_path):
+    rows, _ = logged(tmp_path)
+    assert [float(row["problems"]) for row in rows] == [0, 0]
+    assert not any("/" in name for row in rows for name in row)
+
+
+def test_measures_of_layers_are_in_the_logs_if_asked_for(tmp_path):
+    rows, monitor = logged(tmp_path, log_layers=True)
+    for step, row in zip((6, 12), rows, strict=True):
         for layer in monitor.history[step].layers:
-            assert model.history.history[f"std/{layer.path}"][epoch] == layer.after.std
-            assert model.history.history[f"gradient/{layer.path}"][epoch] == layer.gradient.norm
-    header, *rows = path.read_text().splitlines()
-    assert "gradient/hidden" in header.split(",")
-    assert "problems" in header.split(",")
-    assert len(rows) == 2
+            assert float(row[f"std/{layer.path}"]) == layer.after.std
+            assert float(row[f"gradient/{layer.path}"]) == layer.gradient.norm
 
 
 def test_a_callback_before_the_monitor_does_not_see_its_measures(tmp_path):
-    monitor = keras_initx.SignalMonitor(X, every=6)
-    path = tmp_path / "log.csv"
-    fit(network(), keras.callbacks.CSVLogger(path), monitor)
-    assert "std/hidden" not in path.read_text()
+    path = tmp_path / "before.csv"
+    logged(tmp_path, keras.callbacks.CSVLogger(path), log_layers=True)
+    assert path.read_text().splitlines()[0] == "epoch,loss,val_loss"
 
 
 def test_training_stops_at_the_first_loss_that_is_not_finite():
