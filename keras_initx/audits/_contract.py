@@ -146,15 +146,17 @@ class Contract(WeightTable[WeightContract]):
     def _content(self) -> dict[str, Any]:
         return asdict(self)
 
-    def _columns(self) -> list[Column[WeightContract]]:
+    def _weight_columns(self) -> list[Column[WeightContract]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
             Column("shape", lambda row: row.shape),
             Column("dtype", lambda row: row.dtype, is_text=True, is_optional=True),
             Column("values", lambda row: row.text, is_text=True),
-            Column("mean", lambda row: _of_random(row, "mean")),
-            Column("std", lambda row: _of_random(row, "std")),
-            Column("zeros", lambda row: _of_random(row, "zeros"), is_optional=True),
+            Column("mean", lambda row: _of_random(row, "mean"), is_measured=True),
+            Column("std", lambda row: _of_random(row, "std"), is_measured=True),
+            Column(
+                "zeros", lambda row: _of_random(row, "zeros"), is_optional=True, is_measured=True
+            ),
         ]
 
     def _summary(self) -> str:

@@ -99,7 +99,9 @@ class AuditReport(Tabular[Group]):
             points[place] = weight.ratio or 0.0
         groups = {"as expected": Points(as_expected, BLUE), "off": Points(off, RED)}
         names = [weight.path for weight in shown]
-        return plot_in_order(names, {"std / expected std": groups}, of="weight")
+        title = f"Standard deviation over the expected one: 1 is as {self.source}"
+        panels = {"std / expected std": groups}
+        return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
 
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(weight) for weight in self.weights]

@@ -1,7 +1,7 @@
 """The plots of a report, and of the reports of a training."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
+from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._rules import EXPLODING
 from keras_initx.diagnostics._signal import Signal
@@ -20,7 +21,7 @@ from keras_initx.diagnostics.verdicts.gradients import VANISHING_GRADIENT
 from keras_initx.diagnostics.verdicts.signals import DEAD, SATURATED, VANISHING
 from keras_initx.rendering import (
     BLUE,
-    NAMED,
+    LABELS_HEIGHT,
     PALE_BLUE,
     RED,
     label_order,
@@ -37,8 +38,6 @@ _PANEL_HEIGHT = 2.6
 _CELL_HEIGHT = 1.4
 _CELLS_IN_A_ROW = 6
 _MOST_CELLS = 12
-# In standard deviations, what a histogram shows on each side of 0.
-_REACH = 4
 # Outputs of so many times those of a healthy layer make an axis logarithmic.
 _FAR = 8
 # Of the first, the middle and the last layer in a history: dark to light, from the map plasma.
@@ -76,9 +75,7 @@ def plot_layers(
     if len(shown) > _CELLS_IN_A_ROW:
         rows = math.ceil(len(shown) / _CELLS_IN_A_ROW)
         columns = math.ceil(len(shown) / rows)  # rows of equal length
-    top_height = _PANEL_HEIGHT * len(panels)
-    if len(layers) <= NAMED:
-        top_height += 1.2
+    top_height = _PANEL_HEIGHT * len(panels) + LABELS_HEIGHT
     heights = [top_height, _CELL_HEIGHT * rows + 0.4]
     if losses:
         heights.append(_PANEL_HEIGHT)
@@ -130,8 +127,8 @@ def _plot_std(axis: Axes, layers: Sequence[LayerReport]) -> None:
     before = _values_of(layers, "before.std")
     if not np.isnan(before).all():
         label = "before the activation"
-        axis.plot(numbers, _for_logarithm(before), "o", color=PALE_BLUE, label=label, markersize=6)
-    after = _for_logarithm(_values_of(layers, "after.std"))
+        axis.plot(numbers, before, "o", color=PALE_BLUE, label=label, markersize=6)
+    after = _values_of(layers, "after.std")
     axis.plot(numbers, after, "o-", color=BLUE, label="output", markersize=3, linewidth=1)
     axis.set_ylabel("standard deviation")
     axis.legend(frameon=False, fontsize=8)
@@ -150,7 +147,7 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     sizes = np.abs([*means, *deviations / 2])
     most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
-        _set_range(axis, "y", (-1.1 * most, 1.1 * most), _linear_part(layers))
+        _set_range(axis, "y", (-1.1 * most, 1.1 * most), linear_part(layers))
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -158,15 +155,15 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
     ratios = _values_of(layers, "gradient.ratio")
     norms = _values_of(layers, "gradient.norm")
     label = "over the norm of the weights"
-    axis.plot(numbers, _for_logarithm(ratios), "o", color=PALE_BLUE, label=label, markersize=4)
+    axis.plot(numbers, ratios, "o", color=PALE_BLUE, label=label, markersize=4)
     label = "norm of the gradient"
-    axis.plot(numbers, _for_logarithm(norms), "o", color=BLUE, label=label, markersize=4)
+    axis.plot(numbers, norms, "o", color=BLUE, label=label, markersize=4)
     axis.set_ylabel("gradient")
     axis.legend(frameon=False, fontsize=8)
     make_logarithmic(axis)
     _mark(axis, ("exploding gradient",))
     largest = norms[np.isfinite(norms)].max(initial=0)
-    _mark(axis, ("vanishing gradient",), unit=largest, of=" of the largest norm")
+    _mark(axis, ("vanishing gradient",), "{:g} of the largest norm".format, unit=largest)
 
 
 def _plot_histograms(
@@ -182,8 +179,8 @@ def _plot_histograms(
         fontsize=10,
     )
     paths = shortened([layer.path for layer in layers], 18)
-    linear = _linear_part(layers)
-    limits = _shared_range(layers, linear)
+    linear = linear_part(layers)
+    limits = shared_range(layers, linear)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
         layer = layers[place]
@@ -223,26 +220,6 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
         if share is not None and share >= 0.01:
             parts.append(f"{share:.0%} {name}")
     return ", ".join(parts)
-
-
-def _linear_part(layers: Sequence[LayerReport]) -> float:
-    """Return up to where outputs are shown as they are: those of a healthy or the least layer."""
-    deviations = [layer.after.std for layer in layers if layer.after is not None]
-    return _REACH * max(1.0, min(deviations, default=1.0))
-
-
-def _shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, float]:
-    """Return the limits for the histograms of all layers, without rare values far from the rest."""
-    low = 0.0
-    high = 0.0
-    for layer in layers:
-        signal = layer.after or Signal()
-        reach = _REACH * math.hypot(signal.mean, signal.std)
-        if math.isfinite(reach):
-            low = min(low, max(signal.min, -reach))
-            high = max(high, min(signal.max, reach))
-    margin = (high - low) / 20 or 1
-    return low - min(margin, linear / 10), high + margin
 
 
 def _set_range(
@@ -316,6 +293,10 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
         greatest = np.fmax.reduce(values)
         axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
         _finish_panel(axis, panel)
+    if len(steps) > 1:
+        # Also steps after which nothing is finite.
+        margin = (steps[-1] - steps[0]) / 25
+        axes[0].set_xlim(steps[0] - margin, steps[-1] + margin)
     tidy(axes[: len(panels)], axis="y")
     free = axes[len(panels) :]
     for axis in free:
@@ -345,8 +326,6 @@ def _panel_values(
         values = np.array(rows)
         if np.isnan(values).all():
             continue
-        if panel.scale == "log":
-            values = _for_logarithm(values)
         panels[panel] = values
     return panels
 
@@ -362,14 +341,16 @@ def _first_middle_and_last(layers: Sequence[LayerReport]) -> list[str]:
 
 def _finish_panel(axis: Axes, panel: _Panel) -> None:
     """Set the scale of a panel whose lines are drawn, label it, and show its bounds."""
-    if panel.scale == "log":
-        make_logarithmic(axis)
-    elif panel.scale == "share":
+    if panel.scale == "share":
         # The bound is in the panel, so that a share is large where it looks so.
         limits = [_BOUNDS[problem] for problem in panel.problems]
         axis.set_ylim(-0.02, 1.1 * max([axis.dataLim.ymax, *limits]))
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
-    _mark(axis, panel.problems)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _mark(axis, panel.problems, "{:.0%}".format)
+    else:
+        if panel.scale == "log":
+            make_logarithmic(axis)
+        _mark(axis, panel.problems)
     axis.set_title(panel.title, fontsize=10)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.xaxis.set_tick_params(labelbottom=True)
@@ -377,28 +358,43 @@ def _finish_panel(axis: Axes, panel: _Panel) -> None:
 
 
 def _values_of(layers: Sequence[LayerReport | None], measure: str) -> Array:
-    """Return a measure of each layer, such as `"after.std"`, with NaN for layers without it."""
-    values = []
-    for layer in layers:
-        value: Any = layer
-        for name in measure.split("."):
-            value = None if value is None else getattr(value, name)
-        values.append(value)
-    # NumPy makes NaN of `None`.
-    return np.array(values, "float64")
+    """Return a measure of each layer, such as `"after.std"`, with NaN where it is not known."""
+    values = np.array([_value_of(layer, measure) for layer in layers], "float64")
+    return np.where(np.isfinite(values), values, np.nan)
 
 
-def _for_logarithm(values: Array) -> Array:
-    """Return `values` with NaN for those that a logarithmic axis cannot show."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+def _value_of(layer: LayerReport | None, measure: str) -> float:
+    part, _, name = measure.rpartition(".")
+    source: Any = layer
+    if part:
+        source = getattr(layer, part, None)
+    signal = source if isinstance(source, Signal) else getattr(layer, "after", None)
+    # Of outputs that are no numbers, all statistics are 0.
+    is_known = source is not None and signal is not None and signal.size and signal.nonfinite < 1
+    value = getattr(source, name) if is_known else None
+    return math.nan if value is None else value
 
 
-def _mark(axis: Axes, problems: Sequence[str], unit: float = 1, of: str = "") -> None:
+def _mark(
+    axis: Axes,
+    problems: Sequence[str],
+    write: Callable[[float], str] = "{:g}".format,
+    *,
+    unit: float = 1,
+) -> None:
     """Draw a line where each problem begins, in multiples of `unit`, if it is in the range.
 
     The range stays as it is: a bound far from the values would flatten them.
+
+    Args:
+        axis: The panel.
+        problems: The names of the problems.
+        write: Function that formats a bound as the axis does its values.
+        unit: What bounds are multiples of.
     """
     low, high = axis.get_ylim()
+    if axis.get_yscale() == "symlog":
+        low = axis.yaxis.get_transform().linthresh  # below are zeros only
     for problem in problems:
         bound = _BOUNDS[problem]
         y = bound * unit
@@ -410,7 +406,7 @@ def _mark(axis: Axes, problems: Sequence[str], unit: float = 1, of: str = "") ->
         if problem.startswith("exploding"):
             x, shift, side = 0, 4, "left"
         axis.annotate(
-            f"{problem}: {bound:g}{of}",
+            f"{problem}: {write(bound)}",
             (x, y),
             xytext=(shift, 3),
             textcoords="offset points",
@@ -418,4 +414,5 @@ def _mark(axis: Axes, problems: Sequence[str], unit: float = 1, of: str = "") ->
             ha=side,
             fontsize=8,
             color=RED,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
+from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import COLUMNS, LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy
@@ -42,8 +43,8 @@ class Report(Result):
 
     `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
     the gradients if they were measured, and the loss of `steps` if any were taken. The table of a
-    notebook has a small histogram of each layer, from its smallest value to its largest. The rows
-    of `to_csv` are the layers.
+    notebook has a small histogram of each layer, all on one axis. The rows of `to_csv` are the
+    layers.
 
     Attributes:
         layers: A `LayerReport` for each layer that has weights or an activation, in the order of
@@ -149,6 +150,9 @@ class Report(Result):
         finding = self._finding.removesuffix(".").lower()
         return f" of {len(self.layers)} layers: {finding}"
 
+    def _title(self) -> str:
+        return f"Diagnosis{self._headline()}"
+
     def __str__(self) -> str:
         lines = [self._table(line_width()).as_text(rule=True), self._summary]
         for verdict in self.verdicts:
@@ -161,14 +165,28 @@ class Report(Result):
             (title, evidence), (_, remedy) = verdict.paragraphs()
             items += f"<li><b>{html.escape(title)}</b>: {html.escape(evidence)}"
             items += f"<br>Remedy: {html.escape(remedy)}</li>"
-        table = self._table(columns=_PAGE_COLUMNS)
+        table = self._table(columns=self._page_columns())
         if items:
             items = f"<ul>{items}</ul>"
         return f"<p><b>{self._summary}</b></p>{items}{table.as_html()}"
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(filled(_PAGE_COLUMNS, self.layers))}"]
+        return [f"{mark} {legend(filled(self._page_columns(), self.layers))}"]
+
+    def _page_columns(self) -> list[Column[LayerReport]]:
+        """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
+        linear = linear_part(self.layers)
+        low, high = shared_range(self.layers, linear)
+        low = max(low, -linear)
+        high = min(high, linear)
+        histogram = _column(
+            f"histogram,\n{short_number(low)} to {short_number(high)}",
+            lambda layer: layer.after,
+            "outputs other than 0, on one axis for all layers; its ends have those beyond",
+            lambda signal: _histogram(signal, low, high),
+        )
+        return [*_COLUMNS, histogram]
 
     def _table(
         self, width: int = sys.maxsize, columns: Sequence[Column[LayerReport]] | None = None
@@ -253,9 +271,14 @@ def _share(value: float) -> str:
     return ">99%"
 
 
-def _histogram(signal: Signal) -> str:
-    """Draw the values other than 0 from their minimum to their maximum, with blocks of text."""
-    heights = signal.heights().reshape(_BARS, -1).sum(axis=1)
+def _histogram(signal: Signal, low: float, high: float) -> str:
+    """Draw the values other than 0 with blocks of text, those beyond `low` and `high` at the ends.
+
+    The values of a bin are spread over it evenly.
+    """
+    below = np.cumsum([0, *signal.heights()])
+    inner = np.interp(np.linspace(low, high, _BARS + 1)[1:-1], signal.edges, below)
+    heights = np.diff([0, *inner, below[-1]])
     highest = heights.max()
     if not highest:
         return ""
@@ -336,13 +359,5 @@ _COLUMNS = (
         "that norm over the norm of the weights",
     ),
 )
-# In a page only: other fonts draw blocks with gaps.
-_HISTOGRAM = _column(
-    "histogram",
-    lambda layer: layer.after,
-    "outputs other than 0, from the smallest to the largest",
-    _histogram,
-)
-_PAGE_COLUMNS = (*_COLUMNS, _HISTOGRAM)
-_BARS = 10  # of a histogram
+_BARS = 11  # of a histogram; one is in the middle
 _BLOCKS = "▁▂▃▄▅▆▇█"

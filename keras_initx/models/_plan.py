@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -47,10 +46,12 @@ from keras_initx.rendering import (
     Column,
     Points,
     Tabular,
+    in_common,
     line_width,
     plot_in_order,
     short_number,
     styles_of,
+    without_numbers,
 )
 from keras_initx.structure import LayerInitializer
 
@@ -123,12 +124,7 @@ class DrawnAlike(NamedTuple):
     @property
     def path(self) -> str:
         """The path of a single weight; of several a path with stars for numbers, and how many."""
-        if len(self.weights) == 1:
-            return self.weights[0].path
-        patterns = [_NUMBER.sub("*", weight.path) for weight in self.weights]
-        # The first of layers with automatic names has no number.
-        pattern = max(patterns, key=lambda pattern: pattern.count("*"))
-        return f"{pattern} ({len(self.weights)})"
+        return in_common([weight.path for weight in self.weights])
 
     def range_of(self, field_name: str, write: Callable[[Any], str] = str) -> str:
         """Return the value of a field, or the least and the greatest, as text.
@@ -149,16 +145,12 @@ class DrawnAlike(NamedTuple):
         return values.pop() if len(values) == 1 else None
 
 
-# A number in a path. At the end of the name of a layer, Keras puts an underscore before it.
-_NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
-
-
 def _drawn_alike(weights: Sequence[WeightPlan]) -> list[DrawnAlike]:
     """Return the weights that are drawn in groups, in the order of the first of each."""
     groups: dict[tuple[str, str], DrawnAlike] = {}
     for weight in weights:
         if weight.initializer is not None:
-            key = _NUMBER.sub("", weight.path), weight.initializer
+            key = without_numbers(weight.path), weight.initializer
             groups.setdefault(key, DrawnAlike([])).weights.append(weight)
     return list(groups.values())
 

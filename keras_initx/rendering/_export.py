@@ -42,23 +42,41 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #222; --quiet: #666; --line: #ddd; --rule: #888; }
+:root { color-scheme: light dark; }
+:root { --text: #222; --quiet: #666; --line: #ddd; --rule: #888; --back: #fff; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #ddd; --quiet: #999; --line: #444; --rule: #777; --back: #1b1b1b; }
+  /* Figures are drawn on white: light and dark change places, and hues stay. */
+  img { filter: invert(0.9) hue-rotate(180deg); }
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back, #fff); }
-body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+table { overflow-wrap: normal; }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td[style*="left"] { white-space: normal; min-width: 6rem; }
 td:first-child[style*="left"] { min-width: 9rem; }
 th { border-bottom: 2px solid var(--rule); }
 img { max-width: 100%; height: auto; background: #fff; }
 .figure { overflow-x: auto; }
-@media (max-width: 40rem) { .figure img { max-width: none; width: 40rem; } }
 .remarks { font-size: 1.05rem; } .quiet { color: var(--quiet); font-size: 0.85rem; }
-.settings td:last-child { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; } h1 { font-size: 1.25rem; } ul { padding-left: 1.2rem; }
+  .figure img { max-width: none; width: 40rem; }
+  /* A table scrolls in its own box, with a shadow where there is more. The names stay. */
+  .table {
+    background:
+      linear-gradient(to left, var(--back) 40%, transparent) right / 3rem 100% no-repeat local,
+      linear-gradient(to left, rgb(128 128 128 / 60%), transparent) right / 1rem 100% no-repeat;
+  }
+  th, td { padding: 0.25rem 0.5rem; }
+  tr > [style*="left"]:first-child, tr > [style*="right"]:first-child + [style*="left"] {
+    position: sticky; left: 0; background: var(--back); overflow-wrap: anywhere;
+    min-width: 9rem; max-width: 11rem;
+  }
+  td[style*="left"]:last-child { min-width: 15rem; }
+}
 """
 
 

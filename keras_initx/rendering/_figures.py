@@ -23,6 +23,7 @@ __all__ = [
     "as_png",
     "color_of",
     "make_logarithmic",
+    "make_ratio",
     "new_figure",
     "save_figure",
     "styles_of",
@@ -50,6 +51,9 @@ _INITIALIZERS = {
 }
 _OTHERS = ("#d7263d", "#c93a9e", "#0090a5", "#6a5bff")
 _MARKERS = "o^sDvP"  # used in turn for initializers of the same color
+# The distance of zeros from other values on a logarithmic axis, as a share of the range of these.
+_ROOM = 0.12
+_MOST_TICKS = 8
 
 
 def color_of(name: str) -> str:
@@ -109,14 +113,70 @@ def tidy(axes: "Iterable[Axes]", **grid: Any) -> None:
 
 
 def make_logarithmic(axis: "Axes") -> None:
-    """Make an axis logarithmic, over whole decades, so that nearly equal values look equal."""
+    """Make an axis logarithmic, over whole decades, so that nearly equal values look equal.
+
+    Zeros are at a mark of their own, below all decades.
+    """
     ticker = import_optional("matplotlib.ticker", "plot")
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    bottom = math.floor(math.log10(low))
-    top = math.ceil(math.log10(high))
-    axis.set_ylim(10.0**bottom, 10.0**top)
+    least, most, has_zeros = _reach(axis)
+    if most > 0:
+        axis.set_yscale("log")
+        least, most = axis.get_ylim()
+    else:
+        least, most = 1.0, 10.0
+    bottom = 10.0 ** math.floor(math.log10(least))
+    top = 10.0 ** math.ceil(math.log10(most))
+    _set_limits(axis, bottom, top, has_zeros)
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def make_ratio(axis: "Axes") -> None:
+    """Make an axis of ratios logarithmic. A line is at 1, with half and twice of it in view.
+
+    Zeros are at a mark of their own, below all ratios.
+    """
+    least, most, has_zeros = _reach(axis)
+    ticks = _ratios(min(least, 0.5), max(most, 2))
+    _set_limits(axis, ticks[0] / 1.1, ticks[-1] * 1.1, has_zeros)
+    if has_zeros:
+        ticks = [0, *ticks]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.axhline(1, color="0.6", linewidth=1, zorder=1)
+
+
+def _reach(axis: "Axes") -> tuple[float, float, bool]:
+    """Return the least positive and the greatest value of an axis, and whether there are zeros."""
+    boxes = [shared.dataLim for shared in axis.get_shared_y_axes().get_siblings(axis)]
+    least = min(box.minposy for box in boxes)
+    # Of an empty axis, the lower limit is infinity and the upper one minus infinity.
+    most = max(box.y1 for box in boxes)
+    has_zeros = min(box.y0 for box in boxes) <= 0
+    return least, most, has_zeros
+
+
+def _set_limits(axis: "Axes", bottom: float, top: float, has_zeros: bool) -> None:
+    """Set the limits of a logarithmic axis, with room for zeros below if there are any."""
+    if not has_zeros:
+        axis.set_yscale("log")
+        axis.set_ylim(bottom, top)
+        return
+    # Between zero and `bottom` there are no values.
+    room = _ROOM * math.log10(top / bottom)
+    axis.set_yscale("symlog", linthresh=bottom, linscale=room)
+    axis.set_ylim(-bottom / 3, top)
+
+
+def _ratios(least: float, most: float) -> list[float]:
+    """Return ticks that enclose a range of ratios, with 1 among them."""
+    if (least, most) == (0.5, 2):
+        return [0.5, 0.7, 1, 1.4, 2]
+    base = 2.0
+    while math.log(most / least, base) > _MOST_TICKS:
+        base = 10.0 if base == 2 else 10 * base
+    first = math.floor(math.log(least, base))
+    last = math.ceil(math.log(most, base))
+    return [base**exponent for exponent in range(first, last + 1)]
 
 
 _SAVING: dict[str, Any] = {"dpi": 150, "facecolor": "white"}

@@ -4,8 +4,10 @@ import abc
 import contextlib
 import dataclasses
 import datetime
+import functools
 import html
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -18,6 +20,7 @@ from keras_initx.rendering._export import as_csv, as_json, image, page, paragrap
 from keras_initx.rendering._figures import as_png, save_figure
 from keras_initx.rendering._table import Column, Row, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import in_common, without_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,8 +161,13 @@ class Result(abc.ABC):
         return save_figure(self._figure(), path)
 
     def _title(self) -> str:
-        """Return the title of the page."""
-        return f"{type(self).__name__}{self._headline()}"
+        """Return the title of the page, in words."""
+        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(self).__name__)
+        return f"{words.capitalize()}{self._headline()}"
+
+    def _body(self) -> str:
+        """Return the HTML of what there is to show, without a title."""
+        return self._repr_html_()
 
     def _page_parts(self) -> list[str]:
         """Return the HTML of the page below its title."""
@@ -169,7 +177,7 @@ class Result(abc.ABC):
         )
         parts = [
             paragraphs([made], "quiet"),
-            self._repr_html_(),
+            self._body(),
             paragraphs(self._legend(), "quiet"),
         ]
         with contextlib.suppress(ImportError):
@@ -239,8 +247,11 @@ class Tabular(Result, Generic[Row]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class WeightTable(Tabular[Row]):
-    """A table with a row for each weight, and a summary below it if there is something to say.
+class WeightTable(Tabular[Sequence[Row]]):
+    """A table of weights, and a summary below it if there is something to say.
+
+    Weights whose paths differ in numbers only are one row if all else is the same; of what differs
+    by chance it has the least and the greatest. CSV and JSON have a row for each weight.
 
     Attributes:
         weights: The rows, which are dataclasses.
@@ -248,8 +259,28 @@ class WeightTable(Tabular[Row]):
 
     weights: list[Row]
 
-    def _rows(self) -> Sequence[Row]:
-        return self.weights
+    @abc.abstractmethod
+    def _weight_columns(self) -> Sequence[Column[Row]]:
+        """Return the columns of a table with a row for each weight, the path first."""
+
+    def _rows(self) -> Sequence[Sequence[Row]]:
+        path, *others = self._weight_columns()
+        alike: dict[tuple[str, ...], list[Row]] = {}
+        for weight in self.weights:
+            cells = [str(column.cell(weight)) for column in others if not column.is_measured]
+            alike.setdefault((without_numbers(str(path.cell(weight))), *cells), []).append(weight)
+        return list(alike.values())
+
+    def _columns(self) -> Sequence[Column[Sequence[Row]]]:
+        path, *others = self._weight_columns()
+        columns = [_over_rows(path, lambda rows: in_common([str(path.cell(row)) for row in rows]))]
+        for column in others:
+            columns.append(_over_rows(column, functools.partial(_range, column)))
+        return columns
+
+    def _records(self) -> Sequence[dict[str, Any]]:
+        weights: Sequence[Any] = self.weights
+        return [dataclasses.asdict(weight) for weight in weights]
 
     def _summary(self) -> str:
         """Return a sentence about all weights, or nothing."""
@@ -266,3 +297,21 @@ class WeightTable(Tabular[Row]):
         if summary:
             return ["", summary]
         return []
+
+
+def _over_rows(
+    column: Column[Row], cell: Callable[[Sequence[Row]], object]
+) -> Column[Sequence[Row]]:
+    """Return a column of groups of rows."""
+    return Column(
+        column.header, cell, column.is_text, column.note, column.is_optional, column.is_name
+    )
+
+
+def _range(column: Column[Row], rows: Sequence[Row]) -> str:
+    """Return the cell that all rows have, or the least and the greatest."""
+    cells = list(dict.fromkeys(str(column.cell(row)) for row in rows))
+    if len(cells) == 1:
+        return cells[0]
+    numbers = sorted(filter(None, cells), key=float)
+    return "...".join(dict.fromkeys([numbers[0], numbers[-1]]))

@@ -32,6 +32,7 @@ class Column(Generic[Row]):
         note: Its meaning, for the legend of the table.
         is_optional: Whether it is left out where a table would be too wide.
         is_name: Whether it has a name in each row, which is shortened where others are wrapped.
+        is_measured: Whether it has numbers that differ by chance between rows that are alike.
     """
 
     header: str
@@ -40,6 +41,7 @@ class Column(Generic[Row]):
     note: str = ""
     is_optional: bool = False
     is_name: bool = False
+    is_measured: bool = False
 
 
 class Table(NamedTuple):
@@ -140,7 +142,8 @@ class Table(NamedTuple):
         """Return the table as HTML with inline styles."""
         head = f"<thead>{self._html_row(self.headers, 'th')}</thead>"
         body = "".join(self._html_row(row, "td") for row in self.rows)
-        return f'<div style="overflow-x: auto"><table>{head}<tbody>{body}</tbody></table></div>'
+        table = f"<table>{head}<tbody>{body}</tbody></table>"
+        return f'<div class="table" style="overflow-x: auto">{table}</div>'
 
     def _html_row(self, row: tuple[str, ...], tag: str) -> str:
         cells = []
@@ -148,6 +151,7 @@ class Table(NamedTuple):
             alignment = "left" if is_text else "right"
             # A narrow screen may break a name between its words, and before its arguments.
             text = re.sub(r"(?<=[a-z\d][/_])(?=\w)|(?<=\w)(?=\([^)])", "<wbr>", html.escape(cell))
+            text = text.replace("\n", "<br>")
             cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"
 

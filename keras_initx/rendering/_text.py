@@ -5,7 +5,19 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "format_metric", "listed", "ranges", "short_number", "shortened"]
+__all__ = [
+    "counted",
+    "format_metric",
+    "in_common",
+    "listed",
+    "ranges",
+    "short_number",
+    "shortened",
+    "without_numbers",
+]
+
+# A number in a path. At the end of the name of a layer, Keras puts an underscore before it.
+_NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
 
 
 def format_metric(value: float) -> str:
@@ -55,24 +67,27 @@ def ranges(numbers: Iterable[int]) -> str:
 def shortened(names: Sequence[str], length: int) -> list[str]:
     """Shorten names that are longer than `length`, by leaving out the words that most names have.
 
-    Second names in parentheses are left out first, all of them. A word ends at `/`, `_` or a space.
-    The last one stays, and so do those with digits that are not in all names. Names that would be
-    the same are longer.
+    Second names in parentheses are left out first, all of them, then the end that all names share.
+    A word ends at `/`, `_` or a space. The last one that not all share stays, and so do those with
+    digits that are not in all names. Names that would be the same are longer.
     """
     if any(len(name) > length for name in names):
         names = _first_names(names)
-    words = {name: re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name) for name in names}
+    words = {name: words_of(name) for name in names}
     counts = collections.Counter(word for parts in words.values() for word in set(parts))
     optional = set()
     for word, count in counts.items():
         if word.strip("/_ ").isalpha() or (word[0].isalnum() and count == len(words) > 1):
             optional.add(word)
+    shared_end = _shared_end(list(words.values()))
     lengths = dict.fromkeys(words, length)
     while True:
         texts = {}
         for name, parts in words.items():
-            by_frequency = sorted(range(len(parts) - 1), key=lambda place: -counts[parts[place]])
+            last = len(parts) - 1 - shared_end
+            by_frequency = sorted(range(last), key=lambda place: -counts[parts[place]])
             places = [place for place in by_frequency if parts[place] in optional]
+            places = [*range(len(parts) - 1, last, -1), *places]
             texts[name] = _shortened(parts, places, lengths[name])
         times = collections.Counter(texts.values())
         shared = [name for name, text in texts.items() if times[text] > 1]
@@ -80,6 +95,37 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
             return [texts[name] for name in names]
         for name in shared:
             lengths[name] += 4
+
+
+def without_numbers(path: str) -> str:
+    """Return what paths have in common that differ in numbers only."""
+    return _NUMBER.sub("", path)
+
+
+def in_common(paths: Sequence[str]) -> str:
+    """Return a single path as it is; of several a path with stars for numbers, and how many."""
+    if len(paths) == 1:
+        return paths[0]
+    patterns = [_NUMBER.sub("*", path) for path in paths]
+    # The first of layers with automatic names has no number.
+    pattern = max(patterns, key=lambda pattern: pattern.count("*"))
+    return f"{pattern} ({len(paths)})"
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name, each with the `/`, `_` or spaces that end it."""
+    return re.findall("[^/_ ]+[/_ ]*|[/_ ]+", name)
+
+
+def _shared_end(words: Sequence[Sequence[str]]) -> int:
+    """Return how many words all names end with; none of a single name, and never all of a name."""
+    if len(words) == 1:
+        return 0
+    most = min(map(len, words), default=1) - 1
+    for count in range(most):
+        if len({parts[-1 - count] for parts in words}) > 1:
+            return count
+    return most
 
 
 def _first_names(names: Sequence[str]) -> list[str]:

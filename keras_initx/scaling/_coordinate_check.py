@@ -15,6 +15,7 @@ from keras_initx.rendering import (
     COLORS,
     Column,
     Tabular,
+    make_logarithmic,
     new_figure,
     progress,
     short_number,
@@ -108,12 +109,11 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         for step, (axis, sizes) in enumerate(zip(axes, self.sizes, strict=True)):
             axis.set_prop_cycle(color=COLORS)
             for name, line in zip(self.layers, sizes, strict=True):
-                shown = np.where(line > 0, line, np.nan)
-                axis.plot(self.widths, shown, "o-", label=name, markersize=3, linewidth=1)
+                axis.plot(self.widths, line, "o-", label=name, markersize=3, linewidth=1)
             axis.set_xscale("log", base=2)
-            axis.set_yscale("log")
             axis.set_title(f"after step {step}" if step else "before training", fontsize=10)
             axis.set_xlabel("width", fontsize=8)
+        make_logarithmic(axes[0])
         axes[0].set_ylabel("root mean square")
         tidy(axes)
         handles, labels = axes[0].get_legend_handles_labels()

@@ -163,7 +163,10 @@ class MupTable(WeightTable[MupWeight]):
     def _has_tied(self) -> bool:
         return any(weight.tied != 1 for weight in self.weights)
 
-    def _columns(self) -> list[Column[MupWeight]]:
+    def _title(self) -> str:
+        return f"Factors of muP{self._headline()}"
+
+    def _weight_columns(self) -> list[Column[MupWeight]]:
         columns: list[Column[MupWeight]] = [
             Column("weight", lambda weight: weight.path, is_text=True),
             Column("shape", lambda weight: weight.shape, is_text=True),
@@ -196,7 +199,8 @@ class MupTable(WeightTable[MupWeight]):
             for place, weight in enumerate(self.weights):
                 values.setdefault(weight.role, {})[place] = getattr(weight, name)
             panels[label] = {role: Points(values[role], colors[role]) for role in values}
-        return plot_in_order([weight.path for weight in self.weights], panels, of="weight")
+        paths = [weight.path for weight in self.weights]
+        return plot_in_order(paths, panels, of="weight", are_ratios=True)
 
     def _below(self) -> list[str]:
         notes = ["Factors on the std in the base model, and on learning rates by optimizer."]

@@ -66,10 +66,13 @@ class StudyResult(Result):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """Return the table and the remarks for a notebook."""
+        return section(self.title, self._body())
+
+    def _body(self) -> str:
+        """Return the conditions, the table and the remarks."""
         table = Table.of(self._columns(), self._rows()).as_html()
         conditions = paragraphs([self._conditions()], "quiet")
-        return section(self.title, conditions, table, paragraphs(self.remarks()))
+        return f"{conditions}{table}{paragraphs(self.remarks())}"
 
     def _conditions(self) -> str:
         """Describe the settings in one line."""

@@ -331,6 +331,17 @@ def test_a_report_without_a_fault_is_one_sentence():
     assert report._repr_html_() == "<p>1 of 1 weights are as the rules say.</p>"
 
 
+@pytest.mark.parametrize(
+    ("rules", "source"), [(None, "as their layers say"), ({"*kernel": "glorot_uniform"}, "as the rules say")]
+)
+def test_the_plot_says_what_weights_are_compared_with(rules, source):
+    model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(20), keras.layers.Dense(5)])
+    figure = keras_initx.audit(model, rules).plot()
+    assert figure.get_suptitle().endswith(source)
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.5 < 2 < high < 3
+
+
 def test_a_small_alpha_needs_more_evidence():
     values = {"a": RNG.normal(0, 0.0225, 1000)}
     rules = {"a": keras_initx.RandomNormal(stddev=0.02)}

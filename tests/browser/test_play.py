@@ -37,3 +37,22 @@ def test_it_opens_without_an_error_and_has_weights_of_the_package(page):
     expected = np.asarray(keras_initx.HeNormal(seed=7)((20, 20))).reshape(-1)
     np.testing.assert_array_equal(np.array(bits, "uint32"), expected.view("uint32"))
     assert problems == []
+
+
+@pytest.mark.parametrize("height", [667, 844])
+def test_on_a_phone_nothing_is_cut_and_the_controls_leave_most_of_the_page(page, height):
+    page.set_viewport_size({"width": 390, "height": height})
+    page.goto(PAGE)
+    page.wait_for_function("shown")
+    page.locator("summary").click()
+    boxes = page.locator(".cases, pre, body")
+    widths = boxes.evaluate_all("found => found.map((box) => [box.scrollWidth, box.clientWidth])")
+    assert len(widths) == 4
+    assert all(needed <= room for needed, room in widths)
+    assert page.locator(".controls").bounding_box()["height"] < 0.27 * height
+
+
+def test_a_shown_program_is_copied_as_it_is_written(page):
+    page.goto(PAGE)
+    page.wait_for_function("shown")
+    assert page.locator("#program").evaluate("code => code.textContent === python(settings)")

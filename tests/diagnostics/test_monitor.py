@@ -122,9 +122,9 @@ def test_plot_has_a_panel_for_each_statistic(plotted):
     assert text.count('id="legend_') == 1
 
 
-def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(plotted):
+def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel_in_its_unit(plotted):
     _, text, _ = plotted
-    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 0.25"]
+    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 25%"]
 
 
 def test_logarithmic_axes_of_a_plot_cover_whole_decades(plotted):
@@ -132,6 +132,19 @@ def test_logarithmic_axes_of_a_plot_cover_whole_decades(plotted):
     limits = [axis.get_ylim() for axis in figure.axes if axis.get_yscale() == "log"]
     assert len(limits) == panels - 2
     assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
+
+
+def test_plot_has_no_points_of_outputs_that_are_not_finite():
+    class Breaking(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.get_layer("hidden").kernel.assign(np.full((8, 6), np.nan))
+
+    monitor = keras_initx.SignalMonitor(X, Y, every=1)
+    with pytest.warns(UserWarning, match="is not finite"):
+        fit(network(), Breaking(), monitor)
+    _, means, saturated, *_ = monitor.plot().axes
+    for axis in (means, saturated):
+        assert [np.isfinite(line.get_ydata()).tolist() for line in axis.lines[:1]] == [[True, False]]
 
 
 def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():

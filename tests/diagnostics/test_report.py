@@ -12,6 +12,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import _report
+from keras_initx.diagnostics._signal import Signal
 from keras_initx.rendering import _text
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
@@ -201,11 +202,37 @@ def test_a_notebook_shows_a_table(faulty):
     assert "<b>equal units (error)</b>" in page
 
 
+def drawn_in_text(stddev, depth):
+    """Return the histograms of layers with tanh whose weights have this standard deviation, and their range."""
+    hidden = [
+        layers.Dense(100, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=stddev, seed=seed))
+        for seed in range(depth)
+    ]
+    x = np.random.default_rng(0).normal(size=(64, 100)).astype("float32")
+    page = keras_initx.diagnose(keras.Sequential([keras.Input((100,)), *hidden]), x)._repr_html_()
+    return re.findall("[▁▂▃▄▅▆▇█]{11}", page), re.search("histogram,<br>(.*?)</th>", page)[1]
+
+
 def test_a_notebook_shows_what_saturates_as_a_histogram():
-    kernel = keras_initx.RandomNormal(stddev=5.0, seed=0)
-    model = keras.Sequential([keras.Input((20,)), layers.Dense(50, "tanh", kernel_initializer=kernel)])
-    x = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
-    assert "█▁▁▁▁▁▁▁▁█" in keras_initx.diagnose(model, x)._repr_html_()
+    assert drawn_in_text(1.0, 1) == (["█▁▁▁▁▁▁▁▁▁█"], "-1.1 to 1.1")
+
+
+def test_histograms_of_a_table_share_one_axis():
+    shown, limits = drawn_in_text(0.02, 3)
+    assert shown == ["▁▁▁▃▇█▇▄▁▁▁", "▁▁▁▁▁█▁▁▁▁▁", "▁▁▁▁▁█▁▁▁▁▁"]
+    assert limits == "-0.87 to 0.82"
+
+
+def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
+    signal = Signal()
+    signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
+    assert _report._histogram(signal, -1.1, 1.1)[0] == _report._histogram(signal, -1.1, 1.1)[-1] == "█"
+
+
+def test_zero_deviations_are_zero_in_the_plot(faulty):
+    deviations = faulty.plot().axes[0]
+    assert deviations.lines[1].get_ydata().tolist() == [0, 0]
+    assert deviations.get_ylim()[0] < 0
 
 
 def test_a_notebook_has_no_list_without_verdicts():

@@ -89,7 +89,7 @@ function render() {
   }
   renderCase();
   $(".reason").textContent = REASONS[settings.activation];
-  $("#program").textContent = python(settings);
+  showCode($("#program"), python(settings));
   const isLarge = depth * width ** 2 > LARGE;
   document.body.classList.toggle("coarse", isLarge);
   if (isLarge) {
@@ -146,7 +146,7 @@ function renderNetwork(net) {
   renderLayers(net, new Set(found.filter(({ level }) => level !== "note").flatMap(({ layers }) => layers)));
   renderLook();
   sideBySide.reset(settings, comparedWith(cures));
-  $("#training-program").textContent = sideBySide.python(drawnBy);
+  showCode($("#training-program"), sideBySide.python(drawnBy));
 }
 
 /** Say what to see in the case that is shown, if it is one of those at the top. */
@@ -360,6 +360,18 @@ layers = [
 model = keras.Sequential([keras.Input((${width},)), *layers])
 print(keras_initx.diagnose(model, x, y, loss="mse"))
 `;
+}
+
+/** Show a program. What does not fit in a line is continued deeper than the line began. */
+function showCode(code, text) {
+  code.replaceChildren(...text.split(/(?<=\n)/).map((line) => {
+    const span = document.createElement("span");
+    span.style.setProperty("--indent", `${line.search(/\S|$/) + 4}ch`);
+    // Names are broken after a sign, not within a word.
+    const [first, ...rest] = line.split(/(?<=[=(])|(?<=\.)(?=[a-z])/i);
+    span.append(first, ...rest.flatMap((part) => [document.createElement("wbr"), part]));
+    return span;
+  }));
 }
 
 function fold(isFolded) {
