@@ -282,7 +282,10 @@ class _Buffer(NamedTuple):
     attribute: str
     name: str
 
-    trainable = False
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it, as the attribute of a variable."""
+        return False
 
     @property
     def value(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -13,13 +13,11 @@ from keras_initx._checks import check_choice
 from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array
 from keras_initx.backends import backend
+from keras_initx.models._layouts import LAYOUTS, LayoutName
 from keras_initx.structure import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]
-LayoutName: TypeAlias = Literal["torch", "keras"]
-
-LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 # Formats that only Keras writes.
 _OF_KERAS = (".weights.h5", ".weights.json", ".keras")
 

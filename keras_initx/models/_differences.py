@@ -1,7 +1,6 @@
 """What a model computes otherwise than its counterpart in torch with the same weights."""
 
 import functools
-import math
 
 import keras
 import numpy as np

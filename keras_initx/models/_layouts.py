@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -16,7 +17,33 @@ from keras_initx.structure import (
     is_kernel,
 )
 
+LayoutName: TypeAlias = Literal["torch", "keras"]
+
+LAYOUTS: tuple[LayoutName, ...] = ("torch", "keras")
 CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
+
+
+class UnknownOrderError(ValueError):
+    """Says that the order of the axes of a layer in torch is not known."""
+
+
+def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutName]:
+    """Return the layouts that the arrays of a weight may have, by their shapes.
+
+    It is none if that says nothing: they are the same in both, or their order is not known.
+    """
+    found: dict[LayoutName, tuple[str, ...]] = {}
+    for layout in LAYOUTS:
+        convert = from_torch if layout == "torch" else from_keras
+        try:
+            found[layout] = convert(weight, arrays).how
+        except UnknownOrderError:
+            return []
+        except ValueError:
+            continue
+    if found.get("torch") == found.get("keras"):
+        return []
+    return list(found)
 
 
 def from_keras(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
@@ -83,8 +110,8 @@ def from_torch(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
     raise _unknown(layer)
 
 
-def _unknown(layer: keras.Layer) -> ValueError:
-    return ValueError(
+def _unknown(layer: keras.Layer) -> UnknownOrderError:
+    return UnknownOrderError(
         f"the order of axes of a {type(layer).__name__} in torch is unknown; pass a function of "
         "the array, as in `(name, function)`"
     )

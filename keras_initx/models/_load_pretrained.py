@@ -17,7 +17,6 @@ from keras_initx._lazy import LazyArray, Region, index_text
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.models._arrays import (
-    LayoutName,
     Source,
     are_in_memory,
     as_lazy,
@@ -28,7 +27,7 @@ from keras_initx.models._arrays import (
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._changes import Change, Changes
 from keras_initx.models._differences import Differences
-from keras_initx.models._layouts import from_keras, from_torch
+from keras_initx.models._layouts import LayoutName, from_keras, from_torch, layouts_of
 from keras_initx.models._loading import unwritten
 from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.rendering import progress
@@ -139,6 +138,10 @@ def load_pretrained(
         differences = Differences(model) if chosen_layout == "torch" else None
         known = [str(name) for name in (*contents, *saved)]
         steps = _steps(weights, contents, found, differences, known if rules is not None else None)
+        if own_layout is None:
+            by_path = candidates_of(weights, None, chosen_layout, saved)
+            candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
+            steps = _in_layout(steps, contents, candidates, chosen_layout)
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
@@ -239,6 +242,52 @@ def _steps(
             row = replace(row, status="error", how=_no_array(candidates, compared))
         steps.append(_Step(weight, row, array))
     return steps
+
+
+def _in_layout(
+    steps: Sequence[_Step],
+    contents: Contents,
+    candidates: Mapping[str, list[Candidate]],
+    layout: LayoutName,
+) -> list[_Step]:
+    """Return the steps, with errors if arrays show that the source has the other layout.
+
+    A square kernel has the same shape in both. So the others decide, also those that are not
+    loaded.
+
+    Args:
+        steps: The steps.
+        contents: The arrays of the source.
+        candidates: The candidates of all weights, also of those that are not loaded.
+        layout: The layout that was given.
+    """
+    only: dict[str, list[str]] = {"torch": [], "keras": []}
+    found: dict[str, list[LayoutName]] = {}
+    for step in steps:
+        path = step.weight.path
+        candidate = _first_stored(candidates[path], contents)
+        if candidate is None or callable(candidate.part) or len(step.weight.shape) < 2:
+            continue
+        arrays = [contents[name] for name in candidate.names]
+        try:
+            found[path] = layouts_of(step.weight, [_part(array, candidate) for array in arrays])
+        except _MismatchError:
+            continue
+        if len(found[path]) == 1:
+            only[found[path][0]].append(f"{candidate.names[0]!r} {arrays[0].shape}")
+    other = "keras" if layout == "torch" else "torch"
+    if only[layout] or not only[other]:
+        return list(steps)
+    name = {"keras": "Keras", "torch": "torch"}[other]
+    how = f"{only[other][0]} fits only in the layout of {name}: pass layout={other!r}"
+    result = []
+    for step in steps:
+        row = step.row
+        if row.sources and found.get(row.path):
+            reason = f"{row.how}; {how}" if row.status == "error" else how
+            row = replace(row, status="error", how=reason, changed=0)
+        result.append(step._replace(row=row))
+    return result
 
 
 def _first_stored(candidates: Sequence[Candidate], contents: Contents) -> Candidate | None:

@@ -98,9 +98,9 @@ def loading(
 
     Weights and buffers of other dtypes, such as integers and the counter of batches of a
     normalization of torch, the states of random generators and the optimizer are not watched, and
-    are as the block leaves them. Neither are buffers that torch does not save. JAX 0.5 loses the bits of NaN where it moves
-    bfloat16 arrays between layouts: with it, a sharded weight that is read and assigned in the
-    block counts as written.
+    are as the block leaves them. Neither are buffers that torch does not save. JAX 0.5 loses the
+    bits of NaN where it moves bfloat16 arrays between layouts: with it, a sharded weight that is
+    read and assigned in the block counts as written.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
     their former values, which takes as much memory until then. Those that an optimizer or a metric

@@ -11,8 +11,7 @@ import keras
 from keras_initx._array_files import Contents
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
-from keras_initx.models._arrays import LayoutName
-from keras_initx.models._layouts import CELLS
+from keras_initx.models._layouts import CELLS, LayoutName
 from keras_initx.structure import (
     ModelWeight,
     automatic_name,

@@ -16,7 +16,7 @@ from keras_initx._typing import Array
 
 UNKNOWN: Literal["unknown"] = "unknown"
 # The places in torch of the values along an axis: `None` if they are the same, or not known.
-Order: TypeAlias = Array | None | Literal["unknown"]
+Order: TypeAlias = Array | Literal["unknown"] | None
 # What an axis is: one as in torch, or one of an image, whose channels are elsewhere in torch.
 Kind: TypeAlias = Literal["same", "space", "channels"]
 # A length, `None` if it is not known.
@@ -60,22 +60,29 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What was a vector, and has several axes since.
+    """Axes that were one axis.
 
     Attributes:
-        makers: The layers whose outputs the vector had, in their order.
+        makers: The layers whose outputs were along it, in their order.
         others: The layers whose outputs were among its values.
-        places: Where each value of an example was in the vector, `None` if that is not known.
+        places: Where each value was along it, `None` if that is not known.
+        is_all: Whether it was the only axis of an example.
     """
 
     makers: frozenset[keras.Operation]
     others: frozenset[keras.Operation]
     places: Array | None
+    is_all: bool
 
-    def orders(self, channels: int) -> Iterable[tuple[keras.Operation, Order]]:
-        """Yield the orders that the layers need if it is an image with this axis of channels."""
+    def orders(self, channels: int, rank: int) -> Iterable[tuple[keras.Operation, Order]]:
+        """Yield the orders that the layers need if these are the axes of an image.
+
+        Args:
+            channels: The axis of channels.
+            rank: The number of axes of the image.
+        """
         order: Order = UNKNOWN
-        if self.places is not None:
+        if self.places is not None and self.places.ndim == rank:
             shape = self.places.shape
             first = (shape[channels], *shape[:channels], *shape[channels:][1:])
             wanted = np.moveaxis(np.arange(self.places.size).reshape(first), 0, channels)
@@ -172,9 +179,11 @@ class Layout:
                 long.append(axis)
             elif isinstance(axis.order, np.ndarray):
                 long += _split(axis.order, lengths)
-            elif axis.kind == "same" and axis.order is None and self.long == axes:
-                made.append(Made(axis.makers, axis.others, _numbered(shape[1:])))
-                if len(lengths) > 2:
+            elif axis.kind == "same" and axis.order is None:
+                is_all = self.long == axes
+                places = _numbered(shape[1:] if is_all else lengths)
+                made.append(Made(axis.makers, axis.others, places, is_all))
+                if is_all and len(lengths) > 2:
                     # Which has channels if it is an image.
                     is_certain = False
                     long += image((1, *lengths), -1)[1:]
@@ -189,9 +198,10 @@ class Layout:
         return arranged(axes, is_certain=is_certain, made=made if len(long) > 2 else ())
 
     def _reshaped(self, made: Made, shape: Sequence[Length]) -> Made:
-        if made.places is None or not self._has_all(made.places) or None in shape[1:]:
+        numbers = _numbered(shape[1:])
+        if made.places is None or numbers is None or not self._has_all(made.places):
             return replace(made, places=None)
-        return replace(made, places=made.places.reshape(shape[1:]))
+        return replace(made, places=made.places.reshape(numbers.shape))
 
     def merged(self, axes: Sequence[Axis]) -> Axis:
         """Return one axis for several."""
@@ -202,12 +212,14 @@ class Layout:
             kind: Kind = next(iter(kinds - {"same"}), "same")
             order = _order_of_product(axes)
             return Axis(length, kind, min(axis.place for axis in axes), order, others=others)
-        made = self.made[0] if len(self.made) == 1 else None
-        if made is not None and made.places is not None and self._has_all(made.places):
-            if np.array_equal(made.places.reshape(-1), np.arange(length or 0)):
+        numbers = _numbered(self.shape[1:])
+        for made in self.made:
+            # Which was a vector, and becomes the same again.
+            places = made.places
+            if places is not None and numbers is not None and np.array_equal(places, numbers):
                 return Axis(length, makers=made.makers, others=made.others)
         order = UNKNOWN
-        rest = [axis for axis in self.axes if axis.kind != "same" and axis not in axes]
+        rest = [axis for axis in self.long if axis.kind != "same" and axis not in axes]
         order_here = _kinds(axes)
         if self.is_certain and not rest and length is not None:
             in_torch = sorted(range(len(axes)), key=lambda place: _rank_in_torch(order_here[place]))
@@ -376,23 +388,23 @@ def _order_of_product(axes: Sequence[Axis], in_torch: Sequence[int] | None = Non
         if all(order is None for order in orders):
             return None
         in_torch = range(len(axes))
-    lengths = [axis.length for axis in axes]
-    if None in lengths:
+    places = _numbered([axes[place].length for place in in_torch])
+    if places is None:
         return UNKNOWN
-    places = np.arange(_product(lengths)).reshape([lengths[place] for place in in_torch])
     places = places.transpose(np.argsort(in_torch))
     for axis, order in enumerate(orders):
-        if order is not None:
+        if isinstance(order, np.ndarray):
             places = np.take(places, order, axis)
     return simple(places.reshape(-1))
 
 
 def _split(order: Array, lengths: Sequence[Length]) -> list[Axis]:
     """Return the axes that one with an order is split into."""
-    if None in lengths:
+    numbers = _numbered(lengths)
+    if numbers is None:
         return [Axis(length, order=UNKNOWN) for length in lengths]
-    places = order.reshape(lengths)
-    shape = places.shape
+    shape: tuple[int, ...] = numbers.shape
+    places = order.reshape(shape)
     here = np.moveaxis(np.arange(order.size).reshape(shape[-1], *shape[:-1]), 0, -1)
     if np.array_equal(places, here):
         return image((1, *shape), -1)[1:]
@@ -404,7 +416,7 @@ def _split(order: Array, lengths: Sequence[Length]) -> list[Axis]:
 
 
 def _parts(axis: Axis, lengths: Sequence[Length]) -> list[Axis]:
-    """Return the axes that one without an order, or with an unknown one, is split into."""
+    """Return the axes that one of an image, or without a known order, is split into."""
     parts = []
     for number, length in enumerate(lengths):
         place = (*axis.place, number) if axis.kind == "space" else ()
@@ -448,5 +460,7 @@ def _product(lengths: Sequence[Length]) -> Length:
 
 def _numbered(shape: Sequence[Length]) -> Array | None:
     """Return the numbers of the values of an array, `None` if its size is not known."""
-    size = _product(shape)
-    return None if size is None else np.arange(size).reshape(shape)
+    lengths = [length for length in shape if length is not None]
+    if len(lengths) < len(shape):
+        return None
+    return np.arange(math.prod(lengths)).reshape(lengths)

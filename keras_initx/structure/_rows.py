@@ -5,9 +5,8 @@ are in another order there. A model is called once with symbolic tensors. Of eac
 what is known of its axes; where nothing is known, that is the result.
 """
 
-import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from keras_initx.structure._axes import (
 )
 from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
+    CONVOLUTIONS,
     DEPTHWISE,
     NORMALIZATIONS,
     TRANSPOSED,
@@ -178,9 +178,8 @@ def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
         return {"kernel": tuple(map(kernel.index, units)), "bias": bias}
     if isinstance(layer, TRANSPOSED):
         return {"kernel": (len(layer.kernel_size),), "bias": (0,)}
-    if isinstance(layer, ALL_CONVOLUTIONS) and not isinstance(layer, DEPTHWISE):
-        if layer.groups == 1:
-            return {"kernel": (len(layer.kernel_size) + 1,), "bias": (0,)}
+    if isinstance(layer, CONVOLUTIONS) and layer.groups == 1:
+        return {"kernel": (len(layer.kernel_size) + 1,), "bias": (0,)}
     return {}
 
 
@@ -220,12 +219,19 @@ class _Walk:
         self.has_image = False
         self._calls: list[_Call] = []
         self._layouts: dict[int, Layout] = {}
+        # The ids of inputs, and of those that a convolution reads.
+        self._inputs: set[int] = set()
+        self._images: set[int] = set()
         for length in (None, 8):
             self._calls.clear()
             self._is_whole = True
             with symbolic_calls([model, *parts_of(model)], self._follow):
                 try:
                     args, options = symbolic_inputs(model, length)
+                    inputs = keras.tree.flatten((args, options))
+                    self._inputs = {id(tensor) for tensor in inputs}
+                    # Also if nothing else is seen.
+                    self.has_image |= any(len(plain(one.shape).long) > 2 for one in inputs)
                     model(*args, **options)
                 except Exception:  # whatever a model of a user raises
                     self._is_whole = False
@@ -236,14 +242,18 @@ class _Walk:
         """Find the layouts of all tensors, until no layer needs another order."""
         while True:
             before = dict(self.needs)
+            images = set(self._images)
             self._layouts.clear()
             self.reads.clear()
             for call in self._calls:
-                layouts = call.rule(call)
+                try:
+                    layouts = call.rule(call)
+                except Exception:  # an operation may have other arguments than it seems
+                    layouts = self._other(call)
                 for tensor, layout in zip(call.outputs, layouts, strict=True):
                     self._layouts[id(tensor)] = layout
                     self.has_image |= layout.is_image
-            same = self.needs.keys() == before.keys()
+            same = self.needs.keys() == before.keys() and self._images == images
             if same and all(is_equal(self.needs[one], before[one]) for one in before):
                 break
         self._note_unread()
@@ -321,6 +331,10 @@ class _Walk:
             return self._product
         elif name == "GetItem":
             return self._item
+        elif name in ("ArraySplit", "Split", "Unstack"):
+            return self._parts
+        elif name == "Stack":
+            return self._stack
         elif name == "Concatenate":
             return self._concatenation
         elif _is_by_value(name):
@@ -356,7 +370,7 @@ class _Walk:
         found = self._layouts.get(id(tensor))
         if found is None:
             found = plain(tensor.shape)
-            if len(found.long) > 2:
+            if len(found.long) > 2 or id(tensor) in self._images:
                 found = arranged(image(tensor.shape, -1), is_certain=False)
             self._layouts[id(tensor)] = found
             self.has_image |= found.is_image
@@ -397,21 +411,22 @@ class _Walk:
         order = self.needs.get(maker)
         if isinstance(order, str) or not _axes_of_units(maker):
             order = None
-        return Axis(
-            axis.length, axis.kind, axis.place, simple(order), makers=frozenset({maker})
-        )
+        return Axis(axis.length, axis.kind, axis.place, simple(order), makers=frozenset({maker}))
 
     def _made_image(self, layout: Layout, channels: int) -> None:
         """Note that a tensor is an image, in which case layers before it need an order."""
         for made in layout.made:
             # Without the axis of examples.
-            for maker, order in made.orders(0 if channels == 1 else -1):
+            for maker, order in made.orders(0 if channels == 1 else -1, len(layout.axes) - 1):
                 self._need(maker, order)
 
     # The rules.
 
     def _convolution(self, call: _Call) -> list[Layout]:
-        layout = self._given(call)[0]
+        given = call.inputs[0]
+        if id(given) in self._inputs:
+            self._images.add(id(given))
+        layout = self._of(given)
         operation = call.operation
         channels = _channels(operation, layout)
         order: Order = layout.axes[channels].order
@@ -546,8 +561,10 @@ class _Walk:
         self._read_all(call.operation, None if is_known else UNKNOWN)
         found = []
         for output in call.outputs:
-            axes = plain(output.shape).axes
-            found.append(Layout((*axes[:-1], self._units(call.operation, axes[-1]))))
+            shape = output.shape
+            axes = plain(shape).axes if len(shape) < 4 else image(shape, -1)
+            axes = [*axes[:-1], self._units(call.operation, axes[-1])]
+            found.append(arranged(axes, is_certain=False))
         return found
 
     def _normalization(self, call: _Call) -> list[Layout]:
@@ -571,10 +588,7 @@ class _Walk:
 
     def _by_value(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
-        given = self._given(call)
-        layout, needs = joined(given, output.shape)
-        for maker, order in needs.items():
-            self._need(maker, order)
+        layout = self._joined(call, output.shape)
         variables = [value for value in call.args if isinstance(value, keras.Variable)]
         if isinstance(call.operation, keras.Layer):
             variables += own_weights(call.operation)
@@ -584,11 +598,19 @@ class _Walk:
                 for axis, length in zip(layout.axes[::-1], weight.shape[::-1], strict=False)
                 if length != 1
             ]
-            order: Order = UNKNOWN if any(axis.order is not None for axis in axes) else None
+            order: Order = None
             if len(axes) == 1:
                 order = axes[0].order
+            elif any(axis.order is not None for axis in axes):
+                order = UNKNOWN
             self._read(weight, (len(weight.shape) - 1,), order)
         return [layout]
+
+    def _joined(self, call: _Call, shape: Sequence[int | None], along: int | None = None) -> Layout:
+        layout, needs = joined(self._given(call), shape, along)
+        for maker, order in needs.items():
+            self._need(maker, order)
+        return layout
 
     def _concatenation(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
@@ -596,10 +618,7 @@ class _Walk:
         axis = call.operation.axis
         if axis is None:
             return self._other(call)
-        layout, needs = joined(self._given(call), output.shape, axis % rank)
-        for maker, order in needs.items():
-            self._need(maker, order)
-        return [layout]
+        return [self._joined(call, output.shape, axis % rank)]
 
     def _reshaping(self, call: _Call) -> list[Layout]:
         layout = self._given(call)[0]
@@ -610,9 +629,9 @@ class _Walk:
             axes = [0, *range(2, rank), 1]
             size = output.shape[-1]
             if layout.is_plain and size is not None:
-                places = np.arange(size).reshape(layout.shape[1:])
-                order = simple(np.moveaxis(places, 0, -1).reshape(-1))
-                return [Layout((layout.axes[0], Axis(size, order=order)))]
+                lengths = [axis.length or 0 for axis in layout.axes[1:]]
+                places = np.moveaxis(np.arange(size).reshape(lengths), 0, -1)
+                return [Layout((layout.axes[0], Axis(size, order=simple(places.reshape(-1)))))]
             layout = layout.moved(axes, keeps_torch=True)
         return [layout.reshaped(output.shape)]
 
@@ -682,15 +701,23 @@ class _Walk:
         axes += rest
         if len(axes) != len(output.shape):
             return self._other(call)
-        cut = []
-        for axis, length in zip(axes, output.shape, strict=True):
-            if axis.length == length:
-                cut.append(axis)
-            else:
-                order = None if axis.order is None else UNKNOWN
-                others = axis.makers | axis.others
-                cut.append(Axis(length, axis.kind, axis.place, order, others=others))
-        return [arranged(cut, is_certain=layout.is_certain)]
+        return [_cut(axes, output.shape, layout)]
+
+    def _parts(self, call: _Call) -> list[Layout]:
+        layout = self._given(call)[0]
+        axes = list(layout.axes)
+        if len(call.outputs[0].shape) < len(axes):
+            del axes[call.operation.axis]
+        return [_cut(axes, output.shape, layout) for output in call.outputs]
+
+    def _stack(self, call: _Call) -> list[Layout]:
+        (output,) = call.outputs
+        place = call.operation.axis % len(output.shape)
+        shape = list(output.shape)
+        length = shape.pop(place)
+        layout = self._joined(call, shape)
+        axes = [*layout.axes[:place], Axis(length), *layout.axes[place:]]
+        return [arranged(axes, is_certain=layout.is_certain)]
 
     def _product(self, call: _Call) -> list[Layout]:
         (output,) = call.outputs
@@ -754,14 +781,28 @@ class _Walk:
         """Note what may have become an image of which no layer shows it."""
         for layout in self._layouts.values():
             for made in layout.made:
-                if made.places is None or len([n for n in made.places.shape if n > 1]) < 3:
+                places = made.places
+                if not made.is_all or places is None or len([n for n in places.shape if n > 1]) < 3:
                     continue
-                for maker, order in made.orders(-1):
+                for maker, order in made.orders(-1, places.ndim):
                     if maker not in self.needs and simple(order) is not None:
                         self.needs[maker] = UNKNOWN
 
 
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
+
+
+def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:
+    """Return the layout of a part of a tensor, of which these axes are left."""
+    cut = []
+    for axis, length in zip(axes, shape, strict=True):
+        if axis.length == length:
+            cut.append(axis)
+        else:
+            order: Order = None if axis.order is None else UNKNOWN
+            others = axis.makers | axis.others
+            cut.append(Axis(length, axis.kind, axis.place, order, others=others))
+    return arranged(cut, is_certain=layout.is_certain)
 
 
 def is_equal(order: Order, other: Order) -> bool:
