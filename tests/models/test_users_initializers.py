@@ -222,7 +222,7 @@ def test_a_row_of_a_plan_says_that_values_are_not_finite():
     stack = [layers.Dense(3, bias_initializer=initializer) for initializer in ("ones", One())]
     plan = initialize(keras.Sequential([keras.Input((4,)), *stack]), seed=0)
     assert plan.notes == ("dense_1/bias is not finite: 1 of 3 values is nan, by One().",)
-    (row,) = (line for line in str(plan).splitlines() if line.startswith("dense_1/bias "))
+    row = next(line for line in str(plan).splitlines() if line.startswith("dense_1/bias "))
     assert row.endswith("not finite")
 
 

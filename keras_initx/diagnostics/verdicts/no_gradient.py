@@ -27,8 +27,10 @@ from keras_initx.diagnostics._rules import (
 from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
 from keras_initx.structure import Call, is_kernel, parts_of
 
-# Relative difference of two losses that may be rounding.
+# Relative difference of two losses, or relative size of a gradient, that may be rounding.
 _ROUNDING = 1e-6
+# Weights that are added, which are zeros at the start.
+_OFFSETS = ("beta", "bias")
 
 
 class SingleValueProbe(Probe):
@@ -106,7 +108,7 @@ def held_back(of: Diagnosis) -> HeldBack | None:
         return None
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
-            if weight.name not in ("beta", "bias") and not backend.has_nonzero(weight.value):
+            if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
         before = of.inference_loss()
         for place in turned:
@@ -129,13 +131,52 @@ def held_back(of: Diagnosis) -> HeldBack | None:
     )
 
 
+@fact
+def held_by_zeros(of: Diagnosis) -> frozenset[str]:
+    """The paths of weights of zeros that get no gradient because of each other, so that all stay 0.
+
+    The gradient of a product is 0 for both factors if both are 0. If one is, that one gets a
+    gradient, and the other does once it has changed. So what gets a gradient gets other numbers in
+    the place of zeros, until nothing more gets one, and then the rest: what has a gradient now was
+    held by zeros, what has none by something else. All weights are put back.
+    """
+    trained, norms = of.trained, list(gradients(of).values())
+    moving: list[int] = []
+    held: list[int] = []
+    for place, norm in enumerate(norms):
+        weight = trained[place]
+        if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
+            (held if norm == 0 else moving).append(place)
+    # What such a model trains by is not known.
+    if not held or type(of.model).train_step is not keras.Model.train_step:
+        return frozenset()
+
+    def with_gradient(least: float) -> list[int]:
+        """Return the places of those held that get one in training or inference mode."""
+        modes = [of.norms(training) for training in (True, False)]
+        return [place for place in held if any(one[place] > least * max(one) for one in modes)]
+
+    with of.changed(), contextlib.ExitStack() as stack:
+        while True:
+            for place in moving:
+                stack.enter_context(_changed(trained[place], _opened))
+            moving = with_gradient(least=0)
+            held = [place for place in held if place not in moving]
+            if not moving:
+                break
+        for place in held:
+            stack.enter_context(_changed(trained[place], _opened))
+        found = {id(trained[place]) for place in with_gradient(least=_ROUNDING)}
+    return frozenset(paths(of)[one] for one in found if one in paths(of))
+
+
 @contextlib.contextmanager
 def _changed(weight: keras.Variable, change: Callable[[Array], Array]) -> Iterator[None]:
     """Change the values of `weight` for the duration of the block."""
     former = backend.snapshot(weight.value)
 
     def changed(region: object, values: Array) -> Array:
-        return change(values).astype(values.dtype)
+        return np.asarray(change(values), values.dtype)
 
     try:
         weight.assign(backend.changed_in_parts(weight.value, changed))
@@ -147,7 +188,8 @@ def _changed(weight: keras.Variable, change: Callable[[Array], Array]) -> Iterat
 def _opened(values: Array) -> Array:
     """Return small random numbers in the place of zeros."""
     size = math.sqrt(max(math.prod(values.shape[:-1]), 1))
-    return np.asarray(np.random.default_rng(0).normal(size=values.shape) / size)
+    numbers: Array = np.random.default_rng(0).normal(size=values.shape) / size
+    return numbers
 
 
 def _turned(values: Array) -> Array:

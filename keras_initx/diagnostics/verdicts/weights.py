@@ -17,13 +17,14 @@ from keras_initx.backends import backend, chunks
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import outputs
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice, rules_for, suitable
 from keras_initx.diagnostics._rules import Finding, Stage, by_level, listed, rule
-from keras_initx.diagnostics.verdicts.signals import is_waiting, lost_signals
+from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
+from keras_initx.diagnostics.verdicts.signals import lost_signals
 from keras_initx.initializers import (
     ICNR,
     HeNormal,
+    HeUniform,
     Initializer,
     arguments_of,
     counterpart,
@@ -36,6 +37,7 @@ from keras_initx.structure import (
     floats,
     is_depthwise,
     is_kernel,
+    is_quantized,
     kernel_axes,
     kernel_fans,
 )
@@ -154,8 +156,8 @@ def _digest(array: Array, report: WeightReport) -> str | None:
     stage=Stage.WEIGHTS,
     levels={
         "error": "if all weights of a kernel are one number: other than 0; or 0, if because of "
-        "them a later kernel gets the same inputs for all examples, or if they get no gradient "
-        "while an earlier layer does and no branch starts at 0",
+        "them a later kernel gets the same inputs for all examples, or if weights of zeros get no "
+        "gradient because of each other",
         "note": "if they are 0 otherwise",
         "warning": "",
     },
@@ -163,8 +165,10 @@ def _digest(array: Array, report: WeightReport) -> str | None:
     "with a single other value; units of a kernel with exactly the same weights and bias",
     reason="equal units have the same output, and training updates them in the same way; through "
     "zeros no gradient passes back. Intended zeros leave the signal another path: at the end of a "
-    "residual branch, in an adapter, in a position embedding, or at the output",
-    remedy="random weights",
+    "residual branch, in an adapter, in a position embedding, or at the output. But not both of "
+    "two that are multiplied, as the factors of LoRA, or a gate and what it opens: the gradient of "
+    "each is a multiple of the other",
+    remedy="random weights; in LoRA `HeUniform` for the first factor",
 )
 def equal_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     yield from _zeros(of, layers)
@@ -173,61 +177,99 @@ def equal_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 
 def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = [(layer, weight) for layer, weight in _pairs_of(layers) if weight.zero]
+    held = held_by_zeros(of)
+    hit = []
+    for layer, weight in _pairs_of(layers):
+        if weight.path in held or (weight.zero and not _opens_in_training(layer, weight)):
+            hit.append((layer, weight))
     lost, starved = lost_signals(of)
     are_lost = any(layer.name in lost for layer, _ in hit)
-    behind = _behind_the_first_that_learns(layers_of(of))
 
-    def does_harm(pair: _Pair) -> bool:
-        layer, weight = pair
-        # Behind a layer that learns, what gets no gradient itself stays 0, as before a ReLU that
-        # nothing else reaches, unless it waits for a branch to open.
-        is_inside = layer in behind and layer.name not in outputs(of)
-        is_stuck = weight.gradient == 0 and is_inside and not is_waiting(of)
+    def loses_signal(pair: _Pair) -> bool:
         # Zeros at the output are intended, unless earlier zeros leave them no signal to learn from.
-        return is_stuck or layer.name in lost or (are_lost and layer.name in starved)
+        layer, _ = pair
+        return layer.name in lost or (are_lost and layer.name in starved)
 
-    for level, pairs in by_level(hit, "error", does_harm):
-        evidence = f"all weights of {_weight_names(pairs)} are 0"
-        remedy = _random(pairs)
+    for level, pairs in by_level(hit, "error", loses_signal):
         if level == "error":
-            evidence += ": units have the same output, and no gradient passes back through them"
-        elif all(layer in branch_ends(of) for layer, _ in pairs):
-            evidence += ", at the end of residual branches, which pass signals on as they are"
-            remedy = Remedy("none, if this is intended: the branches open in training")
-        else:
-            evidence += "; no later layer gets equal inputs for all examples because of it"
-            unless = (
-                ", unless the zeros are intended, as at the end of a residual branch, "
-                "at the output, in an adapter or a position embedding"
+            evidence = (
+                f"all weights of {_weight_names(pairs)} are 0: units have the same output, and no "
+                "gradient passes back through them"
             )
-            remedy = replace(remedy, text=remedy.text + unless)
-        yield Finding(_layers_of(pairs), evidence, remedy, level)
+            yield Finding(_layers_of(pairs), evidence, _random(pairs), level)
+            continue
+        for kept_level, others in by_level(pairs, "error", lambda pair: pair[1].path in held):
+            if kept_level == "error":
+                yield _held(others, of)
+            else:
+                yield _harmless(others, of)
+
+
+def _opens_in_training(layer: LayerReport, weight: WeightReport) -> bool:
+    """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
+    factors = [one for one in layer.weights if one.name.startswith("lora_")]
+    return weight in factors and any(one.zeros < 1 for one in factors)
+
+
+def _held(pairs: Sequence[_Pair], of: Diagnosis) -> Finding:
+    """Return the finding on zeros that get no gradient because of each other."""
+    evidence = (
+        f"all weights of {_weight_names(pairs)} are 0, and get no gradient as long as all of these "
+        "are: none of them ever changes"
+    )
+    kernels = [(layer, weight) for layer, weight in pairs if weight.axes]
+    by_layer: dict[str, list[_Pair]] = {}
+    for layer, weight in kernels or pairs:
+        by_layer.setdefault(layer.name, []).append((layer, weight))
+    drawn = []
+    for of_layer in by_layer.values():
+        # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
+        drawn += of_layer[:-1] or of_layer
+    remedy = _random(drawn, f"random weights in {_weight_names(drawn)}")
+    quantized = [path for path in remedy.rules if is_quantized(weights(of)[path].layer)]
+    if quantized:  # where `initialize` draws nothing
+        rules = {path: one for path, one in remedy.rules.items() if path not in quantized}
+        text = f"{remedy.text}, by `assign` in {listed(quantized)}, whose layers are quantized"
+        remedy = Remedy(text, rules)
+    return Finding(_layers_of(pairs), evidence, remedy, "error")
+
+
+def _harmless(pairs: Sequence[_Pair], of: Diagnosis) -> Finding:
+    """Return the note on zeros that leave the signal another path."""
+    evidence = f"all weights of {_weight_names(pairs)} are 0"
+    remedy = _random(pairs)
+    if all(layer in branch_ends(of) for layer, _ in pairs):
+        evidence += ", at the end of residual branches, which pass signals on as they are"
+        remedy = Remedy("none, if this is intended: the branches open in training")
+    else:
+        evidence += "; no later layer gets equal inputs for all examples because of it"
+        unless = (
+            ", unless the zeros are intended, as at the end of a residual branch, "
+            "at the output, in an adapter or a position embedding"
+        )
+        remedy = replace(remedy, text=remedy.text + unless)
+    return Finding(_layers_of(pairs), evidence, remedy, "note")
 
 
 def _random(pairs: Sequence[_Pair], before: str = "random weights") -> Remedy:
     """Return a remedy that draws weights anew, with the text for the first of them.
 
-    Each gets what suits it. The scale of a normalization becomes 1.
+    Each gets what suits it: factors of adapters what they have in Keras, and scales become 1.
     """
     rules: dict[str, InitializerLike] = {}
     texts = []
     for layer, weight in pairs:
-        if weight.axes:
+        if weight.name.startswith("lora_"):
+            rules[weight.path], text = choice(HeUniform())
+            texts.append(f"{before}: {text}")
+        elif weight.axes:
             rules[weight.path], text = suitable(layer, weight)
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
-            texts.append("ones for the scale of a normalization")
+            what = "the scale of a normalization" if weight.zero else weight.path
+            texts.append(f"ones for {what}")
     return Remedy(texts[0], rules)
-
-
-def _behind_the_first_that_learns(layers: Sequence[LayerReport]) -> Sequence[LayerReport]:
-    """Return the layers behind the first that gets a gradient."""
-    for place, layer in enumerate(layers):
-        if layer.gradient is not None and layer.gradient.norm > 0:
-            return layers[place + 1 :]
-    return []
 
 
 def _constants(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:

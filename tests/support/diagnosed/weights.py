@@ -67,6 +67,40 @@ def twice_the_same_units(repaired):
     return network
 
 
+def adapters(repaired):
+    """Return a regression with adapters of which both factors are 0, or one."""
+    network = regression()
+    for layer in network[0].layers:
+        layer.enable_lora(1)
+        if not repaired:
+            layer.lora_kernel_a.assign(ops.zeros_like(layer.lora_kernel_a))
+    return network
+
+
+class Gated(layers.Layer):
+    """Add a multiple of a hidden layer, by a factor that is trained."""
+
+    def __init__(self, factor, end):
+        super().__init__(name="gated")
+        self.factor, self.end = factor, layers.Dense(32, kernel_initializer=end, name="end")
+
+    def build(self, shape):
+        self.gate = self.add_weight(shape=(), initializer=self.factor, name="gate")
+        self.end.build(shape)
+
+    def call(self, inputs):
+        return inputs + self.gate * self.end(inputs)
+
+
+def gated(repaired):
+    """Return a gate of 0 before a layer that is 0 too, or one of both."""
+    model, *rest = regression()
+    hidden, *others = model.layers
+    return keras.Sequential(
+        [keras.Input((32,)), hidden, Gated("zeros", "he_normal" if repaired else "zeros"), *others]
+    ), *rest
+
+
 def one_initializer(repaired):
     """Give both kernels of an LSTM an initializer with a seed."""
     one = keras.initializers.Orthogonal(seed=1)
@@ -130,6 +164,8 @@ FAULTY = {
     "constant kernels": Case(
         lambda repaired: dense(kernel="he_normal" if repaired else (lambda: Constant(0.02))), ["equal units"]
     ),
+    "adapters, both factors 0": Case(adapters, ["equal units"], "lora_kernel_a: keras_initx.HeUniform()"),
+    "gate of 0, then zeros": Case(gated, ["equal units"], "random weights in gated/end/kernel"),
     "each unit twice": Case(twice_the_same_units, ["equal units"]),
     "one initializer with a seed for both kernels of an LSTM": Case(
         one_initializer, ["twin tensors"], "different seeds"
