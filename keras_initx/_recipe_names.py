@@ -66,14 +66,14 @@ class NotedRules(dict[Any, Any]):
             raise KeyError(text)
         return self[key]
 
-    def __contains__(self, text: Any) -> bool:
-        return super().__contains__(self._key(text))
-
     def __setitem__(self, text: Any, value: Any) -> None:
         super().__setitem__(self._key(text), value)
 
     def __delitem__(self, text: Any) -> None:
         super().__delitem__(self._key(text))
+
+    def __contains__(self, text: Any) -> bool:
+        return super().__contains__(self._key(text))
 
     def get(self, text: Any, default: Any = None) -> Any:
         return super().get(self._key(text), default)
@@ -83,6 +83,14 @@ class NotedRules(dict[Any, Any]):
 
     def setdefault(self, text: Any, default: Any = None) -> Any:
         return super().setdefault(self._key(text), default)
+
+    def update(self, *others: Any, **values: Any) -> None:
+        for text, value in dict(*others, **values).items():
+            self[text] = value
+
+    def __ior__(self, other: Any) -> "NotedRules":  # type: ignore[misc]
+        self.update(other)
+        return self
 
     def copy(self) -> "NotedRules":
         return NotedRules(self, self.findings.notes, self.left)

@@ -9,6 +9,8 @@ import importlib.util
 import inspect
 import pathlib
 import re
+import subprocess
+import sys
 
 import keras
 import pytest
@@ -54,6 +56,37 @@ def module_name(path):
 
 
 WITH_EXAMPLES = sorted({module_name(path) for path in SOURCES if ">>>" in path.read_text()} - LEFT_OUT)
+
+
+DRAWS = """
+import importlib, random, sys
+import numpy as np
+import keras
+
+def drawn():
+    return random.random(), np.random.random(), float(keras.random.uniform(()))
+
+keras.utils.set_random_seed(1)
+expected = drawn()
+keras.utils.set_random_seed(1)
+import keras_initx
+hidden = keras.layers.Dense(2, "selu", kernel_initializer=keras_initx.HeNormal(seed=0))
+model = keras.Sequential([keras.Input((3,)), hidden])
+keras.utils.set_random_seed(1)
+keras_initx.audit(model, "selu")
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+keras_initx.initialize(model, keras_initx.recipes.selu, seed=0)
+keras_initx.contract(model)
+assert drawn() == expected
+"""
+
+
+@pytest.mark.every_backend
+def test_imports_and_first_audits_leave_the_random_numbers_of_a_process():
+    names = sorted({module_name(path) for path in SOURCES} - LEFT_OUT - {"keras_initx.__main__"})
+    result = subprocess.run([sys.executable, "-c", DRAWS, *names], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_all_names_are_there():

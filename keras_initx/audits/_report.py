@@ -172,8 +172,9 @@ class AuditReport(Tabular[Group]):
             text += f", {left} not compared"
         text += "."
         if self._left:
-            weights = counted(len(self._left), "weight")
-            text += f" The recipe does not know what {weights} ({truncated(self._left)}) are for."
+            weights = f"{counted(len(self._left), 'weight')} ({truncated(self._left)})"
+            verb = "is" if len(self._left) == 1 else "are"
+            text += f" The recipe does not know what {weights} {verb} for."
         text += self._unchanged_text()
         text += self._resolution_text()
         return text

@@ -83,8 +83,9 @@ def initialize(
     """Initialize all weights of a built model in place, from one seed.
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
-    is initialized by the initializer of its layer. If that is unknown, or the layer is quantized to
-    integers, the weight is left unchanged, and the plan says so. Keras' own random initializers are
+    is initialized by the initializer of its layer. If that is unknown, the layer is quantized to
+    integers, or a recipe does not know what the weight is for, it is left unchanged, and the plan
+    says so. Keras' own random initializers are
     replaced by their counterparts in this package, which draw from the same distribution, unless
     their arguments are some that only Keras takes, such as a standard deviation of 0. A user's
     initializer is called itself, with its own seed, unless its config has all of its arguments.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import keras
 
 from keras_initx._checks import quoted
+from keras_initx._keras import is_of_keras
 from keras_initx._typing import Shape
 from keras_initx.recipes._features import features_of
 from keras_initx.structure import (
@@ -64,8 +65,8 @@ NAMES_IN_BRANCHES = (
 )
 # The place of a convolution in its branch; number 0 is on the shortcut.
 _CONVOLUTION = re.compile(r"(.*_block.*)_([1-9]\d*)_conv/kernel")
-# What a weight is by its own whole name, where nothing else is known: the names in Keras' layers,
-# and those in KerasHub's that say no less.
+# What a weight is by its own whole name, where nothing else is known. The names are those in Keras,
+# and those in KerasHub that say as much.
 _OWN_NAMES = {
     **dict.fromkeys(
         ("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "output_kernel"),
@@ -74,38 +75,13 @@ _OWN_NAMES = {
     **dict.fromkeys(("bias", "output_bias"), "bias"),
     **dict.fromkeys(("embeddings", "reverse_embeddings"), "embeddings"),
     **dict.fromkeys(("gamma", "beta", "scale", "alpha"), "scale"),
-    # Of no table: each layer of Keras initializes its own.
-    **dict.fromkeys(
-        (
-            "lora_kernel_a",
-            "lora_kernel_b",
-            "lora_embeddings_a",
-            "lora_embeddings_b",
-            "moving_mean",
-            "moving_variance",
-            "moving_stddev",
-            "renorm_mean",
-            "renorm_stddev",
-            "vector_u",
-            "real_kernel",
-            "imag_kernel",
-            "concat_score_weight",
-            "kernel_scale",
-            "kernel_zero",
-            "kernel_amax_history",
-            "embeddings_scale",
-            "embeddings_zero",
-            "reverse_embeddings_scale",
-            "reverse_embeddings_zero",
-            "inputs_scale",
-            "inputs_amax_history",
-            "outputs_grad_scale",
-            "outputs_grad_amax_history",
-            "awq_scales",
-        ),
-        "other",
-    ),
+    # Which subclasses of Keras' layers have too.
+    **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
+    **dict.fromkeys(("lora_kernel_a", "lora_kernel_b"), "other"),
+    **dict.fromkeys(("lora_embeddings_a", "lora_embeddings_b"), "other"),
 }
+# Layers of Keras whose weights are those of other packages.
+_FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
     *ATTENTION,
@@ -167,8 +143,8 @@ class Part:
     Attributes:
         weight: The weight.
         role: What it is for, a key of the tables of recipes.
-        by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, other that
-            Keras' layers initialize, or unknown.
+        by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, what only
+            its layer initializes ("other"), or unknown.
         kernel: The kernel of its layer, of a bias.
         stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
         depth: The number of kernels of its branch, one after another.
@@ -265,12 +241,12 @@ def _role(part: Part) -> str:
 
 
 def _by_name(weight: ModelWeight) -> str:
-    """Return what a weight is by its own name."""
-    if hasattr(weight.layer, "adapt"):
-        return "other"
-    if weight.name == "weight" and normalizes(weight.layer):
+    """Return what a weight is by its own name, or in a layer of Keras, which knows its weights."""
+    layer = weight.layer
+    if weight.name == "weight" and normalizes(layer):
         return "scale"
-    return _OWN_NAMES.get(weight.name, "unknown")
+    is_known = is_of_keras(type(layer)) and not isinstance(layer, _FOREIGN)
+    return _OWN_NAMES.get(weight.name, "other" if is_known else "unknown")
 
 
 def _named(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:

@@ -639,14 +639,16 @@ def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     assert row.cause == ""
 
 
-def test_a_trained_weight_that_a_recipe_does_not_know_is_a_note_and_not_all_right():
-    model = network()
-    rules = NotedRules({"hidden/*": None, "last/*": None}, (), left=("hidden/kernel",))
-    report = keras_initx.audit(model, rules)
-    assert not report.ok
-    assert report.problems == []
-    assert report.weights[0].reason == "the recipe does not know what it is for"
-    assert "does not know what 1 trained weight (hidden/kernel) are for." in report.summary
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
+)
+def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
+    report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
+    assert report.ok
+    reasons = [row.reason for row in report.weights if row.path in left]
+    assert reasons == ["the recipe does not know what it is for"] * len(left)
+    assert text in report.summary
 
 
 def test_a_weight_of_one_element():

@@ -1,0 +1,284 @@
+"""A weight that a recipe does not know by its whole name or by the graph is left: values stay, and that is said."""
+
+import json
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import strangers
+from modes import to_numpy
+from test_recipes import ROWS
+from test_roles import decoder
+
+from keras_initx import audit, initialize, loading, recipes
+from keras_initx.recipes._recipe import ABOUT
+from keras_initx.structure import find_weights, matches_path
+
+layers, ops = keras.layers, keras.ops
+REASON = "the recipe does not know what it is for"
+
+
+@keras.saving.register_keras_serializable("left")
+class Mixer(layers.Layer):
+    """A layer of one's own, of which the names of weights end as those of Keras."""
+
+    def build(self, shape):
+        self.bias = self.add_weight(shape=(2,), initializer="ones", name="dt_bias")
+        self.log = self.add_weight(shape=(2,), initializer="ones", name="A_log")
+        self.filter = self.add_weight(shape=(3, 2), initializer="ones", name="conv1d_kernel")
+        self.scale = self.add_weight(shape=(2,), initializer="ones", name="fixed_scale", trainable=False)
+
+    def call(self, x):
+        return x * ops.mean(ops.exp(self.log) * self.filter + self.bias + self.scale)
+
+
+NAMES = {"dt_bias", "A_log", "conv1d_kernel", "fixed_scale"}
+
+
+def with_mixer(build):
+    """Return the model of a function, of which the outputs go through a `Mixer`, with other values in it."""
+    model = build()
+    first, *others = keras.tree.flatten(model.outputs)
+    return filled(keras.Model(model.inputs, [Mixer(name="mixer")(first), *others]))
+
+
+def mixed_gpt():
+    return with_mixer(lambda: decoder(0, blocks=1))
+
+
+def filled(model):
+    """Return a model with numbers in the weights of its `Mixer`."""
+    for number, weight in enumerate(left_in(model).values()):
+        weight.assign(np.full(weight.shape, 3.0 + number))
+    return model
+
+
+def left_in(model):
+    """Return the weights of the `Mixer` in a model, by path."""
+    return {weight.path: weight.variable for weight in find_weights(model) if weight.name in NAMES}
+
+
+def values_in(model):
+    return {path: to_numpy(variable.value) for path, variable in left_in(model).items()}
+
+
+def assert_left(model, plan, before):
+    """Check that the values of the `Mixer` are as before, and that the plan says why."""
+    for path, value in values_in(model).items():
+        np.testing.assert_array_equal(before[path], value)
+    reasons = {weight.path: weight.reason for weight in plan.weights if weight.initializer is None}
+    assert reasons == dict.fromkeys(before, REASON)
+    assert [note for note in plan.notes if note.startswith("Left, since it is not known what it is for: 'mixer/")]
+    assert "(the recipe does not know what it is for)." in " ".join(str(plan).split())
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(name):
+    model = with_mixer(ROWS[name][0])
+    before = values_in(model)
+    assert len(before) == len(NAMES)
+    rules = getattr(recipes, name)(model)
+    assert not [rule for rule in rules for path in before if matches_path(rule, path)]
+    assert_left(model, initialize(model, name, seed=0), before)
+    report = audit(model, name, seed=0)
+    assert report.ok
+    assert {row.path: row.reason for row in report.weights if row.reason} == dict.fromkeys(before, REASON)
+    assert f"The recipe does not know what {len(NAMES)} weights (mixer/" in report.summary
+
+
+FORMS = {
+    "name": lambda model: "gpt2",
+    "function": lambda model: recipes.gpt2,
+    "rules": recipes.gpt2,
+    "merged": lambda model: {**recipes.gpt2(model)},
+    "joined": lambda model: {"*kernel": None} | recipes.gpt2(model),
+    "copied": lambda model: {rule: value for rule, value in recipes.gpt2(model).items() if "beta" not in rule},
+    "pickled": lambda model: pickle.loads(pickle.dumps(recipes.gpt2(model))),
+    "inside": lambda model: lambda one: {"*beta": "zeros", **recipes.gpt2(one)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_is_left_in_every_form_of_the_rules(form):
+    model = mixed_gpt()
+    before = values_in(model)
+    plan = initialize(model, FORMS[form](model), seed=0)
+    for path, value in values_in(model).items():
+        np.testing.assert_array_equal(before[path], value)
+    assert sum(note.startswith("Left, ") for note in plan.notes) == 1
+    assert plan.notes[0] == "Recognized in the graph of the model:"
+
+
+def saved(model, folder):
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
+def frozen(model, folder):
+    model.trainable = False
+    return model
+
+
+def nested(model, folder):
+    return keras.Sequential([keras.Input(model.input_shape[1:]), model])
+
+
+def in_16_bits(model, folder):
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        return filled(mixed_gpt())
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("change", [saved, frozen, nested, in_16_bits])
+def test_it_is_left_in_models_that_are(change, tmp_path):
+    model = change(mixed_gpt(), tmp_path)
+    before = values_in(model)
+    plan = initialize(model, "gpt2", seed=0)
+    assert {weight.path for weight in plan.left} == before.keys()
+    for path, value in values_in(model).items():
+        np.testing.assert_array_equal(before[path], value)
+
+
+class Alone(keras.Model):
+    """A model that has all weights itself."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), initializer="ones", name="kernel")
+        self.bias = self.add_weight(shape=(4,), initializer="ones", name="bias")
+        self.other = self.add_weight(shape=(4,), initializer="ones", name="dt_bias")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel) + self.bias + self.other
+
+
+def test_a_model_with_weights_of_its_own_is_told_apart_by_whole_names():
+    model = Alone()
+    model(np.zeros((2, 8), "float32"))
+    assert recipes.selu(model) == {"*kernel": "initx.lecun_normal", "bias": "zeros"}
+    initialize(model, "selu", seed=0)
+    assert [to_numpy(one).max() for one in (model.bias, model.other)] == [0, 1]
+
+
+@pytest.mark.parametrize("place", ["in front", "behind"])
+def test_a_rule_of_the_user_is_for_what_a_recipe_leaves(place):
+    model = mixed_gpt()
+    own, rules = {"*/A_log": "zeros"}, recipes.gpt2(model)
+    plan = initialize(model, {**own, **rules} if place == "in front" else {**rules, **own}, seed=0)
+    assert not values_in(model)["mixer/A_log"].any()
+    assert {weight.path for weight in plan.left} == values_in(model).keys() - {"mixer/A_log"}
+    assert "A_log" not in str(plan.notes)
+
+
+def test_a_saved_plan_leaves_the_same_and_draws_the_same(tmp_path):
+    first, second = mixed_gpt(), mixed_gpt()
+    before = values_in(second)
+    initialize(first, "gpt2", seed=0).save(tmp_path / "plan.json")
+    plan = initialize(second, tmp_path / "plan.json")
+    assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(before, REASON)
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+    with pytest.raises(ValueError, match=f"'mixer/A_log', which is left unchanged: {REASON}"):
+        plan.draw("mixer/A_log")
+
+
+def test_loading_by_a_recipe_gives_it_its_former_values():
+    model = mixed_gpt()
+    before = values_in(model)
+    with loading(model, "gpt2", seed=0) as loaded:
+        pass
+    assert {row.path for row in loaded.changes.rows if row.status == "left"} == before.keys()
+    for path, value in values_in(model).items():
+        np.testing.assert_array_equal(before[path], value)
+
+
+def named(*names):
+    """Return a model of selu whose layer has weights of these names."""
+
+    class Own(layers.Layer):
+        def build(self, shape):
+            for name in names:
+                self.add_weight(shape=(4, 3), initializer="ones", name=name)
+
+        def call(self, x):
+            return x
+
+    return keras.Sequential([keras.Input((4,)), Own(name="mlp"), layers.Dense(4, "selu")])
+
+
+@pytest.mark.parametrize("name", ["my_class_token", "expert_feedforward_dt_bias", "my_embeddings", "recurrent_bias"])
+def test_names_of_kerashub_count_as_a_whole(name):
+    rules = recipes.selu(named(name))
+    assert rules.left == (f"mlp/{name}",)
+
+
+def test_weights_in_a_layer_of_a_known_name_count_by_their_own():
+    tokens = keras.Input((6, 8))
+    attended = layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
+    inner = keras.Sequential([keras.Input((6, 8)), Mixer(name="position_embedding")], name="mlp")
+    rules = recipes.vit_jax(keras.Model(tokens, inner(attended)))
+    assert {path.rpartition("/")[2] for path in rules.left} == NAMES
+
+
+def test_what_is_added_for_each_head_is_no_position():
+    class Heads(layers.Layer):
+        def build(self, shape):
+            self.bias = self.add_weight(shape=(2, 10), initializer="ones", name="head_bias")
+
+        def call(self, x):
+            heads = ops.reshape(x, (-1, 6, 2, 10))
+            return ops.reshape(heads + self.bias, (-1, 6, 20))
+
+    model = decoder(0, blocks=1)
+    model = keras.Model(model.inputs, Heads(name="heads")(model.output))
+    assert recipes.gpt2(model).left == ("heads/head_bias",)
+
+
+def test_factors_of_lora_are_known_and_end_no_branch():
+    model = strangers.perceptron()
+    for layer in model.layers:
+        if isinstance(layer, layers.Dense):
+            layer.enable_lora(2)
+    before = recipes.zero_residual(strangers.perceptron())
+    assert recipes.zero_residual(model) == before
+    plan = initialize(model, "zero_residual", seed=0)
+    assert not plan.left
+    assert not to_numpy(model.get_layer("b1").kernel).any()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.PReLU(), layers.Normalization(mean=0.0, variance=1.0), layers.SpectralNormalization(layers.Dense(4))],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_all_weights_of_keras_layers_are_known(layer):
+    model = keras.Sequential([keras.Input((4,)), layer, layers.Dense(4, "selu")])
+    assert recipes.selu(model).left == ()
+
+
+def test_weights_without_a_name_are_known_in_models_of_keras():
+    model = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
+    rules = recipes.convnext(model)
+    assert any(weight.name == "variable" for weight in model.weights)
+    assert rules == {"*kernel": rules["*kernel"], "*bias": "zeros"}
+    assert rules.left == ()
+
+
+def test_statistics_in_subclasses_of_keras_layers_are_known():
+    class Own(layers.BatchNormalization):
+        pass
+
+    model = keras.Sequential([keras.Input((4,)), Own(), layers.Dense(4, "selu")])
+    assert recipes.selu(model).left == ()
+
+
+def test_statistics_of_keras_start_anew_under_a_recipe():
+    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dense(4, "selu")])
+    model.layers[0].moving_mean.assign(np.ones(4))
+    plan = initialize(model, "selu", seed=0)
+    assert not plan.left
+    assert not to_numpy(model.layers[0].moving_mean).any()
+    assert json.loads(plan.to_json())["notes"] == []

@@ -1,0 +1,103 @@
+"""Rules of a recipe in one dict with those of a user, which win in front however the dicts are merged."""
+
+import copy
+import json
+import pickle
+
+import keras
+import pytest
+from modes import to_numpy
+from test_recipes import ROWS, transformer
+
+from keras_initx import initialize, recipes
+from keras_initx.recipes._recipe import ABOUT
+from keras_initx.structure import find_weights, matches_path
+
+layers = keras.layers
+MERGED = {"{**}": lambda own, rules: {**own, **rules}, "|": lambda own, rules: own | rules}
+
+
+def drawn(model, rules):
+    """Return the values that a model gets by rules, by path."""
+    initialize(model, rules, seed=0)
+    return {weight.path: to_numpy(weight.variable.value) for weight in find_weights(model)}
+
+
+@pytest.mark.parametrize("form", MERGED)
+@pytest.mark.parametrize("name", ABOUT)
+def test_a_rule_in_front_wins_over_the_same_of_every_recipe(name, form):
+    model = ROWS[name][0]()
+    rules = getattr(recipes, name)(model)
+    own = dict.fromkeys(map(str, rules), "ones")
+    values = drawn(model, MERGED[form](own, rules))
+    matched = {path for path in values if any(matches_path(rule, path) for rule in own)}
+    assert matched
+    assert {path for path in matched if (values[path] != 1).any()} == set()
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("form", MERGED)
+def test_the_rule_of_the_page_wins_and_the_others_stay(form):
+    model = ROWS["resnet"][0]()
+    expected = drawn(model, "resnet")
+    values = drawn(model, MERGED[form]({"head/kernel": "zeros"}, recipes.resnet(model)))
+    assert expected["head/kernel"].any()
+    assert not values.pop("head/kernel").any()
+    assert all((values[path] == expected[path]).all() for path in values)
+
+
+@pytest.mark.parametrize("form", MERGED)
+def test_of_two_recipes_the_one_in_front_wins(form):
+    model = transformer()
+    rules = MERGED[form](recipes.zero_residual(model), recipes.gpt2(model))
+    values = drawn(model, rules)
+    assert not values["block_0_attention/attention_output/kernel"].any()
+    assert values["block_0_attention/query/kernel"].std() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("form", MERGED)
+def test_a_rule_behind_replaces_the_same_of_the_recipe_and_no_other(form):
+    model = transformer()
+    values = drawn(model, MERGED[form](recipes.gpt2(model), {"*kernel": "ones", "*embeddings": "ones", "*": "zeros"}))
+    assert (values["block_0_attention/query/kernel"] == 1).all()
+    assert (values["token_embedding/embeddings"] == 1).all()
+    assert values["block_0_attention/attention_output/kernel"].std() == pytest.approx(0.02 / 6**0.5, rel=0.1)
+
+
+CHANGES = {
+    "assigned": lambda rules: rules.__setitem__("*kernel", "ones"),
+    "updated": lambda rules: rules.update({"*kernel": "ones"}),
+    "joined": lambda rules: rules.__ior__({"*kernel": "ones"}),
+    "removed": lambda rules: (rules.pop("*kernel"), rules.__delitem__("*bias"), rules.update({"*": "ones"})),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_rules_of_a_recipe_are_changed_by_their_texts(change):
+    model = ROWS["selu"][0]()
+    rules = recipes.selu(model)
+    CHANGES[change](rules)
+    assert (drawn(model, rules)["first/kernel"] == 1).all()
+
+
+def test_the_rules_of_a_recipe_are_read_as_a_dict_of_texts():
+    rules = recipes.selu(ROWS["selu"][0]())
+    assert isinstance(rules, dict)
+    assert repr(rules) == "{'*kernel': 'initx.lecun_normal', '*bias': 'zeros'}" == repr(rules.copy())
+    assert rules == rules.copy() == {"*bias": "zeros", "*kernel": "initx.lecun_normal"} == rules
+    assert rules != {"*bias": "zeros"}
+    assert rules.keys() == {"*kernel", "*bias"}
+    assert list(rules) == ["*kernel", "*bias"]
+    assert ("*bias" in rules, rules["*bias"], rules.get("*bias"), rules.setdefault("*bias")) == (True, *["zeros"] * 3)
+    assert ("*" in rules, rules.get("*", 1), rules.pop("*", 2)) == (False, 1, 2)
+    with pytest.raises(KeyError, match=r"\*"):
+        rules["*"]
+    assert json.loads(json.dumps(rules)) == rules
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda rules: pickle.loads(pickle.dumps(rules))])
+def test_copies_have_the_same_rules_behind_those_of_a_user(copied):
+    model = ROWS["selu"][0]()
+    rules = copied(recipes.selu(model))
+    assert rules == recipes.selu(model)
+    assert (drawn(model, {"*kernel": "ones", **rules})["first/kernel"] == 1).all()
