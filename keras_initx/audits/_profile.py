@@ -253,10 +253,11 @@ def of_law(law: IndependentLaw, dtype: DType) -> Profile:
     middles = (grid[1:] + grid[:-1]) / 2
     fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
     fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
+    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
     return Profile(
         "random",
         size=int(_ENDLESS),
-        independent=_ENDLESS,
+        independent=_ENDLESS * float(1 - atom),
         mean=law.mean,
         std=law.std,
         kurtosis=fourth / law.std**4,

@@ -108,6 +108,14 @@ def impossible(verdict: str, evidence: str) -> Test:
     return Test(verdict, evidence, p=0.0, deviation=math.inf)
 
 
+def chance_of_equality(profile: Profile) -> float:
+    """Return the probability that other draws have the same values, 0 if it is not known."""
+    if not profile.has_distribution:
+        return 0.0
+    chance = max(_largest_atom(profile), 2.0 ** -max(profile.bits, min(_BITS)))
+    return math.pow(chance, profile.total * (1 - profile.zeros))
+
+
 def compare(expected: Profile, found: Profile, dtype: DType) -> list[Test]:
     """Return the tests of a weight, none where too little is known.
 
@@ -567,10 +575,10 @@ def _has_atom(quantiles: Array) -> bool:
 
 
 def _largest_atom(profile: Profile) -> float:
-    """Return the share of the value that is there most often."""
+    """Return the share of the most frequent value, of those that the quantiles are of."""
     quantiles = np.array(profile.quantiles)
     last = np.searchsorted(quantiles, quantiles, side="right") - 1
-    return max(profile.zeros, float((LEVELS[last] - LEVELS).max()))
+    return float((LEVELS[last] - LEVELS).max())
 
 
 def _distance(own: Array, other: Array, slack: float) -> float:
@@ -646,60 +654,65 @@ def _test_extremes(expected: Profile, found: Profile) -> Iterator[Test]:
     """Yield a test that no single value is farther out than the laws that are possible allow."""
     if not expected.laws or expected.outliers:
         return
-    chance = _chance_of_end if expected.law is not None else _chance_of_end_by_draws
-    probabilities = []
-    for sign in (-1, 1):
-        probabilities.append(max(chance(law, expected, found, sign) for law in expected.laws))
+    chance_of_ends = _chance_of_ends_by_draws
+    if expected.law is not None:
+        chance_of_ends = _chance_of_ends
     yield Test(
         "bounds",
         f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
         f"{expected.std:.3g}, {' or '.join(expected.families)}",
-        p=min(1.0, 2 * min(probabilities)),
+        p=max(chance_of_ends(law, expected, found) for law in expected.laws),
         deviation=math.inf,
     )
 
 
-def _chance_of_end(law: IndependentLaw, expected: Profile, found: Profile, sign: int) -> float:
-    """Return the probability of a value as far out as the lowest (-1) or the highest one (1)."""
+def _chance_of_ends(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+    """Return the probability of a value as far out as the lowest or the highest one."""
     center = expected.mean
-    # It may have been rounded.
+    # A value may have been rounded.
     slack = 2 * 2.0 ** -max(found.bits, min(_BITS))
-    out = max(sign * (_end(found, sign) - center), 0.0) / (1 + slack) - slack * abs(center)
-    out = max(out, 0.0)
-    low, high = (center - out, math.inf) if sign < 0 else (-math.inf, center + out)
-    return _any_of(found.total, _tails(law, low, high))
+    low = center - max(center - found.lowest, 0.0) / (1 + slack) + slack * abs(center)
+    high = center + max(found.highest - center, 0.0) / (1 + slack) - slack * abs(center)
+    probabilities = []
+    for ends in ((min(low, center), math.inf), (-math.inf, max(high, center))):
+        probabilities.append(_any_of(found.total, _tails(law, *ends)))
+    return min(1.0, 2 * min(probabilities))
 
 
-def _chance_of_end_by_draws(
-    law: IndependentLaw, expected: Profile, found: Profile, sign: int
-) -> float:
-    """Return that probability where the mean, deviation and bounds of the law are those of draws.
+def _chance_of_ends_by_draws(law: IndependentLaw, expected: Profile, found: Profile) -> float:
+    """Return that probability where mean, deviation and bounds of a symmetric law are of draws.
 
-    Draws that do not come near a bound and new values that do are the case that counts: all
-    orders of both are equally probable, and gaps have nearly exponential distributions.
+    Draws may have ended far from a bound, and new values do not: all orders of both are equally
+    probable, and gaps between values have exponential distributions.
     """
-    end, end_before = _end(found, sign), _end(expected, sign)
     rounding = max(2 * 2.0 ** -max(min(expected.bits, found.bits), min(_BITS)), _ROUNDING)
-    rounding *= max(abs(end), abs(end_before))
-    out = max(sign * (end - expected.mean) - rounding, 0.0)
-    # The mean and a new value have independent errors.
-    error = math.sqrt(_variance(expected) * (1 + 1 / expected.independent))
-    tail = _student(out / error, expected.independent - 1) / 2
+    rounding *= max(abs(end) for end in (found.lowest, found.highest))
     before, now = _number(expected), _number(found)
-    if math.isinf(law.bounds[0]):
-        return _any_of(now, tail)
-    beyond = sign * (end - end_before) - rounding
-    if beyond <= 0:
-        return 1.0
-    # The families are symmetric.
-    gap = _tails(law, law.bounds[0] + beyond, math.inf)
-    p = now / (now + before) * math.exp(-before * gap)
-    return max(p, _any_of(now, _RATE * tail)) if isinstance(law, Truncated) else p
-
-
-def _end(profile: Profile, sign: int) -> float:
-    """Return the lowest (-1) or the highest value (1)."""
-    return profile.lowest if sign < 0 else profile.highest
+    # The mean of the draws and a new value have independent errors.
+    error = math.sqrt(_variance(expected) * (1 + 1 / expected.independent))
+    if isinstance(law, Truncated):
+        error *= law.untruncated_std / law.std
+    probabilities = []
+    for out_before, out in (
+        (expected.mean - expected.lowest, expected.mean - found.lowest),
+        (expected.highest - expected.mean, found.highest - expected.mean),
+    ):
+        tail = _student(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
+        beyond = out - out_before - rounding
+        if math.isinf(law.bounds[0]):
+            p = _any_of(now, tail)
+        elif beyond <= 0:
+            p = 1.0
+        else:
+            gap = _tails(law, law.bounds[0] + beyond, math.inf)
+            p = now / (now + before) * math.exp(-before * gap)
+            if isinstance(law, Truncated):
+                p = max(p, _any_of(now, _RATE * tail))
+        probabilities.append(p)
+    # Of the least one of both, and of both together (Fisher).
+    product = math.prod(probabilities)
+    together = product * (1 - math.log(product)) if product else 0.0
+    return min(1.0, 2 * min(2 * min(probabilities), together))
 
 
 def _any_of(number: float, share: float) -> float:
@@ -726,7 +739,7 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
     shift_of_all = float(np.mean(other.means) - np.mean(own.means))
     error_of_log = math.sqrt(0.5 / first + 0.5 / second)
     number = round(min(own.size, other.size))
-    frequent = max(_largest_atom(expected), _largest_atom(found))
+    frequent = max(zeros, _largest_atom(expected), _largest_atom(found))
     may_be_constant = (
         count * _chance_of_all(frequent, expected.total + found.total, number - 1) > IMPOSSIBLE
     )
