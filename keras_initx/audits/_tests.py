@@ -490,13 +490,13 @@ def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
 
 def _kurtosis(expected: Profile, found: Profile) -> float:
     """Return the kurtosis of both samples together."""
-    weights, values = [_PRIOR], [3.0]
+    size, total = float(_PRIOR), 3.0 * _PRIOR
     for profile in (expected, found):
-        size = max(profile.size, 2)
-        weights.append(size)
+        number = max(profile.size, 2)
+        size += number
         # That of few normal values is lower than 3.
-        values.append(profile.kurtosis * (size + 1) / (size - 1))
-    return max(float(np.average(values, weights=weights)), 1.1)
+        total += number * profile.kurtosis * (number + 1) / (number - 1)
+    return max(total / size, 1.1)
 
 
 def same_variance(ratio: float, first: float, second: float) -> float:
@@ -738,11 +738,12 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
     ratio_of_all = float(np.linalg.norm(other.stds)) / norm if norm else 1.0
     shift_of_all = float(np.mean(other.means) - np.mean(own.means))
     error_of_log = math.sqrt(0.5 / first + 0.5 / second)
-    number = round(min(own.size, other.size))
-    frequent = max(zeros, _largest_atom(expected), _largest_atom(found))
-    may_be_constant = (
-        count * _chance_of_all(frequent, expected.total + found.total, number - 1) > IMPOSSIBLE
-    )
+    may_be_constant = False
+    if not all((*own.stds, *other.stds)):
+        frequent = max(zeros, _largest_atom(expected), _largest_atom(found))
+        number = round(min(own.size, other.size))
+        chance = _chance_of_all(frequent, expected.total + found.total, number - 1)
+        may_be_constant = count * chance > IMPOSSIBLE
     is_irregular = zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
     tests = []
     for number in range(count):
