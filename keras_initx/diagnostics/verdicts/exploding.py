@@ -69,8 +69,8 @@ _GROWING = 1.1
     reason="a thousand times that of standardized inputs saturates any softmax, and the loss and "
     "its gradients are as large. For such gradients no usual learning rate is small enough, but "
     "clipping or Adam can compensate for them. A ResNet-50 starts at a thousand and trains",
-    remedy="scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, another "
-    "loss",
+    remedy="scaled inputs, `HeNormal`, `GlorotUniform`, `Orthogonal` for recurrent kernels, "
+    "another loss",
 )
 def exploding(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     found = list(_of_signals(of, layers))

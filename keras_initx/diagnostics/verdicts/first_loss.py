@@ -37,8 +37,8 @@ FIRST_LOSS = 8
     finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",
     reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
     "(Karpathy, A recipe for training neural networks, 2019)",
-    remedy="scaled inputs, smaller weights in the last layer, or in the embedding whose rows it uses "
-    "again, residual branches that start at 0, standardized targets",
+    remedy="scaled inputs, smaller weights in the last layer, or in the embedding whose rows it "
+    "uses again, residual branches that start at 0, standardized targets",
 )
 def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     hit = []
