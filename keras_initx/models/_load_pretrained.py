@@ -63,15 +63,21 @@ def load_pretrained(
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. Where the graph of the model shows that a dense layer or a normalization reads a
-    flattened image of a convolution, its rows are reordered: torch flattens channels first. The
-    result says so, or what to check where the graph does not show it, and where the epsilon of a
-    normalization is not torch's default. With `layout="keras"`, the order of axes is kept.
+    order of gates. torch flattens channels first: where the graph of the model shows how a weight
+    reads a flattened image, its rows are reordered, and its units where they become an image. The
+    row of the result says so. If an image may lie before a weight and the graph does not show how,
+    the row has the note "the order of the rows is not known", and they are left as they are. It
+    also says where the epsilon of a normalization is not torch's default. With `layout="keras"`,
+    the order of axes is kept.
+
+    A square kernel fits in both layouts. If other arrays of the source, also of weights that are
+    not loaded, fit only in the other one, and none only in this one, that is an error.
 
     An array must have exactly the shape that its layer has in that layout, also where an axis has
     length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
     dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
-    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module.
+    Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
+    counter, such as that of the batches of a normalization of torch, may be missing in the source.
 
     All names, shapes and dtypes are checked before the first array is read, except by a function,
     which is called twice: to check what it returns, and to load it. Values are cast to the dtype of

@@ -757,3 +757,54 @@ def test_a_sum_of_two_biases_that_the_weight_cannot_hold_is_refused():
     with pytest.raises(ValueError, match=r"Received: 'lstm.bias_ih_l0' \+ 'lstm.bias_hh_l0' for 'lstm/lstm_cell/bias'"):
         load_pretrained(model, state, layout="torch")
     assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+# Of `network`, whose first kernel is square, as Keras has it and as torch has it.
+AS_IN_KERAS = {"hidden.kernel": normal(4, 4), "norm.gamma": normal(4), "out.kernel": normal(4, 2)}
+LAYOUTS = {"torch": AS_IN_KERAS, "keras": {name: array.T for name, array in AS_IN_KERAS.items()}}
+
+
+@pytest.mark.parametrize("rules", [None, {"hidden/kernel": "hidden.kernel"}, {"out": None, "hidden": "hidden"}])
+@pytest.mark.parametrize("given", LAYOUTS)
+def test_a_square_kernel_is_refused_where_other_arrays_have_another_layout(given, rules):
+    model, state = network(), {**LAYOUTS[given], "hidden.bias": normal(4)}
+    right = "torch" if given == "keras" else "keras"
+    shape = re.escape(str(state["out.kernel"].shape))
+    expected = f"'hidden/kernel' .*: 'out.kernel' {shape} fits only in the layout of \\w+: pass layout='{right}'"
+    with pytest.raises(ValueError, match=expected):
+        load_pretrained(model, state, rules, layout=given)
+    plan = load_pretrained(model, state, rules, layout=given, dry_run=True)
+    assert row(plan, "hidden/kernel").status == "error"
+    assert not load_pretrained(model, state, rules, layout=right).problems
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"norm.gamma": normal(4)}, {"out.kernel": normal(7, 7)}],
+    ids=["no other array", "an array of one axis", "an array that fits in no layout"],
+)
+def test_a_square_kernel_is_loaded_where_no_array_has_another_layout(other):
+    model, kernel = network(), normal(4, 4)
+    load_pretrained(model, {"hidden.kernel": kernel, **other}, {"hidden/kernel": "hidden.kernel"}, layout="torch")
+    np.testing.assert_array_equal(arrays(model)["hidden/kernel"], kernel.T)
+
+
+def test_what_a_function_makes_says_nothing_of_the_layout():
+    rules = {"hidden/kernel": "hidden.kernel", "out/kernel": ("out.kernel", np.positive)}
+    assert not load_pretrained(network(), AS_IN_KERAS, rules, layout="torch", dry_run=True).problems
+
+
+def test_arrays_of_both_layouts_do_not_say_which_is_meant():
+    state = {**AS_IN_KERAS, "more.kernel": normal(3, 2)}
+    model = built((4,), layers.Dense(4, name="hidden"), layers.Dense(2, name="out"), layers.Dense(3, name="more"))
+    plan = load_pretrained(model, state, layout="torch", dry_run=True)
+    assert plan.problems == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
+
+
+@pytest.mark.every_backend
+def test_rows_of_a_flattened_image_are_reordered():
+    model = built((4, 3, 2), layers.Conv2D(5, 2, name="conv"), layers.Flatten(), layers.Dense(7, name="out"))
+    kernel = normal(7, 30)
+    load_pretrained(model, {"w": kernel}, {"out/kernel": "w"}, layout="torch")
+    expected = np.moveaxis(kernel.reshape(7, 5, 3, 2), 1, -1).reshape(7, 30).T
+    np.testing.assert_array_equal(arrays(model)["out/kernel"], expected)

@@ -385,3 +385,11 @@ def test_a_model_with_the_same_memory_is_as_it_was():
         weight.value.data = own.value.data
     load_pretrained(model, source, {"dense_1/kernel": "dense/kernel", "dense_2/kernel": "dense_1/kernel"})
     assert [kernel.mean() for kernel in kernels_of(model)] == [0, 0, 1]
+
+
+def test_a_wrapped_module_needs_no_counter_of_batches():
+    model = keras.Sequential([layers.TorchModuleWrapper(nn.BatchNorm1d(4), name="norm")])
+    model(np.ones((2, 4), "float32"))
+    state = {name: value for name, value in nn.BatchNorm1d(4).state_dict().items() if "batches" not in name}
+    plan = load_pretrained(model, {f"m.{name}": value for name, value in state.items()}, {"norm": "m"}, layout="torch")
+    assert [row.path for row in plan.left] == ["norm/num_batches_tracked"]
