@@ -79,6 +79,7 @@ class KnownLoss:
         axis: The axis of the classes.
         ignored: The class number that it leaves out, or `None`.
         is_sum: Whether it is a sum over the examples.
+        smoothing: How far it moves labels of 0 and 1 towards a half, twice.
         factor: What a loss of one's own is in units of the one of Keras that it is a multiple of,
             such as half of the squared error.
         is_own: Whether it is one of one's own, with the values of this one up to that factor.
@@ -91,6 +92,7 @@ class KnownLoss:
     axis: int = -1
     ignored: int | None = None
     is_sum: bool = False
+    smoothing: float = 0.0
     factor: float = 1.0
     is_own: bool = False
     cuts_off: bool = True
@@ -240,6 +242,7 @@ def known_loss(loss: Loss, targets: Tensor, outputs: Tensor) -> KnownLoss | None
             axis=config.get("axis", axis),
             ignored=config.get("ignore_class"),
             is_sum=config.get("reduction") == "sum",
+            smoothing=config.get("label_smoothing", 0.0),
         )
     return None
 

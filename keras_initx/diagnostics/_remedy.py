@@ -44,12 +44,15 @@ class Remedy:
             problem that weights cure.
         lsuv: Whether to call `keras_initx.lsuv` with the inputs.
         others: Other remedies, each of which takes the problem away too. They are in the text.
+        is_safe: Whether `initialize(model, report)` applies it for a note too, because nothing that
+            may be intended is lost by it.
     """
 
     text: str
     rules: Mapping[str, InitializerLike] = field(default_factory=dict)
     lsuv: bool = False
     others: tuple["Remedy", ...] = ()
+    is_safe: bool = False
 
     @property
     def weights(self) -> Mapping[str, InitializerLike]:

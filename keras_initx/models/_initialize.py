@@ -221,7 +221,8 @@ def _cure(report: Report) -> Rules:
     """Return the rules of the first problem of a report that other weights cure."""
     rules: dict[Condition, InitializerLike | None] = {}
     notes = []
-    for verdict in report.problems:
+    safe = [one for one in report.verdicts if one.level == "note" and one.remedy.is_safe]
+    for verdict in (*report.problems, *safe):
         remedy = verdict.remedy
         if not remedy.weights:
             notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
