@@ -18,7 +18,7 @@ from keras_initx._extras import import_optional
 from keras_initx._version import __version__
 from keras_initx.rendering._export import as_csv, as_json, image, page, paragraphs
 from keras_initx.rendering._figures import as_png, save_figure
-from keras_initx.rendering._table import Column, Row, Table, filled, legend
+from keras_initx.rendering._table import Column, Row, Table, cell_text, filled, legend
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import in_common, without_numbers
 
@@ -267,13 +267,18 @@ class WeightTable(Tabular[Sequence[Row]]):
         path, *others = self._weight_columns()
         alike: dict[tuple[str, ...], list[Row]] = {}
         for weight in self.weights:
-            cells = [str(column.cell(weight)) for column in others if not column.is_measured]
-            alike.setdefault((without_numbers(str(path.cell(weight))), *cells), []).append(weight)
+            name = without_numbers(cell_text(path.cell(weight)))
+            cells = [cell_text(column.cell(weight)) for column in others if not column.is_measured]
+            alike.setdefault((name, *cells), []).append(weight)
         return list(alike.values())
 
     def _columns(self) -> Sequence[Column[Sequence[Row]]]:
         path, *others = self._weight_columns()
-        columns = [_over_rows(path, lambda rows: in_common([str(path.cell(row)) for row in rows]))]
+
+        def name(rows: Sequence[Row]) -> str:
+            return in_common([cell_text(path.cell(row)) for row in rows])
+
+        columns = [_over_rows(path, name)]
         for column in others:
             columns.append(_over_rows(column, functools.partial(_range, column)))
         return columns
@@ -310,7 +315,7 @@ def _over_rows(
 
 def _range(column: Column[Row], rows: Sequence[Row]) -> str:
     """Return the cell that all rows have, or the least and the greatest."""
-    cells = list(dict.fromkeys(str(column.cell(row)) for row in rows))
+    cells = list(dict.fromkeys(cell_text(column.cell(row)) for row in rows))
     if len(cells) == 1:
         return cells[0]
     numbers = sorted(filter(None, cells), key=float)

@@ -56,7 +56,7 @@ class Table(NamedTuple):
         """Return the table of `rows` with these `columns`."""
         texts = []
         for row in rows:
-            texts.append(tuple(_text(column.cell(row)) for column in columns))
+            texts.append(tuple(cell_text(column.cell(row)) for column in columns))
         headers = tuple(column.header for column in columns)
         are_text = tuple(column.is_text for column in columns)
         return cls(headers, tuple(texts), are_text)
@@ -164,7 +164,8 @@ class Table(NamedTuple):
         return "".join(lines)
 
 
-def _text(value: object) -> str:
+def cell_text(value: object) -> str:
+    """Return what stands in a cell."""
     return "" if value is None else str(value)
 
 
@@ -209,7 +210,7 @@ def filled(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> list[Column[R
     """Return the columns that have a value in any row, or all if there are no rows."""
     if not rows:
         return list(columns)
-    return [column for column in columns if any(_text(column.cell(row)) for row in rows)]
+    return [column for column in columns if any(cell_text(column.cell(row)) for row in rows)]
 
 
 def legend(columns: Iterable[Column[Row]]) -> str:

@@ -220,7 +220,7 @@ def test_a_notebook_shows_what_saturates_as_a_histogram():
 def test_histograms_of_a_table_share_one_axis():
     shown, limits = drawn_in_text(0.02, 3)
     assert shown == ["▁▁▁▃▇█▇▄▁▁▁", "▁▁▁▁▁█▁▁▁▁▁", "▁▁▁▁▁█▁▁▁▁▁"]
-    assert limits == "-0.87 to 0.82"
+    assert limits == "-0.77 to 0.75"
 
 
 def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
