@@ -150,7 +150,8 @@ class Table(NamedTuple):
         for cell, is_text in zip(row, self.are_text, strict=True):
             alignment = "left" if is_text else "right"
             # A narrow screen may break a name between its words, and before its arguments.
-            text = re.sub(r"(?<=[a-z\d][/_])(?=\w)|(?<=\w)(?=\([^)])", "<wbr>", html.escape(cell))
+            text = html.escape(cell)
+            text = re.sub(r"(?<=[a-z\d*][/_])(?=[\w*])|(?<=\w)(?=\([^)])", "<wbr>", text)
             text = text.replace("\n", "<br>")
             cells.append(f'<{tag} style="text-align: {alignment}">{text}</{tag}>')
         return f"<tr>{''.join(cells)}</tr>"

@@ -391,6 +391,7 @@ def test_a_table_has_one_row_for_weights_that_differ_in_numbers_only():
     kernels, biases = (row.split() for row in str(found).splitlines()[2:4])
     assert kernels[:2] == ["hidden*/kernel", "(3)"]
     assert biases == ["hidden*/bias", "(3)", "(9,)", "float32", "constant", "0"]
+    assert "hidden*/<wbr>kernel" in found._repr_html_()
     least, greatest = map(float, kernels[-1].split("..."))
     assert 0.2 < least < greatest < 0.5
     assert len(rows_of(found)) == 6
