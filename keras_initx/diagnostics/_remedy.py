@@ -442,10 +442,10 @@ def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
 
 
 def _are_normalized(layers: Sequence[LayerReport]) -> bool:
-    """Return whether there is a normalization before each activation that follows a kernel."""
-    with_kernel = [layer for layer in layers if layer.has_kernel]
-    return bool(with_kernel) and all(
-        layer.normalized_by is not None and layer.activation is None for layer in with_kernel
+    """Return whether a normalization is before each activation, but for the last of the layers."""
+    hidden = [layer for layer in layers if layer.has_kernel][:-1]
+    return bool(hidden) and all(
+        layer.normalized_by is not None and layer.activation is None for layer in hidden
     )
 
 

@@ -11,7 +11,7 @@ from asked import asked
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Verdict, _remedy
+from keras_initx.diagnostics import Remedy, Verdict, _layers, _remedy
 from keras_initx.structure import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
@@ -445,6 +445,26 @@ def test_a_scale_of_the_inputs_that_is_there_is_to_be_another_one():
     }.items():
         model = keras.Sequential([keras.Input((8, 8, 3)), scaling, *convolution])
         assert keras_initx.diagnose(model, pixels).problems[0].remedy.text.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("between", "remedy"),
+    [
+        ([], "keras.layers.BatchNormalization() before each activation"),
+        ([layers.LayerNormalization], "residual branches, x + f(x), around these layers"),
+    ],
+    ids=["none", "before each activation"],
+)
+def test_normalizations_are_advised_in_depth_where_there_are_none(between, remedy):
+    hidden = []
+    for _ in range(50):
+        hidden += [layers.Dense(20, kernel_initializer=keras_initx.Orthogonal()), *[make() for make in between]]
+        hidden.append(layers.Activation("softplus" if between else "tanh"))
+    model = keras.Sequential(
+        [keras.Input((20,)), *hidden, layers.Dense(3, kernel_initializer=keras_initx.Orthogonal())]
+    )
+    text = asked(lambda of: _remedy.remedy_in_depth(_layers.layers(of), of).text, model, X)
+    assert text == remedy
 
 
 def test_a_mask_that_a_layer_drops_is_not_advised():

@@ -406,8 +406,7 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
     kernels = kernels_of(all_layers[: all_layers.index(hit[-1]) + 1])
     choices = suitable_for_all(layers, sum(one.has_kernel for one in all_layers))
     others = not_yet_drawn(choices, kernels, of)
-    # LSUV would give steep activations the size that makes noise.
-    has_them = bool(choices) and not others and not any(map(is_steep, layers))
+    has_them = bool(choices) and not others
     held = of_frozen(layers, choices, of, hit)
     if inputs is not None:
         text = _other_inputs(inputs)
@@ -422,7 +421,9 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
     if growing:
         return orthogonal_recurrence(growing)
     if has_them and not has_large_biases(layers):
-        return LSUV
+        # LSUV would give steep activations the size that makes noise.
+        is_any_steep = any(map(is_steep, layers))
+        return Remedy("a smaller factor in the activation") if is_any_steep else LSUV
     after = " in this and all earlier layers"
     return with_small_biases(choices, others, kernels, layers, layers, after)
 
@@ -572,7 +573,10 @@ def smaller_table(layer: LayerReport, of: Diagnosis) -> Remedy | None:
     small = Choice(RandomNormal(stddev=size**-0.5), f"keras_initx.RandomNormal({size} ** -0.5)")
     if not larger_than([small], [table.path], of):
         return None
-    return drawn([small], [table.path], f"smaller rows of {table.path}: ")
+    remedy = drawn([small], [table.path], f"smaller rows of {table.path}: ")
+    if table.path in frozen(of):
+        remedy = remedy.otherwise(Remedy(smaller_factor("after", layer)), "; or ")
+    return remedy
 
 
 def size_of_table(layer: LayerReport, of: Diagnosis) -> str:

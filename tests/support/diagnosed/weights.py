@@ -148,7 +148,7 @@ def frozen_below(repaired):
     return classes(keras.Sequential([keras.Input((32,)), backbone, layers.Dense(10)]))
 
 
-# That of Keras is kept for the states of a few steps.
+# Of gates that keep a state over the steps.
 GATES = keras_initx.GRUUpdateBias(3.0)
 LONG_SERIES = drawn(16, 150, 8)
 
