@@ -198,7 +198,7 @@ def _plot_histograms(
         axis.stairs(heights, signal.edges, fill=True, color=color, edgecolor=color, linewidth=1)
         axis.bar(0, signal.zeros, -_bar_width(axis), align="edge", color=PALE_BLUE)
         title = f"{place + 1} {paths[place]}\n{_summary(layer, signal)}"
-        axis.set_title(title, fontsize=7, pad=2, color=title_color)
+        axis.set_title(title, fontsize=7, pad=2, color=title_color, parse_math=False)
         axis.set(ylim=(0, 1.05), yticks=[])
         axis.tick_params(labelsize=6)
         axis.spines[["top", "right", "left"]].set_visible(False)
@@ -215,6 +215,8 @@ def _bar_width(axis: Axes) -> float:
 
 def _summary(layer: LayerReport, signal: Signal) -> str:
     """Return the second line of the title of a histogram."""
+    if signal.nonfinite == 1:
+        return "not finite"
     parts = [f"std {short_number(signal.std)}"]
     for name, share in (("saturated", layer.saturated), ("dead", layer.dead)):
         if share is not None and share >= 0.01:

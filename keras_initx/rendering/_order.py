@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_initx.rendering._figures import make_logarithmic, make_ratio, new_figure, tidy
 from keras_initx.rendering._text import shortened, words_of
@@ -110,7 +110,8 @@ def label_order(axis: "Axes", names: Sequence[str], of: str) -> None:
     if len(names) > _LABELED:
         labels = [f"{start + 1} {label}" for start, label in zip(starts, labels, strict=True)]
     ticks = [start + 1 for start in starts]
-    axis.set_xticks(ticks, labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    style: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_xticks(ticks, labels, **style, fontsize=8, parse_math=False)
     last = max(len(names), 1)
     margin = max(0.5, last / 100)
     axis.set_xlim(1 - margin, last + margin)

@@ -229,6 +229,14 @@ def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
     assert _report._histogram(signal, -1.1, 1.1)[0] == _report._histogram(signal, -1.1, 1.1)[-1] == "█"
 
 
+def test_outputs_that_are_not_finite_are_no_zeros_in_the_plot():
+    figure = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), layers.Dense(3)]), X * np.nan).plot()
+    deviations, means, histogram = figure.axes[:3]
+    assert np.isnan(deviations.lines[0].get_ydata()).all()
+    assert np.isnan(means.lines[1].get_ydata()).all()
+    assert histogram.get_title().endswith("\nnot finite")
+
+
 def test_zero_deviations_are_zero_in_the_plot(faulty):
     deviations = faulty.plot().axes[0]
     assert deviations.lines[1].get_ydata().tolist() == [0, 0]

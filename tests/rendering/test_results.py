@@ -21,7 +21,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.rendering import Points, Result, plot_in_order
+from keras_initx.rendering import Points, Result, as_png, plot_in_order
 from keras_initx.studies import RateStudy, RestartStudy, Study
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
@@ -316,6 +316,10 @@ def labels_of(names):
 
 def test_few_weights_have_a_label_each():
     assert labels_of(["first/kernel", "first/bias"]) == {1: "first/kernel", 2: "first/bias"}
+
+
+def test_names_with_dollars_are_no_formulas():
+    as_png(plot_in_order(["layer$y^{-$"], {"": {}}, of="weight"))
 
 
 def test_of_many_weights_the_first_of_each_block_has_a_label():
