@@ -33,6 +33,7 @@ __all__ = [
     "Bilinear",
     "ChronoBias",
     "Concatenated",
+    "DecayRate",
     "DeltaOrthogonal",
     "Dirac",
     "FanInNormal",

@@ -166,6 +166,7 @@ NUMBERS = (
     *((keras_initx.TruncatedNormal, name) for name in ("mean", "stddev", "lower", "upper")),
     *((keras_initx.Sparse, name) for name in ("sparsity", "stddev")),
     *((keras_initx.TimeStepBias, name) for name in ("min_step", "max_step", "floor")),
+    (keras_initx.DecayRate, "min_rate"),
     *((cls, "value") for cls in (keras_initx.ReLUBias, keras_initx.LSTMForgetBias, keras_initx.GRUUpdateBias)),
     *((cls, "scale") for cls in (keras_initx.VarianceScaling, keras_initx.Spectral)),
     (keras_initx.Orthogonal, "singular_values"),

@@ -343,7 +343,7 @@ def of_values(
     sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
     ordered = np.sort(sample_of(sample))
     low, median, high = _quantiles(ordered, np.array([0.25, 0.5, 0.75]))
-    reach = _FAR * (high - low) / _INTERQUARTILE
+    reach = reach_of_values(low, high)
     outliers = 0
     if reach and max(highest - median, median - lowest) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))
@@ -392,6 +392,11 @@ def of_values(
         )
     )
     return found
+
+
+def reach_of_values(low: float, high: float) -> float:
+    """Return how far from the median a value is no outlier, by the quartiles of all."""
+    return _FAR * (high - low) / _INTERQUARTILE
 
 
 def _quantiles(ordered: Array, levels: Array) -> Array:

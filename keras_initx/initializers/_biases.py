@@ -1,4 +1,4 @@
-"""Initial biases: for ReLU units, the output of a classifier, the time steps of a state space."""
+"""Initial biases: for ReLU units, the output of a classifier, steps and decay of a state space."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ from keras_initx.initializers._base import ConstantInitializer, RandomInitialize
 from keras_initx.initializers._laws import Law, Tabulated
 from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
 
-__all__ = ["PriorBias", "ReLUBias", "TimeStepBias"]
+__all__ = ["DecayRate", "PriorBias", "ReLUBias", "TimeStepBias"]
 
 
 @register(
@@ -342,3 +342,70 @@ def _step_law(shortest: float, longest: float, floor: float) -> Tabulated:
 def _inverse_softplus(x: Array) -> Array:
     """Return `log(exp(x) - 1)`, with the same bits on every machine."""
     return x + portable_log(1 - portable_exp(-x))
+
+
+# Beyond these, the logarithms of neighboring rates are hardly distinct in fixed point.
+_SLOWEST = 1e-6
+_FASTEST = 1e6
+
+
+@register(
+    "decay_rate",
+    formula="log U(min_rate, max_rate)",
+    use=(
+        "`A_log` of state-space and gated delta layers, whose states decay by exp(-exp(A_log) * dt)"
+    ),
+)
+class DecayRate(RandomInitializer):
+    """Initialize the logarithms of decay rates that are uniform, as `A_log` in Mamba 2.
+
+    A state `h` of such a layer decays by `exp(-exp(A_log) * dt)` at each step, where `dt` is what
+    `TimeStepBias` initializes. Rates are kept as logarithms, which keeps them positive. The
+    logarithms are drawn in float32, and finite in 16 bits too: that of a rate of 0, which code that
+    draws rates in 16 bits gets now and then, is not.
+
+    Args:
+        min_rate: Lowest rate, 0 or at least 1e-6.
+        max_rate: Highest rate, at most 1e6.
+        seed: An integer, a `keras.random.SeedGenerator` or `None`; see `RandomInitializer`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> rates = keras.ops.exp(DecayRate(seed=0)((4,)))
+        >>> [round(rate, 1) for rate in keras.ops.convert_to_numpy(rates).tolist()]
+        [7.3, 10.0, 5.7, 12.3]
+
+    Reference:
+        Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms through
+        structured state space duality", ICML 2024, and the authors' code, `mamba_ssm`, with
+        `A_init_range=(1, 16)`. With `(0, 16)` that of Yang, Kautz and Hatamizadeh, "Gated delta
+        networks: improving Mamba2 with delta rule", ICLR 2025.
+    """
+
+    def __init__(self, min_rate: float = 1.0, *, max_rate: float = 16.0, seed: Seed = None) -> None:
+        super().__init__(seed=seed)
+        self.min_rate: float = check_number("min_rate", min_rate)
+        self.max_rate: float = check_number("max_rate", max_rate, positive=True)
+        is_low = min_rate == 0 or min_rate >= _SLOWEST
+        if not is_low or not min_rate < max_rate <= _FASTEST:
+            raise ValueError(
+                f"`min_rate` must be 0 or at least {_SLOWEST:g}, and below `max_rate`, which must "
+                f"be at most {_FASTEST:g}. Received: {min_rate=!r}, {max_rate=!r}"
+            )
+
+    def law(self, shape: Shape) -> Law:
+        return _rate_law(float(self.min_rate), float(self.max_rate))
+
+
+@functools.lru_cache(maxsize=8)
+def _rate_law(lowest: float, highest: float) -> Tabulated:
+    """Return the law of logarithms whose exponentials are uniform from `lowest` to `highest`."""
+    places = np.arange(CELLS + 1) / CELLS
+    if lowest == 0:
+        # The logarithm of 0 is not finite: the first cell ends where half of it is below.
+        places[0] = places[1] / 2
+    logarithms = portable_log(lowest + (highest - lowest) * places)
+    return Tabulated("uniform rates", Quantiles.of(logarithms), float(logarithms[0]))

@@ -15,6 +15,7 @@ that lacks what the recipe needs, and for a `source` that is none.
 
 from keras_initx import _recipe_names, _suggestions
 from keras_initx.recipes._images import *
+from keras_initx.recipes._layers import *
 from keras_initx.recipes._networks import *
 from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._text import *

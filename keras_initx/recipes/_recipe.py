@@ -40,6 +40,9 @@ class Computed:
     of: Callable[[Part, Roles], InitializerLike | None]
 
 
+# What a table has for "others" if it leaves all weights that it does not name.
+KEPT = Computed("kept as they are", lambda part, roles: None)
+
 # Maps roles to initializers. A role that is missing has the one of what its weight is by its own
 # name, such as "kernel".
 Table: TypeAlias = Mapping[str, InitializerLike | Computed | None]
@@ -176,12 +179,16 @@ def _rules(table: Table, roles: Roles) -> Rules:
             value = value.of(part, roles)
         if value is not None:
             values[part.weight.path] = value
-        elif part.role == "unknown" and part.weight.dtype in DTYPES:
+        elif part.is_unknown and part.weight.dtype in DTYPES:
             left.append(part.weight.path)
+    rules = shortened(values, special)
+    if table.get("others") is KEPT:
+        rules["*"] = None
+        left = []
     lines: list[str] = []
     if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
-    return NotedRules(shortened(values, special), tuple(lines), tuple(left))
+    return NotedRules(rules, tuple(lines), tuple(left))
 
 
 def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:

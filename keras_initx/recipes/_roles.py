@@ -47,6 +47,17 @@ NAMES = (
     ("*/expert_feedforward_intermediate_dense", "expert"),
     ("*/expert_feedforward_output_dense", "expert"),
 )
+# The names of weights that only recipes of their own know; all others leave those that no layer of
+# Keras has.
+NAMES_OF_THEIR_OWN = {
+    "A_log": "A_log",
+    "dt_bias": "dt_bias",
+    "D": "D",
+    "lora_kernel_a": "LoRA A",
+    "lora_embeddings_a": "LoRA A",
+    "lora_kernel_b": "LoRA B",
+    "lora_embeddings_b": "LoRA B",
+}
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
     ("*/query/kernel", "query"),
@@ -159,6 +170,12 @@ class Part:
     depth: int = 0
     closes: bool = False
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is not known what it is for, but perhaps by a recipe of its own."""
+        roles = ("unknown", *NAMES_OF_THEIR_OWN.values())
+        return self.by_name == "unknown" and self.role in roles
+
 
 @dataclass
 class Roles:
@@ -209,7 +226,8 @@ def roles_of(model: keras.Model) -> Roles:
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        parts.append(Part(weight, _named(NAMES, weight) or by_name, by_name, kernel))
+        role = _named(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
+        parts.append(Part(weight, role, by_name, kernel))
     found = architecture_of(model)
     roles = Roles(model, parts, features_of(model, weights, found))
     graph = _Graph(roles, found)

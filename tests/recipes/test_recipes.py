@@ -149,7 +149,41 @@ def scaled_by_depth(factor):
 
 # A recipe and what is special in its row, a model, the rules for it, the mean standard deviation of the weights with
 # each end, and its relative tolerance: 3,000 values and more are off by 4 % once in a thousand draws.
+class Mixer(keras.Layer):
+    """The weights of Mamba 2 that no layer of Keras has."""
+
+    def build(self, shape):
+        self.decay = self.add_weight(shape=(shape[-1],), initializer="zeros", name="A_log")
+        self.step = self.add_weight(shape=(shape[-1],), initializer="zeros", name="dt_bias")
+        self.skip = self.add_weight(shape=(shape[-1],), initializer="zeros", name="D")
+
+    def call(self, x):
+        step = keras.ops.softplus(self.step)
+        return x * keras.ops.exp(-keras.ops.exp(self.decay) * step) + self.skip * x
+
+
+def mixer():
+    parts = [layers.Embedding(50, 4000, name="tokens"), Mixer(name="mixer"), layers.Dense(4, name="logits")]
+    return keras.Sequential([keras.Input((6,)), *parts])
+
+
+def adapted():
+    parts = [layers.Embedding(400, 50, name="tokens"), layers.Dense(400, name="inner"), layers.Dense(4, name="logits")]
+    model = keras.Sequential([keras.Input((6,)), *parts])
+    for part in model.layers[:2]:
+        part.enable_lora(20)
+    return model
+
+
 ROWS = {
+    # The deviations of log U(1, 16), and of the inverse softplus of exp U(log 0.001, log 0.1).
+    "state_space": (mixer, recipes.state_space, {"A_log": 0.6735, "dt_bias": 1.342, "D": 0}, 0.03),
+    "lora": (
+        adapted,
+        recipes.lora,
+        {"lora_kernel_a": 1 / (3 * 50) ** 0.5, "lora_embeddings_a": 1 / (3 * 400) ** 0.5, "_b": 0},
+        0.03,
+    ),
     "gpt2": (
         transformer,
         recipes.gpt2,
@@ -499,3 +533,27 @@ def test_a_transformer_with_one_of_the_names_starts_all_its_branches_at_zero():
     x = layers.Add()([x, layers.Dense(WIDTH, name="mine")(x)])
     rules = recipes.zero_residual(keras.Model(tokens, x))
     assert rules == {"attention/attention_output/kernel": "zeros", "mine/kernel": "zeros"}
+
+
+def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
+    model = adapted()
+    kernel = to_numpy(model.layers[1].weights[0])
+    plan = initialize(model, "lora", seed=0)
+    assert [row.path for row in plan.weights if row.initializer == "Zeros()"] == [
+        "tokens/lora_embeddings_b",
+        "inner/lora_kernel_b",
+    ]
+    np.testing.assert_array_equal(to_numpy(model.layers[1].weights[0]), kernel)
+    assert keras_initx.audit(model, "lora").ok
+    factor = model.layers[1].lora_kernel_a
+    factor.assign(np.zeros(factor.shape))
+    assert keras_initx.audit(model, "lora").problems[0].evidence == "all are 0 where they are drawn"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_state_spaces_are_finite_in_16_bits_also_with_rates_from_0(dtype):
+    layer = Mixer(dtype=dtype, name="mixer")
+    model = keras.Sequential([keras.Input((60_000,), dtype=dtype), layer])
+    initialize(model, "state_space:gated_delta", seed=0)
+    assert bool(keras.ops.all(keras.ops.isfinite(layer.decay)))
+    assert keras_initx.audit(model, "state_space:gated_delta").ok

@@ -229,6 +229,8 @@ CASES = (
         ((), (8,)),
     ),
     Case(keras_initx.TimeStepBias, {"seed": 43}, ANY_SHAPES),
+    Case(keras_initx.DecayRate, {"seed": 45}, ANY_SHAPES),
+    Case(keras_initx.DecayRate, {"min_rate": 0, "max_rate": 16.1, "seed": 46}, ANY_SHAPES),
     Case(keras_initx.TimeStepBias, {"min_step": 1e-5, "max_step": 2.0, "floor": 1e-3, "seed": 44}, ANY_SHAPES),
     Case(keras_initx.TruncatedNormal, {"seed": 21}, ANY_SHAPES),
     Case(
