@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._keras import is_of_keras
 from keras_initx._typing import Array
 from keras_initx.structure._axes import (
     UNKNOWN,
@@ -264,7 +265,7 @@ class _Walk:
         """Make a call: note it, or follow the calls in it."""
         if isinstance(operation, keras.Layer):
             options = taken_options(operation, options)
-            if is_followed(operation) or isinstance(operation, keras.layers.Lambda):
+            if is_followed(operation) or _calls_others(operation):
                 count = len(self._calls)
                 try:
                     return operation.call(*args, **options)
@@ -329,6 +330,8 @@ class _Walk:
             return self._transposition
         elif name in ("Matmul", "Dot"):
             return self._product
+        elif name == "Einsum":
+            return self._einsum_of_tensors
         elif name == "GetItem":
             return self._item
         elif name in ("ArraySplit", "Split", "Unstack"):
@@ -391,7 +394,7 @@ class _Walk:
         """Note that the weights of a layer read a tensor in this order, if they read any."""
         if isinstance(layer, keras.Layer):
             for weight in layer.weights:
-                self._read(weight, (0,), order)
+                self._read(weight, (0,), None if weight.name == "bias" else order)
 
     def _read_nothing(self, call: _Call) -> list[Layout]:
         for weight in own_weights(call.operation):
@@ -540,11 +543,11 @@ class _Walk:
             cell = getattr(cell, "cells", [cell])[0]
             is_known &= order is None or isinstance(cell, _CELLS)
             first += [weight for weight in cell.weights if weight.name == "kernel"]
-        for weight in layer.weights:
+        if not is_known:
+            self._read_all(layer, UNKNOWN)
+        for weight in layer.weights if is_known else ():
             is_first = any(weight is one for one in first)
-            self._read(weight, (0,), order if is_first and is_known else None)
-            if not is_known:
-                self._read(weight, (0,), UNKNOWN)
+            self._read(weight, (0,), order if is_first else None)
         found = []
         for output in call.outputs:
             shape = output.shape
@@ -733,6 +736,30 @@ class _Walk:
         axes = [*given[0].axes[:-1], given[1].axes[-1]]
         return [arranged(axes, is_certain=False)]
 
+    def _einsum_of_tensors(self, call: _Call) -> list[Layout]:
+        (output,) = call.outputs
+        operands, result = call.operation.subscripts.replace(" ", "").split("->")
+        values = [value for value in call.args if hasattr(value, "shape")]
+        found: dict[str, Axis] = {}
+        tensors = zip(operands.split(","), values, strict=True)
+        named = [(_spelled(letters, len(value.shape)), value) for letters, value in tensors]
+        for letters, value in named:
+            if isinstance(value, keras.KerasTensor):
+                for letter, axis in zip(letters, self._of(value).axes, strict=True):
+                    if letter not in found or axis.order is not None:
+                        found[letter] = axis
+        for letters, value in named:
+            if isinstance(value, keras.Variable):
+                shared = [found[letter] for letter in letters if letter in found]
+                is_known = all(axis.order is None for axis in shared)
+                self._read(value, (0,), None if is_known else UNKNOWN)
+        is_image = any(axis.kind != "same" for axis in found.values())
+        axes = []
+        for letter, length in zip(_spelled(result, len(output.shape)), output.shape, strict=True):
+            made = Axis(length, "channels" if is_image else "same")
+            axes.append(found.get(letter, made))
+        return [arranged(axes, is_certain=False)]
+
     def _module(self, call: _Call) -> list[Layout]:
         """Return the layouts of what a module of torch makes, which has the axes of torch."""
         given = self._given(call)
@@ -790,6 +817,13 @@ class _Walk:
 
 
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
+
+
+def _calls_others(layer: keras.Layer) -> bool:
+    """Return whether the `call` of a layer is a function of a user, or calls one."""
+    if isinstance(layer, keras.layers.Wrapper):
+        return not is_of_keras(type(layer).call)
+    return isinstance(layer, keras.layers.Lambda)
 
 
 def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:

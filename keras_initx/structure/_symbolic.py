@@ -38,9 +38,11 @@ def symbolic_calls(
         followed_calls(follow),
     ):
         warnings.simplefilter("ignore")  # nobody has called the model
-        yield scope
-    for layer, before in zip(layers, attributes, strict=True):
-        _put_back(layer, before)
+        try:
+            yield scope
+        finally:
+            for layer, before in zip(layers, attributes, strict=True):
+                _put_back(layer, before)
 
 
 def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], dict[str, Any]]:

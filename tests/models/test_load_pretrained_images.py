@@ -266,16 +266,42 @@ class TorchAttention(nn.Module):
 
 
 @case(SAME)
-def patches():
+def patches(kind=Attention):
     def function(m, x):
         x = m.conv(x).flatten(2).transpose(1, 2)
         return m.out((x + m.attention(m.norm(x)))[:, 0])
 
     image = keras.Input((8, 6, 3))
     x = layers.Reshape((12, 8))(layers.Conv2D(8, 2, strides=2, name="conv")(image))
-    x = x + Attention(name="attention")(layers.LayerNormalization(epsilon=1e-5, name="norm")(x))
+    x = x + kind(name="attention")(layers.LayerNormalization(epsilon=1e-5, name="norm")(x))
     parts = {"conv": nn.Conv2d(3, 8, 2, 2), "norm": nn.LayerNorm(8), "attention": TorchAttention()}
     return keras.Model(image, dense()(x[:, 0])), Parts(function, **parts, out=nn.Linear(8, 7))
+
+
+class EinsumAttention(Attention):
+    def call(self, x):
+        query, key, value = ops.unstack(ops.reshape(self.fused(x), (-1, 12, 3, 2, 4)), axis=2)
+        weights = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", query, key))
+        return self.last(ops.reshape(ops.einsum("bhqk,bkhd->bqhd", weights, value), (-1, 12, 8)))
+
+
+@case(SAME)
+def patches_with_einsum():
+    return patches(EinsumAttention)
+
+
+class Twice(layers.Wrapper):
+    """A wrapper of one's own."""
+
+    def call(self, x):
+        return self.layer(2 * x)
+
+
+@case(REORDERED)
+def a_wrapper_of_ones_own():
+    parts = {"conv": nn.Conv2d(3, 5, 3), "out": nn.Linear(120, 7)}
+    model = images(Twice(FLATTEN()), Twice(dense(), name="out"))
+    return model, Parts(lambda m, x: m.out(4 * m.conv(x).flatten(1)), **parts)
 
 
 @case(SAME)
