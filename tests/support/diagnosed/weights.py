@@ -73,7 +73,7 @@ def adapters(repaired):
     for layer in network[0].layers:
         layer.enable_lora(1)
         if not repaired:
-            layer.lora_kernel_a.assign(ops.zeros_like(layer.lora_kernel_a))
+            layer.lora_kernel_a.assign(np.zeros(layer.lora_kernel_a.shape))
     return network
 
 
