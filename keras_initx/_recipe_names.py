@@ -1,4 +1,4 @@
-"""The recipes by their names, for the rooms below theirs, which do not import it."""
+"""The recipes by their names, and the rules that they return, for the rooms below theirs."""
 
 import difflib
 import functools
@@ -30,12 +30,11 @@ class Findings:
 
 
 class OwnPattern(str):
-    """A pattern of a recipe: equal to its text, and in a dict another key than it.
+    """A pattern of a recipe: equal to its text, and in a dict another key than that.
 
-    So a rule of a user with the same pattern stays where it stands in `{"*kernel": "zeros",
-    **rules}`, which would have its key with the recipe's value otherwise. Therefore the hash is not
-    that of the text: a set of texts does not have it. Wherever it is copied to, it brings along
-    what was found.
+    So a rule of a user with the same pattern stays in front in `{"*kernel": "zeros", **rules}`,
+    where it would get the recipe's value otherwise. For this the hash is not that of the text, and
+    a set of texts does not have the pattern. What was found goes with it into other dicts.
     """
 
     findings = Findings()
@@ -43,7 +42,7 @@ class OwnPattern(str):
 
 
 class NotedRules(dict[Any, Any]):
-    """Rules, and what was found when they were made. Keys are found by their texts."""
+    """Rules, and what was found when they were made. Patterns are found by their texts."""
 
     def __init__(
         self, rules: Mapping[Any, Any], notes: tuple[str, ...], left: tuple[str, ...] = ()
@@ -84,14 +83,6 @@ class NotedRules(dict[Any, Any]):
     def setdefault(self, text: Any, default: Any = None) -> Any:
         return super().setdefault(self._key(text), default)
 
-    def update(self, *others: Any, **values: Any) -> None:
-        for text, value in dict(*others, **values).items():
-            self[text] = value
-
-    def __ior__(self, other: Any) -> "NotedRules":  # type: ignore[misc]
-        self.update(other)
-        return self
-
     def copy(self) -> "NotedRules":
         return NotedRules(self, self.findings.notes, self.left)
 
@@ -105,7 +96,9 @@ class NotedRules(dict[Any, Any]):
         return not self == other
 
     def _key(self, text: Any) -> Any:
-        """Return the key of this text, or what is given if there is none."""
+        """Return the key of this text, first that of a user, or what is given if there is none."""
+        if super().__contains__(text):
+            return text
         return next((key for key in self if key == text), text)
 
 

@@ -85,17 +85,16 @@ def initialize(
     The first rule that matches a weight determines its initializer. A weight that no rule matches
     is initialized by the initializer of its layer. If that is unknown, the layer is quantized to
     integers, or a recipe does not know what the weight is for, it is left unchanged, and the plan
-    says so. Keras' own random initializers are
-    replaced by their counterparts in this package, which draw from the same distribution, unless
-    their arguments are some that only Keras takes, such as a standard deviation of 0. A user's
-    initializer is called itself, with its own seed, unless its config has all of its arguments.
-    Fan-in and fan-out are computed for the actual layer, including depthwise, transposed and
-    grouped convolutions, `EinsumDense` and attention layers. Those of an embedding are its rows and
-    columns, as for its layer. Strides of transposed convolutions count, except for an initializer
-    with axes, a `scale` or a `factor` of its own, which may stand for them. A kernel with
-    `KeepSparse` gets the values of its `Sparse`, for every `seed`; under a rule its zeros stay
-    zero. The factors of LoRA start as by `enable_lora(rank)`: Keras does not keep other
-    initializers, so give a rule for them.
+    says so. Keras' own random initializers are replaced by their counterparts in this package,
+    which draw from the same distribution, unless their arguments are some that only Keras takes,
+    such as a standard deviation of 0. A user's initializer is called itself, with its own seed,
+    unless its config has all of its arguments. Fan-in and fan-out are computed for the actual
+    layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and attention
+    layers. Those of an embedding are its rows and columns, as for its layer. Strides of transposed
+    convolutions count, except for an initializer with axes, a `scale` or a `factor` of its own,
+    which may stand for them. A kernel with `KeepSparse` gets the values of its `Sparse`, for every
+    `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
+    Keras does not keep other initializers, so give a rule for them.
 
     The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
     weights therefore do not depend on the backend, on other objects in the process, or on other

@@ -92,7 +92,7 @@ def test_the_rules_of_a_recipe_are_read_as_a_dict_of_texts():
     assert ("*" in rules, rules.get("*", 1), rules.pop("*", 2)) == (False, 1, 2)
     with pytest.raises(KeyError, match=r"\*"):
         rules["*"]
-    assert json.loads(json.dumps(rules)) == rules
+    assert json.loads(json.dumps(rules)) == rules == (rules | {"*bias": "zeros"})
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda rules: pickle.loads(pickle.dumps(rules))])
