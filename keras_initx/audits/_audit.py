@@ -70,8 +70,6 @@ _SAME_BITS = Test("bits", "", p=1.0, deviation=0.0)
 _SAME_DIGEST = Test("bits", "the digest is that of the plan", p=1.0, deviation=0.0)
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
-# Fewer values may be equal by chance in 16 bits.
-_FEWEST = 16
 # Unmatched names for which similar ones are looked for.
 _MOST_HINTS = 50
 
@@ -258,7 +256,7 @@ def _pair_of(subject: Subject, alpha: float) -> tuple[Pair, bytes]:
         pair.tests = [*pair.tests, *tests[1:]]
     if _least(pair.tests) < _SUSPICIOUS:
         _compare_with_declared(pair, subject, values)
-    if pair.found.kind == "random" and values.size >= _FEWEST and not pair.reason:
+    if pair.found.kind == "random" and not pair.reason:
         return pair, _digest(values)
     return pair, b""
 

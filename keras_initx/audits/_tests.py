@@ -113,7 +113,9 @@ def chance_of_equality(profile: Profile) -> float:
     """Return the probability that other draws have the same values, 0 if it is not known."""
     if not profile.has_distribution:
         return 0.0
-    chance = max(_largest_atom(profile), 2.0 ** -max(profile.bits, min(_BITS)))
+    chance = 2.0**-profile.bits
+    if profile.bits <= BITS_OF_RANDOM or profile.independent < profile.size:
+        chance = _largest_atom(profile)
     return math.pow(chance, profile.total * (1 - profile.zeros))
 
 
@@ -590,7 +592,8 @@ def _largest_atom(profile: Profile) -> float:
     """Return the share of the most frequent value, of those that the quantiles are of."""
     quantiles = np.array(profile.quantiles)
     last = np.searchsorted(quantiles, quantiles, side="right") - 1
-    return float((LEVELS[last] - LEVELS).max())
+    # Of two equal values that follow each other, quantiles between them are equal.
+    return (float((LEVELS[last] - LEVELS).max()) * (profile.size - 1) + 1) / profile.size
 
 
 def _distance(own: Array, other: Array, slack: float) -> float:

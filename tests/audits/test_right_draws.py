@@ -1,0 +1,66 @@
+"""A contract gives no more alarms than `alpha` says, and none that are there in each audit."""
+
+import numpy as np
+import pytest
+from audits.right_draws import FAMILIES, alarms
+
+import keras_initx
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_contract_alarms_at_right_draws(family):
+    # 36 audits: with an alpha of 1 %, more than 3 alarms have a chance of 1 in 2,000.
+    found = alarms(family, draws=3, weights=14, contracts=12, pool=30)
+    assert found.sum() <= 3
+    assert found.max() <= 1
+
+
+def test_a_value_that_is_as_near_to_an_end_as_those_of_a_contract_tell():
+    """The end of a uniform distribution is known from 3,072 values to a thousandth of its width."""
+    rng = np.random.default_rng(0)
+    contract = keras_initx.contract(lambda: {"a": rng.uniform(-1, 1, (32, 32))})
+    values = rng.uniform(-1, 1, (32, 32))
+    for end, is_right in ((1.001, True), (1.02, False)):
+        values[3, 5] = end
+        assert keras_initx.audit({"a": values}, contract).ok == is_right
+
+
+def test_a_contract_whose_own_ends_are_far_in_or_out():
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(-1, 1, (32, 32)).clip(-0.996, 0.996)
+    assert keras_initx.audit({"a": rng.uniform(-1, 1, (32, 32))}, {"a": expected}).ok
+    expected = rng.normal(0, 1, (32, 32))
+    expected[3, 5] = 5
+    assert keras_initx.audit({"a": rng.normal(0, 1, (32, 32))}, {"a": expected}).ok
+
+
+def test_many_layers_with_few_values_each():
+    """The logarithm of a deviation of 8 values is a tenth too low, which does not add up."""
+    rng = np.random.default_rng(0)
+
+    def build():
+        return {f"layer_{number}/bias": rng.normal(0, 1, 8) for number in range(200)}
+
+    assert keras_initx.audit(build(), keras_initx.contract(build)).ok
+
+
+def test_rows_with_equal_numbers_of_zeros_by_chance():
+    rng = np.random.default_rng(0)
+    expected, found = rng.normal(0, 1, (2, 2, 64))
+    expected[:, :32] = 0
+    found[0, :30] = 0
+    found[1, :35] = 0
+    assert keras_initx.audit({"a": found}, {"a": expected}).ok
+
+
+def test_signs_that_are_equal_by_chance():
+    one, other = np.float32([1, 1, -1, 1, -1, -1]), np.float32([-1, 1, 1, 1, -1, -1])
+    equal, free = {"a": one, "b": one.copy()}, {"a": one, "b": other}
+    assert keras_initx.audit(equal, free).ok
+    assert keras_initx.audit(free, equal).ok
+
+
+def test_values_that_are_the_lowest_by_chance():
+    rng = np.random.default_rng(0)
+    expected, found = (np.maximum(rng.permutation(64), 64 - count).astype("float32") for count in (9, 5))
+    assert keras_initx.audit({"a": found / 7}, {"a": expected / 7}).ok

@@ -1,0 +1,16 @@
+"""Contracts of all families, of one draw and of three, with few and with many weights: right draws give no alarm."""
+
+import pytest
+from audits.right_draws import FAMILIES, alarms
+
+AUDITS = 3
+
+
+# With an alpha of 1 %, more alarms have a chance of 1 in 2,000.
+@pytest.mark.parametrize(("weights", "contracts", "most"), [(12, 200, 15), (200, 20, 4)])
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_alarms_at_right_draws(family, draws, weights, contracts, most):
+    found = alarms(family, draws, weights, contracts, AUDITS, pool=100)
+    assert found.sum() <= most
+    assert found.max() < AUDITS
