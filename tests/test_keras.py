@@ -274,14 +274,6 @@ def test_the_arguments_of_weights(name):
     assert all(hasattr(layer, _keras.argument_name(weight.name)) for weight in weights)
 
 
-def test_frozen_weights_were_made_for_training_and_statistics_were_not():
-    layer = layers.BatchNormalization()
-    layer.build((None, 2))
-    layer.trainable = False
-    made = [_keras.is_made_for_training(layer, weight) for weight in layer.weights]
-    assert made == [True, True, False, False]
-
-
 def dense(count=1):
     return [layers.Dense(2) for _ in range(count)]
 

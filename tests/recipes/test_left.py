@@ -266,7 +266,7 @@ def test_all_weights_of_keras_layers_are_known(layer):
 def test_weights_without_a_name_are_known_in_models_of_keras():
     model = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
     rules = recipes.convnext(model)
-    assert any(weight.name == "variable" for weight in model.weights)
+    assert any(weight.name.startswith("variable") for weight in model.weights)
     assert rules == {"*kernel": rules["*kernel"], "*bias": "zeros"}
     assert rules.left == ()
 
