@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from scripts import script
 
 import keras_initx
 from keras_initx import recipes
@@ -16,6 +17,7 @@ from keras_initx.models import weights_digest
 pytestmark = pytest.mark.every_backend
 
 keras_hub = pytest.importorskip("keras_hub")
+built_in_models = script("built_in_models")
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 GENERATOR = np.random.default_rng(0)
@@ -341,6 +343,67 @@ def test_a_table_for_the_logits_of_t5_alone_is_smaller_than_that_of_its_tokens()
         to_numpy(table).std() for table in (model.token_embedding.embeddings, model.token_embedding.reverse_embeddings)
     ]
     assert stds == pytest.approx([1, 32**-0.5], rel=0.05)
+
+
+def of_the_page(name):
+    """Return a new model of the page about audits, and what it is compared with there."""
+    build, expected, _ = built_in_models.MODELS[name]
+    keras.utils.set_random_seed(0)
+    return build(), expected
+
+
+# What Keras says of the layers of KerasHub's Flux, and KerasHub of its RWKV 7.
+of_the_script = pytest.mark.filterwarnings("ignore:.*(was called on layer|'rwkv_ops' package is not installed)")
+
+
+@of_t5
+@of_the_script
+def test_the_page_of_audits_shows_what_the_script_prints(capsys):
+    built_in_models.main()
+    table, _, heads = capsys.readouterr().out.partition("\n\n")
+    assert f"\n\n{table}\n\n" in (DOCS / "audit.md").read_text()
+    assert heads == "Heads of Qwen 3.5: A_log [0.0], dt_bias [1.0]\n"
+
+
+EQUAL = {
+    "RWKV 7": [f"rwkv_layer_0/RWKV_TIME_MIX/{name}/kernel" for name in ("receptance", "key", "value", "output_layer")],
+    "Qwen 3.5": [f"transformer_layer_0/linear_attn/in_proj_{name}/kernel" for name in "ab"],
+}
+
+
+@of_the_script
+@pytest.mark.parametrize("name", EQUAL)
+def test_kernels_that_share_an_initializer_start_equal_until_they_are_drawn_anew(name):
+    model, _ = of_the_page(name)
+    values = {weight.path: to_numpy(weight.value) for weight in model.weights}
+    for path in EQUAL[name]:
+        np.testing.assert_array_equal(values[path], values[EQUAL[name][0]])
+    keras_initx.initialize(model, seed=0)
+    assert keras_initx.audit(model).ok
+
+
+def test_the_logits_of_siglip_start_without_the_scale_and_the_bias_of_the_paper():
+    report = keras_initx.audit(*of_the_page("SigLIP"))
+    assert {row.path: row.cause for row in report.problems} == {
+        "siglip_head/logit_scale": "as its layer declares: Constant()",
+        "siglip_head/logit_bias": "as its layer declares: Zeros()",
+    }
+
+
+@of_the_script
+@pytest.mark.parametrize(("name", "number"), [("Stable Diffusion 3", 5), ("Flux", 7)])
+def test_the_modulation_of_a_diffusion_transformer_does_not_start_at_zero(name, number):
+    report = keras_initx.audit(*of_the_page(name))
+    assert [row.cause for row in report.problems] == ["as its layer declares: GlorotUniform()"] * number
+
+
+def test_smollm3_starts_as_layers_of_keras_do():
+    report = keras_initx.audit(*of_the_page("SmolLM3"))
+    causes = {row.path.rpartition("/")[2]: row.cause for row in report.problems}
+    assert causes == {
+        "kernel": "as its layer declares: GlorotUniform()",
+        "embeddings": "as its layer declares: RandomUniform()",
+    }
 
 
 def test_the_audit_of_gpt2_prints_what_the_readme_shows(capsys, monkeypatch):
