@@ -162,11 +162,9 @@ def found(report):
 
 
 def values(model, name):
-    """Return the values of the weights of this name, each once."""
-    found = [weight for weight in model.weights if weight.name == name]
-    return sorted(
-        {float(value) for weight in found for value in keras.ops.convert_to_numpy(weight)}
-    )
+    """Return the values of a weight, each once."""
+    (weight,) = [weight for weight in model.weights if weight.name == name]
+    return sorted({*keras.ops.convert_to_numpy(weight).tolist()})
 
 
 def main():
@@ -179,10 +177,8 @@ def main():
         model = build()
         by_paper = "-" if expected is None else found(keras_initx.audit(model, expected))
         print(f"| {name} | {label} | {by_paper} | {found(keras_initx.audit(model))} |", flush=True)
-    model = qwen_3_5()
-    print(
-        f"\nHeads of Qwen 3.5: A_log {values(model, 'A_log')}, dt_bias {values(model, 'dt_bias')}"
-    )
+    heads = [f"{name} {values(qwen_3_5(), name)}" for name in ("A_log", "dt_bias")]
+    print("\nHeads of Qwen 3.5:", ", ".join(heads))
 
 
 if __name__ == "__main__":
