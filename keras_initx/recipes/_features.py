@@ -28,6 +28,8 @@ _NAMES = {
         "*text_projection",
         "*encoder_block_*/attention/query/kernel",
     ),
+    "the names of Gemma": ("*decoder_block_*/ffw_gating/kernel",),
+    "the names of Llama": ("*feedforward_gate_dense/kernel", "*/expert_feedforward_gate_dense"),
     "cross-attention": ("*cross_attention*", "*crossattention*"),
     # DeBERTa in KerasHub, and the authors of BERT.
     LAST: ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel"),

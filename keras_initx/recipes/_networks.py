@@ -166,7 +166,7 @@ def fixup() -> Table:
         lambda part, roles: Scaled(he, roles.branches ** (-1 / (2 * part.depth - 2))),
     )
     return {
-        "inner": inner,
+        **dict.fromkeys(("inner", "gate", "up", "gate and up"), inner),
         "outer": "zeros",
         "shortcut": he,
         "last": "zeros",

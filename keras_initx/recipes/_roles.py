@@ -41,7 +41,7 @@ NAMES = (
     ("*self_attention/embeddings", "relative positions"),
     ("*query_projector/kernel", "unscaled query"),
     ("*encoder_token_embedding_conv_layer_1/kernel", "frames"),
-    ("*decoder_block_*/ffw_gating/kernel", "gating"),
+    ("*decoder_block_*/ffw_gating/kernel", "gate"),
     ("*feedforward_gate_dense/kernel", "gate"),
     ("*/expert_feedforward_gate_dense", "gate"),
     ("*/expert_feedforward_intermediate_dense", "expert"),
@@ -91,6 +91,8 @@ _OWN_NAMES = {
     **dict.fromkeys(("lora_kernel_a", "lora_kernel_b"), "other"),
     **dict.fromkeys(("lora_embeddings_a", "lora_embeddings_b"), "other"),
 }
+# What a weight of a role is too.
+_WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}
 # Layers of Keras whose weights are those of other packages.
 _FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
 # Layers of which the last kernel makes the outputs.
@@ -125,6 +127,8 @@ _OPEN_AT_0 = (
     "softsign",
     "tanh",
 )
+# What gives the weights of experts.
+_WEIGHTS = ("Sigmoid", "Softmax", "TopK")
 # How other operations begin of which this holds too.
 _LINEAR = (
     "Add",
@@ -157,6 +161,7 @@ class Part:
         by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, what only
             its layer initializes ("other"), or unknown.
         kernel: The kernel of its layer, of a bias.
+        in_branch: Whether it is in a branch, by the graph.
         stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
         depth: The number of kernels of its branch, one after another.
         closes: Whether its branch starts at 0 if it does.
@@ -166,6 +171,7 @@ class Part:
     role: str
     by_name: str
     kernel: ModelWeight | None = None
+    in_branch: bool = False
     stack: int = 0
     depth: int = 0
     closes: bool = False
@@ -245,13 +251,20 @@ def roles_of(model: keras.Model) -> Roles:
             elif not only_names and part.role in ("positions", "tokens"):
                 part.role = part.by_name
         graph.take_branches()
+    graph.take_gates()
     if found.branches and not found.hidden:
         graph.take_ends_of_model()
     if not found.hidden:
         roles.notes = graph.described()
     for part in parts:
-        roles.has.setdefault(part.role, []).append(part.weight.path)
+        for role in (part.role, *_WIDER.get(part.role, ())):
+            roles.has.setdefault(role, []).append(part.weight.path)
     return roles
+
+
+def _activation(layer: keras.Operation) -> str:
+    """Return the activation of a layer, as its operation is called."""
+    return ((isinstance(layer, keras.Layer) and activation_name(layer)) or "").capitalize()
 
 
 def _role(part: Part) -> str:
@@ -356,6 +369,7 @@ class _Graph:
     def __init__(self, roles: Roles, found: Architecture) -> None:
         self._roles = roles
         self._found = found
+        self._downs = {gate.down for gate in found.gates}
         self._paths = layer_paths(roles.model)
         self._parts = {id(part.weight.variable): part for part in roles.parts}
 
@@ -363,7 +377,7 @@ class _Graph:
         """Return the paths of the kernels that end branches, as far as they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
-            for layer in branch.last:
+            for layer in self._ends(branch):
                 paths.update(part.weight.path for part in self._kernels([layer])[-1:])
         return paths
 
@@ -398,6 +412,19 @@ class _Graph:
         if not roles.uneven:
             roles.blocks = self._blocks(0, 1), self._blocks(1, 2)
 
+    def take_gates(self) -> None:
+        """Give the kernels around gates their roles, where names do not tell others."""
+        for gate in self._found.gates:
+            given = {
+                "gate and up" if gate.up is gate.gate else "gate": gate.gate,
+                "up": gate.up,
+                "outer": gate.down,
+            }
+            for role, layer in given.items():
+                for part in self._kernels([layer]):
+                    if part.role in (part.by_name, "inner"):
+                        part.role = role
+
     def take_ends_of_model(self) -> None:
         """Give the first and last kernels and the positions their roles, where names do not."""
         found = self._found
@@ -424,8 +451,13 @@ class _Graph:
     def _take_branch(self, branch: Branch, stack: int) -> None:
         found = self._found
         kernels = self._kernels(branch.operations)
+        for part in kernels:
+            part.in_branch = True
         layers = [layer for layer in branch.operations if layer in found.attention]
-        softmax = any(type(part).__name__ == "Softmax" for part in branch.operations)
+        ends = self._ends(branch)
+        softmax = not self._downs.intersection(ends) and any(
+            type(part).__name__ == "Softmax" for part in branch.operations
+        )
         for part in kernels:
             part.stack, part.depth = stack, branch.depth or 0
             if part.role == part.by_name:  # its name does not tell, such as a gate
@@ -436,7 +468,7 @@ class _Graph:
             for part in self._inside(branch.operations):
                 if part.weight.name == "bias":
                     part.role = "inner bias"
-        end = self._kernels(branch.last)[-1:]
+        end = [part for layer in ends for part in self._kernels([layer])[-1:]]
         text = self._unknown_end(branch)
         if text:
             self._roles.unknown = self._roles.unknown or text
@@ -455,14 +487,23 @@ class _Graph:
             )
         self._close(branch, end)
 
+    def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
+        """Return the layers of which a branch adds the outputs, not those that weigh experts."""
+        experts = [layer for layer in branch.last if layer in self._downs]
+        others = [layer for layer in branch.last if layer not in self._downs]
+        weighs = [type(part).__name__ for part in branch.after if type(part).__name__ in _WEIGHTS]
+        weighs += [kind for layer in others if (kind := _activation(layer)) in _WEIGHTS]
+        return experts if experts and weighs else branch.last
+
     def _unknown_end(self, branch: Branch) -> str:
         """Return why it is not known which kernel ends a branch, or an empty text."""
-        if len(branch.last) != 1:
+        ends = self._ends(branch)
+        if len(ends) != 1 and not self._downs.issuperset(ends):
             return f"a branch that ends with the kernels of {self._ends_of(branch)} side by side"
-        (layer,) = branch.last
-        if isinstance(layer, _LAYERS):
-            return ""
-        return f"a branch that ends with {self._path(layer)!r}, a {type(layer).__name__}"
+        for layer in ends:
+            if not isinstance(layer, _LAYERS):
+                return f"a branch that ends with {self._path(layer)!r}, a {type(layer).__name__}"
+        return ""
 
     def _close(self, branch: Branch, end: list[Part]) -> None:
         """Find the weight by which a branch starts at 0: of its last normalization or kernel."""
@@ -476,7 +517,7 @@ class _Graph:
                 closed = "a weight that scales a branch: let that one start at 0"
             closed = closed or self._closes_at(operation, branch)
         else:
-            for layer in branch.last:
+            for layer in self._ends(branch):
                 closed = closed or self._closes_at(layer, branch)
         for part in end:
             part.closes = True
@@ -557,12 +598,12 @@ class _Graph:
         return str(layer.name)
 
     def _ends_of(self, branch: Branch) -> str:
-        return quoted([self._path(layer) for layer in branch.last])
+        return quoted([self._path(layer) for layer in self._ends(branch)])
 
     def described(self) -> list[str]:
         """Return what was found, in words."""
         found = self._found
-        ends = [self._path(layer) for branch in found.branches for layer in branch.last]
+        ends = [self._path(layer) for branch in found.branches for layer in self._ends(branch)]
         lines = ["no residual branch"]
         if ends:
             lines = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
@@ -579,6 +620,7 @@ class _Graph:
         kinds = {
             "attention": [layer for layer in found.attention if layer not in found.crossing],
             "cross-attention": found.crossing,
+            "gates": [gate.gate for gate in found.gates],
             "embeddings of tokens": found.tokens,
             "embeddings of positions": found.positions,
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],

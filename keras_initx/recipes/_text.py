@@ -237,10 +237,11 @@ def deepnorm() -> Table:
 
 @recipe(
     kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
-    "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen, with the names of KerasHub",
+    "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen",
     sources="Hugging Face's transformers: every kernel and embedding 0.02",
     needs=("gate",),
-    refuses=("the names of CLIP",),
+    needs_in_graph=("tokens",),
+    refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
 )
 def llama() -> Table:
     """Return the rules of Llama: normal kernels and embeddings.
@@ -266,13 +267,14 @@ def llama() -> Table:
 
 
 @recipe(
-    kind="a Gemma with the names of KerasHub, with scales of normalizations that are 0 at the "
-    "start, to which it adds 1",
+    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 0 "
+    "at the start, to which it adds 1, as in Gemma",
     sources={
         "gemma": "Gemma team, 2024, by its code: kernels and embeddings 0.01",
         "transformers": "Hugging Face's transformers: 0.02",
     },
-    needs=("gating", "tokens"),
+    needs=("gate", "tokens"),
+    refuses=("cross-attention", "the names of CLIP", "the names of Llama"),
 )
 def gemma(source: str) -> Table:
     """Return the rules of Gemma: normal kernels of the blocks and token embeddings.
@@ -295,10 +297,13 @@ def gemma(source: str) -> Table:
         2024, by its code. `GemmaPreTrainedModel` in Hugging Face's transformers.
     """
     drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
-    in_blocks = Computed(
-        f"`{drawn!r}` in the blocks of the decoder",
-        lambda part, roles: drawn if "decoder_block_" in part.weight.path else None,
-    )
+
+    def of(part: Part, roles: Roles) -> RandomNormal | None:
+        has_names = "the names of Gemma" in roles.has
+        is_inside = "decoder_block_" in part.weight.path if has_names else part.in_branch
+        return drawn if is_inside else None
+
+    in_blocks = Computed(f"`{drawn!r}` in the blocks of the decoder", of)
     return {"tokens": drawn, "kernel": in_blocks}
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_initx.backends import backend
-from keras_initx.structure._graph import Branch, ForwardGraph, multiplies_by_kernel
+from keras_initx.structure._graph import Branch, ForwardGraph, Gate, multiplies_by_kernel
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import normalizes
 from keras_initx.structure._names import named_layers, parts_of
@@ -48,6 +48,7 @@ class Architecture:
     Attributes:
         branches: The residual branches, without those around others.
         around: The branches that have others in them.
+        gates: The gates before another kernel.
         attention: Layers of attention. The value says whether the values are of another tensor than
             the queries.
         tokens: Embeddings of what the inputs give.
@@ -63,6 +64,7 @@ class Architecture:
 
     branches: list[Branch] = field(default_factory=list)
     around: list[Branch] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
     attention: dict[keras.Layer, bool] = field(default_factory=dict)
     tokens: list[keras.Layer] = field(default_factory=list)
     positions: list[keras.Layer] = field(default_factory=list)
@@ -166,6 +168,7 @@ class _Reader:
             except Exception:  # whatever a model of a user raises
                 self._found.hidden.append(self._model)
         found = self._found
+        found.gates = self._graph.gates()
         branches = self._graph.branches()
         additions = {branch.addition for branch in branches}
         inside: set[keras.Operation] = set()

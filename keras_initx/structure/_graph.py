@@ -3,13 +3,15 @@
 import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.structure._kernels import NORMALIZATIONS, is_kernel
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import CONVOLUTIONS, NORMALIZATIONS, is_kernel
 
-__all__ = ["Branch", "ForwardGraph", "multiplies_by_kernel"]
+__all__ = ["Branch", "ForwardGraph", "Gate", "multiplies_by_kernel"]
 
 _RESHAPING = (
     keras.layers.Flatten,
@@ -19,6 +21,21 @@ _RESHAPING = (
 )
 # Layers and operations of one tensor that give a sum of what they give for its terms.
 _SCALING = ("Dropout", "Identity", "Multiply", "TrueDivide")
+# Layers of one kernel and one input.
+_PROJECTIONS = (
+    *CONVOLUTIONS,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.TimeDistributed,
+)
+# What `keras.ops` and layers call activations, of each number by itself.
+_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} - {
+    "linear",
+    "logsoftmax",
+    "softmax",
+}
+# Operations by which a tensor becomes several.
+_SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
 # A sum of more terms, as over many experts, is left as it is written.
 _MOST_TERMS = 8
 
@@ -76,6 +93,36 @@ class Branch:
     begin: tuple[_Node, ...]
     stream: int = 0
     depth: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Two outputs of kernels of one input that are multiplied, one through an activation.
+
+    Attributes:
+        gate: The layer whose outputs go through the activation.
+        up: The other one. It is the same if one kernel is split.
+        down: The layer with a kernel that reads the product.
+    """
+
+    gate: keras.Operation
+    up: keras.Operation
+    down: keras.Operation
+
+
+@dataclass
+class _Source:
+    """Where a tensor comes from through operations of one tensor.
+
+    Attributes:
+        kernel: The output of a kernel.
+        part: The part of it, or all of it.
+        activations: The names of the activations on the way.
+    """
+
+    kernel: _Node
+    part: _Node
+    activations: list[str]
 
 
 class ForwardGraph:
@@ -243,6 +290,21 @@ class ForwardGraph:
                 streams.setdefault(total, _stream_before(branch, streams))
                 ordered.append(replace(branch, stream=streams[total]))
         return ordered
+
+    def gates(self) -> list[Gate]:
+        """Return the products of two kernels of one input that another kernel reads."""
+        products: dict[_Node, tuple[Any, Any]] = {}
+        found = []
+        for node in self._made:
+            if type(node.producer).__name__ in ("Glu", "Multiply") and not _is_form(node):
+                pair = _gated(node)
+                if pair is not None:
+                    products[node] = pair
+            elif isinstance(node.producer, _PROJECTIONS) and not _is_form(node):
+                product = _before(node, products)
+                if product is not None:
+                    found.append(Gate(*products[product], node.producer))
+        return found
 
     def _branches_of(
         self, total: _Node, passed: Mapping[_Node, tuple[keras.Operation, ...]]
@@ -447,6 +509,86 @@ def _flat_terms(total: _Node) -> tuple[dict[_Node, tuple[keras.Operation, ...]],
         else:
             terms[term] = before
     return terms, within
+
+
+def _gated(product: _Node) -> tuple[Any, Any] | None:
+    """Return the layers of a gate and of what it multiplies, or `None` if there is no gate."""
+    factors: dict[_Node, list[str]] = {}
+    kernels: dict[_Node, _Node] = {}
+    for factor in _factors(product):
+        source = _source(factor)
+        if source is None:
+            return None
+        # A tensor times an activation of itself, as in SiLU, is one.
+        factors.setdefault(source.part, []).extend(source.activations)
+        kernels[source.part] = source.kernel
+    if type(product.producer).__name__ == "Glu" and kernels:
+        (kernel,) = kernels.values()
+        return _layers_of(kernel, kernel)
+    if len(factors) != 2:
+        return None
+    # Where both have one, as in WaveNet, the gate is the one between 0 and 1.
+    gate, up = sorted(factors, key=lambda one: ("sigmoid" not in factors[one], not factors[one]))
+    first, second = kernels[gate], kernels[up]
+    if not factors[gate] or (first is second and first in factors):
+        return None
+    if _plain(first.inputs[0]) is not _plain(second.inputs[0]):
+        return None
+    return _layers_of(first, second)
+
+
+def _layers_of(gate: _Node, up: _Node) -> tuple[Any, Any]:
+    return gate.producer, up.producer
+
+
+def _factors(product: _Node) -> list[_Node]:
+    """Return what is multiplied, also in products of products."""
+    if type(product.producer).__name__ != "Multiply" or len(product.inputs) != 2:
+        return product.inputs if type(product.producer).__name__ == "Glu" else [product]
+    return [factor for part in product.inputs for factor in _factors(part)]
+
+
+def _source(node: _Node) -> _Source | None:
+    """Return the only kernel that a tensor comes from, through operations of one tensor."""
+    activations: list[str] = []
+    part = None
+    while node.producer is not None and len(node.inputs) == 1:
+        producer = node.producer
+        if not _is_form(node):
+            name = type(producer).__name__
+            if name in _SPLITTING:
+                part = node
+            if isinstance(producer, keras.Layer):
+                name = activation_name(producer) or ""
+            name = name.replace("_", "").lower()
+            if name in _ACTIVATIONS:
+                activations.append(name)
+            if isinstance(producer, _PROJECTIONS):
+                return _Source(node, part or node, activations)
+            if multiplies_by_kernel(producer):
+                return None
+        (node,) = node.inputs
+    return None
+
+
+def _before(node: _Node, wanted: Collection[_Node]) -> _Node | None:
+    """Return the tensor of these that a layer gets through operations of one tensor."""
+    while len(node.inputs) == 1:
+        (node,) = node.inputs
+        if node in wanted:
+            return node
+        if multiplies_by_kernel(node.producer):
+            return None
+    return None
+
+
+def _plain(node: _Node) -> _Node:
+    """Return a tensor before its other forms and a dropout."""
+    while len(node.inputs) == 1 and (
+        _is_form(node) or type(node.producer).__name__ in ("Dropout", "Identity")
+    ):
+        (node,) = node.inputs
+    return node
 
 
 def _stream_before(branch: Branch, streams: Mapping[_Node, int]) -> int:

@@ -1,0 +1,185 @@
+"""Gates are found in the graph of models of all names, and the kernel that reads the product ends the branch."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from modes import everywhere
+from strangers import LENGTH, TOKENS, WIDTH
+
+from keras_initx import initialize, recipes
+from keras_initx.structure import find_weights
+
+HIDDEN = 16
+
+
+def dense(units, name, activation=None):
+    return layers.Dense(units, activation, use_bias=False, name=name)
+
+
+def gated(y, names=("w1", "w3", "w2"), activation=ops.silu):
+    gate, up, down = names
+    return dense(WIDTH, down)(activation(dense(HIDDEN, gate)(y)) * dense(HIDDEN, up)(y))
+
+
+def by_layers(y):
+    parts = [dense(HIDDEN, "wi_0", "gelu")(y), dense(HIDDEN, "wi_1")(y)]
+    return dense(WIDTH, "wo")(layers.Dropout(0.1)(layers.Multiply()(parts)))
+
+
+def by_hand(y):
+    gate = dense(HIDDEN, "w1")(y)
+    return dense(WIDTH, "w2")(dense(HIDDEN, "w3")(y) * gate * ops.sigmoid(gate))
+
+
+def split(y):
+    gate, up = ops.split(dense(2 * HIDDEN, "fc1_g")(y), 2, -1)
+    return dense(WIDTH, "fc2")(ops.gelu(gate) * up)
+
+
+def sliced(y):
+    both = dense(2 * HIDDEN, "fc1_g")(y)
+    return dense(WIDTH, "fc2")(both[..., :HIDDEN] * layers.Activation("sigmoid")(both[..., HIDDEN:]))
+
+
+def experts(y):
+    weights = ops.softmax(dense(2, "router")(y))
+    outputs = [gated(y, [f"{name}_{n}" for name in ("w1", "w3", "w2")]) * weights[..., n : n + 1] for n in (0, 1)]
+    return outputs[0] + outputs[1]
+
+
+class Gated(layers.Layer):
+    def __init__(self):
+        super().__init__(name="ffn")
+        self.gate, self.up, self.down = dense(HIDDEN, "gate_proj"), dense(HIDDEN, "up_proj"), dense(WIDTH, "down_proj")
+
+    def build(self, shape):
+        self.gate.build(shape)
+        self.up.build(shape)
+        self.down.build((*shape[:-1], HIDDEN))
+
+    def call(self, x):
+        return self.down(keras.activations.silu(self.gate(x)) * self.up(x))
+
+
+class Attention(layers.Layer):
+    """Attention with a gate, of which the kernel is that of the queries too."""
+
+    def __init__(self):
+        super().__init__(name="attention")
+        self.queries, self.keys = dense(2 * WIDTH, "q_proj"), dense(WIDTH, "k_proj")
+        self.values, self.out = dense(WIDTH, "v_proj"), dense(WIDTH, "o_proj")
+
+    def build(self, shape):
+        for layer in (self.queries, self.keys, self.values, self.out):
+            layer.build(shape)
+
+    def call(self, x):
+        queries, gate = ops.split(self.queries(x), 2, -1)
+        weights = ops.softmax(ops.matmul(queries, ops.transpose(self.keys(x), (0, 2, 1))))
+        return self.out(ops.matmul(weights, self.values(x)) * ops.sigmoid(gate))
+
+
+def decoder(feed_forward, attention=None):
+    """Return a decoder of one block."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(TOKENS, WIDTH)(ids)
+    y = layers.RMSNormalization()(x)
+    attend = layers.GroupQueryAttention(4, 2, 1, use_bias=False, name="attention")
+    x = x + (attention(y) if attention else attend(y, y))
+    x = x + feed_forward(layers.RMSNormalization()(x))
+    return keras.Model(ids, dense(TOKENS, "head")(layers.RMSNormalization()(x)))
+
+
+def parallel(y):
+    return layers.MultiHeadAttention(2, 4, use_bias=False, name="other")(y, y) + gated(y)
+
+
+# A feed-forward network, its gates and the kernels that read the products.
+FORMS = {
+    "operations": (gated, {"w1"}, {"w2"}),
+    "relu": (lambda y: gated(y, ("a", "b", "c"), ops.relu), {"a"}, {"c"}),
+    "layers": (by_layers, {"wi_0"}, {"wo"}),
+    "by hand": (by_hand, {"w1"}, {"w2"}),
+    "split": (split, {"fc1_g"}, {"fc2"}),
+    "sliced": (sliced, {"fc1_g"}, {"fc2"}),
+    "glu": (lambda y: dense(WIDTH, "fc2")(ops.glu(dense(2 * HIDDEN, "fc1_g")(y))), {"fc1_g"}, {"fc2"}),
+    "experts": (experts, {"w1_0", "w1_1"}, {"w2_0", "w2_1"}),
+    "subclassed": (lambda y: Gated()(y), {"ffn/gate_proj"}, {"ffn/down_proj"}),
+    "parallel": (parallel, {"w1"}, {"other/attention_output", "w2"}),
+}
+
+
+def stds(model, rules):
+    """Return the standard deviations that kernels are to have."""
+    plan = initialize(model, rules, seed=0, dry_run=True)
+    return {weight.path: weight.expected_std for weight in plan.weights if weight.path.endswith("kernel")}
+
+
+@pytest.mark.parametrize("attention", [None, Attention])
+@pytest.mark.parametrize("form", everywhere(FORMS, ["operations", "split", "sliced", "subclassed"]))
+def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
+    feed_forward, gates, ends = FORMS[form]
+    model = decoder(feed_forward, attention and attention())
+    plan = initialize(model, "llama", seed=0, dry_run=True)
+    kernels = [weight for weight in plan.weights if weight.path.endswith("kernel")]
+    assert {weight.expected_std for weight in kernels} == {0.02}
+    (line,) = [note for note in plan.notes if note.startswith("  gates: ")]
+    assert set(line.removeprefix("  gates: ").replace("'", "").split(", ")) == gates
+    rules = recipes.gpt2(model)
+    small = {path for path, std in stds(model, rules).items() if std < 0.02}
+    assert small == {f"{end}/kernel" for end in ends} | {
+        f"attention/{'o_proj' if attention else 'attention_output'}/kernel"
+    }
+
+
+def test_gemma_draws_the_kernels_of_blocks_of_other_names_and_leaves_the_others():
+    plan = initialize(decoder(gated), "gemma", seed=0, dry_run=True)
+    stds = {weight.path: weight.expected_std for weight in plan.weights}
+    assert stds["w1/kernel"] == stds["w2/kernel"] == stds["attention/query/kernel"] == 0.01
+    assert stds["head/kernel"] != 0.01
+
+
+NO_GATES = {
+    "no product": lambda y: dense(WIDTH, "down")(dense(HIDDEN, "up", "silu")(y)),
+    "squeezed": lambda y: dense(WIDTH, "down")(
+        dense(HIDDEN, "up")(y) * dense(HIDDEN, "s", "sigmoid")(ops.mean(y, 1, keepdims=True))
+    ),
+    "silu by hand": lambda y: dense(WIDTH, "down")((up := dense(HIDDEN, "up")(y)) * ops.sigmoid(up)),
+    "without activation": lambda y: dense(WIDTH, "down")(dense(HIDDEN, "a")(y) * dense(HIDDEN, "b")(y)),
+    "highway": lambda y: dense(WIDTH, "a", "relu")(y) * dense(WIDTH, "b", "sigmoid")(y),
+}
+
+
+@pytest.mark.parametrize("form", NO_GATES)
+def test_other_products_are_no_gates(form):
+    with pytest.raises(ValueError, match="with no gate"):
+        recipes.llama(decoder(NO_GATES[form]))
+
+
+def test_a_saved_and_a_nested_model_have_the_same_gates(tmp_path):
+    model = decoder(split)
+    model.save(tmp_path / "model.keras")
+    outer = keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.models.load_model(tmp_path / "model.keras")])
+    plan = initialize(outer, "llama", seed=0)
+    assert [note.partition("'")[2] for note in plan.notes if "gates" in note] == ["functional/fc1_g'"]
+
+
+class Experts(layers.Layer):
+    """Experts whose kernels are no layers'."""
+
+    def build(self, shape):
+        self.w1, self.w3 = (self.add_weight(shape=(2, WIDTH, HIDDEN), name=name) for name in ("w1", "w3"))
+        self.w2 = self.add_weight(shape=(2, HIDDEN, WIDTH), name="w2")
+
+    def call(self, x):
+        hidden = ops.silu(ops.einsum("btd,edf->btef", x, self.w1)) * ops.einsum("btd,edf->btef", x, self.w3)
+        return ops.einsum("btef,efd->btd", hidden, self.w2)
+
+
+def test_gates_beside_a_layer_that_cannot_be_followed_are_found_and_its_kernels_left():
+    model = decoder(lambda y: gated(y) + Experts(name="experts")(y))
+    plan = initialize(model, "llama", seed=0)
+    assert {weight.path for weight in plan.left} == {"experts/w1", "experts/w2", "experts/w3"}
+    assert np.isclose({weight.path: weight.expected_std for weight in plan.weights}["w2/kernel"], 0.02)
+    assert len(find_weights(model)) == len(plan.weights)
