@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -78,9 +79,11 @@ def _may_be_of_another_family(pair: Pair) -> bool:
 
 def _scale_cause(pair: Pair, off: Sequence[Pair], fitting: Mapping[str, Sequence[str]]) -> str:
     """Return what explains the scale of a weight, or nothing if two things do."""
-    for other in off:
-        if other is not pair and _are_swapped(pair, other):
-            return f"swapped with {other.path!r}"
+    swapped = [other for other in off if other is not pair and _are_swapped(pair, other)]
+    if swapped:
+        # In many blocks that are alike, the one of the same block.
+        nearest = max(swapped, key=lambda other: _shared_numbers(pair.path, other.path))
+        return f"swapped with {nearest.path!r}"
     own = fitting[pair.path]
     if len(own) < 2:
         return "".join(own)
@@ -88,6 +91,12 @@ def _scale_cause(pair: Pair, off: Sequence[Pair], fitting: Mapping[str, Sequence
     counts = Counter(cause for causes in fitting.values() for cause in causes if cause in own)
     (first, most), (_, less) = counts.most_common(2)
     return first if most > less else ""
+
+
+def _shared_numbers(path: str, other: str) -> int:
+    """Return how many numbers two paths have at the same place."""
+    numbers = zip(re.findall(r"\d+", path), re.findall(r"\d+", other), strict=False)
+    return sum(one == two for one, two in numbers)
 
 
 def _are_swapped(one: Pair, other: Pair) -> bool:

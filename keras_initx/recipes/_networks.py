@@ -130,7 +130,6 @@ def spectral() -> Table:
     sources="Zhang and others, 2019, by its code",
     needs=("inner", "outer"),
     refuses=("normalization", "attention in a branch"),
-    by_branch=True,
     by_chain=True,
     closes=True,
 )
@@ -177,9 +176,8 @@ def fixup() -> Table:
 
 @recipe(
     kind="a residual network, or a transformer that normalizes before each branch",
-    sources="Goyal and others, 2017, section 5.1",
+    sources="Goyal and others, 2017, section 5.1; Peebles and Xie, 2023, section 3.2",
     refuses=(LAST,),
-    by_branch=True,
     closes=True,
 )
 def zero_residual() -> Table:
@@ -188,6 +186,9 @@ def zero_residual() -> Table:
     If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other
     weights are initialized by their own layers. A branch that ends with a ReLU is refused: its
     zeros would get no gradient.
+
+    In a diffusion transformer a part of the outputs of another kernel multiplies the branch. This
+    kernel, with its bias, is 0 then, as in adaLN-Zero, and the last kernel of the branch is not.
 
     A transformer must normalize at the start of each branch (pre-norm), as in GPT-2 and ViT. One
     that normalizes after each sum, as BERT and BART, is refused: its blocks do not start as the
@@ -204,9 +205,14 @@ def zero_residual() -> Table:
 
     Reference:
         Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",
-        arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization.
+        arXiv:1706.02677, 2017, section 5.1, for the scale of the last normalization. Peebles and
+        Xie, "Scalable diffusion models with transformers", ICCV 2023, section 3.2, for adaLN-Zero.
     """
     closes = Computed(
         "`zeros` if it ends a branch", lambda part, roles: "zeros" if part.closes else None
     )
-    return {**dict.fromkeys(("attended", "outer", "scale"), closes), "kernel": None}
+    return {
+        **dict.fromkeys(("attended", "outer", "scale"), closes),
+        **dict.fromkeys(("modulation", "modulation bias"), "zeros"),
+        "kernel": None,
+    }

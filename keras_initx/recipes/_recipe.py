@@ -33,11 +33,17 @@ class Computed:
 
     Attributes:
         text: It in words.
-        of: Returns the initializer for a part of a model, or `None` to leave its values.
+        of: Returns the initializer for a part of a model, or `None` to leave it to its layer.
+        by_number: Whether the numbers of blocks must be known.
     """
 
     text: str
     of: Callable[[Part, Roles], InitializerLike | None]
+    by_number: bool = False
+
+
+# For what a table has no numbers for: the values stay.
+LEFT = Computed("left, its values stay", lambda part, roles: None)
 
 
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -67,7 +73,6 @@ class About:
         needs: What a model must have: roles of weights, and what `features_of` finds.
         needs_in_graph: What it must have too if its branches are known by the graph.
         refuses: What it must not have.
-        by_branch: Whether the ends of branches must be known.
         by_chain: Whether the kernels of a branch must be one after another.
         by_block: Whether blocks of one branch or two of attention and one without must be known.
         closes: Whether branches must be able to start at 0.
@@ -79,7 +84,6 @@ class About:
     needs: Sequence[str] = ()
     needs_in_graph: Sequence[str] = ()
     refuses: Sequence[str] = ()
-    by_branch: bool = False
     by_chain: bool = False
     by_block: bool = False
     closes: bool = False
@@ -90,8 +94,10 @@ class About:
             return {"": self.table()}
         return {source: self.table(source) for source in self.sources}
 
-    def check(self, roles: Roles) -> None:
+    def check(self, roles: Roles, table: Table) -> None:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
+        by_branch = "outer" in table
+        computed = [value for value in table.values() if isinstance(value, Computed)]
         reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
         if roles.is_by_graph and roles.notes:
             reasons += [
@@ -105,7 +111,8 @@ class About:
             if feature in roles.has
         ]
         doubts = {
-            roles.unknown: self.by_branch,
+            roles.unknown: by_branch,
+            "" if roles.unknown else roles.unnumbered: any(value.by_number for value in computed),
             roles.parallel: self.by_chain,
             roles.uneven: self.by_block,
             roles.closed: self.closes,
@@ -113,7 +120,7 @@ class About:
         reasons += [reason for reason, matters in doubts.items() if reason and matters]
         if not reasons:
             return
-        if roles.is_by_graph and self.by_branch:
+        if roles.is_by_graph and by_branch:
             reasons += roles.notes
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
@@ -138,8 +145,9 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
             source = options.get("source", first)
             if has_sources:
                 check_choice("source", source, tuple(told.sources))
-            told.check(roles)
-            return _rules(told.table(source) if has_sources else told.table(), roles)
+            values = told.tables()[source]
+            told.check(roles, values)
+            return _rules(values, roles)
 
         first = next(iter(told.sources)) if has_sources else ""
         parameters = [
@@ -174,12 +182,12 @@ def _rules(table: Table, roles: Roles) -> Rules:
     for part in roles.parts:
         role = part.role if part.role in table else part.by_name
         special[part.weight.path] = role != part.by_name
-        value = table.get(role)
+        value = entry = table.get(role)
         if isinstance(value, Computed):
             value = value.of(part, roles)
         if value is not None:
             values[part.weight.path] = value
-        elif part.is_unknown and part.weight.dtype in DTYPES:
+        elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
             left.append(part.weight.path)
     rules = shortened(values, special)
     if table.get("others") is KEPT:

@@ -1,5 +1,6 @@
 """What each weight of a model is for, by the names of its layers or by its graph."""
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -162,6 +163,7 @@ class Part:
             its layer initializes ("other"), or unknown.
         kernel: The kernel of its layer, of a bias.
         in_branch: Whether it is in a branch, by the graph.
+        block: The number of its block, from 1, if it is in one.
         stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
         depth: The number of kernels of its branch, one after another.
         closes: Whether its branch starts at 0 if it does.
@@ -172,6 +174,7 @@ class Part:
     by_name: str
     kernel: ModelWeight | None = None
     in_branch: bool = False
+    block: int = 0
     stack: int = 0
     depth: int = 0
     closes: bool = False
@@ -199,6 +202,7 @@ class Roles:
         parallel: Which branch has no depth, or less than 2.
         uneven: Why it is not known what a block is.
         closed: Which branch cannot start at 0.
+        unnumbered: Why it is not known which block a branch is in.
     """
 
     model: keras.Model
@@ -212,6 +216,7 @@ class Roles:
     parallel: str = ""
     uneven: str = ""
     closed: str = ""
+    unnumbered: str = "a graph that cannot be followed"
 
     def shape_of(self, role: str) -> Shape:
         """Return the shape of the first weight of a role."""
@@ -254,6 +259,7 @@ def roles_of(model: keras.Model) -> Roles:
     graph.take_gates()
     if found.branches and not found.hidden:
         graph.take_ends_of_model()
+        graph.number_blocks()
     if not found.hidden:
         roles.notes = graph.described()
     for part in parts:
@@ -425,6 +431,17 @@ class _Graph:
                     if part.role in (part.by_name, "inner"):
                         part.role = role
 
+    def number_blocks(self) -> None:
+        """Count the blocks: each begins with a sum to which attention is added."""
+        number = 0
+        for _, group in itertools.groupby(self._found.branches, lambda branch: branch.addition):
+            parts = [part for branch in group for part in self._kernels(branch.operations)]
+            number += any(part.role == "attended" for part in parts)
+            for part in parts:
+                part.block = number
+        is_known = all(part.block for part in self._parts.values() if part.role == "outer")
+        self._roles.unnumbered = "" if is_known else "a branch before the first with attention"
+
     def take_ends_of_model(self) -> None:
         """Give the first and last kernels and the positions their roles, where names do not."""
         found = self._found
@@ -441,6 +458,8 @@ class _Graph:
             ends["last"] = self._kernels(found.outputs)
         for role, parts in ends.items():
             for part in parts:
+                if part.role == "modulation":
+                    continue
                 if part.role == part.by_name or (role != "tokens" and is_by_graph):
                     part.role = role
         kernels = {id(part.weight) for part in ends.get("patches", [])}
@@ -506,7 +525,14 @@ class _Graph:
         return ""
 
     def _close(self, branch: Branch, end: list[Part]) -> None:
-        """Find the weight by which a branch starts at 0: of its last normalization or kernel."""
+        """Find the weight by which a branch starts at 0.
+
+        It is that of its last normalization or kernel, or the kernel that modulates it.
+        """
+        for part in self._inside(branch.modulations):
+            part.role = "modulation bias" if part.by_name == "bias" else "modulation"
+        if branch.modulations:
+            return
         closed = ""
         for operation in branch.after:  # from the sum on
             scales = [part for part in self._inside([operation]) if part.weight.name != "beta"]
@@ -621,6 +647,7 @@ class _Graph:
             "attention": [layer for layer in found.attention if layer not in found.crossing],
             "cross-attention": found.crossing,
             "gates": [gate.gate for gate in found.gates],
+            "modulations": [layer for branch in found.branches for layer in branch.modulations],
             "embeddings of tokens": found.tokens,
             "embeddings of positions": found.positions,
             "first kernels": [layer for layer in found.inputs if layer not in found.tokens],

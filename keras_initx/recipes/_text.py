@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
-from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
+from keras_initx.recipes._recipe import LEFT, Computed, Table, recipe, truncated_normal
 from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
@@ -16,6 +16,13 @@ _IN_BLOCKS = ("value", "attended", "inner", "outer")
 def _glorot() -> VarianceScaling:
     """Return the Glorot normal weights of the papers, which are not truncated."""
     return VarianceScaling(mode="fan_avg", distribution="untruncated_normal")
+
+
+def _by_branches() -> Computed:
+    return Computed(
+        "`N(0, 0.02² / n)` for `n` branches, two in a block",
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.branches)),
+    )
 
 
 def _by_fan_in() -> VarianceScaling:
@@ -81,7 +88,6 @@ def bert(source: str) -> Table:
     needs=("attended",),
     needs_in_graph=("tokens", FIRST),
     refuses=(LAST, "cross-attention"),
-    by_branch=True,
 )
 def gpt2(source: str) -> Table:
     """Return the rules of GPT-2: normal weights, smaller at the ends of branches.
@@ -104,10 +110,7 @@ def gpt2(source: str) -> Table:
         learners", OpenAI 2019, section 2.3, and `src/model.py` of its code. `GPT2PreTrainedModel`
         in Hugging Face's transformers.
     """
-    by_depth = Computed(
-        "`N(0, 0.02² / n)` for `n` branches, two in a block",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.branches)),
-    )
+    by_depth = _by_branches()
     return {
         "attended": by_depth,
         "outer": by_depth,
@@ -138,7 +141,6 @@ def _times(
     sources="Huang and others, 2020, section 3.2",
     needs=_IN_BLOCKS,
     refuses=("normalization",),
-    by_branch=True,
     by_block=True,
 )
 def t_fixup() -> Table:
@@ -194,7 +196,6 @@ def t_fixup() -> Table:
     needs=_IN_BLOCKS,
     needs_in_graph=(LAST,),
     refuses=(FIRST, "gate"),
-    by_branch=True,
     by_block=True,
 )
 def deepnorm() -> Table:
@@ -238,17 +239,29 @@ def deepnorm() -> Table:
 @recipe(
     kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
     "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen",
-    sources="Hugging Face's transformers: every kernel and embedding 0.02",
+    sources={
+        "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
+        "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
+        "torchtitan": "torchtitan, as for Llama 3: ends of branches, and what gates multiply, "
+        "smaller with the number of the block; embeddings 1",
+    },
     needs=("gate",),
     needs_in_graph=("tokens",),
     refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
 )
-def llama() -> Table:
+def llama(source: str) -> Table:
     """Return the rules of Llama: normal kernels and embeddings.
 
     Neither the papers nor the published code of Llama and Mistral say how their weights were
     initialized. The rules are those of Hugging Face's transformers for Llama, Mistral, Mixtral,
     Phi 3 and Qwen. In a mixture of experts the router and the experts get them too.
+
+    With `source="megatron"` the kernels at the ends of branches are smaller, as in GPT-2: in a
+    feed-forward network the one that reads the product with the gate. With `source="torchtitan"`
+    they and the kernels that gates multiply are smaller from block to block. There
+    `trunc_normal_` is called with its bounds of 2, which are 100 standard deviations, so it is not
+    truncated here; the last kernel is, at three. A kernel of gate and factor in one, which
+    torchtitan does not have, is left.
 
     Example:
         >>> from keras_initx import recipes
@@ -260,10 +273,34 @@ def llama() -> Table:
     Reference:
         Touvron and others, "LLaMA: open and efficient foundation language models",
         arXiv:2302.13971, 2023, by `LlamaPreTrainedModel` of Hugging Face's transformers.
+        `scaled_init_method_normal` in `megatron/core/utils.py` of Megatron-LM, commit 00611e6e.
+        `torchtitan/models/llama3/model/model.py` of torchtitan, commit 018740b7, with its default
+        `depth_init=True`.
     """
+    drawn = RandomNormal(stddev=0.02)
     # The kernels of experts may have no layers of their own.
-    drawn = ("kernel", "gate", "expert", "embeddings")
-    return {**dict.fromkeys(drawn, RandomNormal(stddev=0.02)), "bias": "zeros"}
+    plain = {**dict.fromkeys(("kernel", "gate", "expert", "embeddings"), drawn), "bias": "zeros"}
+    if source == "transformers":
+        return plain
+    if source == "megatron":
+        return {**dict.fromkeys(("attended", "outer"), _by_branches()), **plain}
+    by_number = Computed(
+        "`N(0, 0.02² / (2 i))` in block `i`, from 1",
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.block)),
+        by_number=True,
+    )
+    last = Computed(
+        "`N(0, 1 / d)` for its inputs `d`, truncated at three standard deviations",
+        lambda part, roles: truncated_normal(part.weight.shape[0] ** -0.5, 3.0),
+    )
+    return {
+        **dict.fromkeys(("attended", "outer", "up"), by_number),
+        "gate and up": LEFT,
+        "last": last,
+        **plain,
+        "expert": LEFT,
+        "embeddings": RandomNormal(stddev=1.0),
+    }
 
 
 @recipe(

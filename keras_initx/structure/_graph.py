@@ -80,6 +80,8 @@ class Branch:
         stream: The number of the chain of sums that it adds to: one goes on where its sum reaches
             the next through no kernel.
         depth: The number of kernels on each way through it. `None` if it differs from way to way.
+        modulations: The layers with a kernel, outside it, of which a part of the outputs multiplies
+            what it adds, as in a diffusion transformer.
     """
 
     addition: keras.Operation
@@ -93,6 +95,7 @@ class Branch:
     begin: tuple[_Node, ...]
     stream: int = 0
     depth: int | None = None
+    modulations: tuple[keras.Operation, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,6 +356,7 @@ class ForwardGraph:
                 end=term.origin,
                 begin=tuple(dict.fromkeys(begin)),
                 depth=self._depth(term, inside),
+                modulations=tuple(_producers(_modulations(after, inside))),
             )
             branches.append(branch)
         return branches
@@ -630,6 +634,19 @@ def _last_kernels(term: _Node, inside: Collection[_Node]) -> tuple[list[_Node], 
             after.append(node)
             open_nodes += node.inputs
     return last, after
+
+
+def _modulations(after: Iterable[_Node], inside: Collection[_Node]) -> list[_Node]:
+    """Return outputs of kernels of which a part multiplies one of these tensors."""
+    found = []
+    for node in after:
+        if type(node.producer).__name__ != "Multiply":
+            continue
+        for factor in node.inputs:
+            source = None if factor in inside else _source(factor)
+            if source and source.part is not source.kernel and not source.activations:
+                found.append(source.kernel)
+    return found
 
 
 def _producers(nodes: Iterable[_Node]) -> list[keras.Operation]:

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from modes import everywhere
+from modes import everywhere, to_numpy
 from strangers import LENGTH, TOKENS, WIDTH
 
-from keras_initx import initialize, recipes
+from keras_initx import audit, initialize, recipes
 from keras_initx.structure import find_weights
 
 HIDDEN = 16
@@ -183,3 +183,91 @@ def test_gates_beside_a_layer_that_cannot_be_followed_are_found_and_its_kernels_
     assert {weight.path for weight in plan.left} == {"experts/w1", "experts/w2", "experts/w3"}
     assert np.isclose({weight.path: weight.expected_std for weight in plan.weights}["w2/kernel"], 0.02)
     assert len(find_weights(model)) == len(plan.weights)
+
+
+def deep(blocks=3, width=64):
+    """Return a decoder wide enough for standard deviations that are measured."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(200, width, name="tokens")(ids)
+    for n in range(blocks):
+        y = layers.RMSNormalization()(x)
+        x = x + layers.GroupQueryAttention(16, 4, 2, use_bias=False, name=f"attention_{n}")(y, y)
+        y = layers.RMSNormalization()(x)
+        hidden = ops.silu(dense(2 * width, f"w1_{n}")(y)) * dense(2 * width, f"w3_{n}")(y)
+        x = x + dense(width, f"w2_{n}")(hidden)
+    return keras.Model(ids, dense(200, "head")(layers.RMSNormalization()(x)))
+
+
+def test_megatron_scales_the_kernel_that_reads_the_product_and_no_other():
+    found = stds(deep(), "llama:megatron")
+    ends = [
+        f"{end}_{n}{rest}/kernel" for n in range(3) for end, rest in (("w2", ""), ("attention", "/attention_output"))
+    ]
+    assert {path for path in found if found[path] != 0.02} == set(ends)
+    assert [found[end] for end in ends] == pytest.approx([0.02 / 6**0.5] * 6)
+
+
+def test_torchtitan_scales_ends_and_factors_by_the_number_of_their_block():
+    model = deep()
+    found = stds(model, "llama:torchtitan")
+    for n in range(3):
+        for path in (f"attention_{n}/attention_output", f"w2_{n}", f"w3_{n}"):
+            assert found[f"{path}/kernel"] == pytest.approx(0.02 / (2 * (n + 1)) ** 0.5)
+        assert found[f"w1_{n}/kernel"] == found[f"attention_{n}/query/kernel"] == 0.02
+    initialize(model, "llama:torchtitan", seed=0)
+    assert to_numpy(model.get_layer("tokens").embeddings).std() == pytest.approx(1, rel=0.05)
+    # A normal distribution with 1 / sqrt(64), cut at three standard deviations.
+    head = to_numpy(model.get_layer("head").kernel)
+    assert (head.std(), abs(head).max() <= 3 / 8) == (pytest.approx(0.9866 / 8, rel=0.03), True)
+
+
+def test_torchtitan_leaves_a_kernel_of_gate_and_factor_in_one():
+    plan = initialize(decoder(split), "llama:torchtitan", seed=0)
+    assert [weight.path for weight in plan.left] == ["fc1_g/kernel"]
+
+
+@pytest.mark.parametrize("source", ["megatron", "torchtitan"])
+def test_a_model_of_which_the_ends_are_not_known_is_refused_by_sources_that_scale_them(source):
+    model = decoder(lambda y: gated(y) + Experts(name="experts")(y))
+    with pytest.raises(ValueError, match=r"with 'experts', whose `call` cannot be followed: .*`keras.ops`$"):
+        recipes.llama(model, source=source)
+
+
+def test_an_audit_names_both_kernels_where_the_scale_is_on_the_wrong_one():
+    model = deep()
+    initialize(model, "llama:megatron", seed=0)
+    for n in range(3):
+        for name, std in (("w3", 0.02 / 6**0.5), ("w2", 0.02)):
+            kernel = model.get_layer(f"{name}_{n}").kernel
+            kernel.assign(keras.random.normal(kernel.shape, stddev=std, seed=n))
+    causes = {weight.path: weight.cause for weight in audit(model, "llama:megatron", seed=0).problems}
+    assert causes == {
+        f"{one}_{n}/kernel": f"swapped with '{other}_{n}/kernel'"
+        for n in range(3)
+        for one, other in (("w3", "w2"), ("w2", "w3"))
+    }
+
+
+def diffusion(parts):
+    """Return a diffusion transformer of two blocks, whose modulations are given in parts by a function."""
+    x, condition = inputs = keras.Input((4, WIDTH)), keras.Input((WIDTH,))
+    hidden = dense(WIDTH, "condition", "silu")(condition)
+    for n in range(2):
+        both = parts(layers.Dense(6 * WIDTH, name=f"modulation_{n}")(hidden))
+        y = layers.LayerNormalization(center=False, scale=False)(x) * (1 + both[1]) + both[0]
+        x = x + both[2] * layers.MultiHeadAttention(2, 4)(y, y)
+        y = layers.LayerNormalization(center=False, scale=False)(x) * (1 + both[4]) + both[3]
+        x = x + both[5] * dense(WIDTH, f"down_{n}")(dense(HIDDEN, f"up_{n}", "gelu")(y))
+    return keras.Model(inputs, dense(WIDTH, "out")(x))
+
+
+PARTS = {
+    "split": lambda both: [ops.expand_dims(part, 1) for part in ops.split(both, 6, -1)],
+    "reshaped": lambda both: [ops.reshape(both, (-1, 6, WIDTH))[:, n : n + 1] for n in range(6)],
+}
+
+
+@pytest.mark.parametrize("form", everywhere(PARTS, list(PARTS)))
+def test_the_kernels_that_modulate_branches_start_at_zero_and_their_ends_do_not(form):
+    rules = recipes.zero_residual(diffusion(PARTS[form]))
+    assert rules == {"modulation_*/kernel": "zeros", "modulation_*/bias": "zeros"}
