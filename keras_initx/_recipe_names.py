@@ -133,6 +133,23 @@ def recipe_of(text: str) -> Callable[..., Any] | None:
     return functools.partial(recipe, source=source)
 
 
+def with_roles(recipe: Any, roles: Any) -> Callable[..., Any]:
+    """Return a recipe that takes what the user says of weights, see `initialize`.
+
+    Raises:
+        ValueError: If there is no recipe.
+    """
+    plain = recipe
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    if not any(plain is one for one in RECIPES.values()):
+        raise ValueError(
+            "`roles` must be `None` without a recipe of this package, by itself or by its name. "
+            f"Received: {roles=!r} with {recipe!r}"
+        )
+    return functools.partial(recipe, roles=roles)
+
+
 def recipes_like(text: str) -> list[str]:
     """Return the names of the recipes that are like a word; none for the path of a file."""
     name, _, _ = text.partition(":")

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx._checks import check_number, check_root, close_matches
 from keras_initx._recipe_names import recipe_of
-from keras_initx._typing import Array
+from keras_initx._typing import Array, RolesGiven
 from keras_initx.audits._causes import IMPLAUSIBLE, note_causes
 from keras_initx.audits._contract import Contract, contract_at, contract_of
 from keras_initx.audits._expected import expected_of, fixed_test
@@ -79,6 +79,7 @@ def audit(
     expected: Expected | None = None,
     *,
     seed: int | None = None,
+    roles: RolesGiven | None = None,
     alpha: float = 0.01,
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
@@ -118,6 +119,7 @@ def audit(
             `/` or `.`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
+        roles: For a recipe, what it cannot know of weights, as for `initialize`.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
 
@@ -157,6 +159,10 @@ def audit(
         weights = of_file
     like = reference_of(expected)
     if like is not None:
+        if roles is not None:
+            raise ValueError(
+                f"`roles` must be `None` with a contract or other weights. Received: {roles=!r}"
+            )
         if seed is not None:
             raise ValueError(
                 f"`seed` must be `None` with a contract or other weights. Received: {seed=!r}"
@@ -178,7 +184,7 @@ def audit(
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        subjects(weights, rules, seed) as opened_subjects,
+        subjects(weights, rules, seed, roles) as opened_subjects,
         progress("Auditing", len(opened_subjects), "weights") as advance,
     ):
         for subject in opened_subjects:

@@ -13,7 +13,7 @@ from keras_initx._array_files import check_file
 from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._lazy import LazyArray
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._typing import Array, DType, RolesGiven, Shape
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
 from keras_initx.models import (
@@ -216,7 +216,10 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
 
 @contextlib.contextmanager
 def subjects(
-    weights: Audited, expected: RulesOrPlan | None, root: int | None
+    weights: Audited,
+    expected: RulesOrPlan | None,
+    root: int | None,
+    roles: RolesGiven | None,
 ) -> Iterator[list[Subject]]:
     """Open what is audited for the duration of the block.
 
@@ -224,11 +227,15 @@ def subjects(
         weights: See `audit`.
         expected: See `audit`.
         root: The seed from which those of the weights are derived, or `None` if it is unknown.
+        roles: See `audit`.
     """
     with opened("weights", weights) as found:
         if isinstance(found, keras.Model):
-            yield _of_model(found, rules_or_plan("expected", expected, found, root), root)
+            rules = rules_or_plan("expected", expected, found, root, roles)
+            yield _of_model(found, rules, root)
             return
+        if roles is not None:
+            raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
         yield _of_arrays(_as_lazy(found), expected, root)
 
 

@@ -157,7 +157,13 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     try:
         rules = _expected(arguments)
         model = _opened(arguments.model, _load_compiled)
-        plan = models.initialize(model, rules, seed=arguments.seed, dry_run=arguments.dry_run)
+        plan = models.initialize(
+            model,
+            rules,
+            seed=arguments.seed,
+            roles=_roles(arguments),
+            dry_run=arguments.dry_run,
+        )
         if arguments.plan:
             plan.save(arguments.plan)
         if arguments.out:
@@ -185,6 +191,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
             _opened(arguments.model, _weights_in),
             expected,
             seed=arguments.seed,
+            roles=_roles(arguments),
             alpha=arguments.alpha,
         )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
@@ -228,6 +235,16 @@ def _function_of(text: str) -> Any:
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
     return function
+
+
+def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
+    """Return the patterns of each role, or `None` without any."""
+    if not arguments.role:
+        return None
+    roles: dict[str, list[str]] = {}
+    for role, pattern in arguments.role:
+        roles.setdefault(role, []).append(pattern)
+    return roles
 
 
 def _expected(arguments: argparse.Namespace) -> Any:

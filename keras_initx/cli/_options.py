@@ -232,6 +232,16 @@ def model(text: str) -> Path | str:
     return input_path(text)
 
 
+def role(text: str) -> tuple[str, str]:
+    """Parse a role and a pattern."""
+    name, sign, pattern = text.partition("=")
+    if not (name and sign and pattern):
+        raise argparse.ArgumentTypeError(
+            f"a role must have the form ROLE=PATTERN. Received: {text!r}"
+        )
+    return name, pattern
+
+
 MODEL: dict[str, Any] = {
     "type": model,
     "metavar": "MODEL",
@@ -240,6 +250,13 @@ MODEL: dict[str, Any] = {
 }
 SHAPE: dict[str, Any] = {"type": shape, "metavar": "N,N..."}
 CONFIG: dict[str, Any] = {"type": config, "metavar": "JSON"}
+ROLES: dict[str, Any] = {
+    "type": role,
+    "action": "append",
+    "metavar": "ROLE=PATTERN",
+    "help": "which weights have a role in the table of the recipe, where it cannot know that: "
+    "positions='*/where'; may be repeated",
+}
 RULES: dict[str, Any] = {"type": rules, "metavar": "JSON"}
 RECIPE: dict[str, Any] = {
     "metavar": "NAME",

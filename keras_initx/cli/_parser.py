@@ -154,6 +154,7 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         'configs or null: \'{"*/kernel": "initx.he_normal"}\'; the first match is used, null '
         "leaves a weight unchanged; or a file that --plan wrote",
     )
+    parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
         "--seed", **_options.SEED, help="root of the seeds of all weights; default: random"
     )
@@ -202,6 +203,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         help="a contract, or other weights, in each form that MODEL has: those that are no longer "
         "drawn alike are shown",
     )
+    parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
         "--seed",
         **_options.SEED,

@@ -13,7 +13,7 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._recipe_names import LEFT, NotedRules
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
-from keras_initx._typing import InitializerLike, Shape, Tensor
+from keras_initx._typing import InitializerLike, RolesGiven, Shape, Tensor
 from keras_initx.backends import Computation, backend
 from keras_initx.diagnostics import Report
 from keras_initx.initializers import (
@@ -76,6 +76,7 @@ def initialize(
     rules: RulesOrPlan | Report | None = None,
     *,
     seed: int | None = None,
+    roles: RolesGiven | None = None,
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
@@ -123,6 +124,9 @@ def initialize(
             left, perhaps all. The model must have the layers that the report measured.
         seed: An integer in `[0, 2**32)`. By default it is drawn from Python's `random`, which
             `keras.utils.set_random_seed` controls, and reported in the plan. A plan has its own.
+        roles: For a recipe, what it cannot know of weights: a dict from roles, as in its table, to
+            a pattern or a list of patterns, `{"positions": "*/where"}`. They count before what is
+            found by names and in the graph.
         reset: Whether to reset the optimizer, the metrics, and the random generators and recurrent
             states of layers too. The learning rate is kept. Batch normalization statistics are
             weights and always initialized.
@@ -166,7 +170,7 @@ def initialize(
         if isinstance(rules, Report):
             _check_measured(model, rules)
             rules = _cure(rules)
-        given = rules_or_plan("rules", rules, model, seed)
+        given = rules_or_plan("rules", rules, model, seed, roles)
     if isinstance(given, InitializationPlan):
         root = given.seed
         notes = given.notes

@@ -23,7 +23,7 @@ from keras_initx._checks import (
 from keras_initx._files import check_local, write
 from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
-from keras_initx._typing import Array, Shape, Tensor
+from keras_initx._typing import Array, RolesGiven, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
@@ -482,7 +482,11 @@ RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
 
 
 def rules_or_plan(
-    name: str, given: Any, model: keras.Model, seed: int | None
+    name: str,
+    given: Any,
+    model: keras.Model,
+    seed: int | None,
+    roles: RolesGiven | None = None,
 ) -> Rules | InitializationPlan | None:
     """Return rules, also those of a recipe for `model`, or a plan, also the one in a file.
 
@@ -491,9 +495,12 @@ def rules_or_plan(
         given: See `plan_of`.
         model: A built model.
         seed: See `plan_of`.
+        roles: See `rules_for`.
     """
     plan = plan_of(name, given, seed)
-    return rules_for(model, given, name) if plan is None else plan
+    if plan is None or roles is not None:
+        return rules_for(model, given if plan is None else plan, name, roles)
+    return plan
 
 
 def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from keras_initx._checks import quoted, similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import OwnPattern, findings_in, recipe_of, recipes_like
+from keras_initx._recipe_names import OwnPattern, findings_in, recipe_of, recipes_like, with_roles
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
-from keras_initx._typing import InitializerLike, Shape
+from keras_initx._typing import InitializerLike, RolesGiven, Shape
 from keras_initx.backends import backend
 from keras_initx.initializers import (
     AxesInitializer,
@@ -39,23 +39,29 @@ Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
 
 
-def rules_for(model: keras.Model, given: Any, name: str = "rules") -> Rules | None:
+def rules_for(
+    model: keras.Model, given: Any, name: str = "rules", roles: RolesGiven | None = None
+) -> Rules | None:
     """Return the rules of a recipe for `model`; what is no recipe is returned as it is.
 
     Args:
         model: A built model.
         given: A recipe, its name, or anything else.
         name: Name of the argument in error messages.
+        roles: Patterns of weights by their roles, which only a recipe takes.
 
     Raises:
         TypeError: If `given` is no mapping, and no recipe.
-        ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `model`.
+        ValueError: If `given` is a text and no name of a recipe, or the recipe refuses `model` or
+            `roles`.
     """
     recipe = given
     if isinstance(given, str):
         recipe = recipe_of(given)
         if recipe is None:
             raise ValueError(no_rules(name, given))
+    if roles is not None:
+        recipe = with_roles(recipe, roles)
     # An initializer can be called too, but not with a model.
     if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
         recipe = recipe(model)

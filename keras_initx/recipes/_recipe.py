@@ -17,7 +17,7 @@ import keras
 
 from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._recipe_names import RECIPES, NotedRules
-from keras_initx._typing import InitializerLike
+from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers import TruncatedNormal
 from keras_initx.recipes._roles import Part, Roles, roles_of
 from keras_initx.sampling import truncated_quantiles
@@ -59,7 +59,9 @@ class Recipe(Protocol):
 
     __name__: str
 
-    def __call__(self, model: keras.Model, *, source: str = ...) -> Rules: ...
+    def __call__(
+        self, model: keras.Model, *, source: str = ..., roles: RolesGiven | None = None
+    ) -> Rules: ...
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
         has_sources = not isinstance(told.sources, str)
 
         @functools.wraps(table)
-        def rules_of(model: keras.Model, **options: str) -> Rules:
-            roles = roles_of(check_model("model", model))
+        def rules_of(model: keras.Model, **options: Any) -> Rules:
+            roles = roles_of(check_model("model", model), options.get("roles"))
             source = options.get("source", first)
             if has_sources:
                 check_choice("source", source, tuple(told.sources))
@@ -161,6 +163,14 @@ def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
                     "source", inspect.Parameter.KEYWORD_ONLY, default=first, annotation=str
                 )
             )
+        parameters.append(
+            inspect.Parameter(
+                "roles",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=RolesGiven | None,
+            )
+        )
         del rules_of.__wrapped__
         signature = inspect.Signature(parameters, return_annotation=Rules)
         setattr(rules_of, "__signature__", signature)  # noqa: B010, no attribute by its type
@@ -196,6 +206,7 @@ def _rules(table: Table, roles: Roles) -> Rules:
     lines: list[str] = []
     if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
+    lines += [f"As `roles` says: {line}" for line in roles.given]
     return NotedRules(rules, tuple(lines), tuple(left))
 
 
@@ -259,11 +270,12 @@ def _documented(about: About) -> str:
         lines += [f"- {role}: {described(value)}" for role, value in table.items()]
         lines.append("")
     lines += ["Args:", "    model: A built model."]
+    roles = "    roles: See `initialize`."
     if len(tables) > 1:
         lines.append(
             f"    source: Whose numbers: {' or '.join(f'`{source!r}`' for source in tables)}."
         )
-    return "\n".join([*lines, "", "Example:", example])
+    return "\n".join([*lines, roles, "", "Example:", example])
 
 
 def described(value: InitializerLike | Computed | None) -> str:

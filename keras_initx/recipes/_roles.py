@@ -1,16 +1,18 @@
 """What each weight of a model is for, by the names of its layers or by its graph."""
 
+import difflib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import keras
 
-from keras_initx._checks import quoted
+from keras_initx._checks import check_type, quoted, similar_paths
 from keras_initx._keras import is_of_keras
-from keras_initx._typing import Shape
+from keras_initx._suggestions import did_you_mean
+from keras_initx._typing import RolesGiven, Shape
 from keras_initx.recipes._features import features_of
 from keras_initx.structure import (
     ATTENTION,
@@ -23,6 +25,7 @@ from keras_initx.structure import (
     is_kernel,
     layer_paths,
     matches_path,
+    matching_paths,
     multiplies_by_kernel,
     normalizes,
 )
@@ -91,6 +94,17 @@ _OWN_NAMES = {
     **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
     **dict.fromkeys(("lora_kernel_a", "lora_kernel_b"), "other"),
     **dict.fromkeys(("lora_embeddings_a", "lora_embeddings_b"), "other"),
+}
+# All roles, each with what a weight of it is by its own name.
+ROLES = {
+    **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
+    **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
+    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "expert"), "kernel"),
+    "modulation": "kernel",
+    **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
+    **dict.fromkeys(("class", "relative positions"), "embeddings"),
+    **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
+    "scale": "scale",
 }
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}
@@ -203,6 +217,7 @@ class Roles:
         uneven: Why it is not known what a block is.
         closed: Which branch cannot start at 0.
         unnumbered: Why it is not known which block a branch is in.
+        given: What the user says, as lines of text.
     """
 
     model: keras.Model
@@ -217,14 +232,23 @@ class Roles:
     uneven: str = ""
     closed: str = ""
     unnumbered: str = "a graph that cannot be followed"
+    given: list[str] = field(default_factory=list)
 
     def shape_of(self, role: str) -> Shape:
         """Return the shape of the first weight of a role."""
         return next(part.weight.shape for part in self.parts if part.role == role)
 
 
-def roles_of(model: keras.Model) -> Roles:
+def roles_of(model: keras.Model, given: RolesGiven | None = None) -> Roles:
     """Return what each weight of a built model is for.
+
+    Args:
+        model: A built model.
+        given: Patterns of weights, by the roles that they have whatever is found.
+
+    Raises:
+        TypeError: If `given` is no dict from texts to patterns.
+        ValueError: If a role is unknown, or a pattern matches no weight.
 
     Roles in branches are all by names, or all by the graph: by names if those of the table are
     there, and the graph, as far as it can be followed, has no other ends of branches.
@@ -262,10 +286,54 @@ def roles_of(model: keras.Model) -> Roles:
         graph.number_blocks()
     if not found.hidden:
         roles.notes = graph.described()
+    if given is not None:
+        _take_given(roles, given)
     for part in parts:
         for role in (part.role, *_WIDER.get(part.role, ())):
             roles.has.setdefault(role, []).append(part.weight.path)
     return roles
+
+
+def _take_given(roles: Roles, given: RolesGiven) -> None:
+    """Give weights the roles that the user says. The first pattern that matches counts."""
+    check_type("roles", given, Mapping, "a dict from roles to patterns")
+    parts = {part.weight.path: part for part in roles.parts}
+    taken: dict[str, str] = {}
+    for role, value in given.items():
+        patterns = [value] if isinstance(value, str) else value
+        if not isinstance(patterns, list | tuple) or not all(isinstance(p, str) for p in patterns):
+            raise TypeError(
+                "`roles` must have a pattern or a list of patterns for each role. "
+                f"Received: {value!r} for {role!r}"
+            )
+        if role not in ROLES:
+            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), ROLES)))
+            raise ValueError(
+                f"`roles` must have keys among {', '.join(map(repr, ROLES))}. "
+                f"Received: {role!r}{similar}"
+            )
+        for pattern in patterns:
+            matching = matching_paths(pattern, parts)
+            if not matching:
+                raise ValueError(
+                    "`roles` must have patterns that match weights. Received: "
+                    f"{pattern!r} for {role!r}{similar_paths(pattern, list(parts))}"
+                )
+            for path in matching:
+                taken.setdefault(path, role)
+    for path, role in taken.items():
+        part = parts[path]
+        part.role = role
+        if part.by_name not in ("kernel", "bias", "embeddings"):
+            part.by_name = ROLES[role]
+    ends = [parts[path] for path, role in taken.items() if role in ("attended", "outer")]
+    if ends and roles.unknown:
+        roles.unknown, roles.branches = "", len(ends)
+        for part in ends:
+            part.closes = True
+    roles.given = [
+        f"{role}: {quoted([path for path in taken if taken[path] == role])}" for role in given
+    ]
 
 
 def _activation(layer: keras.Operation) -> str:

@@ -246,7 +246,6 @@ def deepnorm() -> Table:
         "smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
-    needs_in_graph=("tokens",),
     refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
 )
 def llama(source: str) -> Table:
