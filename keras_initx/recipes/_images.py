@@ -12,8 +12,8 @@ from keras_initx.initializers import (
     fans,
 )
 from keras_initx.recipes._features import is_depthwise_kernel
+from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
-from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "resnet", "vit_jax", "vit_timm"]
 

@@ -7,8 +7,8 @@ import keras
 from keras_initx._typing import InitializerLike
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.recipes._features import LAST
+from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Table, recipe
-from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 

@@ -19,7 +19,8 @@ from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._recipe_names import RECIPES, NotedRules
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers import TruncatedNormal
-from keras_initx.recipes._roles import Part, Roles, roles_of
+from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._roles import roles_of
 from keras_initx.sampling import truncated_quantiles
 from keras_initx.structure import check_model, matches_path, matching_paths
 
@@ -101,7 +102,7 @@ class About:
         by_branch = "outer" in table
         computed = [value for value in table.values() if isinstance(value, Computed)]
         reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
-        if roles.is_by_graph and roles.notes:
+        if roles.notes:
             reasons += [
                 f"no {need.removeprefix('a ')}"
                 for need in self.needs_in_graph
@@ -122,7 +123,7 @@ class About:
         reasons += [reason for reason, matters in doubts.items() if reason and matters]
         if not reasons:
             return
-        if roles.is_by_graph and by_branch:
+        if by_branch:
             reasons += roles.notes
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
@@ -204,7 +205,7 @@ def _rules(table: Table, roles: Roles) -> Rules:
         rules["*"] = None
         left = []
     lines: list[str] = []
-    if roles.notes and roles.is_by_graph and not table.keys() <= {"kernel", "bias", "embeddings"}:
+    if roles.notes and not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
     lines += [f"As `roles` says: {line}" for line in roles.given]
     return NotedRules(rules, tuple(lines), tuple(left))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
+from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Table, recipe, truncated_normal
-from keras_initx.recipes._roles import Part, Roles
 
 __all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
 

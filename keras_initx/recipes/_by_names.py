@@ -1,0 +1,200 @@
+"""What weights are for by their paths, as KerasHub, `keras.applications` and Keras call them."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import keras
+
+from keras_initx._keras import is_of_keras
+from keras_initx.recipes._parts import Part, Roles
+from keras_initx.structure import ModelWeight, matches_path, normalizes
+
+# How KerasHub calls weights of which no graph tells what they are; the first pattern that matches.
+# Each ends with the whole name of the weight.
+NAMES = (
+    ("*encoder_position_embedding/embeddings", "sines"),
+    ("*position_embedding/embeddings", "positions"),
+    ("class_token", "class"),
+    ("*/class_token", "class"),
+    ("*patch_embedding/kernel", "patches"),
+    ("*patch_embedding/bias", "patch bias"),
+    ("*token_embedding/embeddings", "tokens"),
+    ("*/reverse_embeddings", "logits"),
+    ("*/rel_embedding", "relative positions"),
+    ("*self_attention/embeddings", "relative positions"),
+    ("*query_projector/kernel", "unscaled query"),
+    ("*encoder_token_embedding_conv_layer_1/kernel", "frames"),
+    ("*decoder_block_*/ffw_gating/kernel", "gate"),
+    ("*feedforward_gate_dense/kernel", "gate"),
+    ("*/expert_feedforward_gate_dense", "gate"),
+    ("*/expert_feedforward_intermediate_dense", "expert"),
+    ("*/expert_feedforward_output_dense", "expert"),
+)
+# The names of weights that only recipes of their own know; all others leave those that no layer of
+# Keras has.
+NAMES_OF_THEIR_OWN = {
+    "A_log": "A_log",
+    "dt_bias": "dt_bias",
+    "D": "D",
+    "lora_kernel_a": "LoRA A",
+    "lora_embeddings_a": "LoRA A",
+    "lora_kernel_b": "LoRA B",
+    "lora_embeddings_b": "LoRA B",
+}
+# How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
+NAMES_IN_BRANCHES = (
+    ("*/query/kernel", "query"),
+    ("*/key/kernel", "key"),
+    ("*/value/kernel", "value"),
+    ("*/attention_output/kernel", "attended"),
+    ("*/feedforward_intermediate_dense/kernel", "inner"),
+    ("*/feedforward_output_dense/kernel", "outer"),
+    ("*/mlp/dense/kernel", "inner"),
+    ("*/mlp/dense_1/kernel", "outer"),
+    ("*mlp/bias", "inner bias"),
+    ("*mlp/*/bias", "inner bias"),
+    ("*feedforward_*_dense/bias", "inner bias"),
+    ("*_block*_conv/kernel", "shortcut"),  # but for those that `_CONVOLUTION` finds
+    ("*predictions/kernel", "last"),
+)
+# The place of a convolution in its branch; number 0 is on the shortcut.
+_CONVOLUTION = re.compile(r"(.*_block.*)_([1-9]\d*)_conv/kernel")
+# What a weight is by its own whole name, where nothing else is known. The names are those in Keras,
+# and those in KerasHub that say as much.
+_OWN_NAMES = {
+    **dict.fromkeys(
+        ("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "output_kernel"),
+        "kernel",
+    ),
+    **dict.fromkeys(("bias", "output_bias"), "bias"),
+    **dict.fromkeys(("embeddings", "reverse_embeddings"), "embeddings"),
+    **dict.fromkeys(("gamma", "beta", "scale", "alpha"), "scale"),
+    # Which subclasses of Keras' layers have too.
+    **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
+    **dict.fromkeys(("lora_kernel_a", "lora_kernel_b"), "other"),
+    **dict.fromkeys(("lora_embeddings_a", "lora_embeddings_b"), "other"),
+}
+# Layers of Keras whose weights are those of other packages.
+_FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)
+
+
+def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
+    """Return weights with the roles that their names tell whatever is around them."""
+    by_path = {weight.path: weight for weight in weights}
+    parts = []
+    for weight in weights:
+        by_name = _by_name(weight)
+        kernel = None
+        if by_name == "bias":
+            kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
+        role = _named(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
+        parts.append(Part(weight, role, by_name, kernel))
+    return parts
+
+
+class ByNames:
+    """Gives weights in branches the roles that their names tell.
+
+    Args:
+        roles: What is known of the model, which is added to.
+    """
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        self._branches = _convolutions([part.weight.path for part in roles.parts])
+
+    def tells(self, ends: set[str], outputs: set[str], *, is_followed: bool) -> bool:
+        """Return whether the names tell which kernels end branches, of all that the graph has.
+
+        Args:
+            ends: The paths of the kernels that end branches in the graph.
+            outputs: Those of the kernels after which no other comes.
+            is_followed: Whether the graph is known as a whole.
+        """
+        convolutions = {end for end, _, _ in self._branches.values()}
+        if convolutions:
+            # The graph cannot tell a branch beside a kernel from two ways to the outputs.
+            in_graph = bool(ends) and ends <= convolutions <= ends | outputs
+            return not is_followed or in_graph
+        named: dict[str | None, set[str]] = {}
+        for part in self._roles.parts:
+            named.setdefault(_named(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
+        if not {"attended", "outer"} <= named.keys():
+            return False
+        return not is_followed or ends <= named["attended"] | named["outer"]
+
+    def read(self) -> None:
+        """Give the weights in branches their roles."""
+        roles = self._roles
+        branches = self._branches
+        ends = {end for end, _, _ in branches.values()}
+        closing = {scale for _, scale, _ in branches.values()}
+        for part in roles.parts:
+            path = part.weight.path
+            part.role = (
+                _named(NAMES, part.weight) or _named(NAMES_IN_BRANCHES, part.weight) or part.role
+            )
+            match = _CONVOLUTION.fullmatch(path)
+            if match:
+                part.role = "outer" if path in ends else "inner"
+                part.depth = branches[match[1]][2]
+            part.closes = path in closing
+            if not branches and part.role in ("attended", "outer"):
+                part.closes = True
+        outer = [part for part in roles.parts if part.role == "outer"]
+        attended = [part for part in roles.parts if part.role == "attended"]
+        # A block of a decoder beside an encoder has two branches of attention.
+        roles.branches = len(outer) if branches else 2 * len(outer)
+        decoder = [part for part in outer if "decoder" in part.weight.path]
+        is_pair = 0 < len(decoder) < len(outer)
+        roles.blocks = len(outer) - len(decoder) * is_pair, len(decoder) * is_pair
+        if any(depth < 2 for _, _, depth in branches.values()):
+            roles.parallel = "one kernel alone in a branch, which must have at least 2"
+        if is_pair:
+            for part in roles.parts:
+                part.stack = int("decoder" in part.weight.path)
+        elif "cross-attention" in roles.has and attended:
+            roles.uneven = (
+                "no decoder beside an encoder by their names: the paths of its weights, and only "
+                "those, must contain 'decoder'"
+            )
+
+
+def in_branch(weight: ModelWeight) -> str | None:
+    """Return the role of a weight in a branch by its path, if it is known."""
+    return _named(NAMES_IN_BRANCHES, weight)
+
+
+def _by_name(weight: ModelWeight) -> str:
+    """Return what a weight is by its own name, or in a layer of Keras, which knows its weights."""
+    layer = weight.layer
+    if weight.name == "weight" and normalizes(layer):
+        return "scale"
+    is_known = is_of_keras(type(layer)) and not isinstance(layer, _FOREIGN)
+    return _OWN_NAMES.get(weight.name, "other" if is_known else "unknown")
+
+
+def _named(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
+    """Return the role of a weight by its path, if it is known."""
+    for pattern, role in names:
+        if matches_path(pattern, weight.path):
+            return role
+    return None
+
+
+def _convolutions(paths: Sequence[str]) -> dict[str, tuple[str, str, int]]:
+    """Return the branches of convolutions by names.
+
+    Each has the path of its last kernel, that of the weight that closes it, and its depth.
+    """
+    places: dict[str, int] = {}
+    for path in paths:
+        match = _CONVOLUTION.fullmatch(path)
+        if match:
+            places[match[1]] = max(places.get(match[1], 0), int(match[2]))
+    found = {}
+    for prefix, depth in places.items():
+        end = f"{prefix}_{depth}_conv/kernel"
+        scale = f"{prefix}_{depth}_bn/gamma"
+        found[prefix] = end, scale if scale in paths else end, depth
+    return found
