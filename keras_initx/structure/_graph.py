@@ -29,11 +29,8 @@ _PROJECTIONS = (
     keras.layers.TimeDistributed,
 )
 # What `keras.ops` and layers call activations, of each number by itself.
-_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} - {
-    "linear",
-    "logsoftmax",
-    "softmax",
-}
+_NO_GATES = ("linear", "log_softmax", "logsoftmax", "softmax")
+_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}.difference(_NO_GATES)
 # Operations by which a tensor becomes several.
 _SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
 # A sum of more terms, as over many experts, is left as it is written.
@@ -559,13 +556,15 @@ def _source(node: _Node) -> _Source | None:
     while node.producer is not None and len(node.inputs) == 1:
         producer = node.producer
         if not _is_form(node):
-            name = type(producer).__name__
-            if name in _SPLITTING:
+            name = type(producer).__name__.lower()
+            if type(producer).__name__ in _SPLITTING:
                 part = node
             if isinstance(producer, keras.Layer):
-                name = activation_name(producer) or ""
-            name = name.replace("_", "").lower()
-            if name in _ACTIVATIONS:
+                # Of a layer it may be any function.
+                name = activation_name(producer) or "linear"
+            if name in _ACTIVATIONS or (
+                isinstance(producer, keras.Layer) and name not in _NO_GATES
+            ):
                 activations.append(name)
             if isinstance(producer, _PROJECTIONS):
                 return _Source(node, part or node, activations)

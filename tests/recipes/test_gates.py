@@ -99,6 +99,11 @@ def parallel(y):
 FORMS = {
     "operations": (gated, {"w1"}, {"w2"}),
     "relu": (lambda y: gated(y, ("a", "b", "c"), ops.relu), {"a"}, {"c"}),
+    "own activation": (
+        lambda y: dense(WIDTH, "b")(dense(HIDDEN, "g", lambda x: x * ops.sigmoid(x))(y) * dense(HIDDEN, "a")(y)),
+        {"g"},
+        {"b"},
+    ),
     "layers": (by_layers, {"wi_0"}, {"wo"}),
     "by hand": (by_hand, {"w1"}, {"w2"}),
     "split": (split, {"fc1_g"}, {"fc2"}),
