@@ -1,0 +1,59 @@
+"""Recipes read ten models that were written by hand, each in its own style, without knowledge of the recipes."""
+
+import math
+
+import pytest
+import ten_models
+
+import keras_initx
+
+GATED = [
+    "llama_functional",
+    "llama_by_hand",
+    "gemma_like",
+    "parallel_gpt",
+    "fused_gate",
+    "nested_blocks",
+    "two_experts",
+    "shared_feed_forward",
+]
+KERNELS = ("query", "key", "value", "attended", "gate", "inner", "outer")
+ENDS = ("attended", "outer")
+# Two blocks of two branches.
+SMALLER = f"RandomNormal(stddev={0.02 / math.sqrt(2 * 2):g}"
+
+
+def endings(name, roles):
+    return tuple(ending for role in roles for ending in ten_models.ROLES[name].get(role, ()))
+
+
+def drawn(name, source):
+    model = getattr(ten_models, name)()
+    return [(row.path, str(row.initializer)) for row in keras_initx.initialize(model, source, seed=0).weights]
+
+
+def check_ends(name, source):
+    rows = drawn(name, source)
+    smaller = {path for path, text in rows if text.startswith(SMALLER)}
+    assert smaller == {path for path, _ in rows if path.endswith(endings(name, ENDS))}
+    others = endings(name, [role for role in KERNELS if role not in ENDS])
+    for path, text in rows:
+        if path.endswith(others):
+            assert text.startswith("RandomNormal(stddev=0.02"), path
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_every_kernel_is_drawn(name):
+    kernels = endings(name, KERNELS)
+    rows = [(path, text) for path, text in drawn(name, "llama") if path.endswith(kernels)]
+    assert all(any(path.endswith(ending) for path, _ in rows) for ending in kernels)
+    assert {path: text for path, text in rows if not text.startswith("RandomNormal(stddev=0.02")} == {}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_exactly_the_kernels_that_end_branches_are_smaller(name):
+    check_ends(name, "llama:megatron")
+
+
+def test_gpt2():
+    check_ends("gpt2_like", "gpt2")
