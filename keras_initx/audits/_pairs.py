@@ -15,6 +15,7 @@ from keras_initx.audits._repeated import epsilon
 from keras_initx.audits._subjects import TIED
 from keras_initx.audits._tests import (
     FEWEST,
+    ONCE,
     SAME,
     Test,
     chance_of_equality,
@@ -212,18 +213,19 @@ def test_equal(
                 evidence = f"equal to {other.path!r}"
                 if other.shape != pair.shape:
                     evidence = f"the values of {other.path!r} in another shape"
-                pair.tests.append(_equal_by_chance(evidence, pair.found, len(pairs)))
+                chance = chance_of_equality(pair.found)
+                pair.tests.append(_equal_by_chance(evidence, chance, len(pairs)))
         if before is not None:
             other = first_before.setdefault(before, pair)
             if pair is not other and (now is None or now != set_now.get(other.path)):
                 evidence = f"no longer equal to {other.path!r}"
-                pair.tests.append(_equal_by_chance(evidence, pair.expected, len(pairs)))
+                chance = chance_of_equality(pair.expected) ** ONCE
+                pair.tests.append(_equal_by_chance(evidence, chance, len(pairs)))
 
 
-def _equal_by_chance(evidence: str, profile: Profile, number: int) -> Test:
+def _equal_by_chance(evidence: str, chance: float, number: int) -> Test:
     """Return a test that values are not those of one of so many other weights by chance."""
-    p = min(1.0, number * chance_of_equality(profile))
-    return Test("equal weights", evidence, p, deviation=math.inf)
+    return Test("equal weights", evidence, min(1.0, number * chance), deviation=math.inf)
 
 
 def test_together(pairs: Sequence[Pair], equal: Sequence[Sequence[str]]) -> None:

@@ -580,7 +580,7 @@ def merged(draws: Sequence[Profile]) -> Profile:
     if spread > 1:
         independent = max(independent / spread**2, float(len(draws)))
     frames = _common([(draw.frames, draw.frames_axis) for draw in draws]) or (0, "")
-    connections = _common([draw.connections for draw in draws]) or (-1, -1)
+    first_axis, last_axis = zip(*[draw.connections for draw in draws], strict=True)
     parts = zip(*[draw.parts for draw in draws], strict=True)
     together: Profile = _rounded(
         Profile(
@@ -593,7 +593,7 @@ def merged(draws: Sequence[Profile]) -> Profile:
             total=sum(draw.total for draw in draws),
             zeros=float(np.mean([draw.zeros for draw in draws])),
             zeros_at=_common([draw.zeros_at for draw in draws]),
-            connections=connections,
+            connections=(_common(first_axis) or -1, _common(last_axis) or -1),
             outliers=sum(draw.outliers for draw in draws),
             lowest=min(draw.lowest for draw in draws),
             highest=max(draw.highest for draw in draws),

@@ -27,8 +27,10 @@ def test_a_value_that_is_as_near_to_an_end_as_those_of_a_contract_tell():
 
 def test_a_contract_whose_own_ends_are_far_in_or_out():
     rng = np.random.default_rng(0)
-    expected = rng.uniform(-1, 1, (32, 32)).clip(-0.996, 0.996)
-    assert keras_initx.audit({"a": rng.uniform(-1, 1, (32, 32))}, {"a": expected}).ok
+    # So far in, both ends are in one contract of 3,000, and the upper end is in one of 30,000.
+    for low, high in ((-0.992, 0.992), (-1, 0.98)):
+        expected = rng.uniform(low, high, (32, 32))
+        assert keras_initx.audit({"a": rng.uniform(-1, 1, (32, 32))}, {"a": expected}).ok
     expected = rng.normal(0, 1, (32, 32))
     expected[3, 5] = 5
     assert keras_initx.audit({"a": rng.normal(0, 1, (32, 32))}, {"a": expected}).ok
@@ -51,6 +53,20 @@ def test_rows_with_equal_numbers_of_zeros_by_chance():
     found[0, :30] = 0
     found[1, :35] = 0
     assert keras_initx.audit({"a": found}, {"a": expected}).ok
+
+
+def test_draws_of_which_some_have_as_many_zeros_in_each_row_by_chance():
+    """Each unit has one connection of two; what all draws have in common is found for each axis by itself."""
+    rng = np.random.default_rng(0)
+
+    def drawn(count):
+        values = rng.normal(0, 1, (2, 64))
+        values[0, :count] = values[1, count:] = 0
+        return {"a": values}
+
+    draws = iter([drawn(30), drawn(35), drawn(32), drawn(36)])
+    expected, found = (keras_initx.contract(lambda: next(draws), draws=2) for _ in range(2))
+    assert keras_initx.audit(found, expected).ok
 
 
 def test_signs_that_are_equal_by_chance():
