@@ -60,8 +60,8 @@ _COPIES = 0.6
 _PRIOR = 64
 # Counts with a larger deviation have a normal distribution, also far out.
 _NEARLY_NORMAL = 30
-# The power of the probability of what draws that others are compared with have by chance: such a
-# contract would alarm each time, which must be rarer than an alarm.
+# What a contract has by chance, such as ends far from bounds, it has in each audit. That it alarms
+# each time must be rarer than an alarm: of that probability, this power counts.
 ONCE = 0.5
 # Where frames are a single value, it is as often positive as negative.
 _CHANCE_OF_SIGNS = 0.5
@@ -366,10 +366,8 @@ def _chance_of_equal_counts(count: int, profile: Profile) -> float:
     share = 1 - profile.zeros
     indices = profile.total * share / count
     length = round(profile.total / indices)
-    logs = _log_factorials(length + 1)
-    log_chance = logs[length] - logs[count] - logs[length - count]
-    log_chance += count * math.log(share) + (length - count) * math.log(profile.zeros)
-    return math.exp((round(indices) - 1) * log_chance)
+    log_chance = count * math.log(share) + (length - count) * math.log(profile.zeros)
+    return math.exp((round(indices) - 1) * (_log_choose(length, count) + log_chance))
 
 
 def _test_outliers(expected: Profile, found: Profile) -> Iterator[Test]:
@@ -758,8 +756,8 @@ def _test_parts(own: Parts, other: Parts, expected: Profile, found: Profile) -> 
     may_be_constant = False
     if not all((*own.stds, *other.stds)):
         frequent = max(zeros, _largest_atom(expected), _largest_atom(found))
-        number = round(min(own.size, other.size))
-        chance = _chance_of_all(frequent, expected.total + found.total, number - 1)
+        size = min(own.size, other.size)
+        chance = _chance_of_all(frequent, expected.total + found.total, size - 1)
         may_be_constant = count * chance > IMPOSSIBLE
     is_irregular = zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
     tests = []
