@@ -217,7 +217,7 @@ class _Walk:
     def __init__(self, model: keras.Model) -> None:
         self.reads: dict[int, tuple[tuple[int, ...], Order]] = {}
         self.needs: dict[keras.Operation, Order] = {}
-        self.has_image = False
+        self.has_image: bool = False
         self._calls: list[_Call] = []
         self._layouts: dict[int, Layout] = {}
         # The ids of inputs, and of those that a convolution reads.
