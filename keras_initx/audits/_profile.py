@@ -58,6 +58,9 @@ BITS_OF_RANDOM = 16
 _FEWEST_DIFFERENT = 16
 # With a smaller probability, values are not of a family.
 _IMPLAUSIBLE = 1e-3
+# Nor with a kurtosis that is higher than 3 by so many standard errors, as where parts are normal
+# with scales of their own: all families have 3 at most.
+_LONG_TAILS = 3.0
 # Deviations of draws that differ by so many standard errors are not those of independent values.
 _SPREAD = 4.0
 # The values that a law stands for. Infinity has no share.
@@ -200,6 +203,8 @@ class Profile:
             return (self.law,)
         size = int(min(self.independent, SAMPLE))
         if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
+            return ()
+        if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
             return ()
         plausible = []
         quantiles = np.array(self.quantiles)

@@ -58,6 +58,9 @@ _NEARER = 1.25
 _COPIES = 0.6
 # The kurtosis of few values is uncertain: so many normal ones are added.
 _PRIOR = 64
+# The share of values that tell how many are near an end, and the number of them.
+_OUTER = 0.02
+_FEWEST = 20
 # Counts with a larger deviation have a normal distribution, also far out.
 _NEARLY_NORMAL = 30
 # What a contract has by chance, such as ends far from bounds, it has in each audit. That it alarms
@@ -707,10 +710,17 @@ def _chance_of_ends_by_draws(law: IndependentLaw, expected: Profile, found: Prof
     error = math.sqrt(_variance(expected) * (1 + 1 / expected.independent))
     if isinstance(law, Truncated):
         error *= law.untruncated_std / law.std
+    # Where parts have scales of their own, fewer values are near the ends than in the law.
+    outer = max(_OUTER, _FEWEST / before)
+    ends = np.interp([outer, 1 - outer], LEVELS, expected.quantiles)
     probabilities = []
-    for out_before, out in (
-        (expected.mean - expected.lowest, expected.mean - found.lowest),
-        (expected.highest - expected.mean, found.highest - expected.mean),
+    for out_before, out, width in (
+        (expected.mean - expected.lowest, expected.mean - found.lowest, ends[0] - expected.lowest),
+        (
+            expected.highest - expected.mean,
+            found.highest - expected.mean,
+            expected.highest - ends[1],
+        ),
     ):
         tail = _student(max(out - rounding, 0.0) / error, expected.independent - 1) / 2
         beyond = out - out_before - rounding
@@ -720,6 +730,7 @@ def _chance_of_ends_by_draws(law: IndependentLaw, expected: Profile, found: Prof
             p = 1.0
         else:
             gap = _tails(law, law.bounds[0] + beyond, math.inf)
+            gap = min(gap, outer * beyond / max(float(width), rounding))
             p = now / (now + before) * math.exp(-ONCE * before * gap)
             if isinstance(law, Truncated):
                 p = max(p, _any_of(now, _RATE * tail))

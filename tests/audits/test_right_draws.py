@@ -36,6 +36,17 @@ def test_a_contract_whose_own_ends_are_far_in_or_out():
     assert keras_initx.audit({"a": rng.normal(0, 1, (32, 32))}, {"a": expected}).ok
 
 
+@pytest.mark.parametrize(("family", "scale"), [("normal", 2), ("uniform", 1.1)])
+def test_a_gate_with_a_scale_of_its_own(family, scale):
+    """All gates together are nearly of one family, but for their ends."""
+    rng = np.random.default_rng(0)
+    draws = [FAMILIES[family](rng, (32, 128)) for _ in range(10)]
+    for values in draws:
+        values[:, 32:64] *= scale
+    for values in draws[1:]:
+        assert keras_initx.audit({"a": values}, {"a": draws[0]}, alpha=1e-3).ok
+
+
 def test_many_layers_with_few_values_each():
     """The logarithm of a deviation of 8 values is a tenth too low, which does not add up."""
     rng = np.random.default_rng(0)
