@@ -12,7 +12,8 @@ from pathlib import Path
 import keras_initx
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics.verdicts import RULES
-from keras_initx.recipes._recipe import ABOUT, described
+from keras_initx.recipes._named import RECIPES
+from keras_initx.recipes._recipe import described
 
 DOCS = Path(__file__).parent
 INITIALIZERS = DOCS / "initializers.md"
@@ -99,16 +100,16 @@ def _sessions():
 def recipes():
     """Return the table of the recipes."""
     rows = []
-    for name, about in sorted(ABOUT.items()):
-        sources = about.sources
+    for name, recipe in sorted(RECIPES.items()):
+        sources = recipe.sources
         if not isinstance(sources, str):
             sources = "<br>".join(f'`"{source}"`: {text}' for source, text in sources.items())
-        (table, *_) = about.tables().values()  # of the first source
+        (table, *_) = recipe.tables().values()  # of the first source
         roles = {}
         for role, value in table.items():
             roles.setdefault(described(value), []).append(role)
         weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
-        rows.append((f"`{name}`", about.kind, weights, sources))
+        rows.append((f"`{name}`", recipe.kind, weights, sources))
     return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
 
 

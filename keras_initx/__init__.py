@@ -2,11 +2,10 @@
 
 # ruff: noqa: F403, F405, the names are listed once, in `__all__`
 
-import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_initx import _initializer_names, _recipe_names
+from keras_initx import _initializer_names
 from keras_initx._startup import is_starting, use_installed_backend
 from keras_initx._suggestions import missing_attribute
 from keras_initx._version import __version__
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from keras_initx.diagnostics import *
     from keras_initx.models import *
     from keras_initx.studies import *
-
-_recipe_names.import_room = functools.partial(importlib.import_module, f"{__name__}.recipes")
 
 __all__ = [
     "ICNR",

@@ -35,9 +35,9 @@ ROOMS = (
     "sampling",
     "initializers",
     "structure",
+    "recipes",
     "diagnostics",
     "models",
-    "recipes",
     "scaling",
     "audits",
     "studies",
@@ -260,18 +260,11 @@ def test_no_modules_import_each_other():
     graphlib.TopologicalSorter(graph).prepare()  # which names the modules of a circle
 
 
-class Unwrapping(doctest.DocTestFinder):
-    """Finds the examples of wrapped functions too, such as recipes."""
-
-    def _from_module(self, module, object):
-        return super()._from_module(module, inspect.unwrap(object))
-
-
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)
     monkeypatch.chdir(tmp_path)  # some write files
     runner = doctest.DocTestRunner()
-    for test in Unwrapping().find(module, extraglobs={"keras": keras}):
+    for test in doctest.DocTestFinder().find(module, extraglobs={"keras": keras}):
         runner.run(test)
     assert runner.summarize().failed == 0

@@ -11,7 +11,6 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from keras_initx._checks import check_number, check_root, close_matches
-from keras_initx._recipe_names import recipe_of
 from keras_initx._typing import Array, RolesGiven
 from keras_initx.audits._causes import IMPLAUSIBLE, note_causes
 from keras_initx.audits._contract import Contract, contract_at, contract_of
@@ -34,6 +33,7 @@ from keras_initx.audits._tests import SAME, SMALL, Test, compare, impossible
 from keras_initx.backends import Moments, backend
 from keras_initx.initializers import FixedLaw, FrameLaw, IndependentLaw, Law, is_exact, law_of
 from keras_initx.models import InitializationPlan, RulesOrPlan, array_digest, description
+from keras_initx.recipes import Recipe, recipe_of
 from keras_initx.rendering import progress
 from keras_initx.structure import LayerInitializer
 
@@ -214,6 +214,8 @@ def _source(expected: RulesOrPlan | None) -> str:
         return f"{expected} says"
     if isinstance(expected, InitializationPlan | str | os.PathLike):
         return "the plan says"
+    if isinstance(expected, Recipe):
+        return f"{expected.name} says"
     if callable(expected):
         return f"{getattr(expected, '__name__', 'the recipe')} says"
     return "the rules say"

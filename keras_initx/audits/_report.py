@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
-from keras_initx._recipe_names import LEFT
 from keras_initx.audits._groups import Group, WeightAudit, grouped
+from keras_initx.recipes import NOT_KNOWN
 from keras_initx.rendering import (
     BLUE,
     RED,
@@ -63,7 +63,7 @@ class AuditReport(Tabular[Group]):
     @property
     def _left(self) -> list[str]:
         """The paths of weights that a recipe leaves, as it does not know what they are."""
-        return [weight.path for weight in self.weights if weight.reason == LEFT]
+        return [weight.path for weight in self.weights if weight.reason == NOT_KNOWN]
 
     @property
     def not_compared(self) -> list[WeightAudit]:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
-from keras_initx._recipe_names import LEFT, NotedRules
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx._typing import InitializerLike, RolesGiven, Shape, Tensor
 from keras_initx.backends import Computation, backend
@@ -52,6 +51,7 @@ from keras_initx.models._rules import (
     notes_on,
     with_seed_and_axes,
 )
+from keras_initx.recipes import NOT_KNOWN, NotedRules
 from keras_initx.rendering import counted, listed, progress
 from keras_initx.structure import (
     LayerInitializer,
@@ -181,7 +181,7 @@ def initialize(
         steps = planned(model, given, root)
         if is_report:
             steps = list(map(_left_by_remedy, steps))
-        left = [step.row.path for step in steps if step.row.reason == LEFT]
+        left = [step.row.path for step in steps if step.row.reason == NOT_KNOWN]
         notes = notes_on(given, [step.weight for step in steps], left)
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
@@ -271,7 +271,7 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
         initializer: LayerInitializer | None
         if has_rule:
             initializer = by_rule[weight.path]
-            reason = LEFT if weight.path in left else "by rule"
+            reason = NOT_KNOWN if weight.path in left else "by rule"
         else:
             initializer, reason = by_layer[weight.path]
         if has_rule and initializer is not None and is_quantized(weight.layer):

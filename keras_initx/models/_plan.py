@@ -21,7 +21,6 @@ from keras_initx._checks import (
     close_matches,
 )
 from keras_initx._files import check_local, write
-from keras_initx._recipe_names import recipe_of, recipes_like
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, RolesGiven, Shape, Tensor
 from keras_initx.backends import Region, backend
@@ -42,6 +41,7 @@ from keras_initx.models._rules import (
     rules_for,
 )
 from keras_initx.models._weights import array_digest
+from keras_initx.recipes import recipe_of, recipes_like
 from keras_initx.rendering import (
     Column,
     Points,

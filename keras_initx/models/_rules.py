@@ -1,6 +1,7 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -10,7 +11,6 @@ import numpy as np
 
 from keras_initx._checks import quoted, similar_paths
 from keras_initx._gates import is_gru, is_lstm
-from keras_initx._recipe_names import OwnPattern, findings_in, recipe_of, recipes_like, with_roles
 from keras_initx._seeds import derived_seed, has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven, Shape
@@ -29,6 +29,7 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
+from keras_initx.recipes import OwnPattern, findings_in, is_recipe, recipe_of, recipes_like
 from keras_initx.structure import KernelAxes, ModelWeight, first_matches, matches_path
 
 # A pattern for paths, a layer type, or a predicate on a weight.
@@ -61,7 +62,12 @@ def rules_for(
         if recipe is None:
             raise ValueError(no_rules(name, given))
     if roles is not None:
-        recipe = with_roles(recipe, roles)
+        if not is_recipe(recipe):
+            raise ValueError(
+                "`roles` must be `None` without a recipe of this package, by itself or by its "
+                f"name. Received: {roles=!r} with {recipe!r}"
+            )
+        recipe = functools.partial(recipe, roles=roles)
     # An initializer can be called too, but not with a model.
     if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
         recipe = recipe(model)

@@ -13,13 +13,21 @@ that lacks what the recipe needs, and for a `source` that is none.
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
-from keras_initx import _recipe_names, _suggestions
+from keras_initx import _suggestions
 from keras_initx.recipes._images import *
 from keras_initx.recipes._layers import *
+from keras_initx.recipes._named import RECIPES as _RECIPES
+from keras_initx.recipes._named import is_recipe as is_recipe
+from keras_initx.recipes._named import recipe_of as recipe_of
+from keras_initx.recipes._named import recipes_like as recipes_like
 from keras_initx.recipes._networks import *
+from keras_initx.recipes._patterns import NOT_KNOWN as NOT_KNOWN
+from keras_initx.recipes._patterns import NotedRules as NotedRules
+from keras_initx.recipes._patterns import OwnPattern as OwnPattern
+from keras_initx.recipes._patterns import findings_in as findings_in
 from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._text import *
 
 
 def __getattr__(name: str) -> None:
-    raise _suggestions.missing_attribute(__name__, name, _recipe_names.RECIPES)
+    raise _suggestions.missing_attribute(__name__, name, _RECIPES)

@@ -13,7 +13,7 @@ from keras_initx.initializers import (
 )
 from keras_initx.recipes._features import is_depthwise_kernel
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import Computed, Table, recipe, truncated_normal
+from keras_initx.recipes._recipe import Computed, Recipe, Table, truncated_normal
 
 __all__ = ["convnext", "efficientnet", "mobilenet", "resnet", "vit_jax", "vit_timm"]
 
@@ -42,13 +42,7 @@ def _torch_bias(part: Part, roles: Roles) -> RandomUniform | None:
     return RandomUniform(-limit, limit)
 
 
-@recipe(
-    kind=_VISION_TRANSFORMER,
-    sources="Wightman, timm, `init_weights_vit_timm`",
-    needs=("attention",),
-    refuses=("an embedding of tokens",),
-)
-def vit_timm() -> Table:
+def _vit_timm() -> Table:
     """Return timm's rules for vision transformers: normal weights.
 
     timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
@@ -74,13 +68,17 @@ def vit_timm() -> Table:
     }
 
 
-@recipe(
+vit_timm = Recipe(
+    "vit_timm",
+    table=_vit_timm,
     kind=_VISION_TRANSFORMER,
-    sources="Dosovitskiy and others, 2021, by its code",
+    sources="Wightman, timm, `init_weights_vit_timm`",
     needs=("attention",),
     refuses=("an embedding of tokens",),
 )
-def vit_jax() -> Table:
+
+
+def _vit_jax() -> Table:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
     Example:
@@ -106,12 +104,17 @@ def vit_jax() -> Table:
     }
 
 
-@recipe(
-    kind="a network of depthwise convolutions with layer normalization",
-    sources="Liu and others, 2022, by its code",
-    needs=("depthwise convolutions", "layer normalization"),
+vit_jax = Recipe(
+    "vit_jax",
+    table=_vit_jax,
+    kind=_VISION_TRANSFORMER,
+    sources="Dosovitskiy and others, 2021, by its code",
+    needs=("attention",),
+    refuses=("an embedding of tokens",),
 )
-def convnext() -> Table:
+
+
+def _convnext() -> Table:
     """Return the rules of ConvNeXt: normal kernels.
 
     The authors truncate their normal distribution at 2, which is 100 standard deviations, so it is
@@ -133,18 +136,20 @@ def convnext() -> Table:
     return {"kernel": RandomNormal(stddev=0.02), "bias": "zeros"}
 
 
+convnext = Recipe(
+    "convnext",
+    table=_convnext,
+    kind="a network of depthwise convolutions with layer normalization",
+    sources="Liu and others, 2022, by its code",
+    needs=("depthwise convolutions", "layer normalization"),
+)
+
+
 def _is_dense(part: Part) -> bool:
     return isinstance(part.weight.layer, keras.layers.Dense)
 
 
-@recipe(
-    kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
-    "ReLU6 as in MobileNet",
-    sources="Tan and Le, 2019 and 2021, by their code",
-    needs=("depthwise convolutions", "batch normalization"),
-    refuses=("hard SiLU or ReLU6",),
-)
-def efficientnet() -> Table:
+def _efficientnet() -> Table:
     """Return the rules of EfficientNet and EfficientNetV2: He by fan-out, and a uniform head.
 
     The fan-out of a depthwise kernel is the size of its window, as in the authors' code;
@@ -176,14 +181,18 @@ def efficientnet() -> Table:
     return {"kernel": kernel, "bias": "zeros"}
 
 
-@recipe(
-    kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
-    "EfficientNet",
-    sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
+efficientnet = Recipe(
+    "efficientnet",
+    table=_efficientnet,
+    kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
+    "ReLU6 as in MobileNet",
+    sources="Tan and Le, 2019 and 2021, by their code",
     needs=("depthwise convolutions", "batch normalization"),
-    refuses=("SiLU",),
+    refuses=("hard SiLU or ReLU6",),
 )
-def mobilenet() -> Table:
+
+
+def _mobilenet() -> Table:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels.
 
     The authors' code has them for convolutions, depthwise convolutions and the head: `N(0, 0.09²)`,
@@ -205,6 +214,17 @@ def mobilenet() -> Table:
         2019. All by their code in TF-Slim.
     """
     return {"kernel": truncated_normal(0.09, 2.0), "bias": "zeros"}
+
+
+mobilenet = Recipe(
+    "mobilenet",
+    table=_mobilenet,
+    kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
+    "EfficientNet",
+    sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
+    needs=("depthwise convolutions", "batch normalization"),
+    refuses=("SiLU",),
+)
 
 
 def _of_torchvision(part: Part, roles: Roles) -> VarianceScaling:
@@ -235,21 +255,7 @@ def _of_keras(part: Part, roles: Roles) -> VarianceScaling | str:
     )
 
 
-@recipe(
-    kind="a residual network of convolutions with normalization",
-    sources={
-        "torchvision": "He and others, 2016, by torchvision: He by fan-out",
-        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
-    },
-    needs=("convolutions", "normalization", "added branches"),
-    refuses=(
-        "attention",
-        "separable convolutions",
-        "depthwise convolutions",
-        "concatenated branches",
-    ),
-)
-def resnet(source: str) -> Table:
+def _resnet(source: str) -> Table:
     """Return the rules of ResNet: He normal kernels by fan-out, and a uniform head.
 
     The normal distribution is not truncated, and fan-out counts all units, also of grouped
@@ -288,3 +294,21 @@ def resnet(source: str) -> Table:
             lambda part, roles: _torch_bias(part, roles) if _is_dense(part) else "zeros",
         ),
     }
+
+
+resnet = Recipe(
+    "resnet",
+    table=_resnet,
+    kind="a residual network of convolutions with normalization",
+    sources={
+        "torchvision": "He and others, 2016, by torchvision: He by fan-out",
+        "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
+    },
+    needs=("convolutions", "normalization", "added branches"),
+    refuses=(
+        "attention",
+        "separable convolutions",
+        "depthwise convolutions",
+        "concatenated branches",
+    ),
+)

@@ -1,21 +1,12 @@
 """Recipes for layers that are parts of other networks: state spaces, and the factors of LoRA."""
 
 from keras_initx.initializers import DecayRate, HeUniform, TimeStepBias, VarianceScaling
-from keras_initx.recipes._recipe import KEPT, Table, recipe
+from keras_initx.recipes._recipe import KEPT, Recipe, Table
 
 __all__ = ["lora", "state_space"]
 
 
-@recipe(
-    kind="a network with state-space or gated delta layers, which have a weight `A_log`",
-    sources={
-        "mamba2": "Dao and Gu, 2024, by their code",
-        "gated_delta": "Yang, Kautz and Hatamizadeh, 2024, by their code",
-        "qwen3_next": "Qwen 3-Next and 3.5, by the code of transformers",
-    },
-    needs=("A_log",),
-)
-def state_space(source: str) -> Table:
+def _state_space(source: str) -> Table:
     """Return rules for the decay, the time step and the skip of state-space layers.
 
     These weights have the names `A_log`, `dt_bias` and `D`. Their numbers are drawn in float32:
@@ -45,15 +36,20 @@ def state_space(source: str) -> Table:
     return {"A_log": DecayRate(0.0), "dt_bias": step}
 
 
-@recipe(
-    kind="a model with adapters: call `enable_lora(rank)` of its layers first",
+state_space = Recipe(
+    "state_space",
+    table=_state_space,
+    kind="a network with state-space or gated delta layers, which have a weight `A_log`",
     sources={
-        "loralib": "Hu and others, 2021, by their code; also Hugging Face's PEFT",
-        "keras": "`enable_lora` of Keras",
+        "mamba2": "Dao and Gu, 2024, by their code",
+        "gated_delta": "Yang, Kautz and Hatamizadeh, 2024, by their code",
+        "qwen3_next": "Qwen 3-Next and 3.5, by the code of transformers",
     },
-    needs=("LoRA A", "LoRA B"),
+    needs=("A_log",),
 )
-def lora(source: str) -> Table:
+
+
+def _lora(source: str) -> Table:
     """Return rules for the factors of LoRA, which leave all other weights as they are.
 
     A layer computes with `W + s A B`. `B` starts at zero, so that at first nothing changes, and `A`
@@ -72,3 +68,15 @@ def lora(source: str) -> Table:
     """
     a = HeUniform() if source == "keras" else VarianceScaling(1 / 3, "fan_in", "uniform")
     return {"LoRA A": a, "LoRA B": "zeros", "others": KEPT}
+
+
+lora = Recipe(
+    "lora",
+    table=_lora,
+    kind="a model with adapters: call `enable_lora(rank)` of its layers first",
+    sources={
+        "loralib": "Hu and others, 2021, by their code; also Hugging Face's PEFT",
+        "keras": "`enable_lora` of Keras",
+    },
+    needs=("LoRA A", "LoRA B"),
+)

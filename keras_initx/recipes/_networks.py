@@ -8,17 +8,12 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.recipes._features import LAST
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import Computed, Table, recipe
+from keras_initx.recipes._recipe import Computed, Recipe, Table
 
 __all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
 
 
-@recipe(
-    kind="a network with the activation `selu`",
-    sources="Klambauer and others, 2017",
-    refuses=("ReLU or another activation for He's weights",),
-)
-def selu() -> Table:
+def _selu() -> Table:
     """Return rules for self-normalizing networks: LeCun normal kernels.
 
     With the activation `selu` and inputs of mean 0 and variance 1, signals keep approximately this
@@ -33,6 +28,15 @@ def selu() -> Table:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
     """
     return {"kernel": "initx.lecun_normal", "bias": "zeros"}
+
+
+selu = Recipe(
+    "selu",
+    table=_selu,
+    kind="a network with the activation `selu`",
+    sources="Klambauer and others, 2017",
+    refuses=("ReLU or another activation for He's weights",),
+)
 
 
 # The gates of each cell.
@@ -52,12 +56,7 @@ def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
     return None
 
 
-@recipe(
-    kind="a network with an LSTM, a GRU or a simple RNN",
-    sources="Saxe and others, 2014; Jozefowicz and others, 2015",
-    needs=("a recurrent cell",),
-)
-def orthogonal_rnn() -> Table:
+def _orthogonal_rnn() -> Table:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
     Weights of other layers are initialized by their own layers.
@@ -80,7 +79,16 @@ def orthogonal_rnn() -> Table:
     }
 
 
-def _spectral(part: Part, roles: Roles) -> InitializerLike:
+orthogonal_rnn = Recipe(
+    "orthogonal_rnn",
+    table=_orthogonal_rnn,
+    kind="a network with an LSTM, a GRU or a simple RNN",
+    sources="Saxe and others, 2014; Jozefowicz and others, 2015",
+    needs=("a recurrent cell",),
+)
+
+
+def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike:
     """Return an orthogonal initializer for a kernel that is a matrix."""
     weight = part.weight
     if weight.axes is None or weight.fans is None:
@@ -92,11 +100,7 @@ def _spectral(part: Part, roles: Roles) -> InitializerLike:
     return Orthogonal(gain=math.sqrt(fan_out / fan_in))
 
 
-@recipe(
-    kind="a network that is trained at several widths, with muP",
-    sources="Yang, Simon and Bernstein, 2023",
-)
-def spectral() -> Table:
+def _spectral() -> Table:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
     Kernels that are matrices, of dense, einsum, attention and recurrent layers, get a multiple of a
@@ -120,20 +124,21 @@ def spectral() -> Table:
         2023.
     """
     kernel = Computed(
-        "orthogonal, with singular values `sqrt(fan_out / fan_in)`, or `initx.spectral`", _spectral
+        "orthogonal, with singular values `sqrt(fan_out / fan_in)`, or `initx.spectral`",
+        _orthogonal_or_spectral,
     )
     return {"kernel": kernel, "bias": "zeros"}
 
 
-@recipe(
-    kind="a residual network without normalization, with scalar biases and factors",
-    sources="Zhang and others, 2019, by its code",
-    needs=("inner", "outer"),
-    refuses=("normalization", "attention in a branch"),
-    by_chain=True,
-    closes=True,
+spectral = Recipe(
+    "spectral",
+    table=_spectral,
+    kind="a network that is trained at several widths, with muP",
+    sources="Yang, Simon and Bernstein, 2023",
 )
-def fixup() -> Table:
+
+
+def _fixup() -> Table:
     """Return the rules of Fixup: He normal kernels, smaller with the depth, last ones 0.
 
     They are for residual networks without normalization. The last kernel of each branch is 0, so
@@ -174,13 +179,19 @@ def fixup() -> Table:
     }
 
 
-@recipe(
-    kind="a residual network, or a transformer that normalizes before each branch",
-    sources="Goyal and others, 2017, section 5.1; Peebles and Xie, 2023, section 3.2",
-    refuses=(LAST,),
+fixup = Recipe(
+    "fixup",
+    table=_fixup,
+    kind="a residual network without normalization, with scalar biases and factors",
+    sources="Zhang and others, 2019, by its code",
+    needs=("inner", "outer"),
+    refuses=("normalization", "attention in a branch"),
+    by_chain=True,
     closes=True,
 )
-def zero_residual() -> Table:
+
+
+def _zero_residual() -> Table:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 
     If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other
@@ -216,3 +227,13 @@ def zero_residual() -> Table:
         **dict.fromkeys(("modulation", "modulation bias"), "zeros"),
         "kernel": None,
     }
+
+
+zero_residual = Recipe(
+    "zero_residual",
+    table=_zero_residual,
+    kind="a residual network, or a transformer that normalizes before each branch",
+    sources="Goyal and others, 2017, section 5.1; Peebles and Xie, 2023, section 3.2",
+    refuses=(LAST,),
+    closes=True,
+)

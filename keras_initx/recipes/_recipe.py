@@ -1,31 +1,25 @@
-"""What makes a function a recipe: a table from roles of weights to initializers, and its models.
+"""What a recipe is: a table from roles of weights to initializers, and the models that it is for.
 
-The decorated function returns the table of a source. From it, and from what the decorator says,
-follow the refusal of other models, the rules for a model, the docstring and the table of the page.
+From it follow the refusal of other models, the rules for a model, the docstring and the table of
+the page.
 """
 
-import functools
 import inspect
 import random
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import keras
 
 from keras_initx._checks import DTYPES, check_choice, quoted
-from keras_initx._recipe_names import RECIPES, NotedRules
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers import TruncatedNormal
 from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._patterns import NotedRules, shortened
 from keras_initx.recipes._roles import roles_of
 from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import check_model, matches_path, matching_paths
-
-# Maps patterns to initializers.
-Rules: TypeAlias = dict[str, InitializerLike | None]
+from keras_initx.structure import check_model
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,6 @@ class Computed:
 
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
-
-
 # What a table has for "others" if it leaves all weights that it does not name.
 KEPT = Computed("kept as they are", lambda part, roles: None)
 
@@ -55,22 +47,24 @@ KEPT = Computed("kept as they are", lambda part, roles: None)
 Table: TypeAlias = Mapping[str, InitializerLike | Computed | None]
 
 
-class Recipe(Protocol):
-    """Returns the rules for a model, as the numbers of a source say."""
+class _Documentation:
+    """The docstring of a recipe, which is written when it is read; that of the class otherwise."""
 
-    __name__: str
+    def __init__(self, of_class: str | None) -> None:
+        self._of_class = of_class
 
-    def __call__(
-        self, model: keras.Model, *, source: str = ..., roles: RolesGiven | None = None
-    ) -> Rules: ...
+    def __get__(self, recipe: "Recipe | None", owner: type) -> str | None:
+        return self._of_class if recipe is None else recipe.documentation()
 
 
-@dataclass(frozen=True)
-class About:
-    """What is said of a recipe.
+@dataclass(frozen=True, eq=False, repr=False)
+class Recipe:
+    """Returns the rules for a model, as the numbers of a source say.
 
     Attributes:
-        table: Returns the table, of a source if there are several.
+        name: How it is called.
+        table: Returns the table, of a source if there are several. Its docstring is the text on
+            the recipe.
         kind: The models that it is for, in words.
         sources: Whose numbers it has: a paper or code, or a dict with one for each source.
         needs: What a model must have: roles of weights, and what `features_of` finds.
@@ -81,6 +75,9 @@ class About:
         closes: Whether branches must be able to start at 0.
     """
 
+    __doc__ = _Documentation(__doc__)
+
+    name: str
     table: Callable[..., Table]
     kind: str
     sources: str | Mapping[str, str]
@@ -91,36 +88,84 @@ class About:
     by_block: bool = False
     closes: bool = False
 
+    def __call__(
+        self, model: keras.Model, *, source: str | None = None, roles: RolesGiven | None = None
+    ) -> NotedRules:
+        """Return the rules for a built model.
+
+        Args:
+            model: A built model.
+            source: Whose numbers, if there are several. By default the first.
+            roles: Patterns of weights by the roles that they have, see `initialize`.
+
+        Raises:
+            TypeError: If `model` is no model.
+            ValueError: If it is not built, lacks what the recipe needs or has what it refuses, or
+                if `source` is none of the recipe's.
+        """
+        table = self._table_of(source)
+        found = roles_of(check_model("model", model), roles)
+        self._check(found, table)
+        return _rules(table, found)
+
+    def __repr__(self) -> str:
+        return f"recipes.{self.name}"
+
     def tables(self) -> dict[str, Table]:
         """Return the table of each source; of "" if there is one."""
         if isinstance(self.sources, str):
             return {"": self.table()}
         return {source: self.table(source) for source in self.sources}
 
-    def check(self, roles: Roles, table: Table) -> None:
+    def documentation(self) -> str:
+        """Return the text on the recipe, with its weights and arguments before its example."""
+        text, _, example = (inspect.getdoc(self.table) or "").partition("\nExample:\n")
+        lines = [text.rstrip(), ""]
+        state = random.getstate()  # initializers without a seed draw one
+        tables = self.tables()
+        random.setstate(state)
+        for source, table in tables.items():
+            lines += [f'Weights, by `"{source}"`:' if source else "Weights:", ""]
+            lines += [f"- {role}: {described(value)}" for role, value in table.items()]
+            lines.append("")
+        lines += ["Args:", "    model: A built model."]
+        if len(tables) > 1:
+            sources = " or ".join(f"`{source!r}`" for source in tables)
+            lines.append(f"    source: Whose numbers: {sources}.")
+        return "\n".join([*lines, "    roles: See `initialize`.", "", "Example:", example])
+
+    def _table_of(self, source: str | None) -> Table:
+        if isinstance(self.sources, str):
+            if source is not None:
+                raise ValueError(
+                    "`source` is for recipes with several, and "
+                    f"{self.name!r} has one. Received: {source=!r}"
+                )
+            return self.table()
+        if source is None:
+            source = next(iter(self.sources))
+        return self.table(check_choice("source", source, tuple(self.sources)))
+
+    def _check(self, roles: Roles, table: Table) -> None:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
         by_branch = "outer" in table
         computed = [value for value in table.values() if isinstance(value, Computed)]
-        reasons = [f"no {need.removeprefix('a ')}" for need in self.needs if need not in roles.has]
-        if roles.notes:
-            reasons += [
-                f"no {need.removeprefix('a ')}"
-                for need in self.needs_in_graph
-                if need not in roles.has
-            ]
+        by_number = any(value.by_number for value in computed)
+        needs = [*self.needs, *(self.needs_in_graph if roles.notes else ())]
+        reasons = [f"no {need.removeprefix('a ')}" for need in needs if need not in roles.has]
         reasons += [
             f"{feature}, {quoted(roles.has[feature])}"
             for feature in self.refuses
             if feature in roles.has
         ]
-        doubts = {
-            roles.unknown: by_branch,
-            "" if roles.unknown else roles.unnumbered: any(value.by_number for value in computed),
-            roles.parallel: self.by_chain,
-            roles.uneven: self.by_block,
-            roles.closed: self.closes,
-        }
-        reasons += [reason for reason, matters in doubts.items() if reason and matters]
+        doubts = [
+            (by_branch, roles.unknown),
+            (by_number and not roles.unknown, roles.unnumbered),
+            (self.by_chain, roles.parallel),
+            (self.by_block, roles.uneven),
+            (self.closes, roles.closed),
+        ]
+        reasons += [doubt for matters, doubt in doubts if matters and doubt]
         if not reasons:
             return
         if by_branch:
@@ -131,63 +176,9 @@ class About:
         )
 
 
-# What is said of each recipe, by its name.
-ABOUT: dict[str, About] = {}
-
-
-def recipe(**about: Any) -> Callable[[Callable[..., Table]], Recipe]:
-    """Make a function that returns a table a recipe. For the arguments see `About`."""
-
-    def register(table: Callable[..., Table]) -> Recipe:
-        told = About(table, **about)
-        has_sources = not isinstance(told.sources, str)
-
-        @functools.wraps(table)
-        def rules_of(model: keras.Model, **options: Any) -> Rules:
-            roles = roles_of(check_model("model", model), options.get("roles"))
-            source = options.get("source", first)
-            if has_sources:
-                check_choice("source", source, tuple(told.sources))
-            values = told.tables()[source]
-            told.check(roles, values)
-            return _rules(values, roles)
-
-        first = next(iter(told.sources)) if has_sources else ""
-        parameters = [
-            inspect.Parameter(
-                "model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=keras.Model
-            )
-        ]
-        if has_sources:
-            parameters.append(
-                inspect.Parameter(
-                    "source", inspect.Parameter.KEYWORD_ONLY, default=first, annotation=str
-                )
-            )
-        parameters.append(
-            inspect.Parameter(
-                "roles",
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=RolesGiven | None,
-            )
-        )
-        del rules_of.__wrapped__
-        signature = inspect.Signature(parameters, return_annotation=Rules)
-        setattr(rules_of, "__signature__", signature)  # noqa: B010, no attribute by its type
-        rules_of.__annotations__ = {one.name: one.annotation for one in parameters}
-        rules_of.__annotations__["return"] = Rules
-        rules_of.__doc__ = _documented(told)
-        ABOUT[table.__name__] = told
-        RECIPES[table.__name__] = rules_of
-        return rules_of
-
-    return register
-
-
-def _rules(table: Table, roles: Roles) -> Rules:
+def _rules(table: Table, roles: Roles) -> NotedRules:
     """Return the rules for a model, with what was found in its graph and what is left."""
-    values: Rules = {}
+    values: dict[str, InitializerLike | None] = {}
     special = {}
     left = []
     for part in roles.parts:
@@ -209,74 +200,6 @@ def _rules(table: Table, roles: Roles) -> Rules:
         lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
     lines += [f"As `roles` says: {line}" for line in roles.given]
     return NotedRules(rules, tuple(lines), tuple(left))
-
-
-def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
-    """Return rules for these values by path, with a pattern where one is exact.
-
-    Special rules come first: a pattern that ends with the names of the weight and of its layer, or
-    otherwise a path. Then comes, for each name, what most weights of this name get that have no
-    role of their own.
-
-    Args:
-        values: Initializers by path.
-        paths: The paths of all weights, and whether each has a role of its own in the table.
-    """
-    texts = {path: repr(value) for path, value in values.items()}
-    usual: dict[str, str] = {}
-    for name in ("kernel", "bias", "embeddings"):
-        for pattern in (f"*{name}", f"*/{name}"):
-            matching = matching_paths(pattern, paths)
-            if matching and texts.keys() >= set(matching):
-                plain = [path for path in matching if not paths[path]] or matching
-                ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
-                usual[pattern] = text
-                break
-    special: Rules = {}
-    last: Rules = {}
-    for path, value in values.items():
-        text = texts[path]
-        name = next((one for one in usual if matches_path(one, path)), "")
-        if name and usual[name] == text:
-            last[name] = value
-            continue
-        special[_exact_pattern(path, text, texts, paths)] = value
-    return special | {ending: last[ending] for ending in usual if ending in last}
-
-
-def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Collection[str]) -> str:
-    """Return a pattern for all weights like that of a path, or the path if none is exact.
-
-    It leaves out the layers around its own, all numbers, or all but the last.
-    """
-    layer = "*/" + "/".join(path.split("/")[-2:])
-    all_numbers = re.sub(r"\d+", "*", path)
-    all_but_last = re.sub(r"\d+(?=.*\d)", "*", path)
-    for pattern in (layer, all_numbers, all_but_last):
-        matched = [other for other in paths if matches_path(pattern, other)]
-        if path in matched and len(matched) > 1 and all(texts.get(one) == text for one in matched):
-            return pattern
-    return path
-
-
-def _documented(about: About) -> str:
-    """Return the docstring of a recipe: with its weights and arguments before its example."""
-    text, _, example = (inspect.getdoc(about.table) or "").partition("\nExample:\n")
-    lines = [text.rstrip(), ""]
-    state = random.getstate()  # initializers without a seed draw one
-    tables = about.tables()
-    random.setstate(state)
-    for source, table in tables.items():
-        lines += [f'Weights, by `"{source}"`:' if source else "Weights:", ""]
-        lines += [f"- {role}: {described(value)}" for role, value in table.items()]
-        lines.append("")
-    lines += ["Args:", "    model: A built model."]
-    roles = "    roles: See `initialize`."
-    if len(tables) > 1:
-        lines.append(
-            f"    source: Whose numbers: {' or '.join(f'`{source!r}`' for source in tables)}."
-        )
-    return "\n".join([*lines, roles, "", "Example:", example])
 
 
 def described(value: InitializerLike | Computed | None) -> str:

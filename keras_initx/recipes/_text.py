@@ -6,7 +6,7 @@ from collections.abc import Callable
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import LEFT, Computed, Table, recipe, truncated_normal
+from keras_initx.recipes._recipe import LEFT, Computed, Recipe, Table, truncated_normal
 
 __all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
 
@@ -29,17 +29,7 @@ def _by_fan_in() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "untruncated_normal")
 
 
-@recipe(
-    kind="an encoder that normalizes after each sum, as BERT does",
-    sources={
-        "bert": "Devlin and others, 2019, by its code, ELECTRA and ALBERT: truncated at two "
-        "standard deviations",
-        "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
-    },
-    needs=(LAST_IN_TEXT,),
-    refuses=("cross-attention", "the names of CLIP"),
-)
-def bert(source: str) -> Table:
+def _bert(source: str) -> Table:
     """Return the rules of BERT: kernels and embeddings from a truncated normal distribution.
 
     The normal distribution is truncated at two standard deviations in the authors' code for BERT,
@@ -79,17 +69,21 @@ def bert(source: str) -> Table:
     }
 
 
-@recipe(
-    kind="a GPT-2, or another decoder that normalizes before each branch",
+bert = Recipe(
+    "bert",
+    table=_bert,
+    kind="an encoder that normalizes after each sum, as BERT does",
     sources={
-        "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
-        "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
+        "bert": "Devlin and others, 2019, by its code, ELECTRA and ALBERT: truncated at two "
+        "standard deviations",
+        "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
     },
-    needs=("attended",),
-    needs_in_graph=("tokens", FIRST),
-    refuses=(LAST, "cross-attention"),
+    needs=(LAST_IN_TEXT,),
+    refuses=("cross-attention", "the names of CLIP"),
 )
-def gpt2(source: str) -> Table:
+
+
+def _gpt2(source: str) -> Table:
     """Return the rules of GPT-2: normal weights, smaller at the ends of branches.
 
     The rules are for transformers that normalize at the start of each branch.
@@ -121,6 +115,20 @@ def gpt2(source: str) -> Table:
     }
 
 
+gpt2 = Recipe(
+    "gpt2",
+    table=_gpt2,
+    kind="a GPT-2, or another decoder that normalizes before each branch",
+    sources={
+        "openai": "Radford and others, 2019, by its code: position embeddings 0.01",
+        "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
+    },
+    needs=("attended",),
+    needs_in_graph=("tokens", FIRST),
+    refuses=(LAST, "cross-attention"),
+)
+
+
 def _times(
     text: str,
     encoder: Callable[[int, int], float],
@@ -135,15 +143,7 @@ def _times(
     return Computed(text, of)
 
 
-@recipe(
-    kind="a transformer without normalization, which multiplies token embeddings by the root of "
-    "their size",
-    sources="Huang and others, 2020, section 3.2",
-    needs=_IN_BLOCKS,
-    refuses=("normalization",),
-    by_block=True,
-)
-def t_fixup() -> Table:
+def _t_fixup() -> Table:
     """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
 
     They are for transformers without layer normalization, and for training without warmup. A model
@@ -190,15 +190,19 @@ def t_fixup() -> Table:
     }
 
 
-@recipe(
-    kind="a transformer that computes `norm(alpha * x + branch(x))`",
-    sources="Wang and others, 2022, figure 2",
+t_fixup = Recipe(
+    "t_fixup",
+    table=_t_fixup,
+    kind="a transformer without normalization, which multiplies token embeddings by the root of "
+    "their size",
+    sources="Huang and others, 2020, section 3.2",
     needs=_IN_BLOCKS,
-    needs_in_graph=(LAST,),
-    refuses=(FIRST, "gate"),
+    refuses=("normalization",),
     by_block=True,
 )
-def deepnorm() -> Table:
+
+
+def _deepnorm() -> Table:
     """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
 
     They are for transformers that normalize after each sum. DeepNorm also needs a change to the
@@ -236,19 +240,19 @@ def deepnorm() -> Table:
     return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": glorot, "key": glorot}
 
 
-@recipe(
-    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
-    "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen",
-    sources={
-        "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
-        "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
-        "torchtitan": "torchtitan, as for Llama 3: ends of branches, and what gates multiply, "
-        "smaller with the number of the block; embeddings 1",
-    },
-    needs=("gate",),
-    refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
+deepnorm = Recipe(
+    "deepnorm",
+    table=_deepnorm,
+    kind="a transformer that computes `norm(alpha * x + branch(x))`",
+    sources="Wang and others, 2022, figure 2",
+    needs=_IN_BLOCKS,
+    needs_in_graph=(LAST,),
+    refuses=(FIRST, "gate"),
+    by_block=True,
 )
-def llama(source: str) -> Table:
+
+
+def _llama(source: str) -> Table:
     """Return the rules of Llama: normal kernels and embeddings.
 
     Neither the papers nor the published code of Llama and Mistral say how their weights were
@@ -302,17 +306,23 @@ def llama(source: str) -> Table:
     }
 
 
-@recipe(
-    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 0 "
-    "at the start, to which it adds 1, as in Gemma",
+llama = Recipe(
+    "llama",
+    table=_llama,
+    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
+    "at the start, as in Llama, Mistral, Mixtral, Phi 3 and Qwen",
     sources={
-        "gemma": "Gemma team, 2024, by its code: kernels and embeddings 0.01",
-        "transformers": "Hugging Face's transformers: 0.02",
+        "transformers": "Hugging Face's transformers: every kernel and embedding 0.02",
+        "megatron": "Megatron-LM: ends of branches smaller with the depth of the model",
+        "torchtitan": "torchtitan, as for Llama 3: ends of branches, and what gates multiply, "
+        "smaller with the number of the block; embeddings 1",
     },
-    needs=("gate", "tokens"),
-    refuses=("cross-attention", "the names of CLIP", "the names of Llama"),
+    needs=("gate",),
+    refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
 )
-def gemma(source: str) -> Table:
+
+
+def _gemma(source: str) -> Table:
     """Return the rules of Gemma: normal kernels of the blocks and token embeddings.
 
     They are those of the authors' code, for all layers the default of its library. Gemma adds 1 to
@@ -343,12 +353,21 @@ def gemma(source: str) -> Table:
     return {"tokens": drawn, "kernel": in_blocks}
 
 
-@recipe(
-    kind="a T5 with the names of KerasHub, an encoder beside a decoder",
-    sources="Raffel and others, 2020, by its code",
-    needs=("unscaled query", "relative positions", "tokens"),
+gemma = Recipe(
+    "gemma",
+    table=_gemma,
+    kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 0 "
+    "at the start, to which it adds 1, as in Gemma",
+    sources={
+        "gemma": "Gemma team, 2024, by its code: kernels and embeddings 0.01",
+        "transformers": "Hugging Face's transformers: 0.02",
+    },
+    needs=("gate", "tokens"),
+    refuses=("cross-attention", "the names of CLIP", "the names of Llama"),
 )
-def t5() -> Table:
+
+
+def _t5() -> Table:
     """Return the rules of T5: normal kernels by their fan-in, smaller for queries.
 
     T5's attention does not divide by the square root of the size `k` of its heads, so query kernels
@@ -392,15 +411,16 @@ def t5() -> Table:
     }
 
 
-@recipe(
-    kind="a Whisper with the names of KerasHub, an encoder and a decoder",
-    sources={
-        "paper": "Radford and others, 2023, table 17: kernels by their fan-in",
-        "transformers": "Hugging Face's transformers: kernels 0.02",
-    },
-    needs=("frames",),
+t5 = Recipe(
+    "t5",
+    table=_t5,
+    kind="a T5 with the names of KerasHub, an encoder beside a decoder",
+    sources="Raffel and others, 2020, by its code",
+    needs=("unscaled query", "relative positions", "tokens"),
 )
-def whisper(source: str) -> Table:
+
+
+def _whisper(source: str) -> Table:
     """Return the rules of Whisper: normal kernels by their fan-in.
 
     The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at
@@ -429,3 +449,15 @@ def whisper(source: str) -> Table:
         "kernel": kernel,
         "bias": "zeros",
     }
+
+
+whisper = Recipe(
+    "whisper",
+    table=_whisper,
+    kind="a Whisper with the names of KerasHub, an encoder and a decoder",
+    sources={
+        "paper": "Radford and others, 2023, table 17: kernels by their fan-in",
+        "transformers": "Hugging Face's transformers: kernels 0.02",
+    },
+    needs=("frames",),
+)

@@ -15,8 +15,8 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx._recipe_names import NotedRules
 from keras_initx.backends import backend
+from keras_initx.recipes import NotedRules
 from keras_initx.testing import assert_initialized
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from test_recipes import ROWS
 from test_roles import decoder
 
 from keras_initx import audit, initialize, loading, recipes
-from keras_initx.recipes._recipe import ABOUT
+from keras_initx.recipes._named import RECIPES
 from keras_initx.structure import find_weights, matches_path
 
 layers, ops = keras.layers, keras.ops
@@ -77,7 +77,7 @@ def assert_left(model, plan, before):
 OF_LAYERS = ("lora", "state_space")
 
 
-@pytest.mark.parametrize("name", [name for name in ABOUT if name not in OF_LAYERS])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_LAYERS])
 def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(name):
     model = with_mixer(ROWS[name][0])
     before = values_in(model)

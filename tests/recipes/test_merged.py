@@ -10,7 +10,7 @@ from modes import to_numpy
 from test_recipes import ROWS, transformer
 
 from keras_initx import initialize, recipes
-from keras_initx.recipes._recipe import ABOUT
+from keras_initx.recipes._named import RECIPES
 from keras_initx.structure import find_weights, matches_path
 
 layers = keras.layers
@@ -24,7 +24,7 @@ def drawn(model, rules):
 
 
 @pytest.mark.parametrize("form", MERGED)
-@pytest.mark.parametrize("name", ABOUT)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_rule_in_front_wins_over_the_same_of_every_recipe(name, form):
     model = ROWS[name][0]()
     rules = getattr(recipes, name)(model)

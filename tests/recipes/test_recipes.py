@@ -12,8 +12,7 @@ from text_models import WIDTH as TEXT
 
 import keras_initx
 from keras_initx import initialize, recipes
-from keras_initx._recipe_names import recipe_of
-from keras_initx.recipes._recipe import ABOUT
+from keras_initx.recipes._named import RECIPES
 from keras_initx.structure import find_weights
 
 layers = keras.layers
@@ -348,8 +347,8 @@ def test_weights_have_the_sizes_of_the_source(row):
 
 
 def test_each_recipe_has_a_row_and_its_name():
-    assert {row.split()[0] for row in ROWS} == ABOUT.keys()
-    assert all(recipe_of(name) is getattr(recipes, name) for name in ABOUT)
+    assert {row.split()[0] for row in ROWS} == RECIPES.keys()
+    assert all(recipes.recipe_of(name) is getattr(recipes, name) for name in RECIPES)
 
 
 def selu_network():

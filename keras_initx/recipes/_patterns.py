@@ -1,18 +1,18 @@
-"""The recipes by their names, and the rules that they return, for the rooms below theirs."""
+"""The rules that a recipe returns: a dict by patterns, with what was found in the model."""
 
-import difflib
-import functools
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-# `recipes/` adds its functions when it is imported.
-RECIPES: dict[str, Callable[..., Any]] = {}
-# Imports this room. The package sets it, above all rooms.
-import_room: Callable[[], object] | None = None
+from keras_initx._typing import InitializerLike
+from keras_initx.structure import matches_path, matching_paths
+
+# Maps patterns to initializers.
+Rules: TypeAlias = dict[str, InitializerLike | None]
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
-LEFT = "the recipe does not know what it is for"
+NOT_KNOWN = "the recipe does not know what it is for"
 
 
 @dataclass(frozen=True)
@@ -114,51 +114,49 @@ def findings_in(rules: Mapping[Any, Any] | None) -> Iterator[Findings]:
     yield from dict.fromkeys(found)
 
 
-def recipe_of(text: str) -> Callable[..., Any] | None:
-    """Return the recipe of a name, or of a name and a source joined by a colon.
+def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
+    """Return rules for these values by path, with a pattern where one is exact.
 
-    It is `None` if no recipe has this name.
+    Special rules come first: a pattern that ends with the names of the weight and of its layer, or
+    otherwise a path. Then comes, for each name, what most weights of this name get that have no
+    role of their own.
 
-    Raises:
-        ValueError: If there is a source, and the recipe takes none.
+    Args:
+        values: Initializers by path.
+        paths: The paths of all weights, and whether each has a role of its own in the table.
     """
-    name, _, source = text.partition(":")
-    recipe = _recipes().get(name)
-    if recipe is None or not source:
-        return recipe
-    if "source" not in inspect.signature(recipe).parameters:
-        raise ValueError(
-            f"`source` is for recipes with several, and {name!r} has one. Received: {text!r}"
-        )
-    return functools.partial(recipe, source=source)
+    texts = {path: repr(value) for path, value in values.items()}
+    usual: dict[str, str] = {}
+    for name in ("kernel", "bias", "embeddings"):
+        for pattern in (f"*{name}", f"*/{name}"):
+            matching = matching_paths(pattern, paths)
+            if matching and texts.keys() >= set(matching):
+                plain = [path for path in matching if not paths[path]] or matching
+                ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
+                usual[pattern] = text
+                break
+    special: Rules = {}
+    last: Rules = {}
+    for path, value in values.items():
+        text = texts[path]
+        name = next((one for one in usual if matches_path(one, path)), "")
+        if name and usual[name] == text:
+            last[name] = value
+            continue
+        special[_exact_pattern(path, text, texts, paths)] = value
+    return special | {ending: last[ending] for ending in usual if ending in last}
 
 
-def with_roles(recipe: Any, roles: Any) -> Callable[..., Any]:
-    """Return a recipe that takes what the user says of weights, see `initialize`.
+def _exact_pattern(path: str, text: str, texts: Mapping[str, str], paths: Collection[str]) -> str:
+    """Return a pattern for all weights like that of a path, or the path if none is exact.
 
-    Raises:
-        ValueError: If there is no recipe.
+    It leaves out the layers around its own, all numbers, or all but the last.
     """
-    plain = recipe
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    if not any(plain is one for one in RECIPES.values()):
-        raise ValueError(
-            "`roles` must be `None` without a recipe of this package, by itself or by its name. "
-            f"Received: {roles=!r} with {recipe!r}"
-        )
-    return functools.partial(recipe, roles=roles)
-
-
-def recipes_like(text: str) -> list[str]:
-    """Return the names of the recipes that are like a word; none for the path of a file."""
-    name, _, _ = text.partition(":")
-    if not name.isidentifier():
-        return []
-    return difflib.get_close_matches(name.lower(), _recipes())
-
-
-def _recipes() -> dict[str, Callable[..., Any]]:
-    if import_room is not None:
-        import_room()
-    return RECIPES
+    layer = "*/" + "/".join(path.split("/")[-2:])
+    all_numbers = re.sub(r"\d+", "*", path)
+    all_but_last = re.sub(r"\d+(?=.*\d)", "*", path)
+    for pattern in (layer, all_numbers, all_but_last):
+        matched = [other for other in paths if matches_path(pattern, other)]
+        if path in matched and len(matched) > 1 and all(texts.get(one) == text for one in matched):
+            return pattern
+    return path

@@ -1,0 +1,43 @@
+"""The recipes by their names."""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from keras_initx.recipes import _images, _layers, _networks, _text
+from keras_initx.recipes._recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    value.name: value
+    for file in (_text, _images, _networks, _layers)
+    for value in vars(file).values()
+    if isinstance(value, Recipe)
+}
+
+
+def recipe_of(text: str) -> Callable[..., Any] | None:
+    """Return the recipe of a name, or of a name and a source joined by a colon.
+
+    It is `None` if no recipe has this name.
+    """
+    name, _, source = text.partition(":")
+    recipe = RECIPES.get(name)
+    if recipe is None or not source:
+        return recipe
+    return functools.partial(recipe, source=source)
+
+
+def is_recipe(given: Any) -> bool:
+    """Return whether this is a recipe, or a `functools.partial` of one."""
+    while isinstance(given, functools.partial):
+        given = given.func
+    return isinstance(given, Recipe)
+
+
+def recipes_like(text: str) -> list[str]:
+    """Return the names of the recipes that are like a word; none for the path of a file."""
+    name, _, _ = text.partition(":")
+    if not name.isidentifier():
+        return []
+    return difflib.get_close_matches(name.lower(), RECIPES)
