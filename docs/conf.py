@@ -59,7 +59,7 @@ napoleon_custom_sections = ["Reference"]
 # access. Namespaces and parts of a layer's report are not public.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|keras|numpy|pathlib)\..*"),
-    ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._layers)\..*"),
+    ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._layers|recipes\._recipe)\..*"),
     ("py:.*", r"keras_initx\.initializers\._laws\.IndependentLaw"),
 ]
 
@@ -86,12 +86,17 @@ def _link_page_to_play_with(app, page, source):
 
 
 def _add_arguments(app, what, name, object, options, signature, returned):
-    """Show the arguments of `__init__` for classes whose `__new__` only refuses others."""
+    """Show the arguments of classes whose `__new__` only refuses others, and of recipes."""
+    from keras_initx.recipes import Recipe  # with the backend that is set above
+
     if what == "class" and signature == "(*arguments, **options)":
         own = list(inspect.signature(object.__init__).parameters.values())[1:]
-        plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in own]
-        return str(inspect.Signature(plain)), returned
-    return None
+    elif isinstance(object, Recipe):
+        own = inspect.signature(object).parameters.values()
+    else:
+        return None
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in own]
+    return str(inspect.Signature(plain)), returned
 
 
 def _allow_fewer_pages(app):

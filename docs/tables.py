@@ -59,6 +59,12 @@ def families():
     return "\n".join(parts)
 
 
+def reference():
+    """Return the reference of all recipes."""
+    names = "\n\n".join(f".. autofunction:: keras_initx.recipes.{name}" for name in sorted(RECIPES))
+    return f"```{{eval-rst}}\n{names}\n```\n"
+
+
 def versions():
     """Return the table of the oldest and newest versions, as pinned in `pyproject.toml`."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
@@ -132,7 +138,8 @@ def _rows(headers, rows):
 
 
 TABLES = {
-    table.__name__: table for table in (catalog, families, versions, sessions, recipes, problems)
+    table.__name__: table
+    for table in (catalog, families, reference, versions, sessions, recipes, problems)
 }
 
 

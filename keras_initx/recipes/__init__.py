@@ -14,6 +14,7 @@ that lacks what the recipe needs, and for a `source` that is none.
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
 from keras_initx import _suggestions
+from keras_initx.recipes import _images, _layers, _networks, _text
 from keras_initx.recipes._images import *
 from keras_initx.recipes._layers import *
 from keras_initx.recipes._named import RECIPES as _RECIPES
@@ -27,6 +28,13 @@ from keras_initx.recipes._patterns import OwnPattern as OwnPattern
 from keras_initx.recipes._patterns import findings_in as findings_in
 from keras_initx.recipes._recipe import Recipe as Recipe
 from keras_initx.recipes._text import *
+
+# The other names are for the rooms above.
+__all__ = ["Recipe"]
+__all__ += _images.__all__
+__all__ += _layers.__all__
+__all__ += _networks.__all__
+__all__ += _text.__all__
 
 
 def __getattr__(name: str) -> None:

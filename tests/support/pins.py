@@ -33,6 +33,9 @@ def described(name, value):
 
     How an alias of types or an enumeration is called depends on the version of Python, and is left out.
     """
+    sources = getattr(value, "sources", None)
+    if isinstance(sources, dict):  # of a recipe
+        return [f"{name}: {', '.join(sources)}"]
     if not inspect.isclass(value):
         return [f"{name}{arguments(value)}" if inspect.isroutine(value) else name]
     lines = [name if issubclass(value, enum.Enum) else f"{name}{arguments(value)}"]
