@@ -97,8 +97,9 @@ def files(folder):
     return len(list(folder.glob("[!.]*.json")))
 
 
-def wait_for(folder, count):
+def wait_for(process, folder, count):
     while files(folder) < count:
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
 
 
@@ -107,7 +108,7 @@ def wait_for(folder, count):
 )
 def test_killed_with_all_its_workers(undisturbed, tmp_path, name, count):
     process = begin(name, tmp_path, 2)
-    wait_for(tmp_path, count)
+    wait_for(process, tmp_path, count)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert_same(RUNS[name](tmp_path, 2), undisturbed(name))
@@ -120,7 +121,7 @@ def children(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_killed_worker_is_told(undisturbed, tmp_path):
     process = begin("compare", tmp_path, 2)
-    wait_for(tmp_path, 3)
+    wait_for(process, tmp_path, 3)
     for pid in children(process):
         if "popen_loky" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGKILL)
