@@ -27,10 +27,10 @@ def edit(path, old, new):
     path.write_text(f"{before}{new}{after}")
 
 
-def add(file, code, neighbor, name):
-    """Write code to the end of a file, its imports to the others, and its name beside another in `__all__`."""
+def add(file, code, name):
+    """Write code to the end of a file, its imports to the others, and its name in `__all__`."""
     imports, _, definition = code.partition("\n\n\n")
-    edit(file, f'"{neighbor}",', f'"{neighbor}", "{name}",')
+    edit(file, "__all__ = [", f'__all__ = ["{name}", ')
     first = next(line for line in file.read_text().splitlines() if line.startswith("from keras_initx"))
     edit(file, f"\n{first}", f"\n{imports}\n{first}")
     with open(file, "a") as opened:
@@ -61,7 +61,7 @@ def tables(copy, page):
 
 def test_an_initializer_is_added_as_the_page_says(copy):
     package = copy / "keras_initx"
-    add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "RandomNormal", "HalfNormal")
+    add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "HalfNormal")
     edit(package / "__init__.py", '"RandomNormal",', '"RandomNormal", "HalfNormal",')
     row = block("{code-block} python", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "support" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
@@ -74,7 +74,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
 
 def test_a_recipe_is_added_as_the_page_says(copy):
     file = copy / "keras_initx" / "recipes" / "_networks.py"
-    add(file, block(r"{testcode}", "def irnn"), "fixup", "irnn")
+    add(file, block(r"{testcode}", "def _irnn"), "irnn")
     row = block("{code-block} python", "irnn").splitlines()[-1]
     edit(copy / "tests" / "recipes" / "test_recipes.py", "\nROWS = {\n", f"\nROWS = {{\n{row}\n")
     run_block(copy, "irnn")
