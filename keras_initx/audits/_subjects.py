@@ -16,6 +16,7 @@ from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array, DType, RolesGiven, Shape
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
+from keras_initx.initializers import Masked
 from keras_initx.models import (
     InitializationPlan,
     Rules,
@@ -358,7 +359,7 @@ def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name:
     if subject.dtype not in DTYPES:
         return replace(subject, reason=subject.dtype)
     draw = plan._drawing(line.path).at
-    planned = Planned(name, line.dtype, source.digest, source.zeros is not None, draw)
+    planned = Planned(name, line.dtype, source.digest, isinstance(source.initializer, Masked), draw)
     return replace(
         subject, initializer=source.initializer, planned=planned, has_rule=source.has_rule
     )

@@ -41,6 +41,8 @@ from keras_initx.initializers._sharding import is_exact as is_exact
 from keras_initx.initializers._sharding import seeded_call as seeded_call
 from keras_initx.initializers._sharding import with_seed as with_seed
 from keras_initx.initializers._sparse import *
+from keras_initx.initializers._sparse import Masked as Masked
+from keras_initx.initializers._sparse import kept_sparse as kept_sparse
 from keras_initx.initializers._variance import *
 from keras_initx.initializers._variance import Mode as Mode
 from keras_initx.initializers._variance import stddev_for as stddev_for

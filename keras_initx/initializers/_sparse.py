@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import register
+from keras_initx.initializers._base import Initializer, register
+from keras_initx.initializers._composition import check_dtype_for, check_shape_for, values_of
 from keras_initx.initializers._laws import Law, Normal, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import LEAST, Stream, sparse_normal
@@ -246,3 +248,36 @@ class KeepSparse(KerasConstraint):
         initializer = copy.copy(self.initializer)
         initializer.stddev = 1.0
         return backend.host_view(initializer(shape, "float16"))
+
+
+def kept_sparse(variable: keras.Variable) -> Sparse | None:
+    """Return the initializer whose zeros a weight keeps, or `None` if it keeps none."""
+    if isinstance(variable.constraint, KeepSparse):
+        return variable.constraint.initializer
+    return None
+
+
+@keras.saving.register_keras_serializable(package="initx")
+class Masked(Initializer):
+    """The values of an initializer, 0 where a `Sparse` has zeros: those of a `KeepSparse` weight.
+
+    Args:
+        initializer: An initializer.
+        zeros: A `Sparse` with an integer seed.
+    """
+
+    def __init__(self, initializer: keras.initializers.Initializer, zeros: Sparse) -> None:
+        self.initializer: keras.initializers.Initializer = initializer
+        self.zeros: Sparse = check_type("zeros", zeros, Sparse, "a `Sparse`")
+
+    def _check_shape(self, shape: Shape) -> None:
+        check_shape_for(self.initializer, shape)
+
+    def _check_dtype(self, shape: Shape, dtype: DType) -> None:
+        check_dtype_for(self.initializer, shape, dtype)
+
+    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+        values = values_of(self.initializer, shape, dtype)
+        if isinstance(values, np.ndarray):
+            values = backend.to_tensor(values)
+        return KeepSparse(self.zeros)(values)

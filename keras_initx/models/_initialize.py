@@ -22,13 +22,14 @@ from keras_initx.initializers import (
     Dirac,
     GRUUpdateBias,
     Initializer,
-    KeepSparse,
+    Masked,
     check_dtype_for,
     check_initializer,
     check_numbers,
     check_shape_for,
     is_exact,
     keeps_call,
+    kept_sparse,
     seeded_call,
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
@@ -41,6 +42,7 @@ from keras_initx.models._plan import (
     checked_tensor,
     rules_or_plan,
     unsuitable,
+    with_initializer,
 )
 from keras_initx.models._rules import (
     Condition,
@@ -266,6 +268,7 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
     by_rule |= dict.fromkeys(left)
     by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
     steps = []
+    seen: dict[tuple[int, Shape], str] = {}
     for weight in weights:
         has_rule = weight.path in by_rule
         initializer: LayerInitializer | None
@@ -280,21 +283,19 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
                 f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
             )
         seed = None
-        constraint = weight.variable.constraint
-        if isinstance(constraint, KeepSparse) and not has_rule:
+        kept = kept_sparse(weight.variable)
+        if kept is not None and not has_rule:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
-            initializer = constraint.initializer
-            seed = initializer.get_config()["seed"]
+            initializer = kept
+            seed = kept.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer, seed = _bound(initializer, weight, root)
-        source = None
-        if initializer is not None:
-            zeros = None
-            if isinstance(constraint, KeepSparse) and has_rule:
-                zeros = constraint.initializer
-            source = Source(initializer, zeros, has_rule=has_rule)
+            if seed is not None:
+                _check_seed(seed, weight, seen)
+            if kept is not None:
+                initializer = Masked(initializer, kept)
+        source = None if initializer is None else Source(initializer, has_rule=has_rule)
         steps.append(Step(weight, source, _row(weight, initializer, reason, seed)))
-    _check_seeds(steps)
     return steps
 
 
@@ -342,12 +343,10 @@ def _difference(weight: ModelWeight, line: WeightPlan, source: Source | None) ->
         return f"has the dtype {weight.dtype}, and {line.dtype} in the plan"
     if source is None:
         return ""
-    keeps = None
-    if isinstance(weight.variable.constraint, KeepSparse):
-        keeps = weight.variable.constraint.initializer
-    zeros = source.zeros
-    if zeros is None and keeps is not None and keeps == source.initializer:
+    keeps = kept_sparse(weight.variable)
+    if keeps is not None and keeps == source.initializer:
         return ""  # all of its zeros are there anyway
+    zeros = source.initializer.zeros if isinstance(source.initializer, Masked) else None
     if keeps != zeros:
         return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
     return ""
@@ -395,38 +394,25 @@ def _row(
     """Return the row of a weight in the plan, without what is known once it is drawn."""
     fan_in, fan_out = weight.fans or (None, None)
     row = WeightPlan(weight.path, weight.shape, weight.dtype, None, reason, fan_in, fan_out)
-    if initializer is None:
-        return row
-    expected_std = None
-    if isinstance(initializer, Initializer):
-        expected_std = initializer.expected_std(weight.shape)
-    return replace(
-        row,
-        initializer=description(initializer),
-        reason="",
-        expected_std=expected_std,
-        seed=seed,
-    )
+    return row if initializer is None else with_initializer(row, initializer, seed)
 
 
-def _check_seeds(steps: Sequence[Step]) -> None:
-    """Raise `ValueError` if two weights of the same shape share a seed.
+def _check_seed(seed: int, weight: ModelWeight, seen: dict[tuple[int, Shape], str]) -> None:
+    """Raise `ValueError` if a weight has the derived seed of another of the same shape.
 
     For 1,000 weights the odds are 1 in 4,000.
+
+    Args:
+        seed: Its seed.
+        weight: The weight.
+        seen: The paths of those before, by seed and shape, to which it is added.
     """
-    seen: dict[tuple[int | None, Shape], str] = {}
-    for weight, source, row in steps:
-        if source is None:
-            continue
-        if source.initializer is getattr(weight.variable.constraint, "initializer", None):
-            # The seed of `KeepSparse` is the user's, and a layer may copy it for its parts.
-            continue
-        other = seen.setdefault((row.seed, row.shape), row.path)
-        if row.seed is not None and other != row.path:
-            raise ValueError(
-                f"`seed` must give {other!r} and {row.path!r} different seeds: use another "
-                f"`seed`. Received: the seed {row.seed} for both"
-            )
+    other = seen.setdefault((seed, weight.shape), weight.path)
+    if other != weight.path:
+        raise ValueError(
+            f"`seed` must give {other!r} and {weight.path!r} different seeds: use another `seed`. "
+            f"Received: the seed {seed} for both"
+        )
 
 
 def carried_out(
@@ -509,9 +495,9 @@ def draw(
         row: Its row in the plan.
         drawn_seed: See `Computation`.
     """
-    values = _Values(weight, initializer, row)
+    values = _Values(initializer, row)
     seeded = None
-    if keeps_call(initializer) and not values.keeps_sparse:
+    if keeps_call(initializer):
         seeded = seeded_call(initializer, row.shape, row.dtype)
     computation = Computation(values.make, is_exact(initializer), drawn_seed, seeded)
     value = made_like(weight.variable, computation)
@@ -532,27 +518,21 @@ class _Values:
     """Makes the values of a weight by its initializer, and measures them.
 
     Args:
-        weight: A weight.
         initializer: Its initializer.
         row: Its row in the plan.
 
     Attributes:
-        keeps_sparse: Whether the constraint of the weight sets some of them to zero.
         std: Their standard deviation; `None` if they were not made, or only inside a trace.
     """
 
-    def __init__(self, weight: ModelWeight, initializer: LayerInitializer, row: WeightPlan) -> None:
-        self.keeps_sparse = isinstance(weight.variable.constraint, KeepSparse)
+    def __init__(self, initializer: LayerInitializer, row: WeightPlan) -> None:
         self.std: float | None = None
-        self._constraint = weight.variable.constraint
         self._initializer = initializer
         self._row = row
 
     def make(self) -> Tensor:
         """Return the values, before they are distributed over devices."""
         value = self._initializer(self._row.shape, dtype=self._row.dtype)
-        if self.keeps_sparse:
-            value = self._constraint(value)
         tensor = checked_tensor(value, self._row)
         if self.std is None and backend.is_concrete(tensor):
             self.std = backend.std(tensor)

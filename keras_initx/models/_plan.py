@@ -26,8 +26,7 @@ from keras_initx._typing import Array, RolesGiven, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
-    KeepSparse,
-    Sparse,
+    Masked,
     is_exact,
     values_at,
 )
@@ -101,13 +100,11 @@ class Source(NamedTuple):
 
     Attributes:
         initializer: Its initializer, with a seed and axes.
-        zeros: The initializer of its constraint `KeepSparse`, if the values are cut by it.
         digest: The digest of the values, or `None` if it is not known.
         has_rule: Whether a rule or the line of a plan says so, and not its layer.
     """
 
     initializer: LayerInitializer
-    zeros: Sparse | None = None
     digest: str | None = None
     has_rule: bool = True
 
@@ -237,8 +234,6 @@ class InitializationPlan(Tabular[DrawnAlike]):
         if data is None:
             return {**line, "initializer": None, "reason": problem}
         line["initializer"] = data
-        if source.zeros is not None:
-            line["zeros"], _ = written(source.zeros)
         line["digest"] = source.digest
         if source.digest is None and not self.dry_run and is_exact(source.initializer):
             line["digest"] = array_digest(self.draw(weight.path))
@@ -416,7 +411,7 @@ class Drawing:
         If they can only be made together, all are drawn once.
         """
         weight = self._weight
-        if region is not None and self._source.zeros is None and self._whole is None:
+        if region is not None and self._whole is None:
             places = _places(weight.shape, region)
             initializer = self._source.initializer
             part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
@@ -425,8 +420,6 @@ class Drawing:
         whole = self._whole
         if whole is None:
             value = self._source.initializer(weight.shape, dtype=weight.dtype)
-            if self._source.zeros is not None:
-                value = KeepSparse(self._source.zeros)(value)
             whole = backend.host_view(checked_tensor(value, weight))
         if region is None:
             return np.array(whole)
@@ -558,22 +551,30 @@ def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Source | None]:
     if line["initializer"] is None:
         return row, None
     initializer = restored(line["initializer"])
-    zeros = restored(line["zeros"]) if "zeros" in line else None
-    check_type("zeros", zeros, Sparse | None, "a `Sparse`")
-    expected_std = None
-    if isinstance(initializer, Initializer):
-        expected_std = initializer.expected_std(shape)
-    row = replace(
-        row,
-        initializer=description(initializer),
-        expected_std=expected_std,
-        seed=_seed_of(initializer),
+    if "zeros" in line:  # as version 0.1 writes it
+        initializer = Masked(initializer, restored(line["zeros"]))
+    return with_initializer(row, initializer, _seed_of(initializer)), Source(
+        initializer, line.get("digest")
     )
-    return row, Source(initializer, zeros, line.get("digest"))
+
+
+def with_initializer(
+    row: WeightPlan, initializer: LayerInitializer, seed: int | None
+) -> WeightPlan:
+    """Return the row of a weight, with what it says of the initializer."""
+    values = initializer.initializer if isinstance(initializer, Masked) else initializer
+    expected_std = None
+    if isinstance(values, Initializer):
+        expected_std = values.expected_std(row.shape)
+    return replace(
+        row, initializer=description(values), reason="", expected_std=expected_std, seed=seed
+    )
 
 
 def _seed_of(initializer: Any) -> int | None:
-    """Return the first seed in an initializer."""
+    """Return the first seed in an initializer, not that of the zeros which a weight keeps."""
+    if isinstance(initializer, Masked):
+        initializer = initializer.initializer
     for part in initializers_within(initializer):
         seed = getattr(part, "seed", None)
         if isinstance(seed, int):

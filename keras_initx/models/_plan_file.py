@@ -144,7 +144,7 @@ def _class_of(name: Any) -> Any:
     if isinstance(name, str):
         found = getattr(keras.initializers, name, None)
         if found is None:
-            found = keras.saving.get_registered_object(name)
+            found = keras.saving.get_registered_object(name.replace(_WRITTEN, _REGISTERED))
     if isinstance(found, type) and issubclass(found, keras.initializers.Initializer):
         return found
     return None

@@ -311,6 +311,20 @@ def test_the_zeros_of_keep_sparse_are_kept(path, rules):
     np.testing.assert_array_equal(plan.draw("hidden/kernel"), arrays(model)["hidden/kernel"])
 
 
+def test_the_zeros_of_a_line_of_version_0_1_are_kept(path):
+    model = network(kernel_constraint=keras_initx.KeepSparse(SPARSE))
+    saved(path, model, {"hidden/kernel": "ones"}, seed=3)
+    content = json.loads(path.read_text())
+    line = next(line for line in content["weights"] if line["path"] == "hidden/kernel")
+    masked = line["initializer"]["config"]
+    line["initializer"], line["zeros"] = masked["initializer"], masked["zeros"]
+    path.write_text(json.dumps(content))
+    before = weights_digest(model)
+    initialize(model, path)
+    assert weights_digest(model) == before
+    assert keras_initx.audit(model, path).ok
+
+
 def test_other_zeros_are_refused(path):
     constraint = keras_initx.KeepSparse(SPARSE)
     saved(path, network(), seed=3)
