@@ -19,7 +19,6 @@ from keras_initx.backends import Region, backend
 from keras_initx.initializers import Masked
 from keras_initx.models import (
     InitializationPlan,
-    Rules,
     RulesOrPlan,
     WeightPlan,
     as_lazy,
@@ -27,7 +26,6 @@ from keras_initx.models import (
     description,
     initialize,
     plan_of,
-    rules_or_plan,
     ties_of,
     with_seed_and_axes,
 )
@@ -232,8 +230,7 @@ def subjects(
     """
     with opened("weights", weights) as found:
         if isinstance(found, keras.Model):
-            rules = rules_or_plan("expected", expected, found, root, roles)
-            yield _of_model(found, rules, root)
+            yield _of_model(found, expected, root, roles)
             return
         if roles is not None:
             raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
@@ -279,7 +276,7 @@ def is_saved_model(path: str) -> bool:
 
 
 def _of_model(
-    model: keras.Model, expected: Rules | InitializationPlan | None, root: int | None
+    model: keras.Model, expected: RulesOrPlan | None, root: int | None, roles: RolesGiven | None
 ) -> list[Subject]:
     weights = find_weights(model)
     declared = _Declared(weights)
@@ -287,9 +284,10 @@ def _of_model(
     for weight in weights:
         of_layer = functools.partial(declared.of, weight)
         found.append(replace(_of_weight(weight), fans=weight.fans, declared=of_layer))
-    if isinstance(expected, InitializationPlan):
-        return _by_plan(found, expected)
-    plan = initialize(model, expected, seed=root or 0, dry_run=True)
+    given = plan_of("expected", expected, root)
+    if given is not None and roles is None:
+        return _by_plan(found, given)
+    plan = initialize(model, expected, seed=root or 0, roles=roles, dry_run=True)
     result = []
     for subject, line in zip(found, plan.weights, strict=True):
         subject = _by_line(subject, line, plan, "seed")
@@ -353,7 +351,7 @@ def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject
 
 def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name: str) -> Subject:
     """Return a subject with the initializer and the values of its line in a plan."""
-    source = plan._sources.get(line.path)
+    source = plan._origins.get(line.path)
     if source is None:
         return replace(subject, reason=line.reason)
     if subject.dtype not in DTYPES:

@@ -9,7 +9,11 @@ Initialize by rules from one seed, scale to a batch, load weights.
 from keras_initx.models._arrays import as_lazy as as_lazy
 from keras_initx.models._arrays import checked_arrays as checked_arrays
 from keras_initx.models._arrays import ties_of as ties_of
+from keras_initx.models._bound import description as description
+from keras_initx.models._bound import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._changes import *
+from keras_initx.models._given import RulesOrPlan as RulesOrPlan
+from keras_initx.models._given import plan_of as plan_of
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import *
@@ -17,13 +21,7 @@ from keras_initx.models._load_pretrained import *
 from keras_initx.models._loading import *
 from keras_initx.models._lsuv import *
 from keras_initx.models._plan import *
-from keras_initx.models._plan import RulesOrPlan as RulesOrPlan
-from keras_initx.models._plan import plan_of as plan_of
-from keras_initx.models._plan import rules_or_plan as rules_or_plan
 from keras_initx.models._plan_file import is_plan as is_plan
-from keras_initx.models._rules import Rules as Rules
-from keras_initx.models._rules import description as description
-from keras_initx.models._rules import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._weights import *
 from keras_initx.models._weights import array_digest as array_digest
 from keras_initx.structure import ModelWeight as ModelWeight

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
-from keras_initx._typing import InitializerLike, RolesGiven, Shape, Tensor
+from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends import Computation, backend
 from keras_initx.diagnostics import Report
 from keras_initx.initializers import (
@@ -24,7 +23,6 @@ from keras_initx.initializers import (
     Initializer,
     Masked,
     check_dtype_for,
-    check_initializer,
     check_numbers,
     check_shape_for,
     is_exact,
@@ -33,34 +31,23 @@ from keras_initx.initializers import (
     seeded_call,
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
+from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._given import Instructions, RulesOrPlan, Said, as_rules
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._plan import (
     InitializationPlan,
-    RulesOrPlan,
-    Source,
+    Origin,
     WeightPlan,
     checked_tensor,
-    rules_or_plan,
     unsuitable,
     with_initializer,
 )
-from keras_initx.models._rules import (
-    Condition,
-    Rules,
-    description,
-    initializers_by_rule,
-    left_by,
-    notes_on,
-    with_seed_and_axes,
-)
-from keras_initx.recipes import NOT_KNOWN, NotedRules
-from keras_initx.rendering import counted, listed, progress
+from keras_initx.rendering import progress
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,
     check_model,
     find_weights,
-    is_frozen,
     is_quantized,
     layer_initializers,
     must_be_finite,
@@ -165,126 +152,86 @@ def initialize(
     check_flag("reset", reset)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    with contextlib.ExitStack() as stack:
-        # Initializers that are made for rules draw seeds, in whose place they get others.
-        stack.callback(backend.kept_generators())
-        is_report = isinstance(rules, Report)
-        if isinstance(rules, Report):
-            _check_measured(model, rules)
-            rules = _cure(rules)
-        given = rules_or_plan("rules", rules, model, seed, roles)
-    if isinstance(given, InitializationPlan):
-        root = given.seed
-        notes = given.notes
-        steps = planned_before(model, given)
-        is_drawn = False
-    else:
-        root = root_seed(seed)
-        steps = planned(model, given, root)
-        if is_report:
-            steps = list(map(_left_by_remedy, steps))
-        left = [step.row.path for step in steps if step.row.reason == NOT_KNOWN]
-        notes = notes_on(given, [step.weight for step in steps], left)
-        is_drawn = seed is None
-    sources = {step.row.path: step.source for step in steps if step.source is not None}
+    started = begun(model, rules, seed, roles)
     if dry_run:
-        notes = (*notes, *_notes_on_constants(steps))
-        return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
-    done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
-    return replace(done, notes=(*notes, *done.notes), _sources=sources)
-
-
-def _check_measured(model: keras.Model, report: Report) -> None:
-    """Raise `ValueError` if a report is that of a model with other layers."""
-    measured = set()
-    for layer in report.layers:
-        for row in layer.weights:
-            measured.add(_layer_of(row.path))
-    layers = set()
-    others = set()  # that a report may lack: it has no statistics that are single numbers
-    for own in find_weights(model):
-        if own.shape or own.variable.trainable:
-            layers.add(_layer_of(own.path))
-        else:
-            others.add(_layer_of(own.path))
-    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
-    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
-    if problems:
-        raise ValueError(
-            "`rules` must be a report of a model with the layers of `model`. "
-            f"Received: rules={report!r}; {truncated(problems, '; ')}"
-        )
-
-
-def _layer_of(path: str) -> str:
-    """Return the path of the layer of a weight."""
-    layer, _, _ = path.rpartition("/")
-    return layer
-
-
-def _cure(report: Report) -> Rules:
-    """Return the rules of the first problem of a report that other weights cure."""
-    rules: dict[Condition, InitializerLike | None] = {}
-    notes = []
-    safe = [one for one in report.verdicts if one.level == "note" and one.remedy.is_safe]
-    for verdict in (*report.problems, *safe):
-        remedy = verdict.remedy
-        if not remedy.weights:
-            notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
-        elif rules:
-            notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
-        else:
-            rules.update(remedy.weights)
-            drawn = Counter(description(check_initializer("rules", one)) for one in rules.values())
-            texts = [f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()]
-            notes.append(f"Applied, for {verdict.problem!r}: {listed(texts)}.")
-    if not rules:
-        why = "no remedy has rules" if notes else "the report has no problem"
-        notes.insert(0, f"Nothing is applied: {why}.")
-    return NotedRules({**rules, "*": None}, tuple(notes))
+        notes = (*started.notes, *_notes_on_constants(started.steps))
+        rows = [step.row for step in started.steps]
+        return InitializationPlan(rows, started.root, dry_run, notes, started.origins)
+    done = carried_out(
+        model,
+        started.steps,
+        started.root,
+        drawn=started.is_drawn,
+        reset=reset,
+        atomic=atomic,
+    )
+    notes = (*started.notes, *done.notes)
+    return replace(done, notes=notes, _origins=started.origins)
 
 
 class Step(NamedTuple):
     """A weight, where its values come from if it is drawn, and its row in the plan."""
 
     weight: ModelWeight
-    source: Source | None
+    origin: Origin | None
     row: WeightPlan
 
 
-def _left_by_remedy(step: Step) -> Step:
-    """Return a step, with the reason if it is that of a weight that a remedy leaves."""
-    if step.source is not None:
-        return step
-    reason = "frozen" if is_frozen(step.weight) else "in no remedy"
-    return step._replace(row=replace(step.row, reason=reason))
+class Begun(NamedTuple):
+    """An initialization of which nothing is drawn yet.
+
+    Attributes:
+        steps: A step for each weight.
+        root: The seed from which all others are derived.
+        is_drawn: Whether it was drawn, and not given.
+        notes: See `InitializationPlan`.
+    """
+
+    steps: list[Step]
+    root: int
+    is_drawn: bool
+    notes: tuple[str, ...]
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Where the values of each weight come from that is drawn."""
+        return {step.row.path: step.origin for step in self.steps if step.origin is not None}
 
 
-def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
-    """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
+def begun(
+    model: keras.Model,
+    rules: RulesOrPlan | Report | None,
+    seed: int | None,
+    roles: RolesGiven | None = None,
+) -> Begun:
+    """Return what is to be drawn, by the arguments of `initialize` of these names."""
     weights = find_weights(model)
-    by_rule = initializers_by_rule(rules, weights)
-    left = left_by(rules).difference(by_rule)
-    by_rule |= dict.fromkeys(left)
-    by_layer = layer_initializers([weight for weight in weights if weight.path not in by_rule])
+    with contextlib.ExitStack() as stack:
+        # Initializers that are made for rules draw seeds, in whose place they get others.
+        stack.callback(backend.kept_generators())
+        given = as_rules("rules", rules, model, weights, seed=seed, roles=roles)
+    if given.plan is not None:
+        return Begun(_as_planned(weights, given), given.plan.seed, False, given.notes)
+    root = root_seed(seed)
+    return Begun(_planned(weights, given, root), root, seed is None, given.notes)
+
+
+def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> list[Step]:
+    """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
+    by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
     steps = []
     seen: dict[tuple[int, Shape], str] = {}
     for weight in weights:
-        has_rule = weight.path in by_rule
         initializer: LayerInitializer | None
-        if has_rule:
-            initializer = by_rule[weight.path]
-            reason = NOT_KNOWN if weight.path in left else "by rule"
-        else:
+        said = given.by_path.get(weight.path)
+        if said is None:
             initializer, reason = by_layer[weight.path]
-        if has_rule and initializer is not None and is_quantized(weight.layer):
-            raise ValueError(
-                "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
-                f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
-            )
+        else:
+            initializer, reason = said.initializer, said.reason
+            _check_not_quantized(initializer, weight)
         seed = None
         kept = kept_sparse(weight.variable)
-        if kept is not None and not has_rule:
+        if kept is not None and said is None:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
             initializer = kept
             seed = kept.get_config()["seed"]
@@ -294,59 +241,69 @@ def planned(model: keras.Model, rules: Rules | None, root: int) -> list[Step]:
                 _check_seed(seed, weight, seen)
             if kept is not None:
                 initializer = Masked(initializer, kept)
-        source = None if initializer is None else Source(initializer, has_rule=has_rule)
-        steps.append(Step(weight, source, _row(weight, initializer, reason, seed)))
+        origin = None if initializer is None else Origin(initializer, has_rule=said is not None)
+        steps.append(Step(weight, origin, _row(weight, initializer, reason, seed)))
     return steps
 
 
-def planned_before(model: keras.Model, plan: InitializationPlan) -> list[Step]:
+def _check_not_quantized(initializer: LayerInitializer | None, weight: ModelWeight) -> None:
+    """Raise `ValueError` if a rule is for a weight of a quantized layer."""
+    if initializer is not None and is_quantized(weight.layer):
+        raise ValueError(
+            "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
+            f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
+        )
+
+
+def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Step]:
     """Return a step for each weight: its initializer by a plan, with the seed of the plan.
 
     Raises:
-        ValueError: If the weights of `plan` are not those of `model`.
+        ValueError: If the weights of the plan are not these.
     """
-    weights = find_weights(model)
-    lines = {row.path: row for row in plan.weights}
-    problems = [f"the model has no {path!r}" for path in lines.keys() - {w.path for w in weights}]
+    others = given.by_path.keys() - {weight.path for weight in weights}
+    problems = [f"the model has no {path!r}" for path in others]
     steps = []
     for weight in weights:
-        line = lines.get(weight.path)
-        if line is None:
+        said = given.by_path.get(weight.path)
+        if said is None:
             problems.append(f"the plan has no {weight.path!r}")
             continue
-        source = plan._sources.get(weight.path)
-        problem = _difference(weight, line, source)
+        assert said.line is not None
+        problem = _difference(weight, said)
         if problem:
             problems.append(f"{weight.path!r} {problem}")
             continue
-        initializer = None
-        if source is not None:
-            initializer = source.initializer
-            _check_suitable(initializer, weight)
-        row = _row(weight, initializer, line.reason, line.seed)
+        origin = None
+        if said.initializer is not None:
+            _check_suitable(said.initializer, weight)
+            origin = Origin(said.initializer, said.digest)
+        row = _row(weight, said.initializer, said.reason, said.line.seed)
         # With which its initializer draws: another version may count them in another way.
-        row = replace(row, fan_in=line.fan_in, fan_out=line.fan_out)
-        steps.append(Step(weight, source, row))
+        row = replace(row, fan_in=said.line.fan_in, fan_out=said.line.fan_out)
+        steps.append(Step(weight, origin, row))
     if problems:
         raise ValueError(
             "`rules` must be a plan of the weights of `model`. "
-            f"Received: rules={plan!r}; {truncated(sorted(problems), '; ')}"
+            f"Received: rules={given.plan!r}; {truncated(sorted(problems), '; ')}"
         )
     return steps
 
 
-def _difference(weight: ModelWeight, line: WeightPlan, source: Source | None) -> str:
+def _difference(weight: ModelWeight, said: Said) -> str:
     """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
+    line, initializer = said.line, said.initializer
+    assert line is not None
     if weight.shape != line.shape:
         return f"has the shape {weight.shape}, and {line.shape} in the plan"
     if weight.dtype != line.dtype:
         return f"has the dtype {weight.dtype}, and {line.dtype} in the plan"
-    if source is None:
+    if initializer is None:
         return ""
     keeps = kept_sparse(weight.variable)
-    if keeps is not None and keeps == source.initializer:
+    if keeps is not None and keeps == initializer:
         return ""  # all of its zeros are there anyway
-    zeros = source.initializer.zeros if isinstance(source.initializer, Masked) else None
+    zeros = initializer.zeros if isinstance(initializer, Masked) else None
     if keeps != zeros:
         return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
     return ""
@@ -440,9 +397,9 @@ def carried_out(
     rows, notes = [], []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
-            for weight, source, row in steps:
-                if source is not None:
-                    value, row = draw(weight, source.initializer, row, drawn_root)
+            for weight, origin, row in steps:
+                if origin is not None:
+                    value, row = draw(weight, origin.initializer, row, drawn_root)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(row.std or 0.0):
@@ -456,7 +413,7 @@ def carried_out(
                 assign(variable, variable.value)  # to remember it
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
-        refresh_normalizations(step.weight.layer for step in steps if step.source is not None)
+        refresh_normalizations(step.weight.layer for step in steps if step.origin is not None)
     return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
 
 
@@ -474,10 +431,10 @@ def _notes_on_constants(steps: Sequence[Step]) -> list[str]:
     Of other initializers that is known once they are called.
     """
     notes = []
-    for weight, source, row in steps:
-        if source is None or not isinstance(source.initializer, keras.initializers.Constant):
+    for weight, origin, row in steps:
+        if origin is None or not isinstance(origin.initializer, keras.initializers.Constant):
             continue
-        value = backend.host_view(source.initializer.value)
+        value = backend.host_view(origin.initializer.value)
         is_lost = np.isnan(value) | (np.isinf(value) & must_be_finite(weight))
         if is_lost.any():
             notes.append(f"{weight.path} will not be finite, by {row.initializer}.")

@@ -20,10 +20,10 @@ from keras_initx.models._assign import (
     without_interruption,
 )
 from keras_initx.models._changes import Change, Changes
+from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._initial_state import new_state, optimizers_of, states_of
-from keras_initx.models._initialize import Step, draw, initialize, planned_before
-from keras_initx.models._plan import RulesOrPlan
-from keras_initx.structure import ModelWeight, all_variables, held_by, parts_of
+from keras_initx.models._initialize import Step, begun, draw
+from keras_initx.structure import ModelWeight, all_variables, check_model, held_by, parts_of
 
 __all__ = ["Loaded", "loading"]
 
@@ -135,10 +135,11 @@ def loading(
         >>> loaded
         <Loaded: 2 of 4 weights were never written: drawn anew, seed 0>
     """
-    plan = initialize(model, rules, seed=seed, dry_run=True)
-    steps = {step.row.path: step for step in planned_before(model, plan)}
+    check_model("model", model)
+    started = begun(model, rules, seed)
+    steps = {step.row.path: step for step in started.steps}
     weights = [weight for weight in held_by(model) if weight.dtype in DTYPES]
-    drawn_seed = plan.seed if seed is None else None
+    drawn_seed = started.root if started.is_drawn else None
     loaded = Loaded()
     former = _former_values(model, weights)
     former_of = {id(variable): value for variable, value in former}
@@ -152,7 +153,7 @@ def loading(
             before = former_of[id(weight.variable)]
             rows.append(_completed(weight, count, steps.get(weight.path), before, drawn_seed))
         refresh_normalizations(parts_of(model))
-    loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
+    loaded._changes = Changes(rows, _summary(rows, started.root), seed=started.root)
 
 
 def unwritten(value: Tensor) -> int:
@@ -304,14 +305,14 @@ def _completed(
         status = "left"
         how = "a buffer of torch"
         value = former
-    elif step.source is None:
+    elif step.origin is None:
         status = "left"
         how = step.row.reason
         value = former
     else:
         status = "drawn"
         how = step.row.initializer or ""
-        value, _ = draw(weight, step.source.initializer, step.row, drawn_seed)
+        value, _ = draw(weight, step.origin.initializer, step.row, drawn_seed)
     if missed < size:
         how = f"{missed} of {size} values, {how}"
         value = keras.ops.where(_mask(variable.value), value, variable.value)

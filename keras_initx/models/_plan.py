@@ -1,12 +1,11 @@
 """The plan of an initialization: what each weight gets, as a table, as a file, and as values."""
 
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,7 +21,7 @@ from keras_initx._checks import (
 )
 from keras_initx._files import check_local, write
 from keras_initx._seeds import initializers_within
-from keras_initx._typing import Array, RolesGiven, Shape, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
@@ -30,17 +29,9 @@ from keras_initx.initializers import (
     is_exact,
     values_at,
 )
+from keras_initx.models._bound import description
 from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
-from keras_initx.models._rules import (
-    Rules,
-    RulesOrRecipe,
-    description,
-    is_initializer,
-    no_rules,
-    rules_for,
-)
 from keras_initx.models._weights import array_digest
-from keras_initx.recipes import recipe_of, recipes_like
 from keras_initx.rendering import (
     Column,
     Points,
@@ -95,7 +86,7 @@ class WeightPlan:
     std: float | None = None
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """Where the values of a weight come from.
 
     Attributes:
@@ -174,7 +165,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     seed: int
     dry_run: bool
     notes: tuple[str, ...] = ()
-    _sources: Mapping[str, Source] = field(default_factory=dict)
+    _origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def left(self) -> list[WeightPlan]:
@@ -227,15 +218,15 @@ class InitializationPlan(Tabular[DrawnAlike]):
         }
         if weight.fan_in is not None:
             line["fans"] = [weight.fan_in, weight.fan_out]
-        source = self._sources.get(weight.path)
-        if source is None:
+        origin = self._origins.get(weight.path)
+        if origin is None:
             return {**line, "initializer": None, "reason": weight.reason}
-        data, problem = written(source.initializer)
+        data, problem = written(origin.initializer)
         if data is None:
             return {**line, "initializer": None, "reason": problem}
         line["initializer"] = data
-        line["digest"] = source.digest
-        if source.digest is None and not self.dry_run and is_exact(source.initializer):
+        line["digest"] = origin.digest
+        if origin.digest is None and not self.dry_run and is_exact(origin.initializer):
             line["digest"] = array_digest(self.draw(weight.path))
         return line
 
@@ -300,13 +291,13 @@ class InitializationPlan(Tabular[DrawnAlike]):
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
         weight = self._weight(path)
-        source = self._sources.get(path)
-        if source is None:
+        origin = self._origins.get(path)
+        if origin is None:
             raise ValueError(
                 "`path` must be that of a weight that is drawn. "
                 f"Received: {path=!r}, which is left unchanged: {weight.reason}"
             )
-        return Drawing(weight, source)
+        return Drawing(weight, origin)
 
     def _weight(self, path: str) -> WeightPlan:
         """Return the row of a weight."""
@@ -395,9 +386,9 @@ class InitializationPlan(Tabular[DrawnAlike]):
 class Drawing:
     """The values of a weight, of which regions are drawn."""
 
-    def __init__(self, weight: WeightPlan, source: Source) -> None:
+    def __init__(self, weight: WeightPlan, origin: Origin) -> None:
         self._weight = weight
-        self._source = source
+        self._origin = origin
         self._whole: Array | None = None
 
     @property
@@ -413,13 +404,13 @@ class Drawing:
         weight = self._weight
         if region is not None and self._whole is None:
             places = _places(weight.shape, region)
-            initializer = self._source.initializer
+            initializer = self._origin.initializer
             part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
             if part is not None:
                 return part.reshape(places.shape)
         whole = self._whole
         if whole is None:
-            value = self._source.initializer(weight.shape, dtype=weight.dtype)
+            value = self._origin.initializer(weight.shape, dtype=weight.dtype)
             whole = backend.host_view(checked_tensor(value, weight))
         if region is None:
             return np.array(whole)
@@ -470,54 +461,6 @@ def unsuitable(initializer: str | None, path: str, problem: str) -> ValueError:
     )
 
 
-# What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
-RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
-
-
-def rules_or_plan(
-    name: str,
-    given: Any,
-    model: keras.Model,
-    seed: int | None,
-    roles: RolesGiven | None = None,
-) -> Rules | InitializationPlan | None:
-    """Return rules, also those of a recipe for `model`, or a plan, also the one in a file.
-
-    Args:
-        name: See `plan_of`.
-        given: See `plan_of`.
-        model: A built model.
-        seed: See `plan_of`.
-        roles: See `rules_for`.
-    """
-    plan = plan_of(name, given, seed)
-    if plan is None or roles is not None:
-        return rules_for(model, given if plan is None else plan, name, roles)
-    return plan
-
-
-def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | None:
-    """Return a plan, also the one in a file, or `None` if what is given is none.
-
-    Args:
-        name: Name of the argument in error messages.
-        given: The plan or its path, which is any text but the name of a recipe; or anything else.
-        seed: The argument of this name, which must be `None` with a plan.
-    """
-    is_text = isinstance(given, str) and recipe_of(given) is None
-    if not is_text and not isinstance(given, InitializationPlan | os.PathLike):
-        return None
-    if is_text and not os.path.isfile(given) and (is_initializer(given) or recipes_like(given)):
-        raise ValueError(no_rules(name, given))
-    if seed is not None:
-        raise ValueError(
-            f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
-        )
-    if isinstance(given, InitializationPlan):
-        return given
-    return read_plan(name, os.fspath(given))
-
-
 def read_plan(name: str, path: str | Path) -> InitializationPlan:
     """Return the plan in a file.
 
@@ -531,11 +474,11 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
     with FORMAT.refusing(name, path, "the seed"):
         seed = check_root("seed", fields["seed"])
     rows = [row for row, _ in found.values()]
-    sources = {row.path: source for row, source in found.values() if source is not None}
-    return InitializationPlan(rows, seed, True, _sources=sources)
+    origins = {row.path: origin for row, origin in found.values() if origin is not None}
+    return InitializationPlan(rows, seed, True, _origins=origins)
 
 
-def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Source | None]:
+def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Origin | None]:
     """Return the row of a line, and where its values come from."""
     unknown = line.keys() - set(_IN_LINE)
     if unknown:
@@ -553,7 +496,7 @@ def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Source | None]:
     initializer = restored(line["initializer"])
     if "zeros" in line:  # as version 0.1 writes it
         initializer = Masked(initializer, restored(line["zeros"]))
-    return with_initializer(row, initializer, _seed_of(initializer)), Source(
+    return with_initializer(row, initializer, _seed_of(initializer)), Origin(
         initializer, line.get("digest")
     )
 

@@ -1,0 +1,183 @@
+"""Initializers that are bound to one weight, by a seed and its axes, and in words."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._gates import is_gru, is_lstm
+from keras_initx._seeds import derived_seed
+from keras_initx._typing import Shape
+from keras_initx.initializers import (
+    AxesInitializer,
+    ChronoBias,
+    MatrixInitializer,
+    RandomInitializer,
+    are_equal,
+    arguments_of,
+    counterpart,
+    default_axes,
+    is_array,
+    parameters_of,
+    with_seed,
+)
+from keras_initx.structure import KernelAxes, ModelWeight
+
+_AXES = ("input_axes", "output_axes")
+# Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
+_SCALES = ("scale", "factor")
+
+
+def with_seed_and_axes(
+    initializer: keras.initializers.Initializer,
+    seed: int,
+    weight: ModelWeight,
+    *,
+    is_scaled: bool = False,
+) -> keras.initializers.Initializer:
+    """Return a copy of `initializer` for `weight`, with a seed, and with axes if it has none.
+
+    An initializer of Keras is replaced by its counterpart in this package, unless that refuses an
+    argument. Nested initializers get seeds and axes too. An initializer of a user whose config
+    lacks an argument is returned itself: a copy would have other values.
+
+    Args:
+        initializer: An initializer. Its seed, if any, is replaced.
+        seed: An integer.
+        weight: A weight.
+        is_scaled: Whether it is inside of one that multiplies its values by a number of the user.
+    """
+    cls = counterpart(initializer) or type(initializer)
+    given = arguments_of(initializer)
+    if given is None:
+        return initializer
+    # Its number may stand for the strides: a layer does not tell its initializer of them.
+    is_scaled = is_scaled or not given.keys().isdisjoint(_SCALES)
+    if "seed" in given:
+        given["seed"] = seed
+    if isinstance(initializer, ChronoBias) and initializer.cell is None:
+        # It would look at the layer that calls it, and no layer does here.
+        given["cell"] = _cell_name(weight.layer)
+    without_axes = given.get("input_axes") is None and given.get("output_axes") is None
+    axes = None
+    if without_axes and parameters_of(cls).keys() >= set(_AXES):
+        axes = _axes_for(cls, weight)
+    if axes is not None:
+        inputs, units = axes
+        given["input_axes"] = list(inputs)
+        given["output_axes"] = list(units)
+    try:
+        arguments = {}
+        for name, value in given.items():
+            arguments[name] = _argument_for(value, derived_seed(seed, name), weight, is_scaled)
+        copy: keras.initializers.Initializer = cls.from_config(arguments)
+    except Exception:
+        if counterpart(initializer) is not None:
+            # Such as a standard deviation of 0.
+            return type(initializer).from_config({**initializer.get_config(), "seed": seed})
+        # A user's class may refuse its own config, or hold one that is not registered.
+        return initializer
+    if "seed" not in given and isinstance(copy, RandomInitializer):
+        copy = with_seed(copy, seed)
+    if without_axes and isinstance(copy, AxesInitializer):
+        of_inputs, of_units = weight.groups
+        if not is_scaled:
+            of_inputs *= weight.phases
+        copy._groups = of_inputs, of_units
+    return copy
+
+
+def _cell_name(layer: keras.Layer | None) -> str | None:
+    """Return the `cell` of a `ChronoBias` for `layer`, or `None` if it has no gates."""
+    if is_lstm(layer):
+        return "lstm"
+    if is_gru(layer):
+        return "gru"
+    return None
+
+
+def _axes_for(cls: type, weight: ModelWeight) -> KernelAxes | None:
+    """Return the axes that an initializer of type `cls` needs for `weight`.
+
+    They are `None` if it would choose these itself, or if the weight is no kernel.
+    """
+    if weight.axes is None:
+        return None
+    inputs, units = weight.axes
+    rank = len(weight.shape)
+    default_inputs, default_units = default_axes(rank)
+    if issubclass(cls, MatrixInitializer):
+        # It needs each axis once. Those of a window are inputs of each unit, and what a depthwise
+        # kernel does to each channel is no matrix.
+        units = _without(units, inputs)
+        default_units = _without(default_units, default_inputs)
+        if not inputs or not units or len(inputs + units) < rank:
+            return None
+    if (inputs, units) == (default_inputs, default_units):
+        return None
+    return inputs, units
+
+
+def _without(axes: Shape, others: Shape) -> Shape:
+    return tuple(axis for axis in axes if axis not in others)
+
+
+def _argument_for(value: Any, seed: int, weight: ModelWeight, is_scaled: bool) -> Any:
+    """Return an argument in which all initializers have a seed and axes."""
+    if isinstance(value, list | tuple):
+        items = []
+        for i, item in enumerate(value):
+            items.append(_argument_for(item, derived_seed(seed, i), weight, is_scaled))
+        return items
+    if isinstance(value, keras.initializers.Initializer):
+        return with_seed_and_axes(value, seed, weight, is_scaled=is_scaled)
+    # In the config of a user's initializer.
+    if isinstance(value, Mapping) and "class_name" in value:
+        inner = keras.saving.deserialize_keras_object(value)
+        if isinstance(inner, keras.initializers.Initializer):
+            inner = with_seed_and_axes(inner, seed, weight, is_scaled=is_scaled)
+            return keras.saving.serialize_keras_object(inner)
+    return value
+
+
+def description(initializer: Callable[..., Any]) -> str:
+    """Return an initializer as a constructor call, or the name of a function.
+
+    Without seed, axes and default arguments.
+    """
+    class_name = type(initializer).__name__
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return str(getattr(initializer, "__name__", class_name))
+    arguments = arguments_of(initializer)
+    if arguments is None:
+        return f"{class_name}(...)"
+    parameters = parameters_of(type(initializer))
+    shown = []
+    for name, value in arguments.items():
+        if name in ("seed", *_AXES):
+            continue
+        if name in parameters and are_equal(value, parameters[name].default):
+            continue
+        shown.append(f"{name}={_argument_text(value)}")
+    return f"{class_name}({', '.join(shown)})"
+
+
+def _argument_text(value: Any) -> str:
+    # In the config of Keras' or a user's initializer, an array is such a dict.
+    if isinstance(value, Mapping) and "class_name" in value:
+        with contextlib.suppress(Exception):  # of a class that is not registered
+            value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, list | tuple):
+        items = [_argument_text(item) for item in value]
+        return f"[{', '.join(items)}]"
+    if isinstance(value, keras.initializers.Initializer):
+        return description(value)
+    if is_array(value):
+        return f"<array of shape {tuple(value.shape)}>"
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return repr(value)
