@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -15,7 +15,8 @@ from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.diagnostics._losses import KnownLoss
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.structure import CONVOLUTIONS, LIMITS, array_of, tensors_in
+from keras_initx.initializers import activation_facts
+from keras_initx.structure import CONVOLUTIONS, array_of, tensors_in
 
 # How the targets of a loss are given.
 _Form: TypeAlias = Literal["numbers", "rows", "examples"]
@@ -39,17 +40,6 @@ _KEEPING_RANGE = (
     keras.layers.MaxPooling2D,
     keras.layers.MaxPooling3D,
 )
-# The activations that never fall, as functions of numbers that may be infinite.
-_RISING: dict[str, Callable[[float], float]] = {
-    "hard_sigmoid": lambda value: min(max(value / 6 + 0.5, 0.0), 1.0),
-    "hard_tanh": lambda value: min(max(value, -1.0), 1.0),
-    "linear": lambda value: value,
-    "relu": lambda value: max(value, 0.0),
-    "relu6": lambda value: min(max(value, 0.0), 6.0),
-    "sigmoid": lambda value: math.tanh(value / 2) / 2 + 0.5,
-    "softplus": lambda value: float(np.logaddexp(value, 0.0)),
-    "tanh": math.tanh,
-}
 # The number of examples with which the limits of an output are tried.
 _TRIED = 64
 # Relative to the targets, a bias that drives any activation to its limit; its square still fits
@@ -299,7 +289,7 @@ def output_facts(
         labels = _facts_of_numbers(aims, units)
     of_loss = _reach_of_probabilities(loss, reach, units)
     sum_axes: tuple[int, ...] = ()
-    if loss.kind != "distance" and activation not in _RISING:
+    if loss.kind != "distance" and activation_facts(activation).rising is None:
         sum_axes = _axes_of_sums(outputs, loss.axis % outputs.ndim, activation == "softmax")
     targets_sum = bool(sum_axes) and targets.shape == outputs.shape and _add_up(targets, sum_axes)
     if targets_sum:
@@ -470,9 +460,10 @@ def _image(activation: str | None, low: float, high: float, units: int) -> tuple
         largest = 1 / (1 + (units - 1) * others)
         smallest = others / (others + units - 1) if units > 1 else 1.0
         return smallest, largest
-    if activation in _RISING:
-        return _RISING[activation](low), _RISING[activation](high)
-    return LIMITS.get(activation or "", (-math.inf, math.inf))
+    known = activation_facts(activation)
+    if known.rising is not None:
+        return known.rising(low), known.rising(high)
+    return known.limits or (-math.inf, math.inf)
 
 
 def reach_alone(activation: str) -> tuple[float, float]:

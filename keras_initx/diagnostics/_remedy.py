@@ -23,6 +23,7 @@ from keras_initx.initializers import (
     Orthogonal,
     ReLUBias,
     VarianceScaling,
+    activation_facts,
     default_axes,
 )
 from keras_initx.structure import ModelWeight, floats, is_frozen
@@ -325,23 +326,6 @@ def of_frozen(
 
 # ---------------------------------------------------------------- which initializer is suitable
 
-# Activations for which He initialization is suitable.
-_RELU_LIKE = (
-    "celu",
-    "elu",
-    "gelu",
-    "hard_silu",
-    "leaky_relu",
-    "mish",
-    "prelu",
-    "relu",
-    "relu6",
-    "silu",
-    "softplus",
-    "swish",
-)
-# Of these, those that no gain keeps at one size in depth.
-_UNSTABLE = ("gelu", "hard_silu", "mish", "silu", "swish")
 # The number of kernels from which on the guide on choosing an initializer calls a network deep.
 _DEEP = 10
 
@@ -387,14 +371,14 @@ def suitable_in_depth(layers: Sequence[LayerReport], activation: str | None) -> 
     """
     if any(map(is_steep, layers)):
         return [_for_steep(layers)]
-    if activation in _UNSTABLE:
+    if not activation_facts(activation).keeps_size:
         return []
     by_activation = choice(_by_activation(activation)())
     # The gain of softplus keeps signals only.
     if activation == "softplus" or _loss_by_widening(layers) > 10:
         return [by_activation]
     gain: Any = 1.0
-    if activation in _RELU_LIKE:
+    if activation_facts(activation).suits == "he":
         # The slope of PReLU starts at 0.
         gain = "relu" if activation == "prelu" else activation
     return [choice(Orthogonal(gain)), by_activation]
@@ -409,10 +393,6 @@ def drawn_or_scaled(
     return drawn(choices, paths, before, after)
 
 
-# Activations whose slope is so small that gradients vanish with any weights.
-_FLAT = ("hard_sigmoid", "sigmoid")
-
-
 def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
     activation = common_activation(layers)
@@ -421,7 +401,7 @@ def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     if held is not None:
         return held
     normalization = "keras.layers.BatchNormalization() before"
-    if activation in _FLAT:
+    if activation_facts(activation).is_flat:
         _, text = choice(GlorotUniform())
         text = f'activation="tanh" with {text} instead of {activation}'
         if not _are_normalized(layers):
@@ -534,8 +514,7 @@ def _by_activation(
     activation: str | None,
 ) -> type[GlorotUniform] | type[HeNormal] | type[LecunNormal]:
     """Return the initializer that suits an activation."""
-    if activation == "selu":
+    suits = activation_facts(activation).suits
+    if suits == "lecun":
         return LecunNormal
-    if activation in _RELU_LIKE:
-        return HeNormal
-    return GlorotUniform
+    return HeNormal if suits == "he" else GlorotUniform

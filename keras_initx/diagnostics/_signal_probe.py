@@ -11,8 +11,8 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, Probe, fact
 from keras_initx.diagnostics._signal import Signal
+from keras_initx.initializers import activation_facts
 from keras_initx.structure import (
-    LIMITS,
     Call,
     activation_by_values,
     activation_of,
@@ -113,7 +113,7 @@ class SignalProbe(Probe):
             seen = self.seen.setdefault(layer, Seen())
             if seen.after is None:
                 activation = self.of.watch.activations[layer] or ""
-                seen.after = Signal(LIMITS.get(activation), _margin_of(activation))
+                seen.after = Signal(activation_facts(activation).limits, _margin_of(activation))
             std = _added(seen.after, call.values, unit_axis(layer, call.values.ndim))
             seen.shape = call.values.shape
             if seen.before is None:

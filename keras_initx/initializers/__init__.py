@@ -2,6 +2,7 @@
 
 # ruff: noqa: F403, each name is listed in `__all__` of its file
 
+from keras_initx.initializers._activations import activation_facts as activation_facts
 from keras_initx.initializers._base import *
 
 # For the rooms above; not part of the public interface.

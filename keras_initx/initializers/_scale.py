@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import get_args
 
 from keras_initx._checks import check_choice, check_number, check_rank, is_integer
 from keras_initx._typing import (
@@ -14,31 +15,9 @@ from keras_initx._typing import (
     Shape,
     Tensor,
 )
+from keras_initx.initializers._activations import ACTIVATIONS
 from keras_initx.initializers._base import Initializer, RandomInitializer, check_largest
 from keras_initx.sampling import LEAST, MOST, Stream, computing_dtype
-
-# The first six are those of `torch.nn.init.calculate_gain` (leaky_relu with 0.2, the slope of
-# Keras' activation). Its gain for selu is one that others found by trial; the weights of
-# self-normalizing networks have a gain of 1. The others preserve the second moment: 1 /
-# sqrt(E[f(z)^2]) for z ~ N(0, 1), as sqrt(2) does for relu.
-_GAINS: dict[Activation, float] = {
-    "linear": 1.0,
-    "sigmoid": 1.0,
-    "tanh": 5 / 3,
-    "relu": math.sqrt(2),
-    "leaky_relu": math.sqrt(2 / (1 + 0.2**2)),
-    "selu": 3 / 4,
-    "elu": 1.245198,
-    "gelu": 1.533530,
-    "silu": 1.676532,
-    "swish": 1.676532,
-    "celu": 1.245198,
-    "hard_silu": 1.736657,
-    "mish": 1.486848,
-    "relu6": 1.414214,
-    "softplus": 1.041867,
-    "softsign": 2.337533,
-}
 
 
 class AxesInitializer(RandomInitializer, KerasVarianceScaling):
@@ -223,7 +202,7 @@ def check_product(initializer: Initializer, factor: float, largest: float, dtype
 def check_gain(gain: Gain) -> Gain:
     """Return `gain`, which must be a positive number or the name of an activation."""
     if isinstance(gain, str):
-        check_choice("gain", gain, _GAINS)
+        check_choice("gain", gain, get_args(Activation))
     else:
         check_number("gain", gain, positive=True)
     return gain
@@ -232,5 +211,5 @@ def check_gain(gain: Gain) -> Gain:
 def gain_value(gain: Gain) -> float:
     """Return a checked `gain` as a float."""
     if isinstance(gain, str):
-        return _GAINS[gain]
+        gain = ACTIVATIONS[gain].gain or 1.0
     return float(gain)

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
+from keras_initx.initializers import activation_facts
 
 __all__ = [
     "HOOKS",
-    "LIMITS",
     "LayerInitializer",
     "activation_by_values",
     "activation_name",
@@ -119,16 +119,6 @@ def unit_axis(layer: keras.Layer, rank: int) -> int:
     return -1
 
 
-# Bounded activations and their limits.
-LIMITS: dict[str, tuple[float, float]] = {
-    "hard_sigmoid": (0.0, 1.0),
-    "hard_tanh": (-1.0, 1.0),
-    "sigmoid": (0.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "sparse_sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-}
-
 # Layers that only apply an activation and have no `activation` attribute.
 _ACTIVATION_LAYERS = {
     keras.layers.ELU: "elu",
@@ -158,7 +148,20 @@ def activation_name(layer: keras.Layer) -> str | None:
 
 
 # Where all values are at the limits, the first of those that share them.
-_KNOWN_BY_VALUES = ("tanh", "sigmoid", *LIMITS, "relu", "elu", "gelu", "selu", "silu", "softplus")
+_KNOWN_BY_VALUES = (
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "hard_tanh",
+    "softsign",
+    "sparse_sigmoid",
+    "relu",
+    "elu",
+    "gelu",
+    "selu",
+    "silu",
+    "softplus",
+)
 
 
 def activation_by_values(before: Array, after: Array) -> str | None:
@@ -206,4 +209,4 @@ def activation_slope(activation: Callable[..., Tensor], values: Array) -> float 
 
 def is_bounded(activation: str | None) -> bool:
     """Return whether the activation of this name is bounded."""
-    return activation in LIMITS or activation == "softmax"
+    return activation_facts(activation).limits is not None or activation == "softmax"

@@ -9,7 +9,7 @@ from keras import layers
 import keras_initx
 from keras_initx.diagnostics._output_probe import outputs
 from keras_initx.diagnostics.verdicts.inputs import first_inputs
-from keras_initx.structure import LIMITS
+from keras_initx.initializers._activations import ACTIVATIONS
 
 # Measurements are tested in test_measure.py, kinds of faults in test_cases.py.
 
@@ -285,6 +285,9 @@ def test_what_is_one_in_sum_for_some_examples_is_no_softmax():
     x = np.array([[1.0, 0, 0], [3.0, 2.0, 1.0]] * 8, "float32")
     model = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu", kernel_initializer="identity", name="out")])
     assert certain_of(model, x) == {"out": None}
+
+
+LIMITS = {name: facts.limits for name, facts in ACTIVATIONS.items() if facts.limits is not None}
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -67,7 +67,14 @@ from keras_initx.diagnostics.verdicts.memory import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, ReLUBias, Scaled
+from keras_initx.initializers import (
+    GlorotUniform,
+    HeNormal,
+    RandomNormal,
+    ReLUBias,
+    Scaled,
+    activation_facts,
+)
 from keras_initx.structure import Call, array_of, is_zero, multiplying_weights, normalizes
 
 # Standard deviation before the activation below which a signal has vanished.
@@ -453,10 +460,6 @@ def batch_of_one(of: Diagnosis) -> Remedy | None:
     return None
 
 
-# Activations whose slope at 0 is 0.
-_NO_SLOPE_AT_0 = ("relu", "relu6")
-
-
 def smaller_branches(of: Diagnosis) -> Remedy | None:
     """Return the remedy where the sum of residual branches grows.
 
@@ -467,7 +470,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
     is_flat = False
     for place, layer in enumerate(layers_of(of)):
         if layer in branch_ends(of):
-            is_flat = is_flat or activation_after(layer) in _NO_SLOPE_AT_0
+            is_flat = is_flat or activation_facts(activation_after(layer)).opens is False
             # What multiplies stands before the activation.
             ends.append(_last_that_multiplies(layers_of(of)[: place + 1]))
     if not ends:
