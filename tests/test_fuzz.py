@@ -1,6 +1,7 @@
 """Whatever the arguments and the shape: a tensor of that shape, or an error that names the argument."""
 
 import inspect
+import typing
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from modes import MODES, run, to_numpy
 
 import keras_initx
-from keras_initx.initializers._scale import _GAINS
+from keras_initx._typing import Activation
 
 CLASSES = [entry.cls for entry in keras_initx.catalog()]
 
@@ -27,7 +28,7 @@ LIKELY = {
     "connections": st.one_of(st.none(), COUNTS),
     "distribution": st.sampled_from(["truncated_normal", "untruncated_normal", "normal", "uniform"]),
     "frequencies": st.lists(POSITIVE, min_size=1, max_size=8),
-    "gain": st.one_of(st.sampled_from(sorted(_GAINS)), POSITIVE),
+    "gain": st.one_of(st.sampled_from(sorted(typing.get_args(Activation))), POSITIVE),
     "groups": COUNTS,
     "initializer": INITIALIZERS,
     "initializers": st.lists(INITIALIZERS, min_size=1, max_size=4),

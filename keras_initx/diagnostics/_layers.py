@@ -17,6 +17,7 @@ from keras_initx.structure import (
     KernelAxes,
     ModelWeight,
     hidden_branch_ends,
+    is_adapter,
     is_bounded,
     is_kernel,
     kernel_axes,
@@ -164,7 +165,7 @@ class LayerReport:
         The kernels of an adapter do not count: they come after the one that they are added to.
         """
         for weight in self.weights:
-            if weight.gain is not None and not weight.name.startswith("lora_"):
+            if weight.gain is not None and not is_adapter(weight.name):
                 return weight.gain
         return None
 

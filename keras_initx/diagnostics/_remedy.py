@@ -26,7 +26,7 @@ from keras_initx.initializers import (
     activation_facts,
     default_axes,
 )
-from keras_initx.structure import ModelWeight, floats, is_frozen
+from keras_initx.structure import ModelWeight, floats, is_adapter, is_frozen
 
 __all__ = ["Remedy"]
 
@@ -107,7 +107,7 @@ def kernels_of(layers: Iterable[LayerReport]) -> list[str]:
     paths = []
     for layer in layers:
         for weight in layer.weights:
-            is_other = weight.name == "recurrent_kernel" or weight.name.startswith("lora_")
+            is_other = weight.name == "recurrent_kernel" or is_adapter(weight.name)
             if weight.axes is not None and not is_other:
                 paths.append(weight.path)
         paths += layer.shared_kernels

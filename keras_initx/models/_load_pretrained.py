@@ -32,7 +32,7 @@ from keras_initx.models._loading import unwritten
 from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
-from keras_initx.structure import ModelWeight, check_model, find_weights, held_by
+from keras_initx.structure import SECOND_FACTORS, ModelWeight, check_model, find_weights, held_by
 
 __all__ = ["load_pretrained"]
 
@@ -133,9 +133,9 @@ def load_pretrained(
     check_model("model", model)
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
-    _check_lora("model", model)
+    _check_adapters("model", model)
     if isinstance(source, keras.Model):
-        _check_lora("source", source)
+        _check_adapters("source", source)
     weights = held_by(model)
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
@@ -161,18 +161,19 @@ def load_pretrained(
     return changes
 
 
-def _check_lora(name: str, model: keras.Model) -> None:
-    """Raise `ValueError` if layers of a model add factors of LoRA, which would be lost."""
+def _check_adapters(name: str, model: keras.Model) -> None:
+    """Raise `ValueError` if layers of a model add factors of adapters, which would be lost."""
     if not model.built:
         return
     for weight in find_weights(model):
         value = weight.variable.value
-        if weight.name not in ("lora_kernel_b", "lora_embeddings_b") or unwritten(value):
+        if weight.name not in SECOND_FACTORS or unwritten(value):
             continue
-        if weight.layer.lora_enabled and backend.has_nonzero(value):
+        enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
+        if any(enabled) and backend.has_nonzero(value):
             raise ValueError(
-                f"`{name}` must not have trained factors of LoRA, without which its kernels have "
-                "other values: save it with Keras, which merges them, and pass the model that it "
+                f"`{name}` must not have trained factors of LoRA or DoRA, without which its kernels "
+                "have other values: save it with Keras, which merges them, and pass the model that it "
                 f"loads. Received: {name}={model.name!r} with {weight.path!r}"
             )
 

@@ -31,6 +31,7 @@ from keras_initx.structure import (
     find_weights,
     first_examples,
     first_float,
+    is_adapter,
     is_kernel,
     is_quantized,
     is_zero,
@@ -226,8 +227,9 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
         for weight in own_weights(layer):
             if len(weight.shape) > 1 and is_kernel(weight):
                 found.append(weight)
-    # The factors of LoRA start a change of the kernel at zero. While they train, it is frozen.
-    found = [weight for weight in found if not weight.name.startswith("lora_")]
+    # The factors of an adapter start a change of the kernel at zero. While they train, that is
+    # frozen.
+    found = [weight for weight in found if not is_adapter(weight.name)]
     if not found:
         return None
     trained = [weight for weight in found if weight.trainable]

@@ -18,6 +18,7 @@ from keras_initx.structure import (
     automatic_part_name,
     captured_texts,
     first_matches,
+    is_adapter,
     name_in_module,
     numbered,
     own_weights,
@@ -167,8 +168,8 @@ def _saved_key(weight: ModelWeight) -> str | None:
     except Exception:  # that of a user may want more than a dict
         return None
     keys = {id(value): key for key, value in store.items()}
-    # With LoRA, Keras saves the product of the factors with the kernel, and not them.
-    own = [one for one in own_weights(weight.layer) if not one.name.startswith("lora_")]
+    # With an adapter, Keras saves the product of the factors with the kernel, and not them.
+    own = [one for one in own_weights(weight.layer) if not is_adapter(one.name)]
     left = [one for one in own if id(one) not in keys]
     unknown = [value for value in store.values() if not any(value is one for one in own)]
     if len(left) == len(unknown) == 1:

@@ -15,10 +15,13 @@ __all__ = [
     "ALL_CONVOLUTIONS",
     "CONVOLUTIONS",
     "DEPTHWISE",
+    "FIRST_FACTORS",
     "NORMALIZATIONS",
+    "SECOND_FACTORS",
     "TRANSPOSED",
     "KernelAxes",
     "has_kernel",
+    "is_adapter",
     "is_depthwise",
     "is_kernel",
     "is_zero",
@@ -55,6 +58,9 @@ ALL_CONVOLUTIONS = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE)
 # These normalize inputs and weights.
 _OTHER_NORMALIZATIONS = (keras.layers.Normalization, keras.layers.SpectralNormalization)
 _KERNELS = ("embeddings", "kernel")
+# The factors of the change that an adapter adds to a kernel, of LoRA and of DoRA.
+FIRST_FACTORS = ("lora_kernel_a", "lora_embeddings_a", "dora_kernel_a", "dora_embeddings_a")
+SECOND_FACTORS = ("lora_kernel_b", "lora_embeddings_b", "dora_kernel_b", "dora_embeddings_b")
 # Weights that may have more than one dimension but are not kernels.
 _NOT_KERNELS = ("alpha", "beta", "bias", "gamma", "scale")
 
@@ -120,6 +126,11 @@ def is_depthwise(layer: keras.Layer, name: str) -> bool:
     return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
+def is_adapter(name: str) -> bool:
+    """Return whether a weight of this name is that of an adapter, by LoRA or DoRA."""
+    return name in FIRST_FACTORS or name in SECOND_FACTORS or name == "dora_magnitude"
+
+
 def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
     """Return the input and output axes of a kernel of `layer`."""
     rank = len(kernel.shape)
@@ -131,7 +142,7 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
     if isinstance(layer, TRANSPOSED):
         return (*window, rank - 1), (*window, rank - 2)
     # The second factor of an adapter is a matrix, whatever the kernel is.
-    if isinstance(layer, keras.layers.EinsumDense) and kernel.name != "lora_kernel_b":
+    if isinstance(layer, keras.layers.EinsumDense) and kernel.name not in SECOND_FACTORS:
         return _einsum_axes(layer.equation)
     return default_axes(rank)
 

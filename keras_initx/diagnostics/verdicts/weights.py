@@ -35,6 +35,7 @@ from keras_initx.structure import (
     TRANSPOSED,
     array_of,
     floats,
+    is_adapter,
     is_depthwise,
     is_kernel,
     is_quantized,
@@ -207,7 +208,7 @@ def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 def _opens_in_training(layer: LayerReport, weight: WeightReport) -> bool:
     """Return whether this is the factor of an adapter of Keras that starts at 0, alone."""
-    factors = [one for one in layer.weights if one.name.startswith("lora_")]
+    factors = [one for one in layer.weights if is_adapter(one.name) and one.axes]
     return weight in factors and any(one.zeros < 1 for one in factors)
 
 
@@ -259,7 +260,7 @@ def _random(pairs: Sequence[_Pair], before: str = "random weights") -> Remedy:
     rules: dict[str, InitializerLike] = {}
     texts = []
     for layer, weight in pairs:
-        if weight.name.startswith("lora_"):
+        if is_adapter(weight.name):
             rules[weight.path], text = choice(HeUniform())
             texts.append(f"{before}: {text}")
         elif weight.axes:
