@@ -172,9 +172,9 @@ def _check_adapters(name: str, model: keras.Model) -> None:
         enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
         if any(enabled) and backend.has_nonzero(value):
             raise ValueError(
-                f"`{name}` must not have trained factors of LoRA or DoRA, without which its kernels "
-                "have other values: save it with Keras, which merges them, and pass the model that it "
-                f"loads. Received: {name}={model.name!r} with {weight.path!r}"
+                f"`{name}` must not have trained factors of LoRA or DoRA, without which its "
+                "kernels have other values: save it with Keras, which merges them, and pass the "
+                f"model that it loads. Received: {name}={model.name!r} with {weight.path!r}"
             )
 
 
