@@ -52,6 +52,8 @@ _OPEN_AT_0 = (
     "softsign",
     "tanh",
 )
+# Roles by names that the graph corrects.
+_BY_GRAPH = ("logits", "positions", "sines", "tokens")
 # What gives the weights of experts.
 _WEIGHTS = ("Sigmoid", "Softmax", "TopK")
 # How other operations begin of which this holds too.
@@ -90,6 +92,10 @@ class ByGraph:
         self._downs = {gate.down for gate in found.gates}
         self._paths = layer_paths(roles.model)
         self._parts = {id(part.weight.variable): part for part in roles.parts}
+        # Those of which the names tell what the graph cannot.
+        self._named = {
+            id(part) for part in roles.parts if part.role not in (part.by_name, *_BY_GRAPH)
+        }
 
     def ends(self) -> set[str]:
         """Return the paths of the kernels that end branches, as far as they are known."""
@@ -117,11 +123,8 @@ class ByGraph:
                 part.role = named
         roles.branches = len(found.branches)
         if found.hidden:
-            path = repr(self._path(found.hidden[0]))
-            roles.unknown = (
-                f"{path}, whose `call` cannot be followed: it has kernels of its own, or uses "
-                "more than layers and `keras.ops`"
-            )
+            layer, reason = next(iter(found.hidden.items()))
+            roles.unknown = f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
         elif not found.branches:
             roles.unknown = "no residual branch in its graph"
         elif len(found.around) > 1:
@@ -133,8 +136,7 @@ class ByGraph:
         for branch in found.branches:
             self._take_branch(branch, int(branch.stream == decoder))
         for branch in found.branches:
-            for part in self._kernels(branch.shortcut):
-                part.role = "shortcut"
+            self._give("shortcut", self._kernels(branch.shortcut))
         if not roles.uneven:
             roles.blocks = self._blocks(0, 1), self._blocks(1, 2)
 
@@ -178,13 +180,14 @@ class ByGraph:
             ends["patches"] = self._kernels(
                 layer for layer in found.inputs if layer not in found.tokens
             )
-            ends["last"] = self._kernels(found.outputs)
+            # A table of tokens that makes the logits too stays one.
+            ends["last"] = [p for p in self._kernels(found.outputs) if p.role != "tokens"]
         for role, parts in ends.items():
             for part in parts:
                 if part.role == "modulation":
                     continue
                 if part.role == part.by_name or (role != "tokens" and is_by_graph):
-                    part.role = role
+                    self._give(role, [part])
         kernels = {id(part.weight) for part in ends.get("patches", [])}
         for part in self._roles.parts:
             if id(part.kernel) in kernels:
@@ -197,26 +200,22 @@ class ByGraph:
             part.in_branch = True
         layers = [layer for layer in branch.operations if layer in found.attention]
         ends = self._ends(branch)
-        softmax = not self._downs.intersection(ends) and any(
-            type(part).__name__ == "Softmax" for part in branch.operations
-        )
+        attends = bool(layers) or (branch.weighs and not self._downs.intersection(ends))
         for part in kernels:
             part.stack, part.depth = stack, branch.depth or 0
             if part.role == part.by_name:  # its name does not tell, such as a gate
-                part.role = "value" if layers or softmax else "inner"
+                part.role = "value" if attends else "inner"
             if layers and part.weight.layer.name in ("query", "key"):
                 part.role = part.weight.layer.name
         if not layers:
-            for part in self._inside(branch.operations):
-                if part.weight.name == "bias":
-                    part.role = "inner bias"
+            inside = self._inside(branch.operations)
+            self._give("inner bias", [part for part in inside if part.by_name == "bias"])
         end = [part for layer in ends for part in self._kernels([layer])[-1:]]
         text = self._unknown_end(branch)
         if text:
             self._roles.unknown = self._roles.unknown or text
             end = []
-        for part in end:
-            part.role = "attended" if layers or softmax else "outer"
+        self._give("attended" if attends else "outer", end)
         if len(layers) > 1 or len(kernels) != (4 if layers else 2):
             self._roles.uneven = self._roles.uneven or (
                 f"{len(kernels)} kernels in the branch that ends with {self._ends_of(branch)}, "
@@ -252,8 +251,9 @@ class ByGraph:
 
         It is that of its last normalization or kernel, or the kernel that modulates it.
         """
-        for part in self._inside(branch.modulations):
-            part.role = "modulation bias" if part.by_name == "bias" else "modulation"
+        modulations = self._inside(branch.modulations)
+        self._give("modulation", [part for part in modulations if part.by_name == "kernel"])
+        self._give("modulation bias", [part for part in modulations if part.by_name == "bias"])
         if branch.modulations:
             return
         closed = ""
@@ -294,12 +294,9 @@ class ByGraph:
     def _decoder(self) -> int | None:
         """Return the number of the stream of a decoder beside an encoder."""
         found = self._found
-        crossing = set(found.crossing)
         streams = {branch.stream for branch in found.branches}
-        decoders = {
-            branch.stream for branch in found.branches if not crossing.isdisjoint(branch.operations)
-        }
-        if not crossing:
+        decoders = {branch.stream for branch in found.branches if branch.crosses}
+        if not decoders and not found.crossing:
             return None
         if len(streams) != 2 or len(decoders) != 1:
             self._roles.uneven = "no encoder beside a decoder"
@@ -322,6 +319,12 @@ class ByGraph:
                 + ("as many" if attentions == 1 else "half as many in a decoder beside an encoder")
             )
         return blocks
+
+    def _give(self, role: str, parts: Iterable[Part]) -> None:
+        """Give weights a role, where their names do not tell another."""
+        for part in parts:
+            if id(part) not in self._named:
+                part.role = role
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the weights of layers and of those in them."""

@@ -162,8 +162,11 @@ def _note_graph(
     if found.attends:
         names = [layers.get(layer, layer.name) for layer in found.attention]
         has["attention in a branch"] = names or ["softmax"]
-    if found.crossing:
-        has.setdefault("cross-attention", []).extend(layers[layer] for layer in found.crossing)
+    crossing = found.crossing + [
+        layer for branch in found.branches if branch.crosses for layer in branch.last
+    ]
+    for layer in dict.fromkeys(crossing):
+        has.setdefault("cross-attention", []).append(layers.get(layer, layer.name))
     if found.positions and not found.tokens:
         has.pop("an embedding of tokens", None)
     ends = [layer.name for branch in found.branches for layer in branch.last]
