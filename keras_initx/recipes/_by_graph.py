@@ -154,15 +154,23 @@ class ByGraph:
                         part.role = role
 
     def number_blocks(self) -> None:
-        """Count the blocks: each begins with a sum to which attention is added."""
+        """Count the blocks: a sum to which attention is added, and at most one without it."""
         number = 0
+        attends = False
+        self._roles.unnumbered = ""
         for _, group in itertools.groupby(self._found.branches, lambda branch: branch.addition):
-            parts = [part for branch in group for part in self._kernels(branch.operations)]
-            number += any(part.role == "attended" for part in parts)
+            branches = list(group)
+            parts = [part for branch in branches for part in self._kernels(branch.operations)]
+            attended = attends
+            attends = any(part.role == "attended" for part in parts)
+            number += attends
             for part in parts:
                 part.block = number
-        is_known = all(part.block for part in self._parts.values() if part.role == "outer")
-        self._roles.unnumbered = "" if is_known else "a branch before the first with attention"
+            if not (attends or attended):
+                self._roles.unnumbered = (
+                    "no attention right before the branch that ends with "
+                    f"{self._ends_of(branches[0])}"
+                )
 
     def take_ends_of_model(self, *, is_by_graph: bool) -> None:
         """Give the first and last kernels and the positions their roles, where names do not.
@@ -216,7 +224,12 @@ class ByGraph:
             self._roles.unknown = self._roles.unknown or text
             end = []
         self._give("attended" if attends else "outer", end)
-        if len(layers) > 1 or len(kernels) != (4 if layers else 2):
+        if attends and not layers:
+            self._roles.uneven = self._roles.uneven or (
+                f"attention that is no layer in the branch that ends with {self._ends_of(branch)}, "
+                "of which it is not known what queries and what values are"
+            )
+        elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
             self._roles.uneven = self._roles.uneven or (
                 f"{len(kernels)} kernels in the branch that ends with {self._ends_of(branch)}, "
                 "which must have an attention layer alone or two kernels"

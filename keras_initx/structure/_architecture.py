@@ -33,8 +33,9 @@ __all__ = ["ATTENTION", "Architecture", "architecture_of", "hidden_branch_ends"]
 ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
 # Operations by which a layer without others in it multiplies by a kernel.
 _PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
-# In place of a length that is not known, where an operation needs one.
-_LENGTH = 8
+# In place of a length that is not known, where an operation needs one: of usual texts, of a short
+# table of positions, and of images that are cut into patches.
+_LENGTHS = (8, 2, 64)
 # Weights whose numbers all dtypes can hold.
 _MOST_MARKED = 200
 
@@ -100,7 +101,7 @@ class Architecture:
 
 def architecture_of(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
-    for length in (None, _LENGTH):
+    for length in (None, *_LENGTHS):
         reader = _Reader(model, length)
         found = reader.read()
         if not found.hidden:

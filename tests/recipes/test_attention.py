@@ -75,14 +75,18 @@ FORMS = {
 }
 
 
+def gated(x, name):
+    y = layers.RMSNormalization()(x)
+    return dense(WIDTH, f"{name}_w2")(ops.silu(dense(16, f"{name}_w1")(y)) * dense(16, f"{name}_w3")(y))
+
+
 def block(x, attend, name, memory=None):
     """Return a tensor after attention, of itself or of another one, and a gated network."""
     y = layers.RMSNormalization()(x)
     memory = y if memory is None else memory
     q, k, v = (dense(WIDTH, f"{name}_{kernel}") for kernel in "qkv")
     x = x + dense(WIDTH, f"{name}_o")(attend(q(y), k(memory), v(memory)))
-    y = layers.RMSNormalization()(x)
-    return x + dense(WIDTH, f"{name}_w2")(ops.silu(dense(16, f"{name}_w1")(y)) * dense(16, f"{name}_w3")(y))
+    return x + gated(x, name)
 
 
 def decoder(attend, blocks=2, memory=None):
@@ -150,6 +154,61 @@ def test_a_length_that_a_layer_leaves_out_is_known(length):
     model = ByEinsum()
     model(keras.Input((length,)) if length is None else ops.ones((2, length), "int32"))
     assert recipes.zero_residual(model) == {"o_proj/kernel": "zeros"}
+
+
+class ByLength(layers.Layer):
+    """A table of positions and a mask, for which the length must be known."""
+
+    def __init__(self, rows):
+        super().__init__(name="attention")
+        self.rows, self.out = rows, dense(WIDTH, "o")
+
+    def build(self, shape):
+        self.where = self.add_weight(shape=(self.rows, WIDTH), name="where")
+        self.out.build(shape)
+
+    def call(self, x):
+        y = x + self.where[: x.shape[1]]
+        mask = ops.tril(ops.ones((1, 1, x.shape[1], x.shape[1]), "bool"))
+        return x + self.out(dot_product(y, y, y, mask=mask))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.parametrize("rows", [LENGTH, 100])
+def test_a_length_that_the_model_does_not_know_hides_no_attention(rows):
+    ids = keras.Input((None,), dtype="int32")
+    model = keras.Model(ids, ByLength(rows)(layers.Embedding(TOKENS, WIDTH)(ids)))
+    assert recipes.zero_residual(model) == {"*kernel": "zeros"}
+
+
+def recurrent(x, name):
+    return x + dense(WIDTH, f"{name}_out")(ops.tanh(ops.cumsum(dense(WIDTH, f"{name}_in")(x), axis=1)))
+
+
+@pytest.mark.parametrize(("recurrent_block", "end"), [(0, "b0_w2"), (1, "b1_w2")])
+def test_blocks_are_not_counted_where_some_have_no_attention(recurrent_block, end):
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(TOKENS, WIDTH)(ids)
+    for number in range(2):
+        if number == recurrent_block:
+            x = recurrent(x, f"b{number}")
+            x = x + gated(x, f"b{number}")
+        else:
+            x = block(x, dot_product, f"b{number}")
+    with pytest.raises(ValueError, match=f"with no attention right before the branch that ends with '{end}'"):
+        recipes.llama(keras.Model(ids, x), source="torchtitan")
+
+
+def test_queries_and_values_in_one_kernel_are_not_drawn_alike_where_they_must_differ():
+    x = inputs = keras.Input((LENGTH, WIDTH))
+    parts = ops.split(dense(3 * WIDTH, "qkv")(x), 3, -1)
+    x = layers.LayerNormalization()(x + dense(WIDTH, "o")(dot_product(*parts)))
+    hidden = layers.Dense(16, "relu")(x)
+    x = layers.LayerNormalization()(x + dense(WIDTH, "down")(hidden))
+    with pytest.raises(ValueError, match="attention that is no layer in the branch that ends with 'o'"):
+        recipes.deepnorm(keras.Model(inputs, x))
 
 
 @pytest.mark.parametrize("form", ["dot product", "rotated", "softmax layer", "attention layer"])
