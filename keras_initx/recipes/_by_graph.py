@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.recipes._by_names import in_branch
+from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.structure import (
+    ALL_CONVOLUTIONS,
     ATTENTION,
     Architecture,
     Branch,
@@ -22,20 +23,11 @@ from keras_initx.structure import (
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
+    *ALL_CONVOLUTIONS,
     *ATTENTION,
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.TimeDistributed,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
 )
 # Activations of which the output is 0 at 0, and the slope is not: what starts at 0 can be trained.
 _OPEN_AT_0 = (
@@ -115,7 +107,7 @@ class ByGraph:
         roles = self._roles
         has_patches = any(part.role == "patches" for part in roles.parts)
         for part in roles.parts:
-            named = in_branch(part.weight)
+            named = role_in(NAMES_IN_BRANCHES, part.weight)
             if not (found.hidden or not found.branches or has_patches):
                 if part.role in ("positions", "tokens"):
                     part.role = part.by_name

@@ -33,8 +33,9 @@ _NO_GATES = ("linear", "log_softmax", "logsoftmax", "softmax")
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}.difference(_NO_GATES)
 # Operations by which a tensor becomes several.
 _SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
-# Operations by which attention weighs values.
+# Operations by which attention weighs values, and by which it adds them up.
 _WEIGHING = ("DotProductAttention", "Softmax")
+_ADDING_UP = ("Dot", "Einsum", "Matmul", "Tensordot")
 # A sum of more terms, as over many experts, is left as it is written.
 _MOST_TERMS = 8
 
@@ -81,7 +82,8 @@ class Branch:
         depth: The number of kernels on each way through it. `None` if it differs from way to way.
         modulations: The layers with a kernel, outside it, of which a part of the outputs multiplies
             what it adds, as in a diffusion transformer.
-        memory: The tensors that attention in it weighs, where it does not compute them.
+        attends: Whether there is attention, written between layers with kernels, for certain.
+        memory: The tensors that it weighs, where the branch does not compute them.
         crosses: Whether these are of another stream.
     """
 
@@ -97,12 +99,13 @@ class Branch:
     stream: int = 0
     depth: int | None = None
     modulations: tuple[keras.Operation, ...] = ()
+    attends: bool = False
     memory: tuple[_Node, ...] = ()
     crosses: bool = False
 
     @property
     def weighs(self) -> bool:
-        """Whether there is attention in it that is written between layers with kernels."""
+        """Whether there is such attention, or something else that weighs."""
         return any(map(_weighs, self.operations))
 
 
@@ -355,6 +358,7 @@ class ForwardGraph:
             inside = set(way)
             first = [node for node in way if not inside.intersection(node.inputs)]
             last, after = _last_kernels(term, inside)
+            weighed = _weighed(way)
             branch = Branch(
                 addition=total.producer,
                 operations=tuple(_producers(way)),
@@ -367,7 +371,10 @@ class ForwardGraph:
                 begin=tuple(dict.fromkeys(begin)),
                 depth=self._depth(term, inside),
                 modulations=tuple(_producers(_modulations(after, inside))),
-                memory=tuple(_memory(way)),
+                attends=bool(weighed),
+                memory=tuple(
+                    node for node in weighed if node not in inside and _is_after_kernel(node)
+                ),
             )
             branches.append(branch)
         return branches
@@ -644,12 +651,8 @@ def _crosses(branch: Branch, streams: Mapping[_Node, int]) -> bool:
     return bool(branch.memory)
 
 
-def _memory(inside: Collection[_Node]) -> list[_Node]:
-    """Return outputs of kernels, from outside of a branch, that attention in it weighs.
-
-    Args:
-        inside: The nodes of the branch, in the order in which they were made.
-    """
+def _weighed(inside: Collection[_Node]) -> list[_Node]:
+    """Return what attention in a branch weighs, of its nodes in the order of their making."""
     weights: set[_Node] = set()
     weighed: list[_Node] = []
     for node in inside:
@@ -658,13 +661,14 @@ def _memory(inside: Collection[_Node]) -> list[_Node]:
             weighed += node.inputs[1:3]
         elif is_weighing or (len(node.inputs) == 1 and node.inputs[0] in weights):
             weights.add(node)
-        elif not weights.isdisjoint(node.inputs):
-            weighed += node.inputs
-    return [
-        node
-        for node in weighed
-        if node not in inside and any(map(multiplies_by_kernel, _producers(_with_ancestors(node))))
-    ]
+        elif type(node.producer).__name__ in _ADDING_UP and not weights.isdisjoint(node.inputs):
+            weighed += [part for part in node.inputs if part not in weights]
+    return weighed
+
+
+def _is_after_kernel(node: _Node) -> bool:
+    """Return whether a kernel is among what a tensor was computed from."""
+    return any(map(multiplies_by_kernel, _producers(_with_ancestors(node))))
 
 
 def _with_ancestors(node: _Node) -> set[_Node]:

@@ -117,6 +117,25 @@ def test_kernels_around_attention_have_their_roles_and_numbers_of_blocks(form):
     assert smaller(model, "gpt2") == dict.fromkeys(("b0_o", "b0_w2", "b1_o", "b1_w2"), 4)
 
 
+@pytest.mark.parametrize("form", ["dot product", "softmax layer", "additive"])
+def test_a_vision_transformer_is_known_by_attention_of_any_name(form):
+    x = image = keras.Input((8, 12, 3))
+    x = layers.Reshape((LENGTH, WIDTH))(layers.Conv2D(WIDTH, 4, 4, name="stem")(x))
+    x = block(x, FORMS[form], "b0")
+    model = keras.Model(image, dense(10, "head")(layers.GlobalAveragePooling1D()(x)))
+    assert recipes.vit_jax(model)["head/kernel"] == "zeros"
+
+
+def test_softmax_of_channels_is_no_attention():
+    x = image = keras.Input((8, 8, 4))
+    for number in range(2):
+        y = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", name=f"a{number}")(x))
+        y = layers.Conv2D(4, 3, padding="same", name=f"b{number}")(y * ops.softmax(y))
+        x = x + layers.BatchNormalization()(y)
+    model = keras.Model(image, dense(10, "head")(layers.GlobalAveragePooling2D()(x)))
+    assert recipes.resnet(model)
+
+
 @pytest.fixture(params=["float32", "mixed_float16", "bfloat16"])
 def in_dtype(request):
     keras.config.set_dtype_policy(request.param)
