@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.recipes._by_names import in_branch
+from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.structure import (
+    ALL_CONVOLUTIONS,
     ATTENTION,
     Architecture,
     Branch,
@@ -22,20 +23,11 @@ from keras_initx.structure import (
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
+    *ALL_CONVOLUTIONS,
     *ATTENTION,
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.TimeDistributed,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
 )
 # Activations of which the output is 0 at 0, and the slope is not: what starts at 0 can be trained.
 _OPEN_AT_0 = (
@@ -52,6 +44,8 @@ _OPEN_AT_0 = (
     "softsign",
     "tanh",
 )
+# Roles by names that the graph corrects.
+_BY_GRAPH = ("logits", "positions", "sines", "tokens")
 # What gives the weights of experts.
 _WEIGHTS = ("Sigmoid", "Softmax", "TopK")
 # How other operations begin of which this holds too.
@@ -90,6 +84,10 @@ class ByGraph:
         self._downs = {gate.down for gate in found.gates}
         self._paths = layer_paths(roles.model)
         self._parts = {id(part.weight.variable): part for part in roles.parts}
+        # Those of which the names tell what the graph cannot.
+        self._named = {
+            id(part) for part in roles.parts if part.role not in (part.by_name, *_BY_GRAPH)
+        }
 
     def ends(self) -> set[str]:
         """Return the paths of the kernels that end branches, as far as they are known."""
@@ -109,7 +107,7 @@ class ByGraph:
         roles = self._roles
         has_patches = any(part.role == "patches" for part in roles.parts)
         for part in roles.parts:
-            named = in_branch(part.weight)
+            named = role_in(NAMES_IN_BRANCHES, part.weight)
             if not (found.hidden or not found.branches or has_patches):
                 if part.role in ("positions", "tokens"):
                     part.role = part.by_name
@@ -117,11 +115,8 @@ class ByGraph:
                 part.role = named
         roles.branches = len(found.branches)
         if found.hidden:
-            path = repr(self._path(found.hidden[0]))
-            roles.unknown = (
-                f"{path}, whose `call` cannot be followed: it has kernels of its own, or uses "
-                "more than layers and `keras.ops`"
-            )
+            layer, reason = next(iter(found.hidden.items()))
+            roles.unknown = f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
         elif not found.branches:
             roles.unknown = "no residual branch in its graph"
         elif len(found.around) > 1:
@@ -133,8 +128,7 @@ class ByGraph:
         for branch in found.branches:
             self._take_branch(branch, int(branch.stream == decoder))
         for branch in found.branches:
-            for part in self._kernels(branch.shortcut):
-                part.role = "shortcut"
+            self._give("shortcut", self._kernels(branch.shortcut))
         if not roles.uneven:
             roles.blocks = self._blocks(0, 1), self._blocks(1, 2)
 
@@ -152,15 +146,23 @@ class ByGraph:
                         part.role = role
 
     def number_blocks(self) -> None:
-        """Count the blocks: each begins with a sum to which attention is added."""
+        """Count the blocks: a sum to which attention is added, and at most one without it."""
         number = 0
+        attends = False
+        self._roles.unnumbered = ""
         for _, group in itertools.groupby(self._found.branches, lambda branch: branch.addition):
-            parts = [part for branch in group for part in self._kernels(branch.operations)]
-            number += any(part.role == "attended" for part in parts)
+            branches = list(group)
+            parts = [part for branch in branches for part in self._kernels(branch.operations)]
+            attended = attends
+            attends = any(part.role == "attended" for part in parts)
+            number += attends
             for part in parts:
                 part.block = number
-        is_known = all(part.block for part in self._parts.values() if part.role == "outer")
-        self._roles.unnumbered = "" if is_known else "a branch before the first with attention"
+            if not (attends or attended):
+                self._roles.unnumbered = (
+                    "no attention right before the branch that ends with "
+                    f"{self._ends_of(branches[0])}"
+                )
 
     def take_ends_of_model(self, *, is_by_graph: bool) -> None:
         """Give the first and last kernels and the positions their roles, where names do not.
@@ -178,13 +180,14 @@ class ByGraph:
             ends["patches"] = self._kernels(
                 layer for layer in found.inputs if layer not in found.tokens
             )
-            ends["last"] = self._kernels(found.outputs)
+            # A table of tokens that makes the logits too stays one.
+            ends["last"] = [p for p in self._kernels(found.outputs) if p.role != "tokens"]
         for role, parts in ends.items():
             for part in parts:
                 if part.role == "modulation":
                     continue
                 if part.role == part.by_name or (role != "tokens" and is_by_graph):
-                    part.role = role
+                    self._give(role, [part])
         kernels = {id(part.weight) for part in ends.get("patches", [])}
         for part in self._roles.parts:
             if id(part.kernel) in kernels:
@@ -197,27 +200,28 @@ class ByGraph:
             part.in_branch = True
         layers = [layer for layer in branch.operations if layer in found.attention]
         ends = self._ends(branch)
-        softmax = not self._downs.intersection(ends) and any(
-            type(part).__name__ == "Softmax" for part in branch.operations
-        )
+        attends = bool(layers) or (branch.weighs and not self._downs.intersection(ends))
         for part in kernels:
             part.stack, part.depth = stack, branch.depth or 0
             if part.role == part.by_name:  # its name does not tell, such as a gate
-                part.role = "value" if layers or softmax else "inner"
+                part.role = "value" if attends else "inner"
             if layers and part.weight.layer.name in ("query", "key"):
                 part.role = part.weight.layer.name
         if not layers:
-            for part in self._inside(branch.operations):
-                if part.weight.name == "bias":
-                    part.role = "inner bias"
+            inside = self._inside(branch.operations)
+            self._give("inner bias", [part for part in inside if part.by_name == "bias"])
         end = [part for layer in ends for part in self._kernels([layer])[-1:]]
         text = self._unknown_end(branch)
         if text:
             self._roles.unknown = self._roles.unknown or text
             end = []
-        for part in end:
-            part.role = "attended" if layers or softmax else "outer"
-        if len(layers) > 1 or len(kernels) != (4 if layers else 2):
+        self._give("attended" if attends else "outer", end)
+        if attends and not layers:
+            self._roles.uneven = self._roles.uneven or (
+                f"attention that is no layer in the branch that ends with {self._ends_of(branch)}, "
+                "of which it is not known what queries and what values are"
+            )
+        elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
             self._roles.uneven = self._roles.uneven or (
                 f"{len(kernels)} kernels in the branch that ends with {self._ends_of(branch)}, "
                 "which must have an attention layer alone or two kernels"
@@ -252,8 +256,9 @@ class ByGraph:
 
         It is that of its last normalization or kernel, or the kernel that modulates it.
         """
-        for part in self._inside(branch.modulations):
-            part.role = "modulation bias" if part.by_name == "bias" else "modulation"
+        modulations = self._inside(branch.modulations)
+        self._give("modulation", [part for part in modulations if part.by_name == "kernel"])
+        self._give("modulation bias", [part for part in modulations if part.by_name == "bias"])
         if branch.modulations:
             return
         closed = ""
@@ -294,12 +299,9 @@ class ByGraph:
     def _decoder(self) -> int | None:
         """Return the number of the stream of a decoder beside an encoder."""
         found = self._found
-        crossing = set(found.crossing)
         streams = {branch.stream for branch in found.branches}
-        decoders = {
-            branch.stream for branch in found.branches if not crossing.isdisjoint(branch.operations)
-        }
-        if not crossing:
+        decoders = {branch.stream for branch in found.branches if branch.crosses}
+        if not decoders and not found.crossing:
             return None
         if len(streams) != 2 or len(decoders) != 1:
             self._roles.uneven = "no encoder beside a decoder"
@@ -322,6 +324,12 @@ class ByGraph:
                 + ("as many" if attentions == 1 else "half as many in a decoder beside an encoder")
             )
         return blocks
+
+    def _give(self, role: str, parts: Iterable[Part]) -> None:
+        """Give weights a role, where their names do not tell another."""
+        for part in parts:
+            if id(part) not in self._named:
+                part.role = role
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the weights of layers and of those in them."""

@@ -87,7 +87,7 @@ def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
         kernel = None
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
-        role = _named(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
+        role = role_in(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
         parts.append(Part(weight, role, by_name, kernel))
     return parts
 
@@ -118,7 +118,7 @@ class ByNames:
             return not is_followed or in_graph
         named: dict[str | None, set[str]] = {}
         for part in self._roles.parts:
-            named.setdefault(_named(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
+            named.setdefault(role_in(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
         if not {"attended", "outer"} <= named.keys():
             return False
         return not is_followed or ends <= named["attended"] | named["outer"]
@@ -132,7 +132,7 @@ class ByNames:
         for part in roles.parts:
             path = part.weight.path
             part.role = (
-                _named(NAMES, part.weight) or _named(NAMES_IN_BRANCHES, part.weight) or part.role
+                role_in(NAMES, part.weight) or role_in(NAMES_IN_BRANCHES, part.weight) or part.role
             )
             match = _CONVOLUTION.fullmatch(path)
             if match:
@@ -160,11 +160,6 @@ class ByNames:
             )
 
 
-def in_branch(weight: ModelWeight) -> str | None:
-    """Return the role of a weight in a branch by its path, if it is known."""
-    return _named(NAMES_IN_BRANCHES, weight)
-
-
 def _by_name(weight: ModelWeight) -> str:
     """Return what a weight is by its own name, or in a layer of Keras, which knows its weights."""
     layer = weight.layer
@@ -174,7 +169,7 @@ def _by_name(weight: ModelWeight) -> str:
     return _OWN_NAMES.get(weight.name, "other" if is_known else "unknown")
 
 
-def _named(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
+def role_in(names: Iterable[tuple[str, str]], weight: ModelWeight) -> str | None:
     """Return the role of a weight by its path, if it is known."""
     for pattern, role in names:
         if matches_path(pattern, weight.path):

@@ -1,6 +1,7 @@
 """What a model has, in words: kinds of layers, and how its branches are merged and normalized."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -34,6 +35,13 @@ _NAMES = {
     # DeBERTa in KerasHub, and the authors of BERT.
     LAST: ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel"),
 }
+# Layers that are features.
+_KINDS = {
+    keras.layers.Add: "added branches",
+    keras.layers.BatchNormalization: "batch normalization",
+    keras.layers.Concatenate: "concatenated branches",
+    keras.layers.LayerNormalization: "layer normalization",
+}
 # The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`. The
 # Lite one has the activation of MobileNet.
 _EFFICIENTNET = "*block?a_*"
@@ -59,7 +67,8 @@ def features_of(
     for layer, path in layers.items():
         for feature in _of_layer(layer, path):
             has.setdefault(feature, []).append(path)
-        for operation in _operations(layer):
+        # Of a functional model.
+        for operation in getattr(layer, "operations", ()) if isinstance(layer, keras.Model) else ():
             kind = type(operation).__name__
             if isinstance(operation, keras.Layer) or kind not in ("Add", "Concatenate"):
                 continue
@@ -78,14 +87,13 @@ def features_of(
         if matching:
             has.setdefault(feature, []).extend(matching)
     # Of KerasHub: all that normalize last normalize their embeddings too.
-    says_order = FIRST in has or LAST in has
-    if not says_order:
+    if FIRST not in has and LAST not in has:
         for path in layers.values():
             if path.endswith("embeddings_layer_norm"):
                 has.setdefault(LAST, []).append(path)
     if LAST in has:
         has[LAST_IN_TEXT] = has[LAST]
-    _note_graph(found, has, layers, says_order=FIRST in has or LAST in has)
+    _note_graph(found, has, layers)
     return has
 
 
@@ -95,16 +103,9 @@ def _of_layer(layer: keras.Layer, path: str) -> list[str]:
         features.append("attention")
     if isinstance(layer, keras.layers.Embedding) and "position" not in layer.name:
         features.append("an embedding of tokens")
-    if isinstance(layer, keras.layers.BatchNormalization):
-        features.append("batch normalization")
-    if isinstance(layer, keras.layers.LayerNormalization):
-        features.append("layer normalization")
     if normalizes(layer):
         features.append("normalization")
-    if isinstance(layer, keras.layers.Add):
-        features.append("added branches")
-    if isinstance(layer, keras.layers.Concatenate):
-        features.append("concatenated branches")
+    features += [feature for kind, feature in _KINDS.items() if isinstance(layer, kind)]
     # Layers of KerasHub say where they normalize.
     is_first = getattr(layer, "normalize_first", None)
     if isinstance(is_first, bool):
@@ -150,11 +151,7 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
 
 
 def _note_graph(
-    found: Architecture,
-    has: dict[str, list[str]],
-    layers: Mapping[keras.Layer, str],
-    *,
-    says_order: bool,
+    found: Architecture, has: dict[str, list[str]], layers: Mapping[keras.Layer, str]
 ) -> None:
     """Note what only the graph shows."""
     if found.hidden:
@@ -162,19 +159,20 @@ def _note_graph(
     if found.attends:
         names = [layers.get(layer, layer.name) for layer in found.attention]
         has["attention in a branch"] = names or ["softmax"]
-    if found.crossing:
-        has.setdefault("cross-attention", []).extend(layers[layer] for layer in found.crossing)
+    crossing: list[Any] = [*found.crossing]
+    written: list[Any] = []
+    for branch in found.branches:
+        if branch.attends:
+            written += branch.last
+            crossing += branch.last if branch.crosses else ()
+    for feature, of in (("attention", written), ("cross-attention", crossing)):
+        if of:
+            paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]
+            has.setdefault(feature, []).extend(paths)
     if found.positions and not found.tokens:
         has.pop("an embedding of tokens", None)
     ends = [layer.name for branch in found.branches for layer in branch.last]
-    if not says_order and found.normalizes_first is not None:
+    if FIRST not in has and LAST not in has and found.normalizes_first is not None:
         has[FIRST if found.normalizes_first else LAST] = ends
         if not found.normalizes_first and found.tokens and found.attends:
             has[LAST_IN_TEXT] = ends
-
-
-def _operations(layer: keras.Layer) -> Sequence[keras.Operation]:
-    """Return the operations of a functional model, and none of other layers."""
-    if isinstance(layer, keras.Model):
-        return getattr(layer, "operations", ())
-    return ()

@@ -23,7 +23,7 @@ def _state_space(source: str) -> Table:
         ...     def call(self, x):
         ...         return x * keras.ops.exp(-keras.ops.exp(self.decay) * self.step)
         >>> recipes.state_space(keras.Sequential([keras.Input((6, 4)), Mixer(name="mixer")]))
-        {'mixer/A_log': DecayRate(), '*bias': TimeStepBias()}
+        {'mixer/A_log': DecayRate(), '*dt_bias': TimeStepBias()}
 
     Reference:
         Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms through

@@ -133,6 +133,10 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
             if matching and texts.keys() >= set(matching):
                 plain = [path for path in matching if not paths[path]] or matching
                 ((text, _),) = Counter(texts[path] for path in plain).most_common(1)
+                # The whole name, such as `dt_bias`, where all have the same.
+                whole = {path.rpartition("/")[2] for path in matching}
+                if len(whole) == 1:
+                    pattern = pattern.removesuffix(name) + whole.pop()
                 usual[pattern] = text
                 break
     special: Rules = {}

@@ -276,7 +276,9 @@ def _llama(source: str) -> Table:
     Reference:
         Touvron and others, "LLaMA: open and efficient foundation language models",
         arXiv:2302.13971, 2023, by `LlamaPreTrainedModel` of Hugging Face's transformers.
-        `scaled_init_method_normal` in `megatron/core/utils.py` of Megatron-LM, commit 00611e6e.
+        `scaled_init_method_normal` in `megatron/core/utils.py` of Megatron-LM, commit 00611e6e,
+        which has it for `linear_proj` in `transformer/attention.py` and `linear_fc2` in
+        `transformer/mlp.py`.
         `torchtitan/models/llama3/model/model.py` of torchtitan, commit 018740b7, with its default
         `depth_init=True`.
     """

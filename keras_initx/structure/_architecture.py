@@ -7,7 +7,7 @@ that the sums in it are seen too.
 
 import inspect
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -31,12 +31,11 @@ __all__ = ["ATTENTION", "Architecture", "architecture_of", "hidden_branch_ends"]
 
 # Attention with kernels of its own.
 ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
-# Operations in attention that users write.
-_WEIGHING = ("DotProductAttention", "Softmax")
 # Operations by which a layer without others in it multiplies by a kernel.
 _PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
-# In place of a length that is not known, where an operation needs one.
-_LENGTH = 8
+# In place of a length that is not known, where an operation needs one: of usual texts, of a short
+# table of positions, and of images that are cut into patches.
+_LENGTHS = (8, 2, 64)
 # Weights whose numbers all dtypes can hold.
 _MOST_MARKED = 200
 
@@ -58,7 +57,7 @@ class Architecture:
         scales: The weights that multiply a tensor, by the operation.
         inputs: Layers with a kernel before which no other has one.
         outputs: Layers with a kernel after which no other has one.
-        hidden: Layers with kernels whose `call` could not be followed.
+        hidden: Layers with kernels whose `call` could not be followed, each with the reason.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
     """
 
@@ -72,7 +71,7 @@ class Architecture:
     scales: dict[keras.Operation, keras.Variable] = field(default_factory=dict)
     inputs: list[keras.Operation] = field(default_factory=list)
     outputs: list[keras.Operation] = field(default_factory=list)
-    hidden: list[keras.Layer] = field(default_factory=list)
+    hidden: dict[keras.Layer, str] = field(default_factory=dict)
     starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
 
     @property
@@ -83,8 +82,7 @@ class Architecture:
     @property
     def attends(self) -> bool:
         """Whether there is attention, a layer or in the operations of a branch."""
-        inside = [part for branch in self.branches for part in branch.operations]
-        return bool(self.attention) or any(type(part).__name__ in _WEIGHING for part in inside)
+        return bool(self.attention) or any(branch.weighs for branch in self.branches)
 
     @property
     def normalizes_first(self) -> bool | None:
@@ -103,7 +101,7 @@ class Architecture:
 
 def architecture_of(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
-    for length in (None, _LENGTH):
+    for length in (None, *_LENGTHS):
         reader = _Reader(model, length)
         found = reader.read()
         if not found.hidden:
@@ -141,6 +139,10 @@ def _hides_sums(layer: keras.Layer) -> bool:
     return not shows_all and is_followed(layer) and bool(parts_of(layer, recursive=False))
 
 
+class _OwnKernelError(Exception):
+    """A layer multiplies by a kernel that is no layer's."""
+
+
 class _Reader:
     """Reads the parts of a model from one call.
 
@@ -165,11 +167,15 @@ class _Reader:
             try:
                 args, options = symbolic_inputs(self._model, self._length)
                 self._model(*args, **options)
-            except Exception:  # whatever a model of a user raises
-                self._found.hidden.append(self._model)
+            except Exception as error:  # whatever a model of a user raises
+                self._hide(self._model, error)
         found = self._found
         found.gates = self._graph.gates()
-        branches = self._graph.branches()
+        crossing = set(found.crossing)
+        branches = [
+            replace(branch, crosses=branch.crosses or not crossing.isdisjoint(branch.operations))
+            for branch in self._graph.branches()
+        ]
         additions = {branch.addition for branch in branches}
         inside: set[keras.Operation] = set()
         for branch in branches:
@@ -224,9 +230,9 @@ class _Reader:
             if is_followed(operation):
                 try:
                     return operation.call(*args, **options)
-                except Exception:  # it calls what knows no symbolic tensors
+                except Exception as error:  # it calls what knows no symbolic tensors
                     if multiplies_by_kernel(operation):
-                        self._found.hidden.append(operation)
+                        self._hide(operation, error)
         if returns_the_same(operation):
             return args[0]
         self._note(operation, args, options)
@@ -234,11 +240,19 @@ class _Reader:
         inputs = [value for value in given if isinstance(value, keras.KerasTensor)]
         self._graph.add_inputs(inputs)
         self._graph.add_consumer(operation, inputs)
-        outputs = operation.compute_output_spec(*args, **options)
+        outputs = _with_lengths(operation, args, options)
         made = keras.tree.flatten(outputs)
         self._tensors += [*inputs, *made]
         self._graph.add_outputs(operation, inputs, made, is_origin=True)
         return outputs
+
+    def _hide(self, layer: keras.Layer, error: Exception) -> None:
+        """Note why the `call` of a layer cannot be followed."""
+        reason = "it multiplies by a kernel itself"
+        if not isinstance(error, _OwnKernelError):
+            line = str(error).strip().partition("\n")[0]
+            reason = f"{type(error).__name__}: {line}"
+        self._found.hidden.setdefault(layer, reason)
 
     def _note(self, operation: keras.Operation, args: Any, options: Any) -> None:
         """Note what is called."""
@@ -263,6 +277,36 @@ class _Reader:
             if not isinstance(value, keras.Variable):
                 continue
             if kind in _PRODUCTS and value.name != "embeddings":
-                raise ValueError("a kernel that is no layer's")  # see `_follow`
+                raise _OwnKernelError  # see `_follow`
             if kind == "Multiply":
                 found.scales[operation] = value
+
+
+def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
+    """Return the symbolic outputs of a call, with the lengths that a layer leaves out.
+
+    Such as `EinsumDense`, which takes them from its argument `output_shape`.
+    """
+    outputs = operation.compute_output_spec(*args, **options)
+    if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
+        return outputs
+
+    def as_weights(value: Any) -> Any:  # the cast to 16 bits is outside of `call`
+        if isinstance(value, keras.KerasTensor) and keras.backend.is_float_dtype(value.dtype):
+            return keras.KerasTensor(value.shape, operation.variable_dtype)
+        return value
+
+    args, options = keras.tree.map_structure(as_weights, (args, options))
+    try:
+        computed = keras.Operation.compute_output_spec(operation, *args, **options)
+    except Exception:  # whatever the `call` of a user's layer raises
+        return outputs
+    return keras.tree.map_structure(
+        lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
+    )
+
+
+def _lacks_lengths(values: Any) -> bool:
+    """Return whether a length of a symbolic tensor is not known."""
+    tensors = [one for one in keras.tree.flatten(values) if isinstance(one, keras.KerasTensor)]
+    return any(None in tensor.shape for tensor in tensors)

@@ -33,6 +33,9 @@ _NO_GATES = ("linear", "log_softmax", "logsoftmax", "softmax")
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}.difference(_NO_GATES)
 # Operations by which a tensor becomes several.
 _SPLITTING = ("ArraySplit", "GetItem", "Slice", "Split", "Take", "Unstack")
+# Operations by which attention weighs values, and by which it adds them up.
+_WEIGHING = ("DotProductAttention", "Softmax")
+_ADDING_UP = ("Dot", "Einsum", "Matmul", "Tensordot")
 # A sum of more terms, as over many experts, is left as it is written.
 _MOST_TERMS = 8
 
@@ -79,6 +82,9 @@ class Branch:
         depth: The number of kernels on each way through it. `None` if it differs from way to way.
         modulations: The layers with a kernel, outside it, of which a part of the outputs multiplies
             what it adds, as in a diffusion transformer.
+        attends: Whether there is attention, written between layers with kernels, for certain.
+        memory: The tensors that it weighs, where the branch does not compute them.
+        crosses: Whether these are of another stream.
     """
 
     addition: keras.Operation
@@ -93,6 +99,14 @@ class Branch:
     stream: int = 0
     depth: int | None = None
     modulations: tuple[keras.Operation, ...] = ()
+    attends: bool = False
+    memory: tuple[_Node, ...] = ()
+    crosses: bool = False
+
+    @property
+    def weighs(self) -> bool:
+        """Whether there is such attention, or something else that weighs."""
+        return any(map(_weighs, self.operations))
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +303,9 @@ class ForwardGraph:
             for branch in found.get(total, []):
                 streams.setdefault(total, _stream_before(branch, streams))
                 ordered.append(replace(branch, stream=streams[total]))
-        return ordered
+        for branch in ordered:
+            streams.update(dict.fromkeys(branch.begin, branch.stream))
+        return [replace(branch, crosses=_crosses(branch, streams)) for branch in ordered]
 
     def gates(self) -> list[Gate]:
         """Return the products of two kernels of one input that another kernel reads."""
@@ -342,6 +358,7 @@ class ForwardGraph:
             inside = set(way)
             first = [node for node in way if not inside.intersection(node.inputs)]
             last, after = _last_kernels(term, inside)
+            weighed = _weighed(way)
             branch = Branch(
                 addition=total.producer,
                 operations=tuple(_producers(way)),
@@ -354,6 +371,10 @@ class ForwardGraph:
                 begin=tuple(dict.fromkeys(begin)),
                 depth=self._depth(term, inside),
                 modulations=tuple(_producers(_modulations(after, inside))),
+                attends=bool(weighed),
+                memory=tuple(
+                    node for node in weighed if node not in inside and _is_after_kernel(node)
+                ),
             )
             branches.append(branch)
         return branches
@@ -462,6 +483,16 @@ class ForwardGraph:
 def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
     """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
     return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
+def _weighs(operation: keras.Operation) -> bool:
+    """Return whether an operation without a kernel weighs values, as in attention."""
+    if isinstance(operation, (keras.layers.Attention, keras.layers.Softmax)):
+        return True
+    if isinstance(operation, keras.Layer):
+        name = activation_name(operation)
+        return name == "softmax" and not multiplies_by_kernel(operation)
+    return type(operation).__name__ in _WEIGHING
 
 
 def _kernel_count(operation: keras.Operation | None) -> int:
@@ -604,6 +635,40 @@ def _stream_before(branch: Branch, streams: Mapping[_Node, int]) -> int:
         if node in streams:
             return streams[node]
     return max(streams.values(), default=-1) + 1
+
+
+def _crosses(branch: Branch, streams: Mapping[_Node, int]) -> bool:
+    """Return whether a branch weighs what another stream computes, or none."""
+    seen: set[_Node] = set()
+    open_nodes = list(branch.memory)
+    while open_nodes:
+        node = open_nodes.pop()
+        if streams.get(node) == branch.stream:
+            return False
+        if node not in seen and node not in streams:
+            open_nodes += node.inputs
+        seen.add(node)
+    return bool(branch.memory)
+
+
+def _weighed(inside: Collection[_Node]) -> list[_Node]:
+    """Return what attention in a branch weighs, of its nodes in the order of their making."""
+    weights: set[_Node] = set()
+    weighed: list[_Node] = []
+    for node in inside:
+        is_weighing = node.producer is not None and _weighs(node.producer)
+        if is_weighing and len(node.inputs) > 1:  # queries before keys and values
+            weighed += node.inputs[1:3]
+        elif is_weighing or (len(node.inputs) == 1 and node.inputs[0] in weights):
+            weights.add(node)
+        elif type(node.producer).__name__ in _ADDING_UP and not weights.isdisjoint(node.inputs):
+            weighed += [part for part in node.inputs if part not in weights]
+    return weighed
+
+
+def _is_after_kernel(node: _Node) -> bool:
+    """Return whether a kernel is among what a tensor was computed from."""
+    return any(map(multiplies_by_kernel, _producers(_with_ancestors(node))))
 
 
 def _with_ancestors(node: _Node) -> set[_Node]:

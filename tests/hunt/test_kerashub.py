@@ -358,10 +358,6 @@ of_the_script = pytest.mark.filterwarnings("ignore:.*(was called on layer|'rwkv_
 
 @of_t5
 @of_the_script
-@pytest.mark.xfail(
-    keras.backend.backend() == "jax",
-    reason="there the recipe of T5 does not know the query and the relative positions of the first block",
-)
 def test_the_page_of_audits_shows_what_the_script_prints(capsys):
     built_in_models.main()
     table, _, heads = capsys.readouterr().out.partition("\n\n")

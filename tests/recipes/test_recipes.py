@@ -502,6 +502,11 @@ def test_a_recipe_can_be_changed():
     assert mean(found, "/query/kernel") > 0.1
 
 
+def test_a_pattern_says_the_whole_name_where_no_other_ends_so():
+    model = keras.Sequential([keras.Input((6, 8)), Mixer(name="a"), Mixer(name="b")])
+    assert [pattern for pattern in recipes.state_space(model) if pattern.endswith("bias")] == ["*dt_bias"]
+
+
 PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
 
 

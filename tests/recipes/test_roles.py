@@ -272,6 +272,29 @@ def test_a_gate_is_known_by_its_name_where_the_graph_shows_all_branches(recipe, 
     assert [weight.expected_std for weight in kernels] == [std] * 6
 
 
+def test_a_query_of_t5_on_a_shortcut_stays_one():
+    ids, places = keras.Input((LENGTH,)), keras.Input((LENGTH, LENGTH))
+    tokens = layers.Embedding(50, 64, name="token_embedding")(ids)
+    queries = layers.Dense(64, name="query_projector")(tokens)
+    x = queries + layers.Dense(64, name="down")(layers.Dense(64, name="up")(tokens))
+    biases = layers.Embedding(32, 4, name="self_attention")(places)
+    rules = recipes.t5(keras.Model([ids, places], [layers.Dense(8)(x), biases]))
+    assert rules["query_projector/kernel"].stddev == pytest.approx(1 / 32)
+
+
+@pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
+def test_a_table_of_tokens_that_makes_the_logits_too_is_drawn_as_tokens():
+    ids = keras.Input((LENGTH,), dtype="int32")
+    table = layers.ReversibleEmbedding(50, WIDTH, name="words")
+    x = table(ids)
+    y = layers.RMSNormalization()(x)
+    x = x + layers.MultiHeadAttention(2, 4)(y, y)
+    y = layers.RMSNormalization()(x)
+    x = x + layers.Dense(WIDTH)(ops.silu(layers.Dense(16)(y)) * layers.Dense(16)(y))
+    rules = recipes.llama(keras.Model(ids, table(x, reverse=True)), source="torchtitan")
+    assert rules["*embeddings"].stddev == 1
+
+
 def test_the_last_block_of_a_resnet_without_an_output_layer_starts_at_zero_too():
     x = inputs = keras.Input((8, 8, 4))
     for block in range(2):

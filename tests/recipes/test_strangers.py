@@ -269,6 +269,19 @@ class Hidden(layers.Layer):
         return x + ops.matmul(x, self.matrix)
 
 
+class Raising(layers.Layer):
+    """A layer that knows no symbolic tensors."""
+
+    def build(self, shape):
+        self.inner = layers.Dense(WIDTH)
+        self.inner.build(shape)
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor):
+            raise RuntimeError("only numbers\nin more lines")
+        return self.inner(x)
+
+
 def gated(x):
     return layers.Multiply()([layers.Dense(WIDTH)(x), layers.Dense(WIDTH, "sigmoid")(x)])
 
@@ -282,7 +295,8 @@ def gated(x):
         (lambda x: Scale(())(layers.Dense(WIDTH)(x)), "a weight that scales a branch: let that one start at 0"),
         (gated, "the kernels of .* side by side"),
         (lambda x: layers.LSTM(WIDTH, return_sequences=True)(x), "'lstm', a LSTM"),
-        (lambda x: Hidden()(layers.Dense(WIDTH)(x)), "'hidden', whose `call` cannot be followed"),
+        (lambda x: Hidden()(layers.Dense(WIDTH)(x)), "'hidden', whose `call` .*: it multiplies by a kernel itself"),
+        (lambda x: Raising()(x), "'raising', whose `call` cannot be followed: RuntimeError: only numbers$"),
         (lambda x: layers.Activation("gelu")(x), "no residual branch in its graph"),
     ],
 )

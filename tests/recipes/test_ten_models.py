@@ -17,12 +17,10 @@ GATED = [
     "two_experts",
     "shared_feed_forward",
 ]
-# What is refused, with the reason, and so left as it is: kernels that are no layer's, and a layer that can only be
-# followed with the length of its inputs.
+# What is refused, with the reason, and so left as it is: kernels that are no layer's.
 NOT_READ = {
     ("two_experts", "llama"): "no gate",
-    ("two_experts", "llama:megatron"): "whose `call` cannot be followed",
-    ("gemma_like", "llama:megatron"): "whose `call` cannot be followed",
+    ("two_experts", "llama:megatron"): "whose `call` cannot be followed: it multiplies by a kernel itself",
 }
 KERNELS = ("query", "key", "value", "attended", "gate", "inner", "outer")
 ENDS = ("attended", "outer")
