@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx._checks import quoted
+from keras_initx.initializers import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.structure import (
@@ -28,21 +29,6 @@ _LAYERS = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.TimeDistributed,
-)
-# Activations of which the output is 0 at 0, and the slope is not: what starts at 0 can be trained.
-_OPEN_AT_0 = (
-    "celu",
-    "elu",
-    "gelu",
-    "hardsilu",
-    "hardtanh",
-    "leakyrelu",
-    "mish",
-    "prelu",
-    "selu",
-    "silu",
-    "softsign",
-    "tanh",
 )
 # Roles by names that the graph corrects.
 _BY_GRAPH = ("logits", "positions", "sines", "tokens")
@@ -289,7 +275,7 @@ class ByGraph:
         is_linear |= multiplies_by_kernel(operation)
         if activation is None and is_linear:
             return ""
-        if activation is not None and activation.replace("_", "").lower() in _OPEN_AT_0:
+        if activation_facts(activation).opens:
             return ""
         return (
             f"a branch that ends with {activation or kind} at {self._ends_of(branch)}: zeros there "

@@ -7,7 +7,13 @@ import keras
 
 from keras_initx._keras import is_of_keras
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.structure import ModelWeight, matches_path, normalizes
+from keras_initx.structure import (
+    FIRST_FACTORS,
+    SECOND_FACTORS,
+    ModelWeight,
+    matches_path,
+    normalizes,
+)
 
 # How KerasHub calls weights of which no graph tells what they are; the first pattern that matches.
 # Each ends with the whole name of the weight.
@@ -36,10 +42,8 @@ NAMES_OF_THEIR_OWN = {
     "A_log": "A_log",
     "dt_bias": "dt_bias",
     "D": "D",
-    "lora_kernel_a": "LoRA A",
-    "lora_embeddings_a": "LoRA A",
-    "lora_kernel_b": "LoRA B",
-    "lora_embeddings_b": "LoRA B",
+    **dict.fromkeys(FIRST_FACTORS, "LoRA A"),
+    **dict.fromkeys(SECOND_FACTORS, "LoRA B"),
 }
 # How KerasHub, `keras.applications` and Keras' attention call the weights of branches.
 NAMES_IN_BRANCHES = (
@@ -71,8 +75,7 @@ _OWN_NAMES = {
     **dict.fromkeys(("gamma", "beta", "scale", "alpha"), "scale"),
     # Which subclasses of Keras' layers have too.
     **dict.fromkeys(("moving_mean", "moving_variance"), "other"),
-    **dict.fromkeys(("lora_kernel_a", "lora_kernel_b"), "other"),
-    **dict.fromkeys(("lora_embeddings_a", "lora_embeddings_b"), "other"),
+    **dict.fromkeys((*FIRST_FACTORS, *SECOND_FACTORS), "other"),
 }
 # Layers of Keras whose weights are those of other packages.
 _FOREIGN = (keras.layers.JaxLayer, keras.layers.TFSMLayer, keras.layers.TorchModuleWrapper)

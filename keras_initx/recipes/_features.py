@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_initx.initializers import activation_facts
 from keras_initx.structure import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -45,8 +46,6 @@ _KINDS = {
 # The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`. The
 # Lite one has the activation of MobileNet.
 _EFFICIENTNET = "*block?a_*"
-# Activations of networks that do not normalize themselves, for which He's weights are usual.
-_OF_HE = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish")
 _CONVOLUTIONS = (*CONVOLUTIONS, *DEPTHWISE, keras.layers.TorchModuleWrapper)
 _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)
 _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
@@ -113,7 +112,7 @@ def _of_layer(layer: keras.Layer, path: str) -> list[str]:
     activation = activation_name(layer)
     if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
         activation = "relu6"
-    if activation in _OF_HE:
+    if activation_facts(activation).suits == "he":
         features.append("ReLU or another activation for He's weights")
     if activation == "silu":
         features.append("SiLU")
