@@ -10,6 +10,7 @@ import keras
 
 from keras_initx._typing import Tensor
 from keras_initx.backends import Computation, backend
+from keras_initx.structure import Former
 
 
 def made_like(variable: keras.Variable, computation: Computation) -> Tensor:
@@ -48,12 +49,12 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
         atomic: If false, nothing is kept or undone, and a note of the exception says what has been
             assigned.
     """
-    former: list[tuple[keras.Variable, Tensor]] = []
+    former = Former()
     paths: list[str] = []
 
     def assign_one(variable: keras.Variable, value: Tensor) -> None:
         if atomic:
-            former.append((variable, backend.snapshot(variable.value)))
+            former.add(variable)
         variable.assign(value)
         if not atomic:
             backend.wait(variable.value)
@@ -66,29 +67,5 @@ def undone_after_error(atomic: bool = True) -> Iterator[Callable[[keras.Variable
             error.add_note(
                 f"{len(paths)} variables have new values, the last of them {paths[-1]!r}"
             )
-        put_back(former)
+        former.put_back()
         raise
-
-
-def put_back(former: list[tuple[keras.Variable, Tensor]]) -> None:
-    """Assign former values, the last first. An interruption (Ctrl-C) is raised at the end."""
-
-    def assign_rest() -> None:
-        while former:
-            assign(former[-1:])
-            former.pop()
-
-    without_interruption(assign_rest)
-
-
-def without_interruption(function: Callable[[], None]) -> None:
-    """Call a function again until it is not interrupted (Ctrl-C), and raise that at the end."""
-    interruption = None
-    while True:
-        try:
-            function()
-            break
-        except KeyboardInterrupt as error:
-            interruption = error
-    if interruption is not None:
-        raise interruption

@@ -1,6 +1,6 @@
 """What a model starts from beside its weights: optimizers, generators, states of layers."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 from keras_initx._keras import names_preserved
 from keras_initx._typing import Shape, Tensor
 from keras_initx.structure import (
+    Former,
     all_variables,
     items_of,
     parts_of,
@@ -38,12 +39,12 @@ def initial_state(model: keras.Model) -> list[Initial]:
     return found
 
 
-def new_state(model: keras.Model, known: Collection[int]) -> list[Initial]:
+def new_state(model: keras.Model, known: Former) -> list[Initial]:
     """Return the variables that optimizers have got, with initial values.
 
     Args:
         model: A model.
-        known: The ids of the variables that were there before.
+        known: The variables that were there before.
 
     Raises:
         ValueError: If the initial state of an optimizer is unknown.
@@ -51,10 +52,10 @@ def new_state(model: keras.Model, known: Collection[int]) -> list[Initial]:
     found: list[Initial] = []
     for optimizer in used_optimizers_of(model):
         variables = all_variables(optimizer, model.variables)
-        if all(id(variable) in known for variable in variables):
+        if all(variable in known for variable in variables):
             continue
         for variable, start in _of_optimizer(optimizer, model):
-            if id(variable) not in known:
+            if variable not in known:
                 found.append((variable, start))
     return found
 

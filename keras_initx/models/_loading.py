@@ -15,15 +15,21 @@ from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
 from keras_initx.models._assign import (
     assign,
-    put_back,
     refresh_normalizations,
-    without_interruption,
 )
 from keras_initx.models._changes import Change, Changes
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._initial_state import new_state, optimizers_of, states_of
 from keras_initx.models._initialize import Step, begun, draw
-from keras_initx.structure import ModelWeight, all_variables, check_model, held_by, parts_of
+from keras_initx.structure import (
+    Former,
+    ModelWeight,
+    all_variables,
+    check_model,
+    held_by,
+    parts_of,
+    without_interruption,
+)
 
 __all__ = ["Loaded", "loading"]
 
@@ -142,7 +148,6 @@ def loading(
     drawn_seed = started.root if started.is_drawn else None
     loaded = Loaded()
     former = _former_values(model, weights)
-    former_of = {id(variable): value for variable, value in former}
     with _undone_after_error(model, former):
         _poison(weights)
         yield loaded
@@ -150,7 +155,7 @@ def loading(
         missed = [unwritten(weight.variable.value) for weight in weights]
         rows = []
         for weight, count in zip(weights, missed, strict=True):
-            before = former_of[id(weight.variable)]
+            before = former.of(weight.variable)
             rows.append(_completed(weight, count, steps.get(weight.path), before, drawn_seed))
         refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, started.root), seed=started.root)
@@ -191,37 +196,28 @@ def _poison(weights: Iterable[ModelWeight]) -> None:
         weight.variable.assign(backend.changed_in_parts(weight.variable.value, filled))
 
 
-def _former_values(
-    model: keras.Model, weights: Iterable[ModelWeight]
-) -> list[tuple[keras.Variable, Tensor]]:
+def _former_values(model: keras.Model, weights: Iterable[ModelWeight]) -> Former:
     """Return all that loading may change, with the values that it has.
 
     Args:
         model: A model.
         weights: Those of its weights that get other values next.
     """
-    variables = {id(variable): variable for variable in model.variables}
+    former = Former(weight.variable for weight in weights)
+    # On JAX, `predict` would overwrite a snapshot of these: the variable still has this array.
+    for variable in model.variables:
+        former.add(variable, lasting=True)
     for metric in _metrics_of(model):
         for variable in metric.variables:
-            variables[id(variable)] = variable
+            former.add(variable, lasting=True)
     for optimizer in optimizers_of(model):
         for variable in all_variables(optimizer, model.variables):
-            variables[id(variable)] = variable
+            former.add(variable, lasting=True)
     for part in parts_of(model):
         for variable in states_of(part):
-            variables[id(variable)] = variable
-    for weight in weights:
-        variables.pop(id(weight.variable), None)
-
-    def copied(region: Region | None, values: Array) -> Array:
-        return np.array(values)
-
-    former = []
-    for variable in [*variables.values(), *backend.buffers([model, *parts_of(model)])]:
-        # On JAX, `predict` would overwrite a snapshot: the variable still has this array.
-        former.append((variable, backend.changed_in_parts(variable.value, copied)))
-    for weight in weights:
-        former.append((weight.variable, backend.snapshot(weight.variable.value)))
+            former.add(variable, lasting=True)
+    for buffer in backend.buffers([model, *parts_of(model)]):
+        former.add(buffer, lasting=True)
     return former
 
 
@@ -235,16 +231,10 @@ def _metrics_of(model: keras.Model) -> list[keras.metrics.Metric]:
 
 
 @contextlib.contextmanager
-def _undone_after_error(
-    model: keras.Model, former: list[tuple[keras.Variable, Tensor]]
-) -> Iterator[None]:
+def _undone_after_error(model: keras.Model, former: Former) -> Iterator[None]:
     """Put back former values after an error, or an interruption.
 
     What optimizers and metrics have got since then gets its first values.
-
-    Args:
-        model: The model.
-        former: See `_former_values`. It is empty afterward.
     """
     try:
         yield
@@ -253,19 +243,15 @@ def _undone_after_error(
         raise
 
 
-def _undo(
-    model: keras.Model, former: list[tuple[keras.Variable, Tensor]], error: BaseException
-) -> None:
-    known = {id(variable): variable for variable, _ in former}
-
+def _undo(model: keras.Model, former: Former, error: BaseException) -> None:
     def reset_new_metrics() -> None:
         for metric in _metrics_of(model):
-            if any(id(variable) not in known for variable in metric.variables):
+            if any(variable not in former for variable in metric.variables):
                 metric.reset_state()
 
     def reset_new_state() -> None:
         try:
-            start = new_state(model, known)
+            start = new_state(model, former)
         except ValueError:
             error.add_note(
                 "An optimizer was first used in the block, and its initial state is unknown, "
@@ -279,7 +265,7 @@ def _undo(
         undo.callback(refresh_normalizations, parts_of(model))
         # Some optimizers start with a copy of the weights.
         undo.callback(without_interruption, reset_new_state)
-        undo.callback(put_back, former)
+        undo.callback(former.put_back)
         # Also variables that a metric had before, which then get their former values.
         undo.callback(without_interruption, reset_new_metrics)
 

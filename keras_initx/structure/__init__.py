@@ -9,6 +9,7 @@ from keras_initx.structure._architecture import *
 from keras_initx.structure._batch import *
 from keras_initx.structure._build import *
 from keras_initx.structure._finite import *
+from keras_initx.structure._former import *
 from keras_initx.structure._graph import *
 from keras_initx.structure._hooks import *
 from keras_initx.structure._kernels import *

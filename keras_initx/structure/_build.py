@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import keras
 
 from keras_initx._keras import layers_of, observed_assignments, preserved_losses
-from keras_initx._typing import Tensor
 from keras_initx.backends import backend
+from keras_initx.structure._former import Former
 from keras_initx.structure._hooks import HOOKS, replaced
 
 __all__ = ["ensure_built", "run_built"]
@@ -83,25 +83,19 @@ def _refused_builds(model: keras.Model) -> Iterator[None]:
 
 def _build(model: keras.Model, x: Any, training: bool) -> None:
     """Call `model`, and put back what the call has changed but for what it has made."""
-    former: dict[int, tuple[keras.Variable, Tensor]] = {}
-
-    def remember(variable: keras.Variable, value: Tensor) -> None:
-        if id(variable) not in former:
-            former[id(variable)] = variable, backend.snapshot(value)
-
+    former = Former()
     known = {id(variable) for variable in model.variables}
     put_back_generators = backend.kept_generators()
     try:
         with (
             HOOKS,
-            observed_assignments(remember),
+            observed_assignments(former.add),
             preserved_losses(model),
             backend.preserve_foreign_state(layers_of(model)),
         ):
             model(x, training=training)
     finally:
-        for variable, value in former.values():
-            variable.assign(value)
+        former.put_back()
         # Otherwise the seeds of the new variables would be drawn again, for other variables.
         if known.issuperset(id(variable) for variable in model.variables):
             put_back_generators()

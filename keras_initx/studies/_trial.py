@@ -18,7 +18,7 @@ from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends import backend
 from keras_initx.diagnostics import diagnose
 from keras_initx.models import optimizers_of
-from keras_initx.structure import replaced
+from keras_initx.structure import put_back_afterward, replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import known_directions, resolve_metric
 from keras_initx.studies._types import BuildError, Data, Mode, Part, Record, Structure
@@ -78,7 +78,10 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
         record: Record = {}
         try:
             model = new_model(job, arm, repeat)
-            with _restored_afterward(model):
+            # Parts that `build` did not make, such as augmentation, begin each trial in the same
+            # state.
+            untrained = [*model.non_trainable_variables, *backend.buffers(layers_of(model))]
+            with put_back_afterward(untrained, lasting=True):
                 train(model, job, repeat, record)
         except BuildError:
             raise
@@ -160,28 +163,6 @@ def _trained_parts(model: keras.Model) -> Iterator[Any]:
     for optimizer in optimizers_of(model):
         # A new wrapper may hold the optimizer of another model.
         yield getattr(optimizer, "inner_optimizer", optimizer)
-
-
-@contextlib.contextmanager
-def _restored_afterward(model: keras.Model) -> Iterator[None]:
-    """Restore what is not trained in `model` at the end of the context.
-
-    Parts that `build` did not make, such as augmentation, then begin each trial in the same state.
-    """
-    variables = [*model.non_trainable_variables, *backend.buffers(layers_of(model))]
-    values = [_copied(variable) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def _copied(variable: Any) -> Array:
-    array: Array = np.array(backend.host_view(variable.value))
-    if array.dtype.isbuiltin != 1:  # bfloat16 and float8, which torch takes from no NumPy array
-        return array.astype("float32")
-    return array
 
 
 @contextlib.contextmanager

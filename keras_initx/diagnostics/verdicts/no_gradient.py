@@ -25,7 +25,7 @@ from keras_initx.diagnostics._rules import (
     titles_of,
 )
 from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
-from keras_initx.structure import Call, is_kernel, parts_of
+from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
 
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.
 _ROUNDING = 1e-6
@@ -173,16 +173,13 @@ def held_by_zeros(of: Diagnosis) -> frozenset[str]:
 @contextlib.contextmanager
 def _changed(weight: keras.Variable, change: Callable[[Array], Array]) -> Iterator[None]:
     """Change the values of `weight` for the duration of the block."""
-    former = backend.snapshot(weight.value)
 
     def changed(region: object, values: Array) -> Array:
         return np.asarray(change(values), values.dtype)
 
-    try:
+    with put_back_afterward([weight]):
         weight.assign(backend.changed_in_parts(weight.value, changed))
         yield
-    finally:
-        weight.assign(former)
 
 
 def _opened(values: Array) -> Array:

@@ -4,6 +4,7 @@ One batch cannot show a rate that is somewhat too large, or a NaN in the third s
 taken with the optimizer from its start, and the weights put back.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,10 @@ from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering import counted
 from keras_initx.structure import (
+    Former,
     array_of,
     lost_settings,
+    put_back_afterward,
     rate_of,
     rates_after,
     unbuilt_copy,
@@ -119,46 +122,41 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
     if any(lost.is_certain for lost in lost_weights(of)):  # before any step
         return None
     blind = _blind_loss(of)
-    before = [backend.snapshot(weight.value) for weight in of.trained]
-
-    def put_back() -> None:
-        for weight, value in zip(of.trained, before, strict=True):
-            weight.assign(value)
-
-    def unmoved() -> list[str]:
-        found = []
-        for weight, value in zip(of.trained, before, strict=True):
-            if norms[id(weight)] and np.array_equal(array_of(weight), array_of(value)):
-                found.append(paths(of)[id(weight)])
-        return found
-
     optimizer = _copied(of.model.optimizer, of.trained)
-    with of.changed():
-        try:
-            taken = _taken(of, optimizer, unmoved, blind)
-            higher = _higher_rate(of.model.optimizer, taken)
-            if higher is not None:
-                put_back()
-                _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
-                both = [path for path in unmoved() if path in taken.unmoved]
-                taken = replace(taken, unmoved=both, higher_rate=higher)
-            least = _FALLEN * _to_beat(taken)
-            factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
-            for factor in factors:
-                tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
-                other = _with_rate(of.model.optimizer, tried)
-                if other is None:
-                    break
-                put_back()
-                taken = replace(taken, tried=(*taken.tried, tried))
-                last = _losses_with(other, of).losses[-1]
-                # False for NaN.
-                if last < least:
-                    least = last
-                    taken = replace(taken, better_rate=tried)
-        finally:
-            put_back()
+    with of.changed(), put_back_afterward(of.trained) as former:
+        unmoved = functools.partial(_unmoved_weights, of, former)
+        taken = _taken(of, optimizer, unmoved, blind)
+        higher = _higher_rate(of.model.optimizer, taken)
+        if higher is not None:
+            former.put_back()
+            _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
+            both = [path for path in unmoved() if path in taken.unmoved]
+            taken = replace(taken, unmoved=both, higher_rate=higher)
+        least = _FALLEN * _to_beat(taken)
+        factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
+        for factor in factors:
+            tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
+            other = _with_rate(of.model.optimizer, tried)
+            if other is None:
+                break
+            former.put_back()
+            taken = replace(taken, tried=(*taken.tried, tried))
+            last = _losses_with(other, of).losses[-1]
+            # False for NaN.
+            if last < least:
+                least = last
+                taken = replace(taken, better_rate=tried)
     return taken
+
+
+def _unmoved_weights(of: Diagnosis, former: Former) -> list[str]:
+    """Return the paths of the weights with a gradient that have their former values, to the bit."""
+    found = []
+    for weight in of.trained:
+        is_same = np.array_equal(array_of(weight), array_of(former.of(weight)))
+        if is_same and gradients(of)[id(weight)]:
+            found.append(paths(of)[id(weight)])
+    return found
 
 
 def _blind_loss(of: Diagnosis) -> float | None:

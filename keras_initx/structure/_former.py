@@ -1,0 +1,88 @@
+"""The former values of variables, which are put back: after an error, or at the end of a block."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_initx._typing import Array, Tensor
+from keras_initx.backends import Region, backend
+
+__all__ = ["Former", "put_back_afterward", "without_interruption"]
+
+
+class Former:
+    """The former values of variables.
+
+    They take as much memory as the variables, whose values have been changed since then; on JAX,
+    where arrays do not change, that of what was replaced.
+
+    Args:
+        variables: The first variables.
+        lasting: See `add`.
+    """
+
+    def __init__(self, variables: Iterable[Any] = (), *, lasting: bool = False) -> None:
+        self._values: dict[int, tuple[Any, Tensor]] = {}
+        for variable in variables:
+            self.add(variable, lasting=lasting)
+
+    def add(self, variable: Any, value: Tensor | None = None, *, lasting: bool = False) -> None:
+        """Keep the value of a variable, or of a buffer of torch; the first counts.
+
+        Args:
+            variable: The variable.
+            value: Its value, where `variable.value` may be rounded: in the call of a layer.
+            lasting: Whether to copy the value on JAX too, where compiled programs of Keras may use
+                the memory of what they change.
+        """
+        if id(variable) in self._values:
+            return
+        if value is None:
+            value = variable.value
+        kept = backend.changed_in_parts(value, _copy) if lasting else backend.snapshot(value)
+        self._values[id(variable)] = variable, kept
+
+    def of(self, variable: Any) -> Tensor:
+        """Return the former value of a variable."""
+        return self._values[id(variable)][1]
+
+    def __contains__(self, variable: Any) -> bool:
+        return id(variable) in self._values
+
+    def put_back(self) -> None:
+        """Assign all, the last first. An interruption (Ctrl-C) is raised at the end."""
+
+        def assign() -> None:
+            for variable, value in reversed(self._values.values()):
+                variable.assign(value)
+
+        without_interruption(assign)
+
+
+def _copy(region: Region | None, values: Array) -> Array:
+    return np.array(values)
+
+
+@contextlib.contextmanager
+def put_back_afterward(variables: Iterable[Any], *, lasting: bool = False) -> Iterator[Former]:
+    """Put back the values of variables at the end of the block, see `Former`."""
+    former = Former(variables, lasting=lasting)
+    try:
+        yield former
+    finally:
+        former.put_back()
+
+
+def without_interruption(function: Callable[[], None]) -> None:
+    """Call a function again until it is not interrupted (Ctrl-C), and raise that at the end."""
+    interruption = None
+    while True:
+        try:
+            function()
+            break
+        except KeyboardInterrupt as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
