@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +11,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES
+from keras_initx._checks import DTYPES, truncated
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
@@ -22,7 +24,9 @@ from keras_initx.models._assign import (
 from keras_initx.models._changes import Change, Changes
 from keras_initx.models._initial_state import new_state, optimizers_of, states_of
 from keras_initx.models._initialize import Step, draw, initialize, planned_before
+from keras_initx.models._paths import shown_path
 from keras_initx.models._plan import RulesOrPlan
+from keras_initx.rendering import in_common, line_width, without_numbers
 from keras_initx.structure import ModelWeight, all_variables, held_by, parts_of
 
 __all__ = ["Loaded", "loading"]
@@ -39,7 +43,8 @@ _POISON = {
 class Loaded:
     """What a block of `loading` has loaded. It is known once the block has ended without an error.
 
-    `print` shows the table of `changes`.
+    `print` shows each weight that was missed, and in one line what was loaded, as patterns. The
+    table of all weights is that of `changes`.
     """
 
     def __init__(self) -> None:
@@ -72,7 +77,14 @@ class Loaded:
         return [row.path for row in self.changes.rows if row.status != "loaded"]
 
     def __str__(self) -> str:
-        return str(self.changes)
+        changes = self.changes
+        missed = [row for row in changes.rows if row.status != "loaded"]
+        text = str(replace(changes, rows=missed)) if missed else changes.summary
+        groups = _loaded_groups([row.path for row in changes.rows], self.missed)
+        if not groups:
+            return text
+        line = f"Loaded: {truncated(groups)}."
+        return f"{text}\n{textwrap.fill(line, line_width(), subsequent_indent='    ')}"
 
     def __repr__(self) -> str:
         if self._changes is None:
@@ -101,6 +113,9 @@ def loading(
     are as the block leaves them. Neither are buffers that torch does not save. JAX 0.5 loses the
     bits of NaN where it moves bfloat16 arrays between layouts: with it, a sharded weight that is
     read and assigned in the block counts as written.
+
+    Messages of Keras, which show the values of a variable, say instead that these are not loaded
+    yet. Who prints a tensor in the block sees NaN.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
     their former values, which takes as much memory until then. Those that an optimizer or a metric
@@ -142,7 +157,7 @@ def loading(
     loaded = Loaded()
     former = _former_values(model, weights)
     former_of = {id(variable): value for variable, value in former}
-    with _undone_after_error(model, former):
+    with _undone_after_error(model, former), _shown_as_not_loaded():
         _poison(weights)
         yield loaded
         # Before the first is completed, because two may have one tensor of torch.
@@ -176,6 +191,37 @@ def _is_unwritten(values: Array) -> Array:
 def _bits(values: Array) -> Array:
     """Return the bits of values as integers."""
     return values.view(f"uint{8 * values.itemsize}")
+
+
+@contextlib.contextmanager
+def _shown_as_not_loaded() -> Iterator[None]:
+    """Let messages of Keras, also of its warnings, have no NaN that the user has not made.
+
+    Blocks of several threads may end in any order: what one leaves behind for all others only looks
+    at the bits.
+    """
+    before = keras.Variable.__repr__
+
+    def shown(variable: keras.Variable) -> str:
+        text: str = before(variable)
+        start, mark, _ = text.partition(", value=")
+        if not mark or not _is_in_part_unwritten(variable):
+            return text
+        return f"{start}, not loaded yet>"
+
+    keras.Variable.__repr__ = shown
+    try:
+        yield
+    finally:
+        keras.Variable.__repr__ = before
+
+
+def _is_in_part_unwritten(variable: keras.Variable) -> bool:
+    """Return whether a value was never written, as far as this process holds them."""
+    if keras.backend.standardize_dtype(variable.dtype) not in DTYPES:
+        return False
+    parts = backend.parts(variable.value, counted_once=True)
+    return any(_is_unwritten(values).any() for _, values in parts)
 
 
 def _poison(weights: Iterable[ModelWeight]) -> None:
@@ -297,7 +343,7 @@ def _completed(
     """
     variable = weight.variable
     size = math.prod(weight.shape)
-    row = Change(weight.path, "loaded", "", weight.shape, weight.dtype, size)
+    row = Change(shown_path(weight), "loaded", "", weight.shape, weight.dtype, size)
     if not missed:
         return replace(row, changed=size)
     if step is None:
@@ -328,6 +374,25 @@ def _mask(value: Tensor) -> Tensor:
     return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
 
 
+def _loaded_groups(paths: Iterable[str], missed: Iterable[str]) -> list[str]:
+    """Return the patterns of what was loaded: of the outermost layers without a missed weight.
+
+    Those that differ in numbers only are one pattern, with their number.
+    """
+    with_missed = {around for path in missed for around in (*_around(path), path)}
+    groups: dict[str, dict[str, None]] = {}
+    for path in paths:
+        if path not in with_missed:
+            pattern = next((one for one in _around(path) if one not in with_missed), path)
+            groups.setdefault(without_numbers(pattern), {})[pattern] = None
+    return [in_common(list(group)) for group in groups.values()]
+
+
+def _around(path: str) -> list[str]:
+    """Return the patterns of the layers and the modules around a weight, the outermost first."""
+    return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
+
+
 def _summary(rows: Sequence[Change], seed: int) -> str:
     """Return the result in one sentence."""
     counts = Counter(row.status for row in rows)
@@ -345,4 +410,5 @@ def _summary(rows: Sequence[Change], seed: int) -> str:
     done = "; ".join(parts)
     if len(parts) == 1:
         done = done.removeprefix(f"{missed} ")
-    return f"{missed} of {len(rows)} weights were {never}: {done}."
+    were = "was" if missed == 1 else "were"
+    return f"{missed} of {len(rows)} weights {were} {never}: {done}."

@@ -12,6 +12,7 @@ from keras_initx._array_files import Contents
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.models._layouts import CELLS, LayoutName
+from keras_initx.models._paths import shown_path
 from keras_initx.structure import (
     ModelWeight,
     automatic_name,
@@ -210,16 +211,20 @@ def candidates_of(
         "rules",
         rules,
         by_path,
-        _match,
+        _matches,
         kind="a weight or a layer",
         hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
     )
     found: dict[str, list[Candidate] | None] = {}
-    for path, (pattern, match) in matches.items():
+    for path, (pattern, own_matches) in matches.items():
         value = rules[pattern]
-        found[path] = None
-        if value is not None:
-            found[path] = _candidates_of_rule(match, value, layout, saved)
+        if value is None:
+            found[path] = None
+            continue
+        candidates: list[Candidate] = []
+        for match in own_matches:
+            candidates += _candidates_of_rule(match, value, layout, saved)
+        found[path] = candidates
     return found
 
 
@@ -259,16 +264,26 @@ class _Match(NamedTuple):
 
 def _paths(weight: ModelWeight) -> tuple[str, ...]:
     """Return the paths of the layers around a weight, the outermost first, and its own."""
-    return (*weight.layer_paths[1:], weight.path)
+    return (*weight.layer_paths[1:], *_own_paths(weight))
 
 
-def _match(pattern: str, weight: ModelWeight) -> _Match | None:
-    """Return how a pattern covers a weight: by the outermost layer that it matches."""
-    for path in _paths(weight):
+def _own_paths(weight: ModelWeight) -> tuple[str, ...]:
+    """Return the path of a weight; in a torch module with its name there, and with its number."""
+    return tuple(dict.fromkeys((shown_path(weight), weight.path)))
+
+
+def _matches(pattern: str, weight: ModelWeight) -> list[_Match]:
+    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself."""
+    for path in weight.layer_paths[1:]:
         texts = captured_texts(pattern, path)
         if texts is not None:
-            return _Match(weight, path, texts)
-    return None
+            return [_Match(weight, path, texts)]
+    found = []
+    for path in _own_paths(weight):
+        texts = captured_texts(pattern, path)
+        if texts is not None:
+            found.append(_Match(weight, path, texts))
+    return found
 
 
 def _candidates_of_rule(
@@ -288,7 +303,7 @@ def _candidates_of_rule(
             "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
             f"matches. Received: {template!r} for {weight.path!r}: {error}"
         ) from None
-    if match.path == weight.path:
+    if match.path in _own_paths(weight):
         if callable(part):
             # A function makes the weight from the array that it is given alone.
             return [Candidate((name,), part)]

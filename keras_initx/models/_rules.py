@@ -1,6 +1,7 @@
 """Rules from patterns, layer types and functions to initializers, which are bound to one weight."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -29,7 +30,8 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.structure import KernelAxes, ModelWeight, first_matches, matches_path
+from keras_initx.models._paths import matches_weight, shown_path
+from keras_initx.structure import KernelAxes, ModelWeight, first_matches
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -115,7 +117,7 @@ def initializers_by_rule(
         types = {type(layer).__name__ for weight in weights for layer in weight.layers}
         if condition in types:
             return did_you_mean([f"the class {condition} itself"])
-        return similar_paths(condition, [weight.path for weight in weights])
+        return similar_paths(condition, [shown_path(weight) for weight in weights])
 
     by_path = {weight.path: weight for weight in weights}
     found = first_matches("rules", rules, by_path, _matches, hint=hint)
@@ -147,12 +149,12 @@ def notes_on(
     for condition, value in (rules or {}).items():
         if not isinstance(condition, str):
             continue
-        _, _, ending = condition.rpartition("/")[2].rpartition("*")
+        _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
         others: Counter[str] = Counter()
         for weight in weights:
-            if matches_path(condition, weight.path) and weight.path not in seen:
+            if weight.path not in seen and matches_weight(condition, weight):
                 seen.add(weight.path)
-                others[weight.path.rpartition("/")[2]] += 1
+                others[re.split("[/.]", shown_path(weight))[-1]] += 1
         del others[ending]
         if "*" in condition and ending and others and value is not None:
             names = [f"{name} ({count})" for name, count in others.items()]
@@ -188,7 +190,7 @@ def _is_condition(condition: Any) -> bool:
 
 def _matches(condition: Condition, weight: ModelWeight) -> bool:
     if isinstance(condition, str):
-        return matches_path(condition, weight.path)
+        return matches_weight(condition, weight)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:
