@@ -4,8 +4,6 @@ import keras
 
 from keras_initx.structure import ModelWeight, matches_path, name_in_module
 
-__all__ = ["matches_weight", "shown_path"]
-
 
 def shown_path(weight: ModelWeight) -> str:
     """Return the path of a weight, which in a module of torch ends with its name there.
