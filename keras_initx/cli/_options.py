@@ -184,6 +184,52 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
                 parser.error(f"--rules: {error}")
 
 
+# The recipes, which Keras need not be imported to know.
+RECIPES = (
+    "bert",
+    "convnext",
+    "deepnorm",
+    "efficientnet",
+    "fixup",
+    "gemma",
+    "gpt2",
+    "llama",
+    "lora",
+    "mobilenet",
+    "orthogonal_rnn",
+    "resnet",
+    "selu",
+    "spectral",
+    "state_space",
+    "t5",
+    "t_fixup",
+    "vit_jax",
+    "vit_timm",
+    "whisper",
+    "zero_residual",
+)
+
+
+def check_recipe(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Exit with an error if the option `recipe` names none.
+
+    The path of a plan is taken too, and a recipe that the file of a function makes or imports.
+    """
+    given = getattr(arguments, "recipe", None)
+    if given is None or Path(given).is_file():
+        return
+    name, _, _ = given.partition(":")
+    if name in RECIPES:
+        return
+    if isinstance(arguments.model, str):
+        path, _, _ = arguments.model.rpartition(":")
+        if name in _words(_source(Path(path))):
+            return
+    similar = difflib.get_close_matches(name.lower(), RECIPES)
+    hint = did_you_mean(similar) or f"; there are {', '.join(RECIPES)}"
+    parser.error(f"--recipe: no recipe is named {name!r}{hint}")
+
+
 # What a file may define names by that it does not spell.
 _DYNAMIC = {"__dict__", "__getattr__", "eval", "exec", "globals", "locals", "setattr", "vars"}
 
@@ -194,12 +240,11 @@ def _check_function(path: Path, name: str) -> None:
     Another name may be assigned or imported in any way: that shows when the file runs.
     """
     try:
-        with tokenize.open(path) as file:
-            source = file.read()
+        source = _source(path)
         tree = ast.parse(source)
     except (SyntaxError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{path} is not Python: {error}") from None
-    words = set(re.findall(r"\w+", source))
+    words = _words(source)
     imports_all = any(
         alias.name == "*"
         for node in ast.walk(tree)
@@ -211,6 +256,15 @@ def _check_function(path: Path, name: str) -> None:
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     hint = did_you_mean(difflib.get_close_matches(name, functions))
     raise argparse.ArgumentTypeError(f"{path} has no function {name!r}{hint}")
+
+
+def _source(path: Path) -> str:
+    with tokenize.open(path) as file:
+        return file.read()
+
+
+def _words(source: str) -> set[str]:
+    return set(re.findall(r"\w+", source))
 
 
 def _is_function(text: str) -> bool:
