@@ -34,6 +34,7 @@ from keras_initx.initializers import (
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._initial_state import initial_state
+from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
     InitializationPlan,
     RulesOrPlan,
@@ -185,11 +186,13 @@ def initialize(
         notes = notes_on(given, [step.weight for step in steps], left)
         is_drawn = seed is None
     sources = {step.row.path: step.source for step in steps if step.source is not None}
+    shown = shown_paths([step.weight for step in steps])
     if dry_run:
         notes = (*notes, *_notes_on_constants(steps))
-        return InitializationPlan([step.row for step in steps], root, dry_run, notes, sources)
+        rows = [step.row for step in steps]
+        return InitializationPlan(rows, root, dry_run, notes, sources, shown)
     done = carried_out(model, steps, root, drawn=is_drawn, reset=reset, atomic=atomic)
-    return replace(done, notes=(*notes, *done.notes), _sources=sources)
+    return replace(done, notes=(*notes, *done.notes), _sources=sources, _shown=shown)
 
 
 def _check_measured(model: keras.Model, report: Report) -> None:

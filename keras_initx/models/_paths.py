@@ -1,5 +1,7 @@
 """The paths that users read and write, in which parameters of torch have their own names."""
 
+from collections.abc import Iterable
+
 import keras
 
 from keras_initx.structure import ModelWeight, matches_path, name_in_module
@@ -18,6 +20,12 @@ def shown_path(weight: ModelWeight) -> str:
     if name == weight.name:  # the module has no such parameter any more
         return weight.path
     return f"{weight.layer_paths[-1]}/{name}".removeprefix("/")
+
+
+def shown_paths(weights: Iterable[ModelWeight]) -> dict[str, str]:
+    """Return the paths that are shown, by `path`, where they differ."""
+    paths = {weight.path: shown_path(weight) for weight in weights}
+    return {path: shown for path, shown in paths.items() if shown != path}
 
 
 def matches_weight(pattern: str, weight: ModelWeight) -> bool:
