@@ -204,10 +204,10 @@ def _shown_as_not_loaded() -> Iterator[None]:
 
     def shown(variable: keras.Variable) -> str:
         text: str = before(variable)
-        start, mark, _ = text.partition(", value=")
-        if not mark or not _is_in_part_unwritten(variable):
-            return text
-        return f"{start}, not loaded yet>"
+        start, _, values = text.partition(", value=")
+        if "nan" in values and _is_in_part_unwritten(variable):
+            return f"{start}, not loaded yet>"
+        return text
 
     keras.Variable.__repr__ = shown
     try:
