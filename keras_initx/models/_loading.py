@@ -24,7 +24,7 @@ from keras_initx.models._assign import (
 from keras_initx.models._changes import Change, Changes
 from keras_initx.models._initial_state import new_state, optimizers_of, states_of
 from keras_initx.models._initialize import Step, draw, initialize, planned_before
-from keras_initx.models._paths import shown_path
+from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import RulesOrPlan
 from keras_initx.rendering import in_common, line_width, without_numbers
 from keras_initx.structure import ModelWeight, all_variables, held_by, parts_of
@@ -162,10 +162,12 @@ def loading(
         yield loaded
         # Before the first is completed, because two may have one tensor of torch.
         missed = [unwritten(weight.variable.value) for weight in weights]
+        shown = shown_paths(weights)
         rows = []
         for weight, count in zip(weights, missed, strict=True):
             before = former_of[id(weight.variable)]
-            rows.append(_completed(weight, count, steps.get(weight.path), before, drawn_seed))
+            row = _completed(weight, count, steps.get(weight.path), before, drawn_seed)
+            rows.append(replace(row, path=shown[weight.path]))
         refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, plan.seed), seed=plan.seed)
 
@@ -343,7 +345,7 @@ def _completed(
     """
     variable = weight.variable
     size = math.prod(weight.shape)
-    row = Change(shown_path(weight), "loaded", "", weight.shape, weight.dtype, size)
+    row = Change(weight.path, "loaded", "", weight.shape, weight.dtype, size)
     if not missed:
         return replace(row, changed=size)
     if step is None:

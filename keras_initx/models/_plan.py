@@ -170,7 +170,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     dry_run: bool
     notes: tuple[str, ...] = ()
     _sources: Mapping[str, Source] = field(default_factory=dict)
-    # The paths that are shown, where these are others: with the names of parameters of torch.
+    # The paths that are shown, see `shown_paths`. A plan that was read has only its own.
     _shown: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -30,8 +30,8 @@ from keras_initx.initializers import (
     parameters_of,
     with_seed,
 )
-from keras_initx.models._paths import matches_weight, shown_path
-from keras_initx.structure import KernelAxes, ModelWeight, first_matches
+from keras_initx.models._paths import shown_paths
+from keras_initx.structure import KernelAxes, ModelWeight, first_matches, matches_path
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -111,16 +111,21 @@ def initializers_by_rule(
             stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
             initializers[condition] = _checked(condition, value)
 
+    shown = shown_paths(weights)
+
+    def matches(condition: Condition, weight: ModelWeight) -> bool:
+        return _matches(condition, weight, shown[weight.path])
+
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
             return ""
         types = {type(layer).__name__ for weight in weights for layer in weight.layers}
         if condition in types:
             return did_you_mean([f"the class {condition} itself"])
-        return similar_paths(condition, [shown_path(weight) for weight in weights])
+        return similar_paths(condition, list(shown.values()))
 
     by_path = {weight.path: weight for weight in weights}
-    found = first_matches("rules", rules, by_path, _matches, hint=hint)
+    found = first_matches("rules", rules, by_path, matches, hint=hint)
     return {path: initializers[condition] for path, (condition, _) in found.items()}
 
 
@@ -145,6 +150,7 @@ def notes_on(
     notes = [note for found in findings_in(rules) for note in found.notes]
     if left:
         notes.append(f"Left, since it is not known what it is for: {quoted(left)}.")
+    shown = shown_paths(weights)
     seen: set[str] = set()
     for condition, value in (rules or {}).items():
         if not isinstance(condition, str):
@@ -152,9 +158,10 @@ def notes_on(
         _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
         others: Counter[str] = Counter()
         for weight in weights:
-            if weight.path not in seen and matches_weight(condition, weight):
+            path = shown[weight.path]
+            if weight.path not in seen and _matches(condition, weight, path):
                 seen.add(weight.path)
-                others[re.split("[/.]", shown_path(weight))[-1]] += 1
+                others[re.split("[/.]", path)[-1]] += 1
         del others[ending]
         if "*" in condition and ending and others and value is not None:
             names = [f"{name} ({count})" for name, count in others.items()]
@@ -188,9 +195,10 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _matches(condition: Condition, weight: ModelWeight, shown: str) -> bool:
+    """Return whether a condition matches a weight, whose path is also shown in another form."""
     if isinstance(condition, str):
-        return matches_weight(condition, weight)
+        return matches_path(condition, weight.path) or matches_path(condition, shown)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:
