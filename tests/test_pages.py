@@ -67,6 +67,15 @@ def test_examples_use_public_names_only(example):
     assert private == []
 
 
+SEARCHED = ("reproducible across backends", "learning rate per layer", "initialize from a checkpoint", "loss stuck")
+
+
+@pytest.mark.parametrize("words", SEARCHED)
+def test_a_heading_has_the_words_that_people_search_for(words):
+    headings = re.findall("^#+ .*", "\n".join(page.read_text() for page in PAGES), re.MULTILINE)
+    assert any(words in heading.lower() for heading in headings)
+
+
 SHOWN = re.compile(r"^ *```(\{?[\w-]+\}?)([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 NOT_CODE = ("eval-rst", "image", "include", "testcleanup", "testsetup", "toctree")
 

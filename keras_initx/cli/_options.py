@@ -184,6 +184,27 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
                 parser.error(f"--rules: {error}")
 
 
+def recipe_names() -> list[str]:
+    """Return the names of the recipes, by their source: importing them imports Keras."""
+    names: list[str] = []
+    for file in (Path(__file__).parents[1] / "recipes").glob("*.py"):
+        names += re.findall(r"^(\w+) = Recipe\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return sorted(names)
+
+
+def check_recipe(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Exit with an error if the option `recipe` names none. The path of a plan is taken too."""
+    given = getattr(arguments, "recipe", None)
+    if given is None or Path(given).is_file():
+        return
+    name, _, _ = given.partition(":")
+    names = recipe_names()
+    if name not in names:
+        similar = difflib.get_close_matches(name.lower(), names)
+        hint = did_you_mean(similar) or f"; there are {', '.join(names)}"
+        parser.error(f"--recipe: no recipe is named {name!r}{hint}")
+
+
 # What a file may define names by that it does not spell.
 _DYNAMIC = {"__dict__", "__getattr__", "eval", "exec", "globals", "locals", "setattr", "vars"}
 

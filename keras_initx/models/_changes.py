@@ -25,7 +25,8 @@ class Change:
     """What was done to a weight, or to the weights of a layer.
 
     Attributes:
-        path: Path of the weight or the layer in the model, see `ModelWeight`.
+        path: Path of the weight or the layer in the model, see `ModelWeight`. That of a parameter
+            of a torch module ends with its name in the module: `encoder/0.weight`.
         status: What was done, e.g. `"loaded"` or `"scaled"`; `"left"` if it is
             unchanged, `"error"` if it cannot be changed as asked.
         how: How it was changed, or why not.

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics import Report
 from keras_initx.initializers import check_initializer
 from keras_initx.models._bound import description
+from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, WeightPlan, read_plan
 from keras_initx.recipes import (
     NOT_KNOWN,
@@ -266,16 +268,21 @@ def _initializers_by_rule(
             stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
             initializers[condition] = _checked(condition, value)
 
+    shown = shown_paths(weights)
+
+    def matches(condition: Condition, weight: ModelWeight) -> bool:
+        return _matches(condition, weight, shown[weight.path])
+
     def hint(condition: Condition) -> str:
         if not isinstance(condition, str):
             return ""
         types = {type(layer).__name__ for weight in weights for layer in weight.layers}
         if condition in types:
             return did_you_mean([f"the class {condition} itself"])
-        return similar_paths(condition, [weight.path for weight in weights])
+        return similar_paths(condition, list(shown.values()))
 
     by_path = {weight.path: weight for weight in weights}
-    found = first_matches("rules", rules, by_path, _matches, hint=hint)
+    found = first_matches("rules", rules, by_path, matches, hint=hint)
     return {path: initializers[condition] for path, (condition, _) in found.items()}
 
 
@@ -293,16 +300,18 @@ def _notes_on(rules: Rules, weights: Sequence[ModelWeight], left: Sequence[str])
     notes = [note for found in findings_in(rules) for note in found.notes]
     if left:
         notes.append(f"Left, since it is not known what it is for: {quoted(left)}.")
+    shown = shown_paths(weights)
     seen: set[str] = set()
     for condition, value in rules.items():
         if not isinstance(condition, str):
             continue
-        _, _, ending = condition.rpartition("/")[2].rpartition("*")
+        _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
         others: Counter[str] = Counter()
         for weight in weights:
-            if matches_path(condition, weight.path) and weight.path not in seen:
+            path = shown[weight.path]
+            if weight.path not in seen and _matches(condition, weight, path):
                 seen.add(weight.path)
-                others[weight.path.rpartition("/")[2]] += 1
+                others[re.split("[/.]", path)[-1]] += 1
         del others[ending]
         if "*" in condition and ending and others and value is not None:
             names = [f"{name} ({count})" for name, count in others.items()]
@@ -336,9 +345,10 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
-def _matches(condition: Condition, weight: ModelWeight) -> bool:
+def _matches(condition: Condition, weight: ModelWeight, shown: str) -> bool:
+    """Return whether a condition matches a weight, whose path is also shown in another form."""
     if isinstance(condition, str):
-        return matches_path(condition, weight.path)
+        return matches_path(condition, weight.path) or matches_path(condition, shown)
     if isinstance(condition, type):
         # Not biases, for which an initializer for kernels is unsuitable.
         if len(weight.shape) < 2:

@@ -34,6 +34,7 @@ from keras_initx.models._assign import made_like, refresh_normalizations, undone
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import Instructions, RulesOrPlan, Said, as_rules
 from keras_initx.models._initial_state import initial_state
+from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
     InitializationPlan,
     Origin,
@@ -156,7 +157,9 @@ def initialize(
     if dry_run:
         notes = (*started.notes, *_notes_on_constants(started.steps))
         rows = [step.row for step in started.steps]
-        return InitializationPlan(rows, started.root, dry_run, notes, started.origins)
+        return InitializationPlan(
+            rows, started.root, dry_run, notes, started.origins, started.shown
+        )
     done = carried_out(
         model,
         started.steps,
@@ -166,7 +169,7 @@ def initialize(
         atomic=atomic,
     )
     notes = (*started.notes, *done.notes)
-    return replace(done, notes=notes, _origins=started.origins)
+    return replace(done, notes=notes, _origins=started.origins, _shown=started.shown)
 
 
 class Step(NamedTuple):
@@ -196,6 +199,11 @@ class Begun(NamedTuple):
     def origins(self) -> dict[str, Origin]:
         """Where the values of each weight come from that is drawn."""
         return {step.row.path: step.origin for step in self.steps if step.origin is not None}
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """The paths of weights as they are shown."""
+        return shown_paths(step.weight for step in self.steps)
 
 
 def begun(

@@ -30,6 +30,7 @@ from keras_initx.models._differences import Differences
 from keras_initx.models._layouts import LayoutName, from_keras, from_torch, layouts_of
 from keras_initx.models._loading import unwritten
 from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
+from keras_initx.models._paths import shown_paths
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
 from keras_initx.structure import SECOND_FACTORS, ModelWeight, check_model, find_weights, held_by
@@ -224,9 +225,10 @@ def _steps(
     """
     steps = []
     missing = 0
+    shown = shown_paths(weights)
     for weight in weights:
         size = math.prod(weight.shape)
-        row = Change(weight.path, "left", "", weight.shape, weight.dtype, size, changed=0)
+        row = Change(shown[weight.path], "left", "", weight.shape, weight.dtype, size, changed=0)
         array = None
         candidates = found.get(weight.path)
         candidate = _first_stored(candidates or [], contents)
@@ -290,7 +292,7 @@ def _in_layout(
     result = []
     for step in steps:
         row = step.row
-        if row.sources and found.get(row.path):
+        if row.sources and found.get(step.weight.path):
             reason = f"{row.how}; {how}" if row.status == "error" else how
             row = replace(row, status="error", how=reason, changed=0)
         result.append(step._replace(row=row))

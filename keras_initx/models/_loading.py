@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +11,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES
+from keras_initx._checks import DTYPES, truncated
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
@@ -21,6 +23,8 @@ from keras_initx.models._changes import Change, Changes
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._initial_state import new_state, optimizers_of, states_of
 from keras_initx.models._initialize import Step, begun, draw
+from keras_initx.models._paths import shown_paths
+from keras_initx.rendering import in_common, line_width, without_numbers
 from keras_initx.structure import (
     Former,
     ModelWeight,
@@ -45,7 +49,8 @@ _POISON = {
 class Loaded:
     """What a block of `loading` has loaded. It is known once the block has ended without an error.
 
-    `print` shows the table of `changes`.
+    `print` shows each weight that was missed, and in one line what was loaded, as patterns. The
+    table of all weights is that of `changes`.
     """
 
     def __init__(self) -> None:
@@ -78,7 +83,14 @@ class Loaded:
         return [row.path for row in self.changes.rows if row.status != "loaded"]
 
     def __str__(self) -> str:
-        return str(self.changes)
+        changes = self.changes
+        missed = [row for row in changes.rows if row.status != "loaded"]
+        text = str(replace(changes, rows=missed)) if missed else changes.summary
+        groups = _loaded_groups([row.path for row in changes.rows], self.missed)
+        if not groups:
+            return text
+        line = f"Loaded: {truncated(groups)}."
+        return f"{text}\n{textwrap.fill(line, line_width(), subsequent_indent='    ')}"
 
     def __repr__(self) -> str:
         if self._changes is None:
@@ -107,6 +119,9 @@ def loading(
     are as the block leaves them. Neither are buffers that torch does not save. JAX 0.5 loses the
     bits of NaN where it moves bfloat16 arrays between layouts: with it, a sharded weight that is
     read and assigned in the block counts as written.
+
+    Messages of Keras, which show the values of a variable, say instead that these are not loaded
+    yet. Who prints a tensor in the block sees NaN.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have
     their former values, which takes as much memory until then. Those that an optimizer or a metric
@@ -148,15 +163,17 @@ def loading(
     drawn_seed = started.root if started.is_drawn else None
     loaded = Loaded()
     former = _former_values(model, weights)
-    with _undone_after_error(model, former):
+    with _undone_after_error(model, former), _shown_as_not_loaded():
         _poison(weights)
         yield loaded
         # Before the first is completed, because two may have one tensor of torch.
         missed = [unwritten(weight.variable.value) for weight in weights]
+        shown = shown_paths(weights)
         rows = []
         for weight, count in zip(weights, missed, strict=True):
             before = former.of(weight.variable)
-            rows.append(_completed(weight, count, steps.get(weight.path), before, drawn_seed))
+            row = _completed(weight, count, steps.get(weight.path), before, drawn_seed)
+            rows.append(replace(row, path=shown[weight.path]))
         refresh_normalizations(parts_of(model))
     loaded._changes = Changes(rows, _summary(rows, started.root), seed=started.root)
 
@@ -182,6 +199,37 @@ def _is_unwritten(values: Array) -> Array:
 def _bits(values: Array) -> Array:
     """Return the bits of values as integers."""
     return values.view(f"uint{8 * values.itemsize}")
+
+
+@contextlib.contextmanager
+def _shown_as_not_loaded() -> Iterator[None]:
+    """Let messages of Keras, also of its warnings, have no NaN that the user has not made.
+
+    Blocks of several threads may end in any order: what one leaves behind for all others only looks
+    at the bits.
+    """
+    before = keras.Variable.__repr__
+
+    def shown(variable: keras.Variable) -> str:
+        text: str = before(variable)
+        start, _, values = text.partition(", value=")
+        if "nan" in values and _is_in_part_unwritten(variable):
+            return f"{start}, not loaded yet>"
+        return text
+
+    keras.Variable.__repr__ = shown
+    try:
+        yield
+    finally:
+        keras.Variable.__repr__ = before
+
+
+def _is_in_part_unwritten(variable: keras.Variable) -> bool:
+    """Return whether a value was never written, as far as this process holds them."""
+    if keras.backend.standardize_dtype(variable.dtype) not in DTYPES:
+        return False
+    parts = backend.parts(variable.value, counted_once=True)
+    return any(_is_unwritten(values).any() for _, values in parts)
 
 
 def _poison(weights: Iterable[ModelWeight]) -> None:
@@ -315,6 +363,25 @@ def _mask(value: Tensor) -> Tensor:
     return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
 
 
+def _loaded_groups(paths: Iterable[str], missed: Iterable[str]) -> list[str]:
+    """Return the patterns of what was loaded: of the outermost layers without a missed weight.
+
+    Those that differ in numbers only are one pattern, with their number.
+    """
+    with_missed = {around for path in missed for around in (*_around(path), path)}
+    groups: dict[str, dict[str, None]] = {}
+    for path in paths:
+        if path not in with_missed:
+            pattern = next((one for one in _around(path) if one not in with_missed), path)
+            groups.setdefault(without_numbers(pattern), {})[pattern] = None
+    return [in_common(list(group)) for group in groups.values()]
+
+
+def _around(path: str) -> list[str]:
+    """Return the patterns of the layers and the modules around a weight, the outermost first."""
+    return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
+
+
 def _summary(rows: Sequence[Change], seed: int) -> str:
     """Return the result in one sentence."""
     counts = Counter(row.status for row in rows)
@@ -332,4 +399,5 @@ def _summary(rows: Sequence[Change], seed: int) -> str:
     done = "; ".join(parts)
     if len(parts) == 1:
         done = done.removeprefix(f"{missed} ")
-    return f"{missed} of {len(rows)} weights were {never}: {done}."
+    were = "was" if missed == 1 else "were"
+    return f"{missed} of {len(rows)} weights {were} {never}: {done}."

@@ -12,6 +12,7 @@ from keras_initx._array_files import Contents
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
 from keras_initx.models._layouts import CELLS, LayoutName
+from keras_initx.models._paths import shown_paths
 from keras_initx.structure import (
     ModelWeight,
     automatic_name,
@@ -206,21 +207,31 @@ def candidates_of(
     for pattern, value in rules.items():
         _check_rule(pattern, value)
     by_path = {weight.path: weight for weight in weights}
-    names = {path: None for weight in weights for path in _paths(weight)}
+    shown = shown_paths(weights)
+    names = {path: None for weight in weights for path in weight.layer_paths[1:]}
+    names |= dict.fromkeys(shown.values())
+
+    def matches_of(pattern: str, weight: ModelWeight) -> list[_Match]:
+        return _matches(pattern, weight, shown[weight.path])
+
     matches = first_matches(
         "rules",
         rules,
         by_path,
-        _match,
+        matches_of,
         kind="a weight or a layer",
         hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
     )
     found: dict[str, list[Candidate] | None] = {}
-    for path, (pattern, match) in matches.items():
+    for path, (pattern, own_matches) in matches.items():
         value = rules[pattern]
-        found[path] = None
-        if value is not None:
-            found[path] = _candidates_of_rule(match, value, layout, saved)
+        if value is None:
+            found[path] = None
+            continue
+        candidates: list[Candidate] = []
+        for match in own_matches:
+            candidates += _candidates_of_rule(match, value, layout, saved)
+        found[path] = candidates
     return found
 
 
@@ -258,18 +269,24 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def _paths(weight: ModelWeight) -> tuple[str, ...]:
-    """Return the paths of the layers around a weight, the outermost first, and its own."""
-    return (*weight.layer_paths[1:], weight.path)
+def _matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
+    """Return how a pattern covers a weight: by the outermost layer that it matches, or itself.
 
-
-def _match(pattern: str, weight: ModelWeight) -> _Match | None:
-    """Return how a pattern covers a weight: by the outermost layer that it matches."""
-    for path in _paths(weight):
+    Args:
+        pattern: A pattern.
+        weight: A weight.
+        shown: Its path as it is shown, of which the texts are tried first.
+    """
+    for path in weight.layer_paths[1:]:
         texts = captured_texts(pattern, path)
         if texts is not None:
-            return _Match(weight, path, texts)
-    return None
+            return [_Match(weight, path, texts)]
+    found = []
+    for path in dict.fromkeys((shown, weight.path)):
+        texts = captured_texts(pattern, path)
+        if texts is not None:
+            found.append(_Match(weight, path, texts))
+    return found
 
 
 def _candidates_of_rule(
@@ -289,7 +306,7 @@ def _candidates_of_rule(
             "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
             f"matches. Received: {template!r} for {weight.path!r}: {error}"
         ) from None
-    if match.path == weight.path:
+    if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from the array that it is given alone.
             return [Candidate((name,), part)]

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,15 +104,17 @@ class DrawnAlike(NamedTuple):
     """Weights with the same initializer whose paths differ in numbers at most: a row of the table.
 
     Attributes:
+        paths: The paths of the weights, as they are shown.
         weights: The weights, in the order of the layers.
     """
 
+    paths: list[str]
     weights: list[WeightPlan]
 
     @property
     def path(self) -> str:
         """The path of a single weight; of several a path with stars for numbers, and how many."""
-        return in_common([weight.path for weight in self.weights])
+        return in_common(self.paths)
 
     def range_of(self, field_name: str, write: Callable[[Any], str] = str) -> str:
         """Return the value of a field, or the least and the greatest, as text.
@@ -131,16 +133,6 @@ class DrawnAlike(NamedTuple):
         """Return the value of a field if all weights have the same, otherwise `None`."""
         values = {getattr(weight, field_name) for weight in self.weights}
         return values.pop() if len(values) == 1 else None
-
-
-def _drawn_alike(weights: Sequence[WeightPlan]) -> list[DrawnAlike]:
-    """Return the weights that are drawn in groups, in the order of the first of each."""
-    groups: dict[tuple[str, str], DrawnAlike] = {}
-    for weight in weights:
-        if weight.initializer is not None:
-            key = without_numbers(weight.path), weight.initializer
-            groups.setdefault(key, DrawnAlike([])).weights.append(weight)
-    return list(groups.values())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,6 +158,8 @@ class InitializationPlan(Tabular[DrawnAlike]):
     dry_run: bool
     notes: tuple[str, ...] = ()
     _origins: Mapping[str, Origin] = field(default_factory=dict)
+    # The paths that are shown, see `shown_paths`. A plan that was read has only its own.
+    _shown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> list[WeightPlan]:
@@ -291,7 +285,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
         weight = self._weight(path)
-        origin = self._origins.get(path)
+        origin = self._origins.get(weight.path)
         if origin is None:
             raise ValueError(
                 "`path` must be that of a weight that is drawn. "
@@ -303,9 +297,10 @@ class InitializationPlan(Tabular[DrawnAlike]):
         """Return the row of a weight."""
         paths = []
         for weight in self.weights:
-            if weight.path == path:
+            shown = self._shown_path(weight)
+            if path in (weight.path, shown):
                 return weight
-            paths.append(weight.path)
+            paths.append(shown)
         raise ValueError(
             f"`path` must be that of a weight. Received: {path=!r}{close_matches(path, paths)}"
         )
@@ -318,8 +313,20 @@ class InitializationPlan(Tabular[DrawnAlike]):
             "notes": list(self.notes),
         }
 
+    def _shown_path(self, weight: WeightPlan) -> str:
+        return self._shown.get(weight.path, weight.path)
+
     def _rows(self) -> list[DrawnAlike]:
-        return _drawn_alike(self.weights)
+        """Return the weights that are drawn in groups, in the order of the first of each."""
+        groups: dict[tuple[str, str], DrawnAlike] = {}
+        for weight in self.weights:
+            if weight.initializer is not None:
+                path = self._shown_path(weight)
+                key = without_numbers(path), weight.initializer
+                group = groups.setdefault(key, DrawnAlike([], []))
+                group.paths.append(path)
+                group.weights.append(weight)
+        return list(groups.values())
 
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(weight) for weight in self.weights]
@@ -359,7 +366,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
         """Return how many weights are left unchanged for each reason, and the first of them."""
         paths: dict[str, list[str]] = {}
         for weight in self.left:
-            paths.setdefault(weight.reason, []).append(weight.path)
+            paths.setdefault(weight.reason, []).append(self._shown_path(weight))
         parts = []
         for reason, (first, *others) in paths.items():
             more = f" and {len(others)} more" if others else ""
@@ -379,7 +386,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
         label = "standard deviation"
         if self.dry_run:
             label = "expected standard deviation"
-        paths = [weight.path for weight in self.weights]
+        paths = [self._shown_path(weight) for weight in self.weights]
         return plot_in_order(paths, {label: groups}, of="weight")
 
 

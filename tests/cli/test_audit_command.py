@@ -53,7 +53,7 @@ def refused(capsys, *arguments, command="audit"):
 
 
 def test_what_is_no_recipe(path, capsys):
-    assert "Received: expected='gpt3'" in refused(capsys, path, "--recipe", "gpt3")
+    assert "no recipe is named 'gpt3'; did you mean gpt2?" in refused(capsys, path, "--recipe", "gpt3")
 
 
 def test_the_report_is_written(path, tmp_path, capsys):

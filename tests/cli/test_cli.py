@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import importlib
 import importlib.util
 import inspect
 import itertools
@@ -21,6 +22,7 @@ import keras_initx
 from keras_initx import _startup, cli
 from keras_initx._kernel import library
 from keras_initx.cli import _catalog, _options, _parser
+from keras_initx.recipes._named import RECIPES
 
 DRAWS = "the compiled kernel" if library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
@@ -85,12 +87,27 @@ def test_arguments_are_read_before_anything_large_is_imported():
         ),
         ("diagnose noxfile.py:tets --data pyproject.toml", "has no function 'tets'; did you mean tests or run_tests?"),
         ("audit README.md.py:build", "no such file or folder: README.md.py"),
+        ("initialize noxfile.py:tests --dry-run --recipe lama", "no recipe is named 'lama'; did you mean llama?"),
+        ("audit pyproject.toml --recipe Bert:google", "no recipe is named 'Bert'; did you mean bert?"),
+        ("audit pyproject.toml --recipe paper", "no recipe is named 'paper'; there are bert, convnext, "),
     ],
 )
 def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
     monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
     assert message in refused(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize("recipe", ["bert:transformers", "pyproject.toml"])
+def test_a_source_and_a_file_may_be_a_recipe(capsys, monkeypatch, recipe):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setattr(_startup, "use_installed_backend", lambda: importlib.import_module("reached"))
+    command = ["initialize", "noxfile.py:tests", "--dry-run", "--recipe", recipe]
+    assert "No module named 'reached'" in refused(capsys, *command)
+
+
+def test_the_names_of_the_recipes_are_known_without_keras():
+    assert _options.recipe_names() == sorted(RECIPES)
 
 
 @pytest.mark.parametrize(

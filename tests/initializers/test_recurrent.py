@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx import GRUUpdateBias, LSTMForgetBias
+from keras_initx import GRUUpdateBias, LSTMForgetBias, initialize
 
 layers = keras.layers
 # With 8 units Keras asks for (8,) and (16,) under `unit_forget_bias=True`: both look like whole biases.
@@ -32,6 +32,25 @@ def test_fills_the_forget_gates(units):
 @pytest.mark.parametrize("units", UNITS)
 def test_is_right_where_keras_writes_the_ones_itself(units):
     assert gates(lstm_bias(units, bias_initializer="initx.lstm_forget_bias")) == [0, 1, 0, 0]
+
+
+# The page says so of the default of Keras.
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(layers.LSTM(6), [0, 1, 0, 0]), (layers.Bidirectional(layers.LSTM(6)), [0, 1, 0, 0]), (layers.GRU(4), [0] * 4)],
+)
+def test_keras_itself_starts_the_forget_gates_of_an_lstm_at_1(layer, expected):
+    layer.build((None, 5, 3))
+    biases = [weight for weight in layer.weights if weight.name == "bias"]
+    assert [gates(keras.ops.reshape(bias, (-1,))) for bias in biases] == [expected] * len(biases) != []
+
+
+def test_a_whole_model_takes_each_value_whatever_the_layer_has_as_its_argument():
+    stack = [layers.Bidirectional(layers.LSTM(6, return_sequences=True)), layers.LSTM(6)]
+    model = keras.Sequential([keras.Input((5, 3)), *stack])
+    initialize(model, {"*bias": LSTMForgetBias(2.0)}, seed=0)
+    biases = [weight for weight in model.weights if weight.name == "bias"]
+    assert [gates(bias) for bias in biases] == [[0, 2, 0, 0]] * 3
 
 
 def test_refuses_a_value_that_keras_would_overwrite():

@@ -1,6 +1,8 @@
 """What loading, or an initialization, never writes is known to the bit and drawn anew."""
 
 import math
+import pathlib
+import re
 import warnings
 
 import keras
@@ -203,6 +205,45 @@ def test_the_result_says_what_was_done_with_each_weight():
             weight.variable.assign(keras.ops.ones(weight.shape, weight.dtype))
     assert (loaded.missed, repr(loaded)) == ([], "<Loaded: All 4 weights were written>")
     np.testing.assert_allclose(to_numpy(norm(np.array([[2.0, 4]]))), [[1, 3]], rtol=1e-6)
+
+
+def groups_after(missed):
+    """Return what is said of the weights that were loaded, if those at `missed` were not."""
+    stack = [layers.Dense(4, name=f"{kind}_{n}") for kind in ("body", "top") for n in range(3)]
+    model = built((4,), keras.Sequential([keras.Input((4,)), *stack], name="backbone"), layers.Dense(2, name="head"))
+    with keras_initx.loading(model) as loaded:
+        for weight in find_weights(model):
+            if weight.path not in missed:
+                weight.variable.assign(keras.ops.ones(weight.shape))
+    assert loaded.missed == missed
+    return str(loaded).partition("\nLoaded: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("missed", "groups"),
+    [
+        ([], "backbone/*, head/*."),
+        (["head/kernel", "head/bias"], "backbone/*."),
+        (["backbone/top_1/bias"], "backbone/body*/* (3), backbone/top*/* (2), backbone/top_1/kernel,\n    head/*."),
+    ],
+)
+def test_what_was_loaded_is_in_one_line_by_the_outermost_layers_that_miss_nothing(missed, groups):
+    assert groups_after(missed) == groups
+
+
+# Keras shows the variable, of whatever backend, in an error or a warning.
+@pytest.mark.every_backend
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_message_of_keras_has_no_nan_but_those_of_the_user(dtype):
+    with float64():
+        model = built((3,), layers.Dense(2, name="head", dtype=dtype))
+        kernel, bias = model.layers[0].weights
+        with keras_initx.loading(model):
+            with pytest.raises(ValueError, match=f"head/kernel, shape=\\(3, 2\\), dtype={dtype}, not loaded yet>"):
+                kernel.assign(np.ones((3, 5)))
+            bias.assign(np.full(2, np.nan))
+            assert "value=[nan nan]>" in repr(bias)
+    assert "value=[[" in repr(kernel)
 
 
 def test_nothing_is_known_before_the_end_of_the_block():
@@ -523,8 +564,64 @@ def test_what_two_layers_share_is_missed_in_both_or_none():
     model(np.ones((2, 4), "float32"))
     with keras_initx.loading(model, {"*": "ones"}) as loaded:
         pass
-    names = [f"{name}/{one}" for name in "ab" for one in ("variable", "variable_1")]
+    names = [f"{name}/{one}" for name in "ab" for one in ("weight", "bias")]
     assert loaded.missed == [*names, "a/running_mean", "a/running_var"]
+
+
+def with_torch_module():
+    """Return a model around a module of torch."""
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    return built((4,), layers.TorchModuleWrapper(module, name="net"))
+
+
+OWN_NAMES = ["net/0.weight", "net/0.bias", "net/1.weight", "net/1.bias"]
+
+
+def test_rules_have_the_names_of_a_torch_module_and_the_numbers_of_keras():
+    model = with_torch_module()
+    with keras_initx.loading(model, {"net/0.*": "ones", "net/variable_2": "zeros"}, seed=0) as loaded:
+        pass
+    assert loaded.missed == [*OWN_NAMES, "net/1.running_mean", "net/1.running_var"]
+    assert [row.how for row in loaded.changes.rows[:4]] == ["Ones()", "Ones()", "Zeros()", "initializer unknown"]
+    plan = keras_initx.initialize(model, {"*bias": "zeros"}, dry_run=True)
+    assert [weight.path for weight in plan.weights if weight.initializer] == ["net/variable_1", "net/variable_3"]
+    with pytest.raises(ValueError, match=r"close matches are 'net/0\.weight'"):
+        keras_initx.initialize(model, {"0.weight": "zeros"})
+
+
+def test_a_plan_shows_the_names_of_a_torch_module_and_draws_by_them(tmp_path):
+    model = with_torch_module()
+    plan = keras_initx.initialize(model, {"net/0.weight": "initx.he_normal"}, seed=3)
+    assert str(plan).splitlines()[2].startswith("net/0.weight  (3, 4)  HeNormal()")
+    assert "Left unchanged: net/0.bias and 2 more (initializer unknown)." in str(plan)
+    np.testing.assert_array_equal(plan.draw("net/0.weight"), plan.draw("net/variable"))
+    with pytest.raises(ValueError, match=r"close matches are 'net/1\.weight'"):
+        plan.draw("net/1.weigh")
+    plan.save(tmp_path / "init.json")
+    assert str(keras_initx.initialize(model, tmp_path / "init.json")) == str(plan)
+    assert keras_initx.audit(model, tmp_path / "init.json").ok
+
+
+def test_the_names_in_a_torch_module_are_those_of_its_arrays():
+    model, state = with_torch_module(), with_torch_module().layers[0].module.state_dict()
+    changes = load_pretrained(model, state, {"net/1.*": None, "net/*": "{0}"}, layout="torch")
+    assert [row.path for row in changes.rows if row.status == "loaded"] == OWN_NAMES[:2]
+
+
+def test_the_weights_of_another_model_have_the_numbers_of_keras_too():
+    model, source = with_torch_module(), with_torch_module()
+    changes = load_pretrained(model, source, {"net/*": "net/{0}"})
+    assert [row.path for row in changes.rows if row.sources] == [row.path for row in changes.rows]
+
+
+def test_the_page_shows_what_a_torch_module_has_missed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "saving.md").read_text()
+    ((program, printed),) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    exec(program, {})
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.every_backend
