@@ -42,7 +42,7 @@ class _GateBias(ConstantInitializer):
 @register(
     "lstm_forget_bias",
     formula="value for the forget gates, 0 for the others",
-    use="LSTMs with long memory: forget gates that start further open than with 1, the default of Keras",
+    use="LSTMs with long memory: forget gates that start further open than with Keras' own 1",
 )
 class LSTMForgetBias(_GateBias):
     """Set the forget-gate bias of an LSTM to `value`, and all other biases to zero.
