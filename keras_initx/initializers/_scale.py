@@ -1,8 +1,9 @@
 """What the scale of a kernel follows from: its fans and axes, and the gain of an activation."""
 
+import copy
 import math
 from collections.abc import Iterable
-from typing import get_args
+from typing import Self, get_args
 
 from keras_initx._checks import check_choice, check_number, check_rank, is_integer
 from keras_initx._typing import (
@@ -29,8 +30,6 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
     `VarianceScaling`; it inherits only the type.
     """
 
-    # Of the inputs and of the units of a convolution whose kernel `initialize` draws. With strides
-    # an output of a transposed one also sums over a group of the inputs.
     _groups = (1, 1)
 
     def __init__(
@@ -39,6 +38,20 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
         super().__init__(seed=seed)
         self.input_axes: AxesLike = _check_axes("input_axes", input_axes)
         self.output_axes: AxesLike = _check_axes("output_axes", output_axes)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """The groups of the inputs and of the units of the kernel that it is for.
+
+        With strides an output of a transposed convolution also sums over a group of the inputs.
+        """
+        return self._groups
+
+    def in_groups(self, inputs: int, units: int) -> Self:
+        """Return a copy for a kernel with so many groups of inputs and of units."""
+        result = copy.copy(self)
+        result._groups = inputs, units
+        return result
 
     def _fans(self, shape: Shape) -> tuple[float, int]:
         """Return fan-in and fan-out of a kernel of `shape`."""

@@ -85,7 +85,7 @@ def with_seed_and_axes(
         of_inputs, of_units = weight.groups
         if not is_scaled:
             of_inputs *= weight.phases
-        copy._groups = of_inputs, of_units
+        copy = copy.in_groups(of_inputs, of_units)
     return copy
 
 

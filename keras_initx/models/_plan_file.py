@@ -85,8 +85,8 @@ def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
     # What `initialize` gave to it, and its constructor does not take.
     if isinstance(initializer, RandomInitializer) and "seed" not in parameters_of(cls):
         data["seed"] = initializer.seed
-    if isinstance(initializer, AxesInitializer) and initializer._groups != (1, 1):
-        data["groups"] = list(initializer._groups)
+    if isinstance(initializer, AxesInitializer) and initializer.groups != (1, 1):
+        data["groups"] = list(initializer.groups)
     return data
 
 
@@ -125,8 +125,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
     if "seed" in data and isinstance(result, RandomInitializer):
         result = with_seed(result, data["seed"])
     if "groups" in data and isinstance(result, AxesInitializer):
-        inputs, units = data["groups"]
-        result._groups = inputs, units
+        result = result.in_groups(*data["groups"])
     return result
 
 
