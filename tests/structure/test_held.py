@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import pytest
 
+from keras_initx.backends import backend
 from keras_initx.structure import held_by
 
 layers = keras.layers
@@ -28,6 +30,20 @@ def test_weights_have_their_kinds_also_if_they_are_frozen():
         "norm/moving_mean": "statistic",
         "norm/moving_variance": "statistic",
     }
+
+
+@pytest.mark.every_backend
+def test_no_value_is_read_to_know_what_a_model_holds(monkeypatch):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Reshape((64, 4))(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(inputs)))
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True))(x)
+    model = keras.Model(inputs, layers.Dense(4)(x + layers.MultiHeadAttention(2, 4)(x, x)))
+    model.layers[-1].enable_lora(2)
+    for owner, name in (backend, "host_view"), (keras.ops, "convert_to_numpy"), (keras.Variable, "numpy"):
+        monkeypatch.setattr(owner, name, lambda *_: pytest.fail("a value is read"))
+    found = held_by(model)
+    assert {item.kind for item in found} == {"parameter", "statistic"}
+    assert all(item.axes and item.fans and item.groups and item.phases for item in found if item.name == "kernel")
 
 
 def test_a_quantized_kernel_is_a_parameter():
