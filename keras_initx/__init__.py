@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from keras_initx import recipes
     from keras_initx.audits import *
     from keras_initx.diagnostics import *
-    from keras_initx.models import *
+    from keras_initx.models import initialize, lsuv, seeds
+    from keras_initx.pretrained import load_pretrained, loading
     from keras_initx.studies import *
 
 __all__ = [
@@ -85,7 +86,7 @@ def __getattr__(name: str) -> Any:
     if name in ("recipes", "scaling"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
-        for room in ("initializers", "diagnostics", "models", "audits", "studies"):
+        for room in ("initializers", "diagnostics", "models", "pretrained", "audits", "studies"):
             module = importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)

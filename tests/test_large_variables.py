@@ -15,9 +15,9 @@ from modes import BACKEND, needs_keras, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
-from keras_initx import _array_files
+from keras_initx.arrays import _formats
 from keras_initx.backends import backend
-from keras_initx.models import load_pretrained
+from keras_initx.pretrained import load_pretrained
 
 pytestmark = [
     pytest.mark.every_backend,
@@ -117,7 +117,7 @@ def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout
         model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8, use_bias=False, name="out")])
     read = []
 
-    def noted(*arguments, in_rows=_array_files._in_rows):
+    def noted(*arguments, in_rows=_formats._in_rows):
         found = in_rows(*arguments)
 
         def read_region(region):
@@ -126,7 +126,7 @@ def test_a_sharded_weight_is_read_region_by_region(tmp_path, monkeypatch, layout
 
         return replace(found, read=read_region)
 
-    monkeypatch.setattr(_array_files, "_in_rows", noted)
+    monkeypatch.setattr(_formats, "_in_rows", noted)
     load_pretrained(model, tmp_path / "a.safetensors", {"out": "out"}, layout=layout)
     assert set(read) == {(2, 8) if layout == "torch" else (8, 2)}
     assert_cut(model.layers[0].kernel.value, (2, 4))

@@ -21,6 +21,7 @@ import keras_initx.audits
 import keras_initx.diagnostics
 import keras_initx.initializers
 import keras_initx.models
+import keras_initx.pretrained
 import keras_initx.recipes
 import keras_initx.sampling
 import keras_initx.scaling
@@ -33,11 +34,13 @@ ROOMS = (
     "rendering",
     "backends",
     "sampling",
+    "arrays",
     "initializers",
     "structure",
     "recipes",
     "diagnostics",
     "models",
+    "pretrained",
     "scaling",
     "audits",
     "studies",
@@ -105,6 +108,7 @@ def test_all_names_are_there():
         keras_initx.diagnostics,
         keras_initx.initializers,
         keras_initx.models,
+        keras_initx.pretrained,
         keras_initx.scaling,
         keras_initx.recipes,
         keras_initx.sampling,

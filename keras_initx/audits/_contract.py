@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._array_files import check_file
-from keras_initx._checkpoints import names_weights
 from keras_initx._checks import check_count, check_root, is_real, truncated
 from keras_initx._files import LinedFormat, check_local, parse_json, write
 from keras_initx._seeds import derived_seed
+from keras_initx.arrays import check_file, names_weights
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_initx._checkpoints import checkpoint_paths, names_weights
 from keras_initx._files import parse_json
+from keras_initx.arrays import checkpoint_paths, names_weights
 from keras_initx.audits._contract import Contract, is_contract, needs_no_arguments, read_contract
 from keras_initx.audits._subjects import Audited
 from keras_initx.models import InitializationPlan, is_plan

@@ -9,11 +9,9 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import check_file
-from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import DTYPES, check_type, truncated
-from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array, DType, RolesGiven, Shape
+from keras_initx.arrays import Checkpoint, LazyArray, check_file, checkpoint_paths, open_checkpoint
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import Masked
@@ -21,14 +19,12 @@ from keras_initx.models import (
     InitializationPlan,
     RulesOrPlan,
     WeightPlan,
-    as_lazy,
-    checked_arrays,
     description,
     initialize,
     plan_of,
-    ties_of,
     with_seed_and_axes,
 )
+from keras_initx.pretrained import as_lazy, checked_arrays, ties_of
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,

@@ -17,8 +17,6 @@ from keras_initx.rendering import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Change", "Changes"]
-
 
 @dataclass(frozen=True)
 class Change:

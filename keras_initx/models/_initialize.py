@@ -55,8 +55,6 @@ from keras_initx.structure import (
     not_finite,
 )
 
-__all__ = ["initialize"]
-
 # Initializers that write to places in Keras' order of axes or gates.
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 

@@ -40,8 +40,6 @@ from keras_initx.structure import (
     parts_of,
 )
 
-__all__ = ["lsuv"]
-
 # Variables with the values to assign to them.
 _Values: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is

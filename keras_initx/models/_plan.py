@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._array_files import check_file
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import (
     check_number,
@@ -22,6 +21,7 @@ from keras_initx._checks import (
 from keras_initx._files import check_local, write
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Shape, Tensor
+from keras_initx.arrays import check_file
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
@@ -47,8 +47,6 @@ from keras_initx.structure import LayerInitializer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["InitializationPlan", "WeightPlan"]
 
 # The keys of a line in the file of a plan.
 _IN_LINE = ("path", "shape", "dtype", "fans", "initializer", "zeros", "reason", "digest")

@@ -16,8 +16,6 @@ from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.structure import check_model, find_weights
 
-__all__ = ["seeds", "weights_digest"]
-
 
 def seeds(root: int) -> Callable[[str], int]:
     """Return a function that derives the seed of a weight from its path.

@@ -3,20 +3,99 @@
 For the rooms above; not part of the public interface, except `ModelWeight`, which `models` offers.
 """
 
-# ruff: noqa: F403, each name is listed in `__all__` of its file
-
-from keras_initx.structure._architecture import *
-from keras_initx.structure._batch import *
-from keras_initx.structure._build import *
-from keras_initx.structure._finite import *
-from keras_initx.structure._former import *
-from keras_initx.structure._graph import *
-from keras_initx.structure._hooks import *
-from keras_initx.structure._kernels import *
-from keras_initx.structure._layer_initializers import *
-from keras_initx.structure._names import *
-from keras_initx.structure._optimizers import *
-from keras_initx.structure._patterns import *
-from keras_initx.structure._rows import *
-from keras_initx.structure._watch import *
-from keras_initx.structure._weights import *
+from keras_initx.structure._architecture import ATTENTION as ATTENTION
+from keras_initx.structure._architecture import Architecture as Architecture
+from keras_initx.structure._architecture import architecture_of as architecture_of
+from keras_initx.structure._architecture import hidden_branch_ends as hidden_branch_ends
+from keras_initx.structure._batch import Batch as Batch
+from keras_initx.structure._batch import Data as Data
+from keras_initx.structure._batch import array_of as array_of
+from keras_initx.structure._batch import array_of_column as array_of_column
+from keras_initx.structure._batch import batch_of as batch_of
+from keras_initx.structure._batch import check_finite as check_finite
+from keras_initx.structure._batch import first_batch as first_batch
+from keras_initx.structure._batch import first_examples as first_examples
+from keras_initx.structure._batch import first_float as first_float
+from keras_initx.structure._batch import floats as floats
+from keras_initx.structure._batch import tensors_in as tensors_in
+from keras_initx.structure._build import ensure_built as ensure_built
+from keras_initx.structure._build import run_built as run_built
+from keras_initx.structure._finite import NotFinite as NotFinite
+from keras_initx.structure._finite import must_be_finite as must_be_finite
+from keras_initx.structure._finite import not_finite as not_finite
+from keras_initx.structure._former import Former as Former
+from keras_initx.structure._former import put_back_afterward as put_back_afterward
+from keras_initx.structure._former import without_interruption as without_interruption
+from keras_initx.structure._graph import Branch as Branch
+from keras_initx.structure._graph import ForwardGraph as ForwardGraph
+from keras_initx.structure._graph import Gate as Gate
+from keras_initx.structure._graph import multiplies_by_kernel as multiplies_by_kernel
+from keras_initx.structure._hooks import HOOKS as HOOKS
+from keras_initx.structure._hooks import LayerInitializer as LayerInitializer
+from keras_initx.structure._hooks import activation_by_values as activation_by_values
+from keras_initx.structure._hooks import activation_name as activation_name
+from keras_initx.structure._hooks import activation_of as activation_of
+from keras_initx.structure._hooks import activation_slope as activation_slope
+from keras_initx.structure._hooks import call_name as call_name
+from keras_initx.structure._hooks import is_bounded as is_bounded
+from keras_initx.structure._hooks import recorded_initializers as recorded_initializers
+from keras_initx.structure._hooks import replaced as replaced
+from keras_initx.structure._hooks import unit_axis as unit_axis
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS as ALL_CONVOLUTIONS
+from keras_initx.structure._kernels import CONVOLUTIONS as CONVOLUTIONS
+from keras_initx.structure._kernels import DEPTHWISE as DEPTHWISE
+from keras_initx.structure._kernels import FIRST_FACTORS as FIRST_FACTORS
+from keras_initx.structure._kernels import NORMALIZATIONS as NORMALIZATIONS
+from keras_initx.structure._kernels import SECOND_FACTORS as SECOND_FACTORS
+from keras_initx.structure._kernels import TRANSPOSED as TRANSPOSED
+from keras_initx.structure._kernels import KernelAxes as KernelAxes
+from keras_initx.structure._kernels import has_kernel as has_kernel
+from keras_initx.structure._kernels import is_adapter as is_adapter
+from keras_initx.structure._kernels import is_depthwise as is_depthwise
+from keras_initx.structure._kernels import is_kernel as is_kernel
+from keras_initx.structure._kernels import is_zero as is_zero
+from keras_initx.structure._kernels import kernel_axes as kernel_axes
+from keras_initx.structure._kernels import kernel_fans as kernel_fans
+from keras_initx.structure._kernels import multiplies as multiplies
+from keras_initx.structure._kernels import multiplying_weights as multiplying_weights
+from keras_initx.structure._kernels import normalizes as normalizes
+from keras_initx.structure._layer_initializers import layer_initializers as layer_initializers
+from keras_initx.structure._names import automatic_name as automatic_name
+from keras_initx.structure._names import automatic_part_name as automatic_part_name
+from keras_initx.structure._names import layer_paths as layer_paths
+from keras_initx.structure._names import named_layers as named_layers
+from keras_initx.structure._names import numbered as numbered
+from keras_initx.structure._names import own_weights as own_weights
+from keras_initx.structure._names import parts_of as parts_of
+from keras_initx.structure._names import walk as walk
+from keras_initx.structure._optimizers import all_variables as all_variables
+from keras_initx.structure._optimizers import items_of as items_of
+from keras_initx.structure._optimizers import lost_settings as lost_settings
+from keras_initx.structure._optimizers import rate_of as rate_of
+from keras_initx.structure._optimizers import rates_after as rates_after
+from keras_initx.structure._optimizers import unbuilt_copy as unbuilt_copy
+from keras_initx.structure._optimizers import unscaled as unscaled
+from keras_initx.structure._optimizers import with_others as with_others
+from keras_initx.structure._patterns import captured_texts as captured_texts
+from keras_initx.structure._patterns import first_matches as first_matches
+from keras_initx.structure._patterns import matches_path as matches_path
+from keras_initx.structure._patterns import matching_paths as matching_paths
+from keras_initx.structure._symbolic import is_followed as is_followed
+from keras_initx.structure._symbolic import returns_the_same as returns_the_same
+from keras_initx.structure._symbolic import symbolic_calls as symbolic_calls
+from keras_initx.structure._symbolic import symbolic_inputs as symbolic_inputs
+from keras_initx.structure._symbolic import taken_options as taken_options
+from keras_initx.structure._watch import Call as Call
+from keras_initx.structure._watch import Watch as Watch
+from keras_initx.structure._watch import Watcher as Watcher
+from keras_initx.structure._weights import ModelWeight as ModelWeight
+from keras_initx.structure._weights import buffers_within as buffers_within
+from keras_initx.structure._weights import check_model as check_model
+from keras_initx.structure._weights import check_unshared as check_unshared
+from keras_initx.structure._weights import check_used as check_used
+from keras_initx.structure._weights import find_weights as find_weights
+from keras_initx.structure._weights import held_by as held_by
+from keras_initx.structure._weights import is_frozen as is_frozen
+from keras_initx.structure._weights import is_quantized as is_quantized
+from keras_initx.structure._weights import name_in_module as name_in_module
+from keras_initx.structure._weights import weights_within as weights_within

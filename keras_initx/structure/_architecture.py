@@ -27,8 +27,6 @@ from keras_initx.structure._symbolic import (
 )
 from keras_initx.structure._weights import weights_within
 
-__all__ = ["ATTENTION", "Architecture", "architecture_of", "hidden_branch_ends"]
-
 # Attention with kernels of its own.
 ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
 # Operations by which a layer without others in it multiplies by a kernel.

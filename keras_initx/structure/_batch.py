@@ -14,20 +14,6 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 
-__all__ = [
-    "Batch",
-    "Data",
-    "array_of",
-    "array_of_column",
-    "batch_of",
-    "check_finite",
-    "first_batch",
-    "first_examples",
-    "first_float",
-    "floats",
-    "tensors_in",
-]
-
 # What `fit` takes: an array, a list, tuple or dict of arrays, or a dataset of batches.
 Data: TypeAlias = Any
 

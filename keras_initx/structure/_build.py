@@ -13,8 +13,6 @@ from keras_initx.backends import backend
 from keras_initx.structure._former import Former
 from keras_initx.structure._hooks import HOOKS, replaced
 
-__all__ = ["ensure_built", "run_built"]
-
 _Result = TypeVar("_Result")
 
 # By model, the layers that no call of it has built.

@@ -10,8 +10,6 @@ from keras_initx._keras import is_made_to_train, is_of_keras
 from keras_initx.backends import backend, chunks
 from keras_initx.structure._weights import ModelWeight
 
-__all__ = ["NotFinite", "must_be_finite", "not_finite"]
-
 # What these hold is made by others than Keras.
 _FOREIGN = (
     keras.layers.FlaxLayer,

@@ -9,8 +9,6 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 
-__all__ = ["Former", "put_back_afterward", "without_interruption"]
-
 
 class Former:
     """The former values of variables.

@@ -11,8 +11,6 @@ from keras_initx._typing import Tensor
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import CONVOLUTIONS, NORMALIZATIONS, is_kernel
 
-__all__ = ["Branch", "ForwardGraph", "Gate", "multiplies_by_kernel"]
-
 _RESHAPING = (
     keras.layers.Flatten,
     keras.layers.Identity,

@@ -18,20 +18,6 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.initializers import activation_facts
 
-__all__ = [
-    "HOOKS",
-    "LayerInitializer",
-    "activation_by_values",
-    "activation_name",
-    "activation_of",
-    "activation_slope",
-    "call_name",
-    "is_bounded",
-    "recorded_initializers",
-    "replaced",
-    "unit_axis",
-]
-
 # Held while calls are replaced: two threads would restore them in the wrong order.
 HOOKS = threading.RLock()
 # Held while a method that adds variables is replaced.

@@ -11,27 +11,6 @@ from keras_initx.backends import backend
 from keras_initx.initializers import default_axes, fans
 from keras_initx.structure._names import own_weights
 
-__all__ = [
-    "ALL_CONVOLUTIONS",
-    "CONVOLUTIONS",
-    "DEPTHWISE",
-    "FIRST_FACTORS",
-    "NORMALIZATIONS",
-    "SECOND_FACTORS",
-    "TRANSPOSED",
-    "KernelAxes",
-    "has_kernel",
-    "is_adapter",
-    "is_depthwise",
-    "is_kernel",
-    "is_zero",
-    "kernel_axes",
-    "kernel_fans",
-    "multiplies",
-    "multiplying_weights",
-    "normalizes",
-]
-
 # The input and output axes of a kernel.
 KernelAxes: TypeAlias = tuple[Shape, Shape]
 

@@ -19,8 +19,6 @@ from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._weights import ModelWeight, is_quantized, weights_within
 
-__all__ = ["layer_initializers"]
-
 _THREAD = "keras_initx-copy"
 
 

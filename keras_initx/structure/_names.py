@@ -11,17 +11,6 @@ import keras
 
 from keras_initx._keras import layers_of
 
-__all__ = [
-    "automatic_name",
-    "automatic_part_name",
-    "layer_paths",
-    "named_layers",
-    "numbered",
-    "own_weights",
-    "parts_of",
-    "walk",
-]
-
 
 def parts_of(layer: keras.Layer, *, recursive: bool = True) -> list[keras.Layer]:
     """Return the layers inside `layer`, only those directly inside unless `recursive`."""

@@ -9,17 +9,6 @@ import keras
 from keras_initx._keras import constant_rate, copy_exclusions
 from keras_initx.backends import backend
 
-__all__ = [
-    "all_variables",
-    "items_of",
-    "lost_settings",
-    "rate_of",
-    "rates_after",
-    "unbuilt_copy",
-    "unscaled",
-    "with_others",
-]
-
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:
     """Return the present learning rate, or `None` for a `MultiOptimizer`, which has several."""

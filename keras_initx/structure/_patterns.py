@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from keras_initx._checks import similar_paths
 
-__all__ = ["captured_texts", "first_matches", "matches_path", "matching_paths"]
-
 Condition = TypeVar("Condition")
 Item = TypeVar("Item")
 Match = TypeVar("Match")

@@ -25,8 +25,6 @@ from keras_initx.structure._hooks import (
 from keras_initx.structure._kernels import CONVOLUTIONS, has_kernel
 from keras_initx.structure._names import layer_paths, named_layers, own_weights
 
-__all__ = ["Call", "Watch", "Watcher"]
-
 # To these integers are numbers, to others they may be indices.
 _MULTIPLYING = (
     keras.layers.Dense,

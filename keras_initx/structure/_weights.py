@@ -21,20 +21,6 @@ from keras_initx.structure._kernels import (
 )
 from keras_initx.structure._names import automatic_name, numbered, own_weights, walk
 
-__all__ = [
-    "ModelWeight",
-    "buffers_within",
-    "check_model",
-    "check_unshared",
-    "check_used",
-    "find_weights",
-    "held_by",
-    "is_frozen",
-    "is_quantized",
-    "name_in_module",
-    "weights_within",
-]
-
 # What a weight of a model is.
 Kind: TypeAlias = Literal["parameter", "statistic", "state", "buffer", "counter"]
 

@@ -181,11 +181,11 @@ with scope or contextlib.nullcontext():
     found["interrupted"] = digest(model)
 
     messages.taken()
-    loading = models.load_pretrained(model, PRETRAINED, layout="torch")
+    loading = keras_initx.load_pretrained(model, PRETRAINED, layout="torch")
     found["sent to load"] = messages.taken()
     found["loaded"] = digest(model)
     if not (BACKEND == "jax" and SHARED):
-        models.load_pretrained(model, build(8))
+        keras_initx.load_pretrained(model, build(8))
         found["copied"] = digest(model)
 
     keras_initx.initialize(model, seed=1)
@@ -194,7 +194,7 @@ with scope or contextlib.nullcontext():
         reading = {
             "diagnose": lambda: keras_initx.diagnose(model, batch),
             "lsuv": lambda: models.lsuv(model, batch),
-            "load_pretrained": lambda: models.load_pretrained(model, build(8)),
+            "load_pretrained": lambda: keras_initx.load_pretrained(model, build(8)),
         }
         for name, function in reading.items():
             try:

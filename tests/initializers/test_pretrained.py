@@ -14,7 +14,8 @@ import safetensors.numpy
 from cases import ARRAYS
 from modes import STREAM_MODES, float64, run, to_numpy
 
-from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled, _array_files
+from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
+from keras_initx.arrays import _formats
 
 layers = keras.layers
 KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
@@ -234,7 +235,7 @@ def test_never_unpickles(name, tmp_path):
 def test_the_values_of_an_object_array_are_not_read_either(tmp_path):
     """Behind the check of the dtype, which refuses them first."""
     np.save(tmp_path / "object.npy", np.array([Bomb()], dtype=object))
-    array = _array_files._npy_array(functools.partial(io.FileIO, tmp_path / "object.npy"))
+    array = _formats._npy_array(functools.partial(io.FileIO, tmp_path / "object.npy"))
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         array.read(...)
     assert "KERAS_INITX_UNPICKLED" not in os.environ

@@ -10,7 +10,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.models import load_pretrained
+from keras_initx.pretrained import load_pretrained
 
 X = np.linspace(-1, 1, 48, dtype="float32").reshape(8, 6)
 STATE = {"hidden.kernel": np.full((6, 5), 7.0), "logits.kernel": np.full((5, 3), 8.0), "logits.bias": np.ones(3)}

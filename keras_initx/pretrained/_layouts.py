@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._lazy import LazyArray, stacked, summed
 from keras_initx._typing import Array, Shape
+from keras_initx.arrays import LazyArray, stacked, summed
 from keras_initx.structure import (
     ALL_CONVOLUTIONS,
     NORMALIZATIONS,

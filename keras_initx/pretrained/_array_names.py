@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
-from keras_initx._array_files import Contents
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
-from keras_initx.models._layouts import CELLS, LayoutName
-from keras_initx.models._paths import shown_paths
+from keras_initx.arrays import Contents
+from keras_initx.models import shown_paths
+from keras_initx.pretrained._layouts import CELLS, LayoutName
 from keras_initx.structure import (
     ModelWeight,
     automatic_name,

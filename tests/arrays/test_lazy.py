@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_initx import _array_files
-from keras_initx._lazy import LazyArray, stacked, summed
+from keras_initx.arrays import _formats
+from keras_initx.arrays._lazy import LazyArray, stacked, summed
 
 WHOLE = np.arange(2 * 12 * 5, dtype="float32").reshape(2, 12, 5)
 
@@ -39,9 +39,9 @@ REGIONS = [np.s_[:, :, :], np.s_[1:, 3:7, :], np.s_[:, :, 1:3], np.s_[:1, 4:, 4:
 def test_a_region_is_a_part_of_the_whole(name, array, tmp_path, monkeypatch):
     WRITERS[name](tmp_path / name, array)
     for block, long_row in ((1 << 20, 1 << 14), (48, 8), (1, 1)):
-        monkeypatch.setattr(_array_files, "_BLOCK", block)
-        monkeypatch.setattr(_array_files, "_LONG_ROW", long_row)
-        with _array_files.open_arrays("path", str(tmp_path / name)) as contents:
+        monkeypatch.setattr(_formats, "_BLOCK", block)
+        monkeypatch.setattr(_formats, "_LONG_ROW", long_row)
+        with _formats.open_arrays("path", str(tmp_path / name)) as contents:
             (found,) = contents.values()
             np.testing.assert_array_equal(found.read(...), array)
             for region in REGIONS:
@@ -52,7 +52,7 @@ def test_a_region_is_a_part_of_the_whole(name, array, tmp_path, monkeypatch):
 def test_numbers_and_empty_arrays_are_arrays_too(shape, tmp_path):
     for name, write in WRITERS.items():
         write(tmp_path / name, np.ones(shape))
-        with _array_files.open_arrays("path", str(tmp_path / name)) as contents:
+        with _formats.open_arrays("path", str(tmp_path / name)) as contents:
             (found,) = contents.values()
             np.testing.assert_array_equal(found.read(...), np.ones(shape))
 
@@ -66,8 +66,8 @@ def test_columns_of_long_rows_are_read_alone(tmp_path, monkeypatch):
             read.append(size)
             return super().read(size)
 
-    monkeypatch.setattr(_array_files.io, "FileIO", Counted)
-    with _array_files.open_arrays("path", str(tmp_path / "a.npy")) as contents:
+    monkeypatch.setattr(_formats.io, "FileIO", Counted)
+    with _formats.open_arrays("path", str(tmp_path / "a.npy")) as contents:
         read.clear()
         assert contents[None].read(np.s_[:, 20:30]).shape == (100, 10)
     assert sum(read) == 100 * 10 * 8

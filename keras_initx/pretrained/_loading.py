@@ -15,15 +15,20 @@ from keras_initx._checks import DTYPES, truncated
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Region, backend
 from keras_initx.diagnostics import Report
-from keras_initx.models._assign import (
+from keras_initx.models import (
+    Change,
+    Changes,
+    RulesOrPlan,
+    Step,
     assign,
+    begun,
+    draw,
+    new_state,
+    optimizers_of,
     refresh_normalizations,
+    shown_paths,
+    states_of,
 )
-from keras_initx.models._changes import Change, Changes
-from keras_initx.models._given import RulesOrPlan
-from keras_initx.models._initial_state import new_state, optimizers_of, states_of
-from keras_initx.models._initialize import Step, begun, draw
-from keras_initx.models._paths import shown_paths
 from keras_initx.rendering import in_common, line_width, without_numbers
 from keras_initx.structure import (
     Former,
@@ -34,8 +39,6 @@ from keras_initx.structure import (
     parts_of,
     without_interruption,
 )
-
-__all__ = ["Loaded", "loading"]
 
 # The bits of a value that was never written: a NaN, but none that computations or files have.
 _POISON = {

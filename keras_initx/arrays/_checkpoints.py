@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from keras_initx._array_files import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx._files import check_local, parse_json
+from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
 
 # A file, a folder, an index, or a list of files.
 Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -7,13 +7,18 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._array_files import Contents
-from keras_initx._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx._checks import check_choice
-from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array
+from keras_initx.arrays import (
+    Checkpoint,
+    Contents,
+    LazyArray,
+    Region,
+    checkpoint_paths,
+    open_checkpoint,
+)
 from keras_initx.backends import backend
-from keras_initx.models._layouts import LAYOUTS, LayoutName
+from keras_initx.pretrained._layouts import LAYOUTS, LayoutName
 from keras_initx.structure import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.

@@ -19,8 +19,8 @@ from typing import IO, Any
 import numpy as np
 
 from keras_initx._files import check_local, parse_json
-from keras_initx._lazy import LazyArray, Region
 from keras_initx._typing import Array, DType, Shape
+from keras_initx.arrays._lazy import LazyArray, Region
 
 # Bytes that are read at a time.
 _BLOCK = 1 << 20

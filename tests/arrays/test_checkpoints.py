@@ -12,7 +12,7 @@ from modes import BACKEND, to_numpy
 from safetensors.numpy import save_file
 
 import keras_initx
-from keras_initx import _array_files
+from keras_initx.arrays import _formats
 from keras_initx.cli import _main
 
 layers = keras.layers
@@ -167,7 +167,7 @@ def test_of_each_file_a_shard_reads_its_region(folder, monkeypatch):
         model = network()
     read = []
 
-    def noted(*arguments, in_rows=_array_files._in_rows):
+    def noted(*arguments, in_rows=_formats._in_rows):
         found = in_rows(*arguments)
 
         def read_region(region):
@@ -177,7 +177,7 @@ def test_of_each_file_a_shard_reads_its_region(folder, monkeypatch):
 
         return replace(found, read=read_region)
 
-    monkeypatch.setattr(_array_files, "_in_rows", noted)
+    monkeypatch.setattr(_formats, "_in_rows", noted)
     keras_initx.load_pretrained(model, folder, RULES, layout="torch")
     assert set(read) == {(4, 8)}
     for value, kernel in zip(values(model), STATE.values(), strict=True):

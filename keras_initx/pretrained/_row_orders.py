@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_initx._keras import is_of_keras
 from keras_initx._typing import Array
-from keras_initx.structure._axes import (
+from keras_initx.pretrained._moved_axes import (
     UNKNOWN,
     Axis,
     Layout,
@@ -27,25 +27,22 @@ from keras_initx.structure._axes import (
     plain,
     simple,
 )
-from keras_initx.structure._kernels import (
+from keras_initx.structure import (
     ALL_CONVOLUTIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     NORMALIZATIONS,
     TRANSPOSED,
-    normalizes,
-)
-from keras_initx.structure._names import own_weights, parts_of
-from keras_initx.structure._symbolic import (
+    ModelWeight,
     is_followed,
+    normalizes,
+    own_weights,
+    parts_of,
     returns_the_same,
     symbolic_calls,
     symbolic_inputs,
     taken_options,
 )
-from keras_initx.structure._weights import ModelWeight
-
-__all__ = ["MovedAxes", "RowOrders", "row_orders_of"]
 
 _ATTENTION = (
     keras.layers.AdditiveAttention,

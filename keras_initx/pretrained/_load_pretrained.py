@@ -10,13 +10,23 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._array_files import Contents
 from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._lazy import LazyArray, Region, index_text
 from keras_initx._typing import Array, Shape, Tensor
+from keras_initx.arrays import Contents, LazyArray, Region, index_text
 from keras_initx.backends import backend
-from keras_initx.models._arrays import (
+from keras_initx.models import (
+    Change,
+    Changes,
+    refresh_normalizations,
+    shown_paths,
+    undone_after_error,
+)
+from keras_initx.pretrained._array_names import Candidate, NameRules, candidates_of, saved_names
+from keras_initx.pretrained._differences import Differences
+from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
+from keras_initx.pretrained._loading import unwritten
+from keras_initx.pretrained._sources import (
     Source,
     are_in_memory,
     as_lazy,
@@ -24,18 +34,9 @@ from keras_initx.models._arrays import (
     layout_of_source,
     open_source,
 )
-from keras_initx.models._assign import refresh_normalizations, undone_after_error
-from keras_initx.models._changes import Change, Changes
-from keras_initx.models._differences import Differences
-from keras_initx.models._layouts import LayoutName, from_keras, from_torch, layouts_of
-from keras_initx.models._loading import unwritten
-from keras_initx.models._names import Candidate, NameRules, candidates_of, saved_names
-from keras_initx.models._paths import shown_paths
 from keras_initx.rendering import progress
 from keras_initx.sampling import HOST
 from keras_initx.structure import SECOND_FACTORS, ModelWeight, check_model, find_weights, held_by
-
-__all__ = ["load_pretrained"]
 
 
 def load_pretrained(

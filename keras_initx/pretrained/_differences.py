@@ -5,14 +5,12 @@ import functools
 import keras
 import numpy as np
 
-from keras_initx._lazy import LazyArray
 from keras_initx._typing import Array
+from keras_initx.arrays import LazyArray
+from keras_initx.pretrained._row_orders import MovedAxes, RowOrders, row_orders_of
 from keras_initx.structure import (
     NORMALIZATIONS,
     ModelWeight,
-    MovedAxes,
-    RowOrders,
-    row_orders_of,
 )
 
 # That of torch's normalizations, but for `RMSNorm`.
