@@ -1,17 +1,24 @@
 """Weight initializers, one family per file, and the base classes to write one."""
 
-# ruff: noqa: F403, each name is listed in `__all__` of its file
-
 from keras_initx.initializers._activations import activation_facts as activation_facts
-from keras_initx.initializers._base import *
+from keras_initx.initializers._base import CatalogEntry as CatalogEntry
+from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer
+from keras_initx.initializers._base import Initializer as Initializer
+from keras_initx.initializers._base import RandomInitializer as RandomInitializer
 
 # For the rooms above; not part of the public interface.
 from keras_initx.initializers._base import are_equal as are_equal
+from keras_initx.initializers._base import catalog as catalog
 from keras_initx.initializers._base import is_array as is_array
 from keras_initx.initializers._base import keeps_call as keeps_call
 from keras_initx.initializers._base import parameters_of as parameters_of
-from keras_initx.initializers._biases import *
-from keras_initx.initializers._composition import *
+from keras_initx.initializers._base import register as register
+from keras_initx.initializers._biases import DecayRate as DecayRate
+from keras_initx.initializers._biases import PriorBias as PriorBias
+from keras_initx.initializers._biases import ReLUBias as ReLUBias
+from keras_initx.initializers._biases import TimeStepBias as TimeStepBias
+from keras_initx.initializers._composition import Concatenated as Concatenated
+from keras_initx.initializers._composition import Scaled as Scaled
 from keras_initx.initializers._composition import arguments_of as arguments_of
 from keras_initx.initializers._composition import check_dtype_for as check_dtype_for
 from keras_initx.initializers._composition import check_initializer as check_initializer
@@ -20,20 +27,31 @@ from keras_initx.initializers._composition import check_shape_for as check_shape
 from keras_initx.initializers._composition import counterpart as counterpart
 from keras_initx.initializers._composition import law_of as law_of
 from keras_initx.initializers._composition import values_at as values_at
-from keras_initx.initializers._convolution import *
-from keras_initx.initializers._laws import *
+from keras_initx.initializers._convolution import ICNR as ICNR
+from keras_initx.initializers._convolution import Bilinear as Bilinear
+from keras_initx.initializers._convolution import DeltaOrthogonal as DeltaOrthogonal
+from keras_initx.initializers._convolution import Dirac as Dirac
 from keras_initx.initializers._laws import CenterLaw as CenterLaw
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw
 from keras_initx.initializers._laws import IndependentLaw as IndependentLaw
 from keras_initx.initializers._laws import Law as Law
+from keras_initx.initializers._laws import Normal as Normal
 from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import SparseLaw as SparseLaw
 from keras_initx.initializers._laws import TiledLaw as TiledLaw
-from keras_initx.initializers._orthogonal import *
-from keras_initx.initializers._pretrained import *
-from keras_initx.initializers._random import *
-from keras_initx.initializers._recurrent import *
+from keras_initx.initializers._laws import Truncated as Truncated
+from keras_initx.initializers._laws import Uniform as Uniform
+from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal
+from keras_initx.initializers._orthogonal import OrthogonalQR as OrthogonalQR
+from keras_initx.initializers._pretrained import Pretrained as Pretrained
+from keras_initx.initializers._random import RandomNormal as RandomNormal
+from keras_initx.initializers._random import RandomUniform as RandomUniform
+from keras_initx.initializers._random import SmallNormal as SmallNormal
+from keras_initx.initializers._random import TruncatedNormal as TruncatedNormal
+from keras_initx.initializers._recurrent import ChronoBias as ChronoBias
+from keras_initx.initializers._recurrent import GRUUpdateBias as GRUUpdateBias
+from keras_initx.initializers._recurrent import LSTMForgetBias as LSTMForgetBias
 from keras_initx.initializers._scale import AxesInitializer as AxesInitializer
 from keras_initx.initializers._scale import MatrixInitializer as MatrixInitializer
 from keras_initx.initializers._scale import default_axes as default_axes
@@ -41,10 +59,18 @@ from keras_initx.initializers._scale import fans as fans
 from keras_initx.initializers._sharding import is_exact as is_exact
 from keras_initx.initializers._sharding import seeded_call as seeded_call
 from keras_initx.initializers._sharding import with_seed as with_seed
-from keras_initx.initializers._sparse import *
+from keras_initx.initializers._sparse import KeepSparse as KeepSparse
 from keras_initx.initializers._sparse import Masked as Masked
+from keras_initx.initializers._sparse import Sparse as Sparse
 from keras_initx.initializers._sparse import kept_sparse as kept_sparse
-from keras_initx.initializers._variance import *
 from keras_initx.initializers._variance import Mode as Mode
+from keras_initx.initializers._variance import Spectral as Spectral
+from keras_initx.initializers._variance import VarianceScaling as VarianceScaling
 from keras_initx.initializers._variance import stddev_for as stddev_for
-from keras_initx.initializers._variance_named import *
+from keras_initx.initializers._variance_named import FanInNormal as FanInNormal
+from keras_initx.initializers._variance_named import GlorotNormal as GlorotNormal
+from keras_initx.initializers._variance_named import GlorotUniform as GlorotUniform
+from keras_initx.initializers._variance_named import HeNormal as HeNormal
+from keras_initx.initializers._variance_named import HeUniform as HeUniform
+from keras_initx.initializers._variance_named import LecunNormal as LecunNormal
+from keras_initx.initializers._variance_named import LecunUniform as LecunUniform

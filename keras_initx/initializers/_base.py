@@ -29,15 +29,6 @@ from keras_initx.sampling import (
 if TYPE_CHECKING:
     from keras_initx.rendering import Table
 
-__all__ = [
-    "CatalogEntry",
-    "ConstantInitializer",
-    "Initializer",
-    "RandomInitializer",
-    "catalog",
-    "register",
-]
-
 Class = TypeVar("Class", bound=type)
 
 

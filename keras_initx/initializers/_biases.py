@@ -15,8 +15,6 @@ from keras_initx.initializers._base import ConstantInitializer, RandomInitialize
 from keras_initx.initializers._laws import Law, Tabulated
 from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
 
-__all__ = ["DecayRate", "PriorBias", "ReLUBias", "TimeStepBias"]
-
 
 @register(
     "relu_bias", formula="value", use="ReLU layers with small weights: fewer units die in training"

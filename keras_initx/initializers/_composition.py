@@ -34,8 +34,6 @@ from keras_initx.sampling import (
     truncated_quantiles,
 )
 
-__all__ = ["Concatenated", "Scaled"]
-
 Sizes = list[int] | tuple[int, ...] | None
 
 # Ids of Keras that have no namesake here.

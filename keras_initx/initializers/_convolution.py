@@ -20,8 +20,6 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
 from keras_initx.sampling import Namespace, Stream
 
-__all__ = ["ICNR", "Bilinear", "DeltaOrthogonal", "Dirac"]
-
 
 @register(
     "delta_orthogonal",

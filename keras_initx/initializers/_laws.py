@@ -26,8 +26,6 @@ from keras_initx.sampling import (
     truncated_quantiles,
 )
 
-__all__ = ["Normal", "Truncated", "Uniform"]
-
 
 class Law(abc.ABC):
     """What is known of the values of an initializer in an array of one shape.

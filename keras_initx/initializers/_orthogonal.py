@@ -26,8 +26,6 @@ from keras_initx.sampling import (
     svd_frame,
 )
 
-__all__ = ["Orthogonal", "OrthogonalQR"]
-
 Method = Literal["householder", "qr", "svd", "gaussian"]
 Spectrum = float | Sequence[float] | None
 

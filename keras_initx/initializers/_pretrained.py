@@ -25,8 +25,6 @@ from keras_initx.initializers._composition import (
 )
 from keras_initx.sampling import choose_namespace, computing_dtype, namespace_of
 
-__all__ = ["Pretrained"]
-
 
 def grown_axis(old: Shape, shape: Shape) -> int:
     """Return the axis along which `shape` is longer than `old`, the shape of an array.

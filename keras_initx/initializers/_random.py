@@ -7,8 +7,6 @@ from keras_initx._typing import Seed, Shape
 from keras_initx.initializers._base import RandomInitializer, register
 from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 
-__all__ = ["RandomNormal", "RandomUniform", "SmallNormal", "TruncatedNormal"]
-
 # A narrower interval, or one farther out, would contain too few float32 values.
 _LEAST_WIDTH = 0.001
 _LARGEST_DISTANCE = 5

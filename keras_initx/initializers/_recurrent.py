@@ -19,8 +19,6 @@ from keras_initx.initializers._laws import (
 )
 from keras_initx.sampling import CELLS, Namespace, Quantiles, Stream, portable_log
 
-__all__ = ["ChronoBias", "GRUUpdateBias", "LSTMForgetBias"]
-
 Cell = Literal["lstm", "gru"]
 
 _MOST_STEPS = 1 << 32

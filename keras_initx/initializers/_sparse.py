@@ -17,8 +17,6 @@ from keras_initx.initializers._laws import Law, Normal, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import LEAST, Stream, sparse_normal
 
-__all__ = ["KeepSparse", "Sparse"]
-
 _DEFAULT_CONNECTIONS = 10
 
 

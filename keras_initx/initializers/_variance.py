@@ -10,8 +10,6 @@ from keras_initx.initializers._base import register
 from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 from keras_initx.initializers._scale import AxesInitializer
 
-__all__ = ["Spectral", "VarianceScaling"]
-
 Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution = Literal["truncated_normal", "untruncated_normal", "normal", "uniform"]
 

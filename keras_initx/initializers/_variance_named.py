@@ -7,16 +7,6 @@ from keras_initx._typing import AxesLike, Seed
 from keras_initx.initializers._base import parameters_of, register
 from keras_initx.initializers._variance import VarianceScaling
 
-__all__ = [
-    "FanInNormal",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "LecunNormal",
-    "LecunUniform",
-]
-
 
 class _Named(VarianceScaling):
     """A member of the family whose scale, mode and distribution are fixed."""

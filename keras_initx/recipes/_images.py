@@ -15,8 +15,6 @@ from keras_initx.recipes._features import is_depthwise_kernel
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, Table, truncated_normal
 
-__all__ = ["convnext", "efficientnet", "mobilenet", "resnet", "vit_jax", "vit_timm"]
-
 _VISION_TRANSFORMER = (
     "a vision transformer, with attention over the patches of an image and no embedding of tokens"
 )

@@ -3,8 +3,6 @@
 from keras_initx.initializers import DecayRate, HeUniform, TimeStepBias, VarianceScaling
 from keras_initx.recipes._recipe import KEPT, Recipe, Table
 
-__all__ = ["lora", "state_space"]
-
 
 def _state_space(source: str) -> Table:
     """Return rules for the decay, the time step and the skip of state-space layers.

@@ -10,8 +10,6 @@ from keras_initx.recipes._features import LAST
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, Table
 
-__all__ = ["fixup", "orthogonal_rnn", "selu", "spectral", "zero_residual"]
-
 
 def _selu() -> Table:
     """Return rules for self-normalizing networks: LeCun normal kernels.

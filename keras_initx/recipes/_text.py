@@ -8,8 +8,6 @@ from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, Table, truncated_normal
 
-__all__ = ["bert", "deepnorm", "gemma", "gpt2", "llama", "t5", "t_fixup", "whisper"]
-
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
 
 

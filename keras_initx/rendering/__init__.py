@@ -1,11 +1,45 @@
 """Output formats for results: tables, HTML pages, JSON and CSV, figures, progress bars."""
 
-# ruff: noqa: F403, each name is listed in `__all__` of its file
-
-from keras_initx.rendering._export import *
-from keras_initx.rendering._figures import *
-from keras_initx.rendering._order import *
-from keras_initx.rendering._results import *
-from keras_initx.rendering._table import *
-from keras_initx.rendering._terminal import *
-from keras_initx.rendering._text import *
+from keras_initx.rendering._export import as_csv as as_csv
+from keras_initx.rendering._export import as_json as as_json
+from keras_initx.rendering._export import finite as finite
+from keras_initx.rendering._export import image as image
+from keras_initx.rendering._export import page as page
+from keras_initx.rendering._export import paragraphs as paragraphs
+from keras_initx.rendering._export import section as section
+from keras_initx.rendering._figures import BLUE as BLUE
+from keras_initx.rendering._figures import COLORS as COLORS
+from keras_initx.rendering._figures import PALE_BLUE as PALE_BLUE
+from keras_initx.rendering._figures import RED as RED
+from keras_initx.rendering._figures import as_png as as_png
+from keras_initx.rendering._figures import color_of as color_of
+from keras_initx.rendering._figures import make_logarithmic as make_logarithmic
+from keras_initx.rendering._figures import make_ratio as make_ratio
+from keras_initx.rendering._figures import new_figure as new_figure
+from keras_initx.rendering._figures import save_figure as save_figure
+from keras_initx.rendering._figures import styles_of as styles_of
+from keras_initx.rendering._figures import tidy as tidy
+from keras_initx.rendering._order import LABELS_HEIGHT as LABELS_HEIGHT
+from keras_initx.rendering._order import Points as Points
+from keras_initx.rendering._order import label_order as label_order
+from keras_initx.rendering._order import plot_in_order as plot_in_order
+from keras_initx.rendering._results import Result as Result
+from keras_initx.rendering._results import Tabular as Tabular
+from keras_initx.rendering._results import WeightTable as WeightTable
+from keras_initx.rendering._results import written as written
+from keras_initx.rendering._table import Column as Column
+from keras_initx.rendering._table import Row as Row
+from keras_initx.rendering._table import Table as Table
+from keras_initx.rendering._table import filled as filled
+from keras_initx.rendering._table import legend as legend
+from keras_initx.rendering._terminal import line_width as line_width
+from keras_initx.rendering._terminal import progress as progress
+from keras_initx.rendering._terminal import status as status
+from keras_initx.rendering._text import counted as counted
+from keras_initx.rendering._text import format_metric as format_metric
+from keras_initx.rendering._text import in_common as in_common
+from keras_initx.rendering._text import listed as listed
+from keras_initx.rendering._text import ranges as ranges
+from keras_initx.rendering._text import short_number as short_number
+from keras_initx.rendering._text import shortened as shortened
+from keras_initx.rendering._text import without_numbers as without_numbers

@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["as_csv", "as_json", "finite", "image", "page", "paragraphs", "section"]
-
 
 def finite(value: Any) -> Any:
     """Return `value` with tuples as lists, and infinities and NaN as `None`."""

@@ -15,21 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BLUE",
-    "COLORS",
-    "PALE_BLUE",
-    "RED",
-    "as_png",
-    "color_of",
-    "make_logarithmic",
-    "make_ratio",
-    "new_figure",
-    "save_figure",
-    "styles_of",
-    "tidy",
-]
-
 BLUE = "#3069a8"
 PALE_BLUE = "#9db8d6"
 RED = "#c0392b"

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LABELS_HEIGHT", "Points", "label_order", "plot_in_order"]
-
 _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT = 2.6
 LABELS_HEIGHT = 1.3

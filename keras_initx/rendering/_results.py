@@ -25,8 +25,6 @@ from keras_initx.rendering._text import in_common, without_numbers
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "Tabular", "WeightTable", "written"]
-
 
 def written(text: str, path: str | Path | None) -> str:
     """Write `text` to a file, unless `path` is `None`, and return it.

@@ -11,8 +11,6 @@ from typing import Generic, NamedTuple, TypeVar
 
 from keras_initx.rendering._text import shortened
 
-__all__ = ["Column", "Row", "Table", "filled", "legend"]
-
 _GAP = 2  # characters between two columns
 # Characters of a line of text: below the first number columns are left out instead.
 _NARROW = 22

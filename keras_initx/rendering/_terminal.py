@@ -7,8 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["line_width", "progress", "status"]
-
 _FILE_WIDTH = 80
 _WIDEST = 120
 _BAR = 20  # characters

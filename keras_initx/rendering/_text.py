@@ -5,17 +5,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "counted",
-    "format_metric",
-    "in_common",
-    "listed",
-    "ranges",
-    "short_number",
-    "shortened",
-    "without_numbers",
-]
-
 # A number in a path. At the end of the name of a layer, Keras puts an underscore before it.
 _NUMBER = re.compile(r"_?\d+(?=/|$)|\d+")
 

@@ -1,10 +1,25 @@
 """Random numbers from a key, the same on every backend. Independent of layers."""
 
-# ruff: noqa: F403, each name is listed in `__all__` of its file
-
-from keras_initx.sampling._conversion import *
-from keras_initx.sampling._frames import *
-from keras_initx.sampling._namespace import *
+from keras_initx.sampling._conversion import CELLS as CELLS
+from keras_initx.sampling._conversion import LEAST as LEAST
+from keras_initx.sampling._conversion import MOST as MOST
+from keras_initx.sampling._conversion import NORMAL_REACH as NORMAL_REACH
+from keras_initx.sampling._conversion import Affine as Affine
+from keras_initx.sampling._conversion import Bounds as Bounds
+from keras_initx.sampling._conversion import Quantiles as Quantiles
+from keras_initx.sampling._conversion import affine as affine
+from keras_initx.sampling._conversion import portable_exp as portable_exp
+from keras_initx.sampling._conversion import portable_log as portable_log
+from keras_initx.sampling._conversion import truncated_quantiles as truncated_quantiles
+from keras_initx.sampling._frames import gaussian_frame as gaussian_frame
+from keras_initx.sampling._frames import householder_frame as householder_frame
+from keras_initx.sampling._frames import qr_frame as qr_frame
+from keras_initx.sampling._frames import svd_frame as svd_frame
 from keras_initx.sampling._namespace import HOST as HOST  # for the rooms above
-from keras_initx.sampling._sparse import *
-from keras_initx.sampling._stream import *
+from keras_initx.sampling._namespace import Namespace as Namespace
+from keras_initx.sampling._namespace import choose_namespace as choose_namespace
+from keras_initx.sampling._namespace import namespace_of as namespace_of
+from keras_initx.sampling._sparse import sparse_normal as sparse_normal
+from keras_initx.sampling._stream import Draw as Draw
+from keras_initx.sampling._stream import Stream as Stream
+from keras_initx.sampling._stream import computing_dtype as computing_dtype

@@ -16,20 +16,6 @@ import numpy as np
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._namespace import Namespace
 
-__all__ = [
-    "CELLS",
-    "LEAST",
-    "MOST",
-    "NORMAL_REACH",
-    "Affine",
-    "Bounds",
-    "Quantiles",
-    "affine",
-    "portable_exp",
-    "portable_log",
-    "truncated_quantiles",
-]
-
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 # A kind of draws: how words are converted, and the table for it.
 Kind = tuple[Convert, Array | None]

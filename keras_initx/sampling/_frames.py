@@ -12,8 +12,6 @@ from keras_initx.backends import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
 
-__all__ = ["gaussian_frame", "householder_frame", "qr_frame", "svd_frame"]
-
 # Reflections applied at a time: small enough that the work that is not a matrix product stays
 # small, large enough that the products run at full speed. The order of the draws depends on it.
 _PANEL = 64

@@ -17,8 +17,6 @@ import numpy.typing as npt
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import backend
 
-__all__ = ["Namespace", "choose_namespace", "namespace_of"]
-
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")
 

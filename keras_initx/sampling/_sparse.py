@@ -13,8 +13,6 @@ from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, block_length, check_size, unpacked
 from keras_initx.sampling._words import run_blocks
 
-__all__ = ["sparse_normal"]
-
 # Up to this k use Floyd's algorithm, with k^2/2 comparisons per unit; above it, one key per entry.
 _MAX_FLOYD = 32
 _KEY_BITS = 31

@@ -24,12 +24,6 @@ from keras_initx.sampling._conversion import (
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace, choose_namespace
 from keras_initx.sampling._words import Words, fill, words_at
 
-__all__ = [
-    "Draw",
-    "Stream",
-    "computing_dtype",
-]
-
 _MAX_SIZE = 1 << 32
 # Elements at chosen places that are made at a time: few enough for the cache.
 _PART_BLOCK = 1 << 16

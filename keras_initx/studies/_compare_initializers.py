@@ -22,8 +22,6 @@ from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._study import Study
 from keras_initx.studies._types import DataLike, Mode
 
-__all__ = ["compare_initializers"]
-
 # Takes an initializer, or another value of `initializers`.
 BuildWith: TypeAlias = Callable[[Any], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]

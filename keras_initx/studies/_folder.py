@@ -22,8 +22,6 @@ from keras_initx.backends import backend
 from keras_initx.studies._data import data_digest
 from keras_initx.studies._types import Data, Record
 
-__all__ = ["SettingsError"]
-
 _FORMAT = "keras_initx study"
 _SHOWN = 60  # characters of a value in a message
 # What the file of each trial has. One that failed is not written.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["RateStudy", "compare_rates"]
-
 # Takes a width and a learning rate.
 BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
 Number = TypeVar("Number", int, float)

@@ -31,8 +31,6 @@ from keras_initx.studies._types import DataLike, Direction, Mode, Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RestartStudy", "random_restarts"]
-
 Build: TypeAlias = Callable[[], keras.Model]
 
 

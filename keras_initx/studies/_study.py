@@ -21,8 +21,6 @@ from keras_initx.studies._types import Direction, FloatArray, Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Study"]
-
 # Of the way from the mean before training to the best mean at the end: the default threshold.
 _NEARLY_ALL = 0.95
 

@@ -28,9 +28,10 @@ def edit(path, old, new):
 
 
 def add(file, code, name):
-    """Write code to the end of a file, its imports to the others, and its name in `__all__`."""
+    """Write code to the end of a file, its imports to the others, and import its name in the room."""
     imports, _, definition = code.partition("\n\n\n")
-    edit(file, "__all__ = [", f'__all__ = ["{name}", ')
+    with open(file.with_name("__init__.py"), "a") as opened:
+        opened.write(f"from keras_initx.{file.parent.name}.{file.stem} import {name} as {name}\n")
     first = next(line for line in file.read_text().splitlines() if line.startswith("from keras_initx"))
     edit(file, f"\n{first}", f"\n{imports}\n{first}")
     with open(file, "a") as opened:
