@@ -3,6 +3,8 @@
 For the rooms above; not part of the public interface.
 """
 
+from keras_initx.arrays._casts import can_be_cast as can_be_cast
+from keras_initx.arrays._casts import cast as cast
 from keras_initx.arrays._checkpoints import Checkpoint as Checkpoint
 from keras_initx.arrays._checkpoints import checkpoint_paths as checkpoint_paths
 from keras_initx.arrays._checkpoints import names_weights as names_weights

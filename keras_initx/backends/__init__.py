@@ -13,8 +13,18 @@ import keras
 from keras_initx._startup import BACKENDS
 from keras_initx.backends._base import Backend, Computation, Region
 from keras_initx.backends._moments import CHUNK, Moments, chunks
+from keras_initx.backends._process import SharedByThreads
 
-__all__ = ["CHUNK", "Backend", "Computation", "Moments", "Region", "backend", "chunks"]
+__all__ = [
+    "CHUNK",
+    "Backend",
+    "Computation",
+    "Moments",
+    "Region",
+    "SharedByThreads",
+    "backend",
+    "chunks",
+]
 
 
 def _current_backend() -> Backend:

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function, apply_present
 from keras_initx.backends._moments import Moments
+from keras_initx.backends._process import SharedByThreads
 
 _LARGE = 1 << 16  # size in bytes above which DLPack is cheaper than copying
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, cast
 import keras
 import torch
 
-from keras_initx._process import SharedByThreads
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends._base import Backend, Function, apply_present, kept_on
 from keras_initx.backends._moments import Moments
+from keras_initx.backends._process import SharedByThreads
 
 # Dtypes that torch does not exchange with NumPy: their bits are passed as integers.
 _BEYOND_NUMPY = ("bfloat16", "float8")

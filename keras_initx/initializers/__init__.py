@@ -31,6 +31,12 @@ from keras_initx.initializers._convolution import ICNR as ICNR
 from keras_initx.initializers._convolution import Bilinear as Bilinear
 from keras_initx.initializers._convolution import DeltaOrthogonal as DeltaOrthogonal
 from keras_initx.initializers._convolution import Dirac as Dirac
+from keras_initx.initializers._gates import gru_gates as gru_gates
+from keras_initx.initializers._gates import is_gru as is_gru
+from keras_initx.initializers._gates import is_lstm as is_lstm
+from keras_initx.initializers._gates import lstm_gates as lstm_gates
+from keras_initx.initializers._gates import overwrites_forget_bias as overwrites_forget_bias
+from keras_initx.initializers._gates import units_of as units_of
 from keras_initx.initializers._laws import CenterLaw as CenterLaw
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw

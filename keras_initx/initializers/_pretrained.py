@@ -10,11 +10,10 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from keras_initx._casts import cast
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.arrays import FORMATS, Contents, LazyArray, check_file, open_arrays, suffix
+from keras_initx.arrays import FORMATS, Contents, LazyArray, cast, check_file, open_arrays, suffix
 from keras_initx.initializers._base import Initializer, check_largest, register
 from keras_initx.initializers._composition import (
     check_dtype_for,

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._gates import is_gru, is_lstm
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Shape
 from keras_initx.initializers import (
@@ -20,6 +19,8 @@ from keras_initx.initializers import (
     counterpart,
     default_axes,
     is_array,
+    is_gru,
+    is_lstm,
     parameters_of,
     with_seed,
 )

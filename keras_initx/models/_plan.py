@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import (
     check_number,
     check_root,
@@ -21,7 +20,7 @@ from keras_initx._checks import (
 from keras_initx._files import check_local, write
 from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.arrays import check_file
+from keras_initx.arrays import can_be_cast, cast, check_file
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,

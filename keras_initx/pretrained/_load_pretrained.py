@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._casts import can_be_cast, cast
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.arrays import Contents, LazyArray, Region, index_text
+from keras_initx.arrays import Contents, LazyArray, Region, can_be_cast, cast, index_text
 from keras_initx.backends import backend
 from keras_initx.models import (
     Change,

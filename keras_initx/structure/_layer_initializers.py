@@ -11,10 +11,9 @@ from typing import Any
 import keras
 
 from keras_initx._checks import DTYPES
-from keras_initx._gates import overwrites_forget_bias
 from keras_initx._keras import argument_name
 from keras_initx.backends import backend
-from keras_initx.initializers import Concatenated, LSTMForgetBias
+from keras_initx.initializers import Concatenated, LSTMForgetBias, overwrites_forget_bias
 from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._weights import ModelWeight, is_quantized, weights_within

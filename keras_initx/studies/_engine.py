@@ -13,9 +13,8 @@ import keras
 
 from keras_initx._checks import check_count, check_seed, check_type, is_integer
 from keras_initx._extras import import_optional
-from keras_initx._process import SharedByThreads
 from keras_initx._seeds import derived_seed
-from keras_initx.backends import backend
+from keras_initx.backends import SharedByThreads, backend
 from keras_initx.rendering import progress
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._folder import Folder, keras_config, shared_settings

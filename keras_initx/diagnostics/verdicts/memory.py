@@ -8,14 +8,6 @@ from typing import Literal, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from keras_initx._gates import (
-    gru_gates,
-    is_gru,
-    is_lstm,
-    lstm_gates,
-    overwrites_forget_bias,
-    units_of,
-)
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import (
@@ -35,7 +27,17 @@ from keras_initx.diagnostics._remedy import (
 )
 from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
 from keras_initx.diagnostics.verdicts.inputs import COMPARED
-from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
+from keras_initx.initializers import (
+    GRUUpdateBias,
+    LSTMForgetBias,
+    Orthogonal,
+    gru_gates,
+    is_gru,
+    is_lstm,
+    lstm_gates,
+    overwrites_forget_bias,
+    units_of,
+)
 from keras_initx.rendering import short_number
 from keras_initx.structure import Call, array_of, first_float, parts_of
 
