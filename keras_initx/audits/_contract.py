@@ -32,7 +32,7 @@ from keras_initx.audits._subjects import (
     Audited,
     Subject,
     opened,
-    plain_subjects,
+    subjects_of,
 )
 from keras_initx.backends import backend
 from keras_initx.rendering import (
@@ -236,15 +236,15 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
         [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
         >>> yesterday.save("weights.json")
-        >>> keras_initx.audit(build(), "weights.json").ok
+        >>> keras_initx.audit(build(), like="weights.json").ok
         True
     """
     check_count("draws", draws)
     check_root("seed", seed)
-    if not _is_function(build):
+    if not is_function(build):
         with opened("build", build) as found:
-            return contract_of(plain_subjects(found))
-    if not needs_no_arguments(build):
+            return contract_of(subjects_of(found))
+    if not can_be_called(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -254,7 +254,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with opened("build()", build()) as found:
-                drawn.append(contract_of(plain_subjects(found)))
+                drawn.append(contract_of(subjects_of(found)))
             del found
             gc.collect()  # models are in cycles of references
             advance(1)
@@ -271,7 +271,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     return Contract(weights, draws, equal)
 
 
-def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
+def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
     if isinstance(build, type):
         return True
@@ -279,16 +279,14 @@ def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def needs_no_arguments(function: Callable[..., Any]) -> bool:
-    """Return whether a function can be called without arguments, as far as Python knows."""
+def can_be_called(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Return whether a function takes these arguments, as far as Python knows."""
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # of functions that are not written in Python
-        return True
-    try:
-        signature.bind()
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
+    except ValueError:  # of functions that are not written in Python
+        return True
     return True
 
 
@@ -355,6 +353,17 @@ def is_contract(content: Any) -> bool:
     return _FORMAT.is_in(content)
 
 
+def json_in(path: str | os.PathLike[str]) -> Any:
+    """Return what a JSON file holds, `None` if there is none, or weights by its name."""
+    path = os.fspath(path)
+    # Weights have gigabytes.
+    if names_weights(path) or not os.path.isfile(path):
+        return None
+    with contextlib.suppress(ValueError):
+        return parse_json(Path(path).read_bytes())
+    return None
+
+
 def contract_at(name: str, path: Any) -> Contract | None:
     """Return the contract in a file, `None` if it holds anything else or `path` is none.
 
@@ -362,18 +371,9 @@ def contract_at(name: str, path: Any) -> Contract | None:
         name: Name of the argument in error messages.
         path: Anything.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or not is_contract(json_in(path)):
         return None
-    path = os.fspath(path)
-    # Weights have gigabytes.
-    if names_weights(path) or not os.path.isfile(path):
-        return None
-    content = None
-    with contextlib.suppress(ValueError):
-        content = parse_json(Path(path).read_bytes())
-    if not is_contract(content):
-        return None
-    return read_contract(name, path)
+    return read_contract(name, os.fspath(path))
 
 
 def read_contract(name: str, path: str) -> Contract:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._typing import Array, DType
 from keras_initx.audits._repeated import (
     MOST,
     SAMPLE,
@@ -22,6 +22,7 @@ from keras_initx.audits._repeated import (
     sample_of,
     sampled,
 )
+from keras_initx.audits._statistics import kolmogorov
 from keras_initx.initializers import FrameLaw, IndependentLaw, Normal, Truncated, Uniform
 from keras_initx.models import array_digest
 from keras_initx.sampling import NORMAL_REACH
@@ -277,10 +278,8 @@ def of_law(law: IndependentLaw, dtype: DType) -> Profile:
     )
 
 
-def of_frame(law: FrameLaw, shape: Shape, dtype: DType) -> Profile:
+def of_frame(law: FrameLaw, dtype: DType) -> Profile:
     """Return the profile of a law whose blocks are orthonormal, or have given singular values."""
-    if 0 in shape:
-        return Profile("unknown", "empty")
     return Profile(
         "random",
         size=int(_ENDLESS),
@@ -635,14 +634,3 @@ def _merged_parts(parts: Sequence[Parts]) -> Parts:
     std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
     size = sum(part.size for part in parts)
     return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def kolmogorov(distance: float, n: int) -> float:
-    """Return the probability of a larger distance (Stephens, 1970)."""
-    x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
-    if x < 0.3:
-        return 1.0
-    k = np.arange(1, 20)
-    signs = np.where(k % 2, 1, -1)
-    terms = 2 * signs * np.exp(-2 * (k * x) ** 2)
-    return float(np.clip(terms.sum(), 0, 1))

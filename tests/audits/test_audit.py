@@ -127,6 +127,15 @@ def test_with_a_seed_each_value_is_compared():
     assert keras_initx.audit(model, RULES).ok
 
 
+@pytest.mark.parametrize("of_plan", [False, True])
+def test_another_seed_is_found_also_where_weights_are_as_their_layers_say(of_plan):
+    model = network()
+    keras_initx.initialize(model, seed=3)
+    plan = keras_initx.initialize(model, seed=4, dry_run=True)
+    report = keras_initx.audit(model, plan) if of_plan else keras_initx.audit(model, seed=4)
+    assert off(report) == {"hidden/kernel": "bits", "last/kernel": "bits"}
+
+
 def test_orthogonal_kernels_are_compared_to_rounding():
     model = network(keras_initx.Orthogonal())
     keras_initx.initialize(model, seed=3)
@@ -252,7 +261,9 @@ def test_arrays_of_a_dict_may_have_any_form(form):
     values = RNG.normal(0, 0.02, (64, 32)).astype("float32")
     others = {"_extra_state": object(), "version": None}
     expected = {name: form(RNG.normal(0, 0.02, (64, 32)).astype("float32")) for name in ("right", "wrong")}
-    report = keras_initx.audit({"right": form(values), "wrong": form(2 * values), **others}, {**expected, **others})
+    report = keras_initx.audit(
+        {"right": form(values), "wrong": form(2 * values), **others}, like={**expected, **others}
+    )
     assert off(report) == {"wrong": "scale"}
     assert {row.path: row.reason for row in report.not_compared} == {
         "_extra_state": "no array",
@@ -265,14 +276,14 @@ def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     model.save_weights(tmp_path / "before.weights.h5")
     model.layers[1].bias.assign(np.ones(40))
     model.save_weights(tmp_path / "after.weights.h5")
-    report = keras_initx.audit(tmp_path / "after.weights.h5", tmp_path / "before.weights.h5")
+    report = keras_initx.audit(tmp_path / "after.weights.h5", like=tmp_path / "before.weights.h5")
     assert len(report.unchanged) == len(report.weights) - 1 == 3
     assert set(off(report).values()) == {"values"}
 
 
 @pytest.mark.parametrize("rules", [None, {"*": "zeros"}, "selu", recipes.selu])
 def test_rules_and_recipes_are_for_models(rules):
-    message = "`expected` must be a plan, a contract or other weights if `weights` are arrays"
+    message = "`rules` must be a plan if `weights` are arrays"
     with pytest.raises(ValueError, match=message):
         keras_initx.audit({"a": np.zeros(3)}, rules)
 
@@ -475,7 +486,7 @@ def test_an_exchanged_axis_is_named(initializer):
     shape = (60, 90) if isinstance(initializer, keras_initx.Sparse) else (64, 4, 16)
     contract = keras_initx.contract(lambda: {"a": to_numpy(initializer(shape))})
     values = to_numpy(initializer(shape))
-    (row,) = keras_initx.audit({"a": values.T.copy()}, contract).problems
+    (row,) = keras_initx.audit({"a": values.T.copy()}, like=contract).problems
     assert (row.verdict, row.cause) == ("reshaped", "an axis exchanged")
 
 
@@ -708,7 +719,7 @@ def test_what_is_trained_must_be_finite_whoever_says_otherwise(initializer, tmp_
     plan = keras_initx.initialize(model, seed=0)
     assert off(keras_initx.audit(model, plan)) == FOUND
     keras_initx.contract(lambda: decaying(initializer())).save(tmp_path / "contract.json")
-    assert off(keras_initx.audit(model, tmp_path / "contract.json")) == FOUND
+    assert off(keras_initx.audit(model, like=tmp_path / "contract.json")) == FOUND
 
 
 def test_the_row_says_how_many_values_are_not_finite():
@@ -719,7 +730,7 @@ def test_the_row_says_how_many_values_are_not_finite():
 def test_a_contract_shows_what_is_not_finite_and_demands_it_of_nobody():
     contract = keras_initx.contract(decaying)
     assert contract.weights[0].text == "(not finite where it must be)"
-    (row,) = keras_initx.audit(decaying("ones"), contract).not_compared
+    (row,) = keras_initx.audit(decaying("ones"), like=contract).not_compared
     assert (row.path, row.reason) == ("decay/A_log", "not finite where it must be")
 
 
@@ -728,7 +739,7 @@ def test_what_a_user_keeps_beside_the_trained_weights_may_be_infinite():
     for initializer in (Logs(), constant):
         model = decaying(initializer, trainable=False)
         assert keras_initx.audit(model).ok
-        assert keras_initx.audit(model, keras_initx.contract(model)).ok
+        assert keras_initx.audit(model, like=keras_initx.contract(model)).ok
     assert off(keras_initx.audit(decaying(keras.initializers.Constant(np.nan), trainable=False))) == FOUND
     model.layers[0].rate.assign(np.full(16, -np.inf))
     assert off(keras_initx.audit(model)) == FOUND

@@ -53,7 +53,7 @@ def refused(capsys, *arguments, command="audit"):
 
 
 def test_what_is_no_recipe(path, capsys):
-    assert "Received: expected='gpt3'" in refused(capsys, path, "--recipe", "gpt3")
+    assert "Received: rules='gpt3'" in refused(capsys, path, "--recipe", "gpt3")
 
 
 def test_the_report_is_written(path, tmp_path, capsys):
@@ -77,7 +77,9 @@ def test_arrays(path, tmp_path, capsys):
     assert _main.main(["audit", str(tmp_path / "arrays.npz"), *expected]) == 0
     assert _main.main(["audit", str(tmp_path / "other.npz"), *expected]) == 1
     for options in ([], ["--recipe", "selu"], ["--rules", RULES]):
-        assert "rules and recipes are for models" in refused(capsys, str(tmp_path / "arrays.npz"), *options)
+        assert "`rules` must be a plan if `weights` are arrays" in refused(
+            capsys, str(tmp_path / "arrays.npz"), *options
+        )
 
 
 PROGRAM = """

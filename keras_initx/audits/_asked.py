@@ -1,0 +1,143 @@
+"""Which of both questions is asked: are weights as rules say, or as others are?"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_initx._checkpoints import checkpoint_paths, names_weights
+from keras_initx.audits._contract import (
+    Contract,
+    Drawn,
+    can_be_called,
+    contract,
+    contract_at,
+    contract_of,
+    is_contract,
+    is_function,
+    json_in,
+)
+from keras_initx.audits._report import OF_LAYERS
+from keras_initx.audits._subjects import opened, subjects_of
+from keras_initx.models import InitializationPlan, RulesOrPlan, is_plan
+from keras_initx.recipes import Recipe, is_recipe, recipe_of
+
+# What weights are like: others, their contract, or a function that makes them.
+Like: TypeAlias = Contract | Drawn
+
+
+def check_question(rules: Any, like: Any) -> None:
+    """Raise an error if both are given, or one as the other.
+
+    What is neither for certain is left to those that read it.
+    """
+    if rules is not None and like is not None:
+        raise ValueError(
+            "`like` must be `None` with `rules`: both say how weights should be. "
+            f"Received: {rules=!r}, {like=!r}"
+        )
+    if _are_weights(rules):
+        raise TypeError(
+            "`rules` must be rules, a recipe or a plan; a contract, other weights and a function "
+            f"that makes them are passed as `like`. Received: {rules=!r}"
+        )
+    if _are_rules(like):
+        raise TypeError(
+            "`like` must be a contract, weights or a function without arguments that makes them; "
+            f"rules, a recipe and a plan are passed as `rules`. Received: {like=!r}"
+        )
+
+
+def _are_weights(given: Any) -> bool:
+    """Return whether something has weights or makes them, and says nothing else about them."""
+    if isinstance(given, Mapping):
+        return _has_arrays(given)
+    paths = checkpoint_paths(given)
+    if paths is not None:
+        return len(paths) > 1 or _is_path_of_weights(paths[0])
+    if isinstance(given, type):
+        return issubclass(given, keras.Model)
+    takes_none = callable(given) and can_be_called(given) and not can_be_called(given, None)
+    return isinstance(given, Contract | keras.Model) or takes_none
+
+
+def _are_rules(given: Any) -> bool:
+    """Return whether something says what weights should be, and has none."""
+    if isinstance(given, Mapping):
+        return bool(given) and not _has_arrays(given)
+    if isinstance(given, str) and recipe_of(given) is not None:
+        return True
+    if isinstance(given, str | os.PathLike):
+        return is_plan(json_in(given))
+    takes_model = callable(given) and can_be_called(given, None) and not can_be_called(given)
+    return isinstance(given, InitializationPlan) or is_recipe(given) or takes_model
+
+
+def _is_path_of_weights(path: str) -> bool:
+    if recipe_of(path) is not None:
+        return False
+    return names_weights(path) or is_contract(json_in(path))
+
+
+def _has_arrays(values: Mapping[Any, Any]) -> bool:
+    """Return whether a dict has arrays, or numbers in lists, and not the initializers of rules."""
+    for value in values.values():
+        if _is_array(value) or isinstance(value, list | tuple):
+            return True
+        if isinstance(value, Mapping) and any(map(_is_array, value.values())):
+            return True
+    return False
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value of a dict is an array, a tensor or a variable of any framework."""
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not callable(value)
+
+
+def contract_given(name: str, given: Like) -> Contract:
+    """Return the contract of what is given, by itself or in a file.
+
+    Args:
+        name: Name of the argument in error messages.
+        given: See `like` of `audit`.
+    """
+    if isinstance(given, Contract):
+        return given
+    if is_function(given):
+        return contract(given)
+    in_file = contract_at(name, given)
+    if in_file is not None:
+        return in_file
+    with opened(name, given) as found:
+        return contract_of(subjects_of(found))
+
+
+def source_of_rules(rules: RulesOrPlan | None) -> str:
+    """Return who says how weights should be."""
+    if rules is None:
+        return OF_LAYERS
+    who = ""
+    if isinstance(rules, str) and recipe_of(rules) is not None:
+        who = rules
+    elif isinstance(rules, InitializationPlan | str | os.PathLike):
+        who = "the plan"
+    elif isinstance(rules, Recipe):
+        who = rules.name
+    elif callable(rules):
+        who = getattr(rules, "__name__", "the recipe")
+    return f"{who} says" if who else "the rules say"
+
+
+def source_of_like(like: Like) -> str:
+    """Return where it says how weights should be."""
+    paths = checkpoint_paths(like)
+    if isinstance(like, Contract) or (paths and is_contract(json_in(paths[0]))):
+        return "in the contract"
+    if paths is not None:
+        others = " and others" if len(paths) > 1 else ""
+        return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
+    if is_function(like):
+        name = getattr(like, "__name__", "")  # that of a lambda says nothing
+        return f"{name if name.isidentifier() else 'the function'} makes them"
+    return "in the other model" if isinstance(like, keras.Model) else "in the other arrays"
