@@ -14,9 +14,7 @@ from keras_initx.audits._scale import Scale
 from keras_initx.initializers import (
     Mode,
     RandomNormal,
-    Scaled,
     VarianceScaling,
-    fans,
     stddev_for,
 )
 from keras_initx.models import description
@@ -150,8 +148,8 @@ def _fitting(verdict: Verdict, scales: Mapping[float, str], alike: int) -> list[
     if tolerance > _COARSEST:
         return found
     found += _near(scale, _candidates(verdict), tolerance)
-    if not found:
-        found = _near(scale, _fans_of_axes(verdict), tolerance)
+    if not found and _initializer(verdict) is None:
+        found = _near(scale, _fans_of_axes(verdict.comparison.weight.shape), tolerance)
     return list(dict.fromkeys(found))
 
 
@@ -164,13 +162,13 @@ def _depth(
     verdict: Verdict, scales: Mapping[float, str], alike: int
 ) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth."""
+    expected = _expected(verdict).std
     if _initializer(verdict) is None and alike > 1:
-        yield f"factor 1/sqrt({alike}) for the depth", alike**-0.5
         yield f"factor 1/sqrt({alike}) for the depth left out", alike**0.5
     for std, rule in scales.items():
-        if math.isclose(std, _expected(verdict).std, rel_tol=1e-6):
+        if math.isclose(std, expected, rel_tol=1e-6):
             continue
-        factor = std / _expected(verdict).std
+        factor = std / expected
         # One factor for each branch, and as many branches as there are weights with this rule.
         if alike > 1 and math.isclose(factor**2, alike, rel_tol=1e-3):
             yield f"depth scaling 1/sqrt({alike}) not applied", factor
@@ -181,69 +179,41 @@ def _depth(
 def _candidates(verdict: Verdict) -> Iterator[tuple[str, float]]:
     """Yield what else may have happened, each with the factor of the standard deviation."""
     initializer = _initializer(verdict)
-    if isinstance(initializer, Scaled) and initializer.factor:
-        yield f"factor {initializer.factor:.3g} not applied", 1 / abs(float(initializer.factor))
     if isinstance(initializer, VarianceScaling):
         yield from _other_fans(verdict, initializer)
-    kept = truncated_quantiles(-2.0, 2.0).stddev
     if "truncated normal" in _expected(verdict).families:
+        kept = truncated_quantiles(-2.0, 2.0).stddev
         yield "standard deviation is that before truncation", kept
         yield "truncated twice", kept**2
     if initializer is None:
-        yield "corrected for truncation", 1 / kept
         yield "a gain of sqrt(2)", math.sqrt(2)
         yield "a gain of sqrt(2) left out", math.sqrt(0.5)
 
 
 def _other_fans(verdict: Verdict, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
-    shape = verdict.comparison.weight.shape
-    expected = _expected(verdict).std
+    shape, expected = verdict.comparison.weight.shape, _expected(verdict).std
     own = initializer._fans(shape)
-    mode = initializer.mode
-    scale = float(initializer.scale)
-    of_layer = verdict.comparison.expectation.fans
-    if of_layer is not None and of_layer != own:
-        std = stddev_for(scale, mode, *of_layer)
-        yield f"the fans of the layer, {of_layer}", std / expected
-    by_shape = fans(shape)
-    if by_shape != own:
-        std = stddev_for(scale, mode, *by_shape)
-        yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
+    scale, mode = float(initializer.scale), initializer.mode
     for other in _MODES:
         if other != mode:
             yield f"{other} instead of {mode}", stddev_for(scale, other, *own) / expected
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
             yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
-    for axis, length in enumerate(shape):
-        for count in _SHARDS:
-            if length % count:
-                continue
-            shard = (*shape[:axis], length // count, *shape[axis + 1 :])
-            std = stddev_for(scale, mode, *initializer._fans(shard))
-            if not math.isclose(std, expected):
-                yield f"the fan of one of {count} shards", std / expected
+    for axis, count in itertools.product(range(len(shape)), _SHARDS):
+        if shape[axis] % count:
+            continue
+        shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
+        std = stddev_for(scale, mode, *initializer._fans(shard))
+        if not math.isclose(std, expected):
+            yield f"the fan of one of {count} shards", std / expected
 
 
-def _fans_of_axes(verdict: Verdict) -> Iterator[tuple[str, float]]:
-    """Yield the sizes of other axes as fans, each with the factor of the standard deviation."""
-    own = set()
-    shape, initializer = verdict.comparison.weight.shape, _initializer(verdict)
-    if isinstance(initializer, VarianceScaling):
-        own = set(initializer._fans(shape))
-    elif initializer is not None:
-        return
-    for one, other in itertools.permutations(sorted(_products(shape)), 2):
-        if not own or other in own:
-            yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)
-
-
-def _products(shape: Shape) -> set[float]:
-    """Return the sizes of all sets of axes, and the mean of both of a matrix."""
-    found: set[float] = set()
-    for size in range(1, len(shape) + 1):
-        found.update(math.prod(axes) for axes in itertools.combinations(shape, size))
-    if len(shape) == 2:
-        found.add(sum(shape) / 2)
-    return found
+def _fans_of_axes(shape: Shape) -> Iterator[tuple[str, float]]:
+    """Yield that one size of axes was taken as the fan, and before another."""
+    sizes = {float(sum(shape)) / 2} if len(shape) == 2 else set()
+    for number in range(1, len(shape) + 1):
+        sizes.update(map(math.prod, itertools.combinations(shape, number)))
+    for one, other in itertools.permutations(sorted(sizes), 2):
+        yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)

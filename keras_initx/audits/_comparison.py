@@ -35,7 +35,6 @@ class Expectation(abc.ABC):
         path: The path of the weight that says so, if it is another than the one tested.
         dtype: The dtype there.
         initializer: The initializer that the weight should come from, if that is known.
-        fans: The fans of a kernel, if its layer is known.
         is_measured: Whether it was measured from draws, and is no more exact than these.
     """
 
@@ -43,7 +42,6 @@ class Expectation(abc.ABC):
     path: str | None = None
     dtype: DType | None = None
     initializer: LayerInitializer | None = None
-    fans: tuple[float, int] | None = None
     is_measured: bool = False
 
     @abc.abstractmethod

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,16 +13,15 @@ import keras
 
 from keras_initx._array_files import check_file
 from keras_initx._checkpoints import names_weights
-from keras_initx._checks import check_count, check_root, is_real, truncated
-from keras_initx._files import LinedFormat, check_local, parse_json, write
+from keras_initx._checks import check_count, check_root, truncated
+from keras_initx._files import check_local, parse_json, write
 from keras_initx._seeds import derived_seed
+from keras_initx.audits._lines import FORMAT, WeightContract, line_of, weight_of
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,
-    LEVELS,
     LOST,
     NOT_FINITE,
-    Parts,
     Profile,
     merged,
     of_array,
@@ -72,34 +70,6 @@ _COLUMNS = (
     "bits",
     "frames",
 )
-_FORMAT = LinedFormat("keras_initx contract", 1, "Contract.save", ("draws", "equal", "weights"))
-
-
-@dataclass(frozen=True)
-class WeightContract:
-    """How one weight is drawn.
-
-    Attributes:
-        path: Its path in the model, or the name of the array.
-        shape: Its shape.
-        dtype: The name of its dtype.
-        profile: What is known of its values.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    profile: Profile
-
-    @property
-    def kind(self) -> str:
-        """`"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`."""
-        return self.profile.kind
-
-    @property
-    def text(self) -> str:
-        """The kind in words, with the family of the distribution if it is known."""
-        return self.profile.text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,8 +97,8 @@ class Contract(WeightTable[WeightContract]):
             ValueError: If `path` is a URL.
         """
         check_local("path", Path(path))
-        lines = [_line(weight) for weight in self.weights]
-        write(path, _FORMAT.text((self.draws, self.equal), lines))
+        lines = [line_of(weight) for weight in self.weights]
+        write(path, FORMAT.text((self.draws, self.equal), lines))
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -172,9 +142,7 @@ class Contract(WeightTable[WeightContract]):
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for weight in self.weights:
-            record = _line(weight)
-            for name in ("places", "quantiles", "parts"):
-                record.pop(name, None)
+            record = {**asdict(weight), "kind": weight.kind, **weight.unusual()}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
@@ -332,25 +300,9 @@ def _check_alike(draws: Sequence[Contract]) -> None:
 # The file.
 
 
-def _line(weight: WeightContract) -> dict[str, Any]:
-    """Return a weight as a line of the file: the head first, what is usual left out."""
-    line: dict[str, Any] = {
-        "path": weight.path,
-        "shape": list(weight.shape),
-        "dtype": weight.dtype,
-        "kind": weight.kind,
-        "values": weight.text,
-    }
-    usual = asdict(Profile(weight.kind, size=math.prod(weight.shape)))
-    for name, value in asdict(weight.profile).items():
-        if value != usual[name]:
-            line[name] = value
-    return line
-
-
 def is_contract(content: Any) -> bool:
     """Return whether what a JSON file holds is a contract."""
-    return _FORMAT.is_in(content)
+    return FORMAT.is_in(content)
 
 
 def json_in(path: str | os.PathLike[str]) -> Any:
@@ -384,36 +336,8 @@ def read_contract(name: str, path: str) -> Contract:
         path: See `Contract.load`.
     """
     check_file(name, path)
-    fields, weights = _FORMAT.read(name, path, _weight_of)
-    with _FORMAT.refusing(name, path, "its draws and equal weights"):
+    fields, weights = FORMAT.read(name, path, weight_of)
+    with FORMAT.refusing(name, path, "its draws and equal weights"):
         draws = int(fields["draws"])
         equal = [[str(path) for path in paths] for paths in fields["equal"]]
     return Contract(list(weights.values()), draws, equal)
-
-
-def _weight_of(line: Mapping[str, Any]) -> WeightContract:
-    """Return the weight of a line."""
-    line = dict(line)
-    del line["values"]  # which follow from the rest
-    path, dtype, kind = (line.pop(name) for name in ("path", "dtype", "kind"))
-    shape = tuple(int(length) for length in line.pop("shape"))
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}")
-    parts = []
-    for part in line.pop("parts", ()):
-        stds, means = (tuple(map(float, part[name])) for name in ("stds", "means"))
-        if len(stds) != len(means):
-            raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
-        parts.append(Parts(int(part["axis"]), int(part["size"]), means, stds))
-    for name in ("places", "quantiles", "connections", "repeated"):
-        if name in line:
-            line[name] = tuple(line[name])
-    line.setdefault("size", math.prod(shape))
-    profile = Profile(kind, parts=tuple(parts), **line)
-    if profile.quantiles and len(profile.quantiles) != len(LEVELS):
-        raise ValueError(f"{len(profile.quantiles)} quantiles instead of {len(LEVELS)}")
-    if kind == "random" and not profile.quantiles:
-        raise ValueError(f"{path!r} is random, without quantiles")
-    if kind == "constant" and not is_real(profile.value):
-        raise ValueError(f"{path!r} is constant, without a value")
-    return WeightContract(path, shape, dtype, profile)

@@ -3,7 +3,8 @@
 import copy
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,15 +16,15 @@ from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._outcome import Outcome, impossible, proven
 from keras_initx.audits._profile import (
+    LEVELS,
     Profile,
+    axis_of,
     merged,
     of_array,
-    of_frame,
-    of_law,
     of_values,
     spread_of,
 )
-from keras_initx.audits._properties import compare
+from keras_initx.audits._properties import Shape, compare
 from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
 from keras_initx.audits._subjects import Subject
 from keras_initx.backends import Moments, Region, backend
@@ -32,18 +33,31 @@ from keras_initx.initializers import (
     FrameLaw,
     IndependentLaw,
     Law,
-    is_exact,
     law_of,
 )
-from keras_initx.models import array_digest, description
+from keras_initx.models import description
+from keras_initx.sampling import NORMAL_REACH
 from keras_initx.structure import LayerInitializer
 
+# The values that a law stands for. Infinity has no share.
+_ENDLESS = 1e12
+# Points between which a distribution function is nearly linear.
+_GRID = 4097
+# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
+# that Keras makes in 16 bits, many more.
+_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
+_ZEROS_ELSE = 1e-4
 # Draws of an initializer whose law is not known, or has no formula.
 _DRAWS = 3
 # Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
 _COARSE = 0.01
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
+_UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
+# What is said of values whose scale differs from draw to draw.
+_WITHOUT_SCALE = ("not finite", "constant", "shape")
+# By so much more may shapes of draws differ than three tell.
+_UNSURE = 1.25
 # With a smaller probability, it is worth looking for another explanation.
 _SUSPICIOUS = 1e-3
 # With a larger one, that is the explanation.
@@ -67,12 +81,10 @@ class OfInitializer(Expectation):
     Attributes:
         law: Their law, `None` if it is not known.
         initializer: The initializer.
-        fans: See `Expectation`.
     """
 
     law: Law | None
     initializer: LayerInitializer
-    fans: tuple[float, int] | None
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -96,11 +108,11 @@ def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitiali
     """
     law = law_of(initializer, weight.shape)
     if isinstance(law, FixedLaw):
-        return FixedValues(law, initializer, weight.fans)
+        return FixedValues(law, initializer)
     is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, weight.dtype)
     if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
-        return OfLaw(law, initializer, weight.fans)
-    return OfDraws(law, initializer, weight.fans)
+        return OfLaw(law, initializer)
+    return OfDraws(law, initializer)
 
 
 def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
@@ -158,21 +170,48 @@ class OfLaw(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        expected, found = self.profile(weight.dtype), self.profile_of(values, weight.dtype)
-        outcomes = compare(expected, found, weight.dtype)
-        sample = _sample(values) if found.kind == "random" else b""
-        return Comparison(weight, self, found, expected, outcomes, sample=sample)
-
-    def profile(self, dtype: DType) -> Profile:
-        """Return what is expected of values in a dtype."""
-        if isinstance(self.law, FrameLaw):
-            return of_frame(self.law, dtype)
-        return of_law(self.law, dtype)
-
-    def profile_of(self, values: Array, dtype: DType) -> Profile:
-        """Return what is known of values, as far as the law says something of it."""
         frame = self.law if isinstance(self.law, FrameLaw) else None
-        return of_values(values, dtype, has_parts=False, frame=frame)
+        found = of_values(values, weight.dtype, has_parts=False, frame=frame)
+        expected = of_law(self.law, weight.dtype)
+        outcomes = compare(expected, found, weight.dtype)
+        return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
+
+
+def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
+    """Return the profile of infinitely many values of a law."""
+    endless = Profile(
+        "random",
+        size=int(_ENDLESS),
+        independent=_ENDLESS,
+        std=law.std or 0.0,
+        total=int(_ENDLESS),
+        bits=round(-math.log2(epsilon(dtype))),
+        repeated=("", ""),
+    )
+    if isinstance(law, FrameLaw):
+        return replace(endless, frames=law.blocks, frames_axis=axis_of(law))
+    low, high = law.bounds
+    grid = np.linspace(
+        max(low, law.mean - NORMAL_REACH * law.std),
+        min(high, law.mean + NORMAL_REACH * law.std),
+        _GRID,
+    )
+    probabilities = law.distribution_function(grid)
+    middles = (grid[1:] + grid[:-1]) / 2
+    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
+    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
+    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
+    return replace(
+        endless,
+        independent=_ENDLESS * float(1 - atom),
+        mean=law.mean,
+        kurtosis=fourth / law.std**4,
+        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
+        lowest=low,
+        highest=high,
+        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
+        law=law,
+    )
 
 
 @dataclass(frozen=True)
@@ -186,14 +225,16 @@ class OfDraws(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        expected = self.profile(weight)
+        draws = self._draws(weight)
+        expected = _UNDRAWN if not draws else merged(draws)
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
-        found = of_values(values, weight.dtype, has_parts=bool(expected.parts))
+        found = of_values(values, weight.dtype)
         outcomes = compare(expected, found, weight.dtype)
+        if draws and spread_of(draws) > 1:
+            expected, outcomes = Profile("random"), _of_shape(draws, found, weight.dtype)
         reason = "" if outcomes else expected.reason
-        is_drawn = found.kind == "random" and not reason
-        sample = _sample(values) if is_drawn else b""
+        sample = b"" if reason else _sample(values)
         return Comparison(weight, self, found, expected, outcomes, reason, sample=sample)
 
     def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
@@ -204,38 +245,32 @@ class OfDraws(OfInitializer):
         reason = "equal in each draw of its initializer, and not here"
         return Comparison(weight, self, found, expected, reason=reason)
 
-    def profile(self, weight: Subject) -> Profile:
-        """Return what three draws say about the values of a weight."""
-        draws = []
-        for number in range(_DRAWS):
-            drawn = self._drawn(weight, derived_seed(number, "audit", weight.path))
-            if drawn is None:
-                return Profile("unknown", "its initializer cannot be drawn from")
-            draws.append(of_array(drawn, weight.dtype))
-        if spread_of(draws) > 1:
-            return Profile("unknown", "its scale differs from draw to draw")
-        return merged(draws)
-
-    def _drawn(self, weight: Subject, seed: int) -> Array | None:
-        """Return values of a copy of the initializer, or `None` if none can be made.
+    def _draws(self, weight: Subject) -> list[Profile]:
+        """Return three draws of a copy of the initializer, none if it cannot be drawn from.
 
         A function is not called: what it draws from may be a generator of the user.
         """
         initializer: Any = self.initializer
         if not isinstance(initializer, keras.initializers.Initializer):
-            return None
-        keras.utils.set_random_seed(seed)  # of what has none of its own
-        try:
-            made = copy.deepcopy(initializer, _other_generators(initializer, seed))
-            for place, part in enumerate(initializers_within(made)):
-                if hasattr(part, "seed"):
-                    part.seed = part._init_seed = derived_seed(seed, place)
-            values = made(weight.shape, dtype=weight.dtype)
-            values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
-            drawn = np.array(backend.host_view(values))
-        except Exception:  # a user's class may raise anything
-            return None
-        return drawn if drawn.shape == weight.shape else None
+            return []
+        draws = []
+        for number in range(_DRAWS):
+            seed = derived_seed(number, "audit", weight.path)
+            keras.utils.set_random_seed(seed)  # of what has none of its own
+            try:
+                made = copy.deepcopy(initializer, _other_generators(initializer, seed))
+                for place, part in enumerate(initializers_within(made)):
+                    if hasattr(part, "seed"):
+                        part.seed = part._init_seed = derived_seed(seed, place)
+                values = made(weight.shape, dtype=weight.dtype)
+                values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
+                drawn = np.array(backend.host_view(values))
+            except Exception:  # a user's class may raise anything
+                return []
+            if drawn.shape != weight.shape:
+                return []
+            draws.append(of_array(drawn, weight.dtype))
+        return draws
 
 
 def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
@@ -246,6 +281,30 @@ def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
             if isinstance(value, keras.random.SeedGenerator):
                 others[id(value)] = keras.random.SeedGenerator(seed)
     return others
+
+
+def _of_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+    """Return what is said of values whose scale differs from draw to draw, without the scale.
+
+    Their shape may differ from draw to draw too, more than that of independent values does.
+    """
+    shape = Shape()
+    alike = [_standardized(draw) for draw in draws]
+    pairs = itertools.combinations(alike, 2)
+    excess = max(1.0, _UNSURE * max(shape.excess(*pair) for pair in pairs))
+    expected, standard = merged(alike), _standardized(found)
+    expected = replace(expected, independent=expected.independent / excess**2)
+    standard = replace(standard, independent=standard.independent / excess**2)
+    outcomes = compare(expected, standard, dtype)
+    return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
+
+
+def _standardized(profile: Profile) -> Profile:
+    """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
+    if profile.kind != "random" or not profile.std:
+        return profile
+    quantiles = (np.array(profile.quantiles) - profile.mean) / profile.std
+    return replace(profile, mean=0.0, std=1.0, quantiles=tuple(quantiles.tolist()), parts=())
 
 
 def _sample(values: Array) -> bytes:
@@ -288,147 +347,3 @@ class OrDeclared(Expectation):
             elif not self.is_rule and of_layer.least > found.least:
                 found = replace(found, expected=of_layer.expected, outcomes=of_layer.outcomes)
         return found
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The values that a weight must have.
-
-    Attributes:
-        source: Who says so: `"plan"` or `"seed"`.
-        dtype: The name of their dtype.
-        digest: Their digest, or `None` if it is not known.
-        draw: Function that returns those in a region, or all for `None`.
-    """
-
-    source: str
-    dtype: DType
-    digest: str | None
-    draw: Callable[[Region | None], Array]
-
-
-@dataclass(frozen=True)
-class PlannedValues(Expectation):
-    """The very values of a plan or a seed, and what is wrong with others.
-
-    Attributes:
-        stated: What gives the values.
-        planned: The values.
-        by_law: What is wrong with others, `None` if they are cut, so that no law is known.
-        alpha: See `audit`. No test fails whose probability is larger.
-    """
-
-    stated: OfInitializer
-    planned: Planned
-    by_law: Expectation | None
-    alpha: float
-
-    @property
-    def text(self) -> str:  # type: ignore[override]
-        """What gives the values."""
-        return self.stated.text
-
-    def test(self, weight: Subject) -> Comparison:
-        by_bits = self._test_bits(weight)
-        (outcome,) = by_bits.outcomes
-        if self.by_law is None or self.stated.law is None or outcome.proof == "bits":
-            return by_bits
-        by_law = self.by_law.test(weight)
-        if outcome.proof and by_law.least <= self.alpha:
-            # By chance, or the line was edited after its digest had been written.
-            return replace(self, planned=replace(self.planned, digest=None)).test(weight)
-        return replace(
-            by_law,
-            outcomes=(outcome, *by_law.outcomes),
-            is_unchanged=by_bits.is_unchanged,
-            rows_unchanged=by_bits.rows_unchanged,
-        )
-
-    def _test_bits(self, weight: Subject) -> Comparison:
-        """Test whether a weight has the values.
-
-        They are compared in the parts in which they lie on devices: no process needs those of
-        others. Their digest is enough, where it is known.
-        """
-        moments = Moments()
-        differing = total = 0
-        digest = cause = ""
-        rows = None
-        proof = "bits"
-        for region, values in weight.values.parts():
-            moments.add(sampled(values))
-            total += values.size
-            if region is None and self.planned.digest is not None:
-                digest = _digest(values, weight.dtype)
-                if digest == self.planned.digest:
-                    proof = "digest"
-                    continue
-            drawn = self.planned.draw(region)
-            differing_here = self._differing(drawn, values)
-            differing += differing_here
-            if region is None and differing_here:
-                drawn = np.asarray(drawn, values.dtype)
-                cause = "an axis exchanged" if _is_transposed(drawn, values) else ""
-                rows = _equal_rows(drawn, values)
-        evidence = self._evidence(weight, differing, total, digest)
-        outcome = impossible("bits", evidence, cause) if evidence else proven(proof)
-        # Of what is computed by matrix products, the last bits are not known.
-        is_known = evidence or proof == "digest" or is_exact(self.stated.initializer)
-        std = None if self.stated.law is None else self.stated.law.std
-        return Comparison(
-            weight,
-            self.stated,
-            Profile("random", std=moments.std),
-            Profile("unknown", std=std or 0.0),
-            (outcome,),
-            is_unchanged=not evidence if is_known else None,
-            rows_unchanged=rows if evidence else None,
-        )
-
-    def _evidence(self, weight: Subject, differing: int, total: int, digest: str) -> str:
-        """Return how the values differ, empty if they do not."""
-        planned = self.planned
-        if weight.dtype != planned.dtype:
-            return f"{weight.dtype}, and {planned.dtype} in the plan"
-        if differing:
-            return f"{differing} of {total} values are not those of the {planned.source}"
-        if digest and digest != planned.digest:
-            return f"the digest is {digest}, and {planned.digest} in the plan"
-        return ""
-
-    def _differing(self, drawn: Array, values: Array) -> int:
-        """Return how many values are not those that were drawn."""
-        drawn = np.asarray(drawn, values.dtype)
-        differ = drawn != values
-        if not is_exact(self.stated.initializer):
-            finite = np.isfinite(drawn)
-            tolerance = 1e-5 * max(1.0, float(np.abs(drawn).max(initial=0, where=finite)))
-            with np.errstate(invalid="ignore"):
-                differ &= ~(finite & (np.abs(drawn - values) <= tolerance))
-        return int(np.count_nonzero(differ))
-
-
-def _digest(values: Array, dtype: DType) -> str:
-    """Return the digest of values that were read as numbers."""
-    if dtype != "float64":  # which is float32 on JAX, without its option
-        values = values.astype(dtype, copy=False)
-    return array_digest(values)
-
-
-def _is_transposed(drawn: Array, values: Array) -> bool:
-    """Return whether values are those that were drawn, with axes in another order."""
-    flat = values.reshape(-1)
-    for order in itertools.permutations(range(drawn.ndim)):
-        changed = drawn.transpose(order)
-        # Most arrays differ at the beginning already.
-        if np.array_equal(changed.flat[:64], flat[:64]) and np.array_equal(changed.ravel(), flat):
-            return True
-    return False
-
-
-def _equal_rows(drawn: Array, values: Array) -> int | None:
-    """Return how many slices along the first axis are as drawn, `None` of a vector."""
-    if values.ndim < 2:
-        return None
-    differ = values.reshape(len(values), -1) != drawn.reshape(len(values), -1)
-    return int(np.count_nonzero(~differ.any(axis=1)))

@@ -15,10 +15,9 @@ from keras_initx.audits._expectations import (
     Nothing,
     OfInitializer,
     OrDeclared,
-    Planned,
-    PlannedValues,
     of_initializer,
 )
+from keras_initx.audits._planned import Planned, PlannedValues
 from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
 from keras_initx.initializers import law_of
 from keras_initx.models import (

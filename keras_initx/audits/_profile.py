@@ -25,7 +25,6 @@ from keras_initx.audits._repeated import (
 from keras_initx.audits._statistics import kolmogorov
 from keras_initx.initializers import FrameLaw, IndependentLaw, Normal, Truncated, Uniform
 from keras_initx.models import array_digest
-from keras_initx.sampling import NORMAL_REACH
 
 __all__ = ["Parts", "Profile"]
 
@@ -64,14 +63,6 @@ _IMPLAUSIBLE = 1e-3
 _LONG_TAILS = 3.0
 # Deviations of draws that differ by so many standard errors are not those of independent values.
 _SPREAD = 4.0
-# The values that a law stands for. Infinity has no share.
-_ENDLESS = 1e12
-# Points between which a distribution function is nearly linear.
-_GRID = 4097
-# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
-# that Keras makes in 16 bits, many more.
-_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_ZEROS_ELSE = 1e-4
 # The probabilities of the quantiles, more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
@@ -242,59 +233,6 @@ def _families(mean: float, std: float) -> Iterator[IndependentLaw]:
     yield Truncated(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
     yield Uniform(mean - width, mean + width)
-
-
-# From a law.
-
-
-def of_law(law: IndependentLaw, dtype: DType) -> Profile:
-    """Return the profile of infinitely many values of a law."""
-    low, high = law.bounds
-    grid = np.linspace(
-        max(low, law.mean - NORMAL_REACH * law.std),
-        min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID,
-    )
-    probabilities = law.distribution_function(grid)
-    middles = (grid[1:] + grid[:-1]) / 2
-    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
-    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
-    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
-    return Profile(
-        "random",
-        size=int(_ENDLESS),
-        independent=_ENDLESS * float(1 - atom),
-        mean=law.mean,
-        std=law.std,
-        kurtosis=fourth / law.std**4,
-        total=int(_ENDLESS),
-        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
-        lowest=low,
-        highest=high,
-        bits=round(-math.log2(epsilon(dtype))),
-        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
-        repeated=("", ""),
-        law=law,
-    )
-
-
-def of_frame(law: FrameLaw, dtype: DType) -> Profile:
-    """Return the profile of a law whose blocks are orthonormal, or have given singular values."""
-    return Profile(
-        "random",
-        size=int(_ENDLESS),
-        independent=_ENDLESS,
-        std=law.std or 0.0,
-        total=int(_ENDLESS),
-        bits=round(-math.log2(epsilon(dtype))),
-        frames=law.blocks,
-        frames_axis=_axis_of(law),
-        repeated=("", ""),
-    )
-
-
-def _axis_of(law: FrameLaw) -> str:
-    return "first" if 0 in law.output_axes else "last"
 
 
 # From values.
@@ -502,7 +440,7 @@ def _frames(values: Array, dtype: DType, law: FrameLaw | None) -> tuple[int, str
         inputs = math.prod(values.shape[axis] for axis in law.input_axes)
         blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
         if all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks):
-            return law.blocks, _axis_of(law)
+            return law.blocks, axis_of(law)
         return 0, ""
     if values.ndim < 2:
         return 0, ""
@@ -521,6 +459,10 @@ def _frames(values: Array, dtype: DType, law: FrameLaw | None) -> tuple[int, str
             ):
                 return count, axis
     return 0, ""
+
+
+def axis_of(law: FrameLaw) -> str:
+    return "first" if 0 in law.output_axes else "last"
 
 
 def _are_enough(block: Array, tolerance: float) -> bool:

@@ -5,6 +5,7 @@ words. Whether an outcome is reported is decided for all weights at once.
 """
 
 import abc
+import enum
 import math
 from dataclasses import dataclass, replace
 
@@ -63,6 +64,8 @@ _RATE = 1e-4
 # How much nearer distributions of known families are for being standardized by their own moments,
 # at least (simulated: normal, uniform, truncated, orthonormal).
 _NEARER = 1.25
+# The mean of Kolmogorov's distribution.
+_MEAN_DISTANCE = 0.8687
 # Where each value is there twice, half of them differ from each other.
 _COPIES = 0.6
 # The share of values that tell how many are near an end, and the number of them.
@@ -77,12 +80,37 @@ _CHANCE_OF_SIGNS = 0.5
 _UNLIKE = 1e-3
 
 
-class PropertyTest(abc.ABC):
-    """A test whether the values found have a property of those expected."""
+class Known(enum.IntEnum):
+    """How much is known of values on both sides: each level has those before it."""
 
-    @abc.abstractmethod
+    KIND = 0  # perhaps of a few values only
+    VALUES = 1
+    SCALE = 2
+    DISTRIBUTION = 3
+
+
+def _known(expected: Profile, found: Profile) -> Known:
+    """Return how much is known of both."""
+    if min(expected.size, found.size) < FEWEST:
+        return Known.KIND
+    if not (expected.std and found.std):
+        return Known.VALUES
+    # Of the law of a frame, no distribution is known.
+    return Known.DISTRIBUTION if expected.has_distribution else Known.SCALE
+
+
+class PropertyTest(abc.ABC):
+    """A test whether the values found have a property of those expected.
+
+    Attributes:
+        needs: How much must be known of both.
+    """
+
+    needs = Known.VALUES
+
     def applies(self, expected: Profile, found: Profile) -> bool:
-        """Return whether both are known well enough, and the property is not another test's."""
+        """Return whether the test has something to say."""
+        return _known(expected, found) >= self.needs
 
     @abc.abstractmethod
     def run(self, expected: Profile, found: Profile) -> Outcome:
@@ -105,16 +133,20 @@ def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, .
     return _outcomes(expected, found)
 
 
+_FIXED_NO_MORE = impossible("values", "another in each draw, which was fixed")
+_FIXED_NOW = impossible("constant", "the same in each draw, where it was random")
+
+
 def _tests_of_kinds(dtype: DType) -> tuple[PropertyTest, ...]:
     """Return the tests of which the first that applies is the only one of a weight."""
     return (
         NotFinite(),
         SameDigest(),
         FixedValues(dtype),
-        FixedNoMore(),
+        OtherKind("fixed", ("random", "fixed", "constant"), _FIXED_NO_MORE),
         ConstantValue(dtype),
         ConstantNow(dtype),
-        FixedNow(),
+        OtherKind("random", ("fixed",), _FIXED_NOW),
     )
 
 
@@ -183,14 +215,25 @@ class FixedValues(PropertyTest):
         return bool((np.abs(expected - found) <= tolerance).all())
 
 
-class FixedNoMore(PropertyTest):
-    """Values that are others in each draw, and were the same in all."""
+@dataclass(frozen=True)
+class OtherKind(PropertyTest):
+    """Values of another kind than they were.
+
+    Attributes:
+        expected: The kind that they were of.
+        found: Kinds that they were not of.
+        outcome: What is said.
+    """
+
+    expected: str
+    found: tuple[str, ...]
+    outcome: Outcome
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        return expected.kind == "fixed" and found.kind != "unknown"
+        return expected.kind == self.expected and found.kind in self.found
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        return impossible("values", "another in each draw, which was fixed")
+        return self.outcome
 
 
 @dataclass(frozen=True)
@@ -258,16 +301,6 @@ class ConstantNow(PropertyTest):
         return max(chance, epsilon(self.dtype))
 
 
-class FixedNow(PropertyTest):
-    """Values that are the same in all draws where they are drawn."""
-
-    def applies(self, expected: Profile, found: Profile) -> bool:
-        return expected.kind == "random" and found.kind == "fixed"
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        return impossible("constant", "the same in each draw, where it was random")
-
-
 # Of random values.
 
 
@@ -289,21 +322,6 @@ def _largest_atom(profile: Profile) -> float:
     return (float((LEVELS[last] - LEVELS).max()) * (profile.size - 1) + 1) / profile.size
 
 
-def _are_many(expected: Profile, found: Profile) -> bool:
-    """Return whether there are enough values on both sides to say anything about their law."""
-    return min(expected.size, found.size) >= FEWEST
-
-
-def _have_scales(expected: Profile, found: Profile) -> bool:
-    """Return whether the standard deviations of both are known."""
-    return _are_many(expected, found) and bool(expected.std and found.std)
-
-
-def _have_distributions(expected: Profile, found: Profile) -> bool:
-    """Return whether more is known than the scale, as it is not of the law of a frame."""
-    return _have_scales(expected, found) and expected.has_distribution
-
-
 def _are_exact(expected: Profile, found: Profile) -> bool:
     """Return whether both have so many bits that no two values are equal by rounding."""
     return min(expected.bits, found.bits) > BITS_OF_RANDOM
@@ -311,6 +329,8 @@ def _are_exact(expected: Profile, found: Profile) -> bool:
 
 class Repeats(PropertyTest):
     """Slices that are equal to each other where they were not, or no longer are."""
+
+    needs = Known.KIND
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         if expected.repeated is None or found.repeated is None:
@@ -355,7 +375,7 @@ class ZerosOfLaw(PropertyTest):
     """The number of zeros, where a law says how many there are by rounding."""
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        return _are_many(expected, found) and expected.law is not None
+        return super().applies(expected, found) and expected.law is not None
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         count = found.zeros * found.total
@@ -368,8 +388,8 @@ class PlacesOfZeros(PropertyTest):
     """Zeros at other places than in all draws."""
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        is_known = _are_many(expected, found) and expected.zeros_at is not None
-        return is_known and expected.zeros_at != found.zeros_at
+        differ = expected.zeros_at not in (None, found.zeros_at)
+        return differ and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         evidence = f"other values are 0 than were: {found.zeros:.3g}, and {expected.zeros:.3g}"
@@ -383,17 +403,14 @@ class Connections(PropertyTest):
     axis: int
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        if not _are_many(expected, found) or PlacesOfZeros().applies(expected, found):
-            return False
-        return 0 < expected.connections[self.axis] != found.connections[self.axis]
+        differ = 0 < expected.connections[self.axis] != found.connections[self.axis]
+        are_elsewhere = PlacesOfZeros().applies(expected, found)
+        return differ and not are_elsewhere and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         name = ("first", "last")[self.axis]
         before, now = expected.connections[self.axis], found.connections[self.axis]
         number = "another number" if now < 0 else f"{now}"
-        cause = ""
-        if found.connections[1 - self.axis] == before:
-            cause = "an axis exchanged"
         by_chance = self._chance(before, expected) ** ONCE * self._chance(now, found)
         return Outcome(
             "connections",
@@ -401,7 +418,6 @@ class Connections(PropertyTest):
             f"expected {before}",
             p=by_chance,
             deviation=math.inf,
-            cause=cause,
         )
 
     def _chance(self, count: int, profile: Profile) -> float:
@@ -422,9 +438,8 @@ class ShareOfZeros(PropertyTest):
     """The share of zeros, compared with that of other draws."""
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        if not _are_many(expected, found) or expected.law is not None:
-            return False
-        return not PlacesOfZeros().applies(expected, found)
+        is_other = expected.law is not None or PlacesOfZeros().applies(expected, found)
+        return not is_other and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         # Rounding to 16 bits makes zeros, on one backend more than on another.
@@ -448,7 +463,7 @@ class Precision(PropertyTest):
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         bits = self._rounded_to(found)
-        if bits is None or not _are_many(expected, found):
+        if bits is None or not super().applies(expected, found):
             return False
         number = min(found.size, expected.independent)
         return expected.bits > 2 * bits and number * (expected.bits - bits) > 100
@@ -468,7 +483,7 @@ class Orthonormality(PropertyTest):
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         before, now = (expected.frames, expected.frames_axis), (found.frames, found.frames_axis)
-        return _are_many(expected, found) and before != now
+        return before != now and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         if not expected.frames:
@@ -476,9 +491,8 @@ class Orthonormality(PropertyTest):
         if not found.frames:
             evidence = "not orthonormal, or with other singular values"
             return impossible("orthonormality", evidence)
-        cause = "an axis exchanged" if expected.frames == found.frames else ""
         evidence = f"{self._text(found)}, expected {self._text(expected)}"
-        return impossible("orthonormality", evidence, cause)
+        return impossible("orthonormality", evidence)
 
     def _text(self, profile: Profile) -> str:
         blocks = "orthonormal"
@@ -492,7 +506,7 @@ class OutliersOfLaw(PropertyTest):
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         has_any = expected.law is not None and found.outliers > 0
-        return has_any and _are_many(expected, found)
+        return has_any and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         assert expected.law is not None
@@ -513,7 +527,7 @@ class Outliers(PropertyTest):
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         has_any = expected.law is None and bool(expected.outliers or found.outliers)
-        return has_any and _are_many(expected, found)
+        return has_any and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         return Outcome(
@@ -525,42 +539,28 @@ class Outliers(PropertyTest):
         )
 
 
-class ExactScale(PropertyTest):
-    """The scale of orthonormal values, whose squares have a fixed sum."""
+class ScaleOfAll(PropertyTest):
+    """The scale, which of orthonormal values is exact, because their squares have a fixed sum."""
 
-    def applies(self, expected: Profile, found: Profile) -> bool:
-        return _have_scales(expected, found) and bool(expected.frames and found.frames)
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        ratio = found.root_mean_square / expected.root_mean_square
-        off = abs(math.log(ratio))
-        p = float(off < max(_EXACT, 2.0**-found.bits))
-        return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation=off)
-
-
-class ScaleOfDraws(PropertyTest):
-    """The scale of values that vary from draw to draw."""
-
-    def applies(self, expected: Profile, found: Profile) -> bool:
-        return _have_scales(expected, found) and not (expected.frames and found.frames)
+    needs = Known.SCALE
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        ratio = found.std / expected.std
         before, now = degrees(expected, found)
-        return Outcome(
-            "scale",
-            f"{ratio:.3g} times the standard deviation",
-            p=same_variance(variance(found) / variance(expected), now, before),
-            # What is left without the error of both.
-            deviation=abs(math.log(ratio)) - 2 * error_of_ratio(before, now),
-        )
+        if math.isinf(now):
+            ratio = found.root_mean_square / expected.root_mean_square
+            p = float(abs(math.log(ratio)) < max(_EXACT, 2.0**-found.bits))
+        else:
+            ratio = found.std / expected.std
+            p = same_variance(variance(found) / variance(expected), now, before)
+        # What is left without the error of both.
+        deviation = abs(math.log(ratio)) - 2 * error_of_ratio(before, now)
+        return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation)
 
 
 class Mean(PropertyTest):
     """The mean of the values."""
 
-    def applies(self, expected: Profile, found: Profile) -> bool:
-        return _have_distributions(expected, found)
+    needs = Known.DISTRIBUTION
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         shift = abs(found.mean - expected.mean)
@@ -585,34 +585,50 @@ class Shape(PropertyTest):
     they are too.
     """
 
+    needs = Known.DISTRIBUTION
+
     def applies(self, expected: Profile, found: Profile) -> bool:
         are_enough = min(expected.independent, found.independent) >= _FEWEST_OF_SHAPE
-        return are_enough and _have_distributions(expected, found)
+        return are_enough and super().applies(expected, found)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        before = (np.array(expected.quantiles) - expected.mean) / expected.std
-        now = (np.array(found.quantiles) - found.mean) / found.std
-        size = 1 / (1 / max(expected.independent, 1) + 1 / max(found.independent, 1))
+        distance = tested = self._distance(expected, found)
+        if expected.families and found.families:
+            tested = _NEARER * distance
+        else:
+            tested = min(distance, self._distance(expected, found, is_standardized=False))
+        p = kolmogorov(tested, int(min(self._size(expected, found), SAMPLE / 2)))
+        return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
+
+    def excess(self, expected: Profile, found: Profile) -> float:
+        """Return how many times as far two samples differ as independent values on average."""
+        distance = self._distance(expected, found)
+        return distance * math.sqrt(self._size(expected, found)) / _MEAN_DISTANCE
+
+    def _size(self, expected: Profile, found: Profile) -> float:
+        """Return the number of values that tell as much of a known distribution as both samples."""
+        return 1 / (1 / max(expected.independent, 1) + 1 / max(found.independent, 1))
+
+    def _distance(
+        self, expected: Profile, found: Profile, *, is_standardized: bool = True
+    ) -> float:
+        """Return the largest distance of two distribution functions at the quantiles of one."""
+        before, now = np.array(expected.quantiles), np.array(found.quantiles)
         slack = 0.0
         if self._has_atom(before) or self._has_atom(now):
-            slack = 4 / math.sqrt(size)  # the error of the place of an atom
-        distance = self._distance(before, now, slack)
-        tested = _NEARER * distance
-        if not (expected.families and found.families):
-            as_they_are = np.array(expected.quantiles), np.array(found.quantiles)
-            tested = min(distance, self._distance(*as_they_are, slack * expected.std))
-        p = kolmogorov(tested, int(min(size, SAMPLE / 2)))
-        return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
+            slack = 4 / math.sqrt(self._size(expected, found))  # the error of the place of an atom
+        if is_standardized:
+            before = (before - expected.mean) / expected.std
+            now = (now - found.mean) / found.std
+        else:
+            slack *= expected.std
+        above = np.interp(before + slack, now, LEVELS, left=0.0, right=1.0)
+        below = np.interp(before - slack, now, LEVELS, left=0.0, right=1.0)
+        off = np.maximum(LEVELS - above, below - LEVELS)[1:-1]  # beyond them, little is known
+        return float(max(off.max(), 0.0))
 
     def _has_atom(self, quantiles: Array) -> bool:
         return bool((quantiles[_ATOM - 1 :] - quantiles[: 1 - _ATOM] <= 0).any())
-
-    def _distance(self, expected: Array, found: Array, slack: float) -> float:
-        """Return the largest distance of two distribution functions at the quantiles of one."""
-        above = np.interp(expected + slack, found, LEVELS, left=0.0, right=1.0)
-        below = np.interp(expected - slack, found, LEVELS, left=0.0, right=1.0)
-        off = np.maximum(LEVELS - above, below - LEVELS)[1:-1]  # beyond them, little is known
-        return float(max(off.max(), 0.0))
 
 
 class Bounds(PropertyTest):
@@ -622,8 +638,10 @@ class Bounds(PropertyTest):
     at both ends, before the first of the other, have geometric distributions.
     """
 
+    needs = Known.DISTRIBUTION
+
     def applies(self, expected: Profile, found: Profile) -> bool:
-        return _have_distributions(expected, found) and not (expected.frames or found.frames)
+        return super().applies(expected, found) and not (expected.frames or found.frames)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         before, now = _number(expected), _number(found)
@@ -665,10 +683,10 @@ class Extremes(PropertyTest):
     """Single values that are farther out than the laws that are possible allow."""
 
     def applies(self, expected: Profile, found: Profile) -> bool:
-        if not _are_many(expected, found):
-            return expected.law is not None and self.tells(expected)
-        has_ends = _have_distributions(expected, found) and not (expected.frames or found.frames)
-        return has_ends and self.tells(expected)
+        known = _known(expected, found)
+        is_known = known == Known.DISTRIBUTION and not (expected.frames or found.frames)
+        are_few = known == Known.KIND and expected.law is not None
+        return (is_known or are_few) and self.tells(expected)
 
     def tells(self, expected: Profile) -> bool:
         """Return whether laws are possible, and none has outliers."""
@@ -808,8 +826,10 @@ class ConstantParts(PropertyTest):
 
     place: int
 
+    needs = Known.DISTRIBUTION
+
     def applies(self, expected: Profile, found: Profile) -> bool:
-        return _have_distributions(expected, found) and bool(self._evidence(expected, found))
+        return super().applies(expected, found) and bool(self._evidence(expected, found))
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         return impossible("parts", self._evidence(expected, found))
@@ -846,9 +866,11 @@ class ScalesOfParts(PropertyTest):
 
     place: int
 
+    needs = Known.DISTRIBUTION
+
     def applies(self, expected: Profile, found: Profile) -> bool:
         parts = _parts_of_both(expected, found, self.place)
-        if parts is None or not _have_distributions(expected, found):
+        if parts is None or not super().applies(expected, found):
             return False
         # Parts of which hardly any value is not zero vary more than the whole.
         is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
@@ -911,8 +933,7 @@ _TESTS: tuple[PropertyTest, ...] = (
     Orthonormality(),
     OutliersOfLaw(),
     Outliers(),
-    ExactScale(),
-    ScaleOfDraws(),
+    ScaleOfAll(),
     Mean(),
     Shape(),
     Bounds(),

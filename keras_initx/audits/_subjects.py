@@ -80,7 +80,6 @@ class Subject:
         dtype: The name of its dtype.
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
-        fans: Fan-in and fan-out if it is a kernel of a model, otherwise `None`.
         lost: Function that returns which of its values are not finite and cannot be meant, in
             words, otherwise nothing.
     """
@@ -90,7 +89,6 @@ class Subject:
     dtype: DType
     values: Values
     reason: str = ""
-    fans: tuple[float, int] | None = None
     lost: Callable[[], str] = str
 
     @property
@@ -179,7 +177,6 @@ def of_weight(weight: ModelWeight) -> Subject:
         weight.shape,
         weight.dtype,
         VariableValues(weight.variable),
-        fans=weight.fans,
         lost=functools.partial(_lost, weight),
     )
 
