@@ -27,8 +27,8 @@ from keras_initx.recipes import Recipe, is_recipe, recipe_of
 Like: TypeAlias = Contract | Drawn
 
 
-def check_question(rules: Any, like: Any) -> None:
-    """Raise an error if both are given, or one as the other.
+def check_question(weights: Any, rules: Any, like: Any) -> None:
+    """Raise an error if both are given, one as the other, or neither for a contract.
 
     What is neither for certain is left to those that read it.
     """
@@ -47,6 +47,17 @@ def check_question(rules: Any, like: Any) -> None:
             "`like` must be a contract, weights or a function without arguments that makes them; "
             f"rules, a recipe and a plan are passed as `rules`. Received: {like=!r}"
         )
+    if like is None and _is_contract(weights):
+        raise TypeError(
+            "`weights` must be a model or arrays to be compared with rules; a contract is compared "
+            f"with what is passed as `like`. Received: {weights=!r}"
+        )
+
+
+def _is_contract(given: Any) -> bool:
+    """Return whether this is a contract, or the path of one."""
+    is_path = isinstance(given, str | os.PathLike)
+    return isinstance(given, Contract) or (is_path and is_contract(json_in(given)))
 
 
 def _are_weights(given: Any) -> bool:
@@ -55,7 +66,8 @@ def _are_weights(given: Any) -> bool:
         return _has_arrays(given)
     paths = checkpoint_paths(given)
     if paths is not None:
-        return len(paths) > 1 or _is_path_of_weights(paths[0])
+        is_file = recipe_of(paths[0]) is None and names_weights(paths[0])
+        return len(paths) > 1 or is_file or _is_contract(given)
     if isinstance(given, type):
         return issubclass(given, keras.Model)
     takes_none = callable(given) and can_be_called(given) and not can_be_called(given, None)
@@ -72,12 +84,6 @@ def _are_rules(given: Any) -> bool:
         return is_plan(json_in(given))
     takes_model = callable(given) and can_be_called(given, None) and not can_be_called(given)
     return isinstance(given, InitializationPlan) or is_recipe(given) or takes_model
-
-
-def _is_path_of_weights(path: str) -> bool:
-    if recipe_of(path) is not None:
-        return False
-    return names_weights(path) or is_contract(json_in(path))
 
 
 def _has_arrays(values: Mapping[Any, Any]) -> bool:
@@ -131,9 +137,9 @@ def source_of_rules(rules: RulesOrPlan | None) -> str:
 
 def source_of_like(like: Like) -> str:
     """Return where it says how weights should be."""
-    paths = checkpoint_paths(like)
-    if isinstance(like, Contract) or (paths and is_contract(json_in(paths[0]))):
+    if _is_contract(like):
         return "in the contract"
+    paths = checkpoint_paths(like)
     if paths is not None:
         others = " and others" if len(paths) > 1 else ""
         return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"

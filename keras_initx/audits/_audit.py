@@ -1,5 +1,7 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
+from typing import Any
+
 from keras_initx._checks import check_number, check_root
 from keras_initx._typing import RolesGiven
 from keras_initx.audits._asked import (
@@ -10,7 +12,7 @@ from keras_initx.audits._asked import (
     source_of_rules,
 )
 from keras_initx.audits._comparison import Comparison, Expectation
-from keras_initx.audits._contract import Contract, contract_at
+from keras_initx.audits._contract import Contract
 from keras_initx.audits._expected import expected_by
 from keras_initx.audits._judgement import equal_weights, judge, weights_together
 from keras_initx.audits._likeness import compared
@@ -111,17 +113,23 @@ def audit(
         raise ValueError(f"`alpha` must be between 0 and 1. Received: {alpha=!r}")
     if seed is not None:
         check_root("seed", seed)
-    check_question(rules, like)
-    if like is not None:
-        for name, value in (("roles", roles), ("seed", seed)):
-            if value is not None:
-                raise ValueError(f"`{name}` must be `None` with `like`. Received: {name}={value!r}")
-        return _audit_like(weights, like, alpha)
-    if isinstance(weights, Contract) or contract_at("weights", weights) is not None:
-        raise TypeError(
-            "`weights` must be a model or arrays to be compared with rules; a contract is compared "
-            f"with what is passed as `like`. Received: {weights=!r}"
-        )
+    check_question(weights, rules, like)
+    if like is None:
+        return _audit_by(weights, rules, seed, roles, alpha)
+    for name, value in (("roles", roles), ("seed", seed)):
+        if value is not None:
+            raise ValueError(f"`{name}` must be `None` with `like`. Received: {name}={value!r}")
+    return _audit_like(weights, like, alpha)
+
+
+def _audit_by(
+    weights: Any,
+    rules: RulesOrPlan | None,
+    seed: int | None,
+    roles: RolesGiven | None,
+    alpha: float,
+) -> AuditReport:
+    """Compare weights with what rules, a plan or their layers say."""
     comparisons = []
     alike: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.

@@ -18,11 +18,12 @@ from keras_initx.audits._outcome import Outcome, impossible, proven
 from keras_initx.audits._profile import (
     LEVELS,
     Profile,
-    axis_of,
+    is_frame,
     merged,
     of_array,
     of_values,
     spread_of,
+    tolerance_of_frames,
 )
 from keras_initx.audits._properties import Shape, compare
 from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
@@ -170,8 +171,11 @@ class OfLaw(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        frame = self.law if isinstance(self.law, FrameLaw) else None
-        found = of_values(values, weight.dtype, has_parts=False, frame=frame)
+        found = of_values(values, weight.dtype, has_parts=False)
+        if isinstance(self.law, FrameLaw) and found.kind == "random":
+            has_blocks = _has_blocks(values, self.law, weight.dtype)
+            frames = (self.law.blocks, _axis_of(self.law)) if has_blocks else (0, "")
+            found = replace(found, frames=frames[0], frames_axis=frames[1])
         expected = of_law(self.law, weight.dtype)
         outcomes = compare(expected, found, weight.dtype)
         return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
@@ -189,7 +193,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
         repeated=("", ""),
     )
     if isinstance(law, FrameLaw):
-        return replace(endless, frames=law.blocks, frames_axis=axis_of(law))
+        return replace(endless, frames=law.blocks, frames_axis=_axis_of(law))
     low, high = law.bounds
     grid = np.linspace(
         max(low, law.mean - NORMAL_REACH * law.std),
@@ -212,6 +216,27 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
         law=law,
     )
+
+
+def _axis_of(law: FrameLaw) -> str:
+    return "first" if 0 in law.output_axes else "last"
+
+
+def _has_blocks(values: Array, law: FrameLaw, dtype: DType) -> bool:
+    """Return whether blocks along the axes of a law have its singular values, times any number."""
+    ordered = values.transpose([*law.input_axes, *law.output_axes])
+    inputs = math.prod(values.shape[axis] for axis in law.input_axes)
+    blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
+    tolerance = tolerance_of_frames(dtype)
+    return all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks)
+
+
+def _has_singular_values(block: Array, expected: float | Array, tolerance: float) -> bool:
+    if isinstance(expected, float | int):
+        return is_frame(block, tolerance)
+    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
+    ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
+    return ratio > 0 and bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
 
 
 @dataclass(frozen=True)
