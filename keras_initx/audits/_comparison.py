@@ -1,30 +1,17 @@
 """Expectations of weights, and what comes of testing one."""
 
 import abc
+import functools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from keras_initx._typing import DType, Shape
+from keras_initx._typing import DType
+from keras_initx.audits._lines import WeightContract
 from keras_initx.audits._outcome import Outcome, least
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale import Scale, scale_of
+from keras_initx.audits._subjects import Subject
 from keras_initx.structure import LayerInitializer
-
-
-class Weight(Protocol):
-    """What an audit says of any weight."""
-
-    @property
-    def path(self) -> str:
-        """Its path in the model, or the name of the array."""
-
-    @property
-    def shape(self) -> Shape:
-        """Its shape."""
-
-    @property
-    def dtype(self) -> DType:
-        """The name of its dtype."""
 
 
 class Expectation(abc.ABC):
@@ -67,7 +54,7 @@ class Comparison:
         sample: A digest of some of its values, if they are random and an initializer was expected.
     """
 
-    weight: Weight
+    weight: Subject | WeightContract
     expectation: Expectation
     found: Profile
     expected: Profile | None = None
@@ -115,7 +102,7 @@ class Comparison:
         """The smallest probability of a deviation that matters."""
         return least(self.outcomes)
 
-    @property
+    @functools.cached_property
     def scale(self) -> Scale | None:
         """The scale of a random weight, relative to the one expected."""
         if self.expected is None or not self.are_random or self.reason:

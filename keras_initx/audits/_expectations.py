@@ -257,7 +257,8 @@ class OfDraws(OfInitializer):
         found = of_values(values, weight.dtype)
         outcomes = compare(expected, found, weight.dtype)
         if draws and spread_of(draws) > 1:
-            expected, outcomes = Profile("random"), _of_shape(draws, found, weight.dtype)
+            expected = Profile("random", "its scale differs from draw to draw")
+            outcomes = _of_shape(draws, found, weight.dtype)
         reason = "" if outcomes else expected.reason
         sample = b"" if reason else _sample(values)
         return Comparison(weight, self, found, expected, outcomes, reason, sample=sample)

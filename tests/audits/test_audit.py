@@ -561,6 +561,8 @@ def test_of_draws_with_scales_of_their_own_only_the_shape_is_compared():
     assert report.not_compared == []
     assert report.weights[0].ratio is None
     assert off(keras_initx.audit(network("random_uniform"), rules)) == {"hidden/kernel": "shape"}
+    (row,) = audit({"a": np.ones(4) + np.arange(4)}, {"a": Own(of_another_scale_each_time)}).not_compared
+    assert row.reason == "its scale differs from draw to draw"
 
 
 def test_rows_with_scales_of_their_own_have_another_shape_in_each_draw():
