@@ -11,15 +11,14 @@ from keras_initx.audits._contract import (
     Contract,
     Drawn,
     can_be_called,
-    contract,
-    contract_at,
     contract_of,
     is_contract,
     is_function,
     json_in,
+    read_contract,
 )
 from keras_initx.audits._report import OF_LAYERS
-from keras_initx.audits._subjects import opened, subjects_of
+from keras_initx.audits._subjects import Audited, opened, subjects_of
 from keras_initx.models import InitializationPlan, RulesOrPlan, is_plan
 from keras_initx.recipes import Recipe, is_recipe, recipe_of
 
@@ -101,20 +100,17 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and not callable(value)
 
 
-def contract_given(name: str, given: Like) -> Contract:
+def contract_given(name: str, given: Contract | Audited) -> Contract:
     """Return the contract of what is given, by itself or in a file.
 
     Args:
         name: Name of the argument in error messages.
-        given: See `like` of `audit`.
+        given: See `weights` of `audit`.
     """
     if isinstance(given, Contract):
         return given
-    if is_function(given):
-        return contract(given)
-    in_file = contract_at(name, given)
-    if in_file is not None:
-        return in_file
+    if isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given)):
+        return read_contract(name, os.fspath(given))
     with opened(name, given) as found:
         return contract_of(subjects_of(found))
 

@@ -12,7 +12,7 @@ from keras_initx.audits._asked import (
     source_of_rules,
 )
 from keras_initx.audits._comparison import Comparison, Expectation
-from keras_initx.audits._contract import Contract
+from keras_initx.audits._contract import Contract, contract, is_function
 from keras_initx.audits._expected import expected_by
 from keras_initx.audits._judgement import equal_weights, judge, weights_together
 from keras_initx.audits._likeness import compared
@@ -161,7 +161,8 @@ def _tested(subject: Subject, expectation: Expectation) -> Comparison:
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found, expected = contract_given("weights", weights), contract_given("like", like)
+    found = contract_given("weights", weights)
+    expected = contract(like) if is_function(like) else contract_given("like", like)
     comparisons = compared(found, expected)
     joint = [
         *equal_weights(comparisons, found.equal, expected.equal, len(found.weights)),

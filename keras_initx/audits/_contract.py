@@ -316,18 +316,6 @@ def json_in(path: str | os.PathLike[str]) -> Any:
     return None
 
 
-def contract_at(name: str, path: Any) -> Contract | None:
-    """Return the contract in a file, `None` if it holds anything else or `path` is none.
-
-    Args:
-        name: Name of the argument in error messages.
-        path: Anything.
-    """
-    if not isinstance(path, str | os.PathLike) or not is_contract(json_in(path)):
-        return None
-    return read_contract(name, os.fspath(path))
-
-
 def read_contract(name: str, path: str) -> Contract:
     """Return the contract in a file.
 

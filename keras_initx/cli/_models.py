@@ -254,4 +254,6 @@ def _rules(arguments: argparse.Namespace) -> Any:
         return arguments.recipe
     if models.is_plan(arguments.rules):
         return models.InitializationPlan.load(arguments.rules_file)
+    if audits.is_contract(arguments.rules):
+        return audits.Contract.load(arguments.rules_file)  # which is refused
     return arguments.rules

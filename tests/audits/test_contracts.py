@@ -395,7 +395,8 @@ def test_what_is_no_weights_is_refused_as_like(tmp_path):
     for given, message in {
         3: "`like` must be a Keras model, a path, or a dict",
         keras.initializers.HeNormal: r"`build\(\)` must be a Keras model, a path, or a dict",
-        tmp_path / "other.json": r"`like` must be a file that ends in one of",
+        tmp_path / "other.json": r"`like` must be a file that `Contract.save` wrote; this one has no",
+        tmp_path / "gone.json": "`like` must be an existing file",
         "weights.pt": "`like` must not be a pickle",
         "weights.keras": "`like` must be an existing file",
     }.items():

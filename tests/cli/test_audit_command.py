@@ -149,6 +149,14 @@ def test_a_contract_of_a_function(program, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 weights are not as in the contract."
 
 
+def test_a_contract_and_a_plan_as_the_other_option(path, tmp_path, capsys):
+    plan, contract = str(tmp_path / "plan.json"), str(tmp_path / "weights.json")
+    assert _main.main(["initialize", path, "--rules", RULES, "--dry-run", "--plan", plan]) == 0
+    assert _main.main(["contract", path, "--out", contract]) == 0
+    assert "passed as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
+    assert "passed as `rules`. Received: like=" in refused(capsys, path, "--like", plan)
+
+
 def test_two_files(path, tmp_path, capsys):
     before = keras.saving.load_model(path)
     before.layers[0].bias.assign(np.ones(64))
