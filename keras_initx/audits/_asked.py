@@ -70,7 +70,8 @@ def _are_weights(given: Any) -> bool:
     if isinstance(given, type):
         return issubclass(given, keras.Model)
     takes_none = callable(given) and can_be_called(given) and not can_be_called(given, None)
-    return isinstance(given, Contract | keras.Model) or takes_none
+    has_weights = isinstance(given, Contract | keras.Layer) or hasattr(given, "state_dict")
+    return has_weights or takes_none
 
 
 def _are_rules(given: Any) -> bool:
@@ -127,7 +128,7 @@ def source_of_rules(rules: RulesOrPlan | None) -> str:
     elif isinstance(rules, Recipe):
         who = rules.name
     elif callable(rules):
-        who = getattr(rules, "__name__", "the recipe")
+        who = _name_of(rules, "the recipe")
     return f"{who} says" if who else "the rules say"
 
 
@@ -140,6 +141,11 @@ def source_of_like(like: Like) -> str:
         others = " and others" if len(paths) > 1 else ""
         return f"in {os.path.basename(paths[0].rstrip(os.sep))}{others}"
     if is_function(like):
-        name = getattr(like, "__name__", "")  # that of a lambda says nothing
-        return f"{name if name.isidentifier() else 'the function'} makes them"
+        return f"{_name_of(like, 'the function')} makes them"
     return "in the other model" if isinstance(like, keras.Model) else "in the other arrays"
+
+
+def _name_of(function: Any, otherwise: str) -> str:
+    """Return the name of a function, if it has one that says something."""
+    name: str = getattr(function, "__name__", "")
+    return name if name.isidentifier() else otherwise

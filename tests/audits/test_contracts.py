@@ -419,7 +419,7 @@ def files(tmp_path_factory):
 def test_what_weights_are_like_is_refused_as_rules(files):
     model, _, contract = files
     weights = [contract, str(contract), Contract.load(contract), model, "model.keras", ["a.npz", "b.npz"]]
-    for given in (*weights, {"a": np.zeros(9)}, lambda: model, keras.Sequential):
+    for given in (*weights, {"a": np.zeros(9)}, lambda: model, keras.Sequential, layers.Dense(3)):
         with pytest.raises(TypeError, match=r"`rules` must be rules, a recipe or a plan; .* passed as `like`"):
             keras_initx.audit(model, given)
 
