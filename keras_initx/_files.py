@@ -163,6 +163,8 @@ class LinedFormat:
             )
             raise self._refused(argument, path, problem)
         names = ("format", "version", *self.fields)
+        if fields["version"] == self.version:
+            names += self.parts
         if not fields.keys() >= set(names):  # earlier versions wrote more
             problem = f"must have the keys {names} and has {tuple(fields)}"
             raise self._refused(argument, path, problem)

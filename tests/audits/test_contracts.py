@@ -237,10 +237,17 @@ def test_a_line_without_numbers_and_numbers_without_a_line_are_refused(yesterday
     yesterday.save(tmp_path / "cut.json")
     content = json.loads((tmp_path / "cut.json").read_text())
     (first, numbers), *others = content["numbers"].items()
-    for changed in (dict(others), {**content["numbers"], "gone": numbers}):
-        (tmp_path / "cut.json").write_text(json.dumps({**content, "numbers": changed}))
-        with pytest.raises(ValueError, match=f"'{first}'|has 'numbers' of 'gone', and no such line"):
+    for changed, message in (
+        ({"numbers": dict(others)}, f"at weight 1, '{first}'"),
+        ({"numbers": {**content["numbers"], "gone": numbers}}, "has 'numbers' of 'gone', and no such line"),
+    ):
+        (tmp_path / "cut.json").write_text(json.dumps({**content, **changed}))
+        with pytest.raises(ValueError, match=message):
             Contract.load(tmp_path / "cut.json")
+    del content["numbers"]
+    (tmp_path / "cut.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"must have the keys .* 'numbers'"):
+        Contract.load(tmp_path / "cut.json")
 
 
 def test_a_file_of_version_1_is_read(tmp_path):
