@@ -16,7 +16,7 @@ from keras_initx._checkpoints import names_weights
 from keras_initx._checks import check_count, check_root, truncated
 from keras_initx._files import check_local, parse_json, write
 from keras_initx._seeds import derived_seed
-from keras_initx.audits._lines import FORMAT, WeightContract, line_of, weight_of
+from keras_initx.audits._lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,
@@ -142,7 +142,7 @@ class Contract(WeightTable[WeightContract]):
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for weight in self.weights:
-            record = {**asdict(weight), "kind": weight.kind, **weight.unusual()}
+            record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 

@@ -64,16 +64,17 @@ class WeightContract:
         """The kind in words, with the family of the distribution if it is known."""
         return self.profile.text
 
-    def unusual(self) -> dict[str, Any]:
-        """Return what is known of its values, without what is so of most weights."""
-        usual = asdict(Profile(self.kind, size=math.prod(self.shape)))
-        found = asdict(self.profile)
-        return {name: value for name, value in found.items() if value != usual[name]}
+
+def unusual(weight: WeightContract) -> dict[str, Any]:
+    """Return what is known of the values of a weight, without what is so of most."""
+    usual = asdict(Profile(weight.kind, size=math.prod(weight.shape)))
+    found = asdict(weight.profile)
+    return {name: value for name, value in found.items() if value != usual[name]}
 
 
 def line_of(weight: WeightContract) -> dict[str, Any]:
     """Return a weight as a line of the file: the head first, the numbers last."""
-    unusual = weight.unusual()
+    known = unusual(weight)
     line: dict[str, Any] = {
         "path": weight.path,
         "shape": list(weight.shape),
@@ -81,11 +82,11 @@ def line_of(weight: WeightContract) -> dict[str, Any]:
         "values": weight.text,
     }
     for name in ("mean", "std", "zeros"):
-        if unusual.get(name):
-            line[name] = float(f"{unusual[name]:.4g}")
+        if known.get(name):
+            line[name] = float(f"{known[name]:.4g}")
     for name in _TEXTS:
-        if name in unusual and unusual[name] != _NOTHING_EQUAL:
-            line[name] = unusual[name]
+        if name in known and known[name] != _NOTHING_EQUAL:
+            line[name] = known[name]
     return {**line, NUMBERS: _packed(line, weight.profile)}
 
 

@@ -103,9 +103,11 @@ class PropertyTest(abc.ABC):
     """A test whether the values found have a property of those expected.
 
     Attributes:
+        verdict: What is wrong if it fails.
         needs: How much must be known of both.
     """
 
+    verdict: str
     needs = Known.VALUES
 
     def applies(self, expected: Profile, found: Profile) -> bool:
@@ -119,6 +121,12 @@ class PropertyTest(abc.ABC):
     @abc.abstractmethod
     def run(self, expected: Profile, found: Profile) -> Outcome:
         """Return what the test says, where it applies."""
+
+    def outcome(
+        self, evidence: str, p: float = 0.0, deviation: float = math.inf, cause: str = ""
+    ) -> Outcome:
+        """Return an outcome of this test, by default of what is impossible."""
+        return Outcome(self.verdict, evidence, p, deviation, cause)
 
 
 def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, ...]:
@@ -137,20 +145,21 @@ def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, .
     return _outcomes(expected, found)
 
 
-_FIXED_NO_MORE = impossible("values", "another in each draw, which was fixed")
-_FIXED_NOW = impossible("constant", "the same in each draw, where it was random")
-
-
 def _tests_of_kinds(dtype: DType) -> tuple[PropertyTest, ...]:
     """Return the tests of which the first that applies is the only one of a weight."""
     return (
         NotFinite(),
         SameDigest(),
         FixedValues(dtype),
-        OtherKind("fixed", ("random", "fixed", "constant"), _FIXED_NO_MORE),
+        OtherKind(
+            "fixed",
+            ("random", "fixed", "constant"),
+            "values",
+            "another in each draw, which was fixed",
+        ),
         ConstantValue(dtype),
         ConstantNow(dtype),
-        OtherKind("random", ("fixed",), _FIXED_NOW),
+        OtherKind("random", ("fixed",), "constant", "the same in each draw, where it was random"),
     )
 
 
@@ -171,6 +180,8 @@ class KindTest(PropertyTest):
 class NotFinite(KindTest):
     """Values that are not finite and were, or must be."""
 
+    verdict = "not finite"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         if found.reason == LOST:
             return True
@@ -183,11 +194,13 @@ class NotFinite(KindTest):
         return found.reason in (NOT_FINITE, INFINITE) or (is_mask and expected.kind == "random")
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        return impossible("not finite", "values that are not finite")
+        return self.outcome("values that are not finite")
 
 
 class SameDigest(KindTest):
     """The same values, bit for bit."""
+
+    verdict = "values"
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.digest is not None and expected.digest == found.digest
@@ -200,6 +213,8 @@ class SameDigest(KindTest):
 class FixedValues(KindTest):
     """Values that are the same in all draws."""
 
+    verdict = "values"
+
     dtype: DType
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
@@ -209,13 +224,13 @@ class FixedValues(KindTest):
         if self._are_near(np.array(expected.places), np.array(found.places)):
             return proven("values")
         if found.kind == "constant":
-            return impossible("values", f"all are {found.value:.4g} where they were not")
+            return self.outcome(f"all are {found.value:.4g} where they were not")
         cause = ""
         if expected.has_distribution and found.has_distribution:
             is_alike = min((test.p for test in _outcomes(expected, found)), default=0.0) > _UNLIKE
             if is_alike and expected.size >= _FEWEST_OF_SEED:
                 cause = "distributed as before: another seed?"
-        return impossible("values", "other values, which were fixed", cause)
+        return self.outcome("other values, which were fixed", cause=cause)
 
     def _are_near(self, expected: Array, found: Array) -> bool:
         """Return whether some of the values are equal, up to rounding."""
@@ -232,23 +247,27 @@ class OtherKind(KindTest):
     Attributes:
         expected: The kind that they were of.
         found: Kinds that they were not of.
-        outcome: What is said.
+        verdict: See `PropertyTest`.
+        evidence: What is said.
     """
 
     expected: str
     found: tuple[str, ...]
-    outcome: Outcome
+    verdict: str
+    evidence: str
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.kind == self.expected and found.kind in self.found
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        return self.outcome
+        return self.outcome(self.evidence)
 
 
 @dataclass(frozen=True)
 class ConstantValue(KindTest):
     """The value of a constant."""
+
+    verdict = "values"
 
     dtype: DType
 
@@ -267,12 +286,14 @@ class ConstantValue(KindTest):
                 f"drawn, with a standard deviation of {found.std:.3g}, where all were "
                 f"{expected.value:.4g}"
             )
-        return impossible("values", evidence)
+        return self.outcome(evidence)
 
 
 @dataclass(frozen=True)
 class ConstantNow(KindTest):
     """A constant where values are drawn, which may be equal by chance."""
+
+    verdict = "constant"
 
     dtype: DType
 
@@ -287,13 +308,13 @@ class ConstantNow(KindTest):
             extremes = Extremes()
             if extremes.tells(expected):
                 return extremes.run(expected, single)
-            return Outcome("constant", evidence, p=1.0, deviation=0.0)
+            return self.outcome(evidence, p=1.0, deviation=0.0)
         chance = self._chance_of(found.value, expected)
         if expected.law is not None or expected.frames:
             p = chance ** (found.size - 1)
         else:
             p = all_of_kind(chance, expected.total, found.size - 1)
-        return Outcome("constant", evidence, p, deviation=math.inf)
+        return self.outcome(evidence, p)
 
     def _chance_of(self, value: float, expected: Profile) -> float:
         """Return the probability that a value is this one, once rounded."""
@@ -362,6 +383,8 @@ class Repeats(PropertyTest):
 class Copies(PropertyTest):
     """Single values that are there several times, in any places."""
 
+    verdict = "copies"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         if Repeats().applies(expected, found) or not _are_exact(expected, found):
             return False
@@ -374,7 +397,7 @@ class Copies(PropertyTest):
         # Those of a law with one frequent value, such as a lower bound, differ in number by chance.
         counts = round(found.independent), round(expected.independent)
         p = as_few(counts[0], found.size, counts[1], expected.size)
-        return Outcome("copies", evidence, p, deviation=math.inf)
+        return self.outcome(evidence, p)
 
     def _share(self, profile: Profile) -> float:
         """Return which share of the values differ from each other."""
@@ -384,6 +407,8 @@ class Copies(PropertyTest):
 class ZerosOfLaw(PropertyTest):
     """The number of zeros, where a law says how many there are by rounding."""
 
+    verdict = "zeros"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.law is not None
 
@@ -391,23 +416,27 @@ class ZerosOfLaw(PropertyTest):
         count = found.zeros * found.total
         evidence = f"{count:.0f} of {found.total} values are 0"
         p = poisson_tail(round(count), found.total * expected.zeros)
-        return Outcome("zeros", evidence, p, deviation=math.inf)
+        return self.outcome(evidence, p)
 
 
 class PlacesOfZeros(PropertyTest):
     """Zeros at other places than in all draws."""
 
+    verdict = "zeros"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.zeros_at not in (None, found.zeros_at)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        evidence = f"other values are 0 than were: {found.zeros:.3g}, and {expected.zeros:.3g}"
-        return impossible("zeros", evidence)
+        shares = f"{found.zeros:.3g}, and {expected.zeros:.3g}"
+        return self.outcome(f"other values are 0 than were: {shares}")
 
 
 @dataclass(frozen=True)
 class Connections(PropertyTest):
     """The number of values that are not zero for each index of the first axis (0) or the last."""
+
+    verdict = "connections"
 
     axis: int
 
@@ -420,14 +449,9 @@ class Connections(PropertyTest):
         name = ("first", "last")[self.axis]
         before, now = expected.connections[self.axis], found.connections[self.axis]
         number = "another number" if now < 0 else f"{now}"
-        by_chance = self._chance(before, expected) ** ONCE * self._chance(now, found)
-        return Outcome(
-            "connections",
-            f"{number} of values that are not 0 for each index of the {name} axis, "
-            f"expected {before}",
-            p=by_chance,
-            deviation=math.inf,
-        )
+        evidence = f"{number} of values that are not 0 for each index of the {name} axis"
+        p = self._chance(before, expected) ** ONCE * self._chance(now, found)
+        return self.outcome(f"{evidence}, expected {before}", p)
 
     def _chance(self, count: int, profile: Profile) -> float:
         """Return the probability that each index has so many, 1 if the number varies.
@@ -446,6 +470,8 @@ class Connections(PropertyTest):
 class ShareOfZeros(PropertyTest):
     """The share of zeros, compared with that of other draws."""
 
+    verdict = "zeros"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.law is None and not PlacesOfZeros().applies(expected, found)
 
@@ -453,21 +479,18 @@ class ShareOfZeros(PropertyTest):
         # Rounding to 16 bits makes zeros, on one backend more than on another.
         is_rounded = min(expected.bits, found.bits) <= max(_BITS)
         rounded = _ZEROS_IN_16_BITS if is_rounded else 0.0
-        return Outcome(
-            "zeros",
+        before, now = expected.zeros * expected.total, found.zeros * found.total
+        return self.outcome(
             f"{found.zeros:.3g} of the values are 0, and {expected.zeros:.3g} were",
-            p=same_rate(
-                expected.zeros * expected.total,
-                expected.total,
-                found.zeros * found.total,
-                found.total,
-            ),
+            p=same_rate(before, expected.total, now, found.total),
             deviation=math.inf if abs(found.zeros - expected.zeros) > rounded else 0.0,
         )
 
 
 class Precision(PropertyTest):
     """Values that were rounded to 16 bits."""
+
+    verdict = "precision"
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
         bits = self._rounded_to(found)
@@ -479,7 +502,7 @@ class Precision(PropertyTest):
     def run(self, expected: Profile, found: Profile) -> Outcome:
         bits = self._rounded_to(found)
         assert bits is not None
-        return impossible("precision", f"values that were rounded to {_BITS[bits]}")
+        return self.outcome(f"values that were rounded to {_BITS[bits]}")
 
     def _rounded_to(self, found: Profile) -> int | None:
         """Return the bits of the coarsest dtype that holds all values, `None` if none of these."""
@@ -489,17 +512,17 @@ class Precision(PropertyTest):
 class Orthonormality(PropertyTest):
     """Blocks that are orthonormal."""
 
+    verdict = "orthonormality"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return (expected.frames, expected.frames_axis) != (found.frames, found.frames_axis)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         if not expected.frames:
-            return impossible("orthonormality", "orthonormal where it was not")
+            return self.outcome("orthonormal where it was not")
         if not found.frames:
-            evidence = "not orthonormal, or with other singular values"
-            return impossible("orthonormality", evidence)
-        evidence = f"{self._text(found)}, expected {self._text(expected)}"
-        return impossible("orthonormality", evidence)
+            return self.outcome("not orthonormal, or with other singular values")
+        return self.outcome(f"{self._text(found)}, expected {self._text(expected)}")
 
     def _text(self, profile: Profile) -> str:
         blocks = "orthonormal"
@@ -511,6 +534,8 @@ class Orthonormality(PropertyTest):
 class OutliersOfLaw(PropertyTest):
     """Outliers, where a law says how many there are."""
 
+    verdict = "outliers"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.law is not None and found.outliers > 0
 
@@ -520,32 +545,32 @@ class OutliersOfLaw(PropertyTest):
         low, median, high = np.interp([0.25, 0.5, 0.75], LEVELS, expected.quantiles).tolist()
         reach = reach_of_values(low, high)
         share = _tails(expected.law, median - reach, median + reach)
-        return Outcome(
-            "outliers",
+        return self.outcome(
             f"{found.outliers} values more than 12 deviations from the median",
             p=poisson_tail(found.outliers, found.total * share),
-            deviation=math.inf,
         )
 
 
 class Outliers(PropertyTest):
     """Outliers, compared with those of other draws."""
 
+    verdict = "outliers"
+
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.law is None and bool(expected.outliers or found.outliers)
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        return Outcome(
-            "outliers",
+        return self.outcome(
             f"{found.outliers} values more than 12 deviations from the median, and "
             f"{expected.outliers} were",
             p=same_rate(expected.outliers, expected.total, found.outliers, found.total),
-            deviation=math.inf,
         )
 
 
 class ScaleOfAll(PropertyTest):
     """The scale, which of orthonormal values is exact, because their squares have a fixed sum."""
+
+    verdict = "scale"
 
     needs = Known.SCALE
 
@@ -559,11 +584,13 @@ class ScaleOfAll(PropertyTest):
             p = same_variance(variance(found) / variance(expected), now, before)
         # What is left without the error of both.
         deviation = abs(math.log(ratio)) - 2 * error_of_ratio(before, now)
-        return Outcome("scale", f"{ratio:.3g} times the standard deviation", p, deviation)
+        return self.outcome(f"{ratio:.3g} times the standard deviation", p, deviation)
 
 
 class Mean(PropertyTest):
     """The mean of the values."""
+
+    verdict = "mean"
 
     needs = Known.DISTRIBUTION
 
@@ -573,8 +600,7 @@ class Mean(PropertyTest):
             variance(expected) / max(expected.independent, 1)
             + variance(found) / max(found.independent, 1)
         )
-        return Outcome(
-            "mean",
+        return self.outcome(
             f"{found.mean:.3g} where it was {expected.mean:.3g}, with a standard deviation of "
             f"{expected.std:.3g}",
             p=student(shift / error, min(expected.independent, found.independent) - 1),
@@ -590,6 +616,8 @@ class Shape(PropertyTest):
     they are too.
     """
 
+    verdict = "shape"
+
     needs = Known.DISTRIBUTION
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
@@ -602,7 +630,7 @@ class Shape(PropertyTest):
         else:
             tested = min(distance, self._distance(expected, found, is_standardized=False))
         p = kolmogorov(tested, int(min(self._size(expected, found), SAMPLE / 2)))
-        return Outcome("shape", f"distribution functions differ by {distance:.2g}", p, distance)
+        return self.outcome(f"distribution functions differ by {distance:.2g}", p, distance)
 
     def excess(self, expected: Profile, found: Profile) -> float:
         """Return how many times as far two samples differ as independent values on average."""
@@ -642,6 +670,8 @@ class Bounds(PropertyTest):
     at both ends, before the first of the other, have geometric distributions.
     """
 
+    verdict = "bounds"
+
     needs = Known.DISTRIBUTION
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
@@ -657,12 +687,10 @@ class Bounds(PropertyTest):
             # Of both ends together.
             p = math.exp(count * math.log1p(share - 1)) * (1 + count * (1 - share))
             probabilities.append(p)
-        return Outcome(
-            "bounds",
+        return self.outcome(
             f"from {found.lowest:.3g} to {found.highest:.3g}, and from {expected.lowest:.3g} to "
             f"{expected.highest:.3g} before",
             p=min(1.0, 2 * min(probabilities)),
-            deviation=math.inf,
         )
 
     def _beyond(self, profile: Profile, other: Profile) -> float:
@@ -686,6 +714,8 @@ class Bounds(PropertyTest):
 class Extremes(PropertyTest):
     """Single values that are farther out than the laws that are possible allow."""
 
+    verdict = "bounds"
+
     needs = Known.KIND
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
@@ -700,12 +730,10 @@ class Extremes(PropertyTest):
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         chance_of_ends = self._chance_by_draws if expected.law is None else self._chance
-        return Outcome(
-            "bounds",
+        return self.outcome(
             f"from {found.lowest:.4g} to {found.highest:.4g}, with a standard deviation of "
             f"{expected.std:.3g}, {' or '.join(expected.families)}",
             p=max(chance_of_ends(law, expected, found) for law in expected.laws),
-            deviation=math.inf,
         )
 
     def _chance(self, law: IndependentLaw, expected: Profile, found: Profile) -> float:
@@ -830,6 +858,8 @@ def _parts_of_both(expected: Profile, found: Profile, place: int) -> _PartsOfBot
 class ConstantParts(PropertyTest):
     """Parts that are constant now, or no longer are, or have another value."""
 
+    verdict = "parts"
+
     place: int
 
     needs = Known.DISTRIBUTION
@@ -838,7 +868,7 @@ class ConstantParts(PropertyTest):
         return bool(self._evidence(expected, found))
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        return impossible("parts", self._evidence(expected, found))
+        return self.outcome(self._evidence(expected, found))
 
     def _evidence(self, expected: Profile, found: Profile) -> str:
         """Return which part it is, in words, empty if there is none."""
@@ -869,6 +899,8 @@ class ConstantParts(PropertyTest):
 @dataclass(frozen=True)
 class ScalesOfParts(PropertyTest):
     """The scale or the mean of one part, relative to how the whole differs."""
+
+    verdict = "parts"
 
     place: int
 
@@ -904,8 +936,7 @@ class ScalesOfParts(PropertyTest):
         now = max(2 * parts.found_size / (kurtosis - 1), 2.0)
         of_all = np.linalg.norm(parts.found.stds) / np.linalg.norm(parts.expected.stds)
         ratio = parts.found.stds[number] / parts.expected.stds[number] / float(of_all)
-        return Outcome(
-            "parts",
+        return self.outcome(
             f"{parts.name(number)} has {ratio:.3g} times its share of the scale",
             p=same_variance(ratio**2, now, before),
             deviation=abs(math.log(ratio)) - 2 * error_of_ratio(before, now),
@@ -919,8 +950,7 @@ class ScalesOfParts(PropertyTest):
             max(parts.expected.stds[number], expected.std) / math.sqrt(parts.expected_size),
             max(parts.found.stds[number], found.std) / math.sqrt(parts.found_size),
         )
-        return Outcome(
-            "parts",
+        return self.outcome(
             f"{parts.name(number)} has another mean",
             p=student(shift / error, min(parts.expected_size, parts.found_size) - 1),
             deviation=(shift - 2 * error) / expected.std,
