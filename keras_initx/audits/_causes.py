@@ -15,6 +15,7 @@ from keras_initx.initializers import (
     Mode,
     RandomNormal,
     VarianceScaling,
+    fans,
     stddev_for,
 )
 from keras_initx.models import description
@@ -195,6 +196,10 @@ def _other_fans(verdict: Verdict, initializer: VarianceScaling) -> Iterator[tupl
     shape, expected = verdict.comparison.weight.shape, _expected(verdict).std
     own = initializer._fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
+    by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
+    if by_shape != own:
+        std = stddev_for(scale, mode, *by_shape)
+        yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
     for other in _MODES:
         if other != mode:
             yield f"{other} instead of {mode}", stddev_for(scale, other, *own) / expected

@@ -93,7 +93,9 @@ def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
     )
     assert keras_initx.audit(model).ok  # with the fans of the shape, by Keras
     rules = {"*kernel": "initx.he_normal", "*bias": "zeros"}
-    assert off(keras_initx.audit(model, rules)) == {"depthwise/kernel": "scale", "up/kernel": "scale"}
+    problems = keras_initx.audit(model, rules).problems
+    assert {row.path: row.verdict for row in problems} == {"depthwise/kernel": "scale", "up/kernel": "scale"}
+    assert {row.cause for row in problems} == {"as its layer declares: HeNormal()"}
     keras_initx.initialize(model, seed=0)
     assert keras_initx.audit(model).ok  # with those of the layer
     assert keras_initx.audit(model, rules).ok
