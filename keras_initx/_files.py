@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -101,28 +101,38 @@ class LinedFormat:
 
     Attributes:
         name: The value of its first field, `"format"`.
-        version: That of the second, `"version"`.
+        version: That of the second, `"version"`. Files of earlier versions are read too.
         writer: What writes it, in error messages.
         fields: The names of the other fields; the last is `"weights"`.
+        parts: The names of fields after these, which hold a part of each line, by its path.
     """
 
     name: str
     version: int
     writer: str
     fields: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
     def is_in(self, content: Any) -> bool:
         """Return whether what a JSON file holds has this format, in any version."""
         return isinstance(content, dict) and content.get("format") == self.name
 
-    def text(self, values: Sequence[Any], weights: Sequence[Any]) -> str:
+    def text(self, values: Sequence[Any], weights: Sequence[Mapping[str, Any]]) -> str:
         """Return the text of a file with the values of all fields but the weights."""
         names = ("format", "version", *self.fields)
         fields = []
         for name, value in zip(names, (self.name, self.version, *values), strict=False):
             fields.append(f" {_as_json(name)}: {_as_json(value)}")
-        lines = ",\n".join(f"  {_as_json(weight)}" for weight in weights)
-        fields.append(f" {_as_json(names[-1])}: [\n{lines}\n ]")
+        lines = []
+        for weight in weights:
+            said = {name: value for name, value in weight.items() if name not in self.parts}
+            lines.append(f"  {_as_json(said)}")
+        fields.append(_lined(names[-1], "[", lines, "]"))
+        for part in self.parts:
+            lines = []
+            for weight in weights:
+                lines.append(f"  {_as_json(weight['path'])}: {_as_json(weight[part])}")
+            fields.append(_lined(part, "{", lines, "}"))
         return "{\n" + ",\n".join(fields) + "\n}\n"
 
     def read(
@@ -147,12 +157,14 @@ class LinedFormat:
         if not self.is_in(content):
             raise self._refused(argument, path, f'has no "format": "{self.name}"')
         fields: dict[str, Any] = content
-        if fields.get("version") != self.version:
+        if fields.get("version") not in range(1, self.version + 1):
             problem = (
                 f"has version {fields.get('version')!r}, and this package reads {self.version}"
             )
             raise self._refused(argument, path, problem)
         names = ("format", "version", *self.fields)
+        if fields["version"] == self.version:
+            names += self.parts
         if not fields.keys() >= set(names):  # earlier versions wrote more
             problem = f"must have the keys {names} and has {tuple(fields)}"
             raise self._refused(argument, path, problem)
@@ -164,8 +176,16 @@ class LinedFormat:
             with self.refusing(argument, path, f"weight {number}, {weight!r}"):
                 if not isinstance(weight, str) or weight in found:
                     raise ValueError("the path must be a text, and that of no line before")
-                found[weight] = parse(line)
+                found[weight] = parse(self._whole(line, fields))
+        for part in self.parts:
+            for weight in fields.get(part, {}).keys() - found.keys():
+                raise self._refused(argument, path, f"has {part!r} of {weight!r}, and no such line")
         return fields, found
+
+    def _whole(self, line: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a line with its parts; files of earlier versions have none."""
+        of_line = {part: fields[part][line["path"]] for part in self.parts if part in fields}
+        return {**line, **of_line}
 
     @contextlib.contextmanager
     def refusing(self, argument: str, path: str, place: str) -> Iterator[None]:
@@ -182,6 +202,11 @@ class LinedFormat:
             f"`{argument}` must be a file that `{self.writer}` wrote; this one {problem}. "
             f"Received: {argument}={path!r}"
         )
+
+
+def _lined(name: str, begin: str, lines: Sequence[str], end: str) -> str:
+    """Return a field of which each item has a line."""
+    return f" {_as_json(name)}: {begin}\n" + ",\n".join(lines) + f"\n {end}"
 
 
 def _as_json(value: Any) -> str:

@@ -1,19 +1,25 @@
 """Assertions for the tests of a project that builds models."""
 
-from keras_initx.audits import Audited, Contract, Expected, audit
+from keras_initx.audits import Audited, Contract, Like, audit
+from keras_initx.models import RulesOrPlan
 
 __all__ = ["assert_initialized"]
 
 
 def assert_initialized(
-    weights: Contract | Audited, expected: Expected | None = None, *, seed: int | None = None
+    weights: Contract | Audited,
+    rules: RulesOrPlan | None = None,
+    *,
+    like: Like | None = None,
+    seed: int | None = None,
 ) -> None:
     """Raise `AssertionError` unless weights are what they should be when training starts.
 
     Args:
         weights: See `keras_initx.audit`.
-        expected: See `keras_initx.audit`: rules, a recipe, a plan, a contract or its path, or other
-            weights.
+        rules: See `keras_initx.audit`: rules, a recipe or a plan.
+        like: See `keras_initx.audit`: a contract or its path, other weights, or a function that
+            makes them.
         seed: See `keras_initx.audit`. With it, the weights must have the bits that this seed gives.
             Without, a test with unseeded weights fails by chance once in a million times.
 
@@ -29,6 +35,6 @@ def assert_initialized(
         ...     print(str(error).splitlines()[0])
         1 of 2 weights is not as the rules say.
     """
-    report = audit(weights, expected, seed=seed, alpha=1e-6)
+    report = audit(weights, rules, like=like, seed=seed, alpha=1e-6)
     if not report.ok:
         raise AssertionError(f"{report.summary}\n\n{report}")

@@ -8,25 +8,26 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from keras_initx._typing import Shape
 from keras_initx.audits._groups import without_numbers
-from keras_initx.audits._pairs import Pair, Scale
-from keras_initx.audits._tests import other_family
+from keras_initx.audits._judgement import Verdict
+from keras_initx.audits._profile import Profile
+from keras_initx.audits._scale import Scale
 from keras_initx.initializers import (
     Mode,
     RandomNormal,
-    Scaled,
     VarianceScaling,
     fans,
     stddev_for,
 )
 from keras_initx.models import description
 from keras_initx.sampling import truncated_quantiles
+from keras_initx.structure import LayerInitializer
 
 # With a larger error of the scale, too much could be the cause; of what other weights of the model
 # should be, with a much larger one.
 _COARSEST = 0.05
 _COARSEST_OF_RULES = 0.25
 # With a smaller probability, a distribution has another shape.
-IMPLAUSIBLE = 1e-5
+_IMPLAUSIBLE = 1e-5
 _SHARDS = (2, 4, 8, 16, 32, 64)
 _MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
 _FAMILIES: dict[str, tuple[float, Mode]] = {
@@ -36,55 +37,80 @@ _FAMILIES: dict[str, tuple[float, Mode]] = {
 }
 
 
-def note_causes(pairs: Sequence[Pair]) -> dict[str, str]:
-    """Return what explains the weights that are off, by path, where a single thing does."""
-    off = [pair for pair in pairs if any(test.verdict == "scale" for test in pair.failed)]
+def causes_of(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what explains the weights that are off, where a single thing does, else nothing."""
+    off = [verdict for verdict in verdicts if "scale" in _failed(verdict)]
     scales = {}
-    for pair in pairs:
-        if isinstance(pair.initializer, RandomNormal) and pair.expected and pair.expected.std:
-            scales[pair.expected.std] = description(pair.initializer)
+    for verdict in verdicts:
+        expected, initializer = verdict.comparison.expected, _initializer(verdict)
+        if isinstance(initializer, RandomNormal) and expected is not None and expected.std:
+            scales[expected.std] = description(initializer)
     # Weights with one rule, or of one name in several layers.
-    alike = Counter(_kind(pair) for pair in (pairs if scales else off))
-    fitting = {}
-    for pair in off:
-        fitting[pair.path] = _fitting(pair, scales, alike[_kind(pair)])
-    causes = {}
-    for pair in pairs:
-        cause = _scale_cause(pair, off, fitting) if pair.path in fitting else ""
-        if not cause and pair.declared:
-            cause = f"as its layer declares: {pair.declared}"
-        elif not cause and pair.expected is not None and _may_be_of_another_family(pair):
-            cause = other_family(pair.expected, pair.found)
-        causes[pair.path] = cause
+    alike = Counter(map(_kind, verdicts if scales else off))
+    fitting = {id(verdict): _fitting(verdict, scales, alike[_kind(verdict)]) for verdict in off}
+    causes = []
+    for verdict in verdicts:
+        cause = _scale_cause(verdict, off, fitting) if id(verdict) in fitting else ""
+        if not cause and verdict.comparison.declared:
+            cause = f"as its layer declares: {verdict.comparison.declared}"
+        causes.append(cause or _other_family(verdict))
     return causes
 
 
-def _kind(pair: Pair) -> object:
+def _failed(verdict: Verdict) -> set[str]:
+    return {outcome.verdict for outcome in verdict.failed}
+
+
+def _initializer(verdict: Verdict) -> LayerInitializer | None:
+    return verdict.comparison.expectation.initializer
+
+
+def _expected(verdict: Verdict) -> Profile:
+    """Return what is expected of a weight whose scale or distribution is off."""
+    expected = verdict.comparison.expected
+    assert expected is not None
+    return expected
+
+
+def _kind(verdict: Verdict) -> object:
     """Return what weights that a factor of depth concerns have in common."""
-    if pair.initializer is not None and pair.expected is not None:
-        return pair.expected.std
-    return without_numbers(pair.path)
+    if _initializer(verdict) is not None and verdict.comparison.expected is not None:
+        return verdict.comparison.expected.std
+    return without_numbers(verdict.comparison.path)
 
 
-def _keeps_shape(pair: Pair) -> bool:
+def _keeps_shape(verdict: Verdict) -> bool:
     """Return whether nothing but the scale is off."""
-    return all(test.p > IMPLAUSIBLE for test in pair.tests if test.verdict == "shape")
+    outcomes = verdict.comparison.outcomes
+    return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.verdict == "shape")
 
 
-def _may_be_of_another_family(pair: Pair) -> bool:
-    """Return whether the distribution has another shape, or other bounds at the same scale."""
-    failed = {test.verdict for test in pair.failed}
-    return not _keeps_shape(pair) or ("bounds" in failed and "scale" not in failed)
+def _other_family(verdict: Verdict) -> str:
+    """Return which family of distributions values are of instead of another, in words.
+
+    Their distribution has another shape, or other bounds at the same scale.
+    """
+    failed = _failed(verdict)
+    expected, found = verdict.comparison.expected, verdict.comparison.found
+    has_other_bounds = "bounds" in failed and "scale" not in failed
+    if expected is None or (_keeps_shape(verdict) and not has_other_bounds):
+        return ""
+    if not (expected.families and found.families) or {*expected.families} & {*found.families}:
+        return ""
+    return f"{' or '.join(found.families)} instead of {' or '.join(expected.families)}"
 
 
-def _scale_cause(pair: Pair, off: Sequence[Pair], fitting: Mapping[str, Sequence[str]]) -> str:
+def _scale_cause(
+    verdict: Verdict, off: Sequence[Verdict], fitting: Mapping[int, Sequence[str]]
+) -> str:
     """Return what explains the scale of a weight, or nothing if two things do."""
-    swapped = [other for other in off if other is not pair and _are_swapped(pair, other)]
+    path = verdict.comparison.path
+    swapped = [other.comparison.path for other in off if _are_swapped(verdict, other)]
     if swapped:
         # In many blocks that are alike, the one of the same block.
-        nearest = max(swapped, key=lambda other: _shared_numbers(pair.path, other.path))
-        return f"swapped with {nearest.path!r}"
-    own = fitting[pair.path]
+        nearest = max(swapped, key=lambda other: _shared_numbers(path, other))
+        return f"swapped with {nearest!r}"
+    own = fitting[id(verdict)]
     if len(own) < 2:
         return "".join(own)
     # Two may explain one weight, and only one of them others too.
@@ -99,33 +125,32 @@ def _shared_numbers(path: str, other: str) -> int:
     return sum(one == two for one, two in numbers)
 
 
-def _are_swapped(one: Pair, other: Pair) -> bool:
+def _are_swapped(one: Verdict, other: Verdict) -> bool:
     """Return whether each of two weights has the scale that the other should have."""
-    if one.scale is None or other.scale is None or one.initializer is None:
+    scale, other_scale = one.comparison.scale, other.comparison.scale
+    if scale is None or other_scale is None or _initializer(one) is None:
         return False
-    assert one.expected is not None
-    assert other.expected is not None
-    apart = math.log(other.expected.std / one.expected.std)
+    apart = math.log(_expected(other).std / _expected(one).std)
     if abs(apart) < 0.2:
         return False
-    return abs(one.scale.log - apart) < 0.05 and abs(other.scale.log + apart) < 0.05
+    return abs(scale.log - apart) < 0.05 and abs(other_scale.log + apart) < 0.05
 
 
-def _fitting(pair: Pair, scales: Mapping[float, str], alike: int) -> list[str]:
+def _fitting(verdict: Verdict, scales: Mapping[float, str], alike: int) -> list[str]:
     """Return what explains the scale of a weight by itself."""
-    scale = pair.together or pair.scale
+    scale = verdict.together or verdict.comparison.scale
     if scale is None:
         return []
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * scale.error + 0.002
-    if tolerance > _COARSEST_OF_RULES or not _keeps_shape(pair):
+    if tolerance > _COARSEST_OF_RULES or not _keeps_shape(verdict):
         return []
-    found = _near(scale, _depth(pair, scales, alike), tolerance)
+    found = _near(scale, _depth(verdict, scales, alike), tolerance)
     if tolerance > _COARSEST:
         return found
-    found += _near(scale, _candidates(pair), tolerance)
-    if not found:
-        found = _near(scale, _fans_of_axes(pair), tolerance)
+    found += _near(scale, _candidates(verdict), tolerance)
+    if not found and _initializer(verdict) is None:
+        found = _near(scale, _fans_of_axes(verdict.comparison.weight.shape), tolerance)
     return list(dict.fromkeys(found))
 
 
@@ -134,16 +159,17 @@ def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -
     return [cause for cause, factor in causes if abs(scale.log - math.log(factor)) < tolerance]
 
 
-def _depth(pair: Pair, scales: Mapping[float, str], alike: int) -> Iterator[tuple[str, float]]:
+def _depth(
+    verdict: Verdict, scales: Mapping[float, str], alike: int
+) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth."""
-    assert pair.expected is not None
-    if pair.initializer is None and alike > 1:
-        yield f"factor 1/sqrt({alike}) for the depth", alike**-0.5
+    expected = _expected(verdict).std
+    if _initializer(verdict) is None and alike > 1:
         yield f"factor 1/sqrt({alike}) for the depth left out", alike**0.5
     for std, rule in scales.items():
-        if math.isclose(std, pair.expected.std, rel_tol=1e-6):
+        if math.isclose(std, expected, rel_tol=1e-6):
             continue
-        factor = std / pair.expected.std
+        factor = std / expected
         # One factor for each branch, and as many branches as there are weights with this rule.
         if alike > 1 and math.isclose(factor**2, alike, rel_tol=1e-3):
             yield f"depth scaling 1/sqrt({alike}) not applied", factor
@@ -151,36 +177,26 @@ def _depth(pair: Pair, scales: Mapping[float, str], alike: int) -> Iterator[tupl
             yield f"as for {rule}", factor
 
 
-def _candidates(pair: Pair) -> Iterator[tuple[str, float]]:
+def _candidates(verdict: Verdict) -> Iterator[tuple[str, float]]:
     """Yield what else may have happened, each with the factor of the standard deviation."""
-    assert pair.expected is not None
-    initializer = pair.initializer
-    if isinstance(initializer, Scaled) and initializer.factor:
-        yield f"factor {initializer.factor:.3g} not applied", 1 / abs(float(initializer.factor))
+    initializer = _initializer(verdict)
     if isinstance(initializer, VarianceScaling):
-        yield from _other_fans(pair, initializer)
-    kept = truncated_quantiles(-2.0, 2.0).stddev
-    if "truncated normal" in pair.expected.families:
+        yield from _other_fans(verdict, initializer)
+    if "truncated normal" in _expected(verdict).families:
+        kept = truncated_quantiles(-2.0, 2.0).stddev
         yield "standard deviation is that before truncation", kept
         yield "truncated twice", kept**2
     if initializer is None:
-        yield "corrected for truncation", 1 / kept
         yield "a gain of sqrt(2)", math.sqrt(2)
         yield "a gain of sqrt(2) left out", math.sqrt(0.5)
 
 
-def _other_fans(pair: Pair, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
+def _other_fans(verdict: Verdict, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
-    assert pair.expected is not None
-    shape = pair.shape
-    expected = pair.expected.std
+    shape, expected = verdict.comparison.weight.shape, _expected(verdict).std
     own = initializer._fans(shape)
-    mode = initializer.mode
-    scale = float(initializer.scale)
-    if pair.fans is not None and pair.fans != own:
-        std = stddev_for(scale, mode, *pair.fans)
-        yield f"the fans of the layer, {pair.fans}", std / expected
-    by_shape = fans(shape)
+    scale, mode = float(initializer.scale), initializer.mode
+    by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
     if by_shape != own:
         std = stddev_for(scale, mode, *by_shape)
         yield f"the fans of the shape, {by_shape}, instead of {own}", std / expected
@@ -190,33 +206,19 @@ def _other_fans(pair: Pair, initializer: VarianceScaling) -> Iterator[tuple[str,
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
             yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
-    for axis, length in enumerate(shape):
-        for count in _SHARDS:
-            if length % count:
-                continue
-            shard = (*shape[:axis], length // count, *shape[axis + 1 :])
-            std = stddev_for(scale, mode, *initializer._fans(shard))
-            if not math.isclose(std, expected):
-                yield f"the fan of one of {count} shards", std / expected
+    for axis, count in itertools.product(range(len(shape)), _SHARDS):
+        if shape[axis] % count:
+            continue
+        shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
+        std = stddev_for(scale, mode, *initializer._fans(shard))
+        if not math.isclose(std, expected):
+            yield f"the fan of one of {count} shards", std / expected
 
 
-def _fans_of_axes(pair: Pair) -> Iterator[tuple[str, float]]:
-    """Yield the sizes of other axes as fans, each with the factor of the standard deviation."""
-    own = set()
-    if isinstance(pair.initializer, VarianceScaling):
-        own = set(pair.initializer._fans(pair.shape))
-    elif pair.initializer is not None:
-        return
-    for one, other in itertools.permutations(sorted(_products(pair.shape)), 2):
-        if not own or other in own:
-            yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)
-
-
-def _products(shape: Shape) -> set[float]:
-    """Return the sizes of all sets of axes, and the mean of both of a matrix."""
-    found: set[float] = set()
-    for size in range(1, len(shape) + 1):
-        found.update(math.prod(axes) for axes in itertools.combinations(shape, size))
-    if len(shape) == 2:
-        found.add(sum(shape) / 2)
-    return found
+def _fans_of_axes(shape: Shape) -> Iterator[tuple[str, float]]:
+    """Yield that one size of axes was taken as the fan, and before another."""
+    sizes = {float(sum(shape)) / 2} if len(shape) == 2 else set()
+    for number in range(1, len(shape) + 1):
+        sizes.update(map(math.prod, itertools.combinations(shape, number)))
+    for one, other in itertools.permutations(sorted(sizes), 2):
+        yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,17 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import keras
 
-from keras_initx._checks import check_count, check_root, is_real, truncated
-from keras_initx._files import LinedFormat, check_local, parse_json, write
+from keras_initx._checks import check_count, check_root, truncated
+from keras_initx._files import check_local, parse_json, write
 from keras_initx._seeds import derived_seed
 from keras_initx.arrays import check_file, names_weights
+from keras_initx.audits._lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,
-    LEVELS,
     LOST,
     NOT_FINITE,
-    Parts,
     Profile,
     merged,
     of_array,
@@ -31,7 +29,7 @@ from keras_initx.audits._subjects import (
     Audited,
     Subject,
     opened,
-    plain_subjects,
+    subjects_of,
 )
 from keras_initx.backends import backend
 from keras_initx.rendering import (
@@ -71,34 +69,6 @@ _COLUMNS = (
     "bits",
     "frames",
 )
-_FORMAT = LinedFormat("keras_initx contract", 1, "Contract.save", ("draws", "equal", "weights"))
-
-
-@dataclass(frozen=True)
-class WeightContract:
-    """How one weight is drawn.
-
-    Attributes:
-        path: Its path in the model, or the name of the array.
-        shape: Its shape.
-        dtype: The name of its dtype.
-        profile: What is known of its values.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    profile: Profile
-
-    @property
-    def kind(self) -> str:
-        """`"constant"`; `"fixed"`, equal in all draws; `"random"`; or `"unknown"`."""
-        return self.profile.kind
-
-    @property
-    def text(self) -> str:
-        """The kind in words, with the family of the distribution if it is known."""
-        return self.profile.text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,8 +96,8 @@ class Contract(WeightTable[WeightContract]):
             ValueError: If `path` is a URL.
         """
         check_local("path", Path(path))
-        lines = [_line(weight) for weight in self.weights]
-        write(path, _FORMAT.text((self.draws, self.equal), lines))
+        lines = [line_of(weight) for weight in self.weights]
+        write(path, FORMAT.text((self.draws, self.equal), lines))
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -171,9 +141,7 @@ class Contract(WeightTable[WeightContract]):
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for weight in self.weights:
-            record = _line(weight)
-            for name in ("places", "quantiles", "parts"):
-                record.pop(name, None)
+            record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
@@ -235,15 +203,15 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
         [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
         >>> yesterday.save("weights.json")
-        >>> keras_initx.audit(build(), "weights.json").ok
+        >>> keras_initx.audit(build(), like="weights.json").ok
         True
     """
     check_count("draws", draws)
     check_root("seed", seed)
-    if not _is_function(build):
+    if not is_function(build):
         with opened("build", build) as found:
-            return contract_of(plain_subjects(found))
-    if not needs_no_arguments(build):
+            return contract_of(subjects_of(found))
+    if not can_be_called(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -253,7 +221,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         for draw in range(draws):
             keras.utils.set_random_seed(derived_seed(seed, "draw", draw))
             with opened("build()", build()) as found:
-                drawn.append(contract_of(plain_subjects(found)))
+                drawn.append(contract_of(subjects_of(found)))
             del found
             gc.collect()  # models are in cycles of references
             advance(1)
@@ -270,7 +238,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     return Contract(weights, draws, equal)
 
 
-def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
+def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     """Return whether a contract is made from calls; a layer, also of torch, is no function here."""
     if isinstance(build, type):
         return True
@@ -278,16 +246,14 @@ def _is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def needs_no_arguments(function: Callable[..., Any]) -> bool:
-    """Return whether a function can be called without arguments, as far as Python knows."""
+def can_be_called(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Return whether a function takes these arguments, as far as Python knows."""
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # of functions that are not written in Python
-        return True
-    try:
-        signature.bind()
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
+    except ValueError:  # of functions that are not written in Python
+        return True
     return True
 
 
@@ -333,46 +299,20 @@ def _check_alike(draws: Sequence[Contract]) -> None:
 # The file.
 
 
-def _line(weight: WeightContract) -> dict[str, Any]:
-    """Return a weight as a line of the file: the head first, what is usual left out."""
-    line: dict[str, Any] = {
-        "path": weight.path,
-        "shape": list(weight.shape),
-        "dtype": weight.dtype,
-        "kind": weight.kind,
-        "values": weight.text,
-    }
-    usual = asdict(Profile(weight.kind, size=math.prod(weight.shape)))
-    for name, value in asdict(weight.profile).items():
-        if value != usual[name]:
-            line[name] = value
-    return line
-
-
 def is_contract(content: Any) -> bool:
     """Return whether what a JSON file holds is a contract."""
-    return _FORMAT.is_in(content)
+    return FORMAT.is_in(content)
 
 
-def contract_at(name: str, path: Any) -> Contract | None:
-    """Return the contract in a file, `None` if it holds anything else or `path` is none.
-
-    Args:
-        name: Name of the argument in error messages.
-        path: Anything.
-    """
-    if not isinstance(path, str | os.PathLike):
-        return None
+def json_in(path: str | os.PathLike[str]) -> Any:
+    """Return what a JSON file holds, `None` if there is none, or weights by its name."""
     path = os.fspath(path)
     # Weights have gigabytes.
     if names_weights(path) or not os.path.isfile(path):
         return None
-    content = None
     with contextlib.suppress(ValueError):
-        content = parse_json(Path(path).read_bytes())
-    if not is_contract(content):
-        return None
-    return read_contract(name, path)
+        return parse_json(Path(path).read_bytes())
+    return None
 
 
 def read_contract(name: str, path: str) -> Contract:
@@ -383,36 +323,8 @@ def read_contract(name: str, path: str) -> Contract:
         path: See `Contract.load`.
     """
     check_file(name, path)
-    fields, weights = _FORMAT.read(name, path, _weight_of)
-    with _FORMAT.refusing(name, path, "its draws and equal weights"):
+    fields, weights = FORMAT.read(name, path, weight_of)
+    with FORMAT.refusing(name, path, "its draws and equal weights"):
         draws = int(fields["draws"])
         equal = [[str(path) for path in paths] for paths in fields["equal"]]
     return Contract(list(weights.values()), draws, equal)
-
-
-def _weight_of(line: Mapping[str, Any]) -> WeightContract:
-    """Return the weight of a line."""
-    line = dict(line)
-    del line["values"]  # which follow from the rest
-    path, dtype, kind = (line.pop(name) for name in ("path", "dtype", "kind"))
-    shape = tuple(int(length) for length in line.pop("shape"))
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}")
-    parts = []
-    for part in line.pop("parts", ()):
-        stds, means = (tuple(map(float, part[name])) for name in ("stds", "means"))
-        if len(stds) != len(means):
-            raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
-        parts.append(Parts(int(part["axis"]), int(part["size"]), means, stds))
-    for name in ("places", "quantiles", "connections", "repeated"):
-        if name in line:
-            line[name] = tuple(line[name])
-    line.setdefault("size", math.prod(shape))
-    profile = Profile(kind, parts=tuple(parts), **line)
-    if profile.quantiles and len(profile.quantiles) != len(LEVELS):
-        raise ValueError(f"{len(profile.quantiles)} quantiles instead of {len(LEVELS)}")
-    if kind == "random" and not profile.quantiles:
-        raise ValueError(f"{path!r} is random, without quantiles")
-    if kind == "constant" and not is_real(profile.value):
-        raise ValueError(f"{path!r} is constant, without a value")
-    return WeightContract(path, shape, dtype, profile)

@@ -1,106 +1,176 @@
-"""What is expected of the values that an initializer gives, and whether a weight has them."""
+"""Who says what weights should be: rules, a recipe, their layers, a plan."""
 
-import copy
-import math
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
-import numpy as np
 
-from keras_initx._seeds import derived_seed, initializers_within
-from keras_initx._typing import Array
-from keras_initx.audits._profile import Profile, merged, of_array, of_frame, of_law, spread_of
-from keras_initx.audits._repeated import epsilon
-from keras_initx.audits._subjects import Subject
-from keras_initx.audits._tests import SAME, Test, impossible
-from keras_initx.backends import backend
-from keras_initx.initializers import FixedLaw, FrameLaw, IndependentLaw, Law
+from keras_initx._checks import DTYPES, truncated
+from keras_initx._typing import RolesGiven
+from keras_initx.audits._comparison import Expectation
+from keras_initx.audits._expectations import (
+    Nothing,
+    OfInitializer,
+    OrDeclared,
+    of_initializer,
+)
+from keras_initx.audits._planned import Planned, PlannedValues
+from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
+from keras_initx.initializers import Masked, law_of
+from keras_initx.models import (
+    InitializationPlan,
+    RulesOrPlan,
+    WeightPlan,
+    initialize,
+    plan_of,
+    with_seed_and_axes,
+)
+from keras_initx.structure import (
+    LayerInitializer,
+    ModelWeight,
+    find_weights,
+    layer_initializers,
+)
 
-# Draws of an initializer whose law is not known, or has no formula.
-_DRAWS = 3
-# Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
-_COARSE = 0.01
-# The smallest positive numbers of the dtypes in which weights can vanish.
-_SMALLEST = {"float16": 2.0**-24}
+# Weights, each with what it should be.
+Expected: TypeAlias = list[tuple[Subject, Expectation]]
 
 
-def expected_of(subject: Subject, law: Law | None) -> Profile:
-    """Return what is expected of the values of a weight, whose law is not fixed.
+@contextlib.contextmanager
+def expected_by(
+    weights: Audited,
+    rules: RulesOrPlan | None,
+    seed: int | None,
+    roles: RolesGiven | None,
+    alpha: float,
+) -> Iterator[Expected]:
+    """Open what is audited for the duration of the block, and find what each weight should be.
 
-    Independent values and frames have a formula. What has none is drawn three times from a copy
-    of the initializer with other seeds.
+    Args:
+        weights: See `audit`.
+        rules: See `audit`.
+        seed: See `audit`.
+        roles: See `audit`.
+        alpha: See `audit`.
     """
-    if isinstance(law, IndependentLaw) and not _is_coarse(law, subject.dtype):
-        return of_law(law, subject.dtype)
-    if isinstance(law, FrameLaw):
-        return of_frame(law, subject.shape, subject.dtype)
-    draws = []
-    for number in range(_DRAWS):
-        drawn = _drawn(subject, number)
+    with opened("weights", weights) as found:
+        if isinstance(found, keras.Model):
+            yield _of_model(found, rules, seed, roles, alpha)
+            return
+        if roles is not None:
+            raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
+        plan = plan_of("rules", rules, seed)
+        if plan is None:
+            raise ValueError(
+                "`rules` must be a plan if `weights` are arrays, which have no layers; with "
+                f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
+            )
+        yield _by_plan(subjects_of(found), _Lines(plan, "plan", alpha))
+
+
+def _of_model(
+    model: keras.Model,
+    rules: RulesOrPlan | None,
+    seed: int | None,
+    roles: RolesGiven | None,
+    alpha: float,
+) -> Expected:
+    weights = find_weights(model)
+    subjects = [of_weight(weight) for weight in weights]
+    layers = _Layers(weights)
+    given = plan_of("rules", rules, seed) if roles is None else None
+    if given is not None:
+        return _by_plan(subjects, _Lines(given, "plan", alpha, layers))
+    plan = initialize(model, rules, seed=seed or 0, roles=roles, dry_run=True)
+    lines = _Lines(plan, "" if seed is None else "seed", alpha, layers)
+    of_rows = zip(subjects, plan.weights, strict=True)
+    return [(subject, lines.expectation(subject, row)) for subject, row in of_rows]
+
+
+def _by_plan(subjects: Sequence[Subject], lines: "_Lines") -> Expected:
+    """Return weights with what the lines of a plan say.
+
+    Raises:
+        ValueError: If one has another shape than in the plan, or is missing.
+    """
+    rows = {row.path: row for row in lines.plan.weights}
+    result: Expected = []
+    problems = []
+    for subject in subjects:
+        # Other packages join names by dots.
+        row = rows.pop(subject.path, None) or rows.pop(subject.path.replace(".", "/"), None)
+        if row is None:
+            result.append((subject, Nothing("not in the plan")))
+        elif row.shape != subject.shape:
+            problems.append(
+                f"{subject.path!r} has the shape {subject.shape}, and {row.shape} in the plan"
+            )
+        else:
+            result.append((subject, lines.expectation(subject, row)))
+    problems += [f"there is no {path!r}" for path in rows]
+    if problems:
+        raise ValueError(
+            "`rules` must be a plan of these weights. "
+            f"Received: rules={lines.plan!r}; {truncated(problems, '; ')}"
+        )
+    return result
+
+
+class _Layers:
+    """What layers declare, found at the first question: they may have to be copied."""
+
+    def __init__(self, weights: Sequence[ModelWeight]) -> None:
+        self._weights = {weight.path: weight for weight in weights}
+
+    @functools.cached_property
+    def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
+        return layer_initializers(list(self._weights.values()))
+
+    def declared(self, subject: Subject) -> Iterator[OfInitializer]:
+        """Yield what the layer of a weight declares: as Keras calls it, and with its fans."""
+        declared, _ = self._initializers[subject.path]
+        found = [declared]
+        if isinstance(declared, keras.initializers.Initializer):
+            found.append(with_seed_and_axes(declared, 0, self._weights[subject.path]))
+        for initializer in found:
+            if initializer is not None and law_of(initializer, subject.shape) is not None:
+                yield of_initializer(initializer, subject)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a plan.
+
+    Attributes:
+        plan: The plan.
+        source: Who says which values weights must have, empty if nobody does.
+        alpha: See `audit`.
+        layers: The layers of the model, `None` of arrays.
+    """
+
+    plan: InitializationPlan
+    source: str
+    alpha: float
+    layers: _Layers | None = None
+
+    def expectation(self, subject: Subject, row: WeightPlan) -> Expectation:
+        """Return what a line says of a weight."""
+        drawn = self.plan._origins.get(row.path)
         if drawn is None:
-            return Profile("unknown", "its initializer cannot be drawn from")
-        draws.append(of_array(drawn, subject.dtype))
-    if spread_of(draws) > 1:
-        return Profile("unknown", "its scale differs from draw to draw")
-    return merged(draws)
-
-
-def _is_coarse(law: IndependentLaw, dtype: str) -> bool:
-    """Return whether the numbers of a dtype are so far apart that they have a law of their own."""
-    step = max(epsilon(dtype) * abs(law.mean), _SMALLEST.get(dtype, 0.0))
-    return step > _COARSE * law.std
-
-
-def _drawn(subject: Subject, number: int) -> Array | None:
-    """Return values of a copy of the initializer of a weight, or `None` if none can be made.
-
-    A function is not called: what it draws from may be a generator of the user.
-    """
-    initializer: Any = subject.initializer
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return None
-    seed = derived_seed(number, "audit", subject.path)
-    keras.utils.set_random_seed(seed)  # of what has none of its own
-    try:
-        made = copy.deepcopy(initializer, _other_generators(initializer, seed))
-        for place, part in enumerate(initializers_within(made)):
-            if hasattr(part, "seed"):
-                part.seed = part._init_seed = derived_seed(seed, place)
-        values = made(subject.shape, dtype=subject.dtype)
-        values = keras.ops.cast(keras.ops.convert_to_tensor(values), subject.dtype)
-        drawn = np.array(backend.host_view(values))
-    except Exception:  # a user's class may raise anything
-        return None
-    return drawn if drawn.shape == subject.shape else None
-
-
-def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
-    """Return generators in the place of those of an initializer, by the identity of these."""
-    others = {}
-    for part in initializers_within(initializer):
-        for value in vars(part).values():
-            if isinstance(value, keras.random.SeedGenerator):
-                others[id(value)] = keras.random.SeedGenerator(seed)
-    return others
-
-
-def fixed_test(law: FixedLaw, values: Array, subject: Subject, region: Any = ...) -> Test:
-    """Return the test that values do not depend on a seed, each by itself."""
-    expected = np.broadcast_to(law.make(), subject.shape)[region]
-    # Logarithms and exponentials differ in their last bits.
-    tolerance = 2 * epsilon(subject.dtype) * np.abs(expected)
-    with np.errstate(invalid="ignore"):  # of two infinities there is no difference
-        is_near = np.isfinite(expected) & (np.abs(values - expected) <= tolerance)
-    same = is_near | (values == expected)
-    count = int(np.count_nonzero(~same))
-    if not count:
-        return SAME
-    if not np.isfinite(values[~same]).all():
-        return impossible("not finite", "values that are not finite")
-    place = np.unravel_index(int(np.argmin(same)), values.shape)
-    found = f"{count} of {values.size} differ"
-    if (values == values.flat[0]).all():
-        found = f"all are {values.flat[0]:.4g}"
-    where = ", ".join(str(int(index)) for index in place)
-    evidence = f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
-    return Test("values", evidence, 0.0, math.inf)
+            return Nothing(row.reason)
+        if subject.dtype not in DTYPES:
+            return Nothing(subject.dtype)
+        stated = of_initializer(drawn.initializer, subject)
+        by_law: Expectation = stated
+        if self.layers is not None:
+            declared = functools.partial(self.layers.declared, subject)
+            by_law = OrDeclared(stated, declared, drawn.has_rule)
+        is_cut = isinstance(drawn.initializer, Masked)  # so that no law is known
+        if not self.source or (self.source == "seed" and row.seed is None):
+            return Nothing("zeros of a constraint") if is_cut and not self.source else by_law
+        draw = self.plan._drawing(row.path).at
+        planned = Planned(self.source, row.dtype, drawn.digest, draw)
+        return PlannedValues(stated, planned, None if is_cut else by_law, self.alpha)

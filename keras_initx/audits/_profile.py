@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._typing import Array, DType, Shape
+from keras_initx._typing import Array, DType
 from keras_initx.audits._repeated import (
     MOST,
     SAMPLE,
@@ -22,9 +22,9 @@ from keras_initx.audits._repeated import (
     sample_of,
     sampled,
 )
-from keras_initx.initializers import FrameLaw, IndependentLaw, Normal, Truncated, Uniform
+from keras_initx.audits._statistics import kolmogorov
+from keras_initx.initializers import IndependentLaw, Normal, Truncated, Uniform
 from keras_initx.models import array_digest
-from keras_initx.sampling import NORMAL_REACH
 
 __all__ = ["Parts", "Profile"]
 
@@ -63,14 +63,6 @@ _IMPLAUSIBLE = 1e-3
 _LONG_TAILS = 3.0
 # Deviations of draws that differ by so many standard errors are not those of independent values.
 _SPREAD = 4.0
-# The values that a law stands for. Infinity has no share.
-_ENDLESS = 1e12
-# Points between which a distribution function is nearly linear.
-_GRID = 4097
-# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
-# that Keras makes in 16 bits, many more.
-_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
-_ZEROS_ELSE = 1e-4
 # The probabilities of the quantiles, more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
@@ -243,72 +235,11 @@ def _families(mean: float, std: float) -> Iterator[IndependentLaw]:
     yield Uniform(mean - width, mean + width)
 
 
-# From a law.
-
-
-def of_law(law: IndependentLaw, dtype: DType) -> Profile:
-    """Return the profile of infinitely many values of a law."""
-    low, high = law.bounds
-    grid = np.linspace(
-        max(low, law.mean - NORMAL_REACH * law.std),
-        min(high, law.mean + NORMAL_REACH * law.std),
-        _GRID,
-    )
-    probabilities = law.distribution_function(grid)
-    middles = (grid[1:] + grid[:-1]) / 2
-    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
-    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
-    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
-    return Profile(
-        "random",
-        size=int(_ENDLESS),
-        independent=_ENDLESS * float(1 - atom),
-        mean=law.mean,
-        std=law.std,
-        kurtosis=fourth / law.std**4,
-        total=int(_ENDLESS),
-        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
-        lowest=low,
-        highest=high,
-        bits=round(-math.log2(epsilon(dtype))),
-        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
-        repeated=("", ""),
-        law=law,
-    )
-
-
-def of_frame(law: FrameLaw, shape: Shape, dtype: DType) -> Profile:
-    """Return the profile of a law whose blocks are orthonormal, or have given singular values."""
-    if 0 in shape:
-        return Profile("unknown", "empty")
-    return Profile(
-        "random",
-        size=int(_ENDLESS),
-        independent=_ENDLESS,
-        std=law.std or 0.0,
-        total=int(_ENDLESS),
-        bits=round(-math.log2(epsilon(dtype))),
-        frames=law.blocks,
-        frames_axis=_axis_of(law),
-        repeated=("", ""),
-    )
-
-
-def _axis_of(law: FrameLaw) -> str:
-    return "first" if 0 in law.output_axes else "last"
-
-
 # From values.
 
 
-def of_array(stored: Array, dtype: DType, **options: Any) -> Profile:
-    """Return the profile of an array in its own dtype: what one draw says.
-
-    Args:
-        stored: The array.
-        dtype: The name of its dtype.
-        **options: See `of_values`.
-    """
+def of_array(stored: Array, dtype: DType) -> Profile:
+    """Return the profile of an array in its own dtype: what one draw says."""
     if 0 in stored.shape:
         return Profile("unknown", "empty")
     if dtype not in DTYPES:
@@ -316,7 +247,7 @@ def of_array(stored: Array, dtype: DType, **options: Any) -> Profile:
     if dtype != "float64":  # which is float32 on JAX, without its option
         stored = stored.astype(dtype, copy=False)
     values = as_numbers(stored)
-    return replace(of_values(values, dtype, **options), digest=array_digest(stored))
+    return replace(of_values(values, dtype), digest=array_digest(stored))
 
 
 def as_numbers(array: Array) -> Array:
@@ -326,16 +257,13 @@ def as_numbers(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-def of_values(
-    values: Array, dtype: DType, *, has_parts: bool = True, frame: FrameLaw | None = None
-) -> Profile:
+def of_values(values: Array, dtype: DType, *, has_parts: bool = True) -> Profile:
     """Return the profile of numbers, of which there is one at least, without a digest.
 
     Args:
         values: An array in float32 or float64.
         dtype: The dtype that they were rounded to.
         has_parts: Whether equal parts are compared.
-        frame: The law that they should have, if it is of orthonormal blocks.
     """
     lowest = float(values.min())
     highest = float(values.max())
@@ -368,7 +296,7 @@ def of_values(
         independent *= (1 + int(np.count_nonzero(np.diff(ordered)))) / ordered.size
     else:
         independent /= _copies(ordered)
-    frames, frames_axis = _frames(values, dtype, frame)
+    frames, frames_axis = _frames(values, dtype)
     parts: tuple[Parts, ...] = ()
     if has_parts:
         parts = tuple(_parts(values, (median, reach) if outliers else None))
@@ -492,22 +420,10 @@ def _thinned(values: Array, count: int) -> Array:
     return values[::first, :, :: max(1, step // first)]
 
 
-def _frames(values: Array, dtype: DType, law: FrameLaw | None) -> tuple[int, str]:
-    """Return the number of orthonormal blocks and their axis, see `Profile`.
-
-    With a law, blocks are looked for along its axes, and have its singular values.
-    """
-    tolerance = max(1e-3, 8 * epsilon(dtype))
-    if law is not None:
-        ordered = values.transpose([*law.input_axes, *law.output_axes])
-        inputs = math.prod(values.shape[axis] for axis in law.input_axes)
-        blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
-        if all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks):
-            return law.blocks, _axis_of(law)
-        return 0, ""
-    if values.ndim < 2:
-        return 0, ""
-    matrices = {"last": values.reshape(-1, values.shape[-1])}
+def _frames(values: Array, dtype: DType) -> tuple[int, str]:
+    """Return the number of orthonormal blocks and their axis, see `Profile`."""
+    tolerance = tolerance_of_frames(dtype)
+    matrices = {"last": values.reshape(-1, values.shape[-1])} if values.ndim > 1 else {}
     if values.ndim > 2:
         matrices["first"] = values.reshape(values.shape[0], -1)
     for axis, matrix in matrices.items():
@@ -518,10 +434,15 @@ def _frames(values: Array, dtype: DType, law: FrameLaw | None) -> tuple[int, str
                 continue
             blocks = np.split(matrix, count, axis=1)
             if all(_are_enough(block, tolerance) for block in blocks) and all(
-                _is_frame(block, 2 * tolerance) for block in blocks
+                is_frame(block, 2 * tolerance) for block in blocks
             ):
                 return count, axis
     return 0, ""
+
+
+def tolerance_of_frames(dtype: DType) -> float:
+    """Return how far orthonormal values may be from that by rounding."""
+    return max(1e-3, 8 * epsilon(dtype))
 
 
 def _are_enough(block: Array, tolerance: float) -> bool:
@@ -533,7 +454,7 @@ def _are_enough(block: Array, tolerance: float) -> bool:
     return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
 
 
-def _is_frame(block: Array, tolerance: float) -> bool:
+def is_frame(block: Array, tolerance: float) -> bool:
     """Return whether the columns or the rows of a matrix are orthogonal and of equal length."""
     if block.shape[0] < block.shape[1]:
         block = block.T
@@ -549,35 +470,16 @@ def _is_frame(block: Array, tolerance: float) -> bool:
     return error < tolerance
 
 
-def _has_singular_values(block: Array, expected: float | Array, tolerance: float) -> bool:
-    """Return whether a matrix has these singular values, times any number."""
-    if isinstance(expected, float | int):
-        return _is_frame(block, tolerance)
-    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
-    ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
-    return ratio > 0 and bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
-
-
 # From several draws.
 
 
 def merged(draws: Sequence[Profile]) -> Profile:
     """Return what several draws of a weight say about it together."""
-    first = draws[0]
     if len(draws) == 1:
-        return first
-    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
-        if first.kind in ("random", "unknown") and first.reason not in (NOT_FINITE, LOST):
-            return replace(first, kind="fixed", reason="")
-        return first
-    for draw in draws:
-        if draw.kind == "unknown":
-            reason = draw.reason.replace(", of one draw", ", another in each draw")
-            return Profile("unknown", reason)
-    are_drawn = [draw.kind == "random" for draw in draws]
-    if not all(are_drawn):
-        reason = "constant in some draws" if any(are_drawn) else "another constant in each draw"
-        return Profile("unknown", reason)
+        return draws[0]
+    not_random = _merged_if_not_random(draws)
+    if not_random is not None:
+        return not_random
     means = np.array([draw.mean for draw in draws])
     stds = np.array([draw.std for draw in draws])
     independent = sum(draw.independent for draw in draws)
@@ -613,6 +515,23 @@ def merged(draws: Sequence[Profile]) -> Profile:
     return together
 
 
+def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
+    """Return what draws say together that are not all random, or all the same."""
+    first = draws[0]
+    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
+        may_be_meant = first.reason not in (NOT_FINITE, LOST)
+        is_fixed = first.kind in ("random", "unknown") and may_be_meant
+        return replace(first, kind="fixed", reason="") if is_fixed else first
+    kinds = {draw.kind for draw in draws}
+    if kinds == {"random"}:
+        return None
+    reason = "constant in some draws" if "random" in kinds else "another constant in each draw"
+    if "unknown" in kinds:
+        unknown = next(draw.reason for draw in draws if draw.kind == "unknown")
+        reason = unknown.replace(", of one draw", ", another in each draw")
+    return Profile("unknown", reason)
+
+
 def spread_of(draws: Sequence[Profile]) -> float:
     """Return how far the scales of draws differ, in errors of one; 1 if they may be of one law."""
     stds = [draw.std for draw in draws]
@@ -635,14 +554,3 @@ def _merged_parts(parts: Sequence[Parts]) -> Parts:
     std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
     size = sum(part.size for part in parts)
     return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def kolmogorov(distance: float, n: int) -> float:
-    """Return the probability of a larger distance (Stephens, 1970)."""
-    x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
-    if x < 0.3:
-        return 1.0
-    k = np.arange(1, 20)
-    signs = np.where(k % 2, 1, -1)
-    terms = 2 * signs * np.exp(-2 * (k * x) ** 2)
-    return float(np.clip(terms.sum(), 0, 1))

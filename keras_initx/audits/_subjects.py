@@ -1,38 +1,21 @@
-"""What is audited: weights of a model, or arrays by name, each with the initializer expected."""
+"""What is audited: weights of a model, or arrays by name."""
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_type, truncated
-from keras_initx._typing import Array, DType, RolesGiven, Shape
+from keras_initx._checks import DTYPES, check_type
+from keras_initx._typing import Array, DType, Shape
 from keras_initx.arrays import Checkpoint, LazyArray, check_file, checkpoint_paths, open_checkpoint
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends import Region, backend
-from keras_initx.initializers import Masked
-from keras_initx.models import (
-    InitializationPlan,
-    RulesOrPlan,
-    WeightPlan,
-    description,
-    initialize,
-    plan_of,
-    with_seed_and_axes,
-)
 from keras_initx.pretrained import as_lazy, checked_arrays, ties_of
-from keras_initx.structure import (
-    LayerInitializer,
-    ModelWeight,
-    check_model,
-    find_weights,
-    layer_initializers,
-    not_finite,
-)
+from keras_initx.structure import ModelWeight, check_model, find_weights, not_finite
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
@@ -86,25 +69,6 @@ class VariableValues(Values):
 
 
 @dataclass(frozen=True)
-class Planned:
-    """The values that a weight must have.
-
-    Attributes:
-        source: Who says so: `"plan"` or `"seed"`.
-        dtype: The name of their dtype.
-        digest: Their digest, or `None` if it is not known.
-        is_cut: Whether a constraint sets some of them to zero, so that no law is known.
-        draw: Function that returns those in a region, or all for `None`.
-    """
-
-    source: str
-    dtype: DType
-    digest: str | None
-    is_cut: bool
-    draw: Callable[[Region | None], Array]
-
-
-@dataclass(frozen=True)
 class Subject:
     """A weight that is audited.
 
@@ -113,13 +77,7 @@ class Subject:
         shape: Its shape.
         dtype: The name of its dtype.
         values: Its values.
-        initializer: The initializer that it should come from, or `None`.
-        reason: Why there is none.
-        fans: Fan-in and fan-out if it is a kernel, otherwise `None`.
-        declared: Function that returns the initializer of its layer, as Keras calls it and with the
-            fans of the layer. Keras takes those of the shape, also of depthwise kernels.
-        has_rule: Whether a rule says how it should be, and not its layer.
-        planned: The values that it must have, or `None` if they are not known.
+        reason: Why it is not compared with others, otherwise empty.
         lost: Function that returns which of its values are not finite and cannot be meant, in
             words, otherwise nothing.
     """
@@ -128,20 +86,8 @@ class Subject:
     shape: Shape
     dtype: DType
     values: Values
-    initializer: LayerInitializer | None
     reason: str = ""
-    fans: tuple[float, int] | None = None
-    declared: Callable[[], tuple[LayerInitializer, ...]] = tuple
-    has_rule: bool = False
-    planned: Planned | None = None
     lost: Callable[[], str] = str
-
-    @property
-    def description(self) -> str | None:
-        """The initializer as text."""
-        if self.initializer is None:
-            return None
-        return description(self.initializer)
 
     @property
     def obstacle(self) -> str:
@@ -209,164 +155,36 @@ def _as_lazy(arrays: Mapping[str, Any]) -> dict[str, LazyArray]:
     return found
 
 
-@contextlib.contextmanager
-def subjects(
-    weights: Audited,
-    expected: RulesOrPlan | None,
-    root: int | None,
-    roles: RolesGiven | None,
-) -> Iterator[list[Subject]]:
-    """Open what is audited for the duration of the block.
-
-    Args:
-        weights: See `audit`.
-        expected: See `audit`.
-        root: The seed from which those of the weights are derived, or `None` if it is unknown.
-        roles: See `audit`.
-    """
-    with opened("weights", weights) as found:
-        if isinstance(found, keras.Model):
-            yield _of_model(found, expected, root, roles)
-            return
-        if roles is not None:
-            raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
-        yield _of_arrays(_as_lazy(found), expected, root)
-
-
-def plain_subjects(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
-    """Return the weights of what was opened, without what is expected of them."""
-    result = []
+def subjects_of(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
+    """Return the weights of what was opened."""
     if isinstance(found, keras.Model):
-        for weight in find_weights(found):
-            result.append(_of_weight(weight))
-        return result
+        return [of_weight(weight) for weight in find_weights(found)]
     arrays = _as_lazy(found)
     ties = ties_of(found)
+    result = []
     for name, stored in arrays.items():
         reason = f"{TIED} {ties[name]!r}" if name in ties else ""
-        result.append(Subject(name, stored.shape, stored.dtype, Values(stored), None, reason))
+        result.append(Subject(name, stored.shape, stored.dtype, Values(stored), reason))
     return result
 
 
-def _of_weight(weight: ModelWeight) -> Subject:
-    """Return a weight of a model, without what is expected of it."""
+def of_weight(weight: ModelWeight) -> Subject:
+    """Return a weight of a model."""
     return Subject(
         weight.path,
         weight.shape,
         weight.dtype,
         VariableValues(weight.variable),
-        None,
         lost=functools.partial(_lost, weight),
     )
 
 
 def _lost(weight: ModelWeight) -> str:
     """Return which values of a weight are not finite and cannot be meant, in words."""
-    lost = not_finite(weight)
+    lost = not_finite(weight, here=True)
     return "" if lost is None or lost.may_be_meant else str(lost)
 
 
 def is_saved_model(path: str) -> bool:
     """Return whether the name of a file is that of a saved model, and not of weights alone."""
     return path.endswith(_MODEL_FILES) and not path.endswith(".weights.h5")
-
-
-def _of_model(
-    model: keras.Model, expected: RulesOrPlan | None, root: int | None, roles: RolesGiven | None
-) -> list[Subject]:
-    weights = find_weights(model)
-    declared = _Declared(weights)
-    found = []
-    for weight in weights:
-        of_layer = functools.partial(declared.of, weight)
-        found.append(replace(_of_weight(weight), fans=weight.fans, declared=of_layer))
-    given = plan_of("expected", expected, root)
-    if given is not None and roles is None:
-        return _by_plan(found, given)
-    plan = initialize(model, expected, seed=root or 0, roles=roles, dry_run=True)
-    result = []
-    for subject, line in zip(found, plan.weights, strict=True):
-        subject = _by_line(subject, line, plan, "seed")
-        is_cut = subject.planned is not None and subject.planned.is_cut
-        if root is None and is_cut:
-            subject = replace(subject, initializer=None, reason="zeros of a constraint")
-        if root is None or line.seed is None:
-            subject = replace(subject, planned=None)
-        result.append(subject)
-    return result
-
-
-class _Declared:
-    """The initializers of layers, found at the first question: layers may have to be copied."""
-
-    def __init__(self, weights: Sequence[ModelWeight]) -> None:
-        self._weights = weights
-
-    @functools.cached_property
-    def _initializers(self) -> dict[str, tuple[LayerInitializer | None, str]]:
-        return layer_initializers(self._weights)
-
-    def of(self, weight: ModelWeight) -> tuple[LayerInitializer, ...]:
-        """Return that of a weight as Keras calls it, and with the fans of the layer."""
-        declared, _ = self._initializers[weight.path]
-        if declared is None:
-            return ()
-        if not isinstance(declared, keras.initializers.Initializer):
-            return (declared,)
-        return declared, with_seed_and_axes(declared, 0, weight)
-
-
-def _by_plan(found: Sequence[Subject], plan: InitializationPlan) -> list[Subject]:
-    """Return the subjects with the initializers and digests of a plan.
-
-    Raises:
-        ValueError: If one has another shape than in the plan, or is missing.
-    """
-    lines = {row.path: row for row in plan.weights}
-    result = []
-    problems = []
-    for subject in found:
-        # Other packages join names by dots.
-        line = lines.pop(subject.path, None) or lines.pop(subject.path.replace(".", "/"), None)
-        if line is None:
-            result.append(replace(subject, reason="not in the plan"))
-        elif line.shape != subject.shape:
-            problems.append(
-                f"{subject.path!r} has the shape {subject.shape}, and {line.shape} in the plan"
-            )
-        else:
-            result.append(_by_line(subject, line, plan, "plan"))
-    problems += [f"there is no {path!r}" for path in lines]
-    if problems:
-        raise ValueError(
-            "`expected` must be a plan of these weights. "
-            f"Received: expected={plan!r}; {truncated(problems, '; ')}"
-        )
-    return result
-
-
-def _by_line(subject: Subject, line: WeightPlan, plan: InitializationPlan, name: str) -> Subject:
-    """Return a subject with the initializer and the values of its line in a plan."""
-    source = plan._origins.get(line.path)
-    if source is None:
-        return replace(subject, reason=line.reason)
-    if subject.dtype not in DTYPES:
-        return replace(subject, reason=subject.dtype)
-    draw = plan._drawing(line.path).at
-    planned = Planned(name, line.dtype, source.digest, isinstance(source.initializer, Masked), draw)
-    return replace(
-        subject, initializer=source.initializer, planned=planned, has_rule=source.has_rule
-    )
-
-
-def _of_arrays(arrays: Mapping[str, LazyArray], expected: Any, root: int | None) -> list[Subject]:
-    plan = plan_of("expected", expected, root)
-    if plan is None:
-        raise ValueError(
-            "`expected` must be a plan, a contract or other weights if `weights` are arrays, which "
-            f"have no layers; rules and recipes are for models. Received: {expected=!r}"
-        )
-    found = []
-    for name, stored in arrays.items():
-        found.append(Subject(name, stored.shape, stored.dtype, Values(stored), None))
-    return _by_plan(found, plan)

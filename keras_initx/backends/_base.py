@@ -177,6 +177,11 @@ class Backend:
 
     def is_finite(self, tensor: Tensor) -> bool:
         """Return whether all numbers of `tensor` are finite. Processes that share it agree."""
+        found = np.array([self.is_finite_here(tensor)], "uint32")
+        return bool(self.from_processes(found, tensor).all())
+
+    def is_finite_here(self, tensor: Tensor) -> bool:
+        """Return whether all numbers of `tensor` are finite that this process has."""
         return bool(keras.ops.all(keras.ops.isfinite(tensor)))
 
     def has_nonzero(self, tensor: Tensor) -> bool:

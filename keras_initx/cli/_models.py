@@ -155,7 +155,7 @@ def _load_compiled(path: Path) -> keras.Model:
 def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `initialize`: initialize the weights of a model, print the plan, and save the model."""
     try:
-        rules = _expected(arguments)
+        rules = _rules(arguments)
         model = _opened(arguments.model, _load_compiled)
         plan = models.initialize(
             model,
@@ -184,12 +184,13 @@ def initialize(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `audit`: compare the weights of a model or a file with what they should be."""
     try:
-        expected = _expected(arguments)
-        if arguments.like:
-            expected = _opened(arguments.like, lambda path: path)  # which `audit` opens
+        like: Any = arguments.like
+        if isinstance(like, str):
+            like = _function_of(like)
         report = audits.audit(
             _opened(arguments.model, _weights_in),
-            expected,
+            _rules(arguments),
+            like=like,
             seed=arguments.seed,
             roles=_roles(arguments),
             alpha=arguments.alpha,
@@ -247,10 +248,12 @@ def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     return roles
 
 
-def _expected(arguments: argparse.Namespace) -> Any:
+def _rules(arguments: argparse.Namespace) -> Any:
     """Return the name of the recipe, or the rules or the plan, or `None` without either."""
     if arguments.rules is None:
         return arguments.recipe
     if models.is_plan(arguments.rules):
         return models.InitializationPlan.load(arguments.rules_file)
+    if audits.is_contract(arguments.rules):
+        return audits.Contract.load(arguments.rules_file)  # which is refused
     return arguments.rules

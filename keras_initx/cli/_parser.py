@@ -200,8 +200,8 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "--like",
         type=_options.model,
         metavar="MODEL",
-        help="a contract, or other weights, in each form that MODEL has: those that are no longer "
-        "drawn alike are shown",
+        help="a contract, or other weights, in each form that MODEL has; a function is called "
+        "three times. Weights that are no longer drawn alike are shown",
     )
     parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(

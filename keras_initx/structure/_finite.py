@@ -42,13 +42,19 @@ class NotFinite:
         return f"{self.count} of {self.size} values {verb} {' or '.join(self.kinds)}"
 
 
-def not_finite(weight: ModelWeight) -> NotFinite | None:
+def not_finite(weight: ModelWeight, *, here: bool = False) -> NotFinite | None:
     """Return what is not finite in a weight, `None` if nothing is.
 
     Of a weight that several processes share, each counts what it has.
+
+    Args:
+        weight: The weight.
+        here: Whether the other processes are not asked.
     """
     value = weight.variable.value
-    if weight.dtype not in DTYPES or backend.is_finite(value):
+    if weight.dtype not in DTYPES:
+        return None
+    if backend.is_finite_here(value) if here else backend.is_finite(value):
         return None
     count = size = zeros = 0
     kinds: set[str] = set()

@@ -128,7 +128,7 @@ def test_a_file_of_each_format_may_be_in_a_list(folder):
 
 def test_an_audit_opens_them_too(folder, capsys):
     for weights in (folder, folder / INDEX, [folder / file for file in FILES]):
-        assert keras_initx.audit(weights, STATE).unchanged == list(STATE)
+        assert keras_initx.audit(weights, like=STATE).unchanged == list(STATE)
     np.savez(folder / "other.npz", **{name: 2 * array for name, array in STATE.items()})
     assert _main.main(["audit", str(folder), "--like", str(folder / "other.npz")]) == 1
     assert "4 of 4 weights are not as in other.npz." in capsys.readouterr().out

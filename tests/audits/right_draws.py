@@ -72,7 +72,7 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
         count = 0
         for audit in range(audits):
             found = [replace(of_weight[draws + audit], path=name) for name, of_weight in zip(names, drawn, strict=True)]
-            count += not keras_initx.audit(Contract(found, 1, []), Contract(expected, draws, [])).ok
+            count += not keras_initx.audit(Contract(found, 1, []), like=Contract(expected, draws, [])).ok
         counts.append(count)
     return np.array(counts)
 

@@ -7,7 +7,7 @@ import keras_initx
 
 
 def audit(found, expected, **options):
-    return keras_initx.audit({"a": found}, {"a": expected}, **options)
+    return keras_initx.audit({"a": found}, like={"a": expected}, **options)
 
 
 def verdict(found, expected, **options):
@@ -50,7 +50,7 @@ def test_draws_of_one_law_are_no_alarm(of_several_draws, seed):
     first, second = ({law: make(rng) for law, make in LAWS.items()} for _ in range(2))
     alpha = 1e-3 * len(LAWS)  # for each law 1e-3
     for expected in (second, of_several_draws):
-        report = keras_initx.audit(first, expected, alpha=alpha)
+        report = keras_initx.audit(first, like=expected, alpha=alpha)
         assert report.ok, report.problems
 
 
@@ -58,7 +58,7 @@ def test_draws_that_differ_as_a_whole_tell_little():
     """They have another scale each time, as if there were one independent value in each."""
     several = contract(lambda rng: rng.normal() * rng.normal(0, 1, 64).astype("float32"))
     found = np.random.default_rng(1).normal(0, 3, 64).astype("float32")
-    assert keras_initx.audit({"a": found}, several).ok
+    assert keras_initx.audit({"a": found}, like=several).ok
 
 
 @pytest.mark.parametrize("copies", ["rows", "columns"])
@@ -83,7 +83,7 @@ def test_three_equal_parts_as_of_queries_keys_and_values():
 def test_names_joined_by_dots_are_those_joined_by_slashes():
     rng = np.random.default_rng(0)
     expected = keras_initx.contract(lambda: {"block/a": rng.normal(0, 1, 64)}, draws=3)
-    report = keras_initx.audit({"block.a": rng.normal(0, 1, 64)}, expected)
+    report = keras_initx.audit({"block.a": rng.normal(0, 1, 64)}, like=expected)
     assert report.ok
     assert report.not_compared == []
 
@@ -107,7 +107,7 @@ def test_one_value_of_one_draw():
     report = audit(one, other)
     assert report.weights[0].reason == "one value, of one draw"
     several = keras_initx.contract(lambda: {"a": other})
-    assert not keras_initx.audit({"a": one}, several).ok
+    assert not keras_initx.audit({"a": one}, like=several).ok
 
 
 def test_constants_of_other_dtypes():

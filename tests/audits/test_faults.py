@@ -36,7 +36,7 @@ def test_there_is_no_alarm_without_a_fault(name):
 def test_faults_of_a_kind_are_found_by_a_contract(verdict):
     for which, fault in of_kind(verdict).items():
         values = np.asarray(fault.change(to_numpy(model_of(fault.model)[1][fault.path])), "float32")
-        report = keras_initx.audit({fault.path: values}, contract_of(fault.model))
+        report = keras_initx.audit({fault.path: values}, like=contract_of(fault.model))
         row = next(row for row in report.weights if row.path == fault.path)
         assert row.verdict, which
 
@@ -45,5 +45,5 @@ def test_faults_of_a_kind_are_found_by_a_contract(verdict):
 def test_a_contract_gives_no_alarm_without_a_fault(name):
     variables = model_of(name)[1]
     arrays = {path: to_numpy(variable) for path, variable in variables.items()}
-    report = keras_initx.audit(arrays, contract_of(name))
+    report = keras_initx.audit(arrays, like=contract_of(name))
     assert report.ok, report.problems

@@ -9,11 +9,10 @@ from cases import CASES, for_each, label
 from modes import everywhere, to_numpy
 
 import keras_initx
-from keras_initx.audits._expected import expected_of, fixed_test
-from keras_initx.audits._profile import of_values
+from keras_initx.audits._expectations import of_initializer
 from keras_initx.audits._subjects import Subject, Values
-from keras_initx.audits._tests import compare
-from keras_initx.initializers import FixedLaw, FrameLaw, law_of
+from keras_initx.initializers import law_of
+from keras_initx.pretrained import as_lazy
 
 # A test fails by chance once in a million times. With these seeds, none does.
 ALARM = 1e-6
@@ -34,21 +33,11 @@ OF_KERAS = {
 
 
 def alarms(initializer, shape, dtype="float32", factor=1.0):
-    """Return the tests that the values of an initializer fail, times a factor."""
+    """Return what is said against the values of an initializer, times a factor."""
     values = factor * to_numpy(keras.ops.cast(initializer(shape, dtype=dtype), "float32"))
-    law = law_of(initializer, shape)
-    subject = Subject("a", shape, dtype, Values(None), initializer)
-    if isinstance(law, FixedLaw):
-        found = [fixed_test(law, values, subject)]
-    else:
-        if 0 in shape:
-            return []
-        expected = expected_of(subject, law)
-        if expected.kind == "fixed":  # in each draw, whatever the seed
-            return []
-        frame = law if isinstance(law, FrameLaw) else None
-        found = compare(expected, of_values(values, dtype, frame=frame), dtype)
-    return [test for test in found if test.p < ALARM and test.deviation > 0.01]
+    weight = Subject("a", shape, dtype, Values(as_lazy(values)))
+    outcomes = of_initializer(initializer, weight).test(weight).outcomes
+    return [outcome for outcome in outcomes if outcome.p < ALARM and outcome.deviation > 0.01]
 
 
 def test_a_case_says_whether_its_class_states_a_law():

@@ -24,7 +24,7 @@ def test_a_value_that_is_as_near_to_an_end_as_those_of_a_contract_tell():
     values = rng.uniform(-1, 1, (32, 32))
     for end, is_right in ((1.001, True), (1.02, False)):
         values[3, 5] = end
-        assert keras_initx.audit({"a": values}, contract).ok == is_right
+        assert keras_initx.audit({"a": values}, like=contract).ok == is_right
 
 
 def test_a_contract_whose_own_ends_are_far_in_or_out():
@@ -32,10 +32,10 @@ def test_a_contract_whose_own_ends_are_far_in_or_out():
     # So far in, both ends are in one contract of 3,000, and the upper end is in one of 30,000.
     for low, high in ((-0.992, 0.992), (-1, 0.98)):
         expected = rng.uniform(low, high, (32, 32))
-        assert keras_initx.audit({"a": rng.uniform(-1, 1, (32, 32))}, {"a": expected}).ok
+        assert keras_initx.audit({"a": rng.uniform(-1, 1, (32, 32))}, like={"a": expected}).ok
     expected = rng.normal(0, 1, (32, 32))
     expected[3, 5] = 5
-    assert keras_initx.audit({"a": rng.normal(0, 1, (32, 32))}, {"a": expected}).ok
+    assert keras_initx.audit({"a": rng.normal(0, 1, (32, 32))}, like={"a": expected}).ok
 
 
 @pytest.mark.parametrize(("family", "scale"), [("normal", 2), ("uniform", 1.1)])
@@ -46,7 +46,7 @@ def test_a_gate_with_a_scale_of_its_own(family, scale):
     for values in draws:
         values[:, 32:64] *= scale
     for found, expected in itertools.pairwise(draws):
-        assert keras_initx.audit({"a": found}, {"a": expected}, alpha=1e-3).ok
+        assert keras_initx.audit({"a": found}, like={"a": expected}, alpha=1e-3).ok
 
 
 def test_many_layers_with_few_values_each():
@@ -56,7 +56,7 @@ def test_many_layers_with_few_values_each():
     def build():
         return {f"layer_{number}/bias": rng.normal(0, 1, 8) for number in range(200)}
 
-    assert keras_initx.audit(build(), keras_initx.contract(build)).ok
+    assert keras_initx.audit(build(), like=keras_initx.contract(build)).ok
 
 
 def test_rows_with_equal_numbers_of_zeros_by_chance():
@@ -65,7 +65,7 @@ def test_rows_with_equal_numbers_of_zeros_by_chance():
     expected[:, :32] = 0
     found[0, :30] = 0
     found[1, :35] = 0
-    assert keras_initx.audit({"a": found}, {"a": expected}).ok
+    assert keras_initx.audit({"a": found}, like={"a": expected}).ok
 
 
 def test_draws_of_which_some_have_as_many_zeros_in_each_row_by_chance():
@@ -79,17 +79,17 @@ def test_draws_of_which_some_have_as_many_zeros_in_each_row_by_chance():
 
     draws = iter([drawn(30), drawn(35), drawn(32), drawn(36)])
     expected, found = (keras_initx.contract(lambda: next(draws), draws=2) for _ in range(2))
-    assert keras_initx.audit(found, expected).ok
+    assert keras_initx.audit(found, like=expected).ok
 
 
 def test_signs_that_are_equal_by_chance():
     one, other = np.float32([1, 1, -1, 1, -1, -1]), np.float32([-1, 1, 1, 1, -1, -1])
     equal, free = {"a": one, "b": one.copy()}, {"a": one, "b": other}
-    assert keras_initx.audit(equal, free).ok
-    assert keras_initx.audit(free, equal).ok
+    assert keras_initx.audit(equal, like=free).ok
+    assert keras_initx.audit(free, like=equal).ok
 
 
 def test_values_that_are_the_lowest_by_chance():
     rng = np.random.default_rng(0)
     expected, found = (np.maximum(rng.permutation(64), 64 - count).astype("float32") for count in (9, 5))
-    assert keras_initx.audit({"a": found / 7}, {"a": expected / 7}).ok
+    assert keras_initx.audit({"a": found / 7}, like={"a": expected / 7}).ok

@@ -77,7 +77,9 @@ def test_arrays(path, tmp_path, capsys):
     assert _main.main(["audit", str(tmp_path / "arrays.npz"), *expected]) == 0
     assert _main.main(["audit", str(tmp_path / "other.npz"), *expected]) == 1
     for options in ([], ["--recipe", "selu"], ["--rules", RULES]):
-        assert "rules and recipes are for models" in refused(capsys, str(tmp_path / "arrays.npz"), *options)
+        assert "`rules` must be a plan if `weights` are arrays" in refused(
+            capsys, str(tmp_path / "arrays.npz"), *options
+        )
 
 
 PROGRAM = """
@@ -145,6 +147,14 @@ def test_a_contract_of_a_function(program, tmp_path, capsys):
     capsys.readouterr()
     assert _main.main(["audit", found, "--like", contract]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 weights are not as in the contract."
+
+
+def test_a_contract_and_a_plan_as_the_other_option(path, tmp_path, capsys):
+    plan, contract = str(tmp_path / "plan.json"), str(tmp_path / "weights.json")
+    assert _main.main(["initialize", path, "--rules", RULES, "--dry-run", "--plan", plan]) == 0
+    assert _main.main(["contract", path, "--out", contract]) == 0
+    assert "passed as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
+    assert "passed as `rules`. Received: like=" in refused(capsys, path, "--like", plan)
 
 
 def test_two_files(path, tmp_path, capsys):

@@ -501,7 +501,7 @@ def test_an_audit_refuses_a_plan_of_other_weights(path):
     with pytest.raises(ValueError, match=r"'hidden/kernel' has the shape \(6, 8\).*there is no 'logits/bias'"):
         keras_initx.audit(found, path)
     path.write_text("{}")
-    with pytest.raises(ValueError, match="`expected` must be a file that"):
+    with pytest.raises(ValueError, match="`rules` must be a file that"):
         keras_initx.audit(model, path)
 
 

@@ -55,7 +55,7 @@ CALLS = {
     "weights_digest": models.weights_digest,
     "diagnose": lambda model: keras_initx.diagnose(model, X),
     "audit": keras_initx.audit,
-    "contract": lambda model: keras_initx.audit(network(), keras_initx.contract(model)),
+    "contract": lambda model: keras_initx.audit(network(), like=keras_initx.contract(model)),
     "initialize": lambda model: keras_initx.initialize(model, {"first/kernel": "initx.orthogonal"}, seed=1),
     "load_pretrained": lambda model: keras_initx.load_pretrained(model, network()),
     "lsuv": lambda model: models.lsuv(model, X, seed=1),

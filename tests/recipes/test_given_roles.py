@@ -93,9 +93,9 @@ def test_roles_that_say_nothing_are_refused(call, rules, roles, error, message):
 def test_roles_are_refused_with_a_plan_a_contract_and_arrays():
     model = positions()
     plan = initialize(model, "gpt2", seed=0)
-    for other in (plan, keras_initx.contract(model), model):
+    for other in ({"rules": plan}, {"like": keras_initx.contract(model)}, {"like": model}):
         with pytest.raises(ValueError, match="`roles` must be `None`"):
-            audit(model, other, roles={"positions": "where"})
+            audit(model, **other, roles={"positions": "where"})
 
 
 def test_the_command_line_takes_roles(tmp_path, capsys):

@@ -1,0 +1,375 @@
+"""What rules, layers and plans say of a weight: a law, draws, values, or nothing that is known."""
+
+import copy
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx._seeds import derived_seed, initializers_within
+from keras_initx._typing import Array, DType
+from keras_initx.audits._comparison import Comparison, Expectation
+from keras_initx.audits._outcome import Outcome, impossible, proven
+from keras_initx.audits._profile import (
+    LEVELS,
+    Profile,
+    is_frame,
+    merged,
+    of_array,
+    of_values,
+    spread_of,
+    tolerance_of_frames,
+)
+from keras_initx.audits._properties import Shape, compare
+from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
+from keras_initx.audits._subjects import Subject
+from keras_initx.backends import Moments, Region, backend
+from keras_initx.initializers import (
+    FixedLaw,
+    FrameLaw,
+    IndependentLaw,
+    Law,
+    law_of,
+)
+from keras_initx.models import description
+from keras_initx.sampling import NORMAL_REACH
+from keras_initx.structure import LayerInitializer
+
+# The values that a law stands for. Infinity has no share.
+_ENDLESS = 1e12
+# Points between which a distribution function is nearly linear.
+_GRID = 4097
+# No continuous distribution has so many exact zeros. Of normal draws, one in 65,536 is 0; of those
+# that Keras makes in 16 bits, many more.
+_ZEROS = {"bfloat16": 2.0**-7, "float16": 2.0**-9}
+_ZEROS_ELSE = 1e-4
+# Draws of an initializer whose law is not known, or has no formula.
+_DRAWS = 3
+# Rounding of a law to a dtype whose numbers are farther apart, in deviations, changes its shape.
+_COARSE = 0.01
+# The smallest positive numbers of the dtypes in which weights can vanish.
+_SMALLEST = {"float16": 2.0**-24}
+_UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
+# What is said of values whose scale differs from draw to draw.
+_WITHOUT_SCALE = ("not finite", "constant", "shape")
+# By so much more may shapes of draws differ than three tell.
+_UNSURE = 1.25
+# With a smaller probability, it is worth looking for another explanation.
+_SUSPICIOUS = 1e-3
+# With a larger one, that is the explanation.
+_PLAUSIBLE = 1e-5
+
+
+@dataclass(frozen=True)
+class Nothing(Expectation):
+    """Nothing is known of a weight, with the reason."""
+
+    reason: str
+
+    def test(self, weight: Subject) -> Comparison:
+        return Comparison(weight, self, Profile("unknown"), reason=self.reason)
+
+
+@dataclass(frozen=True)
+class OfInitializer(Expectation):
+    """The values that an initializer gives.
+
+    Attributes:
+        law: Their law, `None` if it is not known.
+        initializer: The initializer.
+    """
+
+    law: Law | None
+    initializer: LayerInitializer
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """The initializer."""
+        return description(self.initializer)
+
+    def read(self, weight: Subject) -> Array:
+        """Return the values of a weight.
+
+        A process that shares it with others takes its own, if their law is known by itself.
+        """
+        if weight.values.is_shared and isinstance(self.law, IndependentLaw):
+            return np.concatenate([part.reshape(-1) for _, part in weight.values.parts()])
+        return weight.values.read()
+
+
+def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitializer:
+    """Return what an initializer says of the values of a weight.
+
+    Constants, independent values and frames have a formula. What has none is drawn.
+    """
+    law = law_of(initializer, weight.shape)
+    if isinstance(law, FixedLaw):
+        return FixedValues(law, initializer)
+    is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, weight.dtype)
+    if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
+        return OfLaw(law, initializer)
+    return OfDraws(law, initializer)
+
+
+def _is_coarse(law: IndependentLaw, dtype: DType) -> bool:
+    """Return whether the numbers of a dtype are so far apart that they have a law of their own."""
+    step = max(epsilon(dtype) * abs(law.mean), _SMALLEST.get(dtype, 0.0))
+    return step > _COARSE * law.std
+
+
+@dataclass(frozen=True)
+class FixedValues(OfInitializer):
+    """Values that do not depend on a seed."""
+
+    law: FixedLaw
+
+    def test(self, weight: Subject) -> Comparison:
+        moments = Moments()
+        outcomes = []
+        for region, values in weight.values.parts():
+            moments.add(sampled(values))
+            if values.size:
+                outcomes.append(self.outcome(weight, values, region))
+        found = Profile("fixed", std=moments.std)
+        expected = Profile("fixed", std=self.law.std or 0.0)
+        return Comparison(weight, self, found, expected, tuple(outcomes))
+
+    def outcome(self, weight: Subject, values: Array, region: Region | None = None) -> Outcome:
+        """Return whether those in a region are as they should be, each by itself."""
+        expected = np.broadcast_to(self.law.make(), weight.shape)[region or ...]
+        # Logarithms and exponentials differ in their last bits.
+        tolerance = 2 * epsilon(weight.dtype) * np.abs(expected)
+        with np.errstate(invalid="ignore"):  # of two infinities there is no difference
+            is_near = np.isfinite(expected) & (np.abs(values - expected) <= tolerance)
+        same = is_near | (values == expected)
+        count = int(np.count_nonzero(~same))
+        if not count:
+            return proven("values")
+        if not np.isfinite(values[~same]).all():
+            return impossible("not finite", "values that are not finite")
+        place = np.unravel_index(int(np.argmin(same)), values.shape)
+        found = f"{count} of {values.size} differ"
+        if (values == values.flat[0]).all():
+            found = f"all are {values.flat[0]:.4g}"
+        where = ", ".join(str(int(index)) for index in place)
+        evidence = f"{found}: [{where}] is {values[place]:.4g} instead of {expected[place]:.4g}"
+        return impossible("values", evidence)
+
+
+@dataclass(frozen=True)
+class OfLaw(OfInitializer):
+    """Random values whose law has a formula."""
+
+    law: IndependentLaw | FrameLaw
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        found = of_values(values, weight.dtype, has_parts=False)
+        if isinstance(self.law, FrameLaw) and found.kind == "random":
+            has_blocks = _has_blocks(values, self.law, weight.dtype)
+            frames = (self.law.blocks, _axis_of(self.law)) if has_blocks else (0, "")
+            found = replace(found, frames=frames[0], frames_axis=frames[1])
+        expected = of_law(self.law, weight.dtype)
+        outcomes = compare(expected, found, weight.dtype)
+        return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
+
+
+def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
+    """Return the profile of infinitely many values of a law."""
+    endless = Profile(
+        "random",
+        size=int(_ENDLESS),
+        independent=_ENDLESS,
+        std=law.std or 0.0,
+        total=int(_ENDLESS),
+        bits=round(-math.log2(epsilon(dtype))),
+        repeated=("", ""),
+    )
+    if isinstance(law, FrameLaw):
+        return replace(endless, frames=law.blocks, frames_axis=_axis_of(law))
+    low, high = law.bounds
+    grid = np.linspace(
+        max(low, law.mean - NORMAL_REACH * law.std),
+        min(high, law.mean + NORMAL_REACH * law.std),
+        _GRID,
+    )
+    probabilities = law.distribution_function(grid)
+    middles = (grid[1:] + grid[:-1]) / 2
+    fourth = float(((middles - law.mean) ** 4 * np.diff(probabilities)).sum())
+    fourth += float((grid[0] - law.mean) ** 4 * probabilities[0])
+    atom = max(probabilities[0], 1 - probabilities[-2])  # as of a lower bound
+    return replace(
+        endless,
+        independent=_ENDLESS * float(1 - atom),
+        mean=law.mean,
+        kurtosis=fourth / law.std**4,
+        zeros=_ZEROS.get(dtype, _ZEROS_ELSE),
+        lowest=low,
+        highest=high,
+        quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
+        law=law,
+    )
+
+
+def _axis_of(law: FrameLaw) -> str:
+    return "first" if 0 in law.output_axes else "last"
+
+
+def _has_blocks(values: Array, law: FrameLaw, dtype: DType) -> bool:
+    """Return whether blocks along the axes of a law have its singular values, times any number."""
+    ordered = values.transpose([*law.input_axes, *law.output_axes])
+    inputs = math.prod(values.shape[axis] for axis in law.input_axes)
+    blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
+    tolerance = tolerance_of_frames(dtype)
+    return all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks)
+
+
+def _has_singular_values(block: Array, expected: float | Array, tolerance: float) -> bool:
+    if isinstance(expected, float | int):
+        return is_frame(block, tolerance)
+    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
+    ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
+    return ratio > 0 and bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
+
+
+@dataclass(frozen=True)
+class OfDraws(OfInitializer):
+    """Random values of which no more is known than what three draws tell.
+
+    They are drawn from a copy of the initializer with other seeds.
+    """
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        draws = self._draws(weight)
+        expected = _UNDRAWN if not draws else merged(draws)
+        if expected.kind == "fixed":
+            return self._test_fixed(weight, expected)
+        found = of_values(values, weight.dtype)
+        outcomes = compare(expected, found, weight.dtype)
+        if draws and spread_of(draws) > 1:
+            expected = Profile("random", "its scale differs from draw to draw")
+            outcomes = _of_shape(draws, found, weight.dtype)
+        reason = "" if outcomes else expected.reason
+        sample = b"" if reason else _sample(values)
+        return Comparison(weight, self, found, expected, outcomes, reason, sample=sample)
+
+    def _test_fixed(self, weight: Subject, expected: Profile) -> Comparison:
+        """Test a weight whose draws are equal: what ignores its seed may have had another state."""
+        found = of_array(weight.values.stored(), weight.dtype)
+        if found.digest == expected.digest:
+            return Comparison(weight, self, found, expected, (proven("values"),))
+        reason = "equal in each draw of its initializer, and not here"
+        return Comparison(weight, self, found, expected, reason=reason)
+
+    def _draws(self, weight: Subject) -> list[Profile]:
+        """Return three draws of a copy of the initializer, none if it cannot be drawn from.
+
+        A function is not called: what it draws from may be a generator of the user.
+        """
+        initializer: Any = self.initializer
+        if not isinstance(initializer, keras.initializers.Initializer):
+            return []
+        draws = []
+        for number in range(_DRAWS):
+            seed = derived_seed(number, "audit", weight.path)
+            keras.utils.set_random_seed(seed)  # of what has none of its own
+            try:
+                made = copy.deepcopy(initializer, _other_generators(initializer, seed))
+                for place, part in enumerate(initializers_within(made)):
+                    if hasattr(part, "seed"):
+                        part.seed = part._init_seed = derived_seed(seed, place)
+                values = made(weight.shape, dtype=weight.dtype)
+                values = keras.ops.cast(keras.ops.convert_to_tensor(values), weight.dtype)
+                drawn = np.array(backend.host_view(values))
+            except Exception:  # a user's class may raise anything
+                return []
+            if drawn.shape != weight.shape:
+                return []
+            draws.append(of_array(drawn, weight.dtype))
+        return draws
+
+
+def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:
+    """Return generators in the place of those of an initializer, by the identity of these."""
+    others = {}
+    for part in initializers_within(initializer):
+        for value in vars(part).values():
+            if isinstance(value, keras.random.SeedGenerator):
+                others[id(value)] = keras.random.SeedGenerator(seed)
+    return others
+
+
+def _of_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[Outcome, ...]:
+    """Return what is said of values whose scale differs from draw to draw, without the scale.
+
+    Their shape may differ from draw to draw too, more than that of independent values does.
+    """
+    shape = Shape()
+    alike = [_standardized(draw) for draw in draws]
+    pairs = itertools.combinations(alike, 2)
+    excess = max(1.0, _UNSURE * max(shape.excess(*pair) for pair in pairs))
+    expected, standard = merged(alike), _standardized(found)
+    expected = replace(expected, independent=expected.independent / excess**2)
+    standard = replace(standard, independent=standard.independent / excess**2)
+    outcomes = compare(expected, standard, dtype)
+    return tuple(outcome for outcome in outcomes if outcome.verdict in _WITHOUT_SCALE)
+
+
+def _standardized(profile: Profile) -> Profile:
+    """Return the profile of values with the mean 0 and the deviation 1, if they vary."""
+    if profile.kind != "random" or not profile.std:
+        return profile
+    quantiles = (np.array(profile.quantiles) - profile.mean) / profile.std
+    return replace(profile, mean=0.0, std=1.0, quantiles=tuple(quantiles.tolist()), parts=())
+
+
+def _sample(values: Array) -> bytes:
+    """Return a digest of a sample of the values and their number."""
+    step = max(1, values.size // SAMPLE)
+    sample = np.ascontiguousarray(values.reshape(-1)[::step])
+    whole = hashlib.blake2b(sample.tobytes(), digest_size=16)
+    whole.update(str(values.size).encode())
+    return whole.digest()
+
+
+@dataclass(frozen=True)
+class OrDeclared(Expectation):
+    """What a rule or a layer says, and where values are not so, what the layer declares.
+
+    Attributes:
+        stated: What is said.
+        declared: Function that returns what the layer declares, as Keras calls its initializer and
+            with the fans of the layer. Keras takes those of the shape, also of depthwise kernels.
+        is_rule: Whether a rule says it, so that what the layer declares is only an explanation.
+    """
+
+    stated: OfInitializer
+    declared: Callable[[], Iterable[OfInitializer]]
+    is_rule: bool
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """What is said."""
+        return self.stated.text
+
+    def test(self, weight: Subject) -> Comparison:
+        found = self.stated.test(weight)
+        if found.least >= _SUSPICIOUS or weight.values.is_shared:
+            return found
+        for other in self.declared():
+            of_layer = other.test(weight)
+            if self.is_rule and of_layer.least > _PLAUSIBLE:
+                found = replace(found, declared=other.text)
+            elif not self.is_rule and of_layer.least > found.least:
+                found = replace(found, expected=of_layer.expected, outcomes=of_layer.outcomes)
+        return found

@@ -1,0 +1,180 @@
+"""Tests of several weights together, and the judgement of all at once."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_initx.audits._comparison import Comparison
+from keras_initx.audits._groups import without_numbers
+from keras_initx.audits._outcome import Outcome, smallest_effect
+from keras_initx.audits._properties import ONCE, chance_of_equality
+from keras_initx.audits._scale import Scale
+from keras_initx.audits._statistics import holm, same_variance
+
+# The normal quantile of the probability with which a deviation is found that "would be seen".
+_POWER = 1.645
+# Weights of one name whose scales differ from their mean by so many errors are not of one.
+_APART = 4
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A test of several weights.
+
+    Attributes:
+        paths: Those that are not as expected if it fails.
+        outcome: What it says.
+        scale: Their common scale, if that is what was tested.
+    """
+
+    paths: tuple[str, ...]
+    outcome: Outcome
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a weight.
+
+    Attributes:
+        comparison: The weight.
+        failed: What the tests say that failed.
+        together: The scale of this weight and of those of its name in other layers, if it has one.
+        resolution: The smallest factor of the scale that would be seen, in 95 of 100 cases, if what
+            is expected was measured.
+    """
+
+    comparison: Comparison
+    failed: tuple[Outcome, ...]
+    together: Scale | None
+    resolution: float | None
+
+
+def equal_weights(
+    comparisons: Sequence[Comparison],
+    found: Sequence[Sequence[str]],
+    expected: Sequence[Sequence[str]],
+    number: int,
+) -> Iterator[Joint]:
+    """Yield tests of weights that are equal and should not be, or the reverse.
+
+    Args:
+        comparisons: The weights. Those that are new are not among them: two buffers may be equal by
+            intention.
+        found: Sets of those that are equal.
+        expected: Sets of those that should be.
+        number: The number of all weights, of each of which the values could be by chance.
+    """
+    set_now = {path: place for place, paths in enumerate(found) for path in paths}
+    set_before = {path: place for place, paths in enumerate(expected) for path in paths}
+    first_now: dict[int, Comparison] = {}
+    first_before: dict[int, Comparison] = {}
+    for this in comparisons:
+        if not this.are_random:
+            continue
+        assert this.expected is not None
+        now, before = set_now.get(this.path), set_before.get(this.path_of_expected)
+        if now is not None:
+            other = first_now.setdefault(now, this)
+            are_free = before is None or before != set_before.get(other.path_of_expected)
+            if this.path_of_expected != other.path_of_expected and are_free:
+                evidence = f"equal to {other.path!r}"
+                if other.weight.shape != this.weight.shape:
+                    evidence = f"the values of {other.path!r} in another shape"
+                yield _of_equality(this, evidence, number * chance_of_equality(this.found))
+        if before is not None:
+            other = first_before.setdefault(before, this)
+            if this is not other and (now is None or now != set_now.get(other.path)):
+                chance = number * chance_of_equality(this.expected) ** ONCE
+                yield _of_equality(this, f"no longer equal to {other.path!r}", chance)
+
+
+def _of_equality(this: Comparison, evidence: str, chance: float) -> Joint:
+    outcome = Outcome("equal weights", evidence, p=min(1.0, chance), deviation=math.inf)
+    return Joint((this.path,), outcome)
+
+
+def weights_together(
+    comparisons: Sequence[Comparison], equal: Sequence[Sequence[str]]
+) -> Iterator[Joint]:
+    """Yield tests of the scale of weights that have one name in several layers.
+
+    Args:
+        comparisons: The weights.
+        equal: Sets of the paths of equal weights, which are one draw.
+    """
+    again = {path for paths in equal for path in paths[1:]}
+    groups: dict[Any, list[tuple[str, Scale]]] = {}
+    for this in comparisons:
+        scale = this.scale
+        is_again = not again.isdisjoint((this.path, this.path_of_expected))
+        # Frames have an exact scale.
+        if scale is not None and scale.error and not (this.is_proven or is_again):
+            key = (without_numbers(this.path), this.weight.shape, this.weight.dtype)
+            groups.setdefault(key, []).append((this.path, scale))
+    for alike in groups.values():
+        paths, scales = zip(*alike, strict=True)
+        mean = float(
+            np.average(
+                [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
+            )
+        )
+        differ = any(abs(scale.log - mean) > _APART * scale.error for scale in scales)
+        if len(alike) > 1 and not differ:
+            yield _of_scales(paths, scales, mean)
+
+
+def _of_scales(paths: tuple[str, ...], scales: Sequence[Scale], mean: float) -> Joint:
+    # The logarithm of a variance is a little less exact than the variance.
+    together = Scale(
+        mean,
+        sum(max(scale.expected_degrees - 1, 1) for scale in scales),
+        sum(max(scale.found_degrees - 1, 1) for scale in scales),
+    )
+    outcome = Outcome(
+        "scale",
+        f"{math.exp(mean):.3g} times the standard deviation, in {len(paths)} layers together",
+        p=same_variance(math.exp(2 * mean), together.found_degrees, together.expected_degrees),
+        deviation=abs(mean) - 2 * together.error,
+    )
+    return Joint(paths, outcome, together)
+
+
+def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: float) -> list[Verdict]:
+    """Decide which tests failed, for all weights at once.
+
+    Args:
+        comparisons: The weights.
+        joint: The tests of several of them.
+        alpha: The probability of any failure by chance.
+    """
+    outcomes = [outcome for this in comparisons for outcome in this.outcomes]
+    outcomes += [of_several.outcome for of_several in joint]
+    # What is proven cannot fail by chance: proofs of one kind count as one test.
+    probabilities = [outcome.p for outcome in outcomes if not outcome.proof]
+    number = len(probabilities) + len({outcome.proof for outcome in outcomes if outcome.proof})
+    worst = holm(probabilities, alpha, number)
+    # Of the normal distribution, a little high.
+    quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
+    of_path: dict[str, list[Joint]] = {}
+    for of_several in joint:
+        for path in of_several.paths:
+            of_path.setdefault(path, []).append(of_several)
+    verdicts = []
+    for this in comparisons:
+        smallest = smallest_effect(this.dtypes)
+        shared = of_path.get(this.path, [])
+        failed = []
+        for outcome in (*this.outcomes, *(of_several.outcome for of_several in shared)):
+            if outcome.p <= worst and outcome.deviation > smallest:
+                failed.append(outcome)
+        together = next((of_several.scale for of_several in shared if of_several.scale), None)
+        resolution = None
+        if this.expectation.is_measured and this.scale is not None:
+            factor = math.exp((quantile + _POWER) * this.scale.error)
+            resolution = max(factor, 1 + smallest)
+        verdicts.append(Verdict(this, tuple(failed), together, resolution))
+    return verdicts

@@ -1,0 +1,125 @@
+"""The rows of a report: the worst of what is said of each weight, and what explains it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from keras_initx._checks import close_matches
+from keras_initx.audits._causes import causes_of
+from keras_initx.audits._contract import Contract, WeightContract
+from keras_initx.audits._groups import WeightAudit
+from keras_initx.audits._judgement import Verdict
+
+# What is reported of a weight, the first that was found.
+_ORDER = (
+    "not finite",
+    "reshaped",
+    "constant",
+    "values",
+    "equal weights",
+    "connections",
+    "zeros",
+    "copies",
+    "equal slices",
+    "orthonormality",
+    "scale",
+    "parts",
+    "bounds",
+    "mean",
+    "shape",
+    "outliers",
+    "precision",
+    "dtype",
+    "bits",
+)
+# Verdicts that a scale or a distribution explains, not what is equal or zero.
+_EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "zeros")
+# Unmatched names for which similar ones are looked for.
+_MOST_HINTS = 50
+
+
+def rows_of(verdicts: Sequence[Verdict]) -> list[WeightAudit]:
+    """Return the rows of weights that were compared."""
+    causes = causes_of(verdicts)
+    knows_bits = any(verdict.comparison.is_unchanged is not None for verdict in verdicts)
+    rows = []
+    for verdict, cause in zip(verdicts, causes, strict=True):
+        row = _row(verdict, cause)
+        expected = verdict.comparison.expected
+        is_fixed = expected is not None and expected.kind == "fixed"
+        if knows_bits and is_fixed and row.is_unchanged is None:
+            row = replace(row, is_unchanged=not row.verdict)
+        rows.append(row)
+    return rows
+
+
+def _row(verdict: Verdict, cause: str) -> WeightAudit:
+    """Return the row of a weight; `cause` is what explains its scale or its distribution."""
+    this = verdict.comparison
+    std = this.found.std_of_all
+    expected_std = None if this.expected is None else this.expected.std_of_all
+    row = WeightAudit(
+        this.path,
+        this.weight.shape,
+        this.weight.dtype,
+        this.text,
+        expected_std,
+        std,
+        std / expected_std if expected_std and std is not None else None,
+        reason=this.reason,
+        resolution=verdict.resolution,
+        is_unchanged=this.is_unchanged,
+        rows_unchanged=this.rows_unchanged,
+    )
+    if not verdict.failed:
+        return row
+    worst = min(verdict.failed, key=lambda outcome: (_ORDER.index(outcome.verdict), outcome.p))
+    if worst.cause or worst.verdict not in _EXPLAINED:
+        cause = worst.cause
+    return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
+
+
+def rows_like(
+    verdicts: Sequence[Verdict], found: Contract, expected: Contract
+) -> list[WeightAudit]:
+    """Return the rows of all weights found, and then of those that are missing.
+
+    Args:
+        verdicts: What is said of the weights that were there before.
+        found: All weights.
+        expected: The weights before.
+    """
+    rows = {row.path: row for row in rows_of(verdicts)}
+    taken = {verdict.comparison.path_of_expected for verdict in verdicts}
+    new = [weight.path for weight in found.weights if weight.path not in rows]
+    missing = [weight for weight in expected.weights if weight.path not in taken]
+    result = []
+    for weight in found.weights:
+        result.append(rows.get(weight.path) or _new_row(weight, expected))
+    for weight in missing:
+        hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
+        row = WeightAudit(
+            weight.path,
+            weight.shape,
+            weight.dtype,
+            weight.text,
+            weight.profile.std_of_all,
+            verdict="missing",
+            evidence=f"it is not there any more{hint}",
+        )
+        result.append(row)
+    return result
+
+
+def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:
+    hint = ""
+    if len(expected.weights) <= _MOST_HINTS:
+        hint = close_matches(weight.path, [before.path for before in expected.weights])
+    return WeightAudit(
+        weight.path,
+        weight.shape,
+        weight.dtype,
+        None,
+        std=weight.profile.std_of_all,
+        verdict="new",
+        evidence=f"it was not there{hint}",
+    )
