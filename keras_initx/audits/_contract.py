@@ -147,13 +147,15 @@ class Contract(WeightTable[WeightContract]):
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        for place, weight in enumerate(self.weights):
-            if weight.kind != "constant" and weight.profile.std:
-                deviations.setdefault(weight.text, {})[place] = weight.profile.std
+        shown = [
+            weight for weight in self.weights if weight.kind != "constant" and weight.profile.std
+        ]
+        for place, weight in enumerate(shown):
+            deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
         for name, (color, marker) in styles_of(deviations).items():
             groups[name] = Points(deviations[name], color, marker)
-        paths = [weight.path for weight in self.weights]
+        paths = [weight.path for weight in shown]
         return plot_in_order(paths, {"standard deviation": groups}, of="weight")
 
 

@@ -147,7 +147,11 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
     sizes = np.abs([*means, *deviations / 2])
     most = sizes[np.isfinite(sizes)].max(initial=0)
     if most:
-        _set_range(axis, "y", (-1.1 * most, 1.1 * most), linear_part(layers))
+        limits = (-1.1 * most, 1.1 * most)
+        linear = linear_part(layers)
+        _set_range(axis, "y", limits, linear)
+        if _is_far(limits, linear):
+            axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
 
 
 def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
@@ -173,14 +177,15 @@ def _plot_histograms(
     grid: tuple[int, int],
     marked: Collection[str],
 ) -> None:
+    linear = linear_part(layers)
+    limits = shared_range(layers, linear)
     of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
+    far = f", logarithmic beyond {short_number(linear)}" if _is_far(limits, linear) else ""
     figure.suptitle(
-        f"Outputs{of} on one axis, in red where a problem was found. Pale bar: share of zeros",
+        f"Outputs{of} on one axis{far}, in red where a problem was found. Pale bar: share of zeros",
         fontsize=10,
     )
     paths = shortened([layer.path for layer in layers], 18)
-    linear = linear_part(layers)
-    limits = shared_range(layers, linear)
     cells = figure.subplots(*grid, squeeze=False).ravel()
     for place, axis in zip(shown, cells, strict=False):
         layer = layers[place]
@@ -227,13 +232,13 @@ def _summary(layer: LayerReport, signal: Signal) -> str:
 def _set_range(
     axis: Axes, side: Literal["x", "y"], limits: tuple[float, float], linear: float
 ) -> None:
-    """Set the limits of an axis of outputs. Far beyond `linear` it is logarithmic.
+    """Set the limits of an axis of outputs. If they are far, it is logarithmic beyond `linear`.
 
     Then half of it is linear, so one large layer keeps the others readable.
     """
     low, high = limits
     most = max(-low, high)
-    if most > _FAR * linear:
+    if _is_far(limits, linear):
         scale = SymmetricalLogScale(None, linthresh=linear, linscale=math.log10(most / linear))
         decade = 10.0 ** math.floor(math.log10(most))
         ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
@@ -241,6 +246,11 @@ def _set_range(
         axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
         axis.minorticks_off()
     axis.set(**{f"{side}lim": limits})
+
+
+def _is_far(limits: tuple[float, float], linear: float) -> bool:
+    low, high = limits
+    return max(-low, high) > _FAR * linear
 
 
 class _Panel(NamedTuple):
@@ -293,7 +303,9 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
             )
         least = np.fmin.reduce(values)
         greatest = np.fmax.reduce(values)
-        axis.fill_between(steps, least, greatest, color="0.92", label="range of all layers")
+        # The edge shows a range that is a single value.
+        colors = {"facecolor": "0.92", "edgecolor": "0.75"}
+        axis.fill_between(steps, least, greatest, **colors, label="range of all layers")
         _finish_panel(axis, panel)
     if len(steps) > 1:
         # Also steps after which nothing is finite.

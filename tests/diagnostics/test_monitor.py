@@ -122,6 +122,12 @@ def test_plot_has_a_panel_for_each_statistic(plotted):
     assert text.count('id="legend_') == 1
 
 
+def test_the_range_of_all_layers_has_an_edge_that_shows_where_it_is_one_value(plotted):
+    figure, _, _ = plotted
+    (band,) = figure.axes[0].collections
+    assert band.get_edgecolor()[0][0] < band.get_facecolor()[0][0]
+
+
 def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel_in_its_unit(plotted):
     _, text, _ = plotted
     assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 25%"]

@@ -347,6 +347,13 @@ def means(kernels, activation="linear"):
     return report.plot().axes[1], [layer.after.mean for layer in report.layers]
 
 
+@pytest.mark.parametrize(("std", "says"), [(0.3, False), (1e6, True)])
+def test_axes_say_where_they_are_logarithmic(std, says):
+    label = means([0.3, std], "relu")[0].get_ylabel()
+    title = histograms([0.3, std], "relu")[0].figure.get_suptitle()
+    assert ["logarithmic beyond 4" in text for text in (label, title)] == [says, says]
+
+
 def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
     axis, found = means([0.3, 1e3, 1e-3], "relu")
     low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))
