@@ -276,7 +276,8 @@ def of_values(values: Array, dtype: DType, *, has_parts: bool = True) -> Profile
     sample = sampled(values[values != 0] if is_sparse else values).astype("float64")
     ordered = np.sort(sample_of(sample))
     low, median, high = _quantiles(ordered, np.array([0.25, 0.5, 0.75]))
-    reach = reach_of_values(low, high)
+    # Where one number is a quarter of the values, quartiles do not tell how the others spread.
+    reach = 0.0 if median in (low, high) else reach_of_values(low, high)
     outliers = 0
     if reach and max(highest - median, median - lowest) > reach:
         outliers = int(np.count_nonzero(np.abs(values - median) > reach))

@@ -42,6 +42,7 @@ FAMILIES = {
     "truncated": truncated,
     "orthogonal": orthogonal,
     "sparse": sparse,
+    "with a floor": lambda rng, shape: np.maximum(rng.normal(0, 1, shape), 0.3),
     "constant": lambda rng, shape: np.ones(shape),
 }
 
