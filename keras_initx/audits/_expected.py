@@ -158,8 +158,8 @@ class _Lines:
 
     def expectation(self, subject: Subject, row: WeightPlan) -> Expectation:
         """Return what a line says of a weight."""
-        drawn = self.plan._origins.get(row.path)
-        if drawn is None:
+        drawn = self.plan._said.get(row.path)
+        if drawn is None or drawn.initializer is None:
             return Nothing(row.reason)
         if subject.dtype not in DTYPES:
             return Nothing(subject.dtype)
@@ -167,7 +167,7 @@ class _Lines:
         by_law: Expectation = stated
         if self.layers is not None:
             declared = functools.partial(self.layers.declared, subject)
-            by_law = OrDeclared(stated, declared, drawn.has_rule)
+            by_law = OrDeclared(stated, declared, not drawn.by_layer)
         is_cut = isinstance(drawn.initializer, Masked)  # so that no law is known
         if not self.source or (self.source == "seed" and row.seed is None):
             return Nothing("zeros of a constraint") if is_cut and not self.source else by_law

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 
@@ -20,7 +20,7 @@ from keras_initx.diagnostics import Report
 from keras_initx.initializers import check_initializer
 from keras_initx.models._bound import description
 from keras_initx.models._paths import shown_paths
-from keras_initx.models._plan import InitializationPlan, WeightPlan, read_plan
+from keras_initx.models._plan import InitializationPlan, Said, read_plan
 from keras_initx.recipes import (
     NOT_KNOWN,
     OwnPattern,
@@ -31,7 +31,6 @@ from keras_initx.recipes import (
 )
 from keras_initx.rendering import counted, listed
 from keras_initx.structure import (
-    LayerInitializer,
     ModelWeight,
     first_matches,
     is_frozen,
@@ -46,23 +45,6 @@ Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
 RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
 # What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
 RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
-
-
-class Said(NamedTuple):
-    """What the user says of one weight.
-
-    Attributes:
-        initializer: Its initializer, that of a plan with a seed and axes. `None` if the weight
-            keeps its values.
-        reason: Why it keeps them.
-        line: Its row in a plan.
-        digest: The digest of its values in a plan, if it is known.
-    """
-
-    initializer: LayerInitializer | None
-    reason: str = ""
-    line: WeightPlan | None = None
-    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,13 +124,7 @@ def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | Non
 
 
 def _of_plan(plan: InitializationPlan) -> Instructions:
-    by_path = {}
-    for line in plan.weights:
-        origin = plan._origins.get(line.path)
-        if origin is None:
-            by_path[line.path] = Said(None, line.reason, line)
-        else:
-            by_path[line.path] = Said(origin.initializer, "", line, origin.digest)
+    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.weights}
     return Instructions(by_path, plan.notes, plan)
 
 

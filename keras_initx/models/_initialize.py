@@ -32,12 +32,12 @@ from keras_initx.initializers import (
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
-from keras_initx.models._given import Instructions, RulesOrPlan, Said, as_rules
+from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
 from keras_initx.models._initial_state import initial_state
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
     InitializationPlan,
-    Origin,
+    Said,
     WeightPlan,
     checked_tensor,
     unsuitable,
@@ -155,9 +155,7 @@ def initialize(
     if dry_run:
         notes = (*started.notes, *_notes_on_constants(started.steps))
         rows = [step.row for step in started.steps]
-        return InitializationPlan(
-            rows, started.root, dry_run, notes, started.origins, started.shown
-        )
+        return InitializationPlan(rows, started.root, dry_run, notes, started.drawn, started.shown)
     done = carried_out(
         model,
         started.steps,
@@ -167,14 +165,14 @@ def initialize(
         atomic=atomic,
     )
     notes = (*started.notes, *done.notes)
-    return replace(done, notes=notes, _origins=started.origins, _shown=started.shown)
+    return replace(done, notes=notes, _said=started.drawn, _shown=started.shown)
 
 
 class Step(NamedTuple):
-    """A weight, where its values come from if it is drawn, and its row in the plan."""
+    """A weight, what is said of it, with its initializer bound, and its row in the plan."""
 
     weight: ModelWeight
-    origin: Origin | None
+    said: Said
     row: WeightPlan
 
 
@@ -194,9 +192,10 @@ class Begun(NamedTuple):
     notes: tuple[str, ...]
 
     @property
-    def origins(self) -> dict[str, Origin]:
+    def drawn(self) -> dict[str, Said]:
         """Where the values of each weight come from that is drawn."""
-        return {step.row.path: step.origin for step in self.steps if step.origin is not None}
+        drawn = [step for step in self.steps if step.said.initializer is not None]
+        return {step.row.path: step.said for step in drawn}
 
     @property
     def shown(self) -> dict[str, str]:
@@ -228,27 +227,24 @@ def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> 
     steps = []
     seen: dict[tuple[int, Shape], str] = {}
     for weight in weights:
-        initializer: LayerInitializer | None
         said = given.by_path.get(weight.path)
         if said is None:
-            initializer, reason = by_layer[weight.path]
+            said = Said(*by_layer[weight.path], by_layer=True)
         else:
-            initializer, reason = said.initializer, said.reason
-            _check_not_quantized(initializer, weight)
-        seed = None
+            _check_not_quantized(said.initializer, weight)
+        initializer, seed = said.initializer, None
         kept = kept_sparse(weight.variable)
-        if kept is not None and said is None:
+        if kept is not None and said.by_layer:
             # Keep this seed: it determines the zeros, which are constants in compiled programs.
-            initializer = kept
-            seed = kept.get_config()["seed"]
+            initializer, seed = kept, kept.get_config()["seed"]
         elif isinstance(initializer, keras.initializers.Initializer):
             initializer, seed = _bound(initializer, weight, root)
             if seed is not None:
                 _check_seed(seed, weight, seen)
             if kept is not None:
                 initializer = Masked(initializer, kept)
-        origin = None if initializer is None else Origin(initializer, has_rule=said is not None)
-        steps.append(Step(weight, origin, _row(weight, initializer, reason, seed)))
+        row = _row(weight, initializer, said.reason, seed)
+        steps.append(Step(weight, said._replace(initializer=initializer), row))
     return steps
 
 
@@ -269,25 +265,25 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     """
     others = given.by_path.keys() - {weight.path for weight in weights}
     problems = [f"the model has no {path!r}" for path in others]
+    assert given.plan is not None
+    lines = {line.path: line for line in given.plan.weights}
     steps = []
     for weight in weights:
         said = given.by_path.get(weight.path)
         if said is None:
             problems.append(f"the plan has no {weight.path!r}")
             continue
-        assert said.line is not None
-        problem = _difference(weight, said)
+        line = lines[weight.path]
+        problem = _difference(weight, line, said.initializer)
         if problem:
             problems.append(f"{weight.path!r} {problem}")
             continue
-        origin = None
         if said.initializer is not None:
             _check_suitable(said.initializer, weight)
-            origin = Origin(said.initializer, said.digest)
-        row = _row(weight, said.initializer, said.reason, said.line.seed)
+        row = _row(weight, said.initializer, said.reason, line.seed)
         # With which its initializer draws: another version may count them in another way.
-        row = replace(row, fan_in=said.line.fan_in, fan_out=said.line.fan_out)
-        steps.append(Step(weight, origin, row))
+        row = replace(row, fan_in=line.fan_in, fan_out=line.fan_out)
+        steps.append(Step(weight, said, row))
     if problems:
         raise ValueError(
             "`rules` must be a plan of the weights of `model`. "
@@ -296,10 +292,8 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     return steps
 
 
-def _difference(weight: ModelWeight, said: Said) -> str:
+def _difference(weight: ModelWeight, line: WeightPlan, initializer: LayerInitializer | None) -> str:
     """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
-    line, initializer = said.line, said.initializer
-    assert line is not None
     if weight.shape != line.shape:
         return f"has the shape {weight.shape}, and {line.shape} in the plan"
     if weight.dtype != line.dtype:
@@ -403,9 +397,9 @@ def carried_out(
     rows, notes = [], []
     with undone_after_error(atomic) as assign:
         with progress("initialize", len(steps), "weights") as advance:
-            for weight, origin, row in steps:
-                if origin is not None:
-                    value, row = draw(weight, origin.initializer, row, drawn_root)
+            for weight, said, row in steps:
+                if said.initializer is not None:
+                    value, row = draw(weight, said.initializer, row, drawn_root)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(row.std or 0.0):
@@ -419,7 +413,9 @@ def carried_out(
                 assign(variable, variable.value)  # to remember it
             model.reset_metrics()
         # Last: an error before it leaves no layer with tensors of values that are undone.
-        refresh_normalizations(step.weight.layer for step in steps if step.origin is not None)
+        refresh_normalizations(
+            step.weight.layer for step in steps if step.said.initializer is not None
+        )
     return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
 
 
@@ -437,10 +433,10 @@ def _notes_on_constants(steps: Sequence[Step]) -> list[str]:
     Of other initializers that is known once they are called.
     """
     notes = []
-    for weight, origin, row in steps:
-        if origin is None or not isinstance(origin.initializer, keras.initializers.Constant):
+    for weight, said, row in steps:
+        if not isinstance(said.initializer, keras.initializers.Constant):
             continue
-        value = backend.host_view(origin.initializer.value)
+        value = backend.host_view(said.initializer.value)
         is_lost = np.isnan(value) | (np.isinf(value) & must_be_finite(weight))
         if is_lost.any():
             notes.append(f"{weight.path} will not be finite, by {row.initializer}.")

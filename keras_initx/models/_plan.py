@@ -83,18 +83,20 @@ class WeightPlan:
     std: float | None = None
 
 
-class Origin(NamedTuple):
-    """Where the values of a weight come from.
+class Said(NamedTuple):
+    """What a rule, a layer or the line of a plan says of the values of a weight.
 
     Attributes:
-        initializer: Its initializer, with a seed and axes.
-        digest: The digest of the values, or `None` if it is not known.
-        has_rule: Whether a rule or the line of a plan says so, and not its layer.
+        initializer: Its initializer, in a plan with a seed and axes. `None` if it keeps its values.
+        reason: Why it keeps them.
+        digest: The digest of its values, or `None` if it is not known.
+        by_layer: Whether its layer says so, and no rule.
     """
 
-    initializer: LayerInitializer
+    initializer: LayerInitializer | None
+    reason: str = ""
     digest: str | None = None
-    has_rule: bool = True
+    by_layer: bool = False
 
 
 class DrawnAlike(NamedTuple):
@@ -154,7 +156,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     seed: int
     dry_run: bool
     notes: tuple[str, ...] = ()
-    _origins: Mapping[str, Origin] = field(default_factory=dict)
+    _said: Mapping[str, Said] = field(default_factory=dict)
     # The paths that are shown, see `shown_paths`. A plan that was read has only its own.
     _shown: Mapping[str, str] = field(default_factory=dict)
 
@@ -209,15 +211,15 @@ class InitializationPlan(Tabular[DrawnAlike]):
         }
         if weight.fan_in is not None:
             line["fans"] = [weight.fan_in, weight.fan_out]
-        origin = self._origins.get(weight.path)
-        if origin is None:
+        said = self._said.get(weight.path)
+        if said is None:
             return {**line, "initializer": None, "reason": weight.reason}
-        data, problem = written(origin.initializer)
+        data, problem = written(said.initializer)
         if data is None:
             return {**line, "initializer": None, "reason": problem}
         line["initializer"] = data
-        line["digest"] = origin.digest
-        if origin.digest is None and not self.dry_run and is_exact(origin.initializer):
+        line["digest"] = said.digest
+        if said.digest is None and not self.dry_run and is_exact(said.initializer):
             line["digest"] = array_digest(self.draw(weight.path))
         return line
 
@@ -282,13 +284,13 @@ class InitializationPlan(Tabular[DrawnAlike]):
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
         weight = self._weight(path)
-        origin = self._origins.get(weight.path)
-        if origin is None:
+        said = self._said.get(weight.path)
+        if said is None or said.initializer is None:
             raise ValueError(
                 "`path` must be that of a weight that is drawn. "
                 f"Received: {path=!r}, which is left unchanged: {weight.reason}"
             )
-        return Drawing(weight, origin)
+        return Drawing(weight, said.initializer)
 
     def _weight(self, path: str) -> WeightPlan:
         """Return the row of a weight."""
@@ -390,9 +392,9 @@ class InitializationPlan(Tabular[DrawnAlike]):
 class Drawing:
     """The values of a weight, of which regions are drawn."""
 
-    def __init__(self, weight: WeightPlan, origin: Origin) -> None:
+    def __init__(self, weight: WeightPlan, initializer: LayerInitializer) -> None:
         self._weight = weight
-        self._origin = origin
+        self._initializer = initializer
         self._whole: Array | None = None
 
     @property
@@ -408,13 +410,12 @@ class Drawing:
         weight = self._weight
         if region is not None and self._whole is None:
             places = _places(weight.shape, region)
-            initializer = self._origin.initializer
-            part = values_at(initializer, weight.shape, weight.dtype, places.reshape(-1))
+            part = values_at(self._initializer, weight.shape, weight.dtype, places.reshape(-1))
             if part is not None:
                 return part.reshape(places.shape)
         whole = self._whole
         if whole is None:
-            value = self._origin.initializer(weight.shape, dtype=weight.dtype)
+            value = self._initializer(weight.shape, dtype=weight.dtype)
             whole = backend.host_view(checked_tensor(value, weight))
         if region is None:
             return np.array(whole)
@@ -478,11 +479,11 @@ def read_plan(name: str, path: str | Path) -> InitializationPlan:
     with FORMAT.refusing(name, path, "the seed"):
         seed = check_root("seed", fields["seed"])
     rows = [row for row, _ in found.values()]
-    origins = {row.path: origin for row, origin in found.values() if origin is not None}
-    return InitializationPlan(rows, seed, True, _origins=origins)
+    drawn = {row.path: said for row, said in found.values() if said is not None}
+    return InitializationPlan(rows, seed, True, _said=drawn)
 
 
-def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Origin | None]:
+def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Said | None]:
     """Return the row of a line, and where its values come from."""
     unknown = line.keys() - set(_IN_LINE)
     if unknown:
@@ -500,9 +501,8 @@ def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Origin | None]:
     initializer = restored(line["initializer"])
     if "zeros" in line:  # as version 0.1 writes it
         initializer = Masked(initializer, restored(line["zeros"]))
-    return with_initializer(row, initializer, _seed_of(initializer)), Origin(
-        initializer, line.get("digest")
-    )
+    row = with_initializer(row, initializer, _seed_of(initializer))
+    return row, Said(initializer, digest=line.get("digest"))
 
 
 def with_initializer(

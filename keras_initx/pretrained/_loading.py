@@ -342,14 +342,14 @@ def _completed(
         status = "left"
         how = "a buffer of torch"
         value = former
-    elif step.origin is None:
+    elif step.said.initializer is None:
         status = "left"
         how = step.row.reason
         value = former
     else:
         status = "drawn"
         how = step.row.initializer or ""
-        value, _ = draw(weight, step.origin.initializer, step.row, drawn_seed)
+        value, _ = draw(weight, step.said.initializer, step.row, drawn_seed)
     if missed < size:
         how = f"{missed} of {size} values, {how}"
         value = keras.ops.where(_mask(variable.value), value, variable.value)
