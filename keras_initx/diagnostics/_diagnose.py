@@ -9,7 +9,8 @@ from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx.diagnostics._diagnosis import Diagnosis, Progress
 from keras_initx.diagnostics._losses import Loss, check_loss
 from keras_initx.diagnostics._report import Report, report_of
-from keras_initx.diagnostics._rules import RULES, evaluate
+from keras_initx.diagnostics._rules import evaluate
+from keras_initx.diagnostics.verdicts import PROBES, RULES
 from keras_initx.diagnostics.verdicts.steps import check_optimizer
 from keras_initx.structure import (
     Batch,
@@ -115,8 +116,8 @@ def diagnose(
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
         of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=progress)
-        with of.measured():
-            verdicts = [one for one in evaluate(of) if one.problem not in ignore]
+        with of.measured(PROBES):
+            verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
             return report_of(of, verdicts)
 
     return run_built(model, x, run)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import keras
 
@@ -372,17 +372,16 @@ def branch_ends(of: Diagnosis) -> list[LayerReport]:
     return [layer for layer in layers(of) if layer.name in names]
 
 
-# A function of a diagnosis that returns the texts of some layers, by their names.
-_Texts: TypeAlias = Callable[[Diagnosis], Mapping[str, str]]
-# By the header of a column, its note in a legend, and the texts.
-COLUMNS: dict[str, tuple[str, _Texts]] = {}
+@dataclass(frozen=True)
+class LayerColumn:
+    """One more column of the table.
 
+    Attributes:
+        header: Its header.
+        note: What it shows, for the legend.
+        texts: Function of a diagnosis that returns the texts of some layers, by their names.
+    """
 
-def column(header: str, note: str) -> Callable[[_Texts], _Texts]:
-    """Return a decorator for a function that gives the texts of one more column of the table."""
-
-    def add(texts: _Texts) -> _Texts:
-        COLUMNS[header] = (note, texts)
-        return texts
-
-    return add
+    header: str
+    note: str
+    texts: Callable[[Diagnosis], Mapping[str, str]]

@@ -12,7 +12,6 @@ from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
     Finding,
-    Stage,
     layer_count,
     rule,
 )
@@ -31,7 +30,6 @@ INPUTS_DIFFER = 0.01
 
 @rule(
     "alike",
-    stage=Stage.WEIGHTS,
     levels={"error": "if the inputs are all the same number, or the same for all", "warning": ""},
     finds="inputs that are all the same number, or the same for all examples, though the targets "
     "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "

@@ -17,7 +17,7 @@ from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
-from keras_initx.diagnostics._rules import Finding, Stage, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, layer_count, rule
 from keras_initx.initializers import GlorotUniform
 from keras_initx.structure import (
     Call,
@@ -317,7 +317,7 @@ def softmaxes_of_one(of: Diagnosis) -> set[str]:
 
 @rule(
     "focused attention",
-    stage=Stage.SIGNALS,
+    probes=[AttentionProbe],
     beside=["exploding"],
     levels={"warning": ""},
     finds="an attention layer whose queries give a single one of at least four keys more than "

@@ -22,7 +22,6 @@ from keras_initx.diagnostics._rules import (
     EXPLODING,
     Finding,
     Level,
-    Stage,
     by_level,
     exceeds,
     has_enough_values,
@@ -57,7 +56,6 @@ _GROWING = 1.1
 
 @rule(
     "exploding",
-    stage=Stage.SIGNALS,
     unless=["undefined loss"],
     levels={
         "error": "if a value or a gradient is not finite, or a signal is too large",

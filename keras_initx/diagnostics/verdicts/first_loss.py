@@ -8,7 +8,6 @@ from keras_initx.diagnostics._output_probe import OutputReport, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     Finding,
-    Stage,
     exceeds,
     has_enough_values,
     layer_count,
@@ -31,7 +30,6 @@ FIRST_LOSS = 8
 
 @rule(
     "large first loss",
-    stage=Stage.SIGNALS,
     beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
     levels={"warning": ""},
     finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",

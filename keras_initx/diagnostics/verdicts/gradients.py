@@ -7,7 +7,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import remedy_in_depth
-from keras_initx.diagnostics._rules import Finding, Level, Stage, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 from keras_initx.diagnostics.verdicts.inputs import first_inputs, too_large
 from keras_initx.diagnostics.verdicts.signals import batch_of_one, is_waiting
 
@@ -18,7 +18,6 @@ VANISHING_GRADIENT = 1e-4
 
 @rule(
     "vanishing gradient",
-    stage=Stage.GRADIENTS,
     unless=["single class", "no gradient:error", "alike:error"],
     levels={"warning": "", "error": "if all gradients are 0"},
     finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "

@@ -17,7 +17,6 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
     Finding,
-    Stage,
     by_level,
     layer_count,
     normalization_of,
@@ -257,7 +256,7 @@ def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
 
 @rule(
     "exchanged axes",
-    stage=Stage.INPUTS,
+    probes=[InputProbe],
     levels={"warning": ""},
     finds="a two-dimensional convolution that takes a side of square images from outside the model "
     "for their channels, and up to four channels for a side",
@@ -286,7 +285,7 @@ def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
 
 @rule(
     "unscaled inputs",
-    stage=Stage.INPUTS,
+    probes=[InputProbe, DifferenceProbe],
     levels={"warning": "", "note": "if a normalization follows directly"},
     finds="a kernel whose inputs come from outside the model and have a root mean square above "
     f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "

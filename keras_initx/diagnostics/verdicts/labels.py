@@ -10,7 +10,7 @@ from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._output_probe import LossProbe
 from keras_initx.diagnostics._outputs import MANY, LossInputs, Mismatch, OutputFacts
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Level, Stage, rule
+from keras_initx.diagnostics._rules import Finding, Level, rule
 from keras_initx.diagnostics.verdicts.outputs import are_signs, other_activation, other_loss
 
 # The distances of numbers that are not negative.
@@ -21,7 +21,6 @@ _REMAINING = 0.1
 
 @rule(
     "unsuitable labels",
-    stage=Stage.LOSS,
     beside=["single class"],
     levels={
         "error": "",

@@ -17,7 +17,6 @@ from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     Finding,
-    Stage,
     by_level,
     layer_count,
     listed,
@@ -205,7 +204,7 @@ def holds_back(of: Diagnosis) -> bool:
 
 @rule(
     "no gradient",
-    stage=Stage.FLOW,
+    probes=[SingleValueProbe],
     unless=["alike:error", "single class", "no probabilities", "unsuitable labels"],
     levels={
         "error": "",

@@ -11,12 +11,11 @@ from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._outputs import OutputFacts
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Level, Stage, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
 
 
 @rule(
     "single class",
-    stage=Stage.LOSS,
     levels={"error": ""},
     finds="an output of the model with a softmax of one unit, or a crossentropy of several classes "
     "for an output of one unit",
@@ -58,7 +57,6 @@ def are_signs(facts: OutputFacts) -> bool:
 
 @rule(
     "no probabilities",
-    stage=Stage.LOSS,
     levels={
         "error": "",
         "warning": "if they are sigmoids, taken for logits, or add up to 1 over other axes",
@@ -217,7 +215,6 @@ def other_loss(name: str, **arguments: Any) -> Remedy:
 
 @rule(
     "dropped output",
-    stage=Stage.LOSS,
     levels={"error": "", "warning": "if the loss is a distance"},
     finds="a dropout after the last kernel, before a crossentropy or a distance",
     reason="in each step it sets some of the predictions to 0: a probability of 0 for the true "

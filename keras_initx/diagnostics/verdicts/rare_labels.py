@@ -14,7 +14,7 @@ from keras_initx.diagnostics._losses import SeenLoss, counted_rows, losses_of_ou
 from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe
 from keras_initx.diagnostics._outputs import OutputFacts
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.initializers import PriorBias
 from keras_initx.structure import array_of, is_quantized
 
@@ -192,7 +192,7 @@ def _crossentropy(targets: Array, logits: Array) -> float:
 
 @rule(
     "rare labels",
-    stage=Stage.SIGNALS,
+    probes=[PriorProbe],
     beside=[
         "single class",
         "no probabilities",

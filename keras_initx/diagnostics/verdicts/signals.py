@@ -42,7 +42,6 @@ from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
     Finding,
     Level,
-    Stage,
     by_level,
     exceeds,
     has_enough_values,
@@ -181,7 +180,6 @@ def is_waiting(of: Diagnosis) -> bool:
 
 @rule(
     "saturated",
-    stage=Stage.SIGNALS,
     beside=["single class"],
     levels={"warning": ""},
     finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
@@ -236,7 +234,6 @@ def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
 
 @rule(
     "dead units",
-    stage=Stage.SIGNALS,
     levels={"warning": "", "error": "if all units of a layer are dead"},
     finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
     "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
@@ -291,7 +288,7 @@ def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
 
 @rule(
     "vanishing",
-    stage=Stage.SIGNALS,
+    probes=[LostProbe],
     unless=["no gradient:error", "alike:error"],
     # Zeros, and inputs of zeros, cause everything after them.
     until=["equal units:error", "alike"],

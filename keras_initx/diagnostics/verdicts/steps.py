@@ -20,7 +20,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
+from keras_initx.diagnostics._rules import Finding, listed, rule
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering import counted
 from keras_initx.structure import (
@@ -318,7 +318,6 @@ def _to_beat(taken: TrainedSteps) -> float:
 
 @rule(
     "diverging steps",
-    stage=Stage.STEPS,
     levels={
         "error": "if the loss or a weight is not finite, or the loss has no bound",
         "warning": "",

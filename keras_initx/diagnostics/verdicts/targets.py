@@ -8,7 +8,7 @@ from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, outputs
 from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.verdicts.outputs import other_activation
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
@@ -23,7 +23,6 @@ SMALL_TARGETS = 0.02
 
 @rule(
     "unreachable targets",
-    stage=Stage.LOSS,
     beside=["single class", "no probabilities"],
     levels={"warning": ""},
     finds=f"a fraction above {OUT_OF_REACH:g} of the targets beyond the range of the activations "
@@ -97,7 +96,6 @@ def _without(applied: Sequence[Applied]) -> Remedy:
 
 @rule(
     "unscaled targets",
-    stage=Stage.LOSS,
     beside=["single class", "unreachable targets"],
     levels={"warning": ""},
     finds="targets of a distance whose standard deviation about their mean is above "

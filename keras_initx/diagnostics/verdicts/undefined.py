@@ -13,7 +13,7 @@ from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, pairs_for
 from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, gradients
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import EXPLODING, Finding, Stage, rule
+from keras_initx.diagnostics._rules import EXPLODING, Finding, rule
 from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
 from keras_initx.diagnostics.verdicts.outputs import other_activation, other_loss
 from keras_initx.structure import array_of
@@ -58,7 +58,6 @@ def slope(of: Diagnosis) -> float:
 
 @rule(
     "undefined loss",
-    stage=Stage.FLOW,
     # What it takes these outputs for is named already.
     unless=["single class", "no probabilities"],
     levels={"error": ""},

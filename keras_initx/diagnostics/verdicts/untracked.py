@@ -8,7 +8,7 @@ import keras
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
+from keras_initx.diagnostics._rules import Finding, listed, rule
 from keras_initx.structure import is_kernel, replaced
 
 
@@ -44,7 +44,7 @@ class UntrackedProbe(Probe):
 
 @rule(
     "untracked weights",
-    stage=Stage.WEIGHTS,
+    probes=[UntrackedProbe],
     levels={"error": ""},
     finds="trainable kernels that the model uses but does not have, such as those of layers that "
     "are made in `call`, are in containers that Keras does not search, or in a function",

@@ -18,7 +18,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice, rules_for, suitable
-from keras_initx.diagnostics._rules import Finding, Stage, by_level, listed, rule
+from keras_initx.diagnostics._rules import Finding, by_level, listed, rule
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.diagnostics.verdicts.signals import lost_signals
 from keras_initx.initializers import (
@@ -154,7 +154,6 @@ def _digest(array: Array, report: WeightReport) -> str | None:
 
 @rule(
     "equal units",
-    stage=Stage.WEIGHTS,
     levels={
         "error": "if all weights of a kernel are one number: other than 0; or 0, if because of "
         "them a later kernel gets the same inputs for all examples, or if weights of zeros get no "
@@ -312,7 +311,6 @@ def _identical(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 @rule(
     "twin tensors",
-    stage=Stage.WEIGHTS,
     levels={"warning": "if they are in one layer, or in one layer around both", "note": ""},
     finds="two trainable kernels with the same random values",
     reason="an initializer object or a seed was used twice. A query and a key, or the units of two "
@@ -383,7 +381,6 @@ def _unseeded(argument: Any) -> Any:
 
 @rule(
     "wrong fan",
-    stage=Stage.WEIGHTS,
     levels={"note": ""},
     finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
     f"initializer intends, by a factor above {WRONG_FAN:g}",
