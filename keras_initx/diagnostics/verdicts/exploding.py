@@ -11,12 +11,11 @@ from keras_initx.diagnostics._remedy import (
     Remedy,
     common_activation,
     drawn,
-    drawn_or_scaled,
     is_steep,
     kernels_of,
     larger_than,
     named,
-    suitable_in_depth,
+    suited,
 )
 from keras_initx.diagnostics._rules import (
     EXPLODING,
@@ -151,10 +150,10 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
 def _smaller_weights(of: Diagnosis) -> Remedy | None:
     """Return the remedy that draws those weights anew that are too large, `None` without such."""
     layers = layers_of(of)
-    choices = suitable_in_depth(layers, common_activation(layers))
+    choices = suited(layers, common_activation(layers), is_deep=True)
     kernels = kernels_of(layers)
     if not choices:
-        return drawn_or_scaled(choices, kernels, "smaller weights: ")
+        return drawn(choices, kernels, "smaller weights: ")
     large = larger_than(choices, kernels, of)
     if not large:
         return None

@@ -18,13 +18,14 @@ from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
+    DEEP,
     LSUV,
     Choice,
     Remedy,
     activation_after,
     choice,
+    common_activation,
     drawn,
-    drawn_or_scaled,
     frozen,
     has_large_biases,
     is_steep,
@@ -34,9 +35,8 @@ from keras_initx.diagnostics._remedy import (
     of_frozen,
     recurrent_kernels_of,
     rules_for,
-    suitable_for_all,
+    suited,
     weights_named,
-    with_small_biases,
 )
 from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
@@ -408,7 +408,9 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
     all_layers = layers_of(of)
     layers = all_layers[: all_layers.index(layer) + 1]
     kernels = kernels_of(all_layers[: all_layers.index(hit[-1]) + 1])
-    choices = suitable_for_all(layers, sum(one.has_kernel for one in all_layers))
+    activation = activation_after(layer) or common_activation(layers)
+    is_deep = sum(one.has_kernel for one in all_layers) >= DEEP
+    choices = suited(layers, activation, is_deep=is_deep)
     others = not_yet_drawn(choices, kernels, of)
     has_them = bool(choices) and not others
     held = of_frozen(layers, choices, of, hit)
@@ -416,7 +418,7 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
         text = _other_inputs(inputs)
         if has_them or held is not None:
             return Remedy(text)
-        return drawn_or_scaled(others, kernels).after(text)
+        return drawn(others, kernels).after(text)
     if held is not None:
         return held
     if layer.name in gates(of) and has_large_biases([layer]):
@@ -428,8 +430,8 @@ def signal_remedy(hit: Sequence[LayerReport], inputs: Signal | None, of: Diagnos
         # LSUV would give steep activations the size that makes noise.
         is_any_steep = any(map(is_steep, layers))
         return Remedy("a smaller factor in the activation") if is_any_steep else LSUV
-    after = " in this and all earlier layers"
-    return with_small_biases(choices, others, kernels, layers, layers, after)
+    biases = weights_named("bias", layers) if choices and has_large_biases(layers) else []
+    return drawn(others, kernels, after=" in this and all earlier layers", biases=biases)
 
 
 def _other_inputs(inputs: Signal) -> str:

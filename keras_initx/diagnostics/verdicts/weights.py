@@ -17,7 +17,14 @@ from keras_initx.backends import backend, chunks
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Choice, Remedy, choice, rules_for, suitable
+from keras_initx.diagnostics._remedy import (
+    Choice,
+    Remedy,
+    activation_after,
+    choice,
+    rules_for,
+    suited,
+)
 from keras_initx.diagnostics._rules import Finding, by_level, listed, rule
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.diagnostics.verdicts.signals import lost_signals
@@ -28,6 +35,7 @@ from keras_initx.initializers import (
     Initializer,
     arguments_of,
     counterpart,
+    default_axes,
     fans,
     stddev_for,
 )
@@ -263,7 +271,7 @@ def _random(pairs: Sequence[_Pair], before: str = "random weights") -> Remedy:
             rules[weight.path], text = choice(HeUniform())
             texts.append(f"{before}: {text}")
         elif weight.axes:
-            rules[weight.path], text = suitable(layer, weight)
+            rules[weight.path], text = _suited(layer, weight)
             texts.append(f"{before}: {text}")
         else:
             rules[weight.path] = "ones"
@@ -344,7 +352,7 @@ def _separate(pairs: Sequence[_Pair], of: Diagnosis) -> Remedy:
     for layer, weight in pairs:
         owner = weights(of).get(weight.path)
         kept = None if owner is None else getattr(owner.layer, argument_name(owner.name), None)
-        chosen = _without_seed(kept) or suitable(layer, weight)
+        chosen = _without_seed(kept) or _suited(layer, weight)
         rules[weight.path], text = chosen
         texts.append(text)
     return Remedy(
@@ -352,6 +360,17 @@ def _separate(pairs: Sequence[_Pair], of: Diagnosis) -> Remedy:
         f"{texts[0]} in each layer",
         rules,
     )
+
+
+def _suited(layer: LayerReport, weight: WeightReport) -> Choice:
+    """Return an initializer for a kernel of `layer` that suits its activation."""
+    axes = {}
+    # `EinsumDense` passes its axes on by itself.
+    if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
+        inputs, outputs = weight.axes
+        axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
+    (found,) = suited([layer], activation_after(layer), is_deep=False, axes=axes)
+    return found
 
 
 def _without_seed(kept: Any) -> Choice | None:
