@@ -18,7 +18,8 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import Loss, loss_function
+from keras_initx.diagnostics.losses.known import LossLike
+from keras_initx.diagnostics.losses.training import loss_function
 from keras_initx.structure import HOOKS, Call, Watch, Watcher, array_of
 
 # An array, or a list or dict of arrays, also nested.
@@ -83,14 +84,14 @@ class Diagnosis:
         x: Arrays,
         y: Arrays | None = None,
         *,
-        loss: Loss | None = None,
+        loss: LossLike | None = None,
         steps: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self.model: keras.Model = model
         self.x: Arrays = x
         self.y: Arrays | None = y
-        self.loss: Loss | None = loss
+        self.loss: LossLike | None = loss
         self.steps: int = steps
         self.progress: Progress = progress or (lambda _: None)
         self.watch: Watch = Watch(model)

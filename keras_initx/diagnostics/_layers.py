@@ -10,9 +10,10 @@ import keras
 from keras_initx._keras import layers_of
 from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._output_probe import gradients
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure import (
     KernelAxes,
     ModelWeight,
@@ -362,6 +363,13 @@ def pairs_for(
         if name in by_name:
             found.append((by_name[name], of_layer))
     return found
+
+
+def ends_for(
+    layers: Iterable[LayerReport], ends: Iterable[Ends], of: Diagnosis
+) -> list[tuple[LayerReport, Ends]]:
+    """Return those of some `Ends` whose layer is among `layers`, each with its report."""
+    return pairs_for(layers, [(one.layer, one) for one in ends], of)
 
 
 @fact

@@ -7,7 +7,7 @@ from asked import asked
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.initializers._activations import ACTIVATIONS
 

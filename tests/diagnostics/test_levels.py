@@ -12,7 +12,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Report, Verdict
-from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.inputs import first_inputs
 from keras_initx.structure import ForwardGraph
 

@@ -11,7 +11,7 @@ from tied import SharedKernel
 
 import keras_initx
 from keras_initx.diagnostics._layers import branch_ends
-from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.inputs import differences, first_inputs
 from keras_initx.diagnostics.verdicts.memory import gates, recurrent_kernels, steps_of
 

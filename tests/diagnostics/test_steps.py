@@ -6,7 +6,8 @@ import re
 import keras
 import numpy as np
 import pytest
-from diagnosed import FAULTY, HEALTHY
+from diagnosed import HEALTHY
+from diagnosed.data import rewarded
 from diagnosed.gradients import summed
 from diagnosed.networks import by, in_precision
 from keras import layers
@@ -202,7 +203,7 @@ def test_without_gradients_no_steps_are_taken():
     [
         HEALTHY["rate that rises from 0"],
         HEALTHY["last kernel of zeros"],
-        lambda: FAULTY["rewards of deviation 1e4"].build(True),
+        rewarded,
     ],
     ids=["rate that rises", "zeros", "rewards"],
 )

@@ -2,9 +2,9 @@
 
 from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._normalized import NormalizedProbe
-from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics._tables import TableProbe
+from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts import (
     alike,
     attention,

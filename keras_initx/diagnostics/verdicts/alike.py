@@ -7,7 +7,6 @@ import keras
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
 from keras_initx.diagnostics._rules import (
     LEAST_VALUES,
@@ -17,6 +16,7 @@ from keras_initx.diagnostics._rules import (
 )
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
 from keras_initx.diagnostics.verdicts.inputs import COMPARED, differences, first_inputs
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
@@ -70,7 +70,7 @@ def _are_constant(of: Diagnosis) -> bool:
 @fact
 def _have_different_targets(of: Diagnosis) -> bool:
     """Whether the targets differ."""
-    if any(facts.targets.std > 0 for _, facts in of.probe(LossProbe).read):
+    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
         return True
     signal = targets(of)
     return signal is not None and signal.std > 0

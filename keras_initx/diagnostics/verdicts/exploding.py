@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
     Remedy,
     common_activation,
@@ -29,6 +28,7 @@ from keras_initx.diagnostics._rules import (
     rule,
 )
 from keras_initx.diagnostics._signal import root_mean_square
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
 from keras_initx.diagnostics.verdicts.first_loss import (
     FIRST_LOSS,
     misses_targets,
@@ -138,7 +138,7 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
         return Remedy("standardize the inputs")
     if remedy is None:
         remedy = _smaller_loss(of)
-    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).read)
+    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).ends)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
@@ -164,11 +164,11 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
 def _smaller_loss(of: Diagnosis) -> Remedy:
     """Return the remedy where weights and inputs are as they should be."""
     text = "a smaller loss, such as this one times a factor"
-    for _, facts in of.probe(LossProbe).read:
-        if facts.loss.is_sum:
+    for ends in of.probe(LossProbe).ends:
+        if ends.loss.is_sum:
             text = "the mean of the losses of the examples instead of their sum"
-        elif facts.loss.factor > 1:
-            text = f"a loss without its factor of {facts.loss.factor:.3g}"
+        elif ends.loss.factor > 1:
+            text = f"a loss without its factor of {ends.loss.factor:.3g}"
     remedy = Remedy(text)
     optimizer = unscaled(getattr(of.model, "optimizer", None))
     limits = [getattr(optimizer, name, None) for name in _CLIPPING]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, having
-from keras_initx.diagnostics._output_probe import OutputReport, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     Finding,
@@ -14,6 +13,7 @@ from keras_initx.diagnostics._rules import (
     rule,
 )
 from keras_initx.diagnostics._signal import Signal, root_mean_square
+from keras_initx.diagnostics.losses.probes import OutputReport, outputs
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.diagnostics.verdicts.signals import (
     size_of_table,

@@ -4,17 +4,30 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
+from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, pairs_for
+from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe
-from keras_initx.diagnostics._outputs import MANY, LossInputs, Mismatch, OutputFacts
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Level, rule
-from keras_initx.diagnostics.verdicts.outputs import are_signs, other_activation, other_loss
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts.outputs import (
+    MANY,
+    are_signs,
+    means_numbers,
+    means_several,
+    other_activation,
+    other_loss,
+    share_of_several,
+)
 
 # The distances of numbers that are not negative.
 _OF_COUNTS = ("mean_squared_logarithmic_error", "poisson")
+# These take targets of another shape than the outputs.
+_OF_ANY_SHAPE = ("cosine_similarity", "ctc")
 # Share of the variance of the targets that may remain where outputs are compared with several.
 _REMAINING = 0.1
 
@@ -38,22 +51,22 @@ _REMAINING = 0.1
 )
 def unsuitable_labels(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     losses = of.probe(LossProbe)
-    for layer, facts in pairs_for(layers, losses.read, of):
-        if facts.form == "examples" or (facts.loss.kind == "binary" and facts.form == "numbers"):
+    for layer, ends in ends_for(layers, losses.ends, of):
+        if ends.form == "examples" or (ends.loss.kind == "binary" and ends.form == "numbers"):
             # A distance from the same number everywhere may be meant.
-            if facts.loss.kind != "distance" or facts.targets.std > 0:
-                yield _single(layer, facts, of)
-        elif facts.loss.kind == "sparse":
-            yield from _sparse(layer, facts)
-        elif facts.loss.kind == "categorical":
-            yield from _categorical(layer, facts)
-        elif facts.loss.kind == "binary":
-            yield from _binary(layer, facts)
-    for layer, given in pairs_for(layers, losses.given, of):
-        yield from _of_distance(layer, given)
+            if ends.loss.kind != "distance" or ends.wanted.std > 0:
+                yield _single(layer, ends, of)
+        elif ends.loss.kind == "sparse":
+            yield from _sparse(layer, ends)
+        elif ends.loss.kind == "categorical":
+            yield from _categorical(layer, ends)
+        elif ends.loss.kind == "binary":
+            yield from _binary(layer, ends)
+    for layer, ends in ends_for(layers, losses.others, of):
+        yield from _of_other(layer, ends)
 
 
-def _single(layer: LayerReport, facts: OutputFacts, of: Diagnosis) -> Finding:
+def _single(layer: LayerReport, ends: Ends, of: Diagnosis) -> Finding:
     """Return the finding on one label for several rows or values of an output."""
     shape = layer.shape or ()
     evidence = (
@@ -76,86 +89,111 @@ def _single(layer: LayerReport, facts: OutputFacts, of: Diagnosis) -> Finding:
         if own.startswith(("backward_", "forward_")):
             last = f"the layer in {around}"
         remedy = Remedy(f"return_sequences=False in {last}").otherwise(remedy)
-    level: Level = "warning" if facts.loss.kind == "distance" else "error"
+    level: Level = "warning" if ends.loss.kind == "distance" else "error"
     return Finding([layer], evidence, remedy, level)
 
 
-def _sparse(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
+def _sparse(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a sparse crossentropy."""
-    targets = facts.targets
-    if facts.labels.outside:
+    targets = ends.wanted
+    if ends.outside:
         evidence = (
-            f"{facts.labels.outside:.0%} of the labels, which go from {targets.min:.6g} to "
-            f"{targets.max:.6g}, are none of the class numbers 0 to {facts.units - 1} of "
+            f"{ends.outside:.0%} of the labels, which go from {targets.min:.6g} to "
+            f"{targets.max:.6g}, are none of the class numbers 0 to {ends.units - 1} of "
             f"{layer.title}"
         )
-        yield Finding([layer], evidence, _class_numbers(layer, facts), "error")
+        yield Finding([layer], evidence, _class_numbers(layer, ends), "error")
 
 
-def _class_numbers(layer: LayerReport, facts: OutputFacts) -> Remedy:
+def _class_numbers(layer: LayerReport, ends: Ends) -> Remedy:
     """Return the remedy for labels that are no class numbers."""
-    targets = facts.targets
+    targets = ends.wanted
     low, high = round(targets.min), round(targets.max)
-    divisor = facts.labels.divisor
+    divisor = _divisor(ends.aims, ends.units)
     if divisor is not None:
         return Remedy(f"class numbers as before the division: y = (y * {divisor}).round()")
-    if not facts.is_whole:
+    if not ends.is_whole:
         return Remedy(f'for numbers a {layer.kind} of one unit without activation and loss="mse"')
-    if low > 0 and high - low < facts.units:
+    if low > 0 and high - low < ends.units:
         return Remedy(f"labels that begin at 0: y = y - {low}")
-    if are_signs(facts):
+    if are_signs(ends):
         return Remedy("labels 0 and 1: y = (y + 1) // 2")
-    if low < 0 and high < facts.units:
+    if low < 0 and high < ends.units:
         # The loss is that of the user, with one more argument.
         return Remedy(f"ignore_class={low} in the loss if such labels are to be left out")
     return Remedy(f"a {layer.kind} of {high + 1} units instead of {layer.title}")
 
 
-def _categorical(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
+def _divisor(numbers: Array, units: int) -> int | None:
+    """Return by which class numbers below `units` were divided, `None` if they were not.
+
+    Labels are divided by mistake together with the pixels that they are scaled with.
+    """
+    positive = numbers[numbers > 0]
+    if not positive.size or numbers.min() < 0 or (numbers == np.round(numbers)).all():
+        return None
+    # The smallest label is that of class 1 if there is one, otherwise of a later class.
+    for first in range(1, units):
+        divisor = round(first / float(positive.min()))
+        if divisor == 0:
+            continue
+        classes = numbers.astype("float64") * divisor
+        if classes.max() < units - 0.5 and (abs(classes - np.round(classes)) < 1e-3).all():
+            return divisor
+    return None
+
+
+def _categorical(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a categorical crossentropy."""
     # Their classes are along the axis of those of the outputs, which the loss does not know.
-    if facts.targets_sum:
+    if ends.targets_sum:
         return
-    if facts.means_numbers:
-        targets = facts.targets
+    empty = float(np.mean(~ends.aims.any(axis=-1)))
+    if means_numbers(ends):
+        targets = ends.wanted
         evidence = (
             f"the targets, from {targets.min:.3g} to {targets.max:.3g}, are no probabilities of "
-            f"classes, whose rows add up to 1, but {facts.loss.title} takes them for these"
+            f"classes, whose rows add up to 1, but {ends.loss.title} takes them for these"
         )
         remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
         yield Finding([layer], evidence, remedy, "error")
-    elif facts.means_several:
+    elif means_several(ends):
         evidence = (
-            f"{facts.labels.several:.0%} of the rows of labels have several ones, but "
-            f"{facts.loss.title} takes classes that exclude each other"
+            f"{share_of_several(ends):.0%} of the rows of labels have several ones, but "
+            f"{ends.loss.title} takes classes that exclude each other"
         )
-        remedy = other_activation("sigmoid", layer, "binary_crossentropy", facts)
-        if facts.loss.from_logits:
+        remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
+        if ends.loss.from_logits:
             remedy = other_loss("BinaryCrossentropy", from_logits=True)
         yield Finding([layer], evidence, remedy, "warning")
-    elif facts.labels.empty > MANY:
+    elif empty > MANY:
         evidence = (
-            f"{facts.labels.empty:.0%} of the rows of labels are all 0, and have no class: they "
-            f"add nothing to {facts.loss.title}"
+            f"{empty:.0%} of the rows of labels are all 0, and have no class: they "
+            f"add nothing to {ends.loss.title}"
         )
         remedy = Remedy("labels of all classes, from 0 to the number of classes less 1")
         yield Finding([layer], evidence, remedy, "warning")
 
 
-def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
+def _have_two_values(aims: Array) -> bool:
+    """Return whether all targets are one of two numbers."""
+    return bool(((aims == aims.min()) | (aims == aims.max())).all())
+
+
+def _binary(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
     """Yield the finding on the labels of a binary crossentropy."""
-    if not facts.leaves_range:
+    if not ends.leaves_range:
         return
-    targets = facts.targets
+    targets = ends.wanted
     low, high = round(targets.min), round(targets.max)
-    if facts.has_two_values and not facts.is_whole:
+    if _have_two_values(ends.aims) and not ends.is_whole:
         # They were standardized together with the inputs.
         remedy = Remedy("labels 0 and 1: y = (y > y.mean())")
-    elif not facts.is_whole:
+    elif not ends.is_whole:
         remedy = other_activation(None, layer, "mse")
         remedy = replace(remedy, text=f"for numbers {remedy.text}")
-    elif are_signs(facts):
+    elif are_signs(ends):
         remedy = Remedy("labels 0 and 1: y = (y + 1) / 2")
     elif low > 0 and high - low == 1:
         remedy = Remedy(f"labels 0 and 1: y = y - {low}")
@@ -168,33 +206,56 @@ def _binary(layer: LayerReport, facts: OutputFacts) -> Iterator[Finding]:
             'loss="sparse_categorical_crossentropy"'
         ).otherwise(numbers, "; ")
     evidence = (
-        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {facts.loss.title} takes "
+        f"the targets go from {targets.min:.6g} to {targets.max:.6g}, but {ends.loss.title} takes "
         "values from 0 to 1"
     )
     yield Finding([layer], evidence, remedy, "error")
 
 
-def _of_distance(layer: LayerReport, given: LossInputs) -> Iterator[Finding]:
+def _of_other(layer: LayerReport, ends: Ends) -> Iterator[Finding]:
     """Yield the findings on the targets of a loss that is no crossentropy."""
-    if given.name in _OF_COUNTS and given.negative > MANY:
+    negative = float(np.mean(ends.targets < 0))
+    if ends.loss.name in _OF_COUNTS and negative > MANY:
         evidence = (
-            f"{given.negative:.0%} of the targets of {layer.title} are below 0, but {given.name} "
+            f"{negative:.0%} of the targets of {layer.title} are below 0, but {ends.loss.name} "
             "takes numbers from 0"
         )
         yield Finding([layer], evidence, Remedy('for such numbers loss="mse"'), "error")
-    mismatch = given.mismatch
-    if mismatch is not None and mismatch.remaining > _REMAINING:
+    remaining = _remaining(ends)
+    if remaining > _REMAINING:
         evidence = (
-            f"the targets have the shape {mismatch.targets}, the outputs of {layer.title} "
-            f"{mismatch.outputs}: each output is compared with several targets, whose mean is "
-            f"the best that it can be, with {mismatch.remaining:.0%} of their variance left"
+            f"the targets have the shape {ends.targets.shape}, the outputs of {layer.title} "
+            f"{ends.outputs.shape}: each output is compared with several targets, whose mean is "
+            f"the best that it can be, with {remaining:.0%} of their variance left"
         )
-        yield Finding([layer], evidence, _for_shapes(layer, mismatch), "error")
+        yield Finding([layer], evidence, _for_shapes(layer, ends), "error")
 
 
-def _for_shapes(layer: LayerReport, mismatch: Mismatch) -> Remedy:
+def _remaining(ends: Ends) -> float:
+    """Return the share of the variance of the targets that remains for the best outputs.
+
+    A distance compares each of these with several targets if their shapes differ so.
+    """
+    if ends.loss.is_crossentropy or ends.loss.name in _OF_ANY_SHAPE:
+        return 0.0
+    aims, shape = ends.targets, list(ends.outputs.shape)
+    # As Keras makes their ranks equal.
+    if aims.ndim == len(shape) + 1 and aims.shape[-1] == 1:
+        aims = aims[..., 0]
+    elif len(shape) == aims.ndim + 1 and shape[-1] == 1:
+        shape.pop()
+    shape = [1] * (aims.ndim - len(shape)) + shape
+    aims = aims.reshape((1,) * (len(shape) - aims.ndim) + aims.shape)
+    several = tuple(axis for axis, size in enumerate(shape) if size == 1 < aims.shape[axis])
+    variance = aims.var(dtype="float64")
+    if not several or not variance > 0:
+        return 0.0
+    return float(aims.var(axis=several, dtype="float64").mean() / variance)
+
+
+def _for_shapes(layer: LayerReport, ends: Ends) -> Remedy:
     """Return the remedy where outputs are compared with several targets."""
-    targets, outputs = mismatch.targets, mismatch.outputs
+    targets, outputs = ends.targets.shape, ends.outputs.shape
     if math.prod(targets) == math.prod(outputs):
         if len(targets) < len(outputs):
             return Remedy("targets of the shape of the outputs: y = y[..., None]")

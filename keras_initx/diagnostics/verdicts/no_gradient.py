@@ -13,7 +13,6 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import (
     Finding,
@@ -23,6 +22,7 @@ from keras_initx.diagnostics._rules import (
     rule,
     titles_of,
 )
+from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
 from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
 

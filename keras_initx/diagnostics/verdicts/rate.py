@@ -12,9 +12,9 @@ from keras_initx._keras import layers_of as layers_within
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.verdicts.inputs import scaled_first
 from keras_initx.structure import NORMALIZATIONS, rate_of, rates_after, unscaled
 

@@ -16,7 +16,6 @@ from keras_initx.diagnostics._layers import (
 )
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import normalized
-from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
     DEEP,
     LSUV,
@@ -53,6 +52,7 @@ from keras_initx.diagnostics._rules import (
 from keras_initx.diagnostics._signal import Signal, root_mean_square, spread
 from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN, SignalProbe, inputs
 from keras_initx.diagnostics._tables import tied_tables
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
 from keras_initx.diagnostics.verdicts.inputs import (
     SMALL_INPUTS,
     UNSCALED_INPUTS,

@@ -18,9 +18,9 @@ from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
-from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, listed, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering import counted
 from keras_initx.structure import (

@@ -3,17 +3,24 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, pairs_for
-from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, outputs
-from keras_initx.diagnostics._outputs import Applied, OutputFacts, reach_alone
+from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.losses.reach import Applied, Reach, reach_alone, reaches
 from keras_initx.diagnostics.verdicts.outputs import other_activation
 
 # Fraction of the targets beyond the range of the last activation above which a distance cannot
 # become small.
 OUT_OF_REACH = 0.1
+# How far the sum of a row of targets may be from that of a softmax.
+_OF_A_SUM = 0.1
+# How far a probability may be from its label where a crossentropy is small.
+_PROBABLE = 0.25
 # Factor between the standard deviation of the targets of a distance and that of the outputs, or 1
 # if that is more, above which the targets are not scaled.
 UNSCALED_TARGETS = 500
@@ -34,52 +41,84 @@ SMALL_TARGETS = 0.02
     remedy="no activation in the last layer, one instead of two, or scaled targets",
 )
 def unreachable_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    for layer, facts in pairs_for(layers, of.probe(LossProbe).read, of):
-        if facts.sum_beyond > OUT_OF_REACH >= facts.beyond:
+    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
+        reach = reaches(of)[ends]
+        low, high = reach.as_probabilities(ends)
+        beyond = _share_out_of_reach(ends, low, high)
+        of_other_sums = _share_of_other_sums(ends)
+        if of_other_sums > OUT_OF_REACH >= beyond:
             evidence = (
-                f"{facts.sum_beyond:.0%} of the rows of targets do not add up to 1, but those of "
+                f"{of_other_sums:.0%} of the rows of targets do not add up to 1, but those of "
                 f"{layer.title} do"
             )
-            remedy = other_activation("sigmoid", layer, "binary_crossentropy", facts)
+            remedy = other_activation("sigmoid", layer, "binary_crossentropy", ends)
             yield Finding([layer], evidence, remedy)
-        if not facts.beyond > OUT_OF_REACH:
+        if not beyond > OUT_OF_REACH:
             continue
-        low, high = facts.reach
-        names = ", then ".join(applied.activation for applied in facts.applied) or layer.title
+        names = ", then ".join(one.activation for one in reach.applied) or layer.title
         made = "outputs"
-        if facts.loss.kind != "distance" and facts.loss.from_logits:
+        if ends.loss.is_crossentropy and ends.loss.from_logits:
             made = "probabilities of logits"
-        reach = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
+        limits = f"the {made} of {names} lie between {low:.3g} and {high:.3g}"
         if math.isinf(high):
-            reach = f"the {made} of {names} are never below {low:.3g}"
+            limits = f"the {made} of {names} are never below {low:.3g}"
             if not low:
-                reach = f"the {made} of {names} are never negative"
+                limits = f"the {made} of {names} are never negative"
         evidence = (
-            f"{facts.beyond:.0%} of the targets, which go from {facts.targets.min:.3g} to "
-            f"{facts.targets.max:.3g}, are out of reach: {reach}"
+            f"{beyond:.0%} of the targets, which go from {ends.wanted.min:.3g} to "
+            f"{ends.wanted.max:.3g}, are out of reach: {limits}"
         )
-        if facts.form == "numbers" and facts.loss.kind != "distance":
-            evidence = f"no label can become certain: {reach}"
-        yield Finding([layer], evidence, _in_reach(layer, facts))
+        if ends.form == "numbers" and ends.loss.is_crossentropy:
+            evidence = f"no label can become certain: {limits}"
+        yield Finding([layer], evidence, _in_reach(layer, ends, reach))
 
 
-def _in_reach(layer: LayerReport, facts: OutputFacts) -> Remedy:
+def _share_out_of_reach(ends: Ends, low: float, high: float) -> float:
+    """Return the fraction of the targets that an output within limits cannot come near to."""
+    aims = ends.aims
+    if ends.form == "examples":
+        return 0.0
+    if ends.loss.kind == "distance":
+        room = 0.01
+        if math.isfinite(high - low):
+            room *= high - low
+        return float(np.mean((aims < low - room) | (aims > high + room)))
+    if ends.form == "numbers":
+        return float(not ends.outside and high < 1 - _PROBABLE)
+    least, most = low - _PROBABLE, high + _PROBABLE
+    if ends.loss.kind == "binary":
+        # Labels beyond [0, 1] are none, whatever is in reach.
+        probable = np.clip(aims, 0, 1)
+        return float(np.mean((probable < least) | (probable > most)))
+    return float(np.mean(aims.max(axis=-1) > most))
+
+
+def _share_of_other_sums(ends: Ends) -> float:
+    """Return the fraction of the rows of targets that do not add up to 1, though outputs do."""
+    loss, aims = ends.loss, ends.aims
+    takes_any_sum = loss.kind == "distance" or (loss.kind == "binary" and not loss.from_logits)
+    if not takes_any_sum or aims.ndim != 2 or not are_of_softmax(ends.rows):
+        return 0.0
+    return float(np.mean(abs(aims.sum(axis=-1, dtype="float64") - 1) > _OF_A_SUM))
+
+
+def _in_reach(layer: LayerReport, ends: Ends, reach: Reach) -> Remedy:
     """Return the remedy where targets are beyond the activations of an output."""
-    low, high = facts.reach
-    if not facts.applied:
+    low, high, applied = reach
+    if not applied:
         return Remedy(f"no limit in what follows the weights of {layer.title}")
-    if facts.loss.kind == "distance":
+    if ends.loss.kind == "distance":
         remedy = other_activation(None, layer)
-        if len(facts.applied) > 1:
-            least, most = reach_alone(facts.applied[-1].activation)
-            if least <= facts.targets.min and facts.targets.max <= most:
-                return _without(facts.applied[:-1])
-            remedy = _without(facts.applied)
+        if len(applied) > 1:
+            least, most = reach_alone(applied[-1].activation)
+            if least <= ends.wanted.min and ends.wanted.max <= most:
+                return _without(applied[:-1])
+            remedy = _without(applied)
         if math.isinf(high):
             return remedy
         return remedy.otherwise(Remedy(f"targets scaled to [{low:.3g}, {high:.3g}]"))
     # The loss applies the last one itself.
-    before = facts.applied if facts.loss.from_logits else facts.applied[:-1]
+    before = applied if ends.loss.from_logits else applied[:-1]
     return _without(before)
 
 
@@ -107,27 +146,17 @@ def _without(applied: Sequence[Applied]) -> Remedy:
     remedy="standardized targets",
 )
 def unscaled_targets(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    losses = of.probe(LossProbe)
-    standardized = "standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)"
-    for layer, facts in pairs_for(layers, losses.read, of):
+    remedy = Remedy("standardized targets: y = (y - y.mean(axis=0)) / y.std(axis=0)")
+    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
         record = outputs(of).get(layer.name)
-        if record is None or not facts.loss.kind == record.loss_kind == "distance":
+        if record is None or not ends.loss.kind == record.loss_kind == "distance":
             continue
         deviation = record.blind_loss or 0.0
-        are_large = deviation / max(facts.outputs.std, 1) > UNSCALED_TARGETS
+        are_large = deviation / max(ends.made.std, 1) > UNSCALED_TARGETS
         are_small = 0 < deviation < SMALL_TARGETS
         if are_large or are_small:
             evidence = (
                 f"the targets of {layer.title} have standard deviation {deviation:.3g}, its "
-                f"outputs {facts.outputs.std:.3g}"
+                f"outputs {ends.made.std:.3g}"
             )
-            yield Finding([layer], evidence, Remedy(standardized))
-    signal = of.probe(OutputProbe).signal
-    size = 1.0 if signal is None else signal.std
-    for layer, own in pairs_for(layers, losses.own, of):
-        if own.spread / max(size, 1) > UNSCALED_TARGETS:
-            evidence = (
-                f"the loss of {layer.title} reads targets with standard deviation "
-                f"{own.spread:.3g}, its outputs have {size:.3g}"
-            )
-            yield Finding([layer], evidence, Remedy(f"{standardized} for these columns"))
+            yield Finding([layer], evidence, remedy)

@@ -10,11 +10,12 @@ from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, pairs_for
-from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe, gradients
+from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import EXPLODING, Finding, rule
 from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
 from keras_initx.diagnostics.verdicts.outputs import other_activation, other_loss
 from keras_initx.structure import array_of
 
@@ -100,24 +101,23 @@ def _is_finite(layer: LayerReport) -> bool:
 
 def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
     """Return the finding on a loss, with the operation that is to blame where it is known."""
-    losses = of.probe(LossProbe)
-    for layer, of_loss in pairs_for(layers, losses.given, of):
-        if of_loss.name == "poisson" and of_loss.outputs.min < 0:
+    for layer, ends in ends_for(layers, of.probe(LossProbe).others, of):
+        if ends.loss.name == "poisson" and ends.made.min < 0:
             evidence = f"{what}: poisson takes the logarithm of the outputs of {layer.title}"
             return Finding([layer], evidence, other_activation("softplus", layer), "error")
-    for layer, own in pairs_for(layers, losses.own, of):
-        if own.defined_by is not None and own.defined_by != layer.activation:
-            evidence = f"{what}: it has a value for those of a {own.defined_by}"
-            remedy = other_activation(own.defined_by, layer)
-            if own.from_logits is not None:
-                remedy = other_loss(own.from_logits, from_logits=True).otherwise(remedy)
-            return Finding([layer], evidence, remedy, "error")
-        if own.undefined_rows:
-            evidence = (
-                f"{what}: it has no value for the {own.undefined_rows:.0%} of the examples whose "
-                "targets are all the same, whatever the outputs are"
-            )
-            remedy = Remedy("leave out the examples with such targets")
+        if ends.loss.is_own and _takes_others_for_probabilities(ends):
+            activation = "sigmoid" if ends.loss.kind == "binary" else "softmax"
+            evidence = f"{what}: {ends.loss.title} takes those of a {activation}"
+            remedy = other_activation(activation, layer)
+            if ends.activation == "linear":
+                remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
     return Finding([layers[-1]], evidence, _GUARDED, "error")
+
+
+def _takes_others_for_probabilities(ends: Ends) -> bool:
+    """Return whether a crossentropy gets what are no probabilities, though some may be in range."""
+    if not ends.loss.is_crossentropy or ends.loss.from_logits:
+        return False
+    return ends.activation in ("linear", "relu") or ends.made.min < 0 or ends.made.max > 1

@@ -1,7 +1,7 @@
 """The outputs of a model: which layers make them, how sure they are, and what their losses get."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -10,28 +10,6 @@ import numpy as np
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._losses import (
-    LossKind,
-    SeenLoss,
-    check_own_loss,
-    counted_rows,
-    known_loss,
-    losses_of_outputs,
-    name_of_loss,
-    value_and_guess,
-)
-from keras_initx.diagnostics._outputs import (
-    Applied,
-    LossInputs,
-    OutputFacts,
-    are_of_softmax,
-    last_activation,
-    loss_inputs_of,
-    output_facts,
-    reach_by_trial,
-    reach_of,
-)
-from keras_initx.diagnostics._own_losses import OwnLoss, compared_with_all, own_loss
 from keras_initx.diagnostics._signal import Signal, size_of, spread
 from keras_initx.diagnostics._signal_probe import (
     SATURATION_MARGIN,
@@ -39,7 +17,24 @@ from keras_initx.diagnostics._signal_probe import (
     floats_in,
     signal_of_floats,
 )
-from keras_initx.structure import Call, array_of, first_float, tensors_in
+from keras_initx.diagnostics.losses.ends import Ends, Steps, are_of_softmax
+from keras_initx.diagnostics.losses.known import Loss
+from keras_initx.diagnostics.losses.own import recognized_loss
+from keras_initx.diagnostics.losses.training import (
+    Compared,
+    SeenLoss,
+    check_own_loss,
+    counted_rows,
+    losses_of_outputs,
+    mean_of_loss,
+    value_and_guess,
+)
+from keras_initx.structure import CONVOLUTIONS, Call, array_of, first_float, tensors_in
+
+# Without an activation these are known to be linear.
+_WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)
+# Activations that are layers or operations of their own, by the name of the class in lower case.
+_OPERATIONS = ("relu", "sigmoid", "softmax", "tanh")
 
 # These set some of their inputs to 0, or to another constant.
 _DROPOUTS = keras.layers.Dropout, keras.layers.AlphaDropout
@@ -58,9 +53,9 @@ class OutputReport:
         loss_kind: `"crossentropy"` or `"distance"` where `loss` is known, otherwise `None`.
         loss: The loss of this output as in training, before regularizers and weights; for a
             distance such as the mean squared error, the root mean square of the errors; for a
-            multiple of a crossentropy, without its factor. `None`
-            without targets, for several losses of one output, and for a loss of another kind than
-            Keras' crossentropies and distances.
+            multiple of a crossentropy, without its factor. `None` without targets, for several
+            losses of one output, and for a loss of another kind than Keras' crossentropies and
+            distances.
         blind_loss: The same of a blind guess: equal probabilities, or the mean of the targets.
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
@@ -69,7 +64,7 @@ class OutputReport:
 
     certain: float | None = None
     input_size: float | None = None
-    loss_kind: LossKind | None = None
+    loss_kind: Compared | None = None
     loss: float | None = None
     blind_loss: float | None = None
     size: float | None = None
@@ -163,11 +158,11 @@ class OutputProbe(Probe):
         candidates = alike or candidates
         return candidates[-1] if candidates else None
 
-    def steps_before(self, output: Tensor) -> list[tuple[keras.Operation, str | None]]:
+    def steps_before(self, output: Tensor) -> Steps:
         """Return what follows the last kernel, that layer first, with the names of activations."""
         steps = []
         for operation in self.of.watch.graph.producers(output):
-            activation = last_activation(operation, self.of.watch.activations.get(operation))
+            activation = _last_activation(operation, self.of.watch.activations.get(operation))
             steps.append((operation, activation))
             if getattr(operation, "weights", None):
                 break
@@ -208,6 +203,25 @@ class OutputProbe(Probe):
         return False
 
 
+def _last_activation(producer: keras.Operation | None, activation: str | None) -> str | None:
+    """Return the name of the activation of what an output came out of.
+
+    It is `"linear"` for a layer of Keras that has none, and `None` where it is not known, as in
+    code of one's own.
+
+    Args:
+        producer: The layer or operation.
+        activation: The name of the activation that it applies if it is a layer, or `None`.
+    """
+    if activation is not None:
+        return activation
+    # A subclass may apply anything in its own `call`.
+    if type(producer) in _WITHOUT_ACTIVATION:
+        return "linear"
+    name = type(producer).__name__.lower()
+    return name if name in _OPERATIONS else None
+
+
 class LossProbe(Probe):
     """Measures the training objective, and what each loss gets.
 
@@ -217,9 +231,9 @@ class LossProbe(Probe):
         has_loss: Whether gradients are those of a loss, also one that is not finite.
         terms: The sum of what regularizers and `add_loss` add to it.
         mean: The objective if all of its terms are known means, otherwise `None`.
-        read: Pairs of a layer and the facts of the output that it makes, for each known loss.
-        given: Pairs of a layer and what a loss of Keras gets of the output that it makes.
-        own: Pairs of a layer and what is known of another loss of its output.
+        ends: The `Ends` of each loss of Keras of which it is known how it reads what it gets.
+        others: Those of each other loss of Keras that is no crossentropy, of distances whose
+            targets have another shape, and of losses of one's own without a value.
     """
 
     def __init__(self, of: Diagnosis) -> None:
@@ -228,9 +242,8 @@ class LossProbe(Probe):
         self.has_loss: bool = False
         self.terms: float = 0.0
         self.mean: float | None = None
-        self.read: list[tuple[keras.Layer, OutputFacts]] = []
-        self.given: list[tuple[keras.Layer, LossInputs]] = []
-        self.own: list[tuple[keras.Layer, OwnLoss]] = []
+        self.ends: list[Ends] = []
+        self.others: list[Ends] = []
         self._outputs = of.probe(OutputProbe)
 
     def finish(self, outputs: Tensor) -> None:
@@ -242,11 +255,12 @@ class LossProbe(Probe):
         # The compiled loss builds itself at its first call, which is not possible while gradients
         # are traced.
         seen = losses_of_outputs(of.model, of.loss, of.y, outputs)
-        for one in seen:
+        known = [recognized_loss(one.loss, one.targets, one.output) for one in seen]
+        for one, loss in zip(seen, known, strict=True):
             layer = self._outputs.maker(one.output)
-            if layer is not None and one.output.shape:
-                self._read(layer, one, outputs)
-        if any(facts.loss_fails for _, facts in self.read):
+            if loss is not None and layer is not None and one.output.shape:
+                self._read(layer, loss, one, outputs)
+        if any(ends.fails for ends in self.ends):
             return
         self.has_loss = True
         # Of NaN some losses raise an error.
@@ -254,62 +268,34 @@ class LossProbe(Probe):
             return
         self.value = float(array_of(of.objective(of.x, of.y, outputs)).mean())
         self.terms = float(array_of(of.terms()))
-        is_known = len(self.read) == len(seen) > 0
-        if is_known and not any(facts.loss.is_sum for _, facts in self.read):
+        is_known = len(self.ends) == len(seen) > 0
+        if is_known and not any(ends.loss.is_sum for ends in self.ends):
             self.mean = None if math.isnan(self.value) else self.value
-        for one in seen:
-            self._compare_with_guess(one)
+        for one, loss in zip(seen, known, strict=True):
+            if loss is not None:
+                self._compare_with_guess(loss, one)
 
-    def _read(self, layer: keras.Layer, seen: SeenLoss, outputs: Tensor) -> None:
-        """Record what is between the last layer and a loss."""
-        targets, made = array_of(seen.targets), array_of(seen.output)
-        name = name_of_loss(seen.loss)
-        if name is not None:
-            given = loss_inputs_of(name, targets, made)
-            if given is not None:
-                self.given.append((layer, given))
-        else:
-            mismatch = compared_with_all(seen.loss, seen.targets, seen.output)
-            if mismatch is not None:
-                self.given.append((layer, LossInputs("", Signal(), mismatch=mismatch)))
-                return
-        loss = known_loss(seen.loss, seen.targets, seen.output)
-        steps = self._outputs.steps_before(seen.output)
-        activation = steps[-1][1] if steps else None
-        own = None
-        if name is None:
-            own = own_loss(seen.loss, loss, activation, seen.targets, seen.output)
-        # What has no value for these outputs says nothing else of them.
-        if own is not None:
-            self.own.append((layer, own))
-        if own is not None or loss is None:
-            return
-        reach = reach_of(steps, seen.output.shape, loss.axis)
+    def _read(self, layer: keras.Layer, loss: Loss, seen: SeenLoss, outputs: Tensor) -> None:
+        """Record what a loss gets."""
         places = [id(tensor) for tensor in tensors_in(outputs)]
-        if activation is None and reach == (-math.inf, math.inf) and id(seen.output) in places:
-            size = max(float(abs(targets).max(initial=0)), 1.0)
-            place = places.index(id(seen.output))
-            reach = reach_by_trial(self.of.model, self.of.x, layer, place, size)
-            steps = [(layer, self.of.watch.activations[layer])]
-        counts = counted_rows(seen.targets, seen.output)
-        applied = self._applied(steps)
-        facts = output_facts(loss, activation, applied, reach, targets, made, counts)
-        if facts is not None:
-            self.read.append((layer, facts))
+        ends = Ends(
+            layer=layer,
+            steps=self._outputs.steps_before(seen.output),
+            place=places.index(id(seen.output)) if id(seen.output) in places else None,
+            loss=loss,
+            outputs=array_of(seen.output),
+            targets=array_of(seen.targets),
+            counts=counted_rows(seen.targets, seen.output),
+        )
+        if ends.is_read and (ends.fails or not loss.is_own or math.isfinite(mean_of_loss(seen))):
+            self.ends.append(ends)
+        elif ends.outputs.size and (loss.is_own or not loss.is_crossentropy):
+            self.others.append(ends)
 
-    def _applied(self, steps: Iterable[tuple[keras.Operation, str | None]]) -> tuple[Applied, ...]:
-        """Return the activations among what follows the last kernel."""
-        applied = []
-        for operation, activation in steps:
-            if activation not in (None, "linear"):
-                name = self.of.watch.paths.get(operation, operation.name)
-                applied.append(Applied(name, activation, hasattr(operation, "activation")))
-        return tuple(applied)
-
-    def _compare_with_guess(self, seen: SeenLoss) -> None:
+    def _compare_with_guess(self, loss: Loss, seen: SeenLoss) -> None:
         """Record the loss of an output of the model, and that of a blind guess."""
-        compared = value_and_guess(seen.loss, seen.targets, seen.output)
         layer = self._outputs.maker(seen.output)
+        compared = value_and_guess(loss, seen)
         if compared is None or layer is None:
             return
         record = self._outputs.records.setdefault(layer, OutputReport())
