@@ -12,7 +12,7 @@ from keras_initx.diagnostics._rules import evaluate
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import check_loss
 from keras_initx.diagnostics.verdicts import PROBES, RULES
-from keras_initx.diagnostics.verdicts.steps import check_optimizer
+from keras_initx.diagnostics.verdicts.diverging_steps import check_optimizer
 from keras_initx.structure import (
     Batch,
     Data,

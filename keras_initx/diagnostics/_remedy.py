@@ -12,7 +12,6 @@ from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.initializers import (
     FrameLaw,
     GlorotUniform,
@@ -424,43 +423,6 @@ def drawn(
     first, *others = remedies
     texts = " or ".join(text for _, text in choices)
     return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
-
-
-def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
-    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
-    activation = common_activation(layers)
-    choices = suited(layers, activation, is_deep=True)
-    held = of_frozen(layers, choices, of)
-    if held is not None:
-        return held
-    normalization = "keras.layers.BatchNormalization() before"
-    if activation_facts(activation).is_flat:
-        _, text = choice(GlorotUniform())
-        text = f'activation="tanh" with {text} instead of {activation}'
-        if not _are_normalized(layers):
-            text += f", or {normalization} it"
-        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
-    if activation == "softplus":
-        text = "another activation than"
-        if not _are_normalized(layers):
-            text = f"{normalization} each"
-        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
-    kernels = kernels_of(layers_of(of))
-    others = not_yet_drawn(choices, kernels, of)
-    if choices and not others and not has_large_biases(layers):
-        if _are_normalized(layers):
-            return Remedy("residual branches, x + f(x), around these layers")
-        return Remedy(f"{normalization} each activation")
-    biases = weights_named("bias", layers_of(of)) if choices and has_large_biases(layers) else []
-    return drawn(others, kernels, after=" in all layers", biases=biases)
-
-
-def _are_normalized(layers: Sequence[LayerReport]) -> bool:
-    """Return whether a normalization is before each activation, but for the last of the layers."""
-    hidden = [layer for layer in layers if layer.has_kernel][:-1]
-    return bool(hidden) and all(
-        layer.normalized_by is not None and layer.activation is None for layer in hidden
-    )
 
 
 def has_large_biases(layers: Iterable[LayerReport]) -> bool:

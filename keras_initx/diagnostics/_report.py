@@ -19,7 +19,7 @@ from keras_initx.diagnostics._rules import LEVELS, Level, Verdict
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
-from keras_initx.diagnostics.verdicts.steps import steps_taken
+from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
 from keras_initx.rendering import (
     Column,
     Result,

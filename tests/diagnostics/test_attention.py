@@ -9,7 +9,7 @@ from asked import asked
 from keras import layers, ops
 from modes import to_numpy
 
-from keras_initx.diagnostics.verdicts.attention import AttentionProbe, softmaxes_of_one
+from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe, softmaxes_of_one
 
 SEQUENCES = np.random.default_rng(0).normal(size=(4, 10, 16)).astype("float32")
 # The last queries have three keys.

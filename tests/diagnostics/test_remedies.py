@@ -12,6 +12,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Verdict, _layers, _remedy
+from keras_initx.diagnostics.verdicts._shared import remedy_in_depth
 from keras_initx.structure import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
@@ -463,7 +464,7 @@ def test_normalizations_are_advised_in_depth_where_there_are_none(between, remed
     model = keras.Sequential(
         [keras.Input((20,)), *hidden, layers.Dense(3, kernel_initializer=keras_initx.Orthogonal())]
     )
-    text = asked(lambda of: _remedy.remedy_in_depth(_layers.layers(of), of).text, model, X)
+    text = asked(lambda of: remedy_in_depth(_layers.layers(of), of).text, model, X)
     assert text == remedy
 
 

@@ -9,7 +9,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.diagnostics.verdicts import RULES
-from keras_initx.diagnostics.verdicts.attention import AttentionProbe
+from keras_initx.diagnostics.verdicts.focused_attention import AttentionProbe
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(256, 64)).astype("float32")

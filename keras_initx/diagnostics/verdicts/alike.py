@@ -5,22 +5,17 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._first_inputs import COMPARED, differences, first_inputs
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
-from keras_initx.diagnostics._rules import (
-    LEAST_VALUES,
-    Finding,
-    layer_count,
-    rule,
-)
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, layer_count, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
 from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts.inputs import COMPARED, differences, first_inputs
+from keras_initx.diagnostics.verdicts._shared import lost_signals, remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
-from keras_initx.diagnostics.verdicts.signals import lost_signals
 from keras_initx.structure import array_of, tensors_in
 
 # Standard deviation between examples of the inputs of the last layer, relative to their root mean

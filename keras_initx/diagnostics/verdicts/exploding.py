@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._first_inputs import too_large
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import (
@@ -29,20 +30,20 @@ from keras_initx.diagnostics._rules import (
 )
 from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts.first_loss import (
-    FIRST_LOSS,
-    misses_targets,
-    standardized_targets,
-)
-from keras_initx.diagnostics.verdicts.inputs import scaled_first, too_large
-from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
-from keras_initx.diagnostics.verdicts.signals import (
+from keras_initx.diagnostics.verdicts._shared import (
     deviations,
     growing_kernels,
     growing_sums,
     largest_inputs,
+    scaled_first,
     signal_remedy,
 )
+from keras_initx.diagnostics.verdicts.large_first_loss import (
+    FIRST_LOSS,
+    misses_targets,
+    standardized_targets,
+)
+from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
 from keras_initx.structure import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.

@@ -18,6 +18,7 @@ from keras_initx._gates import (
 )
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._first_inputs import COMPARED
 from keras_initx.diagnostics._layers import (
     LayerColumn,
     LayerReport,
@@ -26,15 +27,8 @@ from keras_initx.diagnostics._layers import (
     pairs_for,
     paths,
 )
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    choice,
-    drawn,
-    recurrent_kernels_of,
-    rules_for,
-)
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
 from keras_initx.diagnostics._rules import Finding, layer_count, listed, rule, titles_of
-from keras_initx.diagnostics.verdicts.inputs import COMPARED
 from keras_initx.initializers import GRUUpdateBias, LSTMForgetBias, Orthogonal
 from keras_initx.rendering import short_number
 from keras_initx.structure import Call, array_of, first_float, parts_of

@@ -14,16 +14,9 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import (
-    Finding,
-    by_level,
-    layer_count,
-    listed,
-    rule,
-    titles_of,
-)
+from keras_initx.diagnostics._rules import Finding, by_level, layer_count, listed, rule, titles_of
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
-from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
+from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
 from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
 
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.

@@ -5,17 +5,11 @@ from collections.abc import Iterator
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import (
-    Finding,
-    exceeds,
-    has_enough_values,
-    layer_count,
-    rule,
-)
+from keras_initx.diagnostics._rules import Finding, exceeds, has_enough_values, layer_count, rule
 from keras_initx.diagnostics._signal import Signal, root_mean_square
 from keras_initx.diagnostics.losses.probes import OutputReport, outputs
-from keras_initx.diagnostics.verdicts.inputs import scaled_first
-from keras_initx.diagnostics.verdicts.signals import (
+from keras_initx.diagnostics.verdicts._shared import (
+    scaled_first,
     size_of_table,
     smaller_factor,
     smaller_inputs,

@@ -1,19 +1,15 @@
-"""Signals: what comes out of each layer, too large, too small, at limits, or lost."""
+"""What several verdicts measure and advise."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import keras
+import numpy as np
 
-from keras_initx._typing import InitializerLike
+from keras_initx._typing import Array, InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.diagnostics._layers import (
-    LayerReport,
-    WeightReport,
-    branch_ends,
-    having,
-    trained_layers,
-)
+from keras_initx.diagnostics._first_inputs import first_inputs, too_large
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._remedy import (
@@ -37,65 +33,31 @@ from keras_initx.diagnostics._remedy import (
     suited,
     weights_named,
 )
-from keras_initx.diagnostics._rules import (
-    LEAST_VALUES,
-    Finding,
-    Level,
-    by_level,
-    exceeds,
-    has_enough_values,
-    layer_count,
-    listed,
-    rule,
-    titles_of,
-)
-from keras_initx.diagnostics._signal import Signal, root_mean_square, spread
-from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN, SignalProbe, inputs
+from keras_initx.diagnostics._rules import exceeds, layer_count, listed, titles_of
+from keras_initx.diagnostics._signal import Signal, spread
+from keras_initx.diagnostics._signal_probe import SignalProbe, inputs
 from keras_initx.diagnostics._tables import tied_tables
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
-from keras_initx.diagnostics.verdicts.inputs import (
-    SMALL_INPUTS,
-    UNSCALED_INPUTS,
-    first_inputs,
-    scaled_first,
-    too_large,
-)
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.memory import (
     RECURRENT_GAIN,
     gates,
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.initializers import (
-    GlorotUniform,
-    HeNormal,
-    RandomNormal,
-    ReLUBias,
-    Scaled,
-    activation_facts,
-)
+from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, Scaled, activation_facts
 from keras_initx.structure import Call, array_of, is_zero, multiplying_weights, normalizes
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
-# Fraction of saturated outputs above which an activation passes too little gradient.
-SATURATED = 0.25
-# Fraction of the examples above which the final softmax or sigmoid is saturated. An example counts
-# if its output is within `SATURATION_MARGIN` of 1, or of 0 for a sigmoid. Saturation caused by a
-# bias does not count: then the values before the activation vary between examples by less than half
-# of what saturation takes.
-SATURATED_OUTPUT = 0.6
-# Fraction of units with zero output for the whole batch above which too few are active.
-DEAD = 0.75
-# The number of units from which on it is no chance that all are off for all examples.
-_BEYOND_CHANCE = 8
 # A network that keeps the size of standardized inputs gives 1 to 2.
 _LARGE_INPUTS = 5
 # Relative tolerance for values that are equal for all examples, because matrix products round.
 _SAME = 1e-5
-
-
-# ---------------------------------------------------------------- what is measured
+# Share of the rows with several ones from which on they are no accident.
+_SEVERAL = 0.01
+# Share of the labels without a meaning from which on they are no accident.
+MANY = 0.1
 
 
 class LostProbe(Probe):
@@ -173,189 +135,6 @@ def is_waiting(of: Diagnosis) -> bool:
         if is_small and any(one.gradient for one in layer.weights if one.name != "bias"):
             return True
     return False
-
-
-# ---------------------------------------------------------------- the rules
-
-
-@rule(
-    "saturated",
-    beside=["single class"],
-    levels={"warning": ""},
-    finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
-    f"{SATURATION_MARGIN:g} of it, relative to the distance between the limits; or a final softmax "
-    f"or sigmoid that is for a fraction of the examples above {SATURATED_OUTPUT:g}",
-    reason="beyond 0.99 tanh has 2% of its gradient; this happens to 1% of the outputs for inputs "
-    "of standard deviation 1, and to a quarter for 2.3. Of a saturated output the loss starts far "
-    "above that of guessing, and the first steps only undo this",
-    remedy="`GlorotUniform`, smaller inputs, smaller weights in the last layer",
-)
-def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for layer in layers:
-        # The gradient of a final sigmoid does not matter with a crossentropy loss.
-        if layer.name in outputs(of) and layer.activation == "sigmoid":
-            continue
-        if exceeds(layer.saturated, SATURATED) and has_enough_values(layer):
-            hit.append(layer)
-    if hit:
-        worst = max(hit, key=lambda layer: layer.saturated or 0)
-        evidence = (
-            f"{worst.saturated:.0%} of the outputs of {worst.title} are at the limits of "
-            f"{worst.activation}{input_size(worst)}{layer_count(hit)}, where its gradient is "
-            "almost 0"
-        )
-        cause = largest_inputs(of, root_mean_square)
-        if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
-            cause = None
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of))
-    yield from _saturated_output(of, layers)
-
-
-def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for layer, record in having(layers, outputs(of)):
-        if exceeds(record.certain, SATURATED_OUTPUT):
-            hit.append((layer, record.certain or 0.0))
-    if not hit:
-        return
-    found = [layer for layer, _ in hit]
-    worst, certain = max(hit, key=lambda pair: pair[1])
-    evidence = (
-        f"{worst.title} is saturated for {certain:.0%} of the examples before training"
-        f"{input_size(worst)}{layer_count(found)}: the loss starts far above that of guessing, "
-        "and the first steps only undo this"
-    )
-    remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
-    if remedy is None:
-        remedy = smaller_last_layer(found, of)
-    yield Finding(found, evidence, remedy)
-
-
-@rule(
-    "dead units",
-    levels={"warning": "", "error": "if all units of a layer are dead"},
-    finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
-    "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
-    "same",
-    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
-    "similar, so that a unit is on or off for all of them",
-    remedy="`HeNormal` and `ReLUBias`",
-)
-def dead(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for place, layer in enumerate(layers):
-        has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not exceeds(layer.dead, DEAD) or not has_enough_examples:
-            continue
-        if not _is_passed_by(layer, layers[:place]):
-            hit.append(layer)
-    if not hit:
-        return
-    worst = max(hit, key=lambda layer: layer.dead or 0)
-    before = worst.before or Signal()
-    evidence = (
-        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
-        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
-        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
-    )
-    kernel, kernels = choice(HeNormal()), kernels_of(hit)
-    bias, biases = choice(ReLUBias(0.01), 0.01), weights_named("bias", hit)
-    if not_yet_drawn([kernel], kernels, of) or not_yet_drawn([bias], biases, of):
-        remedy = Remedy(
-            f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
-            f"bias_initializer={bias.text}",
-            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
-        )
-    else:
-        remedy = Remedy(f"keras.layers.BatchNormalization() before the activation of {worst.title}")
-    level: Level = "warning"
-    if worst.dead == 1:
-        level = "error"
-    yield Finding(hit, evidence, remedy, level)
-
-
-def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
-    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
-
-    So it is with a gate that gets an average over positions, which hardly differs between examples.
-    """
-    units = layer.shape[-1] if layer.shape else 0
-    if units >= _BEYOND_CHANCE or layer.dead != 1:
-        return False
-    return any(one.gradient is not None and one.gradient.norm > 0 for one in earlier)
-
-
-@rule(
-    "vanishing",
-    probes=[LostProbe],
-    unless=["no gradient:error", "alike:error"],
-    # Zeros, and inputs of zeros, cause everything after them.
-    until=["equal units:error", "alike"],
-    levels={
-        "warning": "",
-        "error": "if gradients are 0",
-        "note": "if no kernel gets too small an input because of it, unless all gradients are as "
-        "small beside the loss",
-    },
-    finds=f"a standard deviation below {VANISHING:g} before the activation",
-    reason="negligible next to a bias after its first update. Small gradients train with Adam, "
-    "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
-    "or normalized, is harmless",
-    remedy="`HeNormal`, `GlorotUniform`",
-)
-def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    small = []
-    for layer in layers:
-        # So do dead units.
-        if layer.dead == 1:
-            break
-        signal = layer.signal
-        if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
-            continue
-        if signal.std < VANISHING and has_enough_values(layer):
-            small.append(layer)
-    cause = largest_inputs(of, lambda signal: signal.std)
-    if cause is not None and not cause.std < SMALL_INPUTS:
-        cause = None
-    harmful: Level = "warning"
-    norms = [norm for _, norm in trained_layers(of)]
-    # Zeros have their own verdict.
-    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in layers_of(of)):
-        harmful = "error"
-    lost, starved = lost_signals(of)
-    # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
-    # one itself.
-    value = of.probe(LossProbe).value
-    are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
-
-    def does_harm(layer: LayerReport) -> bool:
-        if layer.name in outputs(of) and are_slight:
-            return True
-        return layer.name in lost or layer.name in starved
-
-    for level, hit in by_level(small, harmful, does_harm):
-        evidence = deviations(of, hit, "falls")
-        if level == "note":
-            evidence += "; no later layer gets too small an input because of it"
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of), level)
-
-
-# ---------------------------------------------------------------- what several of them say
-
-
-def input_size(layer: LayerReport) -> str:
-    """Return a phrase with the size of the values before the activation if they are known."""
-    if layer.before is None:
-        return ""
-    return f", its input has standard deviation {layer.before.std:.3g}"
-
-
-def _examples(layer: LayerReport) -> int:
-    """Return the number of examples in the output of `layer`, 0 if it is not known."""
-    if not layer.shape:
-        return 0
-    return layer.shape[0]
 
 
 def largest_inputs(of: Diagnosis, size: Callable[[Signal], float]) -> Signal | None:
@@ -592,4 +371,110 @@ def smaller_factor(place: str, layer: LayerReport) -> str:
     return (
         f"a smaller factor {place} {layer.title}: a higher temperature, a division by the square "
         "root of the number of units"
+    )
+
+
+def means_several(ends: Ends) -> bool:
+    """Return whether labels of a categorical crossentropy have several classes for an example."""
+    if ends.loss.kind != "categorical" or ends.form != "rows":
+        return False
+    return share_of_several(ends) > _SEVERAL
+
+
+def share_of_several(ends: Ends) -> float:
+    """Return the fraction of the rows of targets with several ones among zeros."""
+    return float(np.mean(_are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
+
+
+def means_numbers(ends: Ends) -> bool:
+    """Return whether targets of a categorical crossentropy are no probabilities of classes.
+
+    These are zeros and ones, or shares that add up to 1.
+    """
+    if ends.loss.kind != "categorical" or ends.form != "rows":
+        return False
+    rows = ends.aims
+    are_several = np.count_nonzero(rows, axis=-1) > 1
+    are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
+    return bool(np.mean(~_are_binary(rows) & are_several & ~are_shares) > MANY)
+
+
+def _are_binary(rows: Array) -> Array:
+    """Return for each row whether it has zeros and ones alone."""
+    return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
+
+
+def are_signs(ends: Ends) -> bool:
+    """Return whether the targets are -1 and 1."""
+    targets = ends.wanted
+    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
+
+
+def other_activation(
+    activation: str | None,
+    layer: LayerReport,
+    loss: str = "",
+    ends: Ends | None = None,
+) -> Remedy:
+    """Return a remedy with another activation in `layer`, and with another loss if one is given.
+
+    What the layer and the loss of `ends` have already is left out.
+    """
+    parts = []
+    if activation != layer.activation or not loss:
+        expression = "None" if activation is None else f'"{activation}"'
+        parts.append(f"activation={expression} in {layer.title}")
+    name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
+    if loss and (ends is None or ends.loss.name != name):
+        parts.append(f'loss="{loss}"')
+    return Remedy(" and ".join(parts))
+
+
+def other_loss(name: str, **arguments: Any) -> Remedy:
+    """Return a remedy with a loss of Keras of this name."""
+    options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
+    return Remedy(f"loss=keras.losses.{name}({options})")
+
+
+def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
+    """Return a remedy that standardizes the inputs before if they are too large."""
+    if not too_large(of):
+        return remedy
+    return remedy.after("standardize the inputs")
+
+
+def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
+    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
+    activation = common_activation(layers)
+    choices = suited(layers, activation, is_deep=True)
+    held = of_frozen(layers, choices, of)
+    if held is not None:
+        return held
+    normalization = "keras.layers.BatchNormalization() before"
+    if activation_facts(activation).is_flat:
+        _, text = choice(GlorotUniform())
+        text = f'activation="tanh" with {text} instead of {activation}'
+        if not _are_normalized(layers):
+            text += f", or {normalization} it"
+        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
+    if activation == "softplus":
+        text = "another activation than"
+        if not _are_normalized(layers):
+            text = f"{normalization} each"
+        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
+    kernels = kernels_of(layers_of(of))
+    others = not_yet_drawn(choices, kernels, of)
+    if choices and not others and not has_large_biases(layers):
+        if _are_normalized(layers):
+            return Remedy("residual branches, x + f(x), around these layers")
+        return Remedy(f"{normalization} each activation")
+    biases = weights_named("bias", layers_of(of)) if choices and has_large_biases(layers) else []
+    return drawn(others, kernels, after=" in all layers", biases=biases)
+
+
+def _are_normalized(layers: Sequence[LayerReport]) -> bool:
+    """Return whether a normalization is before each activation, but for the last of the layers."""
+    hidden = [layer for layer in layers if layer.has_kernel][:-1]
+    return bool(hidden) and all(
+        layer.normalized_by is not None and layer.activation is None for layer in hidden
     )

@@ -1,96 +1,21 @@
-"""Outputs: whether a loss of Keras takes them for what they are."""
+"""No probabilities: outputs that a loss takes for what they are not."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import keras
-import numpy as np
-
-from keras_initx._typing import Array
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.ends import Ends, are_of_softmax
-from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.losses.reach import reaches
-
-# Share of the rows with several ones from which on they are no accident.
-_SEVERAL = 0.01
-# Share of the labels without a meaning from which on they are no accident.
-MANY = 0.1
-
-
-@rule(
-    "single class",
-    levels={"error": ""},
-    finds="an output of the model with a softmax of one unit, or a crossentropy of several classes "
-    "for an output of one unit",
-    reason="a single probability is always 1, whatever the weights are: no gradient passes back",
-    remedy="a sigmoid and binary crossentropy, or a unit for each class",
+from keras_initx.diagnostics.verdicts._shared import (
+    means_numbers,
+    means_several,
+    other_activation,
+    other_loss,
 )
-def single_class(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    read = ends_for(layers, of.probe(LossProbe).ends, of)
-    crossed = []
-    for layer, ends in read:
-        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
-            crossed.append(layer)
-    hit = []
-    for layer in layers:
-        is_softmax = layer.name in outputs(of) and layer.activation == "softmax"
-        has_one_unit = layer.shape is not None and layer.shape[-1] == 1
-        if layer in crossed or (is_softmax and has_one_unit):
-            hit.append(layer)
-    if not hit:
-        return
-    title = hit[0].title
-    evidence = (
-        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
-        "gradient passes back through it"
-    )
-    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
-    text = f"for two classes {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
-    if of_first is not None and are_signs(of_first):
-        text += ", with labels 0 and 1: y = (y + 1) / 2"
-    numbers = Remedy('for numbers activation=None and loss="mse"')
-    yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")
-
-
-def means_several(ends: Ends) -> bool:
-    """Return whether labels of a categorical crossentropy have several classes for an example."""
-    if ends.loss.kind != "categorical" or ends.form != "rows":
-        return False
-    return share_of_several(ends) > _SEVERAL
-
-
-def share_of_several(ends: Ends) -> float:
-    """Return the fraction of the rows of targets with several ones among zeros."""
-    return float(np.mean(_are_binary(ends.aims) & (np.count_nonzero(ends.aims, axis=-1) > 1)))
-
-
-def means_numbers(ends: Ends) -> bool:
-    """Return whether targets of a categorical crossentropy are no probabilities of classes.
-
-    These are zeros and ones, or shares that add up to 1.
-    """
-    if ends.loss.kind != "categorical" or ends.form != "rows":
-        return False
-    rows = ends.aims
-    are_several = np.count_nonzero(rows, axis=-1) > 1
-    are_shares = (abs(rows.sum(axis=-1, dtype="float64") - 1) < 1e-2) & (rows >= 0).all(axis=-1)
-    return bool(np.mean(~_are_binary(rows) & are_several & ~are_shares) > MANY)
-
-
-def _are_binary(rows: Array) -> Array:
-    """Return for each row whether it has zeros and ones alone."""
-    return np.asarray(((rows == 0) | (rows == 1)).all(axis=-1))
-
-
-def are_signs(ends: Ends) -> bool:
-    """Return whether the targets are -1 and 1."""
-    targets = ends.wanted
-    return ends.is_whole and targets.min == -1 and targets.max == 1 and not targets.zeros
 
 
 @rule(
@@ -226,49 +151,3 @@ def _as_probabilities(layer: LayerReport, ends: Ends) -> Finding:
     if ends.activation in ("linear", None):
         remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
     return Finding([layer], evidence, remedy, "error")
-
-
-def other_activation(
-    activation: str | None,
-    layer: LayerReport,
-    loss: str = "",
-    ends: Ends | None = None,
-) -> Remedy:
-    """Return a remedy with another activation in `layer`, and with another loss if one is given.
-
-    What the layer and the loss of `ends` have already is left out.
-    """
-    parts = []
-    if activation != layer.activation or not loss:
-        expression = "None" if activation is None else f'"{activation}"'
-        parts.append(f"activation={expression} in {layer.title}")
-    name = getattr(keras.losses.get(loss), "__name__", None) if loss else None
-    if loss and (ends is None or ends.loss.name != name):
-        parts.append(f'loss="{loss}"')
-    return Remedy(" and ".join(parts))
-
-
-def other_loss(name: str, **arguments: Any) -> Remedy:
-    """Return a remedy with a loss of Keras of this name."""
-    options = ", ".join(f"{argument}={value!r}" for argument, value in arguments.items())
-    return Remedy(f"loss=keras.losses.{name}({options})")
-
-
-@rule(
-    "dropped output",
-    levels={"error": "", "warning": "if the loss is a distance"},
-    finds="a dropout after the last kernel, before a crossentropy or a distance",
-    reason="in each step it sets some of the predictions to 0: a probability of 0 for the true "
-    "class is as wrong as can be, and so is a number",
-    remedy="no dropout there",
-)
-def dropped_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
-        record = outputs(of).get(layer.name)
-        if record is None or record.dropped_by is None:
-            continue
-        name = record.dropped_by
-        evidence = f"{name} sets outputs of the model to 0 after {layer.title}, at random"
-        level: Level = "warning" if ends.loss.kind == "distance" else "error"
-        text = f"no {name}, or the same before {layer.title}, on what it gets"
-        yield Finding([layer], evidence, Remedy(text), level)

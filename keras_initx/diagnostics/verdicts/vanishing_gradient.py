@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._first_inputs import first_inputs, too_large
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import remedy_in_depth
 from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
-from keras_initx.diagnostics.verdicts.inputs import first_inputs, too_large
-from keras_initx.diagnostics.verdicts.signals import batch_of_one, is_waiting
+from keras_initx.diagnostics.verdicts._shared import batch_of_one, is_waiting, remedy_in_depth
 
 # Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
 # which the gradient has vanished.

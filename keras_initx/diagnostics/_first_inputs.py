@@ -1,7 +1,6 @@
-"""Inputs from outside the model: their scale, and the order of their axes."""
+"""The inputs from outside: what the first kernels get, and how much it differs."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -10,40 +9,23 @@ import numpy as np
 from keras_initx._keras import layers_of as layers_within
 from keras_initx._typing import Array
 from keras_initx.backends import backend
-from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, Probe, fact
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import (
-    LEAST_VALUES,
-    Finding,
-    by_level,
-    layer_count,
-    normalization_of,
-    rule,
-)
 from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
-from keras_initx.structure import CONVOLUTIONS, Call, Watch, array_of, parts_of, tensors_in
+from keras_initx.structure import CONVOLUTIONS, Call, Watch, array_of, parts_of
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64
 # From how many rows on an embedding is one of words, or of people, not of two or three segments.
 _MANY_ROWS = 16
 # Up to how many channels an image from outside the model has: red, green, blue and a mask.
-_MOST_CHANNELS = 4
-
+MOST_CHANNELS = 4
 # Layers that scale inputs.
 _SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
-
 # Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
 # inputs are not scaled.
 UNSCALED_INPUTS = 10
-# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
-# above ten times as much.
-SMALL_INPUTS = 0.02
-# Standard deviation between examples of the inputs of the first kernels, relative to their root
-# mean square, below which what they share hides what tells them apart.
-OFFSET_INPUTS = 0.03
 
 
 @dataclass(eq=False)
@@ -155,7 +137,7 @@ def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, i
     few, *sides = first, second, third
     if layer.data_format == "channels_first":
         few, *sides = third, first, second
-    if not few <= _MOST_CHANNELS < sides[0] == sides[1]:
+    if not few <= MOST_CHANNELS < sides[0] == sides[1]:
         return None
     return first, second, third
 
@@ -245,110 +227,3 @@ def too_large(of: Diagnosis) -> list[LayerReport]:
         if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
             hit.append(layer)
     return hit
-
-
-def scaled_first(of: Diagnosis, remedy: Remedy) -> Remedy:
-    """Return a remedy that standardizes the inputs before if they are too large."""
-    if not too_large(of):
-        return remedy
-    return remedy.after("standardize the inputs")
-
-
-@rule(
-    "exchanged axes",
-    probes=[InputProbe],
-    levels={"warning": ""},
-    finds="a two-dimensional convolution that takes a side of square images from outside the model "
-    "for their channels, and up to four channels for a side",
-    reason="images of shape (1, 28, 28) are for `channels_first`: with `channels_last` they are a "
-    "line of 28 pixels with 28 channels, of which most of a kernel meets only the padding",
-    remedy="`keras.ops.moveaxis(x, 1, -1)`, or another `Reshape`",
-)
-def exchanged_axes(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    hit = []
-    for layer, record in having(layers, first_inputs(of)):
-        if record.image is not None:
-            hit.append((layer, record.image))
-    if not hit:
-        return
-    first, shape = hit[0]
-    evidence = (
-        f"{first.title} gets images of shape {shape}{layer_count(hit)}, and takes a side of them "
-        "for their channels"
-    )
-    channels, height, width = shape
-    text = f"images of shape ({height}, {width}, {channels}), such as keras.ops.moveaxis(x, 1, -1)"
-    if channels > _MOST_CHANNELS:
-        text = f'data_format="channels_last" in {first.title}, or images with the channels first'
-    yield Finding([layer for layer, _ in hit], evidence, Remedy(text))
-
-
-@rule(
-    "unscaled inputs",
-    probes=[InputProbe, DifferenceProbe],
-    levels={"warning": "", "note": "if a normalization follows directly"},
-    finds="a kernel whose inputs come from outside the model and have a root mean square above "
-    f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "
-    f"{SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less "
-    f"than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice",
-    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
-    "inputs ten times too large saturate most activations, and small ones hardly move the outputs. "
-    "What all examples share moves all outputs alike, and the loss with them",
-    remedy="`Normalization`, `Rescaling`",
-)
-def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    unscaled = []
-    for layer, record in having(layers, first_inputs(of)):
-        if record.signal.size < LEAST_VALUES:
-            continue
-        has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
-        if layer in too_large(of) or _is_small(record.signal) or has_offset:
-            unscaled.append(layer)
-    for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
-        first = hit[0]
-        record = first_inputs(of)[first.name]
-        remedy = _scaled_inputs(record, of)
-        signal, (index, size) = record.signal, record.largest
-        evidence = (
-            f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
-            f"{signal.mean:.3g} and standard deviation {signal.std:.3g}{layer_count(hit)}"
-        )
-        if root_mean_square(signal) <= UNSCALED_INPUTS < size:
-            evidence += f", and at index {index} a root mean square of {size:.3g}"
-        if level == "note":
-            evidence += normalization_of(first)
-        else:
-            evidence += ": initializers assume inputs of standard deviation 1"
-        yield Finding(hit, evidence, remedy, level)
-
-
-def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
-    """Return the remedy where what a layer gets is not scaled, or not as it should be."""
-    path = None if record.scaled_by is None else of.watch.paths[record.scaled_by]
-    if isinstance(record.scaled_by, keras.layers.Normalization):
-        return Remedy(f"standardize the inputs: {path} adapted to the data")
-    if path is not None:
-        return Remedy(f"another scale and offset in {path}, which give numbers of size 1 about 0")
-    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
-    if not _are_pixels(of.x):
-        return remedy
-    text = "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
-    return Remedy(text).otherwise(remedy)
-
-
-def _is_small(signal: Signal) -> bool:
-    """Return whether all inputs are small, unlike zeros and few ones."""
-    limit = SMALL_INPUTS
-    return bool(0 < root_mean_square(signal) < limit and signal.max < 10 * limit > -signal.min)
-
-
-def _are_pixels(x: Arrays) -> bool:
-    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
-    for tensor in tensors_in(x):
-        if len(tensor.shape) != 4:
-            continue
-        values = array_of(tensor[:COMPARED])
-        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
-        if in_range and (values == np.round(values)).all():
-            return True
-    return False

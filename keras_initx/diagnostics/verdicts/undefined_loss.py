@@ -16,7 +16,7 @@ from keras_initx.diagnostics._rules import EXPLODING, Finding, rule
 from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
-from keras_initx.diagnostics.verdicts.outputs import other_activation, other_loss
+from keras_initx.diagnostics.verdicts._shared import other_activation, other_loss
 from keras_initx.structure import array_of
 
 # What cures it where the operation is not known.

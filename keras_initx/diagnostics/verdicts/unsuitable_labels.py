@@ -14,7 +14,7 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, Level, rule
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.diagnostics.verdicts.outputs import (
+from keras_initx.diagnostics.verdicts._shared import (
     MANY,
     are_signs,
     means_numbers,
