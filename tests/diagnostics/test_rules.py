@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from asked import asked
+from judged import mlp
 from keras import layers
 
 import keras_initx
@@ -145,3 +146,12 @@ def test_twin_tensors_are_a_warning_in_one_block_alone():
 def test_a_memory_is_short_beside_the_sequence(steps, level):
     model = keras.Sequential([keras.Input((steps, 3)), layers.LSTM(4, unit_forget_bias=False)])
     assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level
+
+
+def test_what_is_ignored_is_a_problem():
+    with pytest.raises(
+        ValueError, match=r"`ignore` must be one of .*Received: ignore='vanish'; did you mean 'vanishing'"
+    ):
+        keras_initx.diagnose(mlp("tanh"), X, ignore=["vanish"])
+    with pytest.raises(TypeError, match=r"`ignore` must be a list of names. Received: ignore='vanishing'"):
+        keras_initx.diagnose(mlp("tanh"), X, ignore="vanishing")

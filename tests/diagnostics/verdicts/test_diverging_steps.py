@@ -59,7 +59,7 @@ def test_a_healthy_network_learns_and_is_left_as_it_was():
         np.testing.assert_array_equal(one, other)
 
 
-@keras.saving.register_keras_serializable("test_steps")
+@keras.saving.register_keras_serializable("test_diverging_steps")
 class Losing(keras.optimizers.SGD):
     """An optimizer whose config lacks an argument."""
 

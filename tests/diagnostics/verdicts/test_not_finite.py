@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from diagnosed.networks import dense, in_precision
 from diagnosed.weights import decay
+from judged import X, found, mlp
 from keras import layers, ops
 from keras.initializers import Constant
 from modes import to_numpy
@@ -191,3 +192,22 @@ def test_a_buffer_of_torch_is_found():
     model, *rest = dense(depth=1, after=[lambda: layers.TorchModuleWrapper(module)])
     evidence = verdict_of((model, *rest)).evidence
     assert evidence == "torch_module_wrapper/running_mean is not finite: 1 of 32 values is nan"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_of_inputs_that_are_not_finite_nothing_else_is_said(value):
+    x = X.copy()
+    x[3, 5] = value
+    model = mlp("relu")
+    model.layers[0].kernel.assign(0 * model.layers[0].kernel)
+    (verdict,) = keras_initx.diagnose(model, x, np.ones(len(x)), loss="mse").verdicts
+    assert (verdict.problem, verdict.level, verdict.layers[0]) == ("not finite", "error", "hidden_1")
+    assert verdict.evidence == f"the inputs are not finite: 1 of {x.size} values are NaN or infinite"
+    assert "numpy.nan_to_num(x)" in verdict.remedy.text
+
+
+def test_a_model_may_replace_what_is_not_finite_itself():
+    known = layers.Lambda(lambda x: keras.ops.where(keras.ops.isfinite(x), x, 0.0))
+    x = X.copy()
+    x[3, 5] = np.nan
+    assert found(keras.Sequential([keras.Input((64,)), known, layers.Dense(5)]), x) == {}

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 from asked import asked
+from judged import SEQUENCES as OTHERS
+from judged import X, found
 from keras import layers, ops
 from modes import to_numpy
 
@@ -122,3 +124,59 @@ def test_a_softmax_of_another_thread_is_not_watched():
     softmax = ops.softmax
     assert focus_of(model) == {}
     assert ops.softmax is softmax
+
+
+def focuses(of):
+    """Return the focus of each attention of a diagnosis."""
+    return list(of.probe(AttentionProbe).focus.values())
+
+
+def test_a_query_is_compared_with_the_keys_of_its_group():
+    inputs, few = keras.Input((10, 16)), OTHERS[:4]
+    model = keras.Model(inputs, layers.GroupQueryAttention(8, 4, 2)(inputs, inputs))
+    kernels = {weight.path.split("/")[-2]: to_numpy(weight) for weight in model.weights if weight.name == "kernel"}
+    queries, keys = (np.einsum("bpi,ihd->bphd", few, kernels[name]) for name in ("query", "key"))
+    of_each_head = keys[:, :, [0, 0, 1, 1]]
+    shares = np.exp(np.einsum("bqhd,bkhd->bhqk", queries, of_each_head) / 8**0.5)
+    shares /= shares.sum(axis=-1, keepdims=True)
+    (focus,) = asked(focuses, model, few)
+    assert focus == pytest.approx(shares.max(axis=-1).mean(), rel=1e-4)
+
+
+def test_attention_that_is_called_twice_has_the_focus_of_the_last_call():
+    inputs = keras.Input((10, 16))
+    attention = layers.MultiHeadAttention(2, 8)
+    attended = attention(inputs, inputs)
+    model = keras.Model(inputs, attention(0 * attended, 0 * inputs))
+    (focus,) = asked(focuses, model, OTHERS)
+    assert focus == pytest.approx(1 / 10)
+
+
+def test_a_single_key_has_all_of_the_weight():
+    inputs, source = keras.Input((10, 16)), keras.Input((1, 16))
+    model = keras.Model([inputs, source], layers.MultiHeadAttention(2, 8)(inputs, source))
+    assert found(model, [OTHERS, OTHERS[:, :1]]) == {}
+
+
+def test_what_is_called_query_and_key_may_be_something_else():
+    inputs = keras.Input((64,))
+    query, key = (layers.Dense(8, name=name, kernel_initializer="he_normal")(inputs) for name in ("query", "key"))
+    model = keras.Model(inputs, layers.Dense(5)(query * key))
+    assert found(model) == {}
+    assert asked(focuses, model, X) == []
+
+
+def test_heads_that_do_not_fit_each_other_have_no_focus():
+    class Heads(layers.Layer):
+        def build(self, shape):
+            self.query, self.key = (
+                layers.EinsumDense("abc,cde->abde", (None, heads, 4), name=name)
+                for name, heads in (("query", 3), ("key", 2))
+            )
+            self.query.build(shape)
+            self.key.build(shape)
+
+        def call(self, inputs):
+            return keras.ops.concatenate([self.query(inputs), self.key(inputs)], axis=2)
+
+    assert asked(focuses, keras.Sequential([keras.Input((10, 16)), Heads()]), OTHERS) == []
