@@ -222,6 +222,13 @@ def _last_activation(producer: keras.Operation | None, activation: str | None) -
     return name if name in _OPERATIONS else None
 
 
+def _has_value(ends: Ends, seen: SeenLoss) -> bool:
+    """Return whether a loss has a value: one of one's own may have none for finite outputs."""
+    if not ends.loss.is_own or ends.fails or not np.isfinite(ends.outputs).all():
+        return True
+    return math.isfinite(mean_of_loss(seen))
+
+
 class LossProbe(Probe):
     """Measures the training objective, and what each loss gets.
 
@@ -287,7 +294,7 @@ class LossProbe(Probe):
             targets=array_of(seen.targets),
             counts=counted_rows(seen.targets, seen.output),
         )
-        if ends.is_read and (ends.fails or not loss.is_own or math.isfinite(mean_of_loss(seen))):
+        if ends.is_read and _has_value(ends, seen):
             self.ends.append(ends)
         elif ends.outputs.size and (loss.is_own or not loss.is_crossentropy):
             self.others.append(ends)
