@@ -9,7 +9,7 @@ from meshes import assert_cut, compile_sharded, distribution, fits, layout_of, m
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.diagnostics._output_probe import outputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.initializers import is_exact
 from keras_initx.models import weights_digest
 from keras_initx.structure import find_weights

@@ -7,10 +7,12 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx.diagnostics._diagnosis import Diagnosis, Progress
-from keras_initx.diagnostics._losses import Loss, check_loss
 from keras_initx.diagnostics._report import Report, report_of
-from keras_initx.diagnostics._rules import RULES, evaluate
-from keras_initx.diagnostics.verdicts.steps import check_optimizer
+from keras_initx.diagnostics._rules import evaluate
+from keras_initx.diagnostics.losses.known import LossLike
+from keras_initx.diagnostics.losses.training import check_loss
+from keras_initx.diagnostics.verdicts import PROBES, RULES
+from keras_initx.diagnostics.verdicts.diverging_steps import check_optimizer
 from keras_initx.structure import (
     Batch,
     Data,
@@ -29,7 +31,7 @@ def diagnose(
     x: Data,
     y: Data | None = None,
     *,
-    loss: Loss | None = None,
+    loss: LossLike | None = None,
     batch_size: int = 1024,
     steps: int = 0,
     progress: Progress | None = None,
@@ -41,11 +43,12 @@ def diagnose(
 
     The model runs in training mode: dropout is active, and batch normalization uses batch
     statistics instead of its initial moving averages. The output of each layer is reduced to a few
-    statistics at once and not stored. With `y`, there is a second forward pass and a backward pass,
-    which keep the outputs of all layers in memory, as in training, but of each gradient only its
-    norm; where layers or regularizers add to the loss, up to two more of both. Weights are measured
-    in blocks, without a copy of the whole. Weights, other state and random generators are left
-    unchanged. Until it returns, no other thread may call the model.
+    statistics at once and not stored, unless it is one of the model and has targets. With `y`,
+    there is a second forward pass and a backward pass, which keep the outputs of all layers in
+    memory, as in training, but of each gradient only its norm; where layers or regularizers add to
+    the loss, up to two more of both. Weights are measured in blocks, without a copy of the whole.
+    Weights, other state and random generators are left unchanged. Until it returns, no other thread
+    may call the model.
 
     Args:
         model: A Keras model: sequential, functional or subclassed. It is built if necessary.
@@ -115,8 +118,8 @@ def diagnose(
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
         of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=progress)
-        with of.measured():
-            verdicts = [one for one in evaluate(of) if one.problem not in ignore]
+        with of.measured(PROBES):
+            verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
             return report_of(of, verdicts)
 
     return run_built(model, x, run)
@@ -130,7 +133,7 @@ def without_weights(batch: Batch) -> Batch:
 
 
 def check_options(
-    loss: Loss | None = None,
+    loss: LossLike | None = None,
     batch_size: int = 1024,
     progress: Progress | None = None,
     ignore: Sequence[str] = (),

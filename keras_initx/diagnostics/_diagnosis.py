@@ -9,7 +9,7 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -18,7 +18,8 @@ import numpy as np
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics._losses import Loss, loss_function
+from keras_initx.diagnostics.losses.known import LossLike
+from keras_initx.diagnostics.losses.training import loss_function
 from keras_initx.structure import HOOKS, Call, Watch, Watcher, array_of
 
 # An array, or a list or dict of arrays, also nested.
@@ -36,24 +37,18 @@ _Value = TypeVar("_Value")
 class Probe(Watcher):
     """Looks at the calls of the one forward pass, and at its end at the outputs.
 
-    Each subclass takes part in each pass. One that reads another asks for it in `__init__`, and is
-    told of each call, and of the end, after it.
+    One that reads another asks for it in `__init__`. It is told of each call after that one, and of
+    the end.
 
     Args:
         of: The diagnosis.
     """
-
-    def __init_subclass__(cls) -> None:
-        _PROBES.append(cls)
 
     def __init__(self, of: "Diagnosis") -> None:
         self.of: Diagnosis = of
 
     def finish(self, outputs: Tensor) -> None:
         """Reduce the outputs of the model to numbers, because nobody keeps them."""
-
-
-_PROBES: list[type[Probe]] = []
 
 
 def fact(function: Callable[["Diagnosis"], _Value]) -> Callable[["Diagnosis"], _Value]:
@@ -89,14 +84,14 @@ class Diagnosis:
         x: Arrays,
         y: Arrays | None = None,
         *,
-        loss: Loss | None = None,
+        loss: LossLike | None = None,
         steps: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self.model: keras.Model = model
         self.x: Arrays = x
         self.y: Arrays | None = y
-        self.loss: Loss | None = loss
+        self.loss: LossLike | None = loss
         self.steps: int = steps
         self.progress: Progress = progress or (lambda _: None)
         self.watch: Watch = Watch(model)
@@ -132,22 +127,23 @@ class Diagnosis:
         return {self.watch.layers[layer]: value for layer, value in found.items()}
 
     @contextlib.contextmanager
-    def measured(self) -> Iterator[None]:
-        """Run the batch through the model. Facts are asked for in the block.
+    def measured(self, probes: Iterable[type[Probe]]) -> Iterator[None]:
+        """Run the batch through the model, seen by some probes. Facts are asked for in the block.
 
         The model, the compiled loss and all random generators are afterward as they were.
         """
-        for kind in _PROBES:
+        self.probe(_ProgressProbe)
+        for kind in probes:
             self.probe(kind)
-        probes = list(self._probes.values())
+        watchers = list(self._probes.values())
         # All of it: what one thread calls for gradients would be seen by another.
         with HOOKS, backend.globals_preserved(), _preserved_loss(self.model):
             with backend.preserve_state(layers_of(self.model)) as self.scope:
-                with self.watch.watching(*probes):
+                with self.watch.watching(*watchers):
                     outputs = self.model(self.x, training=True)
                 self._refusal = None
-                for probe in probes:
-                    probe.finish(outputs)
+                for watcher in watchers:
+                    watcher.finish(outputs)
                 del outputs
             yield
             self._refusal = "the diagnosis is over"

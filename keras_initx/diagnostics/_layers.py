@@ -3,16 +3,17 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import keras
 
 from keras_initx._keras import layers_of
 from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._output_probe import gradients
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure import (
     KernelAxes,
     ModelWeight,
@@ -364,6 +365,13 @@ def pairs_for(
     return found
 
 
+def ends_for(
+    layers: Iterable[LayerReport], ends: Iterable[Ends], of: Diagnosis
+) -> list[tuple[LayerReport, Ends]]:
+    """Return those of some `Ends` whose layer is among `layers`, each with its report."""
+    return pairs_for(layers, [(one.layer, one) for one in ends], of)
+
+
 @fact
 def branch_ends(of: Diagnosis) -> list[LayerReport]:
     """The layers at the ends of residual branches."""
@@ -372,17 +380,16 @@ def branch_ends(of: Diagnosis) -> list[LayerReport]:
     return [layer for layer in layers(of) if layer.name in names]
 
 
-# A function of a diagnosis that returns the texts of some layers, by their names.
-_Texts: TypeAlias = Callable[[Diagnosis], Mapping[str, str]]
-# By the header of a column, its note in a legend, and the texts.
-COLUMNS: dict[str, tuple[str, _Texts]] = {}
+@dataclass(frozen=True)
+class LayerColumn:
+    """One more column of the table.
 
+    Attributes:
+        header: Its header.
+        note: What it shows, for the legend.
+        texts: Function of a diagnosis that returns the texts of some layers, by their names.
+    """
 
-def column(header: str, note: str) -> Callable[[_Texts], _Texts]:
-    """Return a decorator for a function that gives the texts of one more column of the table."""
-
-    def add(texts: _Texts) -> _Texts:
-        COLUMNS[header] = (note, texts)
-        return texts
-
-    return add
+    header: str
+    note: str
+    texts: Callable[[Diagnosis], Mapping[str, str]]

@@ -15,8 +15,8 @@ from keras_initx._typing import KerasCallback
 from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
 from keras_initx.diagnostics._diagnosis import Progress
-from keras_initx.diagnostics._losses import Loss
 from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.structure import Data, batch_of, first_batch
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SignalMonitor(KerasCallback):
         y: Data | None = None,
         *,
         every: int = 100,
-        loss: Loss | None = None,
+        loss: LossLike | None = None,
         batch_size: int = 1024,
         progress: Progress | None = None,
         ignore: Sequence[str] = (),
@@ -96,7 +96,7 @@ class SignalMonitor(KerasCallback):
         x, y = first_batch(x, y)
         self.x: Data = _own_copy(x, batch_size)
         self.y: Data | None = _own_copy(y, batch_size)
-        self.loss: Loss | None = loss
+        self.loss: LossLike | None = loss
         self.batch_size: int = batch_size
         self.progress: Progress | None = progress
         self.ignore: Sequence[str] = ignore

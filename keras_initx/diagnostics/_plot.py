@@ -16,9 +16,11 @@ from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._rules import EXPLODING
 from keras_initx.diagnostics._signal import Signal
+from keras_initx.diagnostics.verdicts._shared import VANISHING
+from keras_initx.diagnostics.verdicts.dead_units import DEAD
 from keras_initx.diagnostics.verdicts.exploding import EXPLODING_GRADIENT
-from keras_initx.diagnostics.verdicts.gradients import VANISHING_GRADIENT
-from keras_initx.diagnostics.verdicts.signals import DEAD, SATURATED, VANISHING
+from keras_initx.diagnostics.verdicts.saturated import SATURATED
+from keras_initx.diagnostics.verdicts.vanishing_gradient import VANISHING_GRADIENT
 from keras_initx.rendering import (
     BLUE,
     LABELS_HEIGHT,

@@ -12,7 +12,6 @@ from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends import Moments, backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
-from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.initializers import (
     FrameLaw,
     GlorotUniform,
@@ -132,25 +131,6 @@ def recurrent_kernels_of(layers: Iterable[LayerReport]) -> list[WeightReport]:
 def rules_for(paths: Iterable[str], initializer: InitializerLike) -> dict[str, InitializerLike]:
     """Return rules that give each of some weights values of an initializer."""
     return dict.fromkeys(paths, initializer)
-
-
-def drawn(
-    choices: Sequence[Choice], paths: Sequence[str], before: str = "", after: str = ""
-) -> Remedy:
-    """Return a remedy that draws weights anew, by the first of several initializers.
-
-    Args:
-        choices: The initializers.
-        paths: The paths of the weights.
-        before: The start of the text.
-        after: The end of the text.
-    """
-    remedies = []
-    for initializer, text in choices:
-        remedies.append(Remedy(f"{before}{text}{after}", rules_for(paths, initializer)))
-    first, *others = remedies
-    texts = " or ".join(text for _, text in choices)
-    return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
 
 
 # ---------------------------------------------------------------- what weights have already
@@ -324,10 +304,12 @@ def of_frozen(
     return Remedy(text)
 
 
-# ---------------------------------------------------------------- which initializer is suitable
+# ---------------------------------------------------------------- what is drawn anew
 
 # The number of kernels from which on the guide on choosing an initializer calls a network deep.
-_DEEP = 10
+DEEP = 10
+# What is drawn before an activation in a network of few layers, by whose initialization suits it.
+_SHALLOW = {"glorot": GlorotUniform, "he": HeNormal, "lecun": LecunNormal}
 
 LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
 # For activations whose signals no initializer keeps at one size in depth. Normalization before each
@@ -335,137 +317,40 @@ LSUV = Remedy("keras_initx.lsuv(model, x)", lsuv=True)
 SCALED = Remedy(f"{LSUV}, and train with Adam", lsuv=True)
 
 
-def suitable(layer: LayerReport, weight: WeightReport) -> Choice:
-    """Return an initializer for a kernel of `layer` that suits its activation."""
-    axes: dict[str, Any] = {}
-    # `EinsumDense` passes its axes on by itself.
-    if weight.axes not in (None, default_axes(len(weight.shape))) and layer.kind != "EinsumDense":
-        inputs, outputs = weight.axes
-        axes = {"input_axes": list(inputs), "output_axes": list(outputs)}
-    if is_steep(layer):
-        return _for_steep([layer], axes)
-    return choice(_by_activation(activation_after(layer))(**axes))
-
-
-def suitable_for_all(layers: Sequence[LayerReport], depth: int) -> list[Choice]:
-    """Return what keeps a signal in all of `layers`, the last of which is affected.
+def suited(
+    layers: Sequence[LayerReport],
+    activation: str | None,
+    *,
+    is_deep: bool,
+    axes: Mapping[str, Any] | None = None,
+) -> list[Choice]:
+    """Return what keeps signals and gradients in some layers, the best first.
 
     The list is empty where no initializer does.
 
     Args:
         layers: The layers.
-        depth: The number of layers with kernels in the model.
+        activation: Their activation, or that of the one that matters.
+        is_deep: Whether the model has many layers with kernels.
+        axes: The arguments with the axes of a kernel, if they are not the usual ones.
     """
+    axes = axes or {}
     if any(map(is_steep, layers)):
-        return [_for_steep(layers)]
-    activation = activation_after(layers[-1]) or common_activation(layers)
-    if depth < _DEEP:
-        return [choice(_by_activation(activation)())]
-    return suitable_in_depth(layers, activation)
-
-
-def suitable_in_depth(layers: Sequence[LayerReport], activation: str | None) -> list[Choice]:
-    """Return what keeps signals and gradients in `layers` of this activation, however many.
-
-    The list is empty where no initializer does.
-    """
-    if any(map(is_steep, layers)):
-        return [_for_steep(layers)]
-    if not activation_facts(activation).keeps_size:
+        return [_before_slope(max(layer.slope or 0.0 for layer in layers), axes)]
+    facts = activation_facts(activation)
+    shallow = choice(_SHALLOW[facts.suits](**axes))
+    if not is_deep:
+        return [shallow]
+    if not facts.keeps_size:
         return []
-    by_activation = choice(_by_activation(activation)())
     # The gain of softplus keeps signals only.
     if activation == "softplus" or _loss_by_widening(layers) > 10:
-        return [by_activation]
+        return [shallow]
     gain: Any = 1.0
-    if activation_facts(activation).suits == "he":
+    if facts.suits == "he":
         # The slope of PReLU starts at 0.
         gain = "relu" if activation == "prelu" else activation
-    return [choice(Orthogonal(gain)), by_activation]
-
-
-def drawn_or_scaled(
-    choices: Sequence[Choice], paths: Sequence[str], before: str = "", after: str = ""
-) -> Remedy:
-    """Return the same as `drawn`, or LSUV, in all layers, without choices."""
-    if not choices:
-        return replace(SCALED, text=f"{before}{SCALED.text}")
-    return drawn(choices, paths, before, after)
-
-
-def remedy_in_depth(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
-    """Return the remedy where gradients, or the differences of examples, vanish in `layers`."""
-    activation = common_activation(layers)
-    choices = suitable_in_depth(layers, activation)
-    held = of_frozen(layers, choices, of)
-    if held is not None:
-        return held
-    normalization = "keras.layers.BatchNormalization() before"
-    if activation_facts(activation).is_flat:
-        _, text = choice(GlorotUniform())
-        text = f'activation="tanh" with {text} instead of {activation}'
-        if not _are_normalized(layers):
-            text += f", or {normalization} it"
-        return Remedy(f"{text}: its slope is at most 1/4, which no initializer makes up for")
-    if activation == "softplus":
-        text = "another activation than"
-        if not _are_normalized(layers):
-            text = f"{normalization} each"
-        return Remedy(f"{text} softplus, whose mean makes examples alike with any initializer")
-    kernels = kernels_of(layers_of(of))
-    others = not_yet_drawn(choices, kernels, of)
-    if choices and not others and not has_large_biases(layers):
-        if _are_normalized(layers):
-            return Remedy("residual branches, x + f(x), around these layers")
-        return Remedy(f"{normalization} each activation")
-    return with_small_biases(choices, others, kernels, layers, layers_of(of), " in all layers")
-
-
-def _are_normalized(layers: Sequence[LayerReport]) -> bool:
-    """Return whether a normalization is before each activation, but for the last of the layers."""
-    hidden = [layer for layer in layers if layer.has_kernel][:-1]
-    return bool(hidden) and all(
-        layer.normalized_by is not None and layer.activation is None for layer in hidden
-    )
-
-
-def with_small_biases(
-    choices: Sequence[Choice],
-    others: Sequence[Choice],
-    kernels: Sequence[str],
-    layers: Sequence[LayerReport],
-    all_layers: Sequence[LayerReport],
-    after: str,
-) -> Remedy:
-    """Return a remedy that draws kernels anew, with biases of zeros if those of `layers` are large.
-
-    Args:
-        choices: What suits the kernels.
-        others: What of this they do not have.
-        kernels: Their paths.
-        layers: The layers.
-        all_layers: Those whose biases are then zeros.
-        after: The end of the text.
-    """
-    if not choices or not has_large_biases(layers):
-        return drawn_or_scaled(others, kernels, after=after)
-    zeros = rules_for(weights_named("bias", all_layers), "zeros")
-    if not others:
-        return Remedy(f'bias_initializer="zeros"{after}', zeros)
-    remedy = drawn(others, kernels, 'bias_initializer="zeros" and ', after)
-    others_with_zeros = []
-    for other in remedy.others:
-        others_with_zeros.append(replace(other, rules={**other.rules, **zeros}))
-    return replace(remedy, rules={**remedy.rules, **zeros}, others=tuple(others_with_zeros))
-
-
-def has_large_biases(layers: Iterable[LayerReport]) -> bool:
-    """Return whether biases are as large as what kernels give, so that these hardly count."""
-    for layer in layers:
-        for weight in layer.weights:
-            if weight.name == "bias" and weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
-                return True
-    return False
+    return [choice(Orthogonal(gain)), shallow]
 
 
 def is_steep(layer: LayerReport) -> bool:
@@ -473,19 +358,23 @@ def is_steep(layer: LayerReport) -> bool:
     return layer.slope is not None and layer.slope > 2
 
 
-def _for_steep(layers: Iterable[LayerReport], axes: Mapping[str, Any] | None = None) -> Choice:
-    """Return what suits the steepest activation, by the rule of Sitzmann and others (2020)."""
-    largest = 0.0
-    for layer in layers:
-        if layer.slope is not None:
-            largest = max(largest, layer.slope)
-    options = ""
-    for name, value in (axes or {}).items():
-        options += f", {name}={value}"
+def _before_slope(slope: float, axes: Mapping[str, Any]) -> Choice:
+    """Return what suits a steep activation, by the rule of Sitzmann and others (2020)."""
+    options = "".join(f", {name}={value}" for name, value in axes.items())
     return Choice(
-        VarianceScaling(2 / largest**2, distribution="uniform", **(axes or {})),
-        f'keras_initx.VarianceScaling(2 / {largest:.2g}**2, distribution="uniform"{options})',
+        VarianceScaling(2 / slope**2, distribution="uniform", **axes),
+        f'keras_initx.VarianceScaling(2 / {slope:.2g}**2, distribution="uniform"{options})',
     )
+
+
+def _loss_by_widening(layers: Sequence[LayerReport]) -> float:
+    """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
+    factor = 1.0
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.fan_in and weight.axes == default_axes(len(weight.shape)):
+                factor *= math.sqrt(max(1.0, weight.shape[-1] / weight.fan_in))
+    return factor
 
 
 def common_activation(layers: Sequence[LayerReport]) -> str | None:
@@ -500,21 +389,46 @@ def activation_after(layer: LayerReport) -> str | None:
     return layer.activation or layer.activated_by
 
 
-def _loss_by_widening(layers: Sequence[LayerReport]) -> float:
-    """Return the factor by which orthogonal kernels with more units than inputs shrink a signal."""
-    factor = 1.0
+def drawn(
+    choices: Sequence[Choice],
+    paths: Sequence[str],
+    before: str = "",
+    after: str = "",
+    biases: Sequence[str] = (),
+) -> Remedy:
+    """Return a remedy that draws weights anew, by the first of several initializers.
+
+    If there are neither these nor biases, it is LSUV, which scales all layers.
+
+    Args:
+        choices: The initializers.
+        paths: The paths of the weights.
+        before: The start of the text.
+        after: The end of the text.
+        biases: The paths of biases that are 0 then.
+    """
+    if not choices and not biases:
+        return replace(SCALED, text=f"{before}{SCALED}")
+    zeros = rules_for(biases, "zeros")
+    if biases:
+        before += 'bias_initializer="zeros"'
+    if not choices:
+        return Remedy(f"{before}{after}", zeros)
+    if biases:
+        before += " and "
+    remedies = []
+    for initializer, text in choices:
+        rules = {**rules_for(paths, initializer), **zeros}
+        remedies.append(Remedy(f"{before}{text}{after}", rules))
+    first, *others = remedies
+    texts = " or ".join(text for _, text in choices)
+    return replace(first, text=f"{before}{texts}{after}", others=tuple(others))
+
+
+def has_large_biases(layers: Iterable[LayerReport]) -> bool:
+    """Return whether biases are as large as what kernels give, so that these hardly count."""
     for layer in layers:
         for weight in layer.weights:
-            if weight.fan_in and weight.axes == default_axes(len(weight.shape)):
-                factor *= math.sqrt(max(1.0, weight.shape[-1] / weight.fan_in))
-    return factor
-
-
-def _by_activation(
-    activation: str | None,
-) -> type[GlorotUniform] | type[HeNormal] | type[LecunNormal]:
-    """Return the initializer that suits an activation."""
-    suits = activation_facts(activation).suits
-    if suits == "lecun":
-        return LecunNormal
-    return HeNormal if suits == "he" else GlorotUniform
+            if weight.name == "bias" and weight.norm > math.sqrt(math.prod(weight.shape)) / 2:
+                return True
+    return False

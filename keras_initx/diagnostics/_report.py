@@ -13,12 +13,13 @@ from keras_initx._checks import check_choice
 from keras_initx._extras import import_optional
 from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import COLUMNS, LayerReport, layers
+from keras_initx.diagnostics._layers import LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEVELS, Level, Verdict
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
-from keras_initx.diagnostics.verdicts.steps import steps_taken
+from keras_initx.diagnostics.verdicts import COLUMNS
+from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
 from keras_initx.rendering import (
     Column,
     Result,
@@ -106,8 +107,8 @@ class Report(Result):
         }
         for name in _MEASURES:
             data[name] = _as_data(getattr(layer, name))
-        for header in COLUMNS:
-            data[header] = layer.shown.get(header)
+        for column in COLUMNS:
+            data[column.header] = layer.shown.get(column.header)
         return data
 
     def _content(self) -> dict[str, Any]:
@@ -204,11 +205,11 @@ class Report(Result):
 
 def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
     """Return the report of a diagnosis."""
-    for header, (_, texts_of) in COLUMNS.items():
-        texts = texts_of(of)
+    for column in COLUMNS:
+        texts = column.texts(of)
         for layer in layers(of):
             if layer.name in texts:
-                layer.shown[header] = texts[layer.name]
+                layer.shown[column.header] = texts[layer.name]
     taken = steps_taken(of)
     return Report(layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses))
 
@@ -306,8 +307,9 @@ def _column(
 def _further_columns() -> list[Column[LayerReport]]:
     """Return the columns that the files of verdicts add."""
     found = []
-    for header, (note, _) in COLUMNS.items():
-        found.append(_column(header, functools.partial(_shown, header), note, str))
+    for column in COLUMNS:
+        shown = functools.partial(_shown, column.header)
+        found.append(_column(column.header, shown, column.note, str))
     return found
 
 

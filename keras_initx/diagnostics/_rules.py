@@ -1,15 +1,13 @@
 """What a verdict is, and the rules: causes come first, and what has a cause says nothing."""
 
-import graphlib
 import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from keras_initx.diagnostics._diagnosis import Diagnosis
-from keras_initx.diagnostics._layers import LayerReport, layers
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
+from keras_initx.diagnostics._layers import LayerColumn, LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy, sparing_frozen
 from keras_initx.rendering import line_width
 
@@ -64,20 +62,6 @@ class Verdict:
         return "\n".join(lines)
 
 
-class Stage(IntEnum):
-    """Where the cause of a problem is, in the order in which causes have effects."""
-
-    DATA = 1  # of what is found here nothing else can be said
-    LOSS = 2  # what a loss misreads is not learned, whatever the inputs and weights are
-    INPUTS = 3
-    WEIGHTS = 4
-    FLOW = 5  # what holds back signals or gradients, whatever the weights are
-    SIGNALS = 6
-    GRADIENTS = 7
-    OPTIMIZER = 8  # late: other remedies change what rate is suitable
-    STEPS = 9
-
-
 @dataclass(frozen=True)
 class Finding:
     """A `Verdict` without the name of the problem, which is that of the rule.
@@ -109,7 +93,6 @@ class Rule:
 
     Attributes:
         problem: Name of the problem.
-        stage: Where its cause is.
         unless: Causes because of which nothing is said.
         beside: Causes because of which nothing is said of the same layers.
         until: Causes because of which nothing is said from the first of their layers on.
@@ -118,11 +101,13 @@ class Rule:
         finds: What the rule reports.
         reason: Why this is a problem, at this threshold and of these levels.
         remedy: How to fix it.
+        probes: The probes of its own file that it reads.
+        columns: What it adds to the table of a report.
+        hides_all: Whether nothing else is said once it has found something.
         check: The function.
     """
 
     problem: str
-    stage: Stage
     unless: Sequence[str]
     beside: Sequence[str]
     until: Sequence[str]
@@ -130,6 +115,9 @@ class Rule:
     finds: str
     reason: str
     remedy: str
+    probes: Sequence[type[Probe]]
+    columns: Sequence[LayerColumn]
+    hides_all: bool
     check: _Check
 
     @property
@@ -139,14 +127,9 @@ class Rule:
         return {cause.partition(":")[0] for cause in named}
 
 
-# All rules, in the order in which they are asked.
-RULES: list[Rule] = []
-
-
 def rule(
     problem: str,
     *,
-    stage: Stage,
     levels: Mapping[Level, str],
     finds: str,
     reason: str,
@@ -154,51 +137,36 @@ def rule(
     unless: Sequence[str] = (),
     beside: Sequence[str] = (),
     until: Sequence[str] = (),
-) -> Callable[[_Check], _Check]:
-    """Return a decorator that makes a rule of a function. Arguments are attributes of `Rule`."""
+    probes: Sequence[type[Probe]] = (),
+    columns: Sequence[LayerColumn] = (),
+    hides_all: bool = False,
+) -> Callable[[_Check], Rule]:
+    """Return a decorator that makes a `Rule` of a function. Arguments are its attributes."""
 
-    def add(check: _Check) -> _Check:
-        RULES.append(
-            Rule(problem, stage, unless, beside, until, levels, finds, reason, remedy, check)
+    def of(check: _Check) -> Rule:
+        return Rule(
+            problem=problem,
+            unless=unless,
+            beside=beside,
+            until=until,
+            levels=levels,
+            finds=finds,
+            reason=reason,
+            remedy=remedy,
+            probes=probes,
+            columns=columns,
+            hides_all=hides_all,
+            check=check,
         )
-        return check
 
-    return add
-
-
-def arranged(rules: Iterable[Rule]) -> list[Rule]:
-    """Return the rules by their stages, in each of which causes come before their effects.
-
-    Raises:
-        ValueError: If two rules have one name, or a rule waits for itself, for one of a later
-            stage, or for none.
-    """
-    by_problem: dict[str, Rule] = {}
-    for one in sorted(rules, key=lambda one: one.stage):
-        if one.problem in by_problem:
-            raise ValueError(f"{one.problem!r} is the name of two rules")
-        by_problem[one.problem] = one
-    for one in by_problem.values():
-        for cause in one.causes:
-            if cause not in by_problem or by_problem[cause].stage > one.stage:
-                raise ValueError(f"{one.problem!r} waits for {cause!r}, which is later, or unknown")
-    order: list[Rule] = []
-    for _, group in itertools.groupby(by_problem.values(), key=lambda one: one.stage):
-        of_stage = {one.problem: one for one in group}
-        causes = {
-            name: [other for other in of_stage if other in one.causes]
-            for name, one in of_stage.items()
-        }
-        # An error of it names the cycle.
-        order += [of_stage[name] for name in graphlib.TopologicalSorter(causes).static_order()]
-    return order
+    return of
 
 
-def evaluate(of: Diagnosis) -> list[Verdict]:
-    """Return all verdicts, notes last."""
+def evaluate(of: Diagnosis, rules: Iterable[Rule]) -> list[Verdict]:
+    """Return what rules find, one asked after the other, notes last."""
     found: dict[str, list[Finding]] = {}
     verdicts = []
-    for one in RULES:
+    for one in rules:
         if any(_findings(found, cause) for cause in one.unless):
             continue
         findings = list(one.check(of, _layers_for(one, found, layers(of))))
@@ -207,7 +175,7 @@ def evaluate(of: Diagnosis) -> list[Verdict]:
             names = tuple(dict.fromkeys(layer.name for layer in finding.layers))
             remedy = sparing_frozen(finding.remedy, of)
             verdicts.append(Verdict(one.problem, names, finding.evidence, remedy, finding.level))
-        if one.stage is Stage.DATA and _findings(found, one.problem):
+        if one.hides_all and _findings(found, one.problem):
             break
     # The sort is stable: otherwise the order stays.
     return sorted(verdicts, key=lambda verdict: verdict.level == "note")

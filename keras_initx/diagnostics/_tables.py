@@ -8,7 +8,7 @@ import keras
 from keras_initx._typing import Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import WeightReport, layers, paths
-from keras_initx.diagnostics._output_probe import OutputProbe
+from keras_initx.diagnostics.losses.probes import OutputProbe
 from keras_initx.structure import Call, own_weights, replaced, tensors_in
 
 

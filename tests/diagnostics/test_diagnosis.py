@@ -11,7 +11,6 @@ from asked import asked
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import _diagnosis
 from keras_initx.diagnostics._diagnosis import Probe, fact
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
@@ -54,21 +53,12 @@ def test_no_fact_is_computed_after_the_diagnosis():
         one(of)
 
 
-def test_a_probe_is_not_made_after_the_pass(monkeypatch):
-    monkeypatch.setattr(_diagnosis, "_PROBES", [*_diagnosis._PROBES])
-
-    def late(of):
-        class Late(Probe):
-            pass
-
-        return of.probe(Late)
-
-    with pytest.raises(RuntimeError, match="Late has not seen the pass"):
-        asked(late, network(), X)
+def test_a_probe_is_not_made_after_the_pass():
+    with pytest.raises(RuntimeError, match="Probe has not seen the pass"):
+        asked(lambda of: of.probe(Probe), network(), X)
 
 
-def test_a_probe_is_told_after_the_one_that_it_reads(monkeypatch):
-    monkeypatch.setattr(_diagnosis, "_PROBES", [*_diagnosis._PROBES])
+def test_a_probe_is_told_after_the_one_that_it_reads():
     told = []
 
     class Reading(Probe):
@@ -89,7 +79,7 @@ def test_a_probe_is_told_after_the_one_that_it_reads(monkeypatch):
         def finish(self, outputs):
             told.append("read, at the end")
 
-    asked(lambda of: None, network(), X)
+    asked(lambda of: None, network(), X, probes=[Reading])
     *calls, last, end = told
     assert calls == ["read", "reading"] * (len(calls) // 2)
     assert (last, end) == ("read, at the end", "reading, at the end")

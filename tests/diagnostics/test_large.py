@@ -13,7 +13,7 @@ from modes import BACKEND
 
 import keras_initx
 from keras_initx.backends import CHUNK, Moments, backend
-from keras_initx.diagnostics.verdicts.weights import kernel_values
+from keras_initx.diagnostics._kernel_values import kernel_values
 
 RNG = np.random.default_rng(0)
 # Of two chunks, the second of them shorter.

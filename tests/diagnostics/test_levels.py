@@ -12,8 +12,8 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Report, Verdict
-from keras_initx.diagnostics._output_probe import outputs
-from keras_initx.diagnostics.verdicts.inputs import first_inputs
+from keras_initx.diagnostics._first_inputs import first_inputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.structure import ForwardGraph
 
 # Measurements are tested in test_measure.py, kinds of faults in test_cases.py.

@@ -10,7 +10,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.diagnostics._output_probe import outputs as outputs_of
+from keras_initx.diagnostics.losses.probes import outputs as outputs_of
 
 X = np.random.default_rng(0).normal(size=(16, 6))
 Y = np.random.default_rng(1).normal(size=(16, 3))

@@ -10,9 +10,9 @@ from modes import BACKEND, to_numpy
 from tied import SharedKernel
 
 import keras_initx
+from keras_initx.diagnostics._first_inputs import differences, first_inputs
 from keras_initx.diagnostics._layers import branch_ends
-from keras_initx.diagnostics._output_probe import outputs
-from keras_initx.diagnostics.verdicts.inputs import differences, first_inputs
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts.memory import gates, recurrent_kernels, steps_of
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")

@@ -12,6 +12,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx.diagnostics import Remedy, Verdict, _layers, _remedy
+from keras_initx.diagnostics.verdicts._shared import remedy_in_depth
 from keras_initx.structure import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 20)).astype("float32")
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
     ],
 )
 def test_the_remedy_in_depth_suits_the_activation(activation, expected):
-    found = _remedy.suitable_in_depth([], activation)
+    found = _remedy.suited([], activation, is_deep=True)
     assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in expected]
 
 
@@ -420,7 +421,7 @@ def test_recurrent_kernels_by_which_gradients_explode_are_drawn_once(make, count
 )
 def test_weights_are_not_drawn_anew_by_what_they_have_nor_by_what_comes_after_it(kernel, expected):
     model = keras.Sequential([keras.Input((20,)), layers.Dense(64, "relu", kernel_initializer=kernel, name="one")])
-    choices = _remedy.suitable_in_depth([], "relu")
+    choices = _remedy.suited([], "relu", is_deep=True)
     left = asked(lambda of: _remedy.not_yet_drawn(choices, ["one/kernel"], of), model, X)
     assert [text for _, text in left] == expected
 
@@ -463,7 +464,7 @@ def test_normalizations_are_advised_in_depth_where_there_are_none(between, remed
     model = keras.Sequential(
         [keras.Input((20,)), *hidden, layers.Dense(3, kernel_initializer=keras_initx.Orthogonal())]
     )
-    text = asked(lambda of: _remedy.remedy_in_depth(_layers.layers(of), of).text, model, X)
+    text = asked(lambda of: remedy_in_depth(_layers.layers(of), of).text, model, X)
     assert text == remedy
 
 

@@ -1,18 +1,24 @@
 """Rules name their causes: what has a cause says nothing, and causes come first."""
 
 import dataclasses
+import importlib
+import inspect
+import pkgutil
 
 import keras
 import numpy as np
 import pytest
 from asked import asked
+from judged import mlp
 from keras import layers
 
 import keras_initx
-from keras_initx.diagnostics import _rules
+from keras_initx import diagnostics
+from keras_initx.diagnostics import verdicts
+from keras_initx.diagnostics._diagnosis import Probe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import LEVELS, Finding, Stage, arranged, evaluate
-from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.diagnostics._rules import LEVELS, Finding, evaluate
+from keras_initx.diagnostics.verdicts import PROBES, RULES
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 
@@ -26,43 +32,39 @@ def test_a_rule_says_what_it_is():
         assert not any("|" in text for text in (*texts, *rule.levels.values())), rule.problem
 
 
-def made(problem, stage=Stage.SIGNALS, check=None, **causes):
+def test_each_file_of_the_verdicts_has_a_rule_that_is_asked_and_its_name():
+    files = {file.name for file in pkgutil.iter_modules(verdicts.__path__) if not file.name.startswith("_")}
+    assert {rule.problem.replace(" ", "_") for rule in RULES} == files
+    for rule in RULES:
+        assert rule.check.__module__.endswith(f".{rule.problem.replace(' ', '_')}")
+
+
+def test_each_problem_has_one_rule_which_is_asked_after_its_causes():
+    asked_before = set()
+    for rule in RULES:
+        assert rule.problem not in asked_before, rule.problem
+        assert rule.causes <= asked_before, rule.problem
+        asked_before.add(rule.problem)
+
+
+def test_each_probe_sees_the_pass():
+    rooms = [*pkgutil.walk_packages(diagnostics.__path__, f"{diagnostics.__name__}.")]
+    modules = [importlib.import_module(room.name) for room in rooms]
+    classes = {value for module in modules for value in vars(module).values() if inspect.isclass(value)}
+    probes = {cls for cls in classes if issubclass(cls, Probe) and not cls.__name__.startswith("_")}
+    assert probes - {Probe} == set(PROBES)
+
+
+def made(problem, check=None, **options):
     """Return a rule."""
-    empty = dataclasses.replace(RULES[0], unless=(), beside=(), until=())
-    return dataclasses.replace(empty, problem=problem, stage=stage, check=check, **causes)
+    empty = dataclasses.replace(RULES[-1], unless=(), beside=(), until=())
+    return dataclasses.replace(empty, problem=problem, check=check, **options)
 
 
-def test_causes_come_before_effects():
-    rules = [
-        made("effect", unless=["cause:note"]),
-        made("late", Stage.STEPS),
-        made("cause", until=["first"]),
-        made("first", beside=["data"]),
-        made("data", Stage.DATA),
-    ]
-    assert [rule.problem for rule in arranged(rules)] == ["data", "first", "cause", "effect", "late"]
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [],
-        [made("cause", Stage.GRADIENTS)],
-        [made("cause", until=["between"]), made("between", unless=["effect"])],
-        [made("cause"), made("cause", Stage.DATA)],
-    ],
-    ids=["unknown", "later stage", "itself", "twice"],
-)
-def test_a_rule_waits_only_for_what_can_be_known_before(others):
-    with pytest.raises(ValueError, match=r"'effect' waits for 'cause'|cycle|'cause' is the name of two rules"):
-        arranged([made("effect", beside=["cause"]), *others])
-
-
-def found(monkeypatch, *rules):
+def found(*rules):
     """Return the problems, each with its layers, that some rules find in a network of three layers."""
-    monkeypatch.setattr(_rules, "RULES", arranged(rules))
     stack = [layers.Dense(4, name=name) for name in ("one", "two", "three")]
-    verdicts = asked(evaluate, keras.Sequential([keras.Input((6,)), *stack]), X)
+    verdicts = asked(lambda of: evaluate(of, rules), keras.Sequential([keras.Input((6,)), *stack]), X)
     return {verdict.problem: verdict.layers for verdict in verdicts}
 
 
@@ -87,22 +89,22 @@ def finding(level="warning", name=None):
         ("note", "cause:note", False),
     ],
 )
-def test_a_cause_hides_from_its_least_level_on(monkeypatch, level, cause, is_said):
+def test_a_cause_hides_from_its_least_level_on(level, cause, is_said):
     rules = made("cause", check=finding(level)), made("effect", check=finding(), unless=[cause])
-    assert ("effect" in found(monkeypatch, *rules)) == is_said
+    assert ("effect" in found(*rules)) == is_said
 
 
-def test_a_cause_hides_effects_on_the_same_layers_or_from_its_first_layer_on(monkeypatch):
+def test_a_cause_hides_effects_on_the_same_layers_or_from_its_first_layer_on():
     cause = made("cause", check=finding(name="two"))
     beside = made("beside", check=finding(), beside=["cause"])
     until = made("until", check=finding(), until=["cause"])
     expected = {"cause": ("two",), "beside": ("one", "three"), "until": ("one",)}
-    assert found(monkeypatch, cause, beside, until) == expected
+    assert found(cause, beside, until) == expected
 
 
-def test_after_a_finding_on_data_nothing_else_is_said(monkeypatch):
-    rules = made("data", Stage.DATA, finding(name="none")), made("later", check=finding())
-    assert found(monkeypatch, *rules) == {"data": ()}
+def test_after_a_finding_on_data_nothing_else_is_said():
+    rules = made("data", finding(name="none"), hides_all=True), made("later", check=finding())
+    assert found(*rules) == {"data": ()}
 
 
 def test_each_output_keeps_its_own_fault():
@@ -144,3 +146,12 @@ def test_twin_tensors_are_a_warning_in_one_block_alone():
 def test_a_memory_is_short_beside_the_sequence(steps, level):
     model = keras.Sequential([keras.Input((steps, 3)), layers.LSTM(4, unit_forget_bias=False)])
     assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level
+
+
+def test_what_is_ignored_is_a_problem():
+    with pytest.raises(
+        ValueError, match=r"`ignore` must be one of .*Received: ignore='vanish'; did you mean 'vanishing'"
+    ):
+        keras_initx.diagnose(mlp("tanh"), X, ignore=["vanish"])
+    with pytest.raises(TypeError, match=r"`ignore` must be a list of names. Received: ignore='vanishing'"):
+        keras_initx.diagnose(mlp("tanh"), X, ignore="vanishing")

@@ -12,8 +12,8 @@ from modes import to_numpy
 import keras_initx
 from keras_initx.backends import _moments
 from keras_initx.diagnostics import WeightReport
+from keras_initx.diagnostics._kernel_values import kernel_values
 from keras_initx.diagnostics.verdicts.memory import gates
-from keras_initx.diagnostics.verdicts.weights import kernel_values
 
 # Measurements are tested in test_measure.py, kinds of faults in test_cases.py.
 

@@ -1,17 +1,18 @@
 """Ask a diagnosis for what its rules read, which no report shows."""
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics.verdicts import PROBES
 from keras_initx.structure import batch_of, first_examples, run_built
 
 
-def asked(fact, model, x, y=None, **options):
+def asked(fact, model, x, y=None, *, probes=PROBES, **options):
     """Return what a fact, or another function of a `Diagnosis`, gives for a model and a batch, as in `diagnose`."""
     batch = batch_of(model, x, y)
     x, y = (first_examples(data, None) for data in (batch.x, batch.y))
 
     def run():
         of = Diagnosis(model, x, y, **options)
-        with of.measured():
+        with of.measured(probes):
             return fact(of)
 
     return run_built(model, x, run)

@@ -5,23 +5,17 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._first_inputs import COMPARED, differences, first_inputs
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, outputs
-from keras_initx.diagnostics._remedy import Remedy, remedy_in_depth
-from keras_initx.diagnostics._rules import (
-    LEAST_VALUES,
-    Finding,
-    Stage,
-    layer_count,
-    rule,
-)
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, layer_count, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, targets
-from keras_initx.diagnostics.verdicts.inputs import COMPARED, differences, first_inputs
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.verdicts._shared import lost_signals, remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
-from keras_initx.diagnostics.verdicts.signals import lost_signals
 from keras_initx.structure import array_of, tensors_in
 
 # Standard deviation between examples of the inputs of the last layer, relative to their root mean
@@ -31,7 +25,6 @@ INPUTS_DIFFER = 0.01
 
 @rule(
     "alike",
-    stage=Stage.WEIGHTS,
     levels={"error": "if the inputs are all the same number, or the same for all", "warning": ""},
     finds="inputs that are all the same number, or the same for all examples, though the targets "
     "differ; among several inputs zeros before a kernel, or one index for an embedding of 16 rows "
@@ -72,7 +65,7 @@ def _are_constant(of: Diagnosis) -> bool:
 @fact
 def _have_different_targets(of: Diagnosis) -> bool:
     """Whether the targets differ."""
-    if any(facts.targets.std > 0 for _, facts in of.probe(LossProbe).read):
+    if any(ends.wanted.std > 0 for ends in of.probe(LossProbe).ends):
         return True
     signal = targets(of)
     return signal is not None and signal.std > 0

@@ -4,25 +4,23 @@ import math
 from collections.abc import Iterator, Sequence
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._first_inputs import too_large
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, outputs
 from keras_initx.diagnostics._remedy import (
     Remedy,
     common_activation,
     drawn,
-    drawn_or_scaled,
     is_steep,
     kernels_of,
     larger_than,
     named,
-    suitable_in_depth,
+    suited,
 )
 from keras_initx.diagnostics._rules import (
     EXPLODING,
     Finding,
     Level,
-    Stage,
     by_level,
     exceeds,
     has_enough_values,
@@ -31,20 +29,21 @@ from keras_initx.diagnostics._rules import (
     rule,
 )
 from keras_initx.diagnostics._signal import root_mean_square
-from keras_initx.diagnostics.verdicts.first_loss import (
-    FIRST_LOSS,
-    misses_targets,
-    standardized_targets,
-)
-from keras_initx.diagnostics.verdicts.inputs import scaled_first, too_large
-from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
-from keras_initx.diagnostics.verdicts.signals import (
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.verdicts._shared import (
     deviations,
     growing_kernels,
     growing_sums,
     largest_inputs,
+    scaled_first,
     signal_remedy,
 )
+from keras_initx.diagnostics.verdicts.large_first_loss import (
+    FIRST_LOSS,
+    misses_targets,
+    standardized_targets,
+)
+from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
 from keras_initx.structure import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.
@@ -57,7 +56,6 @@ _GROWING = 1.1
 
 @rule(
     "exploding",
-    stage=Stage.SIGNALS,
     unless=["undefined loss"],
     levels={
         "error": "if a value or a gradient is not finite, or a signal is too large",
@@ -141,7 +139,7 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
         return Remedy("standardize the inputs")
     if remedy is None:
         remedy = _smaller_loss(of)
-    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).read)
+    is_certain = any(map(is_steep, layers)) or bool(of.probe(LossProbe).ends)
     if not is_certain and not any(layer.signal.nonfinite for layer in layers):
         other_loss = Remedy(
             "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
@@ -153,10 +151,10 @@ def _smaller_gradients(hit: Sequence[LayerReport], of: Diagnosis) -> Remedy:
 def _smaller_weights(of: Diagnosis) -> Remedy | None:
     """Return the remedy that draws those weights anew that are too large, `None` without such."""
     layers = layers_of(of)
-    choices = suitable_in_depth(layers, common_activation(layers))
+    choices = suited(layers, common_activation(layers), is_deep=True)
     kernels = kernels_of(layers)
     if not choices:
-        return drawn_or_scaled(choices, kernels, "smaller weights: ")
+        return drawn(choices, kernels, "smaller weights: ")
     large = larger_than(choices, kernels, of)
     if not large:
         return None
@@ -167,11 +165,11 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
 def _smaller_loss(of: Diagnosis) -> Remedy:
     """Return the remedy where weights and inputs are as they should be."""
     text = "a smaller loss, such as this one times a factor"
-    for _, facts in of.probe(LossProbe).read:
-        if facts.loss.is_sum:
+    for ends in of.probe(LossProbe).ends:
+        if ends.loss.is_sum:
             text = "the mean of the losses of the examples instead of their sum"
-        elif facts.loss.factor > 1:
-            text = f"a loss without its factor of {facts.loss.factor:.3g}"
+        elif ends.loss.factor > 1:
+            text = f"a loss without its factor of {ends.loss.factor:.3g}"
     remedy = Remedy(text)
     optimizer = unscaled(getattr(of.model, "optimizer", None))
     limits = [getattr(optimizer, name, None) for name in _CLIPPING]

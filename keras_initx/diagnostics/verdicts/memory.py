@@ -10,23 +10,17 @@ import numpy as np
 
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._first_inputs import COMPARED
 from keras_initx.diagnostics._layers import (
+    LayerColumn,
     LayerReport,
     WeightReport,
-    column,
     having,
     pairs_for,
     paths,
 )
-from keras_initx.diagnostics._remedy import (
-    Remedy,
-    choice,
-    drawn,
-    recurrent_kernels_of,
-    rules_for,
-)
-from keras_initx.diagnostics._rules import Finding, Stage, layer_count, listed, rule, titles_of
-from keras_initx.diagnostics.verdicts.inputs import COMPARED
+from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
+from keras_initx.diagnostics._rules import Finding, layer_count, listed, rule, titles_of
 from keras_initx.initializers import (
     GRUUpdateBias,
     LSTMForgetBias,
@@ -192,7 +186,6 @@ def _kept_share(bias: Array) -> float:
         return float(np.mean(1 / (1 + np.exp(-bias))))
 
 
-@column("gate bias", "bias of the forget or update gates")
 def gate_biases(of: Diagnosis) -> Mapping[str, str]:
     """The name of the gate, and the range of its bias."""
     texts = {}
@@ -269,7 +262,8 @@ def _kernel_without_gates(layer: keras.Layer) -> Array | None:
 
 @rule(
     "memory",
-    stage=Stage.FLOW,
+    probes=[RecurrenceProbe],
+    columns=[LayerColumn("gate bias", "bias of the forget or update gates", gate_biases)],
     levels={
         "warning": "",
         "note": f"if {FADED:.0%} of a state is left after less than {SHORT:.0%} of the steps",

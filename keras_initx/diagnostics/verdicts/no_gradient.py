@@ -13,18 +13,10 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, gradients, outputs
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import (
-    Finding,
-    Stage,
-    by_level,
-    layer_count,
-    listed,
-    rule,
-    titles_of,
-)
-from keras_initx.diagnostics.verdicts.attention import softmaxes_of_one
+from keras_initx.diagnostics._rules import Finding, by_level, layer_count, listed, rule, titles_of
+from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
+from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
 from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
 
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.
@@ -205,7 +197,7 @@ def holds_back(of: Diagnosis) -> bool:
 
 @rule(
     "no gradient",
-    stage=Stage.FLOW,
+    probes=[SingleValueProbe],
     unless=["alike:error", "single class", "no probabilities", "unsuitable labels"],
     levels={
         "error": "",

@@ -14,11 +14,11 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, listed, rule
+from keras_initx.diagnostics._rules import Finding, listed, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, signal_of_floats, targets
+from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.structure import (
     LayerInitializer,
     ModelWeight,
@@ -105,7 +105,7 @@ def _made_finite(values: Array) -> Array:
 
 @rule(
     "not finite",
-    stage=Stage.DATA,
+    hides_all=True,
     levels={
         "error": "",
         "note": "if a weight is infinite that is not made to be trained, in a layer that is not "

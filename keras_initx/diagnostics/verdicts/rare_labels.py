@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Tensor
-from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, pairs_for
-from keras_initx.diagnostics._losses import SeenLoss, counted_rows, losses_of_outputs
-from keras_initx.diagnostics._output_probe import LossProbe, OutputProbe
-from keras_initx.diagnostics._outputs import OutputFacts
+from keras_initx._typing import Array
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, rule
+from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.initializers import PriorBias
 from keras_initx.structure import array_of, is_quantized
 
@@ -50,80 +49,38 @@ class Prior(NamedTuple):
     units: int
 
 
-class PriorProbe(Probe):
-    """Compares the loss of binary labels with that of a bias that has their frequencies.
+def _last_layer(ends: Ends) -> tuple[keras.Layer | None, bool]:
+    """Return the layer whose bias is added to the logits, and whether it has one for each.
 
-    Attributes:
-        priors: Pairs of a layer and what its loss would be, where that is much less.
+    The layer is `None` if something else than a sigmoid may follow it.
     """
-
-    def __init__(self, of: Diagnosis) -> None:
-        super().__init__(of)
-        self.priors: list[tuple[keras.Layer, Prior]] = []
-        self._outputs = of.probe(OutputProbe)
-        self._losses = of.probe(LossProbe)
-
-    def finish(self, outputs: Tensor) -> None:
-        of = self.of
-        binary = {}
-        for layer, facts in self._losses.read:
-            if facts.loss.name == "binary_crossentropy" and facts.form == "rows":
-                binary[layer] = facts
-        if not binary or self._losses.value is None:
-            return
-        for seen in losses_of_outputs(of.model, of.loss, of.y, outputs):
-            maker = self._outputs.maker(seen.output)
-            if maker in binary:
-                last, takes_list = self._last_layer(seen, binary[maker])
-                found = _prior(seen, binary[maker], last, takes_list)
-                if found is not None:
-                    self.priors.append((maker, found))
-
-    def _last_layer(self, seen: SeenLoss, facts: OutputFacts) -> tuple[keras.Layer | None, bool]:
-        """Return the layer whose bias is added to the logits, and whether it has one for each.
-
-        The layer is `None` if something else than a sigmoid may follow it.
-        """
-        activations = []
-        has_other_shape = False
-        steps = self._outputs.steps_before(seen.output)
-        for operation, activation in steps:
-            if isinstance(operation, _RESHAPING):
-                has_other_shape = True
-            elif activation != "linear":
-                activations.append(activation)
-        if not steps or activations != ([] if facts.loss.from_logits else ["sigmoid"]):
-            return None, True
-        last, _ = steps[0]
-        return (last if isinstance(last, keras.Layer) else None), not has_other_shape
+    activations = []
+    has_other_shape = False
+    for operation, activation in ends.steps:
+        if isinstance(operation, _RESHAPING):
+            has_other_shape = True
+        elif activation != "linear":
+            activations.append(activation)
+    if not ends.steps or activations != ([] if ends.loss.from_logits else ["sigmoid"]):
+        return None, True
+    last, _ = ends.steps[0]
+    return (last if isinstance(last, keras.Layer) else None), not has_other_shape
 
 
-def _prior(
-    seen: SeenLoss, facts: OutputFacts, last: keras.Layer | None, takes_list: bool
-) -> Prior | None:
-    """Return what frequencies would make of a loss, `None` if that is not much less.
-
-    Args:
-        seen: The loss, with its targets and its output.
-        facts: What is known of the output.
-        last: See `Prior`.
-        takes_list: Whether there may be a frequency for each unit.
-    """
-    units = facts.units
-    labels = array_of(seen.targets).reshape(-1, units).astype("float32")
-    outputs = array_of(seen.output).reshape(-1, units).astype("float32")
-    counted = counted_rows(seen.targets, seen.output).reshape(-1)
-    if counted.size == len(labels):
-        labels, outputs = labels[counted], outputs[counted]
+def _prior(ends: Ends) -> Prior | None:
+    """Return what frequencies would make of a loss, `None` if that is not much less."""
+    last, takes_list = _last_layer(ends)
+    units = ends.units
+    labels, outputs = ends.aims.astype("float32"), ends.rows.astype("float32")
     ones, count = labels.sum(axis=0, dtype="float64"), len(labels)
     # Others than 0 and 1 are no labels, and of labels that are all the same nothing is known.
     if ((labels != 0) & (labels != 1)).any() or not 0 < ones.sum() < labels.size:
         return None
-    smoothing = facts.loss.smoothing
+    smoothing = ends.loss.smoothing
     step = math.ceil(labels.size / _MOST)
     targets = labels[::step] * (1 - smoothing) + smoothing / 2
     logits = outputs[::step]
-    if not facts.loss.from_logits:
+    if not ends.loss.from_logits:
         logits = _logit(np.clip(logits, _LEAST, 1 - _LEAST))
 
     bias = _bias_of(last, units)
@@ -192,7 +149,6 @@ def _crossentropy(targets: Array, logits: Array) -> float:
 
 @rule(
     "rare labels",
-    stage=Stage.SIGNALS,
     beside=[
         "single class",
         "no probabilities",
@@ -210,7 +166,13 @@ def _crossentropy(targets: Array, logits: Array) -> float:
     remedy="`PriorBias`",
 )
 def rare_labels(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    for layer, prior in pairs_for(layers, of.probe(PriorProbe).priors, of):
+    losses = of.probe(LossProbe)
+    for layer, ends in ends_for(layers, losses.ends, of):
+        if ends.loss.name != "binary_crossentropy" or ends.form != "rows" or losses.value is None:
+            continue
+        prior = _prior(ends)
+        if prior is None:
+            continue
         last = None if prior.last is None else of.watch.layers.get(prior.last)
         reports = [one for one in layers if one.name == last]
         biases = [one for report in reports for one in report.weights if one.name == "bias"]

@@ -12,10 +12,10 @@ from keras_initx._keras import layers_of as layers_within
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._output_probe import LossProbe
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, Stage, rule
-from keras_initx.diagnostics.verdicts.inputs import scaled_first
+from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.diagnostics.losses.probes import LossProbe
+from keras_initx.diagnostics.verdicts._shared import scaled_first
 from keras_initx.structure import NORMALIZATIONS, rate_of, rates_after, unscaled
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
@@ -145,7 +145,6 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _Kind | None:
 
 @rule(
     "rate",
-    stage=Stage.OPTIMIZER,
     # Whose kernels stay where they are at any rate.
     beside=["vanishing", "vanishing gradient"],
     levels={"error": "if it is below 0", "warning": ""},

@@ -1,0 +1,229 @@
+"""The inputs from outside: what the first kernels get, and how much it differs."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_initx._keras import layers_of as layers_within
+from keras_initx._typing import Array
+from keras_initx.backends import backend
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
+from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
+from keras_initx.structure import CONVOLUTIONS, Call, Watch, array_of, parts_of
+
+# The number of examples whose inputs of a kernel are compared.
+COMPARED = 64
+# From how many rows on an embedding is one of words, or of people, not of two or three segments.
+_MANY_ROWS = 16
+# Up to how many channels an image from outside the model has: red, green, blue and a mask.
+MOST_CHANNELS = 4
+# Layers that scale inputs.
+_SCALING = (keras.layers.Normalization, keras.layers.Rescaling)
+# Root mean square of the inputs of the first kernels, or of a single one in vectors, above which
+# inputs are not scaled.
+UNSCALED_INPUTS = 10
+
+
+@dataclass(eq=False)
+class FirstInputs:
+    """What the kernel of a layer gets from outside the model: no kernel comes before.
+
+    Attributes:
+        signal: `Signal` of the numbers that it multiplies, empty without any.
+        largest: Where these are vectors, the index of the number with the largest root mean square
+            and this size.
+        only_index: Of an embedding of many rows the one row that all examples take, otherwise
+            `None`.
+        image: Of a two-dimensional convolution that takes a side of square images for their
+            channels, their shape; otherwise `None`.
+        scaled_by: The last layer before it that scales them, `None` without one.
+    """
+
+    signal: Signal
+    largest: tuple[int, float] = (0, 0.0)
+    only_index: int | None = None
+    image: tuple[int, int, int] | None = None
+    scaled_by: keras.Layer | None = None
+
+
+class InputProbe(Probe):
+    """Measures what the first kernels of a model get.
+
+    Attributes:
+        records: Dict from a layer to its `FirstInputs`.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.records: dict[keras.Layer, FirstInputs] = {}
+        self._has_begun = False
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if not _multiplies_alone(call, self.of):
+            # A kernel of integers is none of these, but what follows comes from inside the model.
+            self._has_begun |= getattr(layer, "quantization_mode", None) is not None
+            return
+        graph = self.of.watch.graph
+        is_first = not self._has_begun
+        self._has_begun = True
+        # The inputs of an embedding are row indices.
+        if isinstance(layer, keras.layers.Embedding):
+            indices = call.inputs[0]
+            if type(layer).call is keras.layers.Embedding.call:
+                _check_rows(layer, self.of.watch.paths[layer], array_of(indices))
+            if layer.input_dim >= _MANY_ROWS and (is_first or graph.is_input(indices)):
+                self._record(layer).only_index = _only_number(array_of(indices))
+            return
+        tensor = call.kernel_input
+        if tensor is None:
+            return
+        if is_first or graph.is_input(tensor):
+            self._record(layer).image = _exchanged_image(layer, tuple(tensor.shape))
+            from_outside = [tensor]
+        else:
+            from_outside = graph.joined(tensor)
+        for part in from_outside:
+            scaling = [one for one in graph.producers(part) if isinstance(one, _SCALING)]
+            self._record(layer).scaled_by = scaling[0] if scaling else None
+            _add(self._record(layer), layer, array_of(part))
+
+    def _record(self, layer: keras.Layer) -> FirstInputs:
+        return self.records.setdefault(layer, FirstInputs(Signal()))
+
+
+def _multiplies_alone(call: Call, of: Diagnosis) -> bool:
+    """Return whether a call is one of a layer that multiplies its inputs by a kernel itself.
+
+    The weights of a layer around others need not be what multiplies its inputs: the others may
+    scale these before, or it may be a table of its own.
+    """
+    with_kernel = of.watch.with_kernel
+    return call.operation in with_kernel and with_kernel.isdisjoint(parts_of(call.operation))
+
+
+def _check_rows(layer: keras.layers.Embedding, path: str, indices: Array) -> None:
+    """Raise `ValueError` unless an embedding has a row for each of its indices.
+
+    JAX gives NaN for others, TensorFlow zeros or an error, and torch on a GPU ends the process.
+    """
+    if not indices.size:
+        return
+    low, high = indices.min(), indices.max()
+    if low < 0 or high >= layer.input_dim:
+        raise ValueError(
+            f"`model` must have a row for each index: {path} has input_dim={layer.input_dim}, so "
+            f"that indices are from 0 to {layer.input_dim - 1}. Received: indices from {low:g} to "
+            f"{high:g}"
+        )
+
+
+def _only_number(values: Array) -> int | None:
+    """Return the number that all values are, `None` if they differ, or are few."""
+    if values.size < COMPARED or values.min() != values.max():
+        return None
+    return int(values.flat[0])
+
+
+def _exchanged_image(layer: keras.Layer, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return the shape of images whose channels a convolution takes for one of their sides."""
+    if not isinstance(layer, keras.layers.Conv2D) or len(shape) != 4:
+        return None
+    _, first, second, third = shape
+    few, *sides = first, second, third
+    if layer.data_format == "channels_first":
+        few, *sides = third, first, second
+    if not few <= MOST_CHANNELS < sides[0] == sides[1]:
+        return None
+    return first, second, third
+
+
+def _add(record: FirstInputs, layer: keras.Layer, values: Array) -> None:
+    """Add inputs from outside the model to the record of `layer`."""
+    record.signal.add(values)
+    # The channels of images are alike.
+    if isinstance(layer, CONVOLUTIONS) or values.ndim < 2:
+        return
+    columns = values.reshape(-1, values.shape[-1])
+    squares = np.einsum("ij,ij->j", columns, columns, dtype="float64") / len(columns)
+    index = int(squares.argmax())
+    size = math.sqrt(squares[index])
+    _, most = record.largest
+    if size > most:
+        record.largest = (index, size)
+
+
+@fact
+def first_inputs(of: Diagnosis) -> dict[str, FirstInputs]:
+    """The inputs from outside of each layer that gets any, by its name."""
+    return of.by_name(of.probe(InputProbe).records)
+
+
+class DifferenceProbe(Probe):
+    """Measures how much the inputs of kernels differ between examples.
+
+    Attributes:
+        differences: Dict from a layer to their standard deviation between examples relative to
+            their root mean square, of its last call. Left out are zeros, and single examples.
+    """
+
+    def __init__(self, of: Diagnosis) -> None:
+        super().__init__(of)
+        self.differences: dict[keras.Layer, float] = {}
+
+    def before(self, call: Call) -> None:
+        layer = call.operation
+        if not _multiplies_alone(call, self.of) or isinstance(layer, keras.layers.Embedding):
+            return
+        tensor = call.kernel_input
+        if tensor is None:
+            return
+        self.differences.pop(layer, None)
+        step = max(len(tensor) // COMPARED, 1)
+        values = array_of(tensor[::step])
+        size = size_of(values)
+        if len(values) > 1 and size:
+            self.differences[layer] = spread(values) / size
+
+
+# These add noise in training mode. Those of whole channels are subclasses.
+_NOISES = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
+
+
+@fact
+def differences(of: Diagnosis) -> dict[str, float]:
+    """How much the inputs of each kernel differ between examples, by the name of the layer.
+
+    In training mode dropout makes alike examples different, so that of a model with dropout they
+    are those in inference mode. But with batch normalization signals are others there.
+    """
+    found = dict(of.probe(DifferenceProbe).differences)
+    layers = layers_within(of.model)
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
+    if has_noise and not any(isinstance(one, keras.layers.BatchNormalization) for one in layers):
+        probe = DifferenceProbe(of)
+        with Watch(of.model).watching(probe), backend.preserve_state(layers):
+            of.model(of.x, training=False)
+        # A layer may be called in one of the modes alone.
+        found |= probe.differences
+    return of.by_name(found)
+
+
+@fact
+def too_large(of: Diagnosis) -> list[LayerReport]:
+    """The layers whose inputs from outside are too large, or a single one of which is."""
+    hit = []
+    for layer, record in having(layers_of(of), first_inputs(of)):
+        _, largest = record.largest
+        if max(root_mean_square(record.signal), largest) > UNSCALED_INPUTS:
+            hit.append(layer)
+    return hit

@@ -1,0 +1,159 @@
+"""Which loss of Keras a loss is, and how it reads outputs."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from keras_initx._typing import Tensor
+
+# A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
+LossLike: TypeAlias = Any
+Kind: TypeAlias = Literal["binary", "categorical", "sparse", "distance", "other"]
+
+# The losses of Keras by kind, as classes and as functions, which `compile` takes too.
+_KINDS: dict[Kind, tuple[tuple[Any, Any], ...]] = {
+    "binary": (
+        (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy),
+        (keras.losses.BinaryFocalCrossentropy, keras.losses.binary_focal_crossentropy),
+    ),
+    "categorical": (
+        (keras.losses.CategoricalCrossentropy, keras.losses.categorical_crossentropy),
+        (keras.losses.CategoricalFocalCrossentropy, keras.losses.categorical_focal_crossentropy),
+    ),
+    "sparse": (
+        (keras.losses.SparseCategoricalCrossentropy, keras.losses.sparse_categorical_crossentropy),
+    ),
+    "distance": (
+        (keras.losses.MeanSquaredError, keras.losses.mean_squared_error),
+        (keras.losses.MeanAbsoluteError, keras.losses.mean_absolute_error),
+        (keras.losses.Huber, keras.losses.huber),
+    ),
+    "other": (
+        (keras.losses.CosineSimilarity, keras.losses.cosine_similarity),
+        (keras.losses.CTC, keras.losses.ctc),
+        (keras.losses.KLDivergence, keras.losses.kl_divergence),
+        (keras.losses.LogCosh, keras.losses.log_cosh),
+        (keras.losses.MeanAbsolutePercentageError, keras.losses.mean_absolute_percentage_error),
+        (keras.losses.MeanSquaredLogarithmicError, keras.losses.mean_squared_logarithmic_error),
+        (keras.losses.Poisson, keras.losses.poisson),
+    ),
+}
+# These weigh examples, so that their value is no measure of a guess.
+_FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of Keras.
+
+    Attributes:
+        kind: `"binary"`, `"categorical"` or `"sparse"` for a crossentropy, `"distance"`, or
+            `"other"`.
+        name: Name of its function.
+        from_logits: Whether it applies a sigmoid or softmax to the outputs.
+        axis: The axis of the classes.
+        ignored: The class number that it leaves out, or `None`.
+        is_sum: Whether it is a sum over the examples.
+        smoothing: How far it moves labels of 0 and 1 towards a half, twice.
+        factor: What a loss of one's own is in units of this one, such as half of the squared error.
+        is_own: Whether it is one of one's own, with the values of this one up to that factor.
+    """
+
+    kind: Kind
+    name: str
+    from_logits: bool = False
+    axis: int = -1
+    ignored: int | None = None
+    is_sum: bool = False
+    smoothing: float = 0.0
+    factor: float = 1.0
+    is_own: bool = False
+
+    @property
+    def is_crossentropy(self) -> bool:
+        """Whether it takes outputs for probabilities, or logits, of classes."""
+        return self.kind in ("binary", "categorical", "sparse")
+
+    @property
+    def is_focal(self) -> bool:
+        """Whether it weighs examples by how wrong they are."""
+        return self.name in _FOCAL
+
+    @property
+    def title(self) -> str:
+        """What it is in a sentence."""
+        return f"the loss (like {self.name})" if self.is_own else self.name
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class."""
+        return self.name.title().replace("_", "")
+
+
+def follows_from_shapes(loss: LossLike) -> bool:
+    """Return whether `loss` is a name for which `compile` chooses a crossentropy by the shapes."""
+    return str(loss).lower() in ("crossentropy", "ce")
+
+
+def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
+    """Return which loss of Keras a loss as in `compile` is, `None` for others."""
+    if follows_from_shapes(loss):
+        kind: Kind = "categorical"
+        if outputs.shape[-1] == 1:
+            kind = "binary"
+        elif len(targets.shape) < len(outputs.shape) or targets.shape[-1] == 1:
+            kind = "sparse"
+        _, function = _KINDS[kind][0]
+        return Loss(kind, function.__name__)
+    loss = keras.losses.get(loss)
+    is_object = isinstance(loss, keras.losses.Loss)
+    given = type(loss) if is_object else loss
+    for kind, losses in _KINDS.items():
+        for cls, function in losses:
+            if given not in (cls, function):
+                continue
+            config = loss.get_config() if is_object else {}
+            axis = -1
+            # The config of this one lacks its axis.
+            if kind == "sparse":
+                axis = _axis_of_classes(loss, targets, outputs)
+            return Loss(
+                kind,
+                function.__name__,
+                from_logits=config.get("from_logits", False),
+                axis=config.get("axis", axis),
+                ignored=config.get("ignore_class"),
+                is_sum=config.get("reduction") == "sum",
+                smoothing=config.get("label_smoothing", 0.0),
+            )
+    return None
+
+
+def _axis_of_classes(loss: LossLike, targets: Tensor, outputs: Tensor) -> int:
+    """Return the axis of `outputs` that class numbers lack, the last where that is not clear."""
+    shape = list(outputs.shape)
+    if not shape:
+        return -1
+    fitting: list[int] = []
+    for axis in (-1, *range(len(shape) - 1)):
+        if _without(axis, shape) == list(targets.shape):
+            fitting.append(axis)
+    if len(fitting) < 2:
+        return fitting[0] if fitting else -1
+    # Where several have one size, that of a loss of sizes that all differ.
+    sizes = list(range(2, 2 + len(shape)))
+    numbers = keras.ops.full(sizes, 0.5)
+    for axis in fitting:
+        with contextlib.suppress(Exception):  # each backend has its own
+            loss(keras.ops.zeros(_without(axis, sizes), "int32"), numbers)
+            return int(axis)
+    return -1
+
+
+def _without(axis: int, sizes: Sequence[int]) -> list[int]:
+    others = list(sizes)
+    del others[axis]
+    return others

@@ -1,0 +1,83 @@
+"""Dead units: those of which an activation leaves nothing."""
+
+from collections.abc import Iterator, Sequence
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport
+from keras_initx.diagnostics._remedy import (
+    Remedy,
+    choice,
+    kernels_of,
+    not_yet_drawn,
+    rules_for,
+    weights_named,
+)
+from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, Level, exceeds, layer_count, rule
+from keras_initx.diagnostics._signal import Signal
+from keras_initx.initializers import HeNormal, ReLUBias
+
+# Fraction of units with zero output for the whole batch above which too few are active.
+DEAD = 0.75
+# The number of units from which on it is no chance that all are off for all examples.
+_BEYOND_CHANCE = 8
+
+
+@rule(
+    "dead units",
+    levels={"warning": "", "error": "if all units of a layer are dead"},
+    finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
+    "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
+    "same",
+    reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
+    "similar, so that a unit is on or off for all of them",
+    remedy="`HeNormal` and `ReLUBias`",
+)
+def dead_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = []
+    for place, layer in enumerate(layers):
+        has_enough_examples = _examples(layer) >= LEAST_VALUES
+        if not exceeds(layer.dead, DEAD) or not has_enough_examples:
+            continue
+        if not _is_passed_by(layer, layers[:place]):
+            hit.append(layer)
+    if not hit:
+        return
+    worst = max(hit, key=lambda layer: layer.dead or 0)
+    before = worst.before or Signal()
+    evidence = (
+        f"{worst.dead:.0%} of the units of {worst.title} output 0 for all {_examples(worst)} "
+        f"examples; their inputs have mean {before.mean:.3g} and standard deviation "
+        f"{before.std:.3g}{layer_count(hit)}: they get no gradient"
+    )
+    kernel, kernels = choice(HeNormal()), kernels_of(hit)
+    bias, biases = choice(ReLUBias(0.01), 0.01), weights_named("bias", hit)
+    if not_yet_drawn([kernel], kernels, of) or not_yet_drawn([bias], biases, of):
+        remedy = Remedy(
+            f"weights with mean 0 and a nonnegative bias: {kernel.text} with "
+            f"bias_initializer={bias.text}",
+            {**rules_for(kernels, kernel.initializer), **rules_for(biases, bias.initializer)},
+        )
+    else:
+        remedy = Remedy(f"keras.layers.BatchNormalization() before the activation of {worst.title}")
+    level: Level = "warning"
+    if worst.dead == 1:
+        level = "error"
+    yield Finding(hit, evidence, remedy, level)
+
+
+def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:
+    """Return whether all of few units are dead, perhaps by chance, and layers before learn anyway.
+
+    So it is with a gate that gets an average over positions, which hardly differs between examples.
+    """
+    units = layer.shape[-1] if layer.shape else 0
+    if units >= _BEYOND_CHANCE or layer.dead != 1:
+        return False
+    return any(one.gradient is not None and one.gradient.norm > 0 for one in earlier)
+
+
+def _examples(layer: LayerReport) -> int:
+    """Return the number of examples in the output of `layer`, 0 if it is not known."""
+    if not layer.shape:
+        return 0
+    return layer.shape[0]

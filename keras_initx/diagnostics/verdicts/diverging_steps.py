@@ -1,0 +1,498 @@
+"""Some steps of training on one batch: whether the loss stays finite, falls, and moves all weights.
+
+One batch cannot show a rate that is somewhat too large, or a NaN in the third step. The steps are
+taken with the optimizer from its start, and the weights put back.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._keras import is_built_with, is_of_keras, layers_of
+from keras_initx.backends import backend
+from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._layers import LayerReport, paths
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, listed, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
+from keras_initx.diagnostics.verdicts.not_finite import lost_weights
+from keras_initx.rendering import counted
+from keras_initx.structure import (
+    Former,
+    array_of,
+    lost_settings,
+    put_back_afterward,
+    rate_of,
+    rates_after,
+    unbuilt_copy,
+    unscaled,
+    with_others,
+)
+
+# Factor between the lowest loss in the later half of `steps` and the first loss, above which
+# training diverges.
+RISING_LOSS = 1.2
+# A loss that was this many times the first may fall again, where all units have died.
+_OVERSHOOT = 1000
+# A loss is without bound once it is below 0, and this many times as large as at first.
+_UNBOUNDED = 100
+# What a rate is multiplied with where the loss rises.
+_LOWER = (0.1, 0.01, 0.001)
+# What the loss is to fall to, relative to the first or to that of a blind guess.
+_FALLEN = 0.9
+# The steps whose rates are asked for where a rate may rise.
+_LATER = [2**power for power in range(21)]
+# These divide or multiply by 1 less a power of `beta_2`.
+_CORRECTING = keras.optimizers.Adam, keras.optimizers.Lamb, keras.optimizers.Nadam
+
+
+def check_optimizer(model: keras.Model) -> None:
+    """Raise `ValueError` unless `model` has an optimizer for `steps`."""
+    optimizer = getattr(model, "optimizer", None)
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(
+            "`steps` needs a model that is compiled with an optimizer of Keras. Received: "
+            f"optimizer={optimizer!r}"
+        )
+    # Of a model of TensorFlow, also outside of the scope in which it was made.
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    if replicas > 1:
+        raise ValueError(
+            f"`steps` needs a model on one replica. Received: a model on {replicas} replicas"
+        )
+
+
+@dataclass(frozen=True)
+class TrainedSteps:
+    """What some steps on the batch do, with the optimizer from its start.
+
+    Attributes:
+        losses: The training objective before each step, and after the last; it ends where it is not
+            finite.
+        optimizer: Name of the class of the optimizer.
+        rates: Its learning rates in the steps that update weights; empty if it has none.
+        blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
+        lost: Paths of the weights that are not finite afterward.
+        unmoved: Paths of the weights that stay as they are, bit for bit, though they have a
+            gradient; under a schedule that raises the rate later, with that rate too.
+        higher_rate: That rate, `None` if it was not tried.
+        is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
+            finite ones.
+        tried: Other rates that were tried, where the loss does not stay finite, or rises.
+        better_rate: The one of these with which as many steps lower the loss most; `None` if none
+            does.
+    """
+
+    losses: Sequence[float]
+    optimizer: str
+    rates: Sequence[float]
+    blind: float | None = None
+    lost: Sequence[str] = ()
+    unmoved: Sequence[str] = ()
+    higher_rate: float | None = None
+    is_idle: bool = False
+    tried: Sequence[float] = ()
+    better_rate: float | None = None
+
+
+@fact
+def steps_taken(of: Diagnosis) -> TrainedSteps | None:
+    """What the steps do that were asked for, `None` without any.
+
+    It is `None` too where the loss or a gradient is not finite, and where all gradients are 0.
+
+    Neither are any taken from weights that are not finite.
+
+    Raises:
+        ValueError: If the optimizer was built without some of the weights, or cannot be made anew
+            from its config.
+    """
+    norms, value = gradients(of), of.probe(LossProbe).value
+    if not of.steps or value is None or not any(norms.values()):
+        return None
+    if not all(map(math.isfinite, [value, *norms.values()])):
+        return None
+    if any(lost.is_certain for lost in lost_weights(of)):  # before any step
+        return None
+    blind = _blind_loss(of)
+    optimizer = _copied(of.model.optimizer, of.trained)
+    with of.changed(), put_back_afterward(of.trained) as former:
+        unmoved = functools.partial(_unmoved_weights, of, former)
+        taken = _taken(of, optimizer, unmoved, blind)
+        higher = _higher_rate(of.model.optimizer, taken)
+        if higher is not None:
+            former.put_back()
+            _losses_with(unbuilt_copy(of.model.optimizer, higher), of)
+            both = [path for path in unmoved() if path in taken.unmoved]
+            taken = replace(taken, unmoved=both, higher_rate=higher)
+        least = _FALLEN * _to_beat(taken)
+        factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
+        for factor in factors:
+            tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
+            other = _with_rate(of.model.optimizer, tried)
+            if other is None:
+                break
+            former.put_back()
+            taken = replace(taken, tried=(*taken.tried, tried))
+            last = _losses_with(other, of).losses[-1]
+            # False for NaN.
+            if last < least:
+                least = last
+                taken = replace(taken, better_rate=tried)
+    return taken
+
+
+def _unmoved_weights(of: Diagnosis, former: Former) -> list[str]:
+    """Return the paths of the weights with a gradient that have their former values, to the bit."""
+    found = []
+    for weight in of.trained:
+        is_same = np.array_equal(array_of(weight), array_of(former.of(weight)))
+        if is_same and gradients(of)[id(weight)]:
+            found.append(paths(of)[id(weight)])
+    return found
+
+
+def _blind_loss(of: Diagnosis) -> float | None:
+    """Return the loss of a blind guess if the objective is the crossentropy of one output."""
+    value = of.probe(LossProbe).value
+    if len(outputs(of)) != 1 or value is None:
+        return None
+    (output,) = outputs(of).values()
+    if output.loss is None or output.loss_kind != "crossentropy":
+        return None
+    return output.blind_loss if math.isclose(output.loss, value, rel_tol=0.01) else None
+
+
+def _taken(
+    of: Diagnosis,
+    optimizer: keras.optimizers.Optimizer,
+    unmoved: Callable[[], list[str]],
+    blind: float | None,
+) -> TrainedSteps:
+    """Take the steps, and return what they do to the loss and to the weights.
+
+    Args:
+        of: The diagnosis.
+        optimizer: The optimizer, at its start.
+        unmoved: Returns the paths of the weights that are as they were in spite of a gradient.
+        blind: See `TrainedSteps`.
+    """
+    course = _losses_with(optimizer, of)
+    lost = [paths(of)[id(one)] for one in of.trained if not backend.is_finite(one.value)]
+    name = type(unscaled(optimizer)).__name__
+    return TrainedSteps(
+        course.losses, name, course.rates, blind, lost, unmoved(), is_idle=course.is_idle
+    )
+
+
+class _Course(NamedTuple):
+    """What some steps give.
+
+    Attributes:
+        losses: The losses, up to one that is not finite.
+        rates: The learning rates of the steps that have updated weights; empty if there are none.
+        is_idle: Whether the optimizer, or one of several in it, has waited all the time: for more
+            gradients to accumulate, or for scaled ones that are finite.
+    """
+
+    losses: list[float]
+    rates: list[float]
+    is_idle: bool
+
+
+def _losses_with(optimizer: keras.optimizers.Optimizer, of: Diagnosis) -> _Course:
+    """Take the steps with an optimizer at its start."""
+    if not optimizer.built:
+        optimizer.build(of.trained)
+    inner = unscaled(optimizer)
+    batch = (of.x, of.y)
+    layers = layers_of(of.model)
+    descent = backend.descend(of.objective_of, of.trained, layers, optimizer, batch)
+    losses, rates = [], []
+    made, rate = 0, rate_of(inner)
+    for step, loss in enumerate(itertools.islice(descent, of.steps + 1)):
+        # A step updates nothing while the optimizer waits.
+        if _updates(inner) > made and rate is not None:
+            rates.append(rate)
+        losses.append(loss)
+        if not math.isfinite(loss):
+            break
+        made, rate = _updates(inner), rate_of(inner)
+        if step:
+            of.progress(f"step {step} of {of.steps}")
+    waiting = []
+    for one in with_others(inner):
+        may_wait = one.gradient_accumulation_steps or inner is not optimizer
+        waiting.append(one.built and may_wait and not _updates(one))
+    return _Course(losses, rates, any(waiting))
+
+
+def _updates(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many updates an optimizer has made."""
+    # A quotient of a variable where gradients are accumulated.
+    return int(backend.host_view(keras.ops.convert_to_tensor(optimizer.iterations)))
+
+
+def _higher_rate(optimizer: keras.optimizers.Optimizer, taken: TrainedSteps) -> float | None:
+    """Return the highest rate that a schedule has after steps that leave weights, if it is higher.
+
+    It is `None` if all weights move, and where no other rate is known.
+    """
+    inner = unscaled(optimizer)
+    has_rate = type(inner).learning_rate is keras.optimizers.Optimizer.learning_rate
+    if not has_rate or not taken.rates or not taken.unmoved or taken.is_idle:
+        return None
+    highest = max(rates_after(unscaled(unbuilt_copy(optimizer)), _LATER))
+    return highest if highest > max(taken.rates) else None
+
+
+def _copied(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """Return an optimizer that does what another does, at its start."""
+    for used in {optimizer, unscaled(optimizer)}:
+        unknown = [weight for weight in weights if not is_built_with(used, weight)]
+        if used.built and unknown:
+            raise ValueError(
+                "`steps` needs an optimizer that is built with all weights that are trained, as "
+                "`fit` does: compile the model again. Received: "
+                f"optimizer={optimizer!r}, built without {unknown[0].path!r}"
+            )
+    required = "`steps` needs an optimizer that its config makes anew"
+    try:
+        copied = unbuilt_copy(optimizer)
+        # Building may set attributes. The optimizer inside may be built alone.
+        if unscaled(optimizer).built:
+            unscaled(copied).build(weights)
+        if optimizer.built and not copied.built:
+            copied.build(weights)
+        lost = lost_settings(optimizer, copied)
+    except Exception as error:  # it is the user's, and may lack anything
+        raise ValueError(
+            f"{required}. Received: optimizer={optimizer!r}, whose config raises {error!r}"
+        ) from error
+    if lost:
+        raise ValueError(
+            f"{required}. Received: optimizer={optimizer!r}, whose config lacks {listed(lost)}"
+        )
+    return copied
+
+
+def _with_rate(
+    optimizer: keras.optimizers.Optimizer, rate: float
+) -> keras.optimizers.Optimizer | None:
+    """Return an optimizer of Keras with another rate, `None` for others."""
+    if not is_of_keras(unscaled(optimizer)) or rate <= 0:
+        return None
+    return unbuilt_copy(optimizer, rate)
+
+
+def _stays_finite(taken: TrainedSteps) -> bool:
+    return math.isfinite(taken.losses[-1]) and not taken.lost
+
+
+def _later(taken: TrainedSteps) -> float:
+    """Return the lowest loss of the later half."""
+    return min(taken.losses[len(taken.losses) // 2 :])
+
+
+def _rises(taken: TrainedSteps) -> bool:
+    first = taken.losses[0]
+    if not first > 0:
+        return False
+    return _later(taken) > RISING_LOSS * first or max(taken.losses) > _OVERSHOOT * first
+
+
+def _to_beat(taken: TrainedSteps) -> float:
+    """Return the first loss, or that of a blind guess if it is less."""
+    first = taken.losses[0]
+    return first if taken.blind is None else min(first, taken.blind)
+
+
+@rule(
+    "diverging steps",
+    levels={
+        "error": "if the loss or a weight is not finite, or the loss has no bound",
+        "warning": "",
+        "note": "if no update was made: nothing is known of the weights",
+    },
+    finds="with `steps`, a loss or a weight that is not finite after some of them; a loss that "
+    f"is above {RISING_LOSS:g} times the first in all of the later half, or once above a thousand "
+    "times; one below 0 that is a hundred times as large as the first, and as 1; weights with a "
+    "gradient that stay as they are, bit for bit, under a schedule also with its highest rate; "
+    "steps without an update, while gradients are accumulated, or overflow",
+    reason="the optimizer goes too far, which its first step need not show. One that falls again "
+    "after it was a thousand times as large is the loss of units that have died. A loss without a "
+    "least value is lowered for ever, as by a logarithm of what is no probability, or by a sign. "
+    "Weights stay if the optimizer leaves them out, or changes them by less than the last bit. In "
+    "bfloat16 0.999 is 1, so that Adam changes nothing",
+    remedy="the rate, of a tenth, a hundredth and a thousandth, with which as many steps lower the "
+    "loss most; if none does, clipped gradients, and of weights in 16 bits float32; a loss with a "
+    "least value; an optimizer that has all trainable weights; more steps",
+)
+def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    taken = steps_taken(of)
+    if taken is None:
+        return
+    if not _stays_finite(taken):
+        yield _not_finite(taken, of, layers)
+    elif _rises(taken):
+        evidence = f"{_course(taken)} {_with_optimizer(taken)}"
+        if max(taken.losses) > taken.losses[-1]:
+            evidence += f", and is {max(taken.losses):.3g} in between"
+        yield Finding([], evidence, _smaller_steps(taken, of))
+    elif taken.losses[-1] < -_UNBOUNDED * max(abs(taken.losses[0]), 1):
+        text = (
+            "a loss that has a least value: of logarithms of probabilities, which a sigmoid or a "
+            "softmax gives, with its sign, and with targets from 0 to 1"
+        )
+        yield Finding([], _course(taken), Remedy(text), "error")
+    yield from _unmoved(taken, of, layers)
+
+
+def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Finding:
+    """Return the finding on a loss or weights that are not finite."""
+    hit = []
+    evidence = f"after {counted(len(taken.losses) - 1, 'step')} {_with_optimizer(taken)} "
+    if not math.isfinite(taken.losses[-1]):
+        evidence += f"the loss is {taken.losses[-1]}"
+        if taken.lost:
+            evidence += ", and "
+    if taken.lost:
+        hit = [layer for layer in layers if _has_any(layer, taken.lost)][:1]
+        evidence += f"weights are not finite, first {taken.lost[0]}"
+    dtype = _short_dtype(of, taken.lost)
+    rounded = _rounded_beta(of, taken.lost, dtype)
+    if dtype is not None and rounded is not None:
+        return Finding(hit, f"{evidence}: {rounded}", _full_weights(dtype), "error")
+    return Finding(hit, evidence, _smaller_steps(taken, of), "error")
+
+
+def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    """Yield the finding on weights that stay as they are."""
+    hit, found = [], []
+    for layer in layers:
+        for weight in layer.weights:
+            if weight.path in taken.unmoved:
+                hit.append(layer)
+                found.append(weight.path)
+    if not found:
+        return
+    count = counted(len(taken.losses) - 1, "step")
+    if taken.is_idle:
+        made = f"no update was made in {count} of {taken.optimizer}"
+        yield Finding(hit, f"not known for {listed(found)}: {made}", _more_steps(of), "note")
+        return
+    steps = f"{count} {_with_optimizer(taken)}"
+    if taken.higher_rate is not None:
+        steps += f", and as many at {taken.higher_rate:.3g},"
+    evidence = f"{steps} leave {listed(found)} as they are"
+    dtype = _short_dtype(of, found)
+    remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
+    rounded = _rounded_beta(of, found, dtype)
+    if rounded is not None:
+        evidence += f": {rounded}"
+    elif taken.rates and not any(taken.rates) and taken.higher_rate is None:
+        remedy = Remedy("a learning rate above 0")
+    # Those of Keras leave no weight out.
+    elif is_of_keras(type(unscaled(of.model.optimizer))):
+        evidence += ": what they add is less than the last bit"
+    else:
+        remedy = Remedy("an optimizer with all trainable weights").otherwise(remedy)
+    yield Finding(hit, evidence, remedy)
+
+
+def _more_steps(of: Diagnosis) -> Remedy:
+    """Return the remedy where the optimizer has made no update yet."""
+    counts = []
+    for one in with_others(unscaled(of.model.optimizer)):
+        counts.append(one.gradient_accumulation_steps or 1)
+    if max(counts) > of.steps:
+        return Remedy(f"steps={max(counts)} or more: the optimizer accumulates as many gradients")
+    return Remedy("more steps: each lowers the scale of the loss until no gradient overflows")
+
+
+def _short_dtype(of: Diagnosis, found: Sequence[str]) -> str | None:
+    """Return the dtype of 16 bits that one of these weights has, or `None`."""
+    for weight in of.trained:
+        if paths(of)[id(weight)] in found and weight.dtype in ("bfloat16", "float16"):
+            return str(weight.dtype)
+    return None
+
+
+def _rounded_beta(of: Diagnosis, found: Sequence[str], dtype: str | None) -> str | None:
+    """Return why no step is right for all weights of this dtype, if `found` has all of them."""
+    optimizer = unscaled(of.model.optimizer)
+    if dtype is None or not isinstance(optimizer, _CORRECTING):
+        return None
+    for weight in of.trained:
+        has_gradient = weight.dtype == dtype and gradients(of)[id(weight)]
+        if has_gradient and paths(of)[id(weight)] not in found:
+            return None
+    rounded = keras.ops.cast(keras.ops.cast(optimizer.beta_2, dtype), "float32")
+    if optimizer.beta_2 < 1 == float(array_of(rounded)):
+        return f"beta_2={optimizer.beta_2:g} is 1 in {dtype}"
+    return None
+
+
+def _full_weights(dtype: str) -> Remedy:
+    """Return the remedy where weights have too few bits."""
+    policy = f'keras.config.set_dtype_policy("mixed_{dtype}")'
+    return Remedy(f"weights in float32: {policy} before the model is made")
+
+
+def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
+    return any(weight.path in paths for weight in layer.weights)
+
+
+def _with_optimizer(taken: TrainedSteps) -> str:
+    """Return the optimizer, with its rates where it has any."""
+    if not taken.rates:
+        return f"of {taken.optimizer}"
+    low, high = f"{min(taken.rates):.3g}", f"{max(taken.rates):.3g}"
+    if low == high:
+        return f"of {taken.optimizer} at {low}"
+    return f"of {taken.optimizer} at rates between {low} and {high}"
+
+
+def _course(taken: TrainedSteps) -> str:
+    """Return how the loss goes."""
+    count = counted(len(taken.losses) - 1, "step")
+    return f"the loss goes from {taken.losses[0]:.3g} to {taken.losses[-1]:.3g} in {count}"
+
+
+def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
+    """Return the remedy of a rate that was tried, or another one if none lowers the loss."""
+    if taken.better_rate is not None:
+        rate = taken.better_rate
+        text = f"keras.optimizers.{taken.optimizer}({rate:g}) with its other arguments as they are"
+        return Remedy(text)
+    if taken.rates and not any(taken.rates):
+        return Remedy("a learning rate above 0")
+    if not taken.tried:
+        return Remedy("a lower rate, or clipped gradients")
+    dtype = _short_dtype(of, list(paths(of).values()))
+    if dtype is not None:
+        return _full_weights(dtype)
+    rates = listed([f"{rate:g}" for rate in taken.tried])
+    reason = f"with rates of {rates} the loss does not end below {_FALLEN * _to_beat(taken):.3g}"
+    return Remedy(f"{_clipping(unscaled(of.model.optimizer))}: {reason}")
+
+
+def _clipping(optimizer: keras.optimizers.Optimizer) -> str:
+    """Return how gradients are to be clipped."""
+    limit = optimizer.global_clipnorm
+    if limit is not None and limit <= 1:
+        return f"global_clipnorm={limit / 10:g} in the optimizer"
+    text = "global_clipnorm=1.0 in the optimizer"
+    for other in ("clipnorm", "clipvalue"):
+        if getattr(optimizer, other) is not None:
+            text += f" in the place of {other}"
+    return text

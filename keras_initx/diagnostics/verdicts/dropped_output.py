@@ -1,0 +1,29 @@
+"""Dropped output: predictions that are set to 0 at random."""
+
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, ends_for
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, Level, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+
+
+@rule(
+    "dropped output",
+    levels={"error": "", "warning": "if the loss is a distance"},
+    finds="a dropout after the last kernel, before a crossentropy or a distance",
+    reason="in each step it sets some of the predictions to 0: a probability of 0 for the true "
+    "class is as wrong as can be, and so is a number",
+    remedy="no dropout there",
+)
+def dropped_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    for layer, ends in ends_for(layers, of.probe(LossProbe).ends, of):
+        record = outputs(of).get(layer.name)
+        if record is None or record.dropped_by is None:
+            continue
+        name = record.dropped_by
+        evidence = f"{name} sets outputs of the model to 0 after {layer.title}, at random"
+        level: Level = "warning" if ends.loss.kind == "distance" else "error"
+        text = f"no {name}, or the same before {layer.title}, on what it gets"
+        yield Finding([layer], evidence, Remedy(text), level)

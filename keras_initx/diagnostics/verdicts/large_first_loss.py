@@ -1,0 +1,93 @@
+"""The first loss: outputs that are far worse than a blind guess."""
+
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, exceeds, has_enough_values, layer_count, rule
+from keras_initx.diagnostics._signal import Signal, root_mean_square
+from keras_initx.diagnostics.losses.probes import OutputReport, outputs
+from keras_initx.diagnostics.verdicts._shared import (
+    scaled_first,
+    size_of_table,
+    smaller_factor,
+    smaller_inputs,
+    smaller_last_layer,
+    smaller_table,
+)
+
+# Factor between the loss of an output and that of a blind guess, or 1 if that is more, above which
+# training first has to undo the initial weights.
+FIRST_LOSS = 8
+
+
+@rule(
+    "large first loss",
+    beside=["single class", "no probabilities", "undefined loss", "saturated", "exploding:error"],
+    levels={"warning": ""},
+    finds=f"an output whose loss is above {FIRST_LOSS:g}, and as many times that of a blind guess",
+    reason="usual weights give 1 to 4 times a blind guess; the first steps only undo what is above "
+    "(Karpathy, A recipe for training neural networks, 2019)",
+    remedy="scaled inputs, smaller weights in the last layer, or in the embedding whose rows it "
+    "uses again, residual branches that start at 0, standardized targets",
+)
+def large_first_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    hit = []
+    for layer, output in having(layers, outputs(of)):
+        if not output.loss or not output.blind_loss:
+            continue
+        # Outputs start at about 1, however small the targets are.
+        ratio = output.loss / max(output.blind_loss, 1)
+        if ratio > FIRST_LOSS and has_enough_values(layer):
+            hit.append((layer, output, ratio))
+    if not hit:
+        return
+    worst, output, _ = max(hit, key=lambda found: found[-1])
+    evidence = (
+        f"the loss of {worst.title} starts at {output.loss:.3g}, that of a blind guess is "
+        f"{output.blind_loss:.3g}; its outputs have standard deviation {worst.signal.std:.3g}"
+        f"{layer_count(hit)}"
+    )
+    details, remedy = _cause(worst, output, of)
+    yield Finding([layer for layer, *_ in hit], evidence + details, remedy)
+
+
+def _cause(layer: LayerReport, output: OutputReport, of: Diagnosis) -> tuple[str, Remedy]:
+    """Return what more the evidence says of an output, and the remedy."""
+    details = ""
+    table = smaller_table(layer, of)
+    if table is not None:
+        return f"; {size_of_table(layer, of)}", table
+    fewer = smaller_inputs(layer, of)
+    if fewer is not None:
+        details = f", and its inputs a root mean square of {output.input_size:.3g}"
+        remedy = fewer
+    elif layer.weights and not layer.has_kernel:
+        remedy = scaled_first(of, Remedy(smaller_factor("in", layer)))
+    else:
+        remedy = smaller_last_layer([layer], of)
+    # Operations follow the layer.
+    size = root_mean_square(layer.after or Signal())
+    if output.size is not None and output.size > 2 * size > 0:
+        details += f"; what follows makes them {output.size / size:.3g} times as large"
+        remedy = Remedy(smaller_factor("after", layer))
+    if misses_targets(layer, of):
+        remedy = standardized_targets()
+    return details, remedy
+
+
+def misses_targets(layer: LayerReport, of: Diagnosis) -> bool:
+    """Return whether errors are beyond the outputs, so that they are due to the targets."""
+    output = outputs(of).get(layer.name)
+    if output is None or output.loss_kind == "crossentropy":
+        return False
+    size = output.size
+    if size is None:
+        size = root_mean_square(layer.signal)
+    return exceeds(output.loss, 2 * size)
+
+
+def standardized_targets() -> Remedy:
+    """Return the remedy where errors are due to the targets."""
+    return Remedy("standardized targets, or a bias of the last layer at their mean")

@@ -1,0 +1,45 @@
+"""Single class: an output of one unit for several classes."""
+
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, ends_for
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, layer_count, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.verdicts._shared import are_signs, other_activation
+
+
+@rule(
+    "single class",
+    levels={"error": ""},
+    finds="an output of the model with a softmax of one unit, or a crossentropy of several classes "
+    "for an output of one unit",
+    reason="a single probability is always 1, whatever the weights are: no gradient passes back",
+    remedy="a sigmoid and binary crossentropy, or a unit for each class",
+)
+def single_class(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    read = ends_for(layers, of.probe(LossProbe).ends, of)
+    crossed = []
+    for layer, ends in read:
+        if ends.units == 1 and ends.loss.kind in ("categorical", "sparse"):
+            crossed.append(layer)
+    hit = []
+    for layer in layers:
+        is_softmax = layer.name in outputs(of) and layer.activation == "softmax"
+        has_one_unit = layer.shape is not None and layer.shape[-1] == 1
+        if layer in crossed or (is_softmax and has_one_unit):
+            hit.append(layer)
+    if not hit:
+        return
+    title = hit[0].title
+    evidence = (
+        f"{title} has one unit, and a softmax of one unit is always 1{layer_count(hit)}: no "
+        "gradient passes back through it"
+    )
+    of_first = next((ends for layer, ends in read if layer is hit[0]), None)
+    text = f"for two classes {other_activation('sigmoid', hit[0], 'binary_crossentropy', of_first)}"
+    if of_first is not None and are_signs(of_first):
+        text += ", with labels 0 and 1: y = (y + 1) / 2"
+    numbers = Remedy('for numbers activation=None and loss="mse"')
+    yield Finding(hit, evidence, Remedy(text).otherwise(numbers, "; "), "error")

@@ -1,0 +1,93 @@
+"""Twin tensors: kernels with the same random values."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from keras_initx._keras import argument_name
+from keras_initx._typing import InitializerLike
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._kernel_values import (
+    Pair,
+    kernel_values,
+    layers_in,
+    suited_to,
+    weight_names,
+    weight_pairs,
+)
+from keras_initx.diagnostics._layers import LayerReport, weights
+from keras_initx.diagnostics._remedy import Choice, Remedy, choice
+from keras_initx.diagnostics._rules import Finding, by_level, listed, rule
+from keras_initx.initializers import Initializer, arguments_of, counterpart
+
+
+@rule(
+    "twin tensors",
+    levels={"warning": "if they are in one layer, or in one layer around both", "note": ""},
+    finds="two trainable kernels with the same random values",
+    reason="an initializer object or a seed was used twice. A query and a key, or the units of two "
+    "experts, then begin as one; in layers that follow each other nothing is lost",
+    remedy="a separate initializer for each",
+)
+def twin_tensors(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    groups: dict[str, list[Pair]] = {}
+    for layer, weight in weight_pairs(layers):
+        values = kernel_values(of).get(weight.path)
+        if values is not None and values.digest:
+            groups.setdefault(values.digest, []).append((layer, weight))
+    of_several = [group for group in groups.values() if len(group) > 1]
+    for level, hit in by_level(of_several, "warning", _are_beside):
+        pairs = [pair for group in hit for pair in group]
+        equations = [weight_names(group, " = ") for group in hit]
+        evidence = f"the same random values: {listed(equations, '; ', 3)}"
+        yield Finding(layers_in(pairs), evidence, _separate(pairs, of), level)
+
+
+def _are_beside(group: Sequence[Pair]) -> bool:
+    """Return whether two of these weights are in one layer, or in one layer within the model."""
+    counts = Counter(layer.path.rpartition("/")[0] or layer.path for layer, _ in group)
+    return max(counts.values()) > 1
+
+
+def _separate(pairs: Sequence[Pair], of: Diagnosis) -> Remedy:
+    """Return a remedy that draws each of some weights by itself."""
+    rules: dict[str, InitializerLike] = {}
+    texts = []
+    for layer, weight in pairs:
+        owner = weights(of).get(weight.path)
+        kept = None if owner is None else getattr(owner.layer, argument_name(owner.name), None)
+        chosen = _without_seed(kept) or suited_to(layer, weight)
+        rules[weight.path], text = chosen
+        texts.append(text)
+    return Remedy(
+        "a separate initializer for each weight, without a seed or with different seeds: write "
+        f"{texts[0]} in each layer",
+        rules,
+    )
+
+
+def _without_seed(kept: Any) -> Choice | None:
+    """Return an initializer of this package or of Keras without its seeds.
+
+    It is `None` if it is another one, or has arguments that only Keras takes.
+    """
+    if kept is None or not (counterpart(kept) or isinstance(kept, Initializer)):
+        return None
+    try:
+        return choice(_unseeded(kept))
+    except (TypeError, ValueError):
+        return None
+
+
+def _unseeded(argument: Any) -> Any:
+    """Return an argument in which no initializer has a seed."""
+    if isinstance(argument, list | tuple):
+        return list(map(_unseeded, argument))
+    if not isinstance(argument, keras.initializers.Initializer):
+        return argument
+    arguments = {}
+    for name, value in (arguments_of(argument) or {}).items():
+        arguments[name] = None if name == "seed" else _unseeded(value)
+    return (counterpart(argument) or type(argument)).from_config(arguments)

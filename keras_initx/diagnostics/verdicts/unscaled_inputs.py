@@ -1,0 +1,105 @@
+"""Unscaled inputs: large, small, or hardly different ones."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis
+from keras_initx.diagnostics._first_inputs import (
+    COMPARED,
+    UNSCALED_INPUTS,
+    FirstInputs,
+    differences,
+    first_inputs,
+    too_large,
+)
+from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import (
+    LEAST_VALUES,
+    Finding,
+    by_level,
+    layer_count,
+    normalization_of,
+    rule,
+)
+from keras_initx.diagnostics._signal import Signal, root_mean_square
+from keras_initx.structure import array_of, tensors_in
+
+# Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
+# above ten times as much.
+SMALL_INPUTS = 0.02
+# Standard deviation between examples of the inputs of the first kernels, relative to their root
+# mean square, below which what they share hides what tells them apart.
+OFFSET_INPUTS = 0.03
+
+
+@rule(
+    "unscaled inputs",
+    levels={"warning": "", "note": "if a normalization follows directly"},
+    finds="a kernel whose inputs come from outside the model and have a root mean square above "
+    f"{UNSCALED_INPUTS:g}, or a single one of which has in vectors; or whose inputs have one below "
+    f"{SMALL_INPUTS:g}, as changes of prices have; or whose inputs differ between examples by less "
+    f"than {OFFSET_INPUTS:g} of it, as pixels that are scaled to [-1, 1] twice",
+    reason="standardized inputs have 1, images in [0, 1] have 0.6, and raw 8-bit images 150; "
+    "inputs ten times too large saturate most activations, and small ones hardly move the outputs. "
+    "What all examples share moves all outputs alike, and the loss with them",
+    remedy="`Normalization`, `Rescaling`",
+)
+def unscaled_inputs(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    unscaled = []
+    for layer, record in having(layers, first_inputs(of)):
+        if record.signal.size < LEAST_VALUES:
+            continue
+        has_offset = 0 < differences(of).get(layer.name, 0.0) < OFFSET_INPUTS
+        if layer in too_large(of) or _is_small(record.signal) or has_offset:
+            unscaled.append(layer)
+    for level, hit in by_level(unscaled, "warning", lambda layer: not layer.is_rescaled):
+        first = hit[0]
+        record = first_inputs(of)[first.name]
+        remedy = _scaled_inputs(record, of)
+        signal, (index, size) = record.signal, record.largest
+        evidence = (
+            f"{first.title} gets inputs from {signal.min:.3g} to {signal.max:.3g}, with mean "
+            f"{signal.mean:.3g} and standard deviation {signal.std:.3g}{layer_count(hit)}"
+        )
+        if root_mean_square(signal) <= UNSCALED_INPUTS < size:
+            evidence += f", and at index {index} a root mean square of {size:.3g}"
+        if level == "note":
+            evidence += normalization_of(first)
+        else:
+            evidence += ": initializers assume inputs of standard deviation 1"
+        yield Finding(hit, evidence, remedy, level)
+
+
+def _scaled_inputs(record: FirstInputs, of: Diagnosis) -> Remedy:
+    """Return the remedy where what a layer gets is not scaled, or not as it should be."""
+    path = None if record.scaled_by is None else of.watch.paths[record.scaled_by]
+    if isinstance(record.scaled_by, keras.layers.Normalization):
+        return Remedy(f"standardize the inputs: {path} adapted to the data")
+    if path is not None:
+        return Remedy(f"another scale and offset in {path}, which give numbers of size 1 about 0")
+    remedy = Remedy("standardize the inputs: keras.layers.Normalization() adapted to the data")
+    if not _are_pixels(of.x):
+        return remedy
+    text = "scale the pixels to [-1, 1]: keras.layers.Rescaling(1 / 127.5, offset=-1)"
+    return Remedy(text).otherwise(remedy)
+
+
+def _is_small(signal: Signal) -> bool:
+    """Return whether all inputs are small, unlike zeros and few ones."""
+    limit = SMALL_INPUTS
+    return bool(0 < root_mean_square(signal) < limit and signal.max < 10 * limit > -signal.min)
+
+
+def _are_pixels(x: Arrays) -> bool:
+    """Return whether there are images of whole numbers from 0 to 255 among inputs."""
+    for tensor in tensors_in(x):
+        if len(tensor.shape) != 4:
+            continue
+        values = array_of(tensor[:COMPARED])
+        in_range = values.min(initial=0) >= 0 and 1 < values.max(initial=0) <= 255
+        if in_range and (values == np.round(values)).all():
+            return True
+    return False

@@ -1,0 +1,71 @@
+"""Vanishing: signals that become too small."""
+
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, trained_layers
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._rules import Finding, Level, by_level, has_enough_values, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.verdicts._shared import (
+    VANISHING,
+    deviations,
+    largest_inputs,
+    lost_signals,
+    signal_remedy,
+)
+from keras_initx.diagnostics.verdicts.unscaled_inputs import SMALL_INPUTS
+
+
+@rule(
+    "vanishing",
+    unless=["no gradient:error", "alike:error"],
+    # Zeros, and inputs of zeros, cause everything after them.
+    until=["equal units:error", "alike"],
+    levels={
+        "warning": "",
+        "error": "if gradients are 0",
+        "note": "if no kernel gets too small an input because of it, unless all gradients are as "
+        "small beside the loss",
+    },
+    finds=f"a standard deviation below {VANISHING:g} before the activation",
+    reason="negligible next to a bias after its first update. Small gradients train with Adam, "
+    "which normalizes them, gradients of 0 do not; a small output that is added to a larger one, "
+    "or normalized, is harmless",
+    remedy="`HeNormal`, `GlorotUniform`",
+)
+def vanishing(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    small = []
+    for layer in layers:
+        # So do dead units.
+        if layer.dead == 1:
+            break
+        signal = layer.signal
+        if signal.nonfinite or (layer.has_zeros and signal.zeros == 1):
+            continue
+        if signal.std < VANISHING and has_enough_values(layer):
+            small.append(layer)
+    cause = largest_inputs(of, lambda signal: signal.std)
+    if cause is not None and not cause.std < SMALL_INPUTS:
+        cause = None
+    harmful: Level = "warning"
+    norms = [norm for _, norm in trained_layers(of)]
+    # Zeros have their own verdict.
+    if norms and norms[0] == 0 and not any(layer.has_zeros for layer in layers_of(of)):
+        harmful = "error"
+    lost, starved = lost_signals(of)
+    # No gradient is noticeable beside the loss. A last layer that only starts small, or at 0, gets
+    # one itself.
+    value = of.probe(LossProbe).value
+    are_slight = value is not None and bool(norms) and max(norms) < VANISHING * value
+
+    def does_harm(layer: LayerReport) -> bool:
+        if layer.name in outputs(of) and are_slight:
+            return True
+        return layer.name in lost or layer.name in starved
+
+    for level, hit in by_level(small, harmful, does_harm):
+        evidence = deviations(of, hit, "falls")
+        if level == "note":
+            evidence += "; no later layer gets too small an input because of it"
+        yield Finding(hit, evidence, signal_remedy(hit, cause, of), level)

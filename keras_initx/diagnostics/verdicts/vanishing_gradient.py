@@ -1,0 +1,68 @@
+"""Gradients of the first layers that are much smaller than those of later ones."""
+
+import math
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._first_inputs import first_inputs, too_large
+from keras_initx.diagnostics._layers import LayerReport, trained_layers
+from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._rules import Finding, Level, layer_count, rule
+from keras_initx.diagnostics.verdicts._shared import batch_of_one, is_waiting, remedy_in_depth
+
+# Ratio of the gradient norm of the first layers to the largest gradient norm of a layer, below
+# which the gradient has vanished.
+VANISHING_GRADIENT = 1e-4
+
+
+@rule(
+    "vanishing gradient",
+    unless=["single class", "no gradient:error", "alike:error"],
+    levels={"warning": "", "error": "if all gradients are 0"},
+    finds=f"first layers whose gradients are below {VANISHING_GRADIENT:g} times the largest "
+    "gradient of a layer, unless a branch starts at 0, as with ReZero",
+    reason="no single learning rate suits both; Adam, which normalizes gradients, can compensate "
+    "for it",
+    remedy="`Orthogonal` or `HeNormal` with the gain of the activation; tanh instead of sigmoid",
+)
+def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    norms = trained_layers(of)
+    if not norms or is_waiting(of):
+        return
+    strongest, largest = max(norms, key=lambda pair: pair[1])
+    if not math.isfinite(largest):
+        return
+    limit = VANISHING_GRADIENT * largest
+    # No gradient passes through zeros, which have their own verdict.
+    has_zero_weights = any(layer.has_zeros for layer in layers)
+    hit = []
+    are_reached = any(norm > limit and _is_first(layer, of) for layer, norm in norms)
+    # Only the first layers count, because all gradients to them pass through the others. A small
+    # gradient elsewhere may be harmless, e.g. that of queries and keys while attention is still
+    # uniform.
+    for layer, norm in norms:
+        # Another way from the inputs learns. From this one all gradients are held back, as from
+        # the target network of a self-supervised model, or it is beside inputs that are too large.
+        if are_reached and (norm == 0 or too_large(of)):
+            continue
+        if not norm <= limit:
+            break
+        if norm or not has_zero_weights:
+            hit.append((layer, norm))
+    if not hit:
+        return
+    first, norm = hit[0]
+    level: Level = "error"
+    evidence = "all gradients are 0"
+    if largest:
+        level = "warning"
+        of_first = f"the gradient norm of {first.title} is {norm:.3g}"
+        evidence = f"{of_first}, that of {strongest.title} {largest:.3g}"
+    until = layers_of(of)[: layers_of(of).index(strongest) + 1]
+    remedy = batch_of_one(of) or remedy_in_depth(until, of)
+    yield Finding([layer for layer, _ in hit], evidence + layer_count(hit), remedy, level)
+
+
+def _is_first(layer: LayerReport, of: Diagnosis) -> bool:
+    """Return whether `layer` gets inputs of the model."""
+    return layer.name in first_inputs(of) or layer.kind == "Embedding"

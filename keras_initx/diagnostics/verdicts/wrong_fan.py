@@ -1,0 +1,77 @@
+"""Wrong fan: kernels whose size is that of other axes."""
+
+from collections.abc import Iterator
+
+import keras
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._kernel_values import and_more_weights, layers_in, weight_pairs
+from keras_initx.diagnostics._layers import LayerReport, weights
+from keras_initx.diagnostics._remedy import Remedy, choice, rules_for
+from keras_initx.diagnostics._rules import Finding, rule
+from keras_initx.initializers import HeNormal, fans, stddev_for
+from keras_initx.structure import TRANSPOSED, is_depthwise, is_kernel, kernel_axes, kernel_fans
+
+# Factor between the standard deviation of a depthwise or transposed kernel and the one that its
+# initializer intends.
+WRONG_FAN = 1.5
+
+
+@rule(
+    "wrong fan",
+    levels={"note": ""},
+    finds="a depthwise or transposed kernel whose standard deviation is larger or smaller than its "
+    f"initializer intends, by a factor above {WRONG_FAN:g}",
+    reason="Keras computes the fans of such kernels from the wrong axes. Where a signal is lost by "
+    "it, that has its own verdict",
+    remedy="`input_axes`, `output_axes`",
+)
+def wrong_fan(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    wrong = []
+    for layer, weight in weight_pairs(layers):
+        owner = weights(of).get(weight.path)
+        intended = None if owner is None else _expected_std(owner.layer, owner.variable, weight.std)
+        if intended and not 1 / WRONG_FAN <= weight.std / intended <= WRONG_FAN:
+            wrong.append((layer, weight, intended))
+    if not wrong:
+        return
+    hit = [(layer, weight) for layer, weight, _ in wrong]
+    _, weight, intended = wrong[0]
+    evidence = (
+        f"{weight.path} has standard deviation {weight.std:.3g}; its initializer intends "
+        f"{intended:.3g} for the {weight.fan_in} inputs of a unit{and_more_weights(hit)}: it "
+        "computes wrong fans from the shape of this kernel"
+    )
+    inputs, units = weight.axes or ((), ())
+    _, text = choice(HeNormal(input_axes=list(inputs), output_axes=list(units)))
+    # `initialize` knows the axes.
+    rules = rules_for([weight.path for _, weight in hit], HeNormal())
+    remedy = Remedy(f"{text}, or a similar initializer with these axes", rules)
+    yield Finding(layers_in(hit), evidence, remedy, "note")
+
+
+def _expected_std(layer: keras.Layer, kernel: keras.Variable, std: float) -> float | None:
+    """Return the standard deviation that the initializer of a kernel intends.
+
+    It is `None` for weights that are no depthwise or transposed kernels. With strides a unit sums
+    over a part of the window only, of which a layer does not tell its initializer: weights may have
+    the scale for the whole window too. From that range it is the value next to `std`, that of the
+    kernel.
+    """
+    if not is_kernel(kernel):
+        return None
+    if is_depthwise(layer, kernel.name):
+        initializer = layer.depthwise_initializer
+    elif isinstance(layer, TRANSPOSED):
+        initializer = layer.kernel_initializer
+    else:
+        return None
+    if not isinstance(initializer, keras.initializers.VarianceScaling):
+        return None
+    # Some subclasses, such as `Orthogonal`, have no scale.
+    if not hasattr(initializer, "scale"):
+        return None
+    scale, mode = float(initializer.scale), initializer.mode
+    least = stddev_for(scale, mode, *fans(tuple(kernel.shape), *kernel_axes(layer, kernel)))
+    most = stddev_for(scale, mode, *kernel_fans(layer, kernel))
+    return min(max(std, least), most)

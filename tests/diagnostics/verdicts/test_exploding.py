@@ -1,0 +1,121 @@
+"""What explodes is named with its cause, and its remedy helps."""
+
+import keras
+import pytest
+from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
+from keras import layers
+from last_layers import SIDE, problems
+
+import keras_initx
+
+
+@pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True)])
+def test_large_inputs_are_a_cause_of_what_explodes(factor, is_cause):
+    model = mlp("relu")
+    for layer in model.layers:
+        layer.kernel.assign(10 * layer.kernel)
+    remedy = found(model, factor * X)["exploding"].remedy.text
+    assert remedy.startswith("standardize the inputs") == is_cause
+
+
+EXPLODING = {
+    "relu": ("relu", X, 3, OF_KERNELS.format(OF_RELU)),
+    "tanh": ("tanh", X, 1e4, OF_KERNELS.format("keras_initx.Orthogonal() or keras_initx.GlorotUniform()")),
+}
+
+
+@pytest.mark.parametrize("name", EXPLODING)
+def test_the_remedy_of_what_explodes_helps(name):
+    activation, x, factor, remedy = EXPLODING[name]
+    # So deep that only the right initializer keeps the signal.
+    model = mlp(activation, depth=25)
+    for layer in model.layers:
+        layer.kernel.assign(factor * layer.kernel)
+    applied = found(model, x)["exploding"].remedy
+    assert applied.text == remedy
+    assert found(cured(model, applied), x) == {}
+
+
+@pytest.mark.parametrize(
+    ("x", "size"),
+    [
+        (1e8 * X, "their standard deviation is 9.96e+07"),
+        (1e6 + X, "their mean is 1e+06, their standard deviation is 0.997"),
+    ],
+    ids=["deviation", "mean"],
+)
+def test_the_remedy_of_inputs_that_explode_is_no_rule(x, size):
+    remedy = found(mlp("relu", depth=25), x)["exploding"].remedy
+    assert remedy.text == f"standardize the inputs ({size}), then {OF_RELU}"
+    assert not remedy.weights
+    kernels = {"*kernel": keras_initx.Orthogonal("relu"), "*": None}
+    model = mlp("relu", depth=25)
+    keras_initx.initialize(model, kernels, seed=0)
+    assert found(model, (x - x.mean(axis=0)) / x.std(axis=0)) == {}
+
+
+def test_few_values_are_evaluated_only_if_they_are_not_finite():
+    model = mlp("relu", depth=0)
+    out = model.get_layer("out")
+    out.kernel.assign(1e6 * out.kernel)
+    assert "exploding" in found(model, X[:4])
+    assert found(model, X[:3]) == {}
+    out.kernel.assign(1e32 * out.kernel)
+    assert "exploding" in found(model, 1e6 * X[:3])
+
+
+def test_targets_far_from_zero_are_the_cause_of_large_gradients():
+    model, y = mlp("relu", depth=1), 2e5 + 8e4 * X[:, :5]
+    report = keras_initx.diagnose(model, X, y, loss="mse")
+    assert [verdict.problem for verdict in report.verdicts] == ["unscaled targets", "exploding"]
+    assert report.verdicts[1].remedy.text == "standardized targets, or a bias of the last layer at their mean"
+    assert keras_initx.diagnose(model, X, (y - y.mean()) / y.std(), loss="mse").verdicts == []
+
+
+MATCHING = "a loss that matches the outputs (`from_logits=True` if there is no softmax)"
+HIDDEN = "hidden_1/kernel, hidden_2/kernel and 1 more"
+CLIPPED = "gradients that are clipped: global_clipnorm=1.0 in the optimizer"
+
+
+def cubes(y, outputs):
+    """A loss that is like none of Keras."""
+    return 1e7 * keras.ops.mean(abs(y - outputs) ** 3)
+
+
+def squares(y, outputs):
+    return 1e7 * keras.losses.mean_squared_error(y, outputs)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kernel", "remedy"),
+    [
+        (squares, "glorot_uniform", f"a loss without its factor of 1e+07, or {CLIPPED}"),
+        (squares, keras_initx.Scaled("initx.he_normal", 2.0), f"smaller weights: {OF_RELU} in {HIDDEN}"),
+        (cubes, "glorot_uniform", f"{MATCHING}, or a smaller loss, such as this one times a factor, or {CLIPPED}"),
+        (cubes, keras_initx.Scaled("initx.he_normal", 2.0), f"{MATCHING}, or smaller weights: {OF_RELU} in {HIDDEN}"),
+    ],
+)
+def test_large_gradients_of_usual_signals_are_a_warning(loss, kernel, remedy):
+    model = mlp("relu", kernel, depth=3)
+    verdict = keras_initx.diagnose(model, X, X[:, :5], loss=loss).verdicts[0]
+    assert (verdict.problem, verdict.level, verdict.remedy.text) == ("exploding", "warning", remedy)
+
+
+@pytest.mark.parametrize("x", [486 * X, 486 + X], ids=["deviation", "mean"])
+def test_inputs_are_the_cause_of_large_gradients(x):
+    model = mlp("relu", "he_normal", depth=3)
+    unscaled, gradient, first_loss = keras_initx.diagnose(model, x, X[:, :5], loss="mse").verdicts
+    assert unscaled.problem == "unscaled inputs"
+    assert first_loss.problem == "large first loss"
+    assert first_loss.remedy.text.startswith("standardize the inputs")
+    assert (gradient.problem, gradient.level) == ("exploding", "warning")
+    assert gradient.remedy.text == "standardize the inputs"
+    standardized = (x - x.mean(axis=0)) / x.std(axis=0)
+    assert keras_initx.diagnose(model, standardized, X[:, :5], loss="mse").verdicts == []
+
+
+def test_outputs_of_nan_are_reported_where_the_loss_raises():
+    stack = [layers.Dense(8, "exponential", kernel_initializer=keras.initializers.Constant(9.0)) for _ in range(3)]
+    signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
+    model = keras.Sequential([keras.Input((8,)), *stack, signs])
+    assert "exploding" in problems(model, SIDE, "binary_crossentropy")

@@ -1,0 +1,62 @@
+"""What vanishes is named where it harms, and its remedy helps."""
+
+import keras
+import numpy as np
+import pytest
+from judged import LABELS, OF_KERNELS, OF_RELU, X, cured, found, mlp
+from keras import layers
+
+
+def test_lsuv_helps_where_initializers_do_not():
+    # A layer without a kernel makes the signal ten times as large.
+    model = keras.Sequential([keras.Input((64,))])
+    for _ in range(5):
+        model.add(layers.Dense(64, "tanh"))
+        model.add(layers.Rescaling(10.0))
+    model.add(layers.Dense(64))
+    model.add(layers.Rescaling(1e3))
+    model.add(layers.Dense(5))
+    by_lsuv = found(model)["exploding"].remedy
+    assert by_lsuv.text == "keras_initx.lsuv(model, x)"
+    assert found(cured(model, by_lsuv)) == {}
+
+
+def test_what_vanishes_before_zeros_is_named_all_the_same():
+    model = mlp("tanh", "initx.small_normal")
+    model.get_layer("out").kernel.assign(np.zeros((64, 5)))
+    verdicts = found(model, y=LABELS)
+    assert list(verdicts) == ["vanishing", "equal units"]
+    assert verdicts["vanishing"].layers == ("hidden_3", "hidden_4", "hidden_5")
+
+
+# What no initializer keeps at one size in depth is scaled to the data.
+SCALED = "keras_initx.lsuv(model, x), and train with Adam"
+IN_DEPTH = {
+    "relu": (OF_RELU, OF_KERNELS),
+    "gelu": (SCALED, "{}"),
+}
+
+
+@pytest.mark.parametrize("activation", IN_DEPTH)
+def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
+    # Of Glorot's size, which is too small.
+    model = mlp(activation, depth=40)
+    verdicts = found(model, y=LABELS)
+    assert list(verdicts) == ["vanishing", "vanishing gradient"]
+    initializers, of_signals = IN_DEPTH[activation]
+    assert verdicts["vanishing"].remedy.text == of_signals.format(initializers)
+    of_gradients = SCALED if initializers == SCALED else f"{initializers} in all layers"
+    assert verdicts["vanishing gradient"].remedy.text == of_gradients
+    remedy = verdicts["vanishing gradient"].remedy
+    for one in (remedy, *remedy.others):
+        assert found(cured(model, one), y=LABELS) == {}
+
+
+def test_a_batch_of_one_is_the_cause_of_what_its_normalization_loses():
+    stack = [layers.Dense(64), layers.BatchNormalization(name="norm"), layers.ReLU(), layers.Dense(5)]
+    model = keras.Sequential([keras.Input((64,)), *stack])
+    verdicts = found(model, X[:1], LABELS[:1])
+    assert list(verdicts) == ["vanishing", "vanishing gradient"]
+    for verdict in verdicts.values():
+        assert verdict.remedy.text == "a batch of several examples, because norm normalizes over them"
+    assert found(model, y=LABELS) == {}
