@@ -20,11 +20,11 @@ if TYPE_CHECKING or not is_starting():
 # fast.
 if TYPE_CHECKING:
     from keras_initx import recipes
-    from keras_initx.audits import *
-    from keras_initx.diagnostics import *
+    from keras_initx.audits import audit, contract
+    from keras_initx.diagnostics import SignalMonitor, diagnose
     from keras_initx.models import initialize, lsuv, seeds
     from keras_initx.pretrained import load_pretrained, loading
-    from keras_initx.studies import *
+    from keras_initx.studies import compare_initializers, compare_rates, random_restarts
 
 __all__ = [
     "ICNR",

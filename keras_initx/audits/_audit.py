@@ -25,8 +25,6 @@ from keras_initx.backends import backend
 from keras_initx.models import RulesOrPlan
 from keras_initx.rendering import progress
 
-__all__ = ["audit"]
-
 
 def audit(
     weights: Contract | Audited,

@@ -45,8 +45,6 @@ from keras_initx.rendering import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Contract", "WeightContract", "contract"]
-
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
 

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["WeightAudit"]
-
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
 _ALIKE = 1.2
 _NUMBER = re.compile(r"(\d+)")

@@ -26,8 +26,6 @@ from keras_initx.audits._statistics import kolmogorov
 from keras_initx.initializers import IndependentLaw, Normal, Truncated, Uniform
 from keras_initx.models import array_digest
 
-__all__ = ["Parts", "Profile"]
-
 KINDS = ("constant", "fixed", "random", "unknown")
 # Why the values of a weight are not known.
 NOT_FINITE = "not finite"

@@ -24,8 +24,6 @@ from keras_initx.rendering import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AuditReport"]
-
 # The source of a report without rules.
 OF_LAYERS = "their layers say"
 

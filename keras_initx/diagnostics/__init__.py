@@ -1,14 +1,14 @@
 """Signal propagation: run a batch through a model, measure each layer, and report problems."""
 
-# ruff: noqa: F403, each name is listed in `__all__` of its file
-
-from keras_initx.diagnostics._diagnose import *
-from keras_initx.diagnostics._layers import *
-from keras_initx.diagnostics._monitor import *
-from keras_initx.diagnostics._remedy import *
-from keras_initx.diagnostics._report import *
-from keras_initx.diagnostics._rules import *
-from keras_initx.diagnostics._signal import *
+from keras_initx.diagnostics._diagnose import diagnose as diagnose
+from keras_initx.diagnostics._layers import GradientReport as GradientReport
+from keras_initx.diagnostics._layers import LayerReport as LayerReport
+from keras_initx.diagnostics._layers import WeightReport as WeightReport
+from keras_initx.diagnostics._monitor import SignalMonitor as SignalMonitor
+from keras_initx.diagnostics._remedy import Remedy as Remedy
+from keras_initx.diagnostics._report import Report as Report
+from keras_initx.diagnostics._rules import Verdict as Verdict
+from keras_initx.diagnostics._signal import Signal as Signal
 
 # For the rooms above; not part of the public interface.
 from keras_initx.diagnostics._signal import spread as spread

@@ -23,8 +23,6 @@ from keras_initx.structure import (
     run_built,
 )
 
-__all__ = ["diagnose"]
-
 
 def diagnose(
     model: keras.Model,

@@ -28,8 +28,6 @@ from keras_initx.structure import (
     weights_within,
 )
 
-__all__ = ["GradientReport", "LayerReport", "WeightReport"]
-
 _Found = TypeVar("_Found")
 
 

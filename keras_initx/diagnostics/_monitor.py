@@ -22,8 +22,6 @@ from keras_initx.structure import Data, batch_of, first_batch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SignalMonitor"]
-
 
 class SignalMonitor(KerasCallback):
     """Callback that diagnoses the model every `every` steps of `fit`, on a fixed batch.

@@ -27,8 +27,6 @@ from keras_initx.initializers import (
 )
 from keras_initx.structure import ModelWeight, floats, is_adapter, is_frozen
 
-__all__ = ["Remedy"]
-
 
 @dataclass(frozen=True)
 class Remedy:

@@ -35,8 +35,6 @@ from keras_initx.rendering import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Report"]
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Report(Result):

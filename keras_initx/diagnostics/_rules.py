@@ -11,8 +11,6 @@ from keras_initx.diagnostics._layers import LayerColumn, LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy, sparing_frozen
 from keras_initx.rendering import line_width
 
-__all__ = ["Verdict"]
-
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.
 LEVELS: tuple[Level, ...] = get_args(Level)

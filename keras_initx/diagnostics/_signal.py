@@ -9,8 +9,6 @@ import numpy.typing as npt
 from keras_initx._typing import Array
 from keras_initx.backends import CHUNK, Moments, chunks
 
-__all__ = ["Signal"]
-
 # The number of bins of a histogram.
 BINS = 50
 
