@@ -188,7 +188,9 @@ def recipe_names() -> list[str]:
     """Return the names of the recipes, by their source: importing them imports Keras."""
     names: list[str] = []
     for file in (Path(__file__).parents[1] / "recipes").glob("*.py"):
-        names += re.findall(r"^(\w+) = Recipe\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+        names += re.findall(
+            r"^(\w+): Recipe = Recipe\(", file.read_text(encoding="utf-8"), re.MULTILINE
+        )
     return sorted(names)
 
 

@@ -66,7 +66,7 @@ def _vit_timm() -> Table:
     }
 
 
-vit_timm = Recipe(
+vit_timm: Recipe = Recipe(
     "vit_timm",
     table=_vit_timm,
     kind=_VISION_TRANSFORMER,
@@ -102,7 +102,7 @@ def _vit_jax() -> Table:
     }
 
 
-vit_jax = Recipe(
+vit_jax: Recipe = Recipe(
     "vit_jax",
     table=_vit_jax,
     kind=_VISION_TRANSFORMER,
@@ -134,7 +134,7 @@ def _convnext() -> Table:
     return {"kernel": RandomNormal(stddev=0.02), "bias": "zeros"}
 
 
-convnext = Recipe(
+convnext: Recipe = Recipe(
     "convnext",
     table=_convnext,
     kind="a network of depthwise convolutions with layer normalization",
@@ -179,7 +179,7 @@ def _efficientnet() -> Table:
     return {"kernel": kernel, "bias": "zeros"}
 
 
-efficientnet = Recipe(
+efficientnet: Recipe = Recipe(
     "efficientnet",
     table=_efficientnet,
     kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
@@ -214,7 +214,7 @@ def _mobilenet() -> Table:
     return {"kernel": truncated_normal(0.09, 2.0), "bias": "zeros"}
 
 
-mobilenet = Recipe(
+mobilenet: Recipe = Recipe(
     "mobilenet",
     table=_mobilenet,
     kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
@@ -294,7 +294,7 @@ def _resnet(source: str) -> Table:
     }
 
 
-resnet = Recipe(
+resnet: Recipe = Recipe(
     "resnet",
     table=_resnet,
     kind="a residual network of convolutions with normalization",

@@ -34,7 +34,7 @@ def _state_space(source: str) -> Table:
     return {"A_log": DecayRate(0.0), "dt_bias": step}
 
 
-state_space = Recipe(
+state_space: Recipe = Recipe(
     "state_space",
     table=_state_space,
     kind="a network with state-space or gated delta layers, which have a weight `A_log`",
@@ -68,7 +68,7 @@ def _lora(source: str) -> Table:
     return {"LoRA A": a, "LoRA B": "zeros", "others": KEPT}
 
 
-lora = Recipe(
+lora: Recipe = Recipe(
     "lora",
     table=_lora,
     kind="a model with adapters: call `enable_lora(rank)` of its layers first",

@@ -28,7 +28,7 @@ def _selu() -> Table:
     return {"kernel": "initx.lecun_normal", "bias": "zeros"}
 
 
-selu = Recipe(
+selu: Recipe = Recipe(
     "selu",
     table=_selu,
     kind="a network with the activation `selu`",
@@ -77,7 +77,7 @@ def _orthogonal_rnn() -> Table:
     }
 
 
-orthogonal_rnn = Recipe(
+orthogonal_rnn: Recipe = Recipe(
     "orthogonal_rnn",
     table=_orthogonal_rnn,
     kind="a network with an LSTM, a GRU or a simple RNN",
@@ -128,7 +128,7 @@ def _spectral() -> Table:
     return {"kernel": kernel, "bias": "zeros"}
 
 
-spectral = Recipe(
+spectral: Recipe = Recipe(
     "spectral",
     table=_spectral,
     kind="a network that is trained at several widths, with muP",
@@ -177,7 +177,7 @@ def _fixup() -> Table:
     }
 
 
-fixup = Recipe(
+fixup: Recipe = Recipe(
     "fixup",
     table=_fixup,
     kind="a residual network without normalization, with scalar biases and factors",
@@ -227,7 +227,7 @@ def _zero_residual() -> Table:
     }
 
 
-zero_residual = Recipe(
+zero_residual: Recipe = Recipe(
     "zero_residual",
     table=_zero_residual,
     kind="a residual network, or a transformer that normalizes before each branch",

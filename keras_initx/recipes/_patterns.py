@@ -37,8 +37,10 @@ class OwnPattern(str):
     a set of texts does not have the pattern. What was found goes with it into other dicts.
     """
 
-    findings = Findings()
-    __hash__ = object.__hash__
+    findings: Findings = Findings()
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
 
 class NotedRules(dict[Any, Any]):
@@ -47,7 +49,7 @@ class NotedRules(dict[Any, Any]):
     def __init__(
         self, rules: Mapping[Any, Any], notes: tuple[str, ...], left: tuple[str, ...] = ()
     ) -> None:
-        self.findings = Findings(notes, left)
+        self.findings: Findings = Findings(notes, left)
         for condition, value in rules.items():
             if isinstance(condition, str):
                 condition = OwnPattern(condition)

@@ -67,7 +67,7 @@ def _bert(source: str) -> Table:
     }
 
 
-bert = Recipe(
+bert: Recipe = Recipe(
     "bert",
     table=_bert,
     kind="an encoder that normalizes after each sum, as BERT does",
@@ -113,7 +113,7 @@ def _gpt2(source: str) -> Table:
     }
 
 
-gpt2 = Recipe(
+gpt2: Recipe = Recipe(
     "gpt2",
     table=_gpt2,
     kind="a GPT-2, or another decoder that normalizes before each branch",
@@ -188,7 +188,7 @@ def _t_fixup() -> Table:
     }
 
 
-t_fixup = Recipe(
+t_fixup: Recipe = Recipe(
     "t_fixup",
     table=_t_fixup,
     kind="a transformer without normalization, which multiplies token embeddings by the root of "
@@ -238,7 +238,7 @@ def _deepnorm() -> Table:
     return {**dict.fromkeys(_IN_BLOCKS, scaled), "query": glorot, "key": glorot}
 
 
-deepnorm = Recipe(
+deepnorm: Recipe = Recipe(
     "deepnorm",
     table=_deepnorm,
     kind="a transformer that computes `norm(alpha * x + branch(x))`",
@@ -306,7 +306,7 @@ def _llama(source: str) -> Table:
     }
 
 
-llama = Recipe(
+llama: Recipe = Recipe(
     "llama",
     table=_llama,
     kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 1 "
@@ -353,7 +353,7 @@ def _gemma(source: str) -> Table:
     return {"tokens": drawn, "kernel": in_blocks}
 
 
-gemma = Recipe(
+gemma: Recipe = Recipe(
     "gemma",
     table=_gemma,
     kind="a decoder with gated feed-forward networks, and with scales of normalizations that are 0 "
@@ -411,7 +411,7 @@ def _t5() -> Table:
     }
 
 
-t5 = Recipe(
+t5: Recipe = Recipe(
     "t5",
     table=_t5,
     kind="a T5 with the names of KerasHub, an encoder beside a decoder",
@@ -451,7 +451,7 @@ def _whisper(source: str) -> Table:
     }
 
 
-whisper = Recipe(
+whisper: Recipe = Recipe(
     "whisper",
     table=_whisper,
     kind="a Whisper with the names of KerasHub, an encoder and a decoder",
