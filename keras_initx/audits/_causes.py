@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_initx._typing import Shape
-from keras_initx.audits._groups import without_numbers
+from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Verdict
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale import Scale
@@ -76,7 +76,7 @@ def _kind(verdict: Verdict) -> object:
     """Return what weights that a factor of depth concerns have in common."""
     if _initializer(verdict) is not None and verdict.comparison.expected is not None:
         return verdict.comparison.expected.std
-    return without_numbers(verdict.comparison.path)
+    return with_stars(verdict.comparison.path)
 
 
 def _keeps_shape(verdict: Verdict) -> bool:

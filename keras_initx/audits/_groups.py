@@ -79,7 +79,7 @@ class Group:
         return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
 
 
-def without_numbers(path: str) -> str:
+def with_stars(path: str) -> str:
     """Return a name with `*` for each number, as weights of several layers have it in common."""
     return _NUMBER.sub("*", path)
 
@@ -93,7 +93,7 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     """
     by_name: dict[tuple[str, ...], list[WeightAudit]] = {}
     for weight in weights:
-        key = (without_numbers(weight.path), weight.verdict, weight.cause, weight.reason)
+        key = (with_stars(weight.path), weight.verdict, weight.cause, weight.reason)
         by_name.setdefault(key, []).append(weight)
     merged: dict[tuple[str | None, ...], list[Group]] = {}
     for alike in by_name.values():

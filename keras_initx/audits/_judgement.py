@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx.audits._comparison import Comparison
-from keras_initx.audits._groups import without_numbers
+from keras_initx.audits._groups import with_stars
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._properties import ONCE, chance_of_equality
 from keras_initx.audits._scale import Scale
@@ -113,7 +113,7 @@ def weights_together(
         is_again = not again.isdisjoint((this.path, this.path_of_expected))
         # Frames have an exact scale.
         if scale is not None and scale.error and not (this.is_proven or is_again):
-            key = (without_numbers(this.path), this.weight.shape, this.weight.dtype)
+            key = (with_stars(this.path), this.weight.shape, this.weight.dtype)
             groups.setdefault(key, []).append((this.path, scale))
     for alike in groups.values():
         paths, scales = zip(*alike, strict=True)

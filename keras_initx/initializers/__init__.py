@@ -1,12 +1,11 @@
 """Weight initializers, one family per file, and the base classes to write one."""
 
+# What is neither a class of these nor `catalog` or `register` is for the rooms above.
 from keras_initx.initializers._activations import activation_facts as activation_facts
 from keras_initx.initializers._base import CatalogEntry as CatalogEntry
 from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer
 from keras_initx.initializers._base import Initializer as Initializer
 from keras_initx.initializers._base import RandomInitializer as RandomInitializer
-
-# For the rooms above; not part of the public interface.
 from keras_initx.initializers._base import are_equal as are_equal
 from keras_initx.initializers._base import catalog as catalog
 from keras_initx.initializers._base import is_array as is_array
@@ -37,15 +36,11 @@ from keras_initx.initializers._gates import is_lstm as is_lstm
 from keras_initx.initializers._gates import lstm_gates as lstm_gates
 from keras_initx.initializers._gates import overwrites_forget_bias as overwrites_forget_bias
 from keras_initx.initializers._gates import units_of as units_of
-from keras_initx.initializers._laws import CenterLaw as CenterLaw
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw
 from keras_initx.initializers._laws import IndependentLaw as IndependentLaw
 from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import Normal as Normal
-from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
-from keras_initx.initializers._laws import SparseLaw as SparseLaw
-from keras_initx.initializers._laws import TiledLaw as TiledLaw
 from keras_initx.initializers._laws import Truncated as Truncated
 from keras_initx.initializers._laws import Uniform as Uniform
 from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal

@@ -13,7 +13,6 @@ from keras_initx.models._given import plan_of as plan_of
 from keras_initx.models._initial_state import new_state as new_state
 from keras_initx.models._initial_state import optimizers_of as optimizers_of
 from keras_initx.models._initial_state import states_of as states_of
-from keras_initx.models._initial_state import used_optimizers_of as used_optimizers_of
 from keras_initx.models._initialize import Step as Step
 from keras_initx.models._initialize import begun as begun
 from keras_initx.models._initialize import draw as draw

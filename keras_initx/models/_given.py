@@ -41,7 +41,7 @@ from keras_initx.structure import (
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
 # Maps conditions to initializers, or to `None` for weights that are left unchanged.
 Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
-# Rules, or the recipe for them: a function of a model, or its name.
+# Rules, or what makes them for a model: a recipe, a function of a user, or a recipe's name.
 RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
 # What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
 RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
@@ -96,7 +96,7 @@ def as_rules(
     if plan is not None:
         return _of_plan(plan)
     if isinstance(given, Report):
-        _check_measured(model, weights, given)
+        _check_measured(weights, given)
         return _of_report(given, weights)
     return _of_rules(_rules_of(name, given, model, roles), weights)
 
@@ -155,7 +155,7 @@ def _of_rules(rules: Rules | None, weights: Sequence[ModelWeight]) -> Instructio
     return Instructions(by_path, _notes_on(rules or {}, weights, left))
 
 
-def _check_measured(model: keras.Model, weights: Sequence[ModelWeight], report: Report) -> None:
+def _check_measured(weights: Sequence[ModelWeight], report: Report) -> None:
     """Raise `ValueError` if a report is that of a model with other layers."""
     measured = set()
     for layer in report.layers:

@@ -1,6 +1,6 @@
 """Load weights of files, models and state dicts, and see which weights loading never writes."""
 
-# For the rooms above; not part of the public interface.
+# `as_lazy`, `checked_arrays` and `ties_of` are for the rooms above.
 from keras_initx.pretrained._load_pretrained import load_pretrained as load_pretrained
 from keras_initx.pretrained._loading import Loaded as Loaded
 from keras_initx.pretrained._loading import loading as loading

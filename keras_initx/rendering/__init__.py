@@ -1,7 +1,5 @@
 """Output formats for results: tables, HTML pages, JSON and CSV, figures, progress bars."""
 
-from keras_initx.rendering._export import as_csv as as_csv
-from keras_initx.rendering._export import as_json as as_json
 from keras_initx.rendering._export import finite as finite
 from keras_initx.rendering._export import image as image
 from keras_initx.rendering._export import page as page
@@ -14,7 +12,6 @@ from keras_initx.rendering._figures import RED as RED
 from keras_initx.rendering._figures import as_png as as_png
 from keras_initx.rendering._figures import color_of as color_of
 from keras_initx.rendering._figures import make_logarithmic as make_logarithmic
-from keras_initx.rendering._figures import make_ratio as make_ratio
 from keras_initx.rendering._figures import new_figure as new_figure
 from keras_initx.rendering._figures import save_figure as save_figure
 from keras_initx.rendering._figures import styles_of as styles_of

@@ -10,7 +10,6 @@ from keras_initx.structure._architecture import hidden_branch_ends as hidden_bra
 from keras_initx.structure._batch import Batch as Batch
 from keras_initx.structure._batch import Data as Data
 from keras_initx.structure._batch import array_of as array_of
-from keras_initx.structure._batch import array_of_column as array_of_column
 from keras_initx.structure._batch import batch_of as batch_of
 from keras_initx.structure._batch import check_finite as check_finite
 from keras_initx.structure._batch import first_batch as first_batch
@@ -38,7 +37,6 @@ from keras_initx.structure._hooks import activation_of as activation_of
 from keras_initx.structure._hooks import activation_slope as activation_slope
 from keras_initx.structure._hooks import call_name as call_name
 from keras_initx.structure._hooks import is_bounded as is_bounded
-from keras_initx.structure._hooks import recorded_initializers as recorded_initializers
 from keras_initx.structure._hooks import replaced as replaced
 from keras_initx.structure._hooks import unit_axis as unit_axis
 from keras_initx.structure._kernels import ALL_CONVOLUTIONS as ALL_CONVOLUTIONS
