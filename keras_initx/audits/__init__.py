@@ -10,5 +10,6 @@ from keras_initx.audits._lines import WeightContract as WeightContract
 from keras_initx.audits._profile import Parts as Parts
 from keras_initx.audits._profile import Profile as Profile
 from keras_initx.audits._report import AuditReport as AuditReport
+from keras_initx.audits._statistics import holm as holm
 from keras_initx.audits._subjects import Audited as Audited
 from keras_initx.audits._subjects import is_saved_model as is_saved_model

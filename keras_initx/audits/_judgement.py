@@ -154,9 +154,11 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
     outcomes = [outcome for this in comparisons for outcome in this.outcomes]
     outcomes += [of_several.outcome for of_several in joint]
     # What is proven cannot fail by chance: proofs of one kind count as one test.
-    probabilities = [outcome.p for outcome in outcomes if not outcome.proof]
-    number = len(probabilities) + len({outcome.proof for outcome in outcomes if outcome.proof})
-    worst = holm(probabilities, alpha, number)
+    tested = [outcome for outcome in outcomes if not outcome.proof]
+    number = len(tested) + len({outcome.proof for outcome in outcomes if outcome.proof})
+    corrected = holm([outcome.p for outcome in tested], number)
+    # By their identity, since a test of several weights is one of each.
+    improbable = {id(outcome) for outcome, p in zip(tested, corrected, strict=True) if p <= alpha}
     # Of the normal distribution, a little high.
     quantile = math.sqrt(2 * math.log(max(number, 1) / alpha))
     of_path: dict[str, list[Joint]] = {}
@@ -169,7 +171,7 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
         shared = of_path.get(this.path, [])
         failed = []
         for outcome in (*this.outcomes, *(of_several.outcome for of_several in shared)):
-            if outcome.p <= worst and outcome.deviation > smallest:
+            if id(outcome) in improbable and outcome.deviation > smallest:
                 failed.append(outcome)
         together = next((of_several.scale for of_several in shared if of_several.scale), None)
         resolution = None

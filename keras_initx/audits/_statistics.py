@@ -124,19 +124,23 @@ def any_of(number: float, share: float) -> float:
     return -math.expm1(number * math.log1p(-min(share, 0.5)))
 
 
-def holm(probabilities: Sequence[float], alpha: float, number: int) -> float:
-    """Return the largest probability of a test that fails, -1 if none does (Holm, 1979).
+def holm(p_values: Sequence[float], number: int | None = None) -> list[float]:
+    """Return `p_values` corrected for the number of tests (Holm, 1979). NaN stays NaN.
 
-    The probability of any failure by chance is `alpha`.
+    Tests whose corrected value is at most `alpha` fail; the probability that any fails by chance is
+    then at most `alpha`.
 
     Args:
-        probabilities: Those of the tests.
-        alpha: See above.
-        number: The number of tests, at least that of the probabilities.
+        p_values: The probabilities of tests.
+        number: The number of tests. Default: that of the probabilities that are not NaN.
     """
-    largest = -1.0
-    for place, p in enumerate(sorted(probabilities)):
-        if p > alpha / (number - place):
-            break
-        largest = p
-    return largest
+    corrected = [math.nan] * len(p_values)
+    known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    if number is None:
+        number = len(known)
+    highest = 0.0
+    for rank, i in enumerate(known):
+        # A correction must not change the order.
+        highest = max(highest, min(1.0, (number - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected

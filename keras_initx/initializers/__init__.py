@@ -59,7 +59,6 @@ from keras_initx.initializers._scale import default_axes as default_axes
 from keras_initx.initializers._scale import fans as fans
 from keras_initx.initializers._sharding import is_exact as is_exact
 from keras_initx.initializers._sharding import seeded_call as seeded_call
-from keras_initx.initializers._sharding import with_seed as with_seed
 from keras_initx.initializers._sparse import KeepSparse as KeepSparse
 from keras_initx.initializers._sparse import Masked as Masked
 from keras_initx.initializers._sparse import Sparse as Sparse

@@ -1,5 +1,6 @@
 """Base classes of all initializers: ids, shape and dtype, seed, config, repr and equality."""
 
+import copy
 import dataclasses
 import inspect
 import math
@@ -428,6 +429,18 @@ class RandomInitializer(Initializer):
             self.seed = random.getrandbits(32)
         else:
             self.seed = self._init_seed
+
+    def bound(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
+        """Return a copy for one weight, with what the constructor may not take.
+
+        Args:
+            seed: An integer, also one in a trace.
+            groups: The groups of the inputs and of the units of a kernel, for initializers that
+                scale by its fans. Default: as they are.
+        """
+        result = copy.copy(self)
+        result.seed = result._init_seed = seed
+        return result
 
     def _compute(self, shape: Shape, dtype: DType) -> Tensor:
         stream = Stream(self._key(), dtype, self._namespace(shape))

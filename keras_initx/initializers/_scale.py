@@ -1,9 +1,8 @@
 """What the scale of a kernel follows from: its fans and axes, and the gain of an activation."""
 
-import copy
 import math
 from collections.abc import Iterable
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 from keras_initx._checks import check_choice, check_number, check_rank, is_integer
 from keras_initx._typing import (
@@ -47,10 +46,10 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
         """
         return self._groups
 
-    def in_groups(self, inputs: int, units: int) -> Self:
-        """Return a copy for a kernel with so many groups of inputs and of units."""
-        result = copy.copy(self)
-        result._groups = inputs, units
+    def bound(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
+        result = super().bound(seed)
+        if groups is not None:
+            result._groups = groups
         return result
 
     def _fans(self, shape: Shape) -> tuple[float, int]:

@@ -1,6 +1,5 @@
 """How the values of an initializer are made on several devices."""
 
-import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ def seeded_call(
         return None
     if len(list(initializers_within(initializer))) > 1:
         return None
-    return _SeededCall(with_seed(initializer, 0), shape, dtype), np.uint32(seed)
+    return _SeededCall(initializer.bound(0), shape, dtype), np.uint32(seed)
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,4 @@ class _SeededCall:
     dtype: DType
 
     def __call__(self, seed: Tensor) -> Tensor:
-        return with_seed(self.initializer, seed)._on_device(self.shape, self.dtype)
-
-
-def with_seed(initializer: Any, seed: Any) -> Any:
-    """Return a copy of a `RandomInitializer` with this seed."""
-    result = copy.copy(initializer)
-    result.seed = result._init_seed = seed
-    return result
+        return self.initializer.bound(seed)._on_device(self.shape, self.dtype)

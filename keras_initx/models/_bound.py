@@ -10,7 +10,6 @@ import numpy as np
 from keras_initx._seeds import derived_seed
 from keras_initx._typing import Shape
 from keras_initx.initializers import (
-    AxesInitializer,
     ChronoBias,
     MatrixInitializer,
     RandomInitializer,
@@ -22,7 +21,6 @@ from keras_initx.initializers import (
     is_gru,
     is_lstm,
     parameters_of,
-    with_seed,
 )
 from keras_initx.structure import KernelAxes, ModelWeight
 
@@ -61,8 +59,8 @@ def with_seed_and_axes(
     if isinstance(initializer, ChronoBias) and initializer.cell is None:
         # It would look at the layer that calls it, and no layer does here.
         given["cell"] = _cell_name(weight.layer)
-    without_axes = given.get("input_axes") is None and given.get("output_axes") is None
     axes = None
+    without_axes = given.get("input_axes") is None and given.get("output_axes") is None
     if without_axes and parameters_of(cls).keys() >= set(_AXES):
         axes = _axes_for(cls, weight)
     if axes is not None:
@@ -80,14 +78,14 @@ def with_seed_and_axes(
             return type(initializer).from_config({**initializer.get_config(), "seed": seed})
         # A user's class may refuse its own config, or hold one that is not registered.
         return initializer
-    if "seed" not in given and isinstance(copy, RandomInitializer):
-        copy = with_seed(copy, seed)
-    if without_axes and isinstance(copy, AxesInitializer):
-        of_inputs, of_units = weight.groups
-        if not is_scaled:
-            of_inputs *= weight.phases
-        copy = copy.in_groups(of_inputs, of_units)
-    return copy
+    if not isinstance(copy, RandomInitializer):
+        return copy
+    if not without_axes:
+        return copy.bound(seed)
+    of_inputs, of_units = weight.groups
+    if not is_scaled:
+        of_inputs *= weight.phases
+    return copy.bound(seed, groups=(of_inputs, of_units))
 
 
 def _cell_name(layer: keras.Layer | None) -> str | None:

@@ -157,12 +157,18 @@ def lsuv(
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
+    # Before the pass: in the call of a layer, mixed precision changes the dtype of variables.
+    starts = {
+        id(kernel): _orthonormal(layer, kernel, seeds[id(kernel)])
+        for layer, found in kernels.items()
+        for kernel in found.free
+    }
     results: dict[keras.Layer, _Scaled] = {}
     with progress("LSUV", len(before), "layers") as advance:
 
         def scale(layer: keras.Layer, outputs: _Outputs) -> None:
             is_first = layer not in results
-            results[layer] = _scaled(layer, kernels[layer], seeds, outputs, tolerance, max_steps)
+            results[layer] = _scaled(kernels[layer], starts, outputs, tolerance, max_steps)
             if is_first:
                 advance(1)
 
@@ -280,9 +286,8 @@ class _Scaled(NamedTuple):
 
 
 def _scaled(
-    layer: keras.Layer,
     kernels: _Kernels,
-    seeds: dict[int, int],
+    starts: dict[int, Computation],
     outputs: _Outputs,
     tolerance: float,
     max_steps: int,
@@ -294,10 +299,11 @@ def _scaled(
     """
     if kernels.reason:
         return _Scaled("left", kernels.reason, _variance(outputs()))
+    # In a scope, which keeps what is assigned beside the values: nothing is copied.
     former = [(kernel, kernel.value) for kernel in kernels.free]
     values = []
     for kernel in kernels.free:
-        start = _orthonormal(layer, kernel, seeds[id(kernel)])
+        start = made_like(kernel, starts[id(kernel)])
         values.append((kernel, _constrained(kernel, start)))
     assign(values)
     output = outputs()
@@ -324,11 +330,11 @@ def _scaled(
     return _Scaled(status, counted(steps, "step"), variance, values)
 
 
-def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Tensor:
+def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:
+    """Return what it takes to draw a kernel of `layer`."""
     inputs, _ = kernel_axes(layer, kernel)
     orthogonal = Orthogonal(seed=seed, input_axes=inputs)
-    function = functools.partial(orthogonal, kernel.shape, kernel.dtype)
-    return made_like(kernel, Computation(function))
+    return Computation(functools.partial(orthogonal, kernel.shape, kernel.dtype))
 
 
 def _constrained(kernel: keras.Variable, value: Tensor) -> Tensor:

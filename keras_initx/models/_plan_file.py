@@ -22,7 +22,6 @@ from keras_initx.initializers import (
     check_numbers,
     is_array,
     parameters_of,
-    with_seed,
 )
 
 FORMAT = LinedFormat(
@@ -122,10 +121,9 @@ def restored(data: Any) -> keras.initializers.Initializer:
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}
     result: keras.initializers.Initializer = cls.from_config(config)
-    if "seed" in data and isinstance(result, RandomInitializer):
-        result = with_seed(result, data["seed"])
-    if "groups" in data and isinstance(result, AxesInitializer):
-        result = result.in_groups(*data["groups"])
+    if isinstance(result, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
+        groups = tuple(data["groups"]) if "groups" in data else None
+        return result.bound(data.get("seed", result.seed), groups)
     return result
 
 

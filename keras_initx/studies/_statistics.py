@@ -150,21 +150,3 @@ def repeats_needed(effect: float, level: float = SIGNIFICANT) -> float:
     if place == len(candidates):
         return math.inf
     return candidates[place]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return `p_values` corrected for multiple testing by Holm's method. NaN is ignored.
-
-    Reference:
-        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-        Statistics, 1979.
-    """
-    corrected = [math.nan] * len(p_values)
-    known = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
-    highest = 0.0
-    for rank, i in enumerate(known):
-        hypotheses_left = len(known) - rank
-        # A correction must not change the order of the p-values.
-        highest = max(highest, min(1.0, hypotheses_left * p_values[i]))
-        corrected[i] = highest
-    return corrected

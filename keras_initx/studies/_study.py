@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_initx.audits import holm
 from keras_initx.rendering import Column, counted, format_metric, listed, ranges
 from keras_initx.studies import _statistics
 from keras_initx.studies._metric import metric_range, sign
@@ -327,7 +328,7 @@ def _verdicts(trial: Record) -> list[Record]:
 
 def _correct(pairs: list[Record]) -> None:
     """Add to the tests of pairs what follows from their number: corrected p-values and verdicts."""
-    corrected = _statistics.holm([pair["p"] for pair in pairs])
+    corrected = holm([pair["p"] for pair in pairs])
     not_significant = 0
     for pair, p_value in zip(pairs, corrected, strict=True):
         pair["p_corrected"] = p_value

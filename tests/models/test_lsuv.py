@@ -435,6 +435,17 @@ def test_weights_and_outputs_of_16_bits_are_scaled():
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("policy", ("mixed_bfloat16", "mixed_float16"))
+def test_mixed_precision_takes_no_digit_of_a_kernel(policy):
+    # In the call of such a layer, its kernel has 16 bits.
+    model = dense(dtype=policy)
+    keras_initx.lsuv(model, X, seed=0)
+    (kernel, _) = values_of(model)
+    rounded = keras.ops.cast(keras.ops.cast(kernel, policy.removeprefix("mixed_")), "float32")
+    assert not np.any(kernel == keras.ops.convert_to_numpy(rounded))
+
+
 def test_a_constraint_holds():
     sparse = keras_initx.Sparse(2, seed=0)
     model = dense(kernel_initializer=sparse, kernel_constraint=keras_initx.KeepSparse(sparse))
