@@ -5,6 +5,7 @@ With a single learning rate and with those of muP.
 `KERAS_BACKEND=jax python docs/examples/widths.py`; it needs the extra `plot` and scikit-learn.
 """
 
+import dataclasses
 import functools
 
 import keras_initx
@@ -103,7 +104,7 @@ def check_transformers(parametrization, kind, sizes):
         (7 * tokens + 3) % WORDS,
     )
     kept = [check.layers.index(layer) for layer in SHOWN]
-    return scaling.CoordinateCheck(check.widths, list(SHOWN), check.sizes[:, kept])
+    return dataclasses.replace(check, layers=list(SHOWN), sizes=check.sizes[:, kept])
 
 
 def draw(checks):

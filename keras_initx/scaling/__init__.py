@@ -12,14 +12,14 @@ from keras_initx.scaling._rate_factors import *
 if TYPE_CHECKING:
     from keras_initx.scaling._coordinate_check import *
     from keras_initx.scaling._mup import *
-    from keras_initx.scaling._width_problems import *
+    from keras_initx.scaling._width_exponents import *
 
 __all__ = [
     "CoordinateCheck",
     "MupTable",
     "MupWeight",
     "RateFactors",
-    "WidthProblem",
+    "WidthExponents",
     "coordinate_check",
     "mup",
 ]
@@ -31,7 +31,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        for file in ("_mup", "_width_problems", "_coordinate_check"):
+        for file in ("_mup", "_width_exponents", "_coordinate_check"):
             module = importlib.import_module(f"{__name__}.{file}")
             if name in module.__all__:
                 return getattr(module, name)

@@ -1,7 +1,9 @@
 """Check that no layer's outputs grow or shrink with the width of a model."""
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +17,19 @@ from keras_initx.rendering import (
     COLORS,
     Column,
     Tabular,
+    counted,
     make_logarithmic,
     new_figure,
     progress,
     short_number,
     tidy,
 )
-from keras_initx.scaling._width_problems import (
+from keras_initx.scaling._width_exponents import (
+    LEVEL,
     Start,
-    WidthProblem,
-    find_problems,
+    WidthExponents,
     start_of,
-    uneven_layers,
+    width_exponents,
 )
 from keras_initx.structure import (
     Batch,
@@ -45,27 +48,31 @@ if TYPE_CHECKING:
 
 __all__ = ["CoordinateCheck", "coordinate_check"]
 
+# The exponent with which the outputs of the last layer may shrink before training.
+_SHRINKING = -0.5
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoordinateCheck(Tabular[tuple[str, ...]]):
     """The size of each layer's outputs in models of several widths.
 
-    In the form of all results. `print` shows how it scales with the width. `plot` has a panel for
-    each step and a line for each layer. The rows of `to_csv` are the layers at each step.
+    In the form of all results. `print` shows how it scales with the width, and below each layer the
+    weights whose initial size or learning rate scales in another way than in muP. `plot` has a
+    panel for each step and a line for each layer. The rows of `to_csv` are the layers at each step.
 
     Attributes:
         widths: The widths.
         layers: The paths of the layers in the first model.
         sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
             layer's output, before its activation if there is one. Step 0 is before training.
-        problems: A `WidthProblem` for each likely cause if outputs are not level, and for weights
-            whose size or learning rate is not that of muP.
+        weights: The `WidthExponents` of each trainable weight; none if the models do not have the
+            same layers.
     """
 
     widths: list[int]
     layers: list[str]
     sizes: npt.NDArray[np.float64]
-    problems: Sequence[WidthProblem] = ()
+    weights: Sequence[WidthExponents] = ()
 
     @property
     def exponents(self) -> npt.NDArray[np.float64]:
@@ -88,7 +95,23 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         Exponents between -0.25 and 0.25 count as 0. The outputs of the last layer may shrink with
         the root of the width.
         """
-        return uneven_layers(self.layers, self.exponents)
+        uneven = {}
+        for layer, found in zip(self.layers, self.exponents.T, strict=True):
+            lowest = -LEVEL
+            if layer == self.layers[-1]:
+                lowest += _SHRINKING
+            beyond = np.maximum(found - LEVEL, lowest - found)
+            if np.isnan(beyond).all():
+                continue
+            step = int(np.nanargmax(beyond))
+            if beyond[step] > 0:
+                uneven[layer] = step, float(found[step])
+        return uneven
+
+    @property
+    def problems(self) -> list[str]:
+        """The layers whose outputs depend on the width, and the weights that are not as in muP."""
+        return [*self.uneven, *(weight.path for weight in self.weights if not weight.is_mup)]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -121,15 +144,40 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return figure
 
     def _rows(self) -> list[tuple[str, ...]]:
+        off: dict[str, list[WidthExponents]] = {}
+        for weight in self.weights:
+            if not weight.is_mup:
+                off.setdefault(self._layer_of(weight), []).append(weight)
         rows = []
         for name, exponents in zip(self.layers, self.exponents.T, strict=True):
-            rows.append((name, *map(short_number, exponents)))
+            rows.append((name, "", "", "", "", *map(short_number, exponents)))
+            rows += [self._weight_row(weight) for weight in off.pop(name, [])]
+        # Those of layers whose outputs are not measured.
+        for weights in off.values():
+            rows += [self._weight_row(weight) for weight in weights]
         return rows
 
+    def _layer_of(self, weight: WidthExponents) -> str:
+        """Return the innermost layer around a weight of which there are outputs, or nothing."""
+        path = weight.path
+        while path and path not in self.layers:
+            path = path.rpartition("/")[0]
+        return path
+
+    def _weight_row(self, weight: WidthExponents) -> tuple[str, ...]:
+        """Return the row of a weight, with the exponents that differ from those of muP."""
+        std = rate = ("", "")
+        if weight.std_differs:
+            std = short_number(weight.std), short_number(weight.mup_std)
+        if weight.rate_differs:
+            rate = short_number(weight.rate), short_number(weight.mup_rate)
+        return (weight.path, *std, *rate, *("" for _ in self.sizes))
+
     def _columns(self) -> list[Column[tuple[str, ...]]]:
-        columns: list[Column[tuple[str, ...]]] = [Column("layer", itemgetter(0), is_text=True)]
-        for step in range(len(self.sizes)):
-            columns.append(Column(f"step {step}", itemgetter(step + 1)))
+        columns: list[Column[tuple[str, ...]]] = [Column("", itemgetter(0), is_text=True)]
+        steps = [f"step {step}" for step in range(len(self.sizes))]
+        for place, header in enumerate(("std", "in muP", "rate", "in muP", *steps), 1):
+            columns.append(Column(header, itemgetter(place)))
         return columns
 
     def _headline(self) -> str:
@@ -142,7 +190,15 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
             uneven.append(f"{layer} ({short_number(exponent)} at step {step})")
         if uneven:
             lines.append(f"Not level: {', '.join(uneven)}.")
-        lines.extend(problem.reason for problem in self.problems)
+        if not self.weights:
+            lines.append("Weights are not compared with muP: the models have other layers.")
+            return lines
+        off = sum(not weight.is_mup for weight in self.weights)
+        if off:
+            lines.append("std, rate: exponents in initial weights and in learning rates.")
+        lines.append(f"{counted(len(self.weights) - off, 'weight')} as in muP, {off} not.")
+        if all(math.isnan(weight.mup_rate) for weight in self.weights):
+            lines.append("Learning rates are not compared: muP has no rule for the optimizer.")
         return lines
 
 
@@ -161,9 +217,9 @@ def coordinate_check(
     then transfers to a wide one. Before the first step, the outputs of the last layer may shrink,
     at most with the square root of the width.
 
-    The narrowest and the widest model are also compared with the table of `mup`: initial weights
-    and learning rates that do not follow it are named as the likely cause. Learning rates are known
-    of optimizers for which `mup` has a rule, and of a `RateFactors` with one of them, also in a
+    Beside the outputs it shows how initial weights and learning rates scale from the narrowest to
+    the widest model, where the table of `mup` has other exponents. Learning rates are known of
+    optimizers for which `mup` has a rule, and of a `RateFactors` with one of them, also in a
     `LossScaleOptimizer`. The sizes may also be depths, but models of different depths are not
     compared with a table.
 
@@ -249,14 +305,11 @@ def coordinate_check(
         else:
             sizes.append([[step[name] for name in names] for step in after_steps])
     layers = [paths[name] for name in names]
-    check = CoordinateCheck(widths, layers, np.moveaxis(np.array(sizes), 0, -1))
-    problems = find_problems(
-        starts[min(widths)],
-        starts[max(widths)],
-        max(widths) / min(widths),
-        list(check.uneven),
-    )
-    return replace(check, problems=problems)
+    weights: list[WidthExponents] = []
+    with contextlib.suppress(ValueError):  # other layers, or more blocks
+        narrow, wide = starts[min(widths)], starts[max(widths)]
+        weights = width_exponents(narrow, wide, max(widths) / min(widths))
+    return CoordinateCheck(widths, layers, np.moveaxis(np.array(sizes), 0, -1), weights)
 
 
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:

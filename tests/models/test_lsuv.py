@@ -436,7 +436,7 @@ def test_weights_and_outputs_of_16_bits_are_scaled():
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("policy", ("mixed_bfloat16", "mixed_float16"))
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_takes_no_digit_of_a_kernel(policy):
     # In the call of such a layer, its kernel has 16 bits.
     model = dense(dtype=policy)

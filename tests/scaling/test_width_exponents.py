@@ -1,4 +1,4 @@
-"""The coordinate check names what is wrong in set-ups that lack a part of muP."""
+"""The exponents of weights and rates, beside those of muP, in set-ups that lack a part of it."""
 
 import functools
 
@@ -111,31 +111,88 @@ RIGHT = {
     "depth, SGD": lambda: check(residual, sgd, scales=DEPTHS),
 }
 
-# What is wrong, and the layer and the cause that must be named first.
+# What is wrong, and the exponents that differ from those of muP: measured, and in muP.
 WRONG = {
-    "no factors": (lambda: check(perceptron, plain=True), "second", "rate"),
-    "factors of Adam for SGD": (lambda: check(perceptron, sgd, factors_of="adam"), "first", "rate"),
-    "no factor in the output": (lambda: check(perceptron, rates={"last/kernel": 1}), "last", "rate"),
-    "no factor on the output's weights": (lambda: check(perceptron, sizes={"last/kernel": 0.5}), "last", "std"),
-    "a factor on an embedding": (lambda: check(untied, rates={"embedding/embeddings": -1}), "embedding", "rate"),
-    "a small depthwise kernel": (lambda: check(convolutions, sizes={DEPTHWISE: -0.5}), "depthwise", "std"),
-    "branches not divided": (lambda: check(undivided, scales=DEPTHS), "last", "unknown"),
-    "a sum over units": (lambda: check(summed), "last", "unknown"),
+    "no factors": (
+        lambda: check(perceptron, plain=True),
+        {f"{name}/kernel": ("rate", 0, -1) for name in ("second", "third", "last")},
+    ),
+    "factors of Adam for SGD": (
+        lambda: check(perceptron, sgd, factors_of="adam"),
+        {
+            **{f"{name}/bias": ("rate", 0, 1) for name in ("first", "second", "third")},
+            "first/kernel": ("rate", 0, 1),
+            **{f"{name}/kernel": ("rate", -1, 0) for name in ("second", "third")},
+        },
+    ),
+    "no factor in the output": (
+        lambda: check(perceptron, rates={"last/kernel": 1}),
+        {"last/kernel": ("rate", 0, -1)},
+    ),
+    "no factor on the output's weights": (
+        lambda: check(perceptron, sizes={"last/kernel": 0.5}),
+        {"last/kernel": ("std", -0.5, -1)},
+    ),
+    "a factor on an embedding": (
+        lambda: check(untied, rates={"embedding/embeddings": -1}),
+        {"embedding/embeddings": ("rate", -1, 0)},
+    ),
+    "a small depthwise kernel": (
+        lambda: check(convolutions, sizes={DEPTHWISE: -0.5}),
+        {DEPTHWISE: ("std", -0.5, 0)},
+    ),
 }
+
+
+def different(found):
+    """Return the exponents that differ from those of muP, to a half."""
+    result = {}
+    for weight in found.weights:
+        if weight.std_differs:
+            result[weight.path] = ("std", round(2 * weight.std) / 2, weight.mup_std)
+        if weight.rate_differs:
+            result[weight.path] = ("rate", weight.rate, weight.mup_rate)
+    return result
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_nothing_is_found_where_nothing_is_wrong(name):
-    found = RIGHT[name]()
-    assert found.problems == []
-    assert found.uneven == {}
+    assert RIGHT[name]().problems == []
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_wrong_layer_is_named_with_the_cause(name):
-    make, layer, cause = WRONG[name]
+def test_what_differs_from_mup_is_shown(name):
+    make, expected = WRONG[name]
     found = make()
-    assert (found.problems[0].layer, found.problems[0].cause) == (layer, cause)
+    assert different(found) == expected
+    assert set(expected) <= set(found.problems)
+    lines = str(found).splitlines()
+    assert all(any(line.startswith(path) for line in lines) for path in expected)
+
+
+def test_a_weight_stands_below_its_layer():
+    lines = str(check(perceptron, rates={"last/kernel": 1})).splitlines()
+    (place,) = [place for place, line in enumerate(lines) if line.startswith("last ")]
+    assert lines[place + 1].split() == ["last/kernel", "0", "-1"]
+
+
+def test_a_layer_that_is_not_level_although_all_is_as_in_mup():
+    found = check(summed)
+    assert found.problems == list(found.uneven) == ["last"]
+    assert "6 weights as in muP, 0 not." in str(found)
+
+
+def test_models_of_other_layers_are_not_compared_with_mup():
+    found = check(undivided, scales=DEPTHS)
+    assert found.problems == ["last"]
+    assert list(found.weights) == []
+    assert "not compared with muP" in str(found)
+
+
+def test_zeros_and_rates_of_zero_have_no_exponent():
+    found = check(perceptron, functools.partial(keras.optimizers.Adam, 0.0), plain=True)
+    assert all(np.isnan(weight.rate) for weight in found.weights)
+    assert all(np.isnan(weight.std) == weight.path.endswith("bias") for weight in found.weights)
 
 
 @pytest.fixture
@@ -147,8 +204,7 @@ def float16():
 
 @pytest.mark.usefixtures("float16")
 def test_factors_are_seen_in_an_optimizer_that_scales_the_loss():
-    (problem,) = check(perceptron, rates={"last/kernel": 1}).problems
-    assert (problem.layer, problem.cause) == ("last", "rate")
+    assert different(check(perceptron, rates={"last/kernel": 1})) == {"last/kernel": ("rate", 0, -1)}
 
 
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
@@ -156,4 +212,6 @@ def test_the_rates_of_several_optimizers_are_not_judged():
     def several():
         return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(sgd()))
 
-    assert all(problem.cause != "rate" for problem in check(perceptron, several, plain=True, factors_of="sgd").problems)
+    found = check(perceptron, several, plain=True, factors_of="sgd")
+    assert different(found) == {}
+    assert "muP has no rule for the optimizer" in str(found)
