@@ -19,7 +19,9 @@ from keras_initx._seeds import (
 )
 from keras_initx.backends import backend
 from keras_initx.studies._engine import Engine, check_build, repeats_of
+from keras_initx.studies._settings import Settings
 from keras_initx.studies._study import Study
+from keras_initx.studies._trial import Job
 from keras_initx.studies._types import DataLike, Mode
 
 # Takes an initializer, or another value of `initializers`.
@@ -121,10 +123,7 @@ def compare_initializers(
     repeats = int(check_count("repeats", repeats))
     # The tests need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
-    engine = Engine.checked(
-        "initializers",
-        build,
-        functools.partial(_built, build),
+    given = Settings.checked(
         data,
         epochs=epochs,
         batch_size=batch_size,
@@ -134,12 +133,12 @@ def compare_initializers(
         title=title,
         monitor=monitor,
         mode=mode,
-        diagnosis=diagnosis,
-        must_begin_finite=True,
     )
-    trials = engine.run(named, repeats_of(seed, repeats), "initializers")
+    job = Job(functools.partial(_built, build), given, diagnosis=diagnosis, must_begin_finite=True)
+    engine = Engine("initializers", build, job)
+    trials = engine.run(named, repeats_of(given.seed, repeats), "initializers")
     settings = {
-        **engine.settings,
+        **engine.shared,
         "initializers": list(named),
         "unseeded": [
             name for name, initializer in named.items() if _draws_without_seed(initializer)

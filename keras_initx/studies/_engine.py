@@ -5,85 +5,44 @@ import dataclasses
 import inspect
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx._checks import check_count, check_seed, check_type, is_integer
 from keras_initx._extras import import_optional
 from keras_initx._seeds import derived_seed
 from keras_initx.backends import SharedByThreads, backend
 from keras_initx.rendering import progress
-from keras_initx.studies._data import checked_data
 from keras_initx.studies._folder import Folder, keras_config, shared_settings
-from keras_initx.studies._metric import check_monitor, renamed, resolve_metric
+from keras_initx.studies._metric import renamed, resolve_metric
 from keras_initx.studies._trial import Job, Repeat, refuse_what_exists, trial
-from keras_initx.studies._types import DataLike, Direction, Mode, Record
+from keras_initx.studies._types import Direction, Record
 
 # The name of an arm, and the number of a repeat from 1.
 Key = tuple[str, int]
 
 
-@dataclasses.dataclass(frozen=True)
 class Engine:
     """What runs the trials of a study.
 
+    Args:
+        kind: The name of the kind of study.
+        build: What the user passed, by which another study is told.
+        job: What each trial gets.
+
     Attributes:
         title: The title of the study.
-        settings: What all its trials share, as JSON types.
-        job: What each trial gets.
-        folder: Where finished trials are kept.
-        n_jobs: Number of processes, as in joblib. With 1, joblib is not needed.
+        shared: What all its trials share, as JSON types.
+        job: See above.
     """
 
-    title: str
-    settings: Record
-    job: Job
-    folder: Folder
-    n_jobs: int
-
-    @classmethod
-    def checked(
-        cls,
-        kind: str,
-        build: Any,
-        make: Callable[[Any, int], keras.Model],
-        data: DataLike,
-        *,
-        epochs: int,
-        batch_size: int,
-        seed: int,
-        n_jobs: int,
-        out: str | Path | None,
-        title: str | None,
-        monitor: str | None,
-        mode: Mode,
-        **of_job: bool,
-    ) -> "Engine":
-        """Check the arguments that all studies take, and open the folder.
-
-        `kind` is the name of the kind of study, `build` what the user passed, by which another
-        study is told, and `of_job` has other fields of the `Job`. `compare_initializers` describes
-        the others.
-        """
-        arrays = checked_data(data)
-        check_monitor(monitor, mode)
-        check_type("title", title, str | None, "a string or `None`")
-        check_type("seed", check_seed(seed), int, "an integer, from which all others are derived")
-        required = f"`n_jobs` must be an integer other than 0. Received: {n_jobs=!r}"
-        if not is_integer(n_jobs):
-            raise TypeError(required)
-        if n_jobs == 0:
-            raise ValueError(required)
-        epochs = int(check_count("epochs", epochs))  # JSON has no integers of NumPy
-        batch_size = int(check_count("batch_size", batch_size))
-        settings = shared_settings(
-            kind, build, arrays, epochs=epochs, batch_size=batch_size, seed=int(seed)
-        )
-        job = Job(make, arrays, epochs, batch_size, monitor, mode, **of_job)
-        return cls(title or _name_of(build), settings, job, Folder(out, settings), n_jobs)
+    def __init__(self, kind: str, build: Any, job: Job) -> None:
+        settings = job.settings
+        self.title: str = settings.title or _name_of(build)
+        self.shared = shared_settings(kind, build, settings)
+        self.job = job
+        self._folder = Folder(settings.out, self.shared)
 
     def run(
         self,
@@ -109,12 +68,14 @@ class Engine:
             SettingsError: If the folder has another arm of one of these names.
             ValueError: If the file of a trial has JSON of something else.
         """
-        job = self.job._replace(epochs=epochs or self.job.epochs)
+        job = self.job
+        if epochs is not None:
+            job = job._replace(settings=dataclasses.replace(job.settings, epochs=epochs))
         keys = [(name, number) for number in repeats for name in arms]
         found: dict[Key, Record] = {}
         calls = {}
         for name, number in keys:
-            record = self.folder.read(name, arms[name], number)
+            record = self._folder.read(name, arms[name], number)
             if record is None:
                 calls[name, number] = _Call(job, arms[name], repeats[number])
             else:
@@ -122,11 +83,11 @@ class Engine:
         first = next(iter(found.values()), None)
         if calls:
             with progress(label, len(calls), "trials") as advance:
-                for (name, number), record in _records(calls, self.n_jobs):
+                for (name, number), record in _records(calls, job.settings.n_jobs):
                     if record["status"] != "failed":
                         first = first or record
                         renamed(record, first)  # an error now rather than after training
-                        self.folder.write(name, arms[name], number, record)
+                        self._folder.write(name, arms[name], number, record)
                     found[name, number] = record
                     advance(1)
         if first is None:
@@ -143,7 +104,8 @@ class Engine:
             trials: The result of `run`.
         """
         trained = next(trial for trial in trials.values() if trial["status"] != "failed")
-        return resolve_metric(trained, self.job.monitor, self.job.mode)
+        settings = self.job.settings
+        return resolve_metric(trained, settings.monitor, settings.mode)
 
 
 def _name_of(build: Any) -> str:

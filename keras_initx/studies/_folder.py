@@ -20,7 +20,8 @@ from keras_initx._checks import check_type
 from keras_initx._version import __version__
 from keras_initx.backends import backend
 from keras_initx.studies._data import data_digest
-from keras_initx.studies._types import Data, Record
+from keras_initx.studies._settings import Settings
+from keras_initx.studies._types import Record
 
 _FORMAT = "keras_initx study"
 _SHOWN = 60  # characters of a value in a message
@@ -167,7 +168,7 @@ def keras_config() -> dict[str, Any]:
     return found
 
 
-def shared_settings(kind: str, build: Any, data: Data, **others: Any) -> Record:
+def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
     """Return what all trials of a study share and their results depend on, as JSON types."""
     config = keras_config()
     # A trial that ends before its last epoch fails.
@@ -175,13 +176,15 @@ def shared_settings(kind: str, build: Any, data: Data, **others: Any) -> Record:
     return {
         "kind": kind,
         "build": described(build),
-        "data": data_digest(data),
+        "data": data_digest(settings.data),
         "backend": keras.backend.backend(),
         **config,
         "dtype_policy": config["dtype_policy"].name,
         "keras": keras.__version__,
         "keras_initx": __version__,
-        **others,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
     }
 
 

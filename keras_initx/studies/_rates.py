@@ -21,7 +21,9 @@ from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
 from keras_initx.studies._result import StudyResult, first_error, records_of
+from keras_initx.studies._settings import Settings
 from keras_initx.studies._statistics import t_interval
+from keras_initx.studies._trial import Job
 from keras_initx.studies._types import DataLike, Direction, FloatArray, Mode, Record
 
 if TYPE_CHECKING:
@@ -110,10 +112,7 @@ def compare_rates(
     repeats = int(check_count("repeats", repeats))
     # The intervals need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
-    engine = Engine.checked(
-        "rates",
-        builds,
-        functools.partial(_built, builds),
+    given = Settings.checked(
         data,
         epochs=epochs,
         batch_size=batch_size,
@@ -124,16 +123,18 @@ def compare_rates(
         monitor=monitor,
         mode=mode,
     )
+    job = Job(functools.partial(_built, builds), given)
+    engine = Engine("rates", builds, job)
     arms = {}
     for name, width, rate in itertools.product(builds, widths, rates):
         arms[f"{name} {width} {rate!r}".strip()] = name, width, rate
-    records = engine.run(arms, repeats_of(seed, repeats), "rates")
+    records = engine.run(arms, repeats_of(given.seed, repeats), "rates")
     trials = {}
     for key, arm in arms.items():
         for repeat in range(1, repeats + 1):
             trials[*arm, repeat] = records[key, repeat]
     settings = {
-        **engine.settings,
+        **engine.shared,
         "builds": list(builds),
         "widths": widths,
         "rates": rates,

@@ -18,6 +18,7 @@ from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import label_steps, new_plot
 from keras_initx.studies._result import StudyResult, records_of
+from keras_initx.studies._settings import Settings
 from keras_initx.studies._statistics import (
     SIGNIFICANT,
     mean_of,
@@ -25,7 +26,7 @@ from keras_initx.studies._statistics import (
     paired_test,
     repeats_needed,
 )
-from keras_initx.studies._trial import Repeat, new_model, train
+from keras_initx.studies._trial import Job, Repeat, new_model, train
 from keras_initx.studies._types import DataLike, Direction, Mode, Record
 
 if TYPE_CHECKING:
@@ -115,10 +116,7 @@ def random_restarts(
     if checks:
         # The tests need it: fail now rather than after training.
         import_optional("scipy.stats", "studies")
-    engine = Engine.checked(
-        "restarts",
-        build,
-        functools.partial(_drawn, build),
+    given = Settings.checked(
         data,
         epochs=epochs,
         batch_size=batch_size,
@@ -129,36 +127,37 @@ def random_restarts(
         monitor=monitor,
         mode=mode,
     )
+    job = Job(functools.partial(_drawn, build), given)
+    engine = Engine("restarts", build, job)
     # All draws see the examples in one order. None is made by the seed of a repeat.
-    repeat = Repeat(model=0, training=derived_seed(seed, "train"))
+    repeat = Repeat(model=0, training=derived_seed(given.seed, "train"))
 
-    draws, trials = _searched(engine, n, epochs, seed, repeat)
+    draws, trials = _searched(engine, n, repeat)
     metric, direction = engine.metric(trials)
     ranked = _ranked_draws(draws, metric, direction)
     pairs = []
     if checks:
-        pairs = _checked(engine, ranked[0], n, checks, seed, trials)
+        pairs = _checked(engine, ranked[0], n, checks, trials)
     with backend.generators_preserved():
         model = new_model(engine.job, ranked[0]["seed"], repeat)
         train(model, engine.job, repeat, {})
-    settings = {**engine.settings, "n": n, "checks": checks}
+    settings = {**engine.shared, "n": n, "checks": checks}
     return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
 
 
-def _searched(
-    engine: Engine, n: int, epochs: int, seed: int, repeat: Repeat
-) -> tuple[list[Record], dict[Key, Record]]:
+def _searched(engine: Engine, n: int, repeat: Repeat) -> tuple[list[Record], dict[Key, Record]]:
     """Train the draws, the better half of them anew for longer, and so on.
 
     Returns:
         A dict for each draw, see `RestartStudy`, and the records of all trials.
     """
+    given = engine.job.settings
     trials: dict[Key, Record] = {}
     draws: dict[int, Record] = {}
     for draw in range(1, n + 1):
-        draws[draw] = {"draw": draw, "seed": derived_seed(seed, "draw", draw), "epochs": []}
+        draws[draw] = {"draw": draw, "seed": derived_seed(given.seed, "draw", draw), "epochs": []}
     left = list(draws)
-    for end, size in rounds(n, epochs).items():
+    for end, size in rounds(n, given.epochs).items():
         names = {draw: f"draw {draw} for {end} epochs" for draw in left[:size]}
         arms = {name: draws[draw]["seed"] for draw, name in names.items()}
         new = engine.run(arms, {1: repeat}, f"draws, {counted(end, 'epoch')}", end)
@@ -179,10 +178,11 @@ def _searched(
 
 
 def _checked(
-    engine: Engine, chosen: Record, n: int, checks: int, seed: int, trials: dict[Key, Record]
+    engine: Engine, chosen: Record, n: int, checks: int, trials: dict[Key, Record]
 ) -> list[tuple[float, float]]:
     """Train the chosen draw, and draws that took no part, with the examples in other orders."""
     own, other = f"draw {chosen['draw']}, checked", f"none of {n} draws"
+    seed = engine.job.settings.seed
     repeats = {}
     for number in range(1, checks + 1):
         repeats[number] = Repeat(

@@ -21,7 +21,8 @@ from keras_initx.models import optimizers_of
 from keras_initx.structure import put_back_afterward, replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import known_directions, resolve_metric
-from keras_initx.studies._types import BuildError, Data, Mode, Part, Record, Structure
+from keras_initx.studies._settings import Settings
+from keras_initx.studies._types import BuildError, Part, Record, Structure
 
 
 class Repeat(NamedTuple):
@@ -41,22 +42,14 @@ class Job(NamedTuple):
 
     Attributes:
         make: Function that takes an arm and the seed of a repeat, and returns a compiled model.
-        data: The result of `checked_data`.
-        epochs: Number of epochs to train for.
-        batch_size: Number of examples in a batch of training.
-        monitor: Name of a required metric, or `None`.
-        mode: Its direction, `"max"`, `"min"` or `"auto"`.
+        settings: Those of the study.
         diagnosis: Whether to diagnose the first batch.
         must_begin_finite: Whether a model has diverged whose metrics are not finite before
             training. A better rate or draw may mend that, an initializer is to blame for it.
     """
 
     make: Callable[[Any, int], keras.Model]
-    data: Data
-    epochs: int
-    batch_size: int
-    monitor: str | None
-    mode: Mode
+    settings: Settings
     diagnosis: bool = False
     must_begin_finite: bool = False
 
@@ -98,7 +91,8 @@ def train(model: keras.Model, job: Job, repeat: Repeat, record: Record) -> None:
         names = [name for name in before if name != "epoch"]
         record |= {"status": "finished", "epochs": [before]}
         record["directions"] = known_directions(model, names)
-        resolve_metric(record, job.monitor, job.mode)  # an error now rather than after training
+        # An error now rather than after training.
+        resolve_metric(record, job.settings.monitor, job.settings.mode)
         if job.diagnosis:
             record["diagnosis"] = _diagnosis_of_first_batch(model, job, repeat.training)
         if job.must_begin_finite and not _is_finite(before):
@@ -192,7 +186,7 @@ def _before_training(model: keras.Model, job: Job) -> Record:
     Raises:
         BuildError: If a metric is more than a number.
     """
-    batches = Batches(job.data[1], _evaluated_at_once(model, job.batch_size))
+    batches = Batches(job.settings.data[1], _evaluated_at_once(model, job.settings.batch_size))
     metrics: Record = {"epoch": 0}
     for name, result in model.evaluate(batches, return_dict=True, verbose=0).items():
         value = backend.host_view(result)
@@ -227,7 +221,7 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
     keras.utils.set_random_seed(derived_seed(seed, "diagnosis"))
     try:
         x, y = _first_batch(job, seed)
-        report = diagnose(model, x, y, batch_size=job.batch_size)
+        report = diagnose(model, x, y, batch_size=job.settings.batch_size)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     verdicts = []
@@ -239,16 +233,17 @@ def _diagnosis_of_first_batch(model: keras.Model, job: Job, seed: int) -> Record
 
 def _first_batch(job: Job, seed: int) -> tuple[Structure, Structure]:
     """Return the inputs and targets, if there are any, of the first batch of training."""
-    training, _ = job.data
+    training, _ = job.settings.data
     order = _order(training, 1, seed)
-    x, *others = select_examples(training, order[: job.batch_size])
+    x, *others = select_examples(training, order[: job.settings.batch_size])
     return x, others[0] if others else None
 
 
 def _fit(model: keras.Model, job: Job, seed: int, record: Record) -> None:
     """Train `model`, and record its metrics after each epoch."""
-    training, validation = job.data
-    batches = Batches(training, job.batch_size)
+    settings = job.settings
+    training, validation = settings.data
+    batches = Batches(training, settings.batch_size)
     begin = 0.0
 
     def begin_epoch(epoch: int, logs: Any) -> None:
@@ -273,19 +268,19 @@ def _fit(model: keras.Model, job: Job, seed: int, record: Record) -> None:
 
     model.fit(
         batches,
-        epochs=job.epochs,
+        epochs=settings.epochs,
         shuffle=False,
-        validation_data=Batches(validation, _evaluated_at_once(model, job.batch_size)),
+        validation_data=Batches(validation, _evaluated_at_once(model, settings.batch_size)),
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_begin=begin_epoch, on_epoch_end=end_epoch)
         ],
         verbose=0,
     )
     last = record["epochs"][-1]["epoch"]
-    if record["status"] == "finished" and last < job.epochs:
+    if record["status"] == "finished" and last < settings.epochs:
         raise RuntimeError(
-            f"training must run for {job.epochs} epochs, and ended after {last}; the model must "
-            "not set `stop_training`, and `keras.config.max_epochs()` must not be less"
+            f"training must run for {settings.epochs} epochs, and ended after {last}; the model "
+            "must not set `stop_training`, and `keras.config.max_epochs()` must not be less"
         )
 
 
