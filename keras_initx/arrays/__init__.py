@@ -15,7 +15,7 @@ from keras_initx.arrays._formats import check_file as check_file
 from keras_initx.arrays._formats import open_arrays as open_arrays
 from keras_initx.arrays._formats import suffix as suffix
 from keras_initx.arrays._lazy import LazyArray as LazyArray
-from keras_initx.arrays._lazy import Region as Region
+from keras_initx.arrays._lazy import Selection as Selection
 from keras_initx.arrays._lazy import index_text as index_text
 from keras_initx.arrays._lazy import stacked as stacked
 from keras_initx.arrays._lazy import summed as summed

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_initx._files import check_local, parse_json
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.arrays._lazy import LazyArray, Region
+from keras_initx.arrays._lazy import LazyArray, Selection
 
 # Bytes that are read at a time.
 _BLOCK = 1 << 20
@@ -70,7 +70,7 @@ def open_arrays(argument: str, path: str) -> Iterator[Contents]:
     """
 
     def checked(array: LazyArray) -> LazyArray:
-        def read(region: Region) -> Array:
+        def read(region: Selection) -> Array:
             with _refused(argument, path):
                 return array.read(region)
 
@@ -130,7 +130,7 @@ def _in_rows(
             block = np.frombuffer(content, dtype, count * row).reshape(count, *lengths[1:])
             result[number - start : number - start + count] = block[(slice(None), *others)]
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded: they are pickles")
         parts = (slice(None),) * len(shape) if region is ... else region
@@ -222,7 +222,7 @@ def _safetensors(path: str) -> Iterator[Contents]:
     yield contents
 
 
-def _refuse(region: Region) -> Array:
+def _refuse(region: Selection) -> Array:
     raise ValueError("NumPy has no such dtype")
 
 
@@ -255,7 +255,7 @@ def _dataset(node: Any) -> LazyArray:
     # Set by Keras: HDF5 has no such type.
     is_bfloat16 = node.attrs.get("dtype") == "bfloat16"
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         values = np.asarray(node[region])
         return values.view("bfloat16") if is_bfloat16 else values
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras_initx._typing import Array, DType, Shape
 
 # A slice without a step for each axis, or everything.
-Region: TypeAlias = tuple[slice, ...] | EllipsisType
+Selection: TypeAlias = tuple[slice, ...] | EllipsisType
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class LazyArray:
 
     shape: Shape
     dtype: DType
-    read: Callable[[Region], Array]
+    read: Callable[[Selection], Array]
     how: tuple[str, ...] = ()
 
     def expect(self, *shapes: Shape) -> "LazyArray":
@@ -45,7 +45,7 @@ class LazyArray:
             return self
         places = [axes.index(axis) for axis in range(len(axes))]
 
-        def read(region: Region) -> Array:
+        def read(region: Selection) -> Array:
             own = region if region is ... else tuple(region[place] for place in places)
             return self.read(own).transpose(axes)
 
@@ -66,7 +66,7 @@ class LazyArray:
             return self.changed(lambda array: array[index], shape, text)
         starts = [part.indices(n)[0] for part, n in zip(slices, self.shape, strict=True)]
 
-        def read(region: Region) -> Array:
+        def read(region: Selection) -> Array:
             parts = (slice(None),) * len(shape) if region is ... else region
             own = []
             for start, part, length in zip(starts, parts, shape, strict=True):
@@ -89,7 +89,7 @@ class LazyArray:
     def changed(self, function: Callable[[Array], Array], shape: Shape, how: str) -> "LazyArray":
         """Return what a function makes of the whole, which is read for each region."""
 
-        def read(region: Region) -> Array:
+        def read(region: Selection) -> Array:
             return function(self.read(...))[region]
 
         return replace(self, shape=shape, read=read, how=(*self.how, how))
@@ -99,7 +99,7 @@ def summed(arrays: Sequence[LazyArray]) -> LazyArray:
     """Return the sum of arrays of one shape, in float64, so that it is rounded once."""
     first = arrays[0]
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         values = [array.read(region).astype("float64") for array in arrays]
         return sum(values[1:], values[0])
 
@@ -111,7 +111,7 @@ def stacked(arrays: Sequence[LazyArray]) -> LazyArray:
     first = arrays[0]
     shape = (len(arrays), *first.shape)
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         rows, *others = (slice(None),) * len(shape) if region is ... else region
         return np.stack([array.read(tuple(others)) for array in arrays[rows]])
 

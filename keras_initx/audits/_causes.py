@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from keras_initx._typing import Shape
 from keras_initx.audits._groups import with_stars
-from keras_initx.audits._judgement import Verdict
+from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale import Scale
 from keras_initx.initializers import (
-    Mode,
+    FanMode,
     RandomNormal,
     VarianceScaling,
     fans,
@@ -29,71 +29,71 @@ _COARSEST_OF_RULES = 0.25
 # With a smaller probability, a distribution has another shape.
 _IMPLAUSIBLE = 1e-5
 _SHARDS = (2, 4, 8, 16, 32, 64)
-_MODES: tuple[Mode, ...] = ("fan_in", "fan_out", "fan_avg")
-_FAMILIES: dict[str, tuple[float, Mode]] = {
+_MODES: tuple[FanMode, ...] = ("fan_in", "fan_out", "fan_avg")
+_FAMILIES: dict[str, tuple[float, FanMode]] = {
     "He": (2.0, "fan_in"),
     "LeCun": (1.0, "fan_in"),
     "Glorot": (1.0, "fan_avg"),
 }
 
 
-def causes_of(verdicts: Sequence[Verdict]) -> list[str]:
+def causes_of(weights: Sequence[Judged]) -> list[str]:
     """Return what explains the weights that are off, where a single thing does, else nothing."""
-    off = [verdict for verdict in verdicts if "scale" in _failed(verdict)]
+    off = [judged for judged in weights if "scale" in _failed(judged)]
     scales = {}
-    for verdict in verdicts:
-        expected, initializer = verdict.comparison.expected, _initializer(verdict)
+    for judged in weights:
+        expected, initializer = judged.comparison.expected, _initializer(judged)
         if isinstance(initializer, RandomNormal) and expected is not None and expected.std:
             scales[expected.std] = description(initializer)
     # Weights with one rule, or of one name in several layers.
-    alike = Counter(map(_kind, verdicts if scales else off))
-    fitting = {id(verdict): _fitting(verdict, scales, alike[_kind(verdict)]) for verdict in off}
+    alike = Counter(map(_kind, weights if scales else off))
+    fitting = {id(judged): _fitting(judged, scales, alike[_kind(judged)]) for judged in off}
     causes = []
-    for verdict in verdicts:
-        cause = _scale_cause(verdict, off, fitting) if id(verdict) in fitting else ""
-        if not cause and verdict.comparison.declared:
-            cause = f"as its layer declares: {verdict.comparison.declared}"
-        causes.append(cause or _other_family(verdict))
+    for judged in weights:
+        cause = _scale_cause(judged, off, fitting) if id(judged) in fitting else ""
+        if not cause and judged.comparison.declared:
+            cause = f"as its layer declares: {judged.comparison.declared}"
+        causes.append(cause or _other_family(judged))
     return causes
 
 
-def _failed(verdict: Verdict) -> set[str]:
-    return {outcome.verdict for outcome in verdict.failed}
+def _failed(judged: Judged) -> set[str]:
+    return {outcome.verdict for outcome in judged.failed}
 
 
-def _initializer(verdict: Verdict) -> LayerInitializer | None:
-    return verdict.comparison.expectation.initializer
+def _initializer(judged: Judged) -> LayerInitializer | None:
+    return judged.comparison.expectation.initializer
 
 
-def _expected(verdict: Verdict) -> Profile:
+def _expected(judged: Judged) -> Profile:
     """Return what is expected of a weight whose scale or distribution is off."""
-    expected = verdict.comparison.expected
+    expected = judged.comparison.expected
     assert expected is not None
     return expected
 
 
-def _kind(verdict: Verdict) -> object:
+def _kind(judged: Judged) -> object:
     """Return what weights that a factor of depth concerns have in common."""
-    if _initializer(verdict) is not None and verdict.comparison.expected is not None:
-        return verdict.comparison.expected.std
-    return with_stars(verdict.comparison.path)
+    if _initializer(judged) is not None and judged.comparison.expected is not None:
+        return judged.comparison.expected.std
+    return with_stars(judged.comparison.path)
 
 
-def _keeps_shape(verdict: Verdict) -> bool:
+def _keeps_shape(judged: Judged) -> bool:
     """Return whether nothing but the scale is off."""
-    outcomes = verdict.comparison.outcomes
+    outcomes = judged.comparison.outcomes
     return all(outcome.p > _IMPLAUSIBLE for outcome in outcomes if outcome.verdict == "shape")
 
 
-def _other_family(verdict: Verdict) -> str:
+def _other_family(judged: Judged) -> str:
     """Return which family of distributions values are of instead of another, in words.
 
     Their distribution has another shape, or other bounds at the same scale.
     """
-    failed = _failed(verdict)
-    expected, found = verdict.comparison.expected, verdict.comparison.found
+    failed = _failed(judged)
+    expected, found = judged.comparison.expected, judged.comparison.found
     has_other_bounds = "bounds" in failed and "scale" not in failed
-    if expected is None or (_keeps_shape(verdict) and not has_other_bounds):
+    if expected is None or (_keeps_shape(judged) and not has_other_bounds):
         return ""
     if not (expected.families and found.families) or {*expected.families} & {*found.families}:
         return ""
@@ -101,16 +101,16 @@ def _other_family(verdict: Verdict) -> str:
 
 
 def _scale_cause(
-    verdict: Verdict, off: Sequence[Verdict], fitting: Mapping[int, Sequence[str]]
+    judged: Judged, off: Sequence[Judged], fitting: Mapping[int, Sequence[str]]
 ) -> str:
     """Return what explains the scale of a weight, or nothing if two things do."""
-    path = verdict.comparison.path
-    swapped = [other.comparison.path for other in off if _are_swapped(verdict, other)]
+    path = judged.comparison.path
+    swapped = [other.comparison.path for other in off if _are_swapped(judged, other)]
     if swapped:
         # In many blocks that are alike, the one of the same block.
         nearest = max(swapped, key=lambda other: _shared_numbers(path, other))
         return f"swapped with {nearest!r}"
-    own = fitting[id(verdict)]
+    own = fitting[id(judged)]
     if len(own) < 2:
         return "".join(own)
     # Two may explain one weight, and only one of them others too.
@@ -125,7 +125,7 @@ def _shared_numbers(path: str, other: str) -> int:
     return sum(one == two for one, two in numbers)
 
 
-def _are_swapped(one: Verdict, other: Verdict) -> bool:
+def _are_swapped(one: Judged, other: Judged) -> bool:
     """Return whether each of two weights has the scale that the other should have."""
     scale, other_scale = one.comparison.scale, other.comparison.scale
     if scale is None or other_scale is None or _initializer(one) is None:
@@ -136,21 +136,21 @@ def _are_swapped(one: Verdict, other: Verdict) -> bool:
     return abs(scale.log - apart) < 0.05 and abs(other_scale.log + apart) < 0.05
 
 
-def _fitting(verdict: Verdict, scales: Mapping[float, str], alike: int) -> list[str]:
+def _fitting(judged: Judged, scales: Mapping[float, str], alike: int) -> list[str]:
     """Return what explains the scale of a weight by itself."""
-    scale = verdict.together or verdict.comparison.scale
+    scale = judged.together or judged.comparison.scale
     if scale is None:
         return []
     # Four times the error of the standard deviation, and of what is rounded.
     tolerance = 4 * scale.error + 0.002
-    if tolerance > _COARSEST_OF_RULES or not _keeps_shape(verdict):
+    if tolerance > _COARSEST_OF_RULES or not _keeps_shape(judged):
         return []
-    found = _near(scale, _depth(verdict, scales, alike), tolerance)
+    found = _near(scale, _depth(judged, scales, alike), tolerance)
     if tolerance > _COARSEST:
         return found
-    found += _near(scale, _candidates(verdict), tolerance)
-    if not found and _initializer(verdict) is None:
-        found = _near(scale, _fans_of_axes(verdict.comparison.weight.shape), tolerance)
+    found += _near(scale, _candidates(judged), tolerance)
+    if not found and _initializer(judged) is None:
+        found = _near(scale, _fans_of_axes(judged.comparison.weight.shape), tolerance)
     return list(dict.fromkeys(found))
 
 
@@ -159,12 +159,10 @@ def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -
     return [cause for cause, factor in causes if abs(scale.log - math.log(factor)) < tolerance]
 
 
-def _depth(
-    verdict: Verdict, scales: Mapping[float, str], alike: int
-) -> Iterator[tuple[str, float]]:
+def _depth(judged: Judged, scales: Mapping[float, str], alike: int) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth."""
-    expected = _expected(verdict).std
-    if _initializer(verdict) is None and alike > 1:
+    expected = _expected(judged).std
+    if _initializer(judged) is None and alike > 1:
         yield f"factor 1/sqrt({alike}) for the depth left out", alike**0.5
     for std, rule in scales.items():
         if math.isclose(std, expected, rel_tol=1e-6):
@@ -177,12 +175,12 @@ def _depth(
             yield f"as for {rule}", factor
 
 
-def _candidates(verdict: Verdict) -> Iterator[tuple[str, float]]:
+def _candidates(judged: Judged) -> Iterator[tuple[str, float]]:
     """Yield what else may have happened, each with the factor of the standard deviation."""
-    initializer = _initializer(verdict)
+    initializer = _initializer(judged)
     if isinstance(initializer, VarianceScaling):
-        yield from _other_fans(verdict, initializer)
-    if "truncated normal" in _expected(verdict).families:
+        yield from _other_fans(judged, initializer)
+    if "truncated normal" in _expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
         yield "standard deviation is that before truncation", kept
         yield "truncated twice", kept**2
@@ -191,9 +189,9 @@ def _candidates(verdict: Verdict) -> Iterator[tuple[str, float]]:
         yield "a gain of sqrt(2) left out", math.sqrt(0.5)
 
 
-def _other_fans(verdict: Verdict, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
+def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
-    shape, expected = verdict.comparison.weight.shape, _expected(verdict).std
+    shape, expected = judged.comparison.weight.shape, _expected(judged).std
     own = initializer._fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels

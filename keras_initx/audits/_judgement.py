@@ -36,7 +36,7 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judged:
     """What is said of a weight.
 
     Attributes:
@@ -143,7 +143,7 @@ def _of_scales(paths: tuple[str, ...], scales: Sequence[Scale], mean: float) -> 
     return Joint(paths, outcome, together)
 
 
-def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: float) -> list[Verdict]:
+def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: float) -> list[Judged]:
     """Decide which tests failed, for all weights at once.
 
     Args:
@@ -165,7 +165,7 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
     for of_several in joint:
         for path in of_several.paths:
             of_path.setdefault(path, []).append(of_several)
-    verdicts = []
+    judged = []
     for this in comparisons:
         smallest = smallest_effect(this.dtypes)
         shared = of_path.get(this.path, [])
@@ -178,5 +178,5 @@ def judge(comparisons: Sequence[Comparison], joint: Sequence[Joint], alpha: floa
         if this.expectation.is_measured and this.scale is not None:
             factor = math.exp((quantile + _POWER) * this.scale.error)
             resolution = max(factor, 1 + smallest)
-        verdicts.append(Verdict(this, tuple(failed), together, resolution))
-    return verdicts
+        judged.append(Judged(this, tuple(failed), together, resolution))
+    return judged

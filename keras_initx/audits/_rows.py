@@ -7,7 +7,7 @@ from keras_initx._checks import close_matches
 from keras_initx.audits._causes import causes_of
 from keras_initx.audits._contract import Contract
 from keras_initx.audits._groups import WeightAudit
-from keras_initx.audits._judgement import Verdict
+from keras_initx.audits._judgement import Judged
 from keras_initx.audits._lines import WeightContract
 
 # What is reported of a weight, the first that was found.
@@ -38,14 +38,14 @@ _EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "z
 _MOST_HINTS = 50
 
 
-def rows_of(verdicts: Sequence[Verdict]) -> list[WeightAudit]:
+def rows_of(weights: Sequence[Judged]) -> list[WeightAudit]:
     """Return the rows of weights that were compared."""
-    causes = causes_of(verdicts)
-    knows_bits = any(verdict.comparison.is_unchanged is not None for verdict in verdicts)
+    causes = causes_of(weights)
+    knows_bits = any(judged.comparison.is_unchanged is not None for judged in weights)
     rows = []
-    for verdict, cause in zip(verdicts, causes, strict=True):
-        row = _row(verdict, cause)
-        expected = verdict.comparison.expected
+    for judged, cause in zip(weights, causes, strict=True):
+        row = _row(judged, cause)
+        expected = judged.comparison.expected
         is_fixed = expected is not None and expected.kind == "fixed"
         if knows_bits and is_fixed and row.is_unchanged is None:
             row = replace(row, is_unchanged=not row.verdict)
@@ -53,9 +53,9 @@ def rows_of(verdicts: Sequence[Verdict]) -> list[WeightAudit]:
     return rows
 
 
-def _row(verdict: Verdict, cause: str) -> WeightAudit:
+def _row(judged: Judged, cause: str) -> WeightAudit:
     """Return the row of a weight; `cause` is what explains its scale or its distribution."""
-    this = verdict.comparison
+    this = judged.comparison
     std = this.found.std_of_all
     expected_std = None if this.expected is None else this.expected.std_of_all
     row = WeightAudit(
@@ -67,30 +67,28 @@ def _row(verdict: Verdict, cause: str) -> WeightAudit:
         std,
         std / expected_std if expected_std and std is not None else None,
         reason=this.reason,
-        resolution=verdict.resolution,
+        resolution=judged.resolution,
         is_unchanged=this.is_unchanged,
         rows_unchanged=this.rows_unchanged,
     )
-    if not verdict.failed:
+    if not judged.failed:
         return row
-    worst = min(verdict.failed, key=lambda outcome: (_ORDER.index(outcome.verdict), outcome.p))
+    worst = min(judged.failed, key=lambda outcome: (_ORDER.index(outcome.verdict), outcome.p))
     if worst.cause or worst.verdict not in _EXPLAINED:
         cause = worst.cause
     return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
 
 
-def rows_like(
-    verdicts: Sequence[Verdict], found: Contract, expected: Contract
-) -> list[WeightAudit]:
+def rows_like(weights: Sequence[Judged], found: Contract, expected: Contract) -> list[WeightAudit]:
     """Return the rows of all weights found, and then of those that are missing.
 
     Args:
-        verdicts: What is said of the weights that were there before.
+        weights: What is said of the weights that were there before.
         found: All weights.
         expected: The weights before.
     """
-    rows = {row.path: row for row in rows_of(verdicts)}
-    taken = {verdict.comparison.path_of_expected for verdict in verdicts}
+    rows = {row.path: row for row in rows_of(weights)}
+    taken = {judged.comparison.path_of_expected for judged in weights}
     new = [weight.path for weight in found.weights if weight.path not in rows]
     missing = [weight for weight in expected.weights if weight.path not in taken]
     result = []

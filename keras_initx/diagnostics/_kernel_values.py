@@ -16,7 +16,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Choice, activation_after, suited
-from keras_initx.diagnostics._rules import listed
+from keras_initx.diagnostics._rules import first_of
 from keras_initx.initializers import ICNR, default_axes
 from keras_initx.structure import array_of, floats
 
@@ -28,7 +28,7 @@ _COMPARABLE = 4
 _TELLING = 8
 
 
-class Values(NamedTuple):
+class KernelValues(NamedTuple):
     """The values of a trainable kernel.
 
     Attributes:
@@ -43,7 +43,7 @@ class Values(NamedTuple):
 
 
 @fact
-def kernel_values(of: Diagnosis) -> dict[str, Values]:
+def kernel_values(of: Diagnosis) -> dict[str, KernelValues]:
     """The values of each trainable kernel, by its path."""
     found = {}
     for _, report in weight_pairs(layers_of(of)):
@@ -57,7 +57,7 @@ def kernel_values(of: Diagnosis) -> dict[str, Values]:
         if not is_table and not _repeats_units(weight.layer, weight.name):
             inputs, _ = weight.axes
             identical_units = _identical_units(array, _bias_of(weight.layer), inputs)
-        found[report.path] = Values(
+        found[report.path] = KernelValues(
             array.size > 1 and all((chunk == array.flat[0]).all() for chunk in chunks(array)),
             identical_units,
             _digest(array, report),
@@ -141,7 +141,7 @@ def layers_in(pairs: Sequence[Pair]) -> list[LayerReport]:
 
 def weight_names(pairs: Sequence[Pair], between: str = ", ") -> str:
     """Return the paths of the first few weights."""
-    return listed([weight.path for _, weight in pairs], between)
+    return first_of([weight.path for _, weight in pairs], between)
 
 
 def and_more_weights(pairs: Sequence[Pair]) -> str:

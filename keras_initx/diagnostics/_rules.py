@@ -257,7 +257,7 @@ def layer_count(layers: Sequence[object]) -> str:
     return f" ({len(layers)} layers)"
 
 
-def listed(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
     """Return the first names, and the number of the others."""
     text = between.join(names[:shown])
     if len(names) > shown:

@@ -63,7 +63,7 @@ from keras_initx.initializers._sparse import KeepSparse as KeepSparse
 from keras_initx.initializers._sparse import Masked as Masked
 from keras_initx.initializers._sparse import Sparse as Sparse
 from keras_initx.initializers._sparse import kept_sparse as kept_sparse
-from keras_initx.initializers._variance import Mode as Mode
+from keras_initx.initializers._variance import FanMode as FanMode
 from keras_initx.initializers._variance import Spectral as Spectral
 from keras_initx.initializers._variance import VarianceScaling as VarianceScaling
 from keras_initx.initializers._variance import stddev_for as stddev_for

@@ -10,10 +10,10 @@ from keras_initx.initializers._base import register
 from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 from keras_initx.initializers._scale import AxesInitializer
 
-Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
+FanMode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 Distribution = Literal["truncated_normal", "untruncated_normal", "normal", "uniform"]
 
-_MODES: dict[Mode, Callable[[float, float], float]] = {
+_MODES: dict[FanMode, Callable[[float, float], float]] = {
     "fan_in": lambda fan_in, fan_out: fan_in,
     "fan_out": lambda fan_in, fan_out: fan_out,
     "fan_avg": lambda fan_in, fan_out: (fan_in + fan_out) / 2,
@@ -21,7 +21,7 @@ _MODES: dict[Mode, Callable[[float, float], float]] = {
 }
 
 
-def stddev_for(scale: float, mode: Mode, fan_in: float, fan_out: float) -> float:
+def stddev_for(scale: float, mode: FanMode, fan_in: float, fan_out: float) -> float:
     """Return the standard deviation of weights with variance `scale / n`, `n` chosen by `mode`."""
     return math.sqrt(float(scale) / max(_MODES[mode](fan_in, fan_out), 1))
 
@@ -75,7 +75,7 @@ class VarianceScaling(AxesInitializer):
     def __init__(
         self,
         scale: float = 1.0,
-        mode: Mode = "fan_in",
+        mode: FanMode = "fan_in",
         distribution: Distribution = "truncated_normal",
         seed: Seed = None,
         input_axes: AxesLike = None,
@@ -83,7 +83,7 @@ class VarianceScaling(AxesInitializer):
     ) -> None:
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.scale: float = check_number("scale", scale, positive=True)
-        self.mode: Mode = check_choice("mode", mode, _MODES)
+        self.mode: FanMode = check_choice("mode", mode, _MODES)
         self.distribution: Distribution = check_choice(
             "distribution", distribution, get_args(Distribution)
         )

@@ -454,7 +454,7 @@ def draw(
         row: Its row in the plan.
         drawn_seed: See `Computation`.
     """
-    values = _Values(initializer, row)
+    values = _Drawn(initializer, row)
     seeded = None
     if keeps_call(initializer):
         seeded = seeded_call(initializer, row.shape, row.dtype)
@@ -473,7 +473,7 @@ def draw(
     return value, replace(row, std=std)
 
 
-class _Values:
+class _Drawn:
     """Makes the values of a weight by its initializer, and measures them.
 
     Args:

@@ -41,7 +41,7 @@ from keras_initx.structure import (
 )
 
 # Variables with the values to assign to them.
-_Values: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
+_Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
 # Calls a layer, possibly again, and returns its output before the activation, or `None` if that is
 # not accessible.
 _Outputs: TypeAlias = Callable[[], Array | None]
@@ -163,7 +163,7 @@ def lsuv(
         for layer, found in kernels.items()
         for kernel in found.free
     }
-    results: dict[keras.Layer, _Scaled] = {}
+    results: dict[keras.Layer, _Outcome] = {}
     with progress("LSUV", len(before), "layers") as advance:
 
         def scale(layer: keras.Layer, outputs: _Outputs) -> None:
@@ -183,7 +183,7 @@ def lsuv(
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
-        result = results.get(layer, _Scaled("left", reason))
+        result = results.get(layer, _Outcome("left", reason))
         row = Change(
             paths[layer],
             result.status,
@@ -269,7 +269,7 @@ _LEAST_PROGRESS = 0.05
 _LEAST_SPREAD = 1e-5
 
 
-class _Scaled(NamedTuple):
+class _Outcome(NamedTuple):
     """What became of a layer.
 
     Attributes:
@@ -282,7 +282,7 @@ class _Scaled(NamedTuple):
     status: str
     how: str
     variance: float | None = None
-    values: _Values = ()
+    values: _Assignments = ()
 
 
 def _scaled(
@@ -291,14 +291,14 @@ def _scaled(
     outputs: _Outputs,
     tolerance: float,
     max_steps: int,
-) -> _Scaled:
+) -> _Outcome:
     """Make new kernels for a layer, and divide them until its output has variance 1.
 
     The kernels have the new values when `outputs` is called last, or their former ones if they are
     left.
     """
     if kernels.reason:
-        return _Scaled("left", kernels.reason, _variance(outputs()))
+        return _Outcome("left", kernels.reason, _variance(outputs()))
     # In a scope, which keeps what is assigned beside the values: nothing is copied.
     former = [(kernel, kernel.value) for kernel in kernels.free]
     values = []
@@ -324,10 +324,10 @@ def _scaled(
             reason = "its output does not follow its kernel"
     if reason:
         assign(former)
-        return _Scaled("left", reason, _variance(outputs()))
+        return _Outcome("left", reason, _variance(outputs()))
     is_reached = variance is not None and abs(variance - 1) <= tolerance
     status = "scaled" if is_reached else "not reached"
-    return _Scaled(status, counted(steps, "step"), variance, values)
+    return _Outcome(status, counted(steps, "step"), variance, values)
 
 
 def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:

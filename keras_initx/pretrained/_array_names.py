@@ -28,9 +28,9 @@ from keras_initx.structure import (
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
-Part: TypeAlias = Index | Callable[[Array], Any]
+ArrayPart: TypeAlias = Index | Callable[[Array], Any]
 # Maps patterns for the paths of weights or layers to names of arrays or modules.
-NameRules: TypeAlias = Mapping[str, str | tuple[str, Part] | None]
+NameRules: TypeAlias = Mapping[str, str | tuple[str, ArrayPart] | None]
 
 # Names that other frameworks use for a Keras weight. They are tried in every layout.
 _OTHER_NAMES = {
@@ -65,7 +65,7 @@ class Candidate:
     """
 
     names: tuple[str, ...]
-    part: Part | None = None
+    part: ArrayPart | None = None
     third: int | None = None
 
 
@@ -290,11 +290,11 @@ def _matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
 
 
 def _candidates_of_rule(
-    match: _Match, value: str | tuple[str, Part], layout: LayoutName, saved: Mapping[str, str]
+    match: _Match, value: str | tuple[str, ArrayPart], layout: LayoutName, saved: Mapping[str, str]
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
     weight = match.weight
-    part: Part | None = None
+    part: ArrayPart | None = None
     if isinstance(value, tuple):
         template, part = value
     else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.arrays import Contents, LazyArray, Region, can_be_cast, cast, index_text
+from keras_initx.arrays import Contents, LazyArray, Selection, can_be_cast, cast, index_text
 from keras_initx.backends import backend
 from keras_initx.models import (
     Change,
@@ -193,7 +193,7 @@ def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool)
     return f"{text}."
 
 
-class _Step(NamedTuple):
+class _Assignment(NamedTuple):
     """What is done to a weight.
 
     Attributes:
@@ -213,7 +213,7 @@ def _steps(
     found: Mapping[str, list[Candidate] | None],
     differences: Differences | None,
     known: Sequence[str] | None,
-) -> list[_Step]:
+) -> list[_Assignment]:
     """Return a step for each weight. Mismatches are reported in its row.
 
     Args:
@@ -249,16 +249,16 @@ def _steps(
             # Comparing all names with all others would be slow.
             compared = known if missing <= LISTED else ()
             row = replace(row, status="error", how=_no_array(candidates, compared))
-        steps.append(_Step(weight, row, array))
+        steps.append(_Assignment(weight, row, array))
     return steps
 
 
 def _in_layout(
-    steps: Sequence[_Step],
+    steps: Sequence[_Assignment],
     contents: Contents,
     candidates: Mapping[str, list[Candidate]],
     layout: LayoutName,
-) -> list[_Step]:
+) -> list[_Assignment]:
     """Return the steps, with errors if arrays show that the source has the other layout.
 
     A square kernel has the same shape in both. So the others decide, also those that are not
@@ -336,7 +336,7 @@ def _check_can_load(changes: Changes) -> None:
         )
 
 
-def _load(steps: Sequence[_Step], contents: Contents, atomic: bool) -> None:
+def _load(steps: Sequence[_Assignment], contents: Contents, atomic: bool) -> None:
     """Read the new values of each weight and assign them."""
     with (
         undone_after_error(atomic) as assign,
@@ -352,12 +352,12 @@ def _load(steps: Sequence[_Step], contents: Contents, atomic: bool) -> None:
         refresh_normalizations(step.weight.layer for step in steps if step.array is not None)
 
 
-def _new_value(step: _Step, array: LazyArray, is_in_memory: bool) -> Tensor:
+def _new_value(step: _Assignment, array: LazyArray, is_in_memory: bool) -> Tensor:
     """Return the new value of a weight, distributed like the one that it has."""
     # The one that the weight has on this backend.
     dtype = backend.available_dtype(step.weight.dtype)
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         values = array.read(region)
         try:
             values = cast(values, dtype, copy=False)
@@ -436,7 +436,7 @@ def _made_by_function(
         raise _MismatchError(f"the function returns {made.dtype}")
     name = getattr(function, "__name__", type(function).__name__)
 
-    def read(region: Region) -> Array:
+    def read(region: Selection) -> Array:
         return result().read(region)  # so that not all results are kept until the end
 
     return LazyArray(made.shape, made.dtype, read, (f"{name}()",))

@@ -18,7 +18,7 @@ UNKNOWN: Literal["unknown"] = "unknown"
 # The places in torch of the values along an axis: `None` if they are the same, or not known.
 Order: TypeAlias = Array | Literal["unknown"] | None
 # What an axis is: one as in torch, or one of an image, whose channels are elsewhere in torch.
-Kind: TypeAlias = Literal["same", "space", "channels"]
+Move: TypeAlias = Literal["same", "space", "channels"]
 # A length, `None` if it is not known.
 Length: TypeAlias = int | None
 
@@ -51,7 +51,7 @@ class Axis:
     """
 
     length: Length
-    kind: Kind = "same"
+    kind: Move = "same"
     place: tuple[int, ...] = ()
     order: Order = None
     makers: frozenset[keras.Operation] = frozenset()
@@ -209,7 +209,7 @@ class Layout:
         others = frozenset[keras.Operation]().union(*(axis.makers | axis.others for axis in axes))
         kinds = {axis.kind for axis in axes}
         if not {"space", "channels"} <= kinds:
-            kind: Kind = next(iter(kinds - {"same"}), "same")
+            kind: Move = next(iter(kinds - {"same"}), "same")
             order = _order_of_product(axes)
             return Axis(length, kind, min(axis.place for axis in axes), order, others=others)
         numbers = _numbered(self.shape[1:])
@@ -313,11 +313,11 @@ def joined(
     return arranged(axes, is_certain=is_certain, made=made), needs
 
 
-def _kind_of(column: Sequence[Axis]) -> Kind:
+def _kind_of(column: Sequence[Axis]) -> Move:
     return next((axis.kind for axis in column if axis.kind != "same"), "same")
 
 
-def _fits(layout: Layout, kinds: Sequence[Kind]) -> bool:
+def _fits(layout: Layout, kinds: Sequence[Move]) -> bool:
     """Return whether a tensor that is the same in torch may be added to an image."""
     own = kinds[len(kinds) - len(layout.axes) :]
     found = {kind for kind, axis in zip(own, layout.axes, strict=True) if axis.length != 1}
@@ -357,7 +357,7 @@ def _concatenated(column: Sequence[Axis], length: Length) -> Axis:
     return Axis(length, order=np.concatenate(orders), others=others)
 
 
-def _kinds(axes: Iterable[Axis]) -> list[tuple[Kind, tuple[int, ...]]]:
+def _kinds(axes: Iterable[Axis]) -> list[tuple[Move, tuple[int, ...]]]:
     """Return what the axes are that have more than one value."""
     return [(axis.kind, axis.place) for axis in axes if axis.length != 1]
 
@@ -366,11 +366,11 @@ _IN_TORCH: Mapping[str, int] = {"same": 0, "channels": 1, "space": 2}
 _IN_KERAS: Mapping[str, int] = {"same": 0, "space": 1, "channels": 2}
 
 
-def _rank_in_torch(axis: tuple[Kind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+def _rank_in_torch(axis: tuple[Move, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
     return _IN_TORCH[axis[0]], axis[1]
 
 
-def _rank_in_keras(axis: tuple[Kind, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
+def _rank_in_keras(axis: tuple[Move, tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
     return _IN_KERAS[axis[0]], axis[1]
 
 

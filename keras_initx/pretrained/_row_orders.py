@@ -181,7 +181,7 @@ def _axes_of_units(layer: keras.Layer) -> dict[str, tuple[int, ...]]:
     return {}
 
 
-class _Call(NamedTuple):
+class _LayerCall(NamedTuple):
     """A call in the model.
 
     Attributes:
@@ -196,7 +196,7 @@ class _Call(NamedTuple):
     args: list[Any]
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    rule: Callable[["_Call"], Sequence[Layout]]
+    rule: Callable[["_LayerCall"], Sequence[Layout]]
 
 
 class _Walk:
@@ -215,7 +215,7 @@ class _Walk:
         self.reads: dict[int, tuple[tuple[int, ...], Order]] = {}
         self.needs: dict[keras.Operation, Order] = {}
         self.has_image: bool = False
-        self._calls: list[_Call] = []
+        self._calls: list[_LayerCall] = []
         self._layouts: dict[int, Layout] = {}
         # The ids of inputs, and of those that a convolution reads.
         self._inputs: set[int] = set()
@@ -278,10 +278,10 @@ class _Walk:
         if isinstance(operation, keras.layers.TimeDistributed):
             self._follow_steps(operation, inputs, made)
         elif isinstance(operation, keras.layers.SpectralNormalization):
-            self._calls.append(_Call(operation, given, inputs, made, self._read_nothing))
+            self._calls.append(_LayerCall(operation, given, inputs, made, self._read_nothing))
             return self._follow(operation.layer, (args[0],), {})
         else:
-            self._calls.append(_Call(operation, given, inputs, made, self._rule(operation)))
+            self._calls.append(_LayerCall(operation, given, inputs, made, self._rule(operation)))
         return outputs
 
     def _follow_steps(
@@ -294,7 +294,7 @@ class _Walk:
         whole = inputs[0]
         step = keras.KerasTensor((whole.shape[0], *whole.shape[2:]), whole.dtype)
 
-        def of_step(call: _Call) -> list[Layout]:
+        def of_step(call: _LayerCall) -> list[Layout]:
             layout = self._of(whole)
             is_certain = layout.is_certain and layout.axes[1].kind == "same"
             axes = [layout.axes[0], *layout.axes[2:]]
@@ -302,17 +302,17 @@ class _Walk:
                 axes[-1] = Axis(axes[-1].length, order=UNKNOWN)
             return [arranged(axes, is_certain=is_certain, made=layout.made)]
 
-        self._calls.append(_Call(operation, [], inputs, [step], of_step))
+        self._calls.append(_LayerCall(operation, [], inputs, [step], of_step))
         result = self._follow(operation.layer, (step,), {})
 
-        def of_steps(call: _Call) -> list[Layout]:
+        def of_steps(call: _LayerCall) -> list[Layout]:
             layout = self._of(result)
             axes = [layout.axes[0], Axis(whole.shape[1]), *layout.axes[1:]]
             return [arranged(axes, is_certain=layout.is_certain, made=layout.made)]
 
-        self._calls.append(_Call(operation, [], [result], outputs, of_steps))
+        self._calls.append(_LayerCall(operation, [], [result], outputs, of_steps))
 
-    def _rule(self, operation: keras.Operation) -> Callable[[_Call], Sequence[Layout]]:
+    def _rule(self, operation: keras.Operation) -> Callable[[_LayerCall], Sequence[Layout]]:
         """Return what to do with the calls of a layer or an operation."""
         name = type(operation).__name__
         if isinstance(operation, keras.Layer):
@@ -347,7 +347,7 @@ class _Walk:
             return self._spatial
         return self._other
 
-    def _rules_of_layers(self) -> list[tuple[Any, Callable[[_Call], Sequence[Layout]]]]:
+    def _rules_of_layers(self) -> list[tuple[Any, Callable[[_LayerCall], Sequence[Layout]]]]:
         kinds = keras.layers
         return [
             (ALL_CONVOLUTIONS, self._convolution),
@@ -376,7 +376,7 @@ class _Walk:
             self.has_image |= found.is_image
         return found
 
-    def _given(self, call: _Call) -> list[Layout]:
+    def _given(self, call: _LayerCall) -> list[Layout]:
         return [self._of(tensor) for tensor in call.inputs]
 
     def _read(self, weight: keras.Variable, axes: tuple[int, ...], order: Order) -> None:
@@ -393,7 +393,7 @@ class _Walk:
             for weight in layer.weights:
                 self._read(weight, (0,), None if weight.name == "bias" else order)
 
-    def _read_nothing(self, call: _Call) -> list[Layout]:
+    def _read_nothing(self, call: _LayerCall) -> list[Layout]:
         for weight in own_weights(call.operation):
             self._read(weight, (0,), None)
         return [self._of(tensor) for tensor in call.outputs]
@@ -422,7 +422,7 @@ class _Walk:
 
     # The rules.
 
-    def _convolution(self, call: _Call) -> list[Layout]:
+    def _convolution(self, call: _LayerCall) -> list[Layout]:
         given = call.inputs[0]
         if id(given) in self._inputs:
             self._images.add(id(given))
@@ -453,7 +453,7 @@ class _Walk:
             axes[channels] = Axis(axes[channels].length, "channels", order=UNKNOWN)
         return [arranged(axes)]
 
-    def _spatial(self, call: _Call) -> list[Layout]:
+    def _spatial(self, call: _LayerCall) -> list[Layout]:
         """Return the layout of what pools, pads or resizes an image, and keeps its channels."""
         layout = self._given(call)[0]
         channels = _channels(call.operation, layout)
@@ -477,14 +477,14 @@ class _Walk:
         axes[channels] = Axis(output.shape[channels], "channels", order=order, makers=makers)
         return [arranged(axes, is_certain=layout.is_image or bool(layout.made))]
 
-    def _dense(self, call: _Call) -> list[Layout]:
+    def _dense(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
         for weight in own_weights(call.operation):
             self._read(weight, (0,), order if weight.name == "kernel" else None)
         return [self._with_units(call, layout, [*range(len(layout.axes) - 1)])]
 
-    def _with_units(self, call: _Call, layout: Layout, kept: Sequence[int]) -> Layout:
+    def _with_units(self, call: _LayerCall, layout: Layout, kept: Sequence[int]) -> Layout:
         """Return the layout of an output with some axes of the input, and one of units."""
         axes = []
         for place in kept:
@@ -497,7 +497,7 @@ class _Walk:
         units = Axis(length, "channels" if is_image else "same")
         return arranged([*axes, self._units(call.operation, units)], is_certain=False)
 
-    def _einsum(self, call: _Call) -> list[Layout]:
+    def _einsum(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         operation = call.operation
         inputs, kernel, outputs = re.split(",|->", operation.equation)
@@ -522,13 +522,13 @@ class _Walk:
             return [flat.reshaped(shape)]
         return [plain(shape) if layout.is_plain else layout.lost(shape)]
 
-    def _embedding(self, call: _Call) -> list[Layout]:
+    def _embedding(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         self._read_all(call.operation, None)
         axes = plain(output.shape).axes
         return [Layout((*axes[:-1], self._units(call.operation, axes[-1])))]
 
-    def _recurrent(self, call: _Call) -> list[Layout]:
+    def _recurrent(self, call: _LayerCall) -> list[Layout]:
         layout, *others = self._given(call)
         layer: Any = call.operation
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
@@ -555,7 +555,7 @@ class _Walk:
             found.append(Layout((*axes[:-1], self._units(layer, axes[-1]))))
         return found
 
-    def _attention(self, call: _Call) -> list[Layout]:
+    def _attention(self, call: _LayerCall) -> list[Layout]:
         given = self._given(call)
         is_known = all(one.axes[-1].order is None and not one.is_unknown for one in given)
         self._read_all(call.operation, None if is_known else UNKNOWN)
@@ -567,7 +567,7 @@ class _Walk:
             found.append(arranged(axes, is_certain=False))
         return found
 
-    def _normalization(self, call: _Call) -> list[Layout]:
+    def _normalization(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         operation: Any = call.operation
         axis = getattr(operation, "axis", -1)
@@ -586,7 +586,7 @@ class _Walk:
             is_certain = False  # torch normalizes the last axes
         return [arranged(layout.axes, is_certain=is_certain, made=layout.made)]
 
-    def _by_value(self, call: _Call) -> list[Layout]:
+    def _by_value(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         layout = self._joined(call, output.shape)
         variables = [value for value in call.args if isinstance(value, keras.Variable)]
@@ -606,13 +606,15 @@ class _Walk:
             self._read(weight, (len(weight.shape) - 1,), order)
         return [layout]
 
-    def _joined(self, call: _Call, shape: Sequence[int | None], along: int | None = None) -> Layout:
+    def _joined(
+        self, call: _LayerCall, shape: Sequence[int | None], along: int | None = None
+    ) -> Layout:
         layout, needs = joined(self._given(call), shape, along)
         for maker, order in needs.items():
             self._need(maker, order)
         return layout
 
-    def _concatenation(self, call: _Call) -> list[Layout]:
+    def _concatenation(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         rank = len(output.shape)
         axis = call.operation.axis
@@ -620,7 +622,7 @@ class _Walk:
             return self._other(call)
         return [self._joined(call, output.shape, axis % rank)]
 
-    def _reshaping(self, call: _Call) -> list[Layout]:
+    def _reshaping(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         (output,) = call.outputs
         is_flatten = isinstance(call.operation, keras.layers.Flatten)
@@ -635,7 +637,7 @@ class _Walk:
             layout = layout.moved(axes, keeps_torch=True)
         return [layout.reshaped(output.shape)]
 
-    def _transposition(self, call: _Call) -> list[Layout]:
+    def _transposition(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         operation: Any = call.operation
         # An array that takes no memory, in whose shape each length is the place of its axis.
@@ -651,13 +653,13 @@ class _Walk:
             places = places.transpose(operation.axes)
         return [layout.moved([length - 1 for length in places.shape])]
 
-    def _repetition(self, call: _Call) -> list[Layout]:
+    def _repetition(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         (output,) = call.outputs
         first, last = layout.axes
         return [Layout((first, Axis(output.shape[1]), last))]
 
-    def _reduction(self, call: _Call) -> list[Layout]:
+    def _reduction(self, call: _LayerCall) -> list[Layout]:
         layout, *others = self._given(call)
         (output, *more) = call.outputs
         operation: Any = call.operation
@@ -680,7 +682,7 @@ class _Walk:
             self._made_image(layout, -1)
         return [arranged(left, is_certain=layout.is_certain)]
 
-    def _item(self, call: _Call) -> list[Layout]:
+    def _item(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         (output,) = call.outputs
         rest = list(layout.axes)
@@ -703,14 +705,14 @@ class _Walk:
             return self._other(call)
         return [_cut(axes, output.shape, layout)]
 
-    def _parts(self, call: _Call) -> list[Layout]:
+    def _parts(self, call: _LayerCall) -> list[Layout]:
         layout = self._given(call)[0]
         axes = list(layout.axes)
         if len(call.outputs[0].shape) < len(axes):
             del axes[call.operation.axis]
         return [_cut(axes, output.shape, layout) for output in call.outputs]
 
-    def _stack(self, call: _Call) -> list[Layout]:
+    def _stack(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         place = call.operation.axis % len(output.shape)
         shape = list(output.shape)
@@ -719,7 +721,7 @@ class _Walk:
         axes = [*layout.axes[:place], Axis(length), *layout.axes[place:]]
         return [arranged(axes, is_certain=layout.is_certain)]
 
-    def _product(self, call: _Call) -> list[Layout]:
+    def _product(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         given = self._given(call)
         variables = [value for value in call.args if isinstance(value, keras.Variable)]
@@ -733,7 +735,7 @@ class _Walk:
         axes = [*given[0].axes[:-1], given[1].axes[-1]]
         return [arranged(axes, is_certain=False)]
 
-    def _einsum_of_tensors(self, call: _Call) -> list[Layout]:
+    def _einsum_of_tensors(self, call: _LayerCall) -> list[Layout]:
         (output,) = call.outputs
         operands, result = call.operation.subscripts.replace(" ", "").split("->")
         values = [value for value in call.args if hasattr(value, "shape")]
@@ -757,7 +759,7 @@ class _Walk:
             axes.append(found.get(letter, made))
         return [arranged(axes, is_certain=False)]
 
-    def _module(self, call: _Call) -> list[Layout]:
+    def _module(self, call: _LayerCall) -> list[Layout]:
         """Return the layouts of what a module of torch makes, which has the axes of torch."""
         given = self._given(call)
         is_known = all(axis.order is None for one in given for axis in one.axes)
@@ -770,7 +772,7 @@ class _Walk:
             found.append(layout)
         return found
 
-    def _other(self, call: _Call) -> list[Layout]:
+    def _other(self, call: _LayerCall) -> list[Layout]:
         """Return the layouts of what is made in a way that is not known."""
         given = self._given(call)
         operation = call.operation

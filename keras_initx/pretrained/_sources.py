@@ -13,7 +13,7 @@ from keras_initx.arrays import (
     Checkpoint,
     Contents,
     LazyArray,
-    Region,
+    Selection,
     checkpoint_paths,
     open_checkpoint,
 )
@@ -164,7 +164,7 @@ class _InMemory:
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __call__(self, region: Region) -> Array:
+    def __call__(self, region: Selection) -> Array:
         value = self.value
         if keras.ops.is_tensor(value):
             return backend.host_view(value)[region]

@@ -13,7 +13,7 @@ from keras_initx.initializers import (
 )
 from keras_initx.recipes._features import is_depthwise_kernel
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import Computed, Recipe, Table, truncated_normal
+from keras_initx.recipes._recipe import Computed, Recipe, RoleTable, truncated_normal
 
 _VISION_TRANSFORMER = (
     "a vision transformer, with attention over the patches of an image and no embedding of tokens"
@@ -40,7 +40,7 @@ def _torch_bias(part: Part, roles: Roles) -> RandomUniform | None:
     return RandomUniform(-limit, limit)
 
 
-def _vit_timm() -> Table:
+def _vit_timm() -> RoleTable:
     """Return timm's rules for vision transformers: normal weights.
 
     timm truncates its normal distribution at 2, which is 100 standard deviations, so it is not
@@ -76,7 +76,7 @@ vit_timm: Recipe = Recipe(
 )
 
 
-def _vit_jax() -> Table:
+def _vit_jax() -> RoleTable:
     """Return the original authors' rules for vision transformers: Glorot uniform weights, head 0.
 
     Example:
@@ -112,7 +112,7 @@ vit_jax: Recipe = Recipe(
 )
 
 
-def _convnext() -> Table:
+def _convnext() -> RoleTable:
     """Return the rules of ConvNeXt: normal kernels.
 
     The authors truncate their normal distribution at 2, which is 100 standard deviations, so it is
@@ -147,7 +147,7 @@ def _is_dense(part: Part) -> bool:
     return isinstance(part.weight.layer, keras.layers.Dense)
 
 
-def _efficientnet() -> Table:
+def _efficientnet() -> RoleTable:
     """Return the rules of EfficientNet and EfficientNetV2: He by fan-out, and a uniform head.
 
     The fan-out of a depthwise kernel is the size of its window, as in the authors' code;
@@ -190,7 +190,7 @@ efficientnet: Recipe = Recipe(
 )
 
 
-def _mobilenet() -> Table:
+def _mobilenet() -> RoleTable:
     """Return the rules of MobileNet, versions 1 to 3: truncated normal kernels.
 
     The authors' code has them for convolutions, depthwise convolutions and the head: `N(0, 0.09²)`,
@@ -253,7 +253,7 @@ def _of_keras(part: Part, roles: Roles) -> VarianceScaling | str:
     )
 
 
-def _resnet(source: str) -> Table:
+def _resnet(source: str) -> RoleTable:
     """Return the rules of ResNet: He normal kernels by fan-out, and a uniform head.
 
     The normal distribution is not truncated, and fan-out counts all units, also of grouped

@@ -1,10 +1,10 @@
 """Recipes for layers that are parts of other networks: state spaces, and the factors of LoRA."""
 
 from keras_initx.initializers import DecayRate, HeUniform, TimeStepBias, VarianceScaling
-from keras_initx.recipes._recipe import KEPT, Recipe, Table
+from keras_initx.recipes._recipe import KEPT, Recipe, RoleTable
 
 
-def _state_space(source: str) -> Table:
+def _state_space(source: str) -> RoleTable:
     """Return rules for the decay, the time step and the skip of state-space layers.
 
     These weights have the names `A_log`, `dt_bias` and `D`. Their numbers are drawn in float32:
@@ -47,7 +47,7 @@ state_space: Recipe = Recipe(
 )
 
 
-def _lora(source: str) -> Table:
+def _lora(source: str) -> RoleTable:
     """Return rules for the factors of LoRA, which leave all other weights as they are.
 
     A layer computes with `W + s A B`. `B` starts at zero, so that at first nothing changes, and `A`

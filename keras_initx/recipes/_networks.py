@@ -8,10 +8,10 @@ from keras_initx._typing import InitializerLike
 from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
 from keras_initx.recipes._features import LAST
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import Computed, Recipe, Table
+from keras_initx.recipes._recipe import Computed, Recipe, RoleTable
 
 
-def _selu() -> Table:
+def _selu() -> RoleTable:
     """Return rules for self-normalizing networks: LeCun normal kernels.
 
     With the activation `selu` and inputs of mean 0 and variance 1, signals keep approximately this
@@ -54,7 +54,7 @@ def _recurrent(part: Part, roles: Roles) -> InitializerLike | None:
     return None
 
 
-def _orthogonal_rnn() -> Table:
+def _orthogonal_rnn() -> RoleTable:
     """Return rules for recurrent networks: orthogonal recurrent kernels, forget-gate biases 1.
 
     Weights of other layers are initialized by their own layers.
@@ -98,7 +98,7 @@ def _orthogonal_or_spectral(part: Part, roles: Roles) -> InitializerLike:
     return Orthogonal(gain=math.sqrt(fan_out / fan_in))
 
 
-def _spectral() -> Table:
+def _spectral() -> RoleTable:
     """Return the rules of the spectral condition, for training that does not depend on the width.
 
     Kernels that are matrices, of dense, einsum, attention and recurrent layers, get a multiple of a
@@ -136,7 +136,7 @@ spectral: Recipe = Recipe(
 )
 
 
-def _fixup() -> Table:
+def _fixup() -> RoleTable:
     """Return the rules of Fixup: He normal kernels, smaller with the depth, last ones 0.
 
     They are for residual networks without normalization. The last kernel of each branch is 0, so
@@ -189,7 +189,7 @@ fixup: Recipe = Recipe(
 )
 
 
-def _zero_residual() -> Table:
+def _zero_residual() -> RoleTable:
     """Return rules that start each residual branch at 0, and so each block as the identity.
 
     If a branch ends with a normalization, its scale is 0; otherwise its last kernel is 0. All other

@@ -10,7 +10,7 @@ from keras_initx._typing import InitializerLike
 from keras_initx.structure import matches_path, matching_paths
 
 # Maps patterns to initializers.
-Rules: TypeAlias = dict[str, InitializerLike | None]
+RecipeRules: TypeAlias = dict[str, InitializerLike | None]
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know what it is for"
 
@@ -116,7 +116,7 @@ def findings_in(rules: Mapping[Any, Any] | None) -> Iterator[Findings]:
     yield from dict.fromkeys(found)
 
 
-def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
+def shortened(values: RecipeRules, paths: Mapping[str, bool]) -> RecipeRules:
     """Return rules for these values by path, with a pattern where one is exact.
 
     Special rules come first: a pattern that ends with the names of the weight and of its layer, or
@@ -141,8 +141,8 @@ def shortened(values: Rules, paths: Mapping[str, bool]) -> Rules:
                     pattern = pattern.removesuffix(name) + whole.pop()
                 usual[pattern] = text
                 break
-    special: Rules = {}
-    last: Rules = {}
+    special: RecipeRules = {}
+    last: RecipeRules = {}
     for path, value in values.items():
         text = texts[path]
         name = next((one for one in usual if matches_path(one, path)), "")

@@ -44,7 +44,7 @@ KEPT = Computed("kept as they are", lambda part, roles: None)
 
 # Maps roles to initializers. A role that is missing has the one of what its weight is by its own
 # name, such as "kernel".
-Table: TypeAlias = Mapping[str, InitializerLike | Computed | None]
+RoleTable: TypeAlias = Mapping[str, InitializerLike | Computed | None]
 
 
 class _Documentation:
@@ -78,7 +78,7 @@ class Recipe:
     __doc__ = _Documentation(__doc__)
 
     name: str
-    table: Callable[..., Table]
+    table: Callable[..., RoleTable]
     kind: str
     sources: str | Mapping[str, str]
     needs: Sequence[str] = ()
@@ -111,7 +111,7 @@ class Recipe:
     def __repr__(self) -> str:
         return f"recipes.{self.name}"
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, RoleTable]:
         """Return the table of each source; of "" if there is one."""
         if isinstance(self.sources, str):
             return {"": self.table()}
@@ -134,7 +134,7 @@ class Recipe:
             lines.append(f"    source: Whose numbers: {sources}.")
         return "\n".join([*lines, "    roles: See `initialize`.", "", "Example:", example])
 
-    def _table_of(self, source: str | None) -> Table:
+    def _table_of(self, source: str | None) -> RoleTable:
         if isinstance(self.sources, str):
             if source is not None:
                 raise ValueError(
@@ -146,7 +146,7 @@ class Recipe:
             source = next(iter(self.sources))
         return self.table(check_choice("source", source, tuple(self.sources)))
 
-    def _check(self, roles: Roles, table: Table) -> None:
+    def _check(self, roles: Roles, table: RoleTable) -> None:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
         by_branch = "outer" in table
         computed = [value for value in table.values() if isinstance(value, Computed)]
@@ -176,7 +176,7 @@ class Recipe:
         )
 
 
-def _rules(table: Table, roles: Roles) -> NotedRules:
+def _rules(table: RoleTable, roles: Roles) -> NotedRules:
     """Return the rules for a model, with what was found in its graph and what is left."""
     values: dict[str, InitializerLike | None] = {}
     special = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.recipes._recipe import LEFT, Computed, Recipe, Table, truncated_normal
+from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
 
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
 
@@ -27,7 +27,7 @@ def _by_fan_in() -> VarianceScaling:
     return VarianceScaling(1.0, "fan_in", "untruncated_normal")
 
 
-def _bert(source: str) -> Table:
+def _bert(source: str) -> RoleTable:
     """Return the rules of BERT: kernels and embeddings from a truncated normal distribution.
 
     The normal distribution is truncated at two standard deviations in the authors' code for BERT,
@@ -81,7 +81,7 @@ bert: Recipe = Recipe(
 )
 
 
-def _gpt2(source: str) -> Table:
+def _gpt2(source: str) -> RoleTable:
     """Return the rules of GPT-2: normal weights, smaller at the ends of branches.
 
     The rules are for transformers that normalize at the start of each branch.
@@ -141,7 +141,7 @@ def _times(
     return Computed(text, of)
 
 
-def _t_fixup() -> Table:
+def _t_fixup() -> RoleTable:
     """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
 
     They are for transformers without layer normalization, and for training without warmup. A model
@@ -200,7 +200,7 @@ t_fixup: Recipe = Recipe(
 )
 
 
-def _deepnorm() -> Table:
+def _deepnorm() -> RoleTable:
     """Return the rules of DeepNorm: Glorot normal weights, most of them smaller with the depth.
 
     They are for transformers that normalize after each sum. DeepNorm also needs a change to the
@@ -250,7 +250,7 @@ deepnorm: Recipe = Recipe(
 )
 
 
-def _llama(source: str) -> Table:
+def _llama(source: str) -> RoleTable:
     """Return the rules of Llama: normal kernels and embeddings.
 
     Neither the papers nor the published code of Llama and Mistral say how their weights were
@@ -322,7 +322,7 @@ llama: Recipe = Recipe(
 )
 
 
-def _gemma(source: str) -> Table:
+def _gemma(source: str) -> RoleTable:
     """Return the rules of Gemma: normal kernels of the blocks and token embeddings.
 
     They are those of the authors' code, for all layers the default of its library. Gemma adds 1 to
@@ -367,7 +367,7 @@ gemma: Recipe = Recipe(
 )
 
 
-def _t5() -> Table:
+def _t5() -> RoleTable:
     """Return the rules of T5: normal kernels by their fan-in, smaller for queries.
 
     T5's attention does not divide by the square root of the size `k` of its heads, so query kernels
@@ -420,7 +420,7 @@ t5: Recipe = Recipe(
 )
 
 
-def _whisper(source: str) -> Table:
+def _whisper(source: str) -> RoleTable:
     """Return the rules of Whisper: normal kernels by their fan-in.
 
     The paper only says "Gaussian fan-in". It cannot mean embeddings, of which one input is used at

@@ -23,7 +23,7 @@ from keras_initx.rendering._order import plot_in_order as plot_in_order
 from keras_initx.rendering._results import Result as Result
 from keras_initx.rendering._results import Tabular as Tabular
 from keras_initx.rendering._results import WeightTable as WeightTable
-from keras_initx.rendering._results import written as written
+from keras_initx.rendering._results import written_to as written_to
 from keras_initx.rendering._table import Column as Column
 from keras_initx.rendering._table import Row as Row
 from keras_initx.rendering._table import Table as Table

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def written(text: str, path: str | Path | None) -> str:
+def written_to(text: str, path: str | Path | None) -> str:
     """Write `text` to a file, unless `path` is `None`, and return it.
 
     Raises:
@@ -96,7 +96,7 @@ class Result(abc.ABC):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        return written(as_csv(self._cells()), path)
+        return written_to(as_csv(self._cells()), path)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the result as JSON, with `null` for infinities and NaN.
@@ -108,7 +108,7 @@ class Result(abc.ABC):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        return written(f"{as_json(self._content(), indent=1)}\n", path)
+        return written_to(f"{as_json(self._content(), indent=1)}\n", path)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """Return the result as a self-contained page, with its plots if matplotlib is installed.
@@ -129,7 +129,7 @@ class Result(abc.ABC):
             >>> "<h1>A small model</h1>" in page
             True
         """
-        return written(page(title or self._title(), self._page_parts()), path)
+        return written_to(page(title or self._title(), self._page_parts()), path)
 
     def to_pandas(self) -> Any:
         """Return the rows and columns of `to_csv` as a `pandas.DataFrame`.

@@ -18,7 +18,7 @@ from keras_initx.sampling._namespace import Namespace
 
 Convert = Callable[[Namespace, Tensor, Tensor, DType], Tensor]
 # A kind of draws: how words are converted, and the table for it.
-Kind = tuple[Convert, Array | None]
+Conversion = tuple[Convert, Array | None]
 
 
 def as_words(xp: Namespace, words: Tensor, table: Tensor, dtype: DType) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import DTYPES
 from keras_initx._kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Tensor
-from keras_initx.sampling._conversion import KINDS, Kind, as_words, finish
+from keras_initx.sampling._conversion import KINDS, Conversion, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace
 
 Words = tuple[Tensor, Tensor]
@@ -59,7 +59,7 @@ _CODES = {np.dtype(name): code for code, name in enumerate((*DTYPES, HOST.word))
 
 def fill(
     out: Array,
-    kind: Kind,
+    kind: Conversion,
     dtype: DType,
     numbers: Array,
     key: tuple[int, int],
@@ -101,7 +101,7 @@ def fill(
 
 def _fill_by_numpy(
     out: Array,
-    kind: Kind,
+    kind: Conversion,
     dtype: DType,
     numbers: Array,
     key: tuple[int, int],

@@ -100,7 +100,7 @@ class Architecture:
 def architecture_of(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
     for length in (None, *_LENGTHS):
-        reader = _Reader(model, length)
+        reader = _GraphReader(model, length)
         found = reader.read()
         if not found.hidden:
             break
@@ -141,7 +141,7 @@ class _OwnKernelError(Exception):
     """A layer multiplies by a kernel that is no layer's."""
 
 
-class _Reader:
+class _GraphReader:
     """Reads the parts of a model from one call.
 
     Args:

@@ -123,7 +123,7 @@ class Gate:
 
 
 @dataclass
-class _Source:
+class _Origin:
     """Where a tensor comes from through operations of one tensor.
 
     Attributes:
@@ -578,7 +578,7 @@ def _factors(product: _Node) -> list[_Node]:
     return [factor for part in product.inputs for factor in _factors(part)]
 
 
-def _source(node: _Node) -> _Source | None:
+def _source(node: _Node) -> _Origin | None:
     """Return the only kernel that a tensor comes from, through operations of one tensor."""
     activations: list[str] = []
     part = None
@@ -596,7 +596,7 @@ def _source(node: _Node) -> _Source | None:
             ):
                 activations.append(name)
             if isinstance(producer, _PROJECTIONS):
-                return _Source(node, part or node, activations)
+                return _Origin(node, part or node, activations)
             if multiplies_by_kernel(producer):
                 return None
         (node,) = node.inputs

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.backends import backend
 from keras_initx.structure import Batch, first_batch
-from keras_initx.studies._types import Data, DataLike, Part, Structure
+from keras_initx.studies._types import CheckedData, DataLike, Split, Structure
 
 _FORM = "`data` must be two pairs of arrays, ((x, y), (x_val, y_val))"
 _JOIN = (
@@ -18,7 +18,7 @@ _JOIN = (
 )
 
 
-def checked_data(data: DataLike) -> Data:
+def checked_data(data: DataLike) -> CheckedData:
     """Return `data` as two tuples of arrays, for training and for validation.
 
     Raises:
@@ -49,7 +49,7 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Part:
+def _arrays(x: Structure, y: Structure, sample_weight: Structure = None) -> Split:
     """Return inputs, targets if there are any, and sample weights if there are any."""
     if isinstance(sample_weight, dict) and all(map(np.isscalar, sample_weight.values())):
         raise TypeError(

@@ -77,7 +77,7 @@ class Engine:
         for name, number in keys:
             record = self._folder.read(name, arms[name], number)
             if record is None:
-                calls[name, number] = _Call(job, arms[name], repeats[number])
+                calls[name, number] = _TrialCall(job, arms[name], repeats[number])
             else:
                 found[name, number] = record
         first = next(iter(found.values()), None)
@@ -126,7 +126,7 @@ def alike(records: Mapping[Key, Record]) -> dict[Key, Record]:
     return result
 
 
-class _Call(NamedTuple):
+class _TrialCall(NamedTuple):
     """The arguments of `trial`."""
 
     job: Job
@@ -134,7 +134,7 @@ class _Call(NamedTuple):
     repeat: Repeat
 
 
-def _records(calls: Mapping[Key, _Call], n_jobs: int) -> Iterator[tuple[Key, Record]]:
+def _records(calls: Mapping[Key, _TrialCall], n_jobs: int) -> Iterator[tuple[Key, Record]]:
     """Yield the records of trials, each as soon as it ends."""
     if n_jobs == 1:
         for key, call in calls.items():
@@ -171,7 +171,7 @@ def _backend_of_workers() -> Iterator[None]:
 
 
 def _run_elsewhere(
-    required: str, config: Mapping[str, Any], key: Key, call: _Call
+    required: str, config: Mapping[str, Any], key: Key, call: _TrialCall
 ) -> tuple[Key, Record]:
     """Run a trial in a worker process, with the backend and the settings of the main process."""
     found = keras.backend.backend()

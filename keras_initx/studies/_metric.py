@@ -73,7 +73,7 @@ def resolve_metric(trial: Record, monitor: str | None, mode: Mode) -> tuple[str,
         raise BuildError(
             "`mode` must be 'max' or 'min' for a metric of which Keras does not know whether "
             "larger or smaller values are better; or choose another `monitor`. "
-            f"Received: mode='auto', monitor={name!r} of {_listed(trial)}"
+            f"Received: mode='auto', monitor={name!r} of {_metrics_of(trial)}"
         )
     return name, trial["directions"][name]
 
@@ -107,7 +107,7 @@ def renamed(trial: Record, first: Record) -> Record:
     if list(map(_unnumbered, names)) != list(map(_unnumbered, names_in_first)):
         raise BuildError(
             "`build` must return models with the same metrics in each trial. "
-            f"Received: {_listed(trial)} in one, {_listed(first)} in another"
+            f"Received: {_metrics_of(trial)} in one, {_metrics_of(first)} in another"
         )
     new = dict(zip(names, names_in_first, strict=True))
     for name, name_in_first in list(new.items()):
@@ -135,7 +135,7 @@ def _name_and_numbers(name: str) -> tuple[str, list[int]]:
     return _unnumbered(name), [int(number) for number in numbers]
 
 
-def _listed(trial: Record) -> str:
+def _metrics_of(trial: Record) -> str:
     return f"metrics {sorted(_names(trial))}"
 
 

@@ -7,14 +7,14 @@ from typing import Self
 from keras_initx._checks import check_count, check_seed, check_type, is_integer
 from keras_initx.studies._data import checked_data
 from keras_initx.studies._metric import check_monitor
-from keras_initx.studies._types import Data, DataLike, Mode
+from keras_initx.studies._types import CheckedData, DataLike, Mode
 
 
 @dataclass(frozen=True)
 class Settings:
     """The arguments that all studies have, which `compare_initializers` describes, as checked."""
 
-    data: Data
+    data: CheckedData
     epochs: int
     batch_size: int
     seed: int

@@ -22,7 +22,7 @@ from keras_initx.structure import put_back_afterward, replaced
 from keras_initx.studies._data import number_of_examples, select_examples
 from keras_initx.studies._metric import known_directions, resolve_metric
 from keras_initx.studies._settings import Settings
-from keras_initx.studies._types import BuildError, Part, Record, Structure
+from keras_initx.studies._types import BuildError, Record, Split, Structure
 
 
 class Repeat(NamedTuple):
@@ -284,7 +284,7 @@ def _fit(model: keras.Model, job: Job, seed: int, record: Record) -> None:
         )
 
 
-def _order(training: Part, epoch: int, seed: int) -> Array:
+def _order(training: Split, epoch: int, seed: int) -> Array:
     """Return the indices of the examples in the order of `epoch`."""
     generator = np.random.default_rng(derived_seed(seed, epoch))
     return generator.permutation(number_of_examples(training))
@@ -296,7 +296,7 @@ class Batches(KerasDataset):
     How the backends shuffle does not depend on the seed alone.
     """
 
-    def __init__(self, part: Part, batch_size: int) -> None:
+    def __init__(self, part: Split, batch_size: int) -> None:
         super().__init__()
         self._examples: Structure = part
         if keras.backend.backend() == "tensorflow":  # which would make one array of a list

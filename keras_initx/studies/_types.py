@@ -13,8 +13,8 @@ Structure: TypeAlias = Any
 # ((x, y), (x_val, y_val)) as an argument, and as arrays after checking. Sample weights may follow
 # the targets.
 DataLike: TypeAlias = Sequence[Sequence[Structure]]
-Part: TypeAlias = tuple[Structure, ...]
-Data: TypeAlias = tuple[Part, Part]
+Split: TypeAlias = tuple[Structure, ...]
+CheckedData: TypeAlias = tuple[Split, Split]
 
 Mode: TypeAlias = Literal["auto", "max", "min"]
 Direction: TypeAlias = Literal["max", "min"]

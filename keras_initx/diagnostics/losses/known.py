@@ -11,10 +11,10 @@ from keras_initx._typing import Tensor
 
 # A name, a loss of Keras, a function of targets and outputs, or a list or dict of them.
 LossLike: TypeAlias = Any
-Kind: TypeAlias = Literal["binary", "categorical", "sparse", "distance", "other"]
+LossKind: TypeAlias = Literal["binary", "categorical", "sparse", "distance", "other"]
 
 # The losses of Keras by kind, as classes and as functions, which `compile` takes too.
-_KINDS: dict[Kind, tuple[tuple[Any, Any], ...]] = {
+_KINDS: dict[LossKind, tuple[tuple[Any, Any], ...]] = {
     "binary": (
         (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy),
         (keras.losses.BinaryFocalCrossentropy, keras.losses.binary_focal_crossentropy),
@@ -62,7 +62,7 @@ class Loss:
         is_own: Whether it is one of one's own, with the values of this one up to that factor.
     """
 
-    kind: Kind
+    kind: LossKind
     name: str
     from_logits: bool = False
     axis: int = -1
@@ -101,7 +101,7 @@ def follows_from_shapes(loss: LossLike) -> bool:
 def known_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | None:
     """Return which loss of Keras a loss as in `compile` is, `None` for others."""
     if follows_from_shapes(loss):
-        kind: Kind = "categorical"
+        kind: LossKind = "categorical"
         if outputs.shape[-1] == 1:
             kind = "binary"
         elif len(targets.shape) < len(outputs.shape) or targets.shape[-1] == 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import backend
-from keras_initx.diagnostics.losses.known import Kind, Loss, LossLike, known_loss
+from keras_initx.diagnostics.losses.known import Loss, LossKind, LossLike, known_loss
 from keras_initx.structure import array_of
 
 # What people write anew, each with what makes numbers of any size its outputs.
@@ -37,7 +37,7 @@ def recognized_loss(loss: LossLike, targets: Tensor, outputs: Tensor) -> Loss | 
     known = known_loss(loss, targets, outputs)
     if known is not None or len(outputs.shape) < 2:
         return known
-    form: Kind = "sparse"
+    form: LossKind = "sparse"
     if len(targets.shape) == len(outputs.shape) and targets.shape[-1] > 1:
         form = "categorical"
     for other, as_outputs in _WRITTEN_ANEW:
@@ -87,7 +87,7 @@ def _factor(
 
 
 def _made_targets(
-    kind: Kind, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator
+    kind: LossKind, shape: tuple[int, ...], targets: Tensor, random: np.random.Generator
 ) -> Tensor:
     """Return random targets for a loss of this kind and outputs of this shape."""
     made: Array

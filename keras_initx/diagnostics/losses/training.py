@@ -139,14 +139,14 @@ def counted_rows(targets: Tensor, outputs: Tensor) -> Array:
     return np.asarray(array_of(rows(targets, outputs)) != 0)
 
 
-def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_Watch | None":
+def _watch(loss: LossLike | None, seen: list[SeenLoss]) -> "_WatchedLoss | None":
     # An output may have no loss.
     if loss is None:
         return None
-    return _Watch(loss, seen)
+    return _WatchedLoss(loss, seen)
 
 
-class _Watch(KerasLoss):
+class _WatchedLoss(KerasLoss):
     """Stands for `loss` in `compile`, and adds it to `seen` with its targets and its output."""
 
     def __init__(self, loss: LossLike, seen: list[SeenLoss]) -> None:

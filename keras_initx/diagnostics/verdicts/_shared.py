@@ -33,7 +33,7 @@ from keras_initx.diagnostics._remedy import (
     suited,
     weights_named,
 )
-from keras_initx.diagnostics._rules import exceeds, layer_count, listed, titles_of
+from keras_initx.diagnostics._rules import exceeds, first_of, layer_count, titles_of
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._signal_probe import SignalProbe, inputs
 from keras_initx.diagnostics._tables import tied_tables
@@ -270,7 +270,7 @@ def smaller_branches(of: Diagnosis) -> Remedy | None:
         return None
     return Remedy(
         f"{name}_initializer={text} in the last layer of each residual branch: "
-        f"{listed(titles_of(ends))}",
+        f"{first_of(titles_of(ends))}",
         rules_for(kernels, initializer),
     )
 
@@ -335,7 +335,7 @@ def smaller_last_layer(layers: Sequence[LayerReport], of: Diagnosis) -> Remedy:
     shared = [path for layer in with_kernel for path in layer.shared_kernels]
     what = "in the last layer"
     if shared:
-        what = f"in {listed(shared)}, which the last layer shares"
+        what = f"in {first_of(shared)}, which the last layer shares"
     remedy = drawn(choices, kernels, f"smaller weights {what}: ")
     if frozen(of).issuperset(kernels):
         remedy = remedy.otherwise(Remedy(smaller_factor("after", layers[0])), "; or ")

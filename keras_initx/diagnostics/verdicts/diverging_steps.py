@@ -19,7 +19,7 @@ from keras_initx.backends import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, listed, rule
+from keras_initx.diagnostics._rules import Finding, first_of, rule
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering import counted
@@ -280,7 +280,7 @@ def _copied(
         ) from error
     if lost:
         raise ValueError(
-            f"{required}. Received: optimizer={optimizer!r}, whose config lacks {listed(lost)}"
+            f"{required}. Received: optimizer={optimizer!r}, whose config lacks {first_of(lost)}"
         )
     return copied
 
@@ -388,12 +388,12 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> I
     count = counted(len(taken.losses) - 1, "step")
     if taken.is_idle:
         made = f"no update was made in {count} of {taken.optimizer}"
-        yield Finding(hit, f"not known for {listed(found)}: {made}", _more_steps(of), "note")
+        yield Finding(hit, f"not known for {first_of(found)}: {made}", _more_steps(of), "note")
         return
     steps = f"{count} {_with_optimizer(taken)}"
     if taken.higher_rate is not None:
         steps += f", and as many at {taken.higher_rate:.3g},"
-    evidence = f"{steps} leave {listed(found)} as they are"
+    evidence = f"{steps} leave {first_of(found)} as they are"
     dtype = _short_dtype(of, found)
     remedy = Remedy("a higher rate") if dtype is None else _full_weights(dtype)
     rounded = _rounded_beta(of, found, dtype)
@@ -481,7 +481,7 @@ def _smaller_steps(taken: TrainedSteps, of: Diagnosis) -> Remedy:
     dtype = _short_dtype(of, list(paths(of).values()))
     if dtype is not None:
         return _full_weights(dtype)
-    rates = listed([f"{rate:g}" for rate in taken.tried])
+    rates = first_of([f"{rate:g}" for rate in taken.tried])
     reason = f"with rates of {rates} the loss does not end below {_FALLEN * _to_beat(taken):.3g}"
     return Remedy(f"{_clipping(unscaled(of.model.optimizer))}: {reason}")
 

@@ -16,7 +16,7 @@ from keras_initx.diagnostics._kernel_values import (
 )
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._remedy import Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, listed, rule
+from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
 from keras_initx.diagnostics.verdicts._shared import lost_signals
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers import HeUniform
@@ -100,7 +100,7 @@ def _held(pairs: Sequence[Pair], of: Diagnosis) -> Finding:
     quantized = [path for path in remedy.rules if is_quantized(weights(of)[path].layer)]
     if quantized:  # where `initialize` draws nothing
         rules = {path: one for path, one in remedy.rules.items() if path not in quantized}
-        text = f"{remedy.text}, by `assign` in {listed(quantized)}, whose layers are quantized"
+        text = f"{remedy.text}, by `assign` in {first_of(quantized)}, whose layers are quantized"
         remedy = Remedy(text, rules)
     return Finding(layers_in(pairs), evidence, remedy, "error")
 

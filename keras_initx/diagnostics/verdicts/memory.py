@@ -20,7 +20,7 @@ from keras_initx.diagnostics._layers import (
     paths,
 )
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
-from keras_initx.diagnostics._rules import Finding, layer_count, listed, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, first_of, layer_count, rule, titles_of
 from keras_initx.initializers import (
     GRUUpdateBias,
     LSTMForgetBias,
@@ -52,7 +52,7 @@ RECURRENT_GAIN = 1.8
 # not read.
 UNREAD = 1e-6
 
-_Gate: TypeAlias = Literal["forget", "update"]
+_GateName: TypeAlias = Literal["forget", "update"]
 
 
 # ---------------------------------------------------------------- what is measured
@@ -127,7 +127,7 @@ class Gates(NamedTuple):
         paths: The paths of the biases of its cells that have such gates.
     """
 
-    gate: _Gate
+    gate: _GateName
     bias: Array
     paths: list[str]
 
@@ -162,7 +162,7 @@ def _cells_of(layer: keras.Layer) -> list[keras.Layer]:
     return list(getattr(cell, "cells", [cell]))
 
 
-def _gate_of(cell: keras.Layer) -> _Gate | None:
+def _gate_of(cell: keras.Layer) -> _GateName | None:
     """Return the gate by which a cell keeps its state, `None` if it has none."""
     if is_lstm(cell):
         return "forget"
@@ -171,7 +171,7 @@ def _gate_of(cell: keras.Layer) -> _Gate | None:
     return None
 
 
-def _gate_bias(gate: _Gate, cell: keras.Layer) -> Array:
+def _gate_bias(gate: _GateName, cell: keras.Layer) -> Array:
     """Return the bias of each unit of that gate."""
     bias = getattr(cell, "bias", None)
     if bias is None:
@@ -306,7 +306,7 @@ def _overwritten_bias(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
     if not hit:
         return
     evidence = (
-        f"{listed(titles_of(hit))}: the bias initializer fills the other gates, but the "
+        f"{first_of(titles_of(hit))}: the bias initializer fills the other gates, but the "
         "forget-gate bias is 1, because `unit_forget_bias=True` overwrites it"
     )
     remedy = open_gates(of, hit)
@@ -455,7 +455,7 @@ def _short_memory(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]
     yield Finding([layer for layer, *_ in hit], evidence, remedy, "note")
 
 
-def _bias_for(gate: _Gate, steps: int) -> str:
+def _bias_for(gate: _GateName, steps: int) -> str:
     """Return what makes gates remember about as many steps."""
     initializer = "LSTMForgetBias" if gate == "forget" else "GRUUpdateBias"
     return f"keras_initx.{initializer}({math.log(steps):.2g}), or keras_initx.ChronoBias({steps})"

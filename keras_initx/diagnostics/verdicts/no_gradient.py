@@ -14,7 +14,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, by_level, layer_count, listed, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, by_level, first_of, layer_count, rule, titles_of
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
 from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
@@ -240,7 +240,7 @@ def no_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         return not any(weight.path in held.inside for weight in layer.weights)
 
     for level, unused in by_level(hit, "warning", is_outside):
-        evidence = f"the loss does not depend on {listed(titles_of(unused))}{layer_count(unused)}"
+        evidence = f"the loss does not depend on {first_of(titles_of(unused))}{layer_count(unused)}"
         text = "use the output of these layers, or leave them out"
         if _makes_output(unused, of):
             text = "a loss for each output of the model that is to be trained"
@@ -267,7 +267,7 @@ def _over_a_single_value(of: Diagnosis, layers: list[LayerReport]) -> Finding:
     single = [layer for layer in layers if layer.name in softmaxes_of_one(of)]
     hit = [layer for layer in layers if layer in held or layer in single]
     hit += [layer for layer in layers if layer.name in single_values(of)]
-    names = listed(list(single_values(of).values()))
+    names = first_of(list(single_values(of).values()))
     remedy = Remedy(
         "several values to normalize: a layer with more units, such as keras.layers.Dense(32), "
         f"before {names}, or another axis"
@@ -278,7 +278,7 @@ def _over_a_single_value(of: Diagnosis, layers: list[LayerReport]) -> Finding:
             f"sign: {names}"
         )
     else:
-        evidence = f"the softmax of {listed(titles_of(single))} is over a single value: it is 1"
+        evidence = f"the softmax of {first_of(titles_of(single))} is over a single value: it is 1"
         remedy = Remedy("a softmax over several values, those of another axis")
     if held:
         evidence += f"; {len(held)} of {len(trained)} trained weights get no gradient"
@@ -313,7 +313,7 @@ def _cut_off(hit: Sequence[LayerReport], of: Diagnosis) -> tuple[str, Remedy]:
     if _makes_output(hit, of):
         place += ", perhaps in the loss"
     evidence = (
-        f"the loss depends on {listed(titles_of(hit))}{layer_count(hit)}, but the gradient is 0: "
+        f"the loss depends on {first_of(titles_of(hit))}{layer_count(hit)}, but the gradient is 0: "
         f"an operation without a derivative is {place}, such as argmax, round, a comparison, a "
         "cast to integers or stop_gradient"
     )

@@ -15,7 +15,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, listed, rule
+from keras_initx.diagnostics._rules import Finding, first_of, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, signal_of_floats, targets
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
@@ -156,7 +156,7 @@ def _of_weights(lost: Sequence[LostWeight]) -> str:
     (first, values, _), *others = lost
     text = f"{first.path} is not finite: {values}"
     if others:
-        text += f"; also {listed([one.weight.path for one in others])}"
+        text += f"; also {first_of([one.weight.path for one in others])}"
     return text
 
 
@@ -167,7 +167,7 @@ def _cause(lost: Sequence[LostWeight]) -> Remedy:
     for one in lost:
         initializer, _ = initializers[one.weight.path]
         by_text.setdefault(_maker(one.weight, initializer), []).append(one.weight.path)
-    return Remedy("; ".join(f"for {listed(paths)} {text}" for text, paths in by_text.items()))
+    return Remedy("; ".join(f"for {first_of(paths)} {text}" for text, paths in by_text.items()))
 
 
 def _maker(weight: ModelWeight, initializer: LayerInitializer | None) -> str:

@@ -46,8 +46,8 @@ _NORMALIZING = (
     keras.optimizers.Nadam,
     keras.optimizers.RMSprop,
 )
-_Kind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
-_KINDS: tuple[tuple[_Kind, tuple[Any, ...]], ...] = (
+_OptimizerKind: TypeAlias = Literal["adadelta", "adagrad", "adam", "sgd"]
+_KINDS: tuple[tuple[_OptimizerKind, tuple[Any, ...]], ...] = (
     ("adadelta", (keras.optimizers.Adadelta,)),
     ("adagrad", (keras.optimizers.Adagrad,)),
     ("adam", _NORMALIZING),
@@ -76,7 +76,7 @@ class _Optimizer:
     """
 
     rate: float
-    kind: _Kind | None = None
+    kind: _OptimizerKind | None = None
     travel: float = 0.0
     has_schedule: bool = False
     is_sensitive: bool = True
@@ -133,7 +133,7 @@ def _integral(steps: Sequence[int], rates: Sequence[float]) -> float:
     return total
 
 
-def _kind_of(optimizer: keras.optimizers.Optimizer) -> _Kind | None:
+def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
     """Return the kind of an optimizer of Keras, `None` of others and of subclasses."""
     for kind, classes in _KINDS:
         for known in classes:

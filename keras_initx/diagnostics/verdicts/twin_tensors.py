@@ -19,7 +19,7 @@ from keras_initx.diagnostics._kernel_values import (
 )
 from keras_initx.diagnostics._layers import LayerReport, weights
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, listed, rule
+from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
 from keras_initx.initializers import Initializer, arguments_of, counterpart
 
 
@@ -41,7 +41,7 @@ def twin_tensors(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     for level, hit in by_level(of_several, "warning", _are_beside):
         pairs = [pair for group in hit for pair in group]
         equations = [weight_names(group, " = ") for group in hit]
-        evidence = f"the same random values: {listed(equations, '; ', 3)}"
+        evidence = f"the same random values: {first_of(equations, '; ', 3)}"
         yield Finding(layers_in(pairs), evidence, _separate(pairs, of), level)
 
 

@@ -8,7 +8,7 @@ import keras
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, listed, rule
+from keras_initx.diagnostics._rules import Finding, first_of, rule
 from keras_initx.structure import is_kernel, replaced
 
 
@@ -56,7 +56,7 @@ def untracked_weights(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
     paths = of.probe(UntrackedProbe).paths
     if not paths:
         return
-    evidence = f"the model uses kernels that it does not have: {listed(paths)}"
+    evidence = f"the model uses kernels that it does not have: {first_of(paths)}"
     remedy = Remedy(
         "make each layer once, in `__init__`, and keep it as an attribute of the layer or model "
         "that calls it, or in a list or dict that is one; trainable=False for layers that are not "
