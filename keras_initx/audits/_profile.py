@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, DType
+from keras_initx.audits._probabilities import kolmogorov
 from keras_initx.audits._repeated import (
     MOST,
     SAMPLE,
@@ -22,7 +23,6 @@ from keras_initx.audits._repeated import (
     sample_of,
     sampled,
 )
-from keras_initx.audits._statistics import kolmogorov
 from keras_initx.initializers import IndependentLaw, Normal, Truncated, Uniform
 from keras_initx.models import array_digest
 

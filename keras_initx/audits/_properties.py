@@ -13,6 +13,17 @@ import numpy as np
 
 from keras_initx._typing import Array, DType
 from keras_initx.audits._outcome import SMALL, Outcome, impossible, proven
+from keras_initx.audits._probabilities import (
+    all_of_kind,
+    any_of,
+    as_few,
+    kolmogorov,
+    log_choose,
+    poisson_tail,
+    same_rate,
+    same_variance,
+    student,
+)
 from keras_initx.audits._profile import (
     BITS_OF_RANDOM,
     INFINITE,
@@ -26,17 +37,6 @@ from keras_initx.audits._profile import (
 )
 from keras_initx.audits._repeated import IMPOSSIBLE, SAMPLE, epsilon
 from keras_initx.audits._scale import degrees, error_of_ratio, kurtosis_of, variance
-from keras_initx.audits._statistics import (
-    all_of_kind,
-    any_of,
-    as_few,
-    kolmogorov,
-    log_choose,
-    poisson_tail,
-    same_rate,
-    same_variance,
-    student,
-)
 from keras_initx.initializers import IndependentLaw, Normal, Truncated
 
 # Fewer values say nothing about a distribution, or about its shape.
