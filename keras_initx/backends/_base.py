@@ -9,7 +9,7 @@ import functools
 import math
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -108,9 +108,11 @@ class Backend:
         For a small one it may return at once.
         """
 
-    def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
-        """Return why `layer` would not use what is assigned to `variable`; empty if it would."""
-        return ""
+    def obstacles(
+        self, layer: keras.Layer, variables: Sequence[keras.Variable]
+    ) -> Iterable[tuple[keras.Variable, str]]:
+        """Return those of its variables that a layer would not use if assigned to, and why."""
+        return ()
 
     def distributed(self, computation: Computation, shape: Shape, layout: Any) -> Tensor:
         """Return a tensor of `shape`, distributed as a layout of Keras or of the backend says."""

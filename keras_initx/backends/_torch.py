@@ -57,19 +57,22 @@ class Implementation(Backend):
         # Keras would copy an array, but only moves a tensor to the current device.
         return keras.ops.convert_to_tensor(tensor)
 
-    def obstacle(self, layer: keras.Layer, variable: keras.Variable) -> str:
-        if variable.value.device.type == "meta":
-            return "is on the meta device, without values: build the model on another"
-        if hasattr(variable.value, "placements"):
-            return "is a `DTensor` of torch, which Keras cannot compute with"
+    def obstacles(
+        self, layer: keras.Layer, variables: Sequence[keras.Variable]
+    ) -> Iterator[tuple[keras.Variable, str]]:
         used = {id(parameter) for parameter in layer.parameters()}
         replaced = used - {id(own.value) for own in layer.variables}
-        if replaced and id(variable.value) not in used:
-            return (
-                "is no parameter of its layer any more: torch has replaced it, for example in "
-                "`to_empty` or `fully_shard`"
-            )
-        return ""
+        for variable in variables:
+            if variable.value.device.type == "meta":
+                yield variable, "is on the meta device, without values: build the model on another"
+            elif hasattr(variable.value, "placements"):
+                yield variable, "is a `DTensor` of torch, which Keras cannot compute with"
+            elif replaced and id(variable.value) not in used:
+                yield (
+                    variable,
+                    "is no parameter of its layer any more: torch has replaced it, for example in "
+                    "`to_empty` or `fully_shard`",
+                )
 
     def snapshot(self, value: Tensor) -> Tensor:
         return value.detach().clone()

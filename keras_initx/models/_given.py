@@ -133,8 +133,9 @@ def _rules_of(name: str, given: Any, model: keras.Model, roles: RolesGiven | Non
     recipe: Any = recipe_of(given) if isinstance(given, str) else given
     if roles is not None:
         recipe = functools.partial(recipe, roles=roles)
-    # An initializer can be called too, but not with a model.
-    if callable(recipe) and not isinstance(recipe, type | keras.initializers.Initializer):
+    # These can be called too, but not with a model.
+    others = type | keras.initializers.Initializer | keras.Layer
+    if callable(recipe) and not isinstance(recipe, others):
         recipe = recipe(model)
     if recipe is not None and not isinstance(recipe, Mapping):
         raise TypeError(

@@ -207,12 +207,15 @@ def check_used(model: keras.Layer) -> None:
 
 
 def _check_used(model: keras.Layer, weights: Sequence[ModelWeight]) -> None:
+    paths = {id(weight.variable): weight.path for weight in weights}
+    of_layer: dict[keras.Layer, list[keras.Variable]] = {}
     for weight in weights:
-        obstacle = backend.obstacle(weight.layer, weight.variable)
-        if obstacle:
+        of_layer.setdefault(weight.layer, []).append(weight.variable)
+    for layer, variables in of_layer.items():
+        for variable, obstacle in backend.obstacles(layer, variables):
             raise ValueError(
                 "`model` must use its weights. "
-                f"Received: model={model.name!r}, whose {weight.path!r} {obstacle}"
+                f"Received: model={model.name!r}, whose {paths[id(variable)]!r} {obstacle}"
             )
 
 

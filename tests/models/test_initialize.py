@@ -933,3 +933,9 @@ def test_the_plan_says_which_weights_of_other_names_a_pattern_matches():
     assert str(plan).endswith(plan.notes[0])
     rules = {"*recurrent_kernel": "orthogonal", "*kernel": "initx.he_normal"}
     assert keras_initx.initialize(model, rules, seed=0).notes == ()
+
+
+def test_a_layer_is_not_rules():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(TypeError, match="`rules` must be a dict from conditions to initializers"):
+        keras_initx.initialize(model, keras.layers.Dense(3))
