@@ -1,38 +1,35 @@
 """Scaling: weights and learning rates that follow the width of a model, and checks of both."""
 
-# ruff: noqa: F403, F405, the names are listed once, in `__all__`
-
 import importlib
 from typing import TYPE_CHECKING
 
 # Keras must know the class of a saved model before it loads it.
-from keras_initx.scaling._rate_factors import *
+from keras_initx.scaling._rate_factors import RateFactors as RateFactors
 
 # What measures models is imported on first use, as in the package.
 if TYPE_CHECKING:
-    from keras_initx.scaling._coordinate_check import *
-    from keras_initx.scaling._mup import *
-    from keras_initx.scaling._width_exponents import *
+    from keras_initx.scaling._coordinate_check import CoordinateCheck as CoordinateCheck
+    from keras_initx.scaling._coordinate_check import coordinate_check as coordinate_check
+    from keras_initx.scaling._mup import MupTable as MupTable
+    from keras_initx.scaling._mup import MupWeight as MupWeight
+    from keras_initx.scaling._mup import mup as mup
+    from keras_initx.scaling._width_exponents import WidthExponents as WidthExponents
 
-__all__ = [
-    "CoordinateCheck",
-    "MupTable",
-    "MupWeight",
-    "RateFactors",
-    "WidthExponents",
-    "coordinate_check",
-    "mup",
-]
+_FILES = {
+    "CoordinateCheck": "_coordinate_check",
+    "MupTable": "_mup",
+    "MupWeight": "_mup",
+    "WidthExponents": "_width_exponents",
+    "coordinate_check": "_coordinate_check",
+    "mup": "_mup",
+}
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(["RateFactors", *_FILES])
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        for file in ("_mup", "_width_exponents", "_coordinate_check"):
-            module = importlib.import_module(f"{__name__}.{file}")
-            if name in module.__all__:
-                return getattr(module, name)
+    if name in _FILES:
+        return getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

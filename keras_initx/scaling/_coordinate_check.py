@@ -46,8 +46,6 @@ from keras_initx.structure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CoordinateCheck", "coordinate_check"]
-
 # The exponent with which the outputs of the last layer may shrink before training.
 _SHRINKING = -0.5
 

@@ -37,8 +37,6 @@ from keras_initx.structure import ModelWeight, check_model, find_weights
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["MupTable", "MupWeight", "mup"]
-
 Role = Literal["input", "hidden", "output", "vector", "fixed"]
 
 # The attribute of a `MupWeight` with the factor of an optimizer, by the name of its class.

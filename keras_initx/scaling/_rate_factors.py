@@ -23,8 +23,6 @@ from keras_initx.structure import (
     unscaled,
 )
 
-__all__ = ["RateFactors"]
-
 
 @keras.saving.register_keras_serializable(package="initx")
 class RateFactors(StepsByFactor):

@@ -11,8 +11,6 @@ from keras_initx.scaling._mup import Role, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
 from keras_initx.structure import unscaled
 
-__all__ = ["WidthExponents"]
-
 # An exponent of the width up to this size counts as 0. Those of short training are not exact.
 LEVEL = 0.25
 

@@ -21,7 +21,7 @@ def public_names():
     for package in ("keras_initx", *(f"keras_initx.{room}" for room in ROOMS)):
         module = importlib.import_module(package)
         # A room offers what it imports from its own files.
-        for name in sorted(getattr(module, "__all__", vars(module))):
+        for name in dir(module):
             value = getattr(module, name)
             if not name.startswith("_") and not inspect.ismodule(value):
                 lines += described(f"{module.__name__}.{name}", value)
