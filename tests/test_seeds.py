@@ -9,7 +9,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import Concatenated, HeNormal, Scaled
-from keras_initx._seeds import derived_seed, root_seed, seeded
+from keras_initx.initializers._seeds import derived_seed, root_seed, seeded
 
 SHAPE = (4, 6)
 

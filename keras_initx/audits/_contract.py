@@ -13,7 +13,6 @@ import keras
 
 from keras_initx._checks import check_count, check_root, truncated
 from keras_initx._files import check_local, parse_json, write
-from keras_initx._seeds import derived_seed
 from keras_initx.arrays import check_file, names_weights
 from keras_initx.audits._lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._profile import (
@@ -32,6 +31,7 @@ from keras_initx.audits._subjects import (
     subjects_of,
 )
 from keras_initx.backends import backend
+from keras_initx.initializers import derived_seed
 from keras_initx.rendering import (
     Column,
     Points,

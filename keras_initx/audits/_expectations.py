@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._seeds import derived_seed, initializers_within
 from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._outcome import Outcome, impossible, proven
@@ -34,6 +33,8 @@ from keras_initx.initializers import (
     FrameLaw,
     IndependentLaw,
     Law,
+    derived_seed,
+    initializers_within,
     law_of,
 )
 from keras_initx.models import description

@@ -57,6 +57,14 @@ from keras_initx.initializers._scale import AxesInitializer as AxesInitializer
 from keras_initx.initializers._scale import MatrixInitializer as MatrixInitializer
 from keras_initx.initializers._scale import default_axes as default_axes
 from keras_initx.initializers._scale import fans as fans
+from keras_initx.initializers._seeds import derived_seed as derived_seed
+from keras_initx.initializers._seeds import drawn_seed as drawn_seed
+from keras_initx.initializers._seeds import has_seed as has_seed
+from keras_initx.initializers._seeds import initializer_of as initializer_of
+from keras_initx.initializers._seeds import initializers_within as initializers_within
+from keras_initx.initializers._seeds import root_seed as root_seed
+from keras_initx.initializers._seeds import seeded as seeded
+from keras_initx.initializers._seeds import takes_seed as takes_seed
 from keras_initx.initializers._sharding import is_exact as is_exact
 from keras_initx.initializers._sharding import seeded_call as seeded_call
 from keras_initx.initializers._sparse import KeepSparse as KeepSparse

@@ -13,10 +13,10 @@ import numpy as np
 
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
-from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends import backend
 from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import computation_of
 from keras_initx.sampling import (
     HOST,

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
 from keras_initx._initializer_names import classes_like
-from keras_initx._seeds import initializers_within
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends import backend
@@ -25,6 +24,7 @@ from keras_initx.initializers._base import (
 )
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
+from keras_initx.initializers._seeds import initializers_within
 from keras_initx.sampling import (
     HOST,
     Namespace,

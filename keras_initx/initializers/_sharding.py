@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._seeds import drawn_seed, initializers_within
 from keras_initx._typing import DType, Shape, Tensor
 from keras_initx.backends import Computation
+from keras_initx.initializers._seeds import drawn_seed, initializers_within
 
 
 def computation_of(initializer: Any, shape: Shape, dtype: DType) -> Computation:

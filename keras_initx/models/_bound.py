@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx._seeds import derived_seed
 from keras_initx._typing import Shape
 from keras_initx.initializers import (
     ChronoBias,
@@ -17,6 +16,7 @@ from keras_initx.initializers import (
     arguments_of,
     counterpart,
     default_axes,
+    derived_seed,
     is_array,
     is_gru,
     is_lstm,

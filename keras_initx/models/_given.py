@@ -12,12 +12,11 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._checks import quoted, similar_paths, truncated
-from keras_initx._seeds import has_seed
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends import backend
 from keras_initx.diagnostics import Report
-from keras_initx.initializers import check_initializer
+from keras_initx.initializers import check_initializer, has_seed
 from keras_initx.models._bound import description
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, Said, read_plan

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
-from keras_initx._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends import Computation, backend
 from keras_initx.diagnostics import Report
@@ -25,9 +24,13 @@ from keras_initx.initializers import (
     check_dtype_for,
     check_numbers,
     check_shape_for,
+    derived_seed,
+    has_seed,
+    initializers_within,
     is_exact,
     keeps_call,
     kept_sparse,
+    root_seed,
     seeded_call,
 )
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_count, check_flag, check_number, check_type
-from keras_initx._seeds import derived_seed, root_seed
 from keras_initx._typing import Array, Tensor
 from keras_initx.backends import Computation, backend
 from keras_initx.diagnostics import spread
-from keras_initx.initializers import Orthogonal
+from keras_initx.initializers import Orthogonal, derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._changes import Change, Changes
 from keras_initx.rendering import counted, progress

@@ -18,13 +18,13 @@ from keras_initx._checks import (
     close_matches,
 )
 from keras_initx._files import check_local, write
-from keras_initx._seeds import initializers_within
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays import can_be_cast, cast, check_file
 from keras_initx.backends import Region, backend
 from keras_initx.initializers import (
     Initializer,
     Masked,
+    initializers_within,
     is_exact,
     values_at,
 )

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from keras_initx._files import LinedFormat
-from keras_initx._seeds import initializers_within
 from keras_initx._version import __version__
 from keras_initx.initializers import (
     AxesInitializer,
@@ -20,6 +19,7 @@ from keras_initx.initializers import (
     RandomInitializer,
     arguments_of,
     check_numbers,
+    initializers_within,
     is_array,
     parameters_of,
 )

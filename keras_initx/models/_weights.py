@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from keras_initx._checks import check_root, check_type
-from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends import Region, backend
+from keras_initx.initializers import derived_seed
 from keras_initx.structure import check_model, find_weights
 
 

@@ -10,14 +10,14 @@ import keras
 
 from keras_initx._checks import check_count, check_flag, check_number
 from keras_initx._extras import import_optional
-from keras_initx._seeds import (
+from keras_initx.backends import backend
+from keras_initx.initializers import (
     derived_seed,
     initializer_of,
     initializers_within,
     seeded,
     takes_seed,
 )
-from keras_initx.backends import backend
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._study import Study

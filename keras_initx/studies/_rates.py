@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
-from keras_initx._seeds import derived_seed
+from keras_initx.initializers import derived_seed
 from keras_initx.rendering import COLORS, Column, counted, format_metric, tidy
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign

@@ -11,8 +11,8 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
-from keras_initx._seeds import derived_seed
 from keras_initx.backends import backend
+from keras_initx.initializers import derived_seed
 from keras_initx.rendering import Column, counted, format_metric, tidy
 from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 from keras_initx._keras import layers_of
-from keras_initx._seeds import derived_seed
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends import backend
 from keras_initx.diagnostics import diagnose
+from keras_initx.initializers import derived_seed
 from keras_initx.models import optimizers_of
 from keras_initx.structure import put_back_afterward, replaced
 from keras_initx.studies._data import number_of_examples, select_examples

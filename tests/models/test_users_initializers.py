@@ -10,7 +10,7 @@ from modes import everywhere, to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx._seeds import derived_seed
+from keras_initx.initializers._seeds import derived_seed
 
 layers = keras.layers
 

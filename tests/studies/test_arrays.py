@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 from networks import build, build_he, data, timeless
 
-from keras_initx._seeds import derived_seed
+from keras_initx.initializers._seeds import derived_seed
 from keras_initx.studies import compare_initializers, random_restarts
 from keras_initx.studies._data import checked_data, data_digest, select_examples
 

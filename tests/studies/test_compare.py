@@ -20,7 +20,7 @@ from modes import BACKEND, to_numpy
 from networks import build, build_he, data, timeless
 
 import keras_initx
-from keras_initx._seeds import seeded
+from keras_initx.initializers._seeds import seeded
 from keras_initx.studies import _engine, compare_initializers, random_restarts
 
 TWINS = {"one": "he_normal", "other": "he_normal"}
