@@ -51,6 +51,32 @@ def test_a_page_beside_the_documentation_has_the_tables_as_they_are_now(page):
     assert SCRIPT["with_tables"](text) == text
 
 
+# Where the figures of the table on a GPU are printed, in milliseconds or seconds, by the start of a row.
+PRINTED = {
+    "$10^9$ normal": (1e3, r" rates .* RandomNormal float32: one billion (?P<first>[\d.]+) s,"),
+    "$2^{22}$ normal": (
+        1,
+        r" crossover .* 2\^22 host .*?, (?P<second>[\d.]+) ms; 2\^22 device .*?, (?P<first>[\d.]+) ms",
+    ),
+    "`Orthogonal`": (1, r" orthogonal .* (?P<first>[\d.]+) ms, Keras' own (?P<second>[\d.]+) ms"),
+    "a transformer": (1, r" build .* initx.he_normal (?P<first>[\d.]+), .*?; he_normal (?P<second>[\d.]+),"),
+    "the same once": (1, r" build .* initx.he_normal .*?, (?P<first>[\d.]+) s; he_normal .*?, (?P<second>[\d.]+) s"),
+}
+
+
+@pytest.mark.parametrize("start", PRINTED)
+def test_the_table_of_a_gpu_has_what_was_printed_last(start):
+    (row,) = re.findall(rf"^\| {re.escape(start)}(.*) \|$", (ROOT / "docs" / "devices.md").read_text(), re.MULTILINE)
+    text = (ROOT / "benchmarks" / "results" / "h100.txt").read_text()
+    scale, pattern = PRINTED[start]
+    for backend, cell in zip(("torch", "jax"), row.split(" | ")[1:], strict=True):
+        *_, printed = re.finditer(rf"^\w+ {backend}{pattern}", text, re.MULTILINE)
+        expected = [scale * float(figure) for _, figure in sorted(printed.groupdict().items())]
+        figures = re.findall(r"([\d.]+) m?s", cell)
+        places = [len(figure.partition(".")[2]) for figure in figures]
+        assert [*map(float, figures)] == [round(*pair) for pair in zip(expected, places, strict=True)]
+
+
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """Return a function that writes ratios of the first and the warm calls as the only results."""
