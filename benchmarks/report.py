@@ -21,7 +21,7 @@ NVIDIA H100.
 def slower_than_peers():
     """Return the table of all ratios below 1, the lowest first."""
     found = [row for document in _documents() for row in _comparisons(document)]
-    slower = [(*names, figure) for *names, figure in found if figure["median"] < 1]
+    slower = [row for row in found if _below_1(row[-1])]
     slower.sort(key=lambda row: row[-1]["median"])
     summary = f"A peer is faster in {len(slower)} of {len(found)} comparisons.\n"
     header = ("backend", "initializer", "size", "dtype", "peer", "call", "ratio (quartiles)")
@@ -158,7 +158,12 @@ def _where(document):
 
 def _marked(text, ratio):
     """Return `text` in bold if the ratio is below 1."""
-    return f"**{text}**" if ratio and ratio["median"] < 1 else text
+    return f"**{text}**" if ratio and _below_1(ratio) else text
+
+
+def _below_1(ratio):
+    """Return whether a peer is faster, by the digits that a table shows."""
+    return round(ratio["median"], 3) < 1
 
 
 def with_spread(figure):
