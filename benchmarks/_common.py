@@ -1,4 +1,4 @@
-"""Shared code of the benchmarks: options, fresh processes, statistics, tables and JSON."""
+"""Shared code of the benchmarks: options, fresh processes, statistics and JSON."""
 
 import argparse
 import contextlib
@@ -10,13 +10,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import _device
+from report import OURS
 
 
 def parse_arguments(description):
     """Parse the options of all benchmarks and select the device."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--quick", action="store_true", help="run a sample in two to seven minutes, not everything"
+        "--quick", action="store_true", help="run a sample in about four minutes, not everything"
     )
     parser.add_argument(
         "--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s"
@@ -35,8 +36,7 @@ def parse_arguments(description):
     parser.add_argument(
         "--first-calls",
         type=int,
-        default=3,
-        help="processes for each first call (default: %(default)s)",
+        help="processes for each first call (default: 1 in the quick form, 3 otherwise)",
     )
     arguments = parser.parse_args()
     for name in ("repeats", "first_calls"):
@@ -46,8 +46,9 @@ def parse_arguments(description):
             )
     _device.select(arguments.device)
     arguments.environment = in_fresh_process(_device.environment, arguments.device)
+    arguments.backend = arguments.environment["backend"]
     if arguments.environment["device"] is None:
-        parser.error(f"--device gpu: the {arguments.environment['backend']} backend finds no GPU")
+        parser.error(f"--device gpu: the {arguments.backend} backend finds no GPU")
     return arguments
 
 
@@ -69,9 +70,6 @@ def progress(title, total):
         yield functools.partial(advance, 1)
 
 
-_LEAST_FOR_QUARTILES = 3  # Those of two figures would only interpolate.
-
-
 def spread(figures):
     """Return the median, the quartiles and the number of `figures`."""
     quartiles = (
@@ -90,54 +88,13 @@ def ratio(peer, ours):
     return spread([theirs / own for theirs, own in zip(peer, ours, strict=True)])
 
 
-def judge(what, figure, required, at_most=False):
-    """Return one row of the table of targets."""
-    met = figure["median"] <= required if at_most else figure["median"] >= required
-    return {"what": what, "required": required, "at_most": at_most, "measured": figure, "met": met}
-
-
-def significant(value, digits=3):
-    """Format a number for a table, with a dash for a missing measurement."""
-    return "-" if value is None else f"{float(f'{value:.{digits - 1}e}'):,g}"
-
-
-def with_spread(figure, scale=1):
-    """Format a median with its quartiles."""
-    if not figure:
-        return "-"
-    low, middle, high = (significant(figure[key] * scale) for key in ("q1", "median", "q3"))
-    return f"{middle} ({low} to {high})" if figure["n"] >= _LEAST_FOR_QUARTILES else middle
-
-
-def table(header, rows):
-    """Return a Markdown table that also reads well as plain text."""
-    cells = [tuple(header), *(tuple(map(str, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def target_table(targets):
-    """Return the table of targets: required value, measured value, and whether they are met."""
-    return table(
-        ("target", "required", "measured (quartiles)", "met"),
-        (
-            (
-                target["what"],
-                f"{'<=' if target['at_most'] else '>='} {significant(target['required'])}",
-                with_spread(target["measured"]),
-                "yes" if target["met"] else "**no**",
-            )
-            for target in targets
-        ),
-    )
+def ratios(times):
+    """Return the ratio of the time of each peer to ours."""
+    return {name: ratio(peer, times[OURS]) for name, peer in times.items() if name != OURS}
 
 
 def write_results(arguments, name, results):
-    """Write `results` as JSON and return the path."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"{arguments.device}-{arguments.environment['backend']}-{name}.json"
+    """Write `results` as JSON, print where, and return what is written."""
     document = {
         "benchmark": name,
         "quick": arguments.quick,
@@ -145,13 +102,14 @@ def write_results(arguments, name, results):
         "environment": arguments.environment,
         **results,
     }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"{arguments.device}-{arguments.backend}-{name}.json"
     path.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
-    return path
+    print(f"Written: {path}\n")
+    return document
 
 
 def _rounded(value):
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value

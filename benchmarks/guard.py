@@ -8,44 +8,38 @@ disturbance seldom comes twice.
 
 import json
 import sys
-from pathlib import Path
 
 import _common
 import _rows
-import _summary
+import report
 import sampling
 
 _SHARE = 2 / 3
-RESULTS = Path(__file__).parent / "results"
 
 
 def main():
     """Measure, print the cases that got slower, and return the exit code: 1 if there are any."""
     arguments = _common.parse_arguments(__doc__.partition("\n")[0])
-    backend = arguments.environment["backend"]
-    name = f"{arguments.device}-{backend}-sampling.json"
-    committed = json.loads((RESULTS / name).read_text(encoding="utf-8"))["cases"]
+    path = report.RESULTS / f"{arguments.device}-{arguments.backend}-sampling.json"
+    committed = json.loads(path.read_text(encoding="utf-8"))["cases"]
     cases = [
         case
-        for case in _rows.cases(arguments.quick, arguments.device)
+        for case in _rows.cases(arguments.quick, arguments.backend)
         if _rows.label(*case) in committed
     ]
+    if not cases:
+        sys.exit(f"{path} has none of the cases.")
     for _ in range(2):
-        slower = find_slower(measure(cases, arguments), committed)
+        times, _ = sampling.warm_calls(cases, arguments)
+        measured = {label: _common.ratios(of_case) for label, of_case in times.items()}
+        slower = find_slower(measured, committed)
         cases = [case for case in cases if _rows.label(*case) in {label for label, *_ in slower}]
     print(
-        _common.table(("case", "peer", "peer time / ours", "committed"), slower)
+        report.table(("case", "peer", "peer time / ours", "committed"), slower)
         if slower
         else "Nothing got slower."
     )
     return 1 if slower else 0
-
-
-def measure(cases, arguments):
-    """Return the ratio of the time of each peer to ours, by case."""
-    measured = {_rows.label(*case): {"warm": {}, "errors": {}} for case in cases}
-    sampling.measure_warm(cases, measured, arguments)
-    return {label: _summary.ratios(figures["warm"]) for label, figures in measured.items()}
 
 
 def find_slower(measured, committed):
@@ -55,7 +49,8 @@ def find_slower(measured, committed):
         for peer, figure in ratios.items():
             before = committed[label]["warm_ratio"].get(peer)
             if before and figure["median"] < _SHARE * before["median"]:
-                rows.append((label, peer, _common.with_spread(figure), _common.with_spread(before)))
+                figures = report.with_spread(figure), report.with_spread(before)
+                rows.append((label, peer, *figures))
     return rows
 
 

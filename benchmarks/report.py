@@ -1,56 +1,199 @@
-"""Print the results in results/ as tables: what missed its target, then the figures of each run.
+"""The tables of the benchmarks, from the files in results/.
 
-python benchmarks/report.py
+`python docs/tables.py` writes them into the pages.
 """
 
 import json
+import re
 from pathlib import Path
 
-import _common
-import _summary
-import build
-
+OURS = "keras_initx"
 RESULTS = Path(__file__).parent / "results"
-REPORTS = {"sampling": _summary.report, "build": build.report}
+TITLES = {"keras": "Keras", "jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
+_LABEL = re.compile(r"(.+), ([\dx]+)(?:, (\w+))?")  # see `_rows.label`
+_LEAST_FOR_QUARTILES = 3  # Those of two figures would only interpolate.
+_NO_DEVICE = """\
+No results of today's code are from a GPU or TPU. [Older ones](../docs/devices.md#speed) are from an
+NVIDIA H100.
+"""
 
 
-def main():
-    """Print all results."""
-    documents = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
-    ]
-    print(f"## Missed targets\n\n{missed(documents)}")
-    for document in documents:
-        report = REPORTS[document["benchmark"]](document)
-        print(f"\n## {title(document)}\n\n{environment(document)}\n\n{report}")
+def slower_than_peers():
+    """Return the table of all ratios below 1, the lowest first."""
+    found = [row for document in _documents() for row in _comparisons(document)]
+    slower = [row for row in found if _below_1(row[-1])]
+    slower.sort(key=lambda row: row[-1]["median"])
+    summary = f"A peer is faster in {len(slower)} of {len(found)} comparisons.\n"
+    header = ("backend", "initializer", "size", "dtype", "peer", "call", "ratio (quartiles)")
+    rows = [(*names, with_spread(figure)) for *names, figure in slower]
+    return f"{summary}\n{table(header, rows)}" if slower else summary
 
 
-def missed(documents):
-    """Return the table of the targets that are missed."""
-    targets = [
-        {**target, "what": f"{title(document)}: {target['what']}"}
-        for document in documents
-        for target in document["targets"]
-    ]
-    found = [target for target in targets if not target["met"]]
-    return f"{len(found)} of {len(targets)}:\n\n{_common.target_table(found)}"
+def _comparisons(document):
+    """Yield what each ratio of a file compares, and the ratio."""
+    where = _where(document)
+    for label, case in document.get("cases", {}).items():
+        name, size, dtype = _LABEL.fullmatch(label).groups("float32")
+        for call, ratios in (("warm", case["warm_ratio"]), ("first", case["cold_ratio"])):
+            for peer, figure in ratios.items():
+                yield where, f"`{name}`", size, dtype, TITLES[peer], call, figure
+    for model, kernels in document.get("models", {}).items():
+        for name, case in kernels.items():
+            for figure in case["ratio"].values():
+                yield where, f"`{name}`", model, "float32", TITLES["keras"], "build", figure
 
 
-def title(document):
-    """Return the device, the backend and the benchmark of a result."""
-    return f"{document['device']}, {document['environment']['backend']}, {document['benchmark']}"
+def machines():
+    """Return the table of the machine, date, commit and versions of each file."""
+    header = ("file", "date", "commit", "machine", "versions")
+    rows = []
+    for document in _documents():
+        environment = document["environment"]
+        machine = [environment["device"]]
+        if document["device"] != "cpu":
+            machine.append(environment["cpu"])
+        machine += [f"{environment['cores']} cores", f"load {environment['load_before']}"]
+        versions = (f"{name} {version}" for name, version in environment["versions"].items())
+        rows.append(
+            (
+                f"`{document['device']}-{environment['backend']}-{document['benchmark']}`",
+                environment.get("date") or "not recorded",
+                environment.get("commit") or "not recorded",
+                ", ".join(machine),
+                ", ".join(versions),
+            )
+        )
+    return table(header, rows)
 
 
-def environment(document):
-    """Say on what a result was measured."""
-    environment = document["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    form = "quick form" if document["quick"] else "full form"
-    return (
-        f"{environment['device']}, {environment['cores']} cores, "
-        f"load average before the start {environment['load_before']}; {form}; {versions}."
+def single_initializers():
+    """Return a table for each backend of the times of single initializers on the CPU."""
+    return _sections("Initializers", "sampling", "cpu", calls)
+
+
+def whole_models():
+    """Return a table for each backend of the builds of whole models on the CPU."""
+    return _sections("Models", "build", "cpu", builds)
+
+
+def devices():
+    """Return the tables of a GPU, or a sentence if there are no results of one."""
+    initializers = _sections("Initializers", "sampling", "gpu", calls)
+    return f"{initializers}\n{_sections('Models', 'build', 'gpu', builds)}".strip() or _NO_DEVICE
+
+
+def _sections(title, benchmark, device, shown):
+    return "\n".join(
+        f"### {title} on {_where(document)}\n\n{shown(document)}"
+        for document in _documents()
+        if (document["benchmark"], document["device"]) == (benchmark, device)
     )
 
 
-if __name__ == "__main__":
-    main()
+def calls(document):
+    """Return the table of the warm and first calls of a file of `sampling.py`."""
+    cases = document["cases"]
+    compared = {name for case in cases.values() for name in (*case["warm_ratio"], *case["errors"])}
+    peers = [name for name in TITLES if name in compared]
+    header = ["initializer", "size"]
+    for call in ("warm", "first"):
+        header += [f"{call}, ms", *(f"{call}, {TITLES[peer]}" for peer in peers)]
+    rows = []
+    for label, case in cases.items():
+        name, *size = filter(None, _LABEL.fullmatch(label).groups())
+        row = [f"`{name}`", ", ".join(size)]
+        for call in ("warm", "cold"):
+            ours = case[f"{call}_seconds"].get(OURS)
+            row.append(significant(ours["median"] * 1e3) if ours else "-")
+            for peer in peers:
+                figure = case[f"{call}_ratio"].get(peer)
+                text = significant(figure["median"]) if figure else "-"
+                row.append("fails" if peer in case["errors"] else _marked(text, figure))
+        rows.append(row)
+    return table(header, rows)
+
+
+def builds(document):
+    """Return the table of a file of `build.py`."""
+    rows = []
+    for model, kernels in document["models"].items():
+        for name, case in kernels.items():
+            ours = kernels.get(f"initx.{name}")
+            ratio = ours and ours["ratio"][name]
+            if ours or name == "zeros":
+                times = [with_spread(made["seconds"]) if made else "-" for made in (ours, case)]
+                text = _marked(with_spread(ratio), ratio) if ratio else "-"
+                rows.append((model, f"`{name}`", *times, text))
+    return table(("model", "kernels", "seconds", "seconds of Keras", "ratio"), rows)
+
+
+def build_on_jax():
+    """Return the sentence of the README of the package on the time of a build on JAX."""
+    (models,) = (
+        document["models"]
+        for document in _documents()
+        if (document["benchmark"], _where(document)) == ("build", "JAX")
+    )
+    seconds = {
+        name: f"{case['seconds']['median']:.2g} s"
+        for name, case in models["MLP, 50 widths"].items()
+    }
+    return (
+        "On JAX a model of 50 dense layers of 50 widths builds in "
+        f'{seconds["initx.orthogonal"]} with `"initx.orthogonal"` and\n'
+        f'{seconds["initx.he_normal"]} with `"initx.he_normal"`. '
+        f"Keras' own take {seconds['orthogonal']} and {seconds['he_normal']}.\n"
+    )
+
+
+def _documents():
+    """Return the contents of all files of results."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def _where(document):
+    backend = TITLES[document["environment"]["backend"]]
+    return backend if document["device"] == "cpu" else f"{backend}, GPU"
+
+
+def _marked(text, ratio):
+    """Return `text` in bold if the ratio is below 1."""
+    return f"**{text}**" if ratio and _below_1(ratio) else text
+
+
+def _below_1(ratio):
+    """Return whether a peer is faster, by the digits that a table shows."""
+    return round(ratio["median"], 3) < 1
+
+
+def with_spread(figure):
+    """Format a median with its quartiles."""
+    low, middle, high = (significant(figure[key]) for key in ("q1", "median", "q3"))
+    return f"{middle} ({low} to {high})" if figure["n"] >= _LEAST_FOR_QUARTILES else middle
+
+
+def significant(value, digits=3):
+    """Format a number for a table."""
+    return f"{float(f'{value:.{digits - 1}e}'):,g}"
+
+
+def table(header, rows):
+    """Return a Markdown table that also reads well as plain text."""
+    cells = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "".join(f"{line}\n" for line in lines)
+
+
+TABLES = {
+    function.__name__: function
+    for function in (
+        slower_than_peers,
+        machines,
+        single_initializers,
+        whole_models,
+        devices,
+        build_on_jax,
+    )
+}

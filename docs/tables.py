@@ -1,11 +1,13 @@
 """Write the generated tables of the pages: `python docs/tables.py`, where the package is installed.
 
 A page has `<!-- table: NAME -->` before the table of the function `NAME` of this file, and
-`<!-- end of table -->` after it. `conf.py` warns where a page has another.
+`<!-- end of table -->` after it. `conf.py` warns where a page has another. A test checks the README
+and the page of benchmarks, which pages include.
 """
 
 import ast
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._recipe import described
 
 DOCS = Path(__file__).parent
+BENCHMARKS = DOCS.parent / "benchmarks"
+PAGES = (*DOCS.rglob("*.md"), BENCHMARKS / "README.md", DOCS.parent / "README.md")
 INITIALIZERS = DOCS / "initializers.md"
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 # The packages of the table of versions, as pinned in the tests.
@@ -140,7 +144,7 @@ def _rows(headers, rows):
 TABLES = {
     table.__name__: table
     for table in (catalog, families, reference, versions, sessions, recipes, problems)
-}
+} | runpy.run_path(str(BENCHMARKS / "report.py"))["TABLES"]
 
 
 def with_tables(text):
@@ -149,7 +153,7 @@ def with_tables(text):
 
 
 if __name__ == "__main__":
-    for page in DOCS.rglob("*.md"):
+    for page in PAGES:
         text = page.read_text()
         if with_tables(text) != text:
             page.write_text(with_tables(text))

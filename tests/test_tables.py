@@ -2,11 +2,10 @@
 
 import inspect
 import itertools
+import json
 import pathlib
 import re
 import runpy
-import subprocess
-import sys
 
 import pytest
 
@@ -56,13 +55,85 @@ def test_the_api_reference_has_every_public_name():
     assert public - set(listed) == {"Catalog"}  # which is a tuple
 
 
-def test_the_page_on_speed_says_how_many_targets_are_missed_and_a_command_prints_the_results():
-    command = [sys.executable, ROOT / "benchmarks" / "report.py"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    missed = re.search(r"\d+ of \d+", printed)[0]
-    assert missed in (ROOT / "benchmarks" / "README.md").read_text()
-    for result in (ROOT / "benchmarks" / "results").glob("*.json"):
-        assert f"## {result.stem.replace('-', ', ')}\n" in printed
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+def test_a_page_beside_the_documentation_has_the_tables_as_they_are_now(page):
+    text = (ROOT / page).read_text()
+    assert SCRIPT["with_tables"](text) == text
+
+
+# Where the figures of the table on a GPU are printed, in milliseconds or seconds, by the start of a row.
+PRINTED = {
+    "$10^9$ normal": (1e3, r" rates .* RandomNormal float32: one billion (?P<first>[\d.]+) s,"),
+    "$2^{22}$ normal": (
+        1,
+        r" crossover .* 2\^22 host .*?, (?P<second>[\d.]+) ms; 2\^22 device .*?, (?P<first>[\d.]+) ms",
+    ),
+    "`Orthogonal`": (1, r" orthogonal .* (?P<first>[\d.]+) ms, Keras' own (?P<second>[\d.]+) ms"),
+    "a transformer": (1, r" build .* initx.he_normal (?P<first>[\d.]+), .*?; he_normal (?P<second>[\d.]+),"),
+    "the same once": (1, r" build .* initx.he_normal .*?, (?P<first>[\d.]+) s; he_normal .*?, (?P<second>[\d.]+) s"),
+}
+
+
+@pytest.mark.parametrize("start", PRINTED)
+def test_the_table_of_a_gpu_has_what_was_printed_last(start):
+    (row,) = re.findall(rf"^\| {re.escape(start)}(.*) \|$", (ROOT / "docs" / "devices.md").read_text(), re.MULTILINE)
+    text = (ROOT / "benchmarks" / "results" / "h100.txt").read_text()
+    scale, pattern = PRINTED[start]
+    for backend, cell in zip(("torch", "jax"), row.split(" | ")[1:], strict=True):
+        *_, printed = re.finditer(rf"^\w+ {backend}{pattern}", text, re.MULTILINE)
+        expected = [scale * float(figure) for _, figure in sorted(printed.groupdict().items())]
+        figures = re.findall(r"([\d.]+) m?s", cell)
+        places = [len(figure.partition(".")[2]) for figure in figures]
+        assert [*map(float, figures)] == [round(*pair) for pair in zip(expected, places, strict=True)]
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Return a function that writes ratios of the first and the warm calls as the only results."""
+
+    def write(device, cold, warm):
+        cold, warm = ({"keras": {"q1": ratio, "median": ratio, "q3": 2.0, "n": 7}} for ratio in (cold, warm))
+        case = {"cold_seconds": {}, "cold_ratio": cold, "warm_seconds": {}, "warm_ratio": warm, "errors": {}}
+        environment = {"backend": "jax", "device": "one", "cpu": "its host", "cores": 2, "load_before": 0.1}
+        results = {
+            "benchmark": "sampling",
+            "device": device,
+            "environment": {**environment, "versions": {}},
+            "cases": {"Sparse(10), 64x64, bfloat16": case},
+        }
+        (tmp_path / f"{device}.json").write_text(json.dumps(results))
+        monkeypatch.setitem(SCRIPT["TABLES"]["machines"].__globals__, "RESULTS", tmp_path)
+
+    return write
+
+
+def test_comparisons_in_which_a_peer_is_faster_come_by_their_ratio(measured):
+    measured("cpu", 0.8, 0.5)
+    measured("gpu", 3.0, 0.7)
+    summary, _, _, _, *rows = SCRIPT["TABLES"]["slower_than_peers"]().splitlines()
+    assert summary == "A peer is faster in 3 of 4 comparisons."
+    assert [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows] == [
+        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.5 (0.5 to 2)"],
+        ["JAX, GPU", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "warm", "0.7 (0.7 to 2)"],
+        ["JAX", "`Sparse(10)`", "64x64", "bfloat16", "Keras", "first", "0.8 (0.8 to 2)"],
+    ]
+
+
+def test_a_ratio_in_favor_of_a_peer_is_bold_in_the_table_of_its_device(measured):
+    measured("cpu", 2.0, 3.0)
+    assert "Older ones" in SCRIPT["TABLES"]["devices"]()
+    measured("gpu", 0.8, 5.0)
+    host, device = SCRIPT["TABLES"]["single_initializers"](), SCRIPT["TABLES"]["devices"]()
+    assert "**" not in host
+    assert "**0.8**" in device
+    assert "**5**" not in device
+
+
+def test_what_no_file_of_results_says_is_not_recorded(measured):
+    measured("gpu", 2.0, 3.0)
+    row = SCRIPT["TABLES"]["machines"]().splitlines()[-1]
+    assert row.count("not recorded") == 2
+    assert "one, its host, 2 cores, load 0.1" in row
 
 
 def test_markdown_has_a_row_for_each_class():
