@@ -12,10 +12,29 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
+from keras_initx.arrays import LazyArray
+from keras_initx.audits import Profile
+from keras_initx.audits._comparison import Comparison
+from keras_initx.audits._expectations import Expectation
+from keras_initx.backends import Backend
 from keras_initx.cli import _catalog
+from keras_initx.diagnostics import Remedy, Verdict
+from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
+from keras_initx.diagnostics.losses.ends import Ends
+from keras_initx.diagnostics.losses.known import Loss
 from keras_initx.diagnostics.verdicts import RULES
+from keras_initx.initializers import Initializer, Law
+from keras_initx.models import Changes, InitializationPlan
+from keras_initx.models._given import Instructions
+from keras_initx.models._plan import Said
+from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
+from keras_initx.recipes._parts import Part
 from keras_initx.recipes._recipe import described
+from keras_initx.rendering import Result
+from keras_initx.sampling import Stream
+from keras_initx.structure import Architecture, ModelWeight, Watch
+from keras_initx.studies._settings import Settings
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"
@@ -136,6 +155,45 @@ def problems():
     return _rows(("problem", "what is reported"), rows)
 
 
+# The classes that a maintainer has to know, in the order of the rooms.
+NOUNS = (
+    Result,
+    Backend,
+    Stream,
+    LazyArray,
+    Initializer,
+    Law,
+    ModelWeight,
+    Architecture,
+    Watch,
+    Part,
+    Recipe,
+    Diagnosis,
+    Probe,
+    Loss,
+    Ends,
+    Verdict,
+    Remedy,
+    Instructions,
+    Said,
+    InitializationPlan,
+    Changes,
+    Profile,
+    Expectation,
+    Comparison,
+    Settings,
+)
+
+
+def nouns():
+    """Return the table of the nouns, from the first lines of what the classes say of themselves."""
+    rows = []
+    for noun in NOUNS:
+        file = noun.__module__.removeprefix("keras_initx.").replace(".", "/")
+        rows.append((f"`{noun.__name__}`", f"`{file}.py`", noun.__doc__.partition("\n")[0]))
+    return _rows(("noun", "file", "what it is"), rows)
+
+
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -143,7 +201,7 @@ def _rows(headers, rows):
 
 TABLES = {
     table.__name__: table
-    for table in (catalog, families, reference, versions, sessions, recipes, problems)
+    for table in (catalog, families, reference, versions, sessions, recipes, problems, nouns)
 } | runpy.run_path(str(BENCHMARKS / "report.py"))["TABLES"]
 
 

@@ -111,7 +111,7 @@ def register(*names: str, formula: str, use: str) -> Callable[[Class], Class]:
 
 
 class Initializer(KerasInitializer):
-    """Base class of all initializers.
+    """Draws the values of a weight: the base class of all initializers.
 
     A subclass stores the arguments of its constructor as attributes of the same names, exactly as
     given, and implements `_fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality

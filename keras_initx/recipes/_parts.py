@@ -58,7 +58,7 @@ class Part:
 
 @dataclass
 class Roles:
-    """The parts of a model.
+    """The weights of a model, each with what it is for.
 
     Attributes:
         model: The model.

@@ -40,7 +40,7 @@ _MOST_MARKED = 200
 
 @dataclass
 class Architecture:
-    """The parts of a model.
+    """The branches, the attention and the gates of a model, as far as they are known.
 
     Attributes:
         branches: The residual branches, without those around others.

@@ -47,7 +47,7 @@ _FOCAL = ("binary_focal_crossentropy", "categorical_focal_crossentropy")
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of Keras.
+    """A loss of Keras: of which kind it is, and what its outputs are.
 
     Attributes:
         kind: `"binary"`, `"categorical"` or `"sparse"` for a crossentropy, `"distance"`, or
