@@ -1,5 +1,7 @@
 """Weight initializers for Keras 3 that give the same weights on every backend."""
 
+# ruff: noqa: F403, F405, the names are listed once, in `__all__`
+
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,40 +14,7 @@ from keras_initx._version import __version__
 if TYPE_CHECKING or not is_starting():
     use_installed_backend()  # before anything imports Keras
     from keras_initx import scaling
-    from keras_initx.initializers import (
-        ICNR,
-        Bilinear,
-        ChronoBias,
-        Concatenated,
-        DecayRate,
-        DeltaOrthogonal,
-        Dirac,
-        FanInNormal,
-        GlorotNormal,
-        GlorotUniform,
-        GRUUpdateBias,
-        HeNormal,
-        HeUniform,
-        KeepSparse,
-        LecunNormal,
-        LecunUniform,
-        LSTMForgetBias,
-        Orthogonal,
-        OrthogonalQR,
-        Pretrained,
-        PriorBias,
-        RandomNormal,
-        RandomUniform,
-        ReLUBias,
-        Scaled,
-        SmallNormal,
-        Sparse,
-        Spectral,
-        TimeStepBias,
-        TruncatedNormal,
-        VarianceScaling,
-        catalog,
-    )
+    from keras_initx.initializers import *
 
 # Tools that measure and train models are imported on first use, so that using a string id stays
 # fast.
