@@ -5,6 +5,7 @@ import json
 import random
 import re
 import weakref
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -382,19 +383,39 @@ def test_alarms_are_as_rare_as_alpha_says():
     assert alarms <= 12
 
 
+class Refused(NamedTuple):
+    """A call of `audit`, and what is said against it."""
+
+    arguments: tuple
+    error: type[Exception]
+    message: str
+    options: dict = {}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
+    Refused._fields,
     [
-        ((3,), {}, TypeError, "`weights` must be a Keras model, a path, or a dict"),
-        ((network, None), {}, TypeError, "`weights`"),
-        (("missing.npz", {"*": "zeros"}), {}, ValueError, "missing.npz"),
-        ((network(), {"b": "zeros"}), {}, ValueError, "'b', which matches none"),
-        (({}, {"*": "zeros"}), {}, ValueError, "`weights` must have at least one array"),
-        (({0: np.zeros(3)}, {"*": "zeros"}), {}, TypeError, "Received: 0 as a name"),
-        (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 1.0}, ValueError, "`alpha` must be between 0 and 1"),
-        (({"a": np.zeros(3)}, {"a": "zeros"}), {"alpha": 0}, ValueError, "`alpha`"),
-        (({"a": np.zeros(3)}, {"a": "zeros"}), {"seed": -1}, ValueError, "`seed`"),
-        (({"a": np.zeros(3)}, {"a": "zeros"}), {"seed": 0.5}, TypeError, "`seed`"),
+        Refused(arguments=(3,), error=TypeError, message="`weights` must be a Keras model, a path, or a dict"),
+        Refused(arguments=(network, None), error=TypeError, message="`weights`"),
+        Refused(arguments=("missing.npz", {"*": "zeros"}), error=ValueError, message="missing.npz"),
+        Refused(arguments=(network(), {"b": "zeros"}), error=ValueError, message="'b', which matches none"),
+        Refused(arguments=({}, {"*": "zeros"}), error=ValueError, message="`weights` must have at least one array"),
+        Refused(arguments=({0: np.zeros(3)}, {"*": "zeros"}), error=TypeError, message="Received: 0 as a name"),
+        Refused(
+            arguments=({"a": np.zeros(3)}, {"a": "zeros"}),
+            options={"alpha": 1.0},
+            error=ValueError,
+            message="`alpha` must be between 0 and 1",
+        ),
+        Refused(
+            arguments=({"a": np.zeros(3)}, {"a": "zeros"}), options={"alpha": 0}, error=ValueError, message="`alpha`"
+        ),
+        Refused(
+            arguments=({"a": np.zeros(3)}, {"a": "zeros"}), options={"seed": -1}, error=ValueError, message="`seed`"
+        ),
+        Refused(
+            arguments=({"a": np.zeros(3)}, {"a": "zeros"}), options={"seed": 0.5}, error=TypeError, message="`seed`"
+        ),
     ],
 )
 def test_arguments_are_checked(arguments, options, error, message):

@@ -1,6 +1,7 @@
 """A loss may have every form that `compile` takes, and is computed as in training."""
 
 import types
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -244,26 +245,51 @@ BINARY_FORMS = {
     "by shapes": "crossentropy",
 }
 OF_A_DISTANCE = (np.sqrt((OFF**2).mean()), np.sqrt(Y.var(axis=0).mean()))
+
+
+class Known(NamedTuple):
+    """A loss, outputs and targets, with the loss of these and that of a blind guess."""
+
+    loss: Any
+    outputs: np.ndarray
+    targets: np.ndarray
+    expected: tuple[float, float]
+
+
 KNOWN = {
-    "name": ("sparse_categorical_crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
-    "column of labels": ("sparse_categorical_crossentropy", PROBABILITIES, LABELS[:, None], OF_CLASSES),
-    "logits": (keras.losses.SparseCategoricalCrossentropy(from_logits=True), X[:, :3], LABELS, OF_CLASSES),
-    "sum": (
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
-        X[:, :3],
-        LABELS,
-        OF_CLASSES,
+    "name": Known(loss="sparse_categorical_crossentropy", outputs=PROBABILITIES, targets=LABELS, expected=OF_CLASSES),
+    "column of labels": Known(
+        loss="sparse_categorical_crossentropy", outputs=PROBABILITIES, targets=LABELS[:, None], expected=OF_CLASSES
     ),
-    "one-hot": (keras.losses.CategoricalCrossentropy(), PROBABILITIES, ONE_HOT, OF_CLASSES),
-    "by shapes": ("crossentropy", PROBABILITIES, LABELS, OF_CLASSES),
-    "by shapes, one-hot": ("CE", PROBABILITIES, ONE_HOT, OF_CLASSES),
-    "binary": ("binary_crossentropy", PROBABILITIES, ONE_HOT, OF_TWO),
-    "binary class": (keras.losses.BinaryCrossentropy, PROBABILITIES, ONE_HOT, OF_TWO),
-    "squares": ("mse", Y + OFF, Y, OF_A_DISTANCE),
-    "absolute": (keras.losses.MeanAbsoluteError(), Y + OFF, Y, OF_A_DISTANCE),
-    "huber": ("huber", Y + OFF, Y, OF_A_DISTANCE),
-    "vector of targets": ("mse", Y[:, :1] + OFF[:, :1], Y[:, 0], OF_ONE_DISTANCE),
-    **{f"vector, {form}": (loss, ODDS, LABELS > 0, OF_ONE) for form, loss in BINARY_FORMS.items()},
+    "logits": Known(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        outputs=X[:, :3],
+        targets=LABELS,
+        expected=OF_CLASSES,
+    ),
+    "sum": Known(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        outputs=X[:, :3],
+        targets=LABELS,
+        expected=OF_CLASSES,
+    ),
+    "one-hot": Known(
+        loss=keras.losses.CategoricalCrossentropy(), outputs=PROBABILITIES, targets=ONE_HOT, expected=OF_CLASSES
+    ),
+    "by shapes": Known(loss="crossentropy", outputs=PROBABILITIES, targets=LABELS, expected=OF_CLASSES),
+    "by shapes, one-hot": Known(loss="CE", outputs=PROBABILITIES, targets=ONE_HOT, expected=OF_CLASSES),
+    "binary": Known(loss="binary_crossentropy", outputs=PROBABILITIES, targets=ONE_HOT, expected=OF_TWO),
+    "binary class": Known(
+        loss=keras.losses.BinaryCrossentropy, outputs=PROBABILITIES, targets=ONE_HOT, expected=OF_TWO
+    ),
+    "squares": Known(loss="mse", outputs=Y + OFF, targets=Y, expected=OF_A_DISTANCE),
+    "absolute": Known(loss=keras.losses.MeanAbsoluteError(), outputs=Y + OFF, targets=Y, expected=OF_A_DISTANCE),
+    "huber": Known(loss="huber", outputs=Y + OFF, targets=Y, expected=OF_A_DISTANCE),
+    "vector of targets": Known(loss="mse", outputs=Y[:, :1] + OFF[:, :1], targets=Y[:, 0], expected=OF_ONE_DISTANCE),
+    **{
+        f"vector, {form}": Known(loss=loss, outputs=ODDS, targets=LABELS > 0, expected=OF_ONE)
+        for form, loss in BINARY_FORMS.items()
+    },
 }
 
 
@@ -282,9 +308,10 @@ def given_outputs(units=3):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_loss_is_compared_with_that_of_a_blind_guess(name):
-    loss, outputs, y, expected = KNOWN[name]
-    found = losses(given_outputs(outputs.shape[1]), outputs, y, loss=loss)["identity"]
-    assert found == pytest.approx(expected, rel=1e-4)
+    known = KNOWN[name]
+    model = given_outputs(known.outputs.shape[1])
+    found = losses(model, known.outputs, known.targets, loss=known.loss)["identity"]
+    assert found == pytest.approx(known.expected, rel=1e-4)
 
 
 def cubes(targets, outputs):

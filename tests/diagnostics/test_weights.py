@@ -1,6 +1,7 @@
 """What is said of the weights themselves."""
 
 import dataclasses
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -65,11 +66,17 @@ def test_each_form_of_a_weight_has_what_is_measured_of_it():
     weights = weights_of(Several(), (5,))
     kernel = {"axes": ((0,), (1,)), "fan_in": 5, "gain": 0}
     expected = {
-        "factor": WeightReport("factor", "several/factor", (), 0, 0, 1, 0),
-        "means": WeightReport("means", "several/means", (5,), 1, 0, 0, np.sqrt(5), trainable=False),
-        "kernel": WeightReport("kernel", "several/kernel", (5, 3), 1, 0, 0, np.sqrt(15), **kernel),
+        "factor": WeightReport("factor", "several/factor", shape=(), mean=0, std=0, zeros=1, norm=0),
+        "means": WeightReport(
+            "means", "several/means", shape=(5,), mean=1, std=0, zeros=0, norm=np.sqrt(5), trainable=False
+        ),
+        "kernel": WeightReport(
+            "kernel", "several/kernel", shape=(5, 3), mean=1, std=0, zeros=0, norm=np.sqrt(15), **kernel
+        ),
         # What is not trained may be zeros.
-        "frozen": WeightReport("frozen", "several/frozen", (5, 3), 0, 0, 1, 0, trainable=False, **kernel),
+        "frozen": WeightReport(
+            "frozen", "several/frozen", shape=(5, 3), mean=0, std=0, zeros=1, norm=0, trainable=False, **kernel
+        ),
     }
     assert weights.keys() == expected.keys()
     for name, weight in weights.items():
@@ -134,15 +141,24 @@ class Posterior(layers.Layer):
         return inputs @ self.mean
 
 
+class Fan(NamedTuple):
+    """A layer, the shape of its inputs, and how many inputs each unit of a weight has."""
+
+    layer: keras.Layer
+    shape: tuple
+    name: str
+    fan_in: int
+
+
 @pytest.mark.parametrize(
-    ("layer", "shape", "name", "fan_in"),
+    Fan._fields,
     [
-        (layers.Conv2D(4, 3, groups=2), (8, 8, 6), "kernel", 27),
-        (layers.DepthwiseConv1D(3, depth_multiplier=2), (8, 6), "kernel", 3),
-        (layers.SeparableConv2D(4, 3), (8, 8, 6), "depthwise_kernel", 9),
-        (layers.LSTM(4), (5, 6), "recurrent_kernel", 4),
-        (layers.EinsumDense("...c,cde->...de", (4, 7)), (5, 6), "kernel", 6),
-        (Posterior(), (5,), "mean", 5),
+        Fan(layer=layers.Conv2D(4, 3, groups=2), shape=(8, 8, 6), name="kernel", fan_in=27),
+        Fan(layer=layers.DepthwiseConv1D(3, depth_multiplier=2), shape=(8, 6), name="kernel", fan_in=3),
+        Fan(layer=layers.SeparableConv2D(4, 3), shape=(8, 8, 6), name="depthwise_kernel", fan_in=9),
+        Fan(layer=layers.LSTM(4), shape=(5, 6), name="recurrent_kernel", fan_in=4),
+        Fan(layer=layers.EinsumDense("...c,cde->...de", (4, 7)), shape=(5, 6), name="kernel", fan_in=6),
+        Fan(layer=Posterior(), shape=(5,), name="mean", fan_in=5),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )

@@ -571,9 +571,18 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     rules = {"hidden/kernel": "he_normal", "hidden/bias": None}
     seed = seeds(0)("hidden/kernel")
     expected = [
-        WeightPlan("hidden/kernel", (4, 3), "float32", "HeNormal()", "", 4, 3, pytest.approx(0.5**0.5), seed),
-        WeightPlan("hidden/bias", (3,), "float32", None, "by rule"),
-        WeightPlan("counting/count", (), "int32", None, "int32"),
+        WeightPlan(
+            "hidden/kernel",
+            shape=(4, 3),
+            dtype="float32",
+            initializer="HeNormal()",
+            fan_in=4,
+            fan_out=3,
+            expected_std=pytest.approx(0.5**0.5),
+            seed=seed,
+        ),
+        WeightPlan("hidden/bias", shape=(3,), dtype="float32", initializer=None, reason="by rule"),
+        WeightPlan("counting/count", shape=(), dtype="int32", initializer=None, reason="int32"),
     ]
     plan = initialize(model, rules, seed=0, dry_run=True)
     assert plan.weights == expected

@@ -300,9 +300,39 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     plan = load_pretrained(model, state, rules, layout="torch")
     biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
     assert plan.rows[2:] == [
-        Change("lstm/lstm_cell/bias", "loaded", "summed", (12,), "float32", 12, 12, biases, (12,)),
-        Change("head/kernel", "loaded", parts, (3, 2), "bfloat16", 6, 6, ("head.weight",), (3, 3)),
-        Change("head/bias", "left", "by rule", (2,), "bfloat16", 2, 0, (), None),
+        Change(
+            "lstm/lstm_cell/bias",
+            "loaded",
+            how="summed",
+            shape=(12,),
+            dtype="float32",
+            size=12,
+            changed=12,
+            sources=biases,
+            source_shape=(12,),
+        ),
+        Change(
+            "head/kernel",
+            "loaded",
+            how=parts,
+            shape=(3, 2),
+            dtype="bfloat16",
+            size=6,
+            changed=6,
+            sources=("head.weight",),
+            source_shape=(3, 3),
+        ),
+        Change(
+            "head/bias",
+            "left",
+            how="by rule",
+            shape=(2,),
+            dtype="bfloat16",
+            size=2,
+            changed=0,
+            sources=(),
+            source_shape=None,
+        ),
     ]
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"

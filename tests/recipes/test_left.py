@@ -79,7 +79,7 @@ OF_LAYERS = ("lora", "state_space")
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_LAYERS])
 def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(name):
-    model = with_mixer(ROWS[name][0])
+    model = with_mixer(ROWS[name].model)
     before = values_in(model)
     assert len(before) == len(NAMES)
     rules = getattr(recipes, name)(model)

@@ -26,7 +26,7 @@ def drawn(model, rules):
 @pytest.mark.parametrize("form", MERGED)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_rule_in_front_wins_over_the_same_of_every_recipe(name, form):
-    model = ROWS[name][0]()
+    model = ROWS[name].model()
     rules = getattr(recipes, name)(model)
     own = dict.fromkeys(map(str, rules), "ones")
     values = drawn(model, MERGED[form](own, rules))
@@ -38,7 +38,7 @@ def test_a_rule_in_front_wins_over_the_same_of_every_recipe(name, form):
 @pytest.mark.every_backend
 @pytest.mark.parametrize("form", MERGED)
 def test_the_rule_of_the_page_wins_and_the_others_stay(form):
-    model = ROWS["resnet"][0]()
+    model = ROWS["resnet"].model()
     expected = drawn(model, "resnet")
     values = drawn(model, MERGED[form]({"head/kernel": "zeros"}, recipes.resnet(model)))
     assert expected["head/kernel"].any()
@@ -74,14 +74,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_rules_of_a_recipe_are_changed_by_their_texts(change):
-    model = ROWS["selu"][0]()
+    model = ROWS["selu"].model()
     rules = recipes.selu(model)
     CHANGES[change](rules)
     assert (drawn(model, rules)["first/kernel"] == 1).all()
 
 
 def test_the_rules_of_a_recipe_are_read_as_a_dict_of_texts():
-    rules = recipes.selu(ROWS["selu"][0]())
+    rules = recipes.selu(ROWS["selu"].model())
     assert isinstance(rules, dict)
     assert repr(rules) == "{'*kernel': 'initx.lecun_normal', '*bias': 'zeros'}" == repr(rules.copy())
     assert rules == rules.copy() == {"*bias": "zeros", "*kernel": "initx.lecun_normal"} == rules
@@ -97,7 +97,7 @@ def test_the_rules_of_a_recipe_are_read_as_a_dict_of_texts():
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda rules: pickle.loads(pickle.dumps(rules))])
 def test_copies_have_the_same_rules_behind_those_of_a_user(copied):
-    model = ROWS["selu"][0]()
+    model = ROWS["selu"].model()
     rules = copied(recipes.selu(model))
     assert rules == recipes.selu(model)
     assert (drawn(model, {"*kernel": "ones", **rules})["first/kernel"] == 1).all()

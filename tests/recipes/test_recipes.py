@@ -2,6 +2,8 @@
 
 import math
 import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -174,19 +176,37 @@ def adapted():
     return model
 
 
+class Row(NamedTuple):
+    """What a recipe gives a model.
+
+    Attributes:
+        model: Function that returns the model.
+        recipe: The recipe, with its arguments.
+        stddevs: Standard deviations of weights, by the ends of their names.
+        tolerance: How far off they may be, as a share.
+    """
+
+    model: Callable
+    recipe: Callable
+    stddevs: dict[str, float]
+    tolerance: float
+
+
 ROWS = {
     # The deviations of log U(1, 16), and of the inverse softplus of exp U(log 0.001, log 0.1).
-    "state_space": (mixer, recipes.state_space, {"A_log": 0.6735, "dt_bias": 1.342, "D": 0}, 0.03),
-    "lora": (
-        adapted,
-        recipes.lora,
-        {"lora_kernel_a": 1 / (3 * 50) ** 0.5, "lora_embeddings_a": 1 / (3 * 400) ** 0.5, "_b": 0},
-        0.03,
+    "state_space": Row(
+        model=mixer, recipe=recipes.state_space, stddevs={"A_log": 0.6735, "dt_bias": 1.342, "D": 0}, tolerance=0.03
     ),
-    "gpt2": (
-        transformer,
-        recipes.gpt2,
-        {
+    "lora": Row(
+        model=adapted,
+        recipe=recipes.lora,
+        stddevs={"lora_kernel_a": 1 / (3 * 50) ** 0.5, "lora_embeddings_a": 1 / (3 * 400) ** 0.5, "_b": 0},
+        tolerance=0.03,
+    ),
+    "gpt2": Row(
+        model=transformer,
+        recipe=recipes.gpt2,
+        stddevs={
             **dict.fromkeys(
                 ("/attention_output/kernel", "/feedforward_output_dense/kernel"), 0.02 / (2 * BLOCKS) ** 0.5
             ),
@@ -194,156 +214,193 @@ ROWS = {
             "embeddings": 0.02,
             "bias": 0,
         },
-        0.05,
+        tolerance=0.05,
     ),
-    "llama": (llama, recipes.llama, {"kernel": 0.02, "embeddings": 0.02, "bias": 0}, 0.05),
-    "llama with experts": (
-        mixture,
-        recipes.llama,
-        {**dict.fromkeys(("/query/kernel", "expert_feedforward_output_dense", "feedforward_gate_dense/kernel"), 0.02)},
-        0.05,
+    "llama": Row(
+        model=llama, recipe=recipes.llama, stddevs={"kernel": 0.02, "embeddings": 0.02, "bias": 0}, tolerance=0.05
     ),
-    "bert": (bert, recipes.bert, {"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0}, 0.05),
-    "bert of transformers": (
-        bert,
-        lambda model: recipes.bert(model, source="transformers"),
-        {"kernel": 0.02, "embeddings": 0.02, "bias": 0},
-        0.05,
+    "llama with experts": Row(
+        model=mixture,
+        recipe=recipes.llama,
+        stddevs={
+            **dict.fromkeys(("/query/kernel", "expert_feedforward_output_dense", "feedforward_gate_dense/kernel"), 0.02)
+        },
+        tolerance=0.05,
     ),
-    "whisper": (
-        whisper,
-        recipes.whisper,
-        {
+    "bert": Row(
+        model=bert,
+        recipe=recipes.bert,
+        stddevs={"kernel": 0.02 * 0.8796, "embeddings": 0.02 * 0.8796, "bias": 0},
+        tolerance=0.05,
+    ),
+    "bert of transformers": Row(
+        model=bert,
+        recipe=lambda model: recipes.bert(model, source="transformers"),
+        stddevs={"kernel": 0.02, "embeddings": 0.02, "bias": 0},
+        tolerance=0.05,
+    ),
+    "whisper": Row(
+        model=whisper,
+        recipe=recipes.whisper,
+        stddevs={
             "conv_layer_1/kernel": 30**-0.5,
             "/query/kernel": TEXT**-0.5,
             "feedforward_output_dense/kernel": HIDDEN**-0.5,
             "token_embedding/embeddings": 0.02,
             "bias": 0,
         },
-        0.06,
+        tolerance=0.06,
     ),
-    "whisper of transformers": (
-        whisper,
-        lambda model: recipes.whisper(model, source="transformers"),
-        {"kernel": 0.02, "token_embedding/embeddings": 0.02, "bias": 0},
-        0.06,
+    "whisper of transformers": Row(
+        model=whisper,
+        recipe=lambda model: recipes.whisper(model, source="transformers"),
+        stddevs={"kernel": 0.02, "token_embedding/embeddings": 0.02, "bias": 0},
+        tolerance=0.06,
     ),
-    "gpt2 positions": (with_positions, recipes.gpt2, {"position_embedding/embeddings": 0.01}, 0.05),
-    "gpt2 positions of transformers": (
-        with_positions,
-        lambda model: recipes.gpt2(model, source="transformers"),
-        {"position_embedding/embeddings": 0.02},
-        0.05,
+    "gpt2 positions": Row(
+        model=with_positions, recipe=recipes.gpt2, stddevs={"position_embedding/embeddings": 0.01}, tolerance=0.05
     ),
-    "t_fixup": (
-        transformer,
-        recipes.t_fixup,
-        scaled_by_depth(0.67 * BLOCKS**-0.25),
-        0.05,
+    "gpt2 positions of transformers": Row(
+        model=with_positions,
+        recipe=lambda model: recipes.gpt2(model, source="transformers"),
+        stddevs={"position_embedding/embeddings": 0.02},
+        tolerance=0.05,
     ),
-    "t_fixup embeddings": (
-        transformer,
-        recipes.t_fixup,
-        {"token_embedding/embeddings": (9 * BLOCKS) ** -0.25 / math.sqrt(WIDTH)},
-        0.05,
+    "t_fixup": Row(
+        model=transformer,
+        recipe=recipes.t_fixup,
+        stddevs=scaled_by_depth(0.67 * BLOCKS**-0.25),
+        tolerance=0.05,
     ),
-    "deepnorm": (transformer, recipes.deepnorm, scaled_by_depth((8 * BLOCKS) ** -0.25), 0.05),
-    "fixup": (
-        lambda: residual(normalized=False),
-        recipes.fixup,
-        {
+    "t_fixup embeddings": Row(
+        model=transformer,
+        recipe=recipes.t_fixup,
+        stddevs={"token_embedding/embeddings": (9 * BLOCKS) ** -0.25 / math.sqrt(WIDTH)},
+        tolerance=0.05,
+    ),
+    "deepnorm": Row(
+        model=transformer, recipe=recipes.deepnorm, stddevs=scaled_by_depth((8 * BLOCKS) ** -0.25), tolerance=0.05
+    ),
+    "fixup": Row(
+        model=lambda: residual(normalized=False),
+        recipe=recipes.fixup,
+        stddevs={
             **dict.fromkeys(("_1_conv/kernel", "_2_conv/kernel"), math.sqrt(2 / 72) * 4 ** (-1 / 4)),
             **dict.fromkeys(("_3_conv/kernel", "predictions/kernel"), 0),
         },
-        0.05,
+        tolerance=0.05,
     ),
-    "zero_residual": (lambda: residual(normalized=True), recipes.zero_residual, {"_3_bn/gamma": 0}, 0),
-    "vit_timm": (
-        vision,
-        recipes.vit_timm,
-        {"mlp/dense/kernel": 0.02, **dict.fromkeys(("mlp/dense/bias", "mha/query/bias", "predictions/bias"), 0)},
-        0.06,
+    "zero_residual": Row(
+        model=lambda: residual(normalized=True), recipe=recipes.zero_residual, stddevs={"_3_bn/gamma": 0}, tolerance=0
     ),
-    "vit_timm patches": (vision, recipes.vit_timm, {"patch_embedding/kernel": math.sqrt(1 / 3 / 12)}, 0.1),
-    "vit_timm patch biases": (vision, recipes.vit_timm, {"patch_embedding/bias": math.sqrt(1 / 3 / 12)}, 0.25),
-    "vit_jax": (
-        vision,
-        recipes.vit_jax,
-        {"mlp/dense/kernel": math.sqrt(2 / 96), "predictions/kernel": 0, "mha/query/bias": 0},
-        0.06,
+    "vit_timm": Row(
+        model=vision,
+        recipe=recipes.vit_timm,
+        stddevs={
+            "mlp/dense/kernel": 0.02,
+            **dict.fromkeys(("mlp/dense/bias", "mha/query/bias", "predictions/bias"), 0),
+        },
+        tolerance=0.06,
     ),
-    "vit_jax patches": (vision, recipes.vit_jax, {"patch_embedding/kernel": math.sqrt(1 / 12)}, 0.1),
-    "vit_jax biases": (vision, recipes.vit_jax, {"mlp/dense/bias": 1e-6}, 0.35),
-    "gemma": (
-        gemma,
-        recipes.gemma,
-        {**dict.fromkeys(("ffw_gating/kernel", "embeddings"), 0.01), "other/kernel": math.sqrt(2 / 114)},
-        0.05,
+    "vit_timm patches": Row(
+        model=vision, recipe=recipes.vit_timm, stddevs={"patch_embedding/kernel": math.sqrt(1 / 3 / 12)}, tolerance=0.1
     ),
-    "gemma of transformers": (
-        gemma,
-        lambda model: recipes.gemma(model, source="transformers"),
-        dict.fromkeys(("ffw_gating/kernel", "embeddings"), 0.02),
-        0.05,
+    "vit_timm patch biases": Row(
+        model=vision, recipe=recipes.vit_timm, stddevs={"patch_embedding/bias": math.sqrt(1 / 3 / 12)}, tolerance=0.25
     ),
-    "t5": (
-        t5,
-        recipes.t5,
-        {
+    "vit_jax": Row(
+        model=vision,
+        recipe=recipes.vit_jax,
+        stddevs={"mlp/dense/kernel": math.sqrt(2 / 96), "predictions/kernel": 0, "mha/query/bias": 0},
+        tolerance=0.06,
+    ),
+    "vit_jax patches": Row(
+        model=vision, recipe=recipes.vit_jax, stddevs={"patch_embedding/kernel": math.sqrt(1 / 12)}, tolerance=0.1
+    ),
+    "vit_jax biases": Row(model=vision, recipe=recipes.vit_jax, stddevs={"mlp/dense/bias": 1e-6}, tolerance=0.35),
+    "gemma": Row(
+        model=gemma,
+        recipe=recipes.gemma,
+        stddevs={**dict.fromkeys(("ffw_gating/kernel", "embeddings"), 0.01), "other/kernel": math.sqrt(2 / 114)},
+        tolerance=0.05,
+    ),
+    "gemma of transformers": Row(
+        model=gemma,
+        recipe=lambda model: recipes.gemma(model, source="transformers"),
+        stddevs=dict.fromkeys(("ffw_gating/kernel", "embeddings"), 0.02),
+        tolerance=0.05,
+    ),
+    "t5": Row(
+        model=t5,
+        recipe=recipes.t5,
+        stddevs={
             "query_projector/kernel": (WIDTH * 12) ** -0.5,
             "value_projector/kernel": WIDTH**-0.5,
             "output_projector/kernel": 48**-0.5,
             "token_embedding/embeddings": 1,
             "token_embedding/reverse_embeddings": WIDTH**-0.5,
         },
-        0.05,
+        tolerance=0.05,
     ),
-    "t5 position biases": (t5, recipes.t5, {"self_attention/embeddings": WIDTH**-0.5}, 0.15),
-    "convnext": (
-        convnext,
-        recipes.convnext,
-        {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.02), "bias": 0},
-        0.05,
+    "t5 position biases": Row(
+        model=t5, recipe=recipes.t5, stddevs={"self_attention/embeddings": WIDTH**-0.5}, tolerance=0.15
     ),
-    "efficientnet": (
-        mobilenet,
-        recipes.efficientnet,
-        {
+    "convnext": Row(
+        model=convnext,
+        recipe=recipes.convnext,
+        stddevs={**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.02), "bias": 0},
+        tolerance=0.05,
+    ),
+    "efficientnet": Row(
+        model=mobilenet,
+        recipe=recipes.efficientnet,
+        stddevs={
             "depthwise/kernel": math.sqrt(2 / 25),
             "conv/kernel": math.sqrt(2 / (9 * 96)),
             "head/kernel": math.sqrt(1 / 3 / 40),
             "bias": 0,
         },
-        0.05,
+        tolerance=0.05,
     ),
-    "mobilenet": (
-        mobilenet,
-        recipes.mobilenet,
-        {**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.09 * 0.8796), "bias": 0},
-        0.05,
+    "mobilenet": Row(
+        model=mobilenet,
+        recipe=recipes.mobilenet,
+        stddevs={**dict.fromkeys(("depthwise/kernel", "conv/kernel", "head/kernel"), 0.09 * 0.8796), "bias": 0},
+        tolerance=0.05,
     ),
-    "resnet": (
-        convolutions,
-        recipes.resnet,
-        {"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 64), "conv/bias": 0},
-        0.05,
+    "resnet": Row(
+        model=convolutions,
+        recipe=recipes.resnet,
+        stddevs={"conv/kernel": math.sqrt(2 / (9 * 64)), "head/kernel": math.sqrt(1 / 3 / 64), "conv/bias": 0},
+        tolerance=0.05,
     ),
-    "resnet groups": (lambda: convolutions(4), recipes.resnet, {"conv/kernel": math.sqrt(2 / (9 * 64))}, 0.05),
-    "resnet biases": (convolutions, recipes.resnet, {"head/bias": math.sqrt(1 / 3 / 64)}, 0.3),
-    "selu": (wide, recipes.selu, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
-    "orthogonal_rnn": (lambda: recurrent(layers.LSTM), recipes.orthogonal_rnn, {"recurrent_kernel": 8**-0.5}, 0.05),
-    "spectral": (wide, recipes.spectral, {"second/kernel": 1 / 8, "bias": 0}, 0.05),
+    "resnet groups": Row(
+        model=lambda: convolutions(4),
+        recipe=recipes.resnet,
+        stddevs={"conv/kernel": math.sqrt(2 / (9 * 64))},
+        tolerance=0.05,
+    ),
+    "resnet biases": Row(
+        model=convolutions, recipe=recipes.resnet, stddevs={"head/bias": math.sqrt(1 / 3 / 64)}, tolerance=0.3
+    ),
+    "selu": Row(model=wide, recipe=recipes.selu, stddevs={"second/kernel": 1 / 8, "bias": 0}, tolerance=0.05),
+    "orthogonal_rnn": Row(
+        model=lambda: recurrent(layers.LSTM),
+        recipe=recipes.orthogonal_rnn,
+        stddevs={"recurrent_kernel": 8**-0.5},
+        tolerance=0.05,
+    ),
+    "spectral": Row(model=wide, recipe=recipes.spectral, stddevs={"second/kernel": 1 / 8, "bias": 0}, tolerance=0.05),
 }
 WITH_AXES = ("t_fixup", "deepnorm")
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=needs_axes if row in WITH_AXES else ()) for row in ROWS])
 def test_weights_have_the_sizes_of_the_source(row):
-    build, recipe, expected, tolerance = ROWS[row]
-    model = build()
-    found = stds(model, recipe(model))
-    for end, std in expected.items():
-        assert mean(found, end) == pytest.approx(std, rel=tolerance, abs=0), end
+    model = ROWS[row].model()
+    found = stds(model, ROWS[row].recipe(model))
+    for end, std in ROWS[row].stddevs.items():
+        assert mean(found, end) == pytest.approx(std, rel=ROWS[row].tolerance, abs=0), end
 
 
 def test_each_recipe_has_a_row_and_its_name():

@@ -11,6 +11,7 @@ import pathlib
 import pkgutil
 import re
 import sys
+from typing import Any, NamedTuple
 
 import keras
 import matplotlib.figure
@@ -236,14 +237,23 @@ def test_a_url_is_refused(method, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+class Missing(NamedTuple):
+    """A method of a result, the module that it needs, and the extra that brings it."""
+
+    make: Any
+    method: str
+    module: str
+    extra: str
+
+
 @pytest.mark.parametrize(
-    ("make", "method", "module", "extra"),
+    Missing._fields,
     [
-        (loaded, "to_pandas", "pandas", "pandas"),
-        (loaded, "plot", "matplotlib", "plot"),
-        (study, "plot", "matplotlib", "studies"),
-        (restart_study, "plot", "matplotlib", "studies"),
-        (rate_study, "plot", "matplotlib", "studies"),
+        Missing(make=loaded, method="to_pandas", module="pandas", extra="pandas"),
+        Missing(make=loaded, method="plot", module="matplotlib", extra="plot"),
+        Missing(make=study, method="plot", module="matplotlib", extra="studies"),
+        Missing(make=restart_study, method="plot", module="matplotlib", extra="studies"),
+        Missing(make=rate_study, method="plot", module="matplotlib", extra="studies"),
     ],
 )
 def test_the_error_about_a_missing_module_names_the_extra(make, method, module, extra, monkeypatch):
