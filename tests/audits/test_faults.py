@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from audits.faults import FAULTS, RULES, audit_with, contract_of, model_of
+from faulty_weights import FAULTS, RULES, audit_with, contract_of, model_of
 from modes import to_numpy
 
 import keras_initx

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import strangers
 from modes import to_numpy
-from test_recipes import ROWS
-from test_roles import decoder
+from positions import decoder
+from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.recipes._named import RECIPES

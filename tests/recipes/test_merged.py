@@ -7,7 +7,7 @@ import pickle
 import keras
 import pytest
 from modes import to_numpy
-from test_recipes import ROWS, transformer
+from recipe_rows import ROWS, transformer
 
 from keras_initx import initialize, recipes
 from keras_initx.recipes._named import RECIPES

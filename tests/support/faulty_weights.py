@@ -1,6 +1,6 @@
 """Faults in the weights of four models, each of which an audit has to find.
 
-`python tests/audits/faults.py` prints what it says of each.
+`python tests/support/faulty_weights.py` prints what it says of each.
 """
 
 import functools

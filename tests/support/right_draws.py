@@ -1,6 +1,6 @@
 """Contracts of many weights of one family, each audited with other right draws: how often is there an alarm?
 
-`python tests/audits/right_draws.py` prints it of 1,000 contracts of each family.
+`python tests/support/right_draws.py` prints it of 1,000 contracts of each family.
 """
 
 import math
