@@ -1,3 +1,5 @@
+"""Draws have the distributions that they are asked for."""
+
 import functools
 import hashlib
 import random

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
+from decoders import LENGTH, PARTS, Positions
 from gated import HIDDEN, Experts, decoder, gated, stds
 from keras import layers
 from modes import to_numpy
-from positions import LENGTH, PARTS, Positions
 
 import keras_initx
 from keras_initx import audit, initialize, recipes

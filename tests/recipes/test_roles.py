@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import text_models
+from decoders import LENGTH, PARTS, WIDTH, Positions, decoder
 from modes import everywhere, needs_axes, to_numpy
-from positions import LENGTH, PARTS, WIDTH, Positions, decoder
 
 import keras_initx
 from keras_initx import audit, initialize, recipes

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+from modes import to_numpy
 from text_models import HIDDEN, bert, llama, mixture, whisper
 from text_models import WIDTH as TEXT
 
-from keras_initx import recipes
+from keras_initx import initialize, recipes
+from keras_initx.structure import find_weights
 
 layers = keras.layers
 BLOCKS, WIDTH = 3, 32
@@ -371,3 +373,15 @@ ROWS = {
     ),
     "spectral": Row(model=wide, recipe=recipes.spectral, stddevs={"second/kernel": 1 / 8, "bias": 0}, tolerance=0.05),
 }
+
+
+def stds(model, recipe):
+    """Return the standard deviation of each weight after `initialize`, those of one kind together."""
+    initialize(model, recipe, seed=0)
+    return {weight.path: float(to_numpy(weight.variable.value).std()) for weight in find_weights(model)}
+
+
+def mean(found, end):
+    values = [value for path, value in found.items() if path.endswith(end)]
+    assert values
+    return sum(values) / len(values)
