@@ -1,4 +1,4 @@
-"""The weights of a model have paths that do not depend on what else the process has made; all else it holds has a kind."""
+"""Weights have paths that do not depend on what else the process has made; all that a model holds has a kind."""
 
 import keras
 import numpy as np
