@@ -62,7 +62,7 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-# Folders of tests with a session of their own.
+# Folders of tests with a session of their own, which says what only they find.
 SEPARATE = ("browser", "device", "hosts", "hunt", "roundtrip")
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
 OF_DEVICES = ("tests/device", "tests/backends")  # with values made on a device
@@ -95,7 +95,11 @@ def tests(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def device(session, backend):
-    """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter."""  # noqa: E501, a page shows it whole
+    """Test the device code path on a CPU: compiled programs, torch operations, Triton's interpreter.
+
+    Only these tests compare all that is made on a device with the host, and compile the kernel for
+    GPUs. With an accelerator they use it.
+    """  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend, *(["triton"] if backend == "torch" else []))
     run_tests(session, backend, *OF_DEVICES)
     if backend == "torch":
@@ -106,7 +110,11 @@ def device(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def hunt(session, backend):
-    """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras."""  # noqa: E501, a page shows it whole
+    """Test rare situations: a zoo of models, all ways to build each layer, full disks, missing extras.
+
+    Only these tests combine each kind of model, layer and loss with each tool, and follow the pages
+    to the letter. They find false alarms, and what two parts break that are right by themselves.
+    """  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
     run_tests(session, backend, "tests/hunt")
 
@@ -114,7 +122,11 @@ def hunt(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def hosts(session, backend):
-    """Share a model between processes: sharded, mirrored, or a whole one in each."""
+    """Share a model between processes: sharded, mirrored, or a whole one in each.
+
+    Only these tests have several processes. They find other weights in one of them, messages and
+    copies, and a process that waits for another that has failed.
+    """
     install(session, "keras", "test", backend)
     run_tests(session, backend, "tests/hosts", "--numprocesses=0")  # the tests start their own
 
@@ -131,7 +143,11 @@ def kerashub(session, backend):
 
 @nox.session(default=False, tags=["release"])
 def roundtrip(session):
-    """Save with each framework and load with each other, with all frameworks installed."""
+    """Save with each framework and load with each other, with all frameworks installed.
+
+    Only these tests have more than one framework. They find values and files that differ between
+    two of them.
+    """
     install(session, "keras", "test", *BACKENDS)
     # One process per file, because the tests of a file share saved models. JAX is the quickest to
     # import.

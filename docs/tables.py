@@ -126,6 +126,18 @@ def _sessions():
     return {part.name: part for part in body if isinstance(part, ast.FunctionDef)}
 
 
+def tested_through():
+    """Return the table of the files that have no test by their names."""
+    body = ast.parse((DOCS.parent / "tests" / "test_tested_files.py").read_text()).body
+    (rows,) = (
+        ast.literal_eval(part.value)
+        for part in body
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets) == "TESTED_THROUGH"
+    )
+    cells = [(f"`keras_initx/{file}`", f"`tests/{test}`") for file, test in rows.items()]
+    return _rows(("file", "tested through"), cells)
+
+
 def recipes():
     """Return the table of the recipes."""
     rows = []
@@ -201,7 +213,17 @@ def _rows(headers, rows):
 
 TABLES = {
     table.__name__: table
-    for table in (catalog, families, reference, versions, sessions, recipes, problems, nouns)
+    for table in (
+        catalog,
+        families,
+        reference,
+        versions,
+        sessions,
+        tested_through,
+        recipes,
+        problems,
+        nouns,
+    )
 } | runpy.run_path(str(BENCHMARKS / "report.py"))["TABLES"]
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from audits.right_draws import FAMILIES, alarms
+from right_draws import FAMILIES, alarms
 
 import keras_initx
 

@@ -1,6 +1,5 @@
 """Where values are made, and what that costs: programs, memory on the host, precision."""
 
-import sys
 import tracemalloc
 import types
 import warnings
@@ -8,53 +7,17 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from modes import BACKEND, MODES, run, to_numpy
+from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import HOST, Quantiles, _stream, choose_namespace
-from keras_initx.sampling._namespace import DEVICE, TRACED
+from keras_initx.sampling import Quantiles, _stream
+from keras_initx.sampling._namespace import DEVICE
 
 pytestmark = pytest.mark.every_backend
 
-LARGE = backend.worth_a_device
+
 compiling = pytest.mark.skipif(not backend.compiles_shapes, reason="this backend compiles nothing on a CPU")
-
-
-def test_on_a_cpu_the_host_makes_all(monkeypatch):
-    monkeypatch.delenv("KERAS_INITX_SAMPLE_ON", raising=False)
-    with keras.device("cpu:0"):
-        assert choose_namespace(2**40) is HOST
-
-
-@pytest.mark.parametrize(("size", "namespace"), [(0, HOST), (LARGE - 1, HOST), (LARGE, DEVICE)])
-def test_an_accelerator_makes_what_is_large(monkeypatch, size, namespace):
-    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "auto")
-    monkeypatch.setattr(backend, "on_accelerator", lambda: True)
-    assert choose_namespace(size) is namespace
-
-
-@pytest.mark.parametrize("size", [0, LARGE])
-def test_the_environment_forces_either_at_each_call(monkeypatch, size):
-    monkeypatch.setattr(backend, "on_accelerator", lambda: True)
-    for place, namespace in (("host", HOST), ("device", DEVICE), ("host", HOST)):
-        monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", place)
-        assert choose_namespace(size) is namespace
-
-
-def test_an_unknown_place_is_an_error(monkeypatch):
-    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "gpu")
-    message = "`KERAS_INITX_SAMPLE_ON` must be one of .*'device'.*Received: KERAS_INITX_SAMPLE_ON='gpu'"
-    with pytest.raises(ValueError, match=message):
-        keras_initx.RandomNormal(seed=1)((2, 3))
-
-
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("eager", "compile")])
-def test_a_trace_is_never_left(monkeypatch, mode):
-    monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
-    found = []
-    run(mode, lambda: found.append(choose_namespace(LARGE)) or keras.ops.zeros(()))
-    assert set(found) == {TRACED}
 
 
 def test_the_device_is_the_one_that_keras_uses(monkeypatch):
@@ -74,35 +37,6 @@ def test_the_device_is_the_one_that_keras_uses(monkeypatch):
     if BACKEND == "torch":
         with keras.device("meta"):
             assert backend.on_accelerator() is False
-
-
-@pytest.mark.skipif(BACKEND != "jax", reason="platforms of JAX")
-@pytest.mark.parametrize(("kind", "accelerated"), [("gpu", True), ("cuda", True), ("tpu", False)])
-def test_the_platforms_of_jax_that_make_values(monkeypatch, kind, accelerated):
-    import jax
-
-    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(platform=kind)])
-    with jax.default_device(None):
-        assert backend.on_accelerator() is accelerated
-
-
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's programs")
-def test_where_tensorflow_cannot_compile_the_host_makes_all(monkeypatch):
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf, "fill", lambda *arguments: types.SimpleNamespace(device="/device:GPU:0"))
-    assert backend.on_accelerator() is True
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert backend.on_accelerator() is False
-
-
-@pytest.mark.skipif(BACKEND != "torch", reason="devices of torch")
-@pytest.mark.parametrize(("kind", "accelerated"), [("cuda", True), ("xpu", True), ("mps", False)])
-def test_the_devices_of_torch_that_make_values(monkeypatch, kind, accelerated):
-    import torch
-
-    monkeypatch.setattr(keras.ops, "empty", lambda shape: types.SimpleNamespace(device=torch.device(kind)))
-    assert backend.on_accelerator() is accelerated
 
 
 @compiling
@@ -258,16 +192,6 @@ def test_torch_gets_a_table_once_and_little_for_each_block(way, monkeypatch, upl
     assert max(uploads) == 5
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="updates of TensorFlow")
-def test_no_words_are_updated_as_integers_which_tensorflow_keeps_on_the_host(way, monkeypatch):
-    import tensorflow as tf
-
-    dtypes, update = [], tf.raw_ops.InplaceUpdate
-    monkeypatch.setattr(tf.raw_ops, "InplaceUpdate", lambda x, i, v: dtypes.append(x.dtype) or update(x=x, i=i, v=v))
-    assert _stream.Stream((1, 0), xp=DEVICE).words(0, (3000,)).dtype == tf.int32
-    assert dtypes == [tf.float32] * 3
-
-
 @pytest.mark.skipif(BACKEND != "torch", reason="the others keep no table")
 def test_a_table_that_may_change_is_not_kept(way):
     knots = np.linspace(0, 2**24, 2**16 + 1).astype("int32")
@@ -276,31 +200,6 @@ def test_a_table_that_may_change_is_not_kept(way):
     before = to_numpy(stream.from_quantiles(0, (100,), quantiles))
     knots[:] = np.rint(2**24 * np.linspace(0, 1, knots.size) ** 2)
     assert not np.array_equal(to_numpy(stream.from_quantiles(0, (100,), quantiles)), before)
-
-
-@pytest.mark.skipif(BACKEND != "torch", reason="settings of torch that are inherited")
-@pytest.mark.parametrize("parent", ["backends", "backends.cudnn"])
-@pytest.mark.parametrize("own", ["none", "tf32"])
-def test_an_inherited_precision_is_inherited_again(parent, own):
-    import torch
-
-    matmul, parents = torch.backends.cuda.matmul, {"backends": torch.backends, "backends.cudnn": torch.backends.cudnn}
-    if not hasattr(matmul, "fp32_precision"):
-        pytest.skip("this torch has the older interface only")
-    settings = torch.backends, torch.backends.cudnn, matmul
-    try:
-        parents[parent].fp32_precision = "tf32"
-        matmul.fp32_precision = own
-        with backend.full_precision():
-            assert matmul.fp32_precision == "ieee"
-        assert matmul.fp32_precision == "tf32"
-        parents[parent].fp32_precision = "ieee"
-        assert matmul.fp32_precision == {"none": "ieee", "tf32": "tf32"}[own]
-        assert torch.backends.fp32_precision == {"backends": "ieee", "backends.cudnn": "none"}[parent]
-        assert torch.backends.cudnn.fp32_precision == "ieee"  # which inherits too, where it has none of its own
-    finally:
-        for setting in settings:
-            setting.fp32_precision = "none"
 
 
 def test_products_are_in_full_precision_on_a_device(monkeypatch):

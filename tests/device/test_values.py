@@ -1,4 +1,7 @@
-"""What is made on a device has the bits of what is made on the host."""
+"""What is made on a device has the bits of what is made on the host, in each case and shape of the contract.
+
+`tests/backends` compares a few of them in each run.
+"""
 
 import keras
 import numpy as np

@@ -7,26 +7,11 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from asked import asked
 from keras import layers
 from modes import BACKEND
 
 import keras_initx
-from keras_initx.backends import CHUNK, Moments, backend
-from keras_initx.diagnostics._kernel_values import kernel_values
-
-RNG = np.random.default_rng(0)
-# Of two chunks, the second of them shorter.
-LONG = (300, 400)
-
-
-def values_of(kernel, dtype="float32", bias=None):
-    """Return what is known of the values of a kernel."""
-    layer = layers.Dense(kernel.shape[1], dtype=dtype, use_bias=bias is not None)
-    model = keras.Sequential([keras.Input((len(kernel),)), layer])
-    layer.set_weights([kernel] if bias is None else [kernel, bias])
-    (values,) = asked(kernel_values, model, np.ones((1, len(kernel)))).values()
-    return values
+from keras_initx.backends import backend
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.every_backend)])
@@ -125,55 +110,3 @@ def test_a_gradient_that_is_not_finite_has_such_a_norm(value):
         model, factors, np.zeros((1, 3)), loss=lambda y, outputs: keras.ops.sum(outputs), batch_size=1
     )
     assert report.layers[0].gradient.norm == pytest.approx(value, nan_ok=True)
-
-
-def test_moments_are_those_of_all_chunks_and_arrays():
-    values = RNG.normal(1e6, 1e-2, 3 * CHUNK + 17)
-    values[5] = 0
-    moments = Moments(values[:1000], values[1000:])
-    assert (moments.size, moments.zeros) == (values.size, 1)
-    assert moments.mean == pytest.approx(values.mean(), rel=1e-14)
-    assert Moments(values[6:]).std == pytest.approx(values[6:].std(), rel=1e-9)
-    assert moments.norm == pytest.approx(np.linalg.norm(values), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([], (0, 0, 0)), ([1, np.inf], (np.inf, np.nan, np.inf)), ([1, np.nan], (np.nan, np.nan, np.nan))],
-)
-def test_moments_of_no_values_and_of_infinite_ones(values, expected):
-    moments = Moments(np.array(values, "float32"))
-    np.testing.assert_array_equal((moments.mean, moments.std, moments.norm), expected)
-
-
-def test_a_kernel_is_random_also_if_its_first_weights_are_not():
-    kernel = np.sign(RNG.normal(size=LONG)).astype("float32")
-    assert values_of(kernel).digest is None
-    kernel[-1] = RNG.normal(size=LONG[1])
-    assert values_of(kernel).digest
-
-
-def test_a_kernel_is_constant_only_if_its_last_weight_is_the_same_too():
-    kernel = np.ones(LONG, "float32")
-    assert values_of(kernel).constant
-    kernel[-1, -1] = 2
-    assert not values_of(kernel).constant
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
-def test_units_of_few_bits_are_told_apart(dtype):
-    kernel = np.sign(RNG.normal(size=LONG))
-    kernel[:, [7, 8]] = kernel[:, [3]]
-    assert values_of(kernel, dtype).identical_units == 3
-    assert values_of(kernel, dtype, np.eye(LONG[1])[7]).identical_units == 2
-
-
-def test_units_whose_sums_agree_by_chance_are_told_apart(monkeypatch):
-    class Zeros:
-        def integers(self, high, size, dtype):
-            return np.zeros(size, dtype)
-
-    kernel = RNG.normal(size=(6, 5))
-    kernel[:, 3] = kernel[:, 1]
-    monkeypatch.setattr(np.random, "default_rng", lambda seed: Zeros())
-    assert values_of(kernel).identical_units == 2

@@ -1,7 +1,6 @@
 """A monitor records during `fit` what `diagnose` says, and does not disturb it."""
 
 import csv
-import re
 import warnings
 
 import keras
@@ -13,7 +12,7 @@ from modes import BACKEND, to_numpy
 import keras_initx
 
 GENERATOR = np.random.default_rng(0)
-X = GENERATOR.normal(size=(48, 8)).astype("float32")
+BATCH = GENERATOR.normal(size=(48, 8)).astype("float32")
 Y = GENERATOR.normal(size=(48, 1)).astype("float32")
 
 
@@ -27,19 +26,19 @@ def network(dropout=0.0):
 
 def fit(model, *callbacks, epochs=2):
     # 6 steps in each epoch
-    model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+    model.fit(BATCH, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
 
 
 def test_records_every_few_steps():
-    monitor = keras_initx.SignalMonitor(X, Y, every=4)
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=4)
     fit(network(), monitor)
     assert list(monitor.history) == [0, 4, 8, 12]
 
 
 def test_records_are_of_the_weights_of_their_step():
     model = network()
-    before = keras_initx.diagnose(model, X, Y).to_dict()
-    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+    before = keras_initx.diagnose(model, BATCH, Y).to_dict()
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=6)
     fit(model, monitor)
     assert monitor.history[0].to_dict() == before
     assert monitor.history[6].to_dict() != before
@@ -50,7 +49,7 @@ def test_records_are_of_the_weights_of_their_step():
 @pytest.mark.every_backend
 def test_training_is_as_without():
     weights = []
-    monitor = keras_initx.SignalMonitor(X, Y, every=2)
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=2)
     for callbacks in ([], [monitor]):
         model = network(dropout=0.3)
         fit(model, *callbacks, epochs=1)
@@ -62,14 +61,14 @@ def test_training_is_as_without():
 
 
 def test_another_fit_is_another_history():
-    model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
+    model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=3)
     fit(model, monitor)
     fit(model, monitor, epochs=1)
     assert list(monitor.history) == [0, 3, 6]
 
 
 def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
-    x, y = X.copy(), Y.copy()
+    x, y = BATCH.copy(), Y.copy()
 
     class Overwriting(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -87,7 +86,7 @@ def test_arguments_of_diagnose_are_passed_on():
     model = network()
     model.layers[0].kernel.assign(np.zeros((8, 6)))
     monitors = [
-        keras_initx.SignalMonitor(X, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["equal units"])
+        keras_initx.SignalMonitor(BATCH, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["equal units"])
     ]
     fit(model, *monitors, epochs=1)
     assert monitors[0].history[0].layers[0].shape == (16, 6)
@@ -96,96 +95,32 @@ def test_arguments_of_diagnose_are_passed_on():
 
 
 def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
-    monitor = keras_initx.SignalMonitor(X, Y, every=6)
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=6)
     fit(network(), monitor, epochs=1)
     assert repr(monitor) == "<SignalMonitor of 2 reports, every 6 steps>"
     shown = "<Report of 3 layers: no problem found>"
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 
-@pytest.fixture(scope="module", params=[(Y, 5), (None, 3)], ids=["gradients", "signals"])
-def plotted(request, tmp_path_factory):
-    """Return the figure of a monitor, its text as a file, and the number of its panels."""
-    y, panels = request.param
-    monitor = keras_initx.SignalMonitor(X, y, every=3)
-    fit(network(), monitor, epochs=1)
-    path = tmp_path_factory.mktemp("plot") / "course.svg"
-    return monitor.plot(path), path.read_text(), panels
-
-
-def test_plot_has_a_panel_for_each_statistic(plotted):
-    _, text, panels = plotted
-    titles = ("standard dev", "mean of", "saturated -->", "gradient norm", "gradient over")
-    assert sum(text.count(f"<!-- {title}") for title in titles) == panels
-    # The layers are named in what is left of a grid of two columns.
-    assert text.count('id="axes_') == panels + 1
-    assert text.count('id="legend_') == 1
-
-
-def test_the_range_of_all_layers_has_an_edge_that_shows_where_it_is_one_value(plotted):
-    figure, _, _ = plotted
-    (band,) = figure.axes[0].collections
-    assert band.get_edgecolor()[0][0] < band.get_facecolor()[0][0]
-
-
-def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel_in_its_unit(plotted):
-    _, text, _ = plotted
-    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 25%"]
-
-
-def test_logarithmic_axes_of_a_plot_cover_whole_decades(plotted):
-    figure, _, panels = plotted
-    limits = [axis.get_ylim() for axis in figure.axes if axis.get_yscale() == "log"]
-    assert len(limits) == panels - 2
-    assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
-
-
-def test_plot_has_no_points_of_outputs_that_are_not_finite():
-    class Breaking(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.model.get_layer("hidden").kernel.assign(np.full((8, 6), np.nan))
-
-    monitor = keras_initx.SignalMonitor(X, Y, every=1)
-    with pytest.warns(UserWarning, match="is not finite"):
-        fit(network(), Breaking(), monitor)
-    _, means, saturated, *_ = monitor.plot().axes
-    for axis in (means, saturated):
-        assert [np.isfinite(line.get_ydata()).tolist() for line in axis.lines[:1]] == [[True, False]]
-
-
-def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
-    hidden = [layers.Dense(4, "tanh", name=f"hidden_{number}") for number in range(1, 14)]
-    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Activation("tanh", name="end")])
-    model.compile("sgd", "mse")
-    monitor = keras_initx.SignalMonitor(X, every=6)
-    model.fit(X, X[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
-    deviations, *_ = monitor.plot().axes
-    assert [line.get_label() for line in deviations.lines] == ["hidden_1", "hidden_7", "hidden_13"]
-    sizes = [layer.signal.std for layer in monitor.history[0].layers]
-    (band,) = deviations.collections
-    heights = band.get_paths()[0].vertices[:, 1]
-    assert heights.min() <= min(sizes) < max(sizes) <= heights.max()
-
-
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_every_is_a_positive_integer(every, error):
     with pytest.raises(error, match=rf"`every` must be a positive integer. Received: every={every}"):
-        keras_initx.SignalMonitor(X, every=every)
+        keras_initx.SignalMonitor(BATCH, every=every)
 
 
 @pytest.mark.parametrize("name", ["loss", "progress"])
 def test_a_wrong_option_is_found_before_the_training(name):
     with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
-        keras_initx.SignalMonitor(X, Y, **{name: "wrong"})
+        keras_initx.SignalMonitor(BATCH, Y, **{name: "wrong"})
 
 
 def test_wrong_arguments_are_found_before_the_training():
     with pytest.raises(ValueError, match="`x` and `y` must have the same number of examples"):
-        keras_initx.SignalMonitor(X, Y[:3])
+        keras_initx.SignalMonitor(BATCH, Y[:3])
 
 
 def test_a_call_for_several_steps_has_a_report_if_one_was_due_in_it():
-    monitor = keras_initx.SignalMonitor(X, every=3)
+    monitor = keras_initx.SignalMonitor(BATCH, every=3)
     monitor.set_model(network())
     monitor.on_train_begin()
     monitor.on_epoch_begin(0)
@@ -251,8 +186,8 @@ def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_coun
 
 @pytest.mark.every_backend
 def test_the_logs_of_an_epoch_get_one_key(capfd):
-    model, monitor = network(), keras_initx.SignalMonitor(X, Y, every=6)
-    model.fit(X, Y, batch_size=8, epochs=2, verbose=2, validation_data=(X, Y), callbacks=[monitor])
+    model, monitor = network(), keras_initx.SignalMonitor(BATCH, Y, every=6)
+    model.fit(BATCH, Y, batch_size=8, epochs=2, verbose=2, validation_data=(BATCH, Y), callbacks=[monitor])
     assert list(model.history.history) == ["loss", "val_loss", "problems"]
     assert model.history.history["problems"] == [len(monitor.history[step].problems) for step in (6, 12)]
     assert capfd.readouterr().out.count("problems: ") == 2
@@ -260,7 +195,7 @@ def test_the_logs_of_an_epoch_get_one_key(capfd):
 
 def logged(tmp_path, *before, **options):
     """Return the rows that a `CSVLogger` after the callbacks `before` and a monitor writes, and the monitor."""
-    monitor = keras_initx.SignalMonitor(X, Y, every=6, **options)
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=6, **options)
     path = tmp_path / "log.csv"
     fit(network(), *before, monitor, keras.callbacks.CSVLogger(path))
     return list(csv.DictReader(path.read_text().splitlines())), monitor
@@ -287,9 +222,9 @@ def test_a_callback_before_the_monitor_does_not_see_its_measures(tmp_path):
 
 
 def test_training_stops_at_the_first_loss_that_is_not_finite():
-    x = X.copy()
+    x = BATCH.copy()
     x[24:32] = np.nan  # the fourth batch
-    model, monitor = network(), keras_initx.SignalMonitor(X, Y, every=3)
+    model, monitor = network(), keras_initx.SignalMonitor(BATCH, Y, every=3)
     with pytest.warns(UserWarning, match="after step 4, where the loss is not finite; after step 3 .* was that of "):
         model.fit(x, Y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[monitor])
     assert list(monitor.history) == [0, 3, 4]
@@ -303,7 +238,7 @@ def test_training_stops_at_a_weight_that_is_not_finite():
             if batch == 1:
                 self.model.get_layer("out").kernel.assign(np.full((6, 1), np.inf))
 
-    model, monitor = network(), keras_initx.SignalMonitor(X, every=2)
+    model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=2)
     with pytest.warns(UserWarning, match="after step 2, where out/kernel is not finite"):
         fit(model, Breaking(), monitor)
     assert list(monitor.history) == [0, 2]
@@ -323,14 +258,14 @@ class Masked(layers.Layer):
 def test_training_goes_on_with_a_mask_that_is_infinite():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(3), Masked(), layers.Dense(1)])
     model.compile("sgd", "mse")
-    monitor = keras_initx.SignalMonitor(X, Y, every=2)
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=2)
     fit(model, monitor)
     assert monitor.stopped is None
 
 
 def test_another_fit_forgets_that_training_was_stopped():
-    model, monitor = network(), keras_initx.SignalMonitor(X, every=3)
+    model, monitor = network(), keras_initx.SignalMonitor(BATCH, every=3)
     with pytest.warns(UserWarning, match="the loss is not finite"):
-        model.fit(np.full_like(X, np.nan), Y, batch_size=8, verbose=0, callbacks=[monitor])
+        model.fit(np.full_like(BATCH, np.nan), Y, batch_size=8, verbose=0, callbacks=[monitor])
     fit(network(), monitor)
     assert monitor.stopped is None

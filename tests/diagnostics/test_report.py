@@ -9,32 +9,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from leveled import INPUTS, layer_named
+from reported import X, drawn_in_text, report_of
 
 import keras_initx
-from keras_initx.diagnostics import _report
-from keras_initx.diagnostics._signal import Signal
-from keras_initx.rendering import _text
-
-X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
-
-
-def report_of(model, y=None):
-    return keras_initx.diagnose(model, X, y, loss="mse")
-
-
-@pytest.fixture(scope="module")
-def healthy():
-    keras.utils.set_random_seed(0)
-    hidden = [layers.Dense(6, name, name=name) for name in ("tanh", "relu")]
-    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Reshape((3, 2)), layers.LSTM(3, name="lstm")])
-    return report_of(model, np.ones((64, 3), "float32"))
-
-
-@pytest.fixture(scope="module")
-def faulty():
-    keras.utils.set_random_seed(0)
-    hidden = layers.Dense(6, "relu", kernel_initializer="zeros", name="a_layer_with_a_name_of_some_length_" * 3)
-    return report_of(keras.Sequential([keras.Input((8,)), hidden, layers.Dense(3, name="out")]))
+from keras_initx.diagnostics import Remedy, Report, Verdict, _report
 
 
 def test_text_of_a_healthy_network(healthy):
@@ -150,23 +129,6 @@ def test_text_fits_a_terminal(healthy, faulty, monkeypatch, width):
         assert max(map(len, str(report).splitlines())) <= min(width, 120)
 
 
-def test_names_are_shortened_where_they_do_not_differ():
-    blocks = [f"transformer_layer_{k}_self_attention" for k in range(2)]
-    names = [f"{block}/{part}" for block in blocks for part in ("query", "attention_output")]
-    assert _text.shortened(names, 24) == [
-        "…0_self_attention/query",
-        "…0_…attention_output",
-        "…1_self_attention/query",
-        "…1_…attention_output",
-    ]
-
-
-def test_shortened_names_stay_different():
-    names = ["first_attention_layer_norm", "second_attention_layer_norm", "other_norm"]
-    assert len(set(_text.shortened(names, 8))) == 3
-    assert _text.shortened(["a_very_long_name"] * 2, 8) == ["…name"] * 2
-
-
 def test_a_wide_terminal_shows_everything(healthy, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     header = str(healthy).splitlines()[0]
@@ -190,11 +152,6 @@ def test_shares_say_none_and_all_only_where_it_is_so(share, text):
     assert _report._share(share) == text
 
 
-@pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
-def test_numbers_are_short(number, text):
-    assert _text.short_number(number) == text
-
-
 def test_a_notebook_shows_a_table(faulty):
     page = faulty._repr_html_()
     assert page.count("<tr>") == 3
@@ -202,45 +159,8 @@ def test_a_notebook_shows_a_table(faulty):
     assert "<b>equal units (error)</b>" in page
 
 
-def drawn_in_text(stddev, depth):
-    """Return the histograms of layers with tanh whose weights have this standard deviation, and their range."""
-    hidden = [
-        layers.Dense(100, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=stddev, seed=seed))
-        for seed in range(depth)
-    ]
-    x = np.random.default_rng(0).normal(size=(64, 100)).astype("float32")
-    page = keras_initx.diagnose(keras.Sequential([keras.Input((100,)), *hidden]), x)._repr_html_()
-    return re.findall("[▁▂▃▄▅▆▇█]{11}", page), re.search("histogram,<br>(.*?)</th>", page)[1]
-
-
 def test_a_notebook_shows_what_saturates_as_a_histogram():
     assert drawn_in_text(1.0, 1) == (["█▁▁▁▁▁▁▁▁▁█"], "-1.1 to 1.1")
-
-
-def test_histograms_of_a_table_share_one_axis():
-    shown, limits = drawn_in_text(0.02, 3)
-    assert shown == ["▁▁▁▃▇█▇▄▁▁▁", "▁▁▁▁▁█▁▁▁▁▁", "▁▁▁▁▁█▁▁▁▁▁"]
-    assert limits == "-0.77 to 0.75"
-
-
-def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
-    signal = Signal()
-    signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
-    assert _report._histogram(signal, -1.1, 1.1)[0] == _report._histogram(signal, -1.1, 1.1)[-1] == "█"
-
-
-def test_outputs_that_are_not_finite_are_no_zeros_in_the_plot():
-    figure = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), layers.Dense(3)]), X * np.nan).plot()
-    deviations, means, histogram = figure.axes[:3]
-    assert np.isnan(deviations.lines[0].get_ydata()).all()
-    assert np.isnan(means.lines[1].get_ydata()).all()
-    assert histogram.get_title().endswith("\nnot finite")
-
-
-def test_zero_deviations_are_zero_in_the_plot(faulty):
-    deviations = faulty.plot().axes[0]
-    assert deviations.lines[1].get_ydata().tolist() == [0, 0]
-    assert deviations.get_ylim()[0] < 0
 
 
 def test_a_notebook_has_no_list_without_verdicts():
@@ -293,98 +213,6 @@ def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
             assert columns <= row.keys() or layer[name] is None
 
 
-def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty):
-    cells = 6
-    assert len(healthy.plot().axes) == 3 + cells
-    assert len(faulty.plot().axes) == 2 + cells
-
-
-def test_of_many_layers_those_with_problems_have_a_histogram():
-    hidden = [layers.Dense(8, "tanh", kernel_initializer="orthogonal") for _ in range(18)]
-    hidden[3].kernel_initializer = "zeros"
-    figure = report_of(keras.Sequential([keras.Input((8,)), *hidden])).plot()
-    titles = [axis.get_title().partition(" ")[0] for axis in figure.axes[2:]]
-    assert titles[0] == "4"
-    assert 6 <= len(titles) <= 12
-
-
-def test_plotting_leaves_a_report_as_it_was(healthy):
-    before = healthy.to_dict()
-    assert before["layers"][1]["after"]["zeros"] > 0.2
-    healthy.plot()
-    assert healthy.to_dict() == before
-
-
-def histograms(kernels, activation="tanh"):
-    """Return the axes of the histograms of layers whose kernels have these standard deviations."""
-    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
-    model = keras.Sequential([keras.Input((8,)), *hidden])
-    return report_of(model).plot().axes[2 : 2 + len(kernels)]
-
-
-def width(axis):
-    """Return the width of a histogram as a share of its axis."""
-    scale, edges = axis.xaxis.get_transform(), axis.patches[0].get_data().edges
-    return np.ptp(scale.transform(edges[[0, -1]])) / np.ptp(scale.transform(axis.get_xlim()))
-
-
-def test_histograms_of_all_layers_have_one_axis():
-    axes = histograms([0.3, 0.01, 0.01])
-    assert len({axis.get_xlim() for axis in axes}) == 1
-    assert width(axes[0]) > 0.5 > 0.25 > width(axes[1]) > 5 * width(axes[2])
-
-
-def test_a_layer_with_large_outputs_does_not_narrow_the_histograms_of_others():
-    axes = histograms([0.3, 1e6], "linear")
-    assert len({axis.get_xlim() for axis in axes}) == 1
-    assert 0.3 < width(axes[0]) < 0.6 < width(axes[1]) < 1.2
-
-
-def means(kernels, activation="linear"):
-    """Return the panel of the means of layers, and the means."""
-    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
-    report = report_of(keras.Sequential([keras.Input((8,)), *hidden]))
-    return report.plot().axes[1], [layer.after.mean for layer in report.layers]
-
-
-@pytest.mark.parametrize(("std", "says"), [(0.3, False), (1e6, True)])
-def test_axes_say_where_they_are_logarithmic(std, says):
-    label = means([0.3, std], "relu")[0].get_ylabel()
-    title = histograms([0.3, std], "relu")[0].figure.get_suptitle()
-    assert ["logarithmic beyond 4" in text for text in (label, title)] == [says, says]
-
-
-def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
-    axis, found = means([0.3, 1e3, 1e-3], "relu")
-    low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))
-    assert second < -low
-    assert first > 0.04 * second
-
-
-@pytest.mark.parametrize("kernels", [[0.3, 1e-3, 1e-3], [500.0, 0.1, 0.1]])
-def test_axes_are_linear_where_no_layer_is_far_larger_than_a_healthy_one_or_all_are(kernels):
-    assert {axis.get_xscale() for axis in histograms(kernels, "linear")} == {"linear"}
-    assert means(kernels)[0].get_yscale() == "linear"
-
-
-def test_zeros_are_a_bar_beside_the_histogram():
-    (axis,) = histograms([0.3], "relu")
-    (bar,) = axis.containers[0]
-    values, edges, _ = axis.patches[0].get_data()
-    assert bar.get_height() == pytest.approx(0.5, abs=0.1)
-    assert values[0] == pytest.approx(1, abs=0.4)  # the zeros are not in the first bin
-    assert edges[0] == 0
-
-
-def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
-    keras.utils.set_random_seed(0)
-    small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]
-    model = keras.Sequential([keras.Input((8,)), *small, layers.Dense(1)])
-    keras_initx.diagnose(model, X, X[:, :1], loss="mse").plot(tmp_path / "plot.svg")
-    shown = re.findall(r"<!-- ([a-z ]+: \d.*) -->", (tmp_path / "plot.svg").read_text())
-    assert shown == ["vanishing: 0.001", "vanishing gradient: 0.0001 of the largest norm"]
-
-
 def test_a_model_without_weights_has_an_empty_report():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
     assert report.layers == []
@@ -392,3 +220,59 @@ def test_a_model_without_weights_has_an_empty_report():
     assert report.to_dict()["layers"] == []
     assert report.to_csv() == "\n"
     assert report.plot().axes
+
+
+def reported(*levels):
+    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
+
+
+@pytest.mark.parametrize(
+    ("levels", "fails"),
+    [
+        ((), ()),
+        (("note",), ("note",)),
+        (("warning", "note"), ("note", "warning")),
+        (("error",), ("note", "warning", "error")),
+    ],
+    ids=str,
+)
+def test_a_report_fails_on_a_level_or_a_more_serious_one(levels, fails):
+    report = reported(*levels)
+    assert {level for level in ("error", "warning", "note") if report.fails_on(level)} == set(fails)
+    assert report.ok == ("warning" not in fails)
+
+
+def test_a_level_is_one_of_three():
+    with pytest.raises(ValueError, match=r"`level` must be one of \('error', 'warning', 'note'\). Received: level='n"):
+        reported().fails_on("notes")
+
+
+@pytest.fixture(scope="module")
+def noted():
+    """Return the report of a healthy model with a note."""
+    keras.utils.set_random_seed(0)
+    return keras_initx.diagnose(
+        keras.Sequential([keras.Input((16,)), layer_named("hidden", activation="relu"), layer_named("out", "zeros")]),
+        INPUTS,
+    )
+
+
+def test_notes_are_no_problems_in_text(noted):
+    lines = str(noted).splitlines()
+    assert not any(line.startswith("!") for line in lines)
+    assert lines[lines.index("No problem found.") + 2].startswith("equal units (note): all weights of out/kernel")
+    assert repr(noted) == "<Report of 2 layers: no problem found>"
+    assert "<b>No problem found.</b>" in noted._repr_html_()
+    assert "<b>equal units (note)</b>" in noted._repr_html_()
+
+
+def test_a_note_is_no_red_histogram(noted, tmp_path):
+    noted.plot(tmp_path / "plot.svg")
+    assert "#c0392b" not in (tmp_path / "plot.svg").read_text()
+
+
+def test_data_has_the_levels(noted):
+    data = json.loads(noted.to_json())
+    assert data["ok"] is True
+    assert data["verdicts"][0]["level"] == "note"
+    assert [row["level"] for row in csv.DictReader(io.StringIO(noted.to_csv()))] == ["", "note"]

@@ -126,28 +126,6 @@ def test_an_ignored_problem_hides_its_effects():
     assert keras_initx.diagnose(model, X, ignore=["equal units"]).verdicts == []
 
 
-def level_of(problem, model, x):
-    """Return the level of a problem, `None` if it is not found."""
-    levels = [verdict.level for verdict in keras_initx.diagnose(model, x).verdicts if verdict.problem == problem]
-    return levels[0] if levels else None
-
-
-def test_twin_tensors_are_a_warning_in_one_block_alone():
-    kernel = keras_initx.GlorotUniform(seed=1)
-    inputs = keras.Input((5, 8))
-    attention = layers.MultiHeadAttention(2, 4, kernel_initializer=kernel)
-    in_a_row = [layers.Dense(8, "relu", kernel_initializer=kernel) for _ in range(2)]
-    x = np.random.default_rng(0).normal(size=(8, 5, 8))
-    assert level_of("twin tensors", keras.Model(inputs, attention(inputs, inputs)), x) == "warning"
-    assert level_of("twin tensors", keras.Sequential([inputs, *in_a_row]), x) == "note"
-
-
-@pytest.mark.parametrize(("steps", "level"), [(150, "note"), (20, None)])
-def test_a_memory_is_short_beside_the_sequence(steps, level):
-    model = keras.Sequential([keras.Input((steps, 3)), layers.LSTM(4, unit_forget_bias=False)])
-    assert level_of("memory", model, np.random.default_rng(0).normal(size=(8, steps, 3))) == level
-
-
 def test_what_is_ignored_is_a_problem():
     with pytest.raises(
         ValueError, match=r"`ignore` must be one of .*Received: ignore='vanish'; did you mean 'vanishing'"

@@ -1,4 +1,7 @@
-"""Several processes that share a model: the same weights as in one, made without messages and without a copy."""
+"""Several processes that share a model: the same weights as in one, made without messages and without a copy.
+
+The tests of other folders have one process, with several devices at most.
+"""
 
 import functools
 import pathlib

@@ -76,10 +76,10 @@ def test_an_initializer_is_added_as_the_page_says(copy):
 def test_a_recipe_is_added_as_the_page_says(copy):
     file = copy / "keras_initx" / "recipes" / "_networks.py"
     add(file, block(r"{testcode}", "def _irnn"), "irnn")
-    row = block("{code-block} python", "irnn").splitlines()[-1]
-    edit(copy / "tests" / "recipes" / "test_recipes.py", "\nROWS = {\n", f"\nROWS = {{\n{row}\n")
+    _, row = block("{code-block} python", "irnn").split("\n", 1)
+    edit(copy / "tests" / "support" / "recipe_rows.py", "\nROWS = {\n", f"\nROWS = {{\n{row}")
     run_block(copy, "irnn")
-    run(copy, "-m", "pytest", "-q", "tests/cli/test_cli.py", "-k", "names_of_the_recipes")
+    run(copy, "-m", "pytest", "-q", "tests/cli/test_options.py", "-k", "names_of_the_recipes")
     assert "| `irnn` |" in tables(copy, "recipes.md")
 
 

@@ -1,7 +1,7 @@
 """Contracts of all families, of one draw and of three, with few and with many weights: right draws give no alarm."""
 
 import pytest
-from audits.right_draws import FAMILIES, alarms
+from right_draws import FAMILIES, alarms
 
 AUDITS = 3
 

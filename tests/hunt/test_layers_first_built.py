@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES, FIRST_CASES, with_cases
+from layer_table import LORA, TABLE, Row
 from modes import BACKEND, to_numpy
-from test_layers import LORA, TABLE, Row
 
 import keras_initx
 

@@ -6,11 +6,14 @@ import weakref
 
 import pytest
 from cases import with_cases
-from test_layers import WEIGHTS, build
-from test_memory import Anything
+from layer_table import WEIGHTS, build
 
 # Of each layer the first weight, with the classes in turn.
 FIRST_WEIGHTS = list({name: (name, argument) for name, argument in reversed(WEIGHTS)}.values())
+
+
+class Anything:
+    """An object that a weak reference can watch."""
 
 
 @pytest.mark.every_backend

@@ -9,47 +9,19 @@ import subprocess
 import sys
 import time
 
-import keras
-import numpy as np
 import pytest
+import runs
+from runs import RUNS
 
-from keras_initx.studies import Study, compare_initializers, random_restarts
+from keras_initx.studies import Study
 
 # Threads share sums otherwise on a busy machine.
 SAME = {"abs": 1e-4}
 
 
-def data():
-    draws = np.random.default_rng(0)
-    x = draws.normal(size=(160, 6)).astype("float32")
-    y = (x[:, 0] > 0).astype("int32")
-    return (x[:96], y[:96]), (x[96:], y[96:])
-
-
-def build(initializer="he_normal"):
-    hidden = keras.layers.Dense(12, "relu", kernel_initializer=initializer)
-    model = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(2, "softmax")])
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.5)
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
-
-
-def run_compare(folder, n_jobs=1):
-    return compare_initializers(
-        build, ["he_normal", "zeros"], data(), repeats=4, epochs=3, n_jobs=int(n_jobs), out=folder
-    )
-
-
-def run_restarts(folder, n_jobs=1):
-    return random_restarts(build, data(), n=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
-
-
-RUNS = {"compare": run_compare, "restarts": run_restarts}
-
-
 def begin(name, folder, n_jobs=1):
     """Start a run in a process group of its own."""
-    command = [sys.executable, __file__, name, folder, str(n_jobs)]
+    command = [sys.executable, runs.__file__, name, folder, str(n_jobs)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
@@ -130,9 +102,3 @@ def test_a_killed_worker_is_told(undisturbed, tmp_path):
     assert process.returncode == 1
     assert "TerminatedWorkerError: A worker process managed by the executor was unexpectedly terminated" in errors
     assert_same(RUNS["compare"](tmp_path), undisturbed("compare"))
-
-
-if __name__ == "__main__":
-    from test_studies import RUNS  # where `build` has the name that it has in pytest
-
-    RUNS[sys.argv[1]](*sys.argv[2:])

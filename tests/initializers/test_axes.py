@@ -3,11 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from cases import FIRST_CASES, for_each
 from modes import needs_axes, to_numpy
 
 from keras_initx import Orthogonal, Sparse
-from keras_initx.initializers import AxesInitializer
 
 layers = keras.layers
 both = pytest.mark.parametrize("cls", [Sparse, Orthogonal])
@@ -33,28 +31,6 @@ def test_a_matrix_is_put_where_the_axes_say(cls):
     matrix = to_numpy(cls(seed=0)((20, 12)))
     kernel = to_numpy(cls(seed=0, input_axes=[1, 3])((3, 5, 4, 4)))
     np.testing.assert_array_equal(kernel.transpose(1, 3, 0, 2).reshape(20, 12), matrix)
-
-
-@pytest.mark.parametrize(
-    ("axes", "message"),
-    [
-        ({"input_axes": [3]}, r"`shape` must have every axis in `input_axes`, without repeats\. .*input_axes=\[3\]"),
-        ({"output_axes": [1, -2]}, r"`shape` must have every axis in `output_axes`, without repeats\. .*=\[1, -2\]"),
-        (
-            {"input_axes": [0], "output_axes": [1]},
-            r"axes listed exactly once, in `input_axes` or in `output_axes`\. "
-            r"Received: shape=\(4, 5, 6\), input_axes=\[0\], output_axes=\[1\]",
-        ),
-        (
-            {"input_axes": [0, 1], "output_axes": [-2, 2]},
-            r"axes listed exactly once, in `input_axes` or in `output_axes`",
-        ),
-    ],
-    ids=str,
-)
-def test_refuses_axes_that_do_not_make_a_matrix(axes, message):
-    with pytest.raises(ValueError, match=message):
-        Sparse(**axes)((4, 5, 6))
 
 
 # Output shape, and input shape without the batch. What `b` stands for has the length 1.
@@ -154,9 +130,3 @@ def test_a_vector_is_a_matrix_once_its_axis_is_named(axes):
     inputs, units = (8, 1) if axes == "input_axes" else (1, 8)
     vector = to_numpy(Sparse(3, seed=0, **{axes: [0]})((8,)))
     np.testing.assert_array_equal(vector, to_numpy(Sparse(3, seed=0)((inputs, units))).reshape(8))
-
-
-@for_each(cls for cls in FIRST_CASES if issubclass(cls, AxesInitializer))
-def test_axes_are_in_the_config(cls):
-    config = cls(input_axes=[0], output_axes=[1]).get_config()
-    assert (config["input_axes"], config["output_axes"]) == ([0], [1])

@@ -1,6 +1,7 @@
 """Biases of feed-forward layers."""
 
 import math
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -138,22 +139,70 @@ def test_refuses_a_flag_that_is_none(make):
         make()
 
 
+class Refused(NamedTuple):
+    """Labels from which no frequencies can be counted, and what is said against them."""
+
+    labels: list
+    error: type[Exception]
+    message: str
+    multi_label: bool = False
+
+
 @pytest.mark.parametrize(
-    ("labels", "multi_label", "error", "message"),
+    Refused._fields,
     [
-        (["cat", "dog"], False, TypeError, r"be an array of finite numbers.* Received: labels of type str"),
-        ([[1], [1, 2]], False, TypeError, r"be an array of finite numbers.* Received: labels of type list"),
-        ([], False, ValueError, r"be an array of finite numbers, not empty\. Received: labels of shape \(0,\)"),
-        ([0.0, math.nan], False, ValueError, r"be an array of finite numbers"),
-        ([0, 1, 3], False, ValueError, r"contain each class from 0 on; class 2 never .* between 0 and 3"),
-        ([-1, 0, 1], False, ValueError, r"be integers .* between -1 and 1"),
-        ([0.5, 1], False, ValueError, r"be integers .* between 0\.5 and 1"),
-        ([[0.25, 0.75], [0.5, 0.51]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between 0\.25 and"),
-        ([[-0.5, 1.5], [0.5, 0.5]], False, ValueError, r"be integers .* labels of shape \(2, 2\) between -0\.5 and 1"),
-        ([[[0], [1]]], False, ValueError, r"be integers .* labels of shape \(1, 2, 1\)"),
-        ([0, 1], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)"),
-        ([[0, 2]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2"),
-        ([[-1, 1]], True, ValueError, r"have the shape \(n, classes\) and be between 0 and 1 .* between -1 and 1"),
+        Refused(
+            labels=["cat", "dog"],
+            error=TypeError,
+            message=r"be an array of finite numbers.* Received: labels of type str",
+        ),
+        Refused(
+            labels=[[1], [1, 2]],
+            error=TypeError,
+            message=r"be an array of finite numbers.* Received: labels of type list",
+        ),
+        Refused(
+            labels=[],
+            error=ValueError,
+            message=r"be an array of finite numbers, not empty\. Received: labels of shape \(0,\)",
+        ),
+        Refused(labels=[0.0, math.nan], error=ValueError, message=r"be an array of finite numbers"),
+        Refused(
+            labels=[0, 1, 3],
+            error=ValueError,
+            message=r"contain each class from 0 on; class 2 never .* between 0 and 3",
+        ),
+        Refused(labels=[-1, 0, 1], error=ValueError, message=r"be integers .* between -1 and 1"),
+        Refused(labels=[0.5, 1], error=ValueError, message=r"be integers .* between 0\.5 and 1"),
+        Refused(
+            labels=[[0.25, 0.75], [0.5, 0.51]],
+            error=ValueError,
+            message=r"be integers .* labels of shape \(2, 2\) between 0\.25 and",
+        ),
+        Refused(
+            labels=[[-0.5, 1.5], [0.5, 0.5]],
+            error=ValueError,
+            message=r"be integers .* labels of shape \(2, 2\) between -0\.5 and 1",
+        ),
+        Refused(labels=[[[0], [1]]], error=ValueError, message=r"be integers .* labels of shape \(1, 2, 1\)"),
+        Refused(
+            labels=[0, 1],
+            multi_label=True,
+            error=ValueError,
+            message=r"have the shape \(n, classes\) and be between 0 and 1 .* shape \(2,\)",
+        ),
+        Refused(
+            labels=[[0, 2]],
+            multi_label=True,
+            error=ValueError,
+            message=r"have the shape \(n, classes\) and be between 0 and 1 .* between 0 and 2",
+        ),
+        Refused(
+            labels=[[-1, 1]],
+            multi_label=True,
+            error=ValueError,
+            message=r"have the shape \(n, classes\) and be between 0 and 1 .* between -1 and 1",
+        ),
     ],
     ids=str,
 )

@@ -1,6 +1,9 @@
+"""Draws have the distributions that they are asked for."""
+
 import functools
 import hashlib
 import random
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -155,36 +158,65 @@ def test_a_truncated_normal_takes_the_arguments_of_keras():
     assert {name: getattr(initializer, name) for name in config} == config
 
 
+class Refused(NamedTuple):
+    """Arguments of an initializer, and what is said against them."""
+
+    cls: type
+    kwargs: dict
+    error: type[Exception]
+    message: str
+
+
 @pytest.mark.parametrize(
-    ("cls", "kwargs", "error", "message"),
+    Refused._fields,
     [
-        (Spectral, {"scale": 0}, ValueError, r"`scale` must be a positive number\. Received: scale=0"),
-        (RandomNormal, {"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
-        (
-            RandomUniform,
-            {"minval": 1, "maxval": 1.0},
-            ValueError,
-            r"`maxval` must be greater than `minval`\. Received: minval=1, maxval=1\.0",
+        Refused(
+            cls=Spectral,
+            kwargs={"scale": 0},
+            error=ValueError,
+            message=r"`scale` must be a positive number\. Received: scale=0",
         ),
-        (
-            RandomUniform,
-            {"minval": -3e38, "maxval": 3e38},
-            ValueError,
-            r"`maxval` must be at most 3\.4e38, .* above `minval`\. Received: minval=-3e\+38, maxval=3e\+38",
+        Refused(
+            cls=RandomNormal,
+            kwargs={"stddev": 0},
+            error=ValueError,
+            message=r"`stddev` must be a positive number\. Received: stddev=0",
         ),
-        (RandomUniform, {"minval": -1e308, "maxval": 1e308}, ValueError, r"`maxval` must be at most 3\.4e38"),
-        (TruncatedNormal, {"stddev": -1}, ValueError, r"`stddev` must be a positive number\. Received: stddev=-1"),
-        (
-            TruncatedNormal,
-            {"lower": 2},
-            ValueError,
-            r"`upper` must be at least 0\.001 above `lower`\. Received: lower=2, upper=2\.0",
+        Refused(
+            cls=RandomUniform,
+            kwargs={"minval": 1, "maxval": 1.0},
+            error=ValueError,
+            message=r"`maxval` must be greater than `minval`\. Received: minval=1, maxval=1\.0",
         ),
-        (
-            TruncatedNormal,
-            {"lower": -9, "upper": -6},
-            ValueError,
-            r"`lower` and `upper` must not both be above 5 or both below -5\. Received: lower=-9, upper=-6",
+        Refused(
+            cls=RandomUniform,
+            kwargs={"minval": -3e38, "maxval": 3e38},
+            error=ValueError,
+            message=r"`maxval` must be at most 3\.4e38, .* above `minval`\. Received: minval=-3e\+38, maxval=3e\+38",
+        ),
+        Refused(
+            cls=RandomUniform,
+            kwargs={"minval": -1e308, "maxval": 1e308},
+            error=ValueError,
+            message=r"`maxval` must be at most 3\.4e38",
+        ),
+        Refused(
+            cls=TruncatedNormal,
+            kwargs={"stddev": -1},
+            error=ValueError,
+            message=r"`stddev` must be a positive number\. Received: stddev=-1",
+        ),
+        Refused(
+            cls=TruncatedNormal,
+            kwargs={"lower": 2},
+            error=ValueError,
+            message=r"`upper` must be at least 0\.001 above `lower`\. Received: lower=2, upper=2\.0",
+        ),
+        Refused(
+            cls=TruncatedNormal,
+            kwargs={"lower": -9, "upper": -6},
+            error=ValueError,
+            message=r"`lower` and `upper` must not both be above 5 or both below -5\. Received: lower=-9, upper=-6",
         ),
     ],
     ids=str,

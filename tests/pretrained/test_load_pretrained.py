@@ -4,36 +4,19 @@ import functools
 import re
 import shutil
 import weakref
-import zipfile
 
-import h5py
 import keras
 import numpy as np
 import pytest
 import safetensors.numpy
-from modes import BACKEND, to_numpy
+from loaded import Counting, arrays, built, network, normal
+from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.backends import backend
 from keras_initx.models import Change
 from keras_initx.structure import find_weights
 
 layers = keras.layers
-RANDOM = np.random.default_rng(0)
-
-
-def normal(*shape):
-    return RANDOM.normal(size=shape).astype("float32")
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
-
-
-def network():
-    return built(
-        (4,), layers.Dense(4, name="hidden"), layers.BatchNormalization(name="norm"), layers.Dense(2, name="out")
-    )
 
 
 # As torch has it.
@@ -49,10 +32,6 @@ STATE = {
     "head.bias": normal(2),
 }
 RULES = {"hidden": "body.fc", "norm": "body.bn", "out": "head"}
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 def row(plan, path):
@@ -78,20 +57,6 @@ def test_rules_for_layers_cover_their_weights():
     assert row(plan, "hidden/bias").how == ""
     assert not plan.left
     assert plan.unused == {"body.bn.num_batches_tracked": ()}
-
-
-class Counting(layers.Layer):
-    """Has a weight of the dtype `counts`."""
-
-    def __init__(self, counts, **kwargs):
-        super().__init__(**kwargs)
-        self.counts = counts
-
-    def build(self, shape):
-        self.count = self.add_weight(shape=(3,), initializer="zeros", dtype=self.counts, trainable=False, name="count")
-
-    def call(self, inputs):
-        return inputs
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int32"])
@@ -300,9 +265,39 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     plan = load_pretrained(model, state, rules, layout="torch")
     biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
     assert plan.rows[2:] == [
-        Change("lstm/lstm_cell/bias", "loaded", "summed", (12,), "float32", 12, 12, biases, (12,)),
-        Change("head/kernel", "loaded", parts, (3, 2), "bfloat16", 6, 6, ("head.weight",), (3, 3)),
-        Change("head/bias", "left", "by rule", (2,), "bfloat16", 2, 0, (), None),
+        Change(
+            "lstm/lstm_cell/bias",
+            "loaded",
+            how="summed",
+            shape=(12,),
+            dtype="float32",
+            size=12,
+            changed=12,
+            sources=biases,
+            source_shape=(12,),
+        ),
+        Change(
+            "head/kernel",
+            "loaded",
+            how=parts,
+            shape=(3, 2),
+            dtype="bfloat16",
+            size=6,
+            changed=6,
+            sources=("head.weight",),
+            source_shape=(3, 3),
+        ),
+        Change(
+            "head/bias",
+            "left",
+            how="by rule",
+            shape=(2,),
+            dtype="bfloat16",
+            size=2,
+            changed=0,
+            sources=(),
+            source_shape=None,
+        ),
     ]
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"
@@ -484,61 +479,9 @@ def test_what_cannot_be_read_to_its_end_changes_nothing(tmp_path):
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 
-@pytest.mark.parametrize(
-    ("source", "error", "message"),
-    [
-        (3, TypeError, "`source` must be the path of a file, a Keras model, or a dict"),
-        ({1: np.zeros(2)}, TypeError, "`source` must be a dict from names to arrays. Received: 1 as a name"),
-        (
-            {"epoch": 3, "state_dict": {"out/bias": np.zeros(2)}, "optimizer": {"state": {}}},
-            TypeError,
-            r"Received: a dict .* one may be it: source\['state_dict'\], source\['optimizer'\]",
-        ),
-        *(
-            (
-                f"model{ending}",
-                ValueError,
-                rf"`source` must not be a pickle.*: pass `torch.load\('model{ending}', weights_only=True\)`",
-            )
-            for ending in (".PTH", ".ckpt")
-        ),
-        ({}, ValueError, r"`rules` must map weights to arrays"),
-        (
-            keras.Sequential([layers.Dense(2)], name="source"),
-            ValueError,
-            "`source` must be built.*model 'source'",
-        ),
-        ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
-        ("absent.npz", ValueError, "`source` must be an existing file"),
-        ("s3://bucket/a.npz", ValueError, "`source` must be a path on this machine: mount the storage"),
-        ({"other": np.zeros(2)}, ValueError, r"`rules` must map weights to arrays.*'hidden/kernel'.*; arrays 'other'"),
-    ],
-)
-def test_wrong_sources(source, error, message):
-    with pytest.raises(error, match=message):
-        load_pretrained(network(), source, layout="torch")
-
-
 def test_a_model_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"`model` must be built.*the model 'empty' without weights"):
         load_pretrained(keras.Sequential([layers.Dense(2)], name="empty"), STATE, layout="torch")
-
-
-def test_files_with_other_endings_members_and_versions(tmp_path):
-    kernel, bias = normal(4, 4), np.zeros(4)
-    with zipfile.ZipFile(tmp_path / "A.NPZ", "w") as archive:
-        for name, array, version in (("w", kernel, (2, 0)), ("b", bias, (3, 0))):
-            with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, array, version)
-        archive.writestr("readme.txt", "no array")
-    with h5py.File(tmp_path / "A.HDF5", "w") as file:
-        file["w"], file["b"], file["nothing"] = kernel, bias, h5py.Empty("f4")
-        file.create_group("group")
-    for name in ("A.NPZ", "A.HDF5"):
-        model = network()
-        plan = load_pretrained(model, tmp_path / name, {"hidden/kernel": "w", "hidden/bias": "b"}, layout="torch")
-        np.testing.assert_array_equal(arrays(model)["hidden/kernel"], kernel.T)
-        assert plan.unused == {}
 
 
 def test_axes_that_are_not_known_want_a_function():
@@ -581,63 +524,6 @@ def test_a_dry_run_without_a_match_shows_the_names():
     assert "unused arrays: other.weight (4, 4)" in str(plan)
 
 
-def chain():
-    """Return a model of four layers, whose kernels have the values 0, 1, 2 and 3."""
-    values = [keras.initializers.Constant(number) for number in range(4)]
-    return built(
-        (2,),
-        *(
-            layers.Dense(2, use_bias=False, kernel_initializer=value, name=f"block_{number}")
-            for number, value in enumerate(values)
-        ),
-    )
-
-
-# Each layer is to get the kernel of the one before, which has been overwritten by then.
-SHIFTED = {"block_0/kernel": None, **{f"block_{i + 1}/kernel": f"block_{i}/kernel" for i in range(3)}}
-
-
-def assert_shifted(model):
-    assert [to_numpy(weight.value).mean() for weight in model.weights] == [0, 0, 1, 2]
-
-
-def numpy_view(variable):
-    """Return the values of a variable as an array that has their memory, if the backend has such arrays."""
-    return backend.host_view(variable.value)
-
-
-FORMS = [
-    pytest.param(lambda variable: variable, id="variable"),
-    pytest.param(lambda variable: variable.value, id="tensor", marks=pytest.mark.every_backend),
-    pytest.param(numpy_view, id="array", marks=pytest.mark.every_backend),
-    pytest.param(lambda variable: numpy_view(variable)[::-1, ::-1].T, id="part of an array"),
-    pytest.param(lambda variable: memoryview(numpy_view(variable)), id="buffer"),
-]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_what_has_the_memory_of_a_weight_is_as_it_was_before(form):
-    model = chain()
-    source = {weight.path: form(weight.variable) for weight in find_weights(model)}
-    load_pretrained(model, source, SHIFTED, layout="keras")
-    assert_shifted(model)
-
-
-def test_weights_of_the_model_itself_are_those_from_before():
-    model = chain()
-    load_pretrained(model, model, SHIFTED)
-    assert_shifted(model)
-
-
-def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
-    source, model = chain(), chain()
-    arrays_of_source = {weight.path: numpy_view(weight.variable) for weight in find_weights(source)}
-    monkeypatch.setattr(type(backend), "snapshot", None)  # which would copy
-    for given in (source, arrays_of_source):
-        load_pretrained(model, given, SHIFTED, layout="keras", atomic=False)
-        assert_shifted(model)
-
-
 def test_a_function_may_change_its_array():
     def swapped(array):
         array[[0, 1]] = array[[1, 0]]
@@ -656,82 +542,6 @@ def test_a_normalization_uses_what_it_gets():
     source.layers[0].adapt(x)
     load_pretrained(model, source)
     np.testing.assert_array_equal(to_numpy(model(x)), to_numpy(source(x)))
-
-
-@pytest.mark.parametrize(
-    ("stored", "dtype"),
-    [
-        ("float32", "int32"),
-        ("int32", "bool"),
-        ("bool", "float32"),
-        ("float8_e4m3fn", "float32"),
-        ("<U3", "float32"),
-    ],
-)
-def test_only_floats_are_cast_to_floats(stored, dtype):
-    model = built((2,), Counting(dtype, name="counting"), layers.Dense(2, name="dense"))
-    before = arrays(model)
-    source = {"counting/count": np.ones(3).astype(stored), "dense/kernel": normal(2, 2)}
-    with pytest.raises(ValueError, match=rf"Received: 'counting/count' \(3,\): cannot cast .* to {dtype}$"):
-        load_pretrained(model, source, layout="keras")
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
-
-
-# The dtype of a source, that of a weight, and a number that only the first one can hold.
-BEYOND = [
-    ("float64", "float32", -1e39),
-    ("float32", "bfloat16", 3.4e38),
-]
-
-
-def of_dtype(dtype):
-    return built((4,), layers.Dense(4, dtype=dtype, name="first"), layers.Dense(3, dtype=dtype, name="last"))
-
-
-@pytest.mark.parametrize(("stored", "dtype", "number"), BEYOND)
-def test_a_finite_number_that_a_weight_cannot_hold_is_refused(stored, dtype, number):
-    model = of_dtype(dtype)
-    before = arrays(model)
-    kernel = normal(4, 3).astype(stored)
-    kernel[3, 2] = number
-    source = {"first.kernel": normal(4, 4), "first.bias": normal(4), "last.kernel": kernel, "last.bias": normal(3)}
-    message = rf"`source` must have .* Received: 'last.kernel' for 'last/kernel', with numbers .* range of {dtype}$"
-    with pytest.raises(ValueError, match=message):
-        load_pretrained(model, source, layout="keras")
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
-
-
-def test_what_is_infinite_or_nan_in_the_source_is_loaded():
-    model, kernel = of_dtype("float16"), normal(4, 3)
-    kernel[3] = np.inf, -np.inf, np.nan
-    load_pretrained(model, {"k": kernel}, {"last/kernel": "k"}, layout="keras")
-    np.testing.assert_array_equal(arrays(model)["last/kernel"], kernel.astype("float16"))
-
-
-@pytest.mark.parametrize("part", [np.s_[:4], lambda array: array[:4]], ids=["a part", "a function"])
-def test_each_way_to_load_refuses_what_a_weight_cannot_hold(part):
-    model = of_dtype("float16")
-    before = arrays(model)
-    array = np.full((5, 4), 1e5)
-    with pytest.raises(ValueError, match=r"Received: 'k' for 'first/kernel', with numbers beyond the range of float16"):
-        load_pretrained(model, {"k": array}, {"first/kernel": ("k", part)}, layout="keras")
-    assert all((value == before[path]).all() for path, value in arrays(model).items())
-
-
-@pytest.mark.every_backend
-@pytest.mark.skipif(BACKEND != "jax", reason="only JAX has float32 for float64")
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
-def test_a_weight_in_float64_holds_on_jax_what_float32_does():
-    model = of_dtype("float64")
-    with pytest.raises(ValueError, match=r"Received: 'k' for 'first/kernel', with numbers beyond the range of float32"):
-        load_pretrained(model, {"k": np.full((4, 4), 1e300)}, {"first/kernel": "k"}, layout="keras")
-
-
-def test_a_part_may_leave_out_what_a_weight_cannot_hold():
-    model, array = of_dtype("float16"), np.ones((5, 4))
-    array[4] = 1e5
-    load_pretrained(model, {"k": array}, {"first/kernel": ("k", np.s_[:4])}, layout="keras")
-    assert (arrays(model)["first/kernel"] == 1).all()
 
 
 def test_a_function_makes_a_bias_from_the_array_of_its_rule_alone():

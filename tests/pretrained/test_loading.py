@@ -592,19 +592,6 @@ def test_rules_have_the_names_of_a_torch_module_and_the_numbers_of_keras():
         keras_initx.initialize(model, {"0.weight": "zeros"})
 
 
-def test_a_plan_shows_the_names_of_a_torch_module_and_draws_by_them(tmp_path):
-    model = with_torch_module()
-    plan = keras_initx.initialize(model, {"net/0.weight": "initx.he_normal"}, seed=3)
-    assert str(plan).splitlines()[2].startswith("net/0.weight  (3, 4)  HeNormal()")
-    assert "Left unchanged: net/0.bias and 2 more (initializer unknown)." in str(plan)
-    np.testing.assert_array_equal(plan.draw("net/0.weight"), plan.draw("net/variable"))
-    with pytest.raises(ValueError, match=r"close matches are 'net/1\.weight'"):
-        plan.draw("net/1.weigh")
-    plan.save(tmp_path / "init.json")
-    assert str(keras_initx.initialize(model, tmp_path / "init.json")) == str(plan)
-    assert keras_initx.audit(model, tmp_path / "init.json").ok
-
-
 def test_the_names_in_a_torch_module_are_those_of_its_arrays():
     model, state = with_torch_module(), with_torch_module().layers[0].module.state_dict()
     changes = load_pretrained(model, state, {"net/1.*": None, "net/*": "{0}"}, layout="torch")

@@ -3,23 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from gated import HIDDEN, Experts, decoder, dense, gated, stds
 from keras import layers, ops
 from modes import everywhere, to_numpy
-from strangers import LENGTH, TOKENS, WIDTH
+from strangers import LENGTH, WIDTH
 
 from keras_initx import audit, initialize, recipes
 from keras_initx.structure import find_weights
-
-HIDDEN = 16
-
-
-def dense(units, name, activation=None):
-    return layers.Dense(units, activation, use_bias=False, name=name)
-
-
-def gated(y, names=("w1", "w3", "w2"), activation=ops.silu):
-    gate, up, down = names
-    return dense(WIDTH, down)(activation(dense(HIDDEN, gate)(y)) * dense(HIDDEN, up)(y))
 
 
 def by_layers(y):
@@ -80,17 +70,6 @@ class Attention(layers.Layer):
         return self.out(ops.matmul(weights, self.values(x)) * ops.sigmoid(gate))
 
 
-def decoder(feed_forward, attention=None):
-    """Return a decoder of one block."""
-    ids = keras.Input((LENGTH,), dtype="int32")
-    x = layers.Embedding(TOKENS, WIDTH)(ids)
-    y = layers.RMSNormalization()(x)
-    attend = layers.GroupQueryAttention(4, 2, 1, use_bias=False, name="attention")
-    x = x + (attention(y) if attention else attend(y, y))
-    x = x + feed_forward(layers.RMSNormalization()(x))
-    return keras.Model(ids, dense(TOKENS, "head")(layers.RMSNormalization()(x)))
-
-
 def parallel(y):
     return layers.MultiHeadAttention(2, 4, use_bias=False, name="other")(y, y) + gated(y)
 
@@ -113,12 +92,6 @@ FORMS = {
     "subclassed": (lambda y: Gated()(y), {"ffn/gate_proj"}, {"ffn/down_proj"}),
     "parallel": (parallel, {"w1"}, {"other/attention_output", "w2"}),
 }
-
-
-def stds(model, rules):
-    """Return the standard deviations that kernels are to have."""
-    plan = initialize(model, rules, seed=0, dry_run=True)
-    return {weight.path: weight.expected_std for weight in plan.weights if weight.path.endswith("kernel")}
 
 
 @pytest.mark.parametrize("attention", [None, Attention])
@@ -168,18 +141,6 @@ def test_a_saved_and_a_nested_model_have_the_same_gates(tmp_path):
     outer = keras.Sequential([keras.Input((LENGTH,), dtype="int32"), keras.models.load_model(tmp_path / "model.keras")])
     plan = initialize(outer, "llama", seed=0)
     assert [note.partition("'")[2] for note in plan.notes if "gates" in note] == ["functional/fc1_g'"]
-
-
-class Experts(layers.Layer):
-    """Experts whose kernels are no layers'."""
-
-    def build(self, shape):
-        self.w1, self.w3 = (self.add_weight(shape=(2, WIDTH, HIDDEN), name=name) for name in ("w1", "w3"))
-        self.w2 = self.add_weight(shape=(2, HIDDEN, WIDTH), name="w2")
-
-    def call(self, x):
-        hidden = ops.silu(ops.einsum("btd,edf->btef", x, self.w1)) * ops.einsum("btd,edf->btef", x, self.w3)
-        return ops.einsum("btef,efd->btd", hidden, self.w2)
 
 
 def test_gates_beside_a_layer_that_cannot_be_followed_are_found_and_its_kernels_left():

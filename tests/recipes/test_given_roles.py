@@ -1,14 +1,15 @@
 """What a recipe cannot know of weights, the user says by `roles`, and it counts before what is found."""
 
 import functools
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pytest
+from decoders import LENGTH, PARTS, Positions
+from gated import HIDDEN, Experts, decoder, gated, stds
 from keras import layers
 from modes import to_numpy
-from test_gates import HIDDEN, Experts, decoder, gated, stds
-from test_roles import LENGTH, PARTS, Positions
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
@@ -62,26 +63,54 @@ def test_the_ends_of_branches_that_cannot_be_followed_are_those_that_the_user_sa
     assert to_numpy(model.get_layer("experts").w3).std() == pytest.approx(0.02, rel=0.2)
 
 
+class Refused(NamedTuple):
+    """Rules and roles that do not go together, and what is said against them."""
+
+    rules: Any
+    roles: Any
+    error: type[Exception]
+    message: str
+
+
 @pytest.mark.parametrize(
-    ("rules", "roles", "error", "message"),
+    Refused._fields,
     [
-        ({"*kernel": "zeros"}, {"kernel": "*kernel"}, ValueError, "`roles` must be `None` without a recipe"),
-        (None, {"kernel": "*kernel"}, ValueError, "`roles` must be `None` without a recipe"),
-        (lambda model: {}, {"kernel": "*kernel"}, ValueError, "`roles` must be `None` without a recipe"),
-        (
-            "gpt2",
-            {"position": "where"},
-            ValueError,
-            "`roles` must have keys among .*'position'; did you mean 'positions'",
+        Refused(
+            rules={"*kernel": "zeros"},
+            roles={"kernel": "*kernel"},
+            error=ValueError,
+            message="`roles` must be `None` without a recipe",
         ),
-        (
-            "gpt2",
-            {"positions": "*/here"},
-            ValueError,
-            "`roles` must have patterns that match weights.*'.*/here'.*'where'",
+        Refused(
+            rules=None, roles={"kernel": "*kernel"}, error=ValueError, message="`roles` must be `None` without a recipe"
         ),
-        ("gpt2", {"positions": 3}, TypeError, "`roles` must have a pattern or a list of patterns .* 3"),
-        ("gpt2", ["where"], TypeError, "`roles` must be a dict from roles to patterns"),
+        Refused(
+            rules=lambda model: {},
+            roles={"kernel": "*kernel"},
+            error=ValueError,
+            message="`roles` must be `None` without a recipe",
+        ),
+        Refused(
+            rules="gpt2",
+            roles={"position": "where"},
+            error=ValueError,
+            message="`roles` must have keys among .*'position'; did you mean 'positions'",
+        ),
+        Refused(
+            rules="gpt2",
+            roles={"positions": "*/here"},
+            error=ValueError,
+            message="`roles` must have patterns that match weights.*'.*/here'.*'where'",
+        ),
+        Refused(
+            rules="gpt2",
+            roles={"positions": 3},
+            error=TypeError,
+            message="`roles` must have a pattern or a list of patterns .* 3",
+        ),
+        Refused(
+            rules="gpt2", roles=["where"], error=TypeError, message="`roles` must be a dict from roles to patterns"
+        ),
     ],
 )
 @pytest.mark.parametrize("call", [initialize, audit])

@@ -1,15 +1,14 @@
 """A weight that a recipe does not know by its whole name or by the graph is left: values stay, and that is said."""
 
-import json
 import pickle
 
 import keras
 import numpy as np
 import pytest
 import strangers
+from decoders import decoder
 from modes import to_numpy
-from test_recipes import ROWS
-from test_roles import decoder
+from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.recipes._named import RECIPES
@@ -79,7 +78,7 @@ OF_LAYERS = ("lora", "state_space")
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_LAYERS])
 def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(name):
-    model = with_mixer(ROWS[name][0])
+    model = with_mixer(ROWS[name].model)
     before = values_in(model)
     assert len(before) == len(NAMES)
     rules = getattr(recipes, name)(model)
@@ -199,26 +198,6 @@ def test_loading_by_a_recipe_gives_it_its_former_values():
         np.testing.assert_array_equal(before[path], value)
 
 
-def named(*names):
-    """Return a model of selu whose layer has weights of these names."""
-
-    class Own(layers.Layer):
-        def build(self, shape):
-            for name in names:
-                self.add_weight(shape=(4, 3), initializer="ones", name=name)
-
-        def call(self, x):
-            return x
-
-    return keras.Sequential([keras.Input((4,)), Own(name="mlp"), layers.Dense(4, "selu")])
-
-
-@pytest.mark.parametrize("name", ["expert_feedforward_dt_bias", "my_embeddings", "recurrent_bias"])
-def test_names_of_kerashub_count_as_a_whole(name):
-    rules = recipes.selu(named(name))
-    assert rules.left == (f"mlp/{name}",)
-
-
 def test_weights_in_a_layer_of_a_known_name_count_by_their_own():
     tokens = keras.Input((6, 8))
     attended = layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
@@ -251,38 +230,3 @@ def test_factors_of_lora_are_known_and_end_no_branch():
     plan = initialize(model, "zero_residual", seed=0)
     assert not plan.left
     assert not to_numpy(model.get_layer("b1").kernel).any()
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [layers.PReLU(), layers.Normalization(mean=0.0, variance=1.0), layers.SpectralNormalization(layers.Dense(4))],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_all_weights_of_keras_layers_are_known(layer):
-    model = keras.Sequential([keras.Input((4,)), layer, layers.Dense(4, "selu")])
-    assert recipes.spectral(model).left == ()
-
-
-def test_weights_without_a_name_are_known_in_models_of_keras():
-    model = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
-    rules = recipes.convnext(model)
-    assert any(weight.name.startswith("variable") for weight in model.weights)
-    assert rules == {"*kernel": rules["*kernel"], "*bias": "zeros"}
-    assert rules.left == ()
-
-
-def test_statistics_in_subclasses_of_keras_layers_are_known():
-    class Own(layers.BatchNormalization):
-        pass
-
-    model = keras.Sequential([keras.Input((4,)), Own(), layers.Dense(4, "selu")])
-    assert recipes.selu(model).left == ()
-
-
-def test_statistics_of_keras_start_anew_under_a_recipe():
-    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dense(4, "selu")])
-    model.layers[0].moving_mean.assign(np.ones(4))
-    plan = initialize(model, "selu", seed=0)
-    assert not plan.left
-    assert not to_numpy(model.layers[0].moving_mean).any()
-    assert json.loads(plan.to_json())["notes"] == []

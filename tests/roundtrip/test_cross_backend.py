@@ -1,6 +1,7 @@
 """What one backend saves, every other loads; what one seed gives on one, it gives on every other.
 
-Wants all backends at once. With one it is the round trip from that backend to itself.
+The tests of other folders have one backend, and files of others. These want all backends at once. With one it is the
+round trip from that backend to itself.
 """
 
 import itertools

@@ -5,6 +5,7 @@ import copy
 import functools
 import pickle
 import warnings
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -356,47 +357,89 @@ class WithoutConfig(optimizers.Adam):
         self.strength = strength
 
 
+class Refused(NamedTuple):
+    """A function that makes an optimizer, factors, and what is said against one of them."""
+
+    optimizer: Any
+    error: type[Exception]
+    message: str
+    factors: Any = {}
+
+
 @pytest.mark.parametrize(
-    ("optimizer", "factors", "error", "message"),
+    Refused._fields,
     [
-        (lambda: "adam", {}, TypeError, "`optimizer` must be an optimizer of Keras. Received: optimizer='adam'"),
-        (used, {}, ValueError, "`optimizer` must not have been used: what it has learned would be lost"),
-        (WithoutStep, {}, TypeError, r"`optimizer` must be of a class with a method `update_step`.*'WithoutStep'"),
-        (
-            ItsOwnSteps,
-            {},
-            TypeError,
-            r"`optimizer` must be of a class with an `apply` that makes the steps by `super\(\)\.apply`.*'ItsOwnSteps'",
+        Refused(
+            optimizer=lambda: "adam",
+            error=TypeError,
+            message="`optimizer` must be an optimizer of Keras. Received: optimizer='adam'",
         ),
-        (
-            ItsOwnRate,
-            {},
-            TypeError,
-            "`optimizer` must be of a class with the property `learning_rate` of Keras, not.*'ItsOwnRate'",
+        Refused(
+            optimizer=used,
+            error=ValueError,
+            message="`optimizer` must not have been used: what it has learned would be lost",
         ),
-        (
-            lambda: WithoutConfig(strength=2.0),
-            {},
-            ValueError,
-            r"`optimizer` must have a config with all of its settings: it lacks \['strength'\]\. .*WithoutConfig",
+        Refused(
+            optimizer=WithoutStep,
+            error=TypeError,
+            message=r"`optimizer` must be of a class with a method `update_step`.*'WithoutStep'",
         ),
-        (
-            lambda: optimizers.LossScaleOptimizer(optimizers.SGD()),
-            {},
-            ValueError,
-            "`optimizer` must be one that updates weights itself, not one that has others",
+        Refused(
+            optimizer=ItsOwnSteps,
+            error=TypeError,
+            message=r"`optimizer` must be of a class with an `apply` that makes the steps by "
+            r"`super\(\)\.apply`.*'ItsOwnSteps'",
         ),
-        (
-            lambda: RateFactors(optimizers.SGD(), {}),
-            {},
-            ValueError,
-            "`optimizer` must be one that updates weights itself, not one that has others",
+        Refused(
+            optimizer=ItsOwnRate,
+            error=TypeError,
+            message="`optimizer` must be of a class with the property `learning_rate` of Keras, not.*'ItsOwnRate'",
         ),
-        (Holding, {}, ValueError, "`optimizer` must be one that updates weights itself, not one that has others"),
-        (optimizers.SGD, {"a": 0}, ValueError, r"`factors\['a'\]` must be a positive number"),
-        (optimizers.SGD, [1.0, "x"], TypeError, r"`factors\[1\]` must be a positive number"),
-        (optimizers.SGD, {1: 1.0}, TypeError, "`factors` must be a dict from patterns"),
-        (optimizers.SGD, "abc", TypeError, "`factors` must be a dict from patterns to factors, or a list of factors"),
+        Refused(
+            optimizer=lambda: WithoutConfig(strength=2.0),
+            error=ValueError,
+            message=r"`optimizer` must have a config with all of its settings: it lacks "
+            r"\['strength'\]\. .*WithoutConfig",
+        ),
+        Refused(
+            optimizer=lambda: optimizers.LossScaleOptimizer(optimizers.SGD()),
+            error=ValueError,
+            message="`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        Refused(
+            optimizer=lambda: RateFactors(optimizers.SGD(), {}),
+            error=ValueError,
+            message="`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        Refused(
+            optimizer=Holding,
+            error=ValueError,
+            message="`optimizer` must be one that updates weights itself, not one that has others",
+        ),
+        Refused(
+            optimizer=optimizers.SGD,
+            factors={"a": 0},
+            error=ValueError,
+            message=r"`factors\['a'\]` must be a positive number",
+        ),
+        Refused(
+            optimizer=optimizers.SGD,
+            factors=[1.0, "x"],
+            error=TypeError,
+            message=r"`factors\[1\]` must be a positive number",
+        ),
+        Refused(
+            optimizer=optimizers.SGD,
+            factors={1: 1.0},
+            error=TypeError,
+            message="`factors` must be a dict from patterns",
+        ),
+        Refused(
+            optimizer=optimizers.SGD,
+            factors="abc",
+            error=TypeError,
+            message="`factors` must be a dict from patterns to factors, or a list of factors",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(optimizer, factors, error, message):

@@ -1,5 +1,8 @@
 """Ask a diagnosis for what its rules read, which no report shows."""
 
+import keras
+import numpy as np
+
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics.verdicts import PROBES
 from keras_initx.structure import batch_of, first_examples, run_built
@@ -16,3 +19,9 @@ def asked(fact, model, x, y=None, *, probes=PROBES, **options):
             return fact(of)
 
     return run_built(model, x, run)
+
+
+def alone(layer, shape):
+    """Return a model of one layer, and inputs of `shape` for it."""
+    model = keras.Sequential([keras.Input(shape), layer])
+    return model, np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")

@@ -1,4 +1,4 @@
-"""Diagnose the programs of `programs.py`, faulty and repaired, and count what was found.
+"""Diagnose the programs of `programs`, faulty and repaired, and count what was found.
 
 python tests/support/examination.py   # prints the result on this backend
 """

@@ -48,3 +48,9 @@ def cured(model, remedy):
     else:
         keras_initx.initialize(model, {**remedy.rules, "*": None}, seed=0)
     return model
+
+
+def level_of(problem, model, x):
+    """Return the level of a problem, `None` if it is not found."""
+    levels = [verdict.level for verdict in keras_initx.diagnose(model, x).verdicts if verdict.problem == problem]
+    return levels[0] if levels else None

@@ -2,11 +2,15 @@
 
 import keras
 import pytest
+from asked import asked
 from judged import OF_KERNELS, OF_RELU, X, cured, found, mlp
 from keras import layers
 from last_layers import SIDE, problems
+from leveled import IMAGES, INPUTS, NORMALIZATIONS, depthwise, images, layer_named, levels_found
 
 import keras_initx
+from keras_initx.diagnostics._first_inputs import first_inputs
+from keras_initx.diagnostics.losses.probes import outputs
 
 
 @pytest.mark.parametrize(("factor", "is_cause"), [(90, False), (110, True)])
@@ -119,3 +123,69 @@ def test_outputs_of_nan_are_reported_where_the_loss_raises():
     signs = layers.Dense(1, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(seed=0))
     model = keras.Sequential([keras.Input((8,)), *stack, signs])
     assert "exploding" in problems(model, SIDE, "binary_crossentropy")
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=str)
+def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
+    one, other = dtypes
+    stack = [
+        layers.Dense(8, dtype=one),
+        layers.LayerNormalization(dtype=other, name="norm"),
+        layers.Dense(8, dtype=one),
+    ]
+    model = keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)])
+    report = keras_initx.diagnose(model, INPUTS)
+    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
+    assert list(asked(first_inputs, model, INPUTS)) == [report.layers[0].name]
+    assert list(asked(outputs, model, INPUTS)) == [layer.name for layer in report.layers[2:]][::-1]
+
+
+def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.inner = keras.Sequential([keras.Input((8, 8, 16)), depthwise()])
+            self.outer = keras.Sequential([keras.Input((6, 6, 16)), layers.BatchNormalization()])
+
+        def call(self, inputs):
+            return self.outer(self.inner(inputs))
+
+    ((problem, names),) = levels_found(images(Block()), IMAGES).items()
+    assert problem == ("wrong fan", "note")
+    assert names[0].endswith("/depthwise")
+
+
+@pytest.mark.parametrize(
+    ("normalization", "activation"),
+    [*((one, None) for one in NORMALIZATIONS), (NORMALIZATIONS[0], "relu"), (NORMALIZATIONS[0], "layer")],
+    ids=["batch", "rms", "group", "relu", "layer of relu"],
+)
+def test_a_large_signal_is_a_note_before_each_normalization(normalization, activation):
+    large = keras.initializers.RandomNormal(stddev=1e4)
+    stack = [layer_named("large", large, activation="relu" if activation == "relu" else None)]
+    stack += [layers.ReLU()] if activation == "layer" else []
+    model = keras.Sequential([keras.Input((16,)), *stack, normalization(), layer_named("out")])
+    ((problem, names),) = levels_found(model).items()
+    assert problem == ("exploding", "note")
+    assert "large" in names
+
+
+@pytest.mark.parametrize("addition", ["layer", "operation"])
+def test_a_large_signal_is_an_error_where_something_else_takes_the_output_too(addition):
+    inputs = keras.Input((16,))
+    hidden = layer_named("large", keras.initializers.RandomNormal(stddev=1e4))(inputs)
+    normalized = layers.BatchNormalization()(hidden)
+    outputs = layers.Add()([hidden, normalized]) if addition == "layer" else hidden + normalized
+    assert "large" in levels_found(keras.Model(inputs, outputs))["exploding", "error"]
+
+
+def test_a_large_signal_before_a_normalization_is_a_note():
+    large = keras.initializers.RandomNormal(stddev=1e4)
+    model = keras.Sequential(
+        [keras.Input((16,)), layer_named("large", large), layers.LayerNormalization(), layer_named("out")]
+    )
+    assert levels_found(model) == {("exploding", "note"): ("large",)}
+    assert "directly after large normalizes this scale" in keras_initx.diagnose(model, INPUTS).verdicts[0].evidence
+    model = keras.Sequential([keras.Input((16,)), layer_named("large", large), layer_named("out")])
+    assert levels_found(model) == {("exploding", "error"): ("large", "out")}

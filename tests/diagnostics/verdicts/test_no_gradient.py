@@ -3,12 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from asked import asked
 from diagnosed import FAULTY
-from diagnosed.networks import Written
+from diagnosed.networks import Written, in_precision
 from keras import layers, ops
 from modes import to_numpy
 
 import keras_initx
+from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 
 # Keras itself warns of some of the faults.
 pytestmark = [
@@ -130,3 +132,154 @@ def test_a_frozen_extractor_in_a_function_is_no_fault():
     model = keras.Sequential([keras.Input((6,)), layers.Lambda(lambda x: extractor(x), output_shape=(8,))])
     model.add(layers.Dense(1))
     assert problems(model) == []
+
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(16, 5, 5, 3)).astype("float32")
+TOKENS = RNG.integers(0, 20, (16, 5))
+SERIES = RNG.normal(size=(16, 5, 8)).astype("float32")
+ROWS = SERIES[:, 0]
+ADAPTED = {
+    "dense": (lambda: layers.Dense(8, name="adapted"), ROWS),
+    "embedding": (lambda: layers.Embedding(20, 8, name="adapted"), TOKENS),
+    "einsum": (lambda: layers.EinsumDense("abc,cd->abd", (5, 8), name="adapted"), SERIES),
+    "convolution": (lambda: layers.Conv2D(8, 3, name="adapted"), IMAGES),
+}
+
+
+def ended(stack, x):
+    """Return a model of layers and a last one, with inputs and targets."""
+    model = keras.Sequential([keras.Input(x.shape[1:], dtype=x.dtype), *stack, layers.Flatten(), layers.Dense(1)])
+    return model, x, RNG.normal(size=(len(x), 1)).astype("float32")
+
+
+def adapted(kind, both, rank=2):
+    """Return a network with an adapter of which both factors are 0, or the one that Keras makes so."""
+    make, x = ADAPTED[kind]
+    layer = make()
+    network = ended([layer], x)
+    layer.enable_lora(rank)
+    if both:
+        for weight in layer.trainable_variables:
+            weight.assign(np.zeros(weight.shape))
+    return network
+
+
+def levels(model, x, y=None):
+    loss = None if y is None else "mse"
+    return [verdict.level for verdict in keras_initx.diagnose(model, x, y, loss=loss).verdicts]
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("kind", ADAPTED)
+def test_an_adapter_of_zeros_is_an_error_and_one_that_begins_at_zero_is_none(kind, rank):
+    network = adapted(kind, True, rank)
+    report = keras_initx.diagnose(*network, loss="mse")
+    (drawn,) = report.problems[0].remedy.rules
+    assert drawn in ("adapted/lora_kernel_a", "adapted/lora_embeddings_a")
+    keras_initx.initialize(network[0], report, seed=0)
+    assert levels(*network) == levels(*adapted(kind, False, rank)) == []
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "bfloat16"])
+def test_both_factors_are_found_in_each_precision(policy):
+    network = in_precision(policy, lambda: adapted("dense", True))
+    assert asked(held_by_zeros, *network, loss="mse") == {f"adapted/lora_kernel_{factor}" for factor in "ab"}
+
+
+def test_without_targets_it_is_not_known_whether_zeros_learn():
+    model, x, _ = adapted("dense", True)
+    assert levels(model, x) == ["note"]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+def test_the_factors_of_a_quantized_layer_are_assigned_by_the_user():
+    network = adapted("dense", True)
+    network[0].quantize("int8")
+    remedy = keras_initx.diagnose(*network, loss="mse").problems[0].remedy
+    assert remedy.rules == {}
+    assert remedy.text.endswith("by `assign` in adapted/lora_kernel_a, whose layers are quantized")
+
+
+class Product(layers.Layer):
+    """Add the product of two weights and the inputs to these."""
+
+    def __init__(self, shapes, initializers, function):
+        super().__init__(name="product")
+        self.shapes, self.initializers, self.function = shapes, initializers, function
+
+    def build(self, shape):
+        self.first, self.second = (
+            self.add_weight(shape=one, initializer=initializer, name=name)
+            for name, one, initializer in zip(("first", "second"), self.shapes, self.initializers, strict=True)
+        )
+
+    def call(self, inputs):
+        return inputs + self.function(inputs, self.first, self.second)
+
+
+PRODUCTS = {
+    "matrices": (((8, 2), (2, 8)), lambda x, first, second: x @ (first @ second)),
+    "scale and vector": (((), (8,)), lambda x, first, second: first * second * x),
+    "vectors": (((8,), (8,)), lambda x, first, second: first * second),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_of_zeros_is_an_error_unless_one_factor_is_none(name):
+    shapes, function = PRODUCTS[name]
+    for initializers in (("zeros", "ones"), ("ones", "zeros")):
+        network = ended([Product(shapes, initializers, function)], ROWS)
+        assert asked(held_by_zeros, *network, loss="mse") == set()
+    network = ended([Product(shapes, ("zeros", "zeros"), function)], ROWS)
+    report = keras_initx.diagnose(*network, loss="mse")
+    assert "product/first, product/second are 0, and get no gradient" in report.problems[0].evidence
+    assert list(report.problems[0].remedy.rules) == ["product/first"]
+    keras_initx.initialize(network[0], report, seed=0)
+    assert "error" not in levels(*network)
+
+
+def test_queries_and_keys_of_zeros_are_an_error_and_one_of_them_is_none():
+    for zero, expected in ((["query"], "note"), (["query", "key"], "error")):
+        inputs = keras.Input((5, 8))
+        layer = layers.MultiHeadAttention(2, 4)
+        model = keras.Model(inputs, layers.Dense(1)(layer(inputs, inputs)))
+        for part in zero:
+            kernel = getattr(layer, f"{part}_dense").kernel
+            kernel.assign(np.zeros(kernel.shape))
+        assert levels(model, SERIES, SERIES[:, :, :1]) == [expected]
+
+
+def modulated(end):
+    """Return a block that is scaled, shifted and gated by a layer of zeros (Peebles and Xie, 2023)."""
+    inputs = keras.Input((8,))
+    modulation = layers.Dense(24, kernel_initializer="zeros", name="modulation")(inputs)
+    shift, scale, gate = ops.split(modulation, 3, axis=-1)
+    hidden = layers.LayerNormalization(center=False, scale=False)(inputs) * (1 + scale) + shift
+    branch = layers.Dense(8, kernel_initializer=end, name="end")(layers.Dense(16, "gelu")(hidden))
+    outputs = layers.Dense(1, kernel_initializer="zeros", name="out")(inputs + gate * branch)
+    return keras.Model(inputs, outputs), ROWS, ROWS[:, :1]
+
+
+def test_what_waits_for_zeros_that_learn_is_a_note():
+    """At first the modulation gets no gradient, because the last layer is 0; once that has changed, it does."""
+    assert levels(*modulated("glorot_uniform")) == ["note"]
+    assert asked(held_by_zeros, *modulated("zeros"), loss="mse") == {"modulation/kernel", "end/kernel"}
+
+
+def test_all_weights_are_as_before():
+    network = adapted("dense", True)
+    before = [to_numpy(weight).copy() for weight in network[0].weights]
+    keras_initx.diagnose(*network, loss="mse")
+    for one, other in zip(before, network[0].weights, strict=True):
+        np.testing.assert_array_equal(one, to_numpy(other))
+
+
+def test_a_factor_of_one_number_without_a_gradient_is_changed_like_others():
+    def function(inputs, factor, kernel):
+        return ops.stop_gradient(factor * (inputs @ kernel))
+
+    network = ended([Product(((), (8, 8)), ("ones", "glorot_uniform"), function)], ROWS)
+    (verdict,) = keras_initx.diagnose(*network, loss="mse").verdicts
+    assert (verdict.problem, verdict.layers) == ("no gradient", ("product",))

@@ -8,6 +8,7 @@ from diagnosed.weights import decay
 from judged import X, found, mlp
 from keras import layers, ops
 from keras.initializers import Constant
+from leveled import layer_named, levels_found
 from modes import to_numpy
 
 import keras_initx
@@ -211,3 +212,14 @@ def test_a_model_may_replace_what_is_not_finite_itself():
     x = X.copy()
     x[3, 5] = np.nan
     assert found(keras.Sequential([keras.Input((64,)), known, layers.Dense(5)]), x) == {}
+
+
+@pytest.mark.parametrize("inputs", [1, 16], ids=["infinite", "nan"])
+def test_what_is_not_finite_before_a_normalization_is_an_error(inputs):
+    model = keras.Sequential(
+        [keras.Input((16,)), layer_named("hidden"), layers.BatchNormalization(name="norm"), layer_named("out")]
+    )
+    kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("hidden").kernel))
+    kernel[:inputs, 5] = 3e38
+    model.get_layer("hidden").kernel.assign(kernel)
+    assert levels_found(model) == {("exploding", "error"): ("hidden", "norm", "out")}

@@ -1,9 +1,10 @@
-"""Twins are drawn anew as their layers draw them."""
+"""Twins are found, and drawn anew as their layers draw them."""
 
 import keras
+import numpy as np
 import pytest
-from judged import found, mlp
-from keras import initializers
+from judged import found, level_of, mlp
+from keras import initializers, layers
 
 import keras_initx
 
@@ -33,3 +34,13 @@ def test_twins_are_drawn_anew_as_their_layers_draw_them(kept, text):
 
 def test_identities_are_no_twins():
     assert found(mlp("relu", "identity", depth=2)) == {}
+
+
+def test_twin_tensors_are_a_warning_in_one_block_alone():
+    kernel = keras_initx.GlorotUniform(seed=1)
+    inputs = keras.Input((5, 8))
+    attention = layers.MultiHeadAttention(2, 4, kernel_initializer=kernel)
+    in_a_row = [layers.Dense(8, "relu", kernel_initializer=kernel) for _ in range(2)]
+    x = np.random.default_rng(0).normal(size=(8, 5, 8))
+    assert level_of("twin tensors", keras.Model(inputs, attention(inputs, inputs)), x) == "warning"
+    assert level_of("twin tensors", keras.Sequential([inputs, *in_a_row]), x) == "note"

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from judged import LABELS, OF_KERNELS, OF_RELU, X, cured, found, mlp
 from keras import layers
+from leveled import INPUTS, layer_named, levels_found
+
+import keras_initx
 
 
 def test_lsuv_helps_where_initializers_do_not():
@@ -60,3 +63,41 @@ def test_a_batch_of_one_is_the_cause_of_what_its_normalization_loses():
     for verdict in verdicts.values():
         assert verdict.remedy.text == "a batch of several examples, because norm normalizes over them"
     assert found(model, y=LABELS) == {}
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-3])
+def test_a_small_signal_is_a_note_if_a_normalization_brings_it_back(epsilon):
+    small = keras.initializers.RandomNormal(stddev=1e-6)
+    stack = [layer_named("small", small), layers.LayerNormalization(epsilon=epsilon, name="norm"), layer_named("out")]
+    verdicts = levels_found(keras.Sequential([keras.Input((16,)), *stack]))
+    if epsilon < 1e-6:
+        assert verdicts == {("vanishing", "note"): ("small",)}
+    else:
+        # A variance of 1e-11 is nothing beside the epsilon of the normalization.
+        assert verdicts == {("vanishing", "warning"): ("small", "norm", "out")}
+
+
+def test_a_small_signal_that_is_added_to_another_is_a_note():
+    inputs = keras.Input((16,))
+    hidden = layer_named("first", activation="relu")(inputs)
+    hidden += layer_named("branch", keras.initializers.RandomNormal(stddev=1e-6))(hidden)
+    assert levels_found(keras.Model(inputs, layer_named("out")(hidden))) == {("vanishing", "note"): ("branch",)}
+
+
+def test_a_small_branch_is_not_blamed_for_what_vanishes_later():
+    inputs = keras.Input((16,))
+    branch, small = (layer_named(name, keras.initializers.RandomNormal(stddev=1e-5)) for name in ("branch", "small"))
+    hidden = layer_named("hidden")(layers.Add()([inputs, branch(inputs)]))
+    verdicts = levels_found(keras.Model(inputs, layer_named("out")(small(hidden))))
+    assert verdicts == {("vanishing", "warning"): ("small", "out"), ("vanishing", "note"): ("branch",)}
+
+
+@pytest.mark.parametrize(("depth", "level"), [(4, "warning"), (40, "error")])
+def test_what_vanishes_is_an_error_where_no_gradient_is_left(depth, level):
+    stack = [
+        layer_named(f"small_{number}", keras.initializers.RandomNormal(stddev=0.01), "tanh") for number in range(depth)
+    ]
+    model = keras.Sequential([keras.Input((16,)), *stack, layer_named("out")])
+    levels = [verdict.level for verdict in keras_initx.diagnose(model, INPUTS, INPUTS, loss="mse").verdicts]
+    assert levels[0] == level
+    assert [verdict.level for verdict in keras_initx.diagnose(model, INPUTS).verdicts] == ["warning"]

@@ -1,0 +1,72 @@
+"""The cause of what differs is named where the numbers single it out."""
+
+import keras
+import numpy as np
+import pytest
+from audited import audit, off_with_causes, sole, today
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+
+@pytest.mark.parametrize(
+    "initializer", [keras_initx.Sparse(8), keras_initx.Orthogonal(input_axes=[1, 2], output_axes=[0])]
+)
+def test_an_exchanged_axis_is_named(initializer):
+    shape = (60, 90) if isinstance(initializer, keras_initx.Sparse) else (64, 4, 16)
+    contract = keras_initx.contract(lambda: {"a": to_numpy(initializer(shape))})
+    values = to_numpy(initializer(shape))
+    (row,) = keras_initx.audit({"a": values.T.copy()}, like=contract).problems
+    assert (row.verdict, row.cause) == ("reshaped", "an axis exchanged")
+
+
+def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
+    rng = np.random.default_rng(0)
+    rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal")}
+    std = np.sqrt(2 * 3 / 128)
+    arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
+    assert sole(audit(arrays, rules))[1] == ""
+    arrays["b"] = rng.normal(0, std, (128, 300))
+    assert {row.cause for row in audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
+
+
+def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
+    rng = np.random.default_rng(0)
+    rules = {"*output": keras_initx.RandomNormal(stddev=0.02 / np.sqrt(24)), "*": keras_initx.RandomNormal(stddev=0.02)}
+    arrays = {f"block_{number}/output": rng.normal(0, 0.02, (24, 24)) for number in range(24)}
+    arrays["table"] = rng.normal(0, 0.02, (24, 24))
+    causes = {row.path: row.cause for row in audit(arrays, rules).problems}
+    assert set(causes.values()) == {"depth scaling 1/sqrt(24) not applied"}
+    assert len(causes) == 24
+    # By fans: of He, Glorot or the fan of a shard, several fit a scale that is so inexact.
+    row = audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).problems[0]
+    assert row.cause == ""
+
+
+def test_another_fixed_seed_is_named():
+    def build(seed):
+        initializer = keras.initializers.GlorotUniform(seed=seed)
+        return keras.Sequential([keras.Input((64,)), layers.Dense(64, kernel_initializer=initializer, name="a")])
+
+    contract = keras_initx.contract(lambda: build(1), draws=2)
+    assert keras_initx.audit(build(1), like=contract).ok
+    assert off_with_causes(keras_initx.audit(build(2), like=contract)) == {
+        "a/kernel": ("values", "distributed as before: another seed?")
+    }
+
+
+def test_another_gain_is_named(yesterday):
+    start = keras.initializers.VarianceScaling(2.0, "fan_avg", "uniform")
+    report = keras_initx.audit(today(1, kernel=start), like=yesterday)
+    assert {(row.verdict, row.cause) for row in report.problems} == {("scale", "a gain of sqrt(2)")}
+    assert len(report.problems) == 3
+
+
+def test_another_family_is_named(yesterday):
+    report = keras_initx.audit(today(1, kernel="glorot_normal"), like=yesterday)
+    assert {row.cause for row in report.problems} <= {
+        "normal or truncated normal instead of uniform",
+        "truncated normal instead of uniform",
+    }
+    assert len(report.problems) == 3

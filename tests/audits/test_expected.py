@@ -1,0 +1,89 @@
+"""Rules, recipes and layers say what weights should be."""
+
+import keras
+import pytest
+from audited import RULES, network, off
+from keras import layers
+
+import keras_initx
+from keras_initx import recipes
+from keras_initx.recipes import NotedRules
+
+
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
+def test_a_model_is_as_its_layers_and_as_its_rules_say(dtype):
+    keras.utils.set_random_seed(1)
+    model = network(dtype=dtype)
+    assert keras_initx.audit(model).ok
+    assert off(keras_initx.audit(model, RULES)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
+    keras_initx.initialize(model, RULES, seed=0)
+    assert keras_initx.audit(model, RULES).ok
+    assert off(keras_initx.audit(model)) == {"hidden/kernel": "scale", "last/kernel": "scale"}
+
+
+def test_layers_with_fans_that_keras_does_not_know_are_right_in_both_ways():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 64)),
+            layers.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise"),
+            layers.Conv2DTranspose(64, 4, strides=2, kernel_initializer="he_normal", name="up"),
+        ]
+    )
+    assert keras_initx.audit(model).ok  # with the fans of the shape, by Keras
+    rules = {"*kernel": "initx.he_normal", "*bias": "zeros"}
+    problems = keras_initx.audit(model, rules).problems
+    assert {row.path: row.verdict for row in problems} == {"depthwise/kernel": "scale", "up/kernel": "scale"}
+    assert {row.cause for row in problems} == {"as its layer declares: HeNormal()"}
+    keras_initx.initialize(model, seed=0)
+    assert keras_initx.audit(model).ok  # with those of the layer
+    assert keras_initx.audit(model, rules).ok
+
+
+def test_a_layer_that_ignores_its_initializer_is_found():
+    class Small(layers.Dense):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self._kernel.assign(0.1 * self._kernel)
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((48,)), Small(64, kernel_initializer="he_normal", name="small")])
+    (row,) = keras_initx.audit(model).problems
+    assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
+
+
+def test_rules_are_matched_once():
+    asked = []
+
+    def kernels(weight):
+        asked.append(weight.path)
+        return weight.name == "kernel"
+
+    report = keras_initx.audit(keras.Sequential([keras.Input((8,)), layers.Dense(4, name="a")]), {kernels: "zeros"})
+    assert asked == ["a/kernel", "a/bias"]
+    assert [(row.path, row.cause) for row in report.problems] == [
+        ("a/kernel", "as its layer declares: GlorotUniform()")
+    ]
+
+
+def test_a_recipe_says_how_a_model_should_be():
+    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    rules = recipes.mobilenet(model)
+    report = keras_initx.audit(model, rules)
+    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    assert len(kernels) > 25
+    assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
+    keras_initx.initialize(model, rules, seed=0)
+    assert keras_initx.audit(model, rules).ok
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
+)
+def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
+    report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
+    assert report.ok
+    reasons = [row.reason for row in report.weights if row.path in left]
+    assert reasons == ["the recipe does not know what it is for"] * len(left)
+    assert text in report.summary

@@ -1,0 +1,77 @@
+"""Weights are judged together, and alarms are as rare as `alpha` says."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+from audited import audit, deep_network, off_with_causes, today
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+RNG = np.random.default_rng(0)
+
+
+def test_equal_weights_are_reported_with_the_first():
+    model = keras.Sequential([keras.Input((40,)), *[layers.Dense(40, name=name) for name in "abc"]])
+    keras_initx.initialize(model, seed=0)
+    model.get_layer("c").kernel.assign(model.get_layer("a").kernel)
+    (row,) = keras_initx.audit(model).problems
+    assert (row.path, row.verdict, row.evidence) == ("c/kernel", "equal weights", "equal to 'a/kernel'")
+
+
+def test_the_values_of_another_weight_in_another_shape_are_reported():
+    values = RNG.normal(0, 0.02, (20, 30))
+    arrays = {"a": values, "b": values.reshape(30, 20)}
+    (row,) = audit(arrays, {"*": keras_initx.RandomNormal(stddev=0.02)}).problems
+    assert (row.path, row.evidence) == ("b", "the values of 'a' in another shape")
+
+
+def test_a_small_alpha_needs_more_evidence():
+    values = {"a": RNG.normal(0, 0.0225, 1000)}
+    rules = {"a": keras_initx.RandomNormal(stddev=0.02)}
+    assert not audit(values, rules).ok
+    assert audit(values, rules, alpha=1e-12).ok
+
+
+def test_alarms_are_as_rare_as_alpha_says():
+    # 300 audits of two weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
+    rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}
+    alarms = 0
+    for seed in range(300):
+        arrays = {}
+        for number in (0, 4):
+            initializer = keras_initx.TruncatedNormal(stddev=0.02, seed=1000 * seed + number)
+            arrays[str(number)] = to_numpy(initializer((8, 5 + 12 * number)))
+        alarms += not audit(arrays, rules).ok
+    assert alarms <= 12
+
+
+@pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
+def test_weights_of_several_layers_are_judged_together(depth, are_seen):
+    """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
+    contract = keras_initx.contract(lambda: deep_network(keras_initx.RandomNormal(0, 0.1), depth=depth))
+    report = keras_initx.audit(today(1, keras_initx.RandomNormal(0, 0.104), depth=depth), like=contract)
+    assert len(report.problems) == depth * are_seen
+    assert all("in 8 layers together" in row.evidence for row in report.problems)
+
+
+def test_equal_weights_that_were_independent(yesterday):
+    model = today(1)
+    model.layers[1].kernel.assign(model.layers[0].kernel)
+    assert off_with_causes(keras_initx.audit(model, like=yesterday)) == {"hidden_1/kernel": ("equal weights", "")}
+
+
+def test_equal_weights_are_one_draw_of_those_that_are_judged_together():
+    """Eight copies of a kernel that is 3 % off by chance are no eight kernels."""
+
+    def build(scale=1.0):
+        kernel = np.random.default_rng(random.getrandbits(32)).normal(0, scale, (32, 32))
+        return {f"layers.{number}.weight": kernel.copy() for number in range(8)}
+
+    contract = keras_initx.contract(build)
+    keras.utils.set_random_seed(3)
+    report = keras_initx.audit(build(1.06), like=contract)
+    assert report.ok, report.problems

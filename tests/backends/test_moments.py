@@ -1,0 +1,27 @@
+"""Moments are summed in float64, without a copy of the whole."""
+
+import numpy as np
+import pytest
+
+from keras_initx.backends import CHUNK, Moments
+
+RNG = np.random.default_rng(0)
+
+
+def test_moments_are_those_of_all_chunks_and_arrays():
+    values = RNG.normal(1e6, 1e-2, 3 * CHUNK + 17)
+    values[5] = 0
+    moments = Moments(values[:1000], values[1000:])
+    assert (moments.size, moments.zeros) == (values.size, 1)
+    assert moments.mean == pytest.approx(values.mean(), rel=1e-14)
+    assert Moments(values[6:]).std == pytest.approx(values[6:].std(), rel=1e-9)
+    assert moments.norm == pytest.approx(np.linalg.norm(values), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (0, 0, 0)), ([1, np.inf], (np.inf, np.nan, np.inf)), ([1, np.nan], (np.nan, np.nan, np.nan))],
+)
+def test_moments_of_no_values_and_of_infinite_ones(values, expected):
+    moments = Moments(np.array(values, "float32"))
+    np.testing.assert_array_equal((moments.mean, moments.std, moments.norm), expected)

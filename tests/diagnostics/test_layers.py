@@ -1,0 +1,201 @@
+"""The layers of a report, and the weights of each."""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from asked import alone, asked
+from keras import layers
+from modes import to_numpy
+from tied import SharedKernel
+
+import keras_initx
+from keras_initx.diagnostics import WeightReport
+from keras_initx.diagnostics._kernel_values import kernel_values
+from keras_initx.diagnostics._layers import branch_ends
+
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+
+
+def by_name(report):
+    return {layer.name: layer for layer in report.layers}
+
+
+def test_a_weight_that_layers_share_is_of_the_first():
+    first = layers.Dense(8, name="first")
+    first.build((None, 8))
+    second = SharedKernel(first.kernel, name="second")
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), first, second]), X, X, loss="mse")
+    weights = {layer.name: [weight.name for weight in layer.weights] for layer in report.layers}
+    assert weights == {"first": ["kernel", "bias"], "second": []}
+    assert [layer.gradient is None for layer in report.layers] == [False, True]
+
+
+def test_layers_inside_models_have_the_names_of_both():
+    inner = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="dense")], name="block")
+    model = keras.Sequential([keras.Input((8,)), inner, layers.Dense(3, name="dense")])
+    measured = []
+    assert list(by_name(keras_initx.diagnose(model, X, progress=measured.append))) == ["block/dense", "dense"]
+    assert measured == ["block/dense", "dense"]
+
+
+def test_layers_of_one_name_are_told_apart():
+    class Pair(layers.Layer):
+        def __init__(self):
+            super().__init__(name="pair")
+            self.parts = [layers.Dense(8, name="dense"), layers.Dense(8, name="dense")]
+
+        def call(self, inputs):
+            return self.parts[1](self.parts[0](inputs))
+
+    model = keras.Sequential([keras.Input((8,)), Pair()])
+    assert list(by_name(keras_initx.diagnose(model, X))) == ["pair/dense", "pair/dense (2)"]
+
+
+def test_weights_of_a_layer_around_others_are_its_own():
+    class Scaled(layers.Layer):
+        def __init__(self):
+            super().__init__(name="scaled")
+            self.inner = keras.Sequential([layers.Dense(8, name="dense")], name="inner")
+
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(8,), initializer="ones", name="factor")
+            self.inner.build(shape)
+
+        def call(self, inputs):
+            return self.factor * self.inner(inputs)
+
+    found = by_name(keras_initx.diagnose(keras.Sequential([keras.Input((8,)), Scaled()]), X))
+    assert [weight.name for weight in found["scaled/inner/dense"].weights] == ["kernel", "bias"]
+    assert [weight.name for weight in found["scaled"].weights] == ["factor"]
+
+
+SPREAD = np.linspace(-2, 2, 8)[:, None]
+
+
+def test_a_kernel_may_have_a_single_weight():
+    dense = layers.Dense(1, kernel_initializer="ones", name="line")
+    report = keras_initx.diagnose(keras.Sequential([keras.Input((1,)), dense]), 1000 * SPREAD.repeat(4)[:, None])
+    assert report.layers[0].gain == 1
+    assert [verdict.problem for verdict in report.verdicts] == ["unscaled inputs", "exploding"]
+
+
+def test_the_ends_of_residual_branches():
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(8, name="stem")(inputs)
+    branch = layers.Dropout(0.1)(layers.Dense(8, name="end")(layers.Dense(8, "relu", name="inside")(hidden)))
+    hidden = layers.Add()([hidden, branch])
+    hidden = hidden + layers.Dense(8, name="end by an operation")(hidden)
+    # Neither passes the other by.
+    hidden = layers.Add()([layers.Dense(8, name="one")(hidden), layers.Dense(8, name="two")(hidden)])
+    model = keras.Model(inputs, layers.Dense(3, name="out")(hidden))
+    assert [layer.name for layer in asked(branch_ends, model, X)] == ["end", "end by an operation"]
+
+
+def weights_of(layer, shape):
+    """Return the reports on the weights of a layer that has been given inputs of `shape`."""
+    (found,) = [report for report in keras_initx.diagnose(*alone(layer, shape)).layers if report.weights]
+    return {weight.name: weight for weight in found.weights}
+
+
+def test_size_and_gain_of_a_kernel():
+    layer = layers.Dense(30)
+    kernel = weights_of(layer, (50,))["kernel"]
+    values = to_numpy(layer.kernel)
+    assert kernel.shape == (50, 30)
+    assert kernel.mean == pytest.approx(values.mean(), abs=1e-6)
+    assert kernel.std == pytest.approx(values.std(), rel=1e-5)
+    assert kernel.norm == pytest.approx(np.linalg.norm(values), rel=1e-5)
+    assert kernel.gain == pytest.approx(values.std() * np.sqrt(50), rel=1e-5)
+
+
+class Several(layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="zeros", name="factor")
+        self.count = self.add_weight(shape=(), initializer="zeros", name="count", trainable=False)
+        self.means = self.add_weight(shape=(shape[-1],), initializer="ones", name="means", trainable=False)
+        self.kernel = self.add_weight(shape=(shape[-1], 3), initializer="ones", name="kernel")
+        self.frozen = self.add_weight(shape=(shape[-1], 3), initializer="zeros", name="frozen", trainable=False)
+
+    def call(self, inputs):
+        return self.factor + inputs @ (self.kernel + self.frozen)
+
+
+def test_each_form_of_a_weight_has_what_is_measured_of_it():
+    weights = weights_of(Several(), (5,))
+    kernel = {"axes": ((0,), (1,)), "fan_in": 5, "gain": 0}
+    expected = {
+        "factor": WeightReport("factor", "several/factor", shape=(), mean=0, std=0, zeros=1, norm=0),
+        "means": WeightReport(
+            "means", "several/means", shape=(5,), mean=1, std=0, zeros=0, norm=np.sqrt(5), trainable=False
+        ),
+        "kernel": WeightReport(
+            "kernel", "several/kernel", shape=(5, 3), mean=1, std=0, zeros=0, norm=np.sqrt(15), **kernel
+        ),
+        # What is not trained may be zeros.
+        "frozen": WeightReport(
+            "frozen", "several/frozen", shape=(5, 3), mean=0, std=0, zeros=1, norm=0, trainable=False, **kernel
+        ),
+    }
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        own, other = (dataclasses.asdict(report) for report in (weight, expected[name]))
+        assert own.pop("norm") == pytest.approx(other.pop("norm"))
+        assert own == other
+
+
+class Posterior(layers.Layer):
+    """Multiplies by the mean of a distribution of kernels, which is trained."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=(shape[-1], 3), initializer="ones", name="mean")
+
+    def call(self, inputs):
+        return inputs @ self.mean
+
+
+class Fan(NamedTuple):
+    """A layer, the shape of its inputs, and how many inputs each unit of a weight has."""
+
+    layer: keras.Layer
+    shape: tuple
+    name: str
+    fan_in: int
+
+
+@pytest.mark.parametrize(
+    Fan._fields,
+    [
+        Fan(layer=layers.Conv2D(4, 3, groups=2), shape=(8, 8, 6), name="kernel", fan_in=27),
+        Fan(layer=layers.DepthwiseConv1D(3, depth_multiplier=2), shape=(8, 6), name="kernel", fan_in=3),
+        Fan(layer=layers.SeparableConv2D(4, 3), shape=(8, 8, 6), name="depthwise_kernel", fan_in=9),
+        Fan(layer=layers.LSTM(4), shape=(5, 6), name="recurrent_kernel", fan_in=4),
+        Fan(layer=layers.EinsumDense("...c,cde->...de", (4, 7)), shape=(5, 6), name="kernel", fan_in=6),
+        Fan(layer=Posterior(), shape=(5,), name="mean", fan_in=5),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_inputs_of_a_unit(layer, shape, name, fan_in):
+    weights = weights_of(layer, shape)
+    # Keras has changed the name of a depthwise kernel between versions.
+    kernel = weights.get(name) or weights["depthwise_kernel"]
+    assert kernel.fan_in == fan_in
+
+
+def test_biases_and_scales_are_no_kernels():
+    assert weights_of(layers.GRU(4), (5, 6))["bias"].fan_in is None
+    assert asked(kernel_values, *alone(layers.LayerNormalization(axis=[1, 2]), (5, 6))) == {}
+    # Of two axes, what a normalization shifts and divides by is a matrix.
+    adapted = weights_of(layers.Normalization(axis=(1, 2)), (5, 6))
+    assert [adapted[name].fan_in for name in ("mean", "variance")] == [None, None]
+
+
+def test_factors_of_an_adapter_have_the_inputs_of_their_own():
+    # The last letter of the kernel is summed, and the second factor has fewer axes than the kernel.
+    layer = layers.EinsumDense("abe,cde->abcd", (None, 2, 4))
+    model, x = alone(layer, (5, 8))
+    layer.enable_lora(3)
+    (report,) = keras_initx.diagnose(model, x).layers
+    assert {weight.name: weight.fan_in for weight in report.weights}["lora_kernel_b"] == 3

@@ -1,0 +1,174 @@
+"""The plots of a report, and of the reports of a training."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from reported import X, histograms, report_of
+
+import keras_initx
+
+
+def test_outputs_that_are_not_finite_are_no_zeros_in_the_plot():
+    figure = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), layers.Dense(3)]), X * np.nan).plot()
+    deviations, means, histogram = figure.axes[:3]
+    assert np.isnan(deviations.lines[0].get_ydata()).all()
+    assert np.isnan(means.lines[1].get_ydata()).all()
+    assert histogram.get_title().endswith("\nnot finite")
+
+
+def test_zero_deviations_are_zero_in_the_plot(faulty):
+    deviations = faulty.plot().axes[0]
+    assert deviations.lines[1].get_ydata().tolist() == [0, 0]
+    assert deviations.get_ylim()[0] < 0
+
+
+def test_plot_has_panels_and_a_histogram_of_each_layer(healthy, faulty):
+    cells = 6
+    assert len(healthy.plot().axes) == 3 + cells
+    assert len(faulty.plot().axes) == 2 + cells
+
+
+def test_of_many_layers_those_with_problems_have_a_histogram():
+    hidden = [layers.Dense(8, "tanh", kernel_initializer="orthogonal") for _ in range(18)]
+    hidden[3].kernel_initializer = "zeros"
+    figure = report_of(keras.Sequential([keras.Input((8,)), *hidden])).plot()
+    titles = [axis.get_title().partition(" ")[0] for axis in figure.axes[2:]]
+    assert titles[0] == "4"
+    assert 6 <= len(titles) <= 12
+
+
+def test_plotting_leaves_a_report_as_it_was(healthy):
+    before = healthy.to_dict()
+    assert before["layers"][1]["after"]["zeros"] > 0.2
+    healthy.plot()
+    assert healthy.to_dict() == before
+
+
+def means(kernels, activation="linear"):
+    """Return the panel of the means of layers, and the means."""
+    hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
+    report = report_of(keras.Sequential([keras.Input((8,)), *hidden]))
+    return report.plot().axes[1], [layer.after.mean for layer in report.layers]
+
+
+@pytest.mark.parametrize(("std", "says"), [(0.3, False), (1e6, True)])
+def test_axes_say_where_they_are_logarithmic(std, says):
+    label = means([0.3, std], "relu")[0].get_ylabel()
+    title = histograms([0.3, std], "relu")[0].figure.get_suptitle()
+    assert ["logarithmic beyond 4" in text for text in (label, title)] == [says, says]
+
+
+def test_a_layer_with_a_large_mean_keeps_the_means_of_others_readable():
+    axis, found = means([0.3, 1e3, 1e-3], "relu")
+    low, first, second, _ = axis.yaxis.get_transform().transform(np.array([axis.get_ylim()[0], *found]))
+    assert second < -low
+    assert first > 0.04 * second
+
+
+@pytest.mark.parametrize("kernels", [[0.3, 1e-3, 1e-3], [500.0, 0.1, 0.1]])
+def test_axes_are_linear_where_no_layer_is_far_larger_than_a_healthy_one_or_all_are(kernels):
+    assert {axis.get_xscale() for axis in histograms(kernels, "linear")} == {"linear"}
+    assert means(kernels)[0].get_yscale() == "linear"
+
+
+def test_zeros_are_a_bar_beside_the_histogram():
+    (axis,) = histograms([0.3], "relu")
+    (bar,) = axis.containers[0]
+    values, edges, _ = axis.patches[0].get_data()
+    assert bar.get_height() == pytest.approx(0.5, abs=0.1)
+    assert values[0] == pytest.approx(1, abs=0.4)  # the zeros are not in the first bin
+    assert edges[0] == 0
+
+
+def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
+    keras.utils.set_random_seed(0)
+    small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *small, layers.Dense(1)])
+    keras_initx.diagnose(model, X, X[:, :1], loss="mse").plot(tmp_path / "plot.svg")
+    shown = re.findall(r"<!-- ([a-z ]+: \d.*) -->", (tmp_path / "plot.svg").read_text())
+    assert shown == ["vanishing: 0.001", "vanishing gradient: 0.0001 of the largest norm"]
+
+
+GENERATOR = np.random.default_rng(0)
+BATCH = GENERATOR.normal(size=(48, 8)).astype("float32")
+Y = GENERATOR.normal(size=(48, 1)).astype("float32")
+
+
+def network(dropout=0.0):
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(6, "tanh", name="hidden"), layers.Dropout(dropout), layers.BatchNormalization(name="norm")]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1, name="out")])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def fit(model, *callbacks, epochs=2):
+    # 6 steps in each epoch
+    model.fit(BATCH, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+
+
+@pytest.fixture(scope="module", params=[(Y, 5), (None, 3)], ids=["gradients", "signals"])
+def plotted(request, tmp_path_factory):
+    """Return the figure of a monitor, its text as a file, and the number of its panels."""
+    y, panels = request.param
+    monitor = keras_initx.SignalMonitor(BATCH, y, every=3)
+    fit(network(), monitor, epochs=1)
+    path = tmp_path_factory.mktemp("plot") / "course.svg"
+    return monitor.plot(path), path.read_text(), panels
+
+
+def test_plot_has_a_panel_for_each_statistic(plotted):
+    _, text, panels = plotted
+    titles = ("standard dev", "mean of", "saturated -->", "gradient norm", "gradient over")
+    assert sum(text.count(f"<!-- {title}") for title in titles) == panels
+    # The layers are named in what is left of a grid of two columns.
+    assert text.count('id="axes_') == panels + 1
+    assert text.count('id="legend_') == 1
+
+
+def test_the_range_of_all_layers_has_an_edge_that_shows_where_it_is_one_value(plotted):
+    figure, _, _ = plotted
+    (band,) = figure.axes[0].collections
+    assert band.get_edgecolor()[0][0] < band.get_facecolor()[0][0]
+
+
+def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel_in_its_unit(plotted):
+    _, text, _ = plotted
+    assert re.findall(r"<!-- ([a-z ]+: \S+) -->", text) == ["saturated: 25%"]
+
+
+def test_logarithmic_axes_of_a_plot_cover_whole_decades(plotted):
+    figure, _, panels = plotted
+    limits = [axis.get_ylim() for axis in figure.axes if axis.get_yscale() == "log"]
+    assert len(limits) == panels - 2
+    assert np.allclose(np.log10(limits), np.round(np.log10(limits)))
+
+
+def test_plot_has_no_points_of_outputs_that_are_not_finite():
+    class Breaking(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.get_layer("hidden").kernel.assign(np.full((8, 6), np.nan))
+
+    monitor = keras_initx.SignalMonitor(BATCH, Y, every=1)
+    with pytest.warns(UserWarning, match="is not finite"):
+        fit(network(), Breaking(), monitor)
+    _, means, saturated, *_ = monitor.plot().axes
+    for axis in (means, saturated):
+        assert [np.isfinite(line.get_ydata()).tolist() for line in axis.lines[:1]] == [[True, False]]
+
+
+def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
+    hidden = [layers.Dense(4, "tanh", name=f"hidden_{number}") for number in range(1, 14)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Activation("tanh", name="end")])
+    model.compile("sgd", "mse")
+    monitor = keras_initx.SignalMonitor(BATCH, every=6)
+    model.fit(BATCH, BATCH[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
+    deviations, *_ = monitor.plot().axes
+    assert [line.get_label() for line in deviations.lines] == ["hidden_1", "hidden_7", "hidden_13"]
+    sizes = [layer.signal.std for layer in monitor.history[0].layers]
+    (band,) = deviations.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() <= min(sizes) < max(sizes) <= heights.max()

@@ -1,0 +1,34 @@
+"""Parameters of torch have their own names in the paths that users read and write."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_initx
+
+layers = keras.layers
+
+
+def built(shape, *stack):
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def with_torch_module():
+    """Return a model around a module of torch."""
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    return built((4,), layers.TorchModuleWrapper(module, name="net"))
+
+
+def test_a_plan_shows_the_names_of_a_torch_module_and_draws_by_them(tmp_path):
+    model = with_torch_module()
+    plan = keras_initx.initialize(model, {"net/0.weight": "initx.he_normal"}, seed=3)
+    assert str(plan).splitlines()[2].startswith("net/0.weight  (3, 4)  HeNormal()")
+    assert "Left unchanged: net/0.bias and 2 more (initializer unknown)." in str(plan)
+    np.testing.assert_array_equal(plan.draw("net/0.weight"), plan.draw("net/variable"))
+    with pytest.raises(ValueError, match=r"close matches are 'net/1\.weight'"):
+        plan.draw("net/1.weigh")
+    plan.save(tmp_path / "init.json")
+    assert str(keras_initx.initialize(model, tmp_path / "init.json")) == str(plan)
+    assert keras_initx.audit(model, tmp_path / "init.json").ok

@@ -1,0 +1,34 @@
+"""Recipes for layers that are parts of other networks, beside their rows of the table."""
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+from recipe_rows import Mixer, adapted
+
+import keras_initx
+from keras_initx import initialize
+
+
+def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
+    model = adapted()
+    kernel = to_numpy(model.layers[1].weights[0])
+    plan = initialize(model, "lora", seed=0)
+    assert [row.path for row in plan.weights if row.initializer == "Zeros()"] == [
+        "tokens/lora_embeddings_b",
+        "inner/lora_kernel_b",
+    ]
+    np.testing.assert_array_equal(to_numpy(model.layers[1].weights[0]), kernel)
+    assert keras_initx.audit(model, "lora").ok
+    factor = model.layers[1].lora_kernel_a
+    factor.assign(np.zeros(factor.shape))
+    assert keras_initx.audit(model, "lora").problems[0].evidence == "all are 0 where they are drawn"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_state_spaces_are_finite_in_16_bits_also_with_rates_from_0(dtype):
+    layer = Mixer(dtype=dtype, name="mixer")
+    model = keras.Sequential([keras.Input((60_000,), dtype=dtype), layer])
+    initialize(model, "state_space:gated_delta", seed=0)
+    assert bool(keras.ops.all(keras.ops.isfinite(layer.decay)))
+    assert keras_initx.audit(model, "state_space:gated_delta").ok

@@ -1,0 +1,57 @@
+"""Results as JSON, CSV and pages."""
+
+import json
+import re
+import sys
+
+import pytest
+from results import EXAMPLES, X, loaded, network, rows_of
+
+import keras_initx
+
+
+def test_a_page_has_a_title_the_table_and_the_plot(tmp_path):
+    page = EXAMPLES["diagnose"]().to_html(tmp_path / "page.html", title="a & b")
+    assert "<title>a &amp; b</title>" in page
+    assert page.count("<table>") == 1
+    assert page.count('src="data:image/png;base64,') == 1
+    assert (tmp_path / "page.html").read_text() == page
+
+
+# With a title of its own, and with one from what it is.
+@pytest.mark.parametrize("name", ["compare_initializers", "diagnose"])
+def test_a_page_has_no_plots_without_matplotlib(name, monkeypatch):
+    for module in [module for module in sys.modules if module.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    shown = EXAMPLES[name]()
+    page = shown.to_html()
+    assert "<img" not in page
+    assert page.count("<table>") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("diagnose", "Diagnosis of 3 layers: no problem found"),
+        ("initialize", "Initialization plan: 6 of 6 weights drawn; seed 0"),
+        ("mup", "Factors of muP of 6 weights"),
+        ("compare_initializers", "made up"),
+    ],
+)
+def test_a_page_has_a_title_of_words_once(name, title):
+    page = EXAMPLES[name]().to_html()
+    headings = re.findall("<h.>(.*)</h.>", page)
+    assert headings == [title, "Plot"]
+
+
+def test_numbers_are_not_rounded():
+    found = keras_initx.lsuv(network(), X, seed=0)
+    assert [float(row["after"]) for row in rows_of(found)] == [row.after for row in found.rows]
+    assert [row["after"] for row in json.loads(found.to_json())["rows"]] == [row.after for row in found.rows]
+    assert list(found.to_pandas()["after"]) == [row.after for row in found.rows]
+
+
+def test_shapes_and_names_are_texts_in_a_csv():
+    first, *_, last = rows_of(keras_initx.initialize(network(), seed=0))
+    assert (first["shape"], last["shape"]) == ("6x8", "3")
+    assert [row["sources"] for row in rows_of(loaded())][:2] == ["first/kernel", ""]

@@ -1,0 +1,40 @@
+"""What all figures have in common."""
+
+import math
+
+import pytest
+from results import network, ticks
+
+import keras_initx
+from keras_initx.rendering import Points, as_png, plot_in_order
+
+
+def test_zeros_have_a_mark_of_their_own_on_a_logarithmic_axis():
+    axis = keras_initx.initialize(network(), seed=0).plot().axes[0]
+    least = min(value for line in axis.lines for value in line.get_ydata() if value)
+    assert ticks(axis)[0] == "$\\mathdefault{0}$"
+    # They are as far from the least other value as a decade of its own or more would be.
+    zero, other = axis.transData.transform([(0, 0), (0, least)])[:, 1]
+    assert other - zero > 0.05 * axis.bbox.height
+
+
+def test_names_with_dollars_are_no_formulas():
+    as_png(plot_in_order(["layer$y^{-$"], {"": {}}, of="weight"))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.9, 1.3], ["0.5", "0.7", "1", "1.4", "2"]),
+        ([0.9, 30], ["0.5", "1", "2", "4", "8", "16", "32"]),
+        ([1e-4, 2], ["0.0001", "0.001", "0.01", "0.1", "1", "10"]),
+        ([0, 0.9], ["0", "0.5", "0.7", "1", "1.4", "2"]),
+        ([math.nan], ["0.5", "0.7", "1", "1.4", "2"]),
+    ],
+)
+def test_an_axis_of_ratios_has_one_inside(values, shown):
+    points = Points(dict(enumerate(values)), "red")
+    (axis,) = plot_in_order(["a", "b"], {"": {"": points}}, of="weight", are_ratios=True).axes
+    assert ticks(axis) == shown
+    low, high = axis.get_ylim()
+    assert low < 1 < high

@@ -1,0 +1,93 @@
+"""A result of each kind."""
+
+import csv
+import io
+import itertools
+import math
+
+import keras
+import numpy as np
+from keras import layers
+
+import keras_initx
+from keras_initx import scaling
+from keras_initx.studies import RateStudy, RestartStudy, Study
+
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+SETTINGS = {"epochs": 1, "batch_size": 8, "seed": 0, "keras": "3", "backend": "none"}
+
+
+def network(width=8):
+    hidden = [layers.Dense(width, "relu", name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(3, name="last")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def epochs(*values):
+    """Return the records of the epochs of a trial, one of which has no number for its loss."""
+    before, *after = values
+    trained = [{"epoch": i, "loss": math.nan, "val_loss": value, "seconds": 0.5} for i, value in enumerate(after, 1)]
+    return [{"epoch": 0, "val_loss": before}, *trained]
+
+
+def study():
+    trials = {}
+    for (place, name), repeat in itertools.product(enumerate(["he_normal", "zeros"]), (1, 2)):
+        trials[name, repeat] = {"status": "finished", "epochs": epochs(1.0, 0.5 + place + 0.01 * repeat)}
+    settings = {**SETTINGS, "initializers": {"he_normal": None, "zeros": None}, "repeats": 2}
+    return Study("made up", settings, trials, "val_loss", "min", 0.6)
+
+
+def restart_study():
+    draws = []
+    for number, value in ((2, 0.25), (1, 0.5)):
+        draws.append({"draw": number, "seed": 7 * number, "status": "finished", "epochs": epochs(1.0, value)})
+    return RestartStudy("made up", {**SETTINGS, "n": 2}, draws, [(0.3, 0.4), (0.2, 0.4)], "val_loss", "min", None)
+
+
+def rate_study():
+    settings = {**SETTINGS, "repeats": 1, "builds": ["muP"], "widths": [8, 16], "rates": [0.1, 0.2, 0.4]}
+    trials = {}
+    for width, rate in itertools.product(settings["widths"], settings["rates"]):
+        trials["muP", width, rate, 1] = {"status": "finished", "epochs": epochs(1.0, abs(rate - 0.2) + 1 / width)}
+    return RateStudy("made up", settings, trials, "val_loss", "min")
+
+
+def loaded():
+    return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
+
+
+# What a public function returns, by its name.
+EXAMPLES = {
+    "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
+    "compare_initializers": study,
+    "random_restarts": restart_study,
+    "compare_rates": rate_study,
+    "initialize": lambda: keras_initx.initialize(network(), seed=0),
+    "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
+    "load_pretrained": loaded,
+    "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
+    "mup": lambda: scaling.mup(network(32), network(8)),
+    "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
+    "contract": lambda: keras_initx.contract(network()),
+    "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
+}
+
+
+def rows_of(result):
+    return list(csv.DictReader(io.StringIO(result.to_csv())))
+
+
+def points(figure):
+    """Return the points of a figure as `(place, value)` by their labels."""
+    axis = figure.axes[0]
+    lines = [line for line in axis.lines if not line.get_label().startswith("_")]
+    return {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in lines}
+
+
+def ticks(axis):
+    """Return the texts of an axis of values in its range."""
+    axis.figure.canvas.draw()
+    low, high = axis.get_ylim()
+    return [tick.get_text() for tick in axis.get_yticklabels() if low <= tick.get_position()[1] <= high]

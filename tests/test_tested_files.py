@@ -1,0 +1,64 @@
+"""Each file of the package has a test by its name in the same room, or a row that says where it is tested."""
+
+from pathlib import Path
+
+from diagnosed import FAULTY
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "keras_initx"
+
+# Files without behaviour of their own, and those of which a test of another name says more.
+TESTED_THROUGH = {
+    "_checks.py": "test_contract.py",
+    "_typing.py": "initializers/test_activations.py",
+    "audits/_comparison.py": "audits/test_judgement.py",
+    "audits/_likeness.py": "audits/test_contract.py",
+    "audits/_outcome.py": "audits/test_properties.py",
+    "audits/_scale.py": "audits/test_causes.py",
+    "cli/_models.py": "cli/test_diagnose_command.py",
+    "diagnostics/_first_inputs.py": "diagnostics/verdicts/test_unscaled_inputs.py",
+    "diagnostics/_normalized.py": "diagnostics/verdicts/test_exploding.py",
+    "diagnostics/losses/reach.py": "diagnostics/verdicts/test_unreachable_targets.py",
+    "initializers/_base.py": "test_contract.py",
+    "initializers/_gates.py": "initializers/test_recurrent.py",
+    "initializers/_sharding.py": "test_large_variables.py",
+    "models/_changes.py": "pretrained/test_load_pretrained.py",
+    "pretrained/_moved_axes.py": "pretrained/test_row_orders.py",
+    "recipes/_features.py": "recipes/test_roles.py",
+    "recipes/_parts.py": "recipes/test_roles.py",
+    "recipes/_text.py": "recipes/test_recipe.py",
+    "rendering/_table.py": "test_tables.py",
+    "sampling/_triton.py": "backends/test_place.py",
+    "studies/_compare_initializers.py": "studies/test_compare.py",
+    "studies/_data.py": "studies/test_arrays.py",
+    "studies/_engine.py": "studies/test_kept_programs.py",
+    "studies/_metric.py": "studies/test_metrics.py",
+    "studies/_plots.py": "studies/test_study.py",
+    "studies/_result.py": "rendering/test_results.py",
+    "studies/_settings.py": "studies/test_compare.py",
+    "studies/_statistics.py": "studies/test_study.py",
+    "studies/_trial.py": "studies/test_compare.py",
+    "studies/_types.py": "studies/test_compare.py",
+}
+
+
+def path_by_name(file):
+    """Return the test that a file of the package has by its name."""
+    return TESTS / file.parent / f"test_{file.stem.removeprefix('_')}.py"
+
+
+def without_test():
+    """Return the files that have no test by their names."""
+    files = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.name.startswith("__")}
+    return {str(file) for file in files - {Path("_version.py")} if not path_by_name(file).exists()}
+
+
+def test_each_file_has_a_test_by_its_name_or_a_row():
+    # Verdicts have rows in the table of cases.
+    problems = {problem for case in FAULTY.values() for problem in case.problems}
+    cases = {f"diagnostics/verdicts/{problem.replace(' ', '_')}.py" for problem in problems}
+    assert without_test() - cases == TESTED_THROUGH.keys()
+
+
+def test_each_row_names_a_test():
+    assert [test for test in TESTED_THROUGH.values() if not (TESTS / test).exists()] == []
