@@ -12,7 +12,7 @@ import pytest
 import keras_initx
 from keras_initx import cli
 from keras_initx.initializers import CatalogEntry
-from keras_initx.initializers._base import Catalog
+from keras_initx.initializers._initializer import Catalog
 from keras_initx.rendering import Table, section
 
 ROOT = pathlib.Path(__file__).parents[1]

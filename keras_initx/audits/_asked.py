@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx.arrays import checkpoint_paths, names_weights
+from keras_initx.audits._audit_report import OF_LAYERS
 from keras_initx.audits._contract import (
     Contract,
     Drawn,
@@ -17,7 +18,6 @@ from keras_initx.audits._contract import (
     json_in,
     read_contract,
 )
-from keras_initx.audits._report import OF_LAYERS
 from keras_initx.audits._subjects import Audited, opened, subjects_of
 from keras_initx.models import InitializationPlan, RulesOrPlan, is_plan
 from keras_initx.recipes import Recipe, is_recipe, recipe_of

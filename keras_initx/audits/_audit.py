@@ -11,6 +11,7 @@ from keras_initx.audits._asked import (
     source_of_like,
     source_of_rules,
 )
+from keras_initx.audits._audit_report import AuditReport
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._contract import Contract, contract, is_function
 from keras_initx.audits._expected import expected_by
@@ -18,7 +19,6 @@ from keras_initx.audits._judgement import equal_weights, judge, weights_together
 from keras_initx.audits._likeness import compared
 from keras_initx.audits._outcome import impossible
 from keras_initx.audits._profile import NOT_FINITE, Profile
-from keras_initx.audits._report import AuditReport
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends import backend

@@ -10,7 +10,7 @@ from keras_initx._typing import Shape
 from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
-from keras_initx.audits._scale import Scale
+from keras_initx.audits._scale_error import Scale
 from keras_initx.initializers import (
     FanMode,
     RandomNormal,

@@ -9,7 +9,7 @@ from keras_initx._typing import DType
 from keras_initx.audits._lines import WeightContract
 from keras_initx.audits._outcome import Outcome, least
 from keras_initx.audits._profile import Profile
-from keras_initx.audits._scale import Scale, scale_of
+from keras_initx.audits._scale_error import Scale, scale_of
 from keras_initx.audits._subjects import Subject
 from keras_initx.structure import LayerInitializer
 

@@ -12,7 +12,7 @@ from keras_initx.audits._groups import with_stars
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
 from keras_initx.audits._properties import ONCE, chance_of_equality
-from keras_initx.audits._scale import Scale
+from keras_initx.audits._scale_error import Scale
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
 _POWER = 1.645

@@ -36,7 +36,7 @@ from keras_initx.audits._profile import (
     reach_of_values,
 )
 from keras_initx.audits._repeated import IMPOSSIBLE, SAMPLE, epsilon
-from keras_initx.audits._scale import degrees, error_of_ratio, kurtosis_of, variance
+from keras_initx.audits._scale_error import degrees, error_of_ratio, kurtosis_of, variance
 from keras_initx.initializers import IndependentLaw, Normal, Truncated
 
 # Fewer values say nothing about a distribution, or about its shape.

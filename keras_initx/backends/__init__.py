@@ -11,7 +11,7 @@ import warnings
 import keras
 
 from keras_initx._startup import BACKENDS
-from keras_initx.backends._base import Backend, Computation, Region
+from keras_initx.backends._backend import Backend, Computation, Region
 from keras_initx.backends._moments import CHUNK, Moments, chunks
 from keras_initx.backends._process import SharedByThreads
 

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 from keras_initx._keras import preserved_losses
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Computation, Function, Region, kept_on
+from keras_initx.backends._backend import Backend, Computation, Function, Region, kept_on
 from keras_initx.backends._process import SharedByThreads
 
 # Keras builds a sharded weight in its shards from this size on, in bytes, counted as if each device

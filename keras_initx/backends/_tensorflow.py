@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, apply_present
+from keras_initx.backends._backend import Backend, Function, apply_present
 from keras_initx.backends._moments import Moments
 from keras_initx.backends._process import SharedByThreads
 

@@ -12,7 +12,7 @@ import keras
 import torch
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends._base import Backend, Function, apply_present, kept_on
+from keras_initx.backends._backend import Backend, Function, apply_present, kept_on
 from keras_initx.backends._moments import Moments
 from keras_initx.backends._process import SharedByThreads
 

@@ -2,16 +2,6 @@
 
 # What is neither a class of these nor `catalog` or `register` is for the rooms above.
 from keras_initx.initializers._activations import activation_facts as activation_facts
-from keras_initx.initializers._base import CatalogEntry as CatalogEntry
-from keras_initx.initializers._base import ConstantInitializer as ConstantInitializer
-from keras_initx.initializers._base import Initializer as Initializer
-from keras_initx.initializers._base import RandomInitializer as RandomInitializer
-from keras_initx.initializers._base import are_equal as are_equal
-from keras_initx.initializers._base import catalog as catalog
-from keras_initx.initializers._base import is_array as is_array
-from keras_initx.initializers._base import keeps_call as keeps_call
-from keras_initx.initializers._base import parameters_of as parameters_of
-from keras_initx.initializers._base import register as register
 from keras_initx.initializers._biases import DecayRate as DecayRate
 from keras_initx.initializers._biases import PriorBias as PriorBias
 from keras_initx.initializers._biases import ReLUBias as ReLUBias
@@ -36,6 +26,16 @@ from keras_initx.initializers._gates import is_lstm as is_lstm
 from keras_initx.initializers._gates import lstm_gates as lstm_gates
 from keras_initx.initializers._gates import overwrites_forget_bias as overwrites_forget_bias
 from keras_initx.initializers._gates import units_of as units_of
+from keras_initx.initializers._initializer import CatalogEntry as CatalogEntry
+from keras_initx.initializers._initializer import ConstantInitializer as ConstantInitializer
+from keras_initx.initializers._initializer import Initializer as Initializer
+from keras_initx.initializers._initializer import RandomInitializer as RandomInitializer
+from keras_initx.initializers._initializer import are_equal as are_equal
+from keras_initx.initializers._initializer import catalog as catalog
+from keras_initx.initializers._initializer import is_array as is_array
+from keras_initx.initializers._initializer import keeps_call as keeps_call
+from keras_initx.initializers._initializer import parameters_of as parameters_of
+from keras_initx.initializers._initializer import register as register
 from keras_initx.initializers._laws import FixedLaw as FixedLaw
 from keras_initx.initializers._laws import FrameLaw as FrameLaw
 from keras_initx.initializers._laws import IndependentLaw as IndependentLaw

@@ -11,7 +11,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
+from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import Law, Tabulated
 from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
 

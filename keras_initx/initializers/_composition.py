@@ -14,7 +14,7 @@ from keras_initx._initializer_names import classes_like
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import (
+from keras_initx.initializers._initializer import (
     Initializer,
     catalog,
     is_array,

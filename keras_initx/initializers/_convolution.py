@@ -9,12 +9,12 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
-from keras_initx.initializers._base import (
+from keras_initx.initializers._composition import Composite, check_initializer, law_of
+from keras_initx.initializers._initializer import (
     ConstantInitializer,
     RandomInitializer,
     register,
 )
-from keras_initx.initializers._composition import Composite, check_initializer, law_of
 from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value

@@ -9,7 +9,7 @@ import numpy as np
 from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import register
+from keras_initx.initializers._initializer import register
 from keras_initx.initializers._laws import FrameLaw, Law, Normal
 from keras_initx.initializers._scale import (
     MatrixInitializer,

@@ -14,7 +14,6 @@ from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.arrays import FORMATS, Contents, LazyArray, cast, check_file, open_arrays, suffix
-from keras_initx.initializers._base import Initializer, check_largest, register
 from keras_initx.initializers._composition import (
     check_dtype_for,
     check_initializer,
@@ -22,6 +21,7 @@ from keras_initx.initializers._composition import (
     largest_of,
     values_of,
 )
+from keras_initx.initializers._initializer import Initializer, check_largest, register
 from keras_initx.sampling import choose_namespace, computing_dtype, namespace_of
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_initx._checks import check_number
 from keras_initx._typing import Seed, Shape
-from keras_initx.initializers._base import RandomInitializer, register
+from keras_initx.initializers._initializer import RandomInitializer, register
 from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 
 # A narrower interval, or one farther out, would contain too few float32 values.

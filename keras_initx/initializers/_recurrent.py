@@ -9,8 +9,8 @@ import numpy as np
 from keras_initx._checks import check_choice, check_count, check_number
 from keras_initx._keras import layer_using
 from keras_initx._typing import DType, Seed, Shape, Tensor
-from keras_initx.initializers._base import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._gates import is_gru, is_lstm, overwrites_forget_bias, units_of
+from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
 from keras_initx.initializers._laws import (
     FixedLaw,
     Law,

@@ -16,7 +16,7 @@ from keras_initx._typing import (
     Tensor,
 )
 from keras_initx.initializers._activations import ACTIVATIONS
-from keras_initx.initializers._base import Initializer, RandomInitializer, check_largest
+from keras_initx.initializers._initializer import Initializer, RandomInitializer, check_largest
 from keras_initx.sampling import LEAST, MOST, Stream, computing_dtype
 
 

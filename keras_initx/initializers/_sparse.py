@@ -11,8 +11,8 @@ import numpy as np
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends import backend
-from keras_initx.initializers._base import Initializer, register
 from keras_initx.initializers._composition import check_dtype_for, check_shape_for, values_of
+from keras_initx.initializers._initializer import Initializer, register
 from keras_initx.initializers._laws import Law, Normal, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling import LEAST, Stream, sparse_normal

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, Seed, Shape
-from keras_initx.initializers._base import register
+from keras_initx.initializers._initializer import register
 from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
 from keras_initx.initializers._scale import AxesInitializer
 

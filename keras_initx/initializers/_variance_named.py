@@ -4,7 +4,7 @@ import inspect
 from typing import Any, Self
 
 from keras_initx._typing import AxesLike, Seed
-from keras_initx.initializers._base import parameters_of, register
+from keras_initx.initializers._initializer import parameters_of, register
 from keras_initx.initializers._variance import VarianceScaling
 
 

@@ -8,6 +8,9 @@ from keras_initx.models._bound import description as description
 from keras_initx.models._bound import with_seed_and_axes as with_seed_and_axes
 from keras_initx.models._changes import Change as Change
 from keras_initx.models._changes import Changes as Changes
+from keras_initx.models._digest import array_digest as array_digest
+from keras_initx.models._digest import seeds as seeds
+from keras_initx.models._digest import weights_digest as weights_digest
 from keras_initx.models._given import RulesOrPlan as RulesOrPlan
 from keras_initx.models._given import plan_of as plan_of
 from keras_initx.models._initial_state import new_state as new_state
@@ -22,7 +25,4 @@ from keras_initx.models._paths import shown_paths as shown_paths
 from keras_initx.models._plan import InitializationPlan as InitializationPlan
 from keras_initx.models._plan import WeightPlan as WeightPlan
 from keras_initx.models._plan_file import is_plan as is_plan
-from keras_initx.models._weights import array_digest as array_digest
-from keras_initx.models._weights import seeds as seeds
-from keras_initx.models._weights import weights_digest as weights_digest
 from keras_initx.structure import ModelWeight as ModelWeight

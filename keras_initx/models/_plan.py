@@ -29,8 +29,8 @@ from keras_initx.initializers import (
     values_at,
 )
 from keras_initx.models._bound import description
+from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
-from keras_initx.models._weights import array_digest
 from keras_initx.rendering import (
     Column,
     Points,

@@ -18,8 +18,6 @@ from keras_initx.recipes._images import mobilenet as mobilenet
 from keras_initx.recipes._images import resnet as resnet
 from keras_initx.recipes._images import vit_jax as vit_jax
 from keras_initx.recipes._images import vit_timm as vit_timm
-from keras_initx.recipes._layers import lora as lora
-from keras_initx.recipes._layers import state_space as state_space
 from keras_initx.recipes._named import RECIPES as _RECIPES
 from keras_initx.recipes._named import is_recipe as is_recipe
 from keras_initx.recipes._named import recipe_of as recipe_of
@@ -29,19 +27,21 @@ from keras_initx.recipes._networks import orthogonal_rnn as orthogonal_rnn
 from keras_initx.recipes._networks import selu as selu
 from keras_initx.recipes._networks import spectral as spectral
 from keras_initx.recipes._networks import zero_residual as zero_residual
-from keras_initx.recipes._patterns import NOT_KNOWN as NOT_KNOWN
-from keras_initx.recipes._patterns import NotedRules as NotedRules
-from keras_initx.recipes._patterns import OwnPattern as OwnPattern
-from keras_initx.recipes._patterns import findings_in as findings_in
+from keras_initx.recipes._noted_rules import NOT_KNOWN as NOT_KNOWN
+from keras_initx.recipes._noted_rules import NotedRules as NotedRules
+from keras_initx.recipes._noted_rules import OwnPattern as OwnPattern
+from keras_initx.recipes._noted_rules import findings_in as findings_in
 from keras_initx.recipes._recipe import Recipe as Recipe
-from keras_initx.recipes._text import bert as bert
-from keras_initx.recipes._text import deepnorm as deepnorm
-from keras_initx.recipes._text import gemma as gemma
-from keras_initx.recipes._text import gpt2 as gpt2
-from keras_initx.recipes._text import llama as llama
-from keras_initx.recipes._text import t5 as t5
-from keras_initx.recipes._text import t_fixup as t_fixup
-from keras_initx.recipes._text import whisper as whisper
+from keras_initx.recipes._special_layers import lora as lora
+from keras_initx.recipes._special_layers import state_space as state_space
+from keras_initx.recipes._transformers import bert as bert
+from keras_initx.recipes._transformers import deepnorm as deepnorm
+from keras_initx.recipes._transformers import gemma as gemma
+from keras_initx.recipes._transformers import gpt2 as gpt2
+from keras_initx.recipes._transformers import llama as llama
+from keras_initx.recipes._transformers import t5 as t5
+from keras_initx.recipes._transformers import t_fixup as t_fixup
+from keras_initx.recipes._transformers import whisper as whisper
 
 
 def __getattr__(name: str) -> None:

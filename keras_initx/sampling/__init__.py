@@ -19,7 +19,7 @@ from keras_initx.sampling._namespace import HOST as HOST  # for the rooms above
 from keras_initx.sampling._namespace import Namespace as Namespace
 from keras_initx.sampling._namespace import choose_namespace as choose_namespace
 from keras_initx.sampling._namespace import namespace_of as namespace_of
-from keras_initx.sampling._sparse import sparse_normal as sparse_normal
 from keras_initx.sampling._stream import Draw as Draw
 from keras_initx.sampling._stream import Stream as Stream
 from keras_initx.sampling._stream import computing_dtype as computing_dtype
+from keras_initx.sampling._subsets import sparse_normal as sparse_normal

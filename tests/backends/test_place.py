@@ -11,7 +11,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.backends import backend
-from keras_initx.sampling import Quantiles, _stream
+from keras_initx.sampling import Quantiles, _stream, _subsets
 from keras_initx.sampling._namespace import DEVICE
 
 pytestmark = pytest.mark.every_backend
@@ -53,11 +53,10 @@ def test_no_program_is_compiled_for_another_shape_or_scale(way, monkeypatch, nam
 
 @compiling
 def test_no_program_is_compiled_for_other_sparse_matrices(way, monkeypatch):
-    from keras_initx.sampling import _sparse
 
     compilations, program = [], backend.program
     monkeypatch.setattr(backend, "program", lambda function: compilations.append(1) or program(function))
-    _sparse._columns_program.cache_clear()
+    _subsets._columns_program.cache_clear()
     for shape in ((70, 30), (90, 500)):
         keras_initx.Sparse(4, seed=1)(shape)
     assert not compilations  # the host chooses few connections

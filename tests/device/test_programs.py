@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from modes import BACKEND
 
-from keras_initx.sampling import _conversion, _frames, _sparse, _stream
+from keras_initx.sampling import _conversion, _frames, _stream, _subsets
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.skipif(BACKEND != "jax", reason="programs of JAX")]
 
@@ -27,7 +27,7 @@ def programs():
         for out in ("int32",) if convert is _conversion.as_words else ("float32", "bfloat16", "float16"):
             program = _stream._block_program(convert, "float32", out, LENGTH)
             yield f"{convert.__name__}-{out}", program, (words(4), numbers, *tables.get(convert.__name__, ()))
-    yield "columns", _sparse._columns_program(70, 30, "float32", "bfloat16"), (words(4), numbers)
+    yield "columns", _subsets._columns_program(70, 30, "float32", "bfloat16"), (words(4), numbers)
     draws = np.zeros(_frames._draws_in(300, 200), "float32")
     program, begins = _frames._product_program(300, 200, "float32")
     yield "frame", program, (draws, begins)

@@ -17,7 +17,7 @@ from keras_initx.sampling import (
     Stream,
     _conversion,
     _frames,
-    _sparse,
+    _subsets,
     _words,
     affine,
     householder_frame,
@@ -91,8 +91,8 @@ def test_the_smallest_keys_are_those_of_numpy_also_if_some_are_equal(inputs, uni
     keys = np.random.default_rng(data.draw(words)).integers(0, 1 << bits, (units, inputs), dtype="uint32")
     values = np.arange(1, units * count + 1, dtype=dtype).reshape(units, count)
     with by_numpy():
-        expected = _sparse._keep_smallest(keys, values)
-    assert same_bits(_sparse._keep_smallest(keys, values), expected)
+        expected = _subsets._keep_smallest(keys, values)
+    assert same_bits(_subsets._keep_smallest(keys, values), expected)
 
 
 @needs_kernel
@@ -101,8 +101,8 @@ def test_floyds_rows_are_those_of_numpy(inputs, units, data, seed):
     stream, count = Stream((seed, 0)), data.draw(st.integers(1, min(inputs, 32)))
     drawn = stream.words(Draw.SUPPORT, (count, units))
     with by_numpy():
-        expected = _sparse._floyd(stream, drawn, inputs)
-    assert same_bits(_sparse._floyd(stream, drawn, inputs), expected)
+        expected = _subsets._floyd(stream, drawn, inputs)
+    assert same_bits(_subsets._floyd(stream, drawn, inputs), expected)
 
 
 @needs_kernel
@@ -111,8 +111,8 @@ def test_floyds_rows_are_those_of_numpy_at_the_end_of_a_block(units):
     stream = Stream((5, 0))
     drawn = stream.words(Draw.SUPPORT, (7, units))
     with by_numpy():
-        expected = _sparse._floyd(stream, drawn, 20)
-    assert same_bits(_sparse._floyd(stream, drawn, 20), expected)
+        expected = _subsets._floyd(stream, drawn, 20)
+    assert same_bits(_subsets._floyd(stream, drawn, 20), expected)
 
 
 @needs_kernel

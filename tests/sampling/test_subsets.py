@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, run
 
-from keras_initx.sampling import Stream, _sparse, _stream, sparse_normal
+from keras_initx.sampling import Stream, _stream, _subsets, sparse_normal
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -17,7 +17,7 @@ P_VALUE = 1e-4
 
 @pytest.fixture(params=["floyd", "keys"])
 def algorithm(request, monkeypatch):
-    monkeypatch.setattr(_sparse, "_MAX_FLOYD", {"floyd": 10**9, "keys": 0}[request.param])
+    monkeypatch.setattr(_subsets, "_MAX_FLOYD", {"floyd": 10**9, "keys": 0}[request.param])
     return request.param
 
 
@@ -66,13 +66,13 @@ def test_the_trace_gives_what_the_host_gives(algorithm, mode):
 @pytest.mark.parametrize("size", [50, 700])
 def test_the_size_of_a_block_on_the_host_does_not_show(monkeypatch, size):
     whole = matrix(100, 50, 40)
-    monkeypatch.setattr(_sparse, "_KEYS_PER_BLOCK", size)
+    monkeypatch.setattr(_subsets, "_KEYS_PER_BLOCK", size)
     np.testing.assert_array_equal(matrix(100, 50, 40), whole)
 
 
 def test_of_equal_keys_the_first_are_chosen():
     keys = np.array([[5, 7, 5, 5, 1], [3, 3, 3, 3, 3]])
-    chosen = _sparse._without_late_ties(np, keys, np.array([[5], [3]]), 3)
+    chosen = _subsets._without_late_ties(np, keys, np.array([[5], [3]]), 3)
     assert chosen.tolist() == [[True, False, True, False, True], [True, True, True, False, False]]
 
 

@@ -46,7 +46,7 @@ def test_the_digest_is_as_it_is_defined(dtype):
 
 
 def test_of_a_large_array_each_value_counts(monkeypatch):
-    monkeypatch.setattr("keras_initx.models._weights._CHUNK", 8)
+    monkeypatch.setattr("keras_initx.models._digest._CHUNK", 8)
     array = RANDOM.normal(size=(5, 33)).astype("float32")
     expected = hashlib.blake2b(line("a", array), digest_size=16).hexdigest()
     assert weights_digest({"a": array}) == weights_digest({"a": np.asfortranarray(array)}) == expected
