@@ -8,7 +8,9 @@ import importlib.util
 import os
 import random
 
+import numpy as np
 import pytest
+from array_files import BIAS, KERNEL
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("ordinary", max_examples=10, deadline=None, derandomize=True)
@@ -140,3 +142,17 @@ def optimized():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def kernel_file(tmp_path):
+    path = tmp_path / "kernel.npy"
+    np.save(path, KERNEL)
+    return path
+
+
+@pytest.fixture
+def arrays_file(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, kernel=KERNEL, other_kernel=KERNEL + 1, bias=BIAS, steps=np.arange(3))
+    return path

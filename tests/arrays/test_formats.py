@@ -10,28 +10,13 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from array_files import BIAS, KERNEL
 from modes import to_numpy
 
 from keras_initx import Pretrained
 from keras_initx.arrays import _formats
 
 layers = keras.layers
-KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
-BIAS = np.array([0.5, -0.25, 2.0], "float32")
-
-
-@pytest.fixture
-def kernel_file(tmp_path):
-    path = tmp_path / "kernel.npy"
-    np.save(path, KERNEL)
-    return path
-
-
-@pytest.fixture
-def arrays_file(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, kernel=KERNEL, other_kernel=KERNEL + 1, bias=BIAS, steps=np.arange(3))
-    return path
 
 
 def write_hdf5(path, **arrays):

@@ -5,6 +5,7 @@ import random
 import keras
 import numpy as np
 import pytest
+from chains import chain, means
 from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
@@ -13,17 +14,6 @@ from keras_initx.backends import backend
 
 pytestmark = pytest.mark.every_backend
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")
-
-
-def chain(size, count=3):
-    """Return a model of kernels of this size, each of which is filled with its number."""
-    kernels = [keras.initializers.Constant(number) for number in range(count)]
-    dense = [layers.Dense(size, use_bias=False, kernel_initializer=kernel) for kernel in kernels]
-    return keras.Sequential([keras.Input((size,)), *dense])
-
-
-def means(model):
-    return [float(to_numpy(weight).mean()) for weight in model.weights]
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float32"])

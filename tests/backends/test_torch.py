@@ -4,6 +4,7 @@ import types
 
 import keras
 import pytest
+from chains import chain, means
 from keras import layers
 from modes import BACKEND, to_numpy
 
@@ -23,17 +24,6 @@ def test_the_devices_of_torch_that_make_values(monkeypatch, kind, accelerated):
 
 
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")
-
-
-def chain(size, count=3):
-    """Return a model of kernels of this size, each of which is filled with its number."""
-    kernels = [keras.initializers.Constant(number) for number in range(count)]
-    dense = [layers.Dense(size, use_bias=False, kernel_initializer=kernel) for kernel in kernels]
-    return keras.Sequential([keras.Input((size,)), *dense])
-
-
-def means(model):
-    return [float(to_numpy(weight).mean()) for weight in model.weights]
 
 
 @only_torch

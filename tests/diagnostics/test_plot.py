@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from monitored import BATCH, Y, fit, network
 from reported import X, histograms, report_of
 
 import keras_initx
@@ -90,24 +91,6 @@ def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     keras_initx.diagnose(model, X, X[:, :1], loss="mse").plot(tmp_path / "plot.svg")
     shown = re.findall(r"<!-- ([a-z ]+: \d.*) -->", (tmp_path / "plot.svg").read_text())
     assert shown == ["vanishing: 0.001", "vanishing gradient: 0.0001 of the largest norm"]
-
-
-GENERATOR = np.random.default_rng(0)
-BATCH = GENERATOR.normal(size=(48, 8)).astype("float32")
-Y = GENERATOR.normal(size=(48, 1)).astype("float32")
-
-
-def network(dropout=0.0):
-    keras.utils.set_random_seed(0)
-    hidden = [layers.Dense(6, "tanh", name="hidden"), layers.Dropout(dropout), layers.BatchNormalization(name="norm")]
-    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1, name="out")])
-    model.compile(keras.optimizers.SGD(0.1), "mse")
-    return model
-
-
-def fit(model, *callbacks, epochs=2):
-    # 6 steps in each epoch
-    model.fit(BATCH, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
 
 
 @pytest.fixture(scope="module", params=[(Y, 5), (None, 3)], ids=["gradients", "signals"])

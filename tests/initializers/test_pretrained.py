@@ -6,28 +6,13 @@ import os
 import keras
 import numpy as np
 import pytest
+from array_files import BIAS, KERNEL
 from cases import ARRAYS
 from modes import STREAM_MODES, float64, run, to_numpy
 
 from keras_initx import Concatenated, Orthogonal, Pretrained, Scaled
 
 layers = keras.layers
-KERNEL = np.arange(12, dtype="float32").reshape(4, 3) / 8
-BIAS = np.array([0.5, -0.25, 2.0], "float32")
-
-
-@pytest.fixture
-def kernel_file(tmp_path):
-    path = tmp_path / "kernel.npy"
-    np.save(path, KERNEL)
-    return path
-
-
-@pytest.fixture
-def arrays_file(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, kernel=KERNEL, other_kernel=KERNEL + 1, bias=BIAS, steps=np.arange(3))
-    return path
 
 
 def test_float64_stays_what_it_is(tmp_path):
