@@ -232,12 +232,16 @@ class Tabular(Result, Generic[Row]):
         return dataclasses.asdict(result)
 
     def __str__(self) -> str:
-        table = Table.fitted(self._columns(), self._rows(), line_width()).as_text(rule=True)
-        return "\n".join([table[:-1], *self._below()])
+        rows = self._rows()
+        below = "\n".join(self._below())
+        if not rows:
+            return below.lstrip("\n")
+        table = Table.fitted(self._columns(), rows, line_width()).as_text(rule=True)
+        return f"{table}{below}".rstrip("\n")
 
     def _repr_html_(self) -> str:
         rows = self._rows()
-        parts = [Table.of(filled(self._columns(), rows), rows).as_html()]
+        parts = [Table.of(filled(self._columns(), rows), rows).as_html()] if rows else []
         for line in self._below():
             if line:
                 parts.append(f"<p>{html.escape(line)}</p>")

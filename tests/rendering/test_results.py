@@ -138,6 +138,12 @@ def test_the_plan_of_a_dry_run_shows_what_is_expected():
     assert plan.plot().axes[0].get_ylabel() == "expected standard deviation"
 
 
+def test_a_plan_that_draws_nothing_has_no_table():
+    plan = keras_initx.initialize(network(), {"*": None}, seed=0)
+    assert str(plan).startswith("0 of 6 weights drawn")
+    assert "<table" not in plan._repr_html_()
+
+
 def test_a_loading_plan_shows_what_is_done_to_each_weight():
     state = {"a.weight": np.ones((8, 6)), "a.bias": np.ones(8), "b.weight": np.ones((2, 2)), "b.bias": np.ones(8)}
     rules = {"first": "a", "second": "b"}
