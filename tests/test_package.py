@@ -238,6 +238,13 @@ def test_a_private_name_is_found(planted, name):
     assert foreign_private_names(planted) == {name}
 
 
+def test_the_rooms_are_those_of_the_page_on_the_design():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    page = pathlib.Path(__file__).parents[1].joinpath("docs", "design.md").read_text()
+    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == [*reversed(ROOMS)]
+    assert folders == set(ROOMS)
+
+
 def test_imports_go_down_and_never_back():
     for place, room in enumerate(ROOMS):
         for path in (ROOT / room).rglob("*.py"):
