@@ -13,6 +13,8 @@ import numpy as np
 
 from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
+from keras_initx.audits._distribution import Shape
+from keras_initx.audits._kinds import compare
 from keras_initx.audits._outcome import Outcome, impossible, proven
 from keras_initx.audits._profile import (
     LEVELS,
@@ -24,7 +26,6 @@ from keras_initx.audits._profile import (
     spread_of,
     tolerance_of_frames,
 )
-from keras_initx.audits._properties import Shape, compare
 from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
 from keras_initx.audits._subjects import Subject
 from keras_initx.backends import Moments, Region, backend

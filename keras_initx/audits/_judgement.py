@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_initx.audits._comparison import Comparison
+from keras_initx.audits._equal_values import chance_of_equality
 from keras_initx.audits._groups import with_stars
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
-from keras_initx.audits._properties import ONCE, chance_of_equality
+from keras_initx.audits._property_test import ONCE
 from keras_initx.audits._scale_error import Scale
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
