@@ -109,7 +109,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
     @property
     def problems(self) -> list[str]:
         """The layers whose outputs depend on the width, and the weights that are not as in muP."""
-        return [*self.uneven, *(weight.path for weight in self.weights if not weight.is_mup)]
+        return [*self.uneven, *(weight.path for weight in self.weights if weight.differs)]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -144,7 +144,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
     def _rows(self) -> list[tuple[str, ...]]:
         off: dict[str, list[WidthExponents]] = {}
         for weight in self.weights:
-            if not weight.is_mup:
+            if weight.differs:
                 off.setdefault(self._layer_of(weight), []).append(weight)
         rows = []
         for name, exponents in zip(self.layers, self.exponents.T, strict=True):
@@ -191,12 +191,12 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         if not self.weights:
             lines.append("Weights are not compared with muP: the models have other layers.")
             return lines
-        off = sum(not weight.is_mup for weight in self.weights)
+        off = sum(weight.differs for weight in self.weights)
         if off:
             lines.append("std, rate: exponents in initial weights and in learning rates.")
-        lines.append(f"{counted(len(self.weights) - off, 'weight')} as in muP, {off} not.")
-        if all(math.isnan(weight.mup_rate) for weight in self.weights):
-            lines.append("Learning rates are not compared: muP has no rule for the optimizer.")
+        lines.append(f"{off} of {counted(len(self.weights), 'weight')} differ from muP.")
+        if all(math.isnan(weight.rate - weight.mup_rate) for weight in self.weights):
+            lines.append("Learning rates are not compared: they are 0, or have no known rule.")
         return lines
 
 

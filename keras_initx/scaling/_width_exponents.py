@@ -37,9 +37,9 @@ class WidthExponents:
     mup_rate: float
 
     @property
-    def is_mup(self) -> bool:
-        """Whether nothing that is known differs from muP."""
-        return not (self.std_differs or self.rate_differs)
+    def differs(self) -> bool:
+        """Whether anything that is known scales in another way than in muP."""
+        return self.std_differs or self.rate_differs
 
     @property
     def std_differs(self) -> bool:
