@@ -11,7 +11,9 @@ from keras_initx.audits._rows import _ORDER
 
 
 def test_each_verdict_of_a_test_has_its_place():
-    assert {test.verdict for test in (*_TESTS, *_tests_of_kinds("float32"))} <= set(_ORDER)
+    tests = [*_TESTS, *_tests_of_kinds("float32")]
+    # Those of equal slices say themselves what is wrong.
+    assert {test.verdict for test in tests if hasattr(test, "verdict")} <= set(_ORDER)
     assert len(_ORDER) == len(set(_ORDER))
 
 

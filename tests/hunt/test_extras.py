@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import runs
 
 import keras_initx
 from keras_initx.studies import compare_initializers
@@ -69,7 +70,8 @@ FEATURES = {
     "a data frame": ({"pandas", "scipy"}, lambda folder, out: study(folder).to_pandas()),
     "several processes": (
         {"joblib", "scipy"},
-        lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1, n_jobs=2),
+        # A worker imports what it builds from a module that it finds.
+        lambda folder, out: compare_initializers(runs.build, ["he_normal"], runs.data(), repeats=2, epochs=1, n_jobs=2),
     ),
     "initializers": (set(), lambda folder, out: [build(id_) for id_ in ("initx.sparse", "initx.orthogonal")]),
     "diagnose": (set(), lambda folder, out: str(keras_initx.diagnose(build(), X, Y))),
