@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx import _extras, _kernel, backends
+from keras_initx import _compiled_kernel, _extras, backends
 
 WITHOUT_TENSORFLOW = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="it is installed")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "trouble.md").read_text()
@@ -89,12 +89,12 @@ def test_a_heading_is_in_the_warning_about_another_backend(monkeypatch):
 
 def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):
     assert "NumPy draws instead of the compiled kernel" in HEADINGS
-    monkeypatch.setattr(_kernel, "LIBRARY", pathlib.Path("missing"))
-    monkeypatch.setattr(_kernel, "_TOLD", [])
-    monkeypatch.setattr(_kernel, "library", lambda: None)
+    monkeypatch.setattr(_compiled_kernel, "LIBRARY", pathlib.Path("missing"))
+    monkeypatch.setattr(_compiled_kernel, "_TOLD", [])
+    monkeypatch.setattr(_compiled_kernel, "library", lambda: None)
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
     with pytest.warns(UserWarning, match="NumPy draws instead of the compiled kernel"):
-        _kernel.tell_if_missing(1 << 30)
+        _compiled_kernel.tell_if_missing(1 << 30)
 
 
 def test_frozen_layers_are_kept_by_the_rule_that_the_page_names():

@@ -6,8 +6,8 @@ from keras_initx.audits._audit_report import AuditReport as AuditReport
 from keras_initx.audits._contract import Contract as Contract
 from keras_initx.audits._contract import contract as contract
 from keras_initx.audits._contract import is_contract as is_contract
+from keras_initx.audits._contract_lines import WeightContract as WeightContract
 from keras_initx.audits._groups import WeightAudit as WeightAudit
-from keras_initx.audits._lines import WeightContract as WeightContract
 from keras_initx.audits._probabilities import holm as holm
 from keras_initx.audits._profile import Parts as Parts
 from keras_initx.audits._profile import Profile as Profile

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_initx._typing import DType
-from keras_initx.audits._lines import WeightContract
+from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._outcome import Outcome, least
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale, scale_of

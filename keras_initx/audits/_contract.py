@@ -14,7 +14,7 @@ import keras
 from keras_initx._checks import check_count, check_root, truncated
 from keras_initx._files import check_local, parse_json, write
 from keras_initx.arrays import check_file, names_weights
-from keras_initx.audits._lines import FORMAT, WeightContract, line_of, unusual, weight_of
+from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from keras_initx._typing import DType
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._contract import Contract
+from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._kinds import compare
-from keras_initx.audits._lines import WeightContract
 from keras_initx.audits._outcome import Outcome, impossible
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._property_test import FEWEST

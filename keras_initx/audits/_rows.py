@@ -6,9 +6,9 @@ from dataclasses import replace
 from keras_initx._checks import close_matches
 from keras_initx.audits._causes import causes_of
 from keras_initx.audits._contract import Contract
+from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._judgement import Judged
-from keras_initx.audits._lines import WeightContract
 
 # What is reported of a weight, the first that was found.
 _ORDER = (

@@ -13,7 +13,7 @@ import argparse
 from typing import NoReturn
 
 import keras_initx
-from keras_initx import _kernel, _startup
+from keras_initx import _compiled_kernel, _startup
 from keras_initx.cli import _options
 
 
@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 def build() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(prog=_startup.program(), description=keras_initx.__doc__)
-    draws = "the compiled kernel" if _kernel.library() else "NumPy"
+    draws = "the compiled kernel" if _compiled_kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="command")

@@ -13,9 +13,6 @@ from keras_initx.models._digest import seeds as seeds
 from keras_initx.models._digest import weights_digest as weights_digest
 from keras_initx.models._given import RulesOrPlan as RulesOrPlan
 from keras_initx.models._given import plan_of as plan_of
-from keras_initx.models._initial_state import new_state as new_state
-from keras_initx.models._initial_state import optimizers_of as optimizers_of
-from keras_initx.models._initial_state import states_of as states_of
 from keras_initx.models._initialize import Step as Step
 from keras_initx.models._initialize import begun as begun
 from keras_initx.models._initialize import draw as draw
@@ -25,4 +22,7 @@ from keras_initx.models._paths import shown_paths as shown_paths
 from keras_initx.models._plan import InitializationPlan as InitializationPlan
 from keras_initx.models._plan import WeightPlan as WeightPlan
 from keras_initx.models._plan_file import is_plan as is_plan
+from keras_initx.models._reset import new_state as new_state
+from keras_initx.models._reset import optimizers_of as optimizers_of
+from keras_initx.models._reset import states_of as states_of
 from keras_initx.structure import ModelWeight as ModelWeight

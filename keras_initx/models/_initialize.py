@@ -36,7 +36,6 @@ from keras_initx.initializers import (
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
-from keras_initx.models._initial_state import initial_state
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
     InitializationPlan,
@@ -46,6 +45,7 @@ from keras_initx.models._plan import (
     unsuitable,
     with_initializer,
 )
+from keras_initx.models._reset import initial_state
 from keras_initx.rendering import progress
 from keras_initx.structure import (
     LayerInitializer,

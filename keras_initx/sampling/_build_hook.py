@@ -26,7 +26,7 @@ class KernelHook(BuildHookInterface):
         source = package / "sampling" / "_kernel.c"
         library = package / "sampling" / "_kernel.so"
         # Not imported, which would need Keras.
-        functions = runpy.run_path(str(package / "_kernel.py"))
+        functions = runpy.run_path(str(package / "_compiled_kernel.py"))
         try:
             _compile(source, library, functions["digest"](source))
         except Exception as error:  # whatever it is, NumPy makes the same values

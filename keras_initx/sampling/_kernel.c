@@ -17,7 +17,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
-/* The digest of this file, which the build defines: see `_kernel.py`. */
+/* The digest of this file, which the build defines: see `_compiled_kernel.py`. */
 PUBLIC uint64_t initx_source(void) { return INITX_SOURCE; }
 
 /* The processor that runs this may have wider vectors than the one it is compiled for. */

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_initx._kernel import library, tell_if_missing
+from keras_initx._compiled_kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Shape, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_initx._checks import DTYPES
-from keras_initx._kernel import library, tell_if_missing
+from keras_initx._compiled_kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.sampling._conversion import KINDS, Conversion, as_words, finish
 from keras_initx.sampling._namespace import HOST, Namespace

@@ -12,7 +12,7 @@ from commands import refused
 
 import keras_initx
 from keras_initx import _startup, cli
-from keras_initx._kernel import library
+from keras_initx._compiled_kernel import library
 from keras_initx.cli import _catalog
 
 DRAWS = "the compiled kernel" if library() else "NumPy"

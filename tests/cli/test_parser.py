@@ -7,7 +7,7 @@ import pytest
 
 import keras_initx
 from keras_initx import cli
-from keras_initx._kernel import library
+from keras_initx._compiled_kernel import library
 
 DRAWS = "the compiled kernel" if library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from modes import BACKEND
 
-from keras_initx.sampling import _conversion, _frames, _stream, _subsets
+from keras_initx.sampling import _conversion, _orthonormal_frames, _stream, _subsets
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.skipif(BACKEND != "jax", reason="programs of JAX")]
 
@@ -28,8 +28,8 @@ def programs():
             program = _stream._block_program(convert, "float32", out, LENGTH)
             yield f"{convert.__name__}-{out}", program, (words(4), numbers, *tables.get(convert.__name__, ()))
     yield "columns", _subsets._columns_program(70, 30, "float32", "bfloat16"), (words(4), numbers)
-    draws = np.zeros(_frames._draws_in(300, 200), "float32")
-    program, begins = _frames._product_program(300, 200, "float32")
+    draws = np.zeros(_orthonormal_frames._draws_in(300, 200), "float32")
+    program, begins = _orthonormal_frames._product_program(300, 200, "float32")
     yield "frame", program, (draws, begins)
 
 

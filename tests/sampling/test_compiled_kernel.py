@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modes import BACKEND, by_numpy
 
-from keras_initx._kernel import library
+from keras_initx._compiled_kernel import library
 from keras_initx.sampling import (
     HOST,
     Draw,
     Stream,
     _conversion,
-    _frames,
+    _orthonormal_frames,
     _subsets,
     _words,
     affine,
@@ -118,7 +118,7 @@ def test_floyds_rows_are_those_of_numpy_at_the_end_of_a_block(units):
 @needs_kernel
 @given(st.integers(1, 128), st.integers(0, 300), st.sampled_from(["float32", "float64"]), words)
 def test_small_frames_are_those_of_numpy_to_rounding(columns, more_rows, dtype, seed):
-    rows = min(columns + more_rows, _frames._SMALL // columns)
+    rows = min(columns + more_rows, _orthonormal_frames._SMALL // columns)
     stream = Stream((seed, 0), xp=HOST)
     with by_numpy():
         expected = householder_frame(stream, rows, columns, dtype)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx._kernel import library
+from keras_initx._compiled_kernel import library
 from keras_initx.backends import backend
 
 BACKEND = keras.backend.backend()

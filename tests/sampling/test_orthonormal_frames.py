@@ -5,8 +5,8 @@ from modes import STREAM_MODES, float64, run
 
 from keras_initx.backends import backend
 from keras_initx.sampling import HOST, Draw, Stream, householder_frame, qr_frame, svd_frame
-from keras_initx.sampling._frames import _draws_before, _reflections
 from keras_initx.sampling._namespace import TRACED
+from keras_initx.sampling._orthonormal_frames import _draws_before, _reflections
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

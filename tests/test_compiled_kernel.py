@@ -8,8 +8,8 @@ import warnings
 import pytest
 
 import keras_initx
-from keras_initx import _kernel
-from keras_initx._kernel import library
+from keras_initx import _compiled_kernel
+from keras_initx._compiled_kernel import library
 
 
 def test_the_variable_switches_the_kernel_off():
@@ -21,11 +21,11 @@ def test_the_variable_switches_the_kernel_off():
 @pytest.fixture
 def missing(monkeypatch, tmp_path):
     """Make a process that has told nothing yet, and whose package has no library."""
-    monkeypatch.setattr(_kernel, "LIBRARY", tmp_path / "_kernel.so")
-    monkeypatch.setattr(_kernel, "_TOLD", [])
+    monkeypatch.setattr(_compiled_kernel, "LIBRARY", tmp_path / "_kernel.so")
+    monkeypatch.setattr(_compiled_kernel, "_TOLD", [])
     monkeypatch.delenv("KERAS_INITX_KERNEL", raising=False)
     library.cache_clear()
-    yield _kernel.LIBRARY
+    yield _compiled_kernel.LIBRARY
     library.cache_clear()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_initx._kernel import library
+from keras_initx._compiled_kernel import library
 from keras_initx._typing import Array, DType, Tensor
 from keras_initx.backends import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
