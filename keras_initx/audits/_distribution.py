@@ -166,7 +166,7 @@ class Mean(PropertyTest):
         )
 
 
-class Shape(PropertyTest):
+class ShapeOfAll(PropertyTest):
     """The standardized distributions (Kolmogorov and Smirnov).
 
     Those of families that initializers draw from are nearer to each other for being standardized by

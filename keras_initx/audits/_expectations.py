@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_initx._typing import Array, DType
 from keras_initx.audits._comparison import Comparison, Expectation
-from keras_initx.audits._distribution import Shape
+from keras_initx.audits._distribution import ShapeOfAll
 from keras_initx.audits._kinds import compare
 from keras_initx.audits._outcome import Outcome, impossible, proven
 from keras_initx.audits._profile import (
@@ -316,7 +316,7 @@ def _of_shape(draws: Sequence[Profile], found: Profile, dtype: DType) -> tuple[O
 
     Their shape may differ from draw to draw too, more than that of independent values does.
     """
-    shape = Shape()
+    shape = ShapeOfAll()
     alike = [_standardized(draw) for draw in draws]
     pairs = itertools.combinations(alike, 2)
     excess = max(1.0, _UNSURE * max(shape.excess(*pair) for pair in pairs))

@@ -45,9 +45,9 @@ def compare(expected: Profile, found: Profile, dtype: DType) -> tuple[Outcome, .
 def _tests_of_kinds(dtype: DType) -> tuple[PropertyTest, ...]:
     """Return the tests of which the first that applies is the only one of a weight."""
     return (
-        NotFinite(),
+        NotFiniteNow(),
         SameDigest(),
-        FixedValues(dtype),
+        SameValues(dtype),
         OtherKind(
             "fixed",
             ("random", "fixed", "constant"),
@@ -66,7 +66,7 @@ class KindTest(PropertyTest):
     needs = Known.KIND
 
 
-class NotFinite(KindTest):
+class NotFiniteNow(KindTest):
     """Values that are not finite and were, or must be."""
 
     verdict = "not finite"
@@ -99,7 +99,7 @@ class SameDigest(KindTest):
 
 
 @dataclass(frozen=True)
-class FixedValues(KindTest):
+class SameValues(KindTest):
     """Values that are the same in all draws."""
 
     verdict = "values"

@@ -9,7 +9,7 @@ from keras_initx.audits._distribution import (
     OutliersOfLaw,
     Precision,
     ScaleOfAll,
-    Shape,
+    ShapeOfAll,
 )
 from keras_initx.audits._equal_values import Copies, Repeats
 from keras_initx.audits._outcome import Outcome
@@ -32,7 +32,7 @@ _TESTS: tuple[PropertyTest, ...] = (
     Outliers(),
     ScaleOfAll(),
     Mean(),
-    Shape(),
+    ShapeOfAll(),
     Bounds(),
     Extremes(),
     ConstantParts(0),

@@ -430,7 +430,7 @@ class RandomInitializer(Initializer):
         else:
             self.seed = self._init_seed
 
-    def bound(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
+    def for_weight(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
         """Return a copy for one weight, with what the constructor may not take.
 
         Args:

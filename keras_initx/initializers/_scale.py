@@ -46,8 +46,8 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
         """
         return self._groups
 
-    def bound(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
-        result = super().bound(seed)
+    def for_weight(self, seed: Any, groups: tuple[int, int] | None = None) -> Self:
+        result = super().for_weight(seed)
         if groups is not None:
             result._groups = groups
         return result

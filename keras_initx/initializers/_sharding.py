@@ -49,7 +49,7 @@ def seeded_call(
         return None
     if len(list(initializers_within(initializer))) > 1:
         return None
-    return _SeededCall(initializer.bound(0), shape, dtype), np.uint32(seed)
+    return _SeededCall(initializer.for_weight(0), shape, dtype), np.uint32(seed)
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ class _SeededCall:
     dtype: DType
 
     def __call__(self, seed: Tensor) -> Tensor:
-        return self.initializer.bound(seed)._on_device(self.shape, self.dtype)
+        return self.initializer.for_weight(seed)._on_device(self.shape, self.dtype)

@@ -81,11 +81,11 @@ def with_seed_and_axes(
     if not isinstance(copy, RandomInitializer):
         return copy
     if not without_axes:
-        return copy.bound(seed)
+        return copy.for_weight(seed)
     of_inputs, of_units = weight.groups
     if not is_scaled:
         of_inputs *= weight.phases
-    return copy.bound(seed, groups=(of_inputs, of_units))
+    return copy.for_weight(seed, groups=(of_inputs, of_units))
 
 
 def _cell_name(layer: keras.Layer | None) -> str | None:

@@ -457,7 +457,7 @@ def draw(
         row: Its row in the plan.
         drawn_seed: See `Computation`.
     """
-    values = _Drawn(initializer, row)
+    values = _DrawnValues(initializer, row)
     seeded = None
     if keeps_call(initializer):
         seeded = seeded_call(initializer, row.shape, row.dtype)
@@ -476,7 +476,7 @@ def draw(
     return value, replace(row, std=std)
 
 
-class _Drawn:
+class _DrawnValues:
     """Makes the values of a weight by its initializer, and measures them.
 
     Args:

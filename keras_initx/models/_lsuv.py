@@ -162,7 +162,7 @@ def lsuv(
         for layer, found in kernels.items()
         for kernel in found.free
     }
-    results: dict[keras.Layer, _Outcome] = {}
+    results: dict[keras.Layer, _LayerResult] = {}
     with progress("LSUV", len(before), "layers") as advance:
 
         def scale(layer: keras.Layer, outputs: _Outputs) -> None:
@@ -182,7 +182,7 @@ def lsuv(
     # In execution order; layers that are not called come last.
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
-        result = results.get(layer, _Outcome("left", reason))
+        result = results.get(layer, _LayerResult("left", reason))
         row = Change(
             paths[layer],
             result.status,
@@ -268,7 +268,7 @@ _LEAST_PROGRESS = 0.05
 _LEAST_SPREAD = 1e-5
 
 
-class _Outcome(NamedTuple):
+class _LayerResult(NamedTuple):
     """What became of a layer.
 
     Attributes:
@@ -290,14 +290,14 @@ def _scaled(
     outputs: _Outputs,
     tolerance: float,
     max_steps: int,
-) -> _Outcome:
+) -> _LayerResult:
     """Make new kernels for a layer, and divide them until its output has variance 1.
 
     The kernels have the new values when `outputs` is called last, or their former ones if they are
     left.
     """
     if kernels.reason:
-        return _Outcome("left", kernels.reason, _variance(outputs()))
+        return _LayerResult("left", kernels.reason, _variance(outputs()))
     # In a scope, which keeps what is assigned beside the values: nothing is copied.
     former = [(kernel, kernel.value) for kernel in kernels.free]
     values = []
@@ -323,10 +323,10 @@ def _scaled(
             reason = "its output does not follow its kernel"
     if reason:
         assign(former)
-        return _Outcome("left", reason, _variance(outputs()))
+        return _LayerResult("left", reason, _variance(outputs()))
     is_reached = variance is not None and abs(variance - 1) <= tolerance
     status = "scaled" if is_reached else "not reached"
-    return _Outcome(status, counted(steps, "step"), variance, values)
+    return _LayerResult(status, counted(steps, "step"), variance, values)
 
 
 def _orthonormal(layer: keras.Layer, kernel: keras.Variable, seed: int) -> Computation:

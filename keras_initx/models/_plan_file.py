@@ -123,7 +123,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
     result: keras.initializers.Initializer = cls.from_config(config)
     if isinstance(result, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
         groups = tuple(data["groups"]) if "groups" in data else None
-        return result.bound(data.get("seed", result.seed), groups)
+        return result.for_weight(data.get("seed", result.seed), groups)
     return result
 
 

@@ -11,6 +11,7 @@ from modes import everywhere, to_numpy
 import keras_initx
 from keras_initx import initialize
 from keras_initx.initializers._seeds import derived_seed
+from keras_initx.sampling import Draw
 
 layers = keras.layers
 
@@ -68,6 +69,18 @@ def dense(initializer):
 
 def kernel(model):
     return to_numpy(model.layers[0].kernel).copy()
+
+
+class Signs(keras_initx.initializers.RandomInitializer):
+    """Has an argument with a name that a method of its base class might have."""
+
+    def __init__(self, bound=2.0, *, seed=None):
+        super().__init__(seed=seed)
+        self.bound = bound
+
+    def _draw(self, stream, shape, dtype):
+        is_negative = stream.uniform(Draw.VALUES, shape, dtype) < 0.5
+        return stream.xp.where(is_negative, -self.bound, self.bound)
 
 
 USERS = {
@@ -362,3 +375,10 @@ def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
     before = to_numpy(model.layers[0].cell.bias)
     assert initialize(model, seed=0).weights[-1].initializer == "LSTMForgetBias()"
     np.testing.assert_array_equal(to_numpy(model.layers[0].cell.bias), before)
+
+
+def test_a_subclass_may_have_any_argument():
+    model = dense(Signs())
+    plan = initialize(model, seed=0)
+    assert plan.weights[0].seed is not None
+    np.testing.assert_array_equal(abs(kernel(model)), np.full((4, 3), 2.0))
