@@ -104,9 +104,10 @@ def loading(
         ...     hidden = keras.layers.Dense(8, "relu", name="hidden")
         ...     head = keras.layers.Dense(classes, name="head")
         ...     return keras.Sequential([keras.Input((4,)), hidden, head])
+        >>> trained = network(10)
         >>> def pretrained(classes):
         ...     model = network(classes)
-        ...     model.layers[0].set_weights(network(10).layers[0].get_weights())
+        ...     model.layers[0].set_weights(trained.layers[0].get_weights())
         ...     return model
         >>> with keras_initx.loading(seed=0) as loaded:
         ...     model = pretrained(classes=3)
