@@ -13,15 +13,14 @@ import keras
 
 from keras_initx._checks import check_number, check_type
 from keras_initx._keras import StepsByFactor, method_without_steps
-from keras_initx.structure import (
-    first_matches,
+from keras_initx.structure._optimizers import (
     items_of,
     lost_settings,
-    matches_path,
     rate_of,
     unbuilt_copy,
     unscaled,
 )
+from keras_initx.structure._patterns import first_matches, matches_path
 
 
 @keras.saving.register_keras_serializable(package="initx")
