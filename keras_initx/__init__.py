@@ -19,6 +19,7 @@ if _typing.TYPE_CHECKING or not _startup.is_starting():
 if _typing.TYPE_CHECKING:
     from keras_initx import (
         audits,
+        demo,
         diagnostics,
         models,
         pretrained,
@@ -46,6 +47,7 @@ _ROOMS = (
     "recipes",
     "sampling",
     "testing",
+    "demo",
 )
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "compare_initializers",
     "compare_rates",
     "contract",
+    "demo",
     "diagnose",
     "diagnostics",
     "initialize",
