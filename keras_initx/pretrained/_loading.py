@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_flag, quoted
-from keras_initx.backends import backend
-from keras_initx.diagnostics import Report
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._report import Report
 from keras_initx.initializers._seeds import root_seed
 from keras_initx.models._assign import assign, refresh_normalizations
 from keras_initx.models._given import RulesOrPlan

@@ -12,7 +12,9 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends import Region, backend, chunks
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import chunks
 from keras_initx.structure._former import Former
 from keras_initx.structure._hooks import ADDED_WEIGHTS, default_initializer
 from keras_initx.structure._names import own_weights

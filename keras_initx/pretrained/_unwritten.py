@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations
 from keras_initx.models._changes import Change
 from keras_initx.models._given import RulesOrPlan, matches_condition
