@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 
