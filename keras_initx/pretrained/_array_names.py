@@ -1,8 +1,9 @@
 """Which arrays of a source a weight may have: by rules, by its path, by the names of frameworks."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -60,11 +61,13 @@ class Candidate:
         names: Their names, usually one.
         part: The index of the part to use, or a function that maps the array to the weight.
         third: Which third of the first axis to use, or `None` for the whole array.
+        has_own_rule: Whether a rule names it for this weight alone.
     """
 
     names: tuple[str, ...]
     part: ArrayPart | None = None
     third: int | None = None
+    has_own_rule: bool = False
 
 
 def _joined(*names: str, mark: str = ".") -> str:
@@ -199,8 +202,10 @@ def candidates_of(
         TypeError: If `rules` is not a mapping of patterns to names.
         ValueError: If a rule matches no weight or its names cannot be filled in.
     """
+    places = _Places()
     if rules is None:
-        return {weight.path: _candidates_by_path(weight, layout, saved) for weight in weights}
+        by_name = functools.partial(_candidates_by_path, layout=layout, saved=saved, places=places)
+        return {weight.path: by_name(weight) for weight in weights}
     check_type("rules", rules, Mapping, "a dict from patterns to names")
     for pattern, value in rules.items():
         _check_rule(pattern, value)
@@ -221,6 +226,7 @@ def candidates_of(
         hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
     )
     found: dict[str, list[Candidate] | None] = {}
+    covered = Counter(pattern for pattern, _ in matches.values())
     for path, (pattern, own_matches) in matches.items():
         value = rules[pattern]
         if value is None:
@@ -228,9 +234,30 @@ def candidates_of(
             continue
         candidates: list[Candidate] = []
         for match in own_matches:
-            candidates += _candidates_of_rule(match, value, layout, saved)
+            candidates += _candidates_of_rule(match, value, layout, saved, places)
+        if covered[pattern] == 1:
+            candidates = [replace(one, has_own_rule=True) for one in candidates]
         found[path] = candidates
     return found
+
+
+class _Places:
+    """The places of recurrent cells in modules of torch with several layers.
+
+    The first layer of the model that a name covers is the first of the module, and so on.
+    """
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, bool], list[keras.Layer]] = {}
+
+    def of(self, cell: keras.Layer, module: str, *, is_backward: bool) -> int:
+        """Return the place of a cell among those of one direction in a module of this name."""
+        cells = self._cells.setdefault((module, is_backward), [])
+        for place, other in enumerate(cells):
+            if other is cell:
+                return place
+        cells.append(cell)
+        return len(cells) - 1
 
 
 def _check_rule(pattern: Any, value: Any) -> None:
@@ -288,7 +315,11 @@ def _matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
 
 
 def _candidates_of_rule(
-    match: _Match, value: str | tuple[str, ArrayPart], layout: LayoutName, saved: Mapping[str, str]
+    match: _Match,
+    value: str | tuple[str, ArrayPart],
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    places: _Places,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
     weight = match.weight
@@ -320,13 +351,14 @@ def _candidates_of_rule(
             f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
         )
     depth = match.path.count("/") + 1
-    return _candidates_by_path(weight, layout, saved, name, depth)
+    return _candidates_by_path(weight, layout, saved, places, name, depth)
 
 
 def _candidates_by_path(
     weight: ModelWeight,
     layout: LayoutName,
     saved: Mapping[str, str],
+    places: _Places,
     module: str = "",
     depth: int = 0,
 ) -> list[Candidate]:
@@ -336,6 +368,7 @@ def _candidates_by_path(
         weight: A weight.
         layout: The layout of the source.
         saved: See `saved_names`.
+        places: The places of recurrent cells so far.
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
@@ -350,7 +383,7 @@ def _candidates_by_path(
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner)
+        found += _special_names(weight, module, inner, places)
     if weight.name in _OTHER_NAMES:
         found.append(Candidate((_joined(module, *inner, _OTHER_NAMES[weight.name]),)))
     return found
@@ -368,18 +401,27 @@ def _names_of_keras(weight: ModelWeight, path: str, saved: Mapping[str, str]) ->
     return names
 
 
-def _special_names(weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+def _special_names(
+    weight: ModelWeight, module: str, inner: Sequence[str], places: _Places
+) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
 
     Args:
         weight: A weight.
         module: The name in the source of a layer around it, empty for the whole model.
         inner: The names of the layers within that layer, around the weight.
+        places: The places of recurrent cells so far.
     """
     if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
-        for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
+        is_backward = _is_backward(weight)
+        around = _joined(module, *inner)
+        place = places.of(weight.layer, around, is_backward=is_backward)
+        suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
+        if not is_backward and place == 0:
+            suffixes.append("")  # of a cell
+        for suffix in suffixes:
             names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(module, *inner, name) for name in names))
+            yield Candidate(tuple(_joined(around, name) for name in names))
     if not inner or weight.name not in _OTHER_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):

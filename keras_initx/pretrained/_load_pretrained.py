@@ -69,12 +69,12 @@ def load_pretrained(
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. torch flattens channels first: where the graph of the model shows how a weight
-    reads a flattened image, its rows are reordered, and its units where they become an image. The
-    row of the result says so. If an image may lie before a weight and the graph does not show how,
-    the row has the note "the order of the rows is not known", and they are left as they are. It
-    also says where the epsilon of a normalization is not torch's default. With `layout="keras"`,
-    the order of axes is kept.
+    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
+    channels first: where the graph of the model shows how a weight reads a flattened image, its
+    rows are reordered, and its units where they become an image. The row of the result says so. If
+    an image may lie before a weight and the graph does not show how, the row has the note "the
+    order of the rows is not known", and they are left as they are. It also says where the epsilon
+    of a normalization is not torch's default. With `layout="keras"`, the order of axes is kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.
@@ -117,7 +117,8 @@ def load_pretrained(
 
     Returns:
         `Changes` with a row for each weight, and the unused arrays. The rows have the names of the
-        arrays as `sources`, and say how they were converted.
+        arrays as `sources`, and say how they were converted. The summary names arrays that several
+        weights have got, unless each has a rule of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -157,7 +158,8 @@ def load_pretrained(
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        summary = " ".join([_summary(rows, unused, dry_run), *unbuilt_note(model)])
+        notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
+        summary = " ".join([_summary(rows, unused, dry_run), *notes])
         changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
         if dry_run:
             return changes
@@ -196,6 +198,31 @@ def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool)
             f"; unused arrays: {truncated([f'{name} {shape}' for name, shape in unused.items()])}"
         )
     return f"{text}."
+
+
+def _notes_on_shared(
+    steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
+) -> list[str]:
+    """Return a sentence on arrays that several weights get, unless each has a rule of its own."""
+    weights: dict[str, list[str]] = {}
+    are_named: dict[str, bool] = {}
+    for step in steps:
+        candidates = found.get(step.weight.path) or []
+        used = [one for one in candidates if one.names == step.row.sources]
+        if step.array is None or not used:
+            continue
+        # Thirds of one array are others.
+        parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
+        key = f"{' + '.join(used[0].names)}{parts}"
+        weights.setdefault(key, []).append(step.row.path)
+        are_named[key] = are_named.get(key, True) and used[0].has_own_rule
+    shared = []
+    for key, paths in weights.items():
+        if len(paths) > 1 and not are_named[key]:
+            shared.append(f"{key} ({', '.join(paths)})")
+    if not shared:
+        return []
+    return [f"One array for several weights: {truncated(shared)}."]
 
 
 class _Assignment(NamedTuple):
