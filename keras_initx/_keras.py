@@ -207,6 +207,30 @@ def kept_global_generator() -> Callable[[], None]:
     return put_back
 
 
+def saved_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return the variables of a model by the names that they have in a file: `layers/dense/vars/0`.
+
+    Relies on the function that writes files, which goes through a model and asks a store, of one of
+    its own classes, for a dict for each layer. Here these dicts are kept, and nothing is written.
+    """
+    saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
+    groups: dict[str, dict[str, Any]] = {}
+
+    def make(store: Any, path: str, metadata: Any = None) -> dict[str, Any]:
+        return groups.setdefault(path, {})
+
+    kept = type("Kept", (saving.NpzIOStore,), {"__init__": object.__init__, "make": make})
+    saving._save_state(
+        model, weights_store=kept(), assets_store=None, inner_path="", visited_saveables=set()
+    )
+    found = {}
+    for path, group in groups.items():
+        for key, value in group.items():
+            if isinstance(value, keras.Variable):
+                found[f"{path}/vars/{key}".removeprefix("/")] = value
+    return found
+
+
 @contextlib.contextmanager
 def names_preserved() -> Iterator[None]:
     """Yield a context after which the next automatic name is what it would be now.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 
 from keras_initx._checks import check_type, close_matches
+from keras_initx._keras import saved_variables
 from keras_initx._typing import Array
 from keras_initx.arrays._formats import Contents
 from keras_initx.models._paths import shown_paths
@@ -23,7 +24,7 @@ from keras_initx.structure._names import (
     walk,
 )
 from keras_initx.structure._patterns import captured_texts, first_matches
-from keras_initx.structure._weights import ModelWeight, name_in_module
+from keras_initx.structure._weights import ModelWeight, find_weights, name_in_module
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
@@ -43,6 +44,8 @@ _OTHER_NAMES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+# What joins the names of modules or layers.
+_MARKS = ("/", ".")
 # In torch, the layers inside these have no names of their own.
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
 _RECURRENT = {
@@ -84,6 +87,8 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
     `block/dense/kernel`. Automatic names of layers are numbered as in the paths of a model.
     """
+    if not contents.layers and any("vars/" in str(name) for name in contents):
+        return _names_by_groups(contents, model)
     counts: Counter[keras.Layer] = Counter()
     chosen = set()
     for layers, layer_paths in walk(model):
@@ -109,6 +114,22 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     for name in map(str, contents if contents.layers else [*found.values()]):
         # A rule may have the group of a layer in place of its name.
         found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
+    return found
+
+
+def _names_by_groups(contents: Contents, model: keras.Model) -> dict[str, str]:
+    """Return the names of the arrays in a file of Keras 3.0 to 3.3, whose groups have no names.
+
+    Groups have the names of classes, in the order of the layers of a model.
+    """
+    names = {id(variable): name for name, variable in saved_variables(model).items()}
+    found = {}
+    for weight in find_weights(model):
+        name = names.get(id(weight.variable), "")
+        if name in contents:
+            found[weight.path] = name
+    for name in map(str, contents):
+        found.setdefault(name.replace("vars/", ""), name)
     return found
 
 
@@ -373,7 +394,7 @@ def _candidates_by_path(
         depth: The number of names in the path up to that layer.
     """
     names = weight.path.split("/")[depth:]
-    found = [Candidate((_joined(module, *names, mark=mark),)) for mark in "/."]
+    found = [Candidate((_joined(module, *names, mark=mark),)) for mark in _MARKS]
     path = _joined(module, *names, mark="/")
     found += [Candidate((name,)) for name in _names_of_keras(weight, path, saved)]
     inner = []
@@ -385,7 +406,9 @@ def _candidates_by_path(
     if layout == "torch":
         found += _special_names(weight, module, inner, places)
     if weight.name in _OTHER_NAMES:
-        found.append(Candidate((_joined(module, *inner, _OTHER_NAMES[weight.name]),)))
+        for mark in reversed(_MARKS):
+            name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
+            found.append(Candidate((name,)))
     return found
 
 

@@ -424,9 +424,9 @@ def _converted(
     differences: Differences | None,
 ) -> LazyArray:
     """Return the new values of `weight` from arrays."""
-    for array in stored:
+    for name, array in zip(candidate.names, stored, strict=True):
         if not can_be_cast(array.dtype, weight.dtype):
-            raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
+            raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
     if callable(candidate.part):
         return _made_by_function(weight, candidate.part, stored[0])
     try:
