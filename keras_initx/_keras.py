@@ -259,6 +259,14 @@ def is_of_keras(value: Any) -> bool:
     return _package(value.__module__) in _packages()
 
 
+def is_of_applications(value: Any) -> bool:
+    """Return whether a class is one of a built-in model, such as the `LayerScale` of ConvNeXt.
+
+    Relies on the private module of these models.
+    """
+    return is_of_keras(value) and ".applications." in value.__module__
+
+
 def direction_of(metric: keras.metrics.Metric) -> str | None:
     """Return `"up"` or `"down"`, whether larger or smaller values are better, or `None`.
 

@@ -73,8 +73,10 @@ def load_pretrained(
     channels first: where the graph of the model shows how a weight reads a flattened image, its
     rows are reordered, and its units where they become an image. The row of the result says so. If
     an image may lie before a weight and the graph does not show how, the row has the note "the
-    order of the rows is not known", and they are left as they are. It also says where the epsilon
-    of a normalization is not torch's default. With `layout="keras"`, the order of axes is kept.
+    order of the rows is not known", or of the units, and they are left as they are. It also says
+    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
+    strides may be uneven, as it never is in torch. With `layout="keras"`, the order of axes is
+    kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.

@@ -244,8 +244,8 @@ def test_parts_and_functions_are_told_as_they_are_written():
     )
     plan = load_pretrained(model, state, rules, layout="torch")
     assert {row.path: row.how for row in plan.rows if row.sources} == {
-        "a/kernel": "[0], transposed, the order of the rows is not known",
-        "a/bias": "[..., 2:], the order of the rows is not known",
+        "a/kernel": "[0], transposed, the order of the units is not known",
+        "a/bias": "[..., 2:], the order of the units is not known",
         "c/kernel": "[1, ::2, :3, None], transposed",
         "c/bias": "[:6:2]",
         "d/kernel": "partial()",
