@@ -25,10 +25,10 @@ from keras_initx.structure._finite import not_finite as not_finite
 from keras_initx.structure._former import Former as Former
 from keras_initx.structure._former import put_back_afterward as put_back_afterward
 from keras_initx.structure._former import without_interruption as without_interruption
-from keras_initx.structure._graph import Branch as Branch
+from keras_initx.structure._branches import Branch as Branch
+from keras_initx.structure._gates import Gate as Gate
 from keras_initx.structure._graph import ForwardGraph as ForwardGraph
-from keras_initx.structure._graph import Gate as Gate
-from keras_initx.structure._graph import multiplies_by_kernel as multiplies_by_kernel
+from keras_initx.structure._kernels import multiplies_by_kernel as multiplies_by_kernel
 from keras_initx.structure._hooks import HOOKS as HOOKS
 from keras_initx.structure._hooks import LayerInitializer as LayerInitializer
 from keras_initx.structure._hooks import activation_by_values as activation_by_values
@@ -78,11 +78,6 @@ from keras_initx.structure._patterns import captured_texts as captured_texts
 from keras_initx.structure._patterns import first_matches as first_matches
 from keras_initx.structure._patterns import matches_path as matches_path
 from keras_initx.structure._patterns import matching_paths as matching_paths
-from keras_initx.structure._symbolic import is_followed as is_followed
-from keras_initx.structure._symbolic import returns_the_same as returns_the_same
-from keras_initx.structure._symbolic import symbolic_calls as symbolic_calls
-from keras_initx.structure._symbolic import symbolic_inputs as symbolic_inputs
-from keras_initx.structure._symbolic import taken_options as taken_options
 from keras_initx.structure._watch import Call as Call
 from keras_initx.structure._watch import Watch as Watch
 from keras_initx.structure._watch import Watcher as Watcher
@@ -97,3 +92,4 @@ from keras_initx.structure._weights import is_frozen as is_frozen
 from keras_initx.structure._weights import is_quantized as is_quantized
 from keras_initx.structure._weights import name_in_module as name_in_module
 from keras_initx.structure._weights import weights_within as weights_within
+from keras_initx.structure._symbolic import recorded_calls as recorded_calls
