@@ -14,7 +14,6 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import gradients
-from keras_initx.structure._branches import branches_of
 from keras_initx.structure import (
     KernelAxes,
     ModelWeight,
@@ -28,6 +27,7 @@ from keras_initx.structure import (
     own_weights,
     weights_within,
 )
+from keras_initx.structure._branches import branches_of
 
 _Found = TypeVar("_Found")
 

@@ -266,7 +266,7 @@ class _Walk:
     def _take_steps(self, call: SymbolicCall) -> None:
         """Note the call of a layer for each step."""
         operation = call.operation
-        (inner,) = call.inside or ()
+        (inner,) = call.inside or []
         whole = call.inputs[0]
         (step,) = inner.inputs
         (result,) = inner.made

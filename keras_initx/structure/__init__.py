@@ -17,6 +17,7 @@ from keras_initx.structure._batch import first_examples as first_examples
 from keras_initx.structure._batch import first_float as first_float
 from keras_initx.structure._batch import floats as floats
 from keras_initx.structure._batch import tensors_in as tensors_in
+from keras_initx.structure._branches import Branch as Branch
 from keras_initx.structure._build import ensure_built as ensure_built
 from keras_initx.structure._build import run_built as run_built
 from keras_initx.structure._finite import NotFinite as NotFinite
@@ -25,10 +26,8 @@ from keras_initx.structure._finite import not_finite as not_finite
 from keras_initx.structure._former import Former as Former
 from keras_initx.structure._former import put_back_afterward as put_back_afterward
 from keras_initx.structure._former import without_interruption as without_interruption
-from keras_initx.structure._branches import Branch as Branch
 from keras_initx.structure._gates import Gate as Gate
 from keras_initx.structure._graph import ForwardGraph as ForwardGraph
-from keras_initx.structure._kernels import multiplies_by_kernel as multiplies_by_kernel
 from keras_initx.structure._hooks import HOOKS as HOOKS
 from keras_initx.structure._hooks import LayerInitializer as LayerInitializer
 from keras_initx.structure._hooks import activation_by_values as activation_by_values
@@ -55,6 +54,7 @@ from keras_initx.structure._kernels import is_zero as is_zero
 from keras_initx.structure._kernels import kernel_axes as kernel_axes
 from keras_initx.structure._kernels import kernel_fans as kernel_fans
 from keras_initx.structure._kernels import multiplies as multiplies
+from keras_initx.structure._kernels import multiplies_by_kernel as multiplies_by_kernel
 from keras_initx.structure._kernels import multiplying_weights as multiplying_weights
 from keras_initx.structure._kernels import normalizes as normalizes
 from keras_initx.structure._layer_initializers import layer_initializers as layer_initializers
@@ -78,6 +78,7 @@ from keras_initx.structure._patterns import captured_texts as captured_texts
 from keras_initx.structure._patterns import first_matches as first_matches
 from keras_initx.structure._patterns import matches_path as matches_path
 from keras_initx.structure._patterns import matching_paths as matching_paths
+from keras_initx.structure._symbolic import recorded_calls as recorded_calls
 from keras_initx.structure._watch import Call as Call
 from keras_initx.structure._watch import Watch as Watch
 from keras_initx.structure._watch import Watcher as Watcher
@@ -92,4 +93,3 @@ from keras_initx.structure._weights import is_frozen as is_frozen
 from keras_initx.structure._weights import is_quantized as is_quantized
 from keras_initx.structure._weights import name_in_module as name_in_module
 from keras_initx.structure._weights import weights_within as weights_within
-from keras_initx.structure._symbolic import recorded_calls as recorded_calls

@@ -112,7 +112,8 @@ def architecture_of(model: keras.Model) -> Architecture:
     crosses = crossing_branches(streams)
     additions = {branch.addition for branch in found}
     inside: set[keras.Operation] = set()
-    branches, around = [], []
+    branches: list[Branch] = []
+    around: list[Branch] = []
     for branch in found:
         inside.update(branch.operations)
         if any(attention.get(layer) for layer in branch.operations):
@@ -134,7 +135,7 @@ def architecture_of(model: keras.Model) -> Architecture:
         attention=attention,
         tokens=tokens,
         positions=[layer for layer in tables if layer not in tokens],
-        added=_added(model, calls),
+        added=_added(model, _calls(root, ())),
         scales=_scales(calls),
         inputs=[layer for layer in _first_kernels(nodes) if layer not in inside],
         outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
@@ -182,7 +183,7 @@ def _hides_sums(layer: keras.Layer) -> bool:
 def _hidden(call: SymbolicCall) -> Iterator[tuple[keras.Layer, str]]:
     """Yield the layers with kernels in a call of which it is not known what they do, and why."""
     layer = call.operation
-    if not isinstance(layer, keras.Layer) or call.inside is None and not call.problem:
+    if not isinstance(layer, keras.Layer) or (call.inside is None and not call.problem):
         return
     if not call.problem and any(map(_multiplies, call.inside or ())):
         yield layer, "it multiplies by a kernel itself"

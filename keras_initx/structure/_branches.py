@@ -85,11 +85,11 @@ class Branch:
     @cached_property
     def depth(self) -> int | None:
         """The number of kernels on each way through it, `None` if it differs from way to way."""
-        counts: dict[Node, set[int]] = {}
+        counts: dict[Node, set[int]] = {node: {0} for node in self.begin}
         for node in self.inside:
-            before = set().union(*(counts.get(part, {0}) for part in node.inputs))
+            before = set().union(*(counts[part] for part in node.inputs if part in counts))
             own = 0 if node.is_form else _kernel_count(node.producer)
-            counts[node] = {count + own for count in before or {0}}
+            counts[node] = {count + own for count in before}
         found = counts.get(self.term, set())
         return min(found) if len(found) == 1 else None
 
@@ -197,12 +197,12 @@ def _branches_at(
     """
     terms = list(passed)
     above = {term: with_ancestors(term) for term in terms}
-    ways = {}
+    ways: dict[Node, list[Node]] = {}
     for term in terms:
         others = [above[other] for other in terms if other is not term]
-        way = _way_of_stream(term, others)
-        if way is not None:
-            ways[term] = way
+        way_back = _way_of_stream(term, others)
+        if way_back is not None:
+            ways[term] = way_back
     counts = {term: _count_kernels(way[:-1]) for term, way in ways.items()}
     least = min(counts.values(), default=0)
     streams = [term for term, count in counts.items() if count == least]
@@ -217,10 +217,10 @@ def _branches_at(
         if node.is_form and set(node.inputs).issubset(begin):
             begin.append(node)
     branches = []
-    others = [term for term in terms if term is not stream]
-    for term in others:
+    rest = [term for term in terms if term is not stream]
+    for term in rest:
         way = _way(nodes, begin, above[term])
-        goes_on = any(term in above[other] for other in others if other is not term)
+        goes_on = any(term in above[other] for other in rest if other is not term)
         if way.get(term, 0) <= least or goes_on:
             return []
         branches.append(
@@ -265,11 +265,11 @@ def _way(
 ) -> dict[Node, int]:
     """Return those of `wanted` that are computed from `begin`, which are left out.
 
-    Each has the number of kernels that the shortest way to it passes.
+    Each has the number of kernels that the shortest way to it passes. A mask is no way.
     """
     way: dict[Node, int] = {}
     for node in nodes:
-        if node not in wanted or node in begin:
+        if node not in wanted or node in begin or not node.is_float:
             continue
         counts = []
         for part in node.inputs:

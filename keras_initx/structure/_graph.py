@@ -33,6 +33,7 @@ class Node:
         before: The only tensor that the producer was called with, or `None`.
         inputs: All tensors that it was called with, and the one of which this is a form.
         is_form: Whether this is another form, in dtype or shape, of its only input.
+        is_float: Whether it has floats, through which gradients pass.
     """
 
     tensor: weakref.ref[Tensor]
@@ -43,6 +44,7 @@ class Node:
     before: "Node | None" = None
     inputs: list["Node"] = field(default_factory=list)
     is_form: bool = False
+    is_float: bool = True
 
 
 class ForwardGraph:
@@ -211,7 +213,8 @@ class ForwardGraph:
         return node
 
     def _add(self, tensor: Tensor, origin: keras.layers.Layer | None) -> Node:
-        node = Node(weakref.ref(tensor), origin)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        node = Node(weakref.ref(tensor), origin, is_float=keras.backend.is_float_dtype(dtype))
         self._nodes[id(tensor)] = node
         self._nodes_made.append(node)
         return node

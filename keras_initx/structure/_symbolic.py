@@ -49,7 +49,8 @@ class SymbolicCall:
     @property
     def given(self) -> list[Any]:
         """All arguments, also those in lists and dicts."""
-        return keras.tree.flatten((self.args, self.options))
+        given: list[Any] = keras.tree.flatten((self.args, self.options))
+        return given
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -105,9 +106,7 @@ class _Recorder:
         values: See `recorded_calls`.
     """
 
-    def __init__(
-        self, model: keras.Model, values: Sequence[tuple[keras.Variable, Any]]
-    ) -> None:
+    def __init__(self, model: keras.Model, values: Sequence[tuple[keras.Variable, Any]]) -> None:
         self._model = model
         self._values = values
         self._calls: list[SymbolicCall] = []  # in what is followed at the moment

@@ -90,20 +90,6 @@ def test_attention_of_operations_is_attention():
     assert not found.crosses
 
 
-def test_of_two_kernels_whose_products_are_multiplied_one_is_the_gate():
-    inputs = keras.Input((WIDTH,))
-    gate = layers.Dense(16, "silu", name="a")(inputs)
-    product = layers.Dense(16, name="b")(inputs) * gate
-    (found,) = architecture_of(keras.Model(inputs, layers.Dense(WIDTH, name="c")(product))).gates
-    assert names((found.gate, found.up, found.down)) == ["a", "b", "c"]
-
-
-def test_a_product_without_an_activation_is_no_gate():
-    inputs = keras.Input((WIDTH,))
-    product = layers.Dense(16)(inputs) * layers.Dense(16)(inputs)
-    assert architecture_of(keras.Model(inputs, layers.Dense(WIDTH)(product))).gates == []
-
-
 class Places(layers.Layer):
     """Adds a table of its own for the places, and an embedding of their numbers."""
 
