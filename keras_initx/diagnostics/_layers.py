@@ -17,6 +17,7 @@ from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure import (
     KernelAxes,
     ModelWeight,
+    branches_of,
     hidden_branch_ends,
     is_adapter,
     is_bounded,
@@ -27,7 +28,6 @@ from keras_initx.structure import (
     own_weights,
     weights_within,
 )
-from keras_initx.structure._branches import branches_of
 
 _Found = TypeVar("_Found")
 

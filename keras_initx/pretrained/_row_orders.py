@@ -33,11 +33,12 @@ from keras_initx.structure import (
     NORMALIZATIONS,
     TRANSPOSED,
     ModelWeight,
+    SymbolicCall,
     normalizes,
     own_weights,
     parts_of,
+    recorded_calls,
 )
-from keras_initx.structure._symbolic import SymbolicCall, recorded_calls
 
 _ATTENTION = (
     keras.layers.AdditiveAttention,

@@ -18,6 +18,7 @@ from keras_initx.structure._batch import first_float as first_float
 from keras_initx.structure._batch import floats as floats
 from keras_initx.structure._batch import tensors_in as tensors_in
 from keras_initx.structure._branches import Branch as Branch
+from keras_initx.structure._branches import branches_of as branches_of
 from keras_initx.structure._build import ensure_built as ensure_built
 from keras_initx.structure._build import run_built as run_built
 from keras_initx.structure._finite import NotFinite as NotFinite
@@ -78,6 +79,7 @@ from keras_initx.structure._patterns import captured_texts as captured_texts
 from keras_initx.structure._patterns import first_matches as first_matches
 from keras_initx.structure._patterns import matches_path as matches_path
 from keras_initx.structure._patterns import matching_paths as matching_paths
+from keras_initx.structure._symbolic import SymbolicCall as SymbolicCall
 from keras_initx.structure._symbolic import recorded_calls as recorded_calls
 from keras_initx.structure._watch import Call as Call
 from keras_initx.structure._watch import Watch as Watch

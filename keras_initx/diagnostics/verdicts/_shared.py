@@ -46,8 +46,14 @@ from keras_initx.diagnostics.verdicts.memory import (
     orthogonal_recurrence,
 )
 from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, Scaled, activation_facts
-from keras_initx.structure import Call, array_of, is_zero, multiplying_weights, normalizes
-from keras_initx.structure._branches import branches_of
+from keras_initx.structure import (
+    Call,
+    array_of,
+    branches_of,
+    is_zero,
+    multiplying_weights,
+    normalizes,
+)
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
