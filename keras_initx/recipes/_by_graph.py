@@ -11,9 +11,14 @@ from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.structure._architecture import ATTENTION, Architecture
-from keras_initx.structure._graph import Branch, multiplies_by_kernel
+from keras_initx.structure._branches import Branch
 from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
+from keras_initx.structure._kernels import (
+    ALL_CONVOLUTIONS,
+    is_kernel,
+    multiplies_by_kernel,
+    normalizes,
+)
 from keras_initx.structure._names import layer_paths
 
 # Layers of which the last kernel makes the outputs.
