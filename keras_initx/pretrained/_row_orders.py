@@ -26,19 +26,17 @@ from keras_initx.pretrained._moved_axes import (
     plain,
     simple,
 )
-from keras_initx.structure import (
+from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     NORMALIZATIONS,
     TRANSPOSED,
-    ModelWeight,
-    SymbolicCall,
     normalizes,
-    own_weights,
-    parts_of,
-    recorded_calls,
 )
+from keras_initx.structure._names import own_weights, parts_of
+from keras_initx.structure._symbolic import SymbolicCall, recorded_calls
+from keras_initx.structure._weights import ModelWeight
 
 _ATTENTION = (
     keras.layers.AdditiveAttention,

@@ -8,20 +8,19 @@ from dataclasses import replace
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
-from keras_initx.structure import (
+from keras_initx.structure._architecture import ATTENTION, Architecture
+from keras_initx.structure._branches import Branch
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
-    ATTENTION,
-    Architecture,
-    Branch,
-    activation_name,
     is_kernel,
-    layer_paths,
     multiplies_by_kernel,
     normalizes,
 )
+from keras_initx.structure._names import layer_paths
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
@@ -74,9 +73,7 @@ class ByGraph:
         self._by_variable = {id(part.weight.variable): part for part in parts}
         # Those of which the names tell what the graph cannot.
         self._named = {
-            part.weight.path
-            for part in parts
-            if part.role.name not in (part.by_name, *_BY_GRAPH)
+            part.weight.path for part in parts if part.role.name not in (part.by_name, *_BY_GRAPH)
         }
 
     def ends(self) -> set[str]:
@@ -170,9 +167,7 @@ class ByGraph:
             self._give("shortcut", self._kernels(branch.shortcut), roles)
         return roles
 
-    def _tokens_of_decoder(
-        self, decoder: int | None, roles: Mapping[str, Role]
-    ) -> dict[str, Role]:
+    def _tokens_of_decoder(self, decoder: int | None, roles: Mapping[str, Role]) -> dict[str, Role]:
         """Return the roles of the tables of tokens that only a decoder begins with."""
         if decoder is None:
             return {}
@@ -201,9 +196,7 @@ class ByGraph:
                         found[part.weight.path] = replace(role, name=name)
         return found
 
-    def _numbered(
-        self, roles: Mapping[str, Role], doubts: dict[Doubt, str]
-    ) -> dict[str, Role]:
+    def _numbered(self, roles: Mapping[str, Role], doubts: dict[Doubt, str]) -> dict[str, Role]:
         """Return roles with the numbers of blocks, and add why they are not known if they are not.
 
         A block has a sum to which attention is added, and at most one without it.
@@ -417,8 +410,7 @@ class ByGraph:
         )
 
     def _decoder(self) -> tuple[int | None, str]:
-        """Return the number of the stream of a decoder beside an encoder, and why it is not known.
-        """
+        """Return the number of the stream of a decoder beside an encoder, and why it is not known."""
         found = self._found
         streams = {found.streams[branch] for branch in found.branches}
         decoders = {found.streams[branch] for branch in found.branches if branch in found.crosses}
@@ -444,7 +436,9 @@ class ByGraph:
             others = len(own) - attended
             blocks.append(others)
             if attended != attentions * others and not uneven:
-                many = "as many" if attentions == 1 else "half as many in a decoder beside an encoder"
+                many = (
+                    "as many" if attentions == 1 else "half as many in a decoder beside an encoder"
+                )
                 uneven = (
                     f"{attended} branches with attention and {others} without, which must be {many}"
                 )

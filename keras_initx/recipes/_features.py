@@ -6,18 +6,13 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx.initializers import activation_facts
-from keras_initx.structure import (
-    CONVOLUTIONS,
-    DEPTHWISE,
-    Architecture,
-    ModelWeight,
-    activation_name,
-    is_depthwise,
-    layer_paths,
-    matching_paths,
-    normalizes,
-)
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.structure._architecture import Architecture
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import CONVOLUTIONS, DEPTHWISE, is_depthwise, normalizes
+from keras_initx.structure._names import layer_paths
+from keras_initx.structure._patterns import matching_paths
+from keras_initx.structure._weights import ModelWeight
 
 
 class Feature(enum.Enum):
@@ -183,9 +178,7 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
     return 1 < groups == weight.shape[-1]
 
 
-def _note_graph(
-    found: Architecture, has: Features, layers: Mapping[keras.Layer, str]
-) -> None:
+def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer, str]) -> None:
     """Note what only the graph shows."""
     if found.is_placement_seen and found.normalizes_first is not None:
         ends = [layer.name for branch in found.branches for layer in branch.last]

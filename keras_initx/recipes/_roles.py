@@ -13,7 +13,9 @@ from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import Feature, features_of
 from keras_initx.recipes._parts import ROLES, Counts, Doubt, Part, Reading, Roles
-from keras_initx.structure import ModelWeight, architecture_of, matching_paths
+from keras_initx.structure._architecture import architecture_of
+from keras_initx.structure._patterns import matching_paths
+from keras_initx.structure._weights import ModelWeight
 
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}

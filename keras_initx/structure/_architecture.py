@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._branches import (
     Branch,
     branches_of,
