@@ -120,8 +120,7 @@ class ByGraph:
         decoder, _ = self._decoder()
         roles = dict(named)
         if not found.branches:
-            doubts = {Doubt.ENDS: "no residual branch in its graph"}
-            return Reading(roles, Counts(), doubts)
+            return Reading(roles, Counts(), {Doubt.ENDS: "no residual branch in its graph"})
         for branch in found.branches:
             stack = int(found.streams[branch] == decoder)
             for part in self._inside(branch.operations):
@@ -410,7 +409,7 @@ class ByGraph:
         )
 
     def _decoder(self) -> tuple[int | None, str]:
-        """Return the number of the stream of a decoder beside an encoder, and why it is not known."""
+        """Return the number of the stream of a decoder beside an encoder, and why it is unknown."""
         found = self._found
         streams = {found.streams[branch] for branch in found.branches}
         decoders = {found.streams[branch] for branch in found.branches if branch in found.crosses}

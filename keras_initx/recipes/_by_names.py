@@ -209,8 +209,8 @@ class ByNames:
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
             doubts[Doubt.ENDS] = (
-                f"{nameless!r} in a block, of which no name tells what it is for, and {unseen}; say "
-                "by `roles` which kernels are 'attended' and 'outer'"
+                f"{nameless!r} in a block, of which no name tells what it is for, and {unseen}; "
+                "say by `roles` which kernels are 'attended' and 'outer'"
             )
         if any(depth < 2 for _, _, depth in self._branches.values()):
             doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"

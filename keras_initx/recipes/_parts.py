@@ -86,7 +86,8 @@ class Counts:
     """How many branches and blocks a model has.
 
     Attributes:
-        branches: The number of residual branches. One that is applied several times counts as often.
+        branches: The number of residual branches. One that is applied several times counts as
+            often.
         blocks: The number of blocks of the only stack, or of an encoder and of its decoder.
     """
 

@@ -45,7 +45,8 @@ def roles_of(
     """
     found = architecture_of(model)
     parts = parts_of(weights)
-    has: dict[object, list[str]] = dict(features_of(model, weights, found))
+    has: dict[object, list[str]] = {}
+    has.update(features_of(model, weights, found).items())
     names, graph = ByNames(parts), ByGraph(model, parts, found)
     is_followed = not found.hidden
     if not names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
@@ -56,9 +57,11 @@ def roles_of(
         crosses = Feature.CROSS_ATTENTION in has
         reading = names.reading(crosses=crosses, hidden=graph.hidden())
     if found.is_placement_seen or Feature.FIRST in has or Feature.LAST in has:
-        known = {doubt: text for doubt, text in reading.doubts.items() if doubt != Doubt.PLACEMENT}
-        reading = replace(reading, doubts=known)
+        doubts = dict(reading.doubts)
+        doubts.pop(Doubt.PLACEMENT, None)
+        reading = replace(reading, doubts=doubts)
     lines: tuple[str, ...] = ()
+    taken: dict[str, list[str]] = {}
     if given is not None:
         taken = _taken(parts, given)
         reading = _with_given(reading, parts, taken)
@@ -67,9 +70,8 @@ def roles_of(
     for part in parts:
         role = reading.roles[part.weight.path]
         by_name = part.by_name
-        if given is not None and part.weight.path in taken:
-            if by_name not in ("kernel", "bias", "embeddings"):
-                by_name = ROLES[role.name]
+        if part.weight.path in taken and by_name not in ("kernel", "bias", "embeddings"):
+            by_name = ROLES.get(role.name, by_name)
         final.append(replace(part, role=role, by_name=by_name))
         for name in (role.name, *_WIDER.get(role.name, ()), *_PLACES.get(role.name, ())):
             has.setdefault(name, []).append(part.weight.path)
