@@ -96,7 +96,10 @@ def initialize(
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
-            sources, `"bert:transformers"`. Or a plan that `initialize` returned, or the path of one
+            sources, `"bert:transformers"`; or what it returns; or a function of the model that
+            returns rules. Or a list of these, `[{"head/kernel": "zeros"}, "gpt2"]`: the first that
+            matches a weight counts. Of what a recipe leaves, or has no rule for, the next is asked,
+            and `None` in a dict ends it. Or a plan that `initialize` returned, or the path of one
             that `InitializationPlan.save` wrote: then each weight gets the initializer and the seed
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
