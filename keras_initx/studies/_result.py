@@ -11,6 +11,7 @@ from keras_initx.rendering import (
     counted,
     legend,
     line_width,
+    listed,
     paragraphs,
     section,
 )
@@ -101,3 +102,11 @@ def first_error(trials: Sequence[Record]) -> str:
             line = trial["error"].splitlines()[0]
             return f": {line.rstrip('.')}"
     return ""
+
+
+def remarks_on_not_compared(settings: Record) -> list[str]:
+    """Return the remark on what may have changed since the trials in the folder were run."""
+    parts = settings.get("not_compared")
+    if not parts:
+        return []
+    return [f"Not compared with the trials in `out`: {listed(parts)}."]
