@@ -99,7 +99,7 @@ def _check_arguments(initializer: Any, result: Any) -> None:
             own = vars(initializer).get(attribute)
             other = vars(result).get(attribute)
             is_plain = own is None or isinstance(own, str | bool | int | float)
-            if type(own) is not type(other) or (is_plain and own != other):
+            if not isinstance(other, type(own)) or (is_plain and own != other):
                 raise ValueError(
                     "`initializers` must have all their arguments in `get_config`, from which each "
                     f"trial makes a new one. Received: {initializer!r} without {name}"

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx.backends import backend
-from keras_initx.initializers import initializer_of
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import initializer_of
 from keras_initx.studies._data import data_digest
 
 # A part that cannot be compared is a dict with this key and the reason.
