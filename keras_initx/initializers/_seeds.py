@@ -61,9 +61,11 @@ def seeded(initializer: Any, seed: int) -> Any:
     if not takes_seed(config):
         return initializer
     cls = type(initializer)
+    given = _with_seeds(config, seed, initializer)
     if "seed" in config and not _takes_generator(initializer):
         cls = _with_own_seeds(cls, seed)
-    result = cls.from_config(_with_seeds(config, seed, initializer))
+        given["seed"] = None
+    result = cls.from_config(given)
     _check_arguments(initializer, result)
     return result
 
@@ -141,7 +143,7 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
     result = {}
     for key, item in config.items():
         result[key] = _with_seeds(item, derived_seed(seed, key), initializer)
-    if "seed" in result and _takes_generator(initializer):
+    if "seed" in result:
         # With an integer, layers of the same shape would get the same values. A generator advances.
         result["seed"] = keras.saving.serialize_keras_object(keras.random.SeedGenerator(seed))
     return result

@@ -152,21 +152,24 @@ def _records(calls: Mapping[Key, _TrialCall], n_jobs: int) -> Iterator[tuple[Key
     joblib = import_optional("joblib", "studies")
     if n_jobs > 0:
         n_jobs = min(n_jobs, len(calls))
-    _check_picklable(calls)
     own_backend, config = keras.backend.backend(), keras_config()
     with _backend_of_workers:
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        # Threads copy nothing.
+        if not getattr(parallel._backend, "supports_sharedmem", False):
+            _check_picklable(calls)
         worker = joblib.delayed(_run_elsewhere)
         yield from parallel(worker(own_backend, config, *item) for item in calls.items())
 
 
 def _check_picklable(calls: Mapping[Key, _TrialCall]) -> None:
     """Raise `TypeError` if `build` or an arm cannot be sent, for which Dask waits for ever."""
-    cloudpickle = importlib.import_module("joblib.externals.cloudpickle")
+    # What joblib itself takes.
+    reduction = importlib.import_module("joblib.externals.loky.backend.reduction")
     sent = {id(part): part for call in calls.values() for part in (call.job.make, call.arm)}
     try:
         for part in sent.values():
-            cloudpickle.dumps(part)
+            reduction.dumps(part)
     except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError) as error:
         raise TypeError(
             "`build` and what it gets must be picklable for `n_jobs` other than 1: functions of a "
