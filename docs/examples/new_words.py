@@ -137,7 +137,9 @@ def main(arguments=None):
         f"{'':15}{'same text':>12}{'share of new':>15}{'new text':>11}"
         f"{f'after {options.steps} steps':>17}"
     )
-    for name, (text_loss, share, new_loss, after) in zip(STARTS, np.mean(rows, axis=0), strict=True):
+    for name, (text_loss, share, new_loss, after) in zip(
+        STARTS, np.mean(rows, axis=0), strict=True
+    ):
         print(f"{name:15}{text_loss:12.3f}{share:15.3f}{new_loss:11.3f}{after:17.3f}")
     print(f"Bound on the rise of the loss from means: {np.log(1 + NEW / OLD):.3f}")
 
