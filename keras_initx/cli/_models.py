@@ -1,11 +1,13 @@
 """The commands for saved models: `diagnose`, `initialize`, `audit` and `contract`."""
 
 import argparse
+import contextlib
+import functools
 import runpy
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,10 +237,29 @@ def _function_of(text: str) -> Any:
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:  # where Python looks when it runs the file
         sys.path.insert(0, folder)
-    function = runpy.run_path(path).get(name)
+    with _without_exit(path):
+        function: Any = runpy.run_path(path).get(name)
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
-    return function
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        with _without_exit(text):
+            return function(*args, **options)
+
+    return called
+
+
+@contextlib.contextmanager
+def _without_exit(text: str) -> Iterator[None]:
+    """Turn the end of the program by a file or a function of the user into an error.
+
+    Its exit code would be taken for that of the command, where 1 means that something was found.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"{text} ended the program by `sys.exit({error.code!r})`") from error
 
 
 def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:

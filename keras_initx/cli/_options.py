@@ -20,6 +20,7 @@ Number = TypeVar("Number", int, float)
 
 # The formats that Keras saves models in.
 FORMATS = (".keras", ".h5", ".hdf5")
+_WEIGHTS = ".weights.h5"
 
 
 def _number(
@@ -69,6 +70,11 @@ def _local_path(text: str) -> Path:
 
 def saved_model(text: str) -> Output:
     """Parse the path of a model to save."""
+    if text.endswith(_WEIGHTS):
+        raise argparse.ArgumentTypeError(
+            f"{_WEIGHTS} is how Keras names files of weights alone, and this writes a whole model: "
+            f"use .keras. Received: {text}"
+        )
     if not text.endswith(FORMATS):
         raise argparse.ArgumentTypeError(f"must end in one of {FORMATS}. Received: {text}")
     return output_path(text)
