@@ -8,8 +8,8 @@ import sys
 import pytest
 from commands import refused
 
-from keras_initx import cli
 from keras_initx.cli import _demo
+from keras_initx.cli import _main as cli
 
 
 @pytest.fixture(scope="module")
