@@ -71,17 +71,28 @@ def reasons_for(compared: Sequence[Compared], place: int, between: Stretch) -> l
             size = short_number(one.row.inputs)
             found.append(f"the inputs of the models differ by {size} standard deviations")
     first = compared[place]
-    if first.other is not None:
-        found += _settings(first.call, first.other)
-        found += _padding(first.call.settings, first.other.settings)
-        found += _padding(first.other.settings, first.call.settings)
-        found += _inputs(first.call, first.other)
+    found += _known(first)
+    if first.row.inputs_differ:
+        # It may be what is passed to a layer around it.
+        for one in compared[place:]:
+            if first.row.path.startswith(f"{one.row.path}/") or one.call.is_model:
+                found += [f"{one.row.path}: {reason}" for reason in _known(one)]
     if first.is_equal_before:
         found.append("before its activation it is equal")
     for one in compared[:place]:
         if one.row.name == between.after and one.row.how.startswith(BEFORE_ACTIVATION):
             found.append(f"{between.after} is equal before its activation, {_activation(one)}")
     return found
+
+
+def _known(one: Compared) -> list[str]:
+    """Return what differs between a call and its counterpart beside their values."""
+    if one.other is None:
+        return []
+    found = _settings(one.call, one.other)
+    found += _padding(one.call.settings, one.other.settings)
+    found += _padding(one.other.settings, one.call.settings)
+    return found + _inputs(one.call, one.other)
 
 
 def _activation(one: Compared) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx.backends import backend
-from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values
+from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values, simple_attributes
 from keras_initx.structure._batch import Data, floats, tensors_in
 from keras_initx.structure._hooks import HOOKS, activation_name
 from keras_initx.structure._names import automatic_name, numbered
@@ -25,8 +25,6 @@ EPSILONS = {
 }
 # By so many of these, outputs are changed at most.
 _CHANGE = 2
-# Attributes that say nothing about what is computed in inference.
-_LEFT_OUT = ("built", "name", "seed", "training")
 
 
 class KerasModel:
@@ -105,24 +103,6 @@ def _settings_of(operation: keras.Operation) -> Settings:
     return found
 
 
-def simple_attributes(owner: Any) -> dict[str, Any]:
-    """Return the public attributes of a layer or a module that are numbers or short texts."""
-    found = {}
-    for name, value in vars(owner).items():
-        if not name.startswith("_") and name not in _LEFT_OUT and _is_simple(value):
-            found[name] = value
-    return found
-
-
-def _is_simple(value: Any) -> bool:
-    """Return whether a setting is a number, a short text, `None`, or a list of these."""
-    if isinstance(value, list | tuple):
-        return len(value) <= 8 and all(map(_is_simple, value))
-    if isinstance(value, str):
-        return len(value) <= 40
-    return value is None or isinstance(value, bool | int | float)
-
-
 def labeled(nested: Any, label: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the members of nested lists, tuples and dicts, each with its place as a text."""
     parts: Any = None
@@ -175,8 +155,8 @@ class _Teller(Watcher):
         self._counts[name] += 1
         key = CallKey(name, self._counts[name])
         self._keys[id(call)] = key
-        arguments = arguments_of(call.function, call.args, call.kwargs)
-        self._listener.begin(key, _values_of(arguments))
+        arguments = dict(arguments_of(call.function, call.args, call.kwargs))
+        self._listener.begin(key, {**arguments, **_values_of(arguments.items())})
 
     def after(self, call: Call) -> None:
         before = None

@@ -172,8 +172,10 @@ class OutputsReport(Tabular[OutputRow]):
             lines.append(f"The last equal call before it is {after}.")
         for names, of in ((here, "this model"), (there, "the other")):
             if names:
-                lines.append(f"Between them in {of}, not compared: {truncated(list(names))}.")
-        lines += [f"{reason[:1].upper()}{reason[1:]}." for reason in self.reasons]
+                place = "Before it" if after is None else "Between them"
+                lines.append(f"{place} in {of}, not compared: {truncated(list(names))}.")
+        if self.reasons:
+            lines.append(f"Known of it: {'; '.join(self.reasons)}.")
         return lines
 
     def _not_compared(self) -> list[str]:

@@ -10,8 +10,11 @@ from keras_initx._typing import Array, DType, Shape
 from keras_initx.backends._moments import Moments
 from keras_initx.outputs._samples import RecordedTensor, own_order, sampled
 
-# What a layer or a module was made with, as far as that is numbers, texts and lists of these.
+# What a layer or a module computes with, as far as that is numbers, texts and lists of these.
 Settings: TypeAlias = Mapping[str, Any]
+
+# Attributes that say nothing about what is computed in inference.
+_LEFT_OUT = ("built", "name", "seed", "training")
 
 
 class CallKey(NamedTuple):
@@ -50,7 +53,7 @@ class RecordedCall:
     Attributes:
         key: Which call it is.
         kind: The name of the class of the layer, the operation or the module.
-        settings: What it was made with.
+        settings: What it was made and called with, beside tensors.
         inputs: Dict from the names of its arguments to tensors. One that another call has returned
             is the same object.
         outputs: Dict from the places of its outputs, empty where there is one, to tensors.
@@ -75,11 +78,34 @@ class RecordedCall:
         return tensors
 
 
+def simple_attributes(owner: Any) -> dict[str, Any]:
+    """Return the public attributes of a layer or a module that are numbers or short texts."""
+    found = {}
+    for name, value in vars(owner).items():
+        if not name.startswith("_") and name not in _LEFT_OUT and is_simple(value):
+            found[name] = value
+    return found
+
+
+def is_simple(value: Any) -> bool:
+    """Return whether a setting is a number, a short text, `None`, or a list of these."""
+    if isinstance(value, list | tuple):
+        return len(value) <= 8 and all(map(is_simple, value))
+    if isinstance(value, str):
+        return len(value) <= 40
+    return value is None or isinstance(value, bool | int | float)
+
+
 class CallListener:
     """Is told of each call, before it and after it."""
 
-    def begin(self, key: CallKey, inputs: Mapping[str, Values]) -> None:
-        """Hear of a call that is about to be made."""
+    def begin(self, key: CallKey, arguments: Mapping[str, Any]) -> None:
+        """Hear of a call that is about to be made.
+
+        Args:
+            key: Which call it is.
+            arguments: Dict from the names of its arguments to them; tensors are `Values`.
+        """
         raise NotImplementedError
 
     def end(
@@ -124,12 +150,19 @@ class Recorder(CallListener):
         self._settings = settings
         self._counterparts = counterparts
         self._tensors: dict[bytes, RecordedTensor] = {}
-        self._inputs: dict[CallKey, dict[str, RecordedTensor]] = {}
+        self._begun: dict[CallKey, tuple[dict[str, RecordedTensor], dict[str, Any]]] = {}
 
-    def begin(self, key: CallKey, inputs: Mapping[str, Values]) -> None:
+    def begin(self, key: CallKey, arguments: Mapping[str, Any]) -> None:
         other = self._counterparts.get(key)
         others = [] if other is None else list(other.inputs.values())
-        self._inputs[key] = {name: self._kept(one, others) for name, one in inputs.items()}
+        inputs = {}
+        options = {}
+        for name, value in arguments.items():
+            if isinstance(value, Values):
+                inputs[name] = self._kept(value, others)
+            elif value is not None and name != "training" and is_simple(value):
+                options[name] = value
+        self._begun[key] = inputs, options
 
     def end(
         self,
@@ -140,7 +173,7 @@ class Recorder(CallListener):
     ) -> None:
         other = self._counterparts.get(key)
         others = [] if other is None else other.made
-        inputs = self._inputs.pop(key)
+        inputs, options = self._begun.pop(key)
         image = _image_in(inputs.values())
         before = None
         if before_activation is not None:
@@ -148,7 +181,7 @@ class Recorder(CallListener):
         call = RecordedCall(
             key=key,
             kind=type(operation).__name__,
-            settings=self._settings.get(operation, {}),
+            settings={**self._settings.get(operation, {}), **options},
             inputs=inputs,
             outputs={place: self._kept(one, others, image) for place, one in outputs.items()},
             before_activation=before,

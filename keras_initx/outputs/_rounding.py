@@ -43,9 +43,9 @@ class Rounding(CallListener):
         """Hear of the calls of one more run from here on."""
         self._run += 1
 
-    def begin(self, key: CallKey, inputs: Mapping[str, Values]) -> None:
+    def begin(self, key: CallKey, arguments: Mapping[str, Any]) -> None:
         if key in self._calls:
-            self._add(self._calls[key].inputs, inputs)
+            self._add(self._calls[key].inputs, arguments)
 
     def end(
         self,
@@ -61,15 +61,16 @@ class Rounding(CallListener):
         if call.before_activation is not None and before_activation is not None:
             self._add({"": call.before_activation}, {"": before_activation})
 
-    def _add(self, tensors: Mapping[str, RecordedTensor], values: Mapping[str, Values]) -> None:
+    def _add(self, tensors: Mapping[str, RecordedTensor], values: Mapping[str, Any]) -> None:
         """Add the values of tensors in this run, once for a tensor that several calls have."""
         for place, tensor in tensors.items():
-            if place not in values or values[place].array.shape != tensor.shape:
+            one = values.get(place)
+            if not isinstance(one, Values) or one.array.shape != tensor.shape:
                 continue
             for order in tensor.values:
                 runs = self._runs.setdefault((id(tensor), order), [])
                 if len(runs) < self._run:
-                    runs.append(sampled(values[place].array, order))
+                    runs.append(sampled(one.array, order))
 
     def of(self, tensor: RecordedTensor, order: Order) -> Array | None:
         """Return the noise of the values of a tensor, `None` if it is not known.

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_initx.backends import backend
-from keras_initx.outputs._keras_calls import arguments_of, labeled, simple_attributes
-from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values
+from keras_initx.outputs._keras_calls import arguments_of, labeled
+from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values, simple_attributes
 
 # The words of Keras for what modules of torch are made with.
 _OTHER_WORDS = {
@@ -88,7 +88,8 @@ class TorchModel:
             counts[name] += 1
             key = CallKey(name, counts[name])
             keys.setdefault(module, []).append(key)
-            listener.begin(key, _values_of(arguments_of(module.forward, args, kwargs)))
+            arguments = dict(arguments_of(module.forward, args, kwargs))
+            listener.begin(key, {**arguments, **_values_of(arguments.items())})
 
         def after(module: Any, args: Any, outputs: Any) -> None:
             listener.end(keys[module].pop(), module, _values_of(labeled(outputs)))
