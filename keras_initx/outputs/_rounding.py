@@ -115,9 +115,9 @@ class Difference:
 def difference_of(
     tensor: RecordedTensor, other: RecordedTensor, rounding: Rounding
 ) -> Difference | None:
-    """Return how a tensor differs from another one, in the order in which it differs least.
+    """Return how a tensor differs from another one, in the first order in which it does not.
 
-    `None` if they cannot be compared.
+    Its own order counts if it differs in all. `None` if they cannot be compared.
 
     Args:
         tensor: The tensor.
@@ -130,7 +130,9 @@ def difference_of(
         if noise is None:
             continue
         one = _difference(tensor, values, other, noise, order)
-        if one is not None and (found is None or one.size < found.size):
+        if one is not None and not one.is_real:
+            return one
+        if found is None:
             found = one
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_initx.backends import backend
 from keras_initx.outputs._keras_calls import arguments_of, labeled
+from keras_initx.structure._hooks import HOOKS
 from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values, simple_attributes
 
 # The words of Keras for what modules of torch are made with.
@@ -74,7 +75,13 @@ class TorchModel:
             args = tuple(map(as_tensor, x))
         else:
             args = (as_tensor(x),)
-        with _in_inference(self.model), torch.no_grad(), self._listened_to(listener):
+        with (
+            HOOKS,
+            _without_fused_layers(torch),
+            _in_inference(self.model),
+            torch.no_grad(),
+            self._listened_to(listener),
+        ):
             self.model(*args, **kwargs)
 
     @contextlib.contextmanager
@@ -100,6 +107,17 @@ class TorchModel:
                 stack.callback(handle.remove)
                 stack.callback(module.register_forward_hook(after).remove)
             yield
+
+
+@contextlib.contextmanager
+def _without_fused_layers(torch: Any) -> Iterator[None]:
+    """Let encoders call their layers: fused, they pass nested tensors on."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextlib.contextmanager
