@@ -12,7 +12,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw
+from keras_initx.sampling._stream import Draw
 
 ORIGIN = np.zeros(2)
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 import keras_initx
 from keras_initx.arrays import _formats
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.pretrained import load_pretrained
 
 pytestmark = [

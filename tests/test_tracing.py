@@ -13,7 +13,7 @@ from modes import BACKEND, MODES, STREAM_MODES, run, to_numpy
 
 import keras_initx
 from keras_initx import Orthogonal, RandomNormal, ReLUBias, Sparse
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 # The others draw like the first of these.
 THREE = [FIRST_CASES[cls] for cls in (RandomNormal, Sparse, Orthogonal)]

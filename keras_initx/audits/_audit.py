@@ -21,9 +21,9 @@ from keras_initx.audits._outcome import impossible
 from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
-from keras_initx.backends import backend
-from keras_initx.models import RulesOrPlan
-from keras_initx.rendering import progress
+from keras_initx.backends._current import backend
+from keras_initx.models._given import RulesOrPlan
+from keras_initx.rendering._terminal import progress
 
 
 def audit(

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
 from keras_initx.audits._groups import Group, WeightAudit, grouped
-from keras_initx.recipes import NOT_KNOWN
-from keras_initx.rendering import (
-    BLUE,
-    RED,
-    Column,
-    Points,
-    Tabular,
-    counted,
-    line_width,
-    plot_in_order,
-    short_number,
-)
+from keras_initx.recipes._noted_rules import NOT_KNOWN
+from keras_initx.rendering._figures import BLUE, RED
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import counted, short_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,16 +11,12 @@ from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
-from keras_initx.initializers import (
-    FanMode,
-    RandomNormal,
-    VarianceScaling,
-    fans,
-    stddev_for,
-)
-from keras_initx.models import description
-from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import LayerInitializer
+from keras_initx.initializers._random import RandomNormal
+from keras_initx.initializers._scale import fans
+from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
+from keras_initx.models._bound import description
+from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.structure._hooks import LayerInitializer
 
 # With a larger error of the scale, too much could be the cause; of what other weights of the model
 # should be, with a much larger one.

@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._laws import Law, Tabulated
-from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
+from keras_initx.initializers._laws import Law, TabulatedLaw
+from keras_initx.sampling._conversion import CELLS, Quantiles, portable_exp, portable_log
+from keras_initx.sampling._namespace import Namespace
 
 
 @register(
@@ -328,13 +329,13 @@ class TimeStepBias(RandomInitializer):
 
 
 @functools.lru_cache(maxsize=8)
-def _step_law(shortest: float, longest: float, floor: float) -> Tabulated:
+def _step_law(shortest: float, longest: float, floor: float) -> TabulatedLaw:
     """Return the law of biases whose steps are log-uniform from `shortest` to `longest`."""
     low, high = portable_log(np.array([shortest, longest]))
     steps = portable_exp(low + (high - low) * (np.arange(CELLS + 1) / CELLS))
     quantiles = Quantiles.of(_inverse_softplus(steps))
     least = _inverse_softplus(np.array(max(floor, shortest)))
-    return Tabulated("log-uniform steps", quantiles, float(least))
+    return TabulatedLaw("log-uniform steps", quantiles, float(least))
 
 
 def _inverse_softplus(x: Array) -> Array:
@@ -399,11 +400,11 @@ class DecayRate(RandomInitializer):
 
 
 @functools.lru_cache(maxsize=8)
-def _rate_law(lowest: float, highest: float) -> Tabulated:
+def _rate_law(lowest: float, highest: float) -> TabulatedLaw:
     """Return the law of logarithms whose exponentials are uniform from `lowest` to `highest`."""
     places = np.arange(CELLS + 1) / CELLS
     if lowest == 0:
         # The logarithm of 0 is not finite: the first cell ends where half of it is below.
         places[0] = places[1] / 2
     logarithms = portable_log(lowest + (highest - lowest) * places)
-    return Tabulated("uniform rates", Quantiles.of(logarithms), float(logarithms[0]))
+    return TabulatedLaw("uniform rates", Quantiles.of(logarithms), float(logarithms[0]))

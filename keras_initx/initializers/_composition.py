@@ -13,7 +13,7 @@ from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_i
 from keras_initx._initializer_names import classes_like
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import (
     Initializer,
     catalog,
@@ -25,14 +25,9 @@ from keras_initx.initializers._initializer import (
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
 from keras_initx.initializers._seeds import initializers_within
-from keras_initx.sampling import (
-    HOST,
-    Namespace,
-    choose_namespace,
-    computing_dtype,
-    namespace_of,
-    truncated_quantiles,
-)
+from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.sampling._namespace import HOST, Namespace, choose_namespace, namespace_of
+from keras_initx.sampling._stream import computing_dtype
 
 Sizes = list[int] | tuple[int, ...] | None
 

@@ -18,7 +18,8 @@ from keras_initx.initializers._initializer import (
 from keras_initx.initializers._laws import CenterLaw, FrameLaw, Law, TiledLaw
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import check_gain, gain_value
-from keras_initx.sampling import Namespace, Stream
+from keras_initx.sampling._namespace import Namespace
+from keras_initx.sampling._stream import Stream
 
 
 @register(

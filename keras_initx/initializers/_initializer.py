@@ -14,21 +14,16 @@ import numpy as np
 from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._laws import FixedLaw, Law
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import computation_of
-from keras_initx.sampling import (
-    HOST,
-    MOST,
-    Namespace,
-    Stream,
-    choose_namespace,
-    computing_dtype,
-)
+from keras_initx.sampling._conversion import MOST
+from keras_initx.sampling._namespace import HOST, Namespace, choose_namespace
+from keras_initx.sampling._stream import Stream, computing_dtype
 
 if TYPE_CHECKING:
-    from keras_initx.rendering import Table
+    from keras_initx.rendering._table import Table
 
 Class = TypeVar("Class", bound=type)
 
@@ -55,7 +50,7 @@ class Catalog(tuple[CatalogEntry, ...]):
 
     def table(self, quote: str = "") -> "Table":
         """Return the table, with `quote` around code."""
-        from keras_initx.rendering import Table
+        from keras_initx.rendering._table import Table
 
         rows = []
         for entry in self:

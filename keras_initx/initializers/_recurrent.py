@@ -15,9 +15,11 @@ from keras_initx.initializers._laws import (
     FixedLaw,
     Law,
     SlicesLaw,
-    Tabulated,
+    TabulatedLaw,
 )
-from keras_initx.sampling import CELLS, Namespace, Quantiles, Stream, portable_log
+from keras_initx.sampling._conversion import CELLS, Quantiles, portable_log
+from keras_initx.sampling._namespace import Namespace
+from keras_initx.sampling._stream import Stream
 
 Cell = Literal["lstm", "gru"]
 
@@ -260,9 +262,9 @@ class ChronoBias(RandomInitializer):
         nothing = FixedLaw(lambda: np.zeros((1, shape[-1])))
         return SlicesLaw(0, [(1, shape[-1])] * 2, [gates_of_rows, nothing])
 
-    def _kept(self) -> Tabulated:
+    def _kept(self) -> TabulatedLaw:
         """Return the law of the forget gates of an LSTM or the update gates of a GRU."""
-        return Tabulated("log-uniform", _log_quantiles(int(self.max_steps)), least=0.0)
+        return TabulatedLaw("log-uniform", _log_quantiles(int(self.max_steps)), least=0.0)
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,7 +17,8 @@ from keras_initx._typing import (
 )
 from keras_initx.initializers._activations import ACTIVATIONS
 from keras_initx.initializers._initializer import Initializer, RandomInitializer, check_largest
-from keras_initx.sampling import LEAST, MOST, Stream, computing_dtype
+from keras_initx.sampling._conversion import LEAST, MOST
+from keras_initx.sampling._stream import Stream, computing_dtype
 
 
 class AxesInitializer(RandomInitializer, KerasVarianceScaling):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import DType, Shape, Tensor
-from keras_initx.backends import Computation
+from keras_initx.backends._backend import Computation
 from keras_initx.initializers._seeds import drawn_seed, initializers_within
 
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import check_dtype_for, check_shape_for, values_of
 from keras_initx.initializers._initializer import Initializer, register
-from keras_initx.initializers._laws import Law, Normal, SparseLaw
+from keras_initx.initializers._laws import Law, NormalLaw, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import LEAST, Stream, sparse_normal
+from keras_initx.sampling._conversion import LEAST
+from keras_initx.sampling._stream import Stream
+from keras_initx.sampling._subsets import sparse_normal
 
 _DEFAULT_CONNECTIONS = 10
 
@@ -118,7 +120,7 @@ class Sparse(MatrixInitializer):
         connections = self._connections(inputs)
         stddev = self._stddev(connections)
         std = stddev * math.sqrt(connections / max(inputs, 1))
-        return SparseLaw(*self._axes(shape), connections, Normal(0.0, stddev), std)
+        return SparseLaw(*self._axes(shape), connections, NormalLaw(0.0, stddev), std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)

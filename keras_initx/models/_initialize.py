@@ -11,28 +11,16 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._typing import RolesGiven, Shape, Tensor
-from keras_initx.backends import Computation, backend
-from keras_initx.diagnostics import Report
-from keras_initx.initializers import (
-    ICNR,
-    Bilinear,
-    DeltaOrthogonal,
-    Dirac,
-    GRUUpdateBias,
-    Initializer,
-    Masked,
-    check_dtype_for,
-    check_numbers,
-    check_shape_for,
-    derived_seed,
-    has_seed,
-    initializers_within,
-    is_exact,
-    keeps_call,
-    kept_sparse,
-    root_seed,
-    seeded_call,
-)
+from keras_initx.backends._backend import Computation
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._report import Report
+from keras_initx.initializers._composition import check_dtype_for, check_numbers, check_shape_for
+from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
+from keras_initx.initializers._initializer import Initializer, keeps_call
+from keras_initx.initializers._recurrent import GRUUpdateBias
+from keras_initx.initializers._seeds import derived_seed, has_seed, initializers_within, root_seed
+from keras_initx.initializers._sharding import is_exact, seeded_call
+from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
@@ -46,17 +34,11 @@ from keras_initx.models._plan import (
     with_initializer,
 )
 from keras_initx.models._reset import initial_state
-from keras_initx.rendering import progress
-from keras_initx.structure import (
-    LayerInitializer,
-    ModelWeight,
-    check_model,
-    find_weights,
-    is_quantized,
-    layer_initializers,
-    must_be_finite,
-    not_finite,
-)
+from keras_initx.rendering._terminal import progress
+from keras_initx.structure._finite import must_be_finite, not_finite
+from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._weights import ModelWeight, check_model, find_weights, is_quantized
 
 # Initializers that write to places in Keras' order of axes or gates.
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)

@@ -13,32 +13,21 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, truncated
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Region, backend
-from keras_initx.diagnostics import Report
-from keras_initx.models import (
-    Change,
-    Changes,
-    RulesOrPlan,
-    Step,
-    assign,
-    begun,
-    draw,
-    new_state,
-    optimizers_of,
-    refresh_normalizations,
-    shown_paths,
-    states_of,
-)
-from keras_initx.rendering import in_common, line_width, without_numbers
-from keras_initx.structure import (
-    Former,
-    ModelWeight,
-    all_variables,
-    check_model,
-    held_by,
-    parts_of,
-    without_interruption,
-)
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._report import Report
+from keras_initx.models._assign import assign, refresh_normalizations
+from keras_initx.models._changes import Change, Changes
+from keras_initx.models._given import RulesOrPlan
+from keras_initx.models._initialize import Step, begun, draw
+from keras_initx.models._paths import shown_paths
+from keras_initx.models._reset import new_state, optimizers_of, states_of
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import in_common, without_numbers
+from keras_initx.structure._former import Former, without_interruption
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._optimizers import all_variables
+from keras_initx.structure._weights import ModelWeight, check_model, held_by
 
 # The bits of a value that was never written: a NaN, but none that computations or files have.
 _POISON = {

@@ -27,22 +27,23 @@ from keras_initx.pretrained._moved_axes import (
     plain,
     simple,
 )
-from keras_initx.structure import (
+from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
     CONVOLUTIONS,
     DEPTHWISE,
     NORMALIZATIONS,
     TRANSPOSED,
-    ModelWeight,
-    is_followed,
     normalizes,
-    own_weights,
-    parts_of,
+)
+from keras_initx.structure._names import own_weights, parts_of
+from keras_initx.structure._symbolic import (
+    is_followed,
     returns_the_same,
     symbolic_calls,
     symbolic_inputs,
     taken_options,
 )
+from keras_initx.structure._weights import ModelWeight
 
 _ATTENTION = (
     keras.layers.AdditiveAttention,

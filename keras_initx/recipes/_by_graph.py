@@ -7,20 +7,14 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.structure import (
-    ALL_CONVOLUTIONS,
-    ATTENTION,
-    Architecture,
-    Branch,
-    activation_name,
-    is_kernel,
-    layer_paths,
-    multiplies_by_kernel,
-    normalizes,
-)
+from keras_initx.structure._architecture import ATTENTION, Architecture
+from keras_initx.structure._graph import Branch, multiplies_by_kernel
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS, is_kernel, normalizes
+from keras_initx.structure._names import layer_paths
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (

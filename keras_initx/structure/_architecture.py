@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._graph import Branch, ForwardGraph, Gate, multiplies_by_kernel
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import normalizes

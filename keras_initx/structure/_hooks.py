@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 
 # Held while calls are replaced: two threads would restore them in the wrong order.
 HOOKS = threading.RLock()

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.backends import backend
-from keras_initx.initializers import default_axes, fans
+from keras_initx.backends._current import backend
+from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.structure._names import own_weights
 
 # The input and output axes of a kernel.

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_initx._keras import followed_calls, is_of_keras
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._hooks import HOOKS
 from keras_initx.structure._kernels import normalizes
 

@@ -10,7 +10,7 @@ import keras
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._keras import is_made_to_train
 from keras_initx._typing import DType, Shape
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._kernels import (
     KernelAxes,
     is_kernel,

@@ -7,7 +7,7 @@ from keras import layers
 from modes import float64, to_numpy
 
 import keras_initx
-from keras_initx.sampling import HOST
+from keras_initx.sampling._namespace import HOST
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(48, 10)).astype("float32"), RNG.normal(size=(48, 4)).astype("float32")

@@ -10,7 +10,7 @@ from modes import BACKEND
 
 import keras_initx
 from keras_initx import models
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 if BACKEND == "jax":
     import jax

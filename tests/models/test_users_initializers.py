@@ -11,7 +11,7 @@ from modes import everywhere, to_numpy
 import keras_initx
 from keras_initx import initialize
 from keras_initx.initializers._seeds import derived_seed
-from keras_initx.sampling import Draw
+from keras_initx.sampling._stream import Draw
 
 layers = keras.layers
 

@@ -13,12 +13,12 @@ from tied import SharedKernel
 
 import keras_initx
 from keras_initx._checks import DTYPES
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.models import weights_digest
 from keras_initx.pretrained import load_pretrained
 from keras_initx.pretrained._loading import unwritten
 from keras_initx.scaling import RateFactors
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

@@ -12,7 +12,8 @@ from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure import find_weights, matches_path
+from keras_initx.structure._patterns import matches_path
+from keras_initx.structure._weights import find_weights
 
 layers, ops = keras.layers, keras.ops
 REASON = "the recipe does not know what it is for"

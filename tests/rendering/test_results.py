@@ -15,7 +15,7 @@ from results import EXAMPLES, X, loaded, network, points, rows_of, study, ticks
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.rendering import Result
+from keras_initx.rendering._results import Result
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {

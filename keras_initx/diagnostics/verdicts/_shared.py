@@ -45,8 +45,13 @@ from keras_initx.diagnostics.verdicts.memory import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, Scaled, activation_facts
-from keras_initx.structure import Call, array_of, is_zero, multiplying_weights, normalizes
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.initializers._composition import Scaled
+from keras_initx.initializers._random import RandomNormal
+from keras_initx.initializers._variance_named import GlorotUniform, HeNormal
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._kernels import is_zero, multiplying_weights, normalizes
+from keras_initx.structure._watch import Call
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
