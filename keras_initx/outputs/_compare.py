@@ -14,7 +14,7 @@ from keras_initx.outputs._first_difference import reasons_for, where_it_arises
 from keras_initx.outputs._keras_calls import KerasModel
 from keras_initx.outputs._outputs_file import read_calls
 from keras_initx.outputs._outputs_report import OutputsReport
-from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, recorded_tensor
+from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, Values, recorded_tensor
 from keras_initx.outputs._recorded_outputs import RecordedOutputs
 from keras_initx.outputs._rounding import RUNS, Rounding
 from keras_initx.outputs._torch_calls import TorchModel, as_values, is_torch_module
@@ -97,7 +97,8 @@ def compare_outputs(
         model: A built Keras model.
         x: Its inputs, the same as those of the other, see `record_outputs`.
         like: What it is compared with: recorded outputs or their path, another Keras model, or a
-            dict from the names of layers to arrays, their outputs.
+            dict from the names of layers to arrays, their outputs, float64 counting as float32; the
+            name of the whole model is its own.
         names: The names of layers in `like` by patterns, as in `load_pretrained`:
             `{"block_*": "blocks.{0}"}`. A pattern covers what is inside the layer that it matches,
             and `None` leaves it out. Layers that no pattern matches are not compared. Without
@@ -120,7 +121,7 @@ def compare_outputs(
         >>> x = np.random.default_rng(0).normal(size=(4, 3))
         >>> compare_outputs(model, x, other).ok
         True
-        >>> other.layers[0].bias.assign([0.0, 0.1])
+        >>> _ = other.layers[0].bias.assign([0.0, 0.1])
         >>> compare_outputs(model, x, other).first.path
         'dense'
     """
@@ -180,6 +181,8 @@ def _given(name: Any, value: Any, is_model: bool) -> RecordedCall:
             "`like` must be a dict from names to arrays of numbers. "
             f"Received: {type(value).__name__} for {name!r}"
         )
+    if array.dtype == "float64":  # that of NumPy, not of a model
+        array = Values(array.array.astype("float32"), "float32")
     outputs = {"": recorded_tensor(array)}
     return RecordedCall(CallKey(name, 1), "array", {}, {}, outputs, is_model=is_model)
 

@@ -67,7 +67,7 @@ def _answered(row: OutputRow, difference: Difference, remark: str) -> OutputRow:
         how="; ".join(filter(None, remarks)),
         outputs=difference.size,
         noise=difference.noise,
-        compared=difference.compared - difference.left_out,
+        compared=difference.compared,
         left_out=difference.left_out,
     )
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._keras import layers_of
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values, simple_attributes
 from keras_initx.structure._batch import Data, floats, tensors_in
 from keras_initx.structure._hooks import HOOKS, activation_name

@@ -83,7 +83,8 @@ def read_calls(argument: str, path: str | Path) -> list[RecordedCall]:
         ValueError: If it is none that `save` wrote, or is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a file open that is no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = json.loads(arrays["calls"].tobytes())
             values = arrays["values"]
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):

@@ -116,8 +116,11 @@ class OutputsReport(Tabular[OutputRow]):
 
     @property
     def first(self) -> OutputRow | None:
-        """The first row that differs."""
-        return next(iter(self.problems), None)
+        """The first row that differs, `None` if none does."""
+        for row in self.rows:
+            if row.answer == "differs":
+                return row
+        return None
 
     @property
     def problems(self) -> list[OutputRow]:
@@ -150,6 +153,14 @@ class OutputsReport(Tabular[OutputRow]):
         if narrow:
             text += f" in {narrow[0]}: compare in float32 to see smaller ones"
         return f"{text}."
+
+    @property
+    def headline(self) -> str:
+        """What is wrong, in a few words."""
+        if self.first is None:
+            return f"The outputs of the model {self._of_model()}."
+        count = sum(row.answer == "differs" for row in self.rows)
+        return f"The outputs of {counted(count, 'call')} differ, first those of {self.first.name}."
 
     def _of_model(self) -> str:
         rows = [row for row in self.rows if row.is_model]

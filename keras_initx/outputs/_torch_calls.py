@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.outputs._keras_calls import arguments_of, labeled
-from keras_initx.structure._hooks import HOOKS
 from keras_initx.outputs._recorded import CallKey, CallListener, Settings, Values, simple_attributes
+from keras_initx.structure._hooks import HOOKS
 
 # The words of Keras for what modules of torch are made with.
 _OTHER_WORDS = {

@@ -181,7 +181,11 @@ def test_an_encoder_leaves_its_fused_path_and_is_compared():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     module = drawn(nn.TransformerEncoder(layer, 2)).eval()
     model = encoder()
-    names = {"attention_*": "layers.{0}.self_attn", "norm_*_*": "layers.{0}.norm{1}", "linear_*_*": "layers.{0}.linear{1}"}
+    names = {
+        "attention_*": "layers.{0}.self_attn",
+        "norm_*_*": "layers.{0}.norm{1}",
+        "linear_*_*": "layers.{0}.linear{1}",
+    }
     keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
     tokens = DRAWS.normal(size=(3, 6, 8)).astype("float32")
     is_word = np.arange(6) < np.array([[6], [4], [2]])
@@ -198,7 +202,11 @@ def test_an_encoder_leaves_its_fused_path_and_is_compared():
 def test_time_may_be_before_the_batch():
     module = drawn(nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)).eval()
     model = encoder()
-    names = {"attention_*": "layers.{0}.self_attn", "norm_*_*": "layers.{0}.norm{1}", "linear_*_*": "layers.{0}.linear{1}"}
+    names = {
+        "attention_*": "layers.{0}.self_attn",
+        "norm_*_*": "layers.{0}.norm{1}",
+        "linear_*_*": "layers.{0}.linear{1}",
+    }
     keras_initx.load_pretrained(model, module.state_dict(), names, layout="torch")
     tokens = DRAWS.normal(size=(3, 6, 8)).astype("float32")
     recorded = record_outputs(module, np.swapaxes(tokens, 0, 1))
