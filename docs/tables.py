@@ -74,13 +74,19 @@ def catalog():
     return _rows(("id", "when to use it"), rows)
 
 
+# What a class of one's own implements, which users do not call.
+_HOOKS = "check_shape, compute, draw, fans, fill, is_exact, largest, law"
+
+
 def families():
     """Return the reference of all initializers, by families."""
     parts = []
     for title, entries in _catalog.families():
-        names = "\n\n".join(
-            f".. autoclass:: keras_initx.{entry.cls.__name__}\n   :members:" for entry in entries
-        )
+        directives = []
+        for entry in entries:
+            members = f"   :members:\n   :exclude-members: {_HOOKS}"
+            directives.append(f".. autoclass:: keras_initx.{entry.cls.__name__}\n{members}")
+        names = "\n\n".join(directives)
         parts.append(f"## {title}\n\n```{{eval-rst}}\n{names}\n```\n")
     return "\n".join(parts)
 

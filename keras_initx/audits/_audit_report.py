@@ -2,7 +2,7 @@
 
 import html
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,12 @@ class AuditReport(Tabular[Group]):
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
+        notes: Which layers of a model are not built, as lines of text.
     """
 
     weights: list[WeightAudit]
     source: str
+    notes: Sequence[str] = ()
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -168,6 +170,7 @@ class AuditReport(Tabular[Group]):
             weights = f"{counted(len(self._left), 'weight')} ({truncated(self._left)})"
             verb = "is" if len(self._left) == 1 else "are"
             text += f" The recipe does not know what {weights} {verb} for."
+        text += "".join(f" {note}" for note in self.notes)
         text += self._unchanged_text()
         text += self._resolution_text()
         return text

@@ -16,6 +16,7 @@ from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure._architecture import hidden_branch_ends
+from keras_initx.structure._branches import branches_of
 from keras_initx.structure._hooks import is_bounded
 from keras_initx.structure._kernels import (
     KernelAxes,
@@ -373,7 +374,7 @@ def ends_for(
 @fact
 def branch_ends(of: Diagnosis) -> list[LayerReport]:
     """The layers at the ends of residual branches."""
-    names = {of.watch.layers.get(branch.end) for branch in of.watch.graph.branches()}
+    names = {of.watch.layers.get(branch.end) for branch in branches_of(of.watch.graph.nodes)}
     names |= hidden_branch_ends(of.model)
     return [layer for layer in layers(of) if layer.name in names]
 

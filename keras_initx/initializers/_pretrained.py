@@ -117,11 +117,11 @@ class Pretrained(Initializer):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
         self.pad: keras.initializers.Initializer | Literal["mean"] | None = _check_pad(pad)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         if isinstance(self.pad, keras.initializers.Initializer):
             check_shape_for(self.pad, shape)
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)
         if loads_a_model():
             # These values will be overwritten. The author of a saved model must not decide which

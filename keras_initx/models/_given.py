@@ -312,6 +312,12 @@ def _is_condition(condition: Any) -> bool:
     return isinstance(condition, str) or callable(condition)
 
 
+def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
+    """Return whether a condition matches any of these weights."""
+    shown = shown_paths(weights)
+    return any(_matches(condition, weight, shown[weight.path]) for weight in weights)
+
+
 def _matches(condition: Condition, weight: ModelWeight, shown: str) -> bool:
     """Return whether a condition matches a weight, whose path is also shown in another form."""
     if isinstance(condition, str):

@@ -38,7 +38,13 @@ from keras_initx.rendering._terminal import progress
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
-from keras_initx.structure._weights import ModelWeight, check_model, find_weights, is_quantized
+from keras_initx.structure._weights import (
+    ModelWeight,
+    check_model,
+    find_weights,
+    is_quantized,
+    unbuilt_note,
+)
 
 # Initializers that write to places in Keras' order of axes or gates.
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
@@ -137,8 +143,9 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
+    notes = (*started.notes, *unbuilt_note(model))
     if dry_run:
-        notes = (*started.notes, *_notes_on_constants(started.steps))
+        notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
         return InitializationPlan(rows, started.root, dry_run, notes, started.drawn, started.shown)
     done = carried_out(
@@ -149,8 +156,7 @@ def initialize(
         reset=reset,
         atomic=atomic,
     )
-    notes = (*started.notes, *done.notes)
-    return replace(done, notes=notes, _said=started.drawn, _shown=started.shown)
+    return replace(done, notes=(*notes, *done.notes), _said=started.drawn, _shown=started.shown)
 
 
 class Step(NamedTuple):

@@ -143,8 +143,8 @@ class InitializationPlan(Tabular[DrawnAlike]):
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
         notes: What a recipe has recognized in the model, which remedies of a report are applied and
-            which are left to the user, which weights of other names a pattern matches, and which
-            weights are not finite, as lines of text.
+            which are left to the user, which weights of other names a pattern matches, which
+            layers are not built, and which weights are not finite, as lines of text.
     """
 
     weights: list[WeightPlan]

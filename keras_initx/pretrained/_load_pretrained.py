@@ -22,7 +22,7 @@ from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
-from keras_initx.pretrained._loading import unwritten
+from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._sources import (
     Source,
     are_in_memory,
@@ -34,7 +34,13 @@ from keras_initx.pretrained._sources import (
 from keras_initx.rendering._terminal import progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
-from keras_initx.structure._weights import ModelWeight, check_model, find_weights, held_by
+from keras_initx.structure._weights import (
+    ModelWeight,
+    check_model,
+    find_weights,
+    held_by,
+    unbuilt_note,
+)
 
 
 def load_pretrained(
@@ -151,7 +157,7 @@ def load_pretrained(
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        summary = _summary(rows, unused, dry_run)
+        summary = " ".join([_summary(rows, unused, dry_run), *unbuilt_note(model)])
         changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
         if dry_run:
             return changes
@@ -167,7 +173,7 @@ def _check_adapters(name: str, model: keras.Model) -> None:
         return
     for weight in find_weights(model):
         value = weight.variable.value
-        if weight.name not in SECOND_FACTORS or unwritten(value):
+        if weight.name not in SECOND_FACTORS or count_of(value).unwritten:
             continue
         enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
         if any(enabled) and backend.has_nonzero(value):

@@ -158,7 +158,7 @@ def _note_graph(
     for branch in found.branches:
         if branch.attends:
             written += branch.last
-            crossing += branch.last if branch.crosses else ()
+            crossing += branch.last if branch in found.crosses else ()
     for feature, of in (("attention", written), ("cross-attention", crossing)):
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]

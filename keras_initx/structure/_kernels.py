@@ -74,6 +74,11 @@ def is_kernel(weight: keras.Variable) -> bool:
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
 
 
+def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
+    """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
+    return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
 def multiplying_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights by which `layer` itself may multiply its inputs."""
     if isinstance(layer, keras.layers.RNN):

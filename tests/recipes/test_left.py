@@ -194,7 +194,7 @@ def test_loading_by_a_recipe_gives_it_its_former_values():
     before = values_in(model)
     with loading(model, "gpt2", seed=0) as loaded:
         pass
-    assert {row.path for row in loaded.changes.rows if row.status == "left"} == before.keys()
+    assert {row.path for row in loaded.rows if row.status == "left"} == before.keys()
     for path, value in values_in(model).items():
         np.testing.assert_array_equal(before[path], value)
 

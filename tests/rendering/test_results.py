@@ -24,6 +24,7 @@ COLUMNS = {
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
     "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
+    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "Report": "name,path,level,kind,activation,shape,before_size",
