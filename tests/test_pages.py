@@ -69,7 +69,17 @@ def test_examples_use_public_names_only(example):
     assert private == []
 
 
-SEARCHED = ("reproducible across backends", "learning rate per layer", "initialize from a checkpoint", "loss stuck")
+SEARCHED = (
+    "grayscale",
+    "initialize from a checkpoint",
+    "input channels",
+    "learning rate per layer",
+    "loss stuck",
+    "new tokens",
+    "position embeddings",
+    "reproducible across backends",
+    "resize a vocabulary",
+)
 
 
 @pytest.mark.parametrize("words", SEARCHED)
