@@ -248,8 +248,8 @@ def _is_function(text: str) -> bool:
     return path.endswith(".py") and Path(path).is_file()
 
 
-def model(text: str) -> Path | str:
-    """Parse the path of a model or of weights, or `FILE.py:function`, which makes one."""
+def path_or_function(text: str) -> Path | str:
+    """Parse the path of a model, of weights or of data, or `FILE.py:function`, which makes one."""
     if text.endswith(".py"):
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
@@ -272,7 +272,7 @@ def role(text: str) -> tuple[str, str]:
 
 
 MODEL: dict[str, Any] = {
-    "type": model,
+    "type": path_or_function,
     "metavar": "MODEL",
     "help": "a saved model, or FILE.py:FUNCTION, a function without arguments that returns a built "
     "one",
