@@ -188,7 +188,7 @@ def _candidates(judged: Judged) -> Iterator[tuple[str, float]]:
 def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
     shape, expected = judged.comparison.weight.shape, _expected(judged).std
-    own = initializer._fans(shape)
+    own = initializer.fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
     if by_shape != own:
@@ -204,7 +204,7 @@ def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[
         if shape[axis] % count:
             continue
         shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
-        std = stddev_for(scale, mode, *initializer._fans(shard))
+        std = stddev_for(scale, mode, *initializer.fans(shard))
         if not math.isclose(std, expected):
             yield f"the fan of one of {count} shards", std / expected
 
