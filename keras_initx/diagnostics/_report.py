@@ -23,6 +23,7 @@ from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
 from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
 from keras_initx.initializers._composition import check_initializer
+from keras_initx.initializers._description import description
 from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.rendering._export import finite
 from keras_initx.rendering._results import Result
@@ -263,7 +264,7 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
     """Return the initializers of a remedy in words, each with the number of its weights."""
     drawn: Counter[str] = Counter()
     for initializer in rules.values():
-        drawn[repr(check_initializer("rules", initializer))] += 1
+        drawn[description(check_initializer("rules", initializer))] += 1
     return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
 
 

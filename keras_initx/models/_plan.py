@@ -24,11 +24,11 @@ from keras_initx.arrays._formats import check_file
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import values_at
+from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
-from keras_initx.models._bound import description
 from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
 from keras_initx.rendering._figures import styles_of
