@@ -8,8 +8,8 @@ from keras_initx.audits._contract import contract as contract
 from keras_initx.audits._contract import is_contract as is_contract
 from keras_initx.audits._contract_lines import WeightContract as WeightContract
 from keras_initx.audits._groups import WeightAudit as WeightAudit
+from keras_initx.audits._parts import Parts as Parts
 from keras_initx.audits._probabilities import holm as holm
-from keras_initx.audits._profile import Parts as Parts
 from keras_initx.audits._profile import Profile as Profile
 from keras_initx.audits._subjects import Audited as Audited
 from keras_initx.audits._subjects import is_saved_model as is_saved_model

@@ -41,6 +41,7 @@ from keras_initx.initializers._laws import FrameLaw as FrameLaw
 from keras_initx.initializers._laws import IndependentLaw as IndependentLaw
 from keras_initx.initializers._laws import Law as Law
 from keras_initx.initializers._laws import Normal as Normal
+from keras_initx.initializers._laws import SlicesLaw as SlicesLaw
 from keras_initx.initializers._laws import Truncated as Truncated
 from keras_initx.initializers._laws import Uniform as Uniform
 from keras_initx.initializers._orthogonal import Orthogonal as Orthogonal
