@@ -1,5 +1,6 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
+from dataclasses import replace
 from typing import Any
 
 from keras_initx._checks import check_number, check_root
@@ -151,10 +152,23 @@ def _tested(subject: Subject, expectation: Expectation) -> Comparison:
     """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
     lost = subject.lost()
     if not lost:
-        return expectation.test(subject)
+        return _with_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
     outcomes = (impossible("not finite", lost),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
+
+
+def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
+    """Return a comparison that says where labels part equal units in training: in a last layer."""
+    of_units = f"along axis {len(subject.shape) - 1} equal"
+    outcomes = []
+    for outcome in comparison.outcomes:
+        are_units = outcome.verdict == "equal slices" and of_units in outcome.evidence
+        if are_units and subject.makes_output():
+            evidence = f"{outcome.evidence}; they make an output, where labels part them"
+            outcome = replace(outcome, evidence=evidence)
+        outcomes.append(outcome)
+    return replace(comparison, outcomes=tuple(outcomes))
 
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:

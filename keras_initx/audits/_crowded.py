@@ -30,7 +30,7 @@ def crowded(values: Array, dtype: DType, share: float | None = None) -> tuple[st
     """Return in which slices one value is too often there: what that is, and where.
 
     Both are empty if there are none. It is `"zeros"` if the value is 0 in all of them, `"constant"`
-    if all values of such slices are equal, otherwise `"copies"`.
+    if all values of such slices are equal, otherwise `"copies"`. Whole slices come first.
 
     Args:
         values: An array.
@@ -40,14 +40,23 @@ def crowded(values: Array, dtype: DType, share: float | None = None) -> tuple[st
     if values.ndim < 2:
         return "", ""
     frequent = max(_BY_ROUNDING.get(dtype, _BY_ROUNDING_ELSE), _share(values, share))
+    first = "", ""
     for begin, end in axes_of_slices(values.shape):
         lengths = values.shape[begin:end]
         slices = values.reshape(math.prod(values.shape[:begin]), math.prod(lengths), -1)
         found = _crowded_slices(slices, frequent)
-        if found:
-            where = f"{len(found)} of {slices.shape[1]} slices along {axes_text(begin, end)}"
-            return _verdict(slices, found), f"{where}: {_text(slices, found, lengths)}"
-    return "", ""
+        if not found:
+            continue
+        are_whole = all((slices[:, index] == value).all() for index, value in found.items())
+        verdict = "constant" if are_whole else "copies"
+        if not any(found.values()):
+            verdict = "zeros"
+        where = f"{len(found)} of {slices.shape[1]} slices along {axes_text(begin, end)}"
+        said = verdict, f"{where}: {_text(slices, found, lengths)}"
+        if are_whole:
+            return said
+        first = first if first[0] else said
+    return first
 
 
 def _share(values: Array, share: float | None) -> float:
@@ -97,13 +106,6 @@ def _most_by_chance(size: int, slices: int, frequent: float) -> int:
         if size * surprise > bound:
             return count - 1
     return size
-
-
-def _verdict(slices: Array, found: dict[int, float]) -> str:
-    if not any(found.values()):
-        return "zeros"
-    are_whole = all((slices[:, index] == value).all() for index, value in found.items())
-    return "constant" if are_whole else "copies"
 
 
 def _text(slices: Array, found: dict[int, float], lengths: Sequence[int]) -> str:

@@ -24,7 +24,7 @@ from keras_initx.models import (
     InitializationPlan,
     RulesOrPlan,
     WeightPlan,
-    initialize,
+    begun,
     plan_of,
     with_seed_and_axes,
 )
@@ -84,7 +84,9 @@ def _of_model(
     given = plan_of("rules", rules, seed) if roles is None else None
     if given is not None:
         return _by_plan(subjects, _Lines(given, "plan", alpha, layers))
-    plan = initialize(model, rules, seed=seed or 0, roles=roles, dry_run=True)
+    started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
+    rows = [step.row for step in started.steps]
+    plan = InitializationPlan(rows, started.root, dry_run=True, _said=started.drawn)
     lines = _Lines(plan, "" if seed is None else "seed", alpha, layers)
     of_rows = zip(subjects, plan.weights, strict=True)
     return [(subject, lines.expectation(subject, row)) for subject, row in of_rows]
