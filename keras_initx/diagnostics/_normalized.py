@@ -3,7 +3,9 @@
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
-from keras_initx.structure import Call, first_float, normalizes
+from keras_initx.structure._batch import first_float
+from keras_initx.structure._kernels import normalizes
+from keras_initx.structure._watch import Call
 
 
 class NormalizedProbe(Probe):

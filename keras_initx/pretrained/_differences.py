@@ -6,12 +6,10 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.arrays import LazyArray
+from keras_initx.arrays._lazy import LazyArray
 from keras_initx.pretrained._row_orders import MovedAxes, RowOrders, row_orders_of
-from keras_initx.structure import (
-    NORMALIZATIONS,
-    ModelWeight,
-)
+from keras_initx.structure._kernels import NORMALIZATIONS
+from keras_initx.structure._weights import ModelWeight
 
 # That of torch's normalizations, but for `RMSNorm`.
 _EPSILON = 1e-5
@@ -44,6 +42,13 @@ class Differences:
                 note = f"check epsilon: {layer.epsilon:g}, in torch {_EPSILON:g} by default"
                 array = array.noted(note)
         return array
+
+    def reordered_axes(self, weight: ModelWeight) -> set[int]:
+        """Return the axes of a weight along which torch has another order, or an unknown one."""
+        axes: set[int] = set()
+        for moved in self._orders.of(weight):
+            axes.update(moved.axes)
+        return axes
 
 
 def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:

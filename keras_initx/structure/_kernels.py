@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.backends import backend
-from keras_initx.initializers import default_axes, fans
+from keras_initx.backends._current import backend
+from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.structure._names import own_weights
 
 # The input and output axes of a kernel.
@@ -74,6 +74,11 @@ def is_kernel(weight: keras.Variable) -> bool:
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
 
 
+def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
+    """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
+    return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
+
+
 def multiplying_weights(layer: keras.Layer) -> list[keras.Variable]:
     """Return the weights by which `layer` itself may multiply its inputs."""
     if isinstance(layer, keras.layers.RNN):
@@ -103,6 +108,13 @@ def is_depthwise(layer: keras.Layer, name: str) -> bool:
     """Return whether the kernel of this name is depthwise: it does not sum over channels."""
     # A separable convolution has two kernels.
     return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
+
+
+def convolves(layer: keras.Layer, kernel: keras.Variable) -> bool:
+    """Return whether a kernel is that of a convolution which sums over channels."""
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        return hasattr(_torch_module(layer, kernel), "transposed")
+    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) and is_kernel(kernel)
 
 
 def is_adapter(name: str) -> bool:

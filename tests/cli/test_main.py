@@ -11,9 +11,10 @@ import streams
 from commands import refused
 
 import keras_initx
-from keras_initx import _startup, cli
+from keras_initx import _startup
 from keras_initx._compiled_kernel import library
 from keras_initx.cli import _catalog
+from keras_initx.cli import _main as cli
 
 DRAWS = "the compiled kernel" if library() else "NumPy"
 VERSION = f"keras_initx {keras_initx.__version__}, draws on the host by {DRAWS}\n"
@@ -106,10 +107,10 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
     assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
 
 
-def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
+def test_an_interrupt_ends_a_command_with_one_line(capsys, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
     assert cli.main(["show", "sparse"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"

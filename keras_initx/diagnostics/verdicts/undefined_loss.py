@@ -8,7 +8,7 @@ import keras
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, ends_for
 from keras_initx.diagnostics._remedy import Remedy
@@ -17,7 +17,7 @@ from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
 from keras_initx.diagnostics.verdicts._shared import other_activation, other_loss
-from keras_initx.structure import array_of
+from keras_initx.structure._batch import array_of
 
 # What cures it where the operation is not known.
 _GUARDED = Remedy(
