@@ -44,9 +44,10 @@ def audit(
     There are two questions. With `rules`, or without arguments, each weight is compared with the
     law of the initializer that it should come from: constants, mean, standard deviation, bounds,
     the shape of the distribution, the connections of `Sparse`, the orthonormality of `Orthogonal`,
-    the biases of gates. Equal weights that should be independent are reported too, and equal slices
-    of one weight, such as units, also with opposite signs. Weights of initializers whose law is not
-    known, of quantized layers and of integers are listed as not compared.
+    the biases of gates. Parts and slices along each axis, such as units, are compared with the law
+    too. Equal weights that should be independent are reported, and equal slices of one weight, also
+    with opposite signs. Weights of initializers whose law is not known, quantized weights and
+    integers are listed as not compared.
 
     With `like`, the law of each weight is measured from others: the report says which weights are
     no longer drawn as they were. Weights of one name in several layers are judged together too.
