@@ -32,6 +32,7 @@ ROOMS = (
     "diagnostics",
     "models",
     "pretrained",
+    "outputs",
     "scaling",
     "audits",
     "studies",

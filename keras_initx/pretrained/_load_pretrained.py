@@ -77,8 +77,8 @@ def load_pretrained(
     reads a flattened image, its rows are reordered, and its units where they become an image. The
     row of the result says so. If an image may lie before a weight and the graph does not show how,
     the row has the note "the order of the rows is not known", and they are left as they are. It
-    also says where the epsilon of a normalization is not torch's default. With `layout="keras"`,
-    the order of axes is kept.
+    also says where the epsilon of a normalization is not torch's default; `compare_outputs` shows
+    whether that makes a difference. With `layout="keras"`, the order of axes is kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.
