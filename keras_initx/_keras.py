@@ -23,12 +23,12 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import CodeType, FrameType
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import keras
 
-from keras_initx._typing import KerasOptimizer, Tensor
+from keras_initx._typing import KerasOptimizer, Shape, Tensor
 
 
 def layer_using(initializer: keras.initializers.Initializer) -> keras.Layer | None:
@@ -406,6 +406,43 @@ class StepsByFactor(KerasOptimizer):
         return self.rate_factors[self._get_variable_index(variable)]
 
 
+class ScaledSteps(StepsByFactor):
+    """Makes the steps of Adafactor with a factor on what it subtracts from each weight.
+
+    Adafactor takes the smaller of the learning rate and `1 / sqrt(step)`. A factor on the rate
+    would be lost where the other is smaller.
+
+    Relies on the method by which optimizers change a weight.
+    """
+
+    # The weight whose step is made, and its factor.
+    _in_step: tuple[Any, float] | None = None
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
+        """Update one weight."""
+        vars(self)["_in_step"] = (variable, self._factor_of(variable))
+        try:
+            super(StepsByFactor, self).update_step(gradient, variable, learning_rate)
+            if self._in_step is not None:
+                raise TypeError(
+                    "`optimizer` must be of a class whose `update_step` changes a weight by "
+                    "`self.assign_sub`, where its factor counts. Received: an optimizer that "
+                    f"changes {variable.path!r} in another way"
+                )
+        finally:
+            vars(self)["_in_step"] = None
+
+    def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
+        """Subtract from a variable, from the weight in training times its factor."""
+        if self._in_step is not None and variable is self._in_step[0]:
+            _, factor = self._in_step
+            vars(self)["_in_step"] = None
+            value = keras.ops.multiply(value, factor)
+        super().assign_sub(variable, value)
+
+
 # The methods that make the steps of all weights, each by a later one. The last makes that of one.
 _STEPS = (
     "stateless_apply",
@@ -442,6 +479,15 @@ def _names_in(function: Any) -> set[str]:
             names.update(code.co_names)
             codes.extend(code.co_consts)  # with those of functions within
     return names
+
+
+def is_left_to_adam(optimizer: keras.optimizers.Optimizer, path: str, shape: Shape) -> bool:
+    """Return whether a Muon trains the weight of this path and shape by Adam.
+
+    Relies on the method that decides it, which reads these two of a variable.
+    """
+    weight = SimpleNamespace(path=path, name=path.rpartition("/")[2], shape=shape)
+    return bool(optimizer._should_use_adamw(weight))
 
 
 def is_built_with(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:

@@ -93,6 +93,9 @@ if TYPE_CHECKING:
         ) -> None:
             """Update one weight."""
 
+        def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
+            """Subtract from a variable."""
+
         def _parallel_update_step(
             self,
             grads: Sequence[Tensor],

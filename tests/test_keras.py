@@ -443,3 +443,11 @@ def test_the_direction_of_metrics_is_known_and_no_result_of_a_subclass_is_taken_
     assert _keras.direction_of(keras.metrics.MeanSquaredError()) == "down"
     assert _keras.direction_of(keras.metrics.Mean()) is None
     assert _keras.direction_of(ErrorRate()) is None
+
+
+def test_muon_decides_by_path_and_shape_what_it_leaves_to_adam():
+    muon = keras.optimizers.Muon(exclude_layers=["last"])
+    assert not _keras.is_left_to_adam(muon, "model/first/kernel", (4, 4))
+    assert _keras.is_left_to_adam(muon, "model/last/kernel", (4, 4))
+    assert _keras.is_left_to_adam(muon, "word_embedding/first/kernel", (4, 4))
+    assert _keras.is_left_to_adam(muon, "model/first/bias", (4,))

@@ -8,7 +8,8 @@ import keras
 import pytest
 from modes import BACKEND
 
-TEXT = pathlib.Path(__file__).parents[1].joinpath("README.md").read_text()
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = ROOT.joinpath("README.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 
 
@@ -36,8 +37,15 @@ def test_the_blocks_print_what_is_shown_and_forty_layers_learn_as_much_as_is_sai
     assert max(accuracy[-3:]) > int(percent) / 100
 
 
+def test_ci_runs_the_test_command_of_the_readme():
+    (shown,) = re.findall(r"^```sh\n((?:[^`]*\n)?pip install nox [^`]*)^```$", TEXT, re.MULTILINE)
+    run = ROOT.joinpath(".ci", "run").read_text()
+    commands = [line for line in run.splitlines() if line and not line.startswith(("#", "set ", "cd "))]
+    assert commands == shown.splitlines()
+
+
 def test_a_package_index_shows_no_links_to_files_that_it_lacks():
-    project = tomllib.loads(pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
+    project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())
     text = TEXT
     for rule in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
         text = re.sub(rule["pattern"], rule["replacement"], text)

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # also if standard output is on a full disk
         _exit(f"{_startup.program()}: error: {error}\n")
     except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{_startup.program()}: interrupted\n")
         return _INTERRUPTED
     except Exception:  # Python's exit code would be 1, which means that a problem was found.
         _exit(traceback.format_exc())

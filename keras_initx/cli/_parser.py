@@ -44,6 +44,16 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    """Show on an example what this package does.
+
+    Diagnose forty layers that do not learn, initialize them by the remedy, train both, and print
+    what they have learned. It needs the extra demo, and takes about a minute.
+
+    demo
+    """
+
+
 def _add_list(parser: argparse.ArgumentParser) -> None:
     """List all initializers.
 
@@ -249,6 +259,7 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
 
 # The commands: the function that runs each, and the one that adds its options.
 COMMANDS = {
+    "demo": ("_demo:run", _add_demo),
     "list": ("_catalog:list_", _add_list),
     "show": ("_catalog:show", _add_show),
     "diagnose": ("_models:diagnose", _add_diagnose),

@@ -62,7 +62,8 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         widths: The widths.
         layers: The paths of the layers in the first model.
         sizes: An array of shape `(steps + 1, layers, widths)` with the root mean square of each
-            layer's output, before its activation if there is one. Step 0 is before training.
+            layer's output, before its activation if there is one; NaN if not all of it is finite.
+            Step 0 is before training.
         weights: The `WidthExponents` of each trainable weight; none if the models do not have the
             same layers.
     """
@@ -107,9 +108,25 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return uneven
 
     @property
+    def not_finite(self) -> dict[str, tuple[int, int]]:
+        """The layers whose outputs are not finite, with the first step and the least width."""
+        found = {}
+        for place, layer in enumerate(self.layers):
+            where = np.argwhere(~np.isfinite(self.sizes[:, place]))
+            if len(where):
+                step = int(where[0, 0])
+                widths = [self.widths[width] for first, width in where if first == step]
+                found[layer] = step, min(widths)
+        return found
+
+    @property
     def problems(self) -> list[str]:
-        """The layers whose outputs depend on the width, and the weights that are not as in muP."""
-        return [*self.uneven, *(weight.path for weight in self.weights if weight.differs)]
+        """The layers whose outputs depend on the width or are not finite, and the other weights.
+
+        These are those that are not as in muP.
+        """
+        layers = dict.fromkeys([*self.not_finite, *self.uneven])
+        return [*layers, *(weight.path for weight in self.weights if weight.differs)]
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -183,6 +200,11 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
 
     def _below(self) -> list[str]:
         lines = ["Exponents of the width in the output size: 0 means independent of the width."]
+        not_finite = []
+        for layer, (step, width) in self.not_finite.items():
+            not_finite.append(f"{layer} (from step {step} on, at width {width})")
+        if not_finite:
+            lines.append(f"Not finite: {', '.join(not_finite)}.")
         uneven = []
         for layer, (step, exponent) in self.uneven.items():
             uneven.append(f"{layer} ({short_number(exponent)} at step {step})")
@@ -317,6 +339,7 @@ def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
         signal = layer.signal
         if signal.nonfinite:
             check_finite(x)
-        if signal.size:
+            sizes[layer.name] = math.nan
+        elif signal.size:
             sizes[layer.name] = float(np.hypot(signal.mean, signal.std))
     return sizes

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import keras
 
 from keras_initx._checks import check_number
+from keras_initx._keras import is_left_to_adam, names_preserved
 from keras_initx._typing import Shape
 from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
-from keras_initx.scaling._rate_factors import RateFactors
+from keras_initx.scaling._rate_factors import FactorList, RateFactors
 from keras_initx.structure import ModelWeight, check_model, find_weights
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class MupWeight:
             weight.
         muon: Factor on the learning rate of Muon with its default arguments.
         tied: For an embedding, factor on the logits of an output layer that uses the same weights;
-            1 for other weights. The model must apply it.
+            1 for other weights. The model must apply it. NaN where it is not known whether there is
+            such a layer, as in a subclass of `keras.Model`; the factor would be `1 / units`.
+        variable_path: Its path in Keras, `variable.path`. It may begin with the name of the model,
+            and Muon goes by it.
     """
 
     path: str
@@ -98,6 +102,7 @@ class MupWeight:
     adafactor: float
     muon: float
     tied: float = 1.0
+    variable_path: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,8 +124,10 @@ class MupTable(WeightTable[MupWeight]):
     depth: float = 1.0
     head_size: float = 1.0
 
-    def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> list[float]:
+    def learning_rates(self, optimizer: str | keras.optimizers.Optimizer) -> FactorList:
         """Return the factors on the learning rate, in the order of `model.trainable_variables`.
+
+        The list has the paths of the weights too, so that `RateFactors` refuses other weights.
 
         Weight decay must not change with the width. Keras multiplies it by the learning rate of the
         optimizer, without these factors, so it needs none. Where a library multiplies it by the
@@ -135,14 +142,10 @@ class MupTable(WeightTable[MupWeight]):
             ValueError: If it is another, for which no rule is known.
         """
         rate = _RATES[_class_name(optimizer)]
+        paths = [weight.variable_path for weight in self.weights]
         if rate == "muon" and isinstance(optimizer, keras.optimizers.Muon):
-            options = {
-                "exclude_embeddings": optimizer.exclude_embeddings,
-                "exclude_layers": optimizer.exclude_layers,
-                "rms_rate": optimizer.rms_rate,
-            }
-            return [_muon_rate(weight, **options) for weight in self.weights]
-        return [getattr(weight, rate) for weight in self.weights]
+            return FactorList([_muon_rate(weight, optimizer) for weight in self.weights], paths)
+        return FactorList([getattr(weight, rate) for weight in self.weights], paths)
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> RateFactors:
         """Return an optimizer that trains each weight with its factor on the learning rate.
@@ -207,6 +210,12 @@ class MupTable(WeightTable[MupWeight]):
                 "tied: factor on the logits of an output layer that uses the weights of the "
                 "embedding."
             )
+        for weight in self.weights:
+            if math.isnan(weight.tied):
+                notes.append(
+                    f"Whether logits use {weight.path} is not known: if they do, multiply them by "
+                    f"{short_number(1 / weight.units)}."
+                )
         if self.depth != 1:
             notes.append(f"Divide the output of each branch by {short_number(self.depth)}.")
         if self.head_size != 1:
@@ -287,15 +296,18 @@ def mup(model: keras.Model, base: keras.Model, *, depth: float = 1.0) -> MupTabl
             f"base={base.name!r} and model={model.name!r}, of which one has no {differ[0]!r}"
         )
     counts = Counter(form for path in paths for form in _forms(path))
+    with names_preserved():
+        muon = keras.optimizers.Muon()
     rows = {}
     for weight in weights:
         is_repeated = any(counts[form] > 1 for form in _forms(weight.path))
-        rows[id(weight.variable)] = _row(
+        row = _row(
             weight,
             counterparts[weight.path],
             depth=depth if is_repeated else 1.0,
-            is_tied=_is_tied(weight, weights, counterparts),
+            is_tied=_is_tied(weight, model, weights, counterparts),
         )
+        rows[id(weight.variable)] = replace(row, muon=_muon_rate(row, muon))
     in_order = [rows[id(variable)] for variable in model.trainable_variables]
     return MupTable(in_order, depth, _head_size(in_order))
 
@@ -332,18 +344,9 @@ def _class_name(optimizer: str | keras.optimizers.Optimizer) -> str:
     raise ValueError(received)
 
 
-def _muon_rate(
-    weight: MupWeight,
-    *,
-    exclude_embeddings: bool = True,
-    exclude_layers: Sequence[str] = (),
-    rms_rate: float | None = 0.2,
-) -> float:
-    """Return the factor on the learning rate of Muon with these arguments."""
-    is_embedding = exclude_embeddings and "embedding" in weight.path.lower()
-    if len(weight.shape) != 2 or is_embedding:
-        return weight.adam
-    if any(re.search(pattern, weight.path) for pattern in exclude_layers):
+def _muon_rate(weight: MupWeight, optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the factor on the learning rate of a Muon."""
+    if is_left_to_adam(optimizer, weight.variable_path, weight.shape):
         return weight.adam
     # An orthogonal step is multiplied by the root of the larger axis, if at all.
     larger = max(weight.shape) / max(weight.base_shape)
@@ -351,7 +354,8 @@ def _muon_rate(
         rate = math.sqrt(larger)
     else:
         rate = math.sqrt(weight.units / weight.inputs)
-    if rms_rate is None:
+    # Before Keras 3.13 there is no such argument, and `_class_name` refuses the optimizer.
+    if getattr(optimizer, "rms_rate", 0.2) is None:
         return rate
     return rate / math.sqrt(larger)
 
@@ -367,7 +371,9 @@ def _forms(path: str) -> list[str]:
     return forms
 
 
-def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool) -> MupWeight:
+def _row(
+    weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: bool | None
+) -> MupWeight:
     shape = weight.shape
     base_shape = base_weight.shape
     if len(shape) != len(base_shape):
@@ -385,7 +391,12 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: b
     else:
         std = 1 / math.sqrt(input_ratio)
     adam = 1 / input_ratio
-    row = MupWeight(
+    tied = 1.0
+    if is_tied is None:
+        tied = math.nan
+    elif is_tied:
+        tied = 1 / unit_ratio
+    return MupWeight(
         weight.path,
         shape,
         base_shape,
@@ -397,9 +408,9 @@ def _row(weight: ModelWeight, base_weight: ModelWeight, depth: float, is_tied: b
         sgd=unit_ratio / input_ratio * depth,
         adafactor=adam / std,
         muon=adam,
-        tied=1 / unit_ratio if is_tied else 1.0,
+        tied=tied,
+        variable_path=weight.variable.path,
     )
-    return replace(row, muon=_muon_rate(row))
 
 
 def _sizes_of(weight: ModelWeight) -> tuple[float, float]:
@@ -423,17 +434,23 @@ def _role(weight: ModelWeight, input_ratio: float, unit_ratio: float) -> Role:
 
 
 def _is_tied(
-    weight: ModelWeight, weights: Sequence[ModelWeight], counterparts: Mapping[str, ModelWeight]
-) -> bool:
-    """Return whether a weight may be both an embedding and the kernel of the logits."""
+    weight: ModelWeight,
+    model: keras.Model,
+    weights: Sequence[ModelWeight],
+    counterparts: Mapping[str, ModelWeight],
+) -> bool | None:
+    """Return whether a weight is an embedding and the kernel of the logits too.
+
+    `None` if it is not known.
+    """
     layer = weight.layer
     if not isinstance(layer, keras.layers.Embedding) or weight.name != "embeddings":
         return False
     # A `ReversibleEmbedding` of Keras or KerasHub says so.
-    if not getattr(layer, "tie_weights", True):
-        return False
-    # Any other layer may use the weights of an embedding, where no kernel gives a logit for each
-    # word.
+    if hasattr(layer, "tie_weights"):
+        return bool(layer.tie_weights)
+    # Any other layer may use the weights of an embedding, where there is a logit for each word, and
+    # no kernel gives them.
     words = weight.shape[0]
     base_words = counterparts[weight.path].shape[0]
     for other in weights:
@@ -443,7 +460,10 @@ def _is_tied(
         _, base_units = _sizes_of(counterparts[other.path])
         if (units, base_units) == (words, base_words):
             return False
-    return True
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return None
+    return any(output.shape[-1] == words for output in outputs)
 
 
 def _head_size(weights: Sequence[MupWeight]) -> float:

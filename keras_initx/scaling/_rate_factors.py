@@ -6,13 +6,14 @@ weight. All else is its own.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 import keras
 
 from keras_initx._checks import check_number, check_type
-from keras_initx._keras import StepsByFactor, method_without_steps
+from keras_initx._keras import ScaledSteps, StepsByFactor, method_without_steps
 from keras_initx.structure import (
     first_matches,
     items_of,
@@ -24,6 +25,18 @@ from keras_initx.structure import (
 )
 
 
+class FactorList(list[float]):
+    """Factors of weights, in the order of `model.trainable_variables`, with the path of each.
+
+    Attributes:
+        paths: The paths of the weights, `variable.path`.
+    """
+
+    def __init__(self, factors: Iterable[float], paths: Iterable[str]) -> None:
+        super().__init__(factors)
+        self.paths = list(paths)
+
+
 @keras.saving.register_keras_serializable(package="initx")
 class RateFactors(StepsByFactor):
     """Train each weight with its own factor on the learning rate.
@@ -31,7 +44,8 @@ class RateFactors(StepsByFactor):
     The optimizer is used like the one that it is made from: in `compile`, with `apply` or
     `stateless_apply` in a loop of your own, with schedules, a `learning_rate` that is set later,
     averaged weights, accumulated gradients, loss scaling and all ways to clip gradients. Clipping
-    by the global norm looks at all weights. Weight decay follows the learning rate of the
+    by the global norm looks at all weights. Adafactor bounds its rate by `1 / sqrt(step)`, so there
+    the factor is on what is subtracted from a weight. Weight decay follows the learning rate of the
     optimizer, without the factors. A saved model goes on training on any backend. For weights that
     differ in more than the learning rate there is Keras' `MultiOptimizer`, of which this may be a
     part.
@@ -45,7 +59,8 @@ class RateFactors(StepsByFactor):
             compared with the path of a weight, `variable.path`. Leave out the name of the model
             that may begin all paths: those of a loaded model may lack it. The first that matches
             counts, and weights that none matches have the factor 1. Or a list with the factor of
-            each weight, in the order of `model.trainable_variables`.
+            each weight, in the order of `model.trainable_variables`. That of
+            `MupTable.learning_rates` has their paths too, and other weights are refused.
         name: Name of the optimizer, by default that of `optimizer`.
 
     Raises:
@@ -53,7 +68,7 @@ class RateFactors(StepsByFactor):
             make its steps in `update_step`.
         ValueError: If a factor is not positive, or `optimizer` has been used, has others inside, or
             has a config that lacks some of its settings. When it is first used, if a pattern
-            matches no weight, or a list has another length.
+            matches no weight, or a list has another length or the paths of other weights.
 
     Example:
         >>> from keras_initx.scaling import RateFactors
@@ -88,6 +103,10 @@ class RateFactors(StepsByFactor):
         name: str | None = None,
     ) -> None:
         self.factors = _checked_factors(factors)
+        # Keras copies a list to one of its own.
+        self.factor_paths: list[str] | None = None
+        if isinstance(factors, FactorList):
+            self.factor_paths = factors.paths
         if name is not None:
             self.name = name
 
@@ -103,7 +122,7 @@ class RateFactors(StepsByFactor):
         # Keras builds the optimizer of a model that it loads from HDF5 for no weights.
         if self.built or not variables:
             return
-        self.rate_factors = _factors_of(variables, self.factors)
+        self.rate_factors = _factors_of(variables, self)
         super().build(variables)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -126,7 +145,10 @@ class RateFactors(StepsByFactor):
         else:
             factors = list(self.factors)
         order = "keras"  # in which files have the variables
-        return {"optimizer": serialized, "factors": factors, "name": self.name, "order": order}
+        config = {"optimizer": serialized, "factors": factors, "name": self.name, "order": order}
+        if self.factor_paths is not None:
+            config["paths"] = list(self.factor_paths)
+        return config
 
     @classmethod
     def from_config(
@@ -146,7 +168,10 @@ class RateFactors(StepsByFactor):
                 f"Received: order={config.get('order')!r}"
             )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"], custom_objects)
-        return RateFactors(optimizer, config["factors"], name=config["name"])
+        factors = config["factors"]
+        if "paths" in config:
+            factors = FactorList(factors, config["paths"])
+        return RateFactors(optimizer, factors, name=config["name"])
 
 
 @functools.cache
@@ -155,9 +180,12 @@ def _class_with_factors(plain: Any) -> type[RateFactors]:
 
     All are saved under one name: the config has the class.
     """
+    bases: tuple[type, ...] = (RateFactors, plain)
+    if issubclass(plain, keras.optimizers.Adafactor):
+        bases = (ScaledSteps, *bases)
     made = type(
         RateFactors.__name__,
-        (RateFactors, plain),
+        bases,
         {"plain": plain, "__doc__": RateFactors.__doc__, "__module__": RateFactors.__module__},
     )
     keras.saving.register_keras_serializable("initx")(made)
@@ -174,7 +202,7 @@ def rates_of(
         rate = math.nan
     if not isinstance(optimizer, RateFactors):
         return [rate] * len(variables)
-    return [rate * factor for factor in _factors_of(variables, optimizer.factors)]
+    return [rate * factor for factor in _factors_of(variables, optimizer)]
 
 
 def _checked_copy(optimizer: Any) -> keras.optimizers.Optimizer:
@@ -246,16 +274,17 @@ def _checked_factors(factors: Any) -> dict[str, float] | list[float]:
     return in_order
 
 
-def _factors_of(
-    variables: Sequence[keras.Variable], factors: dict[str, float] | list[float]
-) -> list[float]:
+def _factors_of(variables: Sequence[keras.Variable], optimizer: RateFactors) -> list[float]:
     """Return the factor of each weight."""
+    factors = optimizer.factors
     if not isinstance(factors, dict):
         if len(factors) != len(variables):
             raise ValueError(
                 "`factors` must have a factor for each weight. "
                 f"Received: {len(factors)} factors for {len(variables)} weights"
             )
+        if optimizer.factor_paths is not None:
+            _check_paths(optimizer.factor_paths, [variable.path for variable in variables])
         return list(factors)
     paths = [variable.path for variable in variables]
     first_names = {path.partition("/")[0] for path in paths}
@@ -269,3 +298,30 @@ def _factors_of(
     names = {short: (path, short) for path, short in zip(paths, short_paths, strict=True)}
     found = first_matches("factors", factors, names, matches)
     return [factors[found[path][0]] if path in found else 1.0 for path in short_paths]
+
+
+def _check_paths(paths: Sequence[str], found: Sequence[str]) -> None:
+    """Raise `ValueError` unless weights are those of the factors.
+
+    Paths may differ in the names of models around, which a loaded one lacks, and in automatic
+    numbers: each name stands for one in the same place.
+    """
+    names: dict[str, str] = {}
+    names_found: dict[str, str] = {}
+    for path, other in zip(paths, found, strict=True):
+        pairs = list(zip(reversed(path.split("/")), reversed(other.split("/")), strict=False))
+        for name, name_found in pairs:
+            is_alike = _unnumbered(name) == _unnumbered(name_found)
+            is_first = name not in names and name_found not in names_found
+            if is_alike and is_first:
+                names[name] = name_found
+                names_found[name_found] = name
+            if names.get(name) != name_found:
+                raise ValueError(
+                    "`factors` must be those of the weights that are trained, in their order. "
+                    f"Received: the factor of {path!r} for {other!r}"
+                )
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"_\d+$", "", name)

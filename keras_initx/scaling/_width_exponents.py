@@ -97,6 +97,7 @@ def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[Widt
         ValueError: If the models have other layers, or more blocks.
     """
     table = mup(wide.model, narrow.model)
+    factors: list[float]
     try:
         factors = table.learning_rates(narrow.optimizer)
     except ValueError:  # an optimizer without a rule

@@ -106,10 +106,10 @@ def test_an_error_that_nobody_foresaw_is_no_problem_that_was_found(capsys, monke
     assert refused(capsys, "show", "sparse").startswith("Traceback (most recent call last):\n")
 
 
-def test_an_interrupt_ends_a_command_quietly(capsys, monkeypatch):
+def test_an_interrupt_ends_a_command_with_one_line(capsys, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keras_initx.Sparse, "__call__", interrupted)
     assert cli.main(["show", "sparse"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "python -m keras_initx: interrupted\n"

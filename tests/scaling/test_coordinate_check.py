@@ -103,6 +103,52 @@ def test_the_coordinate_check_is_drawn(constant, tmp_path):
         np.testing.assert_array_equal([line.get_xdata() for line in axis.lines], [constant.widths] * 3)
 
 
+@pytest.mark.parametrize("rate", [1e30, 1e-9])
+def test_outputs_that_are_not_finite_after_a_step_are_a_problem_with_its_step_and_layer(rate):
+    def build(width):
+        model = wide(width, "ones")
+        model.compile(keras.optimizers.Adam(rate if width == 16 else 1e-9), "mse")
+        return model
+
+    x = X.astype("float32")
+    found = scaling.coordinate_check(build, [4, 16], x, x[:, :3], steps=2)
+    assert found.widths == [4, 16]
+    assert not np.isnan(found.sizes[0]).any()
+    assert np.isnan(found.sizes[1:, -1, 1]).all() == (rate == 1e30)
+    assert not np.isnan(found.sizes[..., 0]).any()
+    last = found.layers[-1]
+    if rate == 1e30:
+        assert found.not_finite[last] == (1, 16)
+        assert last in found.problems
+        assert f"{last} (from step 1 on, at width 16)" in str(found)
+    else:
+        assert found.not_finite == {}
+        assert "Not finite" not in str(found)
+
+
+class PartlyNaN(layers.Dense):
+    """Has an output of which one unit is NaN where there are 16 inputs."""
+
+    def call(self, x):
+        outputs = super().call(x)
+        if x.shape[-1] != 16:
+            return outputs
+        return keras.ops.concatenate([outputs[:, :1] * np.nan, outputs[:, 1:]], axis=-1)
+
+
+def test_the_finite_values_are_not_the_size_of_outputs_that_are_nan_in_part():
+    def build(width):
+        model = keras.Sequential([keras.Input((8,)), layers.Dense(width, name="first"), PartlyNaN(3, name="last")])
+        model.compile(keras.optimizers.SGD(1e-9), "mse")
+        return model
+
+    x = X.astype("float32")
+    found = scaling.coordinate_check(build, [4, 16], x, x[:, :3], steps=1)
+    assert found.not_finite["last"] == (0, 16)
+    assert np.isnan(found.sizes[0]).tolist() == [[False, False], [False, True]]
+    assert "last" in found.problems
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -185,6 +185,47 @@ def test_a_bias_with_an_axis_of_heads_keeps_the_rate_of_muon():
     assert rates["attention/query/kernel"] == rates["last/kernel"] == 0.5
 
 
+@pytest.mark.skipif(not HAS_MUON, reason="this Keras has another rule")
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("net", {}, 0.5),
+        ("sentence_embedding", {}, 0.25),
+        ("sentence_embedding", {"exclude_embeddings": False}, 0.5),
+        ("classifier", {"exclude_layers": ["^classifier/"]}, 0.25),
+    ],
+)
+def test_muon_leaves_a_weight_to_adam_by_its_path_with_the_name_of_the_model(name, options, expected):
+    def network(width):
+        dense = [layers.Dense(size, name=layer) for size, layer in ((width, "a"), (width, "h"), (3, "o"))]
+        return keras.Sequential([keras.Input((5,)), *dense], name=name)
+
+    model = network(64)
+    table = scaling.mup(model, network(16))
+    optimizer = keras.optimizers.Muon(0.01, **options)
+    factors = table.learning_rates(optimizer)
+    optimizer.build(model.trainable_variables)
+    # Only weights that Adam trains have a velocity.
+    is_left = optimizer.adam_velocities[2] is not None
+    assert is_left == (expected == 0.25)
+    assert factors[2] == expected
+    if not options:
+        assert table.weights[2].muon == table.learning_rates("muon")[2] == expected
+
+
+class MyMuon(keras.optimizers.Muon):
+    """A Muon of a user, which leaves all to Adam."""
+
+    def _should_use_adamw(self, variable):
+        return True
+
+
+@pytest.mark.skipif(not HAS_MUON, reason="this Keras has another rule")
+def test_a_muon_of_a_user_is_asked_what_it_leaves_to_adam():
+    table = scaling.mup(stack(32, 32), stack(8, 8))
+    assert table.learning_rates(MyMuon()) == table.learning_rates("adam") != table.learning_rates("muon")
+
+
 class MyAdam(keras.optimizers.Adam):
     """An optimizer of a user."""
 
@@ -216,17 +257,86 @@ def test_muon_of_an_older_keras_is_refused():
         scaling.mup(stack(8), stack(8)).learning_rates("muon")
 
 
+class TiedLogits(layers.Layer):
+    """Multiplies by the weights of an embedding."""
+
+    def __init__(self, embedding):
+        super().__init__(name="logits")
+        self.embedding = embedding
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.embedding.embeddings))
+
+
 def words(width, kind, units, **options):
+    """Return a model with 20 words, whose logits use their embedding where there are no units."""
     tokens = keras.Input((5,), dtype="int32")
-    x = kind(20, width, name="words", **options)(tokens)
-    return keras.Model(tokens, layers.Dense(units, name="last")(layers.Dense(width, name="hidden")(x)))
+    embedding = kind(20, width, name="words", **options)
+    x = layers.Dense(width, name="hidden")(embedding(tokens))
+    last = layers.Dense(units, name="last") if units else TiedLogits(embedding)
+    return keras.Model(tokens, last(x))
 
 
-def test_an_embedding_beside_a_kernel_for_the_logits_is_not_tied():
-    assert scaling.mup(words(32, layers.Embedding, 20), words(16, layers.Embedding, 20)).weights[0].tied == 1
-    assert scaling.mup(words(32, layers.Embedding, 8), words(16, layers.Embedding, 8)).weights[0].tied == 0.5
-    # As many units as words, in one of the models only.
-    assert scaling.mup(words(20, layers.Embedding, 8), words(10, layers.Embedding, 8)).weights[0].tied == 0.5
+@pytest.mark.parametrize(
+    ("units", "widths", "factor"),
+    [
+        (None, (32, 16), 0.5),
+        (20, (32, 16), 1),
+        (8, (32, 16), 1),
+        # As many units of the layer before as words, in one of the models only.
+        (None, (20, 10), 0.5),
+    ],
+)
+def test_an_embedding_is_tied_where_each_word_has_a_logit_and_no_kernel_gives_it(units, widths, factor):
+    table = scaling.mup(*(words(width, layers.Embedding, units) for width in widths))
+    assert table.weights[0].tied == factor
+    assert ("tied:" in str(table)) == (factor != 1)
+
+
+class Positions(layers.Layer):
+    """Adds an embedding of places."""
+
+    def __init__(self, width):
+        super().__init__(name="places")
+        self.positions = layers.Embedding(16, width, name="positions")
+
+    def build(self, shape):
+        self.positions.build(None)
+
+    def call(self, x):
+        return x + self.positions(keras.ops.arange(16))
+
+
+def test_positions_of_a_vision_transformer_are_not_tied():
+    def network(width):
+        images = keras.Input((8, 8, 3))
+        x = layers.Reshape((16, width))(layers.Conv2D(width, 2, 2, name="patches")(images))
+        x = Positions(width)(x)
+        return keras.Model(images, layers.Dense(10, name="last")(layers.GlobalAveragePooling1D()(x)))
+
+    table = scaling.mup(network(32), network(16))
+    assert [weight.tied for weight in table.weights] == [1] * 5
+    assert "tied" not in str(table)
+
+
+class OfWords(keras.Model):
+    """A subclass, of whose outputs nothing is known without a call."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.words = layers.Embedding(20, width, name="words")
+
+    def call(self, tokens):
+        return self.words(tokens)
+
+
+def test_whether_logits_use_an_embedding_of_a_subclass_is_not_known():
+    models = [OfWords(width) for width in (32, 16)]
+    for model in models:
+        model(np.zeros((1, 5), "int32"))
+    table = scaling.mup(*models)
+    assert np.isnan(table.weights[0].tied)
+    assert str(table).endswith("Whether logits use words/embeddings is not known: if they do, multiply them by 0.5.")
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")

@@ -14,7 +14,7 @@ from meshes import distribution, mesh_of
 from modes import BACKEND, needs_keras, to_numpy
 
 from keras_initx import initialize
-from keras_initx.scaling import RateFactors
+from keras_initx.scaling import RateFactors, mup
 
 layers = keras.layers
 optimizers = keras.optimizers
@@ -459,6 +459,90 @@ def test_factors_of_other_weights_are_refused_and_build_nothing(factors, message
     with pytest.raises(ValueError, match=message):
         optimizer.build(network().trainable_variables)
     assert not optimizer.built
+
+
+def lora(rank):
+    """Return a model with a frozen kernel, whose adapter has as many weights as its bias before."""
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, name="first"), layers.Dense(2, use_bias=False, name="last")], name="model"
+    )
+    initialize(model, seed=0)
+    if rank:
+        model.layers[0].enable_lora(rank)
+    return model
+
+
+def test_a_list_of_mup_is_refused_for_other_weights_of_the_same_number():
+    before, after = lora(0), lora(2)
+    # The bias, and the two factors of the adapter: three weights as before.
+    before.layers[0].trainable = True
+    after.layers[1].trainable = False
+    assert len(before.trainable_variables) == len(after.trainable_variables) == 3
+    optimizer = mup(before, before).optimizer(optimizers.Adam(0.1))
+    with pytest.raises(ValueError, match=r"`factors` must be those of the weights.*first/\w+' for '.*first/\w+'"):
+        optimizer.build(after.trainable_variables)
+    assert not optimizer.built
+    optimizer.build(before.trainable_variables)
+
+
+def automatic(width):
+    return keras.Sequential([keras.Input((6,)), *(layers.Dense(width) for _ in range(3)), layers.Dense(2)])
+
+
+def test_a_list_of_mup_fits_a_model_with_other_automatic_numbers_and_no_other_order():
+    factors = mup(automatic(16), automatic(8)).learning_rates("adam")
+    same = automatic(16)
+    assert [variable.path for variable in same.trainable_variables] != factors.paths
+    RateFactors(optimizers.Adam(), factors).build(same.trainable_variables)
+    swapped = [*same.trainable_variables[2:4], *same.trainable_variables[:2], *same.trainable_variables[4:]]
+    RateFactors(optimizers.Adam(), factors).build(swapped)  # a model of the same layers in another order
+    mixed = [*same.trainable_variables[1::-1], *same.trainable_variables[2:]]
+    with pytest.raises(ValueError, match="`factors` must be those of the weights that are trained, in their order"):
+        RateFactors(optimizers.Adam(), factors).build(mixed)
+
+
+def test_a_saved_list_keeps_the_paths_and_one_of_before_counts_by_its_order():
+    model = network()
+    factors = mup(model, model).learning_rates("adam")
+    config = RateFactors(optimizers.Adam(), factors).get_config()
+    assert config["paths"] == [variable.path for variable in model.trainable_variables]
+    RateFactors.from_config(config).build(model.trainable_variables)
+    # A loaded model may lack the name of the model.
+    without = {**config, "paths": [f"model/{path}" for path in config["paths"]]}
+    RateFactors.from_config(without).build(model.trainable_variables)
+    del without["paths"]
+    RateFactors.from_config(without).build(list(reversed(model.trainable_variables)))
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("rate", [1.0, 1e-3])
+def test_factors_of_adafactor_count_where_its_own_bound_is_below_the_rate(rate):
+    changes = []
+    for factor in (1.0, 0.25):
+        variables, gradients = variables_and_gradients()
+        optimizer = RateFactors(optimizers.Adafactor(rate, epsilon_2=1.0), {"bias": factor})
+        optimizer.build(variables)
+        optimizer.iterations.assign(99)  # the bound is a tenth
+        before = to_numpy(variables[1].value).copy()
+        optimizer.apply(gradients, variables)
+        changes.append(to_numpy(variables[1].value) - before)
+    assert np.abs(changes[0]).min() > 1e-4
+    np.testing.assert_allclose(changes[1], 0.25 * changes[0], rtol=1e-3)
+
+
+@keras.saving.register_keras_serializable("tests")
+class AssignsItself(optimizers.Adafactor):
+    """An Adafactor of a user whose steps have no place for a factor."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        variable.assign(variable - learning_rate * gradient)
+
+
+def test_an_adafactor_of_a_user_without_a_place_for_factors_is_refused_at_its_first_step():
+    variables, gradients = variables_and_gradients()
+    optimizer = RateFactors(AssignsItself(0.1), {"bias": 0.5})
+    with pytest.raises(TypeError, match=r"changes a weight by `self.assign_sub`.* changes '.*kernel' in another way"):
+        optimizer.apply(gradients, variables)
 
 
 @keras.saving.register_keras_serializable("tests")

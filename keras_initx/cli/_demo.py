@@ -1,0 +1,101 @@
+"""The command `demo`: a network that does not learn, why, the remedy, and what both learn."""
+
+import argparse
+import sys
+
+import keras
+import numpy as np
+
+from keras_initx import _startup, demo
+from keras_initx._extras import import_optional
+from keras_initx.diagnostics import Report, diagnose
+from keras_initx.models import initialize
+from keras_initx.rendering import Table, progress, short_number, status
+
+_EPOCHS = 5
+_HELD_OUT = 0.2
+# The layers whose outputs are shown.
+_SHOWN = ("layer_1", "layer_10", "layer_20", "layer_30", "layer_40")
+
+
+def run(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int:
+    """Run `demo`: diagnose forty layers, initialize them by the remedy, and train both."""
+    try:
+        threads = import_optional("threadpoolctl", "demo")
+        x, y = demo.digits()
+    except ImportError as error:
+        parser.error(str(error))
+    _say(
+        f"Forty ReLU layers with Keras' default weights, and {len(x)} images of digits, on "
+        f"{keras.backend.backend()}"
+    )
+    # PyTorch divides the products of these small layers among threads. They wait for each other
+    # longer than they compute, where other programs use the cores too.
+    with threads.threadpool_limits(1):
+        _tell(x, y)
+    sys.stdout.write(
+        f"Next, a model that a function of yours returns, and a batch:\n\n"
+        f"    {_startup.program()} diagnose FILE.py:FUNCTION --data x.npy --labels y.npy\n"
+    )
+    return 0
+
+
+def _tell(x: np.ndarray, y: np.ndarray) -> None:
+    """Print what is found before and after the remedy, and what both networks learn."""
+    _say("1. keras_initx.diagnose(model, x, y)")
+    default = _network()
+    report = _diagnosed(default, x, y)
+    for problem in report.problems:
+        _say(str(problem))
+
+    _say("2. keras_initx.initialize(model, report, seed=0)")
+    remedied = _network()
+    _say(str(initialize(remedied, report, seed=0)))
+
+    _say("3. keras_initx.diagnose(model, x, y)")
+    if _diagnosed(remedied, x, y).ok:
+        _say("No problem found.")
+
+    _say(f"4. model.fit(x, y, epochs={_EPOCHS}, validation_split={_HELD_OUT}), of both")
+    accuracies = (
+        ("Keras' default weights", _trained("default weights", default, x, y)),
+        ("after initialize", _trained("after initialize", remedied, x, y)),
+    )
+    _say(Table(("held out", "accuracy"), accuracies, are_text=(True, False)).as_text())
+
+
+def _say(text: str) -> None:
+    """Print a paragraph."""
+    sys.stdout.write(f"{text.rstrip()}\n\n")
+    sys.stdout.flush()  # what comes next takes seconds
+
+
+def _network() -> keras.Model:
+    """Return the network, with the same weights at each call."""
+    keras.utils.set_random_seed(0)
+    return demo.forty_layers()
+
+
+def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Report:
+    """Return the diagnosis, and print how large the outputs of some layers are."""
+    with status() as update:
+        update("Diagnosing")
+        report = diagnose(model, x, y, progress=lambda name: update(f"Measured {name}"))
+    names, stds = ["output of"], ["standard deviation"]
+    for layer in report.layers:
+        if layer.name in _SHOWN and layer.after is not None:
+            names.append(layer.name)
+            stds.append(short_number(layer.after.std))
+    are_text = (True, *(False for _ in _SHOWN))
+    _say(Table(tuple(names), (tuple(stds),), are_text=are_text).as_text())
+    return report
+
+
+def _trained(name: str, model: keras.Model, x: np.ndarray, y: np.ndarray) -> str:
+    """Train a network, and return its accuracy on the images that were held out."""
+    with progress(f"Training, {name}", _EPOCHS, "epochs") as advance:
+        epochs = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(1))
+        history = model.fit(
+            x, y, epochs=_EPOCHS, validation_split=_HELD_OUT, verbose=0, callbacks=[epochs]
+        ).history
+    return f"{history['val_accuracy'][-1]:.2f}"
