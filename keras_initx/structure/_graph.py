@@ -9,7 +9,7 @@ import keras
 
 from keras_initx._typing import Tensor
 from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._kernels import CONVOLUTIONS, NORMALIZATIONS, is_kernel
+from keras_initx.structure._kernels import CONVOLUTIONS, is_kernel
 
 _RESHAPING = (
     keras.layers.Flatten,
@@ -448,21 +448,6 @@ class ForwardGraph:
             if has_kernel or node in goes_on:
                 goes_on.update(node.inputs)
         return _producers(reversed(found))
-
-    def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the normalization layer that the outputs of `layer` are passed to, or `None`.
-
-        It is `None` if an output is passed to anything else, or to nothing.
-        """
-        first = None
-        for consumers in self.consumers(layer):
-            if not consumers:
-                return None
-            if not all(isinstance(consumer, NORMALIZATIONS) for consumer in consumers):
-                return None
-            if first is None:
-                first = consumers[0]
-        return first
 
     def _find(self, tensor: Tensor) -> _Node | None:
         node = self._nodes.get(id(tensor))
