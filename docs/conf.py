@@ -87,7 +87,7 @@ def _link_page_to_play_with(app, page, source):
 
 def _add_arguments(app, what, name, object, options, signature, returned):
     """Show the arguments of classes whose `__new__` only refuses others, and of recipes."""
-    from keras_initx.recipes import Recipe  # with the backend that is set above
+    from keras_initx.recipes import Recipe
 
     if what == "class" and signature == "(*arguments, **options)":
         own = list(inspect.signature(object.__init__).parameters.values())[1:]

@@ -12,18 +12,19 @@ import tomllib
 from pathlib import Path
 
 import keras_initx
-from keras_initx.arrays import LazyArray
-from keras_initx.audits import Profile
+from keras_initx.arrays._lazy import LazyArray
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._expectations import Expectation
-from keras_initx.backends import Backend
+from keras_initx.audits._profile import Profile
+from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
 from keras_initx.diagnostics import Remedy, Verdict
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.known import Loss
 from keras_initx.diagnostics.verdicts import RULES
-from keras_initx.initializers import Initializer, Law
+from keras_initx.initializers import Initializer
+from keras_initx.initializers._laws import Law
 from keras_initx.models import Changes, InitializationPlan
 from keras_initx.models._given import Instructions
 from keras_initx.models._plan import Said
@@ -31,9 +32,11 @@ from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
 from keras_initx.recipes._recipe import described
-from keras_initx.rendering import Result
+from keras_initx.rendering._results import Result
 from keras_initx.sampling import Stream
-from keras_initx.structure import Architecture, ModelWeight, Watch
+from keras_initx.structure._architecture import Architecture
+from keras_initx.structure._watch import Watch
+from keras_initx.structure._weights import ModelWeight
 from keras_initx.studies._settings import Settings
 
 DOCS = Path(__file__).parent
@@ -71,13 +74,19 @@ def catalog():
     return _rows(("id", "when to use it"), rows)
 
 
+# What a class of one's own implements, which users do not call.
+_HOOKS = "check_shape, compute, draw, fans, fill, is_exact, largest, law"
+
+
 def families():
     """Return the reference of all initializers, by families."""
     parts = []
     for title, entries in _catalog.families():
-        names = "\n\n".join(
-            f".. autoclass:: keras_initx.{entry.cls.__name__}\n   :members:" for entry in entries
-        )
+        directives = []
+        for entry in entries:
+            members = f"   :members:\n   :exclude-members: {_HOOKS}"
+            directives.append(f".. autoclass:: keras_initx.{entry.cls.__name__}\n{members}")
+        names = "\n\n".join(directives)
         parts.append(f"## {title}\n\n```{{eval-rst}}\n{names}\n```\n")
     return "\n".join(parts)
 

@@ -2,29 +2,53 @@
 
 # ruff: noqa: F403, F405, the names are listed once, in `__all__`
 
-import importlib
-from typing import TYPE_CHECKING, Any
+# All that is not in `__all__` is private, so that the package offers nothing else.
+import importlib as _importlib
+import typing as _typing
 
-from keras_initx import _initializer_names
-from keras_initx._startup import is_starting, use_installed_backend
-from keras_initx._suggestions import missing_attribute
+from keras_initx import _initializer_names, _startup, _suggestions
 from keras_initx._version import __version__
 
 # The command line parses its arguments first and imports this later.
-if TYPE_CHECKING or not is_starting():
-    use_installed_backend()  # before anything imports Keras
-    from keras_initx import scaling
-    from keras_initx.initializers import *
+if _typing.TYPE_CHECKING or not _startup.is_starting():
+    _startup.use_installed_backend()  # before anything imports Keras
+    # Keras must know all classes of a saved model before it loads one.
+    from keras_initx import initializers, scaling
 
-# Tools that measure and train models are imported on first use, so that using a string id stays
-# fast.
-if TYPE_CHECKING:
-    from keras_initx import recipes
+# All names are imported on first use, so that using a string id stays fast.
+if _typing.TYPE_CHECKING:
+    from keras_initx import (
+        audits,
+        demo,
+        diagnostics,
+        models,
+        pretrained,
+        recipes,
+        sampling,
+        studies,
+        testing,
+    )
     from keras_initx.audits import audit, contract
     from keras_initx.diagnostics import SignalMonitor, diagnose
+    from keras_initx.initializers import *
     from keras_initx.models import initialize, lsuv, seeds
     from keras_initx.pretrained import load_pretrained, loading
     from keras_initx.studies import compare_initializers, compare_rates, random_restarts
+
+# The rooms that have a page in the reference.
+_ROOMS = (
+    "initializers",
+    "scaling",
+    "diagnostics",
+    "models",
+    "pretrained",
+    "audits",
+    "studies",
+    "recipes",
+    "sampling",
+    "testing",
+    "demo",
+)
 
 __all__ = [
     "ICNR",
@@ -61,19 +85,28 @@ __all__ = [
     "VarianceScaling",
     "__version__",
     "audit",
+    "audits",
     "catalog",
     "compare_initializers",
     "compare_rates",
     "contract",
+    "demo",
     "diagnose",
+    "diagnostics",
     "initialize",
+    "initializers",
     "load_pretrained",
     "loading",
     "lsuv",
+    "models",
+    "pretrained",
     "random_restarts",
     "recipes",
+    "sampling",
     "scaling",
     "seeds",
+    "studies",
+    "testing",
 ]
 _initializer_names.public_names = __all__
 
@@ -82,15 +115,15 @@ def __dir__() -> list[str]:
     return __all__  # also what is imported on first use
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("recipes", "scaling"):
-        return importlib.import_module(f"{__name__}.{name}")
+def __getattr__(name: str) -> _typing.Any:
+    if name in _ROOMS:
+        return _importlib.import_module(f"{__name__}.{name}")
     if name in __all__:
-        for room in ("initializers", "diagnostics", "models", "pretrained", "audits", "studies"):
-            module = importlib.import_module(f"{__name__}.{room}")
+        for room in _ROOMS:
+            module = _importlib.import_module(f"{__name__}.{room}")
             if hasattr(module, name):
                 return getattr(module, name)
     similar: list[str] = []
     if not name.startswith("_"):  # tools ask for many of those
-        similar = importlib.import_module(f"{__name__}._initializer_names").classes_like(name)
-    raise missing_attribute(__name__, name, __all__, similar)
+        similar = _importlib.import_module(f"{__name__}._initializer_names").classes_like(name)
+    raise _suggestions.missing_attribute(__name__, name, __all__, similar)

@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_initx.cli import main
+from keras_initx.cli._main import main
 
 if __name__ == "__main__":
     sys.exit(main())

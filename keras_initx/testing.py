@@ -1,7 +1,10 @@
 """Assertions for the tests of a project that builds models."""
 
-from keras_initx.audits import Audited, Contract, Like, audit
-from keras_initx.models import RulesOrPlan
+from keras_initx.audits._asked import Like
+from keras_initx.audits._audit import audit
+from keras_initx.audits._contract import Contract
+from keras_initx.audits._subjects import Audited
+from keras_initx.models._given import RulesOrPlan
 
 __all__ = ["assert_initialized"]
 

@@ -88,7 +88,7 @@ def _seeded():
 @pytest.fixture
 def shared_memory():
     """Skip the test where NumPy does not share the memory of tensors: on an accelerator."""
-    from keras_initx.backends import backend
+    from keras_initx.backends._current import backend
 
     if backend.on_accelerator():
         pytest.skip("NumPy shares the memory of tensors of the host only")
@@ -102,7 +102,7 @@ def way(monkeypatch):
     `TRITON_INTERPRET=1` in the environment of the whole process, as in a run of its own of `nox -s device`;
     without it torch carries out plain operations.
     """
-    from keras_initx.backends import backend
+    from keras_initx.backends._current import backend
 
     monkeypatch.setenv("KERAS_INITX_SAMPLE_ON", "device")
     monkeypatch.setattr(backend, "block", 1000)

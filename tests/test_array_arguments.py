@@ -12,7 +12,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx.initializers import RandomInitializer
-from keras_initx.sampling import Draw
+from keras_initx.sampling._stream import Draw
 
 ORIGIN = np.zeros(2)
 
@@ -25,7 +25,7 @@ class Prototypes(RandomInitializer):
         super().__init__(seed=seed)
         self.prototypes = prototypes
 
-    def _draw(self, stream, shape, dtype):
+    def draw(self, stream, shape, dtype):
         first = self.prototypes[0] if isinstance(self.prototypes, list) else self.prototypes
         first = keras.ops.convert_to_numpy(first).astype(dtype)
         return stream.uniform(Draw.VALUES, shape, dtype) + stream.xp.array(first)

@@ -7,7 +7,7 @@ import pytest
 from modes import BACKEND
 from scripts import script
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 beside_keras = script("beside_keras")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "coming_from.md").read_text()

@@ -10,9 +10,9 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.diagnostics.losses.probes import outputs
-from keras_initx.initializers import is_exact
+from keras_initx.initializers._sharding import is_exact
 from keras_initx.models import weights_digest
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="Keras shards variables on JAX only")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")

@@ -9,7 +9,8 @@ import threading
 import keras
 import pytest
 
-from keras_initx import _files, cli
+from keras_initx import _files
+from keras_initx.cli import _main as cli
 from keras_initx.studies import Study
 
 OLD = b"what was there before"

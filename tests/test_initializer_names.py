@@ -7,7 +7,7 @@ import re
 import pytest
 
 import keras_initx
-from keras_initx import cli
+from keras_initx.cli import _main as cli
 
 
 def test_a_name_that_is_like_none_is_answered_with_none():

@@ -10,7 +10,7 @@ import pytest
 from cases import FIRST_CASES
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 MEBIBYTE = 1 << 20
 

@@ -9,7 +9,7 @@ from modes import BACKEND, MODES, float64, run, to_numpy
 import keras_initx
 import keras_initx.models
 from keras_initx import RandomNormal, Sparse
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 layers = keras.layers
 

@@ -10,7 +10,9 @@ import keras
 import pytest
 
 import keras_initx
-from keras_initx import _startup, backends
+from keras_initx import _startup
+from keras_initx.backends import _current
+from keras_initx.backends._backend import Backend
 
 
 @pytest.fixture
@@ -86,16 +88,16 @@ def test_a_backend_of_another_name_is_left_to_keras(fresh, monkeypatch):
 def test_a_backend_that_is_not_tested_is_told_and_makes_weights_on_the_host(monkeypatch, name):
     monkeypatch.setattr(keras.backend, "backend", lambda: name)
     with pytest.warns(UserWarning, match=rf"is not tested with Keras' backend '{name}', only with \('jax'") as found:
-        chosen = backends._current_backend()
+        chosen = _current._current_backend()
     assert len(found) == 1
-    assert type(chosen) is backends.Backend
+    assert type(chosen) is Backend
     assert not chosen.on_accelerator()
     assert not chosen.is_tracing()
 
 
 def test_nothing_is_told_of_the_numpy_backend(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
-    assert type(backends._current_backend()) is backends.Backend
+    assert type(_current._current_backend()) is Backend
 
 
 def test_keras_that_is_already_there_is_left_alone(fresh, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import keras_initx
-from keras_initx import _compiled_kernel, _extras, backends
+from keras_initx import _compiled_kernel, _extras
+from keras_initx.backends import _current
 
 WITHOUT_TENSORFLOW = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="it is installed")
 PAGE = pathlib.Path(__file__).parents[1].joinpath("docs", "trouble.md").read_text()
@@ -84,7 +85,7 @@ def test_a_heading_is_in_the_warning_about_another_backend(monkeypatch):
     assert "keras_initx is not tested with Keras' backend" in HEADINGS
     monkeypatch.setattr(keras.backend, "backend", lambda: "mlx")
     with pytest.warns(UserWarning, match="keras_initx is not tested with Keras' backend 'mlx'"):
-        backends._current_backend()
+        _current._current_backend()
 
 
 def test_a_heading_is_in_the_warning_about_the_kernel(monkeypatch):

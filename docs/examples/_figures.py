@@ -1,13 +1,23 @@
-"""Shared code of the examples: output folder and style of the figures."""
+"""Shared code of the examples: output folder, and the style of the figures of the package."""
 
 import argparse
 from pathlib import Path
 
-from keras_initx.rendering import color_of, new_figure, tidy
+from keras_initx.rendering._figures import COLORS, color_of, new_figure, tidy
 
 FOLDER = Path(__file__).parents[1] / "figures"
 
-__all__ = ["BLUE", "ORANGE", "color_of", "new", "parser", "save", "tidy"]
+__all__ = [
+    "BLUE",
+    "COLORS",
+    "ORANGE",
+    "color_of",
+    "new",
+    "new_figure",
+    "parser",
+    "save",
+    "tidy",
+]
 
 # Of the colorblind-safe palette of Okabe and Ito, for what is not an initializer of kernels.
 BLUE, ORANGE = "#0072b2", "#e69f00"

@@ -10,8 +10,8 @@ import functools
 import pathlib
 
 import keras_initx
-from keras_initx.rendering import color_of, new_figure, tidy
 
+import _figures
 import keras
 import numpy as np
 from keras import layers
@@ -115,9 +115,9 @@ def print_course(study):
 
 def plot_distributions(study):
     """Plot uniform beside normal initializers: accuracy above, loss below."""
-    figure = new_figure("validation solid, training dashed", size=(8, 7))
+    figure = _figures.new_figure("validation solid, training dashed", size=(8, 7))
     grid = figure.subplots(2, 2, sharex=True, sharey="row")
-    tidy(grid.flat)
+    _figures.tidy(grid.flat)
     for row, metric in zip(grid, ("accuracy", "loss"), strict=True):
         row[0].set_ylabel(metric)
         for axis, kind in zip(row, ("uniform", "normal"), strict=True):
@@ -126,7 +126,9 @@ def plot_distributions(study):
                 for prefix, style in (("val_", "-"), ("", "--")):
                     curves = study.curves(f"{family}_{kind}", prefix + metric)
                     label = family if prefix else None
-                    axis.plot(curves.mean(axis=0), style, color=color_of(family), label=label)
+                    axis.plot(
+                        curves.mean(axis=0), style, color=_figures.color_of(family), label=label
+                    )
     grid[0, 0].legend(frameon=False)
     return figure
 
@@ -137,14 +139,14 @@ def plot_trainings(study, panels):
     `panels` are functions of the study and an initializer by label.
     """
     names = [row["initializer"] for row in study.statistics()]
-    figure = new_figure("each training, and their median", size=(8, 4))
+    figure = _figures.new_figure("each training, and their median", size=(8, 4))
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    tidy(axes)
+    _figures.tidy(axes)
     for axis, (label, values_of) in zip(axes, panels.items(), strict=True):
         axis.set_xlabel(label)
         for place, name in enumerate(names):
             values = np.asarray(values_of(study, name))
-            color = color_of(name)
+            color = _figures.color_of(name)
             axis.plot(values, [place + 0.2] * len(values), "o", color=color, markersize=4)
             axis.plot(np.median(values), place, "|", color=color, markersize=14)
     axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))

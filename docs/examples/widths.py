@@ -10,7 +10,6 @@ import functools
 
 import keras_initx
 from keras_initx import recipes, scaling
-from keras_initx.rendering import COLORS
 
 import _digits
 import _figures
@@ -114,7 +113,7 @@ def draw(checks):
     grid = figure.subplots(len(checks), steps, sharex=True, sharey=True)
     for row, (name, check) in zip(grid, checks.items(), strict=True):
         for step, (axes, sizes) in enumerate(zip(row, check.sizes, strict=True)):
-            for layer, color, line in zip(check.layers, COLORS, sizes, strict=False):
+            for layer, color, line in zip(check.layers, _figures.COLORS, sizes, strict=False):
                 axes.loglog(
                     check.widths, line, "o-", base=10, color=color, label=layer, markersize=4
                 )

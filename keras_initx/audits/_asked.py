@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from keras_initx.arrays import checkpoint_paths, names_weights
+from keras_initx.arrays._checkpoints import checkpoint_paths, names_weights
 from keras_initx.audits._audit_report import OF_LAYERS
 from keras_initx.audits._contract import (
     Contract,
@@ -19,8 +19,11 @@ from keras_initx.audits._contract import (
     read_contract,
 )
 from keras_initx.audits._subjects import Audited, opened, subjects_of
-from keras_initx.models import InitializationPlan, RulesOrPlan, is_plan
-from keras_initx.recipes import Recipe, is_recipe, recipe_of
+from keras_initx.models._given import RulesOrPlan
+from keras_initx.models._plan import InitializationPlan
+from keras_initx.models._plan_file import is_plan
+from keras_initx.recipes._named import is_recipe, recipe_of
+from keras_initx.recipes._recipe import Recipe
 
 # What weights are like: others, their contract, or a function that makes them.
 Like: TypeAlias = Contract | Drawn

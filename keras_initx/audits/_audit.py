@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from keras_initx._checks import check_number, check_root
 from keras_initx._typing import RolesGiven
 from keras_initx.audits._asked import (
@@ -21,9 +23,10 @@ from keras_initx.audits._outcome import impossible
 from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
-from keras_initx.backends import backend
-from keras_initx.models import RulesOrPlan
-from keras_initx.rendering import progress
+from keras_initx.backends._current import backend
+from keras_initx.models._given import RulesOrPlan
+from keras_initx.rendering._terminal import progress
+from keras_initx.structure._weights import unbuilt_note
 
 
 def audit(
@@ -144,7 +147,8 @@ def _audit_by(
             advance(1)
     equal = [paths for paths in alike.values() if len(paths) > 1]
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    return AuditReport(rows_of(judge(comparisons, joint, alpha)), source_of_rules(rules))
+    rows = rows_of(judge(comparisons, joint, alpha))
+    return AuditReport(rows, source_of_rules(rules), _notes_on(weights))
 
 
 def _tested(subject: Subject, expectation: Expectation) -> Comparison:
@@ -167,4 +171,9 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
     rows = rows_like(judge(comparisons, joint, alpha), found, expected)
-    return AuditReport(rows, source_of_like(like))
+    return AuditReport(rows, source_of_like(like), _notes_on(weights))
+
+
+def _notes_on(weights: Any) -> list[str]:
+    """Return which layers are not built, if weights are those of a model."""
+    return unbuilt_note(weights) if isinstance(weights, keras.Model) else []

@@ -2,24 +2,19 @@
 
 import html
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
 from keras_initx.audits._groups import Group, WeightAudit, grouped
-from keras_initx.recipes import NOT_KNOWN
-from keras_initx.rendering import (
-    BLUE,
-    RED,
-    Column,
-    Points,
-    Tabular,
-    counted,
-    line_width,
-    plot_in_order,
-    short_number,
-)
+from keras_initx.recipes._noted_rules import NOT_KNOWN
+from keras_initx.rendering._figures import BLUE, RED
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import counted, short_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,10 +38,12 @@ class AuditReport(Tabular[Group]):
     Attributes:
         weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
+        notes: Which layers of a model are not built, as lines of text.
     """
 
     weights: list[WeightAudit]
     source: str
+    notes: Sequence[str] = ()
 
     @property
     def problems(self) -> list[WeightAudit]:
@@ -173,6 +170,7 @@ class AuditReport(Tabular[Group]):
             weights = f"{counted(len(self._left), 'weight')} ({truncated(self._left)})"
             verb = "is" if len(self._left) == 1 else "are"
             text += f" The recipe does not know what {weights} {verb} for."
+        text += "".join(f" {note}" for note in self.notes)
         text += self._unchanged_text()
         text += self._resolution_text()
         return text

@@ -11,16 +11,12 @@ from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
-from keras_initx.initializers import (
-    FanMode,
-    RandomNormal,
-    VarianceScaling,
-    fans,
-    stddev_for,
-)
-from keras_initx.models import description
-from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import LayerInitializer
+from keras_initx.initializers._random import RandomNormal
+from keras_initx.initializers._scale import fans
+from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
+from keras_initx.models._bound import description
+from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.structure._hooks import LayerInitializer
 
 # With a larger error of the scale, too much could be the cause; of what other weights of the model
 # should be, with a much larger one.
@@ -192,7 +188,7 @@ def _candidates(judged: Judged) -> Iterator[tuple[str, float]]:
 def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[str, float]]:
     """Yield other fans and scales of the variance family."""
     shape, expected = judged.comparison.weight.shape, _expected(judged).std
-    own = initializer._fans(shape)
+    own = initializer.fans(shape)
     scale, mode = float(initializer.scale), initializer.mode
     by_shape = fans(shape)  # which Keras takes, also of transposed and depthwise kernels
     if by_shape != own:
@@ -208,7 +204,7 @@ def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[
         if shape[axis] % count:
             continue
         shard = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
-        std = stddev_for(scale, mode, *initializer._fans(shard))
+        std = stddev_for(scale, mode, *initializer.fans(shard))
         if not math.isclose(std, expected):
             yield f"the fan of one of {count} shards", std / expected
 

@@ -11,7 +11,7 @@ from keras_initx.audits._outcome import Outcome, least
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale, scale_of
 from keras_initx.audits._subjects import Subject
-from keras_initx.structure import LayerInitializer
+from keras_initx.structure._hooks import LayerInitializer
 
 
 class Expectation(abc.ABC):

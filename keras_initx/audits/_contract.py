@@ -13,7 +13,8 @@ import keras
 
 from keras_initx._checks import check_count, check_root, truncated
 from keras_initx._files import check_local, parse_json, write
-from keras_initx.arrays import check_file, names_weights
+from keras_initx.arrays._checkpoints import names_weights
+from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
 from keras_initx.audits._profile import (
     INFINITE,
@@ -30,17 +31,14 @@ from keras_initx.audits._subjects import (
     opened,
     subjects_of,
 )
-from keras_initx.backends import backend
-from keras_initx.initializers import derived_seed
-from keras_initx.rendering import (
-    Column,
-    Points,
-    WeightTable,
-    plot_in_order,
-    progress,
-    short_number,
-    styles_of,
-)
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.rendering._figures import styles_of
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import WeightTable
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -26,7 +26,7 @@ from keras_initx.audits._property_test import (
 )
 from keras_initx.audits._repeated import SAMPLE
 from keras_initx.audits._scale_error import degrees, error_of_ratio, variance
-from keras_initx.initializers import IndependentLaw, Normal, Truncated
+from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw
 
 # Equal quantiles in a row are an atom of the distribution.
 _ATOM = 3
@@ -317,7 +317,7 @@ class Extremes(PropertyTest):
         before, now = _number(expected), _number(found)
         # The mean of the draws and a new value have independent errors.
         error = math.sqrt(variance(expected) * (1 + 1 / expected.independent))
-        if isinstance(law, Truncated):
+        if isinstance(law, TruncatedLaw):
             error *= law.untruncated_std / law.std
         # Where parts have scales of their own, fewer values are near the ends than in the law.
         outer = max(_OUTER, _FEWEST_OUTER / before)
@@ -341,7 +341,7 @@ class Extremes(PropertyTest):
                 gap = _tails(law, law.bounds[0] + beyond, math.inf)
                 gap = min(gap, outer * beyond / max(float(width), rounding))
                 p = now / (now + before) * math.exp(-ONCE * before * gap)
-                if isinstance(law, Truncated):
+                if isinstance(law, TruncatedLaw):
                     p = max(p, any_of(now, _RATE * tail))
             probabilities.append(p)
         # Of the least one of both, and of both together (Fisher).
@@ -360,8 +360,8 @@ def _tails(law: IndependentLaw, low: float, high: float) -> float:
     """Return the probability of a value below `low` or above `high`."""
     below, up_to = law.distribution_function(np.array([low, high]))
     share = float(below + 1 - up_to)
-    if isinstance(law, Truncated) and share <= 0:
-        normal = Normal(law.center, law.untruncated_std)
+    if isinstance(law, TruncatedLaw) and share <= 0:
+        normal = NormalLaw(law.center, law.untruncated_std)
         below, up_to = normal.distribution_function(np.array([low, high]))
         share = _RATE * float(below + 1 - up_to)
     return max(share, 0.0)

@@ -28,19 +28,15 @@ from keras_initx.audits._profile import (
 )
 from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
 from keras_initx.audits._subjects import Subject
-from keras_initx.backends import Moments, Region, backend
-from keras_initx.initializers import (
-    FixedLaw,
-    FrameLaw,
-    IndependentLaw,
-    Law,
-    derived_seed,
-    initializers_within,
-    law_of,
-)
-from keras_initx.models import description
-from keras_initx.sampling import NORMAL_REACH
-from keras_initx.structure import LayerInitializer
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments
+from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law
+from keras_initx.initializers._seeds import derived_seed, initializers_within
+from keras_initx.models._bound import description
+from keras_initx.sampling._conversion import NORMAL_REACH
+from keras_initx.structure._hooks import LayerInitializer
 
 # The values that a law stands for. Infinity has no share.
 _ENDLESS = 1e12

@@ -19,21 +19,15 @@ from keras_initx.audits._expectations import (
 )
 from keras_initx.audits._planned import Planned, PlannedValues
 from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
-from keras_initx.initializers import Masked, law_of
-from keras_initx.models import (
-    InitializationPlan,
-    RulesOrPlan,
-    WeightPlan,
-    initialize,
-    plan_of,
-    with_seed_and_axes,
-)
-from keras_initx.structure import (
-    LayerInitializer,
-    ModelWeight,
-    find_weights,
-    layer_initializers,
-)
+from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._sparse import Masked
+from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._given import RulesOrPlan, plan_of
+from keras_initx.models._initialize import initialize
+from keras_initx.models._plan import InitializationPlan, WeightPlan
+from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._weights import ModelWeight, find_weights
 
 # Weights, each with what it should be.
 Expected: TypeAlias = list[tuple[Subject, Expectation]]

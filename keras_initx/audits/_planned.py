@@ -13,9 +13,10 @@ from keras_initx.audits._outcome import impossible, proven
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._repeated import sampled
 from keras_initx.audits._subjects import Subject
-from keras_initx.backends import Moments, Region
-from keras_initx.initializers import is_exact
-from keras_initx.models import array_digest
+from keras_initx.backends._backend import Region
+from keras_initx.backends._moments import Moments
+from keras_initx.initializers._sharding import is_exact
+from keras_initx.models._digest import array_digest
 
 
 @dataclass(frozen=True)

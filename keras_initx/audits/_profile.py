@@ -23,8 +23,8 @@ from keras_initx.audits._repeated import (
     sample_of,
     sampled,
 )
-from keras_initx.initializers import IndependentLaw, Normal, Truncated, Uniform
-from keras_initx.models import array_digest
+from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
+from keras_initx.models._digest import array_digest
 
 KINDS = ("constant", "fixed", "random", "unknown")
 # Why the values of a weight are not known.
@@ -227,10 +227,10 @@ class Profile:
 
 def _families(mean: float, std: float) -> Iterator[IndependentLaw]:
     """Yield the distributions that initializers draw from, with this mean and deviation."""
-    yield Normal(mean, std)
-    yield Truncated(-2.0, 2.0, mean, std)
+    yield NormalLaw(mean, std)
+    yield TruncatedLaw(-2.0, 2.0, mean, std)
     width = math.sqrt(3) * std
-    yield Uniform(mean - width, mean + width)
+    yield UniformLaw(mean - width, mean + width)
 
 
 # From values.

@@ -11,11 +11,15 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import Array, DType, Shape
-from keras_initx.arrays import Checkpoint, LazyArray, check_file, checkpoint_paths, open_checkpoint
+from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
+from keras_initx.arrays._formats import check_file
+from keras_initx.arrays._lazy import LazyArray
 from keras_initx.audits._profile import as_numbers
-from keras_initx.backends import Region, backend
-from keras_initx.pretrained import as_lazy, checked_arrays, ties_of
-from keras_initx.structure import ModelWeight, check_model, find_weights, not_finite
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
+from keras_initx.structure._finite import not_finite
+from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
 # A model, the path of a saved model, files of arrays, or a dict from names to arrays.
 Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]

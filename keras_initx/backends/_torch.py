@@ -71,7 +71,7 @@ class Implementation(Backend):
                 yield (
                     variable,
                     "is no parameter of its layer any more: torch has replaced it, for example in "
-                    "`to_empty` or `fully_shard`",
+                    "`to_empty`, `fully_shard` or `load_state_dict(assign=True)`",
                 )
 
     def snapshot(self, value: Tensor) -> Tensor:

@@ -3,5 +3,3 @@
 `_main` reads the arguments with `_parser`, for which files must exist, imports Keras, and runs a
 command: a function of `_catalog` or `_models`, which checks names.
 """
-
-from keras_initx.cli._main import main as main

@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_initx.initializers import (
+from keras_initx.initializers._initializer import (
     CatalogEntry,
     ConstantInitializer,
     Initializer,
     catalog,
 )
-from keras_initx.rendering import (
-    Column,
-    Table,
-    color_of,
-    line_width,
-    new_figure,
-    save_figure,
-    tidy,
-)
+from keras_initx.rendering._figures import color_of, new_figure, save_figure, tidy
+from keras_initx.rendering._table import Column, Table
+from keras_initx.rendering._terminal import line_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,12 @@ import numpy as np
 
 from keras_initx import _startup, demo
 from keras_initx._extras import import_optional
-from keras_initx.diagnostics import Report, diagnose
-from keras_initx.models import initialize
-from keras_initx.rendering import Table, progress, short_number, status
+from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx.diagnostics._report import Report
+from keras_initx.models._initialize import initialize
+from keras_initx.rendering._table import Table
+from keras_initx.rendering._terminal import progress, status
+from keras_initx.rendering._text import short_number
 
 _EPOCHS = 5
 _HELD_OUT = 0.2

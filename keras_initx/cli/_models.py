@@ -13,7 +13,10 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
-from keras_initx.rendering import status
+from keras_initx.audits._contract import is_contract
+from keras_initx.audits._subjects import is_saved_model
+from keras_initx.models._plan_file import is_plan
+from keras_initx.rendering._terminal import status
 
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -204,7 +207,7 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 def _weights_in(path: Path) -> Any:
     """Return the model in a file, or the path of another file, which `audit` opens itself."""
-    return _load(path) if audits.is_saved_model(str(path)) else path
+    return _load(path) if is_saved_model(str(path)) else path
 
 
 def contract(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -252,8 +255,8 @@ def _rules(arguments: argparse.Namespace) -> Any:
     """Return the name of the recipe, or the rules or the plan, or `None` without either."""
     if arguments.rules is None:
         return arguments.recipe
-    if models.is_plan(arguments.rules):
+    if is_plan(arguments.rules):
         return models.InitializationPlan.load(arguments.rules_file)
-    if audits.is_contract(arguments.rules):
+    if is_contract(arguments.rules):
         return audits.Contract.load(arguments.rules_file)  # which is refused
     return arguments.rules

@@ -9,6 +9,3 @@ from keras_initx.diagnostics._remedy import Remedy as Remedy
 from keras_initx.diagnostics._report import Report as Report
 from keras_initx.diagnostics._rules import Verdict as Verdict
 from keras_initx.diagnostics._signal import Signal as Signal
-
-# For the rooms above; not part of the public interface.
-from keras_initx.diagnostics._signal import spread as spread

@@ -13,15 +13,9 @@ from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import check_loss
 from keras_initx.diagnostics.verdicts import PROBES, RULES
 from keras_initx.diagnostics.verdicts.diverging_steps import check_optimizer
-from keras_initx.structure import (
-    Batch,
-    Data,
-    batch_of,
-    check_unshared,
-    check_used,
-    first_examples,
-    run_built,
-)
+from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
+from keras_initx.structure._build import run_built
+from keras_initx.structure._weights import check_unshared, check_used
 
 
 def diagnose(

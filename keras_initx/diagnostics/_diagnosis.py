@@ -17,10 +17,12 @@ import numpy as np
 
 from keras_initx._keras import compiled_loss, layers_of
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import loss_function
-from keras_initx.structure import HOOKS, Call, Watch, Watcher, array_of
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._hooks import HOOKS
+from keras_initx.structure._watch import Call, Watch, Watcher
 
 # An array, or a list or dict of arrays, also nested.
 Arrays: TypeAlias = Any

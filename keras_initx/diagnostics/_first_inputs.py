@@ -8,13 +8,16 @@ import numpy as np
 
 from keras_initx._keras import layers_of as layers_within
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
-from keras_initx.structure import CONVOLUTIONS, Call, Watch, array_of, parts_of
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._kernels import CONVOLUTIONS
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._watch import Call, Watch
 
 # The number of examples whose inputs of a kernel are compared.
 COMPARED = 64

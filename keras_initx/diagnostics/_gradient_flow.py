@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_initx._keras import layers_of, with_mask_of
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis
 from keras_initx.structure._batch import first_float
 from keras_initx.structure._watch import Call, Watch, Watcher

@@ -8,26 +8,27 @@ from typing import TypeVar
 import keras
 
 from keras_initx._keras import layers_of
-from keras_initx.backends import Moments, backend
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._normalized import normalization_after
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import gradients
-from keras_initx.structure import (
+from keras_initx.structure._architecture import hidden_branch_ends
+from keras_initx.structure._branches import branches_of
+from keras_initx.structure._hooks import is_bounded
+from keras_initx.structure._kernels import (
     KernelAxes,
-    ModelWeight,
-    hidden_branch_ends,
     is_adapter,
-    is_bounded,
     is_kernel,
     kernel_axes,
     kernel_fans,
     multiplies,
-    own_weights,
-    weights_within,
 )
+from keras_initx.structure._names import own_weights
+from keras_initx.structure._weights import ModelWeight, weights_within
 
 _Found = TypeVar("_Found")
 
@@ -374,7 +375,7 @@ def ends_for(
 @fact
 def branch_ends(of: Diagnosis) -> list[LayerReport]:
     """The layers at the ends of residual branches."""
-    names = {of.watch.layers.get(branch.end) for branch in of.watch.graph.branches()}
+    names = {of.watch.layers.get(branch.end) for branch in branches_of(of.watch.graph.nodes)}
     names |= hidden_branch_ends(of.model)
     return [layer for layer in layers(of) if layer.name in names]
 

@@ -12,12 +12,12 @@ import numpy as np
 from keras_initx._checks import check_count, check_flag
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
 from keras_initx.diagnostics._diagnosis import Progress
 from keras_initx.diagnostics._report import Report
 from keras_initx.diagnostics.losses.known import LossLike
-from keras_initx.structure import Data, batch_of, first_batch
+from keras_initx.structure._batch import Data, batch_of, first_batch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._signal import size_of, spread
 from keras_initx.structure._batch import array_of, first_float

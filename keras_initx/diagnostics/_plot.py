@@ -21,19 +21,17 @@ from keras_initx.diagnostics.verdicts.dead_units import DEAD
 from keras_initx.diagnostics.verdicts.exploding import EXPLODING_GRADIENT
 from keras_initx.diagnostics.verdicts.saturated import SATURATED
 from keras_initx.diagnostics.verdicts.vanishing_gradient import VANISHING_GRADIENT
-from keras_initx.rendering import (
+from keras_initx.rendering._figures import (
     BLUE,
-    LABELS_HEIGHT,
     PALE_BLUE,
     RED,
-    label_order,
     make_logarithmic,
     new_figure,
     save_figure,
-    short_number,
-    shortened,
     tidy,
 )
+from keras_initx.rendering._order import LABELS_HEIGHT, label_order
+from keras_initx.rendering._text import short_number, shortened
 
 _WIDTH = 9  # in inches, like the heights
 _PANEL_HEIGHT = 2.6

@@ -9,23 +9,21 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, InitializerLike
-from keras_initx.backends import Moments, backend
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
-from keras_initx.initializers import (
-    FrameLaw,
-    GlorotUniform,
-    HeNormal,
-    Initializer,
-    Law,
-    LecunNormal,
-    Orthogonal,
-    ReLUBias,
-    VarianceScaling,
-    activation_facts,
-    default_axes,
-)
-from keras_initx.structure import ModelWeight, floats, is_adapter, is_frozen
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.initializers._biases import ReLUBias
+from keras_initx.initializers._initializer import Initializer
+from keras_initx.initializers._laws import FrameLaw, Law
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._scale import default_axes
+from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.initializers._variance_named import GlorotUniform, HeNormal, LecunNormal
+from keras_initx.structure._batch import floats
+from keras_initx.structure._kernels import is_adapter
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,11 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
 from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
-from keras_initx.rendering import (
-    Column,
-    Result,
-    Table,
-    counted,
-    filled,
-    finite,
-    legend,
-    line_width,
-    short_number,
-)
+from keras_initx.rendering._export import finite
+from keras_initx.rendering._results import Result
+from keras_initx.rendering._table import Column, Table, filled, legend
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import counted, short_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._layers import LayerColumn, LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy, sparing_frozen
-from keras_initx.rendering import line_width
+from keras_initx.rendering._terminal import line_width
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 # The most serious level first.

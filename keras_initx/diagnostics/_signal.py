@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array
-from keras_initx.backends import CHUNK, Moments, chunks
+from keras_initx.backends._moments import CHUNK, Moments, chunks
 
 # The number of bins of a histogram.
 BINS = 50

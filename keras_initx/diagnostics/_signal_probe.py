@@ -8,20 +8,18 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, Probe, fact
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.initializers import activation_facts
-from keras_initx.structure import (
-    Call,
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.structure._batch import array_of, first_float, tensors_in
+from keras_initx.structure._hooks import (
     activation_by_values,
     activation_of,
     activation_slope,
-    array_of,
-    first_float,
-    tensors_in,
     unit_axis,
 )
+from keras_initx.structure._watch import Call
 
 # Distance from a limit within which an output counts as saturated, as a fraction of the distance
 # between the limits; for tanh this means beyond 0.99.

@@ -9,7 +9,10 @@ from keras_initx._typing import Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import WeightReport, layers, paths
 from keras_initx.diagnostics.losses.probes import OutputProbe
-from keras_initx.structure import Call, own_weights, replaced, tensors_in
+from keras_initx.structure._batch import tensors_in
+from keras_initx.structure._hooks import replaced
+from keras_initx.structure._names import own_weights
+from keras_initx.structure._watch import Call
 
 
 class TableProbe(Probe):

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._gradient_flow import (
     CallRecorder,

@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_initx._checks import as_float, check_flag, check_number, is_real
 from keras_initx._typing import Array, DType, Seed, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import ConstantInitializer, RandomInitializer, register
-from keras_initx.initializers._laws import Law, Tabulated
-from keras_initx.sampling import CELLS, Namespace, Quantiles, portable_exp, portable_log
+from keras_initx.initializers._laws import Law, TabulatedLaw
+from keras_initx.sampling._conversion import CELLS, Quantiles, portable_exp, portable_log
+from keras_initx.sampling._namespace import Namespace
 
 
 @register(
@@ -46,10 +47,10 @@ class ReLUBias(ConstantInitializer):
     def __init__(self, value: float = 0.01) -> None:
         self.value: float = check_number("value", value, positive=True)
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return float(self.value)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.full(shape, float(self.value), dtype)
 
 
@@ -138,7 +139,7 @@ class PriorBias(ConstantInitializer):
             return cls(_shares(array), multi_label=True)
         return cls(_counts(array))
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         if not isinstance(self.frequencies, list | tuple):
             return
         classes = len(self.frequencies)
@@ -152,7 +153,7 @@ class PriorBias(ConstantInitializer):
                 f"`frequencies`. Received: shape={shape}"
             )
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         frequencies = np.array(self.frequencies, "float64")
         if self.multi_label or frequencies.ndim == 0:
             bias = portable_log(frequencies) - portable_log(1 - frequencies)
@@ -304,8 +305,8 @@ class TimeStepBias(RandomInitializer):
     def __init__(
         self,
         min_step: float = 0.001,
-        *,
         max_step: float = 0.1,
+        *,
         floor: float = 1e-4,
         seed: Seed = None,
     ) -> None:
@@ -328,13 +329,13 @@ class TimeStepBias(RandomInitializer):
 
 
 @functools.lru_cache(maxsize=8)
-def _step_law(shortest: float, longest: float, floor: float) -> Tabulated:
+def _step_law(shortest: float, longest: float, floor: float) -> TabulatedLaw:
     """Return the law of biases whose steps are log-uniform from `shortest` to `longest`."""
     low, high = portable_log(np.array([shortest, longest]))
     steps = portable_exp(low + (high - low) * (np.arange(CELLS + 1) / CELLS))
     quantiles = Quantiles.of(_inverse_softplus(steps))
     least = _inverse_softplus(np.array(max(floor, shortest)))
-    return Tabulated("log-uniform steps", quantiles, float(least))
+    return TabulatedLaw("log-uniform steps", quantiles, float(least))
 
 
 def _inverse_softplus(x: Array) -> Array:
@@ -383,7 +384,7 @@ class DecayRate(RandomInitializer):
         networks: improving Mamba2 with delta rule", ICLR 2025.
     """
 
-    def __init__(self, min_rate: float = 1.0, *, max_rate: float = 16.0, seed: Seed = None) -> None:
+    def __init__(self, min_rate: float = 1.0, max_rate: float = 16.0, *, seed: Seed = None) -> None:
         super().__init__(seed=seed)
         self.min_rate: float = check_number("min_rate", min_rate)
         self.max_rate: float = check_number("max_rate", max_rate, positive=True)
@@ -399,11 +400,11 @@ class DecayRate(RandomInitializer):
 
 
 @functools.lru_cache(maxsize=8)
-def _rate_law(lowest: float, highest: float) -> Tabulated:
+def _rate_law(lowest: float, highest: float) -> TabulatedLaw:
     """Return the law of logarithms whose exponentials are uniform from `lowest` to `highest`."""
     places = np.arange(CELLS + 1) / CELLS
     if lowest == 0:
         # The logarithm of 0 is not finite: the first cell ends where half of it is below.
         places[0] = places[1] / 2
     logarithms = portable_log(lowest + (highest - lowest) * places)
-    return Tabulated("uniform rates", Quantiles.of(logarithms), float(logarithms[0]))
+    return TabulatedLaw("uniform rates", Quantiles.of(logarithms), float(logarithms[0]))

@@ -14,17 +14,16 @@ from typing import Self
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.sampling import (
+from keras_initx.sampling._conversion import (
     CELLS,
     MOST,
     NORMAL_REACH,
     Bounds,
-    Draw,
     Quantiles,
-    Stream,
     affine,
     truncated_quantiles,
 )
+from keras_initx.sampling._stream import Draw, Stream
 
 
 class Law(abc.ABC):
@@ -84,7 +83,7 @@ class IndependentLaw(Law):
 
 
 @dataclass(frozen=True, eq=False)
-class Uniform(IndependentLaw):
+class UniformLaw(IndependentLaw):
     """The uniform distribution between two bounds.
 
     Args:
@@ -134,7 +133,7 @@ class Uniform(IndependentLaw):
 
 
 @dataclass(frozen=True, eq=False)
-class Normal(IndependentLaw):
+class NormalLaw(IndependentLaw):
     """The normal distribution `N(mean, std^2)`.
 
     Args:
@@ -175,7 +174,7 @@ def _normal_grid() -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class Truncated(IndependentLaw):
+class TruncatedLaw(IndependentLaw):
     """A normal distribution between two bounds.
 
     Args:
@@ -183,7 +182,7 @@ class Truncated(IndependentLaw):
         upper: Upper bound.
         center: The mean before truncation.
         std: The standard deviation after it.
-        is_strict: See `Uniform`.
+        is_strict: See `UniformLaw`.
     """
 
     lower: float
@@ -241,7 +240,7 @@ class Truncated(IndependentLaw):
 
 
 @dataclass(frozen=True, eq=False)
-class Tabulated(IndependentLaw):
+class TabulatedLaw(IndependentLaw):
     """The distribution of `factor * x`, with `x` from a table of quantiles.
 
     Args:

@@ -8,23 +8,23 @@ import numpy as np
 
 from keras_initx._checks import as_float, check_choice, check_count, is_real
 from keras_initx._typing import Array, AxesLike, DType, Gain, Seed, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._initializer import register
-from keras_initx.initializers._laws import FrameLaw, Law, Normal
+from keras_initx.initializers._laws import FrameLaw, Law, NormalLaw
 from keras_initx.initializers._scale import (
     MatrixInitializer,
     check_gain,
     check_product,
     gain_value,
 )
-from keras_initx.sampling import (
-    NORMAL_REACH,
-    Stream,
+from keras_initx.sampling._conversion import NORMAL_REACH
+from keras_initx.sampling._orthonormal_frames import (
     gaussian_frame,
     householder_frame,
     qr_frame,
     svd_frame,
 )
+from keras_initx.sampling._stream import Stream
 
 Method = Literal["householder", "qr", "svd", "gaussian"]
 Spectrum = float | Sequence[float] | None
@@ -131,8 +131,8 @@ class Orthogonal(MatrixInitializer):
                 f"Received: {singular_values=!r}, {method=!r}"
             )
 
-    def _check_shape(self, shape: Shape) -> None:
-        super()._check_shape(shape)
+    def check_shape(self, shape: Shape) -> None:
+        super().check_shape(shape)
         inputs, units = self._matrix_shape(shape)
         if units % self.blocks:
             raise ValueError(
@@ -160,7 +160,7 @@ class Orthogonal(MatrixInitializer):
             singular_values = gain * np.sort(spectrum)[::-1]
         std = gain * math.sqrt(mean_square / max(long, 1))
         if self.method == "gaussian":
-            return Normal(0.0, std)
+            return NormalLaw(0.0, std)
         return FrameLaw(*self._axes(shape), int(self.blocks), singular_values, std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
@@ -175,7 +175,7 @@ class Orthogonal(MatrixInitializer):
             return 1.0
         return float(max(_spectrum(self.singular_values, short)))
 
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         return self.method == "gaussian"
 
     def _work(self, shape: Shape) -> int:
@@ -263,8 +263,8 @@ class OrthogonalQR(Orthogonal):
     def __init__(
         self,
         gain: Gain = 1.0,
-        *,
         seed: Seed = None,
+        *,
         blocks: int = 1,
         singular_values: Spectrum = None,
         input_axes: AxesLike = None,

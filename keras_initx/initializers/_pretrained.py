@@ -13,7 +13,9 @@ import numpy as np
 from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.arrays import FORMATS, Contents, LazyArray, cast, check_file, open_arrays, suffix
+from keras_initx.arrays._casts import cast
+from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
+from keras_initx.arrays._lazy import LazyArray
 from keras_initx.initializers._composition import (
     check_dtype_for,
     check_initializer,
@@ -22,7 +24,8 @@ from keras_initx.initializers._composition import (
     values_of,
 )
 from keras_initx.initializers._initializer import Initializer, check_largest, register
-from keras_initx.sampling import choose_namespace, computing_dtype, namespace_of
+from keras_initx.sampling._namespace import choose_namespace, namespace_of
+from keras_initx.sampling._stream import computing_dtype
 
 
 def grown_axis(old: Shape, shape: Shape) -> int:
@@ -114,11 +117,11 @@ class Pretrained(Initializer):
             raise ValueError(f"`sha256` must be 64 hexadecimal digits. Received: {sha256=!r}")
         self.pad: keras.initializers.Initializer | Literal["mean"] | None = _check_pad(pad)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         if isinstance(self.pad, keras.initializers.Initializer):
             check_shape_for(self.pad, shape)
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)
         if loads_a_model():
             # These values will be overwritten. The author of a saved model must not decide which

@@ -5,7 +5,7 @@ import numpy as np
 from keras_initx._checks import check_number
 from keras_initx._typing import Seed, Shape
 from keras_initx.initializers._initializer import RandomInitializer, register
-from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
+from keras_initx.initializers._laws import Law, NormalLaw, TruncatedLaw, UniformLaw
 
 # A narrower interval, or one farther out, would contain too few float32 values.
 _LEAST_WIDTH = 0.001
@@ -53,7 +53,7 @@ class RandomUniform(RandomInitializer):
             )
 
     def law(self, shape: Shape) -> Law:
-        return Uniform(float(self.minval), float(self.maxval), is_strict=True)
+        return UniformLaw(float(self.minval), float(self.maxval), is_strict=True)
 
 
 @register(
@@ -86,7 +86,7 @@ class RandomNormal(RandomInitializer):
         self.stddev: float = check_number("stddev", stddev, positive=True)
 
     def law(self, shape: Shape) -> Law:
-        return Normal(float(self.mean), float(self.stddev))
+        return NormalLaw(float(self.mean), float(self.stddev))
 
 
 @register("small_normal", formula="N(0, 0.01²)", use="small random weights, as in textbooks")
@@ -114,7 +114,7 @@ class SmallNormal(RandomNormal):
         networks", NIPS 2012, section 5.
     """
 
-    def __init__(self, *, seed: Seed = None) -> None:
+    def __init__(self, seed: Seed = None) -> None:
         super().__init__(stddev=0.01, seed=seed)
 
 
@@ -180,4 +180,4 @@ class TruncatedNormal(RandomInitializer):
 
     def law(self, shape: Shape) -> Law:
         bounds = float(self.lower), float(self.upper)
-        return Truncated(*bounds, float(self.mean), float(self.stddev), is_strict=True)
+        return TruncatedLaw(*bounds, float(self.mean), float(self.stddev), is_strict=True)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import DType, Shape, Tensor
-from keras_initx.backends import Computation
+from keras_initx.backends._backend import Computation
 from keras_initx.initializers._seeds import drawn_seed, initializers_within
 
 
@@ -28,8 +28,8 @@ def is_exact(initializer: Any) -> bool:
     known = keras.initializers
     constants = known.Constant | known.Identity | known.Ones | known.Zeros
     for part in initializers_within(initializer):
-        if hasattr(part, "_is_exact"):
-            if not part._is_exact():
+        if hasattr(part, "is_exact"):
+            if not part.is_exact():
                 return False
         elif not isinstance(part, constants):
             return False

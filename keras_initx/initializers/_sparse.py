@@ -10,12 +10,14 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import check_dtype_for, check_shape_for, values_of
 from keras_initx.initializers._initializer import Initializer, register
-from keras_initx.initializers._laws import Law, Normal, SparseLaw
+from keras_initx.initializers._laws import Law, NormalLaw, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
-from keras_initx.sampling import LEAST, Stream, sparse_normal
+from keras_initx.sampling._conversion import LEAST
+from keras_initx.sampling._stream import Stream
+from keras_initx.sampling._subsets import sparse_normal
 
 _DEFAULT_CONNECTIONS = 10
 
@@ -118,7 +120,7 @@ class Sparse(MatrixInitializer):
         connections = self._connections(inputs)
         stddev = self._stddev(connections)
         std = stddev * math.sqrt(connections / max(inputs, 1))
-        return SparseLaw(*self._axes(shape), connections, Normal(0.0, stddev), std)
+        return SparseLaw(*self._axes(shape), connections, NormalLaw(0.0, stddev), std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)
@@ -219,7 +221,7 @@ class KeepSparse(KerasConstraint):
         """Return a boolean mask of the connections in a kernel with these values."""
         shape: Shape = tuple(values.shape)
         if shape not in self._masks:
-            self._check_shape(shape)
+            self.check_shape(shape)
             # Inside a trace the initializer would become part of the program and run at each step.
             # A new thread is outside of any trace.
             with ThreadPoolExecutor(1) as executor:
@@ -232,7 +234,7 @@ class KeepSparse(KerasConstraint):
             self._tensors[place] = backend.lasting(self._masks[shape], values)
         return self._tensors[place]
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if the axes of a kernel of `shape` are not known here."""
         axes = self.initializer.input_axes, self.initializer.output_axes
         if len(shape) > 2 and None in axes:
@@ -268,13 +270,13 @@ class Masked(Initializer):
         self.initializer: keras.initializers.Initializer = initializer
         self.zeros: Sparse = check_type("zeros", zeros, Sparse, "a `Sparse`")
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         check_dtype_for(self.initializer, shape, dtype)
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         values = values_of(self.initializer, shape, dtype)
         if isinstance(values, np.ndarray):
             values = backend.to_tensor(values)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from keras_initx._checks import check_choice, check_number
 from keras_initx._typing import AxesLike, Seed, Shape
 from keras_initx.initializers._initializer import register
-from keras_initx.initializers._laws import Law, Normal, Truncated, Uniform
+from keras_initx.initializers._laws import Law, NormalLaw, TruncatedLaw, UniformLaw
 from keras_initx.initializers._scale import AxesInitializer
 
 FanMode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -89,13 +89,13 @@ class VarianceScaling(AxesInitializer):
         )
 
     def law(self, shape: Shape) -> Law:
-        stddev = stddev_for(self.scale, self.mode, *self._fans(shape))
+        stddev = stddev_for(self.scale, self.mode, *self.fans(shape))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
-            return Uniform(-limit, limit)
+            return UniformLaw(-limit, limit)
         if self.distribution == "untruncated_normal":
-            return Normal(0.0, stddev)
-        return Truncated(-2.0, 2.0, 0.0, stddev)
+            return NormalLaw(0.0, stddev)
+        return TruncatedLaw(-2.0, 2.0, 0.0, stddev)
 
 
 @register(
@@ -154,8 +154,8 @@ class Spectral(AxesInitializer):
         self.scale: float = check_number("scale", scale, positive=True)
 
     def law(self, shape: Shape) -> Law:
-        fan_in, fan_out = self._fans(shape)
+        fan_in, fan_out = self.fans(shape)
         fan_in = max(fan_in, 1)
         fan_out = max(fan_out, 1)
         stddev = float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))
-        return Normal(0.0, stddev)
+        return NormalLaw(0.0, stddev)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.backends import Computation, backend
-from keras_initx.structure import Former
+from keras_initx.backends._backend import Computation
+from keras_initx.backends._current import backend
+from keras_initx.structure._former import Former
 
 
 def made_like(variable: keras.Variable, computation: Computation) -> Tensor:

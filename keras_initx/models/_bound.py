@@ -8,21 +8,19 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Shape
-from keras_initx.initializers import (
-    ChronoBias,
-    MatrixInitializer,
+from keras_initx.initializers._composition import arguments_of, counterpart
+from keras_initx.initializers._gates import is_gru, is_lstm
+from keras_initx.initializers._initializer import (
     RandomInitializer,
     are_equal,
-    arguments_of,
-    counterpart,
-    default_axes,
-    derived_seed,
     is_array,
-    is_gru,
-    is_lstm,
     parameters_of,
 )
-from keras_initx.structure import KernelAxes, ModelWeight
+from keras_initx.initializers._recurrent import ChronoBias
+from keras_initx.initializers._scale import MatrixInitializer, default_axes
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.structure._kernels import KernelAxes
+from keras_initx.structure._weights import ModelWeight
 
 _AXES = ("input_axes", "output_axes")
 # Arguments of `VarianceScaling`, `Spectral` and `Scaled`.

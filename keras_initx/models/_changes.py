@@ -5,14 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._typing import Shape
-from keras_initx.rendering import (
-    BLUE,
-    PALE_BLUE,
-    Column,
-    Points,
-    Tabular,
-    plot_in_order,
-)
+from keras_initx.rendering._figures import BLUE, PALE_BLUE
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

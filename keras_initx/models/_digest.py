@@ -12,9 +12,10 @@ import numpy as np
 
 from keras_initx._checks import check_root, check_type
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.backends import Region, backend
-from keras_initx.initializers import derived_seed
-from keras_initx.structure import check_model, find_weights
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.structure._weights import check_model, find_weights
 
 
 def seeds(root: int) -> Callable[[str], int]:

@@ -14,27 +14,18 @@ import keras
 from keras_initx._checks import quoted, similar_paths, truncated
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
-from keras_initx.backends import backend
-from keras_initx.diagnostics import Report
-from keras_initx.initializers import check_initializer, has_seed
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._report import Report
+from keras_initx.initializers._composition import check_initializer
+from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._bound import description
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, Said, read_plan
-from keras_initx.recipes import (
-    NOT_KNOWN,
-    OwnPattern,
-    findings_in,
-    is_recipe,
-    recipe_of,
-    recipes_like,
-)
-from keras_initx.rendering import counted, listed
-from keras_initx.structure import (
-    ModelWeight,
-    first_matches,
-    is_frozen,
-    matches_path,
-)
+from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
+from keras_initx.recipes._noted_rules import NOT_KNOWN, OwnPattern, findings_in
+from keras_initx.rendering._text import counted, listed
+from keras_initx.structure._patterns import first_matches, matches_path
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
@@ -319,6 +310,12 @@ def _is_condition(condition: Any) -> bool:
     if isinstance(condition, type):
         return issubclass(condition, keras.Layer)
     return isinstance(condition, str) or callable(condition)
+
+
+def matches_condition(condition: Condition, weights: Sequence[ModelWeight]) -> bool:
+    """Return whether a condition matches any of these weights."""
+    shown = shown_paths(weights)
+    return any(_matches(condition, weight, shown[weight.path]) for weight in weights)
 
 
 def _matches(condition: Condition, weight: ModelWeight, shown: str) -> bool:

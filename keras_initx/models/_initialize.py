@@ -11,28 +11,16 @@ import numpy as np
 
 from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._typing import RolesGiven, Shape, Tensor
-from keras_initx.backends import Computation, backend
-from keras_initx.diagnostics import Report
-from keras_initx.initializers import (
-    ICNR,
-    Bilinear,
-    DeltaOrthogonal,
-    Dirac,
-    GRUUpdateBias,
-    Initializer,
-    Masked,
-    check_dtype_for,
-    check_numbers,
-    check_shape_for,
-    derived_seed,
-    has_seed,
-    initializers_within,
-    is_exact,
-    keeps_call,
-    kept_sparse,
-    root_seed,
-    seeded_call,
-)
+from keras_initx.backends._backend import Computation
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._report import Report
+from keras_initx.initializers._composition import check_dtype_for, check_numbers, check_shape_for
+from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
+from keras_initx.initializers._initializer import Initializer, keeps_call
+from keras_initx.initializers._recurrent import GRUUpdateBias
+from keras_initx.initializers._seeds import derived_seed, has_seed, initializers_within, root_seed
+from keras_initx.initializers._sharding import is_exact, seeded_call
+from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
@@ -46,16 +34,16 @@ from keras_initx.models._plan import (
     with_initializer,
 )
 from keras_initx.models._reset import initial_state
-from keras_initx.rendering import progress
-from keras_initx.structure import (
-    LayerInitializer,
+from keras_initx.rendering._terminal import progress
+from keras_initx.structure._finite import must_be_finite, not_finite
+from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
     find_weights,
     is_quantized,
-    layer_initializers,
-    must_be_finite,
-    not_finite,
+    unbuilt_note,
 )
 
 # Initializers that write to places in Keras' order of axes or gates.
@@ -155,8 +143,9 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
+    notes = (*started.notes, *unbuilt_note(model))
     if dry_run:
-        notes = (*started.notes, *_notes_on_constants(started.steps))
+        notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
         return InitializationPlan(rows, started.root, dry_run, notes, started.drawn, started.shown)
     done = carried_out(
@@ -167,8 +156,7 @@ def initialize(
         reset=reset,
         atomic=atomic,
     )
-    notes = (*started.notes, *done.notes)
-    return replace(done, notes=notes, _said=started.drawn, _shown=started.shown)
+    return replace(done, notes=(*notes, *done.notes), _said=started.drawn, _shown=started.shown)
 
 
 class Step(NamedTuple):

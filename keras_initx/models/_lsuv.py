@@ -11,33 +11,28 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_flag, check_number, check_type
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Computation, backend
-from keras_initx.diagnostics import spread
-from keras_initx.initializers import Orthogonal, derived_seed, root_seed
+from keras_initx.backends._backend import Computation
+from keras_initx.backends._current import backend
+from keras_initx.diagnostics._signal import spread
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._changes import Change, Changes
-from keras_initx.rendering import counted, progress
-from keras_initx.structure import (
-    Call,
+from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import counted
+from keras_initx.structure._batch import (
     Data,
-    Watch,
-    Watcher,
     array_of,
     batch_of,
     check_finite,
-    check_unshared,
-    ensure_built,
-    find_weights,
     first_examples,
     first_float,
-    is_adapter,
-    is_kernel,
-    is_quantized,
-    is_zero,
-    kernel_axes,
-    own_weights,
-    parts_of,
 )
+from keras_initx.structure._build import ensure_built
+from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
+from keras_initx.structure._names import own_weights, parts_of
+from keras_initx.structure._watch import Call, Watch, Watcher
+from keras_initx.structure._weights import check_unshared, find_weights, is_quantized
 
 # Variables with the values to assign to them.
 _Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]

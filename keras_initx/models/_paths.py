@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-from keras_initx.structure import ModelWeight
+from keras_initx.structure._weights import ModelWeight
 
 
 def shown_paths(weights: Iterable[ModelWeight]) -> dict[str, str]:

@@ -19,30 +19,25 @@ from keras_initx._checks import (
 )
 from keras_initx._files import check_local, write
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.arrays import can_be_cast, cast, check_file
-from keras_initx.backends import Region, backend
-from keras_initx.initializers import (
-    Initializer,
-    Masked,
-    initializers_within,
-    is_exact,
-    values_at,
-)
+from keras_initx.arrays._casts import can_be_cast, cast
+from keras_initx.arrays._formats import check_file
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.initializers._composition import values_at
+from keras_initx.initializers._initializer import Initializer
+from keras_initx.initializers._seeds import initializers_within
+from keras_initx.initializers._sharding import is_exact
+from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import description
 from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
-from keras_initx.rendering import (
-    Column,
-    Points,
-    Tabular,
-    in_common,
-    line_width,
-    plot_in_order,
-    short_number,
-    styles_of,
-    without_numbers,
-)
-from keras_initx.structure import LayerInitializer
+from keras_initx.rendering._figures import styles_of
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import in_common, short_number, without_numbers
+from keras_initx.structure._hooks import LayerInitializer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,8 +143,8 @@ class InitializationPlan(Tabular[DrawnAlike]):
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
         notes: What a recipe has recognized in the model, which remedies of a report are applied and
-            which are left to the user, which weights of other names a pattern matches, and which
-            weights are not finite, as lines of text.
+            which are left to the user, which weights of other names a pattern matches, which
+            layers are not built, and which weights are not finite, as lines of text.
     """
 
     weights: list[WeightPlan]

@@ -13,16 +13,15 @@ import numpy as np
 
 from keras_initx._files import LinedFormat
 from keras_initx._version import __version__
-from keras_initx.initializers import (
-    AxesInitializer,
+from keras_initx.initializers._composition import arguments_of, check_numbers
+from keras_initx.initializers._initializer import (
     Initializer,
     RandomInitializer,
-    arguments_of,
-    check_numbers,
-    initializers_within,
     is_array,
     parameters_of,
 )
+from keras_initx.initializers._scale import AxesInitializer
+from keras_initx.initializers._seeds import initializers_within
 
 FORMAT = LinedFormat(
     "keras_initx plan",

@@ -8,13 +8,9 @@ import numpy as np
 
 from keras_initx._keras import names_preserved
 from keras_initx._typing import Shape, Tensor
-from keras_initx.structure import (
-    Former,
-    all_variables,
-    items_of,
-    parts_of,
-    unscaled,
-)
+from keras_initx.structure._former import Former
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._optimizers import all_variables, items_of, unscaled
 
 # A variable, and the value that it had at the start.
 Initial = tuple[keras.Variable, Tensor]

@@ -10,21 +10,19 @@ import keras
 
 from keras_initx._checks import check_type, close_matches
 from keras_initx._typing import Array
-from keras_initx.arrays import Contents
-from keras_initx.models import shown_paths
+from keras_initx.arrays._formats import Contents
+from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._layouts import CELLS, LayoutName
-from keras_initx.structure import (
-    ModelWeight,
+from keras_initx.structure._kernels import is_adapter
+from keras_initx.structure._names import (
     automatic_name,
     automatic_part_name,
-    captured_texts,
-    first_matches,
-    is_adapter,
-    name_in_module,
     numbered,
     own_weights,
     walk,
 )
+from keras_initx.structure._patterns import captured_texts, first_matches
+from keras_initx.structure._weights import ModelWeight, name_in_module
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]

@@ -6,12 +6,10 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.arrays import LazyArray
+from keras_initx.arrays._lazy import LazyArray
 from keras_initx.pretrained._row_orders import MovedAxes, RowOrders, row_orders_of
-from keras_initx.structure import (
-    NORMALIZATIONS,
-    ModelWeight,
-)
+from keras_initx.structure._kernels import NORMALIZATIONS
+from keras_initx.structure._weights import ModelWeight
 
 # That of torch's normalizations, but for `RMSNorm`.
 _EPSILON = 1e-5

@@ -8,14 +8,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Shape
-from keras_initx.arrays import LazyArray, stacked, summed
-from keras_initx.structure import (
-    ALL_CONVOLUTIONS,
-    NORMALIZATIONS,
-    ModelWeight,
-    is_depthwise,
-    is_kernel,
-)
+from keras_initx.arrays._lazy import LazyArray, stacked, summed
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS, NORMALIZATIONS, is_depthwise, is_kernel
+from keras_initx.structure._weights import ModelWeight
 
 LayoutName: TypeAlias = Literal["torch", "keras"]
 

@@ -12,19 +12,17 @@ import numpy as np
 
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.arrays import Contents, LazyArray, Selection, can_be_cast, cast, index_text
-from keras_initx.backends import backend
-from keras_initx.models import (
-    Change,
-    Changes,
-    refresh_normalizations,
-    shown_paths,
-    undone_after_error,
-)
+from keras_initx.arrays._casts import can_be_cast, cast
+from keras_initx.arrays._formats import Contents
+from keras_initx.arrays._lazy import LazyArray, Selection, index_text
+from keras_initx.backends._current import backend
+from keras_initx.models._assign import refresh_normalizations, undone_after_error
+from keras_initx.models._changes import Change, Changes
+from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
-from keras_initx.pretrained._loading import unwritten
+from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._sources import (
     Source,
     are_in_memory,
@@ -33,9 +31,16 @@ from keras_initx.pretrained._sources import (
     layout_of_source,
     open_source,
 )
-from keras_initx.rendering import progress
-from keras_initx.sampling import HOST
-from keras_initx.structure import SECOND_FACTORS, ModelWeight, check_model, find_weights, held_by
+from keras_initx.rendering._terminal import progress
+from keras_initx.sampling._namespace import HOST
+from keras_initx.structure._kernels import SECOND_FACTORS
+from keras_initx.structure._weights import (
+    ModelWeight,
+    check_model,
+    find_weights,
+    held_by,
+    unbuilt_note,
+)
 
 
 def load_pretrained(
@@ -152,7 +157,7 @@ def load_pretrained(
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        summary = _summary(rows, unused, dry_run)
+        summary = " ".join([_summary(rows, unused, dry_run), *unbuilt_note(model)])
         changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
         if dry_run:
             return changes
@@ -168,7 +173,7 @@ def _check_adapters(name: str, model: keras.Model) -> None:
         return
     for weight in find_weights(model):
         value = weight.variable.value
-        if weight.name not in SECOND_FACTORS or unwritten(value):
+        if weight.name not in SECOND_FACTORS or count_of(value).unwritten:
             continue
         enabled = [getattr(weight.layer, f"{kind}_enabled", False) for kind in ("lora", "dora")]
         if any(enabled) and backend.has_nonzero(value):

@@ -9,17 +9,12 @@ import numpy as np
 
 from keras_initx._checks import check_choice
 from keras_initx._typing import Array
-from keras_initx.arrays import (
-    Checkpoint,
-    Contents,
-    LazyArray,
-    Selection,
-    checkpoint_paths,
-    open_checkpoint,
-)
-from keras_initx.backends import backend
+from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
+from keras_initx.arrays._formats import Contents
+from keras_initx.arrays._lazy import LazyArray, Selection
+from keras_initx.backends._current import backend
 from keras_initx.pretrained._layouts import LAYOUTS, LayoutName
-from keras_initx.structure import ModelWeight, check_model, check_unshared, held_by
+from keras_initx.structure._weights import ModelWeight, check_model, check_unshared, held_by
 
 # Files, a model, or a dict from names to arrays or tensors of any framework.
 Source: TypeAlias = Checkpoint | keras.Model | Mapping[str, Any]

@@ -7,20 +7,19 @@ from collections.abc import Iterable, Sequence
 import keras
 
 from keras_initx._checks import quoted
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.structure import (
+from keras_initx.structure._architecture import ATTENTION, Architecture
+from keras_initx.structure._branches import Branch
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
-    ATTENTION,
-    Architecture,
-    Branch,
-    activation_name,
     is_kernel,
-    layer_paths,
     multiplies_by_kernel,
     normalizes,
 )
+from keras_initx.structure._names import layer_paths
 
 # Layers of which the last kernel makes the outputs.
 _LAYERS = (
@@ -112,7 +111,7 @@ class ByGraph:
                 part.role = "tokens"
         decoder = self._decoder()
         for branch in found.branches:
-            self._take_branch(branch, int(branch.stream == decoder))
+            self._take_branch(branch, int(found.streams[branch] == decoder))
         for branch in found.branches:
             self._give("shortcut", self._kernels(branch.shortcut))
         if not roles.uneven:
@@ -136,7 +135,7 @@ class ByGraph:
         number = 0
         attends = False
         self._roles.unnumbered = ""
-        for _, group in itertools.groupby(self._found.branches, lambda branch: branch.addition):
+        for _, group in itertools.groupby(self._found.branches, lambda branch: branch.total):
             branches = list(group)
             parts = [part for branch in branches for part in self._kernels(branch.operations)]
             attended = attends
@@ -193,7 +192,7 @@ class ByGraph:
                 part.role = "value" if attends else "inner"
             if layers and part.weight.layer.name in ("query", "key"):
                 part.role = part.weight.layer.name
-        if not layers:
+        if not attends:
             inside = self._inside(branch.operations)
             self._give("inner bias", [part for part in inside if part.by_name == "bias"])
         end = [part for layer in ends for part in self._kernels([layer])[-1:]]
@@ -285,8 +284,8 @@ class ByGraph:
     def _decoder(self) -> int | None:
         """Return the number of the stream of a decoder beside an encoder."""
         found = self._found
-        streams = {branch.stream for branch in found.branches}
-        decoders = {branch.stream for branch in found.branches if branch.crosses}
+        streams = {found.streams[branch] for branch in found.branches}
+        decoders = {found.streams[one] for one in found.branches if one in found.crosses}
         if not decoders and not found.crossing:
             return None
         if len(streams) != 2 or len(decoders) != 1:
@@ -353,7 +352,7 @@ class ByGraph:
             sums = {branch.begin for branch in found.branches}
             if len(found.branches) == 2 * len(sums):
                 lines[0] += ", two in each sum"
-        stacks = Counter(branch.stream for branch in found.branches)
+        stacks = Counter(found.streams[branch] for branch in found.branches)
         if found.crossing and len(stacks) > 1:
             counts = " and ".join(map(str, stacks.values()))
             lines.append(f"stacks: {len(stacks)}, of {counts} branches")

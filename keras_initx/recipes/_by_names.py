@@ -7,13 +7,9 @@ import keras
 
 from keras_initx._keras import is_of_keras
 from keras_initx.recipes._parts import Part, Roles
-from keras_initx.structure import (
-    FIRST_FACTORS,
-    SECOND_FACTORS,
-    ModelWeight,
-    matches_path,
-    normalizes,
-)
+from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
+from keras_initx.structure._patterns import matches_path
+from keras_initx.structure._weights import ModelWeight
 
 # How KerasHub calls weights of which no graph tells what they are; the first pattern that matches.
 # Each ends with the whole name of the weight.

@@ -5,18 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_initx.initializers import activation_facts
-from keras_initx.structure import (
-    CONVOLUTIONS,
-    DEPTHWISE,
-    Architecture,
-    ModelWeight,
-    activation_name,
-    is_depthwise,
-    layer_paths,
-    matching_paths,
-    normalizes,
-)
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.structure._architecture import Architecture
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import CONVOLUTIONS, DEPTHWISE, is_depthwise, normalizes
+from keras_initx.structure._names import layer_paths
+from keras_initx.structure._patterns import matching_paths
+from keras_initx.structure._weights import ModelWeight
 
 FIRST = "a normalization before each branch"
 LAST = "a normalization after each sum"
@@ -163,7 +158,7 @@ def _note_graph(
     for branch in found.branches:
         if branch.attends:
             written += branch.last
-            crossing += branch.last if branch.crosses else ()
+            crossing += branch.last if branch in found.crosses else ()
     for feature, of in (("attention", written), ("cross-attention", crossing)):
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]

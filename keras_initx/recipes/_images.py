@@ -4,13 +4,9 @@ import math
 
 import keras
 
-from keras_initx.initializers import (
-    RandomNormal,
-    RandomUniform,
-    VarianceScaling,
-    default_axes,
-    fans,
-)
+from keras_initx.initializers._random import RandomNormal, RandomUniform
+from keras_initx.initializers._scale import default_axes, fans
+from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import is_depthwise_kernel
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable, truncated_normal

@@ -5,7 +5,10 @@ import math
 import keras
 
 from keras_initx._typing import InitializerLike
-from keras_initx.initializers import LSTMForgetBias, Orthogonal, Scaled, VarianceScaling
+from keras_initx.initializers._composition import Scaled
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._recurrent import LSTMForgetBias
+from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import LAST
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from keras_initx._typing import InitializerLike
-from keras_initx.structure import matches_path, matching_paths
+from keras_initx.structure._patterns import matches_path, matching_paths
 
 # Maps patterns to initializers.
 RecipeRules: TypeAlias = dict[str, InitializerLike | None]

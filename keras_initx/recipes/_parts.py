@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.structure import ModelWeight
+from keras_initx.structure._weights import ModelWeight
 
 # All roles, each with what a weight of it is by its own name.
 ROLES = {

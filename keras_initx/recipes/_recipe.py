@@ -14,12 +14,12 @@ import keras
 
 from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
-from keras_initx.initializers import TruncatedNormal
+from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.recipes._noted_rules import NotedRules, shortened
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._roles import roles_of
-from keras_initx.sampling import truncated_quantiles
-from keras_initx.structure import check_model
+from keras_initx.sampling._conversion import truncated_quantiles
+from keras_initx.structure._weights import check_model
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
 from keras_initx.recipes._features import features_of
 from keras_initx.recipes._parts import ROLES, Roles
-from keras_initx.structure import architecture_of, find_weights, matching_paths
+from keras_initx.structure._architecture import architecture_of
+from keras_initx.structure._patterns import matching_paths
+from keras_initx.structure._weights import find_weights
 
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}

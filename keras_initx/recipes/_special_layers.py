@@ -1,6 +1,8 @@
 """Recipes for layers that are parts of other networks: state spaces, and the factors of LoRA."""
 
-from keras_initx.initializers import DecayRate, HeUniform, TimeStepBias, VarianceScaling
+from keras_initx.initializers._biases import DecayRate, TimeStepBias
+from keras_initx.initializers._variance import VarianceScaling
+from keras_initx.initializers._variance_named import HeUniform
 from keras_initx.recipes._recipe import KEPT, Recipe, RoleTable
 
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 
-from keras_initx.initializers import RandomNormal, Scaled, VarianceScaling
+from keras_initx.initializers._composition import Scaled
+from keras_initx.initializers._random import RandomNormal
+from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal

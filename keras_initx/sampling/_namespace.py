@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._typing import Array, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 _VARIABLE = "KERAS_INITX_SAMPLE_ON"
 _PLACES = ("auto", "host", "device")

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_initx._compiled_kernel import library
 from keras_initx._typing import Array, DType, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, check_size
 

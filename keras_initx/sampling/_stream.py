@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling import _conversion
 from keras_initx.sampling._conversion import (
     Affine,
@@ -40,11 +40,11 @@ class Draw(enum.IntEnum):
 class Stream:
     """Random arrays from one key.
 
-    Every method takes the `draw` and the `shape`. Some take `start`, the index of the first
-    element, to compute a part of a draw, and `then`, a function to apply to the draws. Draws with
-    `then` are finished: clipped to its bounds and cast to the dtype of the stream, in the same pass
-    on the host and on a device. Arrays are NumPy's on the host and the backend's elsewhere, with
-    the same bits.
+    Every method takes the `draw`, a number that no other draw of the key has, and the `shape`. Some
+    take `start`, the index of the first element, to compute a part of a draw, and `then`, a
+    function to apply to the draws. Draws with `then` are finished: clipped to its bounds and cast
+    to the dtype of the stream, in the same pass on the host and on a device. Arrays are NumPy's on
+    the host and the backend's elsewhere, with the same bits.
 
     Args:
         key: Two words: Python integers in `[0, 2**32)`, or scalar integer tensors.
@@ -55,7 +55,7 @@ class Stream:
 
     Example:
         >>> stream = Stream((7, 0))
-        >>> stream.normal(Draw.VALUES, (2, 3)).shape
+        >>> stream.normal(0, (2, 3)).shape
         (2, 3)
     """
 
@@ -316,7 +316,7 @@ def block_length(size: int, unit: int = 1) -> int:
 
 
 def _by_triton(*arguments: Any) -> Tensor:
-    from keras_initx.sampling import _triton  # which may be missing, or not run
+    from keras_initx.sampling import _triton
 
     return _triton.draws(*arguments)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_initx._compiled_kernel import library, tell_if_missing
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling._conversion import LEAST, Affine, finish
 from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, Namespace
 from keras_initx.sampling._stream import Draw, Stream, block_length, check_size, unpacked

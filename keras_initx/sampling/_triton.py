@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from keras_initx._typing import Array, DType, Shape, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling import _conversion
 from keras_initx.sampling._words import PARITY
 

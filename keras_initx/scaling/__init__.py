@@ -11,15 +11,11 @@ if TYPE_CHECKING:
     from keras_initx.scaling._coordinate_check import CoordinateCheck as CoordinateCheck
     from keras_initx.scaling._coordinate_check import coordinate_check as coordinate_check
     from keras_initx.scaling._mup import MupTable as MupTable
-    from keras_initx.scaling._mup import MupWeight as MupWeight
     from keras_initx.scaling._mup import mup as mup
-    from keras_initx.scaling._width_exponents import WidthExponents as WidthExponents
 
 _FILES = {
     "CoordinateCheck": "_coordinate_check",
     "MupTable": "_mup",
-    "MupWeight": "_mup",
-    "WidthExponents": "_width_exponents",
     "coordinate_check": "_coordinate_check",
     "mup": "_mup",
 }

@@ -12,18 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_initx._checks import check_count
-from keras_initx.diagnostics import diagnose
-from keras_initx.rendering import (
-    COLORS,
-    Column,
-    Tabular,
-    counted,
-    make_logarithmic,
-    new_figure,
-    progress,
-    short_number,
-    tidy,
-)
+from keras_initx.diagnostics._diagnose import diagnose
+from keras_initx.rendering._figures import COLORS, make_logarithmic, new_figure, tidy
+from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._width_exponents import (
     LEVEL,
     Start,
@@ -31,17 +25,16 @@ from keras_initx.scaling._width_exponents import (
     start_of,
     width_exponents,
 )
-from keras_initx.structure import (
+from keras_initx.structure._batch import (
     Batch,
     Data,
     batch_of,
     check_finite,
-    check_model,
     first_batch,
     first_examples,
-    layer_paths,
-    named_layers,
 )
+from keras_initx.structure._names import layer_paths, named_layers
+from keras_initx.structure._weights import check_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -31,9 +31,13 @@ import keras
 from keras_initx._checks import check_number
 from keras_initx._keras import is_left_to_adam, names_preserved
 from keras_initx._typing import Shape
-from keras_initx.rendering import COLORS, Column, Points, WeightTable, plot_in_order, short_number
+from keras_initx.rendering._figures import COLORS
+from keras_initx.rendering._order import Points, plot_in_order
+from keras_initx.rendering._results import WeightTable
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._text import short_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
-from keras_initx.structure import ModelWeight, check_model, find_weights
+from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,15 +14,14 @@ import keras
 
 from keras_initx._checks import check_number, check_type
 from keras_initx._keras import ScaledSteps, StepsByFactor, method_without_steps
-from keras_initx.structure import (
-    first_matches,
+from keras_initx.structure._optimizers import (
     items_of,
     lost_settings,
-    matches_path,
     rate_of,
     unbuilt_copy,
     unscaled,
 )
+from keras_initx.structure._patterns import first_matches, matches_path
 
 
 class FactorList(list[float]):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.scaling._mup import Role, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
-from keras_initx.structure import unscaled
+from keras_initx.structure._optimizers import unscaled
 
 # An exponent of the width up to this size counts as 0. Those of short training are not exact.
 LEVEL = 0.25

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 # What `fit` takes: an array, a list, tuple or dict of arrays, or a dataset of batches.
 Data: TypeAlias = Any

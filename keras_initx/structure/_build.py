@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import keras
 
 from keras_initx._keras import layers_of, observed_assignments, preserved_losses
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._former import Former
 from keras_initx.structure._hooks import HOOKS, replaced
 

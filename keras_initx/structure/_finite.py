@@ -7,7 +7,8 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._keras import is_made_to_train, is_of_keras
-from keras_initx.backends import backend, chunks
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import chunks
 from keras_initx.structure._weights import ModelWeight
 
 # What these hold is made by others than Keras.

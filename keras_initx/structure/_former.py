@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import Region, backend
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
 
 
 class Former:

@@ -2,11 +2,12 @@
 
 While a model is watched, these are attributes of objects: the method by which Keras calls a layer,
 its activation, the cast of its inputs, and the call of an operation that is no layer. While a layer
-or an optimizer is copied, it is the method that adds a variable, for all layers or optimizers, but
-for one thread only.
+is copied, or weights are loaded, they are methods of all layers, but for one thread only: the one
+that adds a weight, and the one that makes a layer.
 """
 
 import contextlib
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -16,13 +17,10 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 
 # Held while calls are replaced: two threads would restore them in the wrong order.
 HOOKS = threading.RLock()
-# Held while a method that adds variables is replaced.
-_ADDING = threading.RLock()
-
 
 # What Keras accepts for a weight: an object, or a function of shape and dtype.
 LayerInitializer: TypeAlias = keras.initializers.Initializer | Callable[..., Any]
@@ -41,6 +39,66 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         attributes.update(before)
 
 
+class MethodOfThreads:
+    """A method of `keras.Layer` around which threads call functions of their own.
+
+    The method is replaced by the first and put back by the last, in whatever order they end.
+
+    Args:
+        name: The name of the method.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._functions: dict[int, list[Callable[..., Any]]] = {}
+        self._changing = threading.Lock()
+        self._original: Any = None
+
+    @contextlib.contextmanager
+    def around(self, function: Callable[..., Any]) -> Iterator[None]:
+        """Call `function` in place of the method in this thread, for the duration of the block.
+
+        Its first argument is what it replaces: the method, or the function of a block around this
+        one.
+        """
+        thread = threading.get_ident()
+        try:
+            with self._changing:
+                if not self._functions:
+                    self._original = vars(keras.Layer)[self._name]
+                    setattr(keras.Layer, self._name, self._replacement())
+                self._functions.setdefault(thread, []).append(function)
+            yield
+        finally:
+            with self._changing:
+                own = self._functions.get(thread, [])
+                if function in own:
+                    own.remove(function)
+                if not own:
+                    self._functions.pop(thread, None)
+                if not self._functions and self._original is not None:
+                    setattr(keras.Layer, self._name, self._original)
+                    self._original = None
+
+    def _replacement(self) -> Any:
+        original = self._original
+        is_static = isinstance(original, staticmethod)  # `__new__`
+        first = original.__func__ if is_static else original
+
+        @functools.wraps(first)
+        def method(*args: Any, **options: Any) -> Any:
+            call = first
+            for function in tuple(self._functions.get(threading.get_ident(), ())):
+                call = functools.partial(function, call)
+            return call(*args, **options)
+
+        return staticmethod(method) if is_static else method
+
+
+ADDED_WEIGHTS = MethodOfThreads("add_weight")
+MADE_LAYERS = MethodOfThreads("__new__")
+
+
 @contextlib.contextmanager
 def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
     """Yield the initializers of variables that `add_weight` makes in this thread, by their ids.
@@ -52,17 +110,19 @@ def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
     A `keras.StatelessScope` would need no replacement, but in it a layer that makes a variable from
     a value cannot be built, and Keras makes a function of an array.
     """
-    thread = threading.get_ident()
     recorded: dict[int, LayerInitializer] = {}
 
     def add_weight(
-        self: Any, shape: Any = None, initializer: Any = None, *args: Any, **options: Any
+        add: Callable[..., keras.Variable],
+        layer: keras.Layer,
+        shape: Any = None,
+        initializer: Any = None,
+        *args: Any,
+        **options: Any,
     ) -> keras.Variable:
-        if threading.get_ident() != thread:
-            return original(self, shape, initializer, *args, **options)
-        variable = original(self, shape, "zeros", *args, **options)
+        variable = add(layer, shape, "zeros", *args, **options)
         if initializer is None:
-            initializer = _default_initializer(variable)
+            initializer = default_initializer(variable.dtype)
         if isinstance(initializer, str | dict) or callable(initializer):
             recorded[id(variable)] = keras.initializers.get(initializer)
 
@@ -72,18 +132,13 @@ def recorded_initializers() -> Iterator[dict[int, LayerInitializer]]:
         vars(variable)["assign"] = assign
         return variable
 
-    with _ADDING:
-        original = keras.Layer.add_weight  # of Keras, not that of another thread
-        keras.Layer.add_weight = add_weight
-        try:
-            yield recorded
-        finally:
-            keras.Layer.add_weight = original
+    with ADDED_WEIGHTS.around(add_weight):
+        yield recorded
 
 
-def _default_initializer(variable: keras.Variable) -> str:
+def default_initializer(dtype: Any) -> str:
     """Return what `add_weight` takes if it gets no initializer."""
-    if "float" in keras.backend.standardize_dtype(variable.dtype):
+    if "float" in keras.backend.standardize_dtype(dtype):
         return "glorot_uniform"
     return "zeros"
 

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.backends import backend
-from keras_initx.initializers import default_axes, fans
+from keras_initx.backends._current import backend
+from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.structure._names import own_weights
 
 # The input and output axes of a kernel.
@@ -72,6 +72,11 @@ def is_kernel(weight: keras.Variable) -> bool:
     # In a custom layer the kernel may have any name. A weight with a single row is a token or an
     # offset.
     return math.prod(weight.shape[:-1]) > 1 and not weight.name.endswith(_NOT_KERNELS)
+
+
+def multiplies_by_kernel(operation: keras.Operation | None) -> bool:
+    """Return whether an operation is a layer with a kernel, its own or in a layer within it."""
+    return isinstance(operation, keras.Layer) and any(map(is_kernel, operation.weights))
 
 
 def multiplying_weights(layer: keras.Layer) -> list[keras.Variable]:

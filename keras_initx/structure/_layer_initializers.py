@@ -12,8 +12,10 @@ import keras
 
 from keras_initx._checks import DTYPES
 from keras_initx._keras import argument_name
-from keras_initx.backends import backend
-from keras_initx.initializers import Concatenated, LSTMForgetBias, overwrites_forget_bias
+from keras_initx.backends._current import backend
+from keras_initx.initializers._composition import Concatenated
+from keras_initx.initializers._gates import overwrites_forget_bias
+from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._weights import ModelWeight, is_quantized, weights_within

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_initx._keras import constant_rate, copy_exclusions
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> float | None:

@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_initx._checks import DTYPES, check_type
+from keras_initx._checks import DTYPES, check_type, truncated
 from keras_initx._keras import is_made_to_train
 from keras_initx._typing import DType, Shape
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.structure._kernels import (
     KernelAxes,
     is_kernel,
@@ -19,7 +19,7 @@ from keras_initx.structure._kernels import (
     kernel_groups,
     kernel_phases,
 )
-from keras_initx.structure._names import automatic_name, numbered, own_weights, walk
+from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of, walk
 
 # What a weight of a model is.
 Kind: TypeAlias = Literal["parameter", "statistic", "state", "buffer", "counter"]
@@ -142,6 +142,35 @@ def _unbuilt_error(name: str, model: keras.Model, state: str) -> ValueError:
         f"`{name}` must be built: add a `keras.Input` to the model, or call it once. "
         f"Received: the model {model.name!r} {state}"
     )
+
+
+def unbuilt_layers(model: keras.Layer) -> list[str]:
+    """Return the paths of the outermost layers that no call has built, of those that make weights.
+
+    What a file has for them, Keras passes over.
+    """
+    found: dict[keras.Layer, str] = {}
+    for layers, paths in walk(model):
+        layer = layers[-1]
+        is_outermost = not any(outer in found for outer in layers[:-1])
+        if len(layers) > 1 and is_outermost and not layer.built and _makes_weights(layer):
+            found.setdefault(layer, paths[-1])
+    return list(found.values())
+
+
+def unbuilt_note(model: keras.Layer) -> list[str]:
+    """Return a sentence that names the layers of `unbuilt_layers`, or none."""
+    paths = unbuilt_layers(model)
+    if not paths:
+        return []
+    return [f"Not built yet, and so without weights: {truncated(paths)}."]
+
+
+def _makes_weights(layer: keras.Layer) -> bool:
+    """Return whether a layer that is not built may make weights: by its `build` or in its parts."""
+    if type(layer).build is not keras.Layer.build and not isinstance(layer, keras.Model):
+        return True
+    return any(_makes_weights(part) for part in parts_of(layer, recursive=False))
 
 
 def find_weights(model: keras.Layer) -> list[ModelWeight]:

@@ -10,8 +10,8 @@ import keras
 
 from keras_initx._checks import check_count, check_flag, check_number
 from keras_initx._extras import import_optional
-from keras_initx.backends import backend
-from keras_initx.initializers import (
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import (
     derived_seed,
     initializer_of,
     initializers_within,

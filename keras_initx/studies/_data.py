@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.backends import backend
-from keras_initx.structure import Batch, first_batch
+from keras_initx.backends._current import backend
+from keras_initx.structure._batch import Batch, first_batch
 from keras_initx.studies._types import CheckedData, DataLike, Split, Structure
 
 _FORM = "`data` must be two pairs of arrays, ((x, y), (x_val, y_val))"

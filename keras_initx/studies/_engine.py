@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._extras import import_optional
-from keras_initx.backends import SharedByThreads, backend
-from keras_initx.initializers import derived_seed
-from keras_initx.rendering import progress
+from keras_initx.backends._current import backend
+from keras_initx.backends._process import SharedByThreads
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.rendering._terminal import progress
 from keras_initx.studies._folder import Folder, keras_config, shared_settings
 from keras_initx.studies._metric import renamed, resolve_metric
 from keras_initx.studies._trial import Job, Repeat, refuse_what_exists, trial

@@ -18,7 +18,7 @@ import numpy as np
 from keras_initx import _files
 from keras_initx._checks import check_type
 from keras_initx._version import __version__
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.studies._data import data_digest
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._types import Record

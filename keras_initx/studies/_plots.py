@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_initx.rendering import color_of, new_figure, tidy
+from keras_initx.rendering._figures import color_of, new_figure, tidy
 from keras_initx.studies._types import FloatArray, Record
 
 if TYPE_CHECKING:

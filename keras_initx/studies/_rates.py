@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._extras import import_optional
-from keras_initx.initializers import derived_seed
-from keras_initx.rendering import COLORS, Column, counted, format_metric, tidy
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.rendering._figures import COLORS, tidy
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot

@@ -11,9 +11,11 @@ import keras
 
 from keras_initx._checks import check_count
 from keras_initx._extras import import_optional
-from keras_initx.backends import backend
-from keras_initx.initializers import derived_seed
-from keras_initx.rendering import Column, counted, format_metric, tidy
+from keras_initx.backends._current import backend
+from keras_initx.initializers._seeds import derived_seed
+from keras_initx.rendering._figures import tidy
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import label_steps, new_plot

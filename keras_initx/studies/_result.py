@@ -4,16 +4,11 @@ import abc
 import textwrap
 from collections.abc import Sequence
 
-from keras_initx.rendering import (
-    Column,
-    Result,
-    Table,
-    counted,
-    legend,
-    line_width,
-    paragraphs,
-    section,
-)
+from keras_initx.rendering._export import paragraphs, section
+from keras_initx.rendering._results import Result
+from keras_initx.rendering._table import Column, Table, legend
+from keras_initx.rendering._terminal import line_width
+from keras_initx.rendering._text import counted
 from keras_initx.studies._types import Record
 
 

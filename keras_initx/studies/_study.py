@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_initx.audits import holm
-from keras_initx.rendering import Column, counted, format_metric, listed, ranges
+from keras_initx.audits._probabilities import holm
+from keras_initx.rendering._table import Column
+from keras_initx.rendering._text import counted, format_metric, listed, ranges
 from keras_initx.studies import _statistics
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import study_figure

@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx.recipes import NotedRules
+from keras_initx.recipes._noted_rules import NotedRules
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])

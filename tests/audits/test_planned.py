@@ -7,7 +7,7 @@ from audited import RULES, network, off, sole
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 
 @pytest.mark.every_backend

@@ -5,7 +5,8 @@ import math
 import pytest
 import scipy.stats
 
-from keras_initx.audits import _probabilities, holm
+from keras_initx.audits import _probabilities
+from keras_initx.audits._probabilities import holm
 
 
 def test_holm():

@@ -8,7 +8,7 @@ from meshes import distribution, mesh_of
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 RNG = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from keras import layers
 from modes import BACKEND, needs_keras, to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="arrays share the memory of weights of torch only")

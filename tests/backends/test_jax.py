@@ -5,7 +5,7 @@ import types
 import pytest
 from modes import BACKEND
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
 

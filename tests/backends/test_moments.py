@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_initx.backends import CHUNK, Moments
+from keras_initx.backends._moments import CHUNK, Moments
 
 RNG = np.random.default_rng(0)
 

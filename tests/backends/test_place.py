@@ -10,7 +10,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling import Quantiles, _stream, _subsets
 from keras_initx.sampling._namespace import DEVICE
 

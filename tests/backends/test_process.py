@@ -3,7 +3,7 @@
 import pytest
 from modes import BACKEND
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
 

@@ -6,7 +6,7 @@ import types
 import pytest
 from modes import BACKEND
 
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.sampling import _stream
 from keras_initx.sampling._namespace import DEVICE
 

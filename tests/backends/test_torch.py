@@ -9,7 +9,7 @@ from keras import layers
 from modes import BACKEND, to_numpy
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 pytestmark = pytest.mark.every_backend
 

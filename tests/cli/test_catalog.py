@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import cli
 from keras_initx.cli import _catalog
+from keras_initx.cli import _main as cli
 
 
 def shown(capsys, *arguments):

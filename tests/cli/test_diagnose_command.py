@@ -12,7 +12,7 @@ import pytest
 import streams
 from keras import layers
 
-from keras_initx import cli
+from keras_initx.cli import _main as cli
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(64, 32)).astype("float32")

@@ -38,7 +38,7 @@ def programs():
 def test_a_program_lowers_for_an_accelerator(name, platform):
     import jax.export
 
-    from keras_initx.backends import backend
+    from keras_initx.backends._current import backend
 
     program, arguments = next((program, arguments) for found, program, arguments in programs() if found == name)
     with backend.full_precision():

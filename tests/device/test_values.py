@@ -11,8 +11,9 @@ from modes import BACKEND, float64, to_numpy
 from places import assert_same, on_host
 
 import keras_initx
-from keras_initx.initializers import RandomInitializer, Uniform
-from keras_initx.sampling import Draw, Stream, _stream, affine
+from keras_initx.initializers import RandomInitializer, UniformLaw
+from keras_initx.sampling import Stream, _stream, affine
+from keras_initx.sampling._stream import Draw
 
 pytestmark = pytest.mark.every_backend
 
@@ -59,7 +60,7 @@ class Narrow(RandomInitializer):
     """An initializer with bounds that 16 bits have no number between."""
 
     def law(self, shape):
-        return Uniform(1.0001, 1.0002, is_strict=True)
+        return UniformLaw(1.0001, 1.0002, is_strict=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -11,7 +11,7 @@ from keras import layers
 from modes import BACKEND
 
 import keras_initx
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.every_backend)])

@@ -47,7 +47,7 @@ scope = {"jax": join_jax, "tensorflow": join_tensorflow, "torch": join_torch}[BA
 
 import keras_initx  # noqa: E402  (a backend must not be used before the processes have met)
 from keras_initx import models  # noqa: E402
-from keras_initx.backends import backend  # noqa: E402
+from keras_initx.backends._current import backend  # noqa: E402
 
 layers = keras.layers
 batch = np.random.default_rng(0).normal(size=(8, 4096)).astype("float32")

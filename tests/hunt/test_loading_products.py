@@ -9,7 +9,7 @@ from keras import layers
 from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 
 def moved(array, *groups):

@@ -7,7 +7,7 @@ from keras import layers
 from modes import float64, to_numpy
 
 import keras_initx
-from keras_initx.sampling import HOST
+from keras_initx.sampling._namespace import HOST
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(48, 10)).astype("float32"), RNG.normal(size=(48, 4)).astype("float32")
@@ -85,8 +85,8 @@ def test_zeros_stay_in_a_loop_of_ones_own():
 @pytest.mark.every_backend
 def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     drawn = []
-    draw = keras_initx.Sparse._draw
-    monkeypatch.setattr(keras_initx.Sparse, "_draw", lambda *arguments: drawn.append(arguments[1]) or draw(*arguments))
+    draw = keras_initx.Sparse.draw
+    monkeypatch.setattr(keras_initx.Sparse, "draw", lambda *arguments: drawn.append(arguments[1]) or draw(*arguments))
     model = build(optimizer="sgd")
     before = kernel_of(model)
     drawn.clear()

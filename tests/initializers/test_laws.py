@@ -11,8 +11,8 @@ from modes import everywhere, to_numpy
 import keras_initx
 from keras_initx.audits._expectations import of_initializer
 from keras_initx.audits._subjects import Subject, Values
-from keras_initx.initializers import law_of
-from keras_initx.pretrained import as_lazy
+from keras_initx.initializers._composition import law_of
+from keras_initx.pretrained._sources import as_lazy
 
 # A test fails by chance once in a million times. With these seeds, none does.
 ALARM = 1e-6
@@ -95,8 +95,8 @@ def test_a_subclass_that_draws_in_another_way_has_no_law():
             return 2 * super().__call__(shape, dtype)
 
     class Drawn(keras_initx.HeNormal):
-        def _draw(self, stream, shape, dtype):
-            return 2 * super()._draw(stream, shape, dtype)
+        def draw(self, stream, shape, dtype):
+            return 2 * super().draw(stream, shape, dtype)
 
     class Renamed(keras_initx.HeNormal):
         pass

@@ -7,7 +7,7 @@ from cases import FIRST_CASES, for_each
 from modes import to_numpy
 
 from keras_initx import Sparse
-from keras_initx.initializers import AxesInitializer, fans
+from keras_initx.initializers._scale import AxesInitializer, fans
 
 layers = keras.layers
 ONES = {"kernel_initializer": "ones", "use_bias": False}

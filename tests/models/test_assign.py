@@ -10,7 +10,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.pretrained import load_pretrained
 
 layers = keras.layers

@@ -14,7 +14,7 @@ from modes import BACKEND
 
 import keras_initx
 from keras_initx import initialize, seeds
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.models import weights_digest
 
 layers = keras.layers

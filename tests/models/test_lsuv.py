@@ -10,7 +10,7 @@ from tied import SharedKernel
 
 import keras_initx
 from keras_initx.models import seeds
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(32, 6, 6, 3)).astype("float32")

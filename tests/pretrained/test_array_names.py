@@ -7,7 +7,7 @@ import pytest
 from modes import needs_keras, to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)

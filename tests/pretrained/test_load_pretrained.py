@@ -14,7 +14,7 @@ from modes import to_numpy
 
 from keras_initx import load_pretrained
 from keras_initx.models import Change
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

@@ -6,7 +6,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 if BACKEND != "torch":
     pytest.skip("needs torch", allow_module_level=True)

@@ -10,8 +10,8 @@ from loaded import arrays, built, network, normal
 from modes import BACKEND, to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.backends import backend
-from keras_initx.structure import find_weights
+from keras_initx.backends._current import backend
+from keras_initx.structure._weights import find_weights
 
 if BACKEND == "torch":
     import torch

@@ -8,7 +8,8 @@ from modes import everywhere
 from strangers import WIDTH
 
 from keras_initx import Scaled, initialize, recipes
-from keras_initx.structure import find_weights, first_matches, matches_path
+from keras_initx.structure._patterns import first_matches, matches_path
+from keras_initx.structure._weights import find_weights
 
 # Of each model, what each recipe gives to weights by their paths, beside its patterns, or its error.
 BLOCK = "transformer_block"

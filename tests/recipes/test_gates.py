@@ -9,7 +9,7 @@ from modes import everywhere, to_numpy
 from strangers import LENGTH, WIDTH
 
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 
 def by_layers(y):

@@ -13,7 +13,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
-from keras_initx.cli import main
+from keras_initx.cli._main import main
 
 
 def hidden():

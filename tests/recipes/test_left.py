@@ -12,7 +12,8 @@ from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure import find_weights, matches_path
+from keras_initx.structure._patterns import matches_path
+from keras_initx.structure._weights import find_weights
 
 layers, ops = keras.layers, keras.ops
 REASON = "the recipe does not know what it is for"
@@ -193,7 +194,7 @@ def test_loading_by_a_recipe_gives_it_its_former_values():
     before = values_in(model)
     with loading(model, "gpt2", seed=0) as loaded:
         pass
-    assert {row.path for row in loaded.changes.rows if row.status == "left"} == before.keys()
+    assert {row.path for row in loaded.rows if row.status == "left"} == before.keys()
     for path, value in values_in(model).items():
         np.testing.assert_array_equal(before[path], value)
 

@@ -11,7 +11,8 @@ from recipe_rows import ROWS, Mixer, mean, stds, transformer
 
 from keras_initx import initialize, recipes
 from keras_initx.recipes._named import RECIPES
-from keras_initx.structure import find_weights, matches_path
+from keras_initx.structure._patterns import matches_path
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 MERGED = {"{**}": lambda own, rules: {**own, **rules}, "|": lambda own, rules: own | rules}

@@ -11,7 +11,7 @@ from modes import everywhere, needs_axes, to_numpy
 
 import keras_initx
 from keras_initx import audit, initialize, recipes
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers, ops = keras.layers, keras.ops
 

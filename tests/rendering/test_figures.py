@@ -6,7 +6,8 @@ import pytest
 from results import network, ticks
 
 import keras_initx
-from keras_initx.rendering import Points, as_png, plot_in_order
+from keras_initx.rendering._figures import as_png
+from keras_initx.rendering._order import Points, plot_in_order
 
 
 def test_zeros_have_a_mark_of_their_own_on_a_logarithmic_axis():

@@ -3,7 +3,7 @@
 from results import network, points
 
 import keras_initx
-from keras_initx.rendering import plot_in_order
+from keras_initx.rendering._order import plot_in_order
 
 
 def test_a_plan_shows_the_standard_deviations_in_the_order_of_the_model():

@@ -15,7 +15,7 @@ from results import EXAMPLES, X, loaded, network, points, rows_of, study, ticks
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.rendering import Result
+from keras_initx.rendering._results import Result
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
@@ -24,6 +24,7 @@ COLUMNS = {
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
     "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
+    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
     "Report": "name,path,level,kind,activation,shape,before_size",

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_initx.rendering import _terminal, progress, status
+from keras_initx.rendering import _terminal
+from keras_initx.rendering._terminal import progress, status
 
 
 def begin_terminal(monkeypatch):

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from modes import STREAM_MODES, run
 
-from keras_initx.backends import backend
-from keras_initx.sampling import Draw, Stream, affine
+from keras_initx.backends._current import backend
+from keras_initx.sampling import Stream, affine
+from keras_initx.sampling._stream import Draw
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

@@ -5,9 +5,8 @@ import pytest
 from modes import MODES, run
 
 import keras_initx
-from keras_initx.backends import backend
-from keras_initx.sampling import HOST, choose_namespace
-from keras_initx.sampling._namespace import DEVICE, TRACED
+from keras_initx.backends._current import backend
+from keras_initx.sampling._namespace import DEVICE, HOST, TRACED, choose_namespace
 
 pytestmark = pytest.mark.every_backend
 LARGE = backend.worth_a_device

@@ -3,10 +3,11 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, float64, run
 
-from keras_initx.backends import backend
-from keras_initx.sampling import HOST, Draw, Stream, householder_frame, qr_frame, svd_frame
-from keras_initx.sampling._namespace import TRACED
-from keras_initx.sampling._orthonormal_frames import _draws_before, _reflections
+from keras_initx.backends._current import backend
+from keras_initx.sampling import Stream
+from keras_initx.sampling._namespace import HOST, TRACED
+from keras_initx.sampling._orthonormal_frames import _draws_before, _reflections, householder_frame, qr_frame, svd_frame
+from keras_initx.sampling._stream import Draw
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

@@ -4,8 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_initx.initializers import Truncated, Uniform
-from keras_initx.sampling import Draw, Stream, sparse_normal
+from keras_initx.initializers import TruncatedLaw, UniformLaw
+from keras_initx.sampling import Stream
+from keras_initx.sampling._stream import Draw
+from keras_initx.sampling._subsets import sparse_normal
 
 KEYS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 SIZES = st.integers(0, 80)
@@ -40,7 +42,7 @@ def bounds_in(dtype, lower, upper):
 @given(KEYS, st.sets(NUMBERS, min_size=2, max_size=2).map(sorted), DTYPES)
 def test_uniform_values_are_within_their_bounds(key, bounds, dtype):
     lower, upper = bounds
-    values = Uniform(lower, upper).draw(Stream(key), (100,), dtype)
+    values = UniformLaw(lower, upper).draw(Stream(key), (100,), dtype)
     lower, upper = bounds_in(dtype, lower, upper)
     assert lower <= values.min()
     assert values.max() <= upper
@@ -49,7 +51,7 @@ def test_uniform_values_are_within_their_bounds(key, bounds, dtype):
 @given(KEYS, st.floats(-9, 4.9), st.floats(0.001, 9), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), DTYPES)
 def test_truncated_normal_values_are_within_their_bounds(key, lower, width, mean, stddev, dtype):
     upper = max(lower + width, -5)
-    law = Truncated(lower, upper, mean, stddev)
+    law = TruncatedLaw(lower, upper, mean, stddev)
     values = law.draw(Stream(key), (100,), dtype)
     assert np.abs(values).max() <= law.reach * (1 + 1e-6)
     scale = law.untruncated_std

@@ -4,8 +4,10 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, run
 
-from keras_initx.backends import backend
-from keras_initx.sampling import Affine, Draw, Stream
+from keras_initx.backends._current import backend
+from keras_initx.sampling import Stream
+from keras_initx.sampling._conversion import Affine
+from keras_initx.sampling._stream import Draw
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 from modes import STREAM_MODES, run
 
-from keras_initx.sampling import Stream, _stream, _subsets, sparse_normal
+from keras_initx.sampling import Stream, _stream, _subsets
+from keras_initx.sampling._subsets import sparse_normal
 
 pytestmark = pytest.mark.usefixtures("optimized")
 

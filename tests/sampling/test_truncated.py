@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_initx.sampling import CELLS, truncated_quantiles
-from keras_initx.sampling._conversion import UNITS
+from keras_initx.sampling._conversion import CELLS, UNITS, truncated_quantiles
 
 BOUNDS = [(-2.0, 2.0), (-1.0, 3.0), (0.0, 2.0), (1.0, 3.0), (-0.001, 0.0), (4.0, 4.1)]
 EVERY_BOUNDS = [*BOUNDS, (-9.0, 9.0), (-1.0, 1000.0), (5.0, 90.0), (-90.0, -5.0), (0.0, 1e300)]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from modes import to_numpy
 
-from keras_initx.sampling import HOST
-from keras_initx.sampling._namespace import TRACED
+from keras_initx.sampling._namespace import HOST, TRACED
 from keras_initx.sampling._words import threefry2x32
 
 # Known answers of Threefry-2x32 with 20 rounds: key, counter, result.

@@ -11,7 +11,7 @@ from modes import BACKEND, everywhere, needs_keras
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.structure import batch_of
+from keras_initx.structure._batch import batch_of
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 16)

@@ -6,8 +6,7 @@ import pytest
 from keras import layers
 from modes import to_numpy
 
-from keras_initx.structure import run_built
-from keras_initx.structure._build import ensure_built
+from keras_initx.structure._build import ensure_built, run_built
 
 X = np.random.default_rng(0).normal(3, 2, size=(16, 4)).astype("float32")
 

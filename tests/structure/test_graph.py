@@ -3,7 +3,7 @@
 import numpy as np
 from keras import layers
 
-from keras_initx.structure import ForwardGraph
+from keras_initx.structure._graph import ForwardGraph
 
 
 def test_a_graph_says_where_each_tensor_comes_from_and_goes_to():

@@ -7,8 +7,8 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.structure import find_weights
 from keras_initx.structure._kernels import has_kernel, is_kernel, kernel_axes, kernel_groups
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

@@ -10,7 +10,7 @@ from modes import to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

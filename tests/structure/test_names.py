@@ -3,8 +3,8 @@
 import keras
 from nested import Twice, recurrent, subclassed
 
-from keras_initx.structure import find_weights, layer_paths, named_layers
-from keras_initx.structure._names import own_weights
+from keras_initx.structure._names import layer_paths, named_layers, own_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

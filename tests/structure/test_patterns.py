@@ -5,7 +5,8 @@ import pytest
 
 import keras_initx
 from keras_initx.scaling import RateFactors
-from keras_initx.structure import captured_texts, find_weights
+from keras_initx.structure._patterns import captured_texts
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

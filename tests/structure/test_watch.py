@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_initx.structure import Watch, Watcher
+from keras_initx.structure._watch import Watch, Watcher
 
 X = np.ones((2, 4), "float32")
 

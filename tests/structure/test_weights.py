@@ -6,8 +6,8 @@ import pytest
 from nested import Twice, recurrent, subclassed
 from tied import SharedKernel
 
-from keras_initx.backends import backend
-from keras_initx.structure import find_weights, held_by
+from keras_initx.backends._current import backend
+from keras_initx.structure._weights import find_weights, held_by
 
 layers = keras.layers
 

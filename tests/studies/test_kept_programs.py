@@ -11,7 +11,7 @@ from modes import BACKEND
 from networks import data, timeless
 
 from keras_initx import compare_initializers
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.studies import _trial
 
 pytestmark = pytest.mark.every_backend

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_initx.audits import holm
+from keras_initx.audits._probabilities import holm
 from keras_initx.studies import Study
 from keras_initx.studies._statistics import paired_p_value, repeats_needed, t_interval
 

@@ -5,7 +5,8 @@ import numpy as np
 
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics.verdicts import PROBES
-from keras_initx.structure import batch_of, first_examples, run_built
+from keras_initx.structure._batch import batch_of, first_examples
+from keras_initx.structure._build import run_built
 
 
 def asked(fact, model, x, y=None, *, probes=PROBES, **options):

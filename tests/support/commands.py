@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_initx import cli
+from keras_initx.cli import _main as cli
 
 
 def refused(capsys, *arguments):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from modes import to_numpy
 
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 

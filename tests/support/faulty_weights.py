@@ -16,7 +16,7 @@ from keras import layers
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_initx._compiled_kernel import library
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 
 BACKEND = keras.backend.backend()
 

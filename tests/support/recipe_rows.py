@@ -10,7 +10,7 @@ from text_models import HIDDEN, bert, llama, mixture, whisper
 from text_models import WIDTH as TEXT
 
 from keras_initx import initialize, recipes
-from keras_initx.structure import find_weights
+from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 BLOCKS, WIDTH = 3, 32

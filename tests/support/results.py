@@ -58,6 +58,13 @@ def loaded():
     return keras_initx.load_pretrained(network(), {"first/kernel": np.ones((6, 8))}, layout="keras")
 
 
+def loaded_in_part():
+    model = network()
+    with keras_initx.loading(model, seed=0) as found:
+        model.layers[0].set_weights([np.ones((6, 8)), np.ones(8)])
+    return found
+
+
 # What a public function returns, by its name.
 EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
@@ -67,6 +74,7 @@ EXAMPLES = {
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "load_pretrained": loaded,
+    "loading": loaded_in_part,
     "lsuv": lambda: keras_initx.lsuv(network(), X, seed=0),
     "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),

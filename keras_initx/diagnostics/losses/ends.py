@@ -14,7 +14,7 @@ import numpy.typing as npt
 from keras_initx._typing import Array
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics.losses.known import Loss
-from keras_initx.initializers import activation_facts
+from keras_initx.initializers._activations import activation_facts
 
 # How the targets of a loss are given.
 _Form: TypeAlias = Literal["numbers", "rows", "examples"]

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics.losses.known import Loss, LossKind, LossLike, known_loss
-from keras_initx.structure import array_of
+from keras_initx.structure._batch import array_of
 
 # What people write anew, each with what makes numbers of any size its outputs.
 _WRITTEN_ANEW: tuple[tuple[Loss, Callable[[Tensor], Tensor]], ...] = (

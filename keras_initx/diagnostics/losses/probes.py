@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, Tensor
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._signal import Signal, size_of, spread
 from keras_initx.diagnostics._signal_probe import (
@@ -29,7 +29,9 @@ from keras_initx.diagnostics.losses.training import (
     mean_of_loss,
     value_and_guess,
 )
-from keras_initx.structure import CONVOLUTIONS, Call, array_of, first_float, tensors_in
+from keras_initx.structure._batch import array_of, first_float, tensors_in
+from keras_initx.structure._kernels import CONVOLUTIONS
+from keras_initx.structure._watch import Call
 
 # Without an activation these are known to be linear.
 _WITHOUT_ACTIVATION = (keras.layers.Dense, keras.layers.EinsumDense, *CONVOLUTIONS)

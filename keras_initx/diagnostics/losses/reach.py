@@ -8,12 +8,12 @@ import numpy as np
 
 from keras_initx._keras import layers_of
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics.losses.ends import Ends, Steps
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.initializers import activation_facts
-from keras_initx.structure import array_of, tensors_in
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.structure._batch import array_of, tensors_in
 
 # These pass on a range of values as it is.
 _KEEPING_RANGE = (

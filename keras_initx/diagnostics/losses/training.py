@@ -11,10 +11,12 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array, KerasLoss, Tensor
-from keras_initx.backends import Moments, backend
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._signal import spread
 from keras_initx.diagnostics.losses.known import Loss, LossLike, follows_from_shapes
-from keras_initx.structure import array_of, replaced
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._hooks import replaced
 
 # Of which losses the value is compared with that of a blind guess.
 Compared: TypeAlias = Literal["crossentropy", "distance"]

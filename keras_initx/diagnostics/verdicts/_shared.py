@@ -45,9 +45,14 @@ from keras_initx.diagnostics.verdicts.memory import (
     open_gates,
     orthogonal_recurrence,
 )
-from keras_initx.initializers import GlorotUniform, HeNormal, RandomNormal, Scaled, activation_facts
-from keras_initx.structure import Call, array_of, is_zero, multiplying_weights
-from keras_initx.structure._graph import Branch
+from keras_initx.initializers._activations import activation_facts
+from keras_initx.initializers._composition import Scaled
+from keras_initx.initializers._random import RandomNormal
+from keras_initx.initializers._variance_named import GlorotUniform, HeNormal
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._branches import Branch, branches_of
+from keras_initx.structure._kernels import is_zero, multiplying_weights
+from keras_initx.structure._watch import Call
 
 # Standard deviation before the activation below which a signal has vanished.
 VANISHING = 1e-3
@@ -299,7 +304,7 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     smaller = smaller_branches(of)
     if smaller is None or any(exceeds(layer.gain, 2) for layer in layers_of(of)):
         return None
-    branches = of.watch.graph.branches()
+    branches = branches_of(of.watch.graph.nodes)
     if branches and all(_starts_normalized(branch, of) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")

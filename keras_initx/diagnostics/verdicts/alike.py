@@ -16,7 +16,7 @@ from keras_initx.diagnostics.losses.probes import LossProbe, outputs
 from keras_initx.diagnostics.verdicts._shared import lost_signals, remedy_in_depth
 from keras_initx.diagnostics.verdicts.memory import are_unread
 from keras_initx.diagnostics.verdicts.no_gradient import holds_back, single_values
-from keras_initx.structure import array_of, tensors_in
+from keras_initx.structure._batch import array_of, tensors_in
 
 # Standard deviation between examples of the inputs of the last layer, relative to their root mean
 # square, below which they have become alike.

@@ -15,7 +15,8 @@ from keras_initx.diagnostics._remedy import (
 )
 from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, Level, exceeds, layer_count, rule
 from keras_initx.diagnostics._signal import Signal
-from keras_initx.initializers import HeNormal, ReLUBias
+from keras_initx.initializers._biases import ReLUBias
+from keras_initx.initializers._variance_named import HeNormal
 from keras_initx.structure._hooks import is_bounded
 
 # Fraction of units with zero output for the whole batch above which too few are active.

@@ -19,8 +19,9 @@ from keras_initx.diagnostics._remedy import Remedy, choice
 from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
 from keras_initx.diagnostics.verdicts._shared import lost_signals
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
-from keras_initx.initializers import HeUniform
-from keras_initx.structure import is_adapter, is_quantized
+from keras_initx.initializers._variance_named import HeUniform
+from keras_initx.structure._kernels import is_adapter
+from keras_initx.structure._weights import is_quantized
 
 
 @rule(

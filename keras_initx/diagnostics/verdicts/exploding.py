@@ -44,7 +44,7 @@ from keras_initx.diagnostics.verdicts.large_first_loss import (
     standardized_targets,
 )
 from keras_initx.diagnostics.verdicts.memory import orthogonal_recurrence
-from keras_initx.structure import unscaled
+from keras_initx.structure._optimizers import unscaled
 
 # Gradient norm of a layer above which the gradient has exploded.
 EXPLODING_GRADIENT = 1e5

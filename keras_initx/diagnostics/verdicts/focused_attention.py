@@ -18,16 +18,11 @@ from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import normalized
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, kernels_of, not_yet_drawn
 from keras_initx.diagnostics._rules import Finding, layer_count, rule
-from keras_initx.initializers import GlorotUniform
-from keras_initx.structure import (
-    Call,
-    array_of,
-    call_name,
-    first_float,
-    parts_of,
-    replaced,
-    tensors_in,
-)
+from keras_initx.initializers._variance_named import GlorotUniform
+from keras_initx.structure._batch import array_of, first_float, tensors_in
+from keras_initx.structure._hooks import call_name, replaced
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._watch import Call
 
 # The layers that make the queries and the keys of one attention layer.
 _QueriesAndKeys: TypeAlias = tuple[keras.Layer, keras.Layer]

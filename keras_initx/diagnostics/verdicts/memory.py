@@ -21,10 +21,7 @@ from keras_initx.diagnostics._layers import (
 )
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
 from keras_initx.diagnostics._rules import Finding, first_of, layer_count, rule, titles_of
-from keras_initx.initializers import (
-    GRUUpdateBias,
-    LSTMForgetBias,
-    Orthogonal,
+from keras_initx.initializers._gates import (
     gru_gates,
     is_gru,
     is_lstm,
@@ -32,8 +29,12 @@ from keras_initx.initializers import (
     overwrites_forget_bias,
     units_of,
 )
-from keras_initx.rendering import short_number
-from keras_initx.structure import Call, array_of, first_float, parts_of
+from keras_initx.initializers._orthogonal import Orthogonal
+from keras_initx.initializers._recurrent import GRUUpdateBias, LSTMForgetBias
+from keras_initx.rendering._text import short_number
+from keras_initx.structure._batch import array_of, first_float
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._watch import Call
 
 # The most units of a recurrent kernel that is factorized.
 _FACTORIZED = 1024

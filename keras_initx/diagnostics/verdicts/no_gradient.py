@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._dead_ends import (
     dead_ends,
     ending_calls,
@@ -24,7 +24,10 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, by_level, first_of, layer_count, rule, titles_of
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
-from keras_initx.structure import Call, is_kernel, parts_of, put_back_afterward
+from keras_initx.structure._former import put_back_afterward
+from keras_initx.structure._kernels import is_kernel
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._watch import Call
 
 # Returns other values for a weight.
 _Change: TypeAlias = Callable[[Array], Array]

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_initx._keras import layers_of as keras_layers_of
 from keras_initx._typing import Array
-from keras_initx.backends import backend
+from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
@@ -19,15 +19,11 @@ from keras_initx.diagnostics._rules import Finding, first_of, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, signal_of_floats, targets
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
-from keras_initx.structure import (
-    LayerInitializer,
-    ModelWeight,
-    NotFinite,
-    buffers_within,
-    layer_initializers,
-    weights_within,
-)
-from keras_initx.structure import not_finite as not_finite_in
+from keras_initx.structure._finite import NotFinite
+from keras_initx.structure._finite import not_finite as not_finite_in
+from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._layer_initializers import layer_initializers
+from keras_initx.structure._weights import ModelWeight, buffers_within, weights_within
 
 # What stands for infinity where it is tried whether that does harm.
 _LARGE = 1e4

@@ -14,8 +14,9 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import LossProbe
-from keras_initx.initializers import PriorBias
-from keras_initx.structure import array_of, is_quantized
+from keras_initx.initializers._biases import PriorBias
+from keras_initx.structure._batch import array_of
+from keras_initx.structure._weights import is_quantized
 
 # Factor by which the bias has to lower the first loss, and that of a guess of a half.
 FALL = 2

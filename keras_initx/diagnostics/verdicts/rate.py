@@ -16,7 +16,7 @@ from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.verdicts._shared import scaled_first
-from keras_initx.structure import rate_of, rates_after, unscaled
+from keras_initx.structure._optimizers import rate_of, rates_after, unscaled
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
 # which the learning rate is too large.

@@ -20,7 +20,8 @@ from keras_initx.diagnostics._kernel_values import (
 from keras_initx.diagnostics._layers import LayerReport, weights
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice
 from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
-from keras_initx.initializers import Initializer, arguments_of, counterpart
+from keras_initx.initializers._composition import arguments_of, counterpart
+from keras_initx.initializers._initializer import Initializer
 
 
 @rule(

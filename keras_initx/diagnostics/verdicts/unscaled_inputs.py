@@ -25,7 +25,7 @@ from keras_initx.diagnostics._rules import (
     rule,
 )
 from keras_initx.diagnostics._signal import Signal, root_mean_square
-from keras_initx.structure import array_of, tensors_in
+from keras_initx.structure._batch import array_of, tensors_in
 
 # Root mean square of the inputs of the first kernels below which inputs are not scaled, if none is
 # above ten times as much.

@@ -9,7 +9,8 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, first_of, rule
-from keras_initx.structure import is_kernel, replaced
+from keras_initx.structure._hooks import replaced
+from keras_initx.structure._kernels import is_kernel
 
 
 class UntrackedProbe(Probe):

@@ -9,8 +9,16 @@ from keras_initx.diagnostics._kernel_values import and_more_weights, layers_in, 
 from keras_initx.diagnostics._layers import LayerReport, weights
 from keras_initx.diagnostics._remedy import Remedy, choice, rules_for
 from keras_initx.diagnostics._rules import Finding, rule
-from keras_initx.initializers import HeNormal, fans, stddev_for
-from keras_initx.structure import TRANSPOSED, is_depthwise, is_kernel, kernel_axes, kernel_fans
+from keras_initx.initializers._scale import fans
+from keras_initx.initializers._variance import stddev_for
+from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.structure._kernels import (
+    TRANSPOSED,
+    is_depthwise,
+    is_kernel,
+    kernel_axes,
+    kernel_fans,
+)
 
 # Factor between the standard deviation of a depthwise or transposed kernel and the one that its
 # initializer intends.

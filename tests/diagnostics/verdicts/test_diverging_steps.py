@@ -15,7 +15,7 @@ from modes import BACKEND, to_numpy
 
 import keras_initx
 from keras_initx.scaling import RateFactors
-from keras_initx.structure import unbuilt_copy
+from keras_initx.structure._optimizers import unbuilt_copy
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 LABELS = np.random.default_rng(1).integers(0, 3, 32)

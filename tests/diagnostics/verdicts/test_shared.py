@@ -15,7 +15,7 @@ from keras_initx.diagnostics import _layers, _remedy
 from keras_initx.diagnostics._first_inputs import differences, first_inputs
 from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts._shared import remedy_in_depth
-from keras_initx.structure import hidden_branch_ends
+from keras_initx.structure._architecture import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 

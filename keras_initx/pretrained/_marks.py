@@ -1,0 +1,295 @@
+"""The mark of a value that was never written, and the weights that have it: found by their bits."""
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_initx._checks import DTYPES
+from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._backend import Region
+from keras_initx.backends._current import backend
+from keras_initx.backends._moments import chunks
+from keras_initx.structure._former import Former
+from keras_initx.structure._hooks import ADDED_WEIGHTS, default_initializer
+from keras_initx.structure._names import own_weights
+from keras_initx.structure._weights import ModelWeight, is_quantized
+
+# The bits of a value that was never written. In floating-point numbers they are a NaN, but none
+# that computations or files have; those of float32 and float64 are one, so that it survives where a
+# weight is read in the other. An integer has no NaN: it counts only where a whole weight has it.
+_BITS = {
+    "float16": 0x7E96,
+    "bfloat16": 0x7FD2,
+    "float32": 0x7FD2D2D1,
+    "float64": 0x7FFA5A5A20000000,
+    "int8": 0x5A,
+    "uint8": 0x5A,
+}
+# The largest bits, without the sign, of a number that is no NaN: infinity.
+_INFINITY = {
+    "float16": 0x7C00,
+    "bfloat16": 0x7F80,
+    "float32": 0x7F800000,
+    "float64": 0x7FF0000000000000,
+}
+
+
+def can_be_marked(weight: ModelWeight) -> bool:
+    """Return whether a weight has floating-point numbers, or the integers of a quantized layer."""
+    if weight.dtype in DTYPES:
+        return True
+    return weight.dtype in _BITS and is_quantized(weight.layer)
+
+
+class Count(NamedTuple):
+    """What there is in a weight.
+
+    Attributes:
+        unwritten: How many of its values have the mark.
+        nan: How many are another NaN.
+    """
+
+    unwritten: int
+    nan: int
+
+
+def count_of(value: Tensor) -> Count:
+    """Return how many values of a weight were never written, and how many are another NaN.
+
+    Processes that share it agree.
+    """
+    if backend.available_dtype(keras.backend.standardize_dtype(value.dtype)) not in _BITS:
+        return Count(0, 0)
+    unwritten = nan = size = 0
+    for _, values in backend.parts(value, counted_once=True):
+        size += values.size
+        for chunk in chunks(values):
+            marked = int(np.count_nonzero(_is_unwritten(chunk)))
+            unwritten += marked
+            if marked < chunk.size:
+                nan += _nan_count(chunk) - marked
+    if backend.is_shared(value):
+        counts = np.array([unwritten, nan, size], "uint64")
+        unwritten, nan, size = map(int, backend.from_processes(counts, value).sum(axis=0))
+    if keras.backend.standardize_dtype(value.dtype) not in DTYPES:
+        is_marked = unwritten == size
+        return Count(size if is_marked else 0, 0)
+    return Count(unwritten, nan)
+
+
+def unwritten_mask(value: Tensor) -> Tensor:
+    """Return where a weight was never written, in its layout."""
+
+    def mask(region: Region | None, values: Array) -> Array:
+        return np.asarray(_is_unwritten(values), "uint8")  # not all take over bools
+
+    return keras.ops.cast(backend.changed_in_parts(value, mask), "bool")
+
+
+def _is_unwritten(values: Array) -> Array:
+    mask: Array = _bits(values) == _BITS[values.dtype.name]
+    return mask
+
+
+def _nan_count(values: Array) -> int:
+    """Return how many values are NaN, with or without the mark."""
+    largest = _INFINITY.get(values.dtype.name)
+    if largest is None:
+        return int(np.count_nonzero(_is_unwritten(values)))
+    without_sign = _bits(values) & ((1 << (8 * values.itemsize - 1)) - 1)
+    return int(np.count_nonzero(without_sign > largest))
+
+
+def _bits(values: Array) -> Array:
+    """Return the bits of values as integers."""
+    return values.view(f"uint{8 * values.itemsize}")
+
+
+def _marks_like(values: Array) -> Array:
+    result = np.empty_like(values)
+    _bits(result).fill(_BITS[values.dtype.name])
+    return result
+
+
+def put_mark(variable: Any) -> None:
+    """Assign to each value of a variable the bits that tell that it was never written."""
+
+    def filled(region: Region | None, values: Array) -> Array:
+        return _marks_like(values)
+
+    variable.assign(backend.changed_in_parts(variable.value, filled))
+
+
+class _MarkInitializer:
+    """Gives a weight the mark in place of the values of its initializer.
+
+    Attributes:
+        initializer: That of the weight.
+        marks: Those of the block.
+        of_integers: Whether integers get the mark too.
+        is_used: Whether the weight got the mark.
+        is_traced: Whether it did not because a compiled program, which may change bits, makes it.
+    """
+
+    def __init__(
+        self, initializer: Callable[..., Any], marks: "Marks", *, of_integers: bool
+    ) -> None:
+        self.initializer = initializer
+        self.marks = marks
+        self.of_integers = of_integers
+        self.is_used = False
+        self.is_traced = False
+
+    def __call__(self, shape: Shape, dtype: DType | None = None) -> Tensor:
+        name = backend.available_dtype(keras.backend.standardize_dtype(dtype))
+        can_have_it = name in DTYPES or (self.of_integers and name in _BITS)
+        # Some weights are made after the block.
+        if not can_have_it or not self.marks.are_watched:
+            return self.initializer(shape, dtype=dtype)
+        if backend.is_tracing():
+            self.is_traced = True
+            return self.initializer(shape, dtype=dtype)
+        self.is_used = True
+        return backend.to_tensor(_marks_like(np.empty(shape, name)))
+
+
+@dataclass(eq=False)
+class Marked:
+    """A weight that got the mark.
+
+    Attributes:
+        variable: Its variable.
+        former: Its former values, or `None` if it was made in the block.
+        initializer: What `add_weight` was given for it, if it was made in the block.
+        is_computed: Whether it was made in place of a weight that was not written, as by
+            `quantize`, which then assigns what it has computed of that.
+        assignments: How often such a weight was assigned.
+    """
+
+    variable: Any
+    former: Tensor | None = None
+    initializer: _MarkInitializer | None = None
+    is_computed: bool = False
+    assignments: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it got the mark, so that this tells what was written."""
+        return self.initializer is None or self.initializer.is_used
+
+    def start(self) -> Tensor:
+        """Return the values that it has where nothing is written: as if there were no block."""
+        if self.initializer is None:
+            return self.former
+        shape = tuple(self.variable.shape)
+        return self.initializer.initializer(shape, dtype=self.variable.dtype)
+
+
+class Marks:
+    """The weights that have got the mark since a block of `loading` has begun.
+
+    They are kept by layers, which this keeps alive no longer than others do. A weight that a layer
+    has given up is kept until the layer gets another.
+
+    Attributes:
+        are_watched: Whether the block has not ended.
+    """
+
+    def __init__(self) -> None:
+        self._by_layer: weakref.WeakKeyDictionary[keras.Layer, dict[Any, Marked]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self.are_watched = False
+
+    def put(self, weights: Iterable[ModelWeight], former: Former) -> None:
+        """Mark the weights of a model, of which `former` has the values."""
+        for weight in weights:
+            own = self._by_layer.setdefault(weight.layer, {})
+            own[key_of(weight.variable)] = Marked(weight.variable, former.of(weight.variable))
+            put_mark(weight.variable)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Mark what `add_weight` makes in this thread, for the duration of the block."""
+        self.are_watched = True
+        try:
+            with ADDED_WEIGHTS.around(self._add):
+                yield
+        finally:
+            self.are_watched = False
+            for marked in self.all():
+                if marked.is_computed:
+                    vars(marked.variable).pop("assign", None)
+
+    def all(self) -> list[Marked]:
+        """Return the weights with a mark, but for those of layers that do not exist any more."""
+        return [marked for own in list(self._by_layer.values()) for marked in own.values()]
+
+    def of(self, weight: ModelWeight) -> Marked | None:
+        """Return what is known of a weight, or `None` if it never got the mark."""
+        return self._by_variable.get(key_of(weight.variable))
+
+    @functools.cached_property
+    def _by_variable(self) -> dict[Any, Marked]:
+        return {key_of(marked.variable): marked for marked in self.all()}
+
+    def take_away(self) -> None:
+        """Give the weights that still have a mark the values that they would have without it."""
+        for marked in self.all():
+            if count_of(marked.variable.value).unwritten:
+                marked.variable.assign(marked.start())
+
+    def _add(
+        self,
+        add: Callable[..., keras.Variable],
+        layer: keras.Layer,
+        shape: Any = None,
+        initializer: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> keras.Variable:
+        """Make a weight as `add_weight` does, with the mark."""
+        own = self._by_layer.setdefault(layer, {})
+        kept = {id(variable) for variable in own_weights(layer)}
+        lost = [one for key, one in own.items() if isinstance(key, int) and key not in kept]
+        is_computed = any(count_of(one.variable.value).unwritten for one in lost)
+        for one in lost:
+            del own[id(one.variable)]
+        if initializer is None:
+            dtype = args[0] if args else options.get("dtype")
+            initializer = default_initializer(dtype or layer.variable_dtype)
+        mark = _MarkInitializer(
+            keras.initializers.get(initializer),
+            self,
+            of_integers=bool(lost) or layer.quantization_mode is not None,
+        )
+        variable = add(layer, shape, mark, *args, **options)
+        if mark.is_traced:
+            put_mark(variable)
+            mark.is_used = True
+        marked = Marked(variable, initializer=mark, is_computed=is_computed)
+        own[id(variable)] = marked
+        if is_computed:
+            _count_assignments(marked)
+        return variable
+
+
+def key_of(variable: Any) -> Any:
+    """Return what a variable is known by; a buffer of torch is another object each time."""
+    return id(variable) if isinstance(variable, keras.Variable) else variable
+
+
+def _count_assignments(marked: Marked) -> None:
+    variable = marked.variable
+
+    def assign(value: Any) -> Any:
+        marked.assignments += 1
+        return type(variable).assign(variable, value)
+
+    vars(variable)["assign"] = assign

@@ -1,0 +1,270 @@
+"""What was loaded of the models that there are at the end of a block, and values for the rest."""
+
+import gc
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_initx.backends._current import backend
+from keras_initx.models._assign import refresh_normalizations
+from keras_initx.models._changes import Change
+from keras_initx.models._given import RulesOrPlan, matches_condition
+from keras_initx.models._initialize import Begun, Step, begun, draw
+from keras_initx.models._paths import shown_paths
+from keras_initx.models._reset import new_state, optimizers_of
+from keras_initx.pretrained._marks import (
+    Count,
+    Marked,
+    Marks,
+    can_be_marked,
+    count_of,
+    key_of,
+    unwritten_mask,
+)
+from keras_initx.structure._former import Former
+from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, is_adapter
+from keras_initx.structure._names import parts_of
+from keras_initx.structure._weights import (
+    ModelWeight,
+    find_weights,
+    held_by,
+    unbuilt_layers,
+)
+
+NOT_KNOWN = "not known"
+COMPUTED = "computed"
+# Weights of which a value was never written.
+MISSED = ("drawn", "left", COMPUTED)
+
+
+class _State(NamedTuple):
+    """A weight at the end of a block, before anything is done to it.
+
+    Attributes:
+        weight: The weight.
+        path: Its path as it is shown.
+        marked: What is known of its mark, or `None` if it never had one.
+        found: What there is in it.
+        is_computed: Whether its values were computed from a weight that was not written.
+    """
+
+    weight: ModelWeight
+    path: str
+    marked: Marked | None
+    found: Count
+    is_computed: bool
+
+    @property
+    def is_known(self) -> bool:
+        return self.marked is not None and self.marked.is_known
+
+
+def completed(
+    models: Sequence[keras.Model],
+    marks: Marks,
+    rules: Any,
+    seed: int,
+    *,
+    is_drawn: bool,
+    plans: Mapping[keras.Model, Begun] | None = None,
+) -> list[Change]:
+    """Give values to what was never written, and return a row for each weight that models have now.
+
+    Args:
+        models: Models without common layers, but for weights that they share. A weight is listed
+            with the first model that has it.
+        marks: The marks from the start of the block.
+        rules: See `initialize`.
+        seed: The seed from which all others are derived.
+        is_drawn: Whether it was drawn, and not given.
+        plans: What was said of the weights of models before the block.
+    """
+    # Before the first gets values, because two may have one tensor of torch.
+    states = _states(models, marks)
+    drawn_seed = seed if is_drawn else None
+    rows = []
+    for model in models:
+        prefix = f"{model.name}/" if len(models) > 1 else ""
+        steps: dict[int, Step] = {}
+        is_missed = any(state.found.unwritten for state in states[model])
+        if is_missed or rules is not None:
+            plan = (plans or {}).get(model)
+            if plan is None or not _is_of(plan, model):
+                plan = begun(model, _rules_for(model, models, rules), seed)
+            steps = {id(step.weight.variable): step for step in plan.steps}
+        for state in states[model]:
+            row = _completed(state, steps.get(id(state.weight.variable)), drawn_seed)
+            rows.append(replace(row, path=f"{prefix}{state.path}"))
+        for path in unbuilt_layers(model):
+            how = "not built, so that it has no weights yet"
+            rows.append(Change(f"{prefix}{path}", NOT_KNOWN, how))
+        refresh_normalizations(parts_of(model))
+        _complete_optimizers(model)
+    return rows
+
+
+def in_no_model(marks: Marks) -> list[Change]:
+    """Give their first values to the weights of layers in no model, and return a row for each."""
+    if not any(_unwritten(marked) for marked in marks.all()):
+        return []
+    gc.collect()  # of layers that nobody has any more
+    rows = []
+    for marked in marks.all():
+        count = _unwritten(marked)
+        if count:
+            variable = marked.variable
+            shape = tuple(variable.shape)
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            size = math.prod(shape)
+            how = "in no model, as its layer has made it"
+            rows.append(Change(variable.path, "left", how, shape, dtype, size, size - count))
+    marks.take_away()
+    return rows
+
+
+def _unwritten(marked: Marked) -> int:
+    return count_of(marked.variable.value).unwritten
+
+
+def _states(models: Iterable[keras.Model], marks: Marks) -> dict[keras.Model, list[_State]]:
+    """Return the weights of each model, those that several have with the first."""
+    found = {}
+    seen = set()
+    for model in models:
+        weights = [one for one in held_by(model) if can_be_marked(one)]
+        shown = shown_paths(weights)
+        counts = {weight.path: count_of(weight.variable.value) for weight in weights}
+        _count_reset_adapters(weights, counts)
+        computed = _layers_with_computed(weights, marks)
+        states = []
+        for weight in weights:
+            key = key_of(weight.variable)
+            if key in seen:
+                continue
+            seen.add(key)
+            marked = marks.of(weight)
+            count = counts[weight.path]
+            is_computed = marked is not None and _is_computed(marked)
+            if weight.layer in computed and marked is not None and marked.former is None:
+                # The scale of integers that were computed from NaN is NaN.
+                is_computed |= any(count) and not is_adapter(weight.name)
+            states.append(_State(weight, shown[weight.path], marked, count, is_computed))
+        found[model] = states
+    return found
+
+
+def _count_reset_adapters(weights: Iterable[ModelWeight], counts: dict[str, Count]) -> None:
+    """Count the factors of LoRA as never written where all are 0.
+
+    Keras sets them to 0 where it loads a file without them, and then they get no gradient.
+    """
+    factors: dict[keras.Layer, list[ModelWeight]] = {}
+    for weight in weights:
+        if weight.name in (*FIRST_FACTORS, *SECOND_FACTORS):
+            factors.setdefault(weight.layer, []).append(weight)
+    for own in factors.values():
+        if not any(backend.has_nonzero(factor.variable.value) for factor in own):
+            for factor in own:
+                counts[factor.path] = Count(math.prod(factor.shape), 0)
+
+
+def _layers_with_computed(weights: Iterable[ModelWeight], marks: Marks) -> set[keras.Layer]:
+    found = set()
+    for weight in weights:
+        marked = marks.of(weight)
+        if marked is not None and _is_computed(marked):
+            found.add(weight.layer)
+    return found
+
+
+def _is_computed(marked: Marked) -> bool:
+    """Return whether all that a weight was assigned is what was computed when it was made."""
+    return marked.is_computed and marked.assignments <= 1
+
+
+def _is_of(plan: Begun, model: keras.Model) -> bool:
+    """Return whether a plan is one of the weights that a model has now."""
+    planned = {id(step.weight.variable) for step in plan.steps}
+    return planned == {id(weight.variable) for weight in find_weights(model)}
+
+
+def _rules_for(
+    model: keras.Model, models: Sequence[keras.Model], rules: RulesOrPlan | None
+) -> RulesOrPlan | None:
+    """Return the rules that match a weight of a model; of several, the first has all others."""
+    if len(models) == 1 or not isinstance(rules, Mapping):
+        return rules
+    own = {}
+    for condition, value in rules.items():
+        matching = [one for one in models if matches_condition(condition, find_weights(one))]
+        if model in matching or (not matching and model is models[0]):
+            own[condition] = value
+    return own
+
+
+def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Change:
+    """Give a weight values where it was never written, and return what was done.
+
+    Args:
+        state: The weight.
+        step: Where its values come from; `None` for a buffer, of which a plan knows nothing, and
+            where all was written.
+        drawn_seed: See `Computation`.
+    """
+    weight = state.weight
+    variable = weight.variable
+    size = math.prod(weight.shape)
+    row = Change(state.path, "loaded", "", weight.shape, weight.dtype, size)
+    if state.is_computed:
+        return replace(row, status=COMPUTED, how="from what was not written", changed=0)
+    if not state.is_known:
+        return replace(row, status=NOT_KNOWN, how=_why_not_known(weight))
+    missed, nan = state.found
+    if not missed and nan:
+        how = f"{nan} of {size} values are NaN, perhaps never written"
+        return replace(row, status=NOT_KNOWN, how=how, changed=size - nan)
+    if not missed:
+        return replace(row, changed=size)
+    assert state.marked is not None
+    if step is None or step.said.initializer is None:
+        status = "left"
+        how = "a buffer of torch" if step is None else step.row.reason
+        value = state.marked.start()
+    else:
+        status = "drawn"
+        how = step.row.initializer or ""
+        value, _ = draw(weight, step.said.initializer, step.row, drawn_seed)
+    if missed < size:
+        how = f"{missed} of {size} values, {how}"
+        value = keras.ops.where(unwritten_mask(variable.value), value, variable.value)
+    if nan:
+        how = f"{how}; {nan} others are NaN, perhaps never written"
+    variable.assign(value)
+    return replace(row, status=status, how=how, changed=size - missed - nan)
+
+
+def _why_not_known(weight: ModelWeight) -> str:
+    if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        return "of a torch module that was wrapped in the block"
+    if not isinstance(weight.variable, keras.Variable):
+        return "a buffer of torch that was made in the block"
+    return "made in the block, not by `add_weight`"
+
+
+def _complete_optimizers(model: keras.Model) -> None:
+    """Let what optimizers have copied from weights before these were written begin anew."""
+    optimizers = optimizers_of(model)
+    if not any(_has_mark(variable) for one in optimizers for variable in one.variables):
+        return
+    for variable, start in new_state(model, Former()):
+        if _has_mark(variable):
+            variable.assign(start)
+
+
+def _has_mark(variable: keras.Variable) -> bool:
+    value = variable.value
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return "float" in dtype and bool(count_of(value).unwritten)

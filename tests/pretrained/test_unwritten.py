@@ -1,0 +1,259 @@
+"""The result speaks of the weights that models have at the end of the block."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from modes import to_numpy
+
+import keras_initx
+
+layers = keras.layers
+
+
+def built(shape, *stack):
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def network():
+    return built((4,), layers.Dense(5, name="h"), layers.Dense(3, name="o"))
+
+
+def statuses(loaded):
+    return {row.path: row.status for row in loaded.rows}
+
+
+class Net(keras.Model):
+    """Calls its head only if it is asked to."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = layers.Dense(3, name="body")
+        self.head = keras.Sequential([layers.Dense(2, name="inner")], name="head")
+
+    def build(self, shape):
+        self.body.build(shape)
+
+    def call(self, x, features=False):
+        return self.body(x) if features else self.head(self.body(x))
+
+
+@pytest.mark.every_backend
+def test_a_layer_that_is_not_built_is_not_known(tmp_path):
+    source, model = Net(), Net()
+    source(np.ones((2, 4)))
+    source.save_weights(tmp_path / "net.weights.h5")
+    model(np.ones((2, 4)), features=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of Keras
+        with keras_initx.loading(model) as loaded:
+            model.load_weights(tmp_path / "net.weights.h5", skip_mismatch=True)
+    assert (loaded.missed, loaded.not_known, loaded.ok) == ([], ["head"], False)
+    assert loaded.summary == "All 2 weights were written; 1 layer not built."
+    assert str(loaded).startswith("weight  status\n" + "-" * 59 + "\nhead    not known: not built")
+
+
+def test_whatever_reads_the_weights_of_a_model_names_layers_that_are_not_built(tmp_path):
+    model = Net()
+    model(np.ones((2, 4)), features=True)
+    note = "Not built yet, and so without weights: head."
+    assert keras_initx.initialize(model, seed=0, dry_run=True).notes == (note,)
+    assert keras_initx.initialize(model, seed=0).notes == (note,)
+    assert note in keras_initx.audit(model).summary
+    assert note in keras_initx.audit(model, like=model).summary
+    assert keras_initx.load_pretrained(model, model).summary == f"2 of 2 weights loaded. {note}"
+
+
+def test_a_layer_that_makes_no_weights_need_not_be_built():
+    class Idle(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used = layers.Dense(2)
+            self.unused = [layers.Dropout(0.5), layers.ReLU(), layers.Flatten(), layers.Softmax()]
+
+        def build(self, shape):
+            self.used.build(shape)
+
+        def call(self, x):
+            return self.used(x)
+
+    model = Idle()
+    model(np.ones((2, 4)))
+    assert keras_initx.initialize(model, seed=0).notes == ()
+
+
+# What `quantize` computes from NaN, its integers and its scales, differs between backends.
+@pytest.mark.every_backend
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_weights_that_were_quantized_in_the_block_are_those_of_the_result(is_loaded, tmp_path):
+    source, model = quantized(network()), network()
+    source.save_weights(tmp_path / "int8.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NaN that becomes an integer
+        with keras_initx.loading(model, seed=0) as loaded:
+            quantized(model)
+            if is_loaded:
+                model.load_weights(tmp_path / "int8.weights.h5")
+    expected = dict.fromkeys(
+        [f"{layer}/{name}" for layer in "ho" for name in ("bias", "kernel", "kernel_scale")], "computed"
+    )
+    if is_loaded:
+        expected = dict.fromkeys(expected, "loaded")
+    else:
+        expected |= {"h/bias": "left", "o/bias": "left"}
+    assert statuses(loaded) == expected
+    assert loaded.ok == is_loaded
+    if is_loaded:
+        for weight, other in zip(model.weights, source.weights, strict=True):
+            np.testing.assert_array_equal(to_numpy(weight), to_numpy(other))
+
+
+def test_what_is_quantized_after_it_was_written_is_loaded():
+    source, model = network(), network()
+    with keras_initx.loading(model) as loaded:
+        model.set_weights(source.get_weights())
+        quantized(model)
+    assert loaded.ok
+    assert statuses(loaded)["h/kernel"] == "loaded"
+
+
+def test_rows_of_an_embedding_that_were_written_survive_its_quantization():
+    model = keras.Sequential([keras.Input((2,)), layers.Embedding(4, 3, name="table")])
+    table = model.layers[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with keras_initx.loading(model) as loaded:
+            values = to_numpy(table.embeddings).copy()
+            values[:2] = [[1, 2, 3], [4, 5, 6]]
+            table.embeddings.assign(values)
+            model.quantize("int8")
+    assert statuses(loaded) == {"table/embeddings": "computed", "table/embeddings_scale": "computed"}
+    np.testing.assert_allclose(to_numpy(model(np.array([[0, 1]])))[0], [[1, 2, 3], [4, 5, 6]], rtol=0.02)
+
+
+def quantized(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of Keras of its own input layer
+        model.quantize("int8")
+    return model
+
+
+@pytest.mark.every_backend
+def test_the_integers_of_a_quantized_model_are_watched_as_wholes(tmp_path):
+    source, model = quantized(network()), quantized(network())
+    before = to_numpy(model.layers[1]._kernel).copy()
+    with keras_initx.loading(model) as loaded:
+        model.layers[0].set_weights(source.layers[0].get_weights())
+    assert loaded.missed == ["o/bias", "o/kernel", "o/kernel_scale"]
+    np.testing.assert_array_equal(to_numpy(model.layers[1]._kernel), before)
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_new_head_is_watched_and_drawn(is_loaded):
+    model = network()
+    with keras_initx.loading(model, {"o/kernel": "ones"}, seed=3) as loaded:
+        model.layers[0].set_weights([np.ones((4, 5)), np.ones(5)])
+        model.pop()
+        model.add(layers.Dense(7, name="o"))
+        if is_loaded:
+            model.layers[1].set_weights([np.full((5, 7), 2.0), np.zeros(7)])
+    assert loaded.missed == ([] if is_loaded else ["o/kernel", "o/bias"])
+    assert np.unique(to_numpy(model.layers[1].kernel)).tolist() == [2.0 if is_loaded else 1.0]
+    assert [row.shape for row in loaded.rows] == [(4, 5), (5,), (5, 7), (7,)]
+
+
+def test_a_head_that_was_given_up_has_its_values_again():
+    model = network()
+    old = model.layers[1]
+    before = to_numpy(old.kernel).copy()
+    with keras_initx.loading(model):
+        model.pop()
+        model.add(layers.Dense(7, name="o"))
+    np.testing.assert_array_equal(to_numpy(old.kernel), before)
+
+
+def test_after_an_error_what_the_block_has_made_has_its_first_values():
+    model = network()
+    before = to_numpy(model.layers[0].kernel).copy()
+
+    def change_and_fail():
+        with keras_initx.loading(model):
+            model.pop()
+            model.add(layers.Dense(7, name="o", kernel_initializer="ones"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change_and_fail()
+    assert np.unique(to_numpy(model.layers[1].kernel)).tolist() == [1]
+    np.testing.assert_array_equal(to_numpy(model.layers[0].kernel), before)
+
+
+class OwnVariable(layers.Layer):
+    def build(self, shape):
+        self.scale = keras.Variable(np.ones(shape[-1]), name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
+def test_a_variable_that_a_layer_makes_without_add_weight_is_not_known():
+    with keras_initx.loading() as loaded:
+        model = built((4,), OwnVariable(name="own"), layers.Dense(2, name="o"))
+        model.layers[1].set_weights([np.ones((4, 2)), np.ones(2)])
+    assert (loaded.missed, loaded.not_known) == ([], ["own/scale"])
+    assert loaded.rows[0].how == "made in the block, not by `add_weight`"
+    assert to_numpy(model.layers[0].scale).tolist() == [1] * 4
+
+
+def test_parameters_of_torch_that_another_tensor_replaces_are_refused():
+    import torch
+
+    model = built((4,), layers.TorchModuleWrapper(torch.nn.Linear(4, 3), name="net"))
+    state = {"weight": torch.ones(3, 4), "bias": torch.ones(3)}
+    message = r"'net/variable' is no parameter of its layer any more.*assign=True"
+    with pytest.raises(ValueError, match=message), keras_initx.loading(model):
+        model.layers[0].module.load_state_dict(state, assign=True)
+
+
+def test_a_torch_module_that_is_wrapped_in_the_block_is_not_known():
+    import torch
+
+    with keras_initx.loading() as loaded:
+        model = built((4,), layers.TorchModuleWrapper(torch.nn.Linear(4, 3), name="net"))
+    assert loaded.not_known == ["net/weight", "net/bias"]
+    assert np.isfinite(to_numpy(model(np.ones((1, 4))))).all()
+
+
+@pytest.mark.every_backend
+def test_factors_of_lora_that_a_base_file_sets_to_zero_are_never_written(tmp_path):
+    source, model = network(), network()
+    source.save_weights(tmp_path / "base.weights.h5")
+    model.layers[0].enable_lora(2)
+    with keras_initx.loading(model, "lora", seed=0) as loaded:
+        model.load_weights(tmp_path / "base.weights.h5")
+    assert loaded.missed == ["h/lora_kernel_a", "h/lora_kernel_b"]
+    assert to_numpy(model.layers[0].lora_kernel_a).any()
+    np.testing.assert_array_equal(to_numpy(model.layers[0].kernel), to_numpy(source.layers[0].kernel))
+
+
+def test_factors_of_lora_that_were_loaded_are_not_missed():
+    model = network()
+    model.layers[0].enable_lora(2)
+    with keras_initx.loading(model) as loaded:
+        for weight in model.weights:
+            weight.assign(np.ones(weight.shape))
+    assert loaded.missed == []
+
+
+def test_what_an_optimizer_copied_from_unwritten_weights_begins_anew():
+    source = network()
+    with keras_initx.loading(seed=0) as loaded:
+        model = network()
+        model.compile(keras.optimizers.ScheduleFreeAdamW(), "mse")
+        model.optimizer.build(model.trainable_variables)
+        model.layers[0].set_weights(source.layers[0].get_weights())
+    assert loaded.missed == ["o/kernel", "o/bias"]
+    copies = [one for one in model.optimizer.variables if one.shape and to_numpy(one).any()]
+    assert np.isfinite(to_numpy(copies[-1])).all()
+    assert any(np.array_equal(to_numpy(model.layers[1].kernel), to_numpy(copy)) for copy in copies)
