@@ -60,8 +60,8 @@ def undefined_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
         if data is not None and data.nonfinite:
             return
     losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
-    are_lost = outputs is not None and outputs.nonfinite > 0
-    if are_lost or any(layer.signal.nonfinite for layer in layers):
+    # A mask makes outputs infinite on purpose.
+    if of.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
         place = undefined_output(of)
         if place is not None:
             yield _of_outputs(place, of)
