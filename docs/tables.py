@@ -28,6 +28,9 @@ from keras_initx.initializers._laws import Law
 from keras_initx.models import Changes, InitializationPlan
 from keras_initx.models._given import Instructions
 from keras_initx.models._plan import Said
+from keras_initx.outputs._recorded import RecordedCall
+from keras_initx.outputs._rounding import Difference, Rounding
+from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
@@ -199,6 +202,10 @@ NOUNS = (
     Said,
     InitializationPlan,
     Changes,
+    RecordedTensor,
+    RecordedCall,
+    Rounding,
+    Difference,
     Profile,
     Expectation,
     Comparison,

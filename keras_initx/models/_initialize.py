@@ -37,6 +37,7 @@ from keras_initx.models._reset import initial_state
 from keras_initx.rendering._terminal import progress
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import (
     ModelWeight,
@@ -240,8 +241,12 @@ def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> 
 
 
 def _check_not_quantized(initializer: LayerInitializer | None, weight: ModelWeight) -> None:
-    """Raise `ValueError` if a rule is for a weight of a quantized layer."""
-    if initializer is not None and is_quantized(weight.layer):
+    """Raise `ValueError` if a rule is for a quantized weight.
+
+    All weights of a quantized layer are, but the factors of an adapter, which are trained.
+    """
+    is_kept = is_quantized(weight.layer) and not is_adapter(weight.name)
+    if initializer is not None and is_kept:
         raise ValueError(
             "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
             f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"

@@ -110,6 +110,13 @@ def is_depthwise(layer: keras.Layer, name: str) -> bool:
     return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
+def convolves(layer: keras.Layer, kernel: keras.Variable) -> bool:
+    """Return whether a kernel is that of a convolution which sums over channels."""
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        return hasattr(_torch_module(layer, kernel), "transposed")
+    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) and is_kernel(kernel)
+
+
 def is_adapter(name: str) -> bool:
     """Return whether a weight of this name is that of an adapter, by LoRA or DoRA."""
     return name in FIRST_FACTORS or name in SECOND_FACTORS or name == "dora_magnitude"

@@ -156,7 +156,7 @@ class Alone(keras.Model):
         self.other = self.add_weight(shape=(4,), initializer="ones", name="dt_bias")
 
     def call(self, x):
-        return ops.matmul(x, self.kernel) + self.bias + self.other
+        return ops.selu(ops.matmul(x, self.kernel) + self.bias + self.other)
 
 
 def test_a_model_with_weights_of_its_own_is_told_apart_by_whole_names():
