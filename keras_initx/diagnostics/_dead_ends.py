@@ -9,12 +9,16 @@ import keras
 from keras_initx._typing import Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._gradient_flow import GradientFlow, PassedCall, innermost
+from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
 from keras_initx.structure._hooks import activation_of, is_bounded, replaced
 from keras_initx.structure._names import own_weights
 
 # The classes of operations that apply an activation, in lower case.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
+
+# Fraction of the outputs near a limit from which on it is not the numbers behind them that are tiny.
+_SATURATED = 0.25
 
 
 @fact
@@ -73,9 +77,16 @@ def dead_end_names(of: Diagnosis) -> set[str]:
 
 
 def _has_activation(operation: keras.Operation, of: Diagnosis) -> bool:
-    if operation in of.watch.activations:
-        return of.watch.activations[operation] is not None
-    return type(operation).__name__.lower() in _ACTIVATIONS
+    """Return whether an activation ends gradients: not one of zeros, nor one of tiny gradients."""
+    if operation not in of.watch.activations:
+        return type(operation).__name__.lower() in _ACTIVATIONS
+    seen = of.probe(SignalProbe).seen.get(operation)
+    if seen is None or seen.before is None or seen.after is None:
+        return False
+    if seen.after.saturated is not None:
+        return seen.after.saturated > _SATURATED
+    is_softmax = is_bounded(of.watch.activations[operation])
+    return is_softmax or (seen.after.zeros == 1 and seen.before.zeros < 1)
 
 
 def _saturated_outputs(of: Diagnosis) -> list[keras.Operation]:

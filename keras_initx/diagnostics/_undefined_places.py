@@ -34,6 +34,8 @@ from keras_initx.structure._watch import Call, Watch
 # What the loss is multiplied with where it is tried whether gradients overflow. It is 0 in float16,
 # where all that overflows is finite then too.
 _SMALL = 2.0**-60
+# The largest input with which it is tried whether outputs overflow.
+_SMALL_INPUT = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class _LossRecorder(CallRecorder):
         if not all(map(_is_finite, inputs)):
             return
         has_nan = any(np.isnan(values).any() for values in outputs)
+        if isinstance(call.operation, keras.Layer):
+            inputs += [array_of(weight) for weight in call.operation.weights]
         are_large = any(np.std(values, dtype="float64") > EXPLODING for values in inputs)
         if (are_large or not has_nan) and self._overflows(call):
             self.made[made] = "too large"
@@ -109,7 +113,7 @@ class _LossRecorder(CallRecorder):
             self.made[made] = "NaN" if has_nan else "infinite"
 
     def _overflows(self, call: Call) -> bool:
-        """Return whether outputs are finite for inputs between -1 and 1."""
+        """Return whether outputs are finite for small inputs."""
         kept: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if isinstance(call.operation, keras.Layer):
             kept = backend.preserve_state(layers_of(call.operation))
@@ -117,7 +121,7 @@ class _LossRecorder(CallRecorder):
         def smaller(leaf: Any) -> Any:
             if not floats_in(leaf):
                 return leaf
-            return leaf / max(float(abs(array_of(leaf)).max(initial=1)), 1.0)
+            return leaf / max(float(abs(array_of(leaf)).max(initial=1)), 1.0) * _SMALL_INPUT
 
         args, kwargs = keras.tree.map_structure(smaller, (call.args, call.kwargs))
         with self.watch.paused(), kept:
