@@ -17,7 +17,7 @@ from keras_initx.structure._names import own_weights
 # The classes of operations that apply an activation, in lower case.
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)}
 
-# Fraction of the outputs near a limit from which on it is not the numbers behind them that are tiny.
+# Fraction of the outputs near a limit above which the numbers behind them are not merely tiny.
 _SATURATED = 0.25
 
 
