@@ -19,7 +19,6 @@ TESTED_THROUGH = {
     "audits/_outcome.py": "audits/test_properties.py",
     "audits/_property_test.py": "audits/test_properties.py",
     "audits/_scale_error.py": "audits/test_causes.py",
-    "audits/_slices.py": "audits/test_properties.py",
     "audits/_zeros.py": "audits/test_properties.py",
     "cli/_models.py": "cli/test_diagnose_command.py",
     "diagnostics/_first_inputs.py": "diagnostics/verdicts/test_unscaled_inputs.py",

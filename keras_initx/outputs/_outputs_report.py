@@ -230,7 +230,7 @@ class OutputsReport(Tabular[OutputRow]):
     def _content(self) -> dict[str, Any]:
         between = None
         if self.between is not None:
-            between = self.between._asdict()
+            between = dict(zip(("after", "here", "there"), self.between, strict=True))
         return {
             "rows": self._records(),
             "between": between,

@@ -158,7 +158,8 @@ def _difference(
     of_row = math.hypot(_size(noise), epsilon / 4 * _size(expected))
     size = _size(values - expected)
     slope, error = _slope(values, expected, of_row)
-    is_real = size > MOST * of_row or abs(slope - 1) > _ERRORS * (error + of_row / unit)
+    is_multiple = size > 0 and abs(slope - 1) > _ERRORS * (error + of_row / unit)
+    is_real = size > MOST * of_row or is_multiple
     allowed = MOST * of_row + 1e-6 * unit
     has_same_values = abs(tensor.mean - other.mean) <= allowed
     has_same_values &= abs(tensor.deviation - other.deviation) <= allowed

@@ -47,7 +47,7 @@ def test_what_was_not_computed_from_floats_may_be_rounded_to_the_next_number():
 
 
 def test_integers_are_exact():
-    counts = np.arange(2000).reshape(40, 50)
+    counts = DRAWS.integers(0, 7, (40, 50))
     assert not difference(counts, noise=0, values=counts, dtype="int32").is_real
     other = counts.copy()
     other[3, 4] += 1
