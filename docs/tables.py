@@ -28,6 +28,9 @@ from keras_initx.initializers._laws import Law
 from keras_initx.models import Changes, InitializationPlan
 from keras_initx.models._given import Instructions
 from keras_initx.models._plan import Said
+from keras_initx.outputs._recorded import RecordedCall
+from keras_initx.outputs._rounding import Difference, Rounding
+from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
@@ -74,13 +77,19 @@ def catalog():
     return _rows(("id", "when to use it"), rows)
 
 
+# What a class of one's own implements, which users do not call.
+_HOOKS = "check_shape, compute, draw, fans, fill, is_exact, largest, law"
+
+
 def families():
     """Return the reference of all initializers, by families."""
     parts = []
     for title, entries in _catalog.families():
-        names = "\n\n".join(
-            f".. autoclass:: keras_initx.{entry.cls.__name__}\n   :members:" for entry in entries
-        )
+        directives = []
+        for entry in entries:
+            members = f"   :members:\n   :exclude-members: {_HOOKS}"
+            directives.append(f".. autoclass:: keras_initx.{entry.cls.__name__}\n{members}")
+        names = "\n\n".join(directives)
         parts.append(f"## {title}\n\n```{{eval-rst}}\n{names}\n```\n")
     return "\n".join(parts)
 
@@ -193,6 +202,10 @@ NOUNS = (
     Said,
     InitializationPlan,
     Changes,
+    RecordedTensor,
+    RecordedCall,
+    Rounding,
+    Difference,
     Profile,
     Expectation,
     Comparison,

@@ -25,7 +25,7 @@ class Prototypes(RandomInitializer):
         super().__init__(seed=seed)
         self.prototypes = prototypes
 
-    def _draw(self, stream, shape, dtype):
+    def draw(self, stream, shape, dtype):
         first = self.prototypes[0] if isinstance(self.prototypes, list) else self.prototypes
         first = keras.ops.convert_to_numpy(first).astype(dtype)
         return stream.uniform(Draw.VALUES, shape, dtype) + stream.xp.array(first)

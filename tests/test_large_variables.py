@@ -81,8 +81,8 @@ def test_for_many_connections_a_device_holds_twice_its_shard_besides():
 def test_large_variables_that_differ_in_their_seeds_share_a_program(monkeypatch):
     first, second = keras_initx.RandomUniform(-0.1, 0.1, seed=8), keras_initx.RandomUniform(-0.1, 0.1, seed=9)
     shape, expected = LARGE, second(LARGE)
-    draw, traced = keras_initx.RandomUniform._draw, []
-    monkeypatch.setattr(keras_initx.RandomUniform, "_draw", lambda *args: traced.append(args) or draw(*args))
+    draw, traced = keras_initx.RandomUniform.draw, []
+    monkeypatch.setattr(keras_initx.RandomUniform, "draw", lambda *args: traced.append(args) or draw(*args))
     variables = [keras.Variable(one, shape, "float32", layout=layout_of((2, 4))) for one in (first, second)]
     assert len(traced) == 1
     assert np.array_equal(variables[1].value, expected)

@@ -10,11 +10,23 @@ import keras_initx
 
 CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog()}
 NAMESAKES = sorted(name for name in CLASSES if hasattr(keras.initializers, name))
-OTHERS = sorted(CLASSES.keys() - set(NAMESAKES))
 # Keras' family of `VarianceScaling` takes them from 3.15 on.
 AXES = ["input_axes", "output_axes"]
 # With a second argument that says what is done with the first.
-PAIRS = {"ICNR": ["initializer", "scale"], "Pretrained": ["path", "key"], "Scaled": ["initializer", "factor"]}
+PAIRS = {
+    "DecayRate": ["min_rate", "max_rate"],
+    "ICNR": ["initializer", "scale"],
+    "Pretrained": ["path", "key"],
+    "Scaled": ["initializer", "factor"],
+    "TimeStepBias": ["min_step", "max_step"],
+}
+# Those that are like one of Keras are called as it is.
+SIBLINGS = {
+    "FanInNormal": ["seed", "input_axes", "output_axes"],
+    "OrthogonalQR": ["gain", "seed"],
+    "SmallNormal": ["seed"],
+}
+OTHERS = sorted(CLASSES.keys() - set(NAMESAKES) - SIBLINGS.keys())
 
 
 def positional(cls):
@@ -40,6 +52,11 @@ def test_only_the_natural_arguments_of_others_are_positional(name):
     names = [parameter.name for parameter in positional(CLASSES[name])]
     assert "seed" not in names
     assert names == PAIRS.get(name, names[:1])
+
+
+@for_each(SIBLINGS)
+def test_one_that_is_like_one_of_keras_takes_the_same_positional_arguments(name):
+    assert [parameter.name for parameter in positional(CLASSES[name])] == SIBLINGS[name]
 
 
 def test_orthogonal_takes_gain_and_seed():

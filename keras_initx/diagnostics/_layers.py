@@ -11,11 +11,13 @@ from keras_initx._keras import layers_of
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._normalized import normalization_after
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.probes import gradients
 from keras_initx.structure._architecture import hidden_branch_ends
+from keras_initx.structure._branches import branches_of
 from keras_initx.structure._hooks import is_bounded
 from keras_initx.structure._kernels import (
     KernelAxes,
@@ -237,14 +239,14 @@ def _add_consumers(report: LayerReport, layer: keras.Layer, of: Diagnosis) -> No
     """Add to a report what normalizes and activates the output of `layer`, and the slope."""
     watch, slopes = of.watch, of.probe(SignalProbe).slopes
     report.slope = slopes.get(layer)
-    normalization = watch.graph.normalization_after(layer)
+    normalization = normalization_after(layer, of)
     consumer = watch.graph.only_consumer(layer)
     if consumer in watch.layers and consumer not in watch.with_kernel:
         report.activated_by = watch.activations[consumer]
         if report.slope is None:
             report.slope = slopes.get(consumer)
         if report.activated_by is not None and not is_bounded(report.activated_by):
-            normalization = watch.graph.normalization_after(consumer)
+            normalization = normalization_after(consumer, of)
     if normalization in watch.layers:
         report.normalized_by = watch.paths[normalization]
 
@@ -373,7 +375,7 @@ def ends_for(
 @fact
 def branch_ends(of: Diagnosis) -> list[LayerReport]:
     """The layers at the ends of residual branches."""
-    names = {of.watch.layers.get(branch.end) for branch in of.watch.graph.branches()}
+    names = {of.watch.layers.get(branch.end) for branch in branches_of(of.watch.graph.nodes)}
     names |= hidden_branch_ends(of.model)
     return [layer for layer in layers(of) if layer.name in names]
 

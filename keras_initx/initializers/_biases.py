@@ -47,10 +47,10 @@ class ReLUBias(ConstantInitializer):
     def __init__(self, value: float = 0.01) -> None:
         self.value: float = check_number("value", value, positive=True)
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return float(self.value)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return xp.full(shape, float(self.value), dtype)
 
 
@@ -139,7 +139,7 @@ class PriorBias(ConstantInitializer):
             return cls(_shares(array), multi_label=True)
         return cls(_counts(array))
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         if not isinstance(self.frequencies, list | tuple):
             return
         classes = len(self.frequencies)
@@ -153,7 +153,7 @@ class PriorBias(ConstantInitializer):
                 f"`frequencies`. Received: shape={shape}"
             )
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         frequencies = np.array(self.frequencies, "float64")
         if self.multi_label or frequencies.ndim == 0:
             bias = portable_log(frequencies) - portable_log(1 - frequencies)
@@ -305,8 +305,8 @@ class TimeStepBias(RandomInitializer):
     def __init__(
         self,
         min_step: float = 0.001,
-        *,
         max_step: float = 0.1,
+        *,
         floor: float = 1e-4,
         seed: Seed = None,
     ) -> None:
@@ -384,7 +384,7 @@ class DecayRate(RandomInitializer):
         networks: improving Mamba2 with delta rule", ICLR 2025.
     """
 
-    def __init__(self, min_rate: float = 1.0, *, max_rate: float = 16.0, seed: Seed = None) -> None:
+    def __init__(self, min_rate: float = 1.0, max_rate: float = 16.0, *, seed: Seed = None) -> None:
         super().__init__(seed=seed)
         self.min_rate: float = check_number("min_rate", min_rate)
         self.max_rate: float = check_number("max_rate", max_rate, positive=True)

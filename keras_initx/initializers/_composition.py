@@ -45,7 +45,7 @@ class Composite(Initializer):
         """Yield each of the others, with the shape that it fills."""
         raise NotImplementedError
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         for initializer, part in self._parts(shape):
             check_shape_for(initializer, part)
 
@@ -62,10 +62,10 @@ class Composite(Initializer):
                 name = type(self).__name__
                 raise ValueError(f"{error}, in which {name} computes") from None
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return max(largest_of(initializer, part) for initializer, part in self._parts(shape))
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         values = []
         for initializer, part in self._parts(shape):
             values.append(values_of(initializer, part, computing_dtype(dtype)))
@@ -125,7 +125,7 @@ class Scaled(Composite):
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         self._check_dtype_of_parts(shape, dtype)
-        check_product(self, abs(float(self.factor)), super()._largest(shape), dtype)
+        check_product(self, abs(float(self.factor)), super().largest(shape), dtype)
 
     def law(self, shape: Shape) -> Law | None:
         if self.factor == 0:
@@ -135,8 +135,8 @@ class Scaled(Composite):
             return None
         return law.scaled(float(self.factor))
 
-    def _largest(self, shape: Shape) -> float:
-        return abs(float(self.factor)) * super()._largest(shape)
+    def largest(self, shape: Shape) -> float:
+        return abs(float(self.factor)) * super().largest(shape)
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
         return xp.times(values[0], float(self.factor))
@@ -198,7 +198,7 @@ class Concatenated(Composite):
             raise TypeError(f"`axis` must be an integer. Received: {axis=!r}")
         self.axis: int = axis
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "axis", [self.axis])
         length = shape[self.axis]
         if self.sizes is None:
@@ -212,7 +212,7 @@ class Concatenated(Composite):
                 f"`shape` must have a length along `axis` that is {rule}. Received: shape={shape}, "
                 f"axis={self.axis}, sizes={self.sizes}, {len(self.initializers)} initializers"
             )
-        super()._check_shape(shape)
+        super().check_shape(shape)
 
     def law(self, shape: Shape) -> Law:
         slices = list(self._parts(shape))
@@ -289,7 +289,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     if isinstance(value, str):
-        required += did_you_mean(map(repr, _ids_like(value)))
+        required += did_you_mean(map(repr, ids_like(value)))
     try:
         initializer = keras.initializers.get(value)
     except (TypeError, ValueError) as error:
@@ -299,7 +299,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     return initializer
 
 
-def _ids_like(name: str) -> list[str]:
+def ids_like(name: str) -> list[str]:
     """Return the ids that `name` may mean, here or in Keras."""
     ids = {entry.cls.__name__: entry.ids[0] for entry in catalog()}
     like = [ids[name] for name in classes_like(name)]
@@ -313,7 +313,7 @@ def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -
     Of some initializers it is not known.
     """
     if isinstance(initializer, Initializer):
-        initializer._check_shape(shape)
+        initializer.check_shape(shape)
     elif isinstance(initializer, keras.initializers.Identity) and len(shape) != 2:
         raise ValueError(f"`shape` must have 2 dimensions. Received: shape={shape}")
     elif isinstance(initializer, keras.initializers.Constant):
@@ -362,7 +362,7 @@ def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> flo
         values = np.abs(backend.host_view(initializer.value))
         return float(np.max(values, initial=0, where=np.isfinite(values)))
     ours = initializer if isinstance(initializer, Initializer) else _like(initializer)
-    return 0.0 if ours is None else ours._largest(shape)
+    return 0.0 if ours is None else ours.largest(shape)
 
 
 def counterpart(initializer: keras.initializers.Initializer) -> type[Initializer] | None:
@@ -434,7 +434,7 @@ def _draws_by_its_law(initializer: Initializer) -> bool:
     for cls in type(initializer).__mro__:
         if "law" in vars(cls):
             return True
-        if vars(cls).keys() & {"__call__", "_draw", "_draw_matrix"}:
+        if vars(cls).keys() & {"__call__", "draw", "_draw_matrix"}:
             return False
     return True
 
@@ -447,7 +447,7 @@ def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: 
     """
     if keeps_call(initializer):
         # Not through `__call__`, which would move the values to the device and back.
-        return initializer._compute(shape, dtype)
+        return initializer.compute(shape, dtype)
     values = initializer(shape, dtype=dtype)
     if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
         # A cast would drop the mask or the imaginary parts.

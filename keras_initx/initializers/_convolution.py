@@ -76,7 +76,7 @@ class DeltaOrthogonal(RandomInitializer):
         self.gain: Gain = check_gain(gain)
         self.groups: int = check_count("groups", groups)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, "groups", self.groups)
         if shape[-2] * self.groups > shape[-1]:
@@ -92,10 +92,10 @@ class DeltaOrthogonal(RandomInitializer):
         center = FrameLaw([0], [1], int(self.groups), gain, gain / math.sqrt(columns))
         return CenterLaw(center, std)
 
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         return False
 
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         orthogonal = Orthogonal(self.gain, self.seed, blocks=self.groups)
         matrix = orthogonal._draw_matrix(stream, shape[-2], shape[-1], dtype)
         return _at_center(stream.xp, matrix, shape, dtype)
@@ -141,14 +141,14 @@ class Dirac(ConstantInitializer):
         self.gain: Gain = check_gain(gain)
         self.groups: int = check_count("groups", groups)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, "groups", self.groups)
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return gain_value(self.gain)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         group = xp.eye(shape[-2], shape[-1] // self.groups, dtype=dtype) * gain_value(self.gain)
         return _at_center(xp, xp.tile(group, (1, self.groups)), shape, dtype)
 
@@ -201,10 +201,10 @@ class ICNR(Composite):
         )
         self.scale: int = check_count("scale", scale)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         check_parts(shape, f"scale ** {len(shape) - 2}", self._block(shape))
-        super()._check_shape(shape)
+        super().check_shape(shape)
 
     def law(self, shape: Shape) -> Law | None:
         part = law_of(self.initializer, self._small(shape))
@@ -266,7 +266,7 @@ class Bilinear(ConstantInitializer):
         2015.
     """
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_kernel(shape)
         if shape[-1] != shape[-2]:
             raise ValueError(
@@ -276,7 +276,7 @@ class Bilinear(ConstantInitializer):
                 f"Received: {shape=}"
             )
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         # Always computed with NumPy, so that they are rounded the same everywhere.
         window = shape[:-2]
         taps = functools.reduce(np.multiply.outer, map(_triangle, window))

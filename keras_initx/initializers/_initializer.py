@@ -109,7 +109,7 @@ class Initializer(KerasInitializer):
     """Draws the values of a weight: the base class of all initializers.
 
     A subclass stores the arguments of its constructor as attributes of the same names, exactly as
-    given, and implements `_fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality
+    given, and implements `fill`, or `law` if it is a `RandomInitializer`. Config, repr, equality
     and serialization follow from these.
     """
 
@@ -137,7 +137,7 @@ class Initializer(KerasInitializer):
         try:
             shape = check_shape(shape)
             dtype = backend.available_dtype(check_dtype(dtype))
-            self._check_shape(shape)
+            self.check_shape(shape)
             self._check_dtype(shape, dtype)
             if layout is None:
                 return self._on_device(shape, dtype)
@@ -148,14 +148,14 @@ class Initializer(KerasInitializer):
 
     # The steps of a call, in this order.
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if this initializer cannot fill `shape`."""
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         """Raise `ValueError` if values of `shape` could be infinite in `dtype`."""
-        check_largest(self, self._largest(shape), dtype)
+        check_largest(self, self.largest(shape), dtype)
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         """Return a size that no value exceeds.
 
         It is 0 where every dtype holds the values, or they are not known.
@@ -168,19 +168,19 @@ class Initializer(KerasInitializer):
             return keras.ops.empty(shape, dtype)
         # A number that is rounded to zero is no error, whatever NumPy has been told.
         with np.errstate(under="ignore"):
-            values = self._compute(shape, dtype)
+            values = self.compute(shape, dtype)
             if isinstance(values, np.ndarray):
                 values = values.astype(dtype, copy=False)
         if isinstance(values, np.ndarray):
             return backend.to_tensor(np.asarray(values, order="C"))
         return backend.contiguous(keras.ops.cast(values, dtype))
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         """Return the values where they are computed, in `dtype` or in the computing dtype.
 
         They are an array on the host, and a tensor elsewhere.
         """
-        return self._fill(self._namespace(shape), shape, computing_dtype(dtype))
+        return self.fill(self._namespace(shape), shape, computing_dtype(dtype))
 
     def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
         """Return the values at some places, or `None` if they are only made together.
@@ -205,14 +205,14 @@ class Initializer(KerasInitializer):
         """Return the number of draws that take the host as long as the values of `shape`."""
         return math.prod(shape)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` and `dtype` in the namespace `xp`.
 
         On the host they are a new array that is writable.
         """
         raise NotImplementedError
 
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         """Return whether all processors make the same bits.
 
         They add the terms of a matrix product in different orders.
@@ -399,14 +399,14 @@ class ConstantInitializer(Initializer):
     """Base class of deterministic initializers."""
 
     def law(self, shape: Shape) -> Law | None:
-        return FixedLaw(lambda: self._fill(HOST, shape, "float32"))
+        return FixedLaw(lambda: self.fill(HOST, shape, "float32"))
 
 
 class RandomInitializer(Initializer):
     """Base class of initializers that draw random numbers.
 
     A subclass implements `law`, by which its values are drawn. If they are not independent draws
-    from one distribution, it implements `_draw` too.
+    from one distribution, it implements `draw` too.
 
     Args:
         seed: `None`, an integer in `[0, 2**32)` or a `keras.random.SeedGenerator`. With `None`, a
@@ -437,24 +437,24 @@ class RandomInitializer(Initializer):
         result.seed = result._init_seed = seed
         return result
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         stream = Stream(self._key(), dtype, self._namespace(shape))
-        return self._draw(stream, shape, computing_dtype(dtype))
+        return self.draw(stream, shape, computing_dtype(dtype))
 
     def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
-        methods = type(self)._compute, type(self)._draw
-        draws_by_law = methods == (RandomInitializer._compute, RandomInitializer._draw)
+        methods = type(self).compute, type(self).draw
+        draws_by_law = methods == (RandomInitializer.compute, RandomInitializer.draw)
         if not draws_by_law or not isinstance(self.seed, int):
             return None
         stream = Stream(self._key(), dtype, HOST, places)
-        drawn: Array = self._draw(stream, shape, computing_dtype(dtype))
+        drawn: Array = self.draw(stream, shape, computing_dtype(dtype))
         return drawn.astype(dtype, copy=False)
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         law = self.law(shape)
         return 0.0 if law is None else law.reach
 
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         """Return values of `shape` drawn from `stream`, in its namespace.
 
         They are in `dtype` or in the stream's dtype.

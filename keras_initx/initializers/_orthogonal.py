@@ -131,8 +131,8 @@ class Orthogonal(MatrixInitializer):
                 f"Received: {singular_values=!r}, {method=!r}"
             )
 
-    def _check_shape(self, shape: Shape) -> None:
-        super()._check_shape(shape)
+    def check_shape(self, shape: Shape) -> None:
+        super().check_shape(shape)
         inputs, units = self._matrix_shape(shape)
         if units % self.blocks:
             raise ValueError(
@@ -175,7 +175,7 @@ class Orthogonal(MatrixInitializer):
             return 1.0
         return float(max(_spectrum(self.singular_values, short)))
 
-    def _is_exact(self) -> bool:
+    def is_exact(self) -> bool:
         return self.method == "gaussian"
 
     def _work(self, shape: Shape) -> int:
@@ -263,8 +263,8 @@ class OrthogonalQR(Orthogonal):
     def __init__(
         self,
         gain: Gain = 1.0,
-        *,
         seed: Seed = None,
+        *,
         blocks: int = 1,
         singular_values: Spectrum = None,
         input_axes: AxesLike = None,

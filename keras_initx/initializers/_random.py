@@ -114,7 +114,7 @@ class SmallNormal(RandomNormal):
         networks", NIPS 2012, section 5.
     """
 
-    def __init__(self, *, seed: Seed = None) -> None:
+    def __init__(self, seed: Seed = None) -> None:
         super().__init__(stddev=0.01, seed=seed)
 
 

@@ -35,7 +35,7 @@ class _GateBias(ConstantInitializer):
             check_count("units", units)
         self.units: int | None = units
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return abs(float(self.value))
 
 
@@ -79,7 +79,7 @@ class LSTMForgetBias(_GateBias):
         recurrent network architectures", ICML 2015.
     """
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
             if self.value != 1:
@@ -90,7 +90,7 @@ class LSTMForgetBias(_GateBias):
                 )
         _check_bias(shape, "lstm", layer, self.units)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         if overwrites_forget_bias(layer_using(self)):
             return xp.zeros(shape, dtype)
         forget_gate = xp.full((shape[0] // 4,), float(self.value), dtype)
@@ -137,10 +137,10 @@ class GRUUpdateBias(_GateBias):
         bias of an LSTM.
     """
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         _check_bias(shape, "gru", layer_using(self), self.units)
 
-    def _fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
+    def fill(self, xp: Namespace, shape: Shape, dtype: DType) -> Tensor:
         return _gru_bias(xp, xp.full((shape[-1] // 3,), float(self.value), dtype), shape)
 
 
@@ -209,7 +209,7 @@ class ChronoBias(RandomInitializer):
             check_choice("cell", cell, get_args(Cell))
         self.cell: Cell | None = cell
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         layer = layer_using(self)
         if overwrites_forget_bias(layer):
             raise _overwritten_error(
@@ -235,10 +235,10 @@ class ChronoBias(RandomInitializer):
             return "gru"
         return None
 
-    def _largest(self, shape: Shape) -> float:
+    def largest(self, shape: Shape) -> float:
         return self._kept().reach
 
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         if self._cell(layer_using(self), shape) == "gru":
             update_gate = self._kept().draw(stream, (shape[-1] // 3,), dtype)
             return _gru_bias(stream.xp, update_gate, shape)

@@ -53,11 +53,11 @@ class AxesInitializer(RandomInitializer, KerasVarianceScaling):
             result._groups = groups
         return result
 
-    def _fans(self, shape: Shape) -> tuple[float, int]:
+    def fans(self, shape: Shape) -> tuple[float, int]:
         """Return fan-in and fan-out of a kernel of `shape`."""
         return fans(shape, self.input_axes, self.output_axes, self._groups)
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_shape_has_axes(shape, "input_axes", self.input_axes)
         check_shape_has_axes(shape, "output_axes", self.output_axes)
 
@@ -68,8 +68,8 @@ class MatrixInitializer(AxesInitializer):
     A subclass implements `_draw_matrix`.
     """
 
-    def _check_shape(self, shape: Shape) -> None:
-        super()._check_shape(shape)
+    def check_shape(self, shape: Shape) -> None:
+        super().check_shape(shape)
         if self.input_axes is None and self.output_axes is None:
             check_rank(shape, 2)
         inputs, units = self._axes(shape)
@@ -101,7 +101,7 @@ class MatrixInitializer(AxesInitializer):
         inputs, units = self._axes(shape)
         return _product(shape, inputs), _product(shape, units)
 
-    def _draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
         matrix = self._draw_matrix(stream, *self._matrix_shape(shape), dtype)
         inputs, units = self._axes(shape)
         order = inputs + units

@@ -28,8 +28,8 @@ def is_exact(initializer: Any) -> bool:
     known = keras.initializers
     constants = known.Constant | known.Identity | known.Ones | known.Zeros
     for part in initializers_within(initializer):
-        if hasattr(part, "_is_exact"):
-            if not part._is_exact():
+        if hasattr(part, "is_exact"):
+            if not part.is_exact():
                 return False
         elif not isinstance(part, constants):
             return False

@@ -221,7 +221,7 @@ class KeepSparse(KerasConstraint):
         """Return a boolean mask of the connections in a kernel with these values."""
         shape: Shape = tuple(values.shape)
         if shape not in self._masks:
-            self._check_shape(shape)
+            self.check_shape(shape)
             # Inside a trace the initializer would become part of the program and run at each step.
             # A new thread is outside of any trace.
             with ThreadPoolExecutor(1) as executor:
@@ -234,7 +234,7 @@ class KeepSparse(KerasConstraint):
             self._tensors[place] = backend.lasting(self._masks[shape], values)
         return self._tensors[place]
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         """Raise `ValueError` if the axes of a kernel of `shape` are not known here."""
         axes = self.initializer.input_axes, self.initializer.output_axes
         if len(shape) > 2 and None in axes:
@@ -270,13 +270,13 @@ class Masked(Initializer):
         self.initializer: keras.initializers.Initializer = initializer
         self.zeros: Sparse = check_type("zeros", zeros, Sparse, "a `Sparse`")
 
-    def _check_shape(self, shape: Shape) -> None:
+    def check_shape(self, shape: Shape) -> None:
         check_shape_for(self.initializer, shape)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         check_dtype_for(self.initializer, shape, dtype)
 
-    def _compute(self, shape: Shape, dtype: DType) -> Tensor:
+    def compute(self, shape: Shape, dtype: DType) -> Tensor:
         values = values_of(self.initializer, shape, dtype)
         if isinstance(values, np.ndarray):
             values = backend.to_tensor(values)

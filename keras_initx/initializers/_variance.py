@@ -89,7 +89,7 @@ class VarianceScaling(AxesInitializer):
         )
 
     def law(self, shape: Shape) -> Law:
-        stddev = stddev_for(self.scale, self.mode, *self._fans(shape))
+        stddev = stddev_for(self.scale, self.mode, *self.fans(shape))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * stddev
             return UniformLaw(-limit, limit)
@@ -154,7 +154,7 @@ class Spectral(AxesInitializer):
         self.scale: float = check_number("scale", scale, positive=True)
 
     def law(self, shape: Shape) -> Law:
-        fan_in, fan_out = self._fans(shape)
+        fan_in, fan_out = self.fans(shape)
         fan_in = max(fan_in, 1)
         fan_out = max(fan_out, 1)
         stddev = float(self.scale) / math.sqrt(fan_in) * min(1.0, math.sqrt(fan_out / fan_in))

@@ -63,7 +63,7 @@ class FanInNormal(_Named):
     """
 
     def __init__(
-        self, *, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
+        self, seed: Seed = None, input_axes: AxesLike = None, output_axes: AxesLike = None
     ) -> None:
         super().__init__(1.0, "fan_in", "untruncated_normal", seed, input_axes, output_axes)
 

@@ -47,6 +47,13 @@ class Differences:
                 array = array.noted(note)
         return array
 
+    def reordered_axes(self, weight: ModelWeight) -> set[int]:
+        """Return the axes of a weight along which torch has another order, or an unknown one."""
+        axes: set[int] = set()
+        for moved in self._orders.of(weight):
+            axes.update(moved.axes)
+        return axes
+
 
 def _may_pad_otherwise(weight: ModelWeight) -> bool:
     """Return whether this is the kernel of a convolution that may pad more on one side.

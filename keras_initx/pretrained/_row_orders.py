@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._keras import is_of_applications, is_of_keras
 from keras_initx._typing import Array
 from keras_initx.pretrained._moved_axes import (
     UNKNOWN,
@@ -36,13 +35,7 @@ from keras_initx.structure._kernels import (
     normalizes,
 )
 from keras_initx.structure._names import own_weights, parts_of
-from keras_initx.structure._symbolic import (
-    is_followed,
-    returns_the_same,
-    symbolic_calls,
-    symbolic_inputs,
-    taken_options,
-)
+from keras_initx.structure._symbolic import SymbolicCall, recorded_calls
 from keras_initx.structure._weights import ModelWeight
 
 _ATTENTION = (
@@ -218,24 +211,15 @@ class _Walk:
         self.has_image: bool = False
         self._calls: list[_LayerCall] = []
         self._layouts: dict[int, Layout] = {}
+        root = recorded_calls(model)
         # The ids of inputs, and of those that a convolution reads.
-        self._inputs: set[int] = set()
+        self._inputs: set[int] = {id(tensor) for tensor in root.inputs}
         self._images: set[int] = set()
-        for length in (None, 8):
-            self._calls.clear()
-            self._is_whole = True
-            with symbolic_calls([model, *parts_of(model)], self._follow):
-                try:
-                    args, options = symbolic_inputs(model, length)
-                    inputs = keras.tree.flatten((args, options))
-                    self._inputs = {id(tensor) for tensor in inputs}
-                    # Also if nothing else is seen.
-                    self.has_image |= any(len(plain(one.shape).long) > 2 for one in inputs)
-                    model(*args, **options)
-                except Exception:  # whatever a model of a user raises
-                    self._is_whole = False
-            if self._is_whole:
-                break
+        # Also if nothing else is seen.
+        self.has_image |= any(len(plain(one.shape).long) > 2 for one in root.inputs)
+        self._take_all(root)
+        # The tensors, as long as their ids are used.
+        self._root = root
 
     def solve(self) -> None:
         """Find the layouts of all tensors, until no layer needs another order."""
@@ -259,41 +243,32 @@ class _Walk:
 
     # The calls.
 
-    def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Make a call: note it, or follow the calls in it."""
-        if isinstance(operation, keras.Layer):
-            options = taken_options(operation, options)
-            if is_followed(operation) or _calls_others(operation):
-                count = len(self._calls)
-                try:
-                    return operation.call(*args, **options)
-                except Exception:  # it calls what knows no symbolic tensors
-                    del self._calls[count:]
-        if returns_the_same(operation):
-            return args[0]
-        outputs = operation.compute_output_spec(*args, **options)
-        given = keras.tree.flatten((args, options))
-        inputs = [value for value in given if isinstance(value, keras.KerasTensor)]
-        made = keras.tree.flatten(outputs)
-        made = [value for value in made if isinstance(value, keras.KerasTensor)]
-        if isinstance(operation, keras.layers.TimeDistributed):
-            self._follow_steps(operation, inputs, made)
-        elif isinstance(operation, keras.layers.SpectralNormalization):
-            self._calls.append(_LayerCall(operation, given, inputs, made, self._read_nothing))
-            return self._follow(operation.layer, (args[0],), {})
-        else:
-            self._calls.append(_LayerCall(operation, given, inputs, made, self._rule(operation)))
-        return outputs
+    def _take_all(self, call: SymbolicCall) -> None:
+        """Note the calls in a call."""
+        for inner in call.inside or ():
+            self._take(inner)
 
-    def _follow_steps(
-        self,
-        operation: keras.layers.TimeDistributed,
-        inputs: list[keras.KerasTensor],
-        outputs: list[keras.KerasTensor],
-    ) -> None:
+    def _take(self, call: SymbolicCall) -> None:
+        """Note a call, or the calls in it."""
+        operation = call.operation
+        if isinstance(operation, keras.layers.TimeDistributed):
+            self._take_steps(call)
+        elif isinstance(operation, keras.layers.SpectralNormalization):
+            self._calls.append(_LayerCall(operation, [], [], [], self._read_nothing))
+            self._take_all(call)
+        elif call.inside is not None:
+            self._take_all(call)
+        else:
+            rule = self._rule(operation)
+            self._calls.append(_LayerCall(operation, call.given, call.inputs, call.made, rule))
+
+    def _take_steps(self, call: SymbolicCall) -> None:
         """Note the call of a layer for each step."""
-        whole = inputs[0]
-        step = keras.KerasTensor((whole.shape[0], *whole.shape[2:]), whole.dtype)
+        operation = call.operation
+        (inner,) = call.inside or []
+        whole = call.inputs[0]
+        (step,) = inner.inputs
+        (result,) = inner.made
 
         def of_step(call: _LayerCall) -> list[Layout]:
             layout = self._of(whole)
@@ -303,15 +278,14 @@ class _Walk:
                 axes[-1] = Axis(axes[-1].length, order=UNKNOWN)
             return [arranged(axes, is_certain=is_certain, made=layout.made)]
 
-        self._calls.append(_LayerCall(operation, [], inputs, [step], of_step))
-        result = self._follow(operation.layer, (step,), {})
-
         def of_steps(call: _LayerCall) -> list[Layout]:
             layout = self._of(result)
             axes = [layout.axes[0], Axis(whole.shape[1]), *layout.axes[1:]]
             return [arranged(axes, is_certain=layout.is_certain, made=layout.made)]
 
-        self._calls.append(_LayerCall(operation, [], [result], outputs, of_steps))
+        self._calls.append(_LayerCall(operation, [], call.inputs, [step], of_step))
+        self._take_all(call)
+        self._calls.append(_LayerCall(operation, [], [result], call.made, of_steps))
 
     def _rule(self, operation: keras.Operation) -> Callable[[_LayerCall], Sequence[Layout]]:
         """Return what to do with the calls of a layer or an operation."""
@@ -829,18 +803,6 @@ class _Walk:
 
 
 _CELLS = (keras.layers.GRUCell, keras.layers.LSTMCell, keras.layers.SimpleRNNCell)
-
-
-def _calls_others(layer: keras.Layer) -> bool:
-    """Return whether the `call` of a layer is a function of a user, calls one, or has operations.
-
-    Those of built-in models are of the last kind.
-    """
-    if is_of_applications(type(layer)):
-        return True
-    if isinstance(layer, keras.layers.Wrapper):
-        return not is_of_keras(type(layer).call)
-    return isinstance(layer, keras.layers.Lambda)
 
 
 def _cut(axes: Sequence[Axis], shape: Sequence[int | None], layout: Layout) -> Layout:

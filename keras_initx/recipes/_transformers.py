@@ -6,8 +6,8 @@ from collections.abc import Callable
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
-from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._features import Feature
+from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
 
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
@@ -21,7 +21,8 @@ def _glorot() -> VarianceScaling:
 def _by_branches() -> Computed:
     return Computed(
         "`N(0, 0.02² / n)` for `n` branches, two in a block",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.branches)),
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.counts.branches)),
+        needs=(Doubt.ENDS,),
     )
 
 
@@ -48,7 +49,7 @@ def _bert(source: str) -> RoleTable:
         >>> x = keras.layers.LayerNormalization()(x + attended)
         >>> x = keras.layers.LayerNormalization()(x + keras.layers.Dense(8)(x))
         >>> model = keras.Model(tokens, x)
-        >>> recipes.bert(model, source="transformers")["*kernel"]
+        >>> recipes.bert(model, source="transformers").by_path["dense/kernel"]
         RandomNormal(stddev=0.02)
 
     Reference:
@@ -78,8 +79,8 @@ bert: Recipe = Recipe(
         "standard deviations",
         "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
     },
-    needs=(LAST_IN_TEXT,),
-    refuses=("cross-attention", "the names of CLIP"),
+    needs=(Feature.LAST_IN_TEXT,),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP),
 )
 
 
@@ -96,7 +97,8 @@ def _gpt2(source: str) -> RoleTable:
         ...     y = keras.layers.LayerNormalization()(x)
         ...     x = x + keras.layers.MultiHeadAttention(2, 4)(y, y)
         >>> rules = recipes.gpt2(keras.Model(tokens, x))
-        >>> rules["*/attention_output/kernel"].stddev == 0.02 / 2**0.5
+        >>> kernel = "multi_head_attention/attention_output/kernel"
+        >>> rules.by_path[kernel].stddev == 0.02 / 2**0.5
         True
 
     Reference:
@@ -124,8 +126,8 @@ gpt2: Recipe = Recipe(
         "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
     },
     needs=("attended",),
-    needs_in_graph=("tokens", FIRST),
-    refuses=(LAST, "cross-attention"),
+    needs_in_graph=("tokens", Feature.FIRST),
+    refuses=(Feature.LAST, Feature.CROSS_ATTENTION),
 )
 
 
@@ -138,9 +140,9 @@ def _times(
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
     def of(part: Part, roles: Roles) -> Scaled:
-        return Scaled(scaled, (encoder, decoder)[part.stack](*roles.blocks))
+        return Scaled(scaled, (encoder, decoder)[part.role.stack](*roles.counts.blocks))
 
-    return Computed(text, of)
+    return Computed(text, of, needs=(Doubt.ENDS, Doubt.BLOCKS))
 
 
 def _t_fixup() -> RoleTable:
@@ -161,7 +163,8 @@ def _t_fixup() -> RoleTable:
         >>> for _ in range(3):
         ...     x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
         ...     x = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
-        >>> round(recipes.t_fixup(keras.Model(inputs, x))["*/value/kernel"].factor, 4)
+        >>> rules = recipes.t_fixup(keras.Model(inputs, x))
+        >>> round(rules.by_path["dense/kernel"].factor, 4)
         0.5091
 
     Reference:
@@ -197,8 +200,7 @@ t_fixup: Recipe = Recipe(
     "their size",
     sources="Huang and others, 2020, section 3.2",
     needs=_IN_BLOCKS,
-    refuses=("normalization",),
-    by_block=True,
+    refuses=(Feature.NORMALIZATION,),
 )
 
 
@@ -222,7 +224,7 @@ def _deepnorm() -> RoleTable:
         ...     x = keras.layers.LayerNormalization()(y)
         ...     y = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
         ...     x = keras.layers.LayerNormalization()(y)
-        >>> recipes.deepnorm(keras.Model(inputs, x))["*kernel"].factor
+        >>> recipes.deepnorm(keras.Model(inputs, x)).by_path["dense/kernel"].factor
         0.5
 
     Reference:
@@ -246,9 +248,8 @@ deepnorm: Recipe = Recipe(
     kind="a transformer that computes `norm(alpha * x + branch(x))`",
     sources="Wang and others, 2022, figure 2",
     needs=_IN_BLOCKS,
-    needs_in_graph=(LAST,),
-    refuses=(FIRST, "gate"),
-    by_block=True,
+    needs_in_graph=(Feature.LAST,),
+    refuses=(Feature.FIRST, "gate"),
 )
 
 
@@ -271,7 +272,8 @@ def _llama(source: str) -> RoleTable:
         >>> gate = keras.layers.Dense(8, name="feedforward_gate_dense")
         >>> block = keras.Sequential([gate], name="transformer_layer_0")
         >>> recipes.llama(keras.Sequential([keras.Input((4,)), block]))
-        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+        transformer_layer_0/feedforward_gate_dense/kernel: RandomNormal(stddev=0.02)
+        transformer_layer_0/feedforward_gate_dense/bias: zeros
 
     Reference:
         Touvron and others, "LLaMA: open and efficient foundation language models",
@@ -291,8 +293,8 @@ def _llama(source: str) -> RoleTable:
         return {**dict.fromkeys(("attended", "outer"), _by_branches()), **plain}
     by_number = Computed(
         "`N(0, 0.02² / (2 i))` in block `i`, from 1",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.block)),
-        by_number=True,
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.role.block)),
+        needs=(Doubt.ENDS, Doubt.NUMBERS),
     )
     last = Computed(
         "`N(0, 1 / d)` for its inputs `d`, truncated at three standard deviations",
@@ -320,7 +322,7 @@ llama: Recipe = Recipe(
         "smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
-    refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.GEMMA),
 )
 
 
@@ -337,8 +339,9 @@ def _gemma(source: str) -> RoleTable:
         >>> embedding = keras.layers.Embedding(50, 8, name="token_embedding")
         >>> gating = keras.layers.Dense(16, name="ffw_gating")
         >>> block = keras.Sequential([gating], name="decoder_block_0")
-        >>> list(recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block])))
-        ['*kernel', '*embeddings']
+        >>> recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block]))
+        token_embedding/embeddings: RandomNormal(stddev=0.01)
+        decoder_block_0/ffw_gating/kernel: RandomNormal(stddev=0.01)
 
     Reference:
         Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
@@ -347,8 +350,8 @@ def _gemma(source: str) -> RoleTable:
     drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
 
     def of(part: Part, roles: Roles) -> RandomNormal | None:
-        has_names = "the names of Gemma" in roles.has
-        is_inside = "decoder_block_" in part.weight.path if has_names else part.in_branch
+        has_names = Feature.GEMMA in roles.has
+        is_inside = "decoder_block_" in part.weight.path if has_names else part.role.in_branch
         return drawn if is_inside else None
 
     in_blocks = Computed(f"`{drawn!r}` in the blocks of the decoder", of)
@@ -365,7 +368,7 @@ gemma: Recipe = Recipe(
         "transformers": "Hugging Face's transformers: 0.02",
     },
     needs=("gate", "tokens"),
-    refuses=("cross-attention", "the names of CLIP", "the names of Llama"),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.LLAMA),
 )
 
 
@@ -386,7 +389,7 @@ def _t5() -> RoleTable:
         >>> queries = keras.layers.Dense(64, name="query_projector")(tokens)
         >>> biases = keras.layers.Embedding(32, 4, name="self_attention")(places)
         >>> rules = recipes.t5(keras.Model([ids, places], [queries, biases]))
-        >>> rules["*kernel"].stddev == (64 * 16) ** -0.5
+        >>> rules.by_path["query_projector/kernel"].stddev == (64 * 16) ** -0.5
         True
 
     Reference:
@@ -435,7 +438,8 @@ def _whisper(source: str) -> RoleTable:
         >>> first = keras.layers.Conv1D(8, 3, name="encoder_token_embedding_conv_layer_1")
         >>> model = keras.Sequential([keras.Input((6, 4)), first])
         >>> recipes.whisper(model, source="transformers")
-        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+        encoder_token_embedding_conv_layer_1/kernel: RandomNormal(stddev=0.02)
+        encoder_token_embedding_conv_layer_1/bias: zeros
 
     Reference:
         Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via

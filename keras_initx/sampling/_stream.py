@@ -316,7 +316,7 @@ def block_length(size: int, unit: int = 1) -> int:
 
 
 def _by_triton(*arguments: Any) -> Tensor:
-    from keras_initx.sampling import _triton  # which may be missing, or not run
+    from keras_initx.sampling import _triton
 
     return _triton.draws(*arguments)
 

@@ -1,50 +1,51 @@
 """What a model is by its graph: branches, attention, embeddings, outputs, whatever their names.
 
-A model is called once with symbolic tensors, so no data is needed and nothing is computed. The
+All is read from one call with symbolic tensors, so no data is needed and nothing is computed. The
 layers of Keras are taken as they are. The `call` of other layers and of models is followed, so
 that the sums in it are seen too.
 """
 
 import inspect
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_initx._typing import Array
 from keras_initx.backends._current import backend
-from keras_initx.structure._graph import Branch, ForwardGraph, Gate, multiplies_by_kernel
-from keras_initx.structure._hooks import activation_name
-from keras_initx.structure._kernels import normalizes
-from keras_initx.structure._names import named_layers, parts_of
-from keras_initx.structure._symbolic import (
-    is_followed,
-    returns_the_same,
-    symbolic_calls,
-    symbolic_inputs,
-    taken_options,
+from keras_initx.structure._branches import (
+    Branch,
+    branches_of,
+    crossing_branches,
+    kernels_before,
+    streams_of,
 )
+from keras_initx.structure._gates import Gate, gates_of
+from keras_initx.structure._graph import ForwardGraph, Node, producers_of, with_ancestors
+from keras_initx.structure._hooks import activation_name
+from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
+from keras_initx.structure._names import named_layers, parts_of
+from keras_initx.structure._symbolic import SymbolicCall, is_followed, recorded_calls
 from keras_initx.structure._weights import weights_within
 
 # Attention with kernels of its own.
 ATTENTION = (keras.layers.GroupQueryAttention, keras.layers.MultiHeadAttention)
 # Operations by which a layer without others in it multiplies by a kernel.
 _PRODUCTS = ("Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot")
-# In place of a length that is not known, where an operation needs one: of usual texts, of a short
-# table of positions, and of images that are cut into patches.
-_LENGTHS = (8, 2, 64)
-# Weights whose numbers all dtypes can hold.
-_MOST_MARKED = 200
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Architecture:
     """The branches, the attention and the gates of a model, as far as they are known.
 
     Attributes:
         branches: The residual branches, without those around others.
         around: The branches that have others in them.
+        streams: The number of the chain of sums that each branch adds to.
+        crosses: The branches that attend to what is of another stream.
         gates: The gates before another kernel.
         attention: Layers of attention. The value says whether the values are of another tensor than
             the queries.
@@ -53,24 +54,29 @@ class Architecture:
         added: Weights of several rows that are added to each example of a tensor, as they are or a
             part of them.
         scales: The weights that multiply a tensor, by the operation.
-        inputs: Layers with a kernel before which no other has one.
+        selu: The names of operations that are the activation SELU.
+        inputs: Layers with a kernel before which no other has one, of those that the first branches
+            are computed from if there are any: what only reaches a branch at its side is none.
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
     """
 
-    branches: list[Branch] = field(default_factory=list)
-    around: list[Branch] = field(default_factory=list)
-    gates: list[Gate] = field(default_factory=list)
-    attention: dict[keras.Layer, bool] = field(default_factory=dict)
-    tokens: list[keras.Layer] = field(default_factory=list)
-    positions: list[keras.Layer] = field(default_factory=list)
-    added: list[keras.Variable] = field(default_factory=list)
-    scales: dict[keras.Operation, keras.Variable] = field(default_factory=dict)
-    inputs: list[keras.Operation] = field(default_factory=list)
-    outputs: list[keras.Operation] = field(default_factory=list)
-    hidden: dict[keras.Layer, str] = field(default_factory=dict)
-    starts: dict[int, list[keras.Operation]] = field(default_factory=dict)
+    branches: Sequence[Branch]
+    around: Sequence[Branch]
+    streams: dict[Branch, int]
+    crosses: set[Branch]
+    gates: Sequence[Gate]
+    attention: dict[keras.Layer, bool]
+    tokens: Sequence[keras.Layer]
+    positions: Sequence[keras.Layer]
+    added: Sequence[keras.Variable]
+    scales: dict[keras.Operation, keras.Variable]
+    selu: Sequence[str]
+    inputs: Sequence[keras.Operation]
+    outputs: Sequence[keras.Operation]
+    hidden: dict[keras.Layer, str]
+    starts: dict[int, list[keras.Operation]]
 
     @property
     def crossing(self) -> list[keras.Layer]:
@@ -81,6 +87,14 @@ class Architecture:
     def attends(self) -> bool:
         """Whether there is attention, a layer or in the operations of a branch."""
         return bool(self.attention) or any(branch.weighs for branch in self.branches)
+
+    @property
+    def is_placement_seen(self) -> bool:
+        """Whether no sum is hidden: layers that cannot be followed are parts of branches."""
+        inside: set[keras.Operation] = set()
+        for branch in self.branches:
+            inside.update(branch.operations)
+        return inside.issuperset(self.hidden)
 
     @property
     def normalizes_first(self) -> bool | None:
@@ -99,12 +113,52 @@ class Architecture:
 
 def architecture_of(model: keras.Model) -> Architecture:
     """Return what a built model consists of."""
-    for length in (None, *_LENGTHS):
-        reader = _GraphReader(model, length)
-        found = reader.read()
-        if not found.hidden:
-            break
-    return found
+    root = recorded_calls(model)
+    hidden = dict(_hidden(root))
+    calls = list(_calls(root, hidden))
+    nodes = _graph_of(calls).nodes
+    found = branches_of(nodes)
+    streams = streams_of(found)
+    attention = _attention(calls)
+    crosses = crossing_branches(streams)
+    additions = {branch.addition for branch in found}
+    inside: set[keras.Operation] = set()
+    branches: list[Branch] = []
+    around: list[Branch] = []
+    for branch in found:
+        inside.update(branch.operations)
+        if any(attention.get(layer) for layer in branch.operations):
+            crosses.add(branch)
+        is_around = not additions.isdisjoint(branch.operations)
+        (around if is_around else branches).append(branch)
+    starts: dict[int, list[keras.Operation]] = {}
+    stems: set[Node] = set()
+    for branch, stream in streams.items():
+        if stream not in starts:
+            starts[stream] = kernels_before(branch, nodes)
+            stems.update(*map(with_ancestors, branch.begin))
+    tokens = [call.operation for call in calls if isinstance(call.operation, _EMBEDDING)]
+    tables = [layer for layer in parts_of(model) if isinstance(layer, _EMBEDDING)]
+    return Architecture(
+        branches=branches,
+        around=around,
+        streams=streams,
+        crosses=crosses,
+        gates=gates_of(nodes),
+        attention=attention,
+        tokens=tokens,
+        positions=[layer for layer in tables if layer not in tokens],
+        added=_added(model, _calls(root, ())),
+        scales=_scales(calls),
+        selu=[call.operation.name for call in calls if type(call.operation).__name__ == "Selu"],
+        inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
+        outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
+        hidden=hidden,
+        starts=starts,
+    )
+
+
+_EMBEDDING = keras.layers.Embedding
 
 
 def hidden_branch_ends(model: keras.Model) -> set[str]:
@@ -137,174 +191,179 @@ def _hides_sums(layer: keras.Layer) -> bool:
     return not shows_all and is_followed(layer) and bool(parts_of(layer, recursive=False))
 
 
-class _OwnKernelError(Exception):
-    """A layer multiplies by a kernel that is no layer's."""
+# The calls.
 
 
-class _GraphReader:
-    """Reads the parts of a model from one call.
+def _hidden(call: SymbolicCall) -> Iterator[tuple[keras.Layer, str]]:
+    """Yield the layers with kernels in a call of which it is not known what they do, and why."""
+    layer = call.operation
+    if not isinstance(layer, keras.Layer) or (call.inside is None and not call.problem):
+        return
+    if not call.problem and any(map(_multiplies, call.inside or ())):
+        yield layer, "it multiplies by a kernel itself"
+        return
+    if call.problem and (call.inside is not None or multiplies_by_kernel(layer)):
+        yield layer, call.problem
+    for inner in call.inside or ():
+        yield from _hidden(inner)
+
+
+def _multiplies(call: SymbolicCall) -> bool:
+    """Return whether a call is the product with a kernel that is no layer's."""
+    if type(call.operation).__name__ not in _PRODUCTS:
+        return False
+    variables = [value for value in call.given if isinstance(value, keras.Variable)]
+    return any(variable.name != "embeddings" for variable in variables)
+
+
+def _calls(call: SymbolicCall, hidden: Iterable[keras.Layer]) -> Iterator[SymbolicCall]:
+    """Yield the calls in a call that are taken as they are, in their order."""
+    for inner in call.inside or ():
+        layer = inner.operation
+        is_open = isinstance(layer, keras.Layer) and is_followed(layer) and layer not in hidden
+        if inner.inside is not None and is_open:
+            yield from _calls(inner, hidden)
+        else:
+            yield inner
+
+
+def _graph_of(calls: Iterable[SymbolicCall]) -> ForwardGraph:
+    """Return the graph of the tensors of these calls."""
+    graph = ForwardGraph()
+    for call in calls:
+        graph.add_inputs(call.inputs)
+        graph.add_consumer(call.operation, call.inputs)
+        graph.add_outputs(call.operation, call.inputs, call.made, is_origin=True)
+    return graph
+
+
+def _attention(calls: Iterable[SymbolicCall]) -> dict[keras.Layer, bool]:
+    """Return the layers of attention, and whether they attend to another tensor."""
+    found: dict[keras.Layer, bool] = {}
+    for call in calls:
+        layer = call.operation
+        if isinstance(layer, ATTENTION):
+            given = inspect.signature(layer.call).bind(*call.args, **call.options).arguments
+            is_crossing = given["query"] is not given["value"]
+            found[layer] = found.get(layer, False) or is_crossing
+    return found
+
+
+def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variable]:
+    """Return the weights that multiply a tensor, by the operation."""
+    found = {}
+    for call in calls:
+        if type(call.operation).__name__ == "Multiply":
+            for value in call.given:
+                if isinstance(value, keras.Variable):
+                    found[call.operation] = value
+    return found
+
+
+# The ends of the model.
+
+
+def _first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[keras.Operation]:
+    """Return the layers with a kernel that get the outputs of no other kernel.
 
     Args:
-        model: A built model.
-        length: What to take for lengths that are not known.
+        nodes: All tensors of the graph.
+        stems: What the first branches are computed from, of which the layers are if there is any.
     """
-
-    def __init__(self, model: keras.Model, length: int | None) -> None:
-        self._model = model
-        self._length = length
-        self._graph = ForwardGraph()
-        self._found = Architecture()
-        self._tensors: list[Any] = []  # the graph keeps none alive
-        self._marked: dict[float, keras.Variable] = {}
-
-    def read(self) -> Architecture:
-        """Return the parts."""
-        layers = [self._model, *parts_of(self._model)]
-        with symbolic_calls(layers, self._follow) as scope:
-            self._mark_weights(layers, scope)
-            try:
-                args, options = symbolic_inputs(self._model, self._length)
-                self._model(*args, **options)
-            except Exception as error:  # whatever a model of a user raises
-                self._hide(self._model, error)
-        found = self._found
-        found.gates = self._graph.gates()
-        crossing = set(found.crossing)
-        branches = [
-            replace(branch, crosses=branch.crosses or not crossing.isdisjoint(branch.operations))
-            for branch in self._graph.branches()
-        ]
-        additions = {branch.addition for branch in branches}
-        inside: set[keras.Operation] = set()
-        for branch in branches:
-            inside.update(branch.operations)
-            is_around = not additions.isdisjoint(branch.operations)
-            (found.around if is_around else found.branches).append(branch)
-            if branch.stream not in found.starts:
-                found.starts[branch.stream] = self._graph.kernels_before(branch)
-        found.inputs = [layer for layer in self._graph.inputs() if layer not in inside]
-        found.outputs = [layer for layer in self._graph.outputs() if layer not in inside]
-        reached = set(found.tokens)
-        for layer in layers:
-            if isinstance(layer, keras.layers.Embedding) and layer not in reached:
-                found.positions.append(layer)
-        return found
-
-    def _mark_weights(self, layers: list[keras.Layer], scope: keras.StatelessScope) -> None:
-        """Give weights of users' layers with rows a number as their values, during the call.
-
-        A part of a weight, in whatever shape, is an array of its number.
-        """
-        held: dict[int, keras.Variable] = {}
-        for layer in layers:
-            if is_followed(layer):
-                inside = [id(one) for part in parts_of(layer) for one in part.weights]
-                own = (one for one in layer.trainable_variables if id(one) not in inside)
-                held.update((id(one), one) for one in own if len(one.shape) > 1)
-        for number, variable in enumerate(held.values(), 1):
-            if number > _MOST_MARKED:
-                break
-            self._marked[number] = variable
-            # By NumPy: JAX would compile a program for each shape.
-            values = np.full(variable.shape, number, variable.dtype)
-            scope.add_update((variable, backend.to_tensor(values)))
-
-    def _part_of_weight(self, value: Any) -> keras.Variable | None:
-        """Return the weight that a tensor is a part of."""
-        if isinstance(value, keras.KerasTensor) or not keras.ops.is_tensor(value):
-            return None
-        if len(value.shape) < 2 or 0 in value.shape:
-            return None
-        values = backend.host_view(value)
-        variable = self._marked.get(float(values.flat[0]))
-        if variable is None or value.shape[-1] != variable.shape[-1]:
-            return None
-        return variable if (values == values.flat[0]).all() else None
-
-    def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
-        """Make a call: note it, or follow the calls in it."""
-        if isinstance(operation, keras.Layer):
-            options = taken_options(operation, options)
-            if is_followed(operation):
-                try:
-                    return operation.call(*args, **options)
-                except Exception as error:  # it calls what knows no symbolic tensors
-                    if multiplies_by_kernel(operation):
-                        self._hide(operation, error)
-        if returns_the_same(operation):
-            return args[0]
-        self._note(operation, args, options)
-        given = keras.tree.flatten((args, options))
-        inputs = [value for value in given if isinstance(value, keras.KerasTensor)]
-        self._graph.add_inputs(inputs)
-        self._graph.add_consumer(operation, inputs)
-        outputs = _with_lengths(operation, args, options)
-        made = keras.tree.flatten(outputs)
-        self._tensors += [*inputs, *made]
-        self._graph.add_outputs(operation, inputs, made, is_origin=True)
-        return outputs
-
-    def _hide(self, layer: keras.Layer, error: Exception) -> None:
-        """Note why the `call` of a layer cannot be followed."""
-        reason = "it multiplies by a kernel itself"
-        if not isinstance(error, _OwnKernelError):
-            line = str(error).strip().partition("\n")[0]
-            reason = f"{type(error).__name__}: {line}"
-        self._found.hidden.setdefault(layer, reason)
-
-    def _note(self, operation: keras.Operation, args: Any, options: Any) -> None:
-        """Note what is called."""
-        found = self._found
-        kind = type(operation).__name__
-        if isinstance(operation, ATTENTION):
-            given = inspect.signature(operation.call).bind(*args, **options).arguments
-            is_crossing = given["query"] is not given["value"]
-            found.attention[operation] = found.attention.get(operation, False) or is_crossing
-        if isinstance(operation, keras.layers.Embedding):
-            found.tokens.append(operation)
-        given = keras.tree.flatten((args, options))
-        tensors = [value for value in given if isinstance(value, keras.KerasTensor)]
-        axes = max((len(tensor.shape) for tensor in tensors), default=0)
-        for value in given:
-            if kind == "Add":
-                weight = value if isinstance(value, keras.Variable) else self._part_of_weight(value)
-                has_rows = weight is not None and math.prod(weight.shape[:-1]) > 1
-                # With fewer axes it is added at each place, as a bias for each head.
-                if has_rows and len(value.shape) >= axes - 1:
-                    found.added.append(weight)
-            if not isinstance(value, keras.Variable):
-                continue
-            if kind in _PRODUCTS and value.name != "embeddings":
-                raise _OwnKernelError  # see `_follow`
-            if kind == "Multiply":
-                found.scales[operation] = value
+    found = []
+    after: set[Node] = set()  # what comes after a kernel
+    for node in nodes:
+        is_after = not after.isdisjoint(node.inputs)
+        has_kernel = multiplies_by_kernel(node.producer)
+        if has_kernel and not is_after:
+            found.append(node)
+        if has_kernel or is_after:
+            after.add(node)
+    return producers_of(node for node in found if not stems or node in stems)
 
 
-def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
-    """Return the symbolic outputs of a call, with the lengths that a layer leaves out.
+def _final_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:
+    """Return the layers with a kernel whose outputs reach no other kernel."""
+    found = []
+    goes_on: set[Node] = set()  # what reaches a kernel
+    for node in reversed(nodes):
+        has_kernel = multiplies_by_kernel(node.producer)
+        if has_kernel and node not in goes_on:
+            found.append(node)
+        if has_kernel or node in goes_on:
+            goes_on.update(node.inputs)
+    return producers_of(reversed(found))
 
-    Such as `EinsumDense`, which takes them from its argument `output_shape`.
+
+# Weights that are added.
+
+
+def _added(model: keras.Model, calls: Iterable[SymbolicCall]) -> list[keras.Variable]:
+    """Return the weights of several rows that are added to each example of a tensor.
+
+    A weight is known as itself. Of a part of one, as `self.positions[:length]`, nothing but its
+    values is left, so a weight that has these values gets others, and it is looked whether the part
+    changes with it.
     """
-    outputs = operation.compute_output_spec(*args, **options)
-    if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
-        return outputs
+    found: list[keras.Variable] = []
+    parts = []
+    for call in calls:
+        for value in _terms_with_rows(call):
+            if isinstance(value, keras.Variable):
+                found.append(value)
+            else:
+                parts.append(backend.host_view(value))
+    for variable in _tables(model, parts):
+        marker = 1.0
+        if (backend.host_view(variable.value) == marker).all():
+            marker = 2.0
+        marked = np.full(variable.shape, marker, variable.dtype)
+        root = recorded_calls(model, [(variable, backend.to_tensor(marked))])
+        for call in _calls(root, ()):
+            for value in _terms_with_rows(call):
+                is_part = not isinstance(value, keras.Variable)
+                if is_part and (backend.host_view(value) == marker).all():
+                    found.append(variable)
+    return list({id(variable): variable for variable in found}.values())
 
-    def as_weights(value: Any) -> Any:  # the cast to 16 bits is outside of `call`
-        if isinstance(value, keras.KerasTensor) and keras.backend.is_float_dtype(value.dtype):
-            return keras.KerasTensor(value.shape, operation.variable_dtype)
-        return value
 
-    args, options = keras.tree.map_structure(as_weights, (args, options))
-    try:
-        computed = keras.Operation.compute_output_spec(operation, *args, **options)
-    except Exception:  # whatever the `call` of a user's layer raises
-        return outputs
-    return keras.tree.map_structure(
-        lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
-    )
+def _terms_with_rows(call: SymbolicCall) -> list[Any]:
+    """Return the weights and the arrays of several rows that a call adds to a tensor."""
+    if type(call.operation).__name__ != "Add":
+        return []
+    axes = max((len(tensor.shape) for tensor in call.inputs), default=0)
+    found = []
+    for value in call.given:
+        is_array = isinstance(value, keras.Variable) or keras.ops.is_tensor(value)
+        if isinstance(value, keras.KerasTensor) or not is_array:
+            continue
+        # With fewer axes it is added at each place, as a bias for each head.
+        if math.prod(value.shape[:-1]) > 1 and len(value.shape) >= axes - 1:
+            found.append(value)
+    return found
 
 
-def _lacks_lengths(values: Any) -> bool:
-    """Return whether a length of a symbolic tensor is not known."""
-    tensors = [one for one in keras.tree.flatten(values) if isinstance(one, keras.KerasTensor)]
-    return any(None in tensor.shape for tensor in tensors)
+def _tables(model: keras.Model, parts: Sequence[Array]) -> list[keras.Variable]:
+    """Return the weights of users' layers, of one table, that may have these parts."""
+    found: dict[int, keras.Variable] = {}
+    if not parts:
+        return []
+    for layer in (model, *parts_of(model)):
+        if not is_followed(layer):
+            continue
+        inside = {id(one) for part in parts_of(layer) for one in part.weights}
+        for variable in layer.trainable_variables:
+            is_own = id(variable) not in inside
+            if is_own and any(_may_have(variable, part) for part in parts):
+                found[id(variable)] = variable
+    return list(found.values())
+
+
+def _may_have(variable: keras.Variable, part: Array) -> bool:
+    """Return whether all rows of a part are rows of a weight."""
+    shape = variable.shape
+    if len(shape) < 2 or math.prod(shape[:-2]) != 1 or shape[-1] != part.shape[-1]:
+        return False
+    rows = backend.host_view(variable.value).reshape(shape[-2:]).astype(part.dtype)
+    known = {row.tobytes() for row in rows}
+    return all(row.tobytes() in known for row in part.reshape(-1, shape[-1]))

@@ -1,23 +1,192 @@
-"""A call of a model with symbolic tensors, in which each layer and operation is followed.
+"""One call of a model with symbolic tensors, as a tree of the calls that it makes.
 
-No data is needed, nothing is computed, and the model stays as it is.
+No data is needed, nothing is computed, and the model stays as it is. Branches, gates, attention and
+orders of rows are read from this tree.
 """
 
 import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from keras_initx._keras import followed_calls, is_of_keras
+from keras_initx._keras import followed_calls, is_of_applications, is_of_keras
 from keras_initx.backends._current import backend
 from keras_initx.structure._hooks import HOOKS
-from keras_initx.structure._kernels import normalizes
+from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
+from keras_initx.structure._names import parts_of
 
+# In place of a length that is not known, where an operation needs one: of usual texts, of a short
+# table of positions, and of images that are cut into patches.
+_LENGTHS = (None, 8, 2, 64)
 # Operations that return what they get, in another form.
 _SAME = ("Cast", "ConvertToTensor")
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolicCall:
+    """A call of a layer, an operation or a model with symbolic tensors.
+
+    Attributes:
+        operation: The layer, operation or model.
+        args: Its arguments by position.
+        options: Its arguments by keyword.
+        outputs: What it returned; `None` for a model that raised an error.
+        inside: The calls in it, in their order. `None` if it was not followed.
+        problem: Why it could not be followed to its end, or an empty text.
+    """
+
+    operation: keras.Operation
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+    outputs: Any
+    inside: list["SymbolicCall"] | None = None
+    problem: str = ""
+
+    @property
+    def given(self) -> list[Any]:
+        """All arguments, also those in lists and dicts."""
+        given: list[Any] = keras.tree.flatten((self.args, self.options))
+        return given
+
+    @property
+    def inputs(self) -> list[keras.KerasTensor]:
+        """The symbolic tensors among the arguments."""
+        return _symbolic(self.given)
+
+    @property
+    def made(self) -> list[keras.KerasTensor]:
+        """The symbolic tensors among the outputs."""
+        return _symbolic(keras.tree.flatten(self.outputs))
+
+
+def recorded_calls(
+    model: keras.Model, values: Sequence[tuple[keras.Variable, Any]] = ()
+) -> SymbolicCall:
+    """Return the call of a built model with two symbolic examples, and the calls in it.
+
+    The layers of Keras are taken as they are; the `call` of other layers and of models is followed.
+    Of several lengths for those that are not known, it is the first with which the least cannot be
+    followed.
+
+    Args:
+        model: A built model.
+        values: Other values of weights during the call.
+    """
+    tried = []
+    for length in _LENGTHS:
+        root = _Recorder(model, values).record(length)
+        problems = _problems_with_kernels(root)
+        if not problems:
+            return root
+        tried.append((problems, root))
+    _, root = min(tried, key=lambda one: one[0])
+    return root
+
+
+def _problems_with_kernels(root: SymbolicCall) -> int:
+    """Return how many layers with kernels could not be followed; a model counts most."""
+    count = 1000 if root.problem else 0
+    for call in root.inside or ():
+        if call.problem and multiplies_by_kernel(call.operation):
+            count += 1
+        if not call.problem:
+            count += _problems_with_kernels(call)
+    return count
+
+
+class _Recorder:
+    """Records the calls that a model makes.
+
+    Args:
+        model: A built model.
+        values: See `recorded_calls`.
+    """
+
+    def __init__(self, model: keras.Model, values: Sequence[tuple[keras.Variable, Any]]) -> None:
+        self._model = model
+        self._values = values
+        self._calls: list[SymbolicCall] = []  # in what is followed at the moment
+
+    def record(self, length: int | None) -> SymbolicCall:
+        """Return the call of the model.
+
+        Args:
+            length: What to take for lengths that are not known.
+        """
+        args: list[Any] = []
+        options: dict[str, Any] = {}
+        with symbolic_calls([self._model, *parts_of(self._model)], self._follow) as scope:
+            for variable, value in self._values:
+                scope.add_update((variable, value))
+            try:
+                args, options = symbolic_inputs(self._model, length)
+                self._model(*args, **options)
+            except Exception as error:  # whatever a model of a user raises
+                problem = _in_words(error)
+                return SymbolicCall(self._model, tuple(args), options, None, self._calls, problem)
+        (root,) = self._calls
+        return root
+
+    def _follow(self, operation: keras.Operation, args: Any, options: Any) -> Any:
+        """Make a call, and note it."""
+        problem = ""
+        if isinstance(operation, keras.Layer):
+            options = taken_options(operation, options)
+            if operation is self._model and not self._calls:
+                return self._follow_model(args, options)
+            if is_followed(operation) or calls_others(operation):
+                calls, self._calls = self._calls, []
+                try:
+                    outputs = operation.call(*args, **options)
+                    calls.append(SymbolicCall(operation, args, options, outputs, self._calls))
+                    return outputs
+                except Exception as error:  # it calls what knows no symbolic tensors
+                    problem = _in_words(error)
+                finally:
+                    self._calls = calls
+        if returns_the_same(operation):
+            return args[0]
+        if isinstance(operation, keras.layers.TimeDistributed | keras.layers.SpectralNormalization):
+            return self._follow_wrapper(operation, args, options)
+        outputs = _with_lengths(operation, args, options)
+        self._calls.append(SymbolicCall(operation, args, options, outputs, None, problem))
+        return outputs
+
+    def _follow_model(self, args: Any, options: Any) -> Any:
+        """Make the call of the model. An error leaves the calls before it."""
+        outputs = self._model.call(*args, **options)
+        self._calls = [SymbolicCall(self._model, args, options, outputs, self._calls)]
+        return outputs
+
+    def _follow_wrapper(self, layer: keras.layers.Wrapper, args: Any, options: Any) -> Any:
+        """Make the call of a layer of Keras around another, and the call of the other."""
+        calls, self._calls = self._calls, []
+        try:
+            if isinstance(layer, keras.layers.TimeDistributed):
+                whole = args[0]
+                step = keras.KerasTensor((whole.shape[0], *whole.shape[2:]), whole.dtype)
+                self._follow(layer.layer, (step,), {})
+                outputs = _with_lengths(layer, args, options)
+            else:
+                outputs = self._follow(layer.layer, (args[0],), {})
+            calls.append(SymbolicCall(layer, args, options, outputs, self._calls))
+        finally:
+            self._calls = calls
+        return outputs
+
+
+def _symbolic(values: Sequence[Any]) -> list[keras.KerasTensor]:
+    return [value for value in values if isinstance(value, keras.KerasTensor)]
+
+
+def _in_words(error: Exception) -> str:
+    """Return the class of an error and the first line of its text."""
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line}"
 
 
 @contextlib.contextmanager
@@ -85,6 +254,18 @@ def is_followed(layer: keras.Layer) -> bool:
     return not any(map(is_of_keras, own)) and not normalizes(layer)
 
 
+def calls_others(layer: keras.Layer) -> bool:
+    """Return whether the `call` of a layer is a function of a user, calls one, or has operations.
+
+    Those of built-in models are of the last kind.
+    """
+    if is_of_applications(type(layer)):
+        return True
+    if isinstance(layer, keras.layers.Wrapper):
+        return not is_of_keras(type(layer).call)
+    return isinstance(layer, keras.layers.Lambda)
+
+
 def taken_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call as Keras passes them: with `training` if it is taken."""
     parameters = inspect.signature(layer.call).parameters
@@ -104,3 +285,33 @@ def _put_back(layer: keras.Layer, attributes: dict[str, Any]) -> None:
             del present[name]
         elif present[name] is not attributes[name]:
             present[name] = attributes[name]
+
+
+def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
+    """Return the symbolic outputs of a call, with the lengths that a layer leaves out.
+
+    Such as `EinsumDense`, which takes them from its argument `output_shape`.
+    """
+    outputs = operation.compute_output_spec(*args, **options)
+    if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
+        return outputs
+
+    def as_weights(value: Any) -> Any:  # the cast to 16 bits is outside of `call`
+        if isinstance(value, keras.KerasTensor) and keras.backend.is_float_dtype(value.dtype):
+            return keras.KerasTensor(value.shape, operation.variable_dtype)
+        return value
+
+    args, options = keras.tree.map_structure(as_weights, (args, options))
+    try:
+        computed = keras.Operation.compute_output_spec(operation, *args, **options)
+    except Exception:  # whatever the `call` of a user's layer raises
+        return outputs
+    return keras.tree.map_structure(
+        lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
+    )
+
+
+def _lacks_lengths(values: Any) -> bool:
+    """Return whether a length of a symbolic tensor is not known."""
+    tensors = [one for one in keras.tree.flatten(values) if isinstance(one, keras.KerasTensor)]
+    return any(None in tensor.shape for tensor in tensors)

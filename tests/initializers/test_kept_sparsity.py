@@ -85,8 +85,8 @@ def test_zeros_stay_in_a_loop_of_ones_own():
 @pytest.mark.every_backend
 def test_a_constraint_is_traced_once_and_its_program_draws_nothing(monkeypatch):
     drawn = []
-    draw = keras_initx.Sparse._draw
-    monkeypatch.setattr(keras_initx.Sparse, "_draw", lambda *arguments: drawn.append(arguments[1]) or draw(*arguments))
+    draw = keras_initx.Sparse.draw
+    monkeypatch.setattr(keras_initx.Sparse, "draw", lambda *arguments: drawn.append(arguments[1]) or draw(*arguments))
     model = build(optimizer="sgd")
     before = kernel_of(model)
     drawn.clear()

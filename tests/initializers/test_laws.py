@@ -95,8 +95,8 @@ def test_a_subclass_that_draws_in_another_way_has_no_law():
             return 2 * super().__call__(shape, dtype)
 
     class Drawn(keras_initx.HeNormal):
-        def _draw(self, stream, shape, dtype):
-            return 2 * super()._draw(stream, shape, dtype)
+        def draw(self, stream, shape, dtype):
+            return 2 * super().draw(stream, shape, dtype)
 
     class Renamed(keras_initx.HeNormal):
         pass

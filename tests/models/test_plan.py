@@ -316,8 +316,8 @@ def test_a_part_needs_no_more_memory_than_its_size():
 
 def test_a_users_draw_in_place_of_one_of_the_package_is_made_as_a_whole():
     class Sorted(keras_initx.RandomNormal):
-        def _draw(self, stream, shape, dtype):
-            return np.sort(super()._draw(stream, shape, dtype))
+        def draw(self, stream, shape, dtype):
+            return np.sort(super().draw(stream, shape, dtype))
 
     plan = initialize(holder((6, 8)), {"*": Sorted()}, seed=1, dry_run=True)
     assert_same(plan.draw("holder/kernel", np.s_[1:, :3]), plan.draw("holder/kernel")[1:, :3])

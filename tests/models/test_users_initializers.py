@@ -78,7 +78,7 @@ class Signs(keras_initx.initializers.RandomInitializer):
         super().__init__(seed=seed)
         self.bound = bound
 
-    def _draw(self, stream, shape, dtype):
+    def draw(self, stream, shape, dtype):
         is_negative = stream.uniform(Draw.VALUES, shape, dtype) < 0.5
         return stream.xp.where(is_negative, -self.bound, self.bound)
 
@@ -142,8 +142,8 @@ class More(keras_initx.VarianceScaling):
         super().__init__(*args, **options)
         self.factor = factor
 
-    def _draw(self, stream, shape, dtype):
-        return super()._draw(stream, shape, dtype) * self.factor
+    def draw(self, stream, shape, dtype):
+        return super().draw(stream, shape, dtype) * self.factor
 
 
 class Positional(keras_initx.HeNormal):
