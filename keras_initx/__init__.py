@@ -31,9 +31,9 @@ if _typing.TYPE_CHECKING:
     from keras_initx.audits import audit, contract
     from keras_initx.diagnostics import SignalMonitor, diagnose
     from keras_initx.initializers import *
-    from keras_initx.models import initialize, lsuv, seeds
+    from keras_initx.models import initialize, lsuv, weight_seed, weights_digest
     from keras_initx.pretrained import load_pretrained, loading
-    from keras_initx.studies import compare_initializers, compare_rates, random_restarts
+    from keras_initx.studies import compare_initializers, compare_learning_rates, random_restarts
 
 # The rooms that have a page in the reference.
 _ROOMS = (
@@ -88,7 +88,7 @@ __all__ = [
     "audits",
     "catalog",
     "compare_initializers",
-    "compare_rates",
+    "compare_learning_rates",
     "contract",
     "demo",
     "diagnose",
@@ -104,9 +104,10 @@ __all__ = [
     "recipes",
     "sampling",
     "scaling",
-    "seeds",
     "studies",
     "testing",
+    "weight_seed",
+    "weights_digest",
 ]
 _initializer_names.public_names = __all__
 

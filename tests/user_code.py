@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Report, Verdict
+from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
 from keras_initx.models import Changes
 from keras_initx.studies import RestartStudy, Study
 
@@ -33,7 +33,7 @@ assert_type(keras_initx.Scaled("initx.orthogonal", 0.5).get_config(), dict[str, 
 initializer: keras.initializers.Initializer = keras_initx.HeNormal()
 
 report = keras_initx.diagnose(build(), x, y, loss="mse", ignore=("vanishing",))
-assert_type(report, Report)
+assert_type(report, DiagnosisReport)
 assert_type(report.problems, list[Verdict])
 keras_initx.diagnose(build(), x, ignore=1)  # type: ignore[arg-type]
 assert_type(report.remedies, list[Remedy])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import check_count, check_root, truncated
-from keras_initx._files import check_local, parse_json, write
+from keras_initx._files import parse_json
 from keras_initx.arrays._checkpoints import names_weights
 from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
@@ -35,7 +35,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import WeightTable
+from keras_initx.rendering._results import WeightTable, written_to
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number
@@ -72,12 +72,12 @@ class Contract(WeightTable[WeightContract]):
     """How the weights of a model are drawn, in the form of all results.
 
     Attributes:
-        weights: A `WeightContract` for each weight, in the order of the model or the file.
+        rows: A `WeightContract` for each weight, in the order of the model or the file.
         draws: The number of draws that it was measured from.
         equal: Sets of the paths of random weights that are equal in each draw.
     """
 
-    weights: list[WeightContract]
+    rows: list[WeightContract]
     draws: int
     equal: list[list[str]]
 
@@ -91,9 +91,20 @@ class Contract(WeightTable[WeightContract]):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        check_local("path", Path(path))
-        lines = [line_of(weight) for weight in self.weights]
-        write(path, FORMAT.text((self.draws, self.equal), lines))
+        self.to_json(path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the text that `save` writes; that of the table is `to_pandas().to_json()`.
+
+        Args:
+            path: Path of a file to write it to as well, or `None` to write none.
+
+        Raises:
+            OSError: If the file cannot be written.
+            ValueError: If `path` is a URL.
+        """
+        lines = [line_of(weight) for weight in self.rows]
+        return written_to(FORMAT.text((self.draws, self.equal), lines), path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -108,9 +119,6 @@ class Contract(WeightTable[WeightContract]):
         """
         return read_contract("path", str(path))
 
-    def _content(self) -> dict[str, Any]:
-        return asdict(self)
-
     def _weight_columns(self) -> list[Column[WeightContract]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
@@ -124,28 +132,28 @@ class Contract(WeightTable[WeightContract]):
             ),
         ]
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
         counts = []
         for kind in KINDS:
-            count = sum(weight.kind == kind for weight in self.weights)
+            count = sum(weight.kind == kind for weight in self.rows)
             if count:
                 counts.append(f"{count} {kind}")
-        weights = "1 weight" if len(self.weights) == 1 else f"{len(self.weights)} weights"
+        weights = "1 weight" if len(self.rows) == 1 else f"{len(self.rows)} weights"
         draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
         return f"{weights} of {draws}: {', '.join(counts)}."
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
-        for weight in self.weights:
+        for weight in self.rows:
             record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        shown = [
-            weight for weight in self.weights if weight.kind != "constant" and weight.profile.std
-        ]
+        shown = [weight for weight in self.rows if weight.kind != "constant" and weight.profile.std]
         for place, weight in enumerate(shown):
             deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
@@ -198,7 +206,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         ...         keras.layers.Dense(10, name="logits"),
         ...     ])
         >>> yesterday = contract(build)
-        >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
+        >>> [(weight.path, weight.text) for weight in yesterday.rows[:2]]
         [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
         >>> yesterday.save("weights.json")
         >>> keras_initx.audit(build(), like="weights.json").ok
@@ -225,7 +233,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             advance(1)
     _check_alike(drawn)
     weights = []
-    for of_draws in zip(*[one.weights for one in drawn], strict=True):
+    for of_draws in zip(*[one.rows for one in drawn], strict=True):
         first = of_draws[0]
         weights.append(replace(first, profile=merged([draw.profile for draw in of_draws])))
     random = {weight.path for weight in weights if weight.kind == "random"}
@@ -282,9 +290,9 @@ def _profile_of(subject: Subject) -> Profile:
 
 def _check_alike(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
-    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].weights]
+    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].rows]
     for number, draw in enumerate(draws[1:], 2):
-        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.weights]
+        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.rows]
         if other != first:
             differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
             problem = truncated(sorted(differ)) or "another order"

@@ -15,7 +15,7 @@ from keras_initx._checks import quoted, similar_paths, truncated
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._composition import check_initializer
 from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._bound import description
@@ -85,7 +85,7 @@ def as_rules(
     plan = plan_of(name, given, seed)
     if plan is not None:
         return _of_plan(plan)
-    if isinstance(given, Report):
+    if isinstance(given, DiagnosisReport):
         _check_measured(weights, given)
         return _of_report(given, weights)
     return _of_rules(_rules_of(name, given, model, roles), weights)
@@ -114,7 +114,7 @@ def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | Non
 
 
 def _of_plan(plan: InitializationPlan) -> Instructions:
-    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.weights}
+    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.rows}
     return Instructions(by_path, plan.notes, plan)
 
 
@@ -146,10 +146,10 @@ def _of_rules(rules: Rules | None, weights: Sequence[ModelWeight]) -> Instructio
     return Instructions(by_path, _notes_on(rules or {}, weights, left))
 
 
-def _check_measured(weights: Sequence[ModelWeight], report: Report) -> None:
+def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
     """Raise `ValueError` if a report is that of a model with other layers."""
     measured = set()
-    for layer in report.layers:
+    for layer in report.rows:
         for row in layer.weights:
             measured.add(_layer_of(row.path))
     layers = set()
@@ -174,7 +174,7 @@ def _layer_of(path: str) -> str:
     return layer
 
 
-def _of_report(report: Report, weights: Sequence[ModelWeight]) -> Instructions:
+def _of_report(report: DiagnosisReport, weights: Sequence[ModelWeight]) -> Instructions:
     """Return the remedy of the first problem of a report that other weights cure."""
     rules: dict[Condition, InitializerLike | None] = {}
     notes = []

@@ -37,10 +37,10 @@ BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
 Number = TypeVar("Number", int, float)
 
 
-def compare_rates(
+def compare_learning_rates(
     build: BuildOfWidth | Mapping[str, BuildOfWidth],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    rates: Sequence[float] | npt.NDArray[np.floating],
+    learning_rates: Sequence[float] | npt.NDArray[np.floating],
     data: DataLike,
     *,
     repeats: int = 3,
@@ -67,7 +67,7 @@ def compare_rates(
             a dict of such functions by name, for example with muP and without. Weights must not
             have a fixed seed if they shall differ between the repeats.
         widths: At least two different widths.
-        rates: At least two different learning rates.
+        learning_rates: At least two different learning rates.
         data: See `compare_initializers`.
         repeats: Number of trials per width and rate.
         epochs: Number of epochs per trial.
@@ -99,7 +99,7 @@ def compare_rates(
         ...     return model
         >>> x = np.random.default_rng(0).normal(size=(64, 4))
         >>> data = (x, x[:, :1]), (x, x[:, :1])
-        >>> compare_rates(build, [4, 8], [0.001, 0.01, 0.1], data, repeats=2, epochs=1)
+        >>> compare_learning_rates(build, [4, 8], [0.001, 0.01, 0.1], data, repeats=2, epochs=1)
         <RateStudy of 1 parametrization, 2 widths, 3 rates, 12 trials: 12 finished>
 
     Reference:
@@ -108,9 +108,10 @@ def compare_rates(
     """
     builds = _checked_builds(build)
     widths = _distinct("widths", [int(check_count("widths", width)) for width in widths])
-    rates = _distinct(
-        "rates", [float(check_number("rates", rate, positive=True)) for rate in rates]
-    )
+    rates = []
+    for rate in learning_rates:
+        rates.append(float(check_number("learning_rates", rate, positive=True)))
+    rates = _distinct("learning_rates", rates)
     repeats = int(check_count("repeats", repeats))
     # The intervals need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
@@ -174,10 +175,10 @@ def _distinct(name: str, values: list[Number]) -> list[Number]:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RateStudy(StudyResult):
-    """The result of `compare_rates`, in the form of all results.
+    """The result of `compare_learning_rates`, in the form of all results.
 
-    `plot` shows the metric over the learning rate, with a line for each width. The rows of `to_csv`
-    are `records`.
+    `plot` shows the metric over the learning rate, with a line for each width. The rows are those
+    of `to_csv`.
 
     Attributes:
         title: Its title.
@@ -195,7 +196,7 @@ class RateStudy(StudyResult):
     mode: Direction
 
     @property
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial."""
         records = []
         for (name, width, rate, repeat), trial in self.trials.items():
@@ -293,7 +294,7 @@ class RateStudy(StudyResult):
             "mode": self.mode,
             "statistics": self.statistics(),
             "drifts": self.drifts(),
-            "records": self.records,
+            "records": self.rows,
         }
 
     def _headline(self) -> str:

@@ -37,11 +37,19 @@ class StudyResult(Result):
 
     @property
     @abc.abstractmethod
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A dict for each epoch of each trial."""
 
+    @property
+    def summary(self) -> str:
+        """What was trained, in one sentence."""
+        return f"{self._headline().removeprefix(' of ').capitalize()}."
+
+    @abc.abstractmethod
+    def _headline(self) -> str: ...
+
     def _records(self) -> list[Record]:
-        return self.records
+        return self.rows
 
     def _title(self) -> str:
         return self.title

@@ -82,7 +82,7 @@ def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     monitor = keras_initx.SignalMonitor(BATCH, Y, every=6)
     fit(network(), monitor, epochs=1)
     assert repr(monitor) == "<SignalMonitor of 2 reports, every 6 steps>"
-    shown = "<Report of 3 layers: no problem found>"
+    shown = "<DiagnosisReport of 3 layers: no problem found>"
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 

@@ -13,7 +13,7 @@ from leveled import INPUTS, layer_named
 from reported import X, drawn_in_text, report_of
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Report, Verdict, _report
+from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict, _report
 
 
 def test_text_of_a_healthy_network(healthy):
@@ -22,7 +22,7 @@ def test_text_of_a_healthy_network(healthy):
     header, _, *rows = text.splitlines()
     assert header.split()[:3] == ["layer", "activation", "before"]
     assert [row.split()[0] for row in rows[:3]] == ["tanh", "relu", "lstm"]
-    assert repr(healthy) == "<Report of 3 layers: no problem found>"
+    assert repr(healthy) == "<DiagnosisReport of 3 layers: no problem found>"
 
 
 def test_a_layer_is_shown_in_a_line(healthy):
@@ -113,7 +113,7 @@ def test_text_of_a_faulty_network(faulty):
     assert max(map(len, text.splitlines())) <= 80
     assert "\n1 problem found.\n\nequal units (error): " in text
     assert "\nRemedy: " in text
-    assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
+    assert repr(faulty) == "<DiagnosisReport of 2 layers: 1 problem found>"
 
 
 def test_a_problem_prints_as_in_the_report(faulty):
@@ -223,7 +223,7 @@ def test_a_model_without_weights_has_an_empty_report():
 
 
 def reported(*levels):
-    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
+    return DiagnosisReport([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_notes_are_no_problems_in_text(noted):
     lines = str(noted).splitlines()
     assert not any(line.startswith("!") for line in lines)
     assert lines[lines.index("No problem found.") + 2].startswith("equal units (note): all weights of out/kernel")
-    assert repr(noted) == "<Report of 2 layers: no problem found>"
+    assert repr(noted) == "<DiagnosisReport of 2 layers: no problem found>"
     assert "<b>No problem found.</b>" in noted._repr_html_()
     assert "<b>equal units (note)</b>" in noted._repr_html_()
 

@@ -7,7 +7,7 @@ from drawn import arrays, build, row
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import initialize, seeds
+from keras_initx import initialize, weight_seed
 
 layers = keras.layers
 
@@ -51,7 +51,7 @@ def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, 
 def test_parts_of_an_initializer_have_seeds_of_their_own():
     parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
-    assert initialize(model, seed=0).weights[0].seed == seeds(0)("dense/kernel")
+    assert initialize(model, seed=0).weights[0].seed == weight_seed("dense/kernel", 0)
     assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
 
 

@@ -10,7 +10,7 @@ from drawn import Counting, arrays, assert_equal, build, row, trained
 from modes import BACKEND, needs_axes, to_numpy
 
 import keras_initx
-from keras_initx import initialize, seeds
+from keras_initx import initialize, weight_seed
 from keras_initx.models import WeightPlan, weights_digest
 
 layers = keras.layers
@@ -118,7 +118,7 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), Counting(name="counting")])
     rules = {"hidden/kernel": "he_normal", "hidden/bias": None}
-    seed = seeds(0)("hidden/kernel")
+    seed = weight_seed("hidden/kernel", 0)
     expected = [
         WeightPlan(
             "hidden/kernel",

@@ -9,7 +9,7 @@ from modes import BACKEND, float64
 from tied import SharedKernel
 
 import keras_initx
-from keras_initx.models import seeds
+from keras_initx.models import weight_seed
 from keras_initx.structure._weights import find_weights
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
@@ -472,7 +472,7 @@ def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_
     for weight in find_weights(model):
         if weight.name == "kernel":
             path = weight.path.removesuffix("/kernel")
-            start = keras_initx.Orthogonal(seed=seeds(4)(weight.path), input_axes=inputs.get(path, (0,)))
+            start = keras_initx.Orthogonal(seed=weight_seed(weight.path, 4), input_axes=inputs.get(path, (0,)))
             found, expected = (np.array(keras.ops.convert_to_numpy(v)) for v in (weight.variable, start(weight.shape)))
             np.testing.assert_allclose(found / found.std(), expected / expected.std(), atol=1e-4, err_msg=path)
 

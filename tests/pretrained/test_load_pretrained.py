@@ -423,24 +423,24 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
-        (["hidden"], TypeError, "`rules` must be a dict"),
-        ({layers.Dense: "head"}, TypeError, "`rules` must have path patterns as keys"),
-        ({"hidden": 3}, TypeError, r"The values of `rules` must be .* Received: 3 for 'hidden'"),
-        ({"hidden": ("head", "head")}, TypeError, r"The values of `rules` must be"),
-        ({"out/kernel": ["head.weight", np.s_[:1]]}, TypeError, r"The values of `rules` must be .* for 'out/kernel'"),
-        ({"out/kernel": ("head.weight", np.s_[:1], 1)}, TypeError, r"The values of `rules` must be"),
+        (["hidden"], TypeError, "`names` must be a dict"),
+        ({layers.Dense: "head"}, TypeError, "`names` must have path patterns as keys"),
+        ({"hidden": 3}, TypeError, r"The values of `names` must be .* Received: 3 for 'hidden'"),
+        ({"hidden": ("head", "head")}, TypeError, r"The values of `names` must be"),
+        ({"out/kernel": ["head.weight", np.s_[:1]]}, TypeError, r"The values of `names` must be .* for 'out/kernel'"),
+        ({"out/kernel": ("head.weight", np.s_[:1], 1)}, TypeError, r"The values of `names` must be"),
         *(
-            ({"hidden": template}, ValueError, rf"`rules` must name arrays, with .* Received: '{re.escape(template)}'")
+            ({"hidden": template}, ValueError, rf"`names` must name arrays, with .* Received: '{re.escape(template)}'")
             for template in ("{0", "{name}")
         ),
         ({"out/kernel": ("head.weight", slice("a", None))}, ValueError, r"'out/kernel' .*: no part \[a:\]: slice"),
-        ({"hiden": "head"}, ValueError, r"Each of `rules` must match .*'hiden', which matches none; .* 'hidden'"),
+        ({"hiden": "head"}, ValueError, r"Each of `names` must match .*'hiden', which matches none; .* 'hidden'"),
         (
             {"hidden": "{1}"},
             ValueError,
-            r"`rules` must name arrays, with `\{0\}` .* Received: '\{1\}' for 'hidden/kernel'",
+            r"`names` must name arrays, with `\{0\}` .* Received: '\{1\}' for 'hidden/kernel'",
         ),
-        ({"out": ("head", np.s_[:2])}, ValueError, "`rules` must not have a part for a layer"),
+        ({"out": ("head", np.s_[:2])}, ValueError, "`names` must not have a part for a layer"),
         (
             {"out": "haed"},
             ValueError,

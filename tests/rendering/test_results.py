@@ -27,7 +27,7 @@ COLUMNS = {
     "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
-    "Report": "name,path,level,kind,activation,shape,before_size",
+    "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
 }

@@ -70,7 +70,7 @@ EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
     "compare_initializers": study,
     "random_restarts": restart_study,
-    "compare_rates": rate_study,
+    "compare_learning_rates": rate_study,
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "load_pretrained": loaded,
