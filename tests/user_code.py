@@ -10,7 +10,7 @@ import numpy as np
 
 import keras_initx
 from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
-from keras_initx.models import Changes
+from keras_initx.pretrained import LoadReport
 from keras_initx.studies import RestartStudy, Study
 
 x, y = np.zeros((8, 4)), np.zeros(8)
@@ -44,5 +44,5 @@ assert_type(study, Study)
 keras_initx.compare_initializers(build, ["he_normal"], DATA, 2)  # type: ignore[call-arg]
 assert_type(keras_initx.random_restarts(build, DATA, n=4), RestartStudy)
 
-assert_type(keras_initx.load_pretrained(build(), "a.npz", {"*": None, "a": ("b", np.s_[:2])}), Changes)
+assert_type(keras_initx.load_pretrained(build(), "a.npz", {"*": None, "a": ("b", np.s_[:2])}), LoadReport)
 keras_initx.load_pretrained(build(), {"a": x}, layout="jax")  # type: ignore[arg-type]

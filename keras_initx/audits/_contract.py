@@ -35,7 +35,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import WeightTable, written_to
+from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number
@@ -93,18 +93,10 @@ class Contract(WeightTable[WeightContract]):
         """
         self.to_json(path)
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the text that `save` writes; that of the table is `to_pandas().to_json()`.
-
-        Args:
-            path: Path of a file to write it to as well, or `None` to write none.
-
-        Raises:
-            OSError: If the file cannot be written.
-            ValueError: If `path` is a URL.
-        """
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
         lines = [line_of(weight) for weight in self.rows]
-        return written_to(FORMAT.text((self.draws, self.equal), lines), path)
+        return FORMAT.text((self.draws, self.equal), lines)
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":

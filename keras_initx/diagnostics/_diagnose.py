@@ -87,7 +87,7 @@ def diagnose(
         >>> report = diagnose(model, keras.random.normal((200, 100)))
         >>> [verdict.problem for verdict in report.verdicts]
         ['vanishing']
-        >>> report.layers[-1].after.std < 1e-3
+        >>> report.rows[-1].after.std < 1e-3
         True
 
     Reference:

@@ -135,7 +135,7 @@ def initialize(
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
-        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
     check_model("model", model)

@@ -32,7 +32,7 @@ from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import Tabular, written_to
+from keras_initx.rendering._results import Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import in_common, short_number, without_numbers
@@ -192,18 +192,10 @@ class InitializationPlan(Tabular[DrawnAlike]):
         """
         self.to_json(path)
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the text that `save` writes; that of the table is `to_pandas().to_json()`.
-
-        Args:
-            path: Path of a file to write it to as well, or `None` to write none.
-
-        Raises:
-            OSError: If the file cannot be written.
-            ValueError: If `path` is a URL.
-        """
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
         lines = [self._line(weight) for weight in self.rows]
-        return written_to(plan_text(self.seed, lines), path)
+        return plan_text(self.seed, lines)
 
     def _line(self, weight: WeightPlan) -> dict[str, Any]:
         """Return a weight as a line of the file."""

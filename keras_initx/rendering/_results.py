@@ -52,16 +52,6 @@ class Result(abc.ABC):
         @property
         def rows(self) -> Sequence[Any]: ...
 
-    def __getattr__(self, name: str) -> Any:  # TEMPORARY
-        if name in ("weights", "layers", "records"):
-            import sys
-
-            frame = sys._getframe(1)
-            with open("/tmp/surface/uses.log", "a") as opened:
-                opened.write(f"{frame.f_code.co_filename}:{frame.f_lineno}:{name}\n")
-            return self.rows
-        raise AttributeError(name)
-
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -99,9 +89,13 @@ class Result(abc.ABC):
     def _records(self) -> Sequence[dict[str, Any]]:
         """Return the rows of the CSV as dicts of values by column, which are not rounded."""
 
+    @abc.abstractmethod
     def _content(self) -> dict[str, Any]:
         """Return what the JSON has, as dicts, lists, strings and numbers."""
-        raise NotImplementedError
+
+    def _json(self) -> str:
+        """Return the text of the JSON."""
+        return f"{as_json(self._content(), indent=1)}\n"
 
     def _headline(self) -> str:
         """Return what `repr` and the title of a page say after the name of the class."""
@@ -140,7 +134,7 @@ class Result(abc.ABC):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        return written_to(f"{as_json(self._content(), indent=1)}\n", path)
+        return written_to(self._json(), path)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """Return the result as a self-contained page, with its plots if matplotlib is installed.

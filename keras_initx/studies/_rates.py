@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -203,6 +203,17 @@ class RateStudy(StudyResult):
             known = {"build": name, "width": width, "rate": rate, "repeat": repeat}
             records += records_of(known, trial)
         return records
+
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial.
+
+        Args:
+            key: `(build, width, rate, repeat)`.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self.trials[key]
 
     def final_values(self, build: str, width: int) -> FloatArray:
         """Return the last value of `monitor`, in an array of shape `(repeats, rates)`.

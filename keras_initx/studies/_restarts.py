@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 
@@ -247,6 +247,18 @@ class RestartStudy(StudyResult):
     monitor: str
     mode: Direction
     model: keras.Model
+
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a draw.
+
+        Args:
+            key: Its number.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        by_number = {draw["draw"]: draw for draw in self.draws}
+        return by_number[key]
 
     @property
     def seed(self) -> int:

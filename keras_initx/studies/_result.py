@@ -3,6 +3,7 @@
 import abc
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from keras_initx.rendering._export import paragraphs, section
 from keras_initx.rendering._results import Result
@@ -39,6 +40,10 @@ class StudyResult(Result):
     @abc.abstractmethod
     def rows(self) -> list[Record]:
         """A dict for each epoch of each trial."""
+
+    @abc.abstractmethod
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial."""
 
     @property
     def summary(self) -> str:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,6 +88,17 @@ class Study(StudyResult):
     def __post_init__(self) -> None:
         if self.threshold is None:
             object.__setattr__(self, "threshold", self._default_threshold())
+
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial.
+
+        Args:
+            key: `(initializer, repeat)`.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self.trials[key]
 
     @property
     def initializers(self) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)
     report = keras_initx.audit(model, rules)
-    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    kernels = [row for row in report.rows if row.path.endswith("kernel")]
     assert len(kernels) > 25
     assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
     keras_initx.initialize(model, rules, seed=0)
@@ -84,6 +84,6 @@ def test_a_recipe_says_how_a_model_should_be():
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
     report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
     assert report.ok
-    reasons = [row.reason for row in report.weights if row.path in left]
+    reasons = [row.reason for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know what it is for"] * len(left)
     assert text in report.summary

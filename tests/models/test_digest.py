@@ -151,4 +151,4 @@ def test_equal_seeds_of_two_weights_are_refused():
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         initialize(model, seed=0)
-    assert len(initialize(model, seed=1).weights) == 4
+    assert len(initialize(model, seed=1).rows) == 4

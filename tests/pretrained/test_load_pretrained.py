@@ -13,7 +13,7 @@ from loaded import Counting, arrays, built, network, normal
 from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.models import Change
+from keras_initx.pretrained import LoadedWeight
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
@@ -265,7 +265,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     plan = load_pretrained(model, state, rules, layout="torch")
     biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
     assert plan.rows[2:] == [
-        Change(
+        LoadedWeight(
             "lstm/lstm_cell/bias",
             "loaded",
             how="summed",
@@ -276,7 +276,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
             sources=biases,
             source_shape=(12,),
         ),
-        Change(
+        LoadedWeight(
             "head/kernel",
             "loaded",
             how=parts,
@@ -287,7 +287,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
             sources=("head.weight",),
             source_shape=(3, 3),
         ),
-        Change(
+        LoadedWeight(
             "head/bias",
             "left",
             how="by rule",

@@ -65,7 +65,7 @@ def test_zeros_are_worse(planted):
 def test_the_first_batch_is_diagnosed(planted):
     before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.rows if r["epoch"] == 0}
     assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
-    assert [problem["trials"] for problem in planted.problems] == [3]
+    assert [problem.trials for problem in planted.problems] == [3]
     assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
 
 

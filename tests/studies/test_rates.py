@@ -151,8 +151,8 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
     ("options", "error", "message"),
     [
         ({"widths": [8]}, ValueError, r"`widths` must be at least two numbers, all different. Received: widths=\[8\]"),
-        ({"rates": [0.1, 0.1]}, ValueError, "`rates` must be at least two numbers, all different"),
-        ({"rates": [0.1, -1]}, ValueError, "`rates` must be a positive number"),
+        ({"learning_rates": [0.1, 0.1]}, ValueError, "`learning_rates` must be at least two numbers, all different"),
+        ({"learning_rates": [0.1, -1]}, ValueError, "`learning_rates` must be a positive number"),
         ({"widths": [8, 1.5]}, TypeError, "`widths` must be a positive integer"),
         ({"build": {}}, ValueError, "`build` must not be empty"),
         ({"build": {"a": 3}}, TypeError, "such as `lambda width, rate: network.width, rate.`. Received: build=3"),
@@ -164,5 +164,5 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
 def test_what_cannot_be_compared_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         compare_learning_rates(
-            **{"build": linear, "widths": [2, 4], "rates": RATES, "data": DATA, "epochs": 1, **options}
+            **{"build": linear, "widths": [2, 4], "learning_rates": RATES, "data": DATA, "epochs": 1, **options}
         )
