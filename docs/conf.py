@@ -4,6 +4,7 @@ import doctest
 import importlib.metadata
 import inspect
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def setup(app):
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math_block, None))
     app.connect("builder-inited", _allow_fewer_pages)
     app.connect("source-read", _check_tables)
+    app.connect("source-read", _show_what_is_for_the_site)
     app.connect("source-read", _link_page_to_play_with)
     app.connect("autodoc-process-signature", _add_arguments)
 
@@ -78,6 +80,11 @@ def setup(app):
 def _check_tables(app, page, source):
     if with_tables(source[0]) != source[0]:
         logger.warning("the tables of %s are not current: run `python docs/tables.py`", page)
+
+
+def _show_what_is_for_the_site(app, page, source):
+    """Take directives out of the comments that hide them where a code host shows the Markdown."""
+    source[0] = re.sub(r"^<!-- site\n(.*?)^-->$", r"\1", source[0], flags=re.DOTALL | re.MULTILINE)
 
 
 def _link_page_to_play_with(app, page, source):

@@ -29,6 +29,10 @@ from keras_initx.initializers._laws import Law
 from keras_initx.models import InitializationPlan, LsuvReport
 from keras_initx.models._given import Instructions
 from keras_initx.models._plan import Said
+from keras_initx.outputs import OutputsReport, RecordedOutputs
+from keras_initx.outputs._recorded import RecordedCall
+from keras_initx.outputs._rounding import Difference, Rounding
+from keras_initx.outputs._samples import RecordedTensor
 from keras_initx.pretrained import Loaded, LoadReport
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
@@ -203,6 +207,10 @@ NOUNS = (
     Said,
     InitializationPlan,
     LoadReport,
+    RecordedTensor,
+    RecordedCall,
+    Rounding,
+    Difference,
     Profile,
     Expectation,
     Comparison,
@@ -225,6 +233,8 @@ RESULTS = {
     LsuvReport: "lsuv",
     LoadReport: "load_pretrained",
     Loaded: "loading",
+    RecordedOutputs: "record_outputs",
+    OutputsReport: "compare_outputs",
     DiagnosisReport: "diagnose",
     AuditReport: "audit",
     Contract: "contract",

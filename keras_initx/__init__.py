@@ -22,6 +22,7 @@ if _typing.TYPE_CHECKING:
         demo,
         diagnostics,
         models,
+        outputs,
         pretrained,
         recipes,
         sampling,
@@ -32,6 +33,7 @@ if _typing.TYPE_CHECKING:
     from keras_initx.diagnostics import SignalMonitor, diagnose
     from keras_initx.initializers import *
     from keras_initx.models import initialize, lsuv, weight_seed, weights_digest
+    from keras_initx.outputs import compare_outputs, record_outputs
     from keras_initx.pretrained import load_pretrained, loading
     from keras_initx.studies import compare_initializers, compare_learning_rates, random_restarts
 
@@ -42,6 +44,7 @@ _ROOMS = (
     "diagnostics",
     "models",
     "pretrained",
+    "outputs",
     "audits",
     "studies",
     "recipes",
@@ -89,6 +92,7 @@ __all__ = [
     "catalog",
     "compare_initializers",
     "compare_learning_rates",
+    "compare_outputs",
     "contract",
     "demo",
     "diagnose",
@@ -99,9 +103,11 @@ __all__ = [
     "loading",
     "lsuv",
     "models",
+    "outputs",
     "pretrained",
     "random_restarts",
     "recipes",
+    "record_outputs",
     "sampling",
     "scaling",
     "studies",

@@ -18,10 +18,15 @@ _ELSEWHERE = {
     "KaimingUniform": "HeUniform",
     "Normal": "RandomNormal",
     "TruncNormal": "TruncatedNormal",
+    "TruncNormalTf": "TruncatedNormal",
     "Uniform": "RandomUniform",
+    "UniformUnitScalingInitializer": "VarianceScaling",
+    "VarianceScalingInitializer": "VarianceScaling",
     "XavierNormal": "GlorotNormal",
     "XavierUniform": "GlorotUniform",
 }
+# What people call several of them by, without the distribution.
+_FAMILIES = {"glorot": "Glorot", "he": "He", "kaiming": "He", "lecun": "Lecun", "xavier": "Glorot"}
 
 
 def class_named(name: str) -> str:
@@ -47,6 +52,8 @@ def classes_like(name: str) -> list[str]:
     spelled = _spelling(name)
     if spelled in classes:
         return [classes[spelled]]
+    if spelled in _FAMILIES:
+        return [f"{_FAMILIES[spelled]}Normal", f"{_FAMILIES[spelled]}Uniform"]
     close = difflib.get_close_matches(spelled, classes, cutoff=0.8)
     return list(dict.fromkeys(classes[one] for one in close))
 

@@ -17,12 +17,13 @@ keeps all of them alive until it returns, also what the user has deleted by then
 that reads its own makes a cycle, which keeps the result until the garbage collector runs.
 """
 
+import collections
 import contextlib
 import copy
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
@@ -207,19 +208,35 @@ def kept_global_generator() -> Callable[[], None]:
     return put_back
 
 
+# The name under which Keras counts automatic names, in each thread beside the global generator.
+_NAMES = "object_name_uids"
+
+
+def name_counts() -> dict[str, int]:
+    """Return how many automatic names there are of each kind in this thread.
+
+    Relies on the name under which Keras counts them.
+    """
+    return dict(_global_state().get_global_attribute(_NAMES) or {})
+
+
 @contextlib.contextmanager
-def names_preserved() -> Iterator[None]:
+def names_preserved(start: Mapping[str, int] | None = None) -> Iterator[None]:
     """Yield a context after which the next automatic name is what it would be now.
 
-    Relies on the name under which Keras counts them, in each thread beside the global generator.
+    Relies on the name under which Keras counts them.
+
+    Args:
+        start: The counts within the context, by default the present ones.
     """
-    name = "object_name_uids"
     state = _global_state()
-    kept = copy.copy(state.get_global_attribute(name))
+    kept = copy.copy(state.get_global_attribute(_NAMES))
+    if start is not None:
+        state.set_global_attribute(_NAMES, collections.defaultdict(int, start))
     try:
         yield
     finally:
-        state.set_global_attribute(name, kept)
+        state.set_global_attribute(_NAMES, kept)
 
 
 def _global_state() -> Any:

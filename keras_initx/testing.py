@@ -1,12 +1,17 @@
 """Assertions for the tests of a project that builds models."""
 
+import keras
+
 from keras_initx.audits._asked import Like
 from keras_initx.audits._audit import audit
 from keras_initx.audits._contract import Contract
 from keras_initx.audits._subjects import Audited
 from keras_initx.models._given import RulesOrPlan
+from keras_initx.outputs._compare import LikeOutputs, compare_outputs
+from keras_initx.outputs._counterparts import Names
+from keras_initx.structure._batch import Data
 
-__all__ = ["assert_initialized"]
+__all__ = ["assert_initialized", "assert_same_outputs"]
 
 
 def assert_initialized(
@@ -41,3 +46,39 @@ def assert_initialized(
     report = audit(weights, rules, like=like, seed=seed, alpha=1e-6)
     if not report.ok:
         raise AssertionError(f"{report.summary}\n\n{report}")
+
+
+def assert_same_outputs(
+    model: keras.Model, x: Data, like: LikeOutputs, *, names: Names | None = None
+) -> None:
+    """Raise `AssertionError` unless a model computes what another one computed.
+
+    Every output of the model is compared, and of the layers those that have a counterpart.
+
+    Args:
+        model: A built Keras model.
+        x: Its inputs, see `keras_initx.compare_outputs`.
+        like: Recorded outputs or the path of their file, another Keras model, or arrays by the
+            names of layers, see `keras_initx.compare_outputs`.
+        names: The names of layers in `like`, see `keras_initx.compare_outputs`.
+
+    Raises:
+        AssertionError: If an output differs, or one of the model was not compared, with the first
+            layer that differs.
+
+    Example:
+        >>> from keras_initx import record_outputs
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        >>> x = keras.ops.ones((4, 3))
+        >>> record_outputs(model, x).save("outputs.npz")
+        >>> assert_same_outputs(model, x, "outputs.npz")
+        >>> _ = model.layers[0].bias.assign([0.0, 0.1])
+        >>> try:
+        ...     assert_same_outputs(model, x, "outputs.npz")
+        ... except AssertionError as error:
+        ...     print(str(error).splitlines()[0])
+        The outputs of 2 calls differ, first those of dense.
+    """
+    report = compare_outputs(model, x, like, names=names)
+    if not report.ok:
+        raise AssertionError(f"{report.headline}\n\n{report}")

@@ -1,6 +1,8 @@
 """What `docs/coming_from.md` says of other libraries: the sizes that their initializers give, and ours."""
 
 import math
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from modes import BACKEND, to_numpy
 
 import keras_initx as initx
+from keras_initx._initializer_names import class_named, classes_like
 
 UNTRUNCATED = {"distribution": "untruncated_normal", "seed": 0}
 
@@ -207,3 +210,36 @@ def test_numbers_of_connections():
     shares = [np.mean(to_numpy(initx.Sparse(sparsity=sparsity)((100, 50))) != 0) for sparsity in (0.1, 0.9)]
     assert shares == pytest.approx([0.9, 0.1])
     assert {*(to_numpy(initx.Sparse(15, stddev=1.0)((100, 50))) != 0).sum(axis=0)} == {15}
+
+
+def names_of_the_page():
+    """Return the functions and classes in the first columns of the tables that draw a weight."""
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    names = set()
+    for line in page.splitlines():
+        there, here, *_ = [*line.strip("|").split("|"), "", ""]
+        draws = re.search(r"`(VarianceScaling|He|Glorot|Random|Truncated|Orthogonal|Sparse|Dirac)", here)
+        if line.startswith("|") and draws:
+            names.update(re.findall(r"`([A-Za-z_]+)(?=[…(])", there))
+    return names
+
+
+def test_the_command_line_knows_each_initializer_of_the_page():
+    found = names_of_the_page()
+    assert {"kaiming_normal_", "xavier_", "trunc_normal_tf_", "variance_scaling_initializer"} <= found
+    for name in found:
+        assert classes_like(name.rstrip("_")), name
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("kaiming", ["HeNormal", "HeUniform"]),
+        ("Xavier", ["GlorotNormal", "GlorotUniform"]),
+        ("he", ["HeNormal", "HeUniform"]),
+    ],
+)
+def test_a_name_without_a_distribution_means_both(name, classes):
+    assert classes_like(name) == classes
+    with pytest.raises(ValueError, match=f"no initializer is named '{name}'; did you mean {' or '.join(classes)}"):
+        class_named(name)

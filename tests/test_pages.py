@@ -69,7 +69,17 @@ def test_examples_use_public_names_only(example):
     assert private == []
 
 
-SEARCHED = ("reproducible across backends", "learning rate per layer", "initialize from a checkpoint", "loss stuck")
+SEARCHED = (
+    "grayscale",
+    "initialize from a checkpoint",
+    "input channels",
+    "learning rate per layer",
+    "loss stuck",
+    "new tokens",
+    "position embeddings",
+    "reproducible across backends",
+    "resize a vocabulary",
+)
 
 
 @pytest.mark.parametrize("words", SEARCHED)
@@ -107,6 +117,26 @@ def test_no_line_of_code_is_cut_off():
 
 def test_no_line_of_an_example_is_cut_off():
     assert [line for path in SOURCES for line in examples(path) if len(line) > WIDTH] == []
+
+
+OF_THE_SITE = re.compile(r"^<!-- site\n.*?^-->$", re.DOTALL | re.MULTILINE)
+DIRECTIVE = re.compile(r"^ *```\{([\w-]+)\}", re.MULTILINE)
+READ_AS_CODE = {"doctest", "testcode", "testoutput"}
+
+
+# The pages of `docs/api` are lists of names, of which Sphinx makes the reference.
+@pytest.mark.parametrize("page", [README, ROOT / "benchmarks" / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_a_code_host_shows_no_directive_that_only_sphinx_understands(page):
+    shown = OF_THE_SITE.sub("", page.read_text())
+    assert {*DIRECTIVE.findall(shown)} <= READ_AS_CODE
+    assert "```" not in re.sub(r"^ *```.*?^ *```$", "", shown, flags=re.DOTALL | re.MULTILINE)  # cut in two
+    assert not re.search(r"\{\w+\}`", shown)  # a role
+
+
+def test_a_link_of_the_markdown_never_leads_to_the_source_of_a_page():
+    for page in (README, *PAGES):
+        shown = OF_THE_SITE.sub("", page.read_text())
+        assert re.findall(r"\]\((?!https?:)[^)]*\.html\)", shown) == []
 
 
 def unknown(sources):

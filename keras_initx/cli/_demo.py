@@ -37,8 +37,8 @@ def run(parser: argparse.ArgumentParser, _arguments: argparse.Namespace) -> int:
     with threads.threadpool_limits(1):
         _tell(x, y)
     sys.stdout.write(
-        f"Next, a model that a function of yours returns, and a batch:\n\n"
-        f"    {_startup.program()} diagnose FILE.py:FUNCTION --data x.npy --labels y.npy\n"
+        "Next, a model and a batch (x, y) that functions of yours return:\n\n"
+        f"    {_startup.program()} diagnose FILE.py:model --data FILE.py:batch\n"
     )
     return 0
 

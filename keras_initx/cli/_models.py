@@ -1,11 +1,13 @@
 """The commands for saved models: `diagnose`, `initialize`, `audit` and `contract`."""
 
 import argparse
+import contextlib
+import functools
 import runpy
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,25 @@ from keras_initx.rendering._terminal import status
 
 def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `diagnose`: find problems with the weights of a model, showing progress on a terminal."""
+    is_function = isinstance(arguments.data, str)
+    if is_function and arguments.labels is not None:
+        parser.error("--labels must be left out where a function returns the batch")
     try:
-        x, y = _read_data(arguments.data, arguments.labels)
-    except (OSError, ValueError) as error:
-        parser.error(f"cannot read data: {error}")
+        if is_function:
+            x, y = _made_by(arguments.data), None  # `x` may be a batch with targets
+        else:
+            x, y = _read_data(arguments.data, arguments.labels)
+    except Exception as error:  # A function may raise anything.
+        parser.exit(2, f"{parser.prog}: error: cannot read data: {error}\n")
     try:
         with status() as update:
             update(f"Loading {arguments.model}")
-            needs_compiled = arguments.steps or (y is not None and arguments.loss is None)
-            model = _opened(arguments.model, _load_compiled if needs_compiled else _load)
-            if needs_compiled and getattr(model, "loss", None) is None:
+            needs_loss = arguments.steps or (y is not None and arguments.loss is None)
+            load = _load
+            if needs_loss or is_function:
+                load = _load_compiled
+            model = _opened(arguments.model, load)
+            if needs_loss and getattr(model, "loss", None) is None:
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
                 )
@@ -120,15 +131,20 @@ def _read_arrays(path: Path) -> Any:
 
 
 def _opened(given: Path | str, load: Callable[[Path], Any]) -> Any:
-    """Return what a function makes, or what `load` finds in a file.
-
-    Functions are called after `set_random_seed(0)`, so that each run of a command sees the same.
-    """
+    """Return what a function makes, or what `load` finds in a file."""
     if isinstance(given, str):
-        function = _function_of(given)
-        keras.utils.set_random_seed(0)
-        return function()
+        return _made_by(given)
     return load(given)
+
+
+def _made_by(text: str) -> Any:
+    """Return what the function of `FILE.py:function` makes.
+
+    It is called after `set_random_seed(0)`, so that each run of a command sees the same.
+    """
+    function = _function_of(text)
+    keras.utils.set_random_seed(0)
+    return function()
 
 
 def _load(path: Path) -> keras.Model:
@@ -235,10 +251,29 @@ def _function_of(text: str) -> Any:
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:  # where Python looks when it runs the file
         sys.path.insert(0, folder)
-    function = runpy.run_path(path).get(name)
+    with _without_exit(path):
+        function: Any = runpy.run_path(path).get(name)
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}")
-    return function
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        with _without_exit(text):
+            return function(*args, **options)
+
+    return called
+
+
+@contextlib.contextmanager
+def _without_exit(text: str) -> Iterator[None]:
+    """Turn the end of the program by a file or a function of the user into an error.
+
+    Its exit code would be taken for that of the command, where 1 means that something was found.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"{text} ended the program by `sys.exit({error.code!r})`") from error
 
 
 def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:

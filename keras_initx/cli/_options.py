@@ -20,6 +20,7 @@ Number = TypeVar("Number", int, float)
 
 # The formats that Keras saves models in.
 FORMATS = (".keras", ".h5", ".hdf5")
+_WEIGHTS = ".weights.h5"
 
 
 def _number(
@@ -69,6 +70,11 @@ def _local_path(text: str) -> Path:
 
 def saved_model(text: str) -> Output:
     """Parse the path of a model to save."""
+    if text.endswith(_WEIGHTS):
+        raise argparse.ArgumentTypeError(
+            f"{_WEIGHTS} is how Keras names files of weights alone, and this writes a whole model: "
+            f"use .keras. Received: {text}"
+        )
     if not text.endswith(FORMATS):
         raise argparse.ArgumentTypeError(f"must end in one of {FORMATS}. Received: {text}")
     return output_path(text)
@@ -242,8 +248,8 @@ def _is_function(text: str) -> bool:
     return path.endswith(".py") and Path(path).is_file()
 
 
-def model(text: str) -> Path | str:
-    """Parse the path of a model or of weights, or `FILE.py:function`, which makes one."""
+def path_or_function(text: str) -> Path | str:
+    """Parse the path of a model, of weights or of data, or `FILE.py:function`, which makes one."""
     if text.endswith(".py"):
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
@@ -266,7 +272,7 @@ def role(text: str) -> tuple[str, str]:
 
 
 MODEL: dict[str, Any] = {
-    "type": model,
+    "type": path_or_function,
     "metavar": "MODEL",
     "help": "a saved model, or FILE.py:FUNCTION, a function without arguments that returns a built "
     "one",

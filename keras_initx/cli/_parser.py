@@ -26,7 +26,9 @@ class _Parser(argparse.ArgumentParser):
 
 def build() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(prog=_startup.program(), description=keras_initx.__doc__)
+    program = _startup.program()
+    example = f"example: {program} diagnose model.py:build --data model.py:batch"
+    parser = _Parser(prog=program, description=keras_initx.__doc__, epilog=example)
     draws = "the compiled kernel" if _compiled_kernel.library() else "NumPy"
     version = f"keras_initx {keras_initx.__version__}, draws on the host by {draws}"
     parser.add_argument("--version", action="version", version=version)
@@ -37,7 +39,7 @@ def build() -> argparse.ArgumentParser:
         summary, description, example = docstring.split("\n\n")
         # In the style of argparse: no capital letter, no full stop.
         brief = summary[:1].lower() + summary[1:-1]
-        epilog = f"example: {_startup.program()} {example.strip()}"
+        epilog = f"example: {program} {example.strip()}"
         command = commands.add_parser(name, help=brief, description=description, epilog=epilog)
         command.set_defaults(parser=command, run=f"keras_initx.cli.{run}")
         add_options(command)
@@ -99,15 +101,17 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     layer, and report each problem with its location and a remedy. The exit code is 1 if a problem
     of the --fail-on level or higher is found, otherwise 0.
 
-    diagnose model.keras --data x.npy --labels y.npy
+    diagnose model.py:build --data model.py:batch
     """
     parser.add_argument("model", **_options.MODEL)
     parser.add_argument(
         "--data",
-        **_options.INPUT,
+        type=_options.path_or_function,
+        metavar="FILE",
         required=True,
         help="the inputs: a .npy file, or a .npz file with x and optionally y for the labels, or "
-        "with an array for each named input",
+        "with an array for each named input; or FILE.py:FUNCTION, a function without arguments "
+        "that returns inputs, a batch (x, y) or a dataset",
     )
     parser.add_argument(
         "--labels", **_options.INPUT, help="the labels, a .npy file; needed for gradients"
@@ -192,7 +196,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "model",
-        type=_options.model,
+        type=_options.path_or_function,
         metavar="MODEL",
         help="a saved model, or FILE.py:FUNCTION, a function without arguments that returns a "
         "built one; with --like or a plan also a .safetensors or .npz file of arrays, the index or "
@@ -208,7 +212,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     )
     expected.add_argument(
         "--like",
-        type=_options.model,
+        type=_options.path_or_function,
         metavar="MODEL",
         help="a contract, or other weights, in each form that MODEL has; a function is called "
         "three times. Weights that are no longer drawn alike are shown",
@@ -243,7 +247,7 @@ def _add_contract(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "model",
-        type=_options.model,
+        type=_options.path_or_function,
         metavar="MODEL",
         help="FILE.py:FUNCTION, a function without arguments that returns a built model or a dict "
         "from names to arrays; or one draw: a saved model or a file of arrays, as for audit",

@@ -289,7 +289,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     if not isinstance(value, str | dict | keras.initializers.Initializer):
         raise TypeError(required)
     if isinstance(value, str):
-        required += did_you_mean(map(repr, _ids_like(value)))
+        required += did_you_mean(map(repr, ids_like(value)))
     try:
         initializer = keras.initializers.get(value)
     except (TypeError, ValueError) as error:
@@ -299,7 +299,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
     return initializer
 
 
-def _ids_like(name: str) -> list[str]:
+def ids_like(name: str) -> list[str]:
     """Return the ids that `name` may mean, here or in Keras."""
     ids = {entry.cls.__name__: entry.ids[0] for entry in catalog()}
     like = [ids[name] for name in classes_like(name)]

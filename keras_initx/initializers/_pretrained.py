@@ -16,6 +16,7 @@ from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.arrays._casts import cast
 from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx.arrays._lazy import LazyArray
+from keras_initx.arrays._other_shapes import Rows
 from keras_initx.initializers._composition import (
     check_dtype_for,
     check_initializer,
@@ -40,17 +41,6 @@ def grown_axis(old: Shape, shape: Shape) -> int:
             f"its mean. Received: shape={shape}, an array of shape {old}"
         )
     return longer[0]
-
-
-def with_mean(array: Array, shape: Shape, dtype: DType) -> Array:
-    """Return `array` in `dtype`, extended to `shape` by its mean along the axis that is longer.
-
-    The mean is rounded once.
-    """
-    axis = grown_axis(array.shape, shape)
-    mean = cast(np.mean(array, axis, "float64", keepdims=True), dtype)
-    added = mean.repeat(shape[axis] - array.shape[axis], axis)
-    return np.concatenate([cast(array, dtype), added], axis)
 
 
 @register(
@@ -131,9 +121,9 @@ class Pretrained(Initializer):
         array = self._read(shape)
         try:
             if self.pad == "mean" and array.shape != shape:
-                array = with_mean(array, shape, computed)
-            else:
-                array = cast(array, computed, copy=False)
+                axis = grown_axis(array.shape, shape)
+                array = Rows().resized(array, axis, shape[axis])
+            array = cast(array, computed, copy=False)
             rounded = cast(array, dtype, copy=False)
         except OverflowError as error:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -59,9 +60,36 @@ def seeded(initializer: Any, seed: int) -> Any:
     config = initializer.get_config()
     if not takes_seed(config):
         return initializer
-    result = type(initializer).from_config(_with_seeds(config, seed, initializer))
+    cls = type(initializer)
+    given = _with_seeds(config, seed, initializer)
+    if "seed" in config and not _takes_generator(initializer):
+        cls = _with_own_seeds(cls, seed)
+        given["seed"] = None
+    result = cls.from_config(given)
     _check_arguments(initializer, result)
     return result
+
+
+def _takes_generator(initializer: Any) -> bool:
+    """Return whether the seed in a config may be a serialized generator, as Keras' classes have."""
+    return hasattr(initializer, "_init_seed")
+
+
+def _with_own_seeds(cls: type[Any], seed: int) -> type[Any]:
+    """Return a subclass of a user's class that draws with another integer at each call.
+
+    An integer is what all initializers take as a seed, but with one of them layers of the same
+    shape would get the same values.
+    """
+    calls = itertools.count()
+
+    class WithOwnSeeds(cls):
+        def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
+            config = {**self.get_config(), "seed": derived_seed(seed, next(calls))}
+            return cls.from_config(config)(shape, dtype, **options)
+
+    WithOwnSeeds.__name__ = WithOwnSeeds.__qualname__ = cls.__name__
+    return WithOwnSeeds
 
 
 def _check_arguments(initializer: Any, result: Any) -> None:
@@ -73,7 +101,7 @@ def _check_arguments(initializer: Any, result: Any) -> None:
             own = vars(initializer).get(attribute)
             other = vars(result).get(attribute)
             is_plain = own is None or isinstance(own, str | bool | int | float)
-            if type(own) is not type(other) or (is_plain and own != other):
+            if not isinstance(other, type(own)) or (is_plain and own != other):
                 raise ValueError(
                     "`initializers` must have all their arguments in `get_config`, from which each "
                     f"trial makes a new one. Received: {initializer!r} without {name}"
@@ -108,6 +136,10 @@ def _with_seeds(config: Any, seed: int, initializer: Any) -> Any:
             "`initializers` must not have seeds, because each repeat sets its own. "
             f"Received: {initializer!r} with seed={config['seed']!r}"
         )
+    if config.get("registered_name"):
+        inner = keras.saving.deserialize_keras_object(config)
+        if isinstance(inner, keras.initializers.Initializer) and not _takes_generator(inner):
+            return seeded(inner, derived_seed(seed, "config"))
     result = {}
     for key, item in config.items():
         result[key] = _with_seeds(item, derived_seed(seed, key), initializer)

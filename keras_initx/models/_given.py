@@ -16,7 +16,7 @@ from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._report import DiagnosisReport
-from keras_initx.initializers._composition import check_initializer
+from keras_initx.initializers._composition import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._bound import description
 from keras_initx.models._paths import shown_paths
@@ -102,15 +102,15 @@ def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | Non
     is_text = isinstance(given, str) and recipe_of(given) is None
     if not is_text and not isinstance(given, InitializationPlan | os.PathLike):
         return None
-    if is_text and not os.path.isfile(given) and (_is_initializer(given) or recipes_like(given)):
+    is_name = is_text and not os.path.isfile(given)
+    if is_name and (_is_initializer(given) or ids_like(given) or recipes_like(given)):
         raise ValueError(_no_rules(name, given))
+    plan = given if isinstance(given, InitializationPlan) else read_plan(name, os.fspath(given))
     if seed is not None:
         raise ValueError(
             f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
         )
-    if isinstance(given, InitializationPlan):
-        return given
-    return read_plan(name, os.fspath(given))
+    return plan
 
 
 def _of_plan(plan: InitializationPlan) -> Instructions:
@@ -204,8 +204,9 @@ def _of_report(report: DiagnosisReport, weights: Sequence[ModelWeight]) -> Instr
 def _no_rules(name: str, given: str) -> str:
     """Return the error message for a text that is no name of a recipe."""
     required = f"`{name}` must be a dict from conditions to initializers"
-    if _is_initializer(given):
-        required += f", such as {{'*kernel': {given!r}}}"
+    meant = [given] if _is_initializer(given) else ids_like(given)
+    if meant:
+        required += f", such as {{'*kernel': {meant[0]!r}}}"
     similar = did_you_mean(map(repr, recipes_like(given)))
     return f"{required}, or a recipe. Received: {name}={given!r}{similar}"
 

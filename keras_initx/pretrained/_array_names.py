@@ -210,7 +210,7 @@ def candidates_of(
     known |= dict.fromkeys(shown.values())
 
     def matches_of(pattern: str, weight: ModelWeight) -> list[_Match]:
-        return _matches(pattern, weight, shown[weight.path])
+        return pattern_matches(pattern, weight, shown[weight.path])
 
     matches = first_matches(
         "names",
@@ -267,7 +267,7 @@ class _Match(NamedTuple):
     texts: tuple[str, ...]
 
 
-def _matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
+def pattern_matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Match]:
     """Return how a pattern covers a weight: by the outermost layer that it matches, or itself.
 
     Args:

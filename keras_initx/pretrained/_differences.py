@@ -43,6 +43,13 @@ class Differences:
                 array = array.noted(note)
         return array
 
+    def reordered_axes(self, weight: ModelWeight) -> set[int]:
+        """Return the axes of a weight along which torch has another order, or an unknown one."""
+        axes: set[int] = set()
+        for moved in self._orders.of(weight):
+            axes.update(moved.axes)
+        return axes
+
 
 def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:
     """Return an array with the order of Keras along some of its axes."""

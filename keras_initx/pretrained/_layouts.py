@@ -41,14 +41,21 @@ def layouts_of(weight: ModelWeight, arrays: Sequence[LazyArray]) -> list[LayoutN
     return list(found)
 
 
-def from_keras(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
+def from_keras(
+    weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
+) -> LazyArray:
     """Return a weight from an array of Keras, which may have flat inputs and units.
 
+    Args:
+        weight: The weight.
+        arrays: The array.
+        shape: The shape that is made of it, by default that of the weight.
+
     Raises:
-        ValueError: If it has neither the shape of the weight nor that of such a matrix.
+        ValueError: If it has neither this shape nor that of such a matrix.
     """
     (array,) = arrays
-    shape = weight.shape
+    shape = weight.shape if shape is None else shape
     # The order of the axes of an array with as many of them as the weight is kept.
     # Other weights of the layer are scales of a quantized kernel, or factors of LoRA.
     if isinstance(weight.layer, keras.layers.EinsumDense) and array.shape != shape:
@@ -61,8 +68,15 @@ def from_keras(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
     return array.expect(shape)
 
 
-def from_torch(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
+def from_torch(
+    weight: ModelWeight, arrays: Sequence[LazyArray], shape: Shape | None = None
+) -> LazyArray:
     """Return a weight from the arrays of torch: units, then inputs, then the window.
+
+    Args:
+        weight: The weight.
+        arrays: The arrays.
+        shape: The shape that is made of them, by default that of the weight.
 
     Raises:
         ValueError: If the shapes are not those that the layer has in torch, or its order of axes
@@ -70,7 +84,7 @@ def from_torch(weight: ModelWeight, arrays: Sequence[LazyArray]) -> LazyArray:
     """
     layer = weight.layer
     name = weight.name
-    shape = weight.shape
+    shape = weight.shape if shape is None else shape
     array = arrays[0]
     flat = (math.prod(shape),)
     if isinstance(layer, CELLS):

@@ -1,5 +1,6 @@
 """Load the weights of a whole model from arrays with other names and layouts."""
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +11,11 @@ import keras
 import numpy as np
 
 from keras_initx._checks import LISTED, check_flag, close_matches, truncated
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays._casts import can_be_cast, cast
 from keras_initx.arrays._formats import Contents
 from keras_initx.arrays._lazy import LazyArray, Selection, index_text
+from keras_initx.arrays._other_shapes import Kind
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._paths import shown_paths
@@ -22,6 +24,7 @@ from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
 from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
+from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.pretrained._sources import (
     Source,
     are_in_memory,
@@ -48,6 +51,7 @@ def load_pretrained(
     names: NameRules | None = None,
     *,
     layout: LayoutName | None = None,
+    resize: ResizeRules | None = None,
     atomic: bool = True,
     dry_run: bool = False,
 ) -> LoadReport:
@@ -72,8 +76,8 @@ def load_pretrained(
     reads a flattened image, its rows are reordered, and its units where they become an image. The
     row of the result says so. If an image may lie before a weight and the graph does not show how,
     the row has the note "the order of the rows is not known", and they are left as they are. It
-    also says where the epsilon of a normalization is not torch's default. With `layout="keras"`,
-    the order of axes is kept.
+    also says where the epsilon of a normalization is not torch's default; `compare_outputs` shows
+    whether that makes a difference. With `layout="keras"`, the order of axes is kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.
@@ -81,6 +85,7 @@ def load_pretrained(
     An array must have exactly the shape that its layer has in that layout, also where an axis has
     length 1; an index adds or drops such axes, as in `("conv.weight", numpy.s_[:, :, 0, 0])` for a
     dense layer. Parameters of a single axis, such as the slopes of a `PReLU`, need no index.
+    `resize` says where another number of channels, rows or units is meant.
     Weights and buffers of a `TorchModuleWrapper` have the names that they have in the module. A
     counter, such as that of the batches of a normalization of torch, may be missing in the source.
 
@@ -108,6 +113,12 @@ def load_pretrained(
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
             `.weights.json` or `.keras`.
+        resize: Dict from patterns, as in `rules`, to what may differ in the shapes of the matching
+            weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
+            `keras_initx.pretrained`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
+            shape of its weight is loaded as it is, unless rows or units are chosen. Others become
+            that shape after they were converted to the layout of Keras. The row of the result says
+            how. An array that is resized is read whole by each process.
         atomic: Whether the model is as before after an error or an interruption. For this the
             former values are kept until the end, which takes as much memory as the weights. Without
             it, a note of the exception says how many weights have new values.
@@ -142,13 +153,16 @@ def load_pretrained(
     if isinstance(source, keras.Model):
         _check_adapters("source", source)
     weights = held_by(model)
+    kinds = kinds_by_path(resize, weights)
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
         found = candidates_of(weights, names, chosen_layout, saved)
         differences = Differences(model) if chosen_layout == "torch" else None
-        known = [str(name) for name in (*contents, *saved)]
-        steps = _steps(weights, contents, found, differences, known if names is not None else None)
+        known: list[str] | None = None
+        if names is not None:
+            known = [str(name) for name in (*contents, *saved)]
+        steps = _steps(weights, contents, found, kinds, differences, known)
         if own_layout is None:
             by_path = candidates_of(weights, None, chosen_layout, saved)
             candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
@@ -200,6 +214,7 @@ def _steps(
     weights: Sequence[ModelWeight],
     contents: Contents,
     found: Mapping[str, list[Candidate] | None],
+    kinds: Mapping[str, Kind],
     differences: Differences | None,
     known: Sequence[str] | None,
 ) -> list[_Assignment]:
@@ -209,6 +224,7 @@ def _steps(
         weights: The weights.
         contents: The arrays of the source.
         found: The candidates of the weights that are loaded, `None` for one that a rule skips.
+        kinds: What may differ in the shapes of weights.
         differences: What differs from torch in the model if that is the layout.
         known: The names in the source if there are rules, which must lead to some of them.
     """
@@ -227,7 +243,8 @@ def _steps(
             stored = [contents[name] for name in candidate.names]
             row = replace(row, sources=candidate.names, source_shape=stored[0].shape)
             try:
-                array = _converted(weight, candidate, stored, differences)
+                kind = kinds.get(weight.path)
+                array = _converted(weight, candidate, stored, kind, differences)
                 row = replace(row, status="loaded", how=", ".join(array.how), changed=size)
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
@@ -380,21 +397,43 @@ def _converted(
     weight: ModelWeight,
     candidate: Candidate,
     stored: Sequence[LazyArray],
+    kind: Kind | None,
     differences: Differences | None,
 ) -> LazyArray:
     """Return the new values of `weight` from arrays."""
     for array in stored:
         if not can_be_cast(array.dtype, weight.dtype):
             raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
+    reordered: set[int] = set()
     if callable(candidate.part):
-        return _made_by_function(weight, candidate.part, stored[0])
-    try:
+        parts = [_made_by_function(weight, candidate.part, stored[0])]
+        convert = functools.partial(_as_returned, parts[0])
+    else:
         parts = [_part(array, candidate) for array in stored]
-        if differences is None:
-            return from_keras(weight, parts)
-        return differences.considered(weight, from_torch(weight, parts))
+        convert = functools.partial(_in_layout_of_keras, weight, parts, differences)
+        if differences is not None:
+            reordered = differences.reordered_axes(weight)
+    try:
+        return fitted(weight, kind, convert, math.prod(parts[0].shape), reordered)
     except ValueError as error:
         raise _MismatchError(str(error)) from None
+
+
+def _in_layout_of_keras(
+    weight: ModelWeight,
+    parts: Sequence[LazyArray],
+    differences: Differences | None,
+    shape: Shape,
+) -> LazyArray:
+    if differences is None:
+        return from_keras(weight, parts, shape)
+    return differences.considered(weight, from_torch(weight, parts, shape))
+
+
+def _as_returned(array: LazyArray, shape: Shape) -> LazyArray:
+    if array.shape != shape:
+        raise ValueError(f"the function returns shape {array.shape}")
+    return array
 
 
 def _part(array: LazyArray, candidate: Candidate) -> LazyArray:
@@ -421,8 +460,6 @@ def _made_by_function(
         return as_lazy(function(np.array(array.read(...))))  # a copy, which it may change
 
     made = result()
-    if made.shape != weight.shape:
-        raise _MismatchError(f"the function returns shape {made.shape}")
     if not can_be_cast(made.dtype, weight.dtype):
         raise _MismatchError(f"the function returns {made.dtype}")
     name = getattr(function, "__name__", type(function).__name__)

@@ -2,14 +2,15 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import keras
 
 from keras_initx._checks import quoted
 from keras_initx.initializers._activations import activation_facts
 from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
 from keras_initx.structure._architecture import ATTENTION, Architecture
 from keras_initx.structure._branches import Branch
 from keras_initx.structure._hooks import activation_name
@@ -56,22 +57,23 @@ _LINEAR = (
 
 
 class ByGraph:
-    """Gives weights the roles that the graph of the model tells.
+    """Reads the roles of weights by the graph of the model.
 
     Args:
-        roles: What is known of the model, which is added to.
+        model: The model.
+        parts: Its weights, with the roles that their names tell whatever is around them.
         found: What its graph shows.
     """
 
-    def __init__(self, roles: Roles, found: Architecture) -> None:
-        self._roles = roles
+    def __init__(self, model: keras.Model, parts: Sequence[Part], found: Architecture) -> None:
+        self._parts = parts
         self._found = found
         self._downs = {gate.down for gate in found.gates}
-        self._paths = layer_paths(roles.model)
-        self._parts = {id(part.weight.variable): part for part in roles.parts}
+        self._paths = layer_paths(model)
+        self._by_variable = {id(part.weight.variable): part for part in parts}
         # Those of which the names tell what the graph cannot.
         self._named = {
-            id(part) for part in roles.parts if part.role not in (part.by_name, *_BY_GRAPH)
+            part.weight.path for part in parts if part.role.name not in (part.by_name, *_BY_GRAPH)
         }
 
     def ends(self) -> set[str]:
@@ -86,137 +88,266 @@ class ByGraph:
         """Return the paths of the kernels after which no other comes."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
 
-    def read(self) -> None:
-        """Give the weights in branches their roles."""
+    def hidden(self) -> dict[str, str]:
+        """Return the layers that cannot be followed, by path, with the reasons."""
+        return {self._path(layer): reason for layer, reason in self._found.hidden.items()}
+
+    def reading(self) -> Reading:
+        """Return what the graph tells."""
+        roles = self._in_branches()
+        roles |= self._around_gates(roles)
+        if self._found.branches and not self._found.hidden:
+            roles |= self._at_ends_of_model(roles)
+        counts, uneven = self._counts()
+        doubts = self._doubts()
+        if uneven:
+            doubts.setdefault(Doubt.BLOCKS, uneven)
+        roles |= self._numbered(roles, doubts)
+        notes: tuple[str, ...] = ()
+        if not self._found.hidden:
+            lines = [f"  {line}" for line in self._described()]
+            notes = ("Recognized in the graph of the model:", *lines)
+        return Reading(roles, counts, doubts, notes, is_by_graph=not self._found.hidden)
+
+    def counted(self, named: Mapping[str, Role], ends: Collection[str]) -> Reading:
+        """Return roles that names tell, with what the graph tells of their number and place.
+
+        Args:
+            named: The role of each weight by its name.
+            ends: The paths of kernels that end branches by their names alone.
+        """
         found = self._found
-        roles = self._roles
-        has_patches = any(part.role == "patches" for part in roles.parts)
-        for part in roles.parts:
+        decoder, _ = self._decoder()
+        roles = dict(named)
+        if not found.branches:
+            return Reading(roles, Counts(), {Doubt.ENDS: "no residual branch in its graph"})
+        for branch in found.branches:
+            stack = int(found.streams[branch] == decoder)
+            for part in self._inside(branch.operations):
+                path = part.weight.path
+                depth = roles[path].depth or branch.depth or 0
+                roles[path] = replace(roles[path], stack=stack, depth=depth, in_branch=True)
+        roles |= self._tokens_of_decoder(decoder, roles)
+        roles |= self._around_gates(roles)
+        roles |= self._at_ends_of_model(roles, is_named=True, has_ends=not ends)
+        counts, uneven = self._counts()
+        alone = set(ends) - self.ends()
+        counts = replace(counts, branches=counts.branches + len(alone))
+        doubts: dict[Doubt, str] = {}
+        if uneven:
+            doubts[Doubt.BLOCKS] = uneven
+        if ends and any(0 < role.depth < 2 for role in roles.values()):
+            doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
+        roles |= self._numbered(roles, doubts)
+        return Reading(roles, counts, doubts)
+
+    def _in_branches(self) -> dict[str, Role]:
+        """Return the roles of the weights in branches, and of all others as they are."""
+        found = self._found
+        roles: dict[str, Role] = {}
+        has_patches = any(part.role.name == "patches" for part in self._parts)
+        for part in self._parts:
+            name = part.role.name
             named = role_in(NAMES_IN_BRANCHES, part.weight)
             if not (found.hidden or not found.branches or has_patches):
-                if part.role in ("positions", "tokens"):
-                    part.role = part.by_name
+                if name in ("positions", "tokens"):
+                    name = part.by_name
             elif named in ("inner bias", "last"):
-                part.role = named
-        roles.branches = len(found.branches)
-        if found.hidden:
-            layer, reason = next(iter(found.hidden.items()))
-            roles.unknown = f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
-        elif not found.branches:
-            roles.unknown = "no residual branch in its graph"
-        elif len(found.around) > 1:
-            roles.unknown = f"{len(found.around)} branches that have others in them"
+                name = named
+            roles[part.weight.path] = Role(name)
         for part in self._kernels(found.tokens):
-            if part.role == part.by_name:
-                part.role = "tokens"
-        decoder = self._decoder()
+            if roles[part.weight.path].name == part.by_name:
+                roles[part.weight.path] = Role("tokens")
+        decoder, _ = self._decoder()
+        roles |= self._tokens_of_decoder(decoder, roles)
         for branch in found.branches:
-            self._take_branch(branch, int(found.streams[branch] == decoder))
+            self._take_branch(branch, int(found.streams[branch] == decoder), roles)
         for branch in found.branches:
-            self._give("shortcut", self._kernels(branch.shortcut))
-        if not roles.uneven:
-            roles.blocks = self._blocks(0, 1), self._blocks(1, 2)
+            self._give("shortcut", self._kernels(branch.shortcut), roles)
+        return roles
 
-    def take_gates(self) -> None:
-        """Give the kernels around gates their roles, where names do not tell others."""
+    def _tokens_of_decoder(self, decoder: int | None, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Return the roles of the tables of tokens that only a decoder begins with."""
+        if decoder is None:
+            return {}
+        (encoder,) = set(self._found.streams.values()) - {decoder}
+        shared = {part.weight.path for part in self._kernels(self._found.starts[encoder])}
+        found = {}
+        for part in self._kernels(self._found.starts[decoder]):
+            path = part.weight.path
+            if roles[path].name == "tokens" and path not in shared:
+                found[path] = replace(roles[path], stack=1)
+        return found
+
+    def _around_gates(self, roles: Mapping[str, Role]) -> dict[str, Role]:
+        """Return the roles of the kernels around gates, where names do not tell others."""
+        found: dict[str, Role] = {}
         for gate in self._found.gates:
             given = {
                 "gate and up" if gate.up is gate.gate else "gate": gate.gate,
                 "up": gate.up,
                 "outer": gate.down,
             }
-            for role, layer in given.items():
+            for name, layer in given.items():
                 for part in self._kernels([layer]):
-                    if part.role in (part.by_name, "inner"):
-                        part.role = role
+                    role = found.get(part.weight.path, roles[part.weight.path])
+                    if role.name in (part.by_name, "inner"):
+                        found[part.weight.path] = replace(role, name=name)
+        return found
 
-    def number_blocks(self) -> None:
-        """Count the blocks: a sum to which attention is added, and at most one without it."""
+    def _numbered(self, roles: Mapping[str, Role], doubts: dict[Doubt, str]) -> dict[str, Role]:
+        """Return roles with the numbers of blocks, and add why they are not known if they are not.
+
+        A block has a sum to which attention is added, and at most one without it.
+        """
+        if self._found.hidden or not self._found.branches:
+            doubts[Doubt.NUMBERS] = "a graph that cannot be followed"
+            return {}
         number = 0
         attends = False
-        self._roles.unnumbered = ""
+        found: dict[str, Role] = {}
         for _, group in itertools.groupby(self._found.branches, lambda branch: branch.total):
             branches = list(group)
             parts = [part for branch in branches for part in self._kernels(branch.operations)]
             attended = attends
-            attends = any(part.role == "attended" for part in parts)
+            attends = any(roles[part.weight.path].name == "attended" for part in parts)
             number += attends
             for part in parts:
-                part.block = number
+                path = part.weight.path
+                if path in found and found[path].block != number:
+                    doubts[Doubt.NUMBERS] = f"{path!r} in several blocks"
+                found[path] = replace(roles[path], block=number)
             if not (attends or attended):
-                self._roles.unnumbered = (
+                doubts[Doubt.NUMBERS] = (
                     "no attention right before the branch that ends with "
                     f"{self._ends_of(branches[0])}"
                 )
+        return found
 
-    def take_ends_of_model(self, *, is_by_graph: bool) -> None:
-        """Give the first and last kernels and the positions their roles, where names do not.
+    def _at_ends_of_model(
+        self, roles: Mapping[str, Role], *, is_named: bool = False, has_ends: bool = True
+    ) -> dict[str, Role]:
+        """Return the roles of the first and last kernels and the positions.
 
         Args:
-            is_by_graph: Whether roles in branches are by the graph.
+            roles: The role of each weight.
+            is_named: Whether roles are by names, which are kept then.
+            has_ends: Whether the first and last kernels are to be found.
         """
         found = self._found
-        is_named = "patches" in {part.role for part in self._roles.parts}
         added = {id(variable) for variable in found.added}
-        positions = [part for key, part in self._parts.items() if key in added]
+        positions = [part for key, part in self._by_variable.items() if key in added]
         positions += self._kernels(found.positions)
         ends = {"tokens": self._kernels(found.tokens), "positions": positions}
-        if not is_named and not any(part.depth for part in self._roles.parts if not is_by_graph):
-            ends["patches"] = self._kernels(
-                layer for layer in found.inputs if layer not in found.tokens
-            )
+        if has_ends and "patches" not in {role.name for role in roles.values()}:
+            first = [layer for layer in found.inputs if layer not in found.tokens]
+            ends["patches"] = self._kernels(first)
             # A table of tokens that makes the logits too stays one.
-            ends["last"] = [p for p in self._kernels(found.outputs) if p.role != "tokens"]
-        for role, parts in ends.items():
+            last = self._kernels(found.outputs)
+            ends["last"] = [part for part in last if roles[part.weight.path].name != "tokens"]
+        given: dict[str, Role] = {}
+        for name, parts in ends.items():
             for part in parts:
-                if part.role == "modulation":
-                    continue
-                if part.role == part.by_name or (role != "tokens" and is_by_graph):
-                    self._give(role, [part])
+                path = part.weight.path
+                role = given.get(path, roles[path])
+                is_free = role.name == part.by_name or not (is_named or name == "tokens")
+                if is_free and role.name != "modulation" and path not in self._named:
+                    given[path] = replace(role, name=name)
         kernels = {id(part.weight) for part in ends.get("patches", [])}
-        for part in self._roles.parts:
+        for part in self._parts:
             if id(part.kernel) in kernels:
-                part.role = "patch bias"
+                given[part.weight.path] = replace(roles[part.weight.path], name="patch bias")
+        return given
 
-    def _take_branch(self, branch: Branch, stack: int) -> None:
+    def _doubts(self) -> dict[Doubt, str]:
+        """Return what is not known of the branches."""
         found = self._found
+        doubts: dict[Doubt, str] = {}
+        if found.hidden:
+            layer, reason = next(iter(found.hidden.items()))
+            text = f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
+            doubts[Doubt.ENDS] = text
+            if not found.is_placement_seen:
+                doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {text}"
+        elif not found.branches:
+            doubts[Doubt.ENDS] = "no residual branch in its graph"
+        elif len(found.around) > 1:
+            doubts[Doubt.ENDS] = f"{len(found.around)} branches that have others in them"
+        _, uneven = self._decoder()
+        if uneven:
+            doubts[Doubt.BLOCKS] = uneven
+        for branch in found.branches:
+            for doubt, text in self._doubts_on(branch):
+                doubts.setdefault(doubt, text)
+        return doubts
+
+    def _doubts_on(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
+        """Yield what is not known of a branch."""
         kernels = self._kernels(branch.operations)
-        for part in kernels:
-            part.in_branch = True
-        layers = [layer for layer in branch.operations if layer in found.attention]
-        ends = self._ends(branch)
-        attends = bool(layers) or (branch.weighs and not self._downs.intersection(ends))
-        for part in kernels:
-            part.stack, part.depth = stack, branch.depth or 0
-            if part.role == part.by_name:  # its name does not tell, such as a gate
-                part.role = "value" if attends else "inner"
-            if layers and part.weight.layer.name in ("query", "key"):
-                part.role = part.weight.layer.name
-        if not attends:
-            inside = self._inside(branch.operations)
-            self._give("inner bias", [part for part in inside if part.by_name == "bias"])
-        end = [part for layer in ends for part in self._kernels([layer])[-1:]]
-        text = self._unknown_end(branch)
-        if text:
-            self._roles.unknown = self._roles.unknown or text
-            end = []
-        self._give("attended" if attends else "outer", end)
-        if attends and not layers:
-            self._roles.uneven = self._roles.uneven or (
-                f"attention that is no layer in the branch that ends with {self._ends_of(branch)}, "
-                "of which it is not known what queries and what values are"
+        layers = [layer for layer in branch.operations if layer in self._found.attention]
+        ends = self._ends_of(branch)
+        unknown = self._unknown_end(branch)
+        if unknown:
+            yield Doubt.ENDS, unknown
+        if self._attends(branch) and not layers:
+            yield (
+                Doubt.BLOCKS,
+                f"attention that is no layer in the branch that ends with {ends}, of which it is "
+                "not known what queries and what values are",
             )
         elif len(layers) > 1 or len(kernels) != (4 if layers else 2):
-            self._roles.uneven = self._roles.uneven or (
-                f"{len(kernels)} kernels in the branch that ends with {self._ends_of(branch)}, "
-                "which must have an attention layer alone or two kernels"
+            yield (
+                Doubt.BLOCKS,
+                f"{len(kernels)} kernels in the branch that ends with {ends}, which must have an "
+                "attention layer alone or two kernels",
             )
         if (branch.depth or 0) < 2:
-            self._roles.parallel = self._roles.parallel or (
-                f"kernels side by side, or one alone, in the branch that ends with "
-                f"{self._ends_of(branch)}, which must have at least 2 one after another"
+            yield (
+                Doubt.DEPTH,
+                "kernels side by side, or one alone, in the branch that ends with "
+                f"{ends}, which must have at least 2 one after another",
             )
-        self._close(branch, end)
+        _, closed = self._closing(branch)
+        if closed:
+            yield Doubt.CLOSING, closed
+
+    def _attends(self, branch: Branch) -> bool:
+        """Return whether a branch is one of attention, and none that weighs experts."""
+        if any(layer in self._found.attention for layer in branch.operations):
+            return True
+        return branch.weighs and not self._downs.intersection(self._ends(branch))
+
+    def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
+        """Give the weights of a branch their roles."""
+        layers = [layer for layer in branch.operations if layer in self._found.attention]
+        attends = self._attends(branch)
+        for part in self._kernels(branch.operations):
+            path = part.weight.path
+            name = roles[path].name
+            if name == part.by_name:  # its name does not tell, such as a gate
+                name = "value" if attends else "inner"
+            if layers and part.weight.layer.name in ("query", "key"):
+                name = part.weight.layer.name
+            roles[path] = replace(
+                roles[path], name=name, stack=stack, depth=branch.depth or 0, in_branch=True
+            )
+        if not attends:
+            inside = self._inside(branch.operations)
+            self._give("inner bias", [part for part in inside if part.by_name == "bias"], roles)
+        if not self._unknown_end(branch):
+            role = "attended" if attends else "outer"
+            self._give(role, self._end_kernels(branch), roles)
+        modulations = self._inside(branch.modulations)
+        for name in ("kernel", "bias"):
+            role = "modulation" if name == "kernel" else "modulation bias"
+            self._give(role, [part for part in modulations if part.by_name == name], roles)
+        closing, _ = self._closing(branch)
+        for part in closing:
+            roles[part.weight.path] = replace(roles[part.weight.path], closes=True)
+
+    def _end_kernels(self, branch: Branch) -> list[Part]:
+        """Return the kernels that end a branch."""
+        return [part for layer in self._ends(branch) for part in self._kernels([layer])[-1:]]
 
     def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
         """Return the layers of which a branch adds the outputs, not those that weigh experts."""
@@ -236,31 +367,27 @@ class ByGraph:
                 return f"a branch that ends with {self._path(layer)!r}, a {type(layer).__name__}"
         return ""
 
-    def _close(self, branch: Branch, end: list[Part]) -> None:
-        """Find the weight by which a branch starts at 0.
+    def _closing(self, branch: Branch) -> tuple[list[Part], str]:
+        """Return the weights by which a branch starts at 0, and why it cannot if it cannot.
 
-        It is that of its last normalization or kernel, or the kernel that modulates it.
+        It is that of its last normalization, or that of its last kernel. What modulates a branch
+        closes it, and no weight in it.
         """
-        modulations = self._inside(branch.modulations)
-        self._give("modulation", [part for part in modulations if part.by_name == "kernel"])
-        self._give("modulation bias", [part for part in modulations if part.by_name == "bias"])
         if branch.modulations:
-            return
+            return [], ""
         closed = ""
         for operation in branch.after:  # from the sum on
             scales = [part for part in self._inside([operation]) if part.weight.name != "beta"]
             if normalizes(operation) and scales and scales[0].weight.name in ("gamma", "scale"):
-                end = scales[:1]
-                break
+                return scales[:1], closed
             if operation in self._found.scales:
                 closed = "a weight that scales a branch: let that one start at 0"
             closed = closed or self._closes_at(operation, branch)
-        else:
-            for layer in self._ends(branch):
-                closed = closed or self._closes_at(layer, branch)
-        for part in end:
-            part.closes = True
-        self._roles.closed = self._roles.closed or closed
+        for layer in self._ends(branch):
+            closed = closed or self._closes_at(layer, branch)
+        if self._unknown_end(branch):
+            return [], closed
+        return self._end_kernels(branch), closed
 
     def _closes_at(self, operation: keras.Operation, branch: Branch) -> str:
         """Return why zeros before an operation at the end of a branch would stay, if they do."""
@@ -281,40 +408,48 @@ class ByGraph:
             "would get no gradient, or give no zeros"
         )
 
-    def _decoder(self) -> int | None:
-        """Return the number of the stream of a decoder beside an encoder."""
+    def _decoder(self) -> tuple[int | None, str]:
+        """Return the number of the stream of a decoder beside an encoder, and why it is unknown."""
         found = self._found
         streams = {found.streams[branch] for branch in found.branches}
-        decoders = {found.streams[one] for one in found.branches if one in found.crosses}
+        decoders = {found.streams[branch] for branch in found.branches if branch in found.crosses}
         if not decoders and not found.crossing:
-            return None
+            return None, ""
         if len(streams) != 2 or len(decoders) != 1:
-            self._roles.uneven = "no encoder beside a decoder"
-            return None
+            return None, "no encoder beside a decoder"
         (decoder,) = decoders
-        (encoder,) = streams - decoders
-        shared = {id(part) for part in self._kernels(found.starts[encoder])}
-        for part in self._kernels(found.starts[decoder]):
-            if part.role == "tokens" and id(part) not in shared:
-                part.stack = 1
-        return decoder
+        return decoder, ""
 
-    def _blocks(self, stack: int, attentions: int) -> int:
-        """Return the number of blocks of a stack, which have so many branches with attention."""
-        roles = Counter(part.role for part in self._roles.parts if part.stack == stack)
-        blocks = roles["outer"]
-        if roles["attended"] != attentions * blocks:
-            self._roles.uneven = (
-                f"{roles['attended']} branches with attention and {blocks} without, which must be "
-                + ("as many" if attentions == 1 else "half as many in a decoder beside an encoder")
-            )
-        return blocks
+    def _counts(self) -> tuple[Counts, str]:
+        """Return how many branches and blocks there are, and why it is not known what a block is.
 
-    def _give(self, role: str, parts: Iterable[Part]) -> None:
+        A block that is applied several times counts as often.
+        """
+        found = self._found
+        decoder, _ = self._decoder()
+        blocks = []
+        uneven = ""
+        for stack, attentions in ((0, 1), (1, 2)):
+            own = [one for one in found.branches if int(found.streams[one] == decoder) == stack]
+            attended = sum(map(self._attends, own))
+            others = len(own) - attended
+            blocks.append(others)
+            if attended != attentions * others and not uneven:
+                many = (
+                    "as many" if attentions == 1 else "half as many in a decoder beside an encoder"
+                )
+                uneven = (
+                    f"{attended} branches with attention and {others} without, which must be {many}"
+                )
+        encoder_blocks, decoder_blocks = blocks
+        return Counts(len(found.branches), (encoder_blocks, decoder_blocks)), uneven
+
+    def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
         for part in parts:
-            if id(part) not in self._named:
-                part.role = role
+            path = part.weight.path
+            if path not in self._named:
+                roles[path] = replace(roles[path], name=name)
 
     def _inside(self, layers: Iterable[keras.Operation]) -> list[Part]:
         """Return the weights of layers and of those in them."""
@@ -322,7 +457,7 @@ class ByGraph:
         for layer in layers:
             if isinstance(layer, keras.Layer):
                 inside = {id(variable) for variable in layer.weights}
-                parts += [part for key, part in self._parts.items() if key in inside]
+                parts += [part for key, part in self._by_variable.items() if key in inside]
         return parts
 
     def _kernels(self, layers: Iterable[keras.Operation]) -> list[Part]:
@@ -342,7 +477,7 @@ class ByGraph:
     def _ends_of(self, branch: Branch) -> str:
         return quoted([self._path(layer) for layer in self._ends(branch)])
 
-    def described(self) -> list[str]:
+    def _described(self) -> list[str]:
         """Return what was found, in words."""
         found = self._found
         ends = [self._path(layer) for branch in found.branches for layer in self._ends(branch)]
@@ -373,7 +508,7 @@ class ByGraph:
             if layers:
                 names = [self._path(layer) for layer in dict.fromkeys(layers)]
                 lines.append(f"{words}: {quoted(names)}")
-        added = [self._parts[id(variable)].weight.path for variable in found.added]
+        added = [self._by_variable[id(variable)].weight.path for variable in found.added]
         if added:
             lines.append(f"weights that are added: {quoted(list(dict.fromkeys(added)))}")
         return lines

@@ -1,12 +1,13 @@
 """What weights are for by their paths, as KerasHub, `keras.applications` and Keras call them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
 from keras_initx.structure._patterns import matches_path
 from keras_initx.structure._weights import ModelWeight
@@ -87,20 +88,25 @@ def parts_of(weights: Sequence[ModelWeight]) -> list[Part]:
         if by_name == "bias":
             kernel = by_path.get(weight.path.removesuffix("bias") + "kernel")
         role = role_in(NAMES, weight) or NAMES_OF_THEIR_OWN.get(weight.name, by_name)
-        parts.append(Part(weight, role, by_name, kernel))
+        parts.append(Part(weight, Role(role), by_name, kernel))
     return parts
 
 
 class ByNames:
-    """Gives weights in branches the roles that their names tell.
+    """Reads the roles of weights in branches by their names.
 
     Args:
-        roles: What is known of the model, which is added to.
+        parts: The weights, with the roles that their names tell whatever is around them.
     """
 
-    def __init__(self, roles: Roles) -> None:
-        self._roles = roles
-        self._branches = _convolutions([part.weight.path for part in roles.parts])
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._branches = _convolutions([part.weight.path for part in parts])
+
+    @property
+    def ends(self) -> set[str]:
+        """The paths of the convolutions that end branches."""
+        return {end for end, _, _ in self._branches.values()}
 
     def tells(self, ends: set[str], outputs: set[str], *, is_followed: bool) -> bool:
         """Return whether the names tell which kernels end branches, of all that the graph has.
@@ -110,53 +116,124 @@ class ByNames:
             outputs: Those of the kernels after which no other comes.
             is_followed: Whether the graph is known as a whole.
         """
-        convolutions = {end for end, _, _ in self._branches.values()}
+        convolutions = self.ends
         if convolutions:
             # The graph cannot tell a branch beside a kernel from two ways to the outputs.
             in_graph = bool(ends) and ends <= convolutions <= ends | outputs
             return not is_followed or in_graph
         named: dict[str | None, set[str]] = {}
-        for part in self._roles.parts:
+        for part in self._parts:
             named.setdefault(role_in(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
         if not {"attended", "outer"} <= named.keys():
             return False
         return not is_followed or ends <= named["attended"] | named["outer"]
 
-    def read(self) -> None:
-        """Give the weights in branches their roles."""
-        roles = self._roles
-        branches = self._branches
-        ends = {end for end, _, _ in branches.values()}
-        closing = {scale for _, scale, _ in branches.values()}
-        for part in roles.parts:
+    def nameless_kernel(self, hidden: Iterable[str]) -> str:
+        """Return the path of a kernel in a block of which its name does not tell the role.
+
+        It is empty if each has one. A block is what attention and the network behind it have in
+        common in their paths.
+
+        Args:
+            hidden: The paths of layers that cannot be followed.
+        """
+        blocks = {*self._blocks(), *hidden} - {""}
+        for part in self._parts:
             path = part.weight.path
-            part.role = (
-                role_in(NAMES, part.weight) or role_in(NAMES_IN_BRANCHES, part.weight) or part.role
+            is_inside = any(path.startswith(f"{block}/") for block in blocks)
+            if is_inside and part.by_name == "kernel" and part.weight.axes is not None:
+                names = (*NAMES, *NAMES_IN_BRANCHES)
+                if role_in(names, part.weight) is None and not _CONVOLUTION.fullmatch(path):
+                    return path
+        return ""
+
+    def _blocks(self) -> set[str]:
+        """Return the paths of the blocks of attention and a network."""
+        attended = [self._path_in(part) for part in self._parts if self._is(part, "attended")]
+        blocks = set()
+        for part in self._parts:
+            if not self._is(part, "outer"):
+                continue
+            own = self._path_in(part)
+            shared = max((_in_common(own, other) for other in attended), key=len, default=[])
+            blocks.add("/".join(shared or own[:1]))
+        return blocks
+
+    def _is(self, part: Part, role: str) -> bool:
+        return role_in(NAMES_IN_BRANCHES, part.weight) == role
+
+    def _path_in(self, part: Part) -> list[str]:
+        return part.weight.path.split("/")[:-2]
+
+    def roles(self) -> dict[str, Role]:
+        """Return the role of each weight by path."""
+        branches = self._branches
+        closing = {scale for _, scale, _ in branches.values()}
+        roles = {}
+        for part in self._parts:
+            path = part.weight.path
+            name = (
+                role_in(NAMES, part.weight)
+                or role_in(NAMES_IN_BRANCHES, part.weight)
+                or part.role.name
             )
+            depth = 0
             match = _CONVOLUTION.fullmatch(path)
             if match:
-                part.role = "outer" if path in ends else "inner"
-                part.depth = branches[match[1]][2]
-            part.closes = path in closing
-            if not branches and part.role in ("attended", "outer"):
-                part.closes = True
-        outer = [part for part in roles.parts if part.role == "outer"]
-        attended = [part for part in roles.parts if part.role == "attended"]
-        # A block of a decoder beside an encoder has two branches of attention.
-        roles.branches = len(outer) if branches else 2 * len(outer)
-        decoder = [part for part in outer if "decoder" in part.weight.path]
-        is_pair = 0 < len(decoder) < len(outer)
-        roles.blocks = len(outer) - len(decoder) * is_pair, len(decoder) * is_pair
-        if any(depth < 2 for _, _, depth in branches.values()):
-            roles.parallel = "one kernel alone in a branch, which must have at least 2"
-        if is_pair:
-            for part in roles.parts:
-                part.stack = int("decoder" in part.weight.path)
-        elif "cross-attention" in roles.has and attended:
-            roles.uneven = (
+                name = "outer" if path in self.ends else "inner"
+                depth = branches[match[1]][2]
+            closes = path in closing
+            if not branches and name in ("attended", "outer"):
+                closes = True
+            roles[path] = Role(name, depth=depth, closes=closes)
+        return roles
+
+    def reading(self, *, crosses: bool, hidden: Mapping[str, str]) -> Reading:
+        """Return what the names tell of a model whose graph cannot be followed.
+
+        Args:
+            crosses: Whether there is cross attention by names.
+            hidden: The layers that cannot be followed, by path, with the reasons.
+        """
+        roles = self.roles()
+        ends = [path for path, role in roles.items() if role.name in ("attended", "outer")]
+        outer = [path for path in ends if roles[path].name == "outer"]
+        decoder = {path for path in outer if crosses and "decoder" in path}
+        blocks = len(outer) - len(decoder), len(decoder)
+        layer, reason = next(iter(hidden.items()))
+        unseen = f"{layer!r}, whose `call` cannot be followed: {reason}"
+        doubts = {
+            Doubt.NUMBERS: "a graph that cannot be followed",
+            Doubt.PLACEMENT: f"a place of normalizations that is not seen in {unseen}",
+        }
+        nameless = "" if self._branches else self.nameless_kernel(hidden)
+        if nameless:
+            doubts[Doubt.ENDS] = (
+                f"{nameless!r} in a block, of which no name tells what it is for, and {unseen}; "
+                "say by `roles` which kernels are 'attended' and 'outer'"
+            )
+        if any(depth < 2 for _, _, depth in self._branches.values()):
+            doubts[Doubt.DEPTH] = "one kernel alone in a branch, which must have at least 2"
+        if crosses and not 0 < len(decoder) < len(outer):
+            doubts[Doubt.BLOCKS] = (
                 "no decoder beside an encoder by their names: the paths of its weights, and only "
                 "those, must contain 'decoder'"
             )
+        if decoder and len(decoder) < len(outer):
+            for path, role in roles.items():
+                roles[path] = replace(role, stack=int("decoder" in path))
+        notes = (f"Names of weights, not checked by the graph: {unseen}.",)
+        return Reading(roles, Counts(len(ends), blocks), doubts, notes)
+
+
+def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Return the names with which both paths begin."""
+    found = []
+    for one, two in zip(path, other, strict=False):
+        if one != two:
+            break
+        found.append(one)
+    return found
 
 
 def _by_name(weight: ModelWeight) -> str:

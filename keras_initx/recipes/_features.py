@@ -1,7 +1,8 @@
-"""What a model has, in words: kinds of layers, and how its branches are merged and normalized."""
+"""What a model has: kinds of layers, and how its branches are merged and normalized."""
 
+import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -13,30 +14,66 @@ from keras_initx.structure._names import layer_paths
 from keras_initx.structure._patterns import matching_paths
 from keras_initx.structure._weights import ModelWeight
 
-FIRST = "a normalization before each branch"
-LAST = "a normalization after each sum"
-# By names, or by the graph of a model with attention and an embedding of tokens.
-LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
+
+class Feature(enum.Enum):
+    """What a model may have. The value is how it is called where a model has it."""
+
+    FIRST = "a normalization before each branch"
+    LAST = "a normalization after each sum"
+    # By names, or by the graph of a model with attention and an embedding of tokens.
+    LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
+    ADDED = "added branches"
+    ATTENTION = "attention"
+    ATTENTION_IN_BRANCH = "attention in a branch"
+    BATCH_NORMALIZATION = "batch normalization"
+    CELL = "a recurrent cell"
+    CLIP = "the names of CLIP"
+    CONCATENATED = "concatenated branches"
+    CONVOLUTIONS = "convolutions"
+    CROSS_ATTENTION = "cross-attention"
+    DEPTHWISE = "depthwise convolutions"
+    EMBEDDING = "an embedding of tokens"
+    GEMMA = "the names of Gemma"
+    HARD_SILU = "hard SiLU or ReLU6"
+    HE = "ReLU or another activation for He's weights"
+    LAYER_NORMALIZATION = "layer normalization"
+    LLAMA = "the names of Llama"
+    NORMALIZATION = "normalization"
+    SELU = "SELU"
+    SEPARABLE = "separable convolutions"
+    SILU = "SiLU"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def without_article(self) -> str:
+        """How it is called after a "no"."""
+        return self.value.removeprefix("a ").removeprefix("an ")
+
+
 # Layers whose paths say what the model is.
 _NAMES = {
-    "the names of CLIP": (
+    Feature.CLIP: (
         "*logit_scale",
         "*class_embedding",
         "*text_projection",
         "*encoder_block_*/attention/query/kernel",
     ),
-    "the names of Gemma": ("*decoder_block_*/ffw_gating/kernel",),
-    "the names of Llama": ("*feedforward_gate_dense/kernel", "*/expert_feedforward_gate_dense"),
-    "cross-attention": ("*cross_attention*", "*crossattention*"),
+    Feature.GEMMA: ("*decoder_block_*/ffw_gating/kernel",),
+    Feature.LLAMA: ("*feedforward_gate_dense/kernel", "*/expert_feedforward_gate_dense"),
+    Feature.CROSS_ATTENTION: ("*cross_attention*", "*crossattention*"),
     # DeBERTa in KerasHub, and the authors of BERT.
-    LAST: ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel"),
+    Feature.LAST: ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel"),
 }
+# What a model has, each with the paths or names of examples.
+Features: TypeAlias = dict[Feature, list[str]]
 # Layers that are features.
 _KINDS = {
-    keras.layers.Add: "added branches",
-    keras.layers.BatchNormalization: "batch normalization",
-    keras.layers.Concatenate: "concatenated branches",
-    keras.layers.LayerNormalization: "layer normalization",
+    keras.layers.Add: Feature.ADDED,
+    keras.layers.BatchNormalization: Feature.BATCH_NORMALIZATION,
+    keras.layers.Concatenate: Feature.CONCATENATED,
+    keras.layers.LayerNormalization: Feature.LAYER_NORMALIZATION,
 }
 # The first blocks of EfficientNet in KerasHub and `keras.applications`, as `block1a_dwconv`. The
 # Lite one has the activation of MobileNet.
@@ -48,7 +85,7 @@ _SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 
 def features_of(
     model: keras.Model, weights: Sequence[ModelWeight], found: Architecture
-) -> dict[str, list[str]]:
+) -> Features:
     """Return what a model has, each with the paths or names of examples.
 
     Args:
@@ -56,7 +93,7 @@ def features_of(
         weights: Its weights.
         found: What its graph shows.
     """
-    has: dict[str, list[str]] = {}
+    has: Features = {}
     layers = layer_paths(model)
     for layer, path in layers.items():
         for feature in _of_layer(layer, path):
@@ -67,70 +104,67 @@ def features_of(
             if isinstance(operation, keras.Layer) or kind not in ("Add", "Concatenate"):
                 continue
             if len(keras.tree.flatten(operation.input)) > 1:
-                merged = "added branches" if kind == "Add" else "concatenated branches"
+                merged = Feature.ADDED if kind == "Add" else Feature.CONCATENATED
                 has.setdefault(merged, []).append(operation.name)
     for weight in weights:
         _note_convolution(weight, has)
         if isinstance(weight.layer, _CELLS):
-            has.setdefault("a recurrent cell", []).append(weight.path)
+            has.setdefault(Feature.CELL, []).append(weight.path)
     paths = [weight.path for weight in weights]
     if matching_paths(_EFFICIENTNET, paths):
-        has.pop("hard SiLU or ReLU6", None)
+        has.pop(Feature.HARD_SILU, None)
     for feature, patterns in _NAMES.items():
         matching = [path for pattern in patterns for path in matching_paths(pattern, paths)]
         if matching:
             has.setdefault(feature, []).extend(matching)
-    # Of KerasHub: all that normalize last normalize their embeddings too.
-    if FIRST not in has and LAST not in has:
-        for path in layers.values():
-            if path.endswith("embeddings_layer_norm"):
-                has.setdefault(LAST, []).append(path)
-    if LAST in has:
-        has[LAST_IN_TEXT] = has[LAST]
+    if Feature.LAST in has:
+        has[Feature.LAST_IN_TEXT] = has[Feature.LAST]
     _note_graph(found, has, layers)
     return has
 
 
-def _of_layer(layer: keras.Layer, path: str) -> list[str]:
+def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
     features = []
     if "attention" in f"{type(layer).__name__} {path}".lower():
-        features.append("attention")
+        features.append(Feature.ATTENTION)
     if isinstance(layer, keras.layers.Embedding) and "position" not in layer.name:
-        features.append("an embedding of tokens")
+        features.append(Feature.EMBEDDING)
     if normalizes(layer):
-        features.append("normalization")
+        features.append(Feature.NORMALIZATION)
     features += [feature for kind, feature in _KINDS.items() if isinstance(layer, kind)]
     # Layers of KerasHub say where they normalize.
     is_first = getattr(layer, "normalize_first", None)
     if isinstance(is_first, bool):
-        features.append(FIRST if is_first else LAST)
+        features.append(Feature.FIRST if is_first else Feature.LAST)
     activation = activation_name(layer)
     if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
         activation = "relu6"
     if activation_facts(activation).suits == "he":
-        features.append("ReLU or another activation for He's weights")
+        features.append(Feature.HE)
+    if activation == "selu":
+        features.append(Feature.SELU)
     if activation == "silu":
-        features.append("SiLU")
+        features.append(Feature.SILU)
     if activation in ("hard_silu", "relu6"):
-        features.append("hard SiLU or ReLU6")
+        features.append(Feature.HARD_SILU)
     return features
 
 
-def _note_convolution(weight: ModelWeight, has: dict[str, list[str]]) -> None:
+def _note_convolution(weight: ModelWeight, has: Features) -> None:
     """Note what kind of a convolution a weight is the kernel of."""
     if not isinstance(weight.layer, _CONVOLUTIONS) or len(weight.shape) < 3:
         return
-    kinds = ["convolutions"]
+    kinds = [Feature.CONVOLUTIONS]
     if isinstance(weight.layer, _SEPARABLE):
-        kinds.append("separable convolutions")
+        kinds.append(Feature.SEPARABLE)
     elif is_depthwise_kernel(weight):
-        kinds.append("depthwise convolutions")
+        kinds.append(Feature.DEPTHWISE)
     # What a layer or model of a user adds in its `call` is not known here.
     if not all(
         isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
         for layer in weight.layers[:-1]
     ):
-        kinds.append("added branches")
+        kinds.append(Feature.ADDED)
     for kind in kinds:
         has.setdefault(kind, []).append(weight.path)
 
@@ -144,29 +178,30 @@ def is_depthwise_kernel(weight: ModelWeight) -> bool:
     return 1 < groups == weight.shape[-1]
 
 
-def _note_graph(
-    found: Architecture, has: dict[str, list[str]], layers: Mapping[keras.Layer, str]
-) -> None:
+def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer, str]) -> None:
     """Note what only the graph shows."""
+    if found.is_placement_seen and found.normalizes_first is not None:
+        ends = [layer.name for branch in found.branches for layer in branch.last]
+        if Feature.FIRST not in has and Feature.LAST not in has:
+            has[Feature.FIRST if found.normalizes_first else Feature.LAST] = ends
+            if not found.normalizes_first and found.tokens and found.attends:
+                has[Feature.LAST_IN_TEXT] = ends
+    if found.selu:
+        has.setdefault(Feature.SELU, []).extend(found.selu)
     if found.hidden:
         return
     if found.attends:
         names = [layers.get(layer, layer.name) for layer in found.attention]
-        has["attention in a branch"] = names or ["softmax"]
+        has[Feature.ATTENTION_IN_BRANCH] = names or ["softmax"]
     crossing: list[Any] = [*found.crossing]
     written: list[Any] = []
     for branch in found.branches:
         if branch.attends:
             written += branch.last
             crossing += branch.last if branch in found.crosses else ()
-    for feature, of in (("attention", written), ("cross-attention", crossing)):
+    for feature, of in ((Feature.ATTENTION, written), (Feature.CROSS_ATTENTION, crossing)):
         if of:
             paths = [layers.get(layer, layer.name) for layer in dict.fromkeys(of)]
             has.setdefault(feature, []).extend(paths)
     if found.positions and not found.tokens:
-        has.pop("an embedding of tokens", None)
-    ends = [layer.name for branch in found.branches for layer in branch.last]
-    if FIRST not in has and LAST not in has and found.normalizes_first is not None:
-        has[FIRST if found.normalizes_first else LAST] = ends
-        if not found.normalizes_first and found.tokens and found.attends:
-            has[LAST_IN_TEXT] = ends
+        has.pop(Feature.EMBEDDING, None)

@@ -7,7 +7,7 @@ import keras
 from keras_initx.initializers._random import RandomNormal, RandomUniform
 from keras_initx.initializers._scale import default_axes, fans
 from keras_initx.initializers._variance import VarianceScaling
-from keras_initx.recipes._features import is_depthwise_kernel
+from keras_initx.recipes._features import Feature, is_depthwise_kernel
 from keras_initx.recipes._parts import Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable, truncated_normal
 
@@ -67,8 +67,8 @@ vit_timm: Recipe = Recipe(
     table=_vit_timm,
     kind=_VISION_TRANSFORMER,
     sources="Wightman, timm, `init_weights_vit_timm`",
-    needs=("attention",),
-    refuses=("an embedding of tokens",),
+    needs=(Feature.ATTENTION,),
+    refuses=(Feature.EMBEDDING,),
 )
 
 
@@ -103,8 +103,8 @@ vit_jax: Recipe = Recipe(
     table=_vit_jax,
     kind=_VISION_TRANSFORMER,
     sources="Dosovitskiy and others, 2021, by its code",
-    needs=("attention",),
-    refuses=("an embedding of tokens",),
+    needs=(Feature.ATTENTION,),
+    refuses=(Feature.EMBEDDING,),
 )
 
 
@@ -135,7 +135,7 @@ convnext: Recipe = Recipe(
     table=_convnext,
     kind="a network of depthwise convolutions with layer normalization",
     sources="Liu and others, 2022, by its code",
-    needs=("depthwise convolutions", "layer normalization"),
+    needs=(Feature.DEPTHWISE, Feature.LAYER_NORMALIZATION),
 )
 
 
@@ -181,8 +181,8 @@ efficientnet: Recipe = Recipe(
     kind="a network of depthwise convolutions with batch normalization, without hard SiLU and "
     "ReLU6 as in MobileNet",
     sources="Tan and Le, 2019 and 2021, by their code",
-    needs=("depthwise convolutions", "batch normalization"),
-    refuses=("hard SiLU or ReLU6",),
+    needs=(Feature.DEPTHWISE, Feature.BATCH_NORMALIZATION),
+    refuses=(Feature.HARD_SILU,),
 )
 
 
@@ -216,8 +216,8 @@ mobilenet: Recipe = Recipe(
     kind="a network of depthwise convolutions with batch normalization, without SiLU as in "
     "EfficientNet",
     sources="Howard and others, 2017 and 2019; Sandler and others, 2018, by their code",
-    needs=("depthwise convolutions", "batch normalization"),
-    refuses=("SiLU",),
+    needs=(Feature.DEPTHWISE, Feature.BATCH_NORMALIZATION),
+    refuses=(Feature.SILU,),
 )
 
 
@@ -298,11 +298,11 @@ resnet: Recipe = Recipe(
         "torchvision": "He and others, 2016, by torchvision: He by fan-out",
         "keras": "`keras.applications` and KerasHub: Glorot uniform by the fans of the shape",
     },
-    needs=("convolutions", "normalization", "added branches"),
+    needs=(Feature.CONVOLUTIONS, Feature.NORMALIZATION, Feature.ADDED),
     refuses=(
-        "attention",
-        "separable convolutions",
-        "depthwise convolutions",
-        "concatenated branches",
+        Feature.ATTENTION,
+        Feature.SEPARABLE,
+        Feature.DEPTHWISE,
+        Feature.CONCATENATED,
     ),
 )

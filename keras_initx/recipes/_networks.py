@@ -9,8 +9,8 @@ from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.initializers._variance import VarianceScaling
-from keras_initx.recipes._features import LAST
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._features import Feature
+from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable
 
 
@@ -36,7 +36,8 @@ selu: Recipe = Recipe(
     table=_selu,
     kind="a network with the activation `selu`",
     sources="Klambauer and others, 2017",
-    refuses=("ReLU or another activation for He's weights",),
+    needs=(Feature.SELU,),
+    refuses=(Feature.HE,),
 )
 
 
@@ -85,7 +86,7 @@ orthogonal_rnn: Recipe = Recipe(
     table=_orthogonal_rnn,
     kind="a network with an LSTM, a GRU or a simple RNN",
     sources="Saxe and others, 2014; Jozefowicz and others, 2015",
-    needs=("a recurrent cell",),
+    needs=(Feature.CELL,),
 )
 
 
@@ -168,7 +169,8 @@ def _fixup() -> RoleTable:
     he = VarianceScaling(2.0, "fan_out", "truncated_normal")
     inner = Computed(
         "He normal by fan-out, times `L^(-1 / (2 m - 2))`",
-        lambda part, roles: Scaled(he, roles.branches ** (-1 / (2 * part.depth - 2))),
+        lambda part, roles: Scaled(he, roles.counts.branches ** (-1 / (2 * part.role.depth - 2))),
+        needs=(Doubt.ENDS, Doubt.DEPTH, Doubt.CLOSING),
     )
     return {
         **dict.fromkeys(("inner", "gate", "up", "gate and up"), inner),
@@ -186,9 +188,7 @@ fixup: Recipe = Recipe(
     kind="a residual network without normalization, with scalar biases and factors",
     sources="Zhang and others, 2019, by its code",
     needs=("inner", "outer"),
-    refuses=("normalization", "attention in a branch"),
-    by_chain=True,
-    closes=True,
+    refuses=(Feature.NORMALIZATION, Feature.ATTENTION_IN_BRANCH),
 )
 
 
@@ -221,7 +221,9 @@ def _zero_residual() -> RoleTable:
         Xie, "Scalable diffusion models with transformers", ICCV 2023, section 3.2, for adaLN-Zero.
     """
     closes = Computed(
-        "`zeros` if it ends a branch", lambda part, roles: "zeros" if part.closes else None
+        "`zeros` if it ends a branch",
+        lambda part, roles: "zeros" if part.role.closes else None,
+        needs=(Doubt.ENDS, Doubt.CLOSING),
     )
     return {
         **dict.fromkeys(("attended", "outer", "scale"), closes),
@@ -235,6 +237,5 @@ zero_residual: Recipe = Recipe(
     table=_zero_residual,
     kind="a residual network, or a transformer that normalizes before each branch",
     sources="Goyal and others, 2017, section 5.1; Peebles and Xie, 2023, section 3.2",
-    refuses=(LAST,),
-    closes=True,
+    refuses=(Feature.LAST,),
 )

@@ -1,6 +1,8 @@
 """The weights of a model with their roles, and what is known of the model."""
 
-from dataclasses import dataclass, field
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import keras
 
@@ -16,78 +18,126 @@ ROLES = {
     **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
     **dict.fromkeys(("class", "relative positions"), "embeddings"),
     **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
-    "scale": "scale",
+    # Of normalizations; the last two say where these stand: before branches or after sums.
+    **dict.fromkeys(("scale", "scale before", "scale after"), "scale"),
     # Only recipes of their own know these.
     **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
     **dict.fromkeys(("LoRA A", "LoRA B"), "other"),
 }
 
 
-@dataclass
+class Doubt(enum.Enum):
+    """What may not be known of a model, and a recipe may have to know."""
+
+    ENDS = "which kernels end branches, and how many branches there are"
+    DEPTH = "how many kernels a branch has, one after another"
+    BLOCKS = "how many blocks each stack has"
+    NUMBERS = "in which block a branch is"
+    CLOSING = "whether a branch can start at 0"
+    PLACEMENT = "where a block normalizes"
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a weight is for.
+
+    Attributes:
+        name: A key of the tables of recipes.
+        stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
+        block: The number of its block, from 1, if it is in one.
+        depth: The number of kernels of its branch, one after another.
+        closes: Whether its branch starts at 0 if it does.
+        in_branch: Whether it is in a branch, by the graph.
+    """
+
+    name: str
+    stack: int = 0
+    block: int = 0
+    depth: int = 0
+    closes: bool = False
+    in_branch: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
     """A weight and what it is for.
 
     Attributes:
         weight: The weight.
-        role: What it is for, a key of the tables of recipes.
+        role: What it is for.
         by_name: What it is by its own name alone: a kernel, a bias, embeddings, a scale, what only
             its layer initializes ("other"), or unknown.
         kernel: The kernel of its layer, of a bias.
-        in_branch: Whether it is in a branch, by the graph.
-        block: The number of its block, from 1, if it is in one.
-        stack: Which stack of blocks it is in, 1 in a decoder beside an encoder and otherwise 0.
-        depth: The number of kernels of its branch, one after another.
-        closes: Whether its branch starts at 0 if it does.
     """
 
     weight: ModelWeight
-    role: str
+    role: Role
     by_name: str
     kernel: ModelWeight | None = None
-    in_branch: bool = False
-    block: int = 0
-    stack: int = 0
-    depth: int = 0
-    closes: bool = False
 
     @property
     def is_unknown(self) -> bool:
         """Whether it is not known what it is for, but perhaps by a recipe of its own."""
-        return self.by_name == "unknown" and ROLES.get(self.role, "unknown") == "unknown"
+        return self.by_name == "unknown" and ROLES.get(self.role.name, "unknown") == "unknown"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Counts:
+    """How many branches and blocks a model has.
+
+    Attributes:
+        branches: The number of residual branches. One that is applied several times counts as
+            often.
+        blocks: The number of blocks of the only stack, or of an encoder and of its decoder.
+    """
+
+    branches: int = 0
+    blocks: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of the branches of a model, by names or by its graph.
+
+    Attributes:
+        roles: The role of each weight, by path.
+        counts: How many branches and blocks there are.
+        doubts: What is not known, each with the reason.
+        notes: What was found, as lines of text.
+        is_by_graph: Whether roles in branches are by the graph.
+    """
+
+    roles: Mapping[str, Role]
+    counts: Counts
+    doubts: Mapping[Doubt, str]
+    notes: tuple[str, ...] = ()
+    is_by_graph: bool = False
+
+
+@dataclass(frozen=True)
 class Roles:
     """The weights of a model, each with what it is for.
 
     Attributes:
         model: The model.
         parts: All weights.
-        has: What the model has, with the paths of examples: roles, and kinds of layers.
-        branches: The number of residual branches.
-        blocks: The number of blocks of the only stack, or of an encoder and of its decoder.
-        notes: What was found in the graph, as lines of text, if roles in branches are by it.
-        unknown: Why it is not known how branches end, or an empty text.
-        parallel: Which branch has no depth, or less than 2.
-        uneven: Why it is not known what a block is.
-        closed: Which branch cannot start at 0.
-        unnumbered: Why it is not known which block a branch is in.
+        has: What the model has, roles and features, with the paths of examples.
+        counts: How many branches and blocks there are.
+        doubts: What is not known, each with the reason.
+        notes: What was found, as lines of text.
+        is_by_graph: Whether roles in branches are by the graph.
         given: What the user says, as lines of text.
     """
 
     model: keras.Model
-    parts: list[Part]
-    has: dict[str, list[str]]
-    branches: int = 0
-    blocks: tuple[int, int] = (0, 0)
-    notes: list[str] = field(default_factory=list)
-    unknown: str = ""
-    parallel: str = ""
-    uneven: str = ""
-    closed: str = ""
-    unnumbered: str = "a graph that cannot be followed"
-    given: list[str] = field(default_factory=list)
+    parts: Sequence[Part]
+    has: Mapping[object, Sequence[str]]
+    counts: Counts
+    doubts: Mapping[Doubt, str]
+    notes: tuple[str, ...] = ()
+    is_by_graph: bool = False
+    given: tuple[str, ...] = ()
 
     def shape_of(self, role: str) -> Shape:
         """Return the shape of the first weight of a role."""
-        return next(part.weight.shape for part in self.parts if part.role == role)
+        return next(part.weight.shape for part in self.parts if part.role.name == role)

@@ -15,11 +15,12 @@ import keras
 from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
+from keras_initx.recipes._features import Feature
 from keras_initx.recipes._noted_rules import NotedRules, shortened
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
 from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.structure._weights import check_model
+from keras_initx.structure._weights import check_model, find_weights
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,16 @@ class Computed:
     Attributes:
         text: It in words.
         of: Returns the initializer for a part of a model, or `None` to leave it to its layer.
-        by_number: Whether the numbers of blocks must be known.
+        needs: What must be known for it.
     """
 
     text: str
     of: Callable[[Part, Roles], InitializerLike | None]
-    by_number: bool = False
+    needs: tuple[Doubt, ...] = ()
 
 
+# Features of which it must be known where a model normalizes.
+_PLACES = {Feature.FIRST, Feature.LAST, Feature.LAST_IN_TEXT}
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -67,12 +70,9 @@ class Recipe:
             the recipe.
         kind: The models that it is for, in words.
         sources: Whose numbers it has: a paper or code, or a dict with one for each source.
-        needs: What a model must have: roles of weights, and what `features_of` finds.
+        needs: What a model must have: roles of weights, and features.
         needs_in_graph: What it must have too if its branches are known by the graph.
         refuses: What it must not have.
-        by_chain: Whether the kernels of a branch must be one after another.
-        by_block: Whether blocks of one branch or two of attention and one without must be known.
-        closes: Whether branches must be able to start at 0.
     """
 
     __doc__ = _Documentation(__doc__)
@@ -81,12 +81,9 @@ class Recipe:
     table: Callable[..., RoleTable]
     kind: str
     sources: str | Mapping[str, str]
-    needs: Sequence[str] = ()
-    needs_in_graph: Sequence[str] = ()
-    refuses: Sequence[str] = ()
-    by_chain: bool = False
-    by_block: bool = False
-    closes: bool = False
+    needs: Sequence[str | Feature] = ()
+    needs_in_graph: Sequence[str | Feature] = ()
+    refuses: Sequence[str | Feature] = ()
 
     def __call__(
         self, model: keras.Model, *, source: str | None = None, roles: RolesGiven | None = None
@@ -104,7 +101,8 @@ class Recipe:
                 if `source` is none of the recipe's.
         """
         table = self._table_of(source)
-        found = roles_of(check_model("model", model), roles)
+        check_model("model", model)
+        found = roles_of(model, find_weights(model), roles)
         self._check(found, table)
         return _rules(table, found)
 
@@ -148,31 +146,34 @@ class Recipe:
 
     def _check(self, roles: Roles, table: RoleTable) -> None:
         """Raise `ValueError`, with what it lacks or has, if a model does not fit."""
-        by_branch = "outer" in table
-        computed = [value for value in table.values() if isinstance(value, Computed)]
-        by_number = any(value.by_number for value in computed)
-        needs = [*self.needs, *(self.needs_in_graph if roles.notes else ())]
-        reasons = [f"no {need.removeprefix('a ')}" for need in needs if need not in roles.has]
-        reasons += [
-            f"{feature}, {quoted(roles.has[feature])}"
-            for feature in self.refuses
-            if feature in roles.has
-        ]
-        doubts = [
-            (by_branch, roles.unknown),
-            (by_number and not roles.unknown, roles.unnumbered),
-            (self.by_chain, roles.parallel),
-            (self.by_block, roles.uneven),
-            (self.closes, roles.closed),
-        ]
-        reasons += [doubt for matters, doubt in doubts if matters and doubt]
+        needs = [*self.needs, *(self.needs_in_graph if roles.is_by_graph else ())]
+        must_be_known: set[Doubt] = set()
+        for value in table.values():
+            if isinstance(value, Computed):
+                must_be_known.update(value.needs)
+        if not _PLACES.isdisjoint((*needs, *self.needs_in_graph, *self.refuses)):
+            must_be_known.add(Doubt.PLACEMENT)
+        places = _PLACES if Doubt.PLACEMENT in roles.doubts else ()
+        reasons = []
+        for need in needs:
+            if need not in roles.has and need not in places:
+                words = need.without_article if isinstance(need, Feature) else need
+                reasons.append(f"no {words}")
+        for feature in self.refuses:
+            if feature in roles.has:
+                reasons.append(f"{feature}, {quoted(roles.has[feature])}")
+        for doubt, text in roles.doubts.items():
+            is_said = doubt is Doubt.NUMBERS and Doubt.ENDS in roles.doubts
+            if doubt in must_be_known and not is_said:
+                reasons.append(text)
         if not reasons:
             return
-        if by_branch:
-            reasons += roles.notes
+        if Doubt.ENDS in must_be_known and roles.is_by_graph:
+            reasons += roles.notes[1:]
         raise ValueError(
             f"`model` must be {self.kind}; otherwise write your own rules. "
-            f"Received: model={roles.model.name!r} with {'; '.join(reasons)}"
+            f"Received: model={roles.model.name!r} with "
+            f"{'; '.join(reason.strip() for reason in reasons)}"
         )
 
 
@@ -182,7 +183,7 @@ def _rules(table: RoleTable, roles: Roles) -> NotedRules:
     special = {}
     left = []
     for part in roles.parts:
-        role = part.role if part.role in table else part.by_name
+        role = part.role.name if part.role.name in table else part.by_name
         special[part.weight.path] = role != part.by_name
         value = entry = table.get(role)
         if isinstance(value, Computed):
@@ -196,8 +197,8 @@ def _rules(table: RoleTable, roles: Roles) -> NotedRules:
         rules["*"] = None
         left = []
     lines: list[str] = []
-    if roles.notes and not table.keys() <= {"kernel", "bias", "embeddings"}:
-        lines = ["Recognized in the graph of the model:", *(f"  {note}" for note in roles.notes)]
+    if not table.keys() <= {"kernel", "bias", "embeddings"}:
+        lines += roles.notes
     lines += [f"As `roles` says: {line}" for line in roles.given]
     return NotedRules(rules, tuple(lines), tuple(left))
 

@@ -1,8 +1,8 @@
 """What each weight of a model is for: by names, by its graph, or as the user says."""
 
 import difflib
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import keras
 
@@ -11,64 +11,90 @@ from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import RolesGiven
 from keras_initx.recipes._by_graph import ByGraph
 from keras_initx.recipes._by_names import ByNames, parts_of
-from keras_initx.recipes._features import features_of
-from keras_initx.recipes._parts import ROLES, Roles
+from keras_initx.recipes._features import Feature, features_of
+from keras_initx.recipes._parts import ROLES, Counts, Doubt, Part, Reading, Roles
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._patterns import matching_paths
-from keras_initx.structure._weights import find_weights
+from keras_initx.structure._weights import ModelWeight
 
 # What a weight of a role is too.
 _WIDER = {"up": ("inner",), "gate and up": ("gate", "inner")}
+# What the user says by roles of where normalizations stand.
+_PLACES = {"scale before": (Feature.FIRST,), "scale after": (Feature.LAST, Feature.LAST_IN_TEXT)}
+# What the user may say beside roles: the weights of the decoder beside an encoder.
+_DECODER = "decoder"
 
 
-class Reader(Protocol):
-    """Gives weights in branches their roles."""
-
-    def read(self) -> None: ...
-
-
-def roles_of(model: keras.Model, given: RolesGiven | None = None) -> Roles:
+def roles_of(
+    model: keras.Model, weights: Sequence[ModelWeight], given: RolesGiven | None = None
+) -> Roles:
     """Return what each weight of a built model is for.
 
-    Roles in branches are all by names, or all by the graph: by names if those of the table are
-    there, and the graph, as far as it can be followed, has no other ends of branches.
+    Names say which kernels end branches if those of the table are there, and the graph, as far as
+    it can be followed, has no other ends. How many there are says the graph; names alone only where
+    it cannot be followed and each kernel of a block has its role by name.
 
     Args:
         model: A built model.
+        weights: Its weights.
         given: Patterns of weights, by the roles that they have whatever is found.
 
     Raises:
         TypeError: If `given` is no dict from texts to patterns.
         ValueError: If a role is unknown, or a pattern matches no weight.
     """
-    weights = find_weights(model)
     found = architecture_of(model)
+    parts = parts_of(weights)
+    has: dict[object, list[str]] = {}
+    has.update(features_of(model, weights, found).items())
+    names, graph = ByNames(parts), ByGraph(model, parts, found)
     is_followed = not found.hidden
-    roles = Roles(model, parts_of(weights), features_of(model, weights, found))
-    names, graph = ByNames(roles), ByGraph(roles, found)
-    reader: Reader = graph
-    if names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
-        reader = names
-    reader.read()
-    graph.take_gates()
-    if found.branches and is_followed:
-        graph.take_ends_of_model(is_by_graph=reader is graph)
-        graph.number_blocks()
-    if is_followed and reader is graph:
-        roles.notes = graph.described()
+    if not names.tells(graph.ends(), graph.outputs(), is_followed=is_followed):
+        reading = graph.reading()
+    elif is_followed:
+        reading = graph.counted(names.roles(), names.ends)
+    else:
+        crosses = Feature.CROSS_ATTENTION in has
+        reading = names.reading(crosses=crosses, hidden=graph.hidden())
+    if found.is_placement_seen or Feature.FIRST in has or Feature.LAST in has:
+        doubts = dict(reading.doubts)
+        doubts.pop(Doubt.PLACEMENT, None)
+        reading = replace(reading, doubts=doubts)
+    lines: tuple[str, ...] = ()
+    taken: dict[str, list[str]] = {}
     if given is not None:
-        _take_given(roles, given)
-    for part in roles.parts:
-        for role in (part.role, *_WIDER.get(part.role, ())):
-            roles.has.setdefault(role, []).append(part.weight.path)
-    return roles
+        taken = _taken(parts, given)
+        reading = _with_given(reading, parts, taken)
+        lines = _described(taken, given)
+    final = []
+    for part in parts:
+        role = reading.roles[part.weight.path]
+        by_name = part.by_name
+        if part.weight.path in taken and by_name not in ("kernel", "bias", "embeddings"):
+            by_name = ROLES.get(role.name, by_name)
+        final.append(replace(part, role=role, by_name=by_name))
+        for name in (role.name, *_WIDER.get(role.name, ()), *_PLACES.get(role.name, ())):
+            has.setdefault(name, []).append(part.weight.path)
+    return Roles(
+        model=model,
+        parts=final,
+        has=has,
+        counts=reading.counts,
+        doubts=reading.doubts,
+        notes=reading.notes,
+        is_by_graph=reading.is_by_graph,
+        given=lines,
+    )
 
 
-def _take_given(roles: Roles, given: RolesGiven) -> None:
-    """Give weights the roles that the user says. The first pattern that matches counts."""
+def _taken(parts: Sequence[Part], given: RolesGiven) -> dict[str, list[str]]:
+    """Return the roles that the user says, by path. The first pattern that matches counts.
+
+    The weights of the decoder have that beside their role.
+    """
     check_type("roles", given, Mapping, "a dict from roles to patterns")
-    parts = {part.weight.path: part for part in roles.parts}
-    taken: dict[str, str] = {}
+    paths = [part.weight.path for part in parts]
+    taken: dict[str, list[str]] = {}
     for role, value in given.items():
         patterns = [value] if isinstance(value, str) else value
         if not isinstance(patterns, list | tuple) or not all(isinstance(p, str) for p in patterns):
@@ -76,31 +102,63 @@ def _take_given(roles: Roles, given: RolesGiven) -> None:
                 "`roles` must have a pattern or a list of patterns for each role. "
                 f"Received: {value!r} for {role!r}"
             )
-        if role not in ROLES:
-            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), ROLES)))
+        known = [*ROLES, _DECODER]
+        if role not in known:
+            similar = did_you_mean(map(repr, difflib.get_close_matches(str(role), known)))
             raise ValueError(
-                f"`roles` must have keys among {', '.join(map(repr, ROLES))}. "
+                f"`roles` must have keys among {', '.join(map(repr, known))}. "
                 f"Received: {role!r}{similar}"
             )
         for pattern in patterns:
-            matching = matching_paths(pattern, parts)
+            matching = matching_paths(pattern, paths)
             if not matching:
                 raise ValueError(
                     "`roles` must have patterns that match weights. Received: "
-                    f"{pattern!r} for {role!r}{similar_paths(pattern, list(parts))}"
+                    f"{pattern!r} for {role!r}{similar_paths(pattern, paths)}"
                 )
             for path in matching:
-                taken.setdefault(path, role)
-    for path, role in taken.items():
-        part = parts[path]
-        part.role = role
-        if part.by_name not in ("kernel", "bias", "embeddings"):
-            part.by_name = ROLES[role]
-    ends = [parts[path] for path, role in taken.items() if role in ("attended", "outer")]
-    if ends and roles.unknown:
-        roles.unknown, roles.branches = "", len(ends)
-        for part in ends:
-            part.closes = True
-    roles.given = [
-        f"{role}: {quoted([path for path in taken if taken[path] == role])}" for role in given
-    ]
+                said = taken.setdefault(path, [])
+                if role == _DECODER or not set(said) - {_DECODER}:
+                    said.append(role)
+    return taken
+
+
+def _with_given(
+    reading: Reading, parts: Sequence[Part], taken: Mapping[str, Sequence[str]]
+) -> Reading:
+    """Return a reading with the roles that the user says, and without the doubts that they end."""
+    roles = dict(reading.roles)
+    doubts = dict(reading.doubts)
+    counts = reading.counts
+    said = {role for roles_said in taken.values() for role in roles_said}
+    ends: list[str] = []
+    for path, roles_said in taken.items():
+        for name in roles_said:
+            if name == _DECODER:
+                roles[path] = replace(roles[path], stack=1)
+            else:
+                roles[path] = replace(roles[path], name=name)
+            if name in ("attended", "outer"):
+                ends.append(path)
+    if ends and Doubt.ENDS in doubts:
+        del doubts[Doubt.ENDS]
+        for path in ends:
+            roles[path] = replace(roles[path], closes=True)
+        blocks = [0, 0]
+        for path in ends:
+            blocks[roles[path].stack] += roles[path].name == "outer"
+        counts = Counts(len(ends), (blocks[0], blocks[1]))
+        if blocks[1] == 0 or _DECODER in said:
+            doubts.pop(Doubt.BLOCKS, None)
+    if not said.isdisjoint(_PLACES):
+        doubts.pop(Doubt.PLACEMENT, None)
+    return replace(reading, roles=roles, doubts=doubts, counts=counts)
+
+
+def _described(taken: Mapping[str, Sequence[str]], given: RolesGiven) -> tuple[str, ...]:
+    """Return what the user says, as lines of text."""
+    lines = []
+    for role in given:
+        paths = [path for path, roles in taken.items() if role in roles]
+        lines.append(f"{role}: {quoted(paths)}")
+    return tuple(lines)

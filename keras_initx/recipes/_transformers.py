@@ -6,8 +6,8 @@ from collections.abc import Callable
 from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
-from keras_initx.recipes._features import FIRST, LAST, LAST_IN_TEXT
-from keras_initx.recipes._parts import Part, Roles
+from keras_initx.recipes._features import Feature
+from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
 
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
@@ -21,7 +21,8 @@ def _glorot() -> VarianceScaling:
 def _by_branches() -> Computed:
     return Computed(
         "`N(0, 0.02² / n)` for `n` branches, two in a block",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.branches)),
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(roles.counts.branches)),
+        needs=(Doubt.ENDS,),
     )
 
 
@@ -78,8 +79,8 @@ bert: Recipe = Recipe(
         "standard deviations",
         "transformers": "Hugging Face's transformers, RoBERTa, DeBERTa, DistilBERT: not truncated",
     },
-    needs=(LAST_IN_TEXT,),
-    refuses=("cross-attention", "the names of CLIP"),
+    needs=(Feature.LAST_IN_TEXT,),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP),
 )
 
 
@@ -124,8 +125,8 @@ gpt2: Recipe = Recipe(
         "transformers": "Hugging Face's transformers and nanoGPT: position embeddings 0.02",
     },
     needs=("attended",),
-    needs_in_graph=("tokens", FIRST),
-    refuses=(LAST, "cross-attention"),
+    needs_in_graph=("tokens", Feature.FIRST),
+    refuses=(Feature.LAST, Feature.CROSS_ATTENTION),
 )
 
 
@@ -138,9 +139,9 @@ def _times(
     """Return an initializer times a factor, by the blocks of an encoder and of its decoder."""
 
     def of(part: Part, roles: Roles) -> Scaled:
-        return Scaled(scaled, (encoder, decoder)[part.stack](*roles.blocks))
+        return Scaled(scaled, (encoder, decoder)[part.role.stack](*roles.counts.blocks))
 
-    return Computed(text, of)
+    return Computed(text, of, needs=(Doubt.ENDS, Doubt.BLOCKS))
 
 
 def _t_fixup() -> RoleTable:
@@ -197,8 +198,7 @@ t_fixup: Recipe = Recipe(
     "their size",
     sources="Huang and others, 2020, section 3.2",
     needs=_IN_BLOCKS,
-    refuses=("normalization",),
-    by_block=True,
+    refuses=(Feature.NORMALIZATION,),
 )
 
 
@@ -246,9 +246,8 @@ deepnorm: Recipe = Recipe(
     kind="a transformer that computes `norm(alpha * x + branch(x))`",
     sources="Wang and others, 2022, figure 2",
     needs=_IN_BLOCKS,
-    needs_in_graph=(LAST,),
-    refuses=(FIRST, "gate"),
-    by_block=True,
+    needs_in_graph=(Feature.LAST,),
+    refuses=(Feature.FIRST, "gate"),
 )
 
 
@@ -291,8 +290,8 @@ def _llama(source: str) -> RoleTable:
         return {**dict.fromkeys(("attended", "outer"), _by_branches()), **plain}
     by_number = Computed(
         "`N(0, 0.02² / (2 i))` in block `i`, from 1",
-        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.block)),
-        by_number=True,
+        lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.role.block)),
+        needs=(Doubt.ENDS, Doubt.NUMBERS),
     )
     last = Computed(
         "`N(0, 1 / d)` for its inputs `d`, truncated at three standard deviations",
@@ -320,7 +319,7 @@ llama: Recipe = Recipe(
         "smaller with the number of the block; embeddings 1",
     },
     needs=("gate",),
-    refuses=("cross-attention", "the names of CLIP", "the names of Gemma"),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.GEMMA),
 )
 
 
@@ -347,8 +346,8 @@ def _gemma(source: str) -> RoleTable:
     drawn = RandomNormal(stddev=0.01 if source == "gemma" else 0.02)
 
     def of(part: Part, roles: Roles) -> RandomNormal | None:
-        has_names = "the names of Gemma" in roles.has
-        is_inside = "decoder_block_" in part.weight.path if has_names else part.in_branch
+        has_names = Feature.GEMMA in roles.has
+        is_inside = "decoder_block_" in part.weight.path if has_names else part.role.in_branch
         return drawn if is_inside else None
 
     in_blocks = Computed(f"`{drawn!r}` in the blocks of the decoder", of)
@@ -365,7 +364,7 @@ gemma: Recipe = Recipe(
         "transformers": "Hugging Face's transformers: 0.02",
     },
     needs=("gate", "tokens"),
-    refuses=("cross-attention", "the names of CLIP", "the names of Llama"),
+    refuses=(Feature.CROSS_ATTENTION, Feature.CLIP, Feature.LLAMA),
 )
 
 

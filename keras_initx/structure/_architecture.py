@@ -7,7 +7,7 @@ that the sums in it are seen too.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from keras_initx.structure._branches import (
     streams_of,
 )
 from keras_initx.structure._gates import Gate, gates_of
-from keras_initx.structure._graph import ForwardGraph, Node, producers_of
+from keras_initx.structure._graph import ForwardGraph, Node, producers_of, with_ancestors
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
 from keras_initx.structure._names import named_layers, parts_of
@@ -54,7 +54,9 @@ class Architecture:
         added: Weights of several rows that are added to each example of a tensor, as they are or a
             part of them.
         scales: The weights that multiply a tensor, by the operation.
-        inputs: Layers with a kernel before which no other has one.
+        selu: The names of operations that are the activation SELU.
+        inputs: Layers with a kernel before which no other has one, of those that the first branches
+            are computed from if there are any: what only reaches a branch at its side is none.
         outputs: Layers with a kernel after which no other has one.
         hidden: Layers with kernels whose `call` could not be followed, each with the reason.
         starts: The layers with a kernel that each stream of branches begins with, by its number.
@@ -70,6 +72,7 @@ class Architecture:
     positions: Sequence[keras.Layer]
     added: Sequence[keras.Variable]
     scales: dict[keras.Operation, keras.Variable]
+    selu: Sequence[str]
     inputs: Sequence[keras.Operation]
     outputs: Sequence[keras.Operation]
     hidden: dict[keras.Layer, str]
@@ -84,6 +87,14 @@ class Architecture:
     def attends(self) -> bool:
         """Whether there is attention, a layer or in the operations of a branch."""
         return bool(self.attention) or any(branch.weighs for branch in self.branches)
+
+    @property
+    def is_placement_seen(self) -> bool:
+        """Whether no sum is hidden: layers that cannot be followed are parts of branches."""
+        inside: set[keras.Operation] = set()
+        for branch in self.branches:
+            inside.update(branch.operations)
+        return inside.issuperset(self.hidden)
 
     @property
     def normalizes_first(self) -> bool | None:
@@ -121,9 +132,11 @@ def architecture_of(model: keras.Model) -> Architecture:
         is_around = not additions.isdisjoint(branch.operations)
         (around if is_around else branches).append(branch)
     starts: dict[int, list[keras.Operation]] = {}
+    stems: set[Node] = set()
     for branch, stream in streams.items():
         if stream not in starts:
             starts[stream] = kernels_before(branch, nodes)
+            stems.update(*map(with_ancestors, branch.begin))
     tokens = [call.operation for call in calls if isinstance(call.operation, _EMBEDDING)]
     tables = [layer for layer in parts_of(model) if isinstance(layer, _EMBEDDING)]
     return Architecture(
@@ -137,7 +150,8 @@ def architecture_of(model: keras.Model) -> Architecture:
         positions=[layer for layer in tables if layer not in tokens],
         added=_added(model, _calls(root, ())),
         scales=_scales(calls),
-        inputs=[layer for layer in _first_kernels(nodes) if layer not in inside],
+        selu=[call.operation.name for call in calls if type(call.operation).__name__ == "Selu"],
+        inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
         outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
         hidden=hidden,
         starts=starts,
@@ -249,8 +263,13 @@ def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variab
 # The ends of the model.
 
 
-def _first_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:
-    """Return the layers with a kernel that get the outputs of no other kernel."""
+def _first_kernels(nodes: Sequence[Node], stems: Collection[Node]) -> list[keras.Operation]:
+    """Return the layers with a kernel that get the outputs of no other kernel.
+
+    Args:
+        nodes: All tensors of the graph.
+        stems: What the first branches are computed from, of which the layers are if there is any.
+    """
     found = []
     after: set[Node] = set()  # what comes after a kernel
     for node in nodes:
@@ -260,7 +279,7 @@ def _first_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:
             found.append(node)
         if has_kernel or is_after:
             after.add(node)
-    return producers_of(found)
+    return producers_of(node for node in found if not stems or node in stems)
 
 
 def _final_kernels(nodes: Sequence[Node]) -> list[keras.Operation]:

@@ -110,6 +110,13 @@ def is_depthwise(layer: keras.Layer, name: str) -> bool:
     return isinstance(layer, DEPTHWISE) and name != "pointwise_kernel"
 
 
+def convolves(layer: keras.Layer, kernel: keras.Variable) -> bool:
+    """Return whether a kernel is that of a convolution which sums over channels."""
+    if isinstance(layer, keras.layers.TorchModuleWrapper):
+        return hasattr(_torch_module(layer, kernel), "transposed")
+    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) and is_kernel(kernel)
+
+
 def is_adapter(name: str) -> bool:
     """Return whether a weight of this name is that of an adapter, by LoRA or DoRA."""
     return name in FIRST_FACTORS or name in SECOND_FACTORS or name == "dora_magnitude"
@@ -129,6 +136,15 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
     if isinstance(layer, keras.layers.EinsumDense) and kernel.name not in SECOND_FACTORS:
         return _einsum_axes(layer.equation)
     return default_axes(rank)
+
+
+def knows_axes(layer: keras.Layer) -> bool:
+    """Return whether the axes of kernels of `layer` are known from its class, which Keras has.
+
+    Those of a layer of one's own are guessed by the shape.
+    """
+    of_keras = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras"]
+    return of_keras[0] not in (keras.Layer, keras.Model)
 
 
 def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:

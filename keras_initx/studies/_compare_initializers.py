@@ -140,10 +140,9 @@ def compare_initializers(
     settings = {
         **engine.shared,
         "initializers": list(named),
-        "unseeded": [
-            name for name, initializer in named.items() if _draws_without_seed(initializer)
-        ],
+        "unseeded": _without_seeds(named),
         "repeats": repeats,
+        "not_compared": engine.not_compared,
     }
     return Study(engine.title, settings, trials, *engine.metric(trials), threshold)
 
@@ -182,6 +181,13 @@ def _checked_initializers(initializers: Initializers) -> dict[str, Any]:
             f"Received: names {list(initializers)}"
         )
     return named
+
+
+def _without_seeds(named: dict[str, Any]) -> list[str]:
+    """Return the names of initializers that may draw, and take no seed."""
+    # An initializer that is made draws a seed from Python's generator.
+    with backend.generators_preserved():
+        return [name for name, initializer in named.items() if _draws_without_seed(initializer)]
 
 
 # Packages of which all initializers that draw take a seed.

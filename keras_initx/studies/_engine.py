@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import os
 import pickle
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_initx._extras import import_optional
+from keras_initx._keras import name_counts
 from keras_initx.backends._current import backend
 from keras_initx.backends._process import SharedByThreads
 from keras_initx.initializers._seeds import derived_seed
@@ -42,8 +44,14 @@ class Engine:
         settings = job.settings
         self.title: str = settings.title or _name_of(build)
         self.shared = shared_settings(kind, build, settings)
-        self.job = job
+        # What `build` takes from outside has names that no trial may give again.
+        self.job = job._replace(names=name_counts())
         self._folder = Folder(settings.out, self.shared)
+
+    @property
+    def not_compared(self) -> list[str]:
+        """What cannot be compared with the folder, each with the reason."""
+        return list(self._folder.not_compared)
 
     def run(
         self,
@@ -147,14 +155,26 @@ def _records(calls: Mapping[Key, _TrialCall], n_jobs: int) -> Iterator[tuple[Key
     own_backend, config = keras.backend.backend(), keras_config()
     with _backend_of_workers:
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+        # Threads copy nothing.
+        if not getattr(parallel._backend, "supports_sharedmem", False):
+            _check_picklable(calls)
         worker = joblib.delayed(_run_elsewhere)
-        try:
-            yield from parallel(worker(own_backend, config, *item) for item in calls.items())
-        except (TypeError, pickle.PicklingError) as error:  # the former of Dask
-            raise TypeError(
-                "`build` and what it gets must be picklable for `n_jobs` other than 1: functions "
-                f"of a module, or such that refer to nothing that cannot be copied. {error}"
-            ) from error
+        yield from parallel(worker(own_backend, config, *item) for item in calls.items())
+
+
+def _check_picklable(calls: Mapping[Key, _TrialCall]) -> None:
+    """Raise `TypeError` if `build` or an arm cannot be sent, for which Dask waits for ever."""
+    # What joblib itself takes.
+    reduction = importlib.import_module("joblib.externals.loky.backend.reduction")
+    sent = {id(part): part for call in calls.values() for part in (call.job.make, call.arm)}
+    try:
+        for part in sent.values():
+            reduction.dumps(part)
+    except (TypeError, ValueError, AttributeError, RecursionError, pickle.PicklingError) as error:
+        raise TypeError(
+            "`build` and what it gets must be picklable for `n_jobs` other than 1: functions of a "
+            f"module, or such that refer to nothing that cannot be copied. {error}"
+        ) from error
 
 
 @SharedByThreads

@@ -1,32 +1,24 @@
 """The folder of a study: a file for what all trials share, and one for each that was finished."""
 
-import functools
 import hashlib
-import inspect
-import io
 import json
 import re
-import textwrap
-import tokenize
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx import _files
 from keras_initx._checks import check_type
 from keras_initx._version import __version__
-from keras_initx.backends._current import backend
 from keras_initx.studies._data import data_digest
+from keras_initx.studies._description import Differences, described, described_arm
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._types import Record
 
 _FORMAT = "keras_initx study"
 _SHOWN = 60  # characters of a value in a message
-# What the file of each trial has. One that failed is not written.
-_OF_A_TRIAL = ("arm", "repeat", "given", "status", "epochs", "directions")
 
 
 class SettingsError(ValueError):
@@ -45,10 +37,14 @@ class Folder:
         SettingsError: If the folder contains another study.
         TypeError: If `path` is not a path.
         ValueError: If `path` is empty or a URL.
+
+    Attributes:
+        not_compared: What was not compared with the folder, or will not be, each with the reason.
     """
 
     def __init__(self, path: str | Path | None, shared: Record) -> None:
         check_type("out", path, str | Path | None, "the path of a folder or `None`")
+        self.not_compared: list[str] = []
         self._path = None
         if path is None:
             return
@@ -65,7 +61,7 @@ class Folder:
                 "`out` must be a new folder, or one of a study of this version. "
                 f"Received: out={str(path)!r}, of which study.json has another form"
             )
-        _check_same(self._path, there, shared)
+        self._check_same(self._path, there, shared)
 
     def read(self, name: str, arm: Any, repeat: int) -> Record | None:
         """Return the record of a finished trial, or `None` if there is none.
@@ -77,7 +73,7 @@ class Folder:
 
         Raises:
             SettingsError: If another arm has this name.
-            ValueError: If the file has JSON of something else.
+            ValueError: If the file has JSON of something else, or another trial.
         """
         if self._path is None:
             return None
@@ -85,9 +81,9 @@ class Folder:
         # A file that is no JSON is not one of ours: the trial is run again.
         record = _content(file) if file.exists() else None
         if record is not None:
-            _check_whole(file, record)
-            del record["arm"], record["repeat"]  # for people to read
-            _check_same(self._path, {name: record.pop("given")}, {name: described(arm)})
+            _check_trial(file, record, name, repeat)
+            del record["arm"], record["repeat"]
+            self._check_same(self._path, {name: record.pop("given")}, {name: described_arm(arm)})
         return record
 
     def write(self, name: str, arm: Any, repeat: int, record: Record) -> None:
@@ -97,8 +93,27 @@ class Folder:
             OSError: If it does not reach the disk.
         """
         if self._path is not None:
-            content = {"arm": name, "repeat": repeat, "given": described(arm), **record}
+            given = described_arm(arm)
+            self._check_same(self._path, {name: given}, {name: given})
+            content = {"arm": name, "repeat": repeat, "given": given, **record}
             _files.write(self._file(self._path, name, repeat), _as_json(content))
+
+    def _check_same(self, folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+        """Raise `SettingsError` with the names of the settings that differ."""
+        # Tuples come back as lists.
+        there, here = (json.loads(json.dumps(settings)) for settings in (there, here))
+        differences = Differences()
+        for name in sorted(there.keys() | here.keys()):
+            differences.compare(name, there.get(name), here.get(name))
+        if differences.changed:
+            raise SettingsError(
+                f"{folder} has a study with other settings. "
+                f"Received: {'; '.join(differences.changed.values())}"
+            )
+        for place, reason in differences.not_compared.items():
+            text = f"{place} ({reason})"
+            if text not in self.not_compared:
+                self.not_compared.append(text)
 
     def _file(self, folder: Path, name: str, repeat: int) -> Path:
         # Names may have signs that no file may have, and be the same without them.
@@ -120,32 +135,64 @@ def _content(file: Path) -> Record | None:
     return content if isinstance(content, dict) else None
 
 
-def _check_whole(file: Path, record: Record) -> None:
-    """Raise `ValueError` unless a file has all that that of a finished trial has."""
+# What the file of a trial must have, each of one of these types. One that failed is not written.
+_NUMBER = (int, float)
+_OF_A_TRIAL: dict[str, tuple[type, ...]] = {
+    "arm": (str,),
+    "repeat": (int,),
+    "given": (object,),
+    "status": (str,),
+    "epochs": (list,),
+    "directions": (dict,),
+}
+
+
+def _check_trial(file: Path, record: Record, name: str, repeat: int) -> None:
+    """Raise `ValueError` unless a file has what that of this trial has, when it is finished."""
+    wrong = None
     missing = [key for key in _OF_A_TRIAL if key not in record]
     if missing:
+        wrong = f"without {', '.join(map(repr, missing))}"
+    for key in _OF_A_TRIAL:
+        if wrong is None and not isinstance(record[key], _OF_A_TRIAL[key]):
+            wrong = f"with {key}={_shortened(record[key])}"
+    if wrong is None:
+        wrong = _wrong_content(record)
+    if wrong is None and (record["arm"], record["repeat"]) != (name, repeat):
+        wrong = f"with repeat {record['repeat']} of {record['arm']!r}, not {repeat} of {name!r}"
+    if wrong is not None:
         raise ValueError(
-            f"the file of a trial must have {', '.join(map(repr, _OF_A_TRIAL))}: remove it, and "
-            f"the trial is run again. Received: {file}, without {', '.join(map(repr, missing))}"
+            f"the file of a trial must have {', '.join(map(repr, _OF_A_TRIAL))}, as a study writes "
+            f"them: remove it, and the trial is run again. Received: {file}, {wrong}"
         )
 
 
-def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise `SettingsError` with the names of the settings that differ."""
-    here = json.loads(json.dumps(here))  # tuples come back as lists
-    changes = []
-    for name in sorted(there.keys() | here.keys()):
-        texts = [json.dumps(settings.get(name), sort_keys=True) for settings in (here, there)]
-        if texts[0] == texts[1]:
-            continue
-        if max(map(len, texts)) > _SHOWN:
-            changes.append(f"another `{name}`")
-        else:
-            changes.append(f"{name}={texts[0]}, there {texts[1]}")
-    if changes:
-        raise SettingsError(
-            f"{folder} has a study with other settings. Received: {'; '.join(changes)}"
-        )
+def _wrong_content(record: Record) -> str | None:
+    """Return what is wrong with the status, the metrics or the diagnosis of a trial, or `None`."""
+    if record["status"] not in ("finished", "diverged"):
+        return f"with status={record['status']!r}"
+    epochs = record["epochs"]
+    for place, epoch in enumerate(epochs):
+        if not isinstance(epoch, dict) or epoch.get("epoch") != place:
+            return f"with {_shortened(epoch)} for epoch {place}"
+        if not all(isinstance(value, _NUMBER) for value in epoch.values()):
+            return f"with {_shortened(epoch)} for epoch {place}"
+    if len(epochs) == 0 or (len(epochs) == 1 and record["status"] == "finished"):
+        return f"with {len(epochs)} epochs"
+    if not set(record["directions"].values()) <= {"max", "min"}:
+        return f"with directions={_shortened(record['directions'])}"
+    diagnosis = record.get("diagnosis", {})
+    if not isinstance(diagnosis, dict) or not isinstance(diagnosis.get("verdicts", []), list):
+        return f"with diagnosis={_shortened(diagnosis)}"
+    for verdict in diagnosis.get("verdicts", []):
+        if not isinstance(verdict, dict) or not {"level", "problem"} <= verdict.keys():
+            return f"with the verdict {_shortened(verdict)}"
+    return None
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 # The settings that Keras keeps for a process or a thread. Older versions lack the last two.
@@ -186,91 +233,6 @@ def shared_settings(kind: str, build: Any, settings: Settings) -> Record:
         "batch_size": settings.batch_size,
         "seed": settings.seed,
     }
-
-
-def described(value: Any) -> Any:
-    """Return JSON that differs from that of another value, as far as its parts show.
-
-    A function is told by its source and by the variables around it that it uses, not by what it
-    calls. An object is told by its config or its attributes.
-    """
-    try:
-        return _described(value, set())
-    except RecursionError:
-        return type(value).__qualname__
-
-
-def _described(value: Any, seen: set[int]) -> Any:
-    """Return the description of a value in which functions and objects with these ids occurred."""
-    of_part = functools.partial(_described, seen=seen)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, np.ndarray | np.generic) or keras.ops.is_tensor(value):
-        array = np.asarray(backend.host_view(value))
-        return [str(array.dtype), list(array.shape), data_digest(array)]
-    if isinstance(value, dict):
-        return {str(key): of_part(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [of_part(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
-    if isinstance(value, functools.partial):
-        return [of_part(part) for part in (value.func, value.args, value.keywords)]
-    if inspect.ismethod(value):
-        return [of_part(value.__func__), of_part(value.__self__)]
-    if isinstance(value, type) or inspect.isbuiltin(value) or inspect.ismodule(value):
-        return value.__name__
-    if id(value) in seen:
-        return type(value).__qualname__
-    seen.add(id(value))
-    if inspect.isfunction(value):
-        return [value.__qualname__, _source(value), *map(of_part, _variables(value))]
-    parts = [type(value).__qualname__, *map(of_part, _parts(value))]
-    if callable(value) and inspect.isfunction(type(value).__call__):  # an object as `build`
-        parts.append(_source(type(value).__call__))
-    return parts
-
-
-def _parts(value: Any) -> list[Any]:
-    """Return what tells an object from others of its class."""
-    if isinstance(value, keras.Variable):
-        return [value.value]
-    if hasattr(value, "get_config"):
-        return [_nameless(value.get_config()), list(getattr(value, "weights", ()))]
-    if hasattr(value, "__dict__"):
-        return [vars(value)]
-    text = repr(value)
-    return [] if " at 0x" in text else [text]
-
-
-def _nameless(config: Any) -> Any:
-    """Return a config without names, which may be numbered in the process."""
-    if isinstance(config, dict):
-        return {key: _nameless(item) for key, item in config.items() if key != "name"}
-    if isinstance(config, list | tuple):
-        return [_nameless(item) for item in config]
-    return config
-
-
-def _source(function: Callable[..., Any]) -> str:
-    """Return the source of a function without comments, or a digest of its code."""
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):  # of a function that was typed in
-        return _digest(function.__code__.co_code.hex())
-    try:
-        # `ast` would be shorter, but may fail in Python 3.11 where objects are deleted meanwhile.
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError):  # of a lambda, of which these are lines
-        return source
-    comments = (tokenize.COMMENT, tokenize.NL)
-    return " ".join(token.string for token in tokens if token.type not in comments)
-
-
-def _variables(function: Any) -> list[Any]:
-    """Return the defaults of a function, and the variables around it that it uses."""
-    around = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-    return [function.__defaults__, function.__kwdefaults__, around]
 
 
 def _digest(text: str) -> str:

@@ -22,7 +22,12 @@ from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
-from keras_initx.studies._result import StudyResult, first_error, records_of
+from keras_initx.studies._result import (
+    StudyResult,
+    first_error,
+    records_of,
+    remarks_on_not_compared,
+)
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._statistics import t_interval
 from keras_initx.studies._trial import Job
@@ -142,6 +147,7 @@ def compare_learning_rates(
         "widths": widths,
         "rates": rates,
         "repeats": repeats,
+        "not_compared": engine.not_compared,
     }
     return RateStudy(engine.title, settings, trials, *engine.metric(trials))
 
@@ -364,7 +370,7 @@ class RateStudy(StudyResult):
             )
             if abs(row["drift"]) >= 1:
                 remarks.append(f"{prefix}`coordinate_check` shows which outputs follow the width.")
-        return remarks
+        return [*remarks, *remarks_on_not_compared(self.settings)]
 
     def _figure(self) -> "Figure":
         builds = self.settings["builds"]

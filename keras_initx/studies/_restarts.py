@@ -19,7 +19,7 @@ from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import label_steps, new_plot
-from keras_initx.studies._result import StudyResult, records_of
+from keras_initx.studies._result import StudyResult, records_of, remarks_on_not_compared
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._statistics import (
     SIGNIFICANT,
@@ -143,7 +143,7 @@ def random_restarts(
     with backend.generators_preserved():
         model = new_model(engine.job, ranked[0]["seed"], repeat)
         train(model, engine.job, repeat, {})
-    settings = {**engine.shared, "n": n, "checks": checks}
+    settings = {**engine.shared, "n": n, "checks": checks, "not_compared": engine.not_compared}
     return RestartStudy(engine.title, settings, ranked, pairs, metric, direction, model)
 
 
@@ -353,7 +353,7 @@ class RestartStudy(StudyResult):
             f"Draw {self.draws[0]['draw']}, seed {self.seed}, came out best: {score} after "
             f"{counted(self.settings['epochs'], 'epoch')}."
         )
-        return [remark, *_remarks_on_gain(self.gain())]
+        return [remark, *_remarks_on_gain(self.gain()), *remarks_on_not_compared(self.settings)]
 
     def _figure(self) -> "Figure":
         figure = new_plot(self.title, "Each draw as far as it was trained", size=(8, 4.6))

@@ -9,7 +9,7 @@ from keras_initx.rendering._export import paragraphs, section
 from keras_initx.rendering._results import Result
 from keras_initx.rendering._table import Column, Table, legend
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import counted
+from keras_initx.rendering._text import counted, listed
 from keras_initx.studies._types import Record
 
 
@@ -109,3 +109,11 @@ def first_error(trials: Sequence[Record]) -> str:
             line = trial["error"].splitlines()[0]
             return f": {line.rstrip('.')}"
     return ""
+
+
+def remarks_on_not_compared(settings: Record) -> list[str]:
+    """Return the remark on what may have changed since the trials in the folder were run."""
+    parts = settings.get("not_compared")
+    if not parts:
+        return []
+    return [f"Not compared with the trials in `out`: {listed(parts)}."]

@@ -16,7 +16,12 @@ from keras_initx.rendering._text import counted, format_metric, listed, ranges
 from keras_initx.studies import _statistics
 from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import study_figure
-from keras_initx.studies._result import StudyResult, first_error, records_of
+from keras_initx.studies._result import (
+    StudyResult,
+    first_error,
+    records_of,
+    remarks_on_not_compared,
+)
 from keras_initx.studies._statistics import POWER, SIGNIFICANT, needed_repeats
 from keras_initx.studies._types import Direction, FloatArray, Record
 
@@ -290,13 +295,15 @@ class Study(StudyResult):
     def remarks(self) -> list[str]:
         """Return the findings as sentences.
 
-        They are on trials that diverged or failed, missing seeds, the tests, and the first batch.
+        They are on trials that diverged or failed, missing seeds, the tests, the first batch, and
+        on what was not compared with the folder.
         """
         return [
             *_remarks_on_lost_trials(self),
             *_remarks_on_missing_seeds(self),
             *_remarks_on_tests(self),
             *_remarks_on_first_batches(self),
+            *remarks_on_not_compared(self.settings),
         ]
 
     def _content(self) -> Record:

@@ -6,13 +6,13 @@ import math
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_initx._keras import layers_of
+from keras_initx._keras import layers_of, names_preserved
 from keras_initx._typing import Array, KerasDataset
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import diagnose
@@ -47,12 +47,14 @@ class Job(NamedTuple):
         diagnosis: Whether to diagnose the first batch.
         must_begin_finite: Whether a model has diverged whose metrics are not finite before
             training. A better rate or draw may mend that, an initializer is to blame for it.
+        names: The counts from which automatic names go on in each trial, in any process.
     """
 
     make: Callable[[Any, int], keras.Model]
     settings: Settings
     diagnosis: bool = False
     must_begin_finite: bool = False
+    names: Mapping[str, int] | None = None
 
 
 def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
@@ -68,7 +70,8 @@ def trial(job: Job, arm: Any, repeat: Repeat) -> Record:
     Raises:
         BuildError: If the trial could not be compared with others.
     """
-    with backend.generators_preserved():  # threads wait here for each other
+    # Threads wait here for each other.
+    with backend.generators_preserved(), names_preserved(job.names):
         record: Record = {}
         try:
             model = new_model(job, arm, repeat)

@@ -52,6 +52,23 @@ def test_a_layer_that_ignores_its_initializer_is_found():
     assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+def test_quantized_weights_are_listed_whatever_rules_say_and_adapters_are_compared():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, name="a"), layers.Dense(64, name="b")])
+    model.quantize("int8")
+    rules = {"*lora_kernel_a": "initx.he_uniform", "*lora_kernel_b": "zeros", "*": "ones"}
+    report = keras_initx.audit(model, {"*": "ones"})
+    assert report.ok
+    assert {row.reason for row in report.rows} == {"quantized"}
+    for layer in model.layers:
+        layer.enable_lora(8)
+    keras_initx.initialize(model, {**rules, "*": None}, seed=0)
+    model.layers[0].lora_kernel_a.assign(2 * model.layers[0].lora_kernel_a)
+    report = keras_initx.audit(model, rules)
+    assert off(report) == {"a/lora_kernel_a": "scale"}
+    assert len(report.not_compared) == len(model.weights) - 4
+
+
 def test_rules_are_matched_once():
     asked = []
 

@@ -33,7 +33,7 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
         assert report.ok
         assert (kernel.shape in whole) == (expected == "rules")
         assert kernel.value._npy_value is None
-        assert report.weights[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
+        assert report.rows[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
         values = np.array(to_numpy(kernel))
         values[40, 3] *= 1.5
         kernel.assign(values)

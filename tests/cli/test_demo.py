@@ -8,8 +8,8 @@ import sys
 import pytest
 from commands import refused
 
-from keras_initx import cli
 from keras_initx.cli import _demo
+from keras_initx.cli import _main as cli
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_it_diagnoses_initializes_diagnoses_again_and_trains_both(printed):
 
 
 def test_it_ends_with_the_command_for_a_model_of_ones_own(printed):
-    assert printed.endswith("\n    python -m keras_initx diagnose FILE.py:FUNCTION --data x.npy --labels y.npy\n")
+    assert printed.endswith("\n    python -m keras_initx diagnose FILE.py:model --data FILE.py:batch\n")
 
 
 def test_it_draws_nothing(monkeypatch, capsys):

@@ -12,6 +12,7 @@ import pytest
 import streams
 from keras import layers
 
+from keras_initx import demo
 from keras_initx.cli import _main as cli
 
 GENERATOR = np.random.default_rng(0)
@@ -211,3 +212,56 @@ def test_progress_is_shown_on_a_terminal(data, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert cli.main(["diagnose", save(data), "--data", str(data / "x.npy")]) == 0
     assert "Measured " in capsys.readouterr().err
+
+
+BATCH = """
+import numpy as np
+
+def batch():
+    draws = np.random.default_rng(0)
+    return draws.normal(size=(64, 32)), draws.integers(0, 5, 64)
+
+def inputs():
+    return batch()[0]
+
+def dataset():
+    yield batch()
+
+def broken():
+    raise KeyError("no such column")
+"""
+
+
+@pytest.fixture
+def batches(tmp_path):
+    """The path of a file with functions that return data."""
+    (tmp_path / "batches.py").write_text(BATCH)
+    return tmp_path / "batches.py"
+
+
+@pytest.mark.parametrize(("function", "has_gradients"), [("inputs", False), ("batch", True), ("dataset", True)])
+def test_data_may_be_what_a_function_returns(batches, capsys, function, has_gradients):
+    path = save(batches.parent, optimizer="sgd", loss="sparse_categorical_crossentropy")
+    assert cli.main(["diagnose", path, "--data", f"{batches}:{function}"]) == 0
+    assert ("gradient" in capsys.readouterr().out.splitlines()[0]) is has_gradients
+
+
+def test_a_function_and_the_option_of_the_labels_are_refused(batches, data, capsys):
+    error = refused(capsys, save(data), "--data", f"{batches}:batch", "--labels", data / "y.npy")
+    assert error.endswith("error: --labels must be left out where a function returns the batch\n")
+
+
+def test_what_a_function_of_data_raises_is_an_error_of_the_command(batches, capsys):
+    error = refused(capsys, save(batches.parent), "--data", f"{batches}:broken")
+    assert error.endswith("error: cannot read data: 'no such column'\n")
+
+
+def test_labels_of_a_function_need_a_loss(batches, capsys):
+    error = refused(capsys, save(batches.parent), "--data", f"{batches}:batch")
+    assert "`loss` is required with `y`" in error
+
+
+def test_the_example_of_the_readme_is_a_model_and_a_batch(capsys):
+    file = Path(demo.__file__)
+    assert cli.main(["diagnose", f"{file}:forty_layers", "--data", f"{file}:digits"]) == 1
+    assert "\nvanishing (warning): " in capsys.readouterr().out

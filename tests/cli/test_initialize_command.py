@@ -3,6 +3,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -116,3 +117,29 @@ def test_a_saved_plan_is_taken_as_rules(path, tmp_path, capsys):
     assert cli.main(["audit", str(path), "--rules", str(plan)]) == 1
     message = "`seed` must be `None` with a plan"
     assert message in refused(capsys, path, "--rules", plan, "--seed", "7", "--dry-run")
+
+
+def test_a_file_of_weights_alone_is_no_place_for_a_model(path, tmp_path, capsys):
+    error = refused(capsys, path, "--seed", "1", "--out", tmp_path / "new.weights.h5")
+    assert ".weights.h5 is how Keras names files of weights alone, and this writes a whole model: use .keras" in error
+    assert not (tmp_path / "new.weights.h5").exists()
+
+
+@pytest.mark.parametrize("command", ["initialize", "audit", "contract", "diagnose"])
+@pytest.mark.parametrize("source", ["import sys\ndef build(): sys.exit(1)", "import sys\nbuild = 1\nsys.exit(1)"])
+def test_a_function_that_ends_the_program_is_an_error_of_the_command(command, source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ends.py").write_text(source)
+    np.save(tmp_path / "x.npy", np.zeros((2, 4), "float32"))
+    options = {"initialize": ["--dry-run"], "contract": ["--out", "c.json"], "diagnose": ["--data", "x.npy"]}
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main([command, "ends.py:build", *options.get(command, [])])
+    assert "ended the program by `sys.exit(1)`" in capsys.readouterr().err
+
+
+def test_a_function_to_compare_with_that_ends_the_program_is_an_error_too(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ends.py").write_text("def build():\n    raise SystemExit(1)")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(["audit", str(path), "--like", "ends.py:build"])
+    assert "ends.py:build ended the program by `sys.exit(1)`" in capsys.readouterr().err

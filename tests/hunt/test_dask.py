@@ -1,6 +1,7 @@
 """Studies on a Dask cluster, which takes ten times as long to start as the workers of `joblib`."""
 
 import sys
+import threading
 
 import joblib
 import pytest
@@ -25,3 +26,21 @@ def test_a_dask_cluster_runs_a_study(tmp_path, monkeypatch):
     # Its event loop draws from Python's `random` too.
     assert [trial["status"] for trial in study.trials.values()] == ["finished"] * 2
     assert len(list(tmp_path.glob("study/*.1.json"))) == 2  # the workers need no folder
+
+
+def test_what_cannot_be_sent_to_a_dask_cluster_is_refused_before_it_waits(monkeypatch, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
+    lock = threading.Lock()
+
+    def build_alone(initializer):
+        with lock:
+            return build(initializer)
+
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+        pytest.raises(TypeError, match="`build` and what it gets must be picklable for `n_jobs` other than 1"),
+    ):
+        compare_initializers(build_alone, ["zeros"], data(), repeats=1, epochs=1, n_jobs=2)

@@ -117,3 +117,19 @@ def test_a_layer_is_not_rules():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(TypeError, match="`rules` must be a dict from conditions to initializers"):
         keras_initx.initialize(model, keras.layers.Dense(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("kaiming", "initx.he_normal"), ("xavier_uniform", "initx.glorot_uniform"), ("ones", "ones")]
+)
+def test_the_name_of_an_initializer_is_refused_as_one_and_not_as_a_plan(name, meant):
+    model = build()
+    before = arrays(model)
+    with pytest.raises(ValueError, match=rf"`rules` must be a dict.* such as \{{'\*kernel': '{meant}'\}}"):
+        initialize(model, name, seed=0)
+    assert_equal(before, arrays(model))
+
+
+def test_a_plan_that_is_not_there_is_told_before_its_seed():
+    with pytest.raises(ValueError, match=r"`rules` must be .*existing file.*nowhere\.json"):
+        initialize(build(), "nowhere.json", seed=0)

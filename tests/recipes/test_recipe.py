@@ -35,7 +35,7 @@ PLAIN = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="mine")])
         (
             lambda: recipes.selu(keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu", name="act")])),
             ValueError,
-            r"`model` must be a network with the activation `selu`; .* with ReLU .*'act'",
+            r"`model` must be a network with the activation `selu`; .* with no SELU; ReLU .*'act'",
         ),
         (lambda: recipes.spectral(keras.Sequential()), ValueError, r"`model` must be built"),
     ],

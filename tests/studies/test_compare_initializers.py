@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import json
 import os
 import pickle
 import random
@@ -48,6 +49,77 @@ def test_a_config_draws_like_the_initializer():
     study = compare_initializers(build, {"id": "he_normal", "config": config}, data(), repeats=1, epochs=1)
     assert study.final_values("config") == study.final_values("id")
     assert study.settings["unseeded"] == []
+
+
+@keras.saving.register_keras_serializable("study")
+class OfKeras(keras.initializers.Initializer):
+    """An initializer as the guides of Keras have it."""
+
+    def __init__(self, stddev=0.1, seed=None):
+        self.stddev, self.seed = stddev, seed
+
+    def __call__(self, shape, dtype=None):
+        return keras.random.normal(shape, 0.0, self.stddev, dtype, seed=self.seed)
+
+    def get_config(self):
+        return {"stddev": self.stddev, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("study")
+class OfNumpy(OfKeras):
+    """One that draws by NumPy."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.random.default_rng(self.seed).normal(0, self.stddev, shape), dtype)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("cls", [OfKeras, OfNumpy])
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_an_initializer_of_a_user_draws_by_its_own_seed(cls, is_inside):
+    initializer = keras_initx.Scaled(cls(), 2.0) if is_inside else cls()
+    one, same, other = (seeded(initializer, seed) for seed in (1, 1, 2))
+    assert is_inside or isinstance(one, cls)
+    draws = [to_numpy(own((3, 4), "float32")) for own in (one, one, same, same, other)]
+    np.testing.assert_array_equal(draws[0], draws[2])
+    np.testing.assert_array_equal(draws[1], draws[3])
+    assert len({draw.tobytes() for draw in draws}) == 3
+    assert 0.02 < draws[0].std() < 0.6
+
+
+def test_a_study_takes_an_initializer_of_a_user():
+    study = compare_initializers(build, {"mine": OfKeras(), "numpy": OfNumpy()}, data(), repeats=2, epochs=1)
+    assert {trial["status"] for trial in study.trials.values()} == {"finished"}
+    assert study.settings["unseeded"] == []
+    assert len(set(study.final_values("mine").values())) == 2
+
+
+def test_a_study_leaves_the_generator_of_python_as_it_was(tmp_path):
+    initializers = {"id": "he_normal", "object": keras.initializers.HeNormal(), "ours": keras_initx.Sparse(2)}
+    before = random.getstate()
+    for _ in range(2):
+        compare_initializers(build, initializers, data(), repeats=1, epochs=1, diagnosis=False, out=tmp_path)
+        assert random.getstate() == before
+
+
+def test_a_study_that_goes_on_or_runs_elsewhere_has_the_same_records_but_for_the_seconds(tmp_path):
+    """A thread counts automatic names by itself, as a process does."""
+
+    def timeless_trials(study):
+        return {key: {**trial, "epochs": timeless(trial["epochs"])} for key, trial in study.trials.items()}
+
+    options = {"initializers": ["zeros", "he_normal"], "data": data(), "epochs": 1}
+    one = compare_initializers(build, **options, repeats=2)
+    compare_initializers(build, **options, repeats=1, out=tmp_path)
+    resumed = compare_initializers(build, **options, repeats=2, out=tmp_path)
+    with joblib.parallel_config("threading"):
+        elsewhere = compare_initializers(build, **options, repeats=2, n_jobs=2)
+    assert "dense" in json.dumps(one.trials["zeros", 2]["diagnosis"])
+    assert timeless_trials(one) == timeless_trials(resumed)
+    assert one.problems == resumed.problems == elsewhere.problems
+    for key, trial in elsewhere.trials.items():
+        assert trial["diagnosis"] == one.trials[key]["diagnosis"]
+        assert trial["epochs"][0].keys() == one.trials[key]["epochs"][0].keys()
 
 
 def test_twins_do_not_differ(planted):

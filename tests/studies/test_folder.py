@@ -1,17 +1,14 @@
 """A study goes on where it was stopped, with what is there and no other settings."""
 
 import errno
-import functools
 import json
 import os
 
 import keras
-import numpy as np
 import pytest
 from networks import build, build_he, data, timeless
 
 from keras_initx.studies import SettingsError, compare_initializers, random_restarts
-from keras_initx.studies._folder import described
 
 NAMES = ["he_normal", "zeros"]
 
@@ -104,6 +101,30 @@ def test_a_file_with_other_json_is_named_with_what_it_must_have(left, tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "received"),
+    [
+        ({"epochs": []}, "with 0 epochs"),
+        ({"epochs": "x"}, 'with epochs="x"'),
+        ({"epochs": [{"epoch": 0}, {"epoch": 1, "val_loss": "low"}]}, r'with \{"epoch": 1, .*\} for epoch 1'),
+        ({"epochs": [{"epoch": 0, "val_loss": 1.0}]}, "with 1 epochs"),
+        ({"status": "failed"}, "with status='failed'"),
+        ({"repeat": 2}, "with repeat 2 of 'zeros', not 1 of 'zeros'"),
+        ({"arm": "ones"}, "with repeat 1 of 'ones', not 1 of 'zeros'"),
+        ({"directions": {"val_loss": "down"}}, r'with directions=\{"val_loss": "down"\}'),
+        ({"diagnosis": {"verdicts": [{"problem": "equal units"}]}}, "with the verdict"),
+    ],
+)
+def test_a_file_of_another_trial_or_of_other_types_is_named(changes, received, tmp_path):
+    run(tmp_path)
+    (file,) = tmp_path.glob("zeros.*.1.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(ValueError, match=rf"`?the file of a trial must have .*zeros\.\w+\.1\.json, {received}"):
+        run(tmp_path)
+    file.unlink()
+    assert len(run(tmp_path).trials) == 4
+
+
 def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, undisturbed):
     write, left = os.fsync, iter(range(2))
 
@@ -160,61 +181,20 @@ def test_names_that_no_file_may_have_are_told_apart(tmp_path):
     assert study.trials["a/b", 1]["epochs"] != study.trials["a:b", 1]["epochs"]
 
 
-def by_closure(value):
-    return lambda initializer: (initializer, value)
-
-
-def with_default(value):
-    def made(initializer, own=value):
-        return initializer, own
-
-    return made
-
-
-def with_keyword(value):
-    def made(initializer, *, own=value):
-        return initializer, own
-
-    return made
-
-
-class Made:
-    def __init__(self, value):
-        self.value = value
-
-    def __call__(self, initializer):
-        return initializer, self.value
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        by_closure,
-        with_default,
-        with_keyword,
-        Made,
-        lambda value: functools.partial(build, units=value),
-        lambda value: Made(value).__call__,
-    ],
-    ids=["closure", "default", "keyword", "object", "partial", "method"],
-)
-def test_functions_are_told_by_their_source_and_what_is_around_them(make):
-    values = [
-        *(1, 2, "one", [1, 2], {"a": 1}, {1, 2}, np.zeros(2), np.ones(2)),
-        *(keras.initializers.HeNormal(), keras.initializers.HeUniform(), keras.initializers.Constant(2.0)),
-    ]
-    found = [json.dumps(described(make(value))) for value in values]
-    assert len(set(found)) == len(values)
-    assert found == [json.dumps(described(make(value))) for value in values]
-
-
-def test_models_and_what_leads_back_to_itself_can_be_around_a_function():
-    models = []
-    for seed in (0, 0, 1):
-        keras.utils.set_random_seed(seed)
-        models.append(build_he())
-    one, same, other = (json.dumps(described(by_closure(model))) for model in models)
-    assert one == same != other
-    loop = Made(None)
-    loop.value = [loop]
-    assert json.dumps(described(by_closure(loop)))
+def test_a_folder_of_the_first_version_goes_on_and_says_what_it_did_not_keep(monkeypatch, tmp_path):
+    """Its descriptions ended before the part that has code and globals."""
+    first = run(tmp_path)
+    assert first.settings["not_compared"] == []
+    for file in tmp_path.iterdir():
+        content = json.loads(file.read_text())
+        if "build" in content:
+            content["build"] = content["build"][:5]
+        file.write_text(json.dumps(content))
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", None)
+        again = run(tmp_path)
+    assert again.trials == first.trials
+    assert again.settings["not_compared"] == ["build (the folder has less of it)"]
+    assert "Not compared with the trials in `out`: build (the folder has less of it)." in " ".join(str(again).split())
+    with pytest.raises(SettingsError, match="another `build`"):
+        run(tmp_path, build=lambda initializer: build(initializer))

@@ -12,7 +12,18 @@ import inspect
 import pathlib
 
 PINS = pathlib.Path(__file__).with_name("pins")
-ROOMS = ("audits", "diagnostics", "initializers", "models", "pretrained", "recipes", "sampling", "scaling", "studies")
+ROOMS = (
+    "audits",
+    "diagnostics",
+    "initializers",
+    "models",
+    "outputs",
+    "pretrained",
+    "recipes",
+    "sampling",
+    "scaling",
+    "studies",
+)
 
 
 def public_names():

@@ -1,0 +1,137 @@
+"""The file of recorded outputs: arrays of NumPy, without pickles, and a text on what they are.
+
+`values` has the values of all tensors one after the other, `calls` is JSON in UTF-8: the tensors,
+and the calls, which refer to them by their places.
+"""
+
+import io
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_initx import _files
+from keras_initx.outputs._recorded import CallKey, RecordedCall
+from keras_initx.outputs._samples import RecordedTensor, own_order, places
+
+_FORMAT = "keras_initx outputs"
+_VERSION = 1
+
+
+def save_calls(path: str | Path, calls: Sequence[RecordedCall]) -> None:
+    """Write calls to a file, as a whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If `path` is a URL or has another suffix than `.npz`.
+    """
+    _files.check_local("path", path)
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"`path` must end in `.npz`. Received: path={str(path)!r}")
+    tensors: dict[int, RecordedTensor] = {}
+    for call in calls:
+        for tensor in [*call.inputs.values(), *call.made]:
+            tensors.setdefault(id(tensor), tensor)
+    numbers = {address: number for number, address in enumerate(tensors)}
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "tensors": [_as_json(tensor) for tensor in tensors.values()],
+        "calls": [_call_as_json(call, numbers) for call in calls],
+    }
+    values = [tensor.own_values for tensor in tensors.values()]
+    text = json.dumps(content, allow_nan=True).encode()
+    file = io.BytesIO()
+    np.savez(file, calls=np.frombuffer(text, "uint8"), values=np.concatenate(values))
+    _files.write(path, file.getvalue())
+
+
+def _as_json(tensor: RecordedTensor) -> list[Any]:
+    return [list(tensor.shape), tensor.dtype, tensor.mean, tensor.deviation]
+
+
+def _call_as_json(call: RecordedCall, numbers: Mapping[int, int]) -> dict[str, Any]:
+    before = None
+    if call.before_activation is not None:
+        before = numbers[id(call.before_activation)]
+    return {
+        "name": call.key.name,
+        "number": call.key.number,
+        "kind": call.kind,
+        "settings": dict(call.settings),
+        "inputs": {name: numbers[id(tensor)] for name, tensor in call.inputs.items()},
+        "outputs": {place: numbers[id(tensor)] for place, tensor in call.outputs.items()},
+        "before_activation": before,
+        "is_model": call.is_model,
+    }
+
+
+def read_calls(argument: str, path: str | Path) -> list[RecordedCall]:
+    """Return the calls in a file.
+
+    Args:
+        argument: Name of the argument in error messages.
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is none that `save` wrote, or is damaged.
+    """
+    try:
+        # NumPy leaves a file open that is no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = json.loads(arrays["calls"].tobytes())
+            values = arrays["values"]
+        if (content["format"], content["version"]) != (_FORMAT, _VERSION):
+            raise ValueError(f"it has the format {content['format']!r}, {content['version']!r}")
+        return _calls_in(content, values)
+    except (
+        # That of a file that is no archive, is cut off, or has another array or no such place.
+        AttributeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f"`{argument}` must be a file that `record_outputs(...).save` wrote, and not damaged. "
+            f"Received: {argument}={str(path)!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _calls_in(content: Mapping[str, Any], values: np.ndarray[Any, Any]) -> list[RecordedCall]:
+    tensors = []
+    begin = 0
+    for lengths, dtype, mean, deviation in content["tensors"]:
+        shape = tuple(lengths)
+        end = begin + places(math.prod(shape)).size
+        order = own_order(shape)
+        kept = {order: values[begin:end]}
+        tensors.append(RecordedTensor(shape, str(dtype), float(mean), float(deviation), kept))
+        begin = end
+    if begin != values.size or values.dtype != "float32":
+        raise ValueError(
+            f"{begin} values in float32 are due, {values.size} in {values.dtype} there"
+        )
+    calls = []
+    for call in content["calls"]:
+        before = call["before_activation"]
+        read = RecordedCall(
+            key=CallKey(str(call["name"]), int(call["number"])),
+            kind=str(call["kind"]),
+            settings=dict(call["settings"]),
+            inputs={name: tensors[number] for name, number in call["inputs"].items()},
+            outputs={place: tensors[number] for place, number in call["outputs"].items()},
+            before_activation=None if before is None else tensors[before],
+            is_model=bool(call["is_model"]),
+        )
+        calls.append(read)
+    return calls

@@ -1,0 +1,241 @@
+"""The argument `resize`: which arrays get another shape on their way to a weight."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from keras_initx._checks import DTYPES, check_choice, check_type, close_matches
+from keras_initx._typing import Shape
+from keras_initx.arrays._lazy import LazyArray
+from keras_initx.arrays._other_shapes import Channels, Grid, Kind, Rows, Units
+from keras_initx.models._paths import shown_paths
+from keras_initx.pretrained._array_names import pattern_matches
+from keras_initx.pretrained._layouts import CELLS, UnknownOrderError
+from keras_initx.structure._kernels import (
+    ALL_CONVOLUTIONS,
+    DEPTHWISE,
+    NORMALIZATIONS,
+    convolves,
+    is_adapter,
+    is_kernel,
+)
+from keras_initx.structure._patterns import first_matches
+from keras_initx.structure._weights import ModelWeight, is_quantized
+
+KindName: TypeAlias = Literal["channels", "rows", "units"]
+# Maps patterns for the paths of weights or layers to what may change in their shapes.
+ResizeRules: TypeAlias = Mapping[str, KindName | Channels | Rows | Units | Grid]
+# Makes an array of a shape from what a source has for a weight.
+Conversion: TypeAlias = Callable[[Shape], LazyArray]
+
+_KINDS: dict[str, type[Kind]] = {"channels": Channels, "rows": Rows, "units": Units}
+_TABLES = "tables of words and of positions"
+_FOR = {
+    Channels: "kernels of convolutions without groups, and for statistics by channel",
+    Rows: _TABLES,
+    Grid: _TABLES,
+    Units: "kernels and biases of dense layers and of convolutions without groups",
+}
+_DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
+_STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
+
+
+def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
+    """Return what may change in the shape of a weight, by the path of each that a rule matches.
+
+    Raises:
+        TypeError: If `resize` is not a mapping of patterns to kinds.
+        ValueError: If a rule matches no weight, or there is no kind of a name.
+    """
+    if resize is None:
+        return {}
+    check_type("resize", resize, Mapping, "a dict from patterns to kinds, such as 'channels'")
+    kinds = {pattern: _kind(pattern, given) for pattern, given in resize.items()}
+    by_path = {weight.path: weight for weight in weights}
+    shown = shown_paths(weights)
+    names = {path: None for weight in weights for path in weight.layer_paths[1:]}
+    names |= dict.fromkeys(shown.values())
+    matches = first_matches(
+        "resize",
+        kinds,
+        by_path,
+        lambda pattern, weight: pattern_matches(pattern, weight, shown[weight.path]),
+        kind="a weight or a layer",
+        hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
+    )
+    return {path: kinds[pattern] for path, (pattern, _) in matches.items()}
+
+
+def _kind(pattern: Any, given: Any) -> Kind:
+    if not isinstance(pattern, str):
+        raise TypeError(f"`resize` must have path patterns as keys. Received: {pattern!r} as a key")
+    if isinstance(given, Kind):
+        return given
+    if isinstance(given, str):
+        return _KINDS[check_choice("resize", given, _KINDS)]()
+    raise TypeError(
+        "The values of `resize` must be 'channels', 'rows', 'units', or a `Channels`, `Rows`, "
+        f"`Units` or `Grid` of `keras_initx.pretrained`. Received: {given!r} for {pattern!r}"
+    )
+
+
+def fitted(
+    weight: ModelWeight,
+    kind: Kind | None,
+    convert: Conversion,
+    size: int,
+    reordered: Collection[int],
+) -> LazyArray:
+    """Return what a source has for a weight, in the weight's shape.
+
+    Args:
+        weight: The weight.
+        kind: What may change in the shape, `None` for nothing.
+        convert: Function of a shape that returns the array in it.
+        size: The number of values that the source has.
+        reordered: The axes along which torch has another order.
+
+    Raises:
+        ValueError: If the source has another shape, and `kind` does not lead from it to that of the
+            weight.
+    """
+    try:
+        array = convert(weight.shape)
+    except UnknownOrderError:
+        raise
+    except ValueError as error:
+        refused = str(error)
+    else:
+        if kind is None or not kind.changes_equal:
+            return array
+        refused = "the shape is that of the weight"
+    if kind is None:
+        raise ValueError(f"{refused}{_offered(weight, convert, size, reordered)}")
+    try:
+        return _resized(weight, kind, convert, size, reordered)
+    except ValueError as error:
+        raise ValueError(f"{refused}; {error}") from None
+
+
+def _offered(
+    weight: ModelWeight, convert: Conversion, size: int, reordered: Collection[int]
+) -> str:
+    """Return the end of a message about a shape: the kind that leads to it, if any."""
+    for name, kind in _KINDS.items():
+        try:
+            _resized(weight, kind(), convert, size, reordered)
+        except ValueError:
+            continue
+        end = f"; `resize` with {name!r} would do"
+        if name == "rows":
+            end += ", or with a `Grid` for positions of an image"
+        return end
+    return ""
+
+
+def _resized(
+    weight: ModelWeight,
+    kind: Kind,
+    convert: Conversion,
+    size: int,
+    reordered: Collection[int],
+) -> LazyArray:
+    axis = axis_of(kind, weight)
+    if axis in reordered:
+        raise ValueError(
+            f"torch has another order of {kind.what}, or an unknown one; pass a function of the "
+            "array, as in `(name, function)`"
+        )
+    shape = weight.shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    # The only length that the array can have along this axis.
+    length, rest = divmod(size, max(1, math.prod((*before, *after))))
+    if rest or 0 in (*shape, length):
+        raise ValueError(f"not only the number of {kind.what} differs")
+    try:
+        array = convert((*before, length, *after))
+    except ValueError:
+        raise ValueError(f"not only the number of {kind.what} differs") from None
+    return kind.of(array, axis, shape[axis])
+
+
+def axis_of(kind: Kind, weight: ModelWeight) -> int:
+    """Return the axis of a weight along which a kind changes its length.
+
+    Raises:
+        ValueError: If the weight has no such axis, as far as is known.
+    """
+    axis = None
+    # The other weights of a quantized layer and of an adapter belong to the values of a kernel.
+    is_whole = not is_adapter(weight.name) and not is_quantized(weight.layer)
+    if is_whole and weight.dtype in DTYPES:
+        if isinstance(kind, Channels):
+            axis = _axis_of_channels(weight, is_of_patches=kind.old is not None)
+        elif isinstance(kind, Units):
+            axis = _axis_of_units(weight)
+        else:
+            axis = _axis_of_rows(weight)
+    if axis is not None:
+        return axis
+    reason = f"{_seen(weight)} cannot get other {kind.what}, which is for {_FOR[type(kind)]}"
+    if isinstance(kind, Channels) and isinstance(weight.layer, _DENSE):
+        reason += "; for patches that are flattened pass `Channels(old, new)`"
+    raise ValueError(reason)
+
+
+def _seen(weight: ModelWeight) -> str:
+    text = f"the {weight.name} of a {type(weight.layer).__name__}"
+    if is_quantized(weight.layer):
+        return f"{text} that is quantized"
+    if weight.groups != (1, 1):
+        return f"{text} with {max(weight.groups)} groups"
+    return text
+
+
+def _axis_of_channels(weight: ModelWeight, *, is_of_patches: bool) -> int | None:
+    layer = weight.layer
+    if isinstance(layer, _STATISTICS):
+        return 0 if len(weight.shape) == 1 else None
+    is_of_convolution = convolves(layer, weight.variable) and weight.groups == (1, 1)
+    is_dense = isinstance(layer, _DENSE) and is_kernel(weight.variable)
+    if is_of_convolution or (is_dense and is_of_patches):
+        inputs, units = weight.axes or ((), ())
+        return _only([axis for axis in inputs if axis not in units])
+    return None
+
+
+def _axis_of_units(weight: ModelWeight) -> int | None:
+    layer = weight.layer
+    others = (*DEPTHWISE, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    is_table = isinstance(layer, keras.layers.Embedding) and not _is_reverse(weight)
+    if is_table or isinstance(layer, others) or weight.kind != "parameter":
+        return None
+    if len(weight.shape) == 1:
+        return 0
+    if weight.axes is None or weight.groups != (1, 1):
+        return None
+    inputs, units = weight.axes
+    return _only([axis for axis in units if axis not in inputs])
+
+
+def _axis_of_rows(weight: ModelWeight) -> int | None:
+    others = (*_DENSE, *ALL_CONVOLUTIONS, *NORMALIZATIONS, *_STATISTICS, *CELLS)
+    if isinstance(weight.layer, others) or len(weight.shape) < 2:
+        return None
+    if _is_reverse(weight):
+        return 1
+    # What is before the rows is an axis for the examples of a batch.
+    if any(length != 1 for length in weight.shape[:-2]):
+        return None
+    return len(weight.shape) - 2
+
+
+def _is_reverse(weight: ModelWeight) -> bool:
+    """Return whether a weight is the head of a `ReversibleEmbedding` that is not tied."""
+    return weight.name == "reverse_embeddings"
+
+
+def _only(axes: Sequence[int]) -> int | None:
+    return axes[0] if len(axes) == 1 else None

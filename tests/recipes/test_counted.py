@@ -1,0 +1,211 @@
+"""Names say which kernels end branches, the graph says how many branches and blocks there are."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_initx import audit, initialize, recipes
+from keras_initx.structure._weights import find_weights
+
+WIDTH, LENGTH = 16, 6
+NAMES = ("feedforward_intermediate_dense", "feedforward_output_dense")
+
+
+class FeedForward(layers.Layer):
+    """A network whose kernels have the names of KerasHub, with another between them if there are three."""
+
+    def __init__(self, names=NAMES, asks=False, **options):
+        super().__init__(**options)
+        self.dense = [layers.Dense(WIDTH, "gelu", name=name) for name in names[:-1]]
+        self.dense.append(layers.Dense(WIDTH, name=names[-1]))
+        self.asks = asks
+
+    def build(self, shape):
+        for layer in self.dense:
+            layer.build(shape)
+
+    def call(self, x):
+        if self.asks and bool(x[0, 0, 0] > 0):  # which a symbolic tensor cannot tell
+            return x
+        for layer in self.dense:
+            x = layer(x)
+        return x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def decoder(order="af", names=NAMES, times=1, blocks=2, norm=layers.LayerNormalization, asks=False, prefix="b"):
+    """Return a decoder of blocks of attention ("a") and feed-forward networks ("f"), each applied so many times."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(30, WIDTH, name="tokens")(ids)
+    for block in range(blocks):
+        parts = []
+        for place, kind in enumerate(order):
+            name = f"{prefix}{block}_{place}"
+            part = FeedForward(names, asks, name=name) if kind == "f" else layers.MultiHeadAttention(2, 8, name=name)
+            parts.append((norm(), part, kind))
+        for _ in range(times):
+            for normalization, part, kind in parts:
+                y = normalization(x)
+                x = x + (part(y, y) if kind == "a" else part(y))
+    return keras.Model(ids, layers.Dense(30, name="head")(norm()(x)))
+
+
+def ends(plan):
+    """Return the deviations of the kernels at the ends of branches."""
+    found = {weight.path: weight.expected_std for weight in plan.rows}
+    return {std for path, std in found.items() if path.endswith(("output/kernel", f"{NAMES[1]}/kernel"))}
+
+
+@pytest.mark.parametrize("names", [NAMES, ("up", "down")])
+@pytest.mark.parametrize(("order", "times"), [("af", 1), ("faf", 1), ("aff", 1), ("af", 3)])
+def test_branches_are_counted_in_the_graph_whatever_the_names(order, times, names):
+    plan = initialize(decoder(order, names, times), "gpt2", seed=0, dry_run=True)
+    (found,) = ends(plan)
+    assert found == pytest.approx(0.02 / (2 * times * len(order)) ** 0.5)
+
+
+@pytest.mark.parametrize("times", [1, 2, 12])
+@pytest.mark.parametrize("names", [NAMES, ("up", "down")])
+def test_depth_is_how_often_a_block_is_applied(times, names):
+    model = decoder("af", names, times, blocks=1, norm=layers.Identity)
+    plan = initialize(model, "t_fixup", seed=0, dry_run=True)
+    (found,) = {weight.expected_std for weight in plan.rows if weight.path.endswith("output/kernel")}
+    assert found == pytest.approx(0.67 * times**-0.25 / WIDTH**0.5)
+
+
+def test_a_block_in_several_places_has_no_number():
+    with pytest.raises(ValueError, match="no gate"):
+        recipes.llama(decoder(times=2), source="torchtitan")
+
+
+def test_a_decoder_by_its_name_without_cross_attention_is_no_second_stack():
+    ids = keras.Input((LENGTH, WIDTH))
+    x = ids
+    for prefix, count in (("encoder", 3), ("decoder", 2)):
+        for block in range(count):
+            y = layers.MultiHeadAttention(2, 8, name=f"{prefix}_{block}_attention")(x, x)
+            x = layers.LayerNormalization()(x + y)
+            x = layers.LayerNormalization()(x + FeedForward(name=f"{prefix}_{block}")(x))
+    plan = initialize(keras.Model(ids, layers.Dense(3, name="head")(x)), "deepnorm", seed=0, dry_run=True)
+    factors = {weight.expected_std for weight in plan.rows if weight.path.endswith("attention_output/kernel")}
+    assert list(factors) == pytest.approx([(8 * 5) ** -0.25 / WIDTH**0.5])
+
+
+def test_names_are_used_with_a_note_where_the_graph_cannot_be_followed():
+    plan = initialize(decoder(asks=True), "gpt2", seed=0, dry_run=True)
+    assert list(ends(plan)) == pytest.approx([0.01])
+    (note,) = [note for note in plan.notes if "not checked by the graph" in note]
+    assert "'b0_1', whose `call` cannot be followed: " in note
+
+
+def test_a_kernel_of_a_block_without_a_name_is_asked_for_where_the_graph_cannot_be_followed():
+    model = decoder(names=(NAMES[0], "middle", NAMES[1]), asks=True)
+    with pytest.raises(ValueError, match=r"'b0_1/middle/kernel' in a block, of which no name .* by `roles`"):
+        recipes.gpt2(model)
+    roles = {"outer": f"*/{NAMES[1]}/kernel", "attended": "*/attention_output/kernel"}
+    plan = initialize(model, "gpt2", seed=0, roles=roles, dry_run=True)
+    assert list(ends(plan)) == pytest.approx([0.01])
+
+
+class Block(layers.Layer):
+    """A block whose sums are not seen, because it asks for values."""
+
+    def __init__(self, first, **options):
+        super().__init__(**options)
+        self.first = first
+        self.attention = layers.MultiHeadAttention(2, 8, name="attention")
+        self.network, self.norms = FeedForward(name="network"), [layers.LayerNormalization() for _ in range(2)]
+
+    def build(self, shape):
+        self.attention.build(shape, shape)
+        for layer in (self.network, *self.norms):
+            layer.build(shape)
+
+    def call(self, x):
+        if bool(x[0, 0, 0] > 1e9):
+            return x
+        for norm, part in zip(self.norms, (lambda y: self.attention(y, y), self.network), strict=True):
+            x = x + part(norm(x)) if self.first else norm(x + part(x))
+        return x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("recipe", ["gpt2", "bert", "zero_residual", "deepnorm"])
+def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first):
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(30, WIDTH, name="tokens")(ids)
+    model = keras.Model(ids, layers.Dense(30, name="head")(Block(first, name="block")(x)))
+    with pytest.raises(ValueError, match="a place of normalizations that is not seen in 'block', whose `call`"):
+        initialize(model, recipe)
+    place = "scale before" if recipe in ("gpt2", "zero_residual") else "scale after"
+    initialize(model, recipe, seed=0, roles={place: "block/*/gamma"}, dry_run=True)
+
+
+def diffusion(has_labels=True):
+    """Return a DiT as published: in each block one kernel for six parts, of a time step and a class."""
+    image, time, label = keras.Input((8, 8, 3)), keras.Input((WIDTH,)), keras.Input((), dtype="int32")
+    inputs = [image, time]
+    x = layers.Reshape((16, WIDTH))(layers.Conv2D(WIDTH, 2, 2, name="patches")(image))
+    condition = layers.Dense(WIDTH, name="time_2")(layers.Dense(WIDTH, "silu", name="time_1")(time))
+    if has_labels:
+        inputs.append(label)
+        condition = condition + layers.Embedding(5, WIDTH, name="labels")(label)
+    for block in range(2):
+        both = layers.Dense(6 * WIDTH, name=f"modulation_{block}")(ops.silu(condition))
+        parts = [ops.expand_dims(part, 1) for part in ops.split(both, 6, -1)]
+        y = layers.LayerNormalization(center=False, scale=False)(x) * (1 + parts[1]) + parts[0]
+        q, k, v = (layers.Dense(WIDTH, name=f"{name}_{block}")(y) for name in "qkv")
+        weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))))
+        x = x + parts[2] * layers.Dense(WIDTH, name=f"o_{block}")(ops.matmul(weights, v))
+        y = layers.LayerNormalization(center=False, scale=False)(x) * (1 + parts[4]) + parts[3]
+        hidden = layers.Dense(32, "gelu", name=f"up_{block}")(y)
+        x = x + parts[5] * layers.Dense(WIDTH, name=f"down_{block}")(hidden)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+
+def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
+    model = diffusion()
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).weights}
+    ends = ("o_0", "down_0", "o_1", "down_1")
+    assert [stds[f"{end}/kernel"] for end in ends] == pytest.approx([0.01] * 4)
+    assert stds["modulation_0/kernel"] == 0.02
+    plan = initialize(model, "zero_residual", seed=0, dry_run=True)
+    closed = {weight.path for weight in plan.rows if weight.initializer == "Zeros()" and "kernel" in weight.path}
+    assert closed == {"modulation_0/kernel", "modulation_1/kernel"}
+
+
+def test_biases_of_attention_and_of_the_network_are_told_apart_in_a_diffusion_transformer():
+    model = diffusion(has_labels=False)
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_jax", seed=0, dry_run=True).weights}
+    assert {path for path, std in stds.items() if path.endswith("bias") and std} == {
+        f"{name}_{block}/bias" for name in ("up", "down") for block in range(2)
+    }
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_timm", seed=0, dry_run=True).weights}
+    assert stds["time_1/kernel"] == 0.02
+    assert stds["patches/kernel"] == pytest.approx((3 * 12) ** -0.5)
+
+
+def test_a_network_in_which_nothing_is_selu_is_refused_by_selu():
+    inputs = keras.Input((4,))
+    with pytest.raises(ValueError, match="with no SELU"):
+        recipes.selu(keras.Model(inputs, layers.Dense(3, "tanh")(inputs)))
+    assert recipes.selu(keras.Model(inputs, ops.selu(layers.Dense(3)(inputs))))
+
+
+@pytest.mark.every_backend
+def test_factors_of_lora_in_a_quantized_layer_are_drawn():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(8, name="dense")(inputs))
+    model.get_layer("dense").quantize("int8")
+    model.get_layer("dense").enable_lora(2)
+    initialize(model, "lora", seed=0)
+    stds = {weight.name: float(np.std(ops.convert_to_numpy(weight.variable))) for weight in find_weights(model)}
+    assert stds["lora_kernel_a"] > 0
+    assert stds["lora_kernel_b"] == 0
+    assert audit(model, "lora", seed=0).ok
