@@ -100,7 +100,7 @@ class DiagnosisReport(Judgement):
         for name in _MEASURES:
             data[name] = _as_data(getattr(layer, name))
         for column in COLUMNS:
-            data[column.header] = layer.shown.get(column.header)
+            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
 
     def _content(self) -> dict[str, Any]:

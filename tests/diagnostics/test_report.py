@@ -184,7 +184,7 @@ def test_json_has_everything(healthy):
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient"]["norm"] > 0
-    assert lstm["gate bias"] == "forget 1"
+    assert lstm["gate_bias"] == "forget 1"
 
 
 def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
@@ -201,7 +201,7 @@ def test_csv_has_a_row_for_each_layer(healthy):
     assert rows[0]["shape"] == "64x6"
     assert float(rows[0]["after_std"]) == healthy.rows[0].after.std
     assert rows[2]["before_mean"] == ""
-    assert rows[2]["gate bias"] == "forget 1"
+    assert rows[2]["gate_bias"] == "forget 1"
 
 
 def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):

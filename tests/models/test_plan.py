@@ -310,7 +310,7 @@ def test_a_part_needs_no_more_memory_than_its_size():
     plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
     (weight,) = plan.rows
     shape = (1 << 16, 1 << 15)  # 8 GiB
-    huge = replace(plan, weights=[replace(weight, shape=shape)])
+    huge = replace(plan, rows=[replace(weight, shape=shape)])
     assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
 
 

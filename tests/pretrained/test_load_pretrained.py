@@ -608,7 +608,7 @@ def test_arrays_of_both_layouts_do_not_say_which_is_meant():
     state = {**AS_IN_KERAS, "more.kernel": normal(3, 2)}
     model = built((4,), layers.Dense(4, name="hidden"), layers.Dense(2, name="out"), layers.Dense(3, name="more"))
     plan = load_pretrained(model, state, layout="torch", dry_run=True)
-    assert plan.problems == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
+    assert [problem.text for problem in plan.problems] == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
 
 
 @pytest.mark.every_backend

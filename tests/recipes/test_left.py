@@ -183,7 +183,7 @@ def test_a_saved_plan_leaves_the_same_and_draws_the_same(tmp_path):
     initialize(first, "gpt2", seed=0).save(tmp_path / "plan.json")
     plan = initialize(second, tmp_path / "plan.json")
     assert {weight.path: weight.reason for weight in plan.left} == dict.fromkeys(before, REASON)
-    for one, other in zip(first.rows, second.rows, strict=True):
+    for one, other in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
     with pytest.raises(ValueError, match=f"'mixer/A_log', which is left unchanged: {REASON}"):
         plan.draw("mixer/A_log")
