@@ -22,7 +22,7 @@ TESTED_THROUGH = {
     "audits/_zeros.py": "audits/test_properties.py",
     "cli/_models.py": "cli/test_diagnose_command.py",
     "diagnostics/_first_inputs.py": "diagnostics/verdicts/test_unscaled_inputs.py",
-    "diagnostics/_normalized.py": "diagnostics/verdicts/test_exploding.py",
+    "diagnostics/_gradient_flow.py": "diagnostics/test_undefined_places.py",
     "diagnostics/losses/reach.py": "diagnostics/verdicts/test_unreachable_targets.py",
     "initializers/_initializer.py": "test_contract.py",
     "initializers/_gates.py": "initializers/test_recurrent.py",

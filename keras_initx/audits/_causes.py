@@ -11,10 +11,10 @@ from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
+from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
-from keras_initx.models._bound import description
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._hooks import LayerInitializer
 

@@ -29,6 +29,7 @@ from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._digest import array_digest
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
@@ -101,7 +102,10 @@ def initialize(
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
-            sources, `"bert:transformers"`. Or a plan that `initialize` returned, or the path of one
+            sources, `"bert:transformers"`; or what it returns; or a function of the model that
+            returns rules. Or a list of these, `[{"head/kernel": "zeros"}, "gpt2"]`: the first that
+            matches a weight counts. Of what a recipe leaves, or has no rule for, the next is asked,
+            and `None` in a dict ends it. Or a plan that `initialize` returned, or the path of one
             that `InitializationPlan.save` wrote: then each weight gets the initializer and the seed
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
@@ -462,6 +466,7 @@ def carried_out(
             for weight, said, row in steps:
                 if said.initializer is not None:
                     value, row = draw(weight, said.initializer, row, drawn_root)
+                    notes += _notes_on_digest(weight, said, value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(row.std or 0.0):
@@ -479,6 +484,27 @@ def carried_out(
             step.weight.layer for step in steps if step.said.initializer is not None
         )
     return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
+
+
+def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str]:
+    """Return a note if values are not those of the digest in a plan.
+
+    Those that are distributed over devices are not compared.
+    """
+    if said.digest is None or backend.layout_of(value) is not None:
+        return []
+    array = backend.host_view(value)
+    if array.dtype.name != weight.dtype:
+        return [
+            f"{weight.path} has the dtype {weight.dtype} in the plan, which this backend has not "
+            f"switched on: its values are {array.dtype.name}, and others."
+        ]
+    if array_digest(array) != said.digest:
+        return [
+            f"{weight.path} gets other values than those of its digest in the plan, as where a "
+            "line was edited after it had been written."
+        ]
+    return []
 
 
 def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:

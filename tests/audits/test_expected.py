@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx.recipes._noted_rules import NotedRules
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
@@ -99,7 +99,7 @@ def test_a_recipe_says_how_a_model_should_be():
     [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
 )
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
-    report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
+    report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
     assert report.ok
     reasons = [row.reason for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know what it is for"] * len(left)

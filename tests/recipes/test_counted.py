@@ -171,7 +171,7 @@ def diffusion(has_labels=True):
 
 def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     model = diffusion()
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).rows}
     ends = ("o_0", "down_0", "o_1", "down_1")
     assert [stds[f"{end}/kernel"] for end in ends] == pytest.approx([0.01] * 4)
     assert stds["modulation_0/kernel"] == 0.02
@@ -182,11 +182,11 @@ def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
 
 def test_biases_of_attention_and_of_the_network_are_told_apart_in_a_diffusion_transformer():
     model = diffusion(has_labels=False)
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_jax", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_jax", seed=0, dry_run=True).rows}
     assert {path for path, std in stds.items() if path.endswith("bias") and std} == {
         f"{name}_{block}/bias" for name in ("up", "down") for block in range(2)
     }
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_timm", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_timm", seed=0, dry_run=True).rows}
     assert stds["time_1/kernel"] == 0.02
     assert stds["patches/kernel"] == pytest.approx((3 * 12) ** -0.5)
 
