@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
 from keras_initx.audits._groups import Group, WeightAudit, grouped
-from keras_initx.recipes._noted_rules import NOT_KNOWN
+from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.rendering._figures import BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Tabular

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import inspect
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from keras_initx._files import check_local, parse_json, write
 from keras_initx.arrays._checkpoints import names_weights
 from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
+from keras_initx.audits._draws import merged, varying
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,
     LOST,
     NOT_FINITE,
     Profile,
-    merged,
     of_array,
 )
 from keras_initx.audits._subjects import (
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
+
+# With a smaller probability, draws probably differ more than those of one law.
+_PROBABLY = 0.05
 
 # The columns of a table of all numbers.
 _COLUMNS = (
@@ -224,16 +228,43 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             gc.collect()  # models are in cycles of references
             advance(1)
     _check_alike(drawn)
+    return contract_of_draws(drawn)
+
+
+def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
+    """Return the contract of several draws, each of which has the same weights."""
+    of_weights = list(zip(*[one.weights for one in drawn], strict=True))
+    varies = _varying_mostly(of_weights) if len(drawn) > 1 else ()
     weights = []
-    for of_draws in zip(*[one.weights for one in drawn], strict=True):
-        first = of_draws[0]
-        weights.append(replace(first, profile=merged([draw.profile for draw in of_draws])))
+    for of_draws in of_weights:
+        profiles = [draw.profile for draw in of_draws]
+        of_weight = () if profiles[0].frames else varies
+        weights.append(replace(of_draws[0], profile=merged(profiles, of_weight)))
     random = {weight.path for weight in weights if weight.kind == "random"}
     equal = []
     for paths in drawn[0].equal:
         if random.issuperset(paths) and all(paths in one.equal for one in drawn):
             equal.append(paths)
-    return Contract(weights, draws, equal)
+    return Contract(weights, len(drawn), equal)
+
+
+def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
+    """Return what is probably another in each draw of most weights.
+
+    Then it is so of all: draws of few values may be alike by chance.
+
+    Args:
+        weights: The draws of each.
+    """
+    counts: Counter[str] = Counter()
+    number = 0
+    for of_draws in weights:
+        profiles = [draw.profile for draw in of_draws]
+        if all(profile.kind == "random" for profile in profiles):
+            counts.update(varying(profiles, _PROBABLY))
+            number += 1
+    of_most = [what for what, count in counts.items() if count > max(1, number / 2)]
+    return tuple(of_most)
 
 
 def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:

@@ -4,13 +4,15 @@ import dataclasses
 import functools
 import html
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import check_choice, truncated
 from keras_initx._extras import import_optional
+from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, layers
@@ -20,11 +22,15 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
 from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
+from keras_initx.initializers._composition import check_initializer
+from keras_initx.initializers._description import description
+from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.rendering._export import finite
 from keras_initx.rendering._results import Result
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import counted, short_number
+from keras_initx.rendering._text import counted, listed, short_number
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +81,37 @@ class Report(Result):
         check_choice("level", level, LEVELS)
         serious = LEVELS[: LEVELS.index(level) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
+
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+        """Return what `initialize(model, report)` does: the first remedy that weights are.
+
+        Args:
+            weights: All weights of the model, in the order of its layers.
+
+        Raises:
+            ValueError: If the model has other layers than those that the report measured.
+        """
+        _check_measured(weights, self)
+        rules: dict[str, InitializerLike] = {}
+        notes = []
+        safe = [one for one in self.verdicts if one.level == "note" and one.remedy.is_safe]
+        for verdict in (*self.problems, *safe):
+            remedy = verdict.remedy
+            if not remedy.weights:
+                notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
+            elif rules:
+                notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
+            else:
+                rules.update(remedy.weights)
+                notes.append(f"Applied, for {verdict.problem!r}: {_drawn_by(rules)}.")
+        if not rules:
+            why = "no remedy has rules" if notes else "the report has no problem"
+            notes.insert(0, f"Nothing is applied: {why}.")
+        by_path: dict[str, InitializerLike | Left] = {}
+        for weight in weights:
+            reason = "frozen" if is_frozen(weight) else "in no remedy"
+            by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
+        return WeightRules(by_path, tuple(notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts, lists, strings and numbers.
@@ -193,6 +230,42 @@ class Report(Result):
 
         title = Column("  layer", marked_title, is_text=True, is_name=True)
         return Table.fitted([title, *(columns or _COLUMNS)], self.layers, width)
+
+
+def _check_measured(weights: Sequence[ModelWeight], report: Report) -> None:
+    """Raise `ValueError` if a report is that of a model with other layers."""
+    measured = set()
+    for layer in report.layers:
+        for row in layer.weights:
+            measured.add(_layer_of(row.path))
+    layers = set()
+    others = set()  # that a report may lack: it has no statistics that are single numbers
+    for own in weights:
+        if own.shape or own.variable.trainable:
+            layers.add(_layer_of(own.path))
+        else:
+            others.add(_layer_of(own.path))
+    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
+    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
+    if problems:
+        raise ValueError(
+            "`rules` must be a report of a model with the layers of `model`. "
+            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+        )
+
+
+def _layer_of(path: str) -> str:
+    """Return the path of the layer of a weight."""
+    layer, _, _ = path.rpartition("/")
+    return layer
+
+
+def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
+    """Return the initializers of a remedy in words, each with the number of its weights."""
+    drawn: Counter[str] = Counter()
+    for initializer in rules.values():
+        drawn[description(check_initializer("rules", initializer))] += 1
+    return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
 
 
 def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:

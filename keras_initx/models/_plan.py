@@ -24,13 +24,13 @@ from keras_initx.arrays._formats import check_file
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import values_at
+from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
-from keras_initx.models._bound import description
 from keras_initx.models._digest import array_digest
-from keras_initx.models._plan_file import FORMAT, plan_text, restored, written
+from keras_initx.models._plan_file import FORMAT, checked_digest, plan_text, restored, written
 from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import Tabular
@@ -214,8 +214,10 @@ class InitializationPlan(Tabular[DrawnAlike]):
             return {**line, "initializer": None, "reason": problem}
         line["initializer"] = data
         line["digest"] = said.digest
-        if said.digest is None and not self.dry_run and is_exact(said.initializer):
-            line["digest"] = array_digest(self.draw(weight.path))
+        if not self.dry_run:  # a line that was edited may have the digest of other values
+            line["digest"] = None
+            if is_exact(said.initializer):
+                line["digest"] = array_digest(self.draw(weight.path))
         return line
 
     @classmethod
@@ -497,7 +499,7 @@ def _parsed(line: Mapping[str, Any]) -> tuple[WeightPlan, Said | None]:
     if "zeros" in line:  # as version 0.1 writes it
         initializer = Masked(initializer, restored(line["zeros"]))
     row = with_initializer(row, initializer, _seed_of(initializer))
-    return row, Said(initializer, digest=line.get("digest"))
+    return row, Said(initializer, digest=checked_digest(line.get("digest")))
 
 
 def with_initializer(

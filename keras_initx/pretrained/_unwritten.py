@@ -11,7 +11,7 @@ import keras
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations
 from keras_initx.models._changes import Change
-from keras_initx.models._given import RulesOrPlan, matches_condition
+from keras_initx.models._given import matches_condition
 from keras_initx.models._initialize import Begun, Step, begun, draw
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._reset import new_state, optimizers_of
@@ -191,11 +191,14 @@ def _is_of(plan: Begun, model: keras.Model) -> bool:
     return planned == {id(weight.variable) for weight in find_weights(model)}
 
 
-def _rules_for(
-    model: keras.Model, models: Sequence[keras.Model], rules: RulesOrPlan | None
-) -> RulesOrPlan | None:
+def _rules_for(model: keras.Model, models: Sequence[keras.Model], rules: Any) -> Any:
     """Return the rules that match a weight of a model; of several, the first has all others."""
-    if len(models) == 1 or not isinstance(rules, Mapping):
+    if len(models) == 1:
+        return rules
+    if isinstance(rules, list | tuple):
+        members = [_rules_for(model, models, member) for member in rules]
+        return [member for member in members if member != {}] or None
+    if not isinstance(rules, Mapping):
         return rules
     own = {}
     for condition, value in rules.items():

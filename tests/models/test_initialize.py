@@ -301,3 +301,29 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     keras_initx.initialize(model, seed=0)
     assert int(used.iterations) == 0
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
+
+
+class Mix(layers.Layer):
+    """A layer of a user, with a kernel of three axes."""
+
+    def build(self, shape):
+        self.mixing = self.add_weight(shape=(4, shape[-1], 8), name="mixing")
+
+    def call(self, inputs):
+        return keras.ops.einsum("bi,hio->bo", inputs, self.mixing)
+
+
+def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
+    model = keras.Sequential([keras.Input((16,)), Mix(), layers.Dense(16), Mix()])
+    guess = (
+        "A guess by the shape, in {}: mixing has 64 inputs and 32 units; `input_axes` and `output_axes` of an "
+        "initializer say it."
+    )
+    assert keras_initx.initialize(model, seed=0).notes == (guess.format("mix* (2)"),)
+    assert keras_initx.initialize(model, {"mix/mixing": "zeros"}, seed=0).notes == (guess.format("mix_1"),)
+    axes = keras_initx.HeNormal(input_axes=[1], output_axes=[0, 2])
+    plan = keras_initx.initialize(model, {"*mixing": keras_initx.Scaled(axes, 0.5)}, seed=0)
+    assert plan.notes == ()
+    assert [(row.fan_in, row.fan_out) for row in plan.weights if row.path.endswith("mixing")] == [(16, 32)] * 2
+    of_own_size = keras_initx.RandomNormal(stddev=0.02)
+    assert keras_initx.initialize(model, {"*mixing": of_own_size}, seed=0).notes == ()

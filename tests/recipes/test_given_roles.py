@@ -47,7 +47,7 @@ def test_a_weight_gets_what_its_role_gets_and_the_plan_says_so(form):
 
 def test_roles_count_before_what_is_found():
     rules = recipes.gpt2(positions(), roles={"tokens": "table/embeddings"})
-    assert rules["*embeddings"].stddev == 0.02
+    assert rules.by_path["table/embeddings"].stddev == 0.02
 
 
 def test_the_ends_of_branches_that_cannot_be_followed_are_those_that_the_user_says():

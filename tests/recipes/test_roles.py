@@ -235,7 +235,7 @@ def test_a_query_of_t5_on_a_shortcut_stays_one():
     x = queries + layers.Dense(64, name="down")(layers.Dense(64, name="up")(tokens))
     biases = layers.Embedding(32, 4, name="self_attention")(places)
     rules = recipes.t5(keras.Model([ids, places], [layers.Dense(8)(x), biases]))
-    assert rules["query_projector/kernel"].stddev == pytest.approx(1 / 32)
+    assert rules.by_path["query_projector/kernel"].stddev == pytest.approx(1 / 32)
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
@@ -248,7 +248,7 @@ def test_a_table_of_tokens_that_makes_the_logits_too_is_drawn_as_tokens():
     y = layers.RMSNormalization()(x)
     x = x + layers.Dense(WIDTH)(ops.silu(layers.Dense(16)(y)) * layers.Dense(16)(y))
     rules = recipes.llama(keras.Model(ids, table(x, reverse=True)), source="torchtitan")
-    assert rules["*embeddings"].stddev == 1
+    assert rules.by_path["words/embeddings"].stddev == 1
 
 
 def test_the_last_block_of_a_resnet_without_an_output_layer_starts_at_zero_too():
