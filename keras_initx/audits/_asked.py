@@ -24,6 +24,7 @@ from keras_initx.models._plan import InitializationPlan
 from keras_initx.models._plan_file import is_plan
 from keras_initx.recipes._named import is_recipe, recipe_of
 from keras_initx.recipes._recipe import Recipe
+from keras_initx.recipes._weight_rules import WeightRules
 
 # What weights are like: others, their contract, or a function that makes them.
 Like: TypeAlias = Contract | Drawn
@@ -66,6 +67,8 @@ def _are_weights(given: Any) -> bool:
     """Return whether something has weights or makes them, and says nothing else about them."""
     if isinstance(given, Mapping):
         return _has_arrays(given)
+    if _are_listed_rules(given):
+        return False
     paths = checkpoint_paths(given)
     if paths is not None:
         is_file = recipe_of(paths[0]) is None and names_weights(paths[0])
@@ -81,12 +84,26 @@ def _are_rules(given: Any) -> bool:
     """Return whether something says what weights should be, and has none."""
     if isinstance(given, Mapping):
         return bool(given) and not _has_arrays(given)
+    if _are_listed_rules(given):
+        return True
     if isinstance(given, str) and recipe_of(given) is not None:
         return True
     if isinstance(given, str | os.PathLike):
         return is_plan(json_in(given))
     takes_model = callable(given) and can_be_called(given, None) and not can_be_called(given)
-    return isinstance(given, InitializationPlan) or is_recipe(given) or takes_model
+    is_made = isinstance(given, InitializationPlan | WeightRules)
+    return is_made or is_recipe(given) or takes_model
+
+
+def _are_listed_rules(given: Any) -> bool:
+    """Return whether this is a list in which something says what weights should be."""
+    if not isinstance(given, list | tuple):
+        return False
+    for member in given:
+        is_name = isinstance(member, str) and recipe_of(member) is not None
+        if is_name or (not isinstance(member, str | os.PathLike) and _are_rules(member)):
+            return True
+    return False
 
 
 def _has_arrays(values: Mapping[Any, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -43,9 +44,10 @@ def audit(
     There are two questions. With `rules`, or without arguments, each weight is compared with the
     law of the initializer that it should come from: constants, mean, standard deviation, bounds,
     the shape of the distribution, the connections of `Sparse`, the orthonormality of `Orthogonal`,
-    the biases of gates. Equal weights that should be independent are reported too, and equal slices
-    of one weight, such as units, also with opposite signs. Weights of initializers whose law is not
-    known, of quantized layers and of integers are listed as not compared.
+    the biases of gates. Parts and slices along each axis, such as units, are compared with the law
+    too. Equal weights that should be independent are reported, and equal slices of one weight, also
+    with opposite signs. Weights of initializers whose law is not known, quantized weights and
+    integers are listed as not compared.
 
     With `like`, the law of each weight is measured from others: the report says which weights are
     no longer drawn as they were. Weights of one name in several layers are judged together too.
@@ -155,10 +157,23 @@ def _tested(subject: Subject, expectation: Expectation) -> Comparison:
     """Return a weight that was tested; what is trained must be finite, whoever says otherwise."""
     lost = subject.lost()
     if not lost:
-        return expectation.test(subject)
+        return _with_labels(subject, expectation.test(subject))
     not_known = Profile("unknown", NOT_FINITE)
     outcomes = (impossible("not finite", lost),)
     return Comparison(subject, expectation, not_known, not_known, outcomes)
+
+
+def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
+    """Return a comparison that says where labels part equal units in training: in a last layer."""
+    of_units = f"along axis {len(subject.shape) - 1} equal"
+    outcomes = []
+    for outcome in comparison.outcomes:
+        are_units = outcome.verdict == "equal slices" and of_units in outcome.evidence
+        if are_units and subject.makes_output():
+            evidence = f"{outcome.evidence}; they make an output, where labels part them"
+            outcome = replace(outcome, evidence=evidence)
+        outcomes.append(outcome)
+    return replace(comparison, outcomes=tuple(outcomes))
 
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
@@ -167,7 +182,7 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     expected = contract(like) if is_function(like) else contract_given("like", like)
     comparisons = compared(found, expected)
     joint = [
-        *equal_weights(comparisons, found.equal, expected.equal, len(found.weights)),
+        *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
     rows = rows_like(judge(comparisons, joint, alpha), found, expected)

@@ -11,10 +11,10 @@ from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
+from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
-from keras_initx.models._bound import description
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._hooks import LayerInitializer
 
@@ -34,7 +34,7 @@ _FAMILIES: dict[str, tuple[float, FanMode]] = {
 
 
 def causes_of(weights: Sequence[Judged]) -> list[str]:
-    """Return what explains the weights that are off, where a single thing does, else nothing."""
+    """Return what explains the weights that are off; where several things may, all of them."""
     off = [judged for judged in weights if "scale" in _failed(judged)]
     scales = {}
     for judged in weights:
@@ -46,10 +46,10 @@ def causes_of(weights: Sequence[Judged]) -> list[str]:
     fitting = {id(judged): _fitting(judged, scales, alike[_kind(judged)]) for judged in off}
     causes = []
     for judged in weights:
-        cause = _scale_cause(judged, off, fitting) if id(judged) in fitting else ""
-        if not cause and judged.comparison.declared:
-            cause = f"as its layer declares: {judged.comparison.declared}"
-        causes.append(cause or _other_family(judged))
+        found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
+        if len(found) != 1 and judged.comparison.declared:
+            found = [f"as its layer declares: {judged.comparison.declared}"]
+        causes.append(" or ".join(found) or _other_family(judged))
     return causes
 
 
@@ -96,23 +96,23 @@ def _other_family(judged: Judged) -> str:
     return f"{' or '.join(found.families)} instead of {' or '.join(expected.families)}"
 
 
-def _scale_cause(
+def _scale_causes(
     judged: Judged, off: Sequence[Judged], fitting: Mapping[int, Sequence[str]]
-) -> str:
-    """Return what explains the scale of a weight, or nothing if two things do."""
+) -> Sequence[str]:
+    """Return what explains the scale of a weight; of several things one that explains others."""
     path = judged.comparison.path
     swapped = [other.comparison.path for other in off if _are_swapped(judged, other)]
     if swapped:
         # In many blocks that are alike, the one of the same block.
         nearest = max(swapped, key=lambda other: _shared_numbers(path, other))
-        return f"swapped with {nearest!r}"
+        return [f"swapped with {nearest!r}"]
     own = fitting[id(judged)]
     if len(own) < 2:
-        return "".join(own)
+        return own
     # Two may explain one weight, and only one of them others too.
     counts = Counter(cause for causes in fitting.values() for cause in causes if cause in own)
     (first, most), (_, less) = counts.most_common(2)
-    return first if most > less else ""
+    return [first] if most > less else own
 
 
 def _shared_numbers(path: str, other: str) -> int:
@@ -176,6 +176,9 @@ def _candidates(judged: Judged) -> Iterator[tuple[str, float]]:
     initializer = _initializer(judged)
     if isinstance(initializer, VarianceScaling):
         yield from _other_fans(judged, initializer)
+    std = _expected(judged).std
+    yield "the variance given as the standard deviation", std
+    yield "the standard deviation given as the variance", std**-0.5
     if "truncated normal" in _expected(judged).families:
         kept = truncated_quantiles(-2.0, 2.0).stddev
         yield "standard deviation is that before truncation", kept
@@ -200,6 +203,9 @@ def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[
     for name, (other_scale, other) in _FAMILIES.items():
         if scale != other_scale:
             yield f"{name}'s scale", stddev_for(other_scale, other, *own) / expected
+    fan = scale / expected**2
+    if scale != 1:  # where it is the variance
+        yield f"1/{fan:g} instead of 1/sqrt({fan:g})", fan**-0.5
     for axis, count in itertools.product(range(len(shape)), _SHARDS):
         if shape[axis] % count:
             continue
@@ -210,9 +216,14 @@ def _other_fans(judged: Judged, initializer: VarianceScaling) -> Iterator[tuple[
 
 
 def _fans_of_axes(shape: Shape) -> Iterator[tuple[str, float]]:
-    """Yield that one size of axes was taken as the fan, and before another."""
+    """Yield that one size of axes was taken as the fan, and before another.
+
+    A ratio that is a power of 2 has too many other causes.
+    """
     sizes = {float(sum(shape)) / 2} if len(shape) == 2 else set()
     for number in range(1, len(shape) + 1):
         sizes.update(map(math.prod, itertools.combinations(shape, number)))
     for one, other in itertools.permutations(sorted(sizes), 2):
+        if math.log2(other / one).is_integer():
+            continue
         yield f"a fan of {one:g} instead of {other:g}", math.sqrt(other / one)

@@ -23,6 +23,7 @@ class Expectation(abc.ABC):
         dtype: The dtype there.
         initializer: The initializer that the weight should come from, if that is known.
         is_measured: Whether it was measured from draws, and is no more exact than these.
+        has_parts: Whether parts have scales of their own, so that the whole has none to explain.
     """
 
     text: str | None = None
@@ -30,6 +31,7 @@ class Expectation(abc.ABC):
     dtype: DType | None = None
     initializer: LayerInitializer | None = None
     is_measured: bool = False
+    has_parts: bool = False
 
     @abc.abstractmethod
     def test(self, weight: Any) -> "Comparison":
@@ -106,6 +108,8 @@ class Comparison:
     def scale(self) -> Scale | None:
         """The scale of a random weight, relative to the one expected."""
         if self.expected is None or not self.are_random or self.reason:
+            return None
+        if self.expectation.has_parts:
             return None
         if not self.expected.std or not self.found.std:
             return None

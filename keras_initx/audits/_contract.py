@@ -4,6 +4,7 @@ import contextlib
 import gc
 import inspect
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import check_count, check_root, truncated
-from keras_initx._files import check_local, parse_json, write
+from keras_initx._files import parse_json
 from keras_initx.arrays._checkpoints import names_weights
 from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
+from keras_initx.audits._draws import merged, varying
 from keras_initx.audits._profile import (
     INFINITE,
     KINDS,
     LOST,
     NOT_FINITE,
     Profile,
-    merged,
     of_array,
 )
 from keras_initx.audits._subjects import (
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 # What a contract is made from: a function that makes the weights anew, or one draw of them.
 Drawn: TypeAlias = Callable[[], keras.Model | Mapping[str, Any]] | Audited
+
+# With a smaller probability, draws probably differ more than those of one law.
+_PROBABLY = 0.05
 
 # The columns of a table of all numbers.
 _COLUMNS = (
@@ -72,12 +76,12 @@ class Contract(WeightTable[WeightContract]):
     """How the weights of a model are drawn, in the form of all results.
 
     Attributes:
-        weights: A `WeightContract` for each weight, in the order of the model or the file.
+        rows: A `WeightContract` for each weight, in the order of the model or the file.
         draws: The number of draws that it was measured from.
         equal: Sets of the paths of random weights that are equal in each draw.
     """
 
-    weights: list[WeightContract]
+    rows: list[WeightContract]
     draws: int
     equal: list[list[str]]
 
@@ -91,9 +95,12 @@ class Contract(WeightTable[WeightContract]):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        check_local("path", Path(path))
-        lines = [line_of(weight) for weight in self.weights]
-        write(path, FORMAT.text((self.draws, self.equal), lines))
+        self.to_json(path)
+
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
+        lines = [line_of(weight) for weight in self.rows]
+        return FORMAT.text((self.draws, self.equal), lines)
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -108,9 +115,6 @@ class Contract(WeightTable[WeightContract]):
         """
         return read_contract("path", str(path))
 
-    def _content(self) -> dict[str, Any]:
-        return asdict(self)
-
     def _weight_columns(self) -> list[Column[WeightContract]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
@@ -124,28 +128,28 @@ class Contract(WeightTable[WeightContract]):
             ),
         ]
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
         counts = []
         for kind in KINDS:
-            count = sum(weight.kind == kind for weight in self.weights)
+            count = sum(weight.kind == kind for weight in self.rows)
             if count:
                 counts.append(f"{count} {kind}")
-        weights = "1 weight" if len(self.weights) == 1 else f"{len(self.weights)} weights"
+        weights = "1 weight" if len(self.rows) == 1 else f"{len(self.rows)} weights"
         draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
         return f"{weights} of {draws}: {', '.join(counts)}."
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
-        for weight in self.weights:
+        for weight in self.rows:
             record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        shown = [
-            weight for weight in self.weights if weight.kind != "constant" and weight.profile.std
-        ]
+        shown = [weight for weight in self.rows if weight.kind != "constant" and weight.profile.std]
         for place, weight in enumerate(shown):
             deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
@@ -198,7 +202,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         ...         keras.layers.Dense(10, name="logits"),
         ...     ])
         >>> yesterday = contract(build)
-        >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
+        >>> [(weight.path, weight.text) for weight in yesterday.rows[:2]]
         [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
         >>> yesterday.save("weights.json")
         >>> keras_initx.audit(build(), like="weights.json").ok
@@ -224,16 +228,43 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             gc.collect()  # models are in cycles of references
             advance(1)
     _check_alike(drawn)
+    return contract_of_draws(drawn)
+
+
+def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
+    """Return the contract of several draws, each of which has the same weights."""
+    of_weights = list(zip(*[one.rows for one in drawn], strict=True))
+    varies = _varying_mostly(of_weights) if len(drawn) > 1 else ()
     weights = []
-    for of_draws in zip(*[one.weights for one in drawn], strict=True):
-        first = of_draws[0]
-        weights.append(replace(first, profile=merged([draw.profile for draw in of_draws])))
+    for of_draws in of_weights:
+        profiles = [draw.profile for draw in of_draws]
+        of_weight = () if profiles[0].frames else varies
+        weights.append(replace(of_draws[0], profile=merged(profiles, of_weight)))
     random = {weight.path for weight in weights if weight.kind == "random"}
     equal = []
     for paths in drawn[0].equal:
         if random.issuperset(paths) and all(paths in one.equal for one in drawn):
             equal.append(paths)
-    return Contract(weights, draws, equal)
+    return Contract(weights, len(drawn), equal)
+
+
+def _varying_mostly(weights: Sequence[Sequence[WeightContract]]) -> tuple[str, ...]:
+    """Return what is probably another in each draw of most weights.
+
+    Then it is so of all: draws of few values may be alike by chance.
+
+    Args:
+        weights: The draws of each.
+    """
+    counts: Counter[str] = Counter()
+    number = 0
+    for of_draws in weights:
+        profiles = [draw.profile for draw in of_draws]
+        if all(profile.kind == "random" for profile in profiles):
+            counts.update(varying(profiles, _PROBABLY))
+            number += 1
+    of_most = [what for what, count in counts.items() if count > max(1, number / 2)]
+    return tuple(of_most)
 
 
 def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
@@ -282,9 +313,9 @@ def _profile_of(subject: Subject) -> Profile:
 
 def _check_alike(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
-    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].weights]
+    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].rows]
     for number, draw in enumerate(draws[1:], 2):
-        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.weights]
+        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.rows]
         if other != first:
             differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
             problem = truncated(sorted(differ)) or "another order"

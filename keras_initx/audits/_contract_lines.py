@@ -18,7 +18,8 @@ import numpy as np
 
 from keras_initx._checks import is_real
 from keras_initx._files import LinedFormat
-from keras_initx.audits._profile import KINDS, LEVELS, Parts, Profile
+from keras_initx.audits._parts import Parts, Slices
+from keras_initx.audits._profile import KINDS, LEVELS, NOTHING, Profile
 
 # The part of a file with the numbers.
 NUMBERS = "numbers"
@@ -30,8 +31,9 @@ FORMAT = LinedFormat(
     parts=(NUMBERS,),
 )
 # What else a line says, where it is not the usual: texts, and what is equal within the weight.
-_TEXTS = ("digest", "zeros_at", "frames_axis", "repeated")
-_NOTHING_EQUAL = ("", "")
+_TEXTS = ("digest", "zeros_at", "frames_axis", "repeated", "crowded", "varies")
+# Whether nothing is equal, or it is not known, as one number: each has its share of it.
+_KNOWN = {"repeated": 1, "crowded": 2}
 # The numbers of a profile, in the order in which they are packed.
 _COUNTS = ("size", "total", "outliers", "bits", "frames")
 _NUMBERS = ("independent", "mean", "std", "kurtosis", "zeros", "lowest", "highest", "value")
@@ -85,7 +87,7 @@ def line_of(weight: WeightContract) -> dict[str, Any]:
         if known.get(name):
             line[name] = float(f"{known[name]:.4g}")
     for name in _TEXTS:
-        if name in known and known[name] != _NOTHING_EQUAL:
+        if name in known and known[name] != NOTHING:
             line[name] = known[name]
     return {**line, NUMBERS: _packed(line, weight.profile)}
 
@@ -102,10 +104,11 @@ def weight_of(line: Mapping[str, Any]) -> WeightContract:
     shape = tuple(int(length) for length in line["shape"])
     for name in ("path", "shape", "dtype", "values"):
         fields.pop(name, None)
-    for name in (*_LISTS, "repeated"):
+    for name in (*_LISTS, *_KNOWN, "varies"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
     fields["parts"] = tuple(_parts(part) for part in fields.get("parts", ()))
+    fields["slices"] = tuple(_slices(part) for part in fields.get("slices", ()))
     profile = Profile(**{"size": math.prod(shape), **fields})
     _check(profile)
     return WeightContract(line["path"], shape, line["dtype"], profile)
@@ -116,6 +119,13 @@ def _parts(fields: Mapping[str, Any]) -> Parts:
     if len(stds) != len(means):
         raise ValueError(f"{len(stds)} deviations and {len(means)} means of parts")
     return Parts(int(fields["axis"]), int(fields["size"]), means, stds)
+
+
+def _slices(fields: Mapping[str, Any]) -> Slices:
+    means, stds = (tuple(map(float, fields[name])) for name in ("means", "stds"))
+    if len(stds) != 4 or len(means) != 4:
+        raise ValueError("slices must have two deviations and two means, with their places")
+    return Slices(int(fields["axis"]), int(fields["size"]), int(fields["number"]), means, stds)
 
 
 def _check(profile: Profile) -> None:
@@ -142,13 +152,16 @@ def _mark(line: Mapping[str, Any]) -> float:
 
 def _packed(line: Mapping[str, Any], profile: Profile) -> str:
     """Return the numbers of a profile bit for bit, with the mark of their line."""
-    numbers = [_mark(line), KINDS.index(profile.kind), profile.repeated is not None]
+    known = sum(share for name, share in _KNOWN.items() if getattr(profile, name) is not None)
+    numbers = [_mark(line), KINDS.index(profile.kind), known]
     for name in (*_COUNTS, *_NUMBERS):
         value = getattr(profile, name)
         numbers.append(math.nan if value is None else value)
     lists = [getattr(profile, name) for name in _LISTS]
     for part in profile.parts:
         lists += [(part.axis, part.size), part.means, part.stds]
+    for one in profile.slices:
+        lists += [(one.axis, one.size, one.number), one.means, one.stds]
     for values in lists:
         numbers += [len(values), *values]
     return base64.b64encode(np.array(numbers, "<f8").tobytes()).decode()
@@ -167,7 +180,9 @@ def _unpacked(line: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": KINDS[int(next(numbers))]}
     if fields["kind"] == "unknown":
         fields["reason"] = line["values"][1:-1]  # without brackets
-    fields["repeated"] = _NOTHING_EQUAL if next(numbers) else None
+    known = int(next(numbers))
+    for name, share in _KNOWN.items():
+        fields[name] = NOTHING if known & share else None
     fields.update((name, int(next(numbers))) for name in _COUNTS)
     fields.update((name, next(numbers)) for name in _NUMBERS)
     if math.isnan(fields["value"]):
@@ -175,10 +190,13 @@ def _unpacked(line: Mapping[str, Any]) -> dict[str, Any]:
     lists = [list(itertools.islice(numbers, int(length))) for length in numbers]
     fields.update(zip(_LISTS, lists, strict=False))
     fields["connections"] = map(int, fields["connections"])
-    fields["parts"] = []
-    of_parts = lists[len(_LISTS) :]
-    for (axis, size), means, stds in zip(
-        of_parts[::3], of_parts[1::3], of_parts[2::3], strict=True
-    ):
-        fields["parts"].append({"axis": axis, "size": size, "means": means, "stds": stds})
+    fields["parts"], fields["slices"] = [], []
+    of_parts = iter(lists[len(_LISTS) :])
+    for head, means, stds in zip(of_parts, of_parts, of_parts, strict=True):
+        axis, size, *number = head
+        statistics = {"axis": axis, "size": size, "means": means, "stds": stds}
+        if number:
+            fields["slices"].append({**statistics, "number": number[0]})
+        else:
+            fields["parts"].append(statistics)
     return {**fields, **{name: line[name] for name in _TEXTS if name in line}}

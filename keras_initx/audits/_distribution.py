@@ -113,6 +113,7 @@ class Outliers(PropertyTest):
     """Outliers, compared with those of other draws."""
 
     verdict = "outliers"
+    of = ("scale", "mean")
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
         return expected.law is None and bool(expected.outliers or found.outliers)
@@ -129,6 +130,7 @@ class ScaleOfAll(PropertyTest):
     """The scale, which of orthonormal values is exact, because their squares have a fixed sum."""
 
     verdict = "scale"
+    of = ("scale",)
 
     needs = Known.SCALE
 
@@ -149,6 +151,7 @@ class Mean(PropertyTest):
     """The mean of the values."""
 
     verdict = "mean"
+    of = ("mean", "scale")
 
     needs = Known.DISTRIBUTION
 
@@ -175,6 +178,8 @@ class ShapeOfAll(PropertyTest):
     """
 
     verdict = "shape"
+
+    of = ("scale",)
 
     needs = Known.DISTRIBUTION
 
@@ -229,6 +234,7 @@ class Bounds(PropertyTest):
     """
 
     verdict = "bounds"
+    of = ("scale", "mean")
 
     needs = Known.DISTRIBUTION
 
@@ -273,6 +279,7 @@ class Extremes(PropertyTest):
     """Single values that are farther out than the laws that are possible allow."""
 
     verdict = "bounds"
+    of = ("scale", "mean")
 
     needs = Known.KIND
 

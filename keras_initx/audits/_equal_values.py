@@ -58,6 +58,25 @@ class Repeats(PropertyTest):
         return impossible(verdict, f"no longer {where}")
 
 
+class Crowded(PropertyTest):
+    """Slices in which one value is too often there where it was not, or no longer is."""
+
+    needs = Known.KIND
+
+    def concerns(self, expected: Profile, found: Profile) -> bool:
+        if expected.crowded is None or found.crowded is None:
+            return False
+        return expected.crowded != found.crowded
+
+    def run(self, expected: Profile, found: Profile) -> Outcome:
+        assert expected.crowded is not None
+        assert found.crowded is not None
+        if found.crowded[0]:
+            return impossible(*found.crowded)
+        verdict, where = expected.crowded
+        return impossible(verdict, f"no longer {where}")
+
+
 class Copies(PropertyTest):
     """Single values that are there several times, in any places."""
 

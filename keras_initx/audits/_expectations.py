@@ -4,37 +4,39 @@ import copy
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, DType
+from keras_initx._typing import Array, DType, Shape
 from keras_initx.audits._comparison import Comparison, Expectation
 from keras_initx.audits._distribution import ShapeOfAll
+from keras_initx.audits._draws import merged
+from keras_initx.audits._equal_values import largest_atom
 from keras_initx.audits._kinds import compare
 from keras_initx.audits._outcome import Outcome, impossible, proven
+from keras_initx.audits._parts import parts_of_law
 from keras_initx.audits._profile import (
     LEVELS,
     Profile,
     is_frame,
-    merged,
     of_array,
     of_values,
-    spread_of,
     tolerance_of_frames,
 )
 from keras_initx.audits._repeated import SAMPLE, epsilon, sampled
-from keras_initx.audits._subjects import Subject
+from keras_initx.audits._subjects import Subject, Values
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._composition import law_of
-from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law
+from keras_initx.initializers._description import description
+from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
-from keras_initx.models._bound import description
+from keras_initx.pretrained._sources import as_lazy
 from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.structure._hooks import LayerInitializer
 
@@ -53,6 +55,8 @@ _COARSE = 0.01
 # The smallest positive numbers of the dtypes in which weights can vanish.
 _SMALLEST = {"float16": 2.0**-24}
 _UNDRAWN = Profile("unknown", "its initializer cannot be drawn from")
+# What is said of a whole whose slices have laws of their own.
+_OF_WHOLE = ("copies", "equal slices")
 # What is said of values whose scale differs from draw to draw.
 _WITHOUT_SCALE = ("not finite", "constant", "shape")
 # By so much more may shapes of draws differ than three tell.
@@ -105,12 +109,17 @@ def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitiali
 
     Constants, independent values and frames have a formula. What has none is drawn.
     """
-    law = law_of(initializer, weight.shape)
+    return _of_law(law_of(initializer, weight.shape), initializer, weight.dtype)
+
+
+def _of_law(law: Law | None, initializer: LayerInitializer, dtype: DType) -> OfInitializer:
     if isinstance(law, FixedLaw):
         return FixedValues(law, initializer)
-    is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, weight.dtype)
+    is_coarse = isinstance(law, IndependentLaw) and _is_coarse(law, dtype)
     if isinstance(law, IndependentLaw | FrameLaw) and not is_coarse:
         return OfLaw(law, initializer)
+    if isinstance(law, SlicesLaw):
+        return OfSlices(law, initializer)
     return OfDraws(law, initializer)
 
 
@@ -169,18 +178,19 @@ class OfLaw(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        found = of_values(values, weight.dtype, has_parts=False)
+        expected = of_law(self.law, weight.dtype, values.shape)
+        share = largest_atom(expected) if expected.has_distribution else None
+        found = of_values(values, weight.dtype, share)
         if isinstance(self.law, FrameLaw) and found.kind == "random":
             has_blocks = _has_blocks(values, self.law, weight.dtype)
             frames = (self.law.blocks, _axis_of(self.law)) if has_blocks else (0, "")
             found = replace(found, frames=frames[0], frames_axis=frames[1])
-        expected = of_law(self.law, weight.dtype)
         outcomes = compare(expected, found, weight.dtype)
         return Comparison(weight, self, found, expected, outcomes, sample=_sample(values))
 
 
-def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
-    """Return the profile of infinitely many values of a law."""
+def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profile:
+    """Return the profile of infinitely many values of a law, as an array of a shape has them."""
     endless = Profile(
         "random",
         size=int(_ENDLESS),
@@ -189,6 +199,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
         total=int(_ENDLESS),
         bits=round(-math.log2(epsilon(dtype))),
         repeated=("", ""),
+        crowded=("", ""),
     )
     if isinstance(law, FrameLaw):
         return replace(endless, frames=law.blocks, frames_axis=_axis_of(law))
@@ -212,6 +223,7 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType) -> Profile:
         lowest=low,
         highest=high,
         quantiles=tuple(np.interp(LEVELS, probabilities, grid).tolist()),
+        parts=parts_of_law(law.mean, law.std, int(_ENDLESS), shape),
         law=law,
     )
 
@@ -248,13 +260,19 @@ class OfDraws(OfInitializer):
         values = self.read(weight)
         if values.size == 0:
             return Comparison(weight, self, Profile("unknown"), reason="empty")
-        draws = self._draws(weight)
+        draws = [of_array(drawn, weight.dtype) for drawn in self.draws(weight)]
+        return self.compared(weight, values, draws)
+
+    def compared(self, weight: Subject, values: Array, draws: Sequence[Profile]) -> Comparison:
+        """Return a weight with these values, compared with draws of its initializer."""
         expected = _UNDRAWN if not draws else merged(draws)
+        if self.law is not None:
+            expected = replace(expected, varies=())  # by chance
         if expected.kind == "fixed":
             return self._test_fixed(weight, expected)
         found = of_values(values, weight.dtype)
         outcomes = compare(expected, found, weight.dtype)
-        if draws and spread_of(draws) > 1:
+        if "scale" in expected.varies and self.law is None:
             expected = Profile("random", "its scale differs from draw to draw")
             outcomes = _of_shape(draws, found, weight.dtype)
         reason = "" if outcomes else expected.reason
@@ -269,7 +287,7 @@ class OfDraws(OfInitializer):
         reason = "equal in each draw of its initializer, and not here"
         return Comparison(weight, self, found, expected, reason=reason)
 
-    def _draws(self, weight: Subject) -> list[Profile]:
+    def draws(self, weight: Subject) -> list[Array]:
         """Return three draws of a copy of the initializer, none if it cannot be drawn from.
 
         A function is not called: what it draws from may be a generator of the user.
@@ -293,8 +311,62 @@ class OfDraws(OfInitializer):
                 return []
             if drawn.shape != weight.shape:
                 return []
-            draws.append(of_array(drawn, weight.dtype))
+            draws.append(drawn)
         return draws
+
+
+@dataclass(frozen=True)
+class OfSlices(OfDraws):
+    """Slices along axes that have laws of their own, each tested by its law.
+
+    Those whose law is not known are compared with slices of draws; whether slices repeat others,
+    with draws of the whole.
+    """
+
+    law: SlicesLaw
+
+    has_parts = True
+
+    def test(self, weight: Subject) -> Comparison:
+        values = self.read(weight)
+        if values.size == 0:
+            return Comparison(weight, self, Profile("unknown"), reason="empty")
+        drawn = self.draws(weight)
+        whole = self.compared(weight, values, [of_array(one, weight.dtype) for one in drawn])
+        if whole.found.kind != "random" or whole.is_proven:
+            return whole
+        outcomes = [outcome for outcome in whole.outcomes if outcome.verdict in _OF_WHOLE]
+        for name, law, (of_part, *of_draws) in _slices_of(self.law, [values, *drawn]):
+            if of_part.size == 0:
+                continue
+            part = Subject(weight.path, of_part.shape, weight.dtype, Values(as_lazy(of_part)))
+            stated = _of_law(law, self.initializer, weight.dtype)
+            if isinstance(stated, OfDraws):
+                profiles = [of_array(one, weight.dtype) for one in of_draws]
+                comparison = stated.compared(part, of_part, profiles)
+            else:
+                comparison = stated.test(part)
+            for outcome in comparison.outcomes:
+                if not outcome.proof:
+                    outcomes.append(replace(outcome, evidence=f"{name}: {outcome.evidence}"))
+        reason = "" if outcomes else whole.reason
+        return replace(whole, outcomes=tuple(outcomes), reason=reason)
+
+
+def _slices_of(
+    law: Law | None, arrays: Sequence[Array], name: str = ""
+) -> Iterator[tuple[str, Law | None, Sequence[Array]]]:
+    """Yield the slices of arrays at the cuts of a law, each with its name and its own law."""
+    if not isinstance(law, SlicesLaw):
+        yield name, law, arrays
+        return
+    cuts = np.cumsum([shape[law.axis] for shape in law.shapes])[:-1]
+    parts = zip(*[np.split(array, cuts, law.axis) for array in arrays], strict=True)
+    within = f" of {name}" if name else ""
+    axis = law.axis % arrays[0].ndim
+    for number, of_part in enumerate(parts):
+        of_axis = f"part {number + 1} of {len(law.laws)} along axis {axis}{within}"
+        yield from _slices_of(law.laws[number], of_part, of_axis)
 
 
 def _other_generators(initializer: Any, seed: int) -> dict[int, Any]:

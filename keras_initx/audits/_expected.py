@@ -23,7 +23,7 @@ from keras_initx.initializers._composition import law_of
 from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import RulesOrPlan, plan_of
-from keras_initx.models._initialize import initialize
+from keras_initx.models._initialize import begun
 from keras_initx.models._plan import InitializationPlan, WeightPlan
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
@@ -78,9 +78,11 @@ def _of_model(
     given = plan_of("rules", rules, seed) if roles is None else None
     if given is not None:
         return _by_plan(subjects, _Lines(given, "plan", alpha, layers))
-    plan = initialize(model, rules, seed=seed or 0, roles=roles, dry_run=True)
+    started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
+    rows = [step.row for step in started.steps]
+    plan = InitializationPlan(rows, started.root, dry_run=True, _said=started.drawn)
     lines = _Lines(plan, "" if seed is None else "seed", alpha, layers)
-    of_rows = zip(subjects, plan.weights, strict=True)
+    of_rows = zip(subjects, plan.rows, strict=True)
     return [(subject, lines.expectation(subject, row)) for subject, row in of_rows]
 
 
@@ -90,7 +92,7 @@ def _by_plan(subjects: Sequence[Subject], lines: "_Lines") -> Expected:
     Raises:
         ValueError: If one has another shape than in the plan, or is missing.
     """
-    rows = {row.path: row for row in lines.plan.weights}
+    rows = {row.path: row for row in lines.plan.rows}
     result: Expected = []
     problems = []
     for subject in subjects:

@@ -9,7 +9,7 @@ from keras_initx.audits._contract import Contract
 from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._kinds import compare
 from keras_initx.audits._outcome import Outcome, impossible
-from keras_initx.audits._profile import Profile
+from keras_initx.audits._profile import NOTHING, Profile
 from keras_initx.audits._property_test import FEWEST
 from keras_initx.audits._repeated import epsilon
 from keras_initx.audits._subjects import TIED
@@ -93,12 +93,13 @@ class OfContract(Expectation):
             are_constant = expected.kind == found.kind == "constant"
             if are_constant and math.prod(line.shape) == 1 and found.value != expected.value:
                 return [], "one value, of one draw"
-            expected = replace(expected, zeros_at=None)  # they may be others in each draw
+            expected = _of_one_draw(expected)
         outcomes = []
         for outcome in compare(expected, found, max(weight.dtype, line.dtype, key=epsilon)):
             if outcome.verdict != "precision" or weight.dtype == line.dtype:
                 outcomes.append(outcome)
-        reason = ""
+        varies = sorted({*expected.varies, *found.varies})
+        reason = f"another {' and '.join(varies)} in each draw" if varies else ""
         are_few = min(expected.size, found.size) < FEWEST
         if not outcomes and "unknown" in (expected.kind, found.kind):
             reason = expected.reason or found.reason
@@ -108,12 +109,18 @@ class OfContract(Expectation):
         return outcomes, reason
 
 
+def _of_one_draw(profile: Profile) -> Profile:
+    """Return a profile without what may be at other places in each draw."""
+    crowded = profile.crowded if profile.crowded == NOTHING else None
+    return replace(profile, zeros_at=None, crowded=crowded)
+
+
 def compared(found: Contract, expected: Contract) -> list[Comparison]:
     """Return each weight that was there before, compared with the one of its name."""
-    by_path = {weight.path: weight for weight in expected.weights}
-    by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.weights}
+    by_path = {weight.path: weight for weight in expected.rows}
+    by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.rows}
     comparisons = []
-    for weight in found.weights:
+    for weight in found.rows:
         # Some packages join names by dots.
         line = by_path.get(weight.path) or by_slashes.get(weight.path.replace(".", "/"))
         if line is not None:

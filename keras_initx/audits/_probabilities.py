@@ -40,6 +40,18 @@ def same_variance(ratio: float, first: float, second: float) -> float:
     return min(1.0, math.erfc(z / math.sqrt(2)))
 
 
+def chi_square_tail(x: float, degrees: int) -> float:
+    """Return the probability of a larger sum of so many squares of standard normal values."""
+    if x <= 0:
+        return 1.0
+    begin = degrees % 2 / 2
+    tail = math.erfc(math.sqrt(x / 2)) if begin else 0.0
+    for number in range(degrees // 2):
+        power = begin + number
+        tail += math.exp(power * math.log(x / 2) - x / 2 - math.lgamma(power + 1))
+    return min(tail, 1.0)
+
+
 def student(t: float, degrees: float) -> float:
     """Return the probability of a t as far from 0 (Wallace, 1959)."""
     degrees = max(degrees, 1.0)

@@ -6,7 +6,7 @@ A law is a sample with infinitely many values.
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from keras_initx._checks import DTYPES
 from keras_initx._typing import Array, DType
+from keras_initx.audits._crowded import crowded
+from keras_initx.audits._parts import Parts, Slices, parts_of, slices_of
 from keras_initx.audits._probabilities import kolmogorov
 from keras_initx.audits._repeated import (
-    MOST,
     SAMPLE,
     epsilon,
     repeated,
@@ -27,6 +28,8 @@ from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedL
 from keras_initx.models._digest import array_digest
 
 KINDS = ("constant", "fixed", "random", "unknown")
+# Of what is equal within a weight.
+NOTHING = ("", "")
 # Why the values of a weight are not known.
 NOT_FINITE = "not finite"
 INFINITE = "infinite"
@@ -41,8 +44,6 @@ SHARE_OF_ZEROS = 0.005
 _FAR = 12.0
 # The interquartile range of normal values, in deviations.
 _INTERQUARTILE = 1.349
-# The most parts of an axis whose deviations are compared: gates, heads, queries and keys.
-_MOST_PARTS = 12
 # Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
 _PROBES = 4
 # The numbers of frames beside each other along the last axis: one for each gate.
@@ -59,28 +60,11 @@ _IMPLAUSIBLE = 1e-3
 # Nor with a kurtosis that is higher than 3 by so many standard errors, as where parts are normal
 # with scales of their own: all families have 3 at most.
 _LONG_TAILS = 3.0
-# Deviations of draws that differ by so many standard errors are not those of independent values.
+# Bounds and scales of a family may be so many errors off.
 _SPREAD = 4.0
 # The probabilities of the quantiles, more of them in the tails.
 _TAIL = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.015)
 LEVELS = np.concatenate([_TAIL, np.linspace(0.02, 0.98, 97), 1 - np.array(_TAIL[::-1])])
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The values of equal parts of a weight along an axis.
-
-    Attributes:
-        axis: The axis.
-        size: The number of values of a part that the numbers are of.
-        means: The mean of each part.
-        stds: The standard deviation of each part.
-    """
-
-    axis: int
-    size: int
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -112,12 +96,15 @@ class Profile:
         highest: The highest of all values.
         bits: The number of bits of the mantissa that are used.
         quantiles: 113 quantiles, more of them in the tails.
-        parts: The values of equal parts along the first and the last axis.
+        parts: The values of equal parts along each axis.
+        slices: The values of slices along each axis, by the farthest; empty if it is not known.
         frames: 0 if the values are not orthonormal; 1 if all together are, else the number of
             blocks beside each other along the last axis of which each is.
         frames_axis: The axis along which blocks are orthonormal: `"first"` or `"last"`.
         repeated: What is equal within the weight, `"copies"` or `"equal slices"`, and where, both
             empty if nothing is; `None` if it differs from draw to draw, or is not known.
+        varies: What is another in each draw, more than of independent values: `"scale"`, `"mean"`.
+        crowded: In which slices one value is too often there, see `crowded`; as `repeated`.
         law: The law, if it is known from one.
     """
 
@@ -141,9 +128,12 @@ class Profile:
     bits: int = 23
     quantiles: tuple[float, ...] = ()
     parts: tuple[Parts, ...] = ()
+    slices: tuple[Slices, ...] = ()
     frames: int = 0
     frames_axis: str = ""
     repeated: tuple[str, str] | None = None
+    varies: tuple[str, ...] = ()
+    crowded: tuple[str, str] | None = None
     law: IndependentLaw | None = None
 
     @property
@@ -255,13 +245,13 @@ def as_numbers(array: Array) -> Array:
     return np.asarray(array, "float32")
 
 
-def of_values(values: Array, dtype: DType, *, has_parts: bool = True) -> Profile:
+def of_values(values: Array, dtype: DType, share: float | None = None) -> Profile:
     """Return the profile of numbers, of which there is one at least, without a digest.
 
     Args:
         values: An array in float32 or float64.
         dtype: The dtype that they were rounded to.
-        has_parts: Whether equal parts are compared.
+        share: The share of the most frequent value that is expected, if that is known.
     """
     lowest = float(values.min())
     highest = float(values.max())
@@ -296,10 +286,9 @@ def of_values(values: Array, dtype: DType, *, has_parts: bool = True) -> Profile
     else:
         independent /= _copies(ordered)
     frames, frames_axis = _frames(values, dtype)
-    parts: tuple[Parts, ...] = ()
-    if has_parts:
-        parts = tuple(_parts(values, (median, reach) if outliers else None))
-    found: Profile = _rounded(
+    # Of slices with zeros or outliers, the farthest say nothing of the others.
+    has_slices = not (is_sparse or outliers)
+    found: Profile = rounded(
         Profile(
             "random",
             places=_places(values),
@@ -317,10 +306,12 @@ def of_values(values: Array, dtype: DType, *, has_parts: bool = True) -> Profile
             highest=highest,
             bits=bits,
             quantiles=tuple(_quantiles(ordered, LEVELS).tolist()),
-            parts=parts,
+            parts=tuple(parts_of(values, (median, reach) if outliers else None)),
+            slices=tuple(slices_of(values)) if has_slices else (),
             frames=frames,
             frames_axis=frames_axis,
             repeated=repeated(values, dtype),
+            crowded=crowded(values, dtype, share),
         )
     )
     return found
@@ -337,14 +328,14 @@ def _quantiles(ordered: Array, levels: Array) -> Array:
     return places
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Return a profile with seven digits, as files have it: both say the same."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     if isinstance(value, tuple):
-        return tuple(map(_rounded, value))
-    if isinstance(value, Profile | Parts):
-        return type(value)(*(_rounded(getattr(value, field.name)) for field in fields(value)))
+        return tuple(map(rounded, value))
+    if isinstance(value, Profile | Parts | Slices):
+        return type(value)(*(rounded(getattr(value, field.name)) for field in fields(value)))
     return value
 
 
@@ -385,38 +376,6 @@ def _bits(values: Array) -> int:
     if not used:
         return 0
     return 24 - (used & -used).bit_length()
-
-
-def _parts(values: Array, inliers: tuple[float, float] | None) -> Iterator[Parts]:
-    """Yield the statistics of equal parts along the first and the last axis.
-
-    Args:
-        values: The values.
-        inliers: If there are outliers, the median of the values, and how far from it others are.
-    """
-    for axis in dict.fromkeys((0, values.ndim - 1)):
-        if values.ndim == 0:
-            return
-        length = values.shape[axis]
-        count = max(number for number in range(1, _MOST_PARTS + 1) if length % number == 0)
-        if count == 1:
-            continue
-        before = math.prod(values.shape[:axis])
-        thin = _thinned(values.reshape(before, count, -1), count)
-        rows = thin.transpose(1, 0, 2).reshape(count, -1).astype("float64")
-        if inliers is not None:
-            median, reach = inliers
-            rows[np.abs(rows - median) > reach] = median
-        means = tuple(rows.mean(axis=1).tolist())
-        yield Parts(axis, rows.shape[1], means, tuple(rows.std(axis=1).tolist()))
-
-
-def _thinned(values: Array, count: int) -> Array:
-    """Return an array of which few enough values are left along the first and the last axis."""
-    before, _, after = values.shape
-    step = max(1, before * after // (MOST // count))
-    first = min(step, before)
-    return values[::first, :, :: max(1, step // first)]
 
 
 def _frames(values: Array, dtype: DType) -> tuple[int, str]:
@@ -467,89 +426,3 @@ def is_frame(block: Array, tolerance: float) -> bool:
     kept = block.T @ (block @ probes) / squares
     error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
     return error < tolerance
-
-
-# From several draws.
-
-
-def merged(draws: Sequence[Profile]) -> Profile:
-    """Return what several draws of a weight say about it together."""
-    if len(draws) == 1:
-        return draws[0]
-    not_random = _merged_if_not_random(draws)
-    if not_random is not None:
-        return not_random
-    means = np.array([draw.mean for draw in draws])
-    stds = np.array([draw.std for draw in draws])
-    independent = sum(draw.independent for draw in draws)
-    spread = spread_of(draws)
-    if spread > 1:
-        independent = max(independent / spread**2, float(len(draws)))
-    frames = _common([(draw.frames, draw.frames_axis) for draw in draws]) or (0, "")
-    first_axis, last_axis = zip(*[draw.connections for draw in draws], strict=True)
-    parts = zip(*[draw.parts for draw in draws], strict=True)
-    together: Profile = _rounded(
-        Profile(
-            "random",
-            size=sum(draw.size for draw in draws),
-            independent=independent,
-            mean=float(means.mean()),
-            std=float(np.sqrt(np.mean(stds**2 + (means - means.mean()) ** 2))),
-            kurtosis=float(np.mean([draw.kurtosis for draw in draws])),
-            total=sum(draw.total for draw in draws),
-            zeros=float(np.mean([draw.zeros for draw in draws])),
-            zeros_at=_common([draw.zeros_at for draw in draws]),
-            connections=(_common(first_axis) or -1, _common(last_axis) or -1),
-            outliers=sum(draw.outliers for draw in draws),
-            lowest=min(draw.lowest for draw in draws),
-            highest=max(draw.highest for draw in draws),
-            bits=max(draw.bits for draw in draws),
-            quantiles=tuple(np.mean([draw.quantiles for draw in draws], axis=0).tolist()),
-            parts=tuple(map(_merged_parts, parts)),
-            frames=frames[0],
-            frames_axis=frames[1],
-            repeated=_common([draw.repeated for draw in draws]),
-        )
-    )
-    return together
-
-
-def _merged_if_not_random(draws: Sequence[Profile]) -> Profile | None:
-    """Return what draws say together that are not all random, or all the same."""
-    first = draws[0]
-    if first.digest is not None and all(draw.digest == first.digest for draw in draws):
-        may_be_meant = first.reason not in (NOT_FINITE, LOST)
-        is_fixed = first.kind in ("random", "unknown") and may_be_meant
-        return replace(first, kind="fixed", reason="") if is_fixed else first
-    kinds = {draw.kind for draw in draws}
-    if kinds == {"random"}:
-        return None
-    reason = "constant in some draws" if "random" in kinds else "another constant in each draw"
-    if "unknown" in kinds:
-        unknown = next(draw.reason for draw in draws if draw.kind == "unknown")
-        reason = unknown.replace(", of one draw", ", another in each draw")
-    return Profile("unknown", reason)
-
-
-def spread_of(draws: Sequence[Profile]) -> float:
-    """Return how far the scales of draws differ, in errors of one; 1 if they may be of one law."""
-    stds = [draw.std for draw in draws]
-    error = float(np.mean([draw.error for draw in draws]))
-    if not error or not all(stds):
-        return 1.0
-    spread = float(np.log(stds).std(ddof=1)) / error
-    return spread if spread > _SPREAD else 1.0
-
-
-def _common(values: Sequence[Any]) -> Any:
-    """Return the value that all are, otherwise `None`."""
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _merged_parts(parts: Sequence[Parts]) -> Parts:
-    means = np.array([part.means for part in parts])
-    stds = np.array([part.stds for part in parts])
-    mean = means.mean(axis=0)
-    std = np.sqrt(np.mean(stds**2 + (means - mean) ** 2, axis=0))
-    size = sum(part.size for part in parts)
-    return Parts(parts[0].axis, size, tuple(mean.tolist()), tuple(std.tolist()))

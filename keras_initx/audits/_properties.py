@@ -11,7 +11,7 @@ from keras_initx.audits._distribution import (
     ScaleOfAll,
     ShapeOfAll,
 )
-from keras_initx.audits._equal_values import Copies, Repeats
+from keras_initx.audits._equal_values import Copies, Crowded, Repeats
 from keras_initx.audits._outcome import Outcome
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._property_test import PropertyTest
@@ -19,6 +19,7 @@ from keras_initx.audits._slices import ConstantParts, ScalesOfParts
 from keras_initx.audits._zeros import Connections, PlacesOfZeros, ShareOfZeros, ZerosOfLaw
 
 _TESTS: tuple[PropertyTest, ...] = (
+    Crowded(),
     Repeats(),
     Copies(),
     ZerosOfLaw(),
@@ -35,10 +36,8 @@ _TESTS: tuple[PropertyTest, ...] = (
     ShapeOfAll(),
     Bounds(),
     Extremes(),
-    ConstantParts(0),
-    ScalesOfParts(0),
-    ConstantParts(1),
-    ScalesOfParts(1),
+    ConstantParts(),
+    ScalesOfParts(),
 )
 
 

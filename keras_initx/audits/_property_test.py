@@ -44,13 +44,18 @@ class PropertyTest(abc.ABC):
     Attributes:
         verdict: What is wrong if it fails.
         needs: How much must be known of both.
+        of: What it is about, if that may be another in each draw, see `Profile.varies`. Then there
+            is nothing to test.
     """
 
     verdict: str
     needs = Known.VALUES
+    of: tuple[str, ...] = ()
 
     def applies(self, expected: Profile, found: Profile) -> bool:
         """Return whether the test has something to say."""
+        if not {*expected.varies, *found.varies}.isdisjoint(self.of):
+            return False
         return known_of_both(expected, found) >= self.needs and self.concerns(expected, found)
 
     def concerns(self, expected: Profile, found: Profile) -> bool:

@@ -71,14 +71,14 @@ def repeated(values: Array, dtype: DType) -> tuple[str, str]:
                 continue
             if all(np.array_equal(first, other) for other in others):
                 return "copies", f"{count} equal parts along axis {axis}"
-    for begin, end in _axes_of_slices(values.shape):
+    for begin, end in axes_of_slices(values.shape):
         lengths = values.shape[begin:end]
         slices = values.reshape(math.prod(values.shape[:begin]), math.prod(lengths), -1)
         found = _equal_slices(slices, surprise)
         if found:
             are_opposite = any((slices[:, one] != slices[:, other]).any() for one, other in found)
             but = " but for the sign" if are_opposite else ""
-            where = f"{slices.shape[1]} slices along {_axes_text(begin, end)}"
+            where = f"{slices.shape[1]} slices along {axes_text(begin, end)}"
             pairs = _pairs_text(found, lengths)
             return "equal slices", f"{len(found)} of {where} equal to another{but}: {pairs}"
     return "", ""
@@ -106,7 +106,7 @@ def _cannot_be_chance(count: int, surprise: float, slices: int) -> bool:
     return count * surprise > math.log(slices**2 / IMPOSSIBLE)
 
 
-def _axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
+def axes_of_slices(shape: Shape) -> list[tuple[int, int]]:
     """Return the first and last axes whose indices count slices, the fewest slices first."""
     ndim = len(shape)
     found = [(axis, axis + 1) for axis in range(ndim)]
@@ -162,18 +162,23 @@ def _without_sign(columns: Array) -> Array:
     return np.where(first < 0, -columns, columns) + 0.0  # no zero with a sign
 
 
-def _axes_text(first: int, last: int) -> str:
+def axes_text(first: int, last: int) -> str:
     if last == first + 1:
         return f"axis {first}"
     return f"axes {first} to {last - 1}"
+
+
+def place_text(index: int, lengths: Sequence[int]) -> str:
+    """Return the place of a slice along axes of these lengths."""
+    return f"[{', '.join(map(str, np.unravel_index(index, lengths)))}]"
 
 
 def _pairs_text(pairs: Sequence[tuple[int, int]], lengths: Shape) -> str:
     """Return the places of the first slices that are equal, along axes of these lengths."""
     texts = []
     for pair in pairs[:_MOST_PAIRS]:
-        places = [", ".join(map(str, np.unravel_index(index, lengths))) for index in pair]
-        texts.append(f"[{places[0]}] to [{places[1]}]")
+        one, other = pair
+        texts.append(f"{place_text(one, lengths)} to {place_text(other, lengths)}")
     if len(pairs) > _MOST_PAIRS:
         texts.append(f"and {len(pairs) - _MOST_PAIRS} more")
     return ", ".join(texts)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from keras_initx.audits._profile import Profile
 
-# The kurtosis of few values is uncertain: so many normal ones are added.
-_PRIOR = 64
+# The kurtosis of few values is uncertain: so many are added, with this kurtosis. They are normal
+# if a law may be known, otherwise of one with long tails, such as the exponential law.
+_OF_A_LAW = 64, 3.0
+_NOT_KNOWN = 32, 9.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def degrees(expected: Profile, found: Profile) -> tuple[float, float]:
 
 def kurtosis_of(expected: Profile, found: Profile) -> float:
     """Return the kurtosis of both samples together."""
-    size, total = float(_PRIOR), 3.0 * _PRIOR
+    added, kurtosis = _OF_A_LAW if expected.laws else _NOT_KNOWN
+    size, total = float(added), kurtosis * added
     for profile in (expected, found):
         number = max(profile.size, 2)
         size += number

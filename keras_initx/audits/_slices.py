@@ -1,20 +1,28 @@
-"""Tests of equal parts of a weight along an axis, such as gates or heads."""
+"""Tests of parts and of single slices of a weight along an axis, such as gates, heads or units."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_initx.audits._equal_values import largest_atom
 from keras_initx.audits._outcome import Outcome
+from keras_initx.audits._parts import Parts, Slices
 from keras_initx.audits._probabilities import all_of_kind, same_variance, student
-from keras_initx.audits._profile import SHARE_OF_ZEROS, Parts, Profile
+from keras_initx.audits._profile import SHARE_OF_ZEROS, Profile
 from keras_initx.audits._property_test import FEWEST, Known, PropertyTest
 from keras_initx.audits._repeated import IMPOSSIBLE
 from keras_initx.audits._scale_error import error_of_ratio, kurtosis_of
 
 # Of fewer values of a part, only is compared whether they vary.
 _FEWEST_OF_PART = 16
+# Slices of values with longer tails than normal ones have may be of any scale.
+_KURTOSIS_OF_NORMAL = 3.05
+# With a smaller share of values that differ from each other, slices are not independent.
+_INDEPENDENT = 0.9
+# With a smaller probability, slices of what is expected have scales of their own.
+_THEIR_OWN = 0.01
 
 
 @dataclass(frozen=True)
@@ -45,30 +53,30 @@ class _PartsOfBoth:
         return f"part {number + 1} of {len(self.expected.stds)} along axis {self.expected.axis}"
 
 
-def _parts_of_both(expected: Profile, found: Profile, place: int) -> _PartsOfBoth | None:
-    """Return the parts along an axis, `None` if they are not known of both or have few values."""
-    if place >= min(len(expected.parts), len(found.parts)):
-        return None
-    before, now = expected.parts[place], found.parts[place]
-    if (before.axis, len(before.stds)) != (now.axis, len(now.stds)):
-        return None
-    parts = _PartsOfBoth(
-        before,
-        now,
-        before.size * expected.independent / expected.size,
-        now.size * found.independent / found.size,
-        max(expected.zeros, found.zeros),
-    )
-    return parts if parts.fewest >= FEWEST else None
+def _parts_of_both(expected: Profile, found: Profile) -> Iterator[_PartsOfBoth]:
+    """Yield the parts that are known of both and have enough values."""
+    of_found = {parts.key: parts for parts in found.parts}
+    # How many zeros a law has at most does not say how many there are.
+    zeros = found.zeros if expected.law is not None else max(expected.zeros, found.zeros)
+    for before in expected.parts:
+        now = of_found.get(before.key)
+        if now is None:
+            continue
+        parts = _PartsOfBoth(
+            before,
+            now,
+            before.size * expected.independent / expected.size,
+            now.size * found.independent / found.size,
+            zeros,
+        )
+        if parts.fewest >= FEWEST:
+            yield parts
 
 
-@dataclass(frozen=True)
 class ConstantParts(PropertyTest):
     """Parts that are constant now, or no longer are, or have another value."""
 
     verdict = "parts"
-
-    place: int
 
     needs = Known.DISTRIBUTION
 
@@ -80,15 +88,20 @@ class ConstantParts(PropertyTest):
 
     def _evidence(self, expected: Profile, found: Profile) -> str:
         """Return which part it is, in words, empty if there is none."""
-        parts = _parts_of_both(expected, found, self.place)
-        if parts is None or self._may_be_chance(parts, expected, found):
-            return ""
+        for parts in _parts_of_both(expected, found):
+            if not self._may_be_chance(parts, expected, found):
+                evidence = self._evidence_of(parts, expected.std)
+                if evidence:
+                    return evidence
+        return ""
+
+    def _evidence_of(self, parts: _PartsOfBoth, std: float) -> str:
         stds = zip(parts.expected.stds, parts.found.stds, strict=True)
         for number, (std_before, std_now) in enumerate(stds):
             if bool(std_before) != bool(std_now):
                 return f"{parts.name(number)} {'varies' if std_now else 'is constant'} now"
             before, now = parts.expected.means[number], parts.found.means[number]
-            is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * expected.std
+            is_other = abs(now - before) > 1e-6 * abs(before) + 1e-6 * std
             if not std_before and is_other:
                 return f"{parts.name(number)} is {now:.4g}, and was {before:.4g}"
         return ""
@@ -104,37 +117,51 @@ class ConstantParts(PropertyTest):
         return len(parts.expected.stds) * chance > IMPOSSIBLE
 
 
-@dataclass(frozen=True)
 class ScalesOfParts(PropertyTest):
-    """The scale or the mean of one part, relative to how the whole differs."""
+    """The scale or the mean of one part or one slice, relative to how the whole differs.
+
+    All parts and all slices along all axes are one test: half of the probability of an alarm is
+    that of parts.
+    """
 
     verdict = "parts"
 
-    place: int
+    of = ("scale",)
 
     needs = Known.DISTRIBUTION
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
-        parts = _parts_of_both(expected, found, self.place)
-        if parts is None:
-            return False
-        # Parts of which hardly any value is not zero vary more than the whole.
-        is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
-        if parts.fewest < _FEWEST_OF_PART or is_irregular:
-            return False
-        vary = any(map(min, parts.expected.stds, parts.found.stds))
-        return vary and not ConstantParts(self.place).applies(expected, found)
+        return bool(self._outcomes(expected, found))
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
-        parts = _parts_of_both(expected, found, self.place)
-        assert parts is not None
-        outcomes = []
-        for number, stds in enumerate(zip(parts.expected.stds, parts.found.stds, strict=True)):
-            if all(stds):
-                outcomes.append(self._scale(number, parts, expected, found))
-                outcomes.append(self._mean(number, parts, expected, found))
-        worst = min(outcomes, key=lambda outcome: outcome.p)
-        return replace(worst, p=min(1.0, len(outcomes) * worst.p))  # Bonferroni
+        families = self._outcomes(expected, found)
+        worst = []
+        for outcomes in families:
+            least = min(outcomes, key=lambda outcome: outcome.p)
+            p = len(families) * len(outcomes) * least.p  # Bonferroni
+            worst.append(replace(least, p=min(1.0, p)))
+        return min(worst, key=lambda outcome: outcome.p)
+
+    def _outcomes(self, expected: Profile, found: Profile) -> list[list[Outcome]]:
+        """Return what is said of parts, and of slices, where there are any."""
+        if ConstantParts().applies(expected, found):
+            return []
+        families = [
+            list(self._of_parts(expected, found)),
+            list(_of_slices(expected, found)),
+        ]
+        return [outcomes for outcomes in families if outcomes]
+
+    def _of_parts(self, expected: Profile, found: Profile) -> Iterator[Outcome]:
+        for parts in _parts_of_both(expected, found):
+            # Parts of which hardly any value is not zero vary more than the whole.
+            is_irregular = parts.zeros > SHARE_OF_ZEROS and max(expected.connections) < 0
+            if parts.fewest < _FEWEST_OF_PART or is_irregular:
+                continue
+            for number, stds in enumerate(zip(parts.expected.stds, parts.found.stds, strict=True)):
+                if all(stds):
+                    yield self._scale(number, parts, expected, found)
+                    yield self._mean(number, parts, expected, found)
 
     def _scale(
         self, number: int, parts: _PartsOfBoth, expected: Profile, found: Profile
@@ -163,3 +190,58 @@ class ScalesOfParts(PropertyTest):
             p=student(shift / error, min(parts.expected_size, parts.found_size) - 1),
             deviation=(shift - 2 * error) / expected.std,
         )
+
+
+def _of_slices(expected: Profile, found: Profile) -> Iterator[Outcome]:
+    """Yield what is said of the slices that are farthest from the whole.
+
+    They are compared where values are independent, of a family without long tails, and where the
+    slices expected have no scales of their own.
+    """
+    has_long_tails = expected.law is not None and expected.kurtosis > _KURTOSIS_OF_NORMAL
+    has_copies = found.independent < _INDEPENDENT * found.size
+    if not expected.laws or has_long_tails or has_copies:
+        return
+    of_expected = {slices.axis: slices for slices in expected.slices}
+    for slices in found.slices:
+        before = of_expected.get(slices.axis)
+        if slices.size < _FEWEST_OF_PART or (before is None and expected.law is None):
+            continue
+        if before is not None:
+            chances = [outcome.p for outcome in _farthest(before, expected)]
+            if len(chances) * min(chances) <= _THEIR_OWN:
+                continue
+        yield from _farthest(slices, found)
+
+
+def _farthest(slices: Slices, profile: Profile) -> Iterator[Outcome]:
+    """Yield how probable the lowest and the highest scale and mean of a slice are.
+
+    Of values that are as far in as uniform ones, the scale varies less than of normal ones.
+    """
+    degrees = slices.size - 1
+    error = error_of_ratio(math.inf, degrees)
+    low, high, *places = slices.stds
+    for std, place in zip((low, high), places, strict=True):
+        ratio = max(std / profile.std, 1e-9)
+        p = same_variance(ratio**2 / (1 - 1 / slices.size), degrees, math.inf)
+        yield Outcome(
+            "parts",
+            f"{_name(slices, place)} has {std / profile.std:.3g} times the scale of the whole",
+            p=min(1.0, slices.number * p),
+            deviation=abs(math.log(ratio)) - 2 * error,
+        )
+    low, high, *places = slices.means
+    for mean, place in zip((low, high), places, strict=True):
+        shift = abs(mean - profile.mean) / profile.std
+        error = 1 / math.sqrt(slices.size)
+        yield Outcome(
+            "parts",
+            f"{_name(slices, place)} has another mean",
+            p=min(1.0, slices.number * math.erfc(shift / error / math.sqrt(2))),
+            deviation=shift - 2 * error,
+        )
+
+
+def _name(slices: Slices, place: float) -> str:
+    return f"[{place:.0f}] of {slices.number} slices along axis {slices.axis}"

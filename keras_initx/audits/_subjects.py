@@ -18,6 +18,7 @@ from keras_initx.audits._profile import as_numbers
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
+from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
 from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
@@ -84,6 +85,8 @@ class Subject:
         reason: Why it is not compared with others, otherwise empty.
         lost: Function that returns which of its values are not finite and cannot be meant, in
             words, otherwise nothing.
+        makes_output: Function that returns whether its layer is known to make an output of the
+            model, without another layer behind it.
     """
 
     path: str
@@ -92,6 +95,7 @@ class Subject:
     values: Values
     reason: str = ""
     lost: Callable[[], str] = str
+    makes_output: Callable[[], bool] = bool
 
     @property
     def obstacle(self) -> str:
@@ -180,7 +184,14 @@ def of_weight(weight: ModelWeight) -> Subject:
         weight.dtype,
         VariableValues(weight.variable),
         lost=functools.partial(_lost, weight),
+        makes_output=functools.partial(_makes_output, weight),
     )
+
+
+def _makes_output(weight: ModelWeight) -> bool:
+    """Return whether the layer of a weight is known to make an output of the model."""
+    model = weight.layers[0]
+    return isinstance(model, keras.Model) and weight.layer in architecture_of(model).outputs
 
 
 def _lost(weight: ModelWeight) -> str:

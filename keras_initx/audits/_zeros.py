@@ -37,7 +37,20 @@ class PlacesOfZeros(PropertyTest):
 
     def run(self, expected: Profile, found: Profile) -> Outcome:
         shares = f"{found.zeros:.3g}, and {expected.zeros:.3g}"
-        return self.outcome(f"other values are 0 than were: {shares}")
+        return self.outcome(
+            f"other values are 0 than were: {shares}", self._chance(expected, found)
+        )
+
+    def _chance(self, expected: Profile, found: Profile) -> float:
+        """Return the probability that so many values were 0 in all draws, or in none, by chance.
+
+        If a value is 0 in some draws, each draw may be the one that differs from the others.
+        """
+        draws = expected.total / found.total
+        before, now = expected.zeros * found.total, found.zeros * found.total
+        # As many zeros at other places: all may be.
+        differing = abs(now - before) if round(now) != round(before) else now + before
+        return math.pow(draws + 1, -differing)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,16 +13,23 @@ from keras_initx._checks import DTYPES, check_flag, truncated
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
-from keras_initx.initializers._composition import check_dtype_for, check_numbers, check_shape_for
+from keras_initx.diagnostics._report import DiagnosisReport
+from keras_initx.initializers._composition import (
+    Scaled,
+    check_dtype_for,
+    check_numbers,
+    check_shape_for,
+)
 from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
 from keras_initx.initializers._initializer import Initializer, keeps_call
 from keras_initx.initializers._recurrent import GRUUpdateBias
+from keras_initx.initializers._scale import AxesInitializer
 from keras_initx.initializers._seeds import derived_seed, has_seed, initializers_within, root_seed
 from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._digest import array_digest
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
@@ -35,15 +42,14 @@ from keras_initx.models._plan import (
 )
 from keras_initx.models._reset import initial_state
 from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._text import in_common, without_numbers
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
-from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
     find_weights,
-    is_quantized,
     unbuilt_note,
 )
 
@@ -53,7 +59,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None = None,
+    rules: RulesOrPlan | DiagnosisReport | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -77,8 +83,8 @@ def initialize(
     `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
     Keras does not keep other initializers, so give a rule for them.
 
-    The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
-    weights therefore do not depend on the backend, on other objects in the process, or on other
+    The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
+    The weights therefore do not depend on the backend, on other objects in the process, or on other
     named layers. Inserting, removing or reordering layers changes other weights only if their
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
@@ -96,7 +102,10 @@ def initialize(
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
-            sources, `"bert:transformers"`. Or a plan that `initialize` returned, or the path of one
+            sources, `"bert:transformers"`; or what it returns; or a function of the model that
+            returns rules. Or a list of these, `[{"head/kernel": "zeros"}, "gpt2"]`: the first that
+            matches a weight counts. Of what a recipe leaves, or has no rule for, the next is asked,
+            and `None` in a dict ends it. Or a plan that `initialize` returned, or the path of one
             that `InitializationPlan.save` wrote: then each weight gets the initializer and the seed
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
@@ -136,7 +145,7 @@ def initialize(
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
-        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
     check_model("model", model)
@@ -197,11 +206,16 @@ class Begun(NamedTuple):
 
 def begun(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None,
+    rules: RulesOrPlan | DiagnosisReport | None,
     seed: int | None,
     roles: RolesGiven | None = None,
+    *,
+    refuses_quantized: bool = True,
 ) -> Begun:
-    """Return what is to be drawn, by the arguments of `initialize` of these names."""
+    """Return what is to be drawn, by the arguments of `initialize` of these names.
+
+    Rules for quantized weights are refused, or say nothing of them: who only reads can show them.
+    """
     weights = find_weights(model)
     with contextlib.ExitStack() as stack:
         # Initializers that are made for rules draw seeds, in whose place they get others.
@@ -210,10 +224,14 @@ def begun(
     if given.plan is not None:
         return Begun(_as_planned(weights, given), given.plan.seed, False, given.notes)
     root = root_seed(seed)
-    return Begun(_planned(weights, given, root), root, seed is None, given.notes)
+    steps = _planned(weights, given, root, refuses_quantized=refuses_quantized)
+    notes = (*given.notes, *_notes_on_guesses(steps))
+    return Begun(steps, root, seed is None, notes)
 
 
-def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> list[Step]:
+def _planned(
+    weights: Sequence[ModelWeight], given: Instructions, root: int, *, refuses_quantized: bool
+) -> list[Step]:
     """Return a step for each weight: its initializer by the rules or its layer, with a seed."""
     by_layer = layer_initializers([one for one in weights if one.path not in given.by_path])
     steps = []
@@ -223,7 +241,7 @@ def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> 
         if said is None:
             said = Said(*by_layer[weight.path], by_layer=True)
         else:
-            _check_not_quantized(said.initializer, weight)
+            said = _unless_quantized(said, weight, is_refused=refuses_quantized)
         initializer, seed = said.initializer, None
         kept = kept_sparse(weight.variable)
         if kept is not None and said.by_layer:
@@ -236,21 +254,73 @@ def _planned(weights: Sequence[ModelWeight], given: Instructions, root: int) -> 
             if kept is not None:
                 initializer = Masked(initializer, kept)
         row = _row(weight, initializer, said.reason, seed)
+        fans = _fans_of_axes(said.initializer, initializer, weight.shape)
+        if fans is not None:
+            row = replace(row, fan_in=fans[0], fan_out=fans[1])
         steps.append(Step(weight, said._replace(initializer=initializer), row))
     return steps
 
 
-def _check_not_quantized(initializer: LayerInitializer | None, weight: ModelWeight) -> None:
-    """Raise `ValueError` if a rule is for a quantized weight.
+def _fans_of_axes(given: Any, bound: Any, shape: Shape) -> tuple[float, int] | None:
+    """Return the fans by the axes that the user has given to an initializer, if there are any.
 
-    All weights of a quantized layer are, but the factors of an adapter, which are trained.
+    Args:
+        given: The initializer.
+        bound: Its copy for a weight.
+        shape: The shape of the weight.
     """
-    is_kept = is_quantized(weight.layer) and not is_adapter(weight.name)
-    if initializer is not None and is_kept:
+    while isinstance(given, Scaled) and isinstance(bound, Scaled):
+        given, bound = given.initializer, bound.initializer
+    has_axes = getattr(given, "input_axes", None) or getattr(given, "output_axes", None)
+    if not has_axes or not isinstance(bound, AxesInitializer):
+        return None
+    return bound.fans(shape)
+
+
+def _notes_on_guesses(steps: Sequence[Step]) -> list[str]:
+    """Return a note for each layer of the user whose fans are guessed by the shapes of weights.
+
+    Layers whose paths differ in numbers only have one.
+    """
+    shown = shown_paths(step.weight for step in steps)
+    layers: dict[str, dict[str, list[str]]] = {}
+    for weight, said, row in steps:
+        if _needs_axes(said.initializer) and weight.has_guessed_axes:
+            layer, _, name = shown[row.path].rpartition("/")
+            fans = f"{name} has {row.fan_in} inputs and {row.fan_out} units"
+            of_layer = layers.setdefault(without_numbers(layer), {})
+            of_layer.setdefault(layer, []).append(fans)
+    notes = []
+    for alike in layers.values():
+        fans = ", ".join(next(iter(alike.values())))
+        where = in_common(list(alike)) or "the model"
+        notes.append(
+            f"A guess by the shape, in {where}: {fans}; `input_axes` and `output_axes` of an "
+            "initializer say it."
+        )
+    return notes
+
+
+def _needs_axes(initializer: Any) -> bool:
+    """Return whether an initializer scales by the axes of a kernel, and was given none."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return False
+    for part in initializers_within(initializer):
+        if isinstance(part, AxesInitializer) and part.input_axes is part.output_axes is None:
+            return True
+    return False
+
+
+def _unless_quantized(said: Said, weight: ModelWeight, *, is_refused: bool) -> Said:
+    """Return what a rule says of a weight: nothing of one that is quantized, or an error."""
+    if said.initializer is None or not weight.is_quantized:
+        return said
+    if is_refused:
         raise ValueError(
             "`rules` must leave quantized layers unchanged: put a rule with `None` for them "
-            f"first. Received: {initializer!r} for {weight.path!r}, whose layer is quantized"
+            f"first. Received: {said.initializer!r} for {weight.path!r}, whose layer is quantized"
         )
+    return Said(None, "quantized")
 
 
 def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Step]:
@@ -262,7 +332,7 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     others = given.by_path.keys() - {weight.path for weight in weights}
     problems = [f"the model has no {path!r}" for path in others]
     assert given.plan is not None
-    lines = {line.path: line for line in given.plan.weights}
+    lines = {line.path: line for line in given.plan.rows}
     steps = []
     for weight in weights:
         said = given.by_path.get(weight.path)
@@ -396,6 +466,7 @@ def carried_out(
             for weight, said, row in steps:
                 if said.initializer is not None:
                     value, row = draw(weight, said.initializer, row, drawn_root)
+                    notes += _notes_on_digest(weight, said, value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(row.std or 0.0):
@@ -413,6 +484,27 @@ def carried_out(
             step.weight.layer for step in steps if step.said.initializer is not None
         )
     return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
+
+
+def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str]:
+    """Return a note if values are not those of the digest in a plan.
+
+    Those that are distributed over devices are not compared.
+    """
+    if said.digest is None or backend.layout_of(value) is not None:
+        return []
+    array = backend.host_view(value)
+    if array.dtype.name != weight.dtype:
+        return [
+            f"{weight.path} has the dtype {weight.dtype} in the plan, which this backend has not "
+            f"switched on: its values are {array.dtype.name}, and others."
+        ]
+    if array_digest(array) != said.digest:
+        return [
+            f"{weight.path} gets other values than those of its digest in the plan, as where a "
+            "line was edited after it had been written."
+        ]
+    return []
 
 
 def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:

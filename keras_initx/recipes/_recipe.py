@@ -16,9 +16,9 @@ from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.recipes._features import Feature
-from keras_initx.recipes._noted_rules import NotedRules, shortened
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
+from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._weights import check_model, find_weights
 
@@ -87,7 +87,7 @@ class Recipe:
 
     def __call__(
         self, model: keras.Model, *, source: str | None = None, roles: RolesGiven | None = None
-    ) -> NotedRules:
+    ) -> WeightRules:
         """Return the rules for a built model.
 
         Args:
@@ -177,30 +177,27 @@ class Recipe:
         )
 
 
-def _rules(table: RoleTable, roles: Roles) -> NotedRules:
+def _rules(table: RoleTable, roles: Roles) -> WeightRules:
     """Return the rules for a model, with what was found in its graph and what is left."""
-    values: dict[str, InitializerLike | None] = {}
-    special = {}
-    left = []
+    by_path: dict[str, InitializerLike | Left] = {}
+    keeps_others = table.get("others") is KEPT
     for part in roles.parts:
+        path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
-        special[part.weight.path] = role != part.by_name
         value = entry = table.get(role)
         if isinstance(value, Computed):
             value = value.of(part, roles)
         if value is not None:
-            values[part.weight.path] = value
+            by_path[path] = value
+        elif keeps_others:
+            by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
-            left.append(part.weight.path)
-    rules = shortened(values, special)
-    if table.get("others") is KEPT:
-        rules["*"] = None
-        left = []
+            by_path[path] = Left(NOT_KNOWN)
     lines: list[str] = []
     if not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines += roles.notes
     lines += [f"As `roles` says: {line}" for line in roles.given]
-    return NotedRules(rules, tuple(lines), tuple(left))
+    return WeightRules(by_path, tuple(lines))
 
 
 def described(value: InitializerLike | Computed | None) -> str:

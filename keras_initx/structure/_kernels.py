@@ -138,6 +138,15 @@ def kernel_axes(layer: keras.Layer, kernel: keras.Variable) -> KernelAxes:
     return default_axes(rank)
 
 
+def knows_axes(layer: keras.Layer) -> bool:
+    """Return whether the axes of kernels of `layer` are known from its class, which Keras has.
+
+    Those of a layer of one's own are guessed by the shape.
+    """
+    of_keras = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras"]
+    return of_keras[0] not in (keras.Layer, keras.Model)
+
+
 def _torch_axes(layer: keras.layers.TorchModuleWrapper, kernel: keras.Variable) -> KernelAxes:
     """Return the axes of a kernel of torch, which has the units first and the window last."""
     window = tuple(range(2, len(kernel.shape)))

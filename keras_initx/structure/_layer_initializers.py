@@ -18,7 +18,7 @@ from keras_initx.initializers._gates import overwrites_forget_bias
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.structure._hooks import LayerInitializer, recorded_initializers
 from keras_initx.structure._names import parts_of
-from keras_initx.structure._weights import ModelWeight, is_quantized, weights_within
+from keras_initx.structure._weights import ModelWeight, weights_within
 
 _THREAD = "keras_initx-copy"
 
@@ -35,7 +35,7 @@ def layer_initializers(
     found: dict[str, tuple[LayerInitializer | None, str]] = {}
     passed_by_copy = functools.cache(_passed_by_copy)
     for weight in weights:
-        if is_quantized(weight.layer):
+        if weight.is_quantized:
             found[weight.path] = None, "quantized"
         elif weight.dtype not in DTYPES:
             found[weight.path] = None, weight.dtype

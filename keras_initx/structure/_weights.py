@@ -13,11 +13,13 @@ from keras_initx._typing import DType, Shape
 from keras_initx.backends._current import backend
 from keras_initx.structure._kernels import (
     KernelAxes,
+    is_adapter,
     is_kernel,
     kernel_axes,
     kernel_fans,
     kernel_groups,
     kernel_phases,
+    knows_axes,
 )
 from keras_initx.structure._names import automatic_name, numbered, own_weights, parts_of, walk
 
@@ -89,11 +91,24 @@ class ModelWeight:
         return "state"
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether it is an integer of a quantized layer, or belongs to these, as their scale.
+
+        The factors of an adapter beside them are numbers by themselves.
+        """
+        return is_quantized(self.layer) and not is_adapter(self.name)
+
+    @property
     def axes(self) -> KernelAxes | None:
         """The input and output axes if this is a kernel, otherwise `None`."""
         if not is_kernel(self.variable):
             return None
         return kernel_axes(self.layer, self.variable)
+
+    @property
+    def has_guessed_axes(self) -> bool:
+        """Whether these axes are guessed by the shape, as for a layer of the user."""
+        return is_kernel(self.variable) and not knows_axes(self.layer)
 
     @property
     def groups(self) -> tuple[int, int]:

@@ -26,7 +26,7 @@ def test_of_two_causes_the_one_is_named_that_explains_other_weights_too():
     rules = {"*": keras_initx.VarianceScaling(3.0, "fan_in", "untruncated_normal")}
     std = np.sqrt(2 * 3 / 128)
     arrays = {"a": rng.normal(0, std, (128, 64))}  # by the units, too
-    assert sole(audit(arrays, rules))[1] == ""
+    assert sole(audit(arrays, rules))[1] == "fan_out instead of fan_in or the fan of one of 2 shards"
     arrays["b"] = rng.normal(0, std, (128, 300))
     assert {row.cause for row in audit(arrays, rules).problems} == {"the fan of one of 2 shards"}
 
@@ -42,6 +42,33 @@ def test_a_cause_is_named_for_small_weights_too_where_few_are_possible():
     # By fans: of He, Glorot or the fan of a shard, several fit a scale that is so inexact.
     row = audit({"a": rng.normal(0, 0.3, (24, 24))}, {"a": "initx.he_normal"}).problems[0]
     assert row.cause == ""
+
+
+def test_a_variance_that_is_given_as_a_deviation_is_named():
+    rng = np.random.default_rng(0)
+    values = {"a": rng.normal(0, 1 / 300, (300, 200))}
+    assert sole(audit(values, {"a": keras_initx.RandomNormal(stddev=300**-0.5)})) == (
+        "scale",
+        "the variance given as the standard deviation",
+    )
+    contract = keras_initx.contract(lambda: {"a": rng.normal(0, 300**-0.5, (300, 200))})
+    assert sole(keras_initx.audit(values, like=contract))[1] == "the variance given as the standard deviation"
+    values = {"a": rng.normal(0, 300**-0.25, (300, 200))}
+    assert sole(keras_initx.audit(values, like=contract))[1] == "the standard deviation given as the variance"
+
+
+def test_the_inverse_of_a_fan_instead_of_its_root_is_named():
+    values = {"a": np.random.default_rng(0).normal(0, 2**0.5 / 300, (300, 200))}
+    rules = {"a": keras_initx.VarianceScaling(2.0, "fan_in", "untruncated_normal")}
+    assert sole(audit(values, rules)) == ("scale", "1/300 instead of 1/sqrt(300)")
+
+
+def test_a_power_of_two_is_not_explained_by_the_sizes_of_axes():
+    rng = np.random.default_rng(0)
+    for shape, cause in (((64, 256), ""), ((64, 250), "a fan of 64 instead of 250")):
+        contract = keras_initx.contract(lambda: {"a": rng.normal(0, 0.02, shape)})  # noqa: B023
+        values = {"a": rng.normal(0, 0.02 * (shape[1] / shape[0]) ** 0.5, shape)}
+        assert sole(keras_initx.audit(values, like=contract)) == ("scale", cause)
 
 
 def test_another_fixed_seed_is_named():

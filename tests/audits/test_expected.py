@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx.recipes._noted_rules import NotedRules
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
@@ -52,6 +52,23 @@ def test_a_layer_that_ignores_its_initializer_is_found():
     assert (row.path, row.verdict, round(row.ratio, 1)) == ("small/kernel", "scale", 0.1)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+def test_quantized_weights_are_listed_whatever_rules_say_and_adapters_are_compared():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, name="a"), layers.Dense(64, name="b")])
+    model.quantize("int8")
+    rules = {"*lora_kernel_a": "initx.he_uniform", "*lora_kernel_b": "zeros", "*": "ones"}
+    report = keras_initx.audit(model, {"*": "ones"})
+    assert report.ok
+    assert {row.reason for row in report.rows} == {"quantized"}
+    for layer in model.layers:
+        layer.enable_lora(8)
+    keras_initx.initialize(model, {**rules, "*": None}, seed=0)
+    model.layers[0].lora_kernel_a.assign(2 * model.layers[0].lora_kernel_a)
+    report = keras_initx.audit(model, rules)
+    assert off(report) == {"a/lora_kernel_a": "scale"}
+    assert len(report.not_compared) == len(model.weights) - 4
+
+
 def test_rules_are_matched_once():
     asked = []
 
@@ -70,7 +87,7 @@ def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)
     report = keras_initx.audit(model, rules)
-    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    kernels = [row for row in report.rows if row.path.endswith("kernel")]
     assert len(kernels) > 25
     assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
     keras_initx.initialize(model, rules, seed=0)
@@ -82,8 +99,8 @@ def test_a_recipe_says_how_a_model_should_be():
     [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
 )
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
-    report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
+    report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
     assert report.ok
-    reasons = [row.reason for row in report.weights if row.path in left]
+    reasons = [row.reason for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know what it is for"] * len(left)
     assert text in report.summary

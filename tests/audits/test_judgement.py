@@ -51,9 +51,9 @@ def test_alarms_are_as_rare_as_alpha_says():
 
 @pytest.mark.parametrize(("depth", "are_seen"), [(8, True), (1, False)])
 def test_weights_of_several_layers_are_judged_together(depth, are_seen):
-    """A kernel with a scale 4 % off is too small to be seen, and eight are not."""
+    """A kernel with a scale 3 % off is too small to be seen, and eight are not."""
     contract = keras_initx.contract(lambda: deep_network(keras_initx.RandomNormal(0, 0.1), depth=depth))
-    report = keras_initx.audit(today(1, keras_initx.RandomNormal(0, 0.104), depth=depth), like=contract)
+    report = keras_initx.audit(today(1, keras_initx.RandomNormal(0, 0.103), depth=depth), like=contract)
     assert len(report.problems) == depth * are_seen
     assert all("in 8 layers together" in row.evidence for row in report.problems)
 

@@ -1,5 +1,6 @@
 """Values that repeat others of their weight are found, unless they may."""
 
+import itertools
 import json
 import re
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from audited import audit, sole
+from keras import layers
 from modes import to_numpy
 
 import keras_initx
@@ -28,6 +30,37 @@ def test_equal_slices_are_named():
         ),
         ("equal slices", "1 of 32 slices along axes 1 to 2 equal to another: [2, 3] to [0, 1]"),
     ]
+
+
+def grown(seed):
+    """Return a classifier, of whose classes the last two have the mean of those before."""
+    hidden, last = layers.Dense(32, "relu", name="hidden"), layers.Dense(10, name="last")
+    model = keras.Sequential([keras.Input((16,)), hidden, last])
+    keras_initx.initialize(model, seed=seed)
+    kernel = to_numpy(last.kernel).copy()
+    kernel[:, 8:] = kernel[:, :8].mean(axis=1, keepdims=True)
+    last.kernel.assign(kernel)
+    return model
+
+
+def test_labels_part_equal_units_of_a_last_layer():
+    model = grown(0)
+    hidden = to_numpy(model.layers[0].kernel).copy()
+    hidden[:, 3] = hidden[:, 2]
+    model.layers[0].kernel.assign(hidden)
+    evidence = {row.path: row.evidence for row in keras_initx.audit(model).problems if row.verdict == "equal slices"}
+    assert evidence == {
+        "hidden/kernel": "1 of 32 slices along axis 1 equal to another: [3] to [2]",
+        "last/kernel": "1 of 10 slices along axis 1 equal to another: [9] to [8]; they make an output, where labels "
+        "part them",
+    }
+
+
+def test_equal_units_of_a_grown_model_are_none_against_its_contract():
+    seeds = itertools.count()
+    contract = keras_initx.contract(lambda: grown(next(seeds)))
+    assert keras_initx.audit(grown(9), like=contract).ok
+    assert keras_initx.audit(grown(9), like=grown(8)).ok
 
 
 @pytest.mark.parametrize("kernel", ["initx.he_normal", "initx.orthogonal"])

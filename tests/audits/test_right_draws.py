@@ -42,7 +42,7 @@ def test_a_contract_whose_own_ends_are_far_in_or_out():
 def test_a_gate_with_a_scale_of_its_own(family, scale):
     """All gates together are nearly of one family, but for their ends."""
     rng = np.random.default_rng(0)
-    draws = [FAMILIES[family](rng, (32, 128)) for _ in range(10)]
+    draws = [FAMILIES[family].draw(rng, (32, 128)) for _ in range(10)]
     for values in draws:
         values[:, 32:64] *= scale
     for found, expected in itertools.pairwise(draws):

@@ -8,8 +8,7 @@ AUDITS = 3
 
 # With an alpha of 1 %, more alarms have a chance of 1 in 2,000.
 @pytest.mark.parametrize(("weights", "contracts", "most"), [(12, 200, 15), (200, 20, 4)])
-@pytest.mark.parametrize("draws", [1, 3])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "draws"), [(name, draws) for name, one in FAMILIES.items() for draws in one.draws])
 def test_alarms_at_right_draws(family, draws, weights, contracts, most):
     found = alarms(family, draws, weights, contracts, AUDITS, pool=100)
     assert found.sum() <= most

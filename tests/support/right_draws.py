@@ -5,15 +5,27 @@
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 import keras_initx
 from keras_initx.audits import Contract
-from keras_initx.audits._profile import merged
+from keras_initx.audits._contract import contract_of_draws
 
 SHAPES = ((64,), (16, 8), (16, 16), (32, 32), (3, 3, 3, 32), (64, 64), (128, 128))
+MATRICES = SHAPES[1:]
+VECTORS = ((8,), (16,))
+
+
+class Family(NamedTuple):
+    """How weights are drawn, of which shapes, and from how many draws contracts of them are made."""
+
+    draw: Callable
+    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    draws: tuple[int, ...] = (1, 3)
 
 
 def truncated(rng, shape):
@@ -36,14 +48,40 @@ def sparse(rng, shape):
     return np.where(places < max(1, len(values) // 8), values, 0).reshape(shape)
 
 
+def with_a_zero(rng, shape):
+    """Draw normal values, the first of which is 0 in 70 % of the draws."""
+    values = rng.normal(0, 1, shape)
+    values.flat[0] *= rng.random() > 0.7
+    return values
+
+
+def two_vectors(rng, shape):
+    """Draw the product of two vectors: the values of a row have its scale, and so have those of a column."""
+    return rng.normal(0, 1, (*shape[:-1], 1)) * rng.normal(0, 1, shape[-1])
+
+
+def gates(rng, shape):
+    """Draw two halves of the units, each with its scale."""
+    return rng.normal(0, 1, shape) * np.where(np.arange(shape[-1]) < shape[-1] // 2, 1, 3)
+
+
+SEVERAL = (3,)  # of what differs from draw to draw, one tells nothing
 FAMILIES = {
-    "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
-    "normal": lambda rng, shape: rng.normal(0, 1, shape),
-    "truncated": truncated,
-    "orthogonal": orthogonal,
-    "sparse": sparse,
-    "with a floor": lambda rng, shape: np.maximum(rng.normal(0, 1, shape), 0.3),
-    "constant": lambda rng, shape: np.ones(shape),
+    "uniform": Family(lambda rng, shape: rng.uniform(-1, 1, shape)),
+    "normal": Family(lambda rng, shape: rng.normal(0, 1, shape)),
+    "truncated": Family(truncated),
+    "orthogonal": Family(orthogonal, MATRICES),
+    "sparse": Family(sparse),
+    "with a floor": Family(lambda rng, shape: np.maximum(rng.normal(0, 1, shape), 0.3)),
+    "constant": Family(lambda rng, shape: np.ones(shape)),
+    "gates": Family(gates),
+    "Laplace": Family(lambda rng, shape: rng.laplace(0, 1, shape)),
+    "few, Laplace": Family(lambda rng, shape: rng.laplace(0, 1, shape), VECTORS),
+    "few, logarithms of U(0, 16)": Family(lambda rng, shape: np.log(rng.uniform(0, 16, shape)), VECTORS),
+    "a value that is often 0": Family(with_a_zero, SHAPES, SEVERAL),
+    "another scale in each draw": Family(lambda rng, s: rng.normal(0, math.exp(rng.normal()), s), SHAPES, SEVERAL),
+    "another mean in each draw": Family(lambda rng, s: rng.normal(rng.normal(), 1, s), SHAPES, SEVERAL),
+    "the product of two vectors": Family(two_vectors, MATRICES, SEVERAL),
 }
 
 
@@ -53,11 +91,11 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
     The draws of a contract and of its audits are different ones of a pool for each shape.
     """
     rng = np.random.default_rng(0)
-    shapes = [shape for shape in SHAPES if len(shape) > 1 or family != "orthogonal"]
+    draw, shapes, _ = FAMILIES[family]
     pools = []
     for shape in shapes:
-        arrays = {str(number): FAMILIES[family](rng, shape).astype("float32") for number in range(pool)}
-        pools.append(keras_initx.contract(arrays).weights)
+        arrays = {str(number): draw(rng, shape).astype("float32") for number in range(pool)}
+        pools.append(keras_initx.contract(arrays).rows)
     counts = []
     for number in range(contracts):
         drawn = []
@@ -66,20 +104,21 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
             drawn.append([pools[place % len(shapes)][index] for index in chosen])
         # Of one name in several layers, which are judged together, or not.
         names = [f"layer_{place}" if number % 2 else "a" * (place + 1) for place in range(weights)]
-        expected = []
-        for name, of_weight in zip(names, drawn, strict=True):
-            profile = merged([weight.profile for weight in of_weight[:draws]])
-            expected.append(replace(of_weight[0], path=name, profile=profile))
+        of_draws = []
+        for draw in range(draws):
+            named = [replace(of_weight[draw], path=name) for name, of_weight in zip(names, drawn, strict=True)]
+            of_draws.append(Contract(named, 1, []))
+        expected = contract_of_draws(of_draws)
         count = 0
         for audit in range(audits):
             found = [replace(of_weight[draws + audit], path=name) for name, of_weight in zip(names, drawn, strict=True)]
-            count += not keras_initx.audit(Contract(found, 1, []), like=Contract(expected, draws, [])).ok
+            count += not keras_initx.audit(Contract(found, 1, []), like=expected).ok
         counts.append(count)
     return np.array(counts)
 
 
 if __name__ == "__main__":
     for family in FAMILIES:
-        for draws in (1, 3):
+        for draws in FAMILIES[family].draws:
             found = alarms(family, draws, 12, 1000)
             sys.stdout.write(f"{family}, {draws} draws: {found.mean() / 3:.2%} alarms, {sum(found == 3)} always\n")

@@ -14,14 +14,13 @@ from keras_initx.diagnostics._kernel_values import (
     weight_names,
     weight_pairs,
 )
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
 from keras_initx.diagnostics._remedy import Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
+from keras_initx.diagnostics._rules import Finding, by_level, rule
 from keras_initx.diagnostics.verdicts._shared import lost_signals
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
 from keras_initx.structure._kernels import is_adapter
-from keras_initx.structure._weights import is_quantized
 
 
 @rule(
@@ -98,11 +97,6 @@ def _held(pairs: Sequence[Pair], of: Diagnosis) -> Finding:
         # Of a product one factor may stay 0, as in an adapter, which then changes nothing at first.
         drawn += of_layer[:-1] or of_layer
     remedy = _random(drawn, f"random weights in {weight_names(drawn)}")
-    quantized = [path for path in remedy.rules if is_quantized(weights(of)[path].layer)]
-    if quantized:  # where `initialize` draws nothing
-        rules = {path: one for path, one in remedy.rules.items() if path not in quantized}
-        text = f"{remedy.text}, by `assign` in {first_of(quantized)}, whose layers are quantized"
-        remedy = Remedy(text, rules)
     return Finding(layers_in(pairs), evidence, remedy, "error")
 
 

@@ -194,12 +194,13 @@ def test_without_targets_it_is_not_known_whether_zeros_learn():
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
-def test_the_factors_of_a_quantized_layer_are_assigned_by_the_user():
+def test_the_factors_of_a_quantized_layer_are_drawn_anew():
     network = adapted("dense", True)
     network[0].quantize("int8")
     remedy = keras_initx.diagnose(*network, loss="mse").problems[0].remedy
-    assert remedy.rules == {}
-    assert remedy.text.endswith("by `assign` in adapted/lora_kernel_a, whose layers are quantized")
+    assert list(remedy.rules) == ["adapted/lora_kernel_a"]
+    keras_initx.initialize(network[0], {**remedy.rules, "*": None}, seed=0)
+    assert not keras_initx.diagnose(*network, loss="mse").problems
 
 
 class Product(layers.Layer):

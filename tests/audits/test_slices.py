@@ -1,0 +1,113 @@
+"""Parts and single slices of a weight are compared, by rules, by layers and by contracts."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from audited import off
+from keras import layers
+from modes import to_numpy
+
+import keras_initx
+
+NORMAL = keras_initx.RandomNormal(stddev=0.02)
+HALVES = keras_initx.Concatenated([NORMAL, keras_initx.RandomNormal(stddev=0.06)], sizes=[6, 7])
+HEADS = keras_initx.Concatenated([NORMAL, keras_initx.RandomNormal(stddev=0.06)], axis=1)
+
+
+def reports(initializer, shape, change, dtype="float32"):
+    """Return the audits of a kernel that was changed, by its rule, by its layer and by a contract."""
+
+    class Own(layers.Layer):
+        def build(self, _):
+            self.kernel = self.add_weight(shape=shape, name="kernel", initializer=initializer.clone())
+
+        def call(self, x):
+            return x * keras.ops.mean(self.kernel)
+
+        def get_config(self):
+            return super().get_config()
+
+    def build(seed):
+        model = keras.Sequential([keras.Input((2,)), Own(name="own", dtype=dtype)])
+        keras_initx.initialize(model, {"own/kernel": initializer}, seed=seed)
+        return model
+
+    seeds = itertools.count(1)
+    model = build(0)
+    kernel = model.layers[0].kernel
+    kernel.assign(change(to_numpy(kernel).astype("float32")))
+    yield keras_initx.audit(model, {"own/kernel": initializer})
+    yield keras_initx.audit(model)
+    yield keras_initx.audit(model, like=keras_initx.contract(lambda: build(next(seeds))))
+
+
+def by_factor(where, factor):
+    def change(values):
+        values[where] *= factor
+        return values
+
+    return change
+
+
+def as_it_was(values):
+    return values
+
+
+FAULTS = {
+    "sorted": (NORMAL, (64, 64), lambda values: np.sort(values.ravel()).reshape(values.shape)),
+    "one unit": (NORMAL, (64, 256), by_factor(np.s_[:, 5], 2)),
+    "one input": (NORMAL, (256, 64), by_factor(np.s_[5], 2)),
+    "one head": (NORMAL, (64, 4, 16), by_factor(np.s_[:, 1], 1.3)),
+    "half of a prime number of units": (NORMAL, (64, 257), by_factor(np.s_[:, :128], 1.2)),
+    "the mean of one unit": (NORMAL, (64, 256), lambda values: values + 0.02 * (np.arange(256) == 5)),
+    "scales exchanged": (HALVES, (256, 13), lambda values: np.concatenate([values[:, 6:], values[:, :6]], axis=1)),
+    "heads exchanged": (HEADS, (32, 4, 16), lambda values: values[:, ::-1]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_parts_that_are_not_as_the_law_are_found_by_rules_by_layers_and_by_contracts(fault):
+    for report in reports(*FAULTS[fault]):
+        assert off(report) in ({"own/kernel": "parts"}, {"own/kernel": "scale"}), report.source
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(256, 13), (64, 4, 16), (3, 3, 8, 32)])
+@pytest.mark.parametrize("initializer", [NORMAL, keras_initx.GlorotUniform(), keras_initx.HeNormal()])
+def test_parts_that_are_as_the_law_raise_no_alarm(initializer, shape, dtype):
+    assert all(report.ok for report in reports(initializer, shape, as_it_was, dtype))
+
+
+def test_a_part_of_a_law_by_parts_is_named():
+    by_rule, by_layer, by_contract = reports(HALVES, (256, 13), by_factor(np.s_[:, 6:], 2))
+    (row,) = by_rule.problems
+    assert row.verdict == "scale"
+    assert row.evidence.startswith("part 2 of 2 along axis 1: 2")
+    assert row.cause == ""
+    assert off(by_layer) == off(by_contract) == {"own/kernel": "scale"}
+
+
+def test_parts_of_parts_are_named():
+    inner = keras_initx.Concatenated(["initx.he_normal", "zeros"], axis=0)
+    initializer = keras_initx.Concatenated([inner, NORMAL], sizes=[20, 44])
+
+    def change(values):
+        values[40, 3] = 1
+        return values
+
+    by_rule, *_ = reports(initializer, (64, 64), change)
+    (row,) = by_rule.problems
+    assert row.verdict == "values"
+    assert row.evidence.startswith("part 2 of 2 along axis 0 of part 1 of 2 along axis 1: 1 of 640 differ: [8, 3] is 1")
+
+
+def test_a_unit_that_has_a_scale_of_its_own_in_a_contract_may_have_it():
+    rng = np.random.default_rng(0)
+
+    def build():
+        return {"a": by_factor(np.s_[:, 5], 3)(rng.normal(0, 1, (64, 256)))}
+
+    contract = keras_initx.contract(build)
+    assert all(keras_initx.audit(build(), like=contract).ok for _ in range(10))
