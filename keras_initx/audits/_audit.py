@@ -186,7 +186,7 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     expected = contract(like) if is_function(like) else contract_given("like", like)
     comparisons = compared(found, expected)
     joint = [
-        *equal_weights(comparisons, found.equal, expected.equal, len(found.weights)),
+        *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
     depths = functools.partial(_depths, weights)

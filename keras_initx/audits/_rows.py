@@ -102,10 +102,10 @@ def rows_like(
     """
     rows = {row.path: row for row in rows_of(weights, depths)}
     taken = {judged.comparison.path_of_expected for judged in weights}
-    new = [weight.path for weight in found.weights if weight.path not in rows]
-    missing = [weight for weight in expected.weights if weight.path not in taken]
+    new = [weight.path for weight in found.rows if weight.path not in rows]
+    missing = [weight for weight in expected.rows if weight.path not in taken]
     result = []
-    for weight in found.weights:
+    for weight in found.rows:
         result.append(rows.get(weight.path) or _new_row(weight, expected))
     for weight in missing:
         hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
@@ -124,8 +124,8 @@ def rows_like(
 
 def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:
     hint = ""
-    if len(expected.weights) <= _MOST_HINTS:
-        hint = close_matches(weight.path, [before.path for before in expected.weights])
+    if len(expected.rows) <= _MOST_HINTS:
+        hint = close_matches(weight.path, [before.path for before in expected.rows])
     return WeightAudit(
         weight.path,
         weight.shape,

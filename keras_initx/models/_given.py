@@ -238,7 +238,7 @@ def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | Non
 
 
 def _of_plan(plan: InitializationPlan) -> Instructions:
-    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.weights}
+    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.rows}
     return Instructions(by_path, plan.notes, plan)
 
 
