@@ -14,7 +14,7 @@ from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._composition import (
     Scaled,
     check_dtype_for,
@@ -60,7 +60,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None = None,
+    rules: RulesOrPlan | DiagnosisReport | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -84,8 +84,8 @@ def initialize(
     `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
     Keras does not keep other initializers, so give a rule for them.
 
-    The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
-    weights therefore do not depend on the backend, on other objects in the process, or on other
+    The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
+    The weights therefore do not depend on the backend, on other objects in the process, or on other
     named layers. Inserting, removing or reordering layers changes other weights only if their
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
@@ -146,7 +146,7 @@ def initialize(
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
-        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
     check_model("model", model)
@@ -207,7 +207,7 @@ class Begun(NamedTuple):
 
 def begun(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None,
+    rules: RulesOrPlan | DiagnosisReport | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,
@@ -333,7 +333,7 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     others = given.by_path.keys() - {weight.path for weight in weights}
     problems = [f"the model has no {path!r}" for path in others]
     assert given.plan is not None
-    lines = {line.path: line for line in given.plan.weights}
+    lines = {line.path: line for line in given.plan.rows}
     steps = []
     for weight in weights:
         said = given.by_path.get(weight.path)

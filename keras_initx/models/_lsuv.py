@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,7 +16,7 @@ from keras_initx.diagnostics._signal import spread
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
-from keras_initx.models._changes import Change, Changes
+from keras_initx.models._lsuv_report import LsuvReport, ScaledLayer
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import (
@@ -51,7 +50,7 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
     dry_run: bool = False,
-) -> Changes:
+) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
     This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
@@ -90,10 +89,7 @@ def lsuv(
         dry_run: If true, only measure what would be changed and do not change the model.
 
     Returns:
-        `Changes` with a row for each layer that has a kernel, in execution order: `before` and
-        `after` are the variances of its output before its activation, `None` where that is not
-        accessible, and `status` is `"scaled"` if the variance is 1 within the tolerance, `"not
-        reached"` if the kernel was scaled but the variance is not, or `"left"`, with the reason.
+        An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.
 
     Raises:
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
@@ -108,7 +104,7 @@ def lsuv(
         >>> all(abs(row.after - 1) <= 0.1 for row in result.rows)
         True
         >>> result
-        <Changes: 10 layers: 10 scaled, seed 0>
+        <LsuvReport: 10 layers: 10 scaled, seed 0>
 
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
@@ -187,18 +183,9 @@ def lsuv(
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
-        row = Change(
-            paths[layer],
-            result.status,
-            result.how,
-            before=before.get(layer),
-            after=result.variance,
-        )
-        rows.append(row)
-    counts = Counter(row.status for row in rows)
-    in_words = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-    summary = f"{counted(len(rows), 'layer')}: {in_words or 'none'}, seed {root}."
-    return Changes(rows, summary, "variance of the output", root, dry_run)
+        variance = before.get(layer)
+        rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
+    return LsuvReport(rows, root, dry_run)
 
 
 class _Kernels(NamedTuple):

@@ -70,7 +70,7 @@ def test_the_report_is_written(path, tmp_path, capsys):
 def test_arrays(path, tmp_path, capsys):
     plan = keras_initx.initialize(keras.saving.load_model(path), json.loads(RULES), seed=7, dry_run=True)
     plan.save(tmp_path / "plan.json")
-    arrays = {weight.path: plan.draw(weight.path) for weight in plan.weights}
+    arrays = {weight.path: plan.draw(weight.path) for weight in plan.rows}
     np.savez(tmp_path / "arrays.npz", **arrays)
     np.savez(tmp_path / "other.npz", **{**arrays, "last/bias": np.ones(40, "float32")})
     expected = ["--rules", str(tmp_path / "plan.json")]

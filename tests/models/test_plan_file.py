@@ -128,7 +128,7 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
     line = lines(path)["holder/kernel"]
     assert line["initializer"] is None
     assert line["reason"].startswith(reason)
-    (row,) = initialize(other, path).weights
+    (row,) = initialize(other, path).rows
     assert row.initializer is None
     assert row.reason == line["reason"]
     assert not arrays(other)["holder/kernel"].any()

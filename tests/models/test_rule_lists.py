@@ -62,7 +62,7 @@ def mixed():
 
 def test_what_a_recipe_leaves_is_asked_of_the_next_and_left_by_the_last():
     plan = initialize(mixed(), ["selu", {"*/A_log": "ones"}, "spectral"], seed=0, dry_run=True)
-    found = {weight.path: weight.initializer for weight in plan.weights}
+    found = {weight.path: weight.initializer for weight in plan.rows}
     assert found["mixer/A_log"] == "Ones()"
     assert found["out/kernel"] == "LecunNormal()"
     assert [weight.path for weight in plan.left] == ["mixer/dt_bias", "mixer/D"]
