@@ -103,7 +103,7 @@ def check_type(name: str, value: Value, types: Any, required: str) -> Value:
 def check_choice(name: str, value: Value, choices: Collection[str]) -> Value:
     """Return `value`, which must be one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        similar = difflib.get_close_matches(str(value), choices, n=1)
+        similar = difflib.get_close_matches(str(value).lower(), choices, n=1)
         raise ValueError(
             f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}"
             f"{did_you_mean(map(repr, similar))}"

@@ -66,7 +66,7 @@ def _write_report(
     parser: argparse.ArgumentParser,
     arguments: argparse.Namespace,
     title: str,
-    report: diagnostics.Report | audits.AuditReport,
+    report: diagnostics.DiagnosisReport | audits.AuditReport,
 ) -> None:
     """Write the files that are asked for."""
     try:

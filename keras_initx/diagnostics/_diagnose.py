@@ -7,7 +7,7 @@ import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
 from keras_initx.diagnostics._diagnosis import Diagnosis, Progress
-from keras_initx.diagnostics._report import Report, report_of
+from keras_initx.diagnostics._report import DiagnosisReport, report_of
 from keras_initx.diagnostics._rules import evaluate
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import check_loss
@@ -28,7 +28,7 @@ def diagnose(
     steps: int = 0,
     progress: Progress | None = None,
     ignore: Sequence[str] = (),
-) -> Report:
+) -> DiagnosisReport:
     """Run a batch through `model` and report problems caused by its weights.
 
     Each problem comes with its location and a remedy.
@@ -66,8 +66,8 @@ def diagnose(
             are the cause of is not reported either.
 
     Returns:
-        A `Report`, which `print` shows as a table. `layers` has the statistics, `verdicts` the
-        problems, and `ok` is true if there are no errors or warnings.
+        A `DiagnosisReport`, which `print` shows as a table. `rows` has the statistics, `verdicts`
+        the problems, and `ok` is true if there are no errors or warnings.
 
     Raises:
         NotImplementedError: If `y` is given and the backend has no gradients.
@@ -87,7 +87,7 @@ def diagnose(
         >>> report = diagnose(model, keras.random.normal((200, 100)))
         >>> [verdict.problem for verdict in report.verdicts]
         ['vanishing']
-        >>> report.layers[-1].after.std < 1e-3
+        >>> report.rows[-1].after.std < 1e-3
         True
 
     Reference:
@@ -106,7 +106,7 @@ def diagnose(
     elif steps:
         raise ValueError(f"`steps` needs `y`, the targets. Received: steps={steps} without them")
 
-    def run() -> Report:
+    def run() -> DiagnosisReport:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
         of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=progress)

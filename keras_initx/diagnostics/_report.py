@@ -26,7 +26,7 @@ from keras_initx.initializers._composition import check_initializer
 from keras_initx.initializers._description import description
 from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.rendering._export import finite
-from keras_initx.rendering._results import Result
+from keras_initx.rendering._results import Judgement
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, listed, short_number
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Report(Result):
+class DiagnosisReport(Judgement):
     """The result of `diagnose`, in the form of all results.
 
     `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
@@ -46,7 +46,7 @@ class Report(Result):
     layers.
 
     Attributes:
-        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
+        rows: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
@@ -54,7 +54,7 @@ class Report(Result):
             where it is not finite.
     """
 
-    layers: list[LayerReport]
+    rows: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
     losses: Sequence[float] = ()
@@ -122,7 +122,7 @@ class Report(Result):
             "ok": self.ok,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "inputs": _signal_as_dict(self.inputs),
-            "layers": [self._layer_as_dict(layer) for layer in self.layers],
+            "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
         }
         return {name: finite(value) for name, value in content.items()}
@@ -137,20 +137,20 @@ class Report(Result):
         for name in _MEASURES:
             data[name] = _as_data(getattr(layer, name))
         for column in COLUMNS:
-            data[column.header] = layer.shown.get(column.header)
+            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
 
     def _content(self) -> dict[str, Any]:
         return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_columns_of(self._layer_as_dict(layer)) for layer in self.layers]
+        return [_columns_of(self._layer_as_dict(layer)) for layer in self.rows]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.losses)
+        return plot_layers(self.rows, self._marked, self.losses)
 
     @property
     def _marked(self) -> set[str]:
@@ -168,8 +168,8 @@ class Report(Result):
         return f"{counted(len(self.problems), 'problem')} found."
 
     @property
-    def _summary(self) -> str:
-        """The finding, and how the loss goes."""
+    def summary(self) -> str:
+        """The number of problems, and how the loss goes, as sentences."""
         if not self.losses:
             return self._finding
         first, last = (short_number(self.losses[place]) for place in (0, -1))
@@ -178,13 +178,13 @@ class Report(Result):
 
     def _headline(self) -> str:
         finding = self._finding.removesuffix(".").lower()
-        return f" of {len(self.layers)} layers: {finding}"
+        return f" of {len(self.rows)} layers: {finding}"
 
     def _title(self) -> str:
         return f"Diagnosis{self._headline()}"
 
     def __str__(self) -> str:
-        lines = [self._table(line_width()).as_text(rule=True), self._summary]
+        lines = [self._table(line_width()).as_text(rule=True), self.summary]
         for verdict in self.verdicts:
             lines += ["", str(verdict)]
         return "\n".join(lines)
@@ -198,16 +198,16 @@ class Report(Result):
         table = self._table(columns=self._page_columns())
         if items:
             items = f"<ul>{items}</ul>"
-        return f"<p><b>{self._summary}</b></p>{items}{table.as_html()}"
+        return f"<p><b>{self.summary}</b></p>{items}{table.as_html()}"
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(filled(self._page_columns(), self.layers))}"]
+        return [f"{mark} {legend(filled(self._page_columns(), self.rows))}"]
 
     def _page_columns(self) -> list[Column[LayerReport]]:
         """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
-        linear = linear_part(self.layers)
-        low, high = shared_range(self.layers, linear)
+        linear = linear_part(self.rows)
+        low, high = shared_range(self.rows, linear)
         low = max(low, -linear)
         high = min(high, linear)
         histogram = _column(
@@ -229,13 +229,13 @@ class Report(Result):
             return f"{mark} {layer.title}"
 
         title = Column("  layer", marked_title, is_text=True, is_name=True)
-        return Table.fitted([title, *(columns or _COLUMNS)], self.layers, width)
+        return Table.fitted([title, *(columns or _COLUMNS)], self.rows, width)
 
 
-def _check_measured(weights: Sequence[ModelWeight], report: Report) -> None:
+def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
     """Raise `ValueError` if a report is that of a model with other layers."""
     measured = set()
-    for layer in report.layers:
+    for layer in report.rows:
         for row in layer.weights:
             measured.add(_layer_of(row.path))
     layers = set()
@@ -268,7 +268,7 @@ def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
     return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
 
 
-def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
+def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
     """Return the report of a diagnosis."""
     for column in COLUMNS:
         texts = column.texts(of)
@@ -276,7 +276,9 @@ def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
             if layer.name in texts:
                 layer.shown[column.header] = texts[layer.name]
     taken = steps_taken(of)
-    return Report(layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses))
+    return DiagnosisReport(
+        layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses)
+    )
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, truncated
+from keras_initx._checks import DTYPES, check_flag, quoted, truncated
+from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._composition import (
     Scaled,
     check_dtype_for,
@@ -61,7 +62,7 @@ _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None = None,
+    rules: RulesOrPlan | DiagnosisReport | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
@@ -85,8 +86,8 @@ def initialize(
     `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
     Keras does not keep other initializers, so give a rule for them.
 
-    The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
-    weights therefore do not depend on the backend, on other objects in the process, or on other
+    The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
+    The weights therefore do not depend on the backend, on other objects in the process, or on other
     named layers. Inserting, removing or reordering layers changes other weights only if their
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
@@ -148,7 +149,7 @@ def initialize(
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
-        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
     check_model("model", model)
@@ -156,7 +157,7 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
-    notes = (*started.notes, *unbuilt_note(model))
+    notes = (*started.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.steps))
     if dry_run:
         notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
@@ -209,7 +210,7 @@ class Begun(NamedTuple):
 
 def begun(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None,
+    rules: RulesOrPlan | DiagnosisReport | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,
@@ -335,7 +336,7 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     others = given.by_path.keys() - {weight.path for weight in weights}
     problems = [f"the model has no {path!r}" for path in others]
     assert given.plan is not None
-    lines = {line.path: line for line in given.plan.weights}
+    lines = {line.path: line for line in given.plan.rows}
     steps = []
     for weight in weights:
         said = given.by_path.get(weight.path)
@@ -523,6 +524,21 @@ def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+
+
+def _notes_on_rewritten(model: keras.Model, steps: Sequence[Step]) -> list[str]:
+    """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
+    rewritten = set()
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            rewritten.add(id(layer.kernel))
+    paths = []
+    for weight, said, _ in steps:
+        if said.initializer is not None and id(weight.variable) in rewritten:
+            paths.append(weight.path)
+    if not paths:
+        return []
+    return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
 
 
 def _notes_on_constants(steps: Sequence[Step]) -> list[str]:

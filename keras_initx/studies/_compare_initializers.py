@@ -112,7 +112,7 @@ def compare_initializers(
         >>> study = compare_initializers(build, names, data, repeats=2, epochs=1)
         >>> study
         <Study of 2 initializers, 4 trials: 4 finished>
-        >>> [record["epoch"] for record in study.records]
+        >>> [record["epoch"] for record in study.rows]
         [0, 1, 0, 1, 0, 1, 0, 1]
     """
     check_build(build, "initializer")

@@ -7,7 +7,7 @@ from drawn import arrays, build, row
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import initialize, seeds
+from keras_initx import initialize, weight_seed
 
 layers = keras.layers
 
@@ -26,7 +26,7 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
     for in_layer, rules in (initializer, None), ("zeros", {"*kernel": initializer}):
         layer = layers.Conv2DTranspose(32, 4, 2, kernel_initializer=in_layer)
         model = keras.Sequential([keras.Input((8, 8, 32)), layer])
-        (weight, _) = initialize(model, rules, seed=0).weights
+        (weight, _) = initialize(model, rules, seed=0).rows
         assert weight.fan_in == 128
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
 
@@ -42,7 +42,7 @@ def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(
 )
 def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans):
     model = keras.Sequential([keras.Input((8, 8, 64)), layers.Conv2D(64, 3, groups=8, kernel_initializer=initializer)])
-    (weight, _) = initialize(model, seed=0).weights
+    (weight, _) = initialize(model, seed=0).rows
     assert (weight.fan_in, weight.fan_out) == (72, 72)
     assert weight.expected_std == pytest.approx(np.mean(fans) ** -0.5)
     assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
@@ -51,7 +51,7 @@ def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, 
 def test_parts_of_an_initializer_have_seeds_of_their_own():
     parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
-    assert initialize(model, seed=0).weights[0].seed == seeds(0)("dense/kernel")
+    assert initialize(model, seed=0).rows[0].seed == weight_seed("dense/kernel", 0)
     assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
 
 
@@ -74,14 +74,14 @@ SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), fact
 )
 def test_the_plan_shows_an_initializer_as_it_is_written(initializer, text):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=initializer)])
-    assert initialize(model, seed=0, dry_run=True).weights[0].initializer == text
+    assert initialize(model, seed=0, dry_run=True).rows[0].initializer == text
 
 
 def test_a_part_has_another_seed_than_the_whole():
     scaled = keras_initx.Scaled("initx.random_normal", 2.0)
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=scaled)])
     plan = initialize(model, seed=0)
-    whole = keras_initx.RandomNormal(seed=plan.weights[0].seed)((4, 3))
+    whole = keras_initx.RandomNormal(seed=plan.rows[0].seed)((4, 3))
     assert not np.isclose(arrays(model)["dense/kernel"], 2 * to_numpy(whole)).any()
 
 
@@ -104,7 +104,7 @@ def test_a_chrono_bias_is_that_of_its_cell(name):
     make, cell = CELLS[name]
     model = keras.Sequential([keras.Input((9, 1)), make(keras_initx.ChronoBias(784))])
     plan = keras_initx.initialize(model, seed=0)
-    drawn = {row.path: row.seed for row in plan.weights if row.path.endswith("bias")}
+    drawn = {row.path: row.seed for row in plan.rows if row.path.endswith("bias")}
     assert drawn
     biases = arrays(model)
     for path, seed in drawn.items():

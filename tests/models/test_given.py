@@ -16,7 +16,7 @@ def test_a_layer_type_matches_the_layers_inside_it():
     x = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
     model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
     plan = initialize(model, {layers.MultiHeadAttention: "zeros"}, seed=0)
-    kernels = {weight.path: weight.initializer for weight in plan.weights if weight.path.endswith("kernel")}
+    kernels = {weight.path: weight.initializer for weight in plan.rows if weight.path.endswith("kernel")}
     assert kernels.pop("logits/kernel") == "GlorotUniform()"
     assert len(kernels) == 4
     assert set(kernels.values()) == {"Zeros()"}

@@ -62,7 +62,7 @@ def mixed():
 
 def test_what_a_recipe_leaves_is_asked_of_the_next_and_left_by_the_last():
     plan = initialize(mixed(), ["selu", {"*/A_log": "ones"}, "spectral"], seed=0, dry_run=True)
-    found = {weight.path: weight.initializer for weight in plan.weights}
+    found = {weight.path: weight.initializer for weight in plan.rows}
     assert found["mixer/A_log"] == "Ones()"
     assert found["out/kernel"] == "LecunNormal()"
     assert [weight.path for weight in plan.left] == ["mixer/dt_bias", "mixer/D"]
@@ -140,5 +140,5 @@ def test_the_command_line_takes_a_json_array(tmp_path, capsys):
 
 
 def test_a_list_is_no_weights_that_an_audit_compares_with():
-    with pytest.raises(TypeError, match="are passed as `rules`"):
+    with pytest.raises(ValueError, match="`like` must be a file that ends in one of"):
         audit(mixed(), like=["selu"])

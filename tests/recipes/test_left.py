@@ -66,7 +66,7 @@ def assert_left(model, plan, before):
     """Check that the values of the `Mixer` are as before, and that the plan says why."""
     for path, value in values_in(model).items():
         np.testing.assert_array_equal(before[path], value)
-    reasons = {weight.path: weight.reason for weight in plan.weights if weight.initializer is None}
+    reasons = {weight.path: weight.reason for weight in plan.rows if weight.initializer is None}
     assert reasons == dict.fromkeys(before, REASON)
     assert [note for note in plan.notes if note.startswith("Left, since it is not known what it is for: 'mixer/")]
     assert "(the recipe does not know what it is for)." in " ".join(str(plan).split())
@@ -86,7 +86,7 @@ def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(nam
     assert_left(model, initialize(model, name, seed=0), before)
     report = audit(model, name, seed=0)
     assert report.ok
-    assert {row.path: row.reason for row in report.weights if row.reason} == dict.fromkeys(before, REASON)
+    assert {row.path: row.reason for row in report.rows if row.reason} == dict.fromkeys(before, REASON)
     assert f"The recipe does not know what {len(NAMES)} weights (mixer/" in report.summary
 
 

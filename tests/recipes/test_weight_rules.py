@@ -56,6 +56,6 @@ def test_layers_may_have_brackets_in_their_names(recipe, expected):
     parts = [layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.Dense(2, name="head[0]")]
     model = keras.Sequential([keras.Input((4, 4, 3)), *parts])
     plan = initialize(model, recipe(model), seed=0)
-    found = {weight.path: str(weight.initializer) for weight in plan.weights}
+    found = {weight.path: str(weight.initializer) for weight in plan.rows}
     assert found["head[0]/kernel"].startswith(f"{expected}(")
     assert found["head[0]/bias"] == "Zeros()"

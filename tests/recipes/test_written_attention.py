@@ -103,7 +103,7 @@ def decoder(attend, blocks=2, memory=None):
 def smaller(model, source):
     """Return the factors by which kernels of the blocks are drawn smaller than the others."""
     plan = initialize(model, source, seed=0, dry_run=True)
-    found = {one.path.split("/")[-2]: one.expected_std for one in plan.weights if one.path.endswith("kernel")}
+    found = {one.path.split("/")[-2]: one.expected_std for one in plan.rows if one.path.endswith("kernel")}
     return {name: round((0.02 / std) ** 2) for name, std in found.items() if std < 0.02 and name != "head"}
 
 
