@@ -67,14 +67,15 @@ def initialize(
     atomic: bool = True,
     dry_run: bool = False,
 ) -> InitializationPlan:
-    """Initialize all weights of a built model in place, from one seed.
+    """Initialize all weights of a built model in place, from one seed, also those without a rule.
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
-    is initialized by the initializer of its layer. If that is unknown, the layer is quantized to
-    integers, or a recipe does not know what the weight is for, it is left unchanged, and the plan
-    says so. Keras' own random initializers are replaced by their counterparts in this package,
-    which draw from the same distribution, unless their arguments are some that only Keras takes,
-    such as a standard deviation of 0. A user's initializer is called itself, with its own seed,
+    is drawn anew by the initializer of its layer, also if it was loaded: to keep it, end the rules
+    with `"*": None`. If that initializer is unknown, the layer is quantized to integers, or a
+    recipe does not know what the weight is for, it is left unchanged, and the plan says so. Keras'
+    own random initializers are replaced by their counterparts in this package, which draw from the
+    same distribution, unless their arguments are some that only Keras takes, such as a standard
+    deviation of 0. A user's initializer is called itself, with its own seed,
     unless its config has all of its arguments. Fan-in and fan-out are computed for the actual
     layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and attention
     layers. Those of an embedding are its rows and columns, as for its layer. Strides of transposed
