@@ -41,7 +41,7 @@ from keras_initx.models._plan import (
     with_initializer,
 )
 from keras_initx.models._reset import initial_state
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import in_common, without_numbers
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
@@ -57,6 +57,7 @@ from keras_initx.structure._weights import (
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
+@shows_progress
 def initialize(
     model: keras.Model,
     rules: RulesOrPlan | DiagnosisReport | None = None,
@@ -66,6 +67,7 @@ def initialize(
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> InitializationPlan:
     """Initialize all weights of a built model in place, from one seed, also those without a rule.
 
@@ -125,6 +127,8 @@ def initialize(
             it, a note of the exception says how many weights have new values. Other processes that
             share the model do not learn of the error, which has to end them too.
         dry_run: If true, only return the plan and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `InitializationPlan` with a row for each weight.
