@@ -1,5 +1,6 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +27,10 @@ from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
 from keras_initx.models._given import RulesOrPlan
+from keras_initx.recipes._parts import Doubt
+from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
-from keras_initx.structure._weights import unbuilt_note
+from keras_initx.structure._weights import find_weights, unbuilt_note
 
 
 @shows_progress
@@ -153,7 +156,8 @@ def _audit_by(
             advance(1)
     equal = [paths for paths in alike.values() if len(paths) > 1]
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    rows = rows_of(judge(comparisons, joint, alpha))
+    depths = functools.partial(_depths, weights)
+    rows = rows_of(judge(comparisons, joint, alpha), depths)
     return AuditReport(rows, source_of_rules(rules), _notes_on(weights))
 
 
@@ -189,8 +193,23 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
         *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
-    rows = rows_like(judge(comparisons, joint, alpha), found, expected)
+    depths = functools.partial(_depths, weights)
+    rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
     return AuditReport(rows, source_of_like(like), _notes_on(weights))
+
+
+def _depths(weights: Any) -> dict[str, int]:
+    """Return the number of branches of a model, by the path of each kernel that ends one.
+
+    They are those that recipes count. Of arrays, and where it is not known, nothing is.
+    """
+    if not isinstance(weights, keras.Model):
+        return {}
+    roles = roles_of(weights, find_weights(weights))
+    if Doubt.ENDS in roles.doubts:
+        return {}
+    ends = [part for part in roles.parts if part.role.name in ("attended", "outer")]
+    return dict.fromkeys((part.weight.path for part in ends), roles.counts.branches)
 
 
 def _notes_on(weights: Any) -> list[str]:

@@ -78,13 +78,13 @@ def as_rules(
             another.
     """
     members = _members(name, given)
-    if roles is not None and not any(map(_is_recipe, members)):
+    if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
             "`roles` must be `None` without a recipe of this package, by itself or by its name. "
             f"Received: {roles=!r} with {given!r}"
         )
     if not isinstance(given, list | tuple):
-        plan = plan_of(name, given, seed)
+        plan = None if members and is_recipe(members[0]) else plan_of(name, given, seed)
         if plan is not None:
             return _of_plan(plan)
         instructions = getattr(given, "instructions", None)
@@ -95,13 +95,15 @@ def as_rules(
 
 
 def _members(name: str, given: Any) -> list[Any]:
-    """Return the rules that are given, in their order."""
+    """Return the rules that are given, in their order: of a recipe that is named, itself."""
     if given is None:
         return []
     if not isinstance(given, list | tuple):
-        return [given]
+        named = recipe_of(given) if isinstance(given, str) else None
+        return [named or given]
     if not given:
         raise ValueError(f"`{name}` must have rules or a recipe in its list. Received: {given!r}")
+    members = []
     for member in given:
         has_own = hasattr(member, "instructions")
         if member is None or isinstance(member, InitializationPlan | os.PathLike) or has_own:
@@ -109,13 +111,11 @@ def _members(name: str, given: Any) -> list[Any]:
                 f"`{name}` must have dicts, recipes, their names or functions of the model in its "
                 f"list; a plan or a report stands alone. Received: {member!r}"
             )
-        if isinstance(member, str) and recipe_of(member) is None:
+        named = recipe_of(member) if isinstance(member, str) else None
+        if isinstance(member, str) and named is None:
             raise ValueError(_no_rules(name, member))
-    return list(given)
-
-
-def _is_recipe(member: Any) -> bool:
-    return is_recipe(recipe_of(member) if isinstance(member, str) else member)
+        members.append(named or member)
+    return members
 
 
 def _of_member(
@@ -125,10 +125,10 @@ def _of_member(
     weights: Sequence[ModelWeight],
     roles: RolesGiven | None,
 ) -> WeightRules:
-    """Return what a dict, a recipe, its name or a function says of the weights of a model."""
-    rules: Any = recipe_of(member) if isinstance(member, str) else member
-    if roles is not None and is_recipe(rules):
-        rules = functools.partial(rules, roles=roles)
+    """Return what a dict, a recipe or a function says of the weights of a model."""
+    if is_recipe(member):
+        return _by_recipe(member, model, weights, roles)
+    rules: Any = member
     # These can be called too, but not with a model.
     others = type | keras.initializers.Initializer | keras.Layer
     if callable(rules) and not isinstance(rules, others):
@@ -144,6 +144,20 @@ def _of_member(
             f"rules, or a list of these. Received: {name}={member!r}"
         )
     return _of_dict(rules, weights)
+
+
+def _by_recipe(
+    recipe: Any, model: keras.Model, weights: Sequence[ModelWeight], roles: RolesGiven | None
+) -> WeightRules:
+    """Return the rules of a recipe, or of a `functools.partial` of one."""
+    options: dict[str, Any] = {}
+    while isinstance(recipe, functools.partial):
+        options = {**recipe.keywords, **options}
+        recipe = recipe.func
+    if roles is not None:
+        options["roles"] = roles
+    rules: WeightRules = recipe.rules_for(model, weights, **options)
+    return rules
 
 
 def _checked_paths(name: str, rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
