@@ -108,7 +108,8 @@ def random_restarts(
         ...     return model
         >>> x = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 4), seed=0))
         >>> y = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 3), seed=1))
-        >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), draws=4, epochs=2, checks=0)
+        >>> data = ((x[0], y[0]), (x[1], y[1]))
+        >>> best = random_restarts(build, data, draws=4, epochs=2, checks=0)
         >>> keras.utils.set_random_seed(best.seed)
         >>> initial = build()
 
