@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx.arrays._lazy import LazyArray
+from keras_initx.arrays._other_shapes import Kind
 from keras_initx.audits import AuditReport, Contract
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._expectations import Expectation
@@ -190,6 +191,7 @@ NOUNS = (
     Backend,
     Stream,
     LazyArray,
+    Kind,
     Initializer,
     Law,
     ModelWeight,

@@ -222,7 +222,7 @@ def contract(
     if not is_function(build):
         with opened("build", build) as found:
             return contract_of(subjects_of(found))
-    if not can_be_called(build):
+    if not _takes_none(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -284,10 +284,10 @@ def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def can_be_called(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Return whether a function takes these arguments, as far as Python knows."""
+def _takes_none(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called without arguments, as far as Python knows."""
     try:
-        inspect.signature(function).bind(*arguments)
+        inspect.signature(function).bind()
     except TypeError:
         return False
     except ValueError:  # of functions that are not written in Python

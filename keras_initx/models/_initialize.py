@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, truncated
+from keras_initx._checks import DTYPES, check_flag, quoted, truncated
+from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
@@ -158,7 +159,7 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
-    notes = (*started.notes, *unbuilt_note(model))
+    notes = (*started.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.steps))
     if dry_run:
         notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
@@ -518,6 +519,21 @@ def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+
+
+def _notes_on_rewritten(model: keras.Model, steps: Sequence[Step]) -> list[str]:
+    """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
+    rewritten = set()
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            rewritten.add(id(layer.kernel))
+    paths = []
+    for weight, said, _ in steps:
+        if said.initializer is not None and id(weight.variable) in rewritten:
+            paths.append(weight.path)
+    if not paths:
+        return []
+    return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
 
 
 def _notes_on_constants(steps: Sequence[Step]) -> list[str]:
