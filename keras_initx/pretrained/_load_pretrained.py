@@ -33,7 +33,7 @@ from keras_initx.pretrained._sources import (
     layout_of_source,
     open_source,
 )
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
 from keras_initx.structure._weights import (
@@ -45,6 +45,7 @@ from keras_initx.structure._weights import (
 )
 
 
+@shows_progress
 def load_pretrained(
     model: keras.Model,
     source: Source,
@@ -54,6 +55,7 @@ def load_pretrained(
     resize: ResizeRules | None = None,
     atomic: bool = True,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> LoadReport:
     """Load the weights of a built model from arrays with other names and another layout.
 
@@ -126,6 +128,8 @@ def load_pretrained(
             it, a note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of

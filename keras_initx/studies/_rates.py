@@ -18,6 +18,7 @@ from keras_initx._extras import import_optional
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import COLORS, tidy
 from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
@@ -42,6 +43,7 @@ BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
 Number = TypeVar("Number", int, float)
 
 
+@shows_progress
 def compare_learning_rates(
     build: BuildOfWidth | Mapping[str, BuildOfWidth],
     widths: Sequence[int] | npt.NDArray[np.integer],
@@ -57,6 +59,7 @@ def compare_learning_rates(
     title: str | None = None,
     monitor: str = "val_loss",
     mode: Mode = "auto",
+    verbose: Verbose = "auto",
 ) -> "RateStudy":
     """Train models of several widths with several learning rates, and compare the best rates.
 
@@ -84,6 +87,8 @@ def compare_learning_rates(
         monitor: Name of the metric to compare by, one on the validation data. To compare by the
             training loss as papers do, pass the training data as validation data too.
         mode: See `compare_initializers`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `RateStudy`.

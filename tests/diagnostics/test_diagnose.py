@@ -137,24 +137,12 @@ def test_inputs_may_be_floats_of_any_size(dense, convert):
     assert report.rows[1].gradient.norm > 0
 
 
-def test_progress_is_a_function(dense):
-    with pytest.raises(TypeError, match=r"`progress` must be a function. Received: progress=True"):
-        keras_initx.diagnose(sequential(*dense), X, progress=True)
-
-
-def test_what_progress_calls_is_no_part_of_the_pass():
+def test_progress_names_each_layer_as_it_is_measured_and_each_step(capsys):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="out")])
-    seen = []
-
-    def progress(name):
-        seen.append(name)
-        if len(seen) == 1:
-            model(np.ones((8, 4)))
-            keras_initx.diagnose(model, np.ones((8, 4)))
-
-    report = keras_initx.diagnose(model, np.ones((8, 4)), progress=progress)
-    assert seen == ["hidden", "out"]
-    assert [layer.after.size for layer in report.rows] == [24, 16]
+    model.compile("sgd", "mse")
+    keras_initx.diagnose(model, np.ones((8, 4)), np.ones((8, 2)), steps=1, verbose=1)
+    shown = [text.strip() for text in capsys.readouterr().err.split("\r")]
+    assert shown == ["", "Measured hidden", "Measured out", "step 1 of 1"]
 
 
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [None]]], ids=["of different lengths", "with gaps"])
