@@ -95,6 +95,7 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
+    _check_call(model)
     check_options(loss=loss, batch_size=batch_size, progress=progress, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
@@ -115,6 +116,19 @@ def diagnose(
             return report_of(of, verdicts)
 
     return run_built(model, x, run)
+
+
+def _check_call(model: keras.Model) -> None:
+    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    if getattr(model.call, "__func__", None) is not keras.Model.call:
+        return
+    inner = [name for name, value in vars(model).items() if isinstance(value, keras.Model)]
+    name = next(iter(inner), "discriminator")
+    raise ValueError(
+        "`model` must have a `call`: pass one of the models that it trains, with its own inputs, "
+        f"targets and loss, as in `diagnose(model.{name}, x, y, loss=...)`. Received: model of "
+        f"type {type(model).__name__}, which has no `call`, and holds {inner}"
+    )
 
 
 def without_weights(batch: Batch) -> Batch:
