@@ -244,6 +244,17 @@ def _global_state() -> Any:
     return vars(sys.modules[keras.random.SeedGenerator.__module__])["global_state"]
 
 
+def with_mask_of(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return `other` with the mask that Keras has put on `tensor`, if there is one.
+
+    Relies on the attribute of tensors by which layers pass a mask on.
+    """
+    mask = getattr(tensor, "_keras_mask", None)
+    if mask is not None:
+        other._keras_mask = mask
+    return other
+
+
 def is_of_keras(value: Any) -> bool:
     """Return whether a class or a function is from Keras, not from a user or another package.
 

@@ -82,7 +82,7 @@ def _of_model(
     rows = [step.row for step in started.steps]
     plan = InitializationPlan(rows, started.root, dry_run=True, _said=started.drawn)
     lines = _Lines(plan, "" if seed is None else "seed", alpha, layers)
-    of_rows = zip(subjects, plan.weights, strict=True)
+    of_rows = zip(subjects, plan.rows, strict=True)
     return [(subject, lines.expectation(subject, row)) for subject, row in of_rows]
 
 
@@ -92,7 +92,7 @@ def _by_plan(subjects: Sequence[Subject], lines: "_Lines") -> Expected:
     Raises:
         ValueError: If one has another shape than in the plan, or is missing.
     """
-    rows = {row.path: row for row in lines.plan.weights}
+    rows = {row.path: row for row in lines.plan.rows}
     result: Expected = []
     problems = []
     for subject in subjects:

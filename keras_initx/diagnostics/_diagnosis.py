@@ -200,7 +200,7 @@ class Diagnosis:
         # As training with `LossScaleOptimizer` does, because small gradients are 0 in float16.
         if any(layer.compute_dtype == "float16" for layer in layers):
             scale = _LOSS_SCALE
-        with self._without_penalties():
+        with self.without_penalties():
             while True:
                 scaled = self._norms_of[training](self.x, self.y, np.float32(scale))
                 norms = [norm / scale for norm in scaled]
@@ -210,11 +210,11 @@ class Diagnosis:
 
     def inference_loss(self) -> float:
         """Return the objective in inference mode, without penalties, as the weights are now."""
-        with self._without_penalties(), backend.preserve_state(layers_of(self.model)):
+        with self.without_penalties(), backend.preserve_state(layers_of(self.model)):
             return float(array_of(self.objective_of(self.x, self.y, training=False)).sum())
 
     @contextlib.contextmanager
-    def _without_penalties(self) -> Iterator[None]:
+    def without_penalties(self) -> Iterator[None]:
         """Take the regularizers from the weights for the duration of the block.
 
         They pull each weight to 0, also one that the loss does not reach.
@@ -255,4 +255,4 @@ class _ProgressProbe(Probe):
         if call.is_seen:
             # What it calls is no part of the pass.
             with self.of.watch.paused():
-                self.of.progress(self.of.watch.paths[call.operation])
+                self.of.progress(f"Measured {self.of.watch.paths[call.operation]}")

@@ -12,6 +12,7 @@ from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
 from keras_initx.structure._batch import array_of
 from keras_initx.structure._kernels import CONVOLUTIONS
@@ -207,12 +208,15 @@ def differences(of: Diagnosis) -> dict[str, float]:
     """How much the inputs of each kernel differ between examples, by the name of the layer.
 
     In training mode dropout makes alike examples different, so that of a model with dropout they
-    are those in inference mode. But with batch normalization signals are others there.
+    are those in inference mode. But with normalization over the batch signals are others there.
     """
     found = dict(of.probe(DifferenceProbe).differences)
     layers = layers_within(of.model)
     has_noise = any(isinstance(layer, _NOISES) for layer in layers)
-    if has_noise and not any(isinstance(one, keras.layers.BatchNormalization) for one in layers):
+    normalizing = of.probe(NormalizedProbe).normalizing
+    if has_noise and not any(
+        isinstance(one, keras.layers.BatchNormalization) for one in normalizing
+    ):
         probe = DifferenceProbe(of)
         with Watch(of.model).watching(probe), backend.preserve_state(layers):
             of.model(of.x, training=False)

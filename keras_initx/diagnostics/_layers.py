@@ -11,6 +11,7 @@ from keras_initx._keras import layers_of
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
+from keras_initx.diagnostics._normalized import normalization_after
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import SignalProbe
 from keras_initx.diagnostics.losses.ends import Ends
@@ -84,7 +85,9 @@ class WeightReport:
 
 @dataclass(eq=False, repr=False)
 class LayerReport:
-    """The measurements of one layer. `Report.to_dict` has those that are printed or plotted.
+    """The measurements of one layer.
+
+    `DiagnosisReport.to_dict` has those that are printed or plotted.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.
@@ -238,14 +241,14 @@ def _add_consumers(report: LayerReport, layer: keras.Layer, of: Diagnosis) -> No
     """Add to a report what normalizes and activates the output of `layer`, and the slope."""
     watch, slopes = of.watch, of.probe(SignalProbe).slopes
     report.slope = slopes.get(layer)
-    normalization = watch.graph.normalization_after(layer)
+    normalization = normalization_after(layer, of)
     consumer = watch.graph.only_consumer(layer)
     if consumer in watch.layers and consumer not in watch.with_kernel:
         report.activated_by = watch.activations[consumer]
         if report.slope is None:
             report.slope = slopes.get(consumer)
         if report.activated_by is not None and not is_bounded(report.activated_by):
-            normalization = watch.graph.normalization_after(consumer)
+            normalization = normalization_after(consumer, of)
     if normalization in watch.layers:
         report.normalized_by = watch.paths[normalization]
 

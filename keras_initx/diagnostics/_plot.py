@@ -283,7 +283,7 @@ def plot_history(history: Mapping[int, Sequence[LayerReport]], path: str | Path 
 
     Args:
         history: Dict from a step to the layers.
-        path: See `Report.plot`.
+        path: See `DiagnosisReport.plot`.
     """
     steps = list(history)
     layers: list[LayerReport] = []

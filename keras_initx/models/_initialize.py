@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, truncated
+from keras_initx._checks import DTYPES, check_flag, quoted, truncated
+from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._composition import (
     Scaled,
     check_dtype_for,
@@ -29,6 +30,7 @@ from keras_initx.initializers._sharding import is_exact, seeded_call
 from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
+from keras_initx.models._digest import array_digest
 from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
@@ -40,7 +42,7 @@ from keras_initx.models._plan import (
     with_initializer,
 )
 from keras_initx.models._reset import initial_state
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import in_common, without_numbers
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
@@ -56,24 +58,27 @@ from keras_initx.structure._weights import (
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
+@shows_progress
 def initialize(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None = None,
+    rules: RulesOrPlan | DiagnosisReport | None = None,
     *,
     seed: int | None = None,
     roles: RolesGiven | None = None,
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> InitializationPlan:
-    """Initialize all weights of a built model in place, from one seed.
+    """Initialize all weights of a built model in place, from one seed, also those without a rule.
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
-    is initialized by the initializer of its layer. If that is unknown, the layer is quantized to
-    integers, or a recipe does not know what the weight is for, it is left unchanged, and the plan
-    says so. Keras' own random initializers are replaced by their counterparts in this package,
-    which draw from the same distribution, unless their arguments are some that only Keras takes,
-    such as a standard deviation of 0. A user's initializer is called itself, with its own seed,
+    is drawn anew by the initializer of its layer, also if it was loaded: to keep it, end the rules
+    with `"*": None`. If that initializer is unknown, the layer is quantized to integers, or a
+    recipe does not know what the weight is for, it is left unchanged, and the plan says so. Keras'
+    own random initializers are replaced by their counterparts in this package, which draw from the
+    same distribution, unless their arguments are some that only Keras takes, such as a standard
+    deviation of 0. A user's initializer is called itself, with its own seed,
     unless its config has all of its arguments. Fan-in and fan-out are computed for the actual
     layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and attention
     layers. Those of an embedding are its rows and columns, as for its layer. Strides of transposed
@@ -82,8 +87,8 @@ def initialize(
     `seed`; under a rule its zeros stay zero. The factors of LoRA start as by `enable_lora(rank)`:
     Keras does not keep other initializers, so give a rule for them.
 
-    The seed of each weight is derived from `seed` and the path of the weight, see `seeds`. The
-    weights therefore do not depend on the backend, on other objects in the process, or on other
+    The seed of each weight is derived from `seed` and the path of the weight, see `weight_seed`.
+    The weights therefore do not depend on the backend, on other objects in the process, or on other
     named layers. Inserting, removing or reordering layers changes other weights only if their
     layers have automatic names, because Keras then renumbers them. Each weight has its own seed,
     even if layers share an initializer.
@@ -101,7 +106,10 @@ def initialize(
             `keras_initx.models.ModelWeight` and returns whether it matches. `None` instead of an
             initializer leaves the matching weights unchanged. Or a recipe, such as `recipes.gpt2`,
             whose rules for this model are used; or its name, `"gpt2"`, or its name with one of its
-            sources, `"bert:transformers"`. Or a plan that `initialize` returned, or the path of one
+            sources, `"bert:transformers"`; or what it returns; or a function of the model that
+            returns rules. Or a list of these, `[{"head/kernel": "zeros"}, "gpt2"]`: the first that
+            matches a weight counts. Of what a recipe leaves, or has no rule for, the next is asked,
+            and `None` in a dict ends it. Or a plan that `initialize` returned, or the path of one
             that `InitializationPlan.save` wrote: then each weight gets the initializer and the seed
             of its line. A path that is called like a recipe is `"./gpt2"`. Or a report of
             `diagnose`: the first of its problems that other weights cure gets its `Remedy`, and all
@@ -120,6 +128,8 @@ def initialize(
             it, a note of the exception says how many weights have new values. Other processes that
             share the model do not learn of the error, which has to end them too.
         dry_run: If true, only return the plan and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `InitializationPlan` with a row for each weight.
@@ -141,7 +151,7 @@ def initialize(
         ...     keras.layers.Dense(10, name="logits"),
         ... ])
         >>> plan = initialize(model, {"hidden/kernel": "initx.he_normal"}, seed=0)
-        >>> {weight.path: weight.initializer for weight in plan.weights if weight.fan_in}
+        >>> {weight.path: weight.initializer for weight in plan if weight.fan_in}
         {'hidden/kernel': 'HeNormal()', 'logits/kernel': 'GlorotUniform()'}
     """
     check_model("model", model)
@@ -149,7 +159,7 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
-    notes = (*started.notes, *unbuilt_note(model))
+    notes = (*started.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.steps))
     if dry_run:
         notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
@@ -202,7 +212,7 @@ class Begun(NamedTuple):
 
 def begun(
     model: keras.Model,
-    rules: RulesOrPlan | Report | None,
+    rules: RulesOrPlan | DiagnosisReport | None,
     seed: int | None,
     roles: RolesGiven | None = None,
     *,
@@ -328,7 +338,7 @@ def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Ste
     others = given.by_path.keys() - {weight.path for weight in weights}
     problems = [f"the model has no {path!r}" for path in others]
     assert given.plan is not None
-    lines = {line.path: line for line in given.plan.weights}
+    lines = {line.path: line for line in given.plan.rows}
     steps = []
     for weight in weights:
         said = given.by_path.get(weight.path)
@@ -462,6 +472,7 @@ def carried_out(
             for weight, said, row in steps:
                 if said.initializer is not None:
                     value, row = draw(weight, said.initializer, row, drawn_root)
+                    notes += _notes_on_digest(weight, said, value)
                     assign(weight.variable, value)
                     del value  # which the next one would come beside
                     if not math.isfinite(row.std or 0.0):
@@ -481,12 +492,48 @@ def carried_out(
     return InitializationPlan(rows, root, dry_run=False, notes=tuple(notes))
 
 
+def _notes_on_digest(weight: ModelWeight, said: Said, value: Tensor) -> list[str]:
+    """Return a note if values are not those of the digest in a plan.
+
+    Those that are distributed over devices are not compared.
+    """
+    if said.digest is None or backend.layout_of(value) is not None:
+        return []
+    array = backend.host_view(value)
+    if array.dtype.name != weight.dtype:
+        return [
+            f"{weight.path} has the dtype {weight.dtype} in the plan, which this backend has not "
+            f"switched on: its values are {array.dtype.name}, and others."
+        ]
+    if array_digest(array) != said.digest:
+        return [
+            f"{weight.path} gets other values than those of its digest in the plan, as where a "
+            "line was edited after it had been written."
+        ]
+    return []
+
+
 def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
     """Return a note if a weight has got values that are not finite and cannot be meant."""
     lost = not_finite(weight)
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+
+
+def _notes_on_rewritten(model: keras.Model, steps: Sequence[Step]) -> list[str]:
+    """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
+    rewritten = set()
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            rewritten.add(id(layer.kernel))
+    paths = []
+    for weight, said, _ in steps:
+        if said.initializer is not None and id(weight.variable) in rewritten:
+            paths.append(weight.path)
+    if not paths:
+        return []
+    return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
 
 
 def _notes_on_constants(steps: Sequence[Step]) -> list[str]:

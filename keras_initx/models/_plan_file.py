@@ -5,6 +5,7 @@ names.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,22 +109,57 @@ def restored(data: Any) -> keras.initializers.Initializer:
     """
     if not isinstance(data, dict) or not data.keys() >= {"class", "config"}:
         raise ValueError(f"{data!r} has no class and config")
+    if not isinstance(data["config"], dict):
+        raise ValueError(f"the config must be an object. Received: {data['config']!r}")
     cls = _class_of(data["class"])
     if cls is None:
         raise ValueError(
             f"unknown class {data['class']!r}; register one of your own by "
             "`keras.saving.register_keras_serializable`"
         )
+    unknown = data.keys() - _keys_of(cls)
+    if unknown:
+        raise ValueError(f"unknown key {min(unknown)!r} of {data['class']}")
     if not issubclass(cls, Initializer):
         of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
         check_numbers(of_keras)
+        _check_seed(data, cls)
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}
     result: keras.initializers.Initializer = cls.from_config(config)
+    _check_seed(data, cls)
     if isinstance(result, RandomInitializer) and not data.keys().isdisjoint(("seed", "groups")):
         groups = tuple(data["groups"]) if "groups" in data else None
         return result.for_weight(data.get("seed", result.seed), groups)
     return result
+
+
+def _keys_of(cls: type) -> set[str]:
+    """Return the keys that `written` may write of a class."""
+    keys = {"class", "config"}
+    if issubclass(cls, RandomInitializer) and "seed" not in parameters_of(cls):
+        keys.add("seed")
+    if issubclass(cls, AxesInitializer):
+        keys.add("groups")
+    return keys
+
+
+def _check_seed(data: Mapping[str, Any], cls: type) -> None:
+    """Raise `ValueError` if an initializer would draw a seed of its own."""
+    seeds = data
+    if "seed" in parameters_of(cls):
+        seeds = data["config"]
+    elif not issubclass(cls, RandomInitializer):
+        return
+    if seeds.get("seed") is None:
+        raise ValueError(f"{data['class']} must have a seed, an integer. Received: none, or null")
+
+
+def checked_digest(digest: Any) -> str | None:
+    """Return the digest in a line, or raise `ValueError` if it is none."""
+    if digest is None or (isinstance(digest, str) and re.fullmatch("[0-9a-f]{32}", digest)):
+        return digest
+    raise ValueError(f"a digest must be null or 32 hexadecimal digits. Received: {digest!r}")
 
 
 def _restored_argument(value: Any) -> Any:

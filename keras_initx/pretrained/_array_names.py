@@ -181,7 +181,7 @@ def _saved_key(weight: ModelWeight) -> str | None:
 
 def candidates_of(
     weights: Sequence[ModelWeight],
-    rules: NameRules | None,
+    names: NameRules | None,
     layout: LayoutName,
     saved: Mapping[str, str],
 ) -> dict[str, list[Candidate] | None]:
@@ -191,38 +191,38 @@ def candidates_of(
 
     Args:
         weights: The weights.
-        rules: See `load_pretrained`.
+        names: See `load_pretrained`.
         layout: The layout of the source.
         saved: See `saved_names`.
 
     Raises:
-        TypeError: If `rules` is not a mapping of patterns to names.
+        TypeError: If `names` is not a mapping of patterns to names.
         ValueError: If a rule matches no weight or its names cannot be filled in.
     """
-    if rules is None:
+    if names is None:
         return {weight.path: _candidates_by_path(weight, layout, saved) for weight in weights}
-    check_type("rules", rules, Mapping, "a dict from patterns to names")
-    for pattern, value in rules.items():
+    check_type("names", names, Mapping, "a dict from patterns to names")
+    for pattern, value in names.items():
         _check_rule(pattern, value)
     by_path = {weight.path: weight for weight in weights}
     shown = shown_paths(weights)
-    names = {path: None for weight in weights for path in weight.layer_paths[1:]}
-    names |= dict.fromkeys(shown.values())
+    known = {path: None for weight in weights for path in weight.layer_paths[1:]}
+    known |= dict.fromkeys(shown.values())
 
     def matches_of(pattern: str, weight: ModelWeight) -> list[_Match]:
         return pattern_matches(pattern, weight, shown[weight.path])
 
     matches = first_matches(
-        "rules",
-        rules,
+        "names",
+        names,
         by_path,
         matches_of,
         kind="a weight or a layer",
-        hint=lambda pattern: close_matches(pattern, names, cutoff=0.0),
+        hint=lambda pattern: close_matches(pattern, known, cutoff=0.0),
     )
     found: dict[str, list[Candidate] | None] = {}
     for path, (pattern, own_matches) in matches.items():
-        value = rules[pattern]
+        value = names[pattern]
         if value is None:
             found[path] = None
             continue
@@ -234,9 +234,9 @@ def candidates_of(
 
 
 def _check_rule(pattern: Any, value: Any) -> None:
-    """Raise `TypeError` unless these may be a key and a value of `rules`."""
+    """Raise `TypeError` unless these may be a key and a value of `names`."""
     if not isinstance(pattern, str):
-        raise TypeError(f"`rules` must have path patterns as keys. Received: {pattern!r} as a key")
+        raise TypeError(f"`names` must have path patterns as keys. Received: {pattern!r} as a key")
     if value is None or isinstance(value, str):
         return
     if isinstance(value, tuple) and len(value) == 2:
@@ -244,7 +244,7 @@ def _check_rule(pattern: Any, value: Any) -> None:
         if isinstance(name, str) and _is_part(part):
             return
     raise TypeError(
-        "The values of `rules` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
+        "The values of `names` must be a name, a pair of a name and a part (`numpy.s_[...]` or "
         f"a function), or `None`. Received: {value!r} for {pattern!r}"
     )
 
@@ -301,7 +301,7 @@ def _candidates_of_rule(
         name = template.format(*match.texts)
     except (IndexError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(
-            "`rules` must name arrays, with `{0}` for the text that the first `*` of the pattern "
+            "`names` must name arrays, with `{0}` for the text that the first `*` of the pattern "
             f"matches. Received: {template!r} for {weight.path!r}: {error}"
         ) from None
     if match.path not in weight.layer_paths:
@@ -316,7 +316,7 @@ def _candidates_of_rule(
         return found
     if part is not None:
         raise ValueError(
-            "`rules` must not have a part for a layer, which may have several weights: use the "
+            "`names` must not have a part for a layer, which may have several weights: use the "
             f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
         )
     depth = match.path.count("/") + 1

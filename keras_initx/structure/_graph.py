@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import keras
 
 from keras_initx._typing import Tensor
-from keras_initx.structure._kernels import NORMALIZATIONS
 
 _RESHAPING = (
     keras.layers.Flatten,
@@ -189,21 +188,6 @@ class ForwardGraph:
         if len(found) != 1:
             return None
         return found.pop()
-
-    def normalization_after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the normalization layer that the outputs of `layer` are passed to, or `None`.
-
-        It is `None` if an output is passed to anything else, or to nothing.
-        """
-        first = None
-        for consumers in self.consumers(layer):
-            if not consumers:
-                return None
-            if not all(isinstance(consumer, NORMALIZATIONS) for consumer in consumers):
-                return None
-            if first is None:
-                first = consumers[0]
-        return first
 
     def _find(self, tensor: Tensor) -> Node | None:
         node = self._nodes.get(id(tensor))

@@ -241,7 +241,8 @@ def activation_slope(activation: Callable[..., Tensor], values: Array) -> float 
         return None
     if after.shape != values.shape or not np.array_equal(after[~is_moved], after_moved[~is_moved]):
         return None
-    slopes = np.sort(np.abs(after_moved - after)[is_moved] / _STEP)
+    with np.errstate(invalid="ignore"):
+        slopes = np.sort(np.abs(after_moved - after)[is_moved] / _STEP)
     kept = slopes[: math.ceil(0.99 * len(slopes))]
     if not kept.size or not np.isfinite(kept).all():
         return None

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from cases import CASES, label
-from plans import SPARSE, Holder, Registered, arrays, changed, holder, lines, network, saved
+from modes import BACKEND
+from plans import RULES, SPARSE, Holder, Registered, arrays, changed, holder, lines, network, saved
 
 import keras_initx
 from keras_initx import initialize
@@ -127,7 +128,7 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
     line = lines(path)["holder/kernel"]
     assert line["initializer"] is None
     assert line["reason"].startswith(reason)
-    (row,) = initialize(other, path).weights
+    (row,) = initialize(other, path).rows
     assert row.initializer is None
     assert row.reason == line["reason"]
     assert not arrays(other)["holder/kernel"].any()
@@ -149,6 +150,11 @@ def test_the_zeros_of_a_line_of_version_0_1_are_kept(path):
 
 def first_line(content):
     return content["weights"][0]
+
+
+def nested(content):
+    """Return the initializer inside of the one for the grouped kernel."""
+    return content["weights"][2]["initializer"]["config"]["initializer"]
 
 
 BROKEN = {
@@ -180,6 +186,38 @@ BROKEN = {
         ),
         "at weight 1, 'depthwise/kernel': ValueError: `stddev` must be a finite number. Received: stddev='0.1'",
     ),
+    "key of an initializer": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update(gruops=[1, 2])),
+        "at weight 1, 'depthwise/kernel': ValueError: unknown key 'gruops' of initx",
+    ),
+    "seed beside the config": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"].update(seed=2)),
+        "at weight 1, 'depthwise/kernel': ValueError: unknown key 'seed' of initx",
+    ),
+    "key of a config": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"]["config"].update(sede=2)),
+        "at weight 1, 'depthwise/kernel': TypeError: .*'sede'",
+    ),
+    "nested key": (
+        lambda path: changed(path, lambda plan: nested(plan).update(seed=2)),
+        "at weight 3, 'grouped/kernel': ValueError: unknown key 'seed' of initx.HeNormal",
+    ),
+    "null as a seed": (
+        lambda path: changed(path, lambda plan: first_line(plan)["initializer"]["config"].update(seed=None)),
+        "at weight 1, 'depthwise/kernel': ValueError: initx.* must have a seed, an integer",
+    ),
+    "no nested seed": (
+        lambda path: changed(path, lambda plan: nested(plan)["config"].pop("seed")),
+        "at weight 3, 'grouped/kernel': ValueError: initx.HeNormal must have a seed, an integer",
+    ),
+    "digest of another kind": (
+        lambda path: changed(path, lambda plan: first_line(plan).update(digest="abc")),
+        "at weight 1, 'depthwise/kernel': ValueError: a digest must be null or 32 .* Received: 'abc'",
+    ),
+    "digest that is a number": (
+        lambda path: changed(path, lambda plan: first_line(plan).update(digest=7)),
+        "at weight 1, 'depthwise/kernel': ValueError: a digest must be null or 32 .* Received: 7",
+    ),
     "missing": (lambda path: path.unlink(), "must be an existing file"),
 }
 
@@ -189,7 +227,7 @@ def test_a_file_that_is_no_plan_is_refused_and_changes_nothing(path, name):
     destroy, message = BROKEN[name]
     model = network()
     before = weights_digest(model)
-    saved(path, network(), seed=3)
+    saved(path, network(), RULES, seed=3)
     destroy(path)
     with pytest.raises(ValueError, match=message):
         initialize(model, path)
@@ -205,3 +243,34 @@ def test_an_edited_initializer_that_does_not_fill_its_weight_is_refused(path):
     with pytest.raises(ValueError, match="for 'depthwise/bias'"):
         initialize(model, path)
     assert weights_digest(model) == before
+
+
+def test_a_seed_that_was_changed_beside_its_digest_is_told_and_saved_with_the_new_one(path):
+    saved(path, network(), seed=3)
+    assert initialize(network(), path).notes == ()
+    old = lines(path)["depthwise/kernel"]
+    changed(path, lambda plan: first_line(plan)["initializer"]["config"].update(seed=1))
+    plan = initialize(network(), path)
+    (note,) = plan.notes
+    assert note.startswith("depthwise/kernel gets other values than those of its digest in the plan")
+    assert note in " ".join(str(plan).split())
+    plan.save(path)
+    new = lines(path)["depthwise/kernel"]
+    assert (new["initializer"]["config"]["seed"], len(new["digest"])) == (1, 32)
+    assert new["digest"] != old["digest"]
+    assert initialize(network(), path).notes == ()
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # of JAX
+@pytest.mark.every_backend
+def test_a_plan_in_float64_is_told_where_the_backend_has_no_such_values(path):
+    def of_dtype(dtype):
+        return keras.Sequential([keras.Input((4,), dtype=dtype), layers.Dense(3, name="hidden", dtype=dtype)])
+
+    saved(path, of_dtype("float32"), seed=3)
+    in_float64 = "0123456789abcdef" * 2
+    changed(path, lambda plan: [line.update(dtype="float64", digest=in_float64) for line in plan["weights"]])
+    notes = initialize(of_dtype("float64"), path).notes
+    assert len(notes) == 2
+    told = "which this backend has not switched on: its values are float32" in notes[0]
+    assert told == (BACKEND == "jax")

@@ -185,7 +185,7 @@ def shared(name=None):
 def test_no_number_is_guessed_beside_a_layer_that_several_have(tmp_path):
     path = saved(source := changed(shared()), tmp_path / "a.weights.h5")
     model = shared()
-    with pytest.raises(ValueError, match="`rules` must map weights to arrays"):
+    with pytest.raises(ValueError, match="`names` must map weights to arrays"):
         load_pretrained(model, path)
     rules = {"dense_1": "layers/dense_1", "inner/dense": "layers/sequential/layers/dense"}
     rules["inner/dense_1"] = "layers/sequential/layers/dense_1"

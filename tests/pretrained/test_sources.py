@@ -113,7 +113,7 @@ def test_a_model_with_the_same_memory_is_as_it_was():
             )
             for ending in (".PTH", ".ckpt")
         ),
-        ({}, ValueError, r"`rules` must map weights to arrays"),
+        ({}, ValueError, r"`names` must map weights to arrays"),
         (
             keras.Sequential([layers.Dense(2)], name="source"),
             ValueError,
@@ -122,7 +122,7 @@ def test_a_model_with_the_same_memory_is_as_it_was():
         ("a.npy", ValueError, r"`source` must be a file that ends in one of \('.npz'"),
         ("absent.npz", ValueError, "`source` must be an existing file"),
         ("s3://bucket/a.npz", ValueError, "`source` must be a path on this machine: mount the storage"),
-        ({"other": np.zeros(2)}, ValueError, r"`rules` must map weights to arrays.*'hidden/kernel'.*; arrays 'other'"),
+        ({"other": np.zeros(2)}, ValueError, r"`names` must map weights to arrays.*'hidden/kernel'.*; arrays 'other'"),
     ],
 )
 def test_wrong_sources(source, error, message):

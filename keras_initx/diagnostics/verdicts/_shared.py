@@ -11,7 +11,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._first_inputs import first_inputs, too_large
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
 from keras_initx.diagnostics._layers import layers as layers_of
-from keras_initx.diagnostics._normalized import normalized
+from keras_initx.diagnostics._normalized import NormalizedProbe, normalized, takes_scale_away
 from keras_initx.diagnostics._remedy import (
     DEEP,
     LSUV,
@@ -50,8 +50,8 @@ from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance_named import GlorotUniform, HeNormal
 from keras_initx.structure._batch import array_of
-from keras_initx.structure._branches import branches_of
-from keras_initx.structure._kernels import is_zero, multiplying_weights, normalizes
+from keras_initx.structure._branches import Branch, branches_of
+from keras_initx.structure._kernels import is_zero, multiplying_weights
 from keras_initx.structure._watch import Call
 
 # Standard deviation before the activation below which a signal has vanished.
@@ -235,13 +235,20 @@ def batch_of_one(of: Diagnosis) -> Remedy | None:
 
     It then gives its offset whatever the weights are.
     """
+    names = {of.watch.layers[layer] for layer in _batch_normalizations(of)}
     for layer in layers_of(of):
-        is_of_one = layer.kind == "BatchNormalization" and layer.shape and layer.shape[0] == 1
+        is_of_one = layer.name in names and layer.shape and layer.shape[0] == 1
         if is_of_one and layer.signal.std == 0:
             return Remedy(
                 f"a batch of several examples, because {layer.title} normalizes over them"
             )
     return None
+
+
+def _batch_normalizations(of: Diagnosis) -> list[keras.Layer]:
+    """Return those that use the statistics of the batch."""
+    found = of.probe(NormalizedProbe).normalizing
+    return [layer for layer in found if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def smaller_branches(of: Diagnosis) -> Remedy | None:
@@ -298,9 +305,13 @@ def growing_sums(of: Diagnosis) -> Remedy | None:
     if smaller is None or any(exceeds(layer.gain, 2) for layer in layers_of(of)):
         return None
     branches = branches_of(of.watch.graph.nodes)
-    if branches and all(all(map(normalizes, branch.first)) for branch in branches):
+    if branches and all(_starts_normalized(branch, of) for branch in branches):
         return smaller
     return smaller.otherwise(Remedy("a normalization at the start of each branch"), "; or ")
+
+
+def _starts_normalized(branch: Branch, of: Diagnosis) -> bool:
+    return all(takes_scale_away(operation, of) for operation in branch.first)
 
 
 def growing_kernels(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from keras_initx.diagnostics._dead_ends import dead_end_names, dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import (
@@ -16,6 +17,7 @@ from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, Level, exceeds
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.initializers._biases import ReLUBias
 from keras_initx.initializers._variance_named import HeNormal
+from keras_initx.structure._hooks import is_bounded
 
 # Fraction of units with zero output for the whole batch above which too few are active.
 DEAD = 0.75
@@ -28,16 +30,19 @@ _BEYOND_CHANCE = 8
     levels={"warning": "", "error": "if all units of a layer are dead"},
     finds=f"a fraction above {DEAD:g} of the units with output 0 for the whole batch; nothing is "
     "said where all of fewer than eight units are dead and a layer before gets a gradient all the "
-    "same",
+    "same. An operation of a functional model that is 0 for all examples and passes no gradient",
     reason="a dead unit gets no gradient. About half is normal: in a deep network examples become "
     "similar, so that a unit is on or off for all of them",
     remedy="`HeNormal` and `ReLUBias`",
 )
 def dead_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    yield from _dead_operations(of)
     hit = []
     for place, layer in enumerate(layers):
+        if not exceeds(layer.dead, DEAD):
+            continue
         has_enough_examples = _examples(layer) >= LEAST_VALUES
-        if not exceeds(layer.dead, DEAD) or not has_enough_examples:
+        if not has_enough_examples and layer.name not in dead_end_names(of):
             continue
         if not _is_passed_by(layer, layers[:place]):
             hit.append(layer)
@@ -64,6 +69,18 @@ def dead_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
     if worst.dead == 1:
         level = "error"
     yield Finding(hit, evidence, remedy, level)
+
+
+def _dead_operations(of: Diagnosis) -> Iterator[Finding]:
+    """Yield the finding on operations of a functional model that are dead ends, as `ops.relu`."""
+    kinds = []
+    for operation in dead_ends(of):
+        if operation not in of.watch.layers and not is_bounded(type(operation).__name__.lower()):
+            kinds.append(type(operation).__name__)
+    if kinds:
+        evidence = f"the operation {kinds[0]} passes no gradient on: it gives 0 for all examples"
+        text = f"other weights before it, or keras.ops.leaky_relu in the place of {kinds[0]}"
+        yield Finding([], evidence, Remedy(text), "error")
 
 
 def _is_passed_by(layer: LayerReport, earlier: Sequence[LayerReport]) -> bool:

@@ -2,14 +2,21 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
+from keras_initx.diagnostics._dead_ends import (
+    dead_ends,
+    ending_calls,
+    opened,
+    zero_gradient_flow,
+)
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
@@ -22,8 +29,13 @@ from keras_initx.structure._kernels import is_kernel
 from keras_initx.structure._names import parts_of
 from keras_initx.structure._watch import Call
 
+# Returns other values for a weight.
+_Change: TypeAlias = Callable[[Array], Array]
+
 # Relative difference of two losses, or relative size of a gradient, that may be rounding.
 _ROUNDING = 1e-6
+# How often other weights are drawn in the place of those without a gradient.
+_DRAWS = 3
 # Weights that are added, which are zeros at the start.
 _OFFSETS = ("beta", "bias")
 
@@ -78,12 +90,12 @@ class HeldBack(NamedTuple):
     Attributes:
         paths: Their paths in the model.
         inside: Those of them that belong to a model inside the model.
-        changes_loss: Whether the loss depends on them.
+        used: Those of them on which the loss depends.
     """
 
     paths: frozenset[str]
     inside: frozenset[str]
-    changes_loss: bool
+    used: frozenset[str]
 
 
 @fact
@@ -91,9 +103,9 @@ def held_back(of: Diagnosis) -> HeldBack | None:
     """The kernels that get no gradient with other values either, `None` without any.
 
     A gradient may be 0 because of values: of weights that are zeros at the start, as at the end of
-    a branch, of units that are dead or at a limit, or because a branch is dropped in this step. So
-    it is computed again with zeros replaced, with other weights where it was 0, and in inference
-    mode. All weights are put back.
+    a branch, of activations that are dead ends, or because a branch is dropped in this step. So it
+    is computed again with zeros replaced, dead ends opened, several times with other weights where
+    it was 0, and in inference mode. All weights are put back.
     """
     trained, norms = of.trained, list(gradients(of).values())
     turned = [place for place, norm in enumerate(norms) if norm == 0]
@@ -101,29 +113,49 @@ def held_back(of: Diagnosis) -> HeldBack | None:
     # What such a model trains by is not known.
     if not without or type(of.model).train_step is not keras.Model.train_step:
         return None
+    ends = dead_ends(of)
+    changes: list[_Change] = [_turned, *map(_redrawn, range(_DRAWS))]
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
-        before = of.inference_loss()
-        for place in turned:
-            stack.enter_context(_changed(trained[place], _turned))
-        for training in (True, False):
-            others = of.norms(training)
-            without = [place for place in without if others[place] == 0]
-            if not without:
-                return None
-        after = of.inference_loss()
-    found = {id(trained[place]) for place in without}
+        stack.enter_context(opened(ends, of))
+        # First with the weights as they are.
+        for change in (_kept, *changes):
+            with contextlib.ExitStack() as others:
+                for place in turned:
+                    others.enter_context(_changed(trained[place], change))
+                for training in (True, False):
+                    norms = of.norms(training)
+                    without = [place for place in without if norms[place] == 0]
+                    if not without:
+                        return None
+        held = [trained[place] for place in without]
+        used = [weight for weight in held if _is_used(weight, changes, of)]
     inside: set[int] = set()
     for part in parts_of(of.model):
         if isinstance(part, keras.Model):
             inside.update(id(weight) for weight in part.weights)
     return HeldBack(
-        frozenset(paths(of)[one] for one in found if one in paths(of)),
-        frozenset(paths(of)[one] for one in found & inside if one in paths(of)),
-        changes_loss=not abs(after - before) <= _ROUNDING * abs(before),
+        _paths_of(held, of),
+        _paths_of([weight for weight in held if id(weight) in inside], of),
+        _paths_of(used, of),
     )
+
+
+def _is_used(weight: keras.Variable, changes: Sequence[_Change], of: Diagnosis) -> bool:
+    """Return whether the loss is another one with a weight changed, and no other."""
+    before = of.inference_loss()
+    for change in changes:
+        with _changed(weight, change):
+            after = of.inference_loss()
+        if not abs(after - before) <= _ROUNDING * abs(before):
+            return True
+    return False
+
+
+def _paths_of(weights: Sequence[keras.Variable], of: Diagnosis) -> frozenset[str]:
+    return frozenset(paths(of)[id(one)] for one in weights if id(one) in paths(of))
 
 
 @fact
@@ -166,7 +198,7 @@ def held_by_zeros(of: Diagnosis) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _changed(weight: keras.Variable, change: Callable[[Array], Array]) -> Iterator[None]:
+def _changed(weight: keras.Variable, change: _Change) -> Iterator[None]:
     """Change the values of `weight` for the duration of the block."""
 
     def changed(region: object, values: Array) -> Array:
@@ -184,9 +216,27 @@ def _opened(values: Array) -> Array:
     return numbers
 
 
+def _kept(values: Array) -> Array:
+    return values
+
+
 def _turned(values: Array) -> Array:
     """Return values that bring units back from limits, and from 0."""
     return -values / 8
+
+
+def _redrawn(seed: int) -> _Change:
+    """Return a change to other signs and sizes.
+
+    If all weights are turned, two odd layers, one after the other, give what they gave.
+    """
+
+    def redrawn(values: Array) -> Array:
+        entropy = (seed, zlib.crc32(np.ascontiguousarray(values).tobytes()))
+        factors: Array = np.random.default_rng(entropy).normal(size=values.shape) / 4
+        return values * factors
+
+    return redrawn
 
 
 @fact
@@ -195,7 +245,7 @@ def holds_back(of: Diagnosis) -> bool:
     if single_values(of) or softmaxes_of_one(of):
         return True
     held = held_back(of)
-    return held is not None and held.changes_loss
+    return held is not None and bool(held.used)
 
 
 @rule(
@@ -210,7 +260,8 @@ def holds_back(of: Diagnosis) -> bool:
     finds="a compiled model whose weights are all frozen; a normalization or a softmax over a "
     "single value; or layers whose gradient is exactly 0, also with other numbers in the place of "
     "zeros and of their weights, and in inference mode. Those of whose shapes others learn are "
-    "left out, such as experts and target networks",
+    "left out, such as experts and target networks, and those before a dead end: an activation "
+    "that is 0, or at a limit, for all examples, is *dead units* or *saturated*",
     reason="such weights never change. A single value less its mean is 0, so that a layer "
     "normalization of one channel gives the same for all inputs; `argmax`, `round`, comparisons "
     "and casts to integers have no derivative",
@@ -230,24 +281,28 @@ def no_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         return
     hit = []
     for layer in layers:
-        is_held = any(weight.path in held.paths for weight in layer.weights)
-        if is_held and layer.gradient is not None and layer.gradient.norm == 0:
+        if _has_any(layer, held.paths) and layer.gradient is not None and layer.gradient.norm == 0:
             hit.append(layer)
     if not hit or (_have_counterparts(hit, layers) and not _makes_output(hit, of)):
         return
-    if held.changes_loss:
-        yield Finding(hit, *_cut_off(hit, of), "error")
-        return
+    used = [layer for layer in hit if _has_any(layer, held.used)]
+    if used:
+        yield Finding(used, *_cut_off(used, of), "error")
+    unused = [layer for layer in hit if layer not in used]
 
     def is_outside(layer: LayerReport) -> bool:
-        return not any(weight.path in held.inside for weight in layer.weights)
+        return not _has_any(layer, held.inside)
 
-    for level, unused in by_level(hit, "warning", is_outside):
-        evidence = f"the loss does not depend on {first_of(titles_of(unused))}{layer_count(unused)}"
+    for level, group in by_level(unused, "warning", is_outside):
+        evidence = f"the loss does not depend on {first_of(titles_of(group))}{layer_count(group)}"
         text = "use the output of these layers, or leave them out"
-        if _makes_output(unused, of):
+        if _makes_output(group, of):
             text = "a loss for each output of the model that is to be trained"
-        yield Finding(unused, evidence, Remedy(text), level)
+        yield Finding(group, evidence, Remedy(text), level)
+
+
+def _has_any(layer: LayerReport, paths: Collection[str]) -> bool:
+    return any(weight.path in paths for weight in layer.weights)
 
 
 def _is_frozen(of: Diagnosis) -> bool:
@@ -313,18 +368,34 @@ def _cut_off(hit: Sequence[LayerReport], of: Diagnosis) -> tuple[str, Remedy]:
     place = f"behind {last.title}"
     if learning:
         place = f"between {last.title} and {learning[0].title}"
-    if _makes_output(hit, of):
-        place += ", perhaps in the loss"
-    evidence = (
-        f"the loss depends on {first_of(titles_of(hit))}{layer_count(hit)}, but the gradient is 0: "
-        f"an operation without a derivative is {place}, such as argmax, round, a comparison, a "
-        "cast to integers or stop_gradient"
-    )
+    flow = zero_gradient_flow(of)
+    is_loss = flow is not None and flow.calls[0].behind == 0
+    if is_loss:
+        place = "in the loss"
+    given = f"the loss depends on {first_of(titles_of(hit))}{layer_count(hit)}, but the gradient is"
+    such = "such as argmax, round, a comparison, a cast to integers or stop_gradient"
+    names = [] if is_loss else _ending_operations(of)
+    if names:
+        evidence = f"{given} 0: none passes {first_of(names)} {place}"
+    else:
+        evidence = f"{given} 0: an operation without a derivative is {place}, {such}"
     text = (
         f"a smooth operation {place}, such as softmax for argmax or sigmoid for a comparison, or "
         "x + keras.ops.stop_gradient(keras.ops.round(x) - x) for round; trainable=False if these "
         "layers are not to learn"
     )
-    if _makes_output(hit, of):
+    if is_loss:
         text += "; in a loss the targets come first: def loss(y_true, y_pred)"
     return evidence, Remedy(text)
+
+
+def _ending_operations(of: Diagnosis) -> list[str]:
+    """Return what gets a gradient and passes none on: operations by class, layers by path."""
+    names = []
+    for call in ending_calls(of):
+        operation = call.operation
+        if operation in dead_ends(of):
+            continue
+        known = of.watch.paths.get(operation)
+        names.append(known or f"the operation {type(operation).__name__}")
+    return list(dict.fromkeys(names))

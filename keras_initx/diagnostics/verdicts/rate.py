@@ -8,15 +8,14 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from keras_initx._keras import layers_of as layers_within
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
+from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.probes import LossProbe
 from keras_initx.diagnostics.verdicts._shared import scaled_first
-from keras_initx.structure._kernels import NORMALIZATIONS
 from keras_initx.structure._optimizers import rate_of, rates_after, unscaled
 
 # Factor between what a step of SGD would lower the loss by, to first order, and the loss, above
@@ -93,9 +92,9 @@ class _Optimizer:
 _DEFAULT = _Optimizer(0.001, "adam", travel=0.001 * _STEPS, epsilon=1e-7)
 
 
-def _optimizer_of(model: keras.Model) -> _Optimizer | None:
-    """Return what is known of the optimizer of `model`, `None` if it is not compiled with one."""
-    optimizer: Any = getattr(model, "optimizer", None)
+def _optimizer_of(of: Diagnosis) -> _Optimizer | None:
+    """Return what is known of the optimizer, `None` if the model is not compiled with one."""
+    optimizer: Any = getattr(of.model, "optimizer", None)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     optimizer = unscaled(optimizer)
@@ -108,7 +107,7 @@ def _optimizer_of(model: keras.Model) -> _Optimizer | None:
     is_clipped = kind == "sgd" and any(limit is not None for limit in clipping)
     # Normalizations undo the scale of what comes before them, so that large steps only make its
     # weights larger.
-    is_normalized = any(isinstance(layer, NORMALIZATIONS) for layer in layers_within(model))
+    is_normalized = bool(of.probe(NormalizedProbe).normalizing)
     rates = rates_after(optimizer, _ASKED)
     return _Optimizer(
         rate,
@@ -166,7 +165,7 @@ def _kind_of(optimizer: keras.optimizers.Optimizer) -> _OptimizerKind | None:
     remedy="`Adam` with its defaults, another rate, `Adadelta(1.0)`, scaled inputs",
 )
 def rate(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    optimizer = _optimizer_of(of.model)
+    optimizer = _optimizer_of(of)
     if optimizer is None:
         return
     if optimizer.rate < 0:

@@ -1,11 +1,19 @@
 """Saturated: what is at the limits of an activation, or of the outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from keras_initx.diagnostics._dead_ends import dead_end_names
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import UNSCALED_INPUTS
 from keras_initx.diagnostics._layers import LayerReport, having
-from keras_initx.diagnostics._rules import Finding, exceeds, has_enough_values, layer_count, rule
+from keras_initx.diagnostics._rules import (
+    Finding,
+    Level,
+    exceeds,
+    has_enough_values,
+    layer_count,
+    rule,
+)
 from keras_initx.diagnostics._signal import root_mean_square
 from keras_initx.diagnostics._signal_probe import SATURATION_MARGIN
 from keras_initx.diagnostics.losses.probes import outputs
@@ -29,7 +37,7 @@ SATURATED_OUTPUT = 0.6
 @rule(
     "saturated",
     beside=["single class"],
-    levels={"warning": ""},
+    levels={"error": "if no gradient passes it", "warning": ""},
     finds=f"a fraction above {SATURATED:g} of the outputs near a limit: within "
     f"{SATURATION_MARGIN:g} of it, relative to the distance between the limits; or a final softmax "
     f"or sigmoid that is for a fraction of the examples above {SATURATED_OUTPUT:g}",
@@ -56,7 +64,7 @@ def saturated(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
         cause = largest_inputs(of, root_mean_square)
         if cause is not None and not root_mean_square(cause) > UNSCALED_INPUTS:
             cause = None
-        yield Finding(hit, evidence, signal_remedy(hit, cause, of))
+        yield Finding(hit, evidence, signal_remedy(hit, cause, of), _level(hit, of))
     yield from _saturated_output(of, layers)
 
 
@@ -77,7 +85,13 @@ def _saturated_output(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Find
     remedy = smaller_table(worst, of) or smaller_inputs(worst, of)
     if remedy is None:
         remedy = smaller_last_layer(found, of)
-    yield Finding(found, evidence, remedy)
+    yield Finding(found, evidence, remedy, _level(found, of))
+
+
+def _level(layers: Sequence[LayerReport], of: Diagnosis) -> Level:
+    """Return the level where layers are saturated: no gradient may pass one of them."""
+    ends = dead_end_names(of)
+    return "error" if any(layer.name in ends for layer in layers) else "warning"
 
 
 def input_size(layer: LayerReport) -> str:

@@ -1,60 +1,43 @@
-"""A loss without a value or a gradient at finite numbers."""
+"""A loss without a value or a gradient at finite numbers, and layers that make NaN of such."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
-import keras
-
-from keras_initx._keras import layers_of
-from keras_initx._typing import Tensor
-from keras_initx.backends._current import backend
-from keras_initx.diagnostics._diagnosis import Arrays, Diagnosis, fact
-from keras_initx.diagnostics._layers import LayerReport, ends_for
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, ends_for, trained_layers
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import EXPLODING, Finding, rule
-from keras_initx.diagnostics._signal_probe import floats_in, inputs, targets
+from keras_initx.diagnostics._signal_probe import inputs, targets
+from keras_initx.diagnostics._undefined_places import (
+    Place,
+    gradients_overflow,
+    has_lost_gradients,
+    place_layers,
+    place_title,
+    undefined_gradient,
+    undefined_output,
+)
 from keras_initx.diagnostics.losses.ends import Ends
-from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe, gradients
+from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts._shared import other_activation, other_loss
-from keras_initx.structure._batch import array_of
 
 # What cures it where the operation is not known.
-_GUARDED = Remedy(
+_GUARDED = (
     "what is in a root, in a logarithm or below a fraction line is kept away from 0 before: "
     "keras.ops.sqrt(keras.ops.maximum(x, 1e-7)), keras.ops.log(keras.ops.maximum(x, 1e-7)), "
-    "x / keras.ops.maximum(y, 1e-7); and what is in keras.ops.exp below 80"
+    "x / keras.ops.maximum(y, 1e-7), also in the branch of a keras.ops.where that is not taken; "
+    "and what is in keras.ops.exp below 80"
 )
-
-
-@fact
-def slope(of: Diagnosis) -> float:
-    """Norm of the gradient of the loss with respect to the outputs, 0 where it is not needed.
-
-    It is needed where the gradient of a weight is not finite, though the loss is.
-    """
-    value, norms = of.probe(LossProbe).value, gradients(of).values()
-    if value is None or math.isnan(value) or all(map(math.isfinite, norms)):
-        return 0.0
-    layers = layers_of(of.model)
-    variables = []
-
-    def as_variable(tensor: Tensor) -> Any:
-        if not floats_in(tensor):
-            return tensor
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        variables.append(keras.Variable(array_of(tensor), dtype=dtype, name="outputs"))
-        return variables[-1]
-
-    with backend.preserve_state(layers):
-        outputs = of.model(of.x, training=True)
-    outputs = keras.tree.map_structure(as_variable, outputs)
-
-    def of_outputs(x: Arrays, y: Arrays) -> Tensor:
-        values = keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
-        return of.objective(x, y, values)
-
-    return max(backend.gradient_norms(of_outputs, variables, layers)(of.x, of.y))
+# What cures the operations of a functional model, by their classes.
+_BY_OPERATION = {
+    "Divide": "x / keras.ops.maximum(y, 1e-7)",
+    "Log": "keras.ops.log(keras.ops.maximum(x, 1e-7))",
+    "Norm": "keras.ops.sqrt(keras.ops.maximum(keras.ops.sum(x**2, axis=-1), 1e-7))",
+    "Rsqrt": "keras.ops.rsqrt(keras.ops.maximum(x, 1e-7))",
+    "Sqrt": "keras.ops.sqrt(keras.ops.maximum(x, 1e-7))",
+    "Std": "keras.ops.sqrt(keras.ops.maximum(keras.ops.var(x, axis=-1), 1e-7))",
+    "TrueDivide": "x / keras.ops.maximum(y, 1e-7)",
+}
 
 
 @rule(
@@ -63,32 +46,72 @@ def slope(of: Diagnosis) -> float:
     unless=["single class", "no probabilities"],
     levels={"error": ""},
     finds="a loss, or its gradient, that is not finite, although inputs, targets and the outputs "
-    "of all layers are, and nothing grows",
+    "of all layers are, and nothing grows; a layer or an operation whose outputs are not finite "
+    "although its inputs are, or that makes NaN of a finite gradient. Where numbers are too large, "
+    "so that smaller ones would be finite, it is *exploding*",
     reason="the logarithm of 0 and a division by 0 have no value, the root of 0 and the norm of "
-    "zeros no gradient: one such number makes all weights NaN in the first step",
+    "zeros no gradient: one such number makes all weights NaN in the first step, whatever clips "
+    "gradients",
     remedy="`maximum(x, 1e-7)` in the root, in the logarithm or below the fraction line; softplus "
     "before `Poisson`, a sigmoid or softmax before a crossentropy of one's own",
 )
 def undefined_loss(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
-    if losses.value is None or outputs is None or outputs.nonfinite or not layers:
-        return
     for data in (inputs(of), targets(of)):
         if data is not None and data.nonfinite:
             return
-    if not all(map(_is_finite, layers)):
+    losses, outputs = of.probe(LossProbe), of.probe(OutputProbe).signal
+    # A mask makes outputs infinite on purpose.
+    if of.probe(OutputProbe).has_nan or any(layer.signal.nonfinite for layer in layers):
+        place = undefined_output(of)
+        if place is not None:
+            yield _of_outputs(place, of)
         return
-    if math.isfinite(losses.value) and math.isfinite(slope(of)):
+    if losses.value is None or outputs is None or not layers or not all(map(_is_finite, layers)):
         return
     given = f"the outputs, from {outputs.min:.3g} to {outputs.max:.3g}, are finite"
-    if not math.isfinite(losses.terms):
-        evidence = f"what is added to the loss by `add_loss` is {losses.terms:.3g}, but {given}"
-        yield Finding([layers[-1]], evidence, _GUARDED, "error")
+    if not math.isfinite(losses.value):
+        if not math.isfinite(losses.terms):
+            evidence = f"what is added to the loss by `add_loss` is {losses.terms:.3g}, but {given}"
+            yield Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
+            return
+        yield _explained(f"the loss is {losses.value:.3g}, but {given}", of, layers)
         return
-    what = f"the loss is {losses.value:.3g}, but {given}"
-    if math.isfinite(losses.value):
-        what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
-    yield _explained(what, of, layers)
+    place = undefined_gradient(of)
+    what = f"the gradient of the loss of {losses.value:.3g} is not finite, but {given}"
+    if place is not None and place.is_loss:
+        yield _explained(what, of, layers)
+    elif place is not None:
+        yield _of_gradients(place, of)
+    elif has_lost_gradients(of) and not gradients_overflow(of):
+        found = [layer for layer, norm in trained_layers(of) if not math.isfinite(norm)]
+        evidence = f"{what}, nor is anything too large: where it arises is not known"
+        yield Finding(found, evidence, Remedy(_GUARDED), "error")
+
+
+def _of_outputs(place: Place, of: Diagnosis) -> Finding:
+    """Return the finding on a place where outputs are not finite."""
+    evidence = (
+        f"the outputs of {place_title(place, of)} are {place.values} for finite inputs: something "
+        "in it has no value at some of them"
+    )
+    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+
+
+def _of_gradients(place: Place, of: Diagnosis) -> Finding:
+    """Return the finding on a place where gradients are not finite."""
+    evidence = (
+        f"the gradient is finite behind {place_title(place, of)} and not finite before it, though "
+        "all outputs are: something in it has no derivative at some of its inputs"
+    )
+    return Finding(place_layers(place, of), evidence, _guarded(place, of), "error")
+
+
+def _guarded(place: Place, of: Diagnosis) -> Remedy:
+    """Return the remedy in a place, for its operation where that was seen."""
+    known = _BY_OPERATION.get(type(place.call.operation).__name__)
+    if place.call.operation in of.watch.layers or known is None:
+        return Remedy(f"in {place_title(place, of)}, {_GUARDED}")
+    return Remedy(f"{known} in the place of {place_title(place, of)}")
 
 
 def _is_finite(layer: LayerReport) -> bool:
@@ -96,7 +119,7 @@ def _is_finite(layer: LayerReport) -> bool:
     for signal in (layer.before, layer.after):
         if signal is not None and signal.nonfinite:
             return False
-    return bool(layer.signal.std <= EXPLODING)
+    return bool(layer.signal.std <= EXPLODING or layer.is_rescaled)
 
 
 def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
@@ -113,7 +136,7 @@ def _explained(what: str, of: Diagnosis, layers: list[LayerReport]) -> Finding:
                 remedy = other_loss(ends.loss.class_name, from_logits=True).otherwise(remedy)
             return Finding([layer], evidence, remedy, "error")
     evidence = f"{what}: it has no value or no gradient at some of them"
-    return Finding([layers[-1]], evidence, _GUARDED, "error")
+    return Finding([layers[-1]], evidence, Remedy(_GUARDED), "error")
 
 
 def _takes_others_for_probabilities(ends: Ends) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from keras_initx.diagnostics._dead_ends import dead_ends
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import first_inputs, too_large
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
@@ -32,6 +33,9 @@ def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fin
     strongest, largest = max(norms, key=lambda pair: pair[1])
     if not math.isfinite(largest):
         return
+    # What makes all gradients 0 is named at its place.
+    if not largest and dead_ends(of):
+        return
     limit = VANISHING_GRADIENT * largest
     # No gradient passes through zeros, which have their own verdict.
     has_zero_weights = any(layer.has_zeros for layer in layers)
@@ -44,6 +48,8 @@ def vanishing_gradient(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Fin
         # Another way from the inputs learns. From this one all gradients are held back, as from
         # the target network of a self-supervised model, or it is beside inputs that are too large.
         if are_reached and (norm == 0 or too_large(of)):
+            continue
+        if norm == 0 and dead_ends(of):
             continue
         if not norm <= limit:
             break

@@ -208,7 +208,7 @@ FAULTY = {
     ),
     "bias -10 before ReLU": Case(
         lambda repaired: dense(bias_initializer=Constant(0.0 if repaired else -10.0)),
-        ["dead units", "vanishing gradient"],
+        ["dead units"],
         "bias_initializer=keras_initx.ReLUBias(0.01)",
     ),
     # Attention.
