@@ -50,7 +50,9 @@ from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
+    computed_in_module,
     find_weights,
+    name_in_module,
     unbuilt_note,
 )
 
@@ -137,7 +139,8 @@ def initialize(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight or one of a quantized layer, or an initializer cannot fill the shape of a
+            no weight, one of a quantized layer, or one from which torch computes the weight in use
+            (a parametrization), or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
             number that is not finite; if a report is that of a model with other layers; if the
             paths, shapes or dtypes of a plan are not those of the
@@ -411,6 +414,13 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
         raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        used = computed_in_module(weight)
+        if used is not None:
+            problem = (
+                f", the parameter {name_in_module(weight)!r} from which torch computes {used!r}: "
+                "the weight in use would have other values. Draw it before it is parametrized"
+            )
+            raise unsuitable(repr(initializer), weight.path, problem)
         for part in initializers_within(initializer):
             if isinstance(part, _IN_ORDER_OF_KERAS) or getattr(part, "cell", None) == "gru":
                 problem = ", whose axes or gates are in the order of torch"

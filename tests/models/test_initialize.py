@@ -303,6 +303,32 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
 
 
+PARAMETRIZED = {
+    "weight norm": lambda torch: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3)),
+    "spectral norm": lambda torch: torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(4, 3)),
+    "orthogonal": lambda torch: torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 3)),
+    "pruned": lambda torch: torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(4, 3), "weight", 0.5),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
+@pytest.mark.parametrize("kind", PARAMETRIZED)
+def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kind):
+    import torch
+    import torch.nn.utils.prune
+
+    module = torch.nn.Sequential(PARAMETRIZED[kind](torch))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.TorchModuleWrapper(module, name="net")])
+    before = module[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'"):
+        initialize(model, {"*": "zeros"}, seed=0)
+    assert torch.equal(module[0].weight, before)
+    plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
+    assert module[0].bias.tolist() == [1, 1, 1]
+    assert {weight.reason for weight in plan.left} == {"initializer unknown"}
+    assert torch.equal(module[0].weight, before)
+
+
 class Mix(layers.Layer):
     """A layer of a user, with a kernel of three axes."""
 
