@@ -125,12 +125,11 @@ def _check_call(model: keras.Model) -> None:
     """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
     if getattr(model.call, "__func__", None) is not keras.Model.call:
         return
-    inner = [name for name, value in vars(model).items() if isinstance(value, keras.Model)]
-    name = next(iter(inner), "discriminator")
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     raise ValueError(
         "`model` must have a `call`: pass one of the models that it trains, with its own inputs, "
-        f"targets and loss, as in `diagnose(model.{name}, x, y, loss=...)`. Received: model of "
-        f"type {type(model).__name__}, which has no `call`, and holds {inner}"
+        "targets and loss, as in `diagnose(model.discriminator, x, y, loss=...)`. Received: model "
+        f"of type {type(model).__name__}, which has no `call`, and holds the models {inner}"
     )
 
 

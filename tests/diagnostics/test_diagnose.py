@@ -173,8 +173,8 @@ class Trainer(keras.Model):
 
 
 def test_a_model_without_a_call_is_refused_with_the_models_that_it_trains():
-    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
-    with pytest.raises(ValueError, match=r"as in `diagnose\(model\.critic, x, y, loss=\.\.\.\)`.* holds \['critic'\]"):
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")], name="critic")
+    with pytest.raises(ValueError, match=r"pass one of the models that it trains.* holds the models \['critic'\]"):
         keras_initx.diagnose(Trainer(critic), np.zeros((8, 4)))
 
 
