@@ -75,7 +75,7 @@ def _takes_generator(initializer: Any) -> bool:
     return hasattr(initializer, "_init_seed")
 
 
-def _with_own_seeds(cls: type[Any], seed: int) -> type[Any]:
+def _with_own_seeds(cls: Any, seed: int) -> Any:
     """Return a subclass of a user's class that draws with another integer at each call.
 
     An integer is what all initializers take as a seed, but with one of them layers of the same
@@ -83,7 +83,7 @@ def _with_own_seeds(cls: type[Any], seed: int) -> type[Any]:
     """
     calls = itertools.count()
 
-    class WithOwnSeeds(cls):
+    class WithOwnSeeds(cls):  # type: ignore[misc]  # a class of the user
         def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
             config = {**self.get_config(), "seed": derived_seed(seed, next(calls))}
             return cls.from_config(config)(shape, dtype, **options)
