@@ -38,7 +38,7 @@ from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
@@ -165,7 +165,14 @@ def _of_random(row: WeightContract, name: str) -> str:
     return short_number(value) if value else ""
 
 
-def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
+@shows_progress
+def contract(
+    build: Drawn,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    verbose: Verbose = "auto",
+) -> Contract:
     """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
 
     `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
@@ -184,6 +191,8 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
         draws: The number of draws of a function.
         seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `Contract`, with `save`.
