@@ -97,6 +97,7 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
+    _check_call(model)
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
@@ -118,6 +119,18 @@ def diagnose(
                 return report_of(of, verdicts)
 
     return run_built(model, x, run)
+
+
+def _check_call(model: keras.Model) -> None:
+    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    if getattr(model.call, "__func__", None) is not keras.Model.call:
+        return
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    raise ValueError(
+        "`model` must have a `call`: pass one of the models that it trains, with its own inputs, "
+        "targets and loss, as in `diagnose(model.discriminator, x, y, loss=...)`. Received: model "
+        f"of type {type(model).__name__}, which has no `call`, and holds the models {inner}"
+    )
 
 
 def without_weights(batch: Batch, level: int = 3) -> Batch:

@@ -159,3 +159,35 @@ def test_sparse_tensors_of_torch_are_refused(dense):
     sparse = keras.ops.convert_to_tensor(X).to_sparse()
     with pytest.raises(TypeError, match=r"`x` must be dense. Received: x with a sparse Tensor"):
         keras_initx.diagnose(sequential(*dense), sparse)
+
+
+class Trainer(keras.Model):
+    """A model that only trains another, as a GAN does."""
+
+    def __init__(self, critic):
+        super().__init__()
+        self.critic = critic
+
+    def train_step(self, data):
+        return {}
+
+
+def test_a_model_without_a_call_is_refused_with_the_models_that_it_trains():
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")], name="critic")
+    with pytest.raises(ValueError, match=r"pass one of the models that it trains.* holds the models \['critic'\]"):
+        keras_initx.diagnose(Trainer(critic), np.zeros((8, 4)))
+
+
+def test_a_call_that_is_set_on_an_instance_counts():
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    trainer = Trainer(critic)
+    trainer.call = lambda x: critic(x)
+    report = keras_initx.diagnose(trainer, np.random.default_rng(0).normal(size=(8, 4)))
+    assert len(report.layers) == 1
+
+
+def test_a_model_that_is_compiled_without_a_loss_is_told_so():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam")
+    with pytest.raises(ValueError, match=r"Received: loss=None, and a model that is compiled without a loss$"):
+        keras_initx.diagnose(model, np.zeros((8, 4)), np.zeros((8, 1)))
