@@ -13,33 +13,39 @@ from pathlib import Path
 
 import keras_initx
 from keras_initx.arrays._lazy import LazyArray
+from keras_initx.arrays._other_shapes import Kind
+from keras_initx.audits import AuditReport, Contract
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._expectations import Expectation
 from keras_initx.audits._profile import Profile
 from keras_initx.backends._backend import Backend
 from keras_initx.cli import _catalog
-from keras_initx.diagnostics import Remedy, Verdict
+from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe
 from keras_initx.diagnostics.losses.ends import Ends
 from keras_initx.diagnostics.losses.known import Loss
 from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
-from keras_initx.models import Changes, InitializationPlan
+from keras_initx.models import InitializationPlan, LsuvReport
 from keras_initx.models._given import Instructions
 from keras_initx.models._plan import Said
+from keras_initx.outputs import OutputsReport, RecordedOutputs
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._rounding import Difference, Rounding
 from keras_initx.outputs._samples import RecordedTensor
+from keras_initx.pretrained import Loaded, LoadReport
 from keras_initx.recipes import Recipe
 from keras_initx.recipes._named import RECIPES
 from keras_initx.recipes._parts import Part
 from keras_initx.recipes._recipe import described
-from keras_initx.rendering._results import Result
+from keras_initx.rendering._results import Judgement, Result
 from keras_initx.sampling import Stream
+from keras_initx.scaling import CoordinateCheck, MupTable
 from keras_initx.structure._architecture import Architecture
 from keras_initx.structure._watch import Watch
 from keras_initx.structure._weights import ModelWeight
+from keras_initx.studies import RateStudy, RestartStudy, Study
 from keras_initx.studies._settings import Settings
 
 DOCS = Path(__file__).parent
@@ -69,7 +75,7 @@ def catalog():
         for name in re.findall(r"\*\*`(\w+)`\*\*", text):
             sections[name] = anchor
     rows = []
-    for entry in keras_initx.catalog():
+    for entry in keras_initx.catalog().values():
         ids = ", ".join(f"`{name}`" for name in entry.ids)
         if entry.cls.__name__ in sections:
             ids = f"[{ids}](#{sections[entry.cls.__name__]})"
@@ -185,6 +191,7 @@ NOUNS = (
     Backend,
     Stream,
     LazyArray,
+    Kind,
     Initializer,
     Law,
     ModelWeight,
@@ -201,7 +208,7 @@ NOUNS = (
     Instructions,
     Said,
     InitializationPlan,
-    Changes,
+    LoadReport,
     RecordedTensor,
     RecordedCall,
     Rounding,
@@ -222,6 +229,46 @@ def nouns():
     return _rows(("noun", "file", "what it is"), rows)
 
 
+# What functions return, in the order of the pages.
+RESULTS = {
+    InitializationPlan: "initialize",
+    LsuvReport: "lsuv",
+    LoadReport: "load_pretrained",
+    Loaded: "loading",
+    RecordedOutputs: "record_outputs",
+    OutputsReport: "compare_outputs",
+    DiagnosisReport: "diagnose",
+    AuditReport: "audit",
+    Contract: "contract",
+    MupTable: "scaling.mup",
+    CoordinateCheck: "scaling.coordinate_check",
+    Study: "compare_initializers",
+    RateStudy: "compare_learning_rates",
+    RestartStudy: "random_restarts",
+}
+
+
+def results():
+    """Return the table of the results, from their classes."""
+    rows = []
+    for result, function in RESULTS.items():
+        shared = {
+            *dir(Result),
+            *dir(Judgement),
+            "title",
+            "settings",
+            "monitor",
+            "mode",
+            "threshold",
+        }
+        own = {*result.__annotations__, *vars(result)} - shared
+        names = sorted(name for name in own if not name.startswith("_"))
+        listed = ", ".join(f"`{name}`" for name in names if name != "rows")
+        judges = "`ok`, `problems`" if issubclass(result, Judgement) else ""
+        rows.append((f"`{function}`", f"`{result.__name__}`", judges, listed))
+    return _rows(("function", "returns", "says what is wrong", "has in addition"), rows)
+
+
 def _rows(headers, rows):
     """Return a table from cells in Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in (headers, ["---"] * len(headers), *rows))
@@ -239,6 +286,7 @@ TABLES = {
         recipes,
         problems,
         nouns,
+        results,
     )
 } | runpy.run_path(str(BENCHMARKS / "report.py"))["TABLES"]
 

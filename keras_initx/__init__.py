@@ -32,10 +32,10 @@ if _typing.TYPE_CHECKING:
     from keras_initx.audits import audit, contract
     from keras_initx.diagnostics import SignalMonitor, diagnose
     from keras_initx.initializers import *
-    from keras_initx.models import initialize, lsuv, seeds
+    from keras_initx.models import initialize, lsuv, weight_seed, weights_digest
     from keras_initx.outputs import compare_outputs, record_outputs
     from keras_initx.pretrained import load_pretrained, loading
-    from keras_initx.studies import compare_initializers, compare_rates, random_restarts
+    from keras_initx.studies import compare_initializers, compare_learning_rates, random_restarts
 
 # The rooms that have a page in the reference.
 _ROOMS = (
@@ -91,8 +91,8 @@ __all__ = [
     "audits",
     "catalog",
     "compare_initializers",
+    "compare_learning_rates",
     "compare_outputs",
-    "compare_rates",
     "contract",
     "demo",
     "diagnose",
@@ -110,9 +110,10 @@ __all__ = [
     "record_outputs",
     "sampling",
     "scaling",
-    "seeds",
     "studies",
     "testing",
+    "weight_seed",
+    "weights_digest",
 ]
 _initializer_names.public_names = __all__
 

@@ -100,7 +100,7 @@ def test_a_saved_model_holds_the_array(name, tmp_path):
 def test_a_plan_describes_it(name):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     plan = keras_initx.initialize(model, {"*kernel": Prototypes(FORMS[name]())}, seed=1)
-    shown = json.loads(plan.to_json())["weights"][0]["initializer"]
+    shown = plan.rows[0].initializer
     texts = {"array": "<array of shape (1, 3)>", "scalar": "2.5", "tensor": "<array of shape (3,)>"}
     texts["list"] = "[<array of shape (1, 3)>, <array of shape (4,)>]"
     assert shown == f"Prototypes(prototypes={texts[name]})"
@@ -109,4 +109,4 @@ def test_a_plan_describes_it(name):
 def test_a_plan_leaves_out_an_array_that_is_the_default():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     plan = keras_initx.initialize(model, {"*kernel": Prototypes(ORIGIN.copy())}, seed=1)
-    assert plan.weights[0].initializer == "Prototypes()"
+    assert plan.rows[0].initializer == "Prototypes()"

@@ -19,7 +19,7 @@ def test_the_variance_is_halved_in_each_layer():
     model = demo.forty_layers()
     # The second moments of ten layers fall by 2**10, times the spread of draws of this depth.
     found = keras_initx.diagnose(model, x)
-    first, last = (found.layers[n].after for n in (9, 19))
+    first, last = (found.rows[n].after for n in (9, 19))
     fall = (first.std**2 + first.mean**2) / (last.std**2 + last.mean**2)
     assert np.log2(fall) == pytest.approx(10, abs=5)
 

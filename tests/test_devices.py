@@ -157,7 +157,7 @@ def test_a_mirrored_model_is_initialized_and_diagnosed_as_a_plain_one():
         model = keras.Sequential([keras.Input((6,)), hidden, last])
         keras_initx.initialize(model, seed=3)
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        layers = keras_initx.diagnose(model, x, y, loss=loss).layers
+        layers = keras_initx.diagnose(model, x, y, loss=loss).rows
         (output,) = asked(outputs, model, x, y, loss=loss).values()
         return weights_digest(model), [*(layer.gradient.norm for layer in layers), output.loss]
 

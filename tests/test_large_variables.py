@@ -167,7 +167,7 @@ def test_initialize_makes_a_large_weight_in_its_shards(monkeypatch):
     assert_cut(model.layers[0].kernel.value, (2, 4))
     for own, other in zip(model.weights, plain.weights, strict=True):
         assert np.array_equal(own, other)
-    assert found.weights[0].std == pytest.approx(expected.weights[0].std, rel=1e-5)
+    assert found.rows[0].std == pytest.approx(expected.rows[0].std, rel=1e-5)
 
 
 def test_the_example_of_the_documentation_prints_what_is_shown(capsys):

@@ -144,12 +144,12 @@ def test_a_number_in_bfloat16_is_a_weight_as_any_other(tmp_path):
     x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
     plan = keras_initx.initialize(model, seed=0)
     plan.save(tmp_path / "plan.json")
-    drawn = {weight.path: plan.draw(weight.path) for weight in plan.weights}
+    drawn = {weight.path: plan.draw(weight.path) for weight in plan.rows}
     assert drawn["hidden/temperature"] == plan.draw("hidden/temperature", ()) == 1
     assert keras_initx.audit(model).ok
     assert keras_initx.audit(model, tmp_path / "plan.json").ok
     assert keras_initx.models.weights_digest(model) == keras_initx.models.weights_digest(drawn)
-    assert keras_initx.diagnose(model, x, np.zeros((16, 2))).layers
+    assert keras_initx.diagnose(model, x, np.zeros((16, 2))).rows
     keras_initx.models.lsuv(model, x, seed=0)
     keras_initx.load_pretrained(model, {"hidden.temperature": np.asarray(3, "bfloat16")}, layout="keras")
     assert backend.host_view(model.layers[0].temperature) == 3

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Report, Verdict
-from keras_initx.models import Changes
+from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict
+from keras_initx.pretrained import LoadReport
 from keras_initx.studies import RestartStudy, Study
 
 x, y = np.zeros((8, 4)), np.zeros(8)
@@ -33,7 +33,7 @@ assert_type(keras_initx.Scaled("initx.orthogonal", 0.5).get_config(), dict[str, 
 initializer: keras.initializers.Initializer = keras_initx.HeNormal()
 
 report = keras_initx.diagnose(build(), x, y, loss="mse", ignore=("vanishing",))
-assert_type(report, Report)
+assert_type(report, DiagnosisReport)
 assert_type(report.problems, list[Verdict])
 keras_initx.diagnose(build(), x, ignore=1)  # type: ignore[arg-type]
 assert_type(report.remedies, list[Remedy])
@@ -44,5 +44,5 @@ assert_type(study, Study)
 keras_initx.compare_initializers(build, ["he_normal"], DATA, 2)  # type: ignore[call-arg]
 assert_type(keras_initx.random_restarts(build, DATA, n=4), RestartStudy)
 
-assert_type(keras_initx.load_pretrained(build(), "a.npz", {"*": None, "a": ("b", np.s_[:2])}), Changes)
+assert_type(keras_initx.load_pretrained(build(), "a.npz", {"*": None, "a": ("b", np.s_[:2])}), LoadReport)
 keras_initx.load_pretrained(build(), {"a": x}, layout="jax")  # type: ignore[arg-type]

@@ -177,7 +177,7 @@ def print_positive():
     )
     print(f"  {'layer':5}{'±0.99':>14}{'kernel':>13}{'deviation':>16}{'kernel':>13}")
     for number, (tanh, relu) in enumerate(
-        zip(*(report.layers for report in reports.values()), strict=True), 1
+        zip(*(report.rows for report in reports.values()), strict=True), 1
     ):
         if number not in DEPTHS:
             continue

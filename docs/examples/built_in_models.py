@@ -158,7 +158,7 @@ def found(report):
     """Return how many weights are not as they should be, of those that were compared."""
     if report.ok:
         return "none"
-    return f"{len(report.problems)} of {len(report.weights) - len(report.not_compared)}"
+    return f"{len(report.problems)} of {len(report) - len(report.not_compared)}"
 
 
 def values(model, name):

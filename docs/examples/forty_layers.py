@@ -32,7 +32,7 @@ def measure(start, seed, epochs):
     if start == AFTER:
         keras_initx.initialize(model, report, seed=seed)
         report = keras_initx.diagnose(model, x, y)
-    stds = [layer.after.std for layer in report.layers[:-1]]
+    stds = [layer.after.std for layer in report.rows[:-1]]
     trained = model.fit(x, y, epochs=epochs, validation_split=0.2, verbose=0)
     return stds, trained.history["val_accuracy"]
 

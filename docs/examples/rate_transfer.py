@@ -110,7 +110,7 @@ def study(name, records, sizes, repeats, epochs):
     builds = {}
     for parametrization in ("standard", "muP"):
         builds[parametrization] = functools.partial(build, name, parametrization)
-    return keras_initx.compare_rates(
+    return keras_initx.compare_learning_rates(
         builds,
         sizes,
         [2.0**power for power in powers],

@@ -42,7 +42,7 @@ def silent(report):
 
     A dead unit is 0 for all examples.
     """
-    hidden = report.layers[:LAYERS]
+    hidden = report.rows[:LAYERS]
     return np.mean([layer.after.zeros for layer in hidden]), np.mean(
         [layer.dead for layer in hidden]
     )
@@ -111,7 +111,7 @@ def main(arguments=None):
         zeros, dead = np.mean(
             [[silent(before), silent(after)] for before, after, _ in runs], axis=0
         ).T
-        gradient = np.mean([before.layers[0].gradient.norm for before, *_ in runs])
+        gradient = np.mean([before.rows[0].gradient.norm for before, *_ in runs])
         accuracy = np.array([history["val_accuracy"][-1] for *_, history in runs])
         losses[weights, bias] = [history["loss"] for *_, history in runs]
         accuracies[weights, bias] = accuracy

@@ -110,7 +110,7 @@ def print_rows(title, reports, value):
     print(title)
     print(f"  {'layer':5}" + "".join(f"{name:>12}" for name in reports))
     for number in range(LAYERS):
-        cells = (value(report.layers[number]) for report in reports.values())
+        cells = (value(report.rows[number]) for report in reports.values())
         print(f"  {number + 1:5}" + "".join(f"{cell:>12}" for cell in cells))
     print()
 
@@ -122,7 +122,7 @@ def draw_histograms(activation, reports):
     rows = figure.subplots(len(reports), LAYERS, sharex=True, squeeze=False)
     for row, (name, report) in zip(rows, reports.items(), strict=True):
         color = _figures.color_of(NAMES.get(name, name))
-        for axes, layer in zip(row, report.layers, strict=True):
+        for axes, layer in zip(row, report.rows, strict=True):
             signal = layer.after
             counts = signal.counts.copy()
             if activation == "relu":
@@ -153,7 +153,7 @@ def draw_gradients(measured):
     panels = figure.subplots(len(measured), 2, sharex=True, squeeze=False)
     for (outputs, gradients), (activation, reports) in zip(panels, measured.items(), strict=True):
         for name, color in COMPARED.items():
-            layers = reports[name].layers
+            layers = reports[name].rows
             for axes, values in (
                 (outputs, [layer.after.std for layer in layers]),
                 (gradients, [kernel_gradient(layer) for layer in layers]),
@@ -168,7 +168,7 @@ def draw_gradients(measured):
         f"the gradient of its sums by ${tanh}^{{{LAYERS}-l}}$. A kernel's gradient is the\n"
         f"product, ${tanh}^{{{LAYERS - 1}}}$ in every layer. With ReLU the factor is {relu}."
     )
-    level = kernel_gradient(measured["tanh"]["0.01 N"].layers[0])
+    level = kernel_gradient(measured["tanh"]["0.01 N"].rows[0])
     panels[0, 1].annotate(
         reason, (1, level), (0, 6), textcoords="offset points", fontsize=8, color=COMPARED["0.01 N"]
     )

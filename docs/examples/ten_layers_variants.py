@@ -63,12 +63,12 @@ def measure(activation, name, raw=False, normalized=False, dropout=0.0, penalty=
     report = keras_initx.diagnose(model, inputs, targets, loss=loss, ignore=ten_layers.IGNORED)
     gradients = {
         layer.name: ten_layers.kernel_gradient(layer)
-        for layer in report.layers
+        for layer in report.rows
         if layer.kind == "Dense"
     }
     problems = [verdict.problem for verdict in report.problems]
     return Row(
-        report.layers[-1].after.std, gradients[dense[0].name], gradients[dense[-1].name], problems
+        report.rows[-1].after.std, gradients[dense[0].name], gradients[dense[-1].name], problems
     )
 
 

@@ -80,7 +80,7 @@ def build_transformer(parametrization, width=BASE_WIDTH, depth=BASE_DEPTH):
         transformer(width, depth), transformer(BASE_WIDTH, depth), depth=depth / BASE_DEPTH
     )
     options = {
-        "tied logits": {"tied": table.weights[0].tied},
+        "tied logits": {"tied": table.rows[0].tied},
         "CompleteP": {"branch": 1 / table.depth},
     }
     model = transformer(width, depth, **options.get(parametrization, {}))

@@ -29,7 +29,10 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
         OverflowError: If a finite number is beyond the range of `dtype`.
     """
     with np.errstate(over="ignore"):
-        result = array.astype(dtype, copy=copy)
+        if array.dtype == "float64" and dtype == "bfloat16":
+            result = _rounded_to_odd(array).astype(dtype)
+        else:
+            result = array.astype(dtype, copy=copy)
     if np.can_cast(array.dtype, result.dtype):
         return result
     pieces = np.nditer(
@@ -39,3 +42,18 @@ def cast(array: Array, dtype: DType, *, copy: bool = True) -> Array:
         if np.any(np.isfinite(given) & ~np.isfinite(rounded)):
             raise OverflowError(f"numbers beyond the range of {dtype}")
     return result
+
+
+def _rounded_to_odd(array: Array) -> Array:
+    """Return float64 numbers in float32, for another rounding to fewer bits.
+
+    Those that float32 does not hold end with an odd bit, so that the two roundings give what one
+    would (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on
+    Computers 57(4), 2008). NumPy's bfloat16 rounds to float32 first.
+    """
+    nearest = np.asarray(array.astype("float32"))
+    is_beyond = np.abs(nearest) > np.abs(array)
+    inner = np.where(is_beyond, np.nextafter(nearest, np.float32(0)), nearest)
+    bits = inner.view("uint32") | (inner != array)
+    odd: Array = bits.view("float32")
+    return odd

@@ -1,5 +1,6 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +27,13 @@ from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
 from keras_initx.models._given import RulesOrPlan
-from keras_initx.rendering._terminal import progress
-from keras_initx.structure._weights import unbuilt_note
+from keras_initx.recipes._parts import Doubt
+from keras_initx.recipes._roles import roles_of
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
+from keras_initx.structure._weights import find_weights, unbuilt_note
 
 
+@shows_progress
 def audit(
     weights: Contract | Audited,
     rules: RulesOrPlan | None = None,
@@ -38,6 +42,7 @@ def audit(
     seed: int | None = None,
     roles: RolesGiven | None = None,
     alpha: float = 0.01,
+    verbose: Verbose = "auto",
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
@@ -82,6 +87,8 @@ def audit(
         roles: For a recipe, what it cannot know of weights, as for `initialize`.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `AuditReport`.
@@ -149,7 +156,8 @@ def _audit_by(
             advance(1)
     equal = [paths for paths in alike.values() if len(paths) > 1]
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    rows = rows_of(judge(comparisons, joint, alpha))
+    depths = functools.partial(_depths, weights)
+    rows = rows_of(judge(comparisons, joint, alpha), depths)
     return AuditReport(rows, source_of_rules(rules), _notes_on(weights))
 
 
@@ -182,11 +190,26 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     expected = contract(like) if is_function(like) else contract_given("like", like)
     comparisons = compared(found, expected)
     joint = [
-        *equal_weights(comparisons, found.equal, expected.equal, len(found.weights)),
+        *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
-    rows = rows_like(judge(comparisons, joint, alpha), found, expected)
+    depths = functools.partial(_depths, weights)
+    rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
     return AuditReport(rows, source_of_like(like), _notes_on(weights))
+
+
+def _depths(weights: Any) -> dict[str, int]:
+    """Return the number of branches of a model, by the path of each kernel that ends one.
+
+    They are those that recipes count. Of arrays, and where it is not known, nothing is.
+    """
+    if not isinstance(weights, keras.Model):
+        return {}
+    roles = roles_of(weights, find_weights(weights))
+    if Doubt.ENDS in roles.doubts:
+        return {}
+    ends = [part for part in roles.parts if part.role.name in ("attended", "outer")]
+    return dict.fromkeys((part.weight.path for part in ends), roles.counts.branches)
 
 
 def _notes_on(weights: Any) -> list[str]:

@@ -3,15 +3,15 @@
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_initx._checks import truncated
 from keras_initx.audits._groups import Group, WeightAudit, grouped
-from keras_initx.recipes._noted_rules import NOT_KNOWN
+from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.rendering._figures import BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, short_number
@@ -29,42 +29,37 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AuditReport(Tabular[Group]):
+class AuditReport(Tabular[Group], Judgement):
     """The result of `audit`, shown as a table of what is off, the worst first.
 
     Weights that differ in the same way are one row, with their number and what their names have in
     common. CSV and JSON have a row for each weight.
 
     Attributes:
-        weights: A `WeightAudit` for each weight, in the order of the layers or of the file.
+        rows: A `WeightAudit` for each weight, in the order of the layers or of the file.
         source: Who says how the weights should be, e.g. `"the rules say"` or `"in the contract"`.
         notes: Which layers of a model are not built, as lines of text.
     """
 
-    weights: list[WeightAudit]
+    rows: list[WeightAudit]
     source: str
     notes: Sequence[str] = ()
 
     @property
     def problems(self) -> list[WeightAudit]:
         """The weights that are not as they should be."""
-        return [weight for weight in self.weights if weight.verdict]
-
-    @property
-    def ok(self) -> bool:
-        """Whether there are no `problems`."""
-        return not self.problems
+        return [weight for weight in self.rows if weight.verdict]
 
     @property
     def _left(self) -> list[str]:
         """The paths of weights that a recipe leaves, as it does not know what they are."""
-        return [weight.path for weight in self.weights if weight.reason == NOT_KNOWN]
+        return [weight.path for weight in self.rows if weight.reason == NOT_KNOWN]
 
     @property
     def not_compared(self) -> list[WeightAudit]:
         """The weights of which it is not known how they should be."""
         unknown = []
-        for weight in self.weights:
+        for weight in self.rows:
             if not weight.verdict and (weight.initializer is None or weight.reason):
                 unknown.append(weight)
         return unknown
@@ -77,18 +72,13 @@ class AuditReport(Tabular[Group]):
         were drawn from one seed, these have never changed. Otherwise the list is empty, which does
         not say that all have.
         """
-        return [weight.path for weight in self.weights if weight.is_unchanged]
-
-    @property
-    def summary(self) -> str:
-        """The result in one sentence."""
-        return self._summary()
+        return [weight.path for weight in self.rows if weight.is_unchanged]
 
     def _figure(self) -> "Figure":
         """Return a plot of how weights differ, in the order of the layers."""
         as_expected: dict[int, float] = {}
         off: dict[int, float] = {}
-        shown = [weight for weight in self.weights if weight.ratio is not None]
+        shown = [weight for weight in self.rows if weight.ratio is not None]
         for place, weight in enumerate(shown):
             points = off if weight.verdict else as_expected
             points[place] = weight.ratio or 0.0
@@ -98,19 +88,20 @@ class AuditReport(Tabular[Group]):
         panels = {"std / expected std": groups}
         return plot_in_order(names, panels, of="weight", title=title, are_ratios=True)
 
-    def _records(self) -> list[dict[str, Any]]:
-        return [asdict(weight) for weight in self.weights]
+    def _content(self) -> dict[str, Any]:
+        return {
+            "weights": self._records(),
+            "source": self.source,
+            "notes": list(self.notes),
+        }
 
     def _rows(self) -> list[Group]:
         """Return what there is to say something about, the worst first."""
-        return grouped(weight for weight in self.weights if weight.verdict or weight.reason)
-
-    def _headline(self) -> str:
-        return f": {self._summary()[:-1]}"
+        return grouped(weight for weight in self.rows if weight.verdict or weight.reason)
 
     def _below(self) -> list[str]:
         lines = ["", self._summary_in_lines()]
-        compared = len(self.weights) - len(self.not_compared)
+        compared = len(self.rows) - len(self.not_compared)
         are_most = 2 * len(self.problems) > compared
         if self.source == OF_LAYERS and are_most:
             lines.append("Were they drawn by rules? Pass these too: audit(model, rules).")
@@ -122,7 +113,7 @@ class AuditReport(Tabular[Group]):
         return super().__str__()
 
     def _summary_in_lines(self) -> str:
-        return textwrap.fill(self._summary(), line_width(), break_on_hyphens=False)
+        return textwrap.fill(self.summary, line_width(), break_on_hyphens=False)
 
     def _repr_html_(self) -> str:
         if not self._rows():
@@ -154,9 +145,11 @@ class AuditReport(Tabular[Group]):
             Column("verdict", _verdict, is_text=True),
         ]
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
         off = len(self.problems)
-        total = len(self.weights)
+        total = len(self.rows)
         if off:
             verb = "is" if off == 1 else "are"
             text = f"{off} of {total} weights {verb} not as {self.source}"
@@ -178,7 +171,7 @@ class AuditReport(Tabular[Group]):
     def _resolution_text(self) -> str:
         """Return which weights have too few values to show a change that others show."""
         factors = {}
-        for weight in self.weights:
+        for weight in self.rows:
             if weight.resolution is not None and round(weight.resolution, 2) > _COARSE:
                 factors[weight.path] = weight.resolution
         if not factors:
@@ -196,7 +189,7 @@ class AuditReport(Tabular[Group]):
 
     def _unchanged_text(self) -> str:
         """Return how many weights are the same bit for bit, if that is known and not all are."""
-        known = [weight for weight in self.weights if weight.is_unchanged is not None]
+        known = [weight for weight in self.rows if weight.is_unchanged is not None]
         count = len(self.unchanged)
         rows = sum(weight.rows_unchanged or 0 for weight in known if not weight.is_unchanged)
         if count == len(known) or not (count or rows):

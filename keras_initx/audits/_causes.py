@@ -4,17 +4,17 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from keras_initx._typing import Shape
 from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
+from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
-from keras_initx.models._bound import description
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._hooks import LayerInitializer
 
@@ -33,9 +33,16 @@ _FAMILIES: dict[str, tuple[float, FanMode]] = {
 }
 
 
-def causes_of(weights: Sequence[Judged]) -> list[str]:
-    """Return what explains the weights that are off; where several things may, all of them."""
+def causes_of(weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]) -> list[str]:
+    """Return what explains the weights that are off; where several things may, all of them.
+
+    Args:
+        weights: What is said of all weights.
+        depths: Returns the number of branches of the model by the path of each kernel that ends
+            one, as far as that is known. It is asked if a scale is off.
+    """
     off = [judged for judged in weights if "scale" in _failed(judged)]
+    branches = depths() if off else {}
     scales = {}
     for judged in weights:
         expected, initializer = judged.comparison.expected, _initializer(judged)
@@ -43,7 +50,12 @@ def causes_of(weights: Sequence[Judged]) -> list[str]:
             scales[expected.std] = description(initializer)
     # Weights with one rule, or of one name in several layers.
     alike = Counter(map(_kind, weights if scales else off))
-    fitting = {id(judged): _fitting(judged, scales, alike[_kind(judged)]) for judged in off}
+    fitting = {}
+    for judged in off:
+        depth = branches.get(judged.comparison.path, 0)
+        if not branches:
+            depth = alike[_kind(judged)]
+        fitting[id(judged)] = _fitting(judged, scales, depth)
     causes = []
     for judged in weights:
         found = _scale_causes(judged, off, fitting) if id(judged) in fitting else []
@@ -132,8 +144,15 @@ def _are_swapped(one: Judged, other: Judged) -> bool:
     return abs(scale.log - apart) < 0.05 and abs(other_scale.log + apart) < 0.05
 
 
-def _fitting(judged: Judged, scales: Mapping[float, str], alike: int) -> list[str]:
-    """Return what explains the scale of a weight by itself."""
+def _fitting(judged: Judged, scales: Mapping[float, str], depth: int) -> list[str]:
+    """Return what explains the scale of a weight by itself.
+
+    Args:
+        judged: What is said of it.
+        scales: The rules of the model, by their standard deviations.
+        depth: How many branches there are if it ends one; where the model is not at hand, how many
+            weights are like it.
+    """
     scale = judged.together or judged.comparison.scale
     if scale is None:
         return []
@@ -141,7 +160,7 @@ def _fitting(judged: Judged, scales: Mapping[float, str], alike: int) -> list[st
     tolerance = 4 * scale.error + 0.002
     if tolerance > _COARSEST_OF_RULES or not _keeps_shape(judged):
         return []
-    found = _near(scale, _depth(judged, scales, alike), tolerance)
+    found = _near(scale, _depth(judged, scales, depth), tolerance)
     if tolerance > _COARSEST:
         return found
     found += _near(scale, _candidates(judged), tolerance)
@@ -155,18 +174,19 @@ def _near(scale: Scale, causes: Iterator[tuple[str, float]], tolerance: float) -
     return [cause for cause, factor in causes if abs(scale.log - math.log(factor)) < tolerance]
 
 
-def _depth(judged: Judged, scales: Mapping[float, str], alike: int) -> Iterator[tuple[str, float]]:
+def _depth(judged: Judged, scales: Mapping[float, str], depth: int) -> Iterator[tuple[str, float]]:
     """Yield that the weight is as other weights of the model should be, or a factor of depth."""
     expected = _expected(judged).std
-    if _initializer(judged) is None and alike > 1:
-        yield f"factor 1/sqrt({alike}) for the depth left out", alike**0.5
+    if _initializer(judged) is None and depth > 1:
+        yield f"factor 1/sqrt({depth}) for the depth left out", depth**0.5
+    if depth > 1:
+        yield f"factor 1/sqrt({depth}) for the depth applied twice", depth**-0.5
     for std, rule in scales.items():
         if math.isclose(std, expected, rel_tol=1e-6):
             continue
         factor = std / expected
-        # One factor for each branch, and as many branches as there are weights with this rule.
-        if alike > 1 and math.isclose(factor**2, alike, rel_tol=1e-3):
-            yield f"depth scaling 1/sqrt({alike}) not applied", factor
+        if depth > 1 and math.isclose(factor**2, depth, rel_tol=1e-3):
+            yield f"depth scaling 1/sqrt({depth}) not applied", factor
         else:
             yield f"as for {rule}", factor
 

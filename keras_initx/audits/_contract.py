@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import keras
 
 from keras_initx._checks import check_count, check_root, truncated
-from keras_initx._files import check_local, parse_json, write
+from keras_initx._files import parse_json
 from keras_initx.arrays._checkpoints import names_weights
 from keras_initx.arrays._formats import check_file
 from keras_initx.audits._contract_lines import FORMAT, WeightContract, line_of, unusual, weight_of
@@ -38,7 +38,7 @@ from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ class Contract(WeightTable[WeightContract]):
     """How the weights of a model are drawn, in the form of all results.
 
     Attributes:
-        weights: A `WeightContract` for each weight, in the order of the model or the file.
+        rows: A `WeightContract` for each weight, in the order of the model or the file.
         draws: The number of draws that it was measured from.
         equal: Sets of the paths of random weights that are equal in each draw.
     """
 
-    weights: list[WeightContract]
+    rows: list[WeightContract]
     draws: int
     equal: list[list[str]]
 
@@ -95,9 +95,12 @@ class Contract(WeightTable[WeightContract]):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        check_local("path", Path(path))
-        lines = [line_of(weight) for weight in self.weights]
-        write(path, FORMAT.text((self.draws, self.equal), lines))
+        self.to_json(path)
+
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
+        lines = [line_of(weight) for weight in self.rows]
+        return FORMAT.text((self.draws, self.equal), lines)
 
     @classmethod
     def load(cls, path: str | Path) -> "Contract":
@@ -112,9 +115,6 @@ class Contract(WeightTable[WeightContract]):
         """
         return read_contract("path", str(path))
 
-    def _content(self) -> dict[str, Any]:
-        return asdict(self)
-
     def _weight_columns(self) -> list[Column[WeightContract]]:
         return [
             Column("weight", lambda row: row.path, is_text=True),
@@ -128,28 +128,28 @@ class Contract(WeightTable[WeightContract]):
             ),
         ]
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
         counts = []
         for kind in KINDS:
-            count = sum(weight.kind == kind for weight in self.weights)
+            count = sum(weight.kind == kind for weight in self.rows)
             if count:
                 counts.append(f"{count} {kind}")
-        weights = "1 weight" if len(self.weights) == 1 else f"{len(self.weights)} weights"
+        weights = "1 weight" if len(self.rows) == 1 else f"{len(self.rows)} weights"
         draws = "1 draw" if self.draws == 1 else f"{self.draws} draws"
         return f"{weights} of {draws}: {', '.join(counts)}."
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
-        for weight in self.weights:
+        for weight in self.rows:
             record = {**asdict(weight), "kind": weight.kind, **unusual(weight)}
             records.append({name: record.get(name) for name in _COLUMNS})
         return records
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}
-        shown = [
-            weight for weight in self.weights if weight.kind != "constant" and weight.profile.std
-        ]
+        shown = [weight for weight in self.rows if weight.kind != "constant" and weight.profile.std]
         for place, weight in enumerate(shown):
             deviations.setdefault(weight.text, {})[place] = weight.profile.std
         groups = {}
@@ -165,7 +165,14 @@ def _of_random(row: WeightContract, name: str) -> str:
     return short_number(value) if value else ""
 
 
-def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
+@shows_progress
+def contract(
+    build: Drawn,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    verbose: Verbose = "auto",
+) -> Contract:
     """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
 
     `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
@@ -184,6 +191,8 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
         draws: The number of draws of a function.
         seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `Contract`, with `save`.
@@ -202,7 +211,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
         ...         keras.layers.Dense(10, name="logits"),
         ...     ])
         >>> yesterday = contract(build)
-        >>> [(weight.path, weight.text) for weight in yesterday.weights[:2]]
+        >>> [(weight.path, weight.text) for weight in yesterday.rows[:2]]
         [('hidden/kernel', 'uniform'), ('hidden/bias', 'constant 0')]
         >>> yesterday.save("weights.json")
         >>> keras_initx.audit(build(), like="weights.json").ok
@@ -213,7 +222,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     if not is_function(build):
         with opened("build", build) as found:
             return contract_of(subjects_of(found))
-    if not can_be_called(build):
+    if not _takes_none(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -233,7 +242,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
 
 def contract_of_draws(drawn: Sequence["Contract"]) -> "Contract":
     """Return the contract of several draws, each of which has the same weights."""
-    of_weights = list(zip(*[one.weights for one in drawn], strict=True))
+    of_weights = list(zip(*[one.rows for one in drawn], strict=True))
     varies = _varying_mostly(of_weights) if len(drawn) > 1 else ()
     weights = []
     for of_draws in of_weights:
@@ -275,10 +284,10 @@ def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def can_be_called(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Return whether a function takes these arguments, as far as Python knows."""
+def _takes_none(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called without arguments, as far as Python knows."""
     try:
-        inspect.signature(function).bind(*arguments)
+        inspect.signature(function).bind()
     except TypeError:
         return False
     except ValueError:  # of functions that are not written in Python
@@ -313,9 +322,9 @@ def _profile_of(subject: Subject) -> Profile:
 
 def _check_alike(draws: Sequence[Contract]) -> None:
     """Raise `ValueError` unless all draws have the same weights in the same order."""
-    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].weights]
+    first = [(weight.path, weight.shape, weight.dtype) for weight in draws[0].rows]
     for number, draw in enumerate(draws[1:], 2):
-        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.weights]
+        other = [(weight.path, weight.shape, weight.dtype) for weight in draw.rows]
         if other != first:
             differ = [f"{path!r} {shape} {dtype}" for path, shape, dtype in {*first} ^ {*other}]
             problem = truncated(sorted(differ)) or "another order"

@@ -33,9 +33,9 @@ from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
 from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
-from keras_initx.models._bound import description
 from keras_initx.pretrained._sources import as_lazy
 from keras_initx.sampling._conversion import NORMAL_REACH
 from keras_initx.structure._hooks import LayerInitializer

@@ -52,6 +52,12 @@ class WeightAudit:
     is_unchanged: bool | None = None
     rows_unchanged: int | None = None
 
+    @property
+    def text(self) -> str:
+        """What is wrong, with the numbers and the cause; empty if it is as it should be."""
+        parts = [f"{self.path}: {self.verdict}", self.evidence, self.cause]
+        return ", ".join(part for part in parts if part) if self.verdict else ""
+
 
 @dataclass(frozen=True)
 class Group:

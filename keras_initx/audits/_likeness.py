@@ -117,10 +117,10 @@ def _of_one_draw(profile: Profile) -> Profile:
 
 def compared(found: Contract, expected: Contract) -> list[Comparison]:
     """Return each weight that was there before, compared with the one of its name."""
-    by_path = {weight.path: weight for weight in expected.weights}
-    by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.weights}
+    by_path = {weight.path: weight for weight in expected.rows}
+    by_slashes = {weight.path.replace(".", "/"): weight for weight in expected.rows}
     comparisons = []
-    for weight in found.weights:
+    for weight in found.rows:
         # Some packages join names by dots.
         line = by_path.get(weight.path) or by_slashes.get(weight.path.replace(".", "/"))
         if line is not None:

@@ -1,6 +1,6 @@
 """The rows of a report: the worst of what is said of each weight, and what explains it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from keras_initx._checks import close_matches
@@ -38,9 +38,16 @@ _EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "z
 _MOST_HINTS = 50
 
 
-def rows_of(weights: Sequence[Judged]) -> list[WeightAudit]:
-    """Return the rows of weights that were compared."""
-    causes = causes_of(weights)
+def rows_of(
+    weights: Sequence[Judged], depths: Callable[[], Mapping[str, int]]
+) -> list[WeightAudit]:
+    """Return the rows of weights that were compared.
+
+    Args:
+        weights: What is said of them.
+        depths: See `causes_of`.
+    """
+    causes = causes_of(weights, depths)
     knows_bits = any(judged.comparison.is_unchanged is not None for judged in weights)
     rows = []
     for judged, cause in zip(weights, causes, strict=True):
@@ -79,20 +86,26 @@ def _row(judged: Judged, cause: str) -> WeightAudit:
     return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")
 
 
-def rows_like(weights: Sequence[Judged], found: Contract, expected: Contract) -> list[WeightAudit]:
+def rows_like(
+    weights: Sequence[Judged],
+    found: Contract,
+    expected: Contract,
+    depths: Callable[[], Mapping[str, int]],
+) -> list[WeightAudit]:
     """Return the rows of all weights found, and then of those that are missing.
 
     Args:
         weights: What is said of the weights that were there before.
         found: All weights.
         expected: The weights before.
+        depths: See `causes_of`.
     """
-    rows = {row.path: row for row in rows_of(weights)}
+    rows = {row.path: row for row in rows_of(weights, depths)}
     taken = {judged.comparison.path_of_expected for judged in weights}
-    new = [weight.path for weight in found.weights if weight.path not in rows]
-    missing = [weight for weight in expected.weights if weight.path not in taken]
+    new = [weight.path for weight in found.rows if weight.path not in rows]
+    missing = [weight for weight in expected.rows if weight.path not in taken]
     result = []
-    for weight in found.weights:
+    for weight in found.rows:
         result.append(rows.get(weight.path) or _new_row(weight, expected))
     for weight in missing:
         hint = close_matches(weight.path, new) if len(missing) <= _MOST_HINTS else ""
@@ -111,8 +124,8 @@ def rows_like(weights: Sequence[Judged], found: Contract, expected: Contract) ->
 
 def _new_row(weight: WeightContract, expected: Contract) -> WeightAudit:
     hint = ""
-    if len(expected.weights) <= _MOST_HINTS:
-        hint = close_matches(weight.path, [before.path for before in expected.weights])
+    if len(expected.rows) <= _MOST_HINTS:
+        hint = close_matches(weight.path, [before.path for before in expected.rows])
     return WeightAudit(
         weight.path,
         weight.shape,

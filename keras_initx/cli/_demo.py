@@ -9,10 +9,10 @@ import numpy as np
 from keras_initx import _startup, demo
 from keras_initx._extras import import_optional
 from keras_initx.diagnostics._diagnose import diagnose
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.models._initialize import initialize
 from keras_initx.rendering._table import Table
-from keras_initx.rendering._terminal import progress, status
+from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number
 
 _EPOCHS = 5
@@ -79,13 +79,11 @@ def _network() -> keras.Model:
     return demo.forty_layers()
 
 
-def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> Report:
+def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisReport:
     """Return the diagnosis, and print how large the outputs of some layers are."""
-    with status() as update:
-        update("Diagnosing")
-        report = diagnose(model, x, y, progress=lambda name: update(f"Measured {name}"))
+    report = diagnose(model, x, y)
     names, stds = ["output of"], ["standard deviation"]
-    for layer in report.layers:
+    for layer in report.rows:
         if layer.name in _SHOWN and layer.after is not None:
             names.append(layer.name)
             stds.append(short_number(layer.after.std))

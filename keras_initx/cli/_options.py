@@ -151,8 +151,8 @@ def _json_object(text: str, what: str, example: str) -> dict[str, Any]:
 
 
 def rules(text: str) -> Path | str:
-    """Parse rules: a JSON object, or the path of a file with one."""
-    if text.lstrip().startswith("{"):
+    """Parse rules: a JSON object or an array of these and names of recipes, or a file with one."""
+    if text.lstrip().startswith(("{", "[")):
         return text
     return input_path(text)
 
@@ -180,14 +180,16 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     except (OSError, ValueError) as error:
         parser.error(f"{given} {error}")
     arguments.rules, arguments.rules_file = found, given
-    if not isinstance(arguments.model, Path) or not isinstance(found, dict):
+    if not isinstance(arguments.model, Path):
         return
-    for value in found.values():
-        if isinstance(value, str) and value.startswith("initx."):
-            try:
-                class_named(value)
-            except ValueError as error:
-                parser.error(f"--rules: {error}")
+    for member in found if isinstance(found, list) else [found]:
+        values = member.values() if isinstance(member, dict) else ()
+        for value in values:
+            if isinstance(value, str) and value.startswith("initx."):
+                try:
+                    class_named(value)
+                except ValueError as error:
+                    parser.error(f"--rules: {error}")
 
 
 def recipe_names() -> list[str]:

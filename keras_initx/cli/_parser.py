@@ -166,7 +166,8 @@ def _add_initialize(parser: argparse.ArgumentParser) -> None:
         **_options.RULES,
         help="a JSON object, or a file with one, from patterns for weight paths to string ids, "
         'configs or null: \'{"*/kernel": "initx.he_normal"}\'; the first match is used, null '
-        "leaves a weight unchanged; or a file that --plan wrote",
+        "leaves a weight unchanged; or an array of these and names of recipes: "
+        '\'[{"head/kernel": "zeros"}, "gpt2"]\'; or a file that --plan wrote',
     )
     parser.add_argument("--role", **_options.ROLES)
     parser.add_argument(
@@ -208,7 +209,8 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         "--rules",
         **_options.RULES,
         help="a JSON object, or a file with one, from patterns for weight paths to string ids or "
-        "configs; the first match is used; or a plan that initialize --plan wrote",
+        "configs; the first match is used; or an array of these and names of recipes; or a plan "
+        "that initialize --plan wrote",
     )
     expected.add_argument(
         "--like",

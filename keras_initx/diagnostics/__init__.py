@@ -6,6 +6,6 @@ from keras_initx.diagnostics._layers import LayerReport as LayerReport
 from keras_initx.diagnostics._layers import WeightReport as WeightReport
 from keras_initx.diagnostics._monitor import SignalMonitor as SignalMonitor
 from keras_initx.diagnostics._remedy import Remedy as Remedy
-from keras_initx.diagnostics._report import Report as Report
+from keras_initx.diagnostics._report import DiagnosisReport as DiagnosisReport
 from keras_initx.diagnostics._rules import Verdict as Verdict
 from keras_initx.diagnostics._signal import Signal as Signal

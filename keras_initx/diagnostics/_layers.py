@@ -85,7 +85,9 @@ class WeightReport:
 
 @dataclass(eq=False, repr=False)
 class LayerReport:
-    """The measurements of one layer. `Report.to_dict` has those that are printed or plotted.
+    """The measurements of one layer.
+
+    `DiagnosisReport.to_dict` has those that are printed or plotted.
 
     Attributes:
         name: Names of the layer and of those around it, as Keras has them: `"encoder/dense_3"`.

@@ -14,8 +14,7 @@ from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
-from keras_initx.diagnostics._diagnosis import Progress
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.structure._batch import Data, batch_of, first_batch
 
@@ -48,13 +47,12 @@ class SignalMonitor(KerasCallback):
         every: Number of steps between reports, a positive integer.
         loss: A loss as for `diagnose`, by default that of the model.
         batch_size: Number of examples to use.
-        progress: A function as for `diagnose`.
         ignore: Names of problems that are not reported.
         log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
             shows all of them.
 
     Attributes:
-        history: Dict from the number of steps taken to the `Report` at that step.
+        history: Dict from the number of steps taken to the `DiagnosisReport` at that step.
         stopped: The text of the warning if training was stopped, otherwise `None`.
 
     Raises:
@@ -82,13 +80,12 @@ class SignalMonitor(KerasCallback):
         every: int = 100,
         loss: LossLike | None = None,
         batch_size: int = 1024,
-        progress: Progress | None = None,
         ignore: Sequence[str] = (),
         log_layers: bool = False,
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
-        check_options(loss, batch_size, progress, ignore)
+        check_options(loss, batch_size, ignore)
         self.log_layers: bool = check_flag("log_layers", log_layers)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
@@ -96,9 +93,8 @@ class SignalMonitor(KerasCallback):
         self.y: Data | None = _own_copy(y, batch_size)
         self.loss: LossLike | None = loss
         self.batch_size: int = batch_size
-        self.progress: Progress | None = progress
         self.ignore: Sequence[str] = ignore
-        self.history: dict[int, Report] = {}
+        self.history: dict[int, DiagnosisReport] = {}
         self.stopped: str | None = None
         self._steps = 0
         self._steps_before_epoch = 0
@@ -197,11 +193,11 @@ class SignalMonitor(KerasCallback):
             self.y,
             loss=self.loss,
             batch_size=self.batch_size,
-            progress=self.progress,
+            verbose=0,
             ignore=self.ignore,
         )
         self.history[self._steps] = report
-        for layer in report.layers:
+        for layer in report.rows:
             for weight in layer.weights:
                 # Of what is not trained, a mask may be infinite.
                 if math.isnan(weight.norm) or (weight.trainable and math.isinf(weight.norm)):
@@ -233,7 +229,7 @@ class SignalMonitor(KerasCallback):
         warnings.warn(self.stopped, stacklevel=2)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """Plot the statistics over the training steps. Otherwise like `Report.plot`.
+        """Plot the statistics over the training steps. Otherwise like `DiagnosisReport.plot`.
 
         Lines are the first, the middle and the last layer with weights. The shaded range is that of
         all layers.
@@ -241,7 +237,7 @@ class SignalMonitor(KerasCallback):
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_history
 
-        layers = {step: report.layers for step, report in self.history.items()}
+        layers = {step: report.rows for step, report in self.history.items()}
         return plot_history(layers, path)
 
     def __repr__(self) -> str:
@@ -261,10 +257,10 @@ def _own_copy(arrays: Data | None, count: int) -> Data | None:
     return keras.tree.map_structure(copied, arrays)
 
 
-def _measures(report: Report) -> dict[str, float]:
+def _measures(report: DiagnosisReport) -> dict[str, float]:
     """Return the measures of the layers with weights, for the logs of an epoch."""
     measures: dict[str, float] = {}
-    for layer in report.layers:
+    for layer in report.rows:
         if not layer.weights:
             continue
         if layer.after is not None:
@@ -274,10 +270,10 @@ def _measures(report: Report) -> dict[str, float]:
     return measures
 
 
-def _largest(report: Report) -> tuple[str, float] | None:
+def _largest(report: DiagnosisReport) -> tuple[str, float] | None:
     """Return the title of the layer with the largest output, and its standard deviation."""
     sizes = {}
-    for layer in report.layers:
+    for layer in report.rows:
         if layer.after is not None:
             sizes[layer.title] = layer.after.std
     if not sizes:

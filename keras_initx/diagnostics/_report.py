@@ -4,13 +4,15 @@ import dataclasses
 import functools
 import html
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_initx._checks import check_choice
+from keras_initx._checks import check_choice, truncated
 from keras_initx._extras import import_optional
+from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._axes import linear_part, shared_range
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, layers
@@ -20,18 +22,22 @@ from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs
 from keras_initx.diagnostics.verdicts import COLUMNS
 from keras_initx.diagnostics.verdicts.diverging_steps import steps_taken
+from keras_initx.initializers._composition import check_initializer
+from keras_initx.initializers._description import description
+from keras_initx.recipes._weight_rules import Left, WeightRules
 from keras_initx.rendering._export import finite
-from keras_initx.rendering._results import Result
+from keras_initx.rendering._results import Judgement
 from keras_initx.rendering._table import Column, Table, filled, legend
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import counted, short_number
+from keras_initx.rendering._text import counted, listed, short_number
+from keras_initx.structure._weights import ModelWeight, is_frozen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Report(Result):
+class DiagnosisReport(Judgement):
     """The result of `diagnose`, in the form of all results.
 
     `plot` shows the means and standard deviations of the layers, a histogram of each, the norms of
@@ -40,7 +46,7 @@ class Report(Result):
     layers.
 
     Attributes:
-        layers: A `LayerReport` for each layer that has weights or an activation, in the order of
+        rows: A `LayerReport` for each layer that has weights or an activation, in the order of
             their outputs.
         inputs: `Signal` of the inputs, or `None` if they are integers.
         verdicts: A list of `Verdict`, causes before effects, with those of level `"note"` last.
@@ -48,7 +54,7 @@ class Report(Result):
             where it is not finite.
     """
 
-    layers: list[LayerReport]
+    rows: list[LayerReport]
     inputs: Signal | None
     verdicts: list[Verdict]
     losses: Sequence[float] = ()
@@ -76,6 +82,37 @@ class Report(Result):
         serious = LEVELS[: LEVELS.index(level) + 1]
         return any(verdict.level in serious for verdict in self.verdicts)
 
+    def instructions(self, weights: Sequence[ModelWeight]) -> WeightRules:
+        """Return what `initialize(model, report)` does: the first remedy that weights are.
+
+        Args:
+            weights: All weights of the model, in the order of its layers.
+
+        Raises:
+            ValueError: If the model has other layers than those that the report measured.
+        """
+        _check_measured(weights, self)
+        rules: dict[str, InitializerLike] = {}
+        notes = []
+        safe = [one for one in self.verdicts if one.level == "note" and one.remedy.is_safe]
+        for verdict in (*self.problems, *safe):
+            remedy = verdict.remedy
+            if not remedy.weights:
+                notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
+            elif rules:
+                notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
+            else:
+                rules.update(remedy.weights)
+                notes.append(f"Applied, for {verdict.problem!r}: {_drawn_by(rules)}.")
+        if not rules:
+            why = "no remedy has rules" if notes else "the report has no problem"
+            notes.insert(0, f"Nothing is applied: {why}.")
+        by_path: dict[str, InitializerLike | Left] = {}
+        for weight in weights:
+            reason = "frozen" if is_frozen(weight) else "in no remedy"
+            by_path[weight.path] = rules.get(weight.path, Left(reason, is_final=True))
+        return WeightRules(by_path, tuple(notes))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts, lists, strings and numbers.
 
@@ -85,7 +122,7 @@ class Report(Result):
             "ok": self.ok,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "inputs": _signal_as_dict(self.inputs),
-            "layers": [self._layer_as_dict(layer) for layer in self.layers],
+            "layers": [self._layer_as_dict(layer) for layer in self.rows],
             "losses": list(self.losses),
         }
         return {name: finite(value) for name, value in content.items()}
@@ -100,20 +137,20 @@ class Report(Result):
         for name in _MEASURES:
             data[name] = _as_data(getattr(layer, name))
         for column in COLUMNS:
-            data[column.header] = layer.shown.get(column.header)
+            data[column.header.replace(" ", "_")] = layer.shown.get(column.header)
         return data
 
     def _content(self) -> dict[str, Any]:
         return self.to_dict()
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_columns_of(self._layer_as_dict(layer)) for layer in self.layers]
+        return [_columns_of(self._layer_as_dict(layer)) for layer in self.rows]
 
     def _figure(self) -> "Figure":
         import_optional("matplotlib", "plot")
         from keras_initx.diagnostics._plot import plot_layers
 
-        return plot_layers(self.layers, self._marked, self.losses)
+        return plot_layers(self.rows, self._marked, self.losses)
 
     @property
     def _marked(self) -> set[str]:
@@ -131,8 +168,8 @@ class Report(Result):
         return f"{counted(len(self.problems), 'problem')} found."
 
     @property
-    def _summary(self) -> str:
-        """The finding, and how the loss goes."""
+    def summary(self) -> str:
+        """The number of problems, and how the loss goes, as sentences."""
         if not self.losses:
             return self._finding
         first, last = (short_number(self.losses[place]) for place in (0, -1))
@@ -141,13 +178,13 @@ class Report(Result):
 
     def _headline(self) -> str:
         finding = self._finding.removesuffix(".").lower()
-        return f" of {len(self.layers)} layers: {finding}"
+        return f" of {len(self.rows)} layers: {finding}"
 
     def _title(self) -> str:
         return f"Diagnosis{self._headline()}"
 
     def __str__(self) -> str:
-        lines = [self._table(line_width()).as_text(rule=True), self._summary]
+        lines = [self._table(line_width()).as_text(rule=True), self.summary]
         for verdict in self.verdicts:
             lines += ["", str(verdict)]
         return "\n".join(lines)
@@ -161,16 +198,16 @@ class Report(Result):
         table = self._table(columns=self._page_columns())
         if items:
             items = f"<ul>{items}</ul>"
-        return f"<p><b>{self._summary}</b></p>{items}{table.as_html()}"
+        return f"<p><b>{self.summary}</b></p>{items}{table.as_html()}"
 
     def _legend(self) -> list[str]:
         mark = "!: a layer with a problem."
-        return [f"{mark} {legend(filled(self._page_columns(), self.layers))}"]
+        return [f"{mark} {legend(filled(self._page_columns(), self.rows))}"]
 
     def _page_columns(self) -> list[Column[LayerReport]]:
         """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
-        linear = linear_part(self.layers)
-        low, high = shared_range(self.layers, linear)
+        linear = linear_part(self.rows)
+        low, high = shared_range(self.rows, linear)
         low = max(low, -linear)
         high = min(high, linear)
         histogram = _column(
@@ -192,10 +229,46 @@ class Report(Result):
             return f"{mark} {layer.title}"
 
         title = Column("  layer", marked_title, is_text=True, is_name=True)
-        return Table.fitted([title, *(columns or _COLUMNS)], self.layers, width)
+        return Table.fitted([title, *(columns or _COLUMNS)], self.rows, width)
 
 
-def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
+def _check_measured(weights: Sequence[ModelWeight], report: DiagnosisReport) -> None:
+    """Raise `ValueError` if a report is that of a model with other layers."""
+    measured = set()
+    for layer in report.rows:
+        for row in layer.weights:
+            measured.add(_layer_of(row.path))
+    layers = set()
+    others = set()  # that a report may lack: it has no statistics that are single numbers
+    for own in weights:
+        if own.shape or own.variable.trainable:
+            layers.add(_layer_of(own.path))
+        else:
+            others.add(_layer_of(own.path))
+    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
+    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
+    if problems:
+        raise ValueError(
+            "`rules` must be a report of a model with the layers of `model`. "
+            f"Received: rules={report!r}; {truncated(problems, '; ')}"
+        )
+
+
+def _layer_of(path: str) -> str:
+    """Return the path of the layer of a weight."""
+    layer, _, _ = path.rpartition("/")
+    return layer
+
+
+def _drawn_by(rules: Mapping[str, InitializerLike]) -> str:
+    """Return the initializers of a remedy in words, each with the number of its weights."""
+    drawn: Counter[str] = Counter()
+    for initializer in rules.values():
+        drawn[description(check_initializer("rules", initializer))] += 1
+    return listed([f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()])
+
+
+def report_of(of: Diagnosis, verdicts: list[Verdict]) -> DiagnosisReport:
     """Return the report of a diagnosis."""
     for column in COLUMNS:
         texts = column.texts(of)
@@ -203,7 +276,9 @@ def report_of(of: Diagnosis, verdicts: list[Verdict]) -> Report:
             if layer.name in texts:
                 layer.shown[column.header] = texts[layer.name]
     taken = steps_taken(of)
-    return Report(layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses))
+    return DiagnosisReport(
+        layers(of), inputs(of), verdicts, [] if taken is None else list(taken.losses)
+    )
 
 
 _STATISTICS = ("size", "mean", "std", "min", "max", "zeros", "nonfinite")

@@ -39,6 +39,16 @@ class Verdict:
     remedy: Remedy
     level: Level = "warning"
 
+    @property
+    def path(self) -> str:
+        """The first of the affected layers, empty if it is of the whole model."""
+        return next(iter(self.layers), "")
+
+    @property
+    def text(self) -> str:
+        """The text of the report."""
+        return str(self)
+
     def paragraphs(self) -> list[tuple[str, str]]:
         """Return the evidence and the remedy as sentences, each with its title."""
         return [

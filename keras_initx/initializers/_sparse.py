@@ -95,7 +95,7 @@ class Sparse(MatrixInitializer):
         super().__init__(seed=seed, input_axes=input_axes, output_axes=output_axes)
         self.gain: Gain = check_gain(gain)
         if connections is not None:
-            check_count("connections", connections)
+            _check_connections(connections)
         if sparsity is not None:
             check_number("sparsity", sparsity)
         if stddev is not None:
@@ -151,6 +151,16 @@ class Sparse(MatrixInitializer):
         else:
             connections = self.connections or _DEFAULT_CONNECTIONS
         return min(int(connections), inputs)
+
+
+def _check_connections(connections: Any) -> None:
+    """Check a number of inputs, for which a share of zeros may have been given."""
+    if isinstance(connections, float) and 0 < connections < 1:
+        raise TypeError(
+            "`connections` must be a number of inputs; for a share of zeros, pass "
+            f"`sparsity={connections}`. Received: {connections=!r}"
+        )
+    check_count("connections", connections)
 
 
 @keras.saving.register_keras_serializable(package="initx")

@@ -1,19 +1,16 @@
-"""Initializers that are bound to one weight, by a seed and its axes, and in words."""
+"""Initializers that are bound to one weight, by a seed and its axes."""
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_initx._typing import Shape
 from keras_initx.initializers._composition import arguments_of, counterpart
+from keras_initx.initializers._description import AXES
 from keras_initx.initializers._gates import is_gru, is_lstm
 from keras_initx.initializers._initializer import (
     RandomInitializer,
-    are_equal,
-    is_array,
     parameters_of,
 )
 from keras_initx.initializers._recurrent import ChronoBias
@@ -22,7 +19,6 @@ from keras_initx.initializers._seeds import derived_seed
 from keras_initx.structure._kernels import KernelAxes
 from keras_initx.structure._weights import ModelWeight
 
-_AXES = ("input_axes", "output_axes")
 # Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
 _SCALES = ("scale", "factor")
 
@@ -59,7 +55,7 @@ def with_seed_and_axes(
         given["cell"] = _cell_name(weight.layer)
     axes = None
     without_axes = given.get("input_axes") is None and given.get("output_axes") is None
-    if without_axes and parameters_of(cls).keys() >= set(_AXES):
+    if without_axes and parameters_of(cls).keys() >= set(AXES):
         axes = _axes_for(cls, weight)
     if axes is not None:
         inputs, units = axes
@@ -137,44 +133,3 @@ def _argument_for(value: Any, seed: int, weight: ModelWeight, is_scaled: bool) -
             inner = with_seed_and_axes(inner, seed, weight, is_scaled=is_scaled)
             return keras.saving.serialize_keras_object(inner)
     return value
-
-
-def description(initializer: Callable[..., Any]) -> str:
-    """Return an initializer as a constructor call, or the name of a function.
-
-    Without seed, axes and default arguments.
-    """
-    class_name = type(initializer).__name__
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return str(getattr(initializer, "__name__", class_name))
-    arguments = arguments_of(initializer)
-    if arguments is None:
-        return f"{class_name}(...)"
-    parameters = parameters_of(type(initializer))
-    shown = []
-    for name, value in arguments.items():
-        if name in ("seed", *_AXES):
-            continue
-        if name in parameters and are_equal(value, parameters[name].default):
-            continue
-        shown.append(f"{name}={_argument_text(value)}")
-    return f"{class_name}({', '.join(shown)})"
-
-
-def _argument_text(value: Any) -> str:
-    # In the config of Keras' or a user's initializer, an array is such a dict.
-    if isinstance(value, Mapping) and "class_name" in value:
-        with contextlib.suppress(Exception):  # of a class that is not registered
-            value = keras.saving.deserialize_keras_object(value)
-    if isinstance(value, list | tuple):
-        items = [_argument_text(item) for item in value]
-        return f"[{', '.join(items)}]"
-    if isinstance(value, keras.initializers.Initializer):
-        return description(value)
-    if is_array(value):
-        return f"<array of shape {tuple(value.shape)}>"
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.item()
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return repr(value)

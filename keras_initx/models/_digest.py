@@ -1,10 +1,9 @@
 """What tells weights apart: the seed of each by its path, and a digest of all."""
 
-import functools
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -18,27 +17,24 @@ from keras_initx.initializers._seeds import derived_seed
 from keras_initx.structure._weights import check_model, find_weights
 
 
-def seeds(root: int) -> Callable[[str], int]:
-    """Return a function that derives the seed of a weight from its path.
+def weight_seed(path: str, root: int) -> int:
+    """Return the seed of the weight with this path.
 
     `initialize(model, seed=root)` uses these seeds. Use this function to define a model with the
-    same seeds from the start. A seed depends only on the root and the path.
+    same seeds from the start. A seed depends only on the path and the root.
 
     Args:
+        path: The names of the layers around a weight and its own name, joined by `/`, without the
+            name of the model.
         root: An integer in `[0, 2**32)`.
 
-    Returns:
-        A function that takes a path and returns an integer. A path is the names of the layers
-        around a weight and its own name, joined by `/`, without the name of the model.
-
     Raises:
-        TypeError: If `root` is not an integer.
+        TypeError: If `path` is not a text, or `root` is not an integer.
         ValueError: If `root` is out of range.
 
     Example:
         >>> from keras_initx import HeNormal, initialize
-        >>> seed = seeds(0)
-        >>> kernel = HeNormal(seed=seed("hidden/kernel"))
+        >>> kernel = HeNormal(seed=weight_seed("hidden/kernel", 0))
         >>> hidden = keras.layers.Dense(8, kernel_initializer=kernel, name="hidden")
         >>> model = keras.Sequential([keras.Input((4,)), hidden])
         >>> before = keras.ops.convert_to_numpy(hidden.kernel)
@@ -46,7 +42,8 @@ def seeds(root: int) -> Callable[[str], int]:
         >>> bool((before == keras.ops.convert_to_numpy(hidden.kernel)).all())
         True
     """
-    return functools.partial(derived_seed, check_root("root", root))
+    check_type("path", path, str, "the path of a weight")
+    return derived_seed(check_root("root", root), path)
 
 
 def weights_digest(model: keras.Model | Mapping[str, Any]) -> str:

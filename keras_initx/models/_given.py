@@ -15,26 +15,25 @@ from keras_initx._checks import quoted, similar_paths, truncated
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
 from keras_initx.initializers._composition import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
-from keras_initx.models._bound import description
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, Said, read_plan
 from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
-from keras_initx.recipes._noted_rules import NOT_KNOWN, OwnPattern, findings_in
-from keras_initx.rendering._text import counted, listed
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.structure._patterns import first_matches, matches_path
-from keras_initx.structure._weights import ModelWeight, is_frozen
+from keras_initx.structure._weights import ModelWeight
 
 # A pattern for paths, a layer type, or a predicate on a weight.
 Condition: TypeAlias = str | type[keras.Layer] | Callable[[ModelWeight], bool]
 # Maps conditions to initializers, or to `None` for weights that are left unchanged.
-Rules: TypeAlias = Mapping[Condition, InitializerLike | None]
-# Rules, or what makes them for a model: a recipe, a function of a user, or a recipe's name.
-RulesOrRecipe: TypeAlias = Rules | Callable[[Any], Rules] | str
+RuleDict: TypeAlias = Mapping[Condition, InitializerLike | None]
+# A dict, a recipe or its name, what a recipe returned, or a function of the model.
+Rule: TypeAlias = RuleDict | WeightRules | Callable[[Any], Any] | str
+# One of these, or several, of which the first that matches a weight counts.
+Rules: TypeAlias = Rule | Sequence[Rule]
 # What `initialize` and `audit` take: also a plan, by itself or as the path of a file.
-RulesOrPlan: TypeAlias = RulesOrRecipe | InitializationPlan | os.PathLike[str]
+RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,12 @@ def as_rules(
 
     Args:
         name: Name of the argument in error messages.
-        given: Rules, a recipe or its name, a plan or its path, a report of `diagnose`, or `None`.
+        given: Rules, a recipe or its name, a list of these, a plan or its path, a report of
+            `diagnose`, or `None`.
         model: A built model.
         weights: Its weights.
         seed: The argument of this name, which must be `None` with a plan.
-        roles: Patterns of weights by their roles, which only a recipe takes.
+        roles: Patterns of weights by their roles, which only recipes take.
 
     Raises:
         TypeError: If `given` is none of these, or a rule has the wrong type.
@@ -77,18 +77,142 @@ def as_rules(
             refuses `model` or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
-    if roles is not None and not is_recipe(recipe_of(given) if isinstance(given, str) else given):
+    members = _members(name, given)
+    if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
             "`roles` must be `None` without a recipe of this package, by itself or by its name. "
             f"Received: {roles=!r} with {given!r}"
         )
-    plan = plan_of(name, given, seed)
-    if plan is not None:
-        return _of_plan(plan)
-    if isinstance(given, Report):
-        _check_measured(weights, given)
-        return _of_report(given, weights)
-    return _of_rules(_rules_of(name, given, model, roles), weights)
+    if not isinstance(given, list | tuple):
+        plan = None if members and is_recipe(members[0]) else plan_of(name, given, seed)
+        if plan is not None:
+            return _of_plan(plan)
+        instructions = getattr(given, "instructions", None)
+        if instructions is not None:
+            members = [instructions(weights)]
+    found = [_of_member(name, member, model, weights, roles) for member in members]
+    return _joined(found, weights)
+
+
+def _members(name: str, given: Any) -> list[Any]:
+    """Return the rules that are given, in their order: of a recipe that is named, itself."""
+    if given is None:
+        return []
+    if not isinstance(given, list | tuple):
+        named = recipe_of(given) if isinstance(given, str) else None
+        return [named or given]
+    if not given:
+        raise ValueError(f"`{name}` must have rules or a recipe in its list. Received: {given!r}")
+    members = []
+    for member in given:
+        has_own = hasattr(member, "instructions")
+        if member is None or isinstance(member, InitializationPlan | os.PathLike) or has_own:
+            raise TypeError(
+                f"`{name}` must have dicts, recipes, their names or functions of the model in its "
+                f"list; a plan or a report stands alone. Received: {member!r}"
+            )
+        named = recipe_of(member) if isinstance(member, str) else None
+        if isinstance(member, str) and named is None:
+            raise ValueError(_no_rules(name, member))
+        members.append(named or member)
+    return members
+
+
+def _of_member(
+    name: str,
+    member: Any,
+    model: keras.Model,
+    weights: Sequence[ModelWeight],
+    roles: RolesGiven | None,
+) -> WeightRules:
+    """Return what a dict, a recipe or a function says of the weights of a model."""
+    if is_recipe(member):
+        return _by_recipe(member, model, weights, roles)
+    rules: Any = member
+    # These can be called too, but not with a model.
+    others = type | keras.initializers.Initializer | keras.Layer
+    if callable(rules) and not isinstance(rules, others):
+        rules = rules(model)
+        if isinstance(rules, list | tuple):
+            found = [_of_member(name, one, model, weights, roles) for one in _members(name, rules)]
+            return _first_of(found, weights)
+    if isinstance(rules, WeightRules):
+        return _checked_paths(name, rules, weights)
+    if not isinstance(rules, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dict from conditions to initializers, a recipe, which returns "
+            f"rules, or a list of these. Received: {name}={member!r}"
+        )
+    return _of_dict(rules, weights)
+
+
+def _by_recipe(
+    recipe: Any, model: keras.Model, weights: Sequence[ModelWeight], roles: RolesGiven | None
+) -> WeightRules:
+    """Return the rules of a recipe, or of a `functools.partial` of one."""
+    options: dict[str, Any] = {}
+    while isinstance(recipe, functools.partial):
+        options = {**recipe.keywords, **options}
+        recipe = recipe.func
+    if roles is not None:
+        options["roles"] = roles
+    rules: WeightRules = recipe.rules_for(model, weights, **options)
+    return rules
+
+
+def _checked_paths(name: str, rules: WeightRules, weights: Sequence[ModelWeight]) -> WeightRules:
+    """Return the rules of a recipe if they are for the weights of this model.
+
+    Raises:
+        ValueError: If they are for weights that it does not have.
+    """
+    known = {weight.path for weight in weights}
+    others = [f"the model has no {path!r}" for path in rules.by_path if path not in known]
+    if others:
+        raise ValueError(
+            f"`{name}` must be rules that a recipe made for `model`. "
+            f"Received: {truncated(others, '; ')}"
+        )
+    return rules
+
+
+def _first_of(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> WeightRules:
+    """Return what the first member that says something says of each weight.
+
+    Of what is left, the next member is asked too, but where that is final.
+    """
+    by_path: dict[str, InitializerLike | Left] = {}
+    for weight in weights:
+        for member in members:
+            value = member.by_path.get(weight.path)
+            if value is not None:
+                by_path[weight.path] = value
+                if not isinstance(value, Left) or value.is_final:
+                    break
+    notes = [note for member in members for note in member.notes]
+    return WeightRules(by_path, tuple(dict.fromkeys(notes)))
+
+
+def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> Instructions:
+    """Return what rules say of each weight, as the user sees it."""
+    rules = _first_of(members, weights)
+    known: dict[Any, keras.initializers.Initializer] = {}
+    by_path = {}
+    left = []
+    for path, value in rules.by_path.items():
+        if isinstance(value, Left):
+            by_path[path] = Said(None, value.reason)
+            if value.reason == NOT_KNOWN:
+                left.append(path)
+            continue
+        key = value if isinstance(value, str) else id(value)
+        if key not in known:
+            known[key] = _checked(path, value)
+        by_path[path] = Said(known[key], "by rule")
+    notes = rules.notes
+    if left:
+        notes += (f"Left, since it is not known what it is for: {quoted(left)}.",)
+    return Instructions(by_path, notes)
 
 
 def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | None:
@@ -114,91 +238,8 @@ def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | Non
 
 
 def _of_plan(plan: InitializationPlan) -> Instructions:
-    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.weights}
+    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.rows}
     return Instructions(by_path, plan.notes, plan)
-
-
-def _rules_of(name: str, given: Any, model: keras.Model, roles: RolesGiven | None) -> Rules | None:
-    """Return rules, or those of a recipe for a model."""
-    recipe: Any = recipe_of(given) if isinstance(given, str) else given
-    if roles is not None:
-        recipe = functools.partial(recipe, roles=roles)
-    # These can be called too, but not with a model.
-    others = type | keras.initializers.Initializer | keras.Layer
-    if callable(recipe) and not isinstance(recipe, others):
-        recipe = recipe(model)
-    if recipe is not None and not isinstance(recipe, Mapping):
-        raise TypeError(
-            f"`{name}` must be a dict from conditions to initializers, or a recipe, which returns "
-            f"one. Received: {name}={given!r}"
-        )
-    return recipe
-
-
-def _of_rules(rules: Rules | None, weights: Sequence[ModelWeight]) -> Instructions:
-    by_path = {
-        path: Said(initializer, "by rule")
-        for path, initializer in _initializers_by_rule(rules or {}, weights).items()
-    }
-    unknown = {path for found in findings_in(rules) for path in found.left}
-    left = [one.path for one in weights if one.path in unknown and one.path not in by_path]
-    by_path |= dict.fromkeys(left, Said(None, NOT_KNOWN))
-    return Instructions(by_path, _notes_on(rules or {}, weights, left))
-
-
-def _check_measured(weights: Sequence[ModelWeight], report: Report) -> None:
-    """Raise `ValueError` if a report is that of a model with other layers."""
-    measured = set()
-    for layer in report.layers:
-        for row in layer.weights:
-            measured.add(_layer_of(row.path))
-    layers = set()
-    others = set()  # that a report may lack: it has no statistics that are single numbers
-    for own in weights:
-        if own.shape or own.variable.trainable:
-            layers.add(_layer_of(own.path))
-        else:
-            others.add(_layer_of(own.path))
-    problems = [f"the model has no {path!r}" for path in sorted(measured - layers - others)]
-    problems += [f"the report has no {path!r}" for path in sorted(layers - measured)]
-    if problems:
-        raise ValueError(
-            "`rules` must be a report of a model with the layers of `model`. "
-            f"Received: rules={report!r}; {truncated(problems, '; ')}"
-        )
-
-
-def _layer_of(path: str) -> str:
-    """Return the path of the layer of a weight."""
-    layer, _, _ = path.rpartition("/")
-    return layer
-
-
-def _of_report(report: Report, weights: Sequence[ModelWeight]) -> Instructions:
-    """Return the remedy of the first problem of a report that other weights cure."""
-    rules: dict[Condition, InitializerLike | None] = {}
-    notes = []
-    safe = [one for one in report.verdicts if one.level == "note" and one.remedy.is_safe]
-    for verdict in (*report.problems, *safe):
-        remedy = verdict.remedy
-        if not remedy.weights:
-            notes.append(f"Left to you, for {verdict.problem!r}: {remedy}.")
-        elif rules:
-            notes.append(f"For the next diagnosis, if it finds {verdict.problem!r}: {remedy}.")
-        else:
-            rules.update(remedy.weights)
-            drawn = Counter(description(check_initializer("rules", one)) for one in rules.values())
-            texts = [f"{text} in {counted(count, 'weight')}" for text, count in drawn.items()]
-            notes.append(f"Applied, for {verdict.problem!r}: {listed(texts)}.")
-    if not rules:
-        why = "no remedy has rules" if notes else "the report has no problem"
-        notes.insert(0, f"Nothing is applied: {why}.")
-    drawn_by = _initializers_by_rule(rules, weights)
-    by_path = {}
-    for weight in weights:
-        reason = "frozen" if is_frozen(weight) else "in no remedy"
-        by_path[weight.path] = Said(drawn_by.get(weight.path), reason)
-    return Instructions(by_path, tuple(notes))
 
 
 def _no_rules(name: str, given: str) -> str:
@@ -219,23 +260,23 @@ def _is_initializer(text: str) -> bool:
         return False
 
 
-def _initializers_by_rule(
-    rules: Rules, weights: Sequence[ModelWeight]
-) -> dict[str, keras.initializers.Initializer | None]:
-    """Return the value of the first matching rule, by the path of each weight that a rule matches.
+def _of_dict(rules: RuleDict, weights: Sequence[ModelWeight]) -> WeightRules:
+    """Return what the first matching rule says of each weight.
 
     Raises:
         TypeError: If a condition or a value has the wrong type.
         ValueError: If a rule matches no weight, or its value is not an initializer or has a seed.
     """
-    initializers: dict[Condition, keras.initializers.Initializer | None] = {}
+    values: dict[Condition, InitializerLike | Left] = {}
     for condition, value in rules.items():
-        if isinstance(condition, OwnPattern):
-            value = rules.get(str(condition), value)  # that of a user with the same pattern
-        with contextlib.ExitStack() as stack:
-            stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
-            initializers[condition] = _checked(condition, value)
-
+        values[condition] = Left("by rule", is_final=True)
+        if not _is_condition(condition):
+            raise TypeError(
+                "`rules` must have patterns, layer types or functions as keys. "
+                f"Received: {condition!r} as a key"
+            )
+        if value is not None:
+            values[condition] = _checked(condition, value)
     shown = shown_paths(weights)
 
     def matches(condition: Condition, weight: ModelWeight) -> bool:
@@ -251,54 +292,32 @@ def _initializers_by_rule(
 
     by_path = {weight.path: weight for weight in weights}
     found = first_matches("rules", rules, by_path, matches, hint=hint)
-    return {path: initializers[condition] for path, (condition, _) in found.items()}
+    matched: dict[Condition, list[str]] = {}
+    for path, (condition, _) in found.items():
+        matched.setdefault(condition, []).append(shown[path])
+    notes = []
+    for condition, paths in matched.items():
+        if isinstance(condition, str) and rules[condition] is not None:
+            notes += _other_names(condition, paths)
+    return WeightRules({path: values[one] for path, (one, _) in found.items()}, tuple(notes))
 
 
-def _notes_on(rules: Rules, weights: Sequence[ModelWeight], left: Sequence[str]) -> tuple[str, ...]:
-    """Return what a reader of rules may not expect of them, as lines of text.
-
-    That is what a recipe has recognized, what it leaves, and the other names that a pattern
-    matches: `"*kernel"` matches a `recurrent_kernel`.
-
-    Args:
-        rules: Rules.
-        weights: The weights of the model.
-        left: The paths of those that a recipe leaves.
-    """
-    notes = [note for found in findings_in(rules) for note in found.notes]
-    if left:
-        notes.append(f"Left, since it is not known what it is for: {quoted(left)}.")
-    shown = shown_paths(weights)
-    seen: set[str] = set()
-    for condition, value in rules.items():
-        if not isinstance(condition, str):
-            continue
-        _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
-        others: Counter[str] = Counter()
-        for weight in weights:
-            path = shown[weight.path]
-            if weight.path not in seen and _matches(condition, weight, path):
-                seen.add(weight.path)
-                others[re.split("[/.]", path)[-1]] += 1
-        del others[ending]
-        if "*" in condition and ending and others and value is not None:
-            names = [f"{name} ({count})" for name, count in others.items()]
-            notes.append(f"The rule {condition!r} is also for {', '.join(names)}.")
-    return tuple(notes)
+def _other_names(condition: str, paths: Sequence[str]) -> list[str]:
+    """Return a note if a pattern matches other names too: `"*kernel"` a `recurrent_kernel`."""
+    _, _, ending = re.split("[/.]", condition)[-1].rpartition("*")
+    others = Counter(re.split("[/.]", path)[-1] for path in paths)
+    del others[ending]
+    if "*" not in condition or not ending or not others:
+        return []
+    names = [f"{name} ({count})" for name, count in others.items()]
+    return [f"The rule {condition!r} is also for {', '.join(names)}."]
 
 
-def _checked(
-    condition: Any, value: InitializerLike | None
-) -> keras.initializers.Initializer | None:
+def _checked(condition: Any, value: InitializerLike) -> keras.initializers.Initializer:
     """Return the initializer of a rule."""
-    if not _is_condition(condition):
-        raise TypeError(
-            "`rules` must have patterns, layer types or functions as keys. "
-            f"Received: {condition!r} as a key"
-        )
-    if value is None:
-        return None
-    initializer = check_initializer(f"rules[{condition!r}]", value)
+    with contextlib.ExitStack() as stack:
+        stack.callback(backend.kept_generators())  # a name makes one with a seed of its own
+        initializer = check_initializer(f"rules[{condition!r}]", value)
     if has_seed(initializer.get_config()):
         raise ValueError(
             "`rules` must have initializers without seeds: each weight gets its own, derived from "

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,8 +16,8 @@ from keras_initx.diagnostics._signal import spread
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
-from keras_initx.models._changes import Change, Changes
-from keras_initx.rendering._terminal import progress
+from keras_initx.models._lsuv_report import LsuvReport, ScaledLayer
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import (
     Data,
@@ -42,6 +41,7 @@ _Outputs: TypeAlias = Callable[[], Array | None]
 _Visit: TypeAlias = Callable[[keras.Layer, _Outputs], object]
 
 
+@shows_progress
 def lsuv(
     model: keras.Model,
     x: Data,
@@ -51,7 +51,8 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
     dry_run: bool = False,
-) -> Changes:
+    verbose: Verbose = "auto",
+) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
     This is layer-sequential unit-variance (LSUV) initialization. Layer by layer, in execution
@@ -69,8 +70,9 @@ def lsuv(
     layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
     frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
     LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
-    too large, are left unchanged; the PyTorch code of an author also sets biases to 0, and shifts
-    them towards a mean of 0 where it scales a kernel. Kernel constraints are applied.
+    too large or another layer rewrites them at each call (`SpectralNormalization`), are left
+    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean
+    of 0 where it scales a kernel. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
@@ -87,12 +89,11 @@ def lsuv(
         max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
         dry_run: If true, only measure what would be changed and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
-        `Changes` with a row for each layer that has a kernel, in execution order: `before` and
-        `after` are the variances of its output before its activation, `None` where that is not
-        accessible, and `status` is `"scaled"` if the variance is 1 within the tolerance, `"not
-        reached"` if the kernel was scaled but the variance is not, or `"left"`, with the reason.
+        An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.
 
     Raises:
         TypeError: If `model` is not a Keras model, `x` is not an array, or an argument has the
@@ -107,7 +108,7 @@ def lsuv(
         >>> all(abs(row.after - 1) <= 0.1 for row in result.rows)
         True
         >>> result
-        <Changes: 10 layers: 10 scaled, seed 0>
+        <LsuvReport: 10 layers: 10 scaled, seed 0>
 
     Reference:
         Mishkin and Matas, "All you need is a good init", ICLR 2016, and Mishkin's `LSUV-pytorch`,
@@ -134,12 +135,15 @@ def lsuv(
         if found is not None:
             kernels[layer] = found
 
-    def run(layers: Collection[keras.Layer], visit: _Visit) -> None:
+    def run(layers: Collection[keras.Layer], visit: _Visit) -> set[int]:
         with (
             watch.watching(_Visits(watch, layers, visit)),
-            backend.preserve_state([model, *parts_of(model)]),
+            backend.preserve_state([model, *parts_of(model)]) as scope,
         ):
             model(x, training=True)
+            return _rewritten(
+                scope, [kernel for found in kernels.values() for kernel in found.free]
+            )
 
     before: dict[keras.Layer, float | None] = {}
 
@@ -147,7 +151,12 @@ def lsuv(
         before[layer] = None  # in the order in which calls start
         before[layer] = _variance(outputs())
 
-    run(kernels, measure)
+    rewritten = run(kernels, measure)
+    for layer, found in kernels.items():
+        if any(id(kernel) in rewritten for kernel in found.free):
+            kernels[layer] = _Kernels(
+                (), f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+            )
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
@@ -178,18 +187,9 @@ def lsuv(
     for layer in dict.fromkeys([*before, *kernels]):
         reason = kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
-        row = Change(
-            paths[layer],
-            result.status,
-            result.how,
-            before=before.get(layer),
-            after=result.variance,
-        )
-        rows.append(row)
-    counts = Counter(row.status for row in rows)
-    in_words = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-    summary = f"{counted(len(rows), 'layer')}: {in_words or 'none'}, seed {root}."
-    return Changes(rows, summary, "variance of the output", root, dry_run)
+        variance = before.get(layer)
+        rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
+    return LsuvReport(rows, root, dry_run)
 
 
 class _Kernels(NamedTuple):
@@ -243,6 +243,23 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
     return _Kernels(tuple(free), "")
 
 
+def _rewritten(scope: keras.StatelessScope, kernels: Sequence[keras.Variable]) -> set[int]:
+    """Return the ids of the kernels that a pass of the model has changed, in the scope of the pass.
+
+    That is what a `SpectralNormalization` does in training.
+    """
+    found = set()
+    for kernel in kernels:
+        value = scope.get_current_value(kernel)
+        if value is None:
+            continue
+        with keras.StatelessScope():  # in which it has the value of before
+            former = backend.host_view(kernel.value)
+        if not np.array_equal(former, backend.host_view(value)):
+            found.add(id(kernel))
+    return found
+
+
 def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
 
@@ -261,6 +278,9 @@ _STATUSES = ("scaled", "not reached", "left")
 _LEAST_PROGRESS = 0.05
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
+
+
+_NOT_FOLLOWED = "its output does not follow its kernel"
 
 
 class _LayerResult(NamedTuple):
@@ -315,7 +335,7 @@ def _scaled(
         variance = _variance(outputs())
         steps += 1
         if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
-            reason = "its output does not follow its kernel"
+            reason = _NOT_FOLLOWED
     if reason:
         assign(former)
         return _LayerResult("left", reason, _variance(outputs()))

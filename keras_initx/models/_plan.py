@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,18 +17,17 @@ from keras_initx._checks import (
     check_type,
     close_matches,
 )
-from keras_initx._files import check_local, write
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays._casts import can_be_cast, cast
 from keras_initx.arrays._formats import check_file
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.initializers._composition import values_at
+from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import is_exact
 from keras_initx.initializers._sparse import Masked
-from keras_initx.models._bound import description
 from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, checked_digest, plan_text, restored, written
 from keras_initx.rendering._figures import styles_of
@@ -139,7 +138,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     writes a file that `initialize` executes and `audit` compares weights with.
 
     Attributes:
-        weights: A `WeightPlan` for each weight, in the order of the layers.
+        rows: A `WeightPlan` for each weight, in the order of the layers.
         seed: The seed from which all others are derived.
         dry_run: Whether the model was left unchanged.
         notes: What a recipe has recognized in the model, which remedies of a report are applied and
@@ -147,7 +146,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
             layers are not built, and which weights are not finite, as lines of text.
     """
 
-    weights: list[WeightPlan]
+    rows: list[WeightPlan]
     seed: int
     dry_run: bool
     notes: tuple[str, ...] = ()
@@ -158,7 +157,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     @property
     def left(self) -> list[WeightPlan]:
         """The weights that are left unchanged."""
-        return [weight for weight in self.weights if weight.initializer is None]
+        return [weight for weight in self.rows if weight.initializer is None]
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file with a line for each weight.
@@ -191,11 +190,12 @@ class InitializationPlan(Tabular[DrawnAlike]):
             >>> keras_initx.audit(model, "init.json").summary
             '2 of 2 weights are as the plan says.'
         """
-        check_local("path", Path(path))
-        lines = []
-        for weight in self.weights:
-            lines.append(self._line(weight))
-        write(path, plan_text(self.seed, lines))
+        self.to_json(path)
+
+    def _json(self) -> str:
+        """Return the text that `save` writes, with a line for each weight."""
+        lines = [self._line(weight) for weight in self.rows]
+        return plan_text(self.seed, lines)
 
     def _line(self, weight: WeightPlan) -> dict[str, Any]:
         """Return a weight as a line of the file."""
@@ -292,7 +292,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
     def _weight(self, path: str) -> WeightPlan:
         """Return the row of a weight."""
         paths = []
-        for weight in self.weights:
+        for weight in self.rows:
             shown = self._shown_path(weight)
             if path in (weight.path, shown):
                 return weight
@@ -301,21 +301,13 @@ class InitializationPlan(Tabular[DrawnAlike]):
             f"`path` must be that of a weight. Received: {path=!r}{close_matches(path, paths)}"
         )
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "weights": self._records(),
-            "seed": self.seed,
-            "dry_run": self.dry_run,
-            "notes": list(self.notes),
-        }
-
     def _shown_path(self, weight: WeightPlan) -> str:
         return self._shown.get(weight.path, weight.path)
 
     def _rows(self) -> list[DrawnAlike]:
         """Return the weights that are drawn in groups, in the order of the first of each."""
         groups: dict[tuple[str, str], DrawnAlike] = {}
-        for weight in self.weights:
+        for weight in self.rows:
             if weight.initializer is not None:
                 path = self._shown_path(weight)
                 key = without_numbers(path), weight.initializer
@@ -323,9 +315,6 @@ class InitializationPlan(Tabular[DrawnAlike]):
                 group.paths.append(path)
                 group.weights.append(weight)
         return list(groups.values())
-
-    def _records(self) -> list[dict[str, Any]]:
-        return [asdict(weight) for weight in self.weights]
 
     def _columns(self) -> list[Column[DrawnAlike]]:
         return [
@@ -339,20 +328,22 @@ class InitializationPlan(Tabular[DrawnAlike]):
             Column("seed", lambda row: row.only("seed"), is_optional=True),
         ]
 
-    def _summary(self) -> str:
-        total = len(self.weights)
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        total = len(self.rows)
         left = len(self.left)
         would = "to be drawn" if self.dry_run else "drawn"
         text = f"{total - left} of {total} weights {would}"
+        anew = sum(said.by_layer for said in self._said.values())
+        if 0 < anew < total - left:
+            text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
         if left:
             text += f", {left} left unchanged"
         return f"{text}; seed {self.seed}."
 
-    def _headline(self) -> str:
-        return f": {self._summary()[:-1]}"
-
     def _below(self) -> list[str]:
-        lines = [self._summary(), *self.notes]
+        lines = [self.summary, *self.notes]
         if self.left:
             lines.insert(1, self._left_in_words())
         width = line_width()
@@ -371,7 +362,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
 
     def _figure(self) -> "Figure":
         deviations: dict[str, dict[int, float]] = {}  # by place, of each class of initializers
-        for place, weight in enumerate(self.weights):
+        for place, weight in enumerate(self.rows):
             deviation = weight.expected_std if weight.std is None else weight.std
             if weight.initializer is not None and deviation is not None:
                 name, _, _ = weight.initializer.partition("(")
@@ -382,7 +373,7 @@ class InitializationPlan(Tabular[DrawnAlike]):
         label = "standard deviation"
         if self.dry_run:
             label = "expected standard deviation"
-        paths = [self._shown_path(weight) for weight in self.weights]
+        paths = [self._shown_path(weight) for weight in self.rows]
         return plot_in_order(paths, {label: groups}, of="weight")
 
 

@@ -22,12 +22,14 @@ class Compared(NamedTuple):
         other: What it was compared with, if there is one.
         row: Its row.
         is_equal_before: Whether both have an activation, and it is equal before that.
+        order: The order in which its inputs are flattened there, empty if it is the same.
     """
 
     call: RecordedCall
     other: RecordedCall | None
     row: OutputRow
     is_equal_before: bool = False
+    order: str = ""
 
 
 def compared_call(call: RecordedCall, other: RecordedCall | None, rounding: Rounding) -> Compared:
@@ -52,7 +54,11 @@ def compared_call(call: RecordedCall, other: RecordedCall | None, rounding: Roun
         row = _answered(row, before, BEFORE_ACTIVATION)
     elif outputs.worst is not None:
         row = _answered(row, outputs.worst, outputs.obstacle)
-    return Compared(call, other, row, _is_equal_before(call, other, rounding))
+    order = ""
+    for difference in inputs.found:
+        if difference.order.view != difference.order.shape and len(difference.order.shape) == 2:
+            order = difference.order.name
+    return Compared(call, other, row, _is_equal_before(call, other, rounding), order)
 
 
 def _answered(row: OutputRow, difference: Difference, remark: str) -> OutputRow:

@@ -77,6 +77,11 @@ def reasons_for(compared: Sequence[Compared], place: int, between: Stretch) -> l
         for one in compared[place:]:
             if first.row.path.startswith(f"{one.row.path}/") or one.call.is_model:
                 found += [f"{one.row.path}: {reason}" for reason in _known(one)]
+    if first.order:
+        found.append(
+            f"its inputs are the same, with {first.order} there: the rows of a kernel must be "
+            'moved, as by `load_pretrained(layout="torch")` where the graph shows how'
+        )
     if first.is_equal_before:
         found.append("before its activation it is equal")
     for one in compared[:place]:

@@ -11,7 +11,7 @@ from keras_initx._checks import truncated
 from keras_initx.outputs._rounding import MOST
 from keras_initx.rendering._figures import BLUE, PALE_BLUE, RED
 from keras_initx.rendering._order import Points, plot_in_order
-from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, short_number
@@ -69,6 +69,11 @@ class OutputRow:
         """The path, and which call it is if it is not the first."""
         return self.path if self.call == 1 else f"{self.path}, call {self.call}"
 
+    @property
+    def text(self) -> str:
+        """How its inputs and outputs differ, in words."""
+        return str(self)
+
     def __str__(self) -> str:
         parts = []
         if self.inputs is not None:
@@ -96,7 +101,7 @@ class Stretch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OutputsReport(Tabular[OutputRow]):
+class OutputsReport(Tabular[OutputRow], Judgement):
     """The result of `compare_outputs`, in the form of all results.
 
     `print` shows the first row that differs, those around it, and what is known of it. CSV and JSON
@@ -170,9 +175,6 @@ class OutputsReport(Tabular[OutputRow]):
             return "are equal"
         return f"were not compared ({rows[-1].how})"
 
-    def __bool__(self) -> bool:
-        raise TypeError("use .ok")
-
     def _place(self) -> list[str]:
         """Return sentences on where the first difference arises."""
         if self.first is None or self.between is None:
@@ -215,9 +217,6 @@ class OutputsReport(Tabular[OutputRow]):
             Column("rounding", lambda row: _number(row.noise)),
             Column("", _answer, is_text=True),
         ]
-
-    def _headline(self) -> str:
-        return f": {self.summary.removesuffix('.')}"
 
     def _below(self) -> list[str]:
         lines = [*self._place(), *self._not_compared(), self.summary]

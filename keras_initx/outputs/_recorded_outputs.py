@@ -1,7 +1,7 @@
 """The result of `record_outputs`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,12 @@ class RecordedOutputs(Tabular[RecordedOutput]):
         ]
 
     def _content(self) -> dict[str, Any]:
-        return {"rows": [asdict(row) for row in self.rows]}
+        return {"summary": self.summary, "rows": self._records()}
+
+    @property
+    def summary(self) -> str:
+        """How many calls were recorded, in one sentence."""
+        return f"{counted(len(self.calls), 'call')} recorded."
 
     def _headline(self) -> str:
         return f" of {counted(len(self.calls), 'call')}"

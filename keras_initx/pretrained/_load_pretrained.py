@@ -3,7 +3,6 @@
 import functools
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,11 +18,11 @@ from keras_initx.arrays._lazy import LazyArray, Selection, index_text
 from keras_initx.arrays._other_shapes import Kind
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
-from keras_initx.models._changes import Change, Changes
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._array_names import Candidate, NameRules, candidates_of, saved_names
 from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
+from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
 from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.pretrained._sources import (
@@ -34,7 +33,7 @@ from keras_initx.pretrained._sources import (
     layout_of_source,
     open_source,
 )
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
 from keras_initx.structure._weights import (
@@ -46,16 +45,18 @@ from keras_initx.structure._weights import (
 )
 
 
+@shows_progress
 def load_pretrained(
     model: keras.Model,
     source: Source,
-    rules: NameRules | None = None,
+    names: NameRules | None = None,
     *,
     layout: LayoutName | None = None,
     resize: ResizeRules | None = None,
     atomic: bool = True,
     dry_run: bool = False,
-) -> Changes:
+    verbose: Verbose = "auto",
+) -> LoadReport:
     """Load the weights of a built model from arrays with other names and another layout.
 
     A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
@@ -63,8 +64,8 @@ def load_pretrained(
     left, each stands for as little as possible. The pattern of a layer covers all weights inside
     it, the outermost layer that it matches; the names below it must be the same in the source, or
     those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
-    is used. Weights that no rule matches are left unchanged. Without rules, each weight is looked
-    up by its own path, with `/` or `.` as separator, and left unchanged if it is not found.
+    is used. Weights that no pattern matches are left unchanged. Without `names`, each weight is
+    looked up by its own path, with `/` or `.` as separator, and left unchanged if it is not found.
 
     In the files of Keras, weights have the names of their layers, and are found by these. Automatic
     names are numbered as in the paths of the model. Rules may have the names of groups in the file
@@ -73,12 +74,14 @@ def load_pretrained(
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. torch flattens channels first: where the graph of the model shows how a weight
-    reads a flattened image, its rows are reordered, and its units where they become an image. The
-    row of the result says so. If an image may lie before a weight and the graph does not show how,
-    the row has the note "the order of the rows is not known", and they are left as they are. It
-    also says where the epsilon of a normalization is not torch's default; `compare_outputs` shows
-    whether that makes a difference. With `layout="keras"`, the order of axes is kept.
+    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
+    channels first: where the graph of the model shows how a weight reads a flattened image, its
+    rows are reordered, and its units where they become an image. The row of the result says so. If
+    an image may lie before a weight and the graph does not show how, the row has the note "the
+    order of the rows is not known", or of the units, and they are left as they are. It also says
+    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
+    strides may be uneven, as it never is in torch; `compare_outputs` shows whether that makes a
+    difference. With `layout="keras"`, the order of axes is kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.
@@ -106,7 +109,7 @@ def load_pretrained(
             attributes `shape` and `dtype` and the method `__array__` is read when its weight is
             loaded. Weights of the model itself and views of them are copied first. Nothing is
             unpickled.
-        rules: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
+        names: Dict from patterns to names, tried in order. If the pattern is that of a weight, the
             value may be a pair `(name, part)`: an index such as `numpy.s_[:64]` selects a part of
             the source array, before any transposition; a function takes the array and returns the
             weight, and `layout` is ignored, and must not use weights of the model, which may have
@@ -125,10 +128,13 @@ def load_pretrained(
             it, a note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
-        `Changes` with a row for each weight, and the unused arrays. The rows have the names of the
-        arrays as `sources`, and say how they were converted.
+        A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
+        the arrays as `sources`, and say how they were converted. The summary names arrays that
+        several weights have got, unless each has a rule of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -158,10 +164,10 @@ def load_pretrained(
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
-        found = candidates_of(weights, rules, chosen_layout, saved)
+        found = candidates_of(weights, names, chosen_layout, saved)
         differences = Differences(model) if chosen_layout == "torch" else None
         known: list[str] | None = None
-        if rules is not None:
+        if names is not None:
             known = [str(name) for name in (*contents, *saved)]
         steps = _steps(weights, contents, found, kinds, differences, known)
         if own_layout is None:
@@ -171,14 +177,14 @@ def load_pretrained(
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        summary = " ".join([_summary(rows, unused, dry_run), *unbuilt_note(model)])
-        changes = Changes(rows, summary, dry_run=dry_run, unused=unused)
+        notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
+        report = LoadReport(rows, dry_run, unused, notes)
         if dry_run:
-            return changes
-        _check_can_load(changes)
+            return report
+        _check_can_load(report)
         copy_shared([contents[name] for name in used], weights)
         _load(steps, contents, atomic)
-    return changes
+    return report
 
 
 def _check_adapters(name: str, model: keras.Model) -> None:
@@ -198,18 +204,29 @@ def _check_adapters(name: str, model: keras.Model) -> None:
             )
 
 
-def _summary(rows: Sequence[Change], unused: Mapping[str, Shape], dry_run: bool) -> str:
-    counts = Counter(row.status for row in rows)
-    text = f"{counts['loaded']} of {len(rows)} weights {'to be loaded' if dry_run else 'loaded'}"
-    if counts["left"]:
-        text += f", {counts['left']} left unchanged"
-    if counts["error"]:
-        text += f", {counts['error']} with errors"
-    if unused:
-        text += (
-            f"; unused arrays: {truncated([f'{name} {shape}' for name, shape in unused.items()])}"
-        )
-    return f"{text}."
+def _notes_on_shared(
+    steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
+) -> list[str]:
+    """Return a sentence on arrays that several weights get, unless each has a rule of its own."""
+    weights: dict[str, list[str]] = {}
+    are_named: dict[str, bool] = {}
+    for step in steps:
+        candidates = found.get(step.weight.path) or []
+        used = [one for one in candidates if one.names == step.row.sources]
+        if step.array is None or not used:
+            continue
+        # Thirds of one array are others.
+        parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
+        key = f"{' + '.join(used[0].names)}{parts}"
+        weights.setdefault(key, []).append(step.row.path)
+        are_named[key] = are_named.get(key, True) and used[0].has_own_rule
+    shared = []
+    for key, paths in weights.items():
+        if len(paths) > 1 and not are_named[key]:
+            shared.append(f"{key} ({', '.join(paths)})")
+    if not shared:
+        return []
+    return [f"One array for several weights: {truncated(shared)}."]
 
 
 class _Assignment(NamedTuple):
@@ -222,7 +239,7 @@ class _Assignment(NamedTuple):
     """
 
     weight: ModelWeight
-    row: Change
+    row: LoadedWeight
     array: LazyArray | None = None
 
 
@@ -249,7 +266,9 @@ def _steps(
     shown = shown_paths(weights)
     for weight in weights:
         size = math.prod(weight.shape)
-        row = Change(shown[weight.path], "left", "", weight.shape, weight.dtype, size, changed=0)
+        row = LoadedWeight(
+            shown[weight.path], "left", "", weight.shape, weight.dtype, size, changed=0
+        )
         array = None
         candidates = found.get(weight.path)
         candidate = _first_stored(candidates or [], contents)
@@ -342,18 +361,18 @@ def _last_part(name: str) -> str:
     return re.split("[/.]", name.removesuffix(":0"))[-1]
 
 
-def _check_can_load(changes: Changes) -> None:
+def _check_can_load(report: LoadReport) -> None:
     """Raise `ValueError` if an array is missing or does not fit, or if no weight is found."""
-    if changes.problems:
+    if report.problems:
         raise ValueError(
             "`source` must have an array for each weight that is to be loaded. Received: "
-            f"{truncated(changes.problems, '; ')}"
+            f"{truncated([problem.text for problem in report.problems], '; ')}"
         )
-    if not any(row.sources for row in changes.rows):
-        paths = [repr(row.path) for row in changes.rows]
-        names = [repr(name) for name in changes.unused]
+    if not any(row.sources for row in report.rows):
+        paths = [repr(row.path) for row in report.rows]
+        names = [repr(name) for name in report.unused]
         raise ValueError(
-            "`rules` must map weights to arrays, because no array has the name of a weight. "
+            "`names` must map weights to arrays, because no array has the name of a weight. "
             f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
         )
 
@@ -415,9 +434,9 @@ def _converted(
     differences: Differences | None,
 ) -> LazyArray:
     """Return the new values of `weight` from arrays."""
-    for array in stored:
+    for name, array in zip(candidate.names, stored, strict=True):
         if not can_be_cast(array.dtype, weight.dtype):
-            raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
+            raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
     reordered: set[int] = set()
     if callable(candidate.part):
         parts = [_made_by_function(weight, candidate.part, stored[0])]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_initx._checks import truncated
-from keras_initx.models._changes import Change, Changes
+from keras_initx.pretrained._load_report import LoadedWeight, columns, figure_of
 from keras_initx.pretrained._unwritten import COMPUTED, MISSED, NOT_KNOWN
-from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import counted, in_common, without_numbers
@@ -32,13 +32,13 @@ class Known:
         are_new: Whether the models were made in the block.
     """
 
-    rows: list[Change]
+    rows: list[LoadedWeight]
     models: list[keras.Model]
     seed: int
     are_new: bool
 
 
-class Loaded(Tabular[Change]):
+class Loaded(Tabular[LoadedWeight], Judgement):
     """What a block of `loading` has loaded, in the form of all results.
 
     It is known once the block has ended; before, and after an error, its attributes raise
@@ -52,8 +52,8 @@ class Loaded(Tabular[Change]):
         self._known: Known | None = None
 
     @property
-    def rows(self) -> list[Change]:
-        """A `Change` for each weight and buffer that the models have at the end of the block.
+    def rows(self) -> list[LoadedWeight]:
+        """A `LoadedWeight` for each weight and buffer that the models have at the end of the block.
 
         These are floating-point ones, and the integers of quantized layers. A layer that is not
         built has a row without a shape. `changed` is the number of values that were written.
@@ -90,7 +90,7 @@ class Loaded(Tabular[Change]):
         return [row.path for row in self.rows if row.status == NOT_KNOWN]
 
     @property
-    def problems(self) -> list[Change]:
+    def problems(self) -> list[LoadedWeight]:
         """The rows of what is in `missed` or `not_known`."""
         return [row for row in self.rows if row.status != "loaded"]
 
@@ -110,14 +110,14 @@ class Loaded(Tabular[Change]):
             )
         return self._known
 
-    def _rows(self) -> Sequence[Change]:
+    def _rows(self) -> Sequence[LoadedWeight]:
         return self.problems
 
     def _records(self) -> Sequence[dict[str, Any]]:
         return [asdict(row) for row in self.rows]
 
-    def _columns(self) -> Sequence[Column[Change]]:
-        return self._changes()._columns()
+    def _columns(self) -> Sequence[Column[LoadedWeight]]:
+        return columns()
 
     def _content(self) -> dict[str, Any]:
         return {"weights": self._records(), "summary": self.summary, "seed": self.seed}
@@ -136,13 +136,10 @@ class Loaded(Tabular[Change]):
         return lines
 
     def _figure(self) -> "Figure":
-        return self._changes()._figure()
-
-    def _changes(self) -> Changes:
-        return Changes([row for row in self.rows if row.shape is not None], self.summary)
+        return figure_of([row for row in self.rows if row.shape is not None])
 
 
-def _loaded_groups(rows: Iterable[Change]) -> list[str]:
+def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     """Return the patterns of what was loaded: of the outermost layers without another weight.
 
     Those that differ in numbers only are one pattern, with their number.
@@ -164,7 +161,7 @@ def _around(path: str) -> list[str]:
     return [f"{path[: mark.end()]}*" for mark in re.finditer("[/.]", path)]
 
 
-def _summary(rows: Sequence[Change], seed: int, left: str) -> str:
+def _summary(rows: Sequence[LoadedWeight], seed: int, left: str) -> str:
     """Return the result in one sentence.
 
     Args:
@@ -193,7 +190,7 @@ def _summary(rows: Sequence[Change], seed: int, left: str) -> str:
 
 
 def _missed_in_words(
-    weights: Sequence[Change], counts: Counter[str], missed: int, seed: int, left: str
+    weights: Sequence[LoadedWeight], counts: Counter[str], missed: int, seed: int, left: str
 ) -> str:
     never = "never written"
     if any(row.changed for row in weights if row.status in MISSED):

@@ -10,7 +10,7 @@ import keras
 
 from keras_initx._checks import check_flag, quoted
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._report import Report
+from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.initializers._seeds import root_seed
 from keras_initx.models._assign import assign, refresh_normalizations
 from keras_initx.models._given import RulesOrPlan
@@ -35,7 +35,7 @@ from keras_initx.structure._weights import (
 @contextlib.contextmanager
 def loading(
     model: keras.Model | None = None,
-    rules: RulesOrPlan | Report | None = None,
+    rules: RulesOrPlan | DiagnosisReport | None = None,
     *,
     seed: int | None = None,
     strict: bool = False,
@@ -138,7 +138,10 @@ def loading(
 
 @contextlib.contextmanager
 def _of_model(
-    loaded: Loaded, model: keras.Model, rules: RulesOrPlan | Report | None, seed: int | None
+    loaded: Loaded,
+    model: keras.Model,
+    rules: RulesOrPlan | DiagnosisReport | None,
+    seed: int | None,
 ) -> Iterator[None]:
     """Watch what is loaded into a model, and say so in `loaded`."""
     check_model("model", model)
@@ -164,7 +167,7 @@ def _of_model(
 
 @contextlib.contextmanager
 def _of_made_models(
-    loaded: Loaded, rules: RulesOrPlan | Report | None, seed: int | None
+    loaded: Loaded, rules: RulesOrPlan | DiagnosisReport | None, seed: int | None
 ) -> Iterator[None]:
     """Watch what is loaded into the models that are made in the block, and say so in `loaded`."""
     if seed is not None:

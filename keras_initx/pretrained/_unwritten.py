@@ -10,11 +10,11 @@ import keras
 
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations
-from keras_initx.models._changes import Change
-from keras_initx.models._given import RulesOrPlan, matches_condition
+from keras_initx.models._given import matches_condition
 from keras_initx.models._initialize import Begun, Step, begun, draw
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._reset import new_state, optimizers_of
+from keras_initx.pretrained._load_report import LoadedWeight
 from keras_initx.pretrained._marks import (
     Count,
     Marked,
@@ -70,7 +70,7 @@ def completed(
     *,
     is_drawn: bool,
     plans: Mapping[keras.Model, Begun] | None = None,
-) -> list[Change]:
+) -> list[LoadedWeight]:
     """Give values to what was never written, and return a row for each weight that models have now.
 
     Args:
@@ -100,13 +100,13 @@ def completed(
             rows.append(replace(row, path=f"{prefix}{state.path}"))
         for path in unbuilt_layers(model):
             how = "not built, so that it has no weights yet"
-            rows.append(Change(f"{prefix}{path}", NOT_KNOWN, how))
+            rows.append(LoadedWeight(f"{prefix}{path}", NOT_KNOWN, how))
         refresh_normalizations(parts_of(model))
         _complete_optimizers(model)
     return rows
 
 
-def in_no_model(marks: Marks) -> list[Change]:
+def in_no_model(marks: Marks) -> list[LoadedWeight]:
     """Give their first values to the weights of layers in no model, and return a row for each."""
     if not any(_unwritten(marked) for marked in marks.all()):
         return []
@@ -120,7 +120,7 @@ def in_no_model(marks: Marks) -> list[Change]:
             dtype = keras.backend.standardize_dtype(variable.dtype)
             size = math.prod(shape)
             how = "in no model, as its layer has made it"
-            rows.append(Change(variable.path, "left", how, shape, dtype, size, size - count))
+            rows.append(LoadedWeight(variable.path, "left", how, shape, dtype, size, size - count))
     marks.take_away()
     return rows
 
@@ -191,11 +191,14 @@ def _is_of(plan: Begun, model: keras.Model) -> bool:
     return planned == {id(weight.variable) for weight in find_weights(model)}
 
 
-def _rules_for(
-    model: keras.Model, models: Sequence[keras.Model], rules: RulesOrPlan | None
-) -> RulesOrPlan | None:
+def _rules_for(model: keras.Model, models: Sequence[keras.Model], rules: Any) -> Any:
     """Return the rules that match a weight of a model; of several, the first has all others."""
-    if len(models) == 1 or not isinstance(rules, Mapping):
+    if len(models) == 1:
+        return rules
+    if isinstance(rules, list | tuple):
+        members = [_rules_for(model, models, member) for member in rules]
+        return [member for member in members if member != {}] or None
+    if not isinstance(rules, Mapping):
         return rules
     own = {}
     for condition, value in rules.items():
@@ -205,7 +208,7 @@ def _rules_for(
     return own
 
 
-def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Change:
+def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> LoadedWeight:
     """Give a weight values where it was never written, and return what was done.
 
     Args:
@@ -217,7 +220,7 @@ def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Chan
     weight = state.weight
     variable = weight.variable
     size = math.prod(weight.shape)
-    row = Change(state.path, "loaded", "", weight.shape, weight.dtype, size)
+    row = LoadedWeight(state.path, "loaded", "", weight.shape, weight.dtype, size)
     if state.is_computed:
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
     if not state.is_known:

@@ -1,11 +1,11 @@
 """Recipes: published initialization rules for whole models.
 
-A recipe returns a dict of rules for `keras_initx.initialize` and `keras_initx.audit`, which also
-take the recipe itself or its name. The dict can be printed and changed; rules that come first take
-precedence, also if the recipe has the same pattern. What each weight is for is known by its own
-name, by the layer names of KerasHub, `keras.applications` and Keras' own attention layers, or by
-the graph of the model, and the plan of `initialize` says what was found there. A weight of which
-none of these tell what it is for keeps its values.
+`keras_initx.initialize` and `keras_initx.audit` take a recipe or its name, alone or in a list with
+rules of your own, of which the first that matches counts: `[{"head/kernel": "zeros"}, "gpt2"]`. A
+recipe returns the rules for a model, which can be printed and used too. What each weight is for is
+known by its own name, by the layer names of KerasHub, `keras.applications` and Keras' own attention
+layers, or by the graph of the model, and the plan of `initialize` says what was found there. A
+weight of which none of these tell what it is for keeps its values.
 
 All raise a `TypeError` for what is no model, and a `ValueError` for a model that is not built or
 that lacks what the recipe needs, and for a `source` that is none.
@@ -35,6 +35,7 @@ from keras_initx.recipes._transformers import llama as llama
 from keras_initx.recipes._transformers import t5 as t5
 from keras_initx.recipes._transformers import t_fixup as t_fixup
 from keras_initx.recipes._transformers import whisper as whisper
+from keras_initx.recipes._weight_rules import WeightRules as WeightRules
 
 
 def __getattr__(name: str) -> None:

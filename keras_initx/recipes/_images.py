@@ -46,8 +46,8 @@ def _vit_timm() -> RoleTable:
         >>> from keras_initx import recipes
         >>> tokens = keras.Input((16, 8))
         >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
-        >>> list(recipes.vit_timm(keras.Model(tokens, attention)))
-        ['*kernel', '*bias']
+        >>> recipes.vit_timm(keras.Model(tokens, attention)).by_path["mha/query/kernel"]
+        RandomNormal(stddev=0.02)
 
     Reference:
         Wightman, "PyTorch image models" (timm), `init_weights_vit_timm` in `vision_transformer.py`.
@@ -79,7 +79,7 @@ def _vit_jax() -> RoleTable:
         >>> from keras_initx import recipes
         >>> tokens = keras.Input((16, 8))
         >>> attention = keras.layers.MultiHeadAttention(2, 4, name="mha")(tokens, tokens)
-        >>> recipes.vit_jax(keras.Model(tokens, attention))["*kernel"]
+        >>> recipes.vit_jax(keras.Model(tokens, attention)).by_path["mha/query/kernel"]
         'initx.glorot_uniform'
 
     Reference:
@@ -121,7 +121,10 @@ def _convnext() -> RoleTable:
         >>> depthwise = keras.layers.Conv2D(4, 7, padding="same", groups=4)
         >>> parts = [depthwise, keras.layers.LayerNormalization(), keras.layers.Dense(16)]
         >>> recipes.convnext(keras.Sequential([keras.Input((8, 8, 4)), *parts]))
-        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+        conv2d/kernel: RandomNormal(stddev=0.02)
+        conv2d/bias: zeros
+        dense/kernel: RandomNormal(stddev=0.02)
+        dense/bias: zeros
 
     Reference:
         Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", CVPR 2022, and
@@ -158,8 +161,8 @@ def _efficientnet() -> RoleTable:
         >>> head = keras.layers.Dense(8, name="predictions")
         >>> parts = [depthwise, keras.layers.BatchNormalization(), head]
         >>> model = keras.Sequential([keras.Input((8, 8, 4)), *parts])
-        >>> list(recipes.efficientnet(model))
-        ['predictions/kernel', '*kernel', '*bias']
+        >>> recipes.efficientnet(model).by_path["predictions/kernel"]
+        VarianceScaling(scale=0.3333333333333333, mode='fan_out', distribution='uniform')
 
     Reference:
         Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML
@@ -198,7 +201,7 @@ def _mobilenet() -> RoleTable:
         >>> depthwise = keras.layers.DepthwiseConv2D(3)
         >>> parts = [depthwise, keras.layers.BatchNormalization()]
         >>> model = keras.Sequential([keras.Input((8, 8, 4)), *parts])
-        >>> round(recipes.mobilenet(model)["*kernel"].stddev, 4)
+        >>> round(recipes.mobilenet(model).by_path["depthwise_conv2d/kernel"].stddev, 4)
         0.0792
 
     Reference:
@@ -255,8 +258,8 @@ def _resnet(source: str) -> RoleTable:
     The normal distribution is not truncated, and fan-out counts all units, also of grouped
     convolutions as in ResNeXt. Dense layers get the default of torch. In the code for Torch that
     torchvision repeats the biases of the head are 0. The paper refers to He's, which leaves the
-    choice between fan-in and fan-out open. timm also starts each branch at 0: put the rules of
-    `zero_residual` before these, `recipes.zero_residual(model) | recipes.resnet(model)`.
+    choice between fan-in and fan-out open. timm also starts each branch at 0: put `zero_residual`
+    before, `["zero_residual", "resnet"]`.
 
     `keras.applications` and KerasHub give all kernels Keras' default. The first ResNet50 of Keras,
     until 2018, had `he_normal`.
@@ -264,8 +267,8 @@ def _resnet(source: str) -> RoleTable:
     Example:
         >>> from keras_initx import recipes
         >>> model = keras.applications.ResNet50(weights=None, include_top=False)
-        >>> list(recipes.resnet(model))
-        ['*kernel', '*bias']
+        >>> recipes.resnet(model).by_path["conv1_conv/kernel"]
+        VarianceScaling(scale=2.0, mode='fan_out', distribution='untruncated_normal')
 
     Reference:
         He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016. Goyal and

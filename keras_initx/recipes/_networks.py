@@ -23,7 +23,8 @@ def _selu() -> RoleTable:
     Example:
         >>> from keras_initx import recipes
         >>> recipes.selu(keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "selu")]))
-        {'*kernel': 'initx.lecun_normal', '*bias': 'zeros'}
+        dense/kernel: initx.lecun_normal
+        dense/bias: zeros
 
     Reference:
         Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", NIPS 2017.
@@ -66,7 +67,7 @@ def _orthogonal_rnn() -> RoleTable:
     Example:
         >>> from keras_initx import recipes
         >>> model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(8)])
-        >>> recipes.orthogonal_rnn(model)["*bias"]
+        >>> recipes.orthogonal_rnn(model).by_path["lstm/lstm_cell/bias"]
         LSTMForgetBias()
 
     Reference:
@@ -118,7 +119,7 @@ def _spectral() -> RoleTable:
         >>> from keras_initx import recipes
         >>> hidden = keras.layers.Dense(16, name="hidden")
         >>> rules = recipes.spectral(keras.Sequential([keras.Input((4,)), hidden]))
-        >>> rules["*kernel"].gain
+        >>> rules.by_path["hidden/kernel"].gain
         2.0
 
     Reference:
@@ -158,7 +159,7 @@ def _fixup() -> RoleTable:
         ...     y = keras.layers.Dense(8, "relu", name=f"first_{block}")(x)
         ...     x = x + keras.layers.Dense(8, name=f"second_{block}")(y)
         >>> rules = recipes.fixup(keras.Model(inputs, keras.layers.Dense(2)(x)))
-        >>> rules["first_*/kernel"].factor
+        >>> rules.by_path["first_0/kernel"].factor
         0.25
 
     Reference:
@@ -213,7 +214,7 @@ def _zero_residual() -> RoleTable:
         ...     y = keras.layers.Dense(8, "gelu")(x)
         ...     x = x + keras.layers.Dense(8, name=f"second_{block}")(y)
         >>> recipes.zero_residual(keras.Model(inputs, keras.layers.Dense(2)(x)))
-        {'second_*/kernel': 'zeros'}
+        second*/kernel (2): zeros
 
     Reference:
         Goyal and others, "Accurate, large minibatch SGD: training ImageNet in 1 hour",

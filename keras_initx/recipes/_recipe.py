@@ -16,11 +16,11 @@ from keras_initx._checks import DTYPES, check_choice, quoted
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.initializers._random import TruncatedNormal
 from keras_initx.recipes._features import Feature
-from keras_initx.recipes._noted_rules import NotedRules, shortened
 from keras_initx.recipes._parts import Doubt, Part, Roles
 from keras_initx.recipes._roles import roles_of
+from keras_initx.recipes._weight_rules import NOT_ITS_OWN, NOT_KNOWN, Left, WeightRules
 from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.structure._weights import check_model, find_weights
+from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Recipe:
 
     def __call__(
         self, model: keras.Model, *, source: str | None = None, roles: RolesGiven | None = None
-    ) -> NotedRules:
+    ) -> WeightRules:
         """Return the rules for a built model.
 
         Args:
@@ -100,14 +100,25 @@ class Recipe:
             ValueError: If it is not built, lacks what the recipe needs or has what it refuses, or
                 if `source` is none of the recipe's.
         """
-        table = self._table_of(source)
         check_model("model", model)
-        found = roles_of(model, find_weights(model), roles)
-        self._check(found, table)
-        return _rules(table, found)
+        return self.rules_for(model, find_weights(model), source=source, roles=roles)
 
     def __repr__(self) -> str:
         return f"recipes.{self.name}"
+
+    def rules_for(
+        self,
+        model: keras.Model,
+        weights: Sequence[ModelWeight],
+        *,
+        source: str | None = None,
+        roles: RolesGiven | None = None,
+    ) -> WeightRules:
+        """Return the rules for a model of which the weights are listed."""
+        table = self._table_of(source)
+        found = roles_of(model, weights, roles)
+        self._check(found, table)
+        return _rules(table, found)
 
     def tables(self) -> dict[str, RoleTable]:
         """Return the table of each source; of "" if there is one."""
@@ -177,30 +188,27 @@ class Recipe:
         )
 
 
-def _rules(table: RoleTable, roles: Roles) -> NotedRules:
+def _rules(table: RoleTable, roles: Roles) -> WeightRules:
     """Return the rules for a model, with what was found in its graph and what is left."""
-    values: dict[str, InitializerLike | None] = {}
-    special = {}
-    left = []
+    by_path: dict[str, InitializerLike | Left] = {}
+    keeps_others = table.get("others") is KEPT
     for part in roles.parts:
+        path = part.weight.path
         role = part.role.name if part.role.name in table else part.by_name
-        special[part.weight.path] = role != part.by_name
         value = entry = table.get(role)
         if isinstance(value, Computed):
             value = value.of(part, roles)
         if value is not None:
-            values[part.weight.path] = value
+            by_path[path] = value
+        elif keeps_others:
+            by_path[path] = Left(NOT_ITS_OWN)
         elif (part.is_unknown or entry is LEFT) and part.weight.dtype in DTYPES:
-            left.append(part.weight.path)
-    rules = shortened(values, special)
-    if table.get("others") is KEPT:
-        rules["*"] = None
-        left = []
+            by_path[path] = Left(NOT_KNOWN)
     lines: list[str] = []
     if not table.keys() <= {"kernel", "bias", "embeddings"}:
         lines += roles.notes
     lines += [f"As `roles` says: {line}" for line in roles.given]
-    return NotedRules(rules, tuple(lines), tuple(left))
+    return WeightRules(by_path, tuple(lines))
 
 
 def described(value: InitializerLike | Computed | None) -> str:

@@ -11,8 +11,7 @@ def _state_space(source: str) -> RoleTable:
 
     These weights have the names `A_log`, `dt_bias` and `D`. Their numbers are drawn in float32:
     code that draws rates in 16 bits gets 0 now and then, whose logarithm is not finite. All other
-    recipes leave these weights, so put these rules in front of theirs: `{**state_space(model),
-    **llama(model)}`.
+    recipes leave these weights, so put this one beside theirs: `["state_space", "llama"]`.
 
     Example:
         >>> from keras_initx import recipes
@@ -23,7 +22,8 @@ def _state_space(source: str) -> RoleTable:
         ...     def call(self, x):
         ...         return x * keras.ops.exp(-keras.ops.exp(self.decay) * self.step)
         >>> recipes.state_space(keras.Sequential([keras.Input((6, 4)), Mixer(name="mixer")]))
-        {'mixer/A_log': DecayRate(), '*dt_bias': TimeStepBias()}
+        mixer/A_log: DecayRate()
+        mixer/dt_bias: TimeStepBias()
 
     Reference:
         Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms through
@@ -61,7 +61,10 @@ def _lora(source: str) -> RoleTable:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="dense")])
         >>> model.layers[0].enable_lora(2)
         >>> recipes.lora(model, source="keras")
-        {'dense/lora_kernel_a': HeUniform(), 'dense/lora_kernel_b': 'zeros', '*': None}
+        dense/kernel: left (the recipe keeps all others)
+        dense/bias: left (the recipe keeps all others)
+        dense/lora_kernel_a: HeUniform()
+        dense/lora_kernel_b: zeros
 
     Reference:
         Hu and others, "LoRA: low-rank adaptation of large language models", ICLR 2022.

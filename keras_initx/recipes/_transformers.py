@@ -49,7 +49,7 @@ def _bert(source: str) -> RoleTable:
         >>> x = keras.layers.LayerNormalization()(x + attended)
         >>> x = keras.layers.LayerNormalization()(x + keras.layers.Dense(8)(x))
         >>> model = keras.Model(tokens, x)
-        >>> recipes.bert(model, source="transformers")["*kernel"]
+        >>> recipes.bert(model, source="transformers").by_path["dense/kernel"]
         RandomNormal(stddev=0.02)
 
     Reference:
@@ -97,7 +97,8 @@ def _gpt2(source: str) -> RoleTable:
         ...     y = keras.layers.LayerNormalization()(x)
         ...     x = x + keras.layers.MultiHeadAttention(2, 4)(y, y)
         >>> rules = recipes.gpt2(keras.Model(tokens, x))
-        >>> rules["*/attention_output/kernel"].stddev == 0.02 / 2**0.5
+        >>> kernel = "multi_head_attention/attention_output/kernel"
+        >>> rules.by_path[kernel].stddev == 0.02 / 2**0.5
         True
 
     Reference:
@@ -162,7 +163,8 @@ def _t_fixup() -> RoleTable:
         >>> for _ in range(3):
         ...     x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
         ...     x = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
-        >>> round(recipes.t_fixup(keras.Model(inputs, x))["*/value/kernel"].factor, 4)
+        >>> rules = recipes.t_fixup(keras.Model(inputs, x))
+        >>> round(rules.by_path["dense/kernel"].factor, 4)
         0.5091
 
     Reference:
@@ -222,7 +224,7 @@ def _deepnorm() -> RoleTable:
         ...     x = keras.layers.LayerNormalization()(y)
         ...     y = x + keras.layers.Dense(8)(keras.layers.Dense(16, "relu")(x))
         ...     x = keras.layers.LayerNormalization()(y)
-        >>> recipes.deepnorm(keras.Model(inputs, x))["*kernel"].factor
+        >>> recipes.deepnorm(keras.Model(inputs, x)).by_path["dense/kernel"].factor
         0.5
 
     Reference:
@@ -270,7 +272,8 @@ def _llama(source: str) -> RoleTable:
         >>> gate = keras.layers.Dense(8, name="feedforward_gate_dense")
         >>> block = keras.Sequential([gate], name="transformer_layer_0")
         >>> recipes.llama(keras.Sequential([keras.Input((4,)), block]))
-        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+        transformer_layer_0/feedforward_gate_dense/kernel: RandomNormal(stddev=0.02)
+        transformer_layer_0/feedforward_gate_dense/bias: zeros
 
     Reference:
         Touvron and others, "LLaMA: open and efficient foundation language models",
@@ -336,8 +339,9 @@ def _gemma(source: str) -> RoleTable:
         >>> embedding = keras.layers.Embedding(50, 8, name="token_embedding")
         >>> gating = keras.layers.Dense(16, name="ffw_gating")
         >>> block = keras.Sequential([gating], name="decoder_block_0")
-        >>> list(recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block])))
-        ['*kernel', '*embeddings']
+        >>> recipes.gemma(keras.Sequential([keras.Input((6,)), embedding, block]))
+        token_embedding/embeddings: RandomNormal(stddev=0.01)
+        decoder_block_0/ffw_gating/kernel: RandomNormal(stddev=0.01)
 
     Reference:
         Gemma team, "Gemma: open models based on Gemini research and technology", arXiv:2403.08295,
@@ -385,7 +389,7 @@ def _t5() -> RoleTable:
         >>> queries = keras.layers.Dense(64, name="query_projector")(tokens)
         >>> biases = keras.layers.Embedding(32, 4, name="self_attention")(places)
         >>> rules = recipes.t5(keras.Model([ids, places], [queries, biases]))
-        >>> rules["*kernel"].stddev == (64 * 16) ** -0.5
+        >>> rules.by_path["query_projector/kernel"].stddev == (64 * 16) ** -0.5
         True
 
     Reference:
@@ -434,7 +438,8 @@ def _whisper(source: str) -> RoleTable:
         >>> first = keras.layers.Conv1D(8, 3, name="encoder_token_embedding_conv_layer_1")
         >>> model = keras.Sequential([keras.Input((6, 4)), first])
         >>> recipes.whisper(model, source="transformers")
-        {'*kernel': RandomNormal(stddev=0.02), '*bias': 'zeros'}
+        encoder_token_embedding_conv_layer_1/kernel: RandomNormal(stddev=0.02)
+        encoder_token_embedding_conv_layer_1/bias: zeros
 
     Reference:
         Radford, Kim, Xu, Brockman, McLeavey and Sutskever, "Robust speech recognition via

@@ -36,6 +36,16 @@ class Points(NamedTuple):
     marker: str = "o"
 
 
+def points_of(rows: Sequence[Any], attribute: str, color: str) -> Points:
+    """Return the points of an attribute of rows, of those that have one."""
+    values = {}
+    for place, row in enumerate(rows):
+        value = getattr(row, attribute)
+        if value is not None:
+            values[place] = value
+    return Points(values, color)
+
+
 def plot_in_order(
     names: Sequence[str],
     panels: Mapping[str, Mapping[str, Points]],

@@ -7,13 +7,14 @@ import datetime
 import functools
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 import keras
 
 from keras_initx import _files
+from keras_initx._checks import close_matches
 from keras_initx._extras import import_optional
 from keras_initx._version import __version__
 from keras_initx.rendering._export import as_csv, as_json, image, page, paragraphs
@@ -41,19 +42,45 @@ def written_to(text: str, path: str | Path | None) -> str:
 class Result(abc.ABC):
     """What a public function returns for people to look at, and for programs to read.
 
-    A result says what there is to show, in the methods that begin with `_`. The methods that users
-    call follow from these, so they are the same for all results.
+    A result has `rows`, and is a sequence of these: `len(result)`, `for row in result`,
+    `result["dense/kernel"]`. It says what there is to show in the methods that begin with `_`. The
+    methods that users call follow from these, so they are the same for all results.
     """
 
-    @property
-    def problems(self) -> Sequence[Any]:
-        """What is wrong, or nothing."""
-        return ()
+    if TYPE_CHECKING:  # a field of a dataclass, which cannot take the place of a property
+
+        @property
+        def rows(self) -> Sequence[Any]: ...
+
+    def __getattr__(self, name: str) -> Any:  # TEMPORARY: goes when all callers use `rows`
+        if name in ("weights", "layers", "records"):
+            return self.rows
+        raise AttributeError(name)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __getitem__(self, path: str) -> Any:
+        """Return the row of a weight or a layer.
+
+        Args:
+            path: Its path.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        paths = [row.path for row in self.rows]
+        if path not in paths:
+            raise KeyError(f"no row of {path!r}{close_matches(path, paths)}")
+        return self.rows[paths.index(path)]
 
     @property
-    def ok(self) -> bool:
-        """Whether there are no `problems`."""
-        return not self.problems
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """The result in one sentence."""
 
     @abc.abstractmethod
     def __str__(self) -> str:
@@ -64,16 +91,20 @@ class Result(abc.ABC):
         """Return the HTML for a notebook."""
 
     @abc.abstractmethod
-    def _headline(self) -> str:
-        """Return what `repr` says after the name of the class, e.g. `" of 3 weights"`."""
-
-    @abc.abstractmethod
     def _records(self) -> Sequence[dict[str, Any]]:
         """Return the rows of the CSV as dicts of values by column, which are not rounded."""
 
     @abc.abstractmethod
     def _content(self) -> dict[str, Any]:
         """Return what the JSON has, as dicts, lists, strings and numbers."""
+
+    def _json(self) -> str:
+        """Return the text of the JSON."""
+        return f"{as_json(self._content(), indent=1)}\n"
+
+    def _headline(self) -> str:
+        """Return what `repr` and the title of a page say after the name of the class."""
+        return f": {self.summary.removesuffix('.')}"
 
     def _legend(self) -> list[str]:
         """Return paragraphs on what the columns of the table mean."""
@@ -108,7 +139,7 @@ class Result(abc.ABC):
             OSError: If the file cannot be written.
             ValueError: If `path` is a URL.
         """
-        return written_to(f"{as_json(self._content(), indent=1)}\n", path)
+        return written_to(self._json(), path)
 
     def to_html(self, path: str | Path | None = None, *, title: str | None = None) -> str:
         """Return the result as a self-contained page, with its plots if matplotlib is installed.
@@ -200,6 +231,43 @@ def _cell(value: Any) -> Any:
     return separator.join(map(str, value))
 
 
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a weight or a layer.
+
+    Attributes:
+        path: The path of the weight or the layer.
+        text: What is wrong.
+    """
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Judgement(Result):
+    """A result that says whether something is wrong.
+
+    It is neither true nor false, so that `assert` and `if` do not pass whatever is wrong.
+    """
+
+    @property
+    @abc.abstractmethod
+    def problems(self) -> Sequence[Any]:
+        """What is wrong: objects with a `path` and a `text`."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no `problems`."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        name = type(self).__name__
+        raise TypeError(f"a `{name}` is neither true nor false: use `.ok`, or `len(...)`")
+
+
 class Tabular(Result, Generic[Row]):
     """A result that is a table: a dataclass with a row for each weight or layer.
 
@@ -207,9 +275,9 @@ class Tabular(Result, Generic[Row]):
     the table.
     """
 
-    @abc.abstractmethod
     def _rows(self) -> Sequence[Row]:
-        """Return the rows of the table, which are dataclasses."""
+        """Return the rows of the table, which may be groups of `rows`."""
+        return self.rows
 
     @abc.abstractmethod
     def _columns(self) -> Sequence[Column[Row]]:
@@ -224,12 +292,10 @@ class Tabular(Result, Generic[Row]):
         return [text] if text else []
 
     def _records(self) -> Sequence[dict[str, Any]]:
-        rows: Sequence[Any] = self._rows()  # of dataclasses, which a type variable cannot say
-        return [dataclasses.asdict(row) for row in rows]
+        return [dataclasses.asdict(row) for row in self.rows]
 
     def _content(self) -> dict[str, Any]:
-        result: Any = self
-        return dataclasses.asdict(result)
+        return {"rows": self._records()}
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -256,10 +322,10 @@ class WeightTable(Tabular[Sequence[Row]]):
     by chance it has the least and the greatest. CSV and JSON have a row for each weight.
 
     Attributes:
-        weights: The rows, which are dataclasses.
+        rows: The rows, which are dataclasses.
     """
 
-    weights: list[Row]
+    rows: list[Row]
 
     @abc.abstractmethod
     def _weight_columns(self) -> Sequence[Column[Row]]:
@@ -268,7 +334,7 @@ class WeightTable(Tabular[Sequence[Row]]):
     def _rows(self) -> Sequence[Sequence[Row]]:
         path, *others = self._weight_columns()
         alike: dict[tuple[str, ...], list[Row]] = {}
-        for weight in self.weights:
+        for weight in self.rows:
             name = without_numbers(cell_text(path.cell(weight)))
             cells = [cell_text(column.cell(weight)) for column in others if not column.is_measured]
             alike.setdefault((name, *cells), []).append(weight)
@@ -285,25 +351,8 @@ class WeightTable(Tabular[Sequence[Row]]):
             columns.append(_over_rows(column, functools.partial(_range, column)))
         return columns
 
-    def _records(self) -> Sequence[dict[str, Any]]:
-        weights: Sequence[Any] = self.weights
-        return [dataclasses.asdict(weight) for weight in weights]
-
-    def _summary(self) -> str:
-        """Return a sentence about all weights, or nothing."""
-        return ""
-
-    def _headline(self) -> str:
-        summary = self._summary()
-        if summary:
-            return f": {summary[:-1]}"
-        return f" of {len(self.weights)} weights"
-
     def _below(self) -> list[str]:
-        summary = self._summary()
-        if summary:
-            return ["", summary]
-        return []
+        return ["", self.summary]
 
 
 def _over_rows(

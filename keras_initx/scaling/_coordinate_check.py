@@ -14,9 +14,9 @@ import numpy.typing as npt
 from keras_initx._checks import check_count
 from keras_initx.diagnostics._diagnose import diagnose
 from keras_initx.rendering._figures import COLORS, make_logarithmic, new_figure, tidy
-from keras_initx.rendering._results import Tabular
+from keras_initx.rendering._results import Judgement, Problem, Tabular
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._width_exponents import (
     LEVEL,
@@ -43,8 +43,23 @@ if TYPE_CHECKING:
 _SHRINKING = -0.5
 
 
+@dataclass(frozen=True, eq=False)
+class LayerSizes:
+    """The size of the outputs of one layer.
+
+    Attributes:
+        path: The path of the layer.
+        exponents: The exponent of the width in it at each step, see `CoordinateCheck`.
+        sizes: An array of shape `(steps + 1, widths)` with its root mean square.
+    """
+
+    path: str
+    exponents: npt.NDArray[np.float64]
+    sizes: npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class CoordinateCheck(Tabular[tuple[str, ...]]):
+class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     """The size of each layer's outputs in models of several widths.
 
     In the form of all results. `print` shows how it scales with the width, and below each layer the
@@ -113,13 +128,38 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return found
 
     @property
-    def problems(self) -> list[str]:
-        """The layers whose outputs depend on the width or are not finite, and the other weights.
+    def problems(self) -> list[Problem]:
+        """Layers whose outputs are not finite or depend on the width, and weights not as in muP."""
+        found = []
+        for layer, (step, width) in self.not_finite.items():
+            text = f"outputs of {layer} are not finite from step {step} on, at width {width}"
+            found.append(Problem(layer, text))
+        for layer, (step, exponent) in self.uneven.items():
+            if layer not in self.not_finite:
+                text = f"outputs of {layer} grow with width^{short_number(exponent)} at step {step}"
+                found.append(Problem(layer, text))
+        for weight in self.weights:
+            if weight.differs:
+                found.append(Problem(weight.path, weight.text))
+        return found
 
-        These are those that are not as in muP.
-        """
-        layers = dict.fromkeys([*self.not_finite, *self.uneven])
-        return [*layers, *(weight.path for weight in self.weights if weight.differs)]
+    @property
+    def rows(self) -> list[LayerSizes]:
+        """A `LayerSizes` for each layer."""
+        rows = []
+        for place, layer in enumerate(self.layers):
+            rows.append(LayerSizes(layer, self.exponents[:, place], self.sizes[:, place]))
+        return rows
+
+    @property
+    def summary(self) -> str:
+        """How many layers and weights have a problem, in one sentence."""
+        layers = len({*self.not_finite, *self.uneven})
+        weights = sum(weight.differs for weight in self.weights)
+        return (
+            f"{layers} of {counted(len(self.layers), 'layer')} not level or not finite, "
+            f"{weights} of {counted(len(self.weights), 'weight')} not as in muP."
+        )
 
     def _content(self) -> dict[str, Any]:
         return {**asdict(self), "sizes": self.sizes.tolist()}
@@ -215,6 +255,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]]):
         return lines
 
 
+@shows_progress
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
@@ -222,6 +263,7 @@ def coordinate_check(
     y: Data | None = None,
     *,
     steps: int = 3,
+    verbose: Verbose = "auto",
 ) -> CoordinateCheck:
     """Measure how the size of each layer's outputs scales with the width, also during training.
 
@@ -243,6 +285,8 @@ def coordinate_check(
             sample weights count.
         y: Targets, unless `x` has them.
         steps: Number of training steps.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `CoordinateCheck`.
@@ -328,7 +372,7 @@ def coordinate_check(
 def _sizes(model: keras.Model, x: Data) -> dict[str, float]:
     """Return the root mean square of the output of each layer, by its name."""
     sizes = {}
-    for layer in diagnose(model, Batch(x)).layers:
+    for layer in diagnose(model, Batch(x)).rows:
         signal = layer.signal
         if signal.nonfinite:
             check_finite(x)

@@ -24,7 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 
@@ -35,7 +35,7 @@ from keras_initx.rendering._figures import COLORS
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._text import short_number
+from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._rate_factors import FactorList, RateFactors
 from keras_initx.structure._weights import ModelWeight, check_model, find_weights
 
@@ -116,7 +116,7 @@ class MupTable(WeightTable[MupWeight]):
     In the form of all results. `plot` shows the factors in the colors of the roles.
 
     Attributes:
-        weights: A `MupWeight` for each trainable weight, in the order of
+        rows: A `MupWeight` for each trainable weight, in the order of
             `model.trainable_variables`.
         depth: The argument of `mup`. The model must divide the output of each branch by it.
         head_size: How many times as large the heads of attention are as in the base model, by the
@@ -124,7 +124,7 @@ class MupTable(WeightTable[MupWeight]):
             instead of its square root, or more heads of the same size must make it wider.
     """
 
-    weights: list[MupWeight]
+    rows: list[MupWeight]
     depth: float = 1.0
     head_size: float = 1.0
 
@@ -146,10 +146,10 @@ class MupTable(WeightTable[MupWeight]):
             ValueError: If it is another, for which no rule is known.
         """
         rate = _RATES[_class_name(optimizer)]
-        paths = [weight.variable_path for weight in self.weights]
+        paths = [weight.variable_path for weight in self.rows]
         if rate == "muon" and isinstance(optimizer, keras.optimizers.Muon):
-            return FactorList([_muon_rate(weight, optimizer) for weight in self.weights], paths)
-        return FactorList([getattr(weight, rate) for weight in self.weights], paths)
+            return FactorList([_muon_rate(weight, optimizer) for weight in self.rows], paths)
+        return FactorList([getattr(weight, rate) for weight in self.rows], paths)
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> RateFactors:
         """Return an optimizer that trains each weight with its factor on the learning rate.
@@ -166,10 +166,21 @@ class MupTable(WeightTable[MupWeight]):
 
     @property
     def _has_tied(self) -> bool:
-        return any(weight.tied != 1 for weight in self.weights)
+        return any(weight.tied != 1 for weight in self.rows)
+
+    @property
+    def summary(self) -> str:
+        """What the table has, in one sentence."""
+        return "Factors on the std in the base model, and on learning rates by optimizer."
+
+    def _headline(self) -> str:
+        return f" of {counted(len(self.rows), 'weight')}"
 
     def _title(self) -> str:
         return f"Factors of muP{self._headline()}"
+
+    def _content(self) -> dict[str, Any]:
+        return {"weights": self._records(), "depth": self.depth, "head_size": self.head_size}
 
     def _weight_columns(self) -> list[Column[MupWeight]]:
         columns: list[Column[MupWeight]] = [
@@ -201,20 +212,20 @@ class MupTable(WeightTable[MupWeight]):
         panels = {}
         for name, label in factors.items():
             values: dict[str, dict[int, float]] = {}
-            for place, weight in enumerate(self.weights):
+            for place, weight in enumerate(self.rows):
                 values.setdefault(weight.role, {})[place] = getattr(weight, name)
             panels[label] = {role: Points(values[role], colors[role]) for role in values}
-        paths = [weight.path for weight in self.weights]
+        paths = [weight.path for weight in self.rows]
         return plot_in_order(paths, panels, of="weight", are_ratios=True)
 
     def _below(self) -> list[str]:
-        notes = ["Factors on the std in the base model, and on learning rates by optimizer."]
+        notes = [self.summary]
         if self._has_tied:
             notes.append(
                 "tied: factor on the logits of an output layer that uses the weights of the "
                 "embedding."
             )
-        for weight in self.weights:
+        for weight in self.rows:
             if math.isnan(weight.tied):
                 notes.append(
                     f"Whether logits use {weight.path} is not known: if they do, multiply them by "

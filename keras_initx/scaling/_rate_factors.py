@@ -53,7 +53,8 @@ class RateFactors(StepsByFactor):
 
     Args:
         optimizer: An optimizer of Keras, or of a class of yours that makes its steps in
-            `update_step`, that has not been used. It is copied.
+            `update_step`, that has not been used. It is copied. Or its name or config, as in
+            `compile`: `"adam"`.
         factors: A dict from patterns to positive factors. A pattern, as in `initialize`, is
             compared with the path of a weight, `variable.path`. Leave out the name of the model
             that may begin all paths: those of a loaded model may lack it. The first that matches
@@ -84,11 +85,13 @@ class RateFactors(StepsByFactor):
 
     def __new__(
         cls,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str | Mapping[str, Any],
         factors: Mapping[str, float] | Sequence[float],
         name: str | None = None,
     ) -> Self:
         """Return a copy of the optimizer, of a subclass of its class."""
+        if isinstance(optimizer, str | Mapping):
+            optimizer = keras.optimizers.get(optimizer)
         copied = _checked_copy(optimizer)
         # A class of a user may be made from a config in a way of its own, but then of this class.
         plain: Any = type(optimizer)
@@ -97,7 +100,7 @@ class RateFactors(StepsByFactor):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str | Mapping[str, Any],
         factors: Mapping[str, float] | Sequence[float],
         name: str | None = None,
     ) -> None:

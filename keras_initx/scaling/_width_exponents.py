@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_initx.backends._current import backend
+from keras_initx.rendering._text import short_number
 from keras_initx.scaling._mup import Role, mup, trainable
 from keras_initx.scaling._rate_factors import rates_of
 from keras_initx.structure._optimizers import unscaled
@@ -40,6 +41,18 @@ class WidthExponents:
     def differs(self) -> bool:
         """Whether anything that is known scales in another way than in muP."""
         return self.std_differs or self.rate_differs
+
+    @property
+    def text(self) -> str:
+        """Which exponents differ from those of muP, in words."""
+        parts = []
+        if self.std_differs:
+            std, in_mup = short_number(self.std), short_number(self.mup_std)
+            parts.append(f"initial values with width^{std}, in muP with width^{in_mup}")
+        if self.rate_differs:
+            rate, in_mup = short_number(self.rate), short_number(self.mup_rate)
+            parts.append(f"learning rate with width^{rate}, in muP with width^{in_mup}")
+        return f"{self.path}: {'; '.join(parts)}"
 
     @property
     def std_differs(self) -> bool:
@@ -101,7 +114,7 @@ def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[Widt
     try:
         factors = table.learning_rates(narrow.optimizer)
     except ValueError:  # an optimizer without a rule
-        factors = [math.nan] * len(table.weights)
+        factors = [math.nan] * len(table.rows)
 
     def exponent(after: float, before: float = 1.0) -> float:
         if not after or not before:
@@ -110,7 +123,7 @@ def width_exponents(narrow: Start, wide: Start, width_ratio: float) -> list[Widt
         return round(math.log(after / before) / math.log(width_ratio), 3) + 0.0
 
     found = []
-    for weight, factor in zip(table.weights, factors, strict=True):
+    for weight, factor in zip(table.rows, factors, strict=True):
         path = weight.path
         exponents = WidthExponents(
             path,

@@ -5,9 +5,10 @@ import dataclasses
 import functools
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras_initx._extras import import_optional
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import COLORS, tidy
 from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
@@ -37,15 +39,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# In the figure: characters of a line of a panel's title, and rates that are written on its axis.
+_TITLE = 32
+_MOST_MARKS = 8
+
 # Takes a width and a learning rate.
 BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
 Number = TypeVar("Number", int, float)
 
 
-def compare_rates(
+@shows_progress
+def compare_learning_rates(
     build: BuildOfWidth | Mapping[str, BuildOfWidth],
     widths: Sequence[int] | npt.NDArray[np.integer],
-    rates: Sequence[float] | npt.NDArray[np.floating],
+    learning_rates: Sequence[float] | npt.NDArray[np.floating],
     data: DataLike,
     *,
     repeats: int = 3,
@@ -57,6 +64,7 @@ def compare_rates(
     title: str | None = None,
     monitor: str = "val_loss",
     mode: Mode = "auto",
+    verbose: Verbose = "auto",
 ) -> "RateStudy":
     """Train models of several widths with several learning rates, and compare the best rates.
 
@@ -72,7 +80,7 @@ def compare_rates(
             a dict of such functions by name, for example with muP and without. Weights must not
             have a fixed seed if they shall differ between the repeats.
         widths: At least two different widths.
-        rates: At least two different learning rates.
+        learning_rates: At least two different learning rates.
         data: See `compare_initializers`.
         repeats: Number of trials per width and rate.
         epochs: Number of epochs per trial.
@@ -84,6 +92,8 @@ def compare_rates(
         monitor: Name of the metric to compare by, one on the validation data. To compare by the
             training loss as papers do, pass the training data as validation data too.
         mode: See `compare_initializers`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `RateStudy`.
@@ -104,7 +114,7 @@ def compare_rates(
         ...     return model
         >>> x = np.random.default_rng(0).normal(size=(64, 4))
         >>> data = (x, x[:, :1]), (x, x[:, :1])
-        >>> compare_rates(build, [4, 8], [0.001, 0.01, 0.1], data, repeats=2, epochs=1)
+        >>> compare_learning_rates(build, [4, 8], [0.001, 0.01, 0.1], data, repeats=2, epochs=1)
         <RateStudy of 1 parametrization, 2 widths, 3 rates, 12 trials: 12 finished>
 
     Reference:
@@ -113,9 +123,10 @@ def compare_rates(
     """
     builds = _checked_builds(build)
     widths = _distinct("widths", [int(check_count("widths", width)) for width in widths])
-    rates = _distinct(
-        "rates", [float(check_number("rates", rate, positive=True)) for rate in rates]
-    )
+    rates = []
+    for rate in learning_rates:
+        rates.append(float(check_number("learning_rates", rate, positive=True)))
+    rates = _distinct("learning_rates", rates)
     repeats = int(check_count("repeats", repeats))
     # The intervals need it: fail now rather than after training.
     import_optional("scipy.stats", "studies")
@@ -180,10 +191,10 @@ def _distinct(name: str, values: list[Number]) -> list[Number]:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RateStudy(StudyResult):
-    """The result of `compare_rates`, in the form of all results.
+    """The result of `compare_learning_rates`, in the form of all results.
 
-    `plot` shows the metric over the learning rate, with a line for each width. The rows of `to_csv`
-    are `records`.
+    `plot` shows the metric over the learning rate, with a line for each width. The rows are those
+    of `to_csv`.
 
     Attributes:
         title: Its title.
@@ -201,13 +212,24 @@ class RateStudy(StudyResult):
     mode: Direction
 
     @property
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial."""
         records = []
         for (name, width, rate, repeat), trial in self.trials.items():
             known = {"build": name, "width": width, "rate": rate, "repeat": repeat}
             records += records_of(known, trial)
         return records
+
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial.
+
+        Args:
+            key: `(build, width, rate, repeat)`.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self.trials[key]
 
     def final_values(self, build: str, width: int) -> FloatArray:
         """Return the last value of `monitor`, in an array of shape `(repeats, rates)`.
@@ -299,7 +321,7 @@ class RateStudy(StudyResult):
             "mode": self.mode,
             "statistics": self.statistics(),
             "drifts": self.drifts(),
-            "records": self.records,
+            "records": self.rows,
         }
 
     def _headline(self) -> str:
@@ -387,20 +409,27 @@ class RateStudy(StudyResult):
             )
             low, high = values.min(axis=0), values.max(axis=0)
             axis.fill_between(rates, low, high, color=color, alpha=0.12, linewidth=0)
-            best = self._best_place(build, width)
-            if best is not None:
+            best = 2.0 ** float(np.mean(self._optima(build, width)))  # that of the table
+            if math.isfinite(best):
+                height = np.interp(math.log(best), np.log(rates), means)
                 axis.plot(
-                    rates[best],
-                    means[best],
+                    best,
+                    height,
                     "o",
                     markersize=9,
                     markerfacecolor="none",
                     markeredgecolor=color,
                 )
-        axis.set_xscale("log", base=2)
+        axis.set_xscale("log")
+        every = math.ceil(len(rates) / _MOST_MARKS)
+        marks = rates[::every]
+        axis.set_xticks(marks, [f"{rate:.2g}" for rate in marks], rotation=45, ha="right")
+        axis.minorticks_off()
         if axis.dataLim.ymin > 0:
             axis.set_yscale("log")
-        axis.set(title=build, xlabel="learning rate")
+        name = textwrap.fill(build.removeprefix("__main__."), _TITLE)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("learning rate")
 
 
 def _best(values: FloatArray) -> int | None:

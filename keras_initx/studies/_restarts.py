@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 
@@ -15,6 +15,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import tidy
 from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 Build: TypeAlias = Callable[[], keras.Model]
 
 
+@shows_progress
 def random_restarts(
     build: Build,
     data: DataLike,
     *,
-    n: int = 10,
+    draws: int = 10,
     epochs: int = 10,
     batch_size: int = 32,
     seed: int = 0,
@@ -51,6 +53,7 @@ def random_restarts(
     title: str | None = None,
     monitor: str | None = None,
     mode: Mode = "auto",
+    verbose: Verbose = "auto",
 ) -> "RestartStudy":
     """Train a model from several draws of its initial weights, and return the best.
 
@@ -59,15 +62,15 @@ def random_restarts(
     the same examples in the same order. At last the chosen draw is trained once more, for its
     model.
 
-    The score of the best of `n` draws is biased by selection. To measure the real gain, the chosen
-    draw is trained again with the examples in other orders, and so are draws that were not in the
+    The score of the best draw is biased by selection. To measure the real gain, the chosen draw is
+    trained again with the examples in other orders, and so are draws that were not in the
     search. This function sets the global seed of TensorFlow.
 
     Args:
         build: Function without arguments that returns a new compiled model, whose initializers have
             no seeds.
         data: See `compare_initializers`.
-        n: Number of draws.
+        draws: Number of draws.
         epochs: Number of epochs to train the best draws for.
         batch_size: See `compare_initializers`.
         seed: Integer, the root of all seeds.
@@ -78,6 +81,8 @@ def random_restarts(
         title: See `compare_initializers`.
         monitor: Name of the metric that the search goes by. See `compare_initializers`.
         mode: See `compare_initializers`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `RestartStudy` with the trained `model` and the `seed` of its draw.
@@ -103,7 +108,8 @@ def random_restarts(
         ...     return model
         >>> x = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 4), seed=0))
         >>> y = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 3), seed=1))
-        >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), n=4, epochs=2, checks=0)
+        >>> data = ((x[0], y[0]), (x[1], y[1]))
+        >>> best = random_restarts(build, data, draws=4, epochs=2, checks=0)
         >>> keras.utils.set_random_seed(best.seed)
         >>> initial = build()
 
@@ -113,7 +119,7 @@ def random_restarts(
         optimization", AISTATS 2016.
     """
     check_build(build)
-    n = int(check_count("n", n))
+    n = int(check_count("draws", draws))
     checks = int(check_count("checks", checks, least=0))
     if checks:
         # The tests need it: fail now rather than after training.
@@ -134,9 +140,9 @@ def random_restarts(
     # All draws see the examples in one order. None is made by the seed of a repeat.
     repeat = Repeat(model=0, training=derived_seed(given.seed, "train"))
 
-    draws, trials = _searched(engine, n, repeat)
+    searched, trials = _searched(engine, n, repeat)
     metric, direction = engine.metric(trials)
-    ranked = _ranked_draws(draws, metric, direction)
+    ranked = _ranked_draws(searched, metric, direction)
     pairs = []
     if checks:
         pairs = _checked(engine, ranked[0], n, checks, trials)
@@ -226,7 +232,7 @@ _CHOSEN, _REST = "#d55e00", "#8aa4b8"
 class RestartStudy(StudyResult):
     """The result of `random_restarts`, in the form of all results.
 
-    `plot` shows the curves of all draws. The rows of `to_csv` are `records`.
+    `plot` shows the curves of all draws. The rows are those of `to_csv`.
 
     Attributes:
         title: Its title.
@@ -247,6 +253,18 @@ class RestartStudy(StudyResult):
     monitor: str
     mode: Direction
     model: keras.Model
+
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a draw.
+
+        Args:
+            key: Its number.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        by_number = {draw["draw"]: draw for draw in self.draws}
+        return by_number[key]
 
     @property
     def seed(self) -> int:
@@ -286,7 +304,7 @@ class RestartStudy(StudyResult):
         }
 
     @property
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A list of dicts with place, number, seed, status and metrics of each epoch of each draw.
 
         Epoch 0 is before training.
@@ -307,7 +325,7 @@ class RestartStudy(StudyResult):
             "score": self.score,
             "gain": self.gain(),
             "checks": self.checks,
-            "records": self.records,
+            "records": self.rows,
         }
 
     def _headline(self) -> str:

@@ -3,6 +3,7 @@
 import abc
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from keras_initx.rendering._export import paragraphs, section
 from keras_initx.rendering._results import Result
@@ -37,11 +38,23 @@ class StudyResult(Result):
 
     @property
     @abc.abstractmethod
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A dict for each epoch of each trial."""
 
+    @abc.abstractmethod
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial."""
+
+    @property
+    def summary(self) -> str:
+        """What was trained, in one sentence."""
+        return f"{self._headline().removeprefix(' of ').capitalize()}."
+
+    @abc.abstractmethod
+    def _headline(self) -> str: ...
+
     def _records(self) -> list[Record]:
-        return self.records
+        return self.rows
 
     def _title(self) -> str:
         return self.title

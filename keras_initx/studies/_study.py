@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,11 +32,44 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.95
 
 
+@dataclasses.dataclass(frozen=True)
+class StudyProblem:
+    """A problem that `diagnose` found in the first batch of trials, see `Verdict`.
+
+    Attributes:
+        initializer: The initializer of the trials.
+        trials: The number of trials in which it was found.
+        problem: Name of the problem.
+        layers: Names of the affected layers, in the first of these trials.
+        evidence: The measurements that show it there.
+        remedy: What to use instead.
+        level: Its effect on training.
+    """
+
+    initializer: str
+    trials: int
+    problem: str
+    layers: Sequence[str]
+    evidence: str
+    remedy: str
+    level: str
+
+    @property
+    def path(self) -> str:
+        """The first of the affected layers, empty if it is of the whole model."""
+        return next(iter(self.layers), "")
+
+    @property
+    def text(self) -> str:
+        """What was found, as a sentence."""
+        return f"{self.initializer}: {self.problem} ({self.level}): {self.evidence}."
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Study(StudyResult):
     """The result of `compare_initializers`, in the form of all results.
 
-    `plot` shows the learning curves and the final values. The rows of `to_csv` are `records`.
+    `plot` shows the learning curves and the final values. The rows are those of `to_csv`.
 
     Attributes:
         title: The title of the study.
@@ -61,13 +94,24 @@ class Study(StudyResult):
         if self.threshold is None:
             object.__setattr__(self, "threshold", self._default_threshold())
 
+    def __getitem__(self, key: Any) -> Record:
+        """Return the record of a trial.
+
+        Args:
+            key: `(initializer, repeat)`.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self.trials[key]
+
     @property
     def initializers(self) -> list[str]:
         """The names of the initializers."""
         return list(self.settings["initializers"])
 
     @property
-    def records(self) -> list[Record]:
+    def rows(self) -> list[Record]:
         """A list of dicts with names, status and metrics of each epoch of each trial.
 
         Epoch 0 is before training. Its record also has the `"problems"` that `diagnose` found in
@@ -237,15 +281,16 @@ class Study(StudyResult):
         return {"first": first, "second": second, **test}
 
     @property
-    def problems(self) -> list[Record]:
-        """A dict for each initializer and each problem that `diagnose` found in a first batch."""
-        rows: dict[tuple[str, str], Record] = {}
+    def problems(self) -> list[StudyProblem]:
+        """What `diagnose` found in first batches, of each initializer."""
+        found: dict[tuple[str, str], list[Record]] = {}
         for (name, _), trial in self.trials.items():
             for verdict in _verdicts(trial):
-                new_row = {"initializer": name, "trials": 0, **verdict}
-                row = rows.setdefault((name, verdict["problem"]), new_row)
-                row["trials"] += 1
-        return list(rows.values())
+                found.setdefault((name, verdict["problem"]), []).append(verdict)
+        problems = []
+        for (name, _), verdicts in found.items():
+            problems.append(StudyProblem(initializer=name, trials=len(verdicts), **verdicts[0]))
+        return problems
 
     def remarks(self) -> list[str]:
         """Return the findings as sentences.
@@ -270,8 +315,8 @@ class Study(StudyResult):
             "threshold": self.threshold,
             "statistics": self.statistics(),
             "comparisons": self.comparisons(),
-            "problems": self.problems,
-            "records": self.records,
+            "problems": [dataclasses.asdict(problem) for problem in self.problems],
+            "records": self.rows,
         }
 
     def _headline(self) -> str:
@@ -479,8 +524,8 @@ def _repeats(pairs: Iterable[Record]) -> str:
 def _remarks_on_first_batches(study: Study) -> list[str]:
     problems: dict[str, list[str]] = {}
     for row in study.problems:
-        problem = f"{row['problem']} in {row['trials']}"
-        problems.setdefault(row["initializer"], []).append(problem)
+        problem = f"{row.problem} in {row.trials}"
+        problems.setdefault(row.initializer, []).append(problem)
     remarks = []
     for name, found in problems.items():
         # Of a study that was resumed with another `diagnosis`, these are not all.

@@ -7,6 +7,7 @@ from loaded import Counting, arrays, built, normal
 from modes import BACKEND
 
 from keras_initx import load_pretrained
+from keras_initx.arrays._casts import cast
 
 layers = keras.layers
 
@@ -85,3 +86,29 @@ def test_a_part_may_leave_out_what_a_weight_cannot_hold():
     array[4] = 1e5
     load_pretrained(model, {"k": array}, {"first/kernel": ("k", np.s_[:4])}, layout="keras")
     assert (arrays(model)["first/kernel"] == 1).all()
+
+
+# Next to the middle between two numbers of 16 bits, which float32 does not tell from the middle, and what is nearest.
+NEAR_THE_MIDDLE = [
+    ("bfloat16", 1 + 2**-8 + 2**-40, 1 + 2**-7),
+    ("bfloat16", 1 + 2**-8, 1),
+    ("bfloat16", -1 - 2**-8 - 2**-40, -1 - 2**-7),
+    ("bfloat16", 1 + 3 * 2**-8 - 2**-40, 1 + 2**-7),
+    ("bfloat16", -1 - 3 * 2**-8 + 2**-40, -1 - 2**-7),
+    ("float16", 1 + 2**-11 + 2**-40, 1 + 2**-10),
+]
+
+
+@pytest.mark.parametrize(("dtype", "number", "nearest"), NEAR_THE_MIDDLE)
+def test_a_number_is_rounded_once(dtype, number, nearest):
+    numbers = np.array([[number, 0.1]])
+    model = built((2,), layers.Dense(1, use_bias=False, name="dense", dtype=dtype))
+    load_pretrained(model, {"dense/kernel": numbers.T}, layout="keras")
+    np.testing.assert_array_equal(arrays(model)["dense/kernel"].astype("float64"), [[nearest], [np.array(0.1, dtype)]])
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 0.0, -0.0, 2.0**-133])
+def test_what_is_no_usual_number_stays_what_it_is(number):
+    (found,) = cast(np.array([number]), "bfloat16").astype("float64")
+    np.testing.assert_array_equal(found, number)
+    assert np.signbit(found) == np.signbit(number)

@@ -11,7 +11,7 @@ def audit(found, expected, **options):
 
 
 def verdict(found, expected, **options):
-    return audit(found, expected, **options).weights[0].verdict
+    return audit(found, expected, **options).rows[0].verdict
 
 
 def contract(make, draws=3):
@@ -69,14 +69,14 @@ def test_copies_within_a_weight(copies):
     if copies == "columns":
         found = found.T.copy()
     expected = rng.normal(0, 1, found.shape).astype("float32")
-    row = audit(found, expected).weights[0]
+    row = audit(found, expected).rows[0]
     assert (row.verdict, row.evidence) == ("copies", f"3 equal parts along axis {int(copies == 'columns')}")
 
 
 def test_three_equal_parts_as_of_queries_keys_and_values():
     rng = np.random.default_rng(0)
     third = rng.normal(0, 1, (32, 20)).astype("float32")
-    row = audit(np.tile(third, (1, 3)), rng.normal(0, 1, (32, 60)).astype("float32")).weights[0]
+    row = audit(np.tile(third, (1, 3)), rng.normal(0, 1, (32, 60)).astype("float32")).rows[0]
     assert (row.verdict, row.evidence) == ("copies", "3 equal parts along axis 1")
 
 
@@ -105,7 +105,7 @@ def test_one_value_of_one_draw():
     """It may have been drawn; of several draws it is constant."""
     one, other = np.float32([0.3712845]), np.float32([0.1184527])
     report = audit(one, other)
-    assert report.weights[0].reason == "one value, of one draw"
+    assert report.rows[0].reason == "one value, of one draw"
     several = keras_initx.contract(lambda: {"a": other})
     assert not keras_initx.audit({"a": one}, like=several).ok
 

@@ -97,3 +97,36 @@ def test_another_family_is_named(yesterday):
         "truncated normal instead of uniform",
     }
     assert len(report.problems) == 3
+
+
+def blocks(count, width=64):
+    """Return a residual network of so many blocks, whose kernels are told apart by a deviation of a hundredth."""
+    x = inputs = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(50, width)(inputs)
+    for number in range(count):
+        y = keras.layers.LayerNormalization()(x)
+        x = x + keras.layers.MultiHeadAttention(2, width // 2, name=f"attention_{number}")(y, y)
+        hidden = keras.layers.Dense(width, "gelu", name=f"up_{number}")(keras.layers.LayerNormalization()(x))
+        x = x + keras.layers.Dense(width, name=f"down_{number}")(hidden)
+    return keras.Model(inputs, keras.layers.Dense(50, name="head")(keras.layers.LayerNormalization()(x)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("times", [0, 2])
+@pytest.mark.parametrize("by", ["recipe", "contract"])
+def test_a_factor_of_depth_that_is_left_out_or_applied_twice_is_the_cause(count, times, by):
+    model, branches = blocks(count), 2 * count
+    keras_initx.initialize(model, "gpt2", seed=0)
+    like = keras_initx.contract(model)
+    std = 0.02 / branches ** (times / 2)
+    for number in range(count):
+        kernel = model.get_layer(f"down_{number}").kernel
+        kernel.assign(keras.random.normal(kernel.shape, stddev=std, seed=number))
+    report = keras_initx.audit(model, "gpt2") if by == "recipe" else keras_initx.audit(model, like=like)
+    causes = {row.path: row.cause for row in report.problems}
+    expected = f"factor 1/sqrt({branches}) for the depth applied twice"
+    if times == 0:
+        expected = f"factor 1/sqrt({branches}) for the depth left out"
+        if by == "recipe":
+            expected = f"depth scaling 1/sqrt({branches}) not applied"
+    assert causes == {f"down_{number}/kernel": expected for number in range(count)}

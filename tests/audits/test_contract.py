@@ -24,9 +24,9 @@ def test_several_draws_tell_fixed_weights_from_random_ones():
         drawn = layers.Dense(64, name="drawn")
         return keras.Sequential([keras.Input((64,)), fixed, drawn])
 
-    kinds = {weight.path: weight.kind for weight in keras_initx.contract(build).weights}
+    kinds = {weight.path: weight.kind for weight in keras_initx.contract(build).rows}
     assert (kinds["fixed/kernel"], kinds["drawn/kernel"]) == ("fixed", "random")
-    one = {weight.path: weight.kind for weight in keras_initx.contract(build, draws=1).weights}
+    one = {weight.path: weight.kind for weight in keras_initx.contract(build, draws=1).rows}
     assert one["fixed/kernel"] == "random"
 
 
@@ -88,7 +88,7 @@ def test_weights_that_are_too_small_are_named(yesterday):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(8)])
     report = keras_initx.audit(model, like=small)
     assert "1 weight (dense/kernel) has too few values: a change of scale by a factor of 1.2 may" in report.summary
-    assert 1.3 < report.weights[0].resolution < 1.7
+    assert 1.3 < report.rows[0].resolution < 1.7
 
 
 def test_generators_are_as_before():

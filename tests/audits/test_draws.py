@@ -44,7 +44,7 @@ def test_where_most_weights_vary_all_may():
         return {**arrays, "few": RNG.normal(0, 1, 64)}
 
     contract = keras_initx.contract(build)
-    assert {weight.path: weight.profile.varies for weight in contract.weights}["few"] == ("scale",)
+    assert {weight.path: weight.profile.varies for weight in contract.rows}["few"] == ("scale",)
 
 
 def test_values_of_a_draw_that_depend_on_each_other_have_another_scale_in_each():

@@ -92,7 +92,7 @@ def test_of_draws_with_scales_of_their_own_only_the_shape_is_compared():
     report = keras_initx.audit(network(keras.initializers.RandomNormal(stddev=20.0)), rules)
     assert report.ok
     assert report.not_compared == []
-    assert report.weights[0].ratio is None
+    assert report.rows[0].ratio is None
     assert off(keras_initx.audit(network("random_uniform"), rules)) == {"hidden/kernel": "shape"}
     (row,) = audit({"a": np.ones(4) + np.arange(4)}, {"a": Own(of_another_scale_each_time)}).not_compared
     assert row.reason == "its scale differs from draw to draw"

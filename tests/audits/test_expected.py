@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_initx
 from keras_initx import recipes
-from keras_initx.recipes._noted_rules import NotedRules
+from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.every_backend), "float32", "float16"])
@@ -59,7 +59,7 @@ def test_quantized_weights_are_listed_whatever_rules_say_and_adapters_are_compar
     rules = {"*lora_kernel_a": "initx.he_uniform", "*lora_kernel_b": "zeros", "*": "ones"}
     report = keras_initx.audit(model, {"*": "ones"})
     assert report.ok
-    assert {row.reason for row in report.weights} == {"quantized"}
+    assert {row.reason for row in report.rows} == {"quantized"}
     for layer in model.layers:
         layer.enable_lora(8)
     keras_initx.initialize(model, {**rules, "*": None}, seed=0)
@@ -87,7 +87,7 @@ def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)
     report = keras_initx.audit(model, rules)
-    kernels = [row for row in report.weights if row.path.endswith("kernel")]
+    kernels = [row for row in report.rows if row.path.endswith("kernel")]
     assert len(kernels) > 25
     assert {row.cause for row in report.problems} == {"as its layer declares: GlorotUniform()"}
     keras_initx.initialize(model, rules, seed=0)
@@ -99,8 +99,8 @@ def test_a_recipe_says_how_a_model_should_be():
     [(("hidden/kernel",), "1 weight (hidden/kernel) is for."), (("hidden/kernel", "hidden/bias"), "bias) are for.")],
 )
 def test_a_weight_that_a_recipe_does_not_know_is_a_note_and_no_fault(left, text):
-    report = keras_initx.audit(network(), NotedRules({"last/*": None}, (), left))
+    report = keras_initx.audit(network(), [{"last/*": None}, WeightRules({path: Left(NOT_KNOWN) for path in left})])
     assert report.ok
-    reasons = [row.reason for row in report.weights if row.path in left]
+    reasons = [row.reason for row in report.rows if row.path in left]
     assert reasons == ["the recipe does not know what it is for"] * len(left)
     assert text in report.summary

@@ -24,7 +24,7 @@ def test_the_table_begins_with_what_is_no_matter_of_scale_and_then_with_the_wors
     lines = str(report).splitlines()
     assert [line.split()[0] for line in lines[2:-2]] == ["c", "b", "a", "e"]
     assert lines[-1] == "3 of 5 weights are not as the rules say, 1 not compared."
-    assert [row.path for row in report.weights] == list("abcde")
+    assert [row.path for row in report.rows] == list("abcde")
 
 
 def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page():

@@ -54,7 +54,7 @@ def test_a_weight_that_is_verified_raises_no_alarm_by_chance(tmp_path):
 def test_the_values_of_a_plan_with_an_axis_exchanged():
     model = network()
     plan = keras_initx.initialize(model, seed=0)
-    values = {weight.path: plan.draw(weight.path) for weight in plan.weights}
+    values = {weight.path: plan.draw(weight.path) for weight in plan.rows}
     values["hidden/kernel"] = values["hidden/kernel"].T.reshape(48, 64)
     assert sole(keras_initx.audit(values, plan)) == ("bits", "an axis exchanged")
 

@@ -10,7 +10,7 @@ import keras_initx
 
 
 def test_kinds_of_weights(yesterday):
-    kinds = {weight.path: weight.text for weight in yesterday.weights}
+    kinds = {weight.path: weight.text for weight in yesterday.rows}
     assert kinds["hidden_0/kernel"] == "uniform"
     assert kinds["hidden_0/bias"] == "constant 0"
     assert kinds["batch_normalization/gamma"] == "constant 1"
@@ -21,7 +21,7 @@ def test_kinds_of_weights(yesterday):
 def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
     for seed in range(draws):
         arrays = {"a": np.random.default_rng(seed).normal(size=shape)}
-        assert keras_initx.contract(arrays).weights[0].text in ("normal", "random")
+        assert keras_initx.contract(arrays).rows[0].text in ("normal", "random")
 
 
 def test_sparse_and_recurrent_weights():
@@ -57,7 +57,7 @@ def test_rows_that_training_never_touched():
     model.fit(np.arange(20).reshape(5, 4), np.ones((5, 2)), verbose=0)
     report = keras_initx.audit(model, plan)
     assert report.unchanged == ["frozen/kernel", "frozen/bias"]
-    rows = {row.path: row.rows_unchanged for row in report.weights}
+    rows = {row.path: row.rows_unchanged for row in report.rows}
     assert rows["table/embeddings"] == 30
     assert report.summary.endswith("The same bit for bit: 2 of 5, and 30 rows of others.")
     assert keras_initx.audit(model, seed=0).unchanged == report.unchanged

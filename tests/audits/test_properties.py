@@ -29,7 +29,7 @@ def test_there_is_no_alarm_without_a_fault(name):
     model, _ = model_of(name)
     report = keras_initx.audit(model, RULES[name])
     assert report.ok, report.problems
-    assert len(report.weights) == len(model.weights)
+    assert len(report.rows) == len(model.weights)
 
 
 @pytest.mark.parametrize("verdict", KINDS)
@@ -37,7 +37,7 @@ def test_faults_of_a_kind_are_found_by_a_contract(verdict):
     for which, fault in of_kind(verdict).items():
         values = np.asarray(fault.change(to_numpy(model_of(fault.model)[1][fault.path])), "float32")
         report = keras_initx.audit({fault.path: values}, like=contract_of(fault.model))
-        row = next(row for row in report.weights if row.path == fault.path)
+        row = next(row for row in report.rows if row.path == fault.path)
         assert row.verdict, which
 
 

@@ -33,7 +33,7 @@ def test_a_sharded_model_is_audited_without_a_copy_that_stays(expected, tmp_path
         assert report.ok
         assert (kernel.shape in whole) == (expected == "rules")
         assert kernel.value._npy_value is None
-        assert report.weights[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
+        assert report.rows[0].std == pytest.approx(float(np.std(to_numpy(kernel))))
         values = np.array(to_numpy(kernel))
         values[40, 3] *= 1.5
         kernel.assign(values)
@@ -91,7 +91,7 @@ def test_weights_that_are_saved_alone_are_arrays(tmp_path):
     model.layers[1].bias.assign(np.ones(40))
     model.save_weights(tmp_path / "after.weights.h5")
     report = keras_initx.audit(tmp_path / "after.weights.h5", like=tmp_path / "before.weights.h5")
-    assert len(report.unchanged) == len(report.weights) - 1 == 3
+    assert len(report.unchanged) == len(report.rows) - 1 == 3
     assert set(off(report).values()) == {"values"}
 
 
@@ -101,7 +101,7 @@ def test_weights_in_all_forms(yesterday, tmp_path):
     one, other = today(1), today(2)
     forms = []
     for name, model in (("one", one), ("other", other)):
-        paths = [weight.path for weight in yesterday.weights]
+        paths = [weight.path for weight in yesterday.rows]
         arrays = {path: to_numpy(weight) for path, weight in zip(paths, model.weights, strict=True)}
         model.save(tmp_path / f"{name}.keras")
         np.savez(tmp_path / f"{name}.npz", **arrays)
@@ -111,7 +111,7 @@ def test_weights_in_all_forms(yesterday, tmp_path):
     for first, second in zip(forms[0], reversed(forms[1]), strict=True):
         report = keras_initx.audit(first, like=second)
         assert report.ok, (type(first), type(second), report.problems)
-        assert len(report.weights) == 12
+        assert len(report.rows) == 12
 
 
 def test_tied_weights_of_a_dict():
@@ -130,7 +130,7 @@ def test_masks_integers_and_empty_arrays():
         return {"mask": mask, "ids": np.arange(8), "empty": np.zeros((0, 3), "float32")}
 
     contract = keras_initx.contract(build, draws=2)
-    assert [weight.kind for weight in contract.weights] == ["fixed", "fixed", "unknown"]
+    assert [weight.kind for weight in contract.rows] == ["fixed", "fixed", "unknown"]
     assert keras_initx.audit(build(), like=contract).ok
     changed = keras_initx.audit({**build(), "mask": mask.T, "ids": np.arange(8) + 1}, like=contract)
     assert off_with_causes(changed).keys() == {"mask", "ids"}

@@ -52,5 +52,5 @@ def test_a_layer_may_have_a_parameter_of_torch_beside_its_weights():
 
     model = keras.Sequential([keras.Input((4,)), Both(3, name="both")])
     plan = keras_initx.initialize(model, {"both/kernel": "ones", "*": "zeros"}, seed=0)
-    assert [weight.path for weight in plan.weights] == ["both/kernel", "both/bias"]
+    assert [weight.path for weight in plan.rows] == ["both/kernel", "both/bias"]
     assert to_numpy(model.weights[0]).sum() == 12

@@ -53,8 +53,8 @@ def test_zero_is_a_seed(path, tmp_path, capsys):
 
 
 def test_a_recipe_is_taken_instead_of_rules(path, tmp_path, capsys):
-    assert cli.main(["initialize", str(path), "--recipe", "selu", "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("LecunNormal()") == 2
+    assert cli.main(["initialize", str(path), "--recipe", "spectral", "--dry-run"]) == 0
+    assert "Orthogonal(" in capsys.readouterr().out
     assert "not allowed with" in refused(capsys, path, "--recipe", "selu", "--rules", "{}", "--dry-run")
     assert "must be a decoder with gated" in refused(capsys, path, "--recipe", "llama", "--dry-run")
 

@@ -46,7 +46,7 @@ def network():
 
 
 def norms(model, x=X, y=Y, **options):
-    found = keras_initx.diagnose(model, x, y, **options).layers
+    found = keras_initx.diagnose(model, x, y, **options).rows
     return [layer.gradient and layer.gradient.norm for layer in found]
 
 

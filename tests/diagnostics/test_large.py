@@ -92,14 +92,14 @@ def test_the_gradient_of_a_row_is_the_sum_over_its_uses():
     summed = keras_initx.diagnose(
         model, np.array([[7, 7, 9]]), np.zeros((1, 3, 4)), loss=lambda y, outputs: keras.ops.sum(outputs)
     )
-    assert summed.layers[0].gradient.norm == pytest.approx(math.sqrt(4 * (2**2 + 1**2)))
+    assert summed.rows[0].gradient.norm == pytest.approx(math.sqrt(4 * (2**2 + 1**2)))
 
 
 @pytest.mark.parametrize("scale", [1e-30, pytest.param(1e30, marks=pytest.mark.every_backend)])
 def test_gradients_beyond_the_squares_of_float32_have_norms(scale):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
     report = keras_initx.diagnose(model, np.full((1, 2), scale), np.zeros((1, 3)), loss="mean_absolute_error")
-    assert report.layers[0].gradient.norm == pytest.approx(math.sqrt(6) / 3 * scale, rel=1e-6)
+    assert report.rows[0].gradient.norm == pytest.approx(math.sqrt(6) / 3 * scale, rel=1e-6)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
@@ -109,4 +109,4 @@ def test_a_gradient_that_is_not_finite_has_such_a_norm(value):
     report = keras_initx.diagnose(
         model, factors, np.zeros((1, 3)), loss=lambda y, outputs: keras.ops.sum(outputs), batch_size=1
     )
-    assert report.layers[0].gradient.norm == pytest.approx(value, nan_ok=True)
+    assert report.rows[0].gradient.norm == pytest.approx(value, nan_ok=True)

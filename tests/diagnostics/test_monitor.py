@@ -26,7 +26,7 @@ def test_records_are_of_the_weights_of_their_step():
     fit(model, monitor)
     assert monitor.history[0].to_dict() == before
     assert monitor.history[6].to_dict() != before
-    last = monitor.history[12].layers[0]
+    last = monitor.history[12].rows[0]
     assert last.weights[0].norm == pytest.approx(np.linalg.norm(to_numpy(model.layers[0].kernel)), rel=1e-6)
 
 
@@ -41,7 +41,7 @@ def test_training_is_as_without():
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
     # In the middle of an epoch JAX keeps the weights elsewhere.
-    assert monitor.history[6].layers[0].weights[0].norm == pytest.approx(np.linalg.norm(weights[1][0]), rel=1e-6)
+    assert monitor.history[6].rows[0].weights[0].norm == pytest.approx(np.linalg.norm(weights[1][0]), rel=1e-6)
 
 
 def test_another_fit_is_another_history():
@@ -62,7 +62,7 @@ def test_the_batch_is_the_same_where_training_overwrites_the_arrays():
     model.optimizer.learning_rate = 0.0
     monitor = keras_initx.SignalMonitor(x, y, every=3)
     fit(model, Overwriting(), monitor, epochs=1)
-    found = [(report.inputs.std, report.layers[-1].gradient.norm) for report in monitor.history.values()]
+    found = [(report.inputs.std, report.rows[-1].gradient.norm) for report in monitor.history.values()]
     assert found == 3 * found[:1]
 
 
@@ -73,7 +73,7 @@ def test_arguments_of_diagnose_are_passed_on():
         keras_initx.SignalMonitor(BATCH, every=6, batch_size=16, ignore=ignored) for ignored in ([], ["equal units"])
     ]
     fit(model, *monitors, epochs=1)
-    assert monitors[0].history[0].layers[0].shape == (16, 6)
+    assert monitors[0].history[0].rows[0].shape == (16, 6)
     found = [[verdict.problem for verdict in monitor.history[0].verdicts] for monitor in monitors]
     assert found == [["equal units"], []]
 
@@ -82,7 +82,7 @@ def test_a_monitor_and_its_history_are_shown_in_a_line_for_each_report():
     monitor = keras_initx.SignalMonitor(BATCH, Y, every=6)
     fit(network(), monitor, epochs=1)
     assert repr(monitor) == "<SignalMonitor of 2 reports, every 6 steps>"
-    shown = "<Report of 3 layers: no problem found>"
+    shown = "<DiagnosisReport of 3 layers: no problem found>"
     assert repr(monitor.history) == f"{{0: {shown}, 6: {shown}}}"
 
 
@@ -92,7 +92,7 @@ def test_every_is_a_positive_integer(every, error):
         keras_initx.SignalMonitor(BATCH, every=every)
 
 
-@pytest.mark.parametrize("name", ["loss", "progress"])
+@pytest.mark.parametrize("name", ["loss", "ignore"])
 def test_a_wrong_option_is_found_before_the_training(name):
     with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
         keras_initx.SignalMonitor(BATCH, Y, **{name: "wrong"})
@@ -194,7 +194,7 @@ def test_a_logger_after_the_monitor_writes_the_problems(tmp_path):
 def test_measures_of_layers_are_in_the_logs_if_asked_for(tmp_path):
     rows, monitor = logged(tmp_path, log_layers=True)
     for step, row in zip((6, 12), rows, strict=True):
-        for layer in monitor.history[step].layers:
+        for layer in monitor.history[step].rows:
             assert float(row[f"std/{layer.path}"]) == layer.after.std
             assert float(row[f"gradient/{layer.path}"]) == layer.gradient.norm
 

@@ -52,7 +52,7 @@ def means(kernels, activation="linear"):
     """Return the panel of the means of layers, and the means."""
     hidden = [layers.Dense(64, activation, kernel_initializer=keras_initx.RandomNormal(0, std, 1)) for std in kernels]
     report = report_of(keras.Sequential([keras.Input((8,)), *hidden]))
-    return report.plot().axes[1], [layer.after.mean for layer in report.layers]
+    return report.plot().axes[1], [layer.after.mean for layer in report.rows]
 
 
 @pytest.mark.parametrize(("std", "says"), [(0.3, False), (1e6, True)])
@@ -151,7 +151,7 @@ def test_plot_shows_the_first_the_middle_and_the_last_layer_with_weights():
     model.fit(BATCH, BATCH[:, :4], batch_size=8, verbose=0, callbacks=[monitor])
     deviations, *_ = monitor.plot().axes
     assert [line.get_label() for line in deviations.lines] == ["hidden_1", "hidden_7", "hidden_13"]
-    sizes = [layer.signal.std for layer in monitor.history[0].layers]
+    sizes = [layer.signal.std for layer in monitor.history[0].rows]
     (band,) = deviations.collections
     heights = band.get_paths()[0].vertices[:, 1]
     assert heights.min() <= min(sizes) < max(sizes) <= heights.max()

@@ -30,7 +30,7 @@ def test_initialize_applies_the_first_remedy_of_weights_to_the_layers_that_it_na
     report = keras_initx.diagnose(model, ROWS)
     assert [verdict.problem for verdict in report.problems] == ["vanishing"]
     plan = keras_initx.initialize(model, report, seed=0)
-    drawn = {weight.path: weight.initializer for weight in plan.weights if weight.initializer}
+    drawn = {weight.path: weight.initializer for weight in plan.rows if weight.initializer}
     assert drawn == {f"hidden_{number}/kernel": "GlorotUniform()" for number in (1, 2, 3)} | (
         {"out/kernel": "GlorotUniform()"} if "out" in report.problems[0].layers else {}
     )
@@ -42,7 +42,7 @@ def test_a_dry_run_of_a_report_changes_nothing():
     model = network(kernel_initializer="zeros")
     plan = keras_initx.initialize(model, keras_initx.diagnose(model, ROWS), seed=0, dry_run=True)
     assert not np.any(model.get_layer("hidden_1").get_weights()[0])
-    assert plan.weights[0].initializer == "GlorotUniform()"
+    assert plan.rows[0].initializer == "GlorotUniform()"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_weights_do_not_cure_is_left_to_others(factor, notes, tmp_path):
     before = [value.copy() for value in model.get_weights()]
     plan = keras_initx.initialize(model, keras_initx.diagnose(model, factor * ROWS), seed=0)
     assert plan.notes == notes
-    assert [weight.reason for weight in plan.weights] == 8 * ["in no remedy"]
+    assert [weight.reason for weight in plan.rows] == 8 * ["in no remedy"]
     plan.save(tmp_path / "plan.json")
     keras_initx.initialize(model, tmp_path / "plan.json")
     for value, other in zip(model.get_weights(), before, strict=True):
@@ -219,7 +219,7 @@ def test_frozen_weights_are_left_and_the_remedy_says_so(how, policy, tmp_path):
     assert " and 3 more are frozen: the weights and inputs of their training, or" in verdict.remedy.text
     assert "; or keras.layers.Rescaling(" in verdict.remedy.text
     plan = keras_initx.initialize(model, report, seed=0)
-    kernels = [weight for weight in plan.weights if weight.fan_in]
+    kernels = [weight for weight in plan.rows if weight.fan_in]
     assert [weight.reason for weight in kernels] == 5 * ["frozen"] + ["in no remedy"]
 
 
@@ -230,7 +230,7 @@ def test_those_that_are_not_frozen_are_drawn_if_they_are_the_cause():
     report = keras_initx.diagnose(model, ROWS)
     assert report.problems[0].remedy.text.endswith(" layers, without kept/kernel, which is frozen")
     plan = keras_initx.initialize(model, report, seed=0)
-    assert {weight.path: weight.reason for weight in plan.weights}["kept/kernel"] == "frozen"
+    assert {weight.path: weight.reason for weight in plan.rows}["kept/kernel"] == "frozen"
     assert keras_initx.diagnose(model, ROWS).ok
     np.testing.assert_array_equal(kept.get_weights()[0], before)
 

@@ -13,7 +13,7 @@ from leveled import INPUTS, layer_named
 from reported import X, drawn_in_text, report_of
 
 import keras_initx
-from keras_initx.diagnostics import Remedy, Report, Verdict, _report
+from keras_initx.diagnostics import DiagnosisReport, Remedy, Verdict, _report
 
 
 def test_text_of_a_healthy_network(healthy):
@@ -22,12 +22,12 @@ def test_text_of_a_healthy_network(healthy):
     header, _, *rows = text.splitlines()
     assert header.split()[:3] == ["layer", "activation", "before"]
     assert [row.split()[0] for row in rows[:3]] == ["tanh", "relu", "lstm"]
-    assert repr(healthy) == "<Report of 3 layers: no problem found>"
+    assert repr(healthy) == "<DiagnosisReport of 3 layers: no problem found>"
 
 
 def test_a_layer_is_shown_in_a_line(healthy):
-    assert repr(healthy.layers[0]).startswith("<LayerReport of tanh, Dense: output <Signal of 384 values: mean ")
-    assert "\n" not in repr(healthy.layers)
+    assert repr(healthy.rows[0]).startswith("<LayerReport of tanh, Dense: output <Signal of 384 values: mean ")
+    assert "\n" not in repr(healthy.rows)
 
 
 class Attention(layers.Layer):
@@ -53,9 +53,9 @@ def attention(**last):
 def test_layers_have_the_paths_of_the_plan_in_each_build():
     (_, first, plan), (_, again, _) = attention(), attention()
     paths = [f"attention{i}/{name}" for i in ("", "_1") for name in ("dense", "dense_1", "dense_2", "re_lu")]
-    assert [layer.path for layer in first.layers] == [layer.path for layer in again.layers] == [*paths, "dense"]
-    with_weights = [layer.path for layer in first.layers if layer.weights]
-    assert list(dict.fromkeys(weight.path.rpartition("/")[0] for weight in plan.weights)) == with_weights
+    assert [layer.path for layer in first.rows] == [layer.path for layer in again.rows] == [*paths, "dense"]
+    with_weights = [layer.path for layer in first.rows if layer.weights]
+    assert list(dict.fromkeys(weight.path.rpartition("/")[0] for weight in plan.rows)) == with_weights
     table, others = (str(report).replace("-", "") for report in (first, again))
     table, others = (re.sub(r" \(\S+\)", "", text) for text in (table, others))
     assert re.sub(" +", " ", table) == re.sub(" +", " ", others)
@@ -71,8 +71,8 @@ def test_names_of_keras_stand_in_parentheses_where_a_path_ends_otherwise(monkeyp
     assert f"dense ({name})" in report._repr_html_().replace("<wbr>", "")
     data = report.to_dict()["layers"][-1]
     assert (data["name"], data["path"]) == (name, "dense")
-    assert report.layers[2].title.startswith("attention/dense_2 (dense_")
-    assert attention(name="last")[1].layers[-1].title == "last"
+    assert report.rows[2].title.startswith("attention/dense_2 (dense_")
+    assert attention(name="last")[1].rows[-1].title == "last"
 
 
 def test_a_narrow_table_keeps_the_paths():
@@ -102,7 +102,7 @@ def test_a_model_with_weights_of_its_own_has_its_name():
             return x + self.shift
 
     model = Shifted(name="shifted")
-    (layer,) = report_of(model).layers
+    (layer,) = report_of(model).rows
     assert (layer.name, layer.path, layer.title) == ("shifted", "shifted", "shifted")
 
 
@@ -113,7 +113,7 @@ def test_text_of_a_faulty_network(faulty):
     assert max(map(len, text.splitlines())) <= 80
     assert "\n1 problem found.\n\nequal units (error): " in text
     assert "\nRemedy: " in text
-    assert repr(faulty) == "<Report of 2 layers: 1 problem found>"
+    assert repr(faulty) == "<DiagnosisReport of 2 layers: 1 problem found>"
 
 
 def test_a_problem_prints_as_in_the_report(faulty):
@@ -184,7 +184,7 @@ def test_json_has_everything(healthy):
     assert len(tanh["after"]["histogram"]["edges"]) == len(tanh["after"]["histogram"]["counts"]) + 1
     assert tanh["weights"][0]["fan_in"] == 8
     assert tanh["gradient"]["norm"] > 0
-    assert lstm["gate bias"] == "forget 1"
+    assert lstm["gate_bias"] == "forget 1"
 
 
 def test_json_has_no_number_for_what_is_not_finite_and_csv_says_what_it_is():
@@ -199,9 +199,9 @@ def test_csv_has_a_row_for_each_layer(healthy):
     rows = list(csv.DictReader(io.StringIO(healthy.to_csv())))
     assert [row["name"] for row in rows] == ["tanh", "relu", "lstm"]
     assert rows[0]["shape"] == "64x6"
-    assert float(rows[0]["after_std"]) == healthy.layers[0].after.std
+    assert float(rows[0]["after_std"]) == healthy.rows[0].after.std
     assert rows[2]["before_mean"] == ""
-    assert rows[2]["gate bias"] == "forget 1"
+    assert rows[2]["gate_bias"] == "forget 1"
 
 
 def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
@@ -215,7 +215,7 @@ def test_csv_has_all_that_json_has_but_histograms_and_weights(healthy):
 
 def test_a_model_without_weights_has_an_empty_report():
     report = report_of(keras.Sequential([keras.Input((8,)), layers.Flatten()]))
-    assert report.layers == []
+    assert report.rows == []
     assert str(report).endswith("No problem found.")
     assert report.to_dict()["layers"] == []
     assert report.to_csv() == "\n"
@@ -223,7 +223,7 @@ def test_a_model_without_weights_has_an_empty_report():
 
 
 def reported(*levels):
-    return Report([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
+    return DiagnosisReport([], None, [Verdict("problem", (), "evidence", Remedy("remedy"), level) for level in levels])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_notes_are_no_problems_in_text(noted):
     lines = str(noted).splitlines()
     assert not any(line.startswith("!") for line in lines)
     assert lines[lines.index("No problem found.") + 2].startswith("equal units (note): all weights of out/kernel")
-    assert repr(noted) == "<Report of 2 layers: no problem found>"
+    assert repr(noted) == "<DiagnosisReport of 2 layers: no problem found>"
     assert "<b>No problem found.</b>" in noted._repr_html_()
     assert "<b>equal units (note)</b>" in noted._repr_html_()
 

@@ -18,7 +18,7 @@ Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
 
 
 def by_name(report):
-    return {layer.name: layer for layer in report.layers}
+    return {layer.name: layer for layer in report.rows}
 
 
 def assert_signal(signal, values):
@@ -54,8 +54,8 @@ def subclassed(hidden, out):
 def test_signals_before_and_after_the_activation(build, dense):
     model = build(*dense)
     report = keras_initx.diagnose(model, X)
-    assert [layer.name for layer in report.layers] == ["hidden", "out"]
-    hidden, out = report.layers
+    assert [layer.name for layer in report.rows] == ["hidden", "out"]
+    hidden, out = report.rows
     inside = X @ to_numpy(dense[0].kernel) + to_numpy(dense[0].bias)
     assert_signal(hidden.before, inside)
     assert_signal(hidden.after, np.tanh(inside))
@@ -69,7 +69,7 @@ def test_signals_before_and_after_the_activation(build, dense):
 @pytest.mark.parametrize("activation", [layers.ReLU(), layers.Activation("relu"), layers.PReLU()])
 def test_an_activation_may_be_a_layer(activation):
     report = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), activation]), X)
-    (layer,) = report.layers
+    (layer,) = report.rows
     assert_signal(layer.before, X)
     assert_signal(layer.after, activation(X))
 
@@ -83,7 +83,7 @@ def test_an_activation_may_be_a_layer_inside_another():
 
 def test_only_what_has_no_kernel_activates_what_comes_before():
     stack = [layers.Dense(6), layers.Dense(6, "relu"), layers.Dense(6), layers.Activation("selu"), layers.Dense(3)]
-    found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).layers
+    found = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), *stack]), X).rows
     assert [layer.activated_by for layer in found] == [None, None, "selu", None, None]
 
 
@@ -91,7 +91,7 @@ def test_a_layer_that_is_called_twice_has_one_signal():
     shared = layers.Dense(8, "tanh", name="shared")
     inputs, others = keras.Input((8,)), keras.Input((8,))
     model = keras.Model([inputs, others], [shared(shared(inputs)), shared(others)])
-    (layer,) = keras_initx.diagnose(model, [X, 3 + X]).layers
+    (layer,) = keras_initx.diagnose(model, [X, 3 + X]).rows
     once = to_numpy(shared(X))
     # What comes from the layer itself is no input from outside.
     assert_signal(asked(first_inputs, model, [X, 3 + X])["shared"].signal, np.concatenate([X, 3 + X]))
@@ -154,7 +154,7 @@ def test_several_inputs_and_outputs():
     report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
     assert set(by_name(report)) == {"one", "two"}
     assert_signal(report.inputs, np.concatenate([X.ravel(), Y.ravel()]))
-    assert all(layer.gradient.norm > 0 for layer in report.layers)
+    assert all(layer.gradient.norm > 0 for layer in report.rows)
 
 
 def test_a_signal_that_fades_from_call_to_call_of_one_layer_vanishes():
@@ -185,11 +185,11 @@ def test_a_layer_that_is_used_later_is_built_then_and_measured():
             return self.out(self.later(hidden) if self.grown else hidden)
 
     model = Growing()
-    assert [layer.name for layer in keras_initx.diagnose(model, X).layers] == ["first", "out"]
+    assert [layer.name for layer in keras_initx.diagnose(model, X).rows] == ["first", "out"]
     model.grown = True
     report = keras_initx.diagnose(model, X)
-    assert [layer.name for layer in report.layers] == ["first", "later", "out"]
-    assert all(layer.gain for layer in report.layers)
+    assert [layer.name for layer in report.rows] == ["first", "later", "out"]
+    assert all(layer.gain for layer in report.rows)
 
 
 def test_an_output_that_a_call_has_transformed_is_of_the_layer_of_its_shape():

@@ -60,13 +60,13 @@ def test_a_module_that_was_frozen_without_telling_keras_has_no_gradient():
     model, module = wrapped()
     module.requires_grad_(False)
     report = keras_initx.diagnose(model, X, Y, loss="mse")
-    wrapper, out = report.layers
+    wrapper, out = report.rows
     assert wrapper.gradient is None
     assert out.gradient.norm > 0
     assert report.ok
     assert not module[0].weight.requires_grad
     model.layers[1].requires_grad_(False)
-    assert [layer.gradient for layer in keras_initx.diagnose(model, X, Y, loss="mse").layers] == [None, None]
+    assert [layer.gradient for layer in keras_initx.diagnose(model, X, Y, loss="mse").rows] == [None, None]
 
 
 @pytest.mark.every_backend
@@ -116,7 +116,7 @@ def test_frozen_models_are_diagnosed(frozen):
     (model if frozen == "all" else model.layers[0]).trainable = False
     report = keras_initx.diagnose(model, X, Y, loss="mse")
     assert report.ok
-    assert [layer.gradient is None for layer in report.layers] == [True, frozen == "all"]
+    assert [layer.gradient is None for layer in report.rows] == [True, frozen == "all"]
 
 
 def test_a_loss_that_nothing_trained_takes_part_in_has_gradients_of_zero():
@@ -125,7 +125,7 @@ def test_a_loss_that_nothing_trained_takes_part_in_has_gradients_of_zero():
             return keras.ops.stop_gradient(inputs)
 
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3), Stopped()])
-    (dense,) = keras_initx.diagnose(model, X, Y, loss="mse").layers
+    (dense,) = keras_initx.diagnose(model, X, Y, loss="mse").rows
     assert dense.gradient.norm == 0
 
 
@@ -216,7 +216,7 @@ def test_the_state_of_a_layer_that_the_backward_pass_calls_again_is_left():
         again = [layers.BatchNormalization(), layers.Dropout(0.5, seed=1)]
     model = keras.Sequential([keras.Input((6,)), *again, layers.Dense(3)])
     before = state(model)
-    assert keras_initx.diagnose(model, X, Y, loss="mse").layers[-1].gradient.norm > 0
+    assert keras_initx.diagnose(model, X, Y, loss="mse").rows[-1].gradient.norm > 0
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -320,7 +320,7 @@ def test_a_new_part_of_a_trained_model_is_built_and_nothing_else_changes():
     before = state(model)
     model.uses_all = True
     report = keras_initx.diagnose(model, X)
-    assert "dense" in {layer.name.rstrip("_0123456789") for layer in report.layers}
+    assert "dense" in {layer.name.rstrip("_0123456789") for layer in report.rows}
     assert model.other.built
     new = [id(variable) for variable in model.other.variables]
     others = [variable for variable in model.variables if id(variable) not in new]
@@ -337,7 +337,7 @@ def test_a_layer_that_is_called_in_training_only_is_built_and_measured():
             return self.out(x) + self.extra(x) if training else self.out(x)
 
     report = keras_initx.diagnose(Model(), X, Y, loss="mse")
-    assert [layer.gradient.norm > 0 for layer in report.layers] == [True, True]
+    assert [layer.gradient.norm > 0 for layer in report.rows] == [True, True]
 
 
 def test_a_layer_that_is_never_called_costs_no_call_in_later_reports():
@@ -527,25 +527,28 @@ def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero(cells):
     sequences = X[:, :, None]
     stack = [layers.GRUCell(4), layers.LSTMCell(3)]
     layer = layers.LSTM(3, stateful=True) if cells == "one" else layers.RNN(stack, stateful=True)
-    assert keras_initx.diagnose(keras.Sequential([layer]), sequences).layers[0].shape == (16, 3)
+    assert keras_initx.diagnose(keras.Sequential([layer]), sequences).rows[0].shape == (16, 3)
     states = keras.tree.flatten(layer.states)
     assert len(states) == (2 if cells == "one" else 3)
     assert not any(to_numpy(state.value).any() for state in states)
 
 
 def test_one_thread_waits_for_another():
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(3)])
     begun = threading.Event()
 
-    def first(name):
-        begun.set()
-        time.sleep(0.1)
+    class Slow(layers.Layer):
+        def call(self, x):
+            begun.set()
+            time.sleep(0.1)
+            return x
 
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), Slow(), layers.Dense(3)])
+    begun.clear()  # it was called to build the model
     with concurrent.futures.ThreadPoolExecutor() as executor:
-        one = executor.submit(keras_initx.diagnose, model, X, progress=first)
+        one = executor.submit(keras_initx.diagnose, model, X)
         assert begun.wait(10)
         other = keras_initx.diagnose(model, X)
-        assert [layer.name for layer in one.result().layers] == [layer.name for layer in other.layers]
+        assert [layer.name for layer in one.result().rows] == [layer.name for layer in other.rows]
     assert model.layers[0].activation is keras.activations.relu
     assert "call" not in vars(model.layers[0])
 
@@ -571,7 +574,7 @@ def test_what_one_thread_calls_for_gradients_is_not_recorded_by_another():
         assert in_second_pass.wait(10)
         other = keras_initx.diagnose(model, X)
         one.result()
-    assert [layer.after.size for layer in other.layers] == [16 * 4, 16 * 3]
+    assert [layer.after.size for layer in other.rows] == [16 * 4, 16 * 3]
 
 
 @needs_torch

@@ -25,19 +25,19 @@ def test_quantized_models(mode):
     model.quantize(mode)
     report = keras_initx.diagnose(model, X, Y, loss="mse")
     assert report.ok
-    assert [layer.name for layer in report.layers] == ["hidden", "out"]
-    assert report.layers[1].after.std == pytest.approx(plain.layers[1].after.std, rel=0.2)
-    assert report.layers[1].gradient.norm > 0
+    assert [layer.name for layer in report.rows] == ["hidden", "out"]
+    assert report.rows[1].after.std == pytest.approx(plain.rows[1].after.std, rel=0.2)
+    assert report.rows[1].gradient.norm > 0
     if mode != "float8":
         # What is counted in steps of a quantized kernel is no size.
-        assert report.layers[0].gain is None
+        assert report.rows[0].gain is None
 
 
 def test_quantized_embeddings():
     model = keras.Sequential([keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.LSTM(4)])
     model.quantize("int8")
     report = keras_initx.diagnose(model, np.random.default_rng(0).integers(0, 20, (16, 5)))
-    assert [layer.kind for layer in report.layers] == ["Embedding", "LSTM"]
+    assert [layer.kind for layer in report.rows] == ["Embedding", "LSTM"]
     assert report.ok
 
 
@@ -54,7 +54,7 @@ def test_weights_and_activation_of_a_layer_that_is_not_called():
             return self.lender.activation(keras.ops.matmul(inputs, self.lender.kernel))
 
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), Borrowing()]), X, Y, loss="mse")
-    lender = {layer.name: layer for layer in report.layers}["borrowing/lender"]
+    lender = {layer.name: layer for layer in report.rows}["borrowing/lender"]
     assert lender.after is None
     assert lender.before.std > 0
     assert lender.weights[0].gradient > 0
@@ -71,13 +71,13 @@ def test_adapters_have_zeros_on_purpose():
 
 def test_the_gain_of_an_adapter_is_not_that_of_its_layer():
     model = network()
-    plain = keras_initx.diagnose(model, X).layers
+    plain = keras_initx.diagnose(model, X).rows
     for layer in model.layers:
         layer.enable_lora(2)
-    adapted = keras_initx.diagnose(model, X).layers
+    adapted = keras_initx.diagnose(model, X).rows
     assert [layer.gain for layer in adapted] == [layer.gain for layer in plain]
     model.quantize("int8")
-    quantized = keras_initx.diagnose(model, X, Y, loss="mse").layers
+    quantized = keras_initx.diagnose(model, X, Y, loss="mse").rows
     assert [layer.gain for layer in quantized] == [None, None]
     assert all(layer.gradient.norm > 0 for layer in quantized)
 
@@ -91,7 +91,7 @@ def test_an_optional_input_may_be_none():
     inputs = {"one": keras.Input((16,), name="one"), "other": keras.Input((16,), name="other", optional=True)}
     model = keras.Model(inputs, layers.Dense(4)(Summed()(inputs["one"], inputs["other"])))
     report = keras_initx.diagnose(model, {"one": X, "other": None}, Y, loss="mse")
-    assert report.layers[-1].gradient.norm > 0
+    assert report.rows[-1].gradient.norm > 0
     assert keras_initx.lsuv(model, {"one": X, "other": None}).rows[0].after == pytest.approx(1, abs=0.1)
 
 
@@ -129,4 +129,4 @@ def test_a_cell_of_ones_own_needs_no_bias():
     model = keras.Sequential([keras.Input((5, 8)), layers.RNN(WithoutBias()), layers.Dense(2)])
     report = keras_initx.diagnose(model, np.random.default_rng(0).normal(size=(16, 5, 8)))
     assert report.ok
-    assert "gate bias" not in report.layers[0].shown
+    assert "gate bias" not in report.rows[0].shown

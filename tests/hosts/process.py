@@ -157,7 +157,7 @@ with scope or contextlib.nullcontext():
     with noting_views() as on_host:
         found["initialized"] = digest(model)
     found["sent to digest"], found["on the host to digest"] = messages.taken(), on_host
-    found["std"] = [weight.std for weight in plan.weights]
+    found["std"] = [weight.std for weight in plan.rows]
 
     plan.save(f"{PRETRAINED}.{COUNT}.{RANK}.json")
     messages.taken()
@@ -204,7 +204,7 @@ with scope or contextlib.nullcontext():
         found["after it was refused"] = digest(model)
     else:
         report = keras_initx.diagnose(model, batch, targets, loss="sparse_categorical_crossentropy")
-        found["diagnosed"] = [[layer.signal.std, layer.gradient.norm] for layer in report.layers]
+        found["diagnosed"] = [[layer.signal.std, layer.gradient.norm] for layer in report.rows]
         result = models.lsuv(model, batch, seed=3)
         found["variances"] = [row.after for row in result.rows]
         found["scaled"] = digest(model)

@@ -33,7 +33,7 @@ def walk(file, reads_whole=True):
         return found, model
     batch = np.arange(8 * 16).reshape(16, 8) % 32
     report = keras_initx.diagnose(model, batch)
-    found["signals"] = [layer.signal.std for layer in report.layers]
+    found["signals"] = [layer.signal.std for layer in report.rows]
     result = models.lsuv(model, batch, seed=3)
     found["variances"] = [row.after for row in result.rows]
     return found, model

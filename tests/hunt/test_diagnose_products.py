@@ -178,7 +178,7 @@ def diagnose_unnoticed(model, *arguments, **options):
 
 
 def gradients(report):
-    return [weight.gradient for layer in report.layers for weight in layer.weights if weight.gradient is not None]
+    return [weight.gradient for layer in report.rows for weight in layer.weights if weight.gradient is not None]
 
 
 @pytest.mark.every_backend

@@ -79,7 +79,10 @@ FEATURES = {
         {"scipy"},
         lambda folder, out: compare_initializers(build, ["he_normal"], DATA, repeats=2, epochs=1),
     ),
-    "random_restarts": (set(), lambda folder, out: keras_initx.random_restarts(build, DATA, n=2, epochs=1, checks=0)),
+    "random_restarts": (
+        set(),
+        lambda folder, out: keras_initx.random_restarts(build, DATA, draws=2, epochs=1, checks=0),
+    ),
 }
 
 

@@ -26,7 +26,7 @@ def begin(name, folder, n_jobs=1):
 
 
 def timeless(result):
-    records = result.records if isinstance(result, Study) else [e for draw in result.draws for e in draw["epochs"]]
+    records = result.rows if isinstance(result, Study) else [e for draw in result.draws for e in draw["epochs"]]
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 

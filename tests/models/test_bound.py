@@ -7,43 +7,44 @@ from drawn import arrays, build, row
 from modes import to_numpy
 
 import keras_initx
-from keras_initx import initialize, seeds
+from keras_initx import initialize, weight_seed
 
 layers = keras.layers
 
 
+# With axes that are given, a plan shows the fans that are used.
 @pytest.mark.parametrize(
-    "initializer",
+    ("initializer", "fan_in"),
     [
-        keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2),
-        keras.initializers.VarianceScaling(8.0),
-        keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]),
-        keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0),
+        (keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2), 128),
+        (keras.initializers.VarianceScaling(8.0), 128),
+        (keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]), 512),
+        (keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0), 512),
     ],
-    ids=lambda initializer: type(initializer).__name__,
+    ids=["concatenated", "of Keras", "with axes", "scaled, with axes"],
 )
-def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer):
+def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer, fan_in):
     for in_layer, rules in (initializer, None), ("zeros", {"*kernel": initializer}):
         layer = layers.Conv2DTranspose(32, 4, 2, kernel_initializer=in_layer)
         model = keras.Sequential([keras.Input((8, 8, 32)), layer])
-        (weight, _) = initialize(model, rules, seed=0).weights
-        assert weight.fan_in == 128
+        (weight, _) = initialize(model, rules, seed=0).rows
+        assert weight.fan_in == fan_in
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
 
 
 @pytest.mark.parametrize(
-    ("initializer", "fans"),
+    ("initializer", "fans", "fan_out"),
     [
-        (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72)),
-        (keras_initx.VarianceScaling(mode="fan_out"), (72,)),
-        (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,)),
+        (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72), 72),
+        (keras_initx.VarianceScaling(mode="fan_out"), (72,), 72),
+        (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,), 576),
     ],
     ids=str,
 )
-def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans):
+def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans, fan_out):
     model = keras.Sequential([keras.Input((8, 8, 64)), layers.Conv2D(64, 3, groups=8, kernel_initializer=initializer)])
-    (weight, _) = initialize(model, seed=0).weights
-    assert (weight.fan_in, weight.fan_out) == (72, 72)
+    (weight, _) = initialize(model, seed=0).rows
+    assert (weight.fan_in, weight.fan_out) == (72, fan_out)
     assert weight.expected_std == pytest.approx(np.mean(fans) ** -0.5)
     assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
 
@@ -51,7 +52,7 @@ def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, 
 def test_parts_of_an_initializer_have_seeds_of_their_own():
     parts = keras_initx.Concatenated(["initx.random_normal", "initx.random_normal"], sizes=[3, 3])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, kernel_initializer=parts)])
-    assert initialize(model, seed=0).weights[0].seed == seeds(0)("dense/kernel")
+    assert initialize(model, seed=0).rows[0].seed == weight_seed("dense/kernel", 0)
     assert not np.array_equal(*np.split(arrays(model)["dense/kernel"], 2, axis=1))
 
 
@@ -74,14 +75,14 @@ SCALED_ARRAY = "Scaled(initializer=Constant(value=<array of shape (4, 3)>), fact
 )
 def test_the_plan_shows_an_initializer_as_it_is_written(initializer, text):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=initializer)])
-    assert initialize(model, seed=0, dry_run=True).weights[0].initializer == text
+    assert initialize(model, seed=0, dry_run=True).rows[0].initializer == text
 
 
 def test_a_part_has_another_seed_than_the_whole():
     scaled = keras_initx.Scaled("initx.random_normal", 2.0)
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, kernel_initializer=scaled)])
     plan = initialize(model, seed=0)
-    whole = keras_initx.RandomNormal(seed=plan.weights[0].seed)((4, 3))
+    whole = keras_initx.RandomNormal(seed=plan.rows[0].seed)((4, 3))
     assert not np.isclose(arrays(model)["dense/kernel"], 2 * to_numpy(whole)).any()
 
 
@@ -104,7 +105,7 @@ def test_a_chrono_bias_is_that_of_its_cell(name):
     make, cell = CELLS[name]
     model = keras.Sequential([keras.Input((9, 1)), make(keras_initx.ChronoBias(784))])
     plan = keras_initx.initialize(model, seed=0)
-    drawn = {row.path: row.seed for row in plan.weights if row.path.endswith("bias")}
+    drawn = {row.path: row.seed for row in plan.rows if row.path.endswith("bias")}
     assert drawn
     biases = arrays(model)
     for path, seed in drawn.items():

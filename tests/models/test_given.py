@@ -16,7 +16,7 @@ def test_a_layer_type_matches_the_layers_inside_it():
     x = layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
     model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
     plan = initialize(model, {layers.MultiHeadAttention: "zeros"}, seed=0)
-    kernels = {weight.path: weight.initializer for weight in plan.weights if weight.path.endswith("kernel")}
+    kernels = {weight.path: weight.initializer for weight in plan.rows if weight.path.endswith("kernel")}
     assert kernels.pop("logits/kernel") == "GlorotUniform()"
     assert len(kernels) == 4
     assert set(kernels.values()) == {"Zeros()"}
@@ -52,7 +52,7 @@ def test_the_first_rule_that_matches_decides():
         ({"*": keras_initx.HeNormal(seed=1)}, ValueError, r"`rules` must have initializers without seeds"),
         ({"*": "nothing"}, ValueError, r"must be an initializer"),
         ({int: "zeros"}, TypeError, r"`rules` must have patterns, layer types or functions as keys"),
-        (["zeros"], TypeError, r"`rules` must be a dict"),
+        (["zeros"], ValueError, r"`rules` must be a dict"),
         ({"*/bias": "initx.orthogonal"}, ValueError, r"`rules` must suit the weights.*'conv/bias'.*at least 2 dim"),
         ({"*/bias": lambda shape, dtype: keras.ops.ones((3,))}, TypeError, r"must be an initializer"),
         (

@@ -10,7 +10,7 @@ from drawn import Counting, arrays, assert_equal, build, row, trained
 from modes import BACKEND, needs_axes, to_numpy
 
 import keras_initx
-from keras_initx import initialize, seeds
+from keras_initx import initialize, weight_seed
 from keras_initx.models import WeightPlan, weights_digest
 
 layers = keras.layers
@@ -38,7 +38,7 @@ def test_attention_is_orthogonal_over_its_inputs():
 def test_keras_takes_the_deviation_before_truncation():
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     model = keras.Sequential([keras.Input((200,)), layers.Dense(100, kernel_initializer=initializer)])
-    assert initialize(model, seed=0).weights[0].std == pytest.approx(0.0176, rel=0.02)
+    assert initialize(model, seed=0).rows[0].std == pytest.approx(0.0176, rel=0.02)
 
 
 def test_a_dry_run_changes_nothing():
@@ -48,7 +48,7 @@ def test_a_dry_run_changes_nothing():
     assert_equal(arrays(model), before)
     assert int(model.optimizer.iterations) == steps
     assert plan.dry_run
-    assert all(weight.std is None for weight in plan.weights)
+    assert all(weight.std is None for weight in plan.rows)
     assert row(plan, "hidden/kernel").expected_std > 0
 
 
@@ -118,7 +118,7 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), Counting(name="counting")])
     rules = {"hidden/kernel": "he_normal", "hidden/bias": None}
-    seed = seeds(0)("hidden/kernel")
+    seed = weight_seed("hidden/kernel", 0)
     expected = [
         WeightPlan(
             "hidden/kernel",
@@ -134,8 +134,8 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
         WeightPlan("counting/count", shape=(), dtype="int32", initializer=None, reason="int32"),
     ]
     plan = initialize(model, rules, seed=0, dry_run=True)
-    assert plan.weights == expected
-    assert (plan.seed, plan.dry_run, plan.left) == (0, True, plan.weights[1:])
+    assert plan.rows == expected
+    assert (plan.seed, plan.dry_run, plan.left) == (0, True, plan.rows[1:])
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert lines[0] == "weight shape initializer fan in fan out expected seed"
     assert lines[2:] == [
@@ -149,7 +149,7 @@ def test_the_plan_has_each_weight_as_it_is(monkeypatch):
     assert repr(plan) == "<InitializationPlan: 1 of 3 weights drawn, 2 left unchanged; seed 0>"
     std = pytest.approx(arrays(model)["hidden/kernel"].std(), rel=1e-5)
     expected[0] = replace(expected[0], std=std)
-    assert plan.weights == expected
+    assert plan.rows == expected
 
 
 def blocks(*widths):
@@ -166,14 +166,14 @@ def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypa
     plan = initialize(blocks(8, 8, 32), {"block_0/up/kernel": "zeros", "*/bias": None}, seed=0, dry_run=True)
     header, _, *rows = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert header == "weight shape initializer fan in fan out expected seed"
-    seeds_of = {weight.path: weight.seed for weight in plan.weights}
+    seeds_of = {weight.path: weight.seed for weight in plan.rows}
     assert rows == [
         "block_0/up/kernel (8, 8) Zeros() 8 8",
         "block*/dense/kernel (3) GlorotUniform() 8...32 8 0.22...0.35",
         "block*/up/kernel (2) GlorotUniform() 8 8...32 0.22...0.35",
         f"logits/kernel (8, 2) GlorotUniform() 8 2 0.45 {seeds_of['logits/kernel']}",
         "",
-        "7 of 14 weights to be drawn, 7 left unchanged; seed 0.",
+        "7 of 14 weights to be drawn (1 by your rules, 6 anew by their layers), 7 left unchanged; seed 0.",
         "Left unchanged: block_0/up/bias and 6 more (by rule).",
     ]
     assert len(plan.to_csv().splitlines()) == 15
@@ -201,7 +201,7 @@ def test_layers_may_share_a_pattern_of_zeros():
     model = keras.Sequential([keras.Input((6,)), *(layers.Dense(6, **options) for _ in range(2))])
     before = arrays(model)
     plan = initialize(model, seed=0)
-    assert [weight.seed for weight in plan.weights] == [1, None, 1, None]
+    assert [weight.seed for weight in plan.rows] == [1, None, 1, None]
     assert_equal(arrays(model), before)
 
 
@@ -251,7 +251,7 @@ def test_a_model_that_is_built_in_part_is_refused():
         keras_initx.initialize(model, seed=0)
     model(np.ones((1, 8), "float32"))
     plan = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0)
-    assert [row.fan_in for row in plan.weights if len(row.shape) > 1] == [8, 16]
+    assert [row.fan_in for row in plan.rows if len(row.shape) > 1] == [8, 16]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_table_with_lora_that_gives_logits_too_is_known():
     table.enable_lora(3)
     plan = initialize(model, seed=0)
     assert not plan.left
-    assert {row.path.rpartition("/")[2]: row.initializer for row in plan.weights if row.std == 0} == {
+    assert {row.path.rpartition("/")[2]: row.initializer for row in plan.rows if row.std == 0} == {
         "lora_embeddings_b": "Zeros()"
     }
 
@@ -303,6 +303,32 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
 
 
+PARAMETRIZED = {
+    "weight norm": lambda torch: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3)),
+    "spectral norm": lambda torch: torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(4, 3)),
+    "orthogonal": lambda torch: torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 3)),
+    "pruned": lambda torch: torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(4, 3), "weight", 0.5),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
+@pytest.mark.parametrize("kind", PARAMETRIZED)
+def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kind):
+    import torch
+    import torch.nn.utils.prune
+
+    module = torch.nn.Sequential(PARAMETRIZED[kind](torch))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.TorchModuleWrapper(module, name="net")])
+    before = module[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'"):
+        initialize(model, {"*": "zeros"}, seed=0)
+    assert torch.equal(module[0].weight, before)
+    plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
+    assert module[0].bias.tolist() == [1, 1, 1]
+    assert {weight.reason for weight in plan.left} == {"initializer unknown"}
+    assert torch.equal(module[0].weight, before)
+
+
 class Mix(layers.Layer):
     """A layer of a user, with a kernel of three axes."""
 
@@ -324,6 +350,18 @@ def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
     axes = keras_initx.HeNormal(input_axes=[1], output_axes=[0, 2])
     plan = keras_initx.initialize(model, {"*mixing": keras_initx.Scaled(axes, 0.5)}, seed=0)
     assert plan.notes == ()
-    assert [(row.fan_in, row.fan_out) for row in plan.weights if row.path.endswith("mixing")] == [(16, 32)] * 2
+    assert [(row.fan_in, row.fan_out) for row in plan.rows if row.path.endswith("mixing")] == [(16, 32)] * 2
     of_own_size = keras_initx.RandomNormal(stddev=0.02)
     assert keras_initx.initialize(model, {"*mixing": of_own_size}, seed=0).notes == ()
+
+
+def test_a_plan_says_how_many_weights_no_rule_matched():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="head")])
+    plan = initialize(model, {"head/kernel": "zeros"}, seed=0)
+    assert plan.summary == "4 of 4 weights drawn (1 by your rules, 3 anew by their layers); seed 0."
+    assert initialize(model, seed=0).summary == "4 of 4 weights drawn; seed 0."
+    assert initialize(model, {"*": "zeros"}, seed=0).summary == "4 of 4 weights drawn; seed 0."
+    assert (
+        initialize(model, {"head/*": "zeros", "*": None}, seed=0).summary
+        == "2 of 4 weights drawn, 2 left unchanged; seed 0."
+    )

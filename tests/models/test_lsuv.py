@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from fused import Fused
 from keras import layers
-from modes import BACKEND, float64
+from modes import BACKEND, float64, to_numpy
 from tied import SharedKernel
 
 import keras_initx
-from keras_initx.models import seeds
+from keras_initx.models import weight_seed
 from keras_initx.structure._weights import find_weights
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
@@ -325,6 +325,47 @@ class Mapped(layers.Layer):
         return keras.ops.vectorized_map(lambda one: self.activation(one @ self.kernel), x)
 
 
+class Standardized(layers.Wrapper):
+    """Rewrites the kernel of a layer after each call."""
+
+    def call(self, x):
+        outputs = self.layer(x)
+        self.layer.kernel.assign(self.layer.kernel / keras.ops.std(self.layer.kernel))
+        return outputs
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("wrapper", [layers.SpectralNormalization, Standardized])
+@pytest.mark.parametrize("regularizer", [None, "l2"])
+def test_a_kernel_that_an_outer_layer_rewrites_is_left_and_what_follows_is_scaled_on_its_signal(wrapper, regularizer):
+    inner = layers.Dense(16, name="inner", kernel_regularizer=regularizer)
+    model = keras.Sequential([keras.Input((8,)), wrapper(inner, name="outer"), layers.Dense(4, name="last")])
+    before = to_numpy(inner.kernel.value).copy()
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    result = keras_initx.lsuv(model, x, seed=0)
+    rows = {row.path: row for row in result.rows}
+    (path,) = [path for path in rows if path.endswith("inner")]
+    assert rows[path].status == "left"
+    assert rows[path].how == "its output does not follow its kernel, which another layer rewrites at each call"
+    np.testing.assert_array_equal(to_numpy(inner.kernel.value), before)
+    assert rows["last"].status == "scaled"
+    outputs = to_numpy(model(x, training=True))
+    assert outputs.var() == pytest.approx(1, abs=0.15)
+
+
+def test_initialize_tells_which_scales_a_spectral_normalization_takes_away():
+    def network(wrap):
+        inner = layers.Dense(16, name="inner")
+        return keras.Sequential([keras.Input((8,)), wrap(inner), layers.Dense(4, name="last")])
+
+    plan = keras_initx.initialize(network(layers.SpectralNormalization), seed=0)
+    (note,) = plan.notes
+    assert note.startswith("Divided by its spectral norm at each call in training: ")
+    assert "inner/kernel'" in note
+    assert "last" not in note
+    assert keras_initx.initialize(network(lambda layer: layer), seed=0).notes == ()
+
+
 def test_a_layer_is_not_scaled_by_what_its_activation_gives_where_it_gets_no_values():
     model = keras.Sequential([keras.Input((6,)), Mapped()])
     assert reasons(keras_initx.lsuv(model, X, seed=0)) == {"mapped": "its output is not known or not floating-point"}
@@ -472,7 +513,7 @@ def test_each_kernel_starts_as_an_orthonormal_matrix_of_inputs_and_units_by_the_
     for weight in find_weights(model):
         if weight.name == "kernel":
             path = weight.path.removesuffix("/kernel")
-            start = keras_initx.Orthogonal(seed=seeds(4)(weight.path), input_axes=inputs.get(path, (0,)))
+            start = keras_initx.Orthogonal(seed=weight_seed(weight.path, 4), input_axes=inputs.get(path, (0,)))
             found, expected = (np.array(keras.ops.convert_to_numpy(v)) for v in (weight.variable, start(weight.shape)))
             np.testing.assert_allclose(found / found.std(), expected / expected.std(), atol=1e-4, err_msg=path)
 
@@ -505,7 +546,7 @@ def test_a_layer_that_is_not_called_comes_last_and_is_left():
     first, last = result.rows
     assert (first.path, first.status, first.after) == ("recurrent", "scaled", pytest.approx(1, abs=1e-3))
     reason = "not called, or in a compiled function"
-    assert last == keras_initx.models.Change("unused", "left", reason)
+    assert last == keras_initx.models.ScaledLayer("unused", "left", reason)
 
 
 def test_outputs_that_are_not_finite_are_said_to_be_so():
@@ -594,11 +635,11 @@ def test_a_dry_run_measures_and_changes_nothing():
 
 def test_the_table_says_how_far_each_layer_came():
     rows = [
-        keras_initx.models.Change("a", "not reached", "2 steps", before=12.345, after=1.0467),
-        keras_initx.models.Change("b", "left", "frozen"),
-        keras_initx.models.Change("c", "scaled", "1 step", before=0.5, after=1.0),
+        keras_initx.models.ScaledLayer("a", "not reached", "2 steps", before=12.345, after=1.0467),
+        keras_initx.models.ScaledLayer("b", "left", "frozen"),
+        keras_initx.models.ScaledLayer("c", "scaled", "1 step", before=0.5, after=1.0),
     ]
-    result = keras_initx.models.Changes(rows, "3 layers.", "variance of the output", 7)
+    result = keras_initx.models.LsuvReport(rows, 7)
     header, _, *lines, _, _ = (line.split() for line in str(result).splitlines())
     assert header == ["layer", "before", "after", "status"]
     assert lines == [
@@ -610,7 +651,7 @@ def test_the_table_says_how_far_each_layer_came():
 
 def test_a_model_without_kernels_has_no_rows():
     nothing = keras_initx.lsuv(keras.Sequential([keras.Input((6,)), layers.Activation("relu")]), X, seed=3)
-    assert repr(nothing) == "<Changes: 0 layers: none, seed 3>"
+    assert repr(nothing) == "<LsuvReport: 0 layers: none, seed 3>"
 
 
 def test_modules_of_torch_are_left():

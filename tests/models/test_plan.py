@@ -34,7 +34,7 @@ def test_an_executed_plan_gives_another_model_the_same_weights(path):
     first = saved(path, model, rules, seed=5)
     again = initialize(other, str(path))
     assert weights_digest(other) == weights_digest(model)
-    assert [row.expected_std for row in again.weights] == [row.expected_std for row in first.weights]
+    assert [row.expected_std for row in again.rows] == [row.expected_std for row in first.rows]
     assert again.seed == 5
     again.save(path.with_name("again.json"))
     assert path.with_name("again.json").read_text() == path.read_text()
@@ -86,7 +86,7 @@ def test_transposed_convolutions_are_drawn_with_the_fans_of_the_plan(path):
     old.write_text(WITHOUT_STRIDES)
     for file, fans in (path, [(4, 12), (4.5, 9)]), (old, [(8, 12), (9, 9)]):
         again = initialize(model, file)
-        assert [(row.fan_in, row.fan_out) for row in again.weights] == fans
+        assert [(row.fan_in, row.fan_out) for row in again.rows] == fans
         assert keras_initx.audit(model, file).ok
     again.save(path)
     assert lines(path) == lines(old)
@@ -308,9 +308,9 @@ def test_parts_of_large_weights_are_made_in_blocks():
 
 def test_a_part_needs_no_more_memory_than_its_size():
     plan = initialize(holder((8, 8), "random_normal"), seed=1, dry_run=True)
-    (weight,) = plan.weights
+    (weight,) = plan.rows
     shape = (1 << 16, 1 << 15)  # 8 GiB
-    huge = replace(plan, weights=[replace(weight, shape=shape)])
+    huge = replace(plan, rows=[replace(weight, shape=shape)])
     assert huge.draw("holder/kernel", np.s_[-2:, -3:]).shape == (2, 3)
 
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_written_is_a_line_with_the_reason_and_left_unchanged(pat
     line = lines(path)["holder/kernel"]
     assert line["initializer"] is None
     assert line["reason"].startswith(reason)
-    (row,) = initialize(other, path).weights
+    (row,) = initialize(other, path).rows
     assert row.initializer is None
     assert row.reason == line["reason"]
     assert not arrays(other)["holder/kernel"].any()
@@ -261,7 +261,7 @@ def test_a_seed_that_was_changed_beside_its_digest_is_told_and_saved_with_the_ne
     assert initialize(network(), path).notes == ()
 
 
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64 is not available")  # of JAX
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # of JAX
 @pytest.mark.every_backend
 def test_a_plan_in_float64_is_told_where_the_backend_has_no_such_values(path):
     def of_dtype(dtype):

@@ -63,7 +63,7 @@ def test_the_factors_of_an_adapter_beside_quantized_weights_are_drawn():
     model = quantized("int8", rank=2)
     before = arrays(model)
     plan = initialize(model, "lora", seed=0)
-    drawn = [weight.path for weight in plan.weights if weight.initializer]
+    drawn = [weight.path for weight in plan.rows if weight.initializer]
     assert drawn == ["hidden/lora_kernel_a", "hidden/lora_kernel_b"]
     after = arrays(model)
     assert [path for path in before if not np.array_equal(before[path], after[path])] == ["hidden/lora_kernel_a"]

@@ -11,6 +11,7 @@ from modes import BACKEND
 import keras_initx
 from keras_initx import models
 from keras_initx.backends._current import backend
+from keras_initx.pretrained import Channels, Units
 
 if BACKEND == "jax":
     import jax
@@ -85,6 +86,20 @@ def test_a_model_is_loaded_from_a_sharded_one_and_keeps_its_layout(parts):
         np.testing.assert_array_equal(own.kernel, given.kernel)
         assert own.kernel.value is not given.kernel.value  # training frees the memory of what it replaces
         assert own.kernel.value.sharding.mesh.shape["inputs"] == 2
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_sharded_weight_gets_its_parts_of_an_array_that_is_resized(axis):
+    model, kernel = sharded(), np.random.default_rng(1).normal(size=(24, 5)).astype("float32")
+    source = {"last/kernel": kernel, "first/kernel": np.ones((9, 24), "float32")}
+    name, kind = [("first/kernel", Channels(9, 16)), ("last/kernel", "units")][axis]
+    layout = model.get_layer(name[:-7]).kernel.value.sharding
+    keras_initx.load_pretrained(model, source, {name: name}, layout="keras", resize={name: kind})
+    found = model.get_layer(name[:-7]).kernel
+    expected = (Channels(9, 16) if axis == 0 else Units()).resized(source[name], axis, found.shape[axis])
+    np.testing.assert_array_equal(found, expected.astype("float32"))
+    assert found.value.sharding == layout
 
 
 @pytest.mark.every_backend

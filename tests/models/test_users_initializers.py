@@ -98,7 +98,7 @@ USERS = {
 def test_a_users_initializer_is_called_itself(name):
     model = dense(USERS[name])
     model.layers[0].kernel.assign(np.zeros((4, 3)))
-    weight = initialize(model, seed=0).weights[0]
+    weight = initialize(model, seed=0).rows[0]
     np.testing.assert_array_equal(abs(kernel(model)), np.full((4, 3), 2.0))
     assert "0x" not in weight.initializer
     assert weight.seed is None
@@ -114,7 +114,7 @@ def test_a_users_initializer_is_called_itself_in_a_rule(name):
 
 def test_the_plan_says_that_arguments_are_unknown():
     plan = initialize(dense(keras_initx.Scaled(Fill(2.0), 0.5)), seed=0, dry_run=True)
-    assert plan.weights[0].initializer == "Scaled(initializer=Fill(...), factor=0.5)"
+    assert plan.rows[0].initializer == "Scaled(initializer=Fill(...), factor=0.5)"
 
 
 class Seeded(keras.initializers.Initializer):
@@ -132,8 +132,8 @@ class Seeded(keras.initializers.Initializer):
 
 def test_a_users_initializer_with_a_complete_config_gets_the_seed_of_the_weight():
     model = dense(Seeded(2.0, seed=5))
-    weight = initialize(model, seed=0).weights[0]
-    assert weight.seed == keras_initx.seeds(0)("dense/kernel") != 5
+    weight = initialize(model, seed=0).rows[0]
+    assert weight.seed == keras_initx.weight_seed("dense/kernel", 0) != 5
     np.testing.assert_array_equal(kernel(model), np.full((4, 3), 2.0 * (weight.seed % 1000)))
 
 
@@ -168,7 +168,7 @@ def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn():
     initializer = More(3.0, 4.0, seed=1)
     assert initializer.clone() == initializer
     first, second = dense(initializer), dense(type(initializer)(**{**initializer.get_config(), "seed": 9}))
-    assert initialize(first, seed=0).weights[0].seed == keras_initx.seeds(0)("dense/kernel")
+    assert initialize(first, seed=0).rows[0].seed == keras_initx.weight_seed("dense/kernel", 0)
     initialize(second, seed=0)
     np.testing.assert_array_equal(kernel(first), kernel(second))
 
@@ -176,7 +176,7 @@ def test_a_subclass_that_passes_arguments_on_can_be_cloned_and_drawn():
 def test_a_subclass_that_takes_positions_only_is_called_itself():
     model = dense(Positional(7))
     before = kernel(model)
-    assert initialize(model, seed=0).weights[0].seed is None
+    assert initialize(model, seed=0).rows[0].seed is None
     np.testing.assert_array_equal(kernel(model), before)
 
 
@@ -292,7 +292,7 @@ def test_keras_draws_by_the_seed_what_its_counterpart_refuses(initializer):
         plan = initialize(model, {"*/kernel": initializer}, seed=0)
         kernels.append(kernel(model))
     np.testing.assert_array_equal(kernels[0], kernels[1])
-    assert plan.weights[0].seed == derived_seed(0, "dense/kernel")
+    assert plan.rows[0].seed == derived_seed(0, "dense/kernel")
 
 
 class OwnAxes(keras_initx.HeNormal):
@@ -327,7 +327,7 @@ class Given(layers.Layer):
 
 def test_arrays_of_a_layer_are_left():
     model = keras.Sequential([keras.Input((8,)), Given(name="given")])
-    assert [row.reason for row in initialize(model, seed=0).weights] == ["initializer unknown"] * 3 + [""]
+    assert [row.reason for row in initialize(model, seed=0).rows] == ["initializer unknown"] * 3 + [""]
     assert [to_numpy(weight.value).sum() for weight in model.weights] == [0, 3, 0, 8]
 
 
@@ -337,7 +337,7 @@ class MyTruncated(keras.initializers.TruncatedNormal):
 
 def test_a_subclass_of_an_initializer_of_keras_keeps_its_arguments():
     model = dense(MyTruncated(stddev=0.5))
-    weight = initialize(model, seed=0).weights[0]
+    weight = initialize(model, seed=0).rows[0]
     assert weight.initializer == "MyTruncated(stddev=0.5)"
     np.testing.assert_array_equal(kernel(model), to_numpy(MyTruncated(stddev=0.5, seed=weight.seed)((4, 3))))
 
@@ -373,12 +373,12 @@ def test_an_lstm_may_have_its_forget_bias_from_an_initializer():
     bias = keras_initx.LSTMForgetBias(1.0)
     model = keras.Sequential([keras.Input((5, 4)), layers.LSTM(2, bias_initializer=bias)])
     before = to_numpy(model.layers[0].cell.bias)
-    assert initialize(model, seed=0).weights[-1].initializer == "LSTMForgetBias()"
+    assert initialize(model, seed=0).rows[-1].initializer == "LSTMForgetBias()"
     np.testing.assert_array_equal(to_numpy(model.layers[0].cell.bias), before)
 
 
 def test_a_subclass_may_have_any_argument():
     model = dense(Signs())
     plan = initialize(model, seed=0)
-    assert plan.weights[0].seed is not None
+    assert plan.rows[0].seed is not None
     np.testing.assert_array_equal(abs(kernel(model)), np.full((4, 3), 2.0))

@@ -88,7 +88,7 @@ def test_another_model_is_recorded_with_the_same_inputs(source):
     report = compare_outputs(model, X, source)
     assert str(report.first).startswith("rms_norm: inputs differ by ")
     assert report.between.after == "add"
-    with pytest.raises(TypeError, match=r"use \.ok"):
+    with pytest.raises(TypeError, match=r"use `\.ok`"):
         bool(report)
 
 

@@ -141,6 +141,9 @@ def test_rows_in_the_order_of_torch_are_seen(module, recorded):
     assert report.first.path == "fc1"
     assert not report.first.inputs_differ
     assert report.between == ("flatten", (), ())
+    assert report.reasons[0].startswith(
+        "its inputs are the same, with channels first before it is flattened there: the"
+    )
 
 
 def test_a_module_is_afterward_as_it_was(module):

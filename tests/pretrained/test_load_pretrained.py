@@ -13,7 +13,7 @@ from loaded import Counting, arrays, built, network, normal
 from modes import to_numpy
 
 from keras_initx import load_pretrained
-from keras_initx.models import Change
+from keras_initx.pretrained import LoadedWeight
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
@@ -244,8 +244,8 @@ def test_parts_and_functions_are_told_as_they_are_written():
     )
     plan = load_pretrained(model, state, rules, layout="torch")
     assert {row.path: row.how for row in plan.rows if row.sources} == {
-        "a/kernel": "[0], transposed, the order of the rows is not known",
-        "a/bias": "[..., 2:], the order of the rows is not known",
+        "a/kernel": "[0], transposed, the order of the units is not known",
+        "a/bias": "[..., 2:], the order of the units is not known",
         "c/kernel": "[1, ::2, :3, None], transposed",
         "c/bias": "[:6:2]",
         "d/kernel": "partial()",
@@ -265,7 +265,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     plan = load_pretrained(model, state, rules, layout="torch")
     biases, parts = ("lstm.bias_ih_l0", "lstm.bias_hh_l0"), "[:2], transposed"
     assert plan.rows[2:] == [
-        Change(
+        LoadedWeight(
             "lstm/lstm_cell/bias",
             "loaded",
             how="summed",
@@ -276,7 +276,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
             sources=biases,
             source_shape=(12,),
         ),
-        Change(
+        LoadedWeight(
             "head/kernel",
             "loaded",
             how=parts,
@@ -287,7 +287,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
             sources=("head.weight",),
             source_shape=(3, 3),
         ),
-        Change(
+        LoadedWeight(
             "head/bias",
             "left",
             how="by rule",
@@ -314,7 +314,7 @@ def test_a_recurrent_layer_needs_both_biases():
     message = r"no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, state, {"lstm": "lstm"}, layout="torch")
-    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast int64 to float32"):
+    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast 'lstm.bias_hh_l0', int64, to float32"):
         load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
     assert all((value == before[path]).all() for path, value in arrays(model).items())
     plan = load_pretrained(model, state, layout="torch")
@@ -423,24 +423,24 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
-        (["hidden"], TypeError, "`rules` must be a dict"),
-        ({layers.Dense: "head"}, TypeError, "`rules` must have path patterns as keys"),
-        ({"hidden": 3}, TypeError, r"The values of `rules` must be .* Received: 3 for 'hidden'"),
-        ({"hidden": ("head", "head")}, TypeError, r"The values of `rules` must be"),
-        ({"out/kernel": ["head.weight", np.s_[:1]]}, TypeError, r"The values of `rules` must be .* for 'out/kernel'"),
-        ({"out/kernel": ("head.weight", np.s_[:1], 1)}, TypeError, r"The values of `rules` must be"),
+        (["hidden"], TypeError, "`names` must be a dict"),
+        ({layers.Dense: "head"}, TypeError, "`names` must have path patterns as keys"),
+        ({"hidden": 3}, TypeError, r"The values of `names` must be .* Received: 3 for 'hidden'"),
+        ({"hidden": ("head", "head")}, TypeError, r"The values of `names` must be"),
+        ({"out/kernel": ["head.weight", np.s_[:1]]}, TypeError, r"The values of `names` must be .* for 'out/kernel'"),
+        ({"out/kernel": ("head.weight", np.s_[:1], 1)}, TypeError, r"The values of `names` must be"),
         *(
-            ({"hidden": template}, ValueError, rf"`rules` must name arrays, with .* Received: '{re.escape(template)}'")
+            ({"hidden": template}, ValueError, rf"`names` must name arrays, with .* Received: '{re.escape(template)}'")
             for template in ("{0", "{name}")
         ),
         ({"out/kernel": ("head.weight", slice("a", None))}, ValueError, r"'out/kernel' .*: no part \[a:\]: slice"),
-        ({"hiden": "head"}, ValueError, r"Each of `rules` must match .*'hiden', which matches none; .* 'hidden'"),
+        ({"hiden": "head"}, ValueError, r"Each of `names` must match .*'hiden', which matches none; .* 'hidden'"),
         (
             {"hidden": "{1}"},
             ValueError,
-            r"`rules` must name arrays, with `\{0\}` .* Received: '\{1\}' for 'hidden/kernel'",
+            r"`names` must name arrays, with `\{0\}` .* Received: '\{1\}' for 'hidden/kernel'",
         ),
-        ({"out": ("head", np.s_[:2])}, ValueError, "`rules` must not have a part for a layer"),
+        ({"out": ("head", np.s_[:2])}, ValueError, "`names` must not have a part for a layer"),
         (
             {"out": "haed"},
             ValueError,
@@ -453,7 +453,11 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
             ValueError,
             r"'out/kernel' \(4, 2\): the function returns shape \(8,\)",
         ),
-        ({"out/bias": "body.bn.num_batches_tracked"}, ValueError, r"'out/bias' \(2,\): cannot cast int64 to float32"),
+        (
+            {"out/bias": "body.bn.num_batches_tracked"},
+            ValueError,
+            r"'out/bias' \(2,\): cannot cast 'body.bn.num_batches_tracked', int64, to float32",
+        ),
     ],
 )
 def test_wrong_rules_change_nothing(rules, error, message):
@@ -608,7 +612,7 @@ def test_arrays_of_both_layouts_do_not_say_which_is_meant():
     state = {**AS_IN_KERAS, "more.kernel": normal(3, 2)}
     model = built((4,), layers.Dense(4, name="hidden"), layers.Dense(2, name="out"), layers.Dense(3, name="more"))
     plan = load_pretrained(model, state, layout="torch", dry_run=True)
-    assert plan.problems == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
+    assert [problem.text for problem in plan.problems] == ["'out/kernel' (4, 2): the shape is (4, 2) instead of (2, 4)"]
 
 
 @pytest.mark.every_backend

@@ -551,7 +551,7 @@ def test_rules_have_the_names_of_a_torch_module_and_the_numbers_of_keras():
     assert loaded.missed == [*OWN_NAMES, "net/1.running_mean", "net/1.running_var"]
     assert [row.how for row in loaded.rows[:4]] == ["Ones()", "Ones()", "Zeros()", "initializer unknown"]
     plan = keras_initx.initialize(model, {"*bias": "zeros"}, dry_run=True)
-    assert [weight.path for weight in plan.weights if weight.initializer] == ["net/variable_1", "net/variable_3"]
+    assert [weight.path for weight in plan.rows if weight.initializer] == ["net/variable_1", "net/variable_3"]
     with pytest.raises(ValueError, match=r"close matches are 'net/0\.weight'"):
         keras_initx.initialize(model, {"0.weight": "zeros"})
 

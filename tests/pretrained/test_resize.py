@@ -474,10 +474,10 @@ def test_without_resize_the_error_names_the_kind_that_would_do():
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, source)
     plan = load_pretrained(model, source, dry_run=True)
-    assert [problem.rpartition("; ")[2] for problem in plan.problems] == ["`resize` with 'channels' would do"] * 3
+    assert [problem.text.rpartition("; ")[2] for problem in plan.problems] == ["`resize` with 'channels' would do"] * 3
     old = language_model(20, head="not tied")
     problems = load_pretrained(language_model(30, 8, "not tied"), old, dry_run=True).problems
-    ends = [problem.rpartition("; `resize` with ")[2] for problem in problems]
+    ends = [problem.text.rpartition("; `resize` with ")[2] for problem in problems]
     rows = "'rows' would do, or with a `Grid` for positions of an image"
     assert ends == [rows, rows, "'units' would do", "'units' would do"]
     assert all((value == before[path]).all() for path, value in arrays(model).items())
@@ -768,7 +768,7 @@ def test_a_kind_for_another_weight_is_refused(name):
     path = f"layer/{weight}"
     arguments = {
         "source": {"array": normal(*shape)},
-        "rules": {path: "array"},
+        "names": {path: "array"},
         "layout": "keras",
         "resize": {path: kind},
     }
@@ -778,7 +778,7 @@ def test_a_kind_for_another_weight_is_refused(name):
     with pytest.raises(ValueError, match=re.escape(message)):
         load_pretrained(model, **arguments)
     (problem,) = load_pretrained(model, **arguments, dry_run=True).problems
-    assert message in problem
+    assert message in problem.text
     assert all((value == before[path]).all() for path, value in arrays(model).items())
 
 

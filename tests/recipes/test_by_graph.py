@@ -1,5 +1,7 @@
 """Recipes find branches, attention and embeddings of models whose names they do not know."""
 
+from collections import Counter
+
 import keras
 import pytest
 import strangers
@@ -8,8 +10,6 @@ from modes import everywhere
 from strangers import WIDTH
 
 from keras_initx import Scaled, initialize, recipes
-from keras_initx.structure._patterns import first_matches, matches_path
-from keras_initx.structure._weights import find_weights
 
 # Of each model, what each recipe gives to weights by their paths, beside its patterns, or its error.
 BLOCK = "transformer_block"
@@ -110,11 +110,19 @@ ROWS = {
 }
 
 
-def special(model, rules):
-    """Return the paths of weights that get something else than most of their name."""
-    paths = {weight.path: weight.path for weight in find_weights(model)}
-    found = first_matches("rules", rules, paths, lambda rule, path: matches_path(rule, path) or None)
-    return {path for path, (rule, _) in found.items() if rule not in ("*kernel", "*bias", "*embeddings")}
+def special(model, name):
+    """Return the paths of weights that get something else than others of their name by a recipe."""
+    recipe = getattr(recipes, name)
+    table = next(iter(recipe.tables().values()))
+    texts = {path: repr(value) for path, value in recipe(model).by_path.items()}
+    usual = {}
+    for kind in ("kernel", "bias", "embeddings"):
+        found = Counter(text for path, text in texts.items() if path.endswith(kind))
+        if table.get(kind) is not None:
+            usual[kind] = repr(table[kind])
+        elif found and kind == "embeddings":  # of positions alone
+            usual[kind] = found.most_common(1)[0][0]
+    return {path for path, text in texts.items() if usual.get(path.rpartition("/")[2]) != text}
 
 
 # The branches of the one on every backend are in the `call` of its layers.
@@ -126,7 +134,7 @@ def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_
             with pytest.raises(ValueError, match=expected):
                 getattr(recipes, name)(model)
         else:
-            assert special(model, getattr(recipes, name)(model)) == set(expected), name
+            assert special(model, name) == set(expected), name
 
 
 def saved(model, path):
@@ -143,9 +151,9 @@ def wrapped(model, path):
 @pytest.mark.parametrize(("build", "name"), [(strangers.gpt, "gpt2"), (strangers.conv_net, "fixup")])
 def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change, tmp_path):
     model = build()
-    expected = special(model, getattr(recipes, name)(model))
+    expected = special(model, name)
     other = change(model, tmp_path)
-    found = special(other, getattr(recipes, name)(other))
+    found = special(other, name)
     if change is wrapped:
         found = {path.partition("/")[2] for path in found}
     assert found == expected
@@ -159,15 +167,16 @@ def test_a_model_in_mixed_precision_gets_the_same_rules():
         model = strangers.perceptron()
     finally:
         keras.config.set_dtype_policy("float32")
-    assert recipes.zero_residual(model) == expected
+    assert recipes.zero_residual(model).by_path == expected.by_path
 
 
 @pytest.mark.parametrize("form", ["x + a + m", "x + (a + m)", "Add"])
 def test_branches_beside_each_other_count_as_two_however_they_are_added(form):
     model = strangers.parallel_gpt(form)
     rules = recipes.gpt2(model)
-    assert rules["*/attention_output/kernel"].stddev == rules["dense/kernel"].stddev == 0.02 / 4**0.5
-    assert special(model, rules) == {
+    ends = ("multi_head_attention/attention_output/kernel", "dense/kernel")
+    assert [rules.by_path[end].stddev for end in ends] == [0.02 / 4**0.5] * 2
+    assert special(model, "gpt2") == {
         f"{ATTENTION}/attention_output/kernel",
         "dense/kernel",
         f"{ATTENTION}_1/attention_output/kernel",
@@ -177,12 +186,10 @@ def test_branches_beside_each_other_count_as_two_however_they_are_added(form):
 
 def factors(model, rules):
     """Return the paths that get each factor."""
-    paths = {weight.path: weight.path for weight in find_weights(model)}
-    matched = first_matches("rules", rules, paths, lambda rule, path: matches_path(rule, path) or None)
     found = {}
-    for path, (rule, _) in matched.items():
-        if isinstance(rules[rule], Scaled):
-            found.setdefault(round(rules[rule].factor, 4), []).append(path)
+    for path, value in rules.by_path.items():
+        if isinstance(value, Scaled):
+            found.setdefault(round(value.factor, 4), []).append(path)
     return found
 
 
@@ -255,7 +262,7 @@ def test_reading_a_model_leaves_it_as_it_was():
     model = joined(lambda x: Kept()(layers.LayerNormalization()(x)))
     layer = model.get_layer(index=3)
     before, calls = layer.seen, [len(vars(part)["_inbound_nodes"]) for part in model.layers]
-    assert special(model, recipes.zero_residual(model)) == {"kept/dense_2/kernel", "kept_1/dense_2/kernel"}
+    assert special(model, "zero_residual") == {"kept/dense_2/kernel", "kept_1/dense_2/kernel"}
     assert layer.seen is before
     assert [len(vars(part)["_inbound_nodes"]) for part in model.layers] == calls
 
@@ -312,7 +319,7 @@ def test_a_branch_with_pooling_beside_a_shortcut_with_a_kernel_ends_with_its_nor
     branch = layers.BatchNormalization(name="last")(layers.SeparableConv2D(WIDTH, 3, padding="same")(branch))
     shortcut = layers.Conv2D(WIDTH, 1, 2)(inputs)
     outputs = layers.Dense(1)(layers.Flatten()(layers.add([layers.MaxPooling2D()(branch), shortcut])))
-    assert recipes.zero_residual(keras.Model(inputs, outputs)) == {"last/gamma": "zeros"}
+    assert recipes.zero_residual(keras.Model(inputs, outputs)).by_path == {"last/gamma": "zeros"}
 
 
 def test_two_ways_to_the_output_are_no_branches():
@@ -330,4 +337,4 @@ def test_a_skip_around_all_blocks_is_no_branch_of_theirs():
         x = x + layers.Dense(WIDTH, name=f"b{number}")(layers.Dense(WIDTH, "tanh")(x))
     x = first + layers.Dense(WIDTH, name="around")(x)
     model = keras.Model(inputs, layers.Dense(1)(x))
-    assert special(model, recipes.zero_residual(model)) == {"b1/kernel", "b2/kernel"}
+    assert special(model, "zero_residual") == {"b1/kernel", "b2/kernel"}

@@ -1,7 +1,5 @@
 """Weights are known by their whole names."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -46,7 +44,7 @@ def test_weights_without_a_name_are_known_in_models_of_keras():
     model = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=(32, 32, 3))
     rules = recipes.convnext(model)
     assert any(weight.name.startswith("variable") for weight in model.weights)
-    assert rules == {"*kernel": rules["*kernel"], "*bias": "zeros"}
+    assert {path.rpartition("/")[2] for path in rules.by_path} >= {"kernel", "bias"}
     assert rules.left == ()
 
 
@@ -64,4 +62,4 @@ def test_statistics_of_keras_start_anew_under_a_recipe():
     plan = initialize(model, "selu", seed=0)
     assert not plan.left
     assert not to_numpy(model.layers[0].moving_mean).any()
-    assert json.loads(plan.to_json())["notes"] == []
+    assert plan.notes == ()

@@ -55,7 +55,7 @@ def decoder(order="af", names=NAMES, times=1, blocks=2, norm=layers.LayerNormali
 
 def ends(plan):
     """Return the deviations of the kernels at the ends of branches."""
-    found = {weight.path: weight.expected_std for weight in plan.weights}
+    found = {weight.path: weight.expected_std for weight in plan.rows}
     return {std for path, std in found.items() if path.endswith(("output/kernel", f"{NAMES[1]}/kernel"))}
 
 
@@ -72,7 +72,7 @@ def test_branches_are_counted_in_the_graph_whatever_the_names(order, times, name
 def test_depth_is_how_often_a_block_is_applied(times, names):
     model = decoder("af", names, times, blocks=1, norm=layers.Identity)
     plan = initialize(model, "t_fixup", seed=0, dry_run=True)
-    (found,) = {weight.expected_std for weight in plan.weights if weight.path.endswith("output/kernel")}
+    (found,) = {weight.expected_std for weight in plan.rows if weight.path.endswith("output/kernel")}
     assert found == pytest.approx(0.67 * times**-0.25 / WIDTH**0.5)
 
 
@@ -90,7 +90,7 @@ def test_a_decoder_by_its_name_without_cross_attention_is_no_second_stack():
             x = layers.LayerNormalization()(x + y)
             x = layers.LayerNormalization()(x + FeedForward(name=f"{prefix}_{block}")(x))
     plan = initialize(keras.Model(ids, layers.Dense(3, name="head")(x)), "deepnorm", seed=0, dry_run=True)
-    factors = {weight.expected_std for weight in plan.weights if weight.path.endswith("attention_output/kernel")}
+    factors = {weight.expected_std for weight in plan.rows if weight.path.endswith("attention_output/kernel")}
     assert list(factors) == pytest.approx([(8 * 5) ** -0.25 / WIDTH**0.5])
 
 
@@ -171,22 +171,22 @@ def diffusion(has_labels=True):
 
 def test_the_side_inputs_of_a_diffusion_transformer_are_no_stream():
     model = diffusion()
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "gpt2", seed=0, dry_run=True).rows}
     ends = ("o_0", "down_0", "o_1", "down_1")
     assert [stds[f"{end}/kernel"] for end in ends] == pytest.approx([0.01] * 4)
     assert stds["modulation_0/kernel"] == 0.02
     plan = initialize(model, "zero_residual", seed=0, dry_run=True)
-    closed = {weight.path for weight in plan.weights if weight.initializer == "Zeros()" and "kernel" in weight.path}
+    closed = {weight.path for weight in plan.rows if weight.initializer == "Zeros()" and "kernel" in weight.path}
     assert closed == {"modulation_0/kernel", "modulation_1/kernel"}
 
 
 def test_biases_of_attention_and_of_the_network_are_told_apart_in_a_diffusion_transformer():
     model = diffusion(has_labels=False)
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_jax", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_jax", seed=0, dry_run=True).rows}
     assert {path for path, std in stds.items() if path.endswith("bias") and std} == {
         f"{name}_{block}/bias" for name in ("up", "down") for block in range(2)
     }
-    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_timm", seed=0, dry_run=True).weights}
+    stds = {weight.path: weight.expected_std for weight in initialize(model, "vit_timm", seed=0, dry_run=True).rows}
     assert stds["time_1/kernel"] == 0.02
     assert stds["patches/kernel"] == pytest.approx((3 * 12) ** -0.5)
 

@@ -39,7 +39,7 @@ FORMS = {
 def test_a_weight_gets_what_its_role_gets_and_the_plan_says_so(form):
     model = positions()
     plan = initialize(model, FORMS[form], seed=0, roles={"positions": "where"})
-    assert {weight.path: weight.expected_std for weight in plan.weights}["where"] == 0.01
+    assert {weight.path: weight.expected_std for weight in plan.rows}["where"] == 0.01
     assert not plan.left
     assert plan.notes[-1] == "As `roles` says: positions: 'where'"
     assert audit(model, FORMS[form], seed=0, roles={"positions": ["wh*", "where"]}).ok
@@ -47,7 +47,7 @@ def test_a_weight_gets_what_its_role_gets_and_the_plan_says_so(form):
 
 def test_roles_count_before_what_is_found():
     rules = recipes.gpt2(positions(), roles={"tokens": "table/embeddings"})
-    assert rules["*embeddings"].stddev == 0.02
+    assert rules.by_path["table/embeddings"].stddev == 0.02
 
 
 def test_the_ends_of_branches_that_cannot_be_followed_are_those_that_the_user_says():
@@ -56,7 +56,7 @@ def test_the_ends_of_branches_that_cannot_be_followed_are_those_that_the_user_sa
         stds(model, "llama:megatron")
     roles = {"outer": ["w2/kernel", "experts/w2"], "attended": "attention/*output/kernel", "up": "experts/w3"}
     plan = initialize(model, "llama:megatron", seed=0, roles=roles)
-    found = {weight.path: weight.expected_std for weight in plan.weights}
+    found = {weight.path: weight.expected_std for weight in plan.rows}
     assert found["experts/w2"] == found["w2/kernel"] == pytest.approx(0.02 / 3**0.5)
     assert found["experts/w3"] == 0.02
     assert [weight.path for weight in plan.left] == ["experts/w1"]

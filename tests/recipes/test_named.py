@@ -42,7 +42,7 @@ def test_a_recipe_is_given_as_its_rules_a_function_or_a_name(take):
         model = selu_network()
         result = take(model, rules)
         found.append([to_numpy(variable) for variable in model.weights])
-        found[-1].append([getattr(row, "verdict", "") for row in getattr(result, "weights", [])])
+        found[-1].append([getattr(row, "verdict", "") for row in getattr(result, "rows", [])])
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -73,9 +73,7 @@ def test_a_name_that_is_no_recipe_for_the_model_is_refused(given, message):
         np.testing.assert_array_equal(old, to_numpy(new))
 
 
-@pytest.mark.parametrize(
-    "given", [keras.initializers.HeNormal(), keras.initializers.HeNormal, ["selu"], lambda model: 3]
-)
+@pytest.mark.parametrize("given", [keras.initializers.HeNormal(), keras.initializers.HeNormal, 3, lambda model: 3])
 def test_what_gives_no_rules_is_refused(given):
     with pytest.raises(TypeError, match="must be a dict from conditions"):
         initialize(selu_network(), given)
@@ -85,7 +83,7 @@ def test_a_source_is_named_behind_a_colon():
     plans = []
     for rules in "bert:transformers", recipes.bert(bert(), source="transformers"), "bert":
         plan = initialize(bert(), rules, seed=0, dry_run=True)
-        plans.append([weight.initializer for weight in plan.weights])
+        plans.append([weight.initializer for weight in plan.rows])
     assert plans[0] == plans[1] != plans[2]
 
 
@@ -93,4 +91,4 @@ def test_a_plan_in_a_file_that_is_called_like_a_recipe_has_a_path(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     initialize(selu_network(), {"*": "zeros"}, seed=0).save("selu")
     for given, expected in (("selu", "LecunNormal()"), ("./selu", "Zeros()"), (pathlib.Path("selu"), "Zeros()")):
-        assert initialize(selu_network(), given, dry_run=True).weights[0].initializer == expected
+        assert initialize(selu_network(), given, dry_run=True).rows[0].initializer == expected

@@ -29,16 +29,20 @@ def test_fixup_scales_by_fan_out_as_the_code_of_its_authors():
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda: residual(normalized=True), {"conv*_block*_3_bn/gamma"}),
-        (lambda: residual(normalized=False), {"conv*_block*_3_conv/kernel"}),
-        (transformer, {"*/attention_output/kernel", "*/feedforward_output_dense/kernel"}),
+        (lambda: residual(normalized=True), {f"conv2_block{block}_3_bn/gamma" for block in range(4)}),
+        (lambda: residual(normalized=False), {f"conv2_block{block}_3_conv/kernel" for block in range(4)}),
+        (
+            transformer,
+            {f"block_{block}_attention/attention_output/kernel" for block in range(3)}
+            | {f"block_{block}/feedforward_output_dense/kernel" for block in range(3)},
+        ),
     ],
     ids=["normalized", "plain", "transformer"],
 )
 def test_blocks_start_as_the_identity(build, expected):
     model = build()
     recipe = recipes.zero_residual(model)
-    assert recipe.keys() == expected
+    assert recipe.by_path.keys() == expected
     initialize(model, recipe, seed=0)
     x = np.random.default_rng(0).integers(1, 9, (2, *model.input_shape[1:])).astype("float32")
     # What the last layer would get if there were no blocks.
@@ -63,4 +67,4 @@ def test_a_transformer_with_one_of_the_names_starts_all_its_branches_at_zero():
     x = layers.Add()([tokens, layers.MultiHeadAttention(2, 16, name="attention")(tokens, tokens)])
     x = layers.Add()([x, layers.Dense(WIDTH, name="mine")(x)])
     rules = recipes.zero_residual(keras.Model(tokens, x))
-    assert rules == {"attention/attention_output/kernel": "zeros", "mine/kernel": "zeros"}
+    assert rules.by_path == {"attention/attention_output/kernel": "zeros", "mine/kernel": "zeros"}

@@ -22,7 +22,7 @@ def test_names_in_a_part_of_a_model_do_not_hide_the_other_branches(named):
         plan = initialize(decoder(named), recipe, seed=0, dry_run=True)
         ends = [
             weight.expected_std or 0
-            for weight in plan.weights
+            for weight in plan.rows
             if weight.path.endswith(("mlp/down/kernel", "mlp/feedforward_output_dense/kernel", "output/kernel"))
         ]
         assert ends == pytest.approx([expected] * 6)
@@ -38,7 +38,7 @@ def test_positions_are_found_however_they_are_added(row):
     model = Positions(part)
     model(np.zeros((2, LENGTH), "int32"))
     plan = initialize(model, "gpt2", seed=0)
-    assert {weight.path: weight.expected_std for weight in plan.weights}[path] == 0.01
+    assert {weight.path: weight.expected_std for weight in plan.rows}[path] == 0.01
 
 
 def test_a_weight_of_no_known_role_is_left_and_named():
@@ -72,7 +72,7 @@ def residual(kinds, names=False):
 def factor_of(model, path):
     """Return the factor that a kernel gets by Fixup."""
     plan = initialize(model, "fixup", seed=0, dry_run=True)
-    (row,) = [weight for weight in plan.weights if weight.path == path]
+    (row,) = [weight for weight in plan.rows if weight.path == path]
     return row.expected_std / (2 / 36) ** 0.5
 
 
@@ -193,7 +193,7 @@ def test_the_end_of_a_branch_on_its_own_has_the_name_of_others_in_models():
         x = x + keras.Sequential(inner, name=f"block_{block}")(x)
     model = keras.Model(inputs, x)
     plan = initialize(model, "zero_residual", seed=0)
-    ends = [weight for weight in plan.weights if weight.path.endswith("end/kernel")]
+    ends = [weight for weight in plan.rows if weight.path.endswith("end/kernel")]
     assert len(ends) == 3
     assert not any(weight.std for weight in ends)
 
@@ -224,7 +224,7 @@ def test_a_gate_is_known_by_its_name_where_the_graph_shows_all_branches(recipe, 
     for block in range(2):
         x = GatedFeedForward(gate, name=f"decoder_block_{block}")(x)
     plan = initialize(keras.Model(ids, x), recipe, seed=0, dry_run=True)
-    kernels = [weight for weight in plan.weights if weight.path.endswith("kernel")]
+    kernels = [weight for weight in plan.rows if weight.path.endswith("kernel")]
     assert [weight.expected_std for weight in kernels] == [std] * 6
 
 
@@ -235,7 +235,7 @@ def test_a_query_of_t5_on_a_shortcut_stays_one():
     x = queries + layers.Dense(64, name="down")(layers.Dense(64, name="up")(tokens))
     biases = layers.Embedding(32, 4, name="self_attention")(places)
     rules = recipes.t5(keras.Model([ids, places], [layers.Dense(8)(x), biases]))
-    assert rules["query_projector/kernel"].stddev == pytest.approx(1 / 32)
+    assert rules.by_path["query_projector/kernel"].stddev == pytest.approx(1 / 32)
 
 
 @pytest.mark.skipif(not hasattr(layers, "ReversibleEmbedding"), reason="this Keras has no such layer")
@@ -248,7 +248,7 @@ def test_a_table_of_tokens_that_makes_the_logits_too_is_drawn_as_tokens():
     y = layers.RMSNormalization()(x)
     x = x + layers.Dense(WIDTH)(ops.silu(layers.Dense(16)(y)) * layers.Dense(16)(y))
     rules = recipes.llama(keras.Model(ids, table(x, reverse=True)), source="torchtitan")
-    assert rules["*embeddings"].stddev == 1
+    assert rules.by_path["words/embeddings"].stddev == 1
 
 
 def test_the_last_block_of_a_resnet_without_an_output_layer_starts_at_zero_too():

@@ -14,7 +14,7 @@ def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
     model = adapted()
     kernel = to_numpy(model.layers[1].weights[0])
     plan = initialize(model, "lora", seed=0)
-    assert [row.path for row in plan.weights if row.initializer == "Zeros()"] == [
+    assert [row.path for row in plan.rows if row.initializer == "Zeros()"] == [
         "tokens/lora_embeddings_b",
         "inner/lora_kernel_b",
     ]

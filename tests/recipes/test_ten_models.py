@@ -34,7 +34,7 @@ def endings(name, roles):
 
 def drawn(name, source):
     model = getattr(ten_models, name)()
-    return [(row.path, str(row.initializer)) for row in keras_initx.initialize(model, source, seed=0).weights]
+    return [(row.path, str(row.initializer)) for row in keras_initx.initialize(model, source, seed=0).rows]
 
 
 def check_ends(name, source):

@@ -8,7 +8,7 @@ from keras_initx.rendering._order import plot_in_order
 
 def test_a_plan_shows_the_standard_deviations_in_the_order_of_the_model():
     plan = keras_initx.initialize(network(), {"second/kernel": "initx.he_normal"}, seed=0)
-    first, _, second, _, last, _ = (weight.std for weight in plan.weights)
+    first, _, second, _, last, _ = (weight.std for weight in plan.rows)
     shown = points(plan.plot())
     assert shown["GlorotUniform"] == [(1, first), (5, last)]
     assert shown["HeNormal"] == [(3, second)]

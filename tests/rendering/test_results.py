@@ -15,19 +15,23 @@ from results import EXAMPLES, X, loaded, network, points, rows_of, study, ticks
 
 import keras_initx
 from keras_initx import scaling
-from keras_initx.rendering._results import Result
+from keras_initx.rendering._results import Judgement, Result
+from keras_initx.studies._result import StudyResult
 
 # The first columns of the CSV, by the name of the class.
 COLUMNS = {
     "AuditReport": "path,shape,dtype,initializer,expected_std,std,ratio,verdict,evidence,cause,reason",
     "Contract": "path,shape,dtype,kind,reason,value,digest,mean,std",
     "CoordinateCheck": "step,layer,exponent,size_4,size_8",
-    "Changes": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
     "InitializationPlan": "path,shape,dtype,initializer,reason,fan_in,fan_out,expected_std,seed,std",
-    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape,before,after",
+    "LoadReport": "path,status,how,shape,dtype,size,changed,sources,source_shape",
+    "Loaded": "path,status,how,shape,dtype,size,changed,sources,source_shape",
+    "LsuvReport": "path,status,how,before,after",
+    "OutputsReport": "path,call,kind,answer,how,like,inputs,outputs,noise,compared,left_out",
+    "RecordedOutputs": "path,call,kind,shape,dtype,mean,std",
     "MupTable": "path,shape,base_shape,inputs,units,role,std,adam,sgd,adafactor,muon,tied",
     "RateStudy": "build,width,rate,repeat,status,epoch,val_loss",
-    "Report": "name,path,level,kind,activation,shape,before_size",
+    "DiagnosisReport": "name,path,level,kind,activation,shape,before_size",
     "RestartStudy": "place,draw,seed,status,epoch,val_loss",
     "Study": "initializer,repeat,status,epoch,val_loss",
 }
@@ -69,6 +73,51 @@ def test_a_result_is_a_text_a_line_and_a_table(result):
     assert repr(result).endswith(">")
     assert "\n" not in repr(result)
     assert result._repr_html_().count("<table>") == 1
+
+
+def test_a_result_is_a_sequence_of_rows_by_their_paths(result):
+    assert len(result) == len(result.rows) > 0
+    assert len(list(result)) == len(result)
+    if isinstance(result, StudyResult):
+        key = next(iter(result.trials)) if hasattr(result, "trials") else result.draws[0]["draw"]
+        assert result[key]["status"] == "finished"
+    else:
+        last = result.rows[-1].path
+        assert result[last].path == last
+    with pytest.raises(KeyError, match="nothing"):
+        result["nothing"]
+
+
+def test_a_result_says_what_it_is_in_a_sentence(result):
+    assert result.summary.endswith(".")
+    assert "\n" not in result.summary
+
+
+def test_only_a_result_that_judges_has_problems_and_it_is_neither_true_nor_false(result):
+    judges = isinstance(result, Judgement)
+    assert hasattr(result, "ok") == judges
+    if not judges:
+        assert result
+        return
+    assert result.ok == (len(result.problems) == 0)
+    for problem in result.problems:
+        assert isinstance(problem.path, str)
+        assert problem.text
+    with pytest.raises(TypeError, match=r"is neither true nor false: use `\.ok`"):
+        assert result
+
+
+def test_columns_are_names(result):
+    assert [name for name in result.to_pandas().columns if not name.isidentifier()] == []
+
+
+@pytest.mark.parametrize("name", ["initialize", "contract"])
+def test_json_is_what_save_writes_and_is_read_again(name, tmp_path):
+    result = EXAMPLES[name]()
+    result.save(tmp_path / "saved.json")
+    result.to_json(tmp_path / "exported.json")
+    assert (tmp_path / "exported.json").read_text() == (tmp_path / "saved.json").read_text()
+    assert len(type(result).load(tmp_path / "exported.json")) == len(result)
 
 
 def test_records_are_rows_of_a_csv_and_of_a_data_frame_and_in_json(result):
@@ -135,7 +184,7 @@ def test_a_url_is_refused(method, tmp_path, monkeypatch):
 def test_the_plan_of_a_dry_run_shows_what_is_expected():
     plan = keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True)
     shown = points(plan.plot())
-    assert shown == {"GlorotUniform": [(3, plan.weights[2].expected_std), (5, plan.weights[4].expected_std)]}
+    assert shown == {"GlorotUniform": [(3, plan.rows[2].expected_std), (5, plan.rows[4].expected_std)]}
     assert plan.plot().axes[0].get_ylabel() == "expected standard deviation"
 
 

@@ -17,7 +17,7 @@ layers = keras.layers
 
 
 def factors(model, base):
-    return {weight.path: (weight.std, weight.adam, weight.sgd) for weight in scaling.mup(model, base).weights}
+    return {weight.path: (weight.std, weight.adam, weight.sgd) for weight in scaling.mup(model, base).rows}
 
 
 def convolutions(width):
@@ -42,9 +42,9 @@ def test_a_unit_of_a_depthwise_or_grouped_convolution_has_the_inputs_of_its_wind
 def test_the_table_has_what_is_up_to_the_model():
     table = scaling.mup(widths.transformer(64, 6), widths.transformer(32, 6), depth=3)
     assert table.depth == 3
-    assert [weight.path for weight in table.weights if weight.tied != 1] == ["embedding/embeddings"]
-    assert table.weights[0].tied == 0.5
-    found = {weight.path: (weight.std, weight.adam) for weight in table.weights}
+    assert [weight.path for weight in table.rows if weight.tied != 1] == ["embedding/embeddings"]
+    assert table.rows[0].tied == 0.5
+    found = {weight.path: (weight.std, weight.adam) for weight in table.rows}
     assert found["block_5_dense_2/kernel"] == found["block_0_dense_2/kernel"] == (pytest.approx(0.5**0.5), 0.5)
     assert "muon  tied\n" in str(table)
     assert str(table).endswith("Divide the output of each branch by 3.")
@@ -180,7 +180,7 @@ def test_one_step_of_all_blocks_changes_the_outputs_alike_at_all_depths(name, de
 @pytest.mark.skipif(not HAS_MUON, reason="this Keras has another rule")
 def test_a_bias_with_an_axis_of_heads_keeps_the_rate_of_muon():
     table = scaling.mup(attention(4, 8), attention(2, 8))
-    rates = dict(zip([weight.path for weight in table.weights], table.learning_rates(muon()), strict=True))
+    rates = dict(zip([weight.path for weight in table.rows], table.learning_rates(muon()), strict=True))
     assert rates["attention/query/bias"] == rates["attention/attention_output/bias"] == 1
     assert rates["attention/query/kernel"] == rates["last/kernel"] == 0.5
 
@@ -210,7 +210,7 @@ def test_muon_leaves_a_weight_to_adam_by_its_path_with_the_name_of_the_model(nam
     assert is_left == (expected == 0.25)
     assert factors[2] == expected
     if not options:
-        assert table.weights[2].muon == table.learning_rates("muon")[2] == expected
+        assert table.rows[2].muon == table.learning_rates("muon")[2] == expected
 
 
 class MyMuon(keras.optimizers.Muon):
@@ -289,7 +289,7 @@ def words(width, kind, units, **options):
 )
 def test_an_embedding_is_tied_where_each_word_has_a_logit_and_no_kernel_gives_it(units, widths, factor):
     table = scaling.mup(*(words(width, layers.Embedding, units) for width in widths))
-    assert table.weights[0].tied == factor
+    assert table.rows[0].tied == factor
     assert ("tied:" in str(table)) == (factor != 1)
 
 
@@ -315,7 +315,7 @@ def test_positions_of_a_vision_transformer_are_not_tied():
         return keras.Model(images, layers.Dense(10, name="last")(layers.GlobalAveragePooling1D()(x)))
 
     table = scaling.mup(network(32), network(16))
-    assert [weight.tied for weight in table.weights] == [1] * 5
+    assert [weight.tied for weight in table.rows] == [1] * 5
     assert "tied" not in str(table)
 
 
@@ -335,7 +335,7 @@ def test_whether_logits_use_an_embedding_of_a_subclass_is_not_known():
     for model in models:
         model(np.zeros((1, 5), "int32"))
     table = scaling.mup(*models)
-    assert np.isnan(table.weights[0].tied)
+    assert np.isnan(table.rows[0].tied)
     assert str(table).endswith("Whether logits use words/embeddings is not known: if they do, multiply them by 0.5.")
 
 
@@ -344,9 +344,9 @@ def test_whether_logits_use_an_embedding_of_a_subclass_is_not_known():
 def test_a_reversible_embedding_says_whether_it_is_tied(is_tied, factor):
     networks = [words(width, layers.ReversibleEmbedding, 8, tie_weights=is_tied) for width in (32, 16)]
     table = scaling.mup(*networks)
-    assert table.weights[0].tied == factor
+    assert table.rows[0].tied == factor
     assert ("tied" in str(table)) == is_tied
-    roles = {weight.path: (weight.role, weight.adam) for weight in table.weights}
+    roles = {weight.path: (weight.role, weight.adam) for weight in table.rows}
     assert is_tied or roles["words/reverse_embeddings"] == ("output", 0.5)
 
 
@@ -372,8 +372,8 @@ def stack(*sizes):
 
 def test_spectral_weights_follow_the_table_of_mup():
     plans = [initialize(stack(width, width), recipes.spectral, seed=0, dry_run=True) for width in (64, 16)]
-    wide, narrow = ({weight.path: weight.expected_std for weight in plan.weights} for plan in plans)
-    weights = scaling.mup(stack(64, 64), stack(16, 16)).weights
+    wide, narrow = ({weight.path: weight.expected_std for weight in plan.rows} for plan in plans)
+    weights = scaling.mup(stack(64, 64), stack(16, 16)).rows
     kernels = [weight for weight in weights if weight.path.endswith("kernel")]
     assert len(kernels) == 3
     for kernel in kernels:
@@ -381,7 +381,7 @@ def test_spectral_weights_follow_the_table_of_mup():
 
 
 def test_automatic_names_count_from_the_one_without_a_number():
-    factors = [weight.sgd for weight in scaling.mup(stack(8, 8), stack(8, 8), depth=3).weights]
+    factors = [weight.sgd for weight in scaling.mup(stack(8, 8), stack(8, 8), depth=3).rows]
     assert factors == [3, 3, 3, 3, 1, 1]
 
 
@@ -428,10 +428,10 @@ def test_factors_are_in_the_order_of_the_trainable_variables_and_only_of_them():
 
     model = network(32)
     table = scaling.mup(model, network(16))
-    assert [weight.shape for weight in table.weights] == [tuple(v.shape) for v in model.trainable_variables]
-    assert sorted(weight.path for weight in table.weights) == ["late/inner/kernel", "late/scale"]
+    assert [weight.shape for weight in table.rows] == [tuple(v.shape) for v in model.trainable_variables]
+    assert sorted(weight.path for weight in table.rows) == ["late/inner/kernel", "late/scale"]
     expected = {"late/inner/kernel": ("hidden", 0.5), "late/scale": ("vector", 1)}
-    assert {weight.path: (weight.role, weight.adam) for weight in table.weights} == expected
+    assert {weight.path: (weight.role, weight.adam) for weight in table.rows} == expected
 
 
 def test_a_larger_vocabulary_is_no_larger_width():
@@ -440,7 +440,7 @@ def test_a_larger_vocabulary_is_no_larger_width():
         return keras.Sequential([keras.Input((5,)), *stack, layers.Dense(3, name="logits")])
 
     table = scaling.mup(network(200, 64), network(100, 32))
-    assert (table.weights[0].role, table.weights[0].adam, table.weights[0].sgd) == ("input", 1, 2)
+    assert (table.rows[0].role, table.rows[0].adam, table.rows[0].sgd) == ("input", 1, 2)
 
 
 def test_an_optimizer_of_the_table_has_its_factors_but_for_weight_decay():
@@ -472,7 +472,7 @@ def test_kernels_that_are_no_matrices_have_the_deviation_of_spectral():
     plan = initialize(model, recipes.spectral(model), seed=0)
     expected = initialize(model, {"*kernel": Spectral()}, seed=0, dry_run=True)
     kinds = {"last/kernel": "Orthogonal"}
-    pairs = [(a, b) for a, b in zip(plan.weights, expected.weights, strict=True) if a.fan_in]
+    pairs = [(a, b) for a, b in zip(plan.rows, expected.rows, strict=True) if a.fan_in]
     assert len(pairs) == 6
     for weight, other in pairs:
         assert weight.initializer.startswith(kinds.get(weight.path, "Spectral"))

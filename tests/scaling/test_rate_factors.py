@@ -370,9 +370,9 @@ class Refused(NamedTuple):
     Refused._fields,
     [
         Refused(
-            optimizer=lambda: "adam",
+            optimizer=lambda: 3,
             error=TypeError,
-            message="`optimizer` must be an optimizer of Keras. Received: optimizer='adam'",
+            message="`optimizer` must be an optimizer of Keras. Received: optimizer=3",
         ),
         Refused(
             optimizer=used,

@@ -185,7 +185,7 @@ def test_a_module_of_torch_takes_a_dataset_that_shuffles():
     sampler = torch.utils.data.RandomSampler(X, generator=generator)
     for options in ({"shuffle": True}, {"shuffle": True, "generator": generator}, {"sampler": sampler}):
         report = keras_initx.diagnose(model, torch_loader(**options), loss=LOSS)
-        assert report.layers[0].gradient.norm > 0
+        assert report.rows[0].gradient.norm > 0
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(generator.get_state(), torch.Generator().get_state())
 

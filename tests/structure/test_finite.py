@@ -30,7 +30,7 @@ def test_what_is_trained_must_be_finite_whoever_says_otherwise(initializer, tmp_
 
 def test_a_contract_shows_what_is_not_finite_and_demands_it_of_nobody():
     contract = keras_initx.contract(decaying)
-    assert contract.weights[0].text == "(not finite where it must be)"
+    assert contract.rows[0].text == "(not finite where it must be)"
     (row,) = keras_initx.audit(decaying("ones"), like=contract).not_compared
     assert (row.path, row.reason) == ("decay/A_log", "not finite where it must be")
 

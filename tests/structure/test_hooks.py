@@ -11,7 +11,7 @@ X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 
 
 def by_name(report):
-    return {layer.name: layer for layer in report.layers}
+    return {layer.name: layer for layer in report.rows}
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def channels_first():
 def test_units_are_channels_also_where_they_come_first(channels_first):
     images = abs(np.random.default_rng(0).normal(size=(16, 5, 4, 4)).astype("float32"))
     images[:, 0] *= -1
-    (report,) = keras_initx.diagnose(keras.Sequential([keras.Input((5, 4, 4)), layers.ReLU()]), images).layers
+    (report,) = keras_initx.diagnose(keras.Sequential([keras.Input((5, 4, 4)), layers.ReLU()]), images).rows
     assert report.after.unit_is_silent.tolist() == [True, False, False, False, False]
     assert report.dead == pytest.approx(1 / 5)
 
@@ -38,7 +38,7 @@ def test_an_activation_is_known_by_its_values(name):
     function = getattr(keras.ops, name)
     dense = layers.Dense(64, lambda x: function(x), kernel_initializer=large)
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), dense, layers.Dense(4)]), np.tile(SPREAD, 16))
-    assert report.layers[0].activation == name
+    assert report.rows[0].activation == name
     is_bounded = name in ("tanh", "hard_sigmoid")
     assert [verdict.problem for verdict in report.verdicts] == ["saturated"] * is_bounded
 
@@ -47,7 +47,7 @@ def test_an_activation_is_known_by_its_values(name):
 def test_another_function_is_not_taken_for_a_known_activation(activation):
     dense = layers.Dense(16, activation)
     report = keras_initx.diagnose(keras.Sequential([keras.Input((16,)), dense]), 9 * np.tile(SPREAD, 16))
-    assert report.layers[0].activation == "<lambda>"
+    assert report.rows[0].activation == "<lambda>"
 
 
 class Sine(layers.Layer):
@@ -68,7 +68,7 @@ class Sine(layers.Layer):
 )
 def test_the_slope_of_an_activation_of_your_own(stack):
     model = keras.Sequential([keras.Input((8,)), *stack(), layers.Dense(1)])
-    assert keras_initx.diagnose(model, X).layers[0].slope == pytest.approx(30, rel=0.01)
+    assert keras_initx.diagnose(model, X).rows[0].slope == pytest.approx(30, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_slope_of_an_activation_of_your_own(stack):
 )
 def test_no_slope_of_other_activations(activation):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(64, activation), layers.Dense(1)])
-    assert keras_initx.diagnose(model, X).layers[0].slope is None
+    assert keras_initx.diagnose(model, X).rows[0].slope is None
 
 
 def test_softsign_is_saturated_where_it_has_the_slope_of_a_saturated_tanh():

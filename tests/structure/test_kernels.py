@@ -30,7 +30,7 @@ def arrays(model):
 def test_inputs_and_outputs_are_counted_as_the_layer_does(layer, shape, name, fans):
     model = keras.Sequential([keras.Input(shape), layer])
     plan = initialize(model, {f"*/{name}": "he_normal"}, seed=0)
-    (weight,) = (weight for weight in plan.weights if weight.path.endswith(name))
+    (weight,) = (weight for weight in plan.rows if weight.path.endswith(name))
     assert (weight.fan_in, weight.fan_out) == fans
     assert weight.expected_std == pytest.approx((2 / fans[0]) ** 0.5)
     # The draws of `he_normal`, which differ by their scale only.
@@ -72,7 +72,7 @@ def test_a_transposed_convolution_has_the_inputs_that_an_output_sums(layer):
     one[(0, *(4 for _ in layer.kernel_size), 0)] = 1
     inputs = mean_inputs(to_numpy(model(ones)).astype("float32")[0], layer.strides)
     units = to_numpy(model(one)).astype("float32").sum()
-    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).rows
     assert (weight.fan_in, weight.fan_out) == (inputs, units)
     expected = keras_initx.TruncatedNormal(stddev=(2 / inputs) ** 0.5, seed=weight.seed)(weight.shape)
     np.testing.assert_array_equal(arrays(model)[weight.path], to_numpy(expected))
@@ -92,7 +92,7 @@ def test_a_transposed_convolution_of_torch_has_the_inputs_that_an_output_sums(op
 
     module = torch.nn.ConvTranspose2d(8, 12, 3, bias=False, **options)
     model = keras.Sequential([keras.Input((8, 9, 9)), layers.TorchModuleWrapper(module)])
-    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    (weight,) = initialize(model, {"*": "initx.he_normal"}, seed=0).rows
     with torch.no_grad():
         module.weight.fill_(1)
     sums = to_numpy(model(np.ones((1, 8, 9, 9), "float32")))[0, 0]
@@ -112,7 +112,7 @@ def test_the_fans_of_a_convolution_of_torch_are_counted(make):
     model(ones)
     kernel = tuple(convolution.weight.shape)
     (planned,) = (
-        row for row in keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights if row.shape == kernel
+        row for row in keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).rows if row.shape == kernel
     )
     apply = getattr(torch.nn.functional, f"conv{'_transpose' * convolution.transposed}{len(shape) - 1}d")
     most = apply(torch.from_numpy(ones), torch.ones(kernel), groups=convolution.groups).max()
@@ -167,7 +167,7 @@ def test_a_table_of_torch_has_the_fans_of_one_of_keras():
 
     model = keras.Sequential([layers.TorchModuleWrapper(torch.nn.Embedding(50, 7))])
     model.build((1, 8))
-    (planned,) = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).weights
+    (planned,) = keras_initx.initialize(model, {"*": "initx.he_normal"}, seed=0).rows
     assert (planned.fan_in, planned.fan_out) == (50, 7)
 
 

@@ -19,13 +19,13 @@ def test_the_initializer_of_the_layer_is_used_again():
     model = build(keras_initx.Sparse(3))
     plan = initialize(model, seed=0)
     values = arrays(model)
-    found = {weight.path: weight.initializer for weight in plan.weights}
+    found = {weight.path: weight.initializer for weight in plan.rows}
     assert found["conv/kernel"] == "Sparse(connections=3)"
     assert found["depthwise/kernel"] == "HeNormal()"
     assert found["logits/kernel"] == "RandomNormal()"
     assert found["norm/moving_variance"] == "Ones()"
-    assert all(weight.std == pytest.approx(values[weight.path].std(), abs=1e-6) for weight in plan.weights)
-    seeds = {weight.path: weight.seed for weight in plan.weights}
+    assert all(weight.std == pytest.approx(values[weight.path].std(), abs=1e-6) for weight in plan.rows)
+    seeds = {weight.path: weight.seed for weight in plan.rows}
     depthwise = {"input_axes": [0, 1], "output_axes": [0, 1, 3]}
     expected = {
         "conv/kernel": keras_initx.Sparse(3, seed=seeds["conv/kernel"]),
@@ -83,7 +83,7 @@ def test_what_a_layer_hands_to_add_weight_is_found():
     state, names = random.getstate(), [weight.path for weight in find_weights(model)]
     plan = initialize(model, seed=0, dry_run=True)
     assert random.getstate() == state
-    found = {weight.path: weight.initializer for weight in plan.weights}
+    found = {weight.path: weight.initializer for weight in plan.rows}
     assert list(found) == names
     assert found["hidden/scale"] == found["around/needy/scale"] == "Ones()"
     assert found["hidden/table"] == found["around/needy/table"] == "RandomNormal(stddev=3)"
@@ -112,7 +112,7 @@ def test_what_a_layer_assigns_itself_is_left():
     model = keras.Sequential([keras.Input((8,)), Sines(name="sines")])
     for variable in model.weights:
         variable.assign(variable.value + 1)
-    assert [row.reason for row in initialize(model, seed=0).weights] == ["", "initializer unknown"]
+    assert [row.reason for row in initialize(model, seed=0).rows] == ["", "initializer unknown"]
     kernel, table = map(to_numpy, model.weights)
     np.testing.assert_array_equal(kernel, np.ones(8))
     np.testing.assert_allclose(table, np.sin(np.arange(8)) + 1, atol=1e-6)
@@ -147,7 +147,7 @@ def test_looking_for_initializers_in_a_copy_uses_up_no_names():
         after = Hidden().name, layers.Dense(2).name
     for one, other in zip(before, after, strict=True):
         assert int(other.rpartition("_")[2]) == int(one.rpartition("_")[2]) + 1
-    assert plan.weights[0].initializer == "HeNormal()"
+    assert plan.rows[0].initializer == "HeNormal()"
 
 
 class Starting(Hidden):
@@ -155,10 +155,10 @@ class Starting(Hidden):
 
     def build(self, shape):
         inner = keras.Sequential([keras.Input((50,)), Hidden()])
-        assert initialize(inner, seed=0, dry_run=True).weights[0].initializer == "Ones()"
+        assert initialize(inner, seed=0, dry_run=True).rows[0].initializer == "Ones()"
         super().build(shape)
 
 
 def test_a_layer_may_initialize_a_model_while_it_is_built():
     model = keras.Sequential([keras.Input((50,)), Starting()])
-    assert initialize(model, seed=0).weights[0].initializer == "Ones()"
+    assert initialize(model, seed=0).rows[0].initializer == "Ones()"

@@ -38,7 +38,7 @@ def verdict(study, *names):
 
 
 def test_twins_have_the_same_curves_bit_for_bit(planted):
-    records = timeless(planted.records)
+    records = timeless(planted.rows)
     one, other = ([{**r, "initializer": None} for r in records if r["initializer"] == name] for name in TWINS)
     assert one == other
     assert len(one) == 3 * 3
@@ -135,18 +135,18 @@ def test_zeros_are_worse(planted):
 
 
 def test_the_first_batch_is_diagnosed(planted):
-    before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.records if r["epoch"] == 0}
+    before = {(r["initializer"], r["repeat"]): r["problems"] for r in planted.rows if r["epoch"] == 0}
     assert before == {(n, r): "equal units" if n == "zeros" else "" for n, r in planted.trials}
-    assert [problem["trials"] for problem in planted.problems] == [3]
+    assert [problem.trials for problem in planted.problems] == [3]
     assert "zeros, before training: equal units in 3 of 3 trials." in str(planted)
 
 
 def test_the_diagnosis_leaves_training_as_it_was(planted):
     study = compare_initializers(build, TWINS, data(), repeats=1, epochs=2, diagnosis=False)
     assert study.problems == []
-    records = timeless(planted.records)
+    records = timeless(planted.rows)
     records = [record for record in records if (record["initializer"], record["repeat"]) in study.trials]
-    for record, other in zip(timeless(study.records), records, strict=True):
+    for record, other in zip(timeless(study.rows), records, strict=True):
         # Threads share the work of a sum otherwise where there are more of them.
         assert record == pytest.approx(other, abs=1e-4)
 
@@ -208,7 +208,7 @@ def test_workers_find_the_same(monkeypatch):
     monkeypatch.setattr(_engine, "_run_elsewhere", by_pickle(_engine._run_elsewhere))
     with joblib.parallel_config("threading"):
         study = compare_initializers(build, ["zeros", "he_normal"], data(), **options, n_jobs=2)
-    for record, other in zip(timeless(study.records), timeless(alone.records), strict=True):
+    for record, other in zip(timeless(study.rows), timeless(alone.rows), strict=True):
         assert record == pytest.approx(other, abs=0 if BACKEND == "jax" else 1e-4)
 
 
@@ -458,7 +458,7 @@ def test_one_model_in_all_trials_is_refused(tmp_path):
     assert len(list(tmp_path.glob("zeros.*.json"))) == 1
     again = sharing(keras.layers.Dense(4, name="hidden"))()
     with pytest.raises(ValueError, match=message):
-        random_restarts(lambda: again, data(), n=2, epochs=1)
+        random_restarts(lambda: again, data(), draws=2, epochs=1)
 
 
 def test_a_trained_part_in_all_trials_is_refused():
@@ -556,7 +556,7 @@ def test_what_takes_no_seed_is_told(tmp_path):
 
 
 def test_arguments_of_restarts_are_checked_too(tmp_path):
-    for changes, error in [({"n": 0}, ValueError), ({"n": 2.0}, TypeError), ({"checks": -1}, ValueError)]:
+    for changes, error in [({"draws": 0}, ValueError), ({"draws": 2.0}, TypeError), ({"checks": -1}, ValueError)]:
         with pytest.raises(error, match=f"`{next(iter(changes))}` must be a"):
             random_restarts(**{"build": build_he, "data": data(), "out": tmp_path / "out", **changes})
     with pytest.raises(TypeError, match="which takes other arguments: missing a required argument: 'initializer'"):

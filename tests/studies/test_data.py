@@ -24,13 +24,13 @@ def frames():
 @pytest.fixture(scope="module")
 def records():
     arrays = tuple((frame[COLUMNS].to_numpy(), frame[["label"]].to_numpy()) for frame in frames())
-    return timeless(compare_initializers(build, ["he_normal"], arrays, repeats=1, epochs=2).records)
+    return timeless(compare_initializers(build, ["he_normal"], arrays, repeats=1, epochs=2).rows)
 
 
 def test_shuffled_frames_train_as_their_arrays(records):
     of_pandas = tuple((frame[COLUMNS], frame["label"]) for frame in frames())
     study = compare_initializers(build, ["he_normal"], of_pandas, repeats=1, epochs=2)
-    for record, other in zip(timeless(study.records), records, strict=True):
+    for record, other in zip(timeless(study.rows), records, strict=True):
         assert record == pytest.approx(other, abs=1e-6)
 
 
@@ -71,7 +71,7 @@ def build_without_targets():
 
 def test_a_model_without_targets_is_trained():
     (x, _), (x_val, _) = data()
-    study = random_restarts(build_without_targets, ((x, None), (x_val, None)), n=1, epochs=1, checks=0)
+    study = random_restarts(build_without_targets, ((x, None), (x_val, None)), draws=1, epochs=1, checks=0)
     assert study.draws[0]["epochs"][1]["val_loss"] < study.draws[0]["epochs"][0]["val_loss"]
 
 

@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return timeless(run(None).records)
+    return timeless(run(None).rows)
 
 
 def stopped_after(monkeypatch, count, error):
@@ -58,7 +58,7 @@ def test_an_interrupted_study_goes_on_with_the_same_result(monkeypatch, tmp_path
     assert len(there) == 1 + 1
     study = run(tmp_path)
     assert there.items() < contents(tmp_path).items()
-    assert timeless(study.records) == undisturbed
+    assert timeless(study.rows) == undisturbed
 
 
 def test_a_finished_study_is_not_run_again(monkeypatch, finished, undisturbed):
@@ -66,7 +66,7 @@ def test_a_finished_study_is_not_run_again(monkeypatch, finished, undisturbed):
     monkeypatch.setattr(keras.Model, "fit", None)
     again = run(finished, title="another title", threshold=0.4)
     assert contents(finished) == there
-    assert timeless(again.records) == undisturbed
+    assert timeless(again.rows) == undisturbed
     assert (again.title, again.threshold) == ("another title", 0.4)
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, 
         with pytest.raises(OSError, match="No space left on device"):
             run(tmp_path)
     assert sorted(path.name[:5] for path in tmp_path.iterdir()) == ["he_no", "study"]
-    assert timeless(run(tmp_path).records) == undisturbed
+    assert timeless(run(tmp_path).rows) == undisturbed
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_a_direction_that_is_given_counts():
     assert [row["initializer"] for row in compared(build, mode="max").statistics()] == ["he_normal", "zeros"]
     assert compared(build, mode="min", repeats=1).statistics()[0]["initializer"] == "zeros"
     assert compared(build, monitor="val_loss", repeats=1).mode == "min"
-    best, *others = random_restarts(build, halves(), n=2, epochs=1, checks=0, mode="min").draws
+    best, *others = random_restarts(build, halves(), draws=2, epochs=1, checks=0, mode="min").draws
     assert best["epochs"][-1]["val_closeness"] < others[0]["epochs"][-1]["val_closeness"]
 
 
@@ -163,7 +163,7 @@ def test_automatic_names_of_outputs_and_metrics_agree_in_all_trials():
     build = with_two_outputs(lambda: {"metrics": [[metrics.AUC()], [metrics.AUC(), "mse"]]}, None, None)
     study = compare_initializers(build, ["zeros", "he_normal"], twice(), repeats=2, epochs=1, diagnosis=False)
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
-    assert len({tuple(record) for record in study.records if record["epoch"] == 1}) == 1
+    assert len({tuple(record) for record in study.rows if record["epoch"] == 1}) == 1
     assert str(study)
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
 
@@ -175,7 +175,7 @@ def test_automatic_names_of_metrics_agree_in_all_trials(tmp_path):
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
     # In this process they have other numbers by now.
     assert str(compared(build, out=tmp_path, monitor=study.monitor)) == str(study)
-    best = random_restarts(build, halves(), n=2, epochs=1, checks=1)
+    best = random_restarts(build, halves(), draws=2, epochs=1, checks=1)
     assert all(best.monitor in epoch for draw in best.draws for epoch in draw["epochs"])
     assert len(best.checks) == 1
     assert str(best)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_initx import compare_rates
+from keras_initx import compare_learning_rates
 from keras_initx.scaling import RateFactors
 from keras_initx.studies import RateStudy
 
@@ -90,7 +90,7 @@ def test_trials_that_diverged_or_failed_are_no_best_ones():
 
 def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     builds = {"one rate": linear, "divided": divided}
-    study = compare_rates(builds, [4, 32], RATES, DATA, repeats=1, epochs=1, out=tmp_path, title="sums")
+    study = compare_learning_rates(builds, [4, 32], RATES, DATA, repeats=1, epochs=1, out=tmp_path, title="sums")
     alone, scaled = study.drifts()
     assert alone["drift"] < -1.5
     assert abs(scaled["drift"]) < 1
@@ -98,8 +98,8 @@ def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     assert advice.startswith("one rate: ")
     # Found again, without training, and beside other rates.
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    again = compare_rates(builds, [4, 32], RATES[1:], DATA, repeats=1, epochs=1, out=tmp_path)
-    assert again.records == [record for record in study.records if record["rate"] != RATES[0]]
+    again = compare_learning_rates(builds, [4, 32], RATES[1:], DATA, repeats=1, epochs=1, out=tmp_path)
+    assert again.rows == [record for record in study.rows if record["rate"] != RATES[0]]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
@@ -109,7 +109,7 @@ def test_trials_that_fail_are_told_with_the_reason():
             raise RuntimeError("no such width")
         return linear(width, rate)
 
-    study = compare_rates(failing, [2, 4], RATES[:2], DATA, repeats=1, epochs=1)
+    study = compare_learning_rates(failing, [2, 4], RATES[:2], DATA, repeats=1, epochs=1)
     assert study.remarks()[0] == "2 of 4 trials failed: RuntimeError: no such width."
 
 
@@ -131,9 +131,9 @@ def test_factors_on_rates_are_compared_in_float16_too():
             width, RateFactors(keras.optimizers.Adam(rate), {"units/kernel": 1 / width})
         ),
     }
-    study = compare_rates(builds, [2, 8], [0.01, 0.1], DATA, repeats=1, epochs=3)
+    study = compare_learning_rates(builds, [2, 8], [0.01, 0.1], DATA, repeats=1, epochs=3)
     losses = {build: [] for build in builds}
-    for record in study.records:
+    for record in study.rows:
         losses[record["build"]].append(record["val_loss"])
     np.testing.assert_allclose(losses["factors"], losses["divided"], rtol=1e-3)
 
@@ -151,8 +151,8 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
     ("options", "error", "message"),
     [
         ({"widths": [8]}, ValueError, r"`widths` must be at least two numbers, all different. Received: widths=\[8\]"),
-        ({"rates": [0.1, 0.1]}, ValueError, "`rates` must be at least two numbers, all different"),
-        ({"rates": [0.1, -1]}, ValueError, "`rates` must be a positive number"),
+        ({"learning_rates": [0.1, 0.1]}, ValueError, "`learning_rates` must be at least two numbers, all different"),
+        ({"learning_rates": [0.1, -1]}, ValueError, "`learning_rates` must be a positive number"),
         ({"widths": [8, 1.5]}, TypeError, "`widths` must be a positive integer"),
         ({"build": {}}, ValueError, "`build` must not be empty"),
         ({"build": {"a": 3}}, TypeError, "such as `lambda width, rate: network.width, rate.`. Received: build=3"),
@@ -163,4 +163,6 @@ def test_the_plot_has_a_panel_for_each_build_and_a_line_for_each_width():
 )
 def test_what_cannot_be_compared_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        compare_rates(**{"build": linear, "widths": [2, 4], "rates": RATES, "data": DATA, "epochs": 1, **options})
+        compare_learning_rates(
+            **{"build": linear, "widths": [2, 4], "learning_rates": RATES, "data": DATA, "epochs": 1, **options}
+        )

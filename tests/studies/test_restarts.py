@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(folder):
-    return random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder)
+    return random_restarts(build_he, data(), draws=4, epochs=2, checks=2, out=folder)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_best_comes_first(study):
 
 @pytest.mark.parametrize("build", [build_he, build_without_input], ids=["built", "built by data"])
 def test_the_model_is_that_of_the_seed_and_of_the_score(build):
-    study = random_restarts(build, data(), n=3, epochs=2, checks=0)
+    study = random_restarts(build, data(), draws=3, epochs=2, checks=0)
     found = study.model.evaluate(*data()[1], return_dict=True, verbose=0)
     assert found["accuracy"] == pytest.approx(study.score)
     keras.utils.set_random_seed(study.seed)
@@ -77,12 +77,12 @@ def test_the_chosen_draw_is_checked_beside_new_ones_in_new_orders(study, folder)
 
 def test_more_draws_go_on_with_those_that_are_there(study, folder):
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    same = random_restarts(build_he, data(), n=4, epochs=2, checks=2, out=folder)
+    same = random_restarts(build_he, data(), draws=4, epochs=2, checks=2, out=folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert (same.draws, same.checks, str(same)) == (study.draws, study.checks, str(study))
-    more = random_restarts(build_he, data(), n=6, epochs=2, checks=0, out=folder)
+    more = random_restarts(build_he, data(), draws=6, epochs=2, checks=0, out=folder)
     assert before.items() < {path: path.read_bytes() for path in folder.iterdir()}.items()
-    alone = random_restarts(build_he, data(), n=6, epochs=2, checks=0)
+    alone = random_restarts(build_he, data(), draws=6, epochs=2, checks=0)
     assert [draw["draw"] for draw in more.draws] == [draw["draw"] for draw in alone.draws]
 
 
@@ -102,7 +102,7 @@ def build_by_turns(factors):
 
 def test_a_draw_that_diverges_drops_out():
     # Four draws, the two of the last round, and the model of the chosen one.
-    study = random_restarts(build_by_turns([1, np.nan, np.nan, 1, 1, 1, 1]), data(), n=4, epochs=2, checks=0)
+    study = random_restarts(build_by_turns([1, np.nan, np.nan, 1, 1, 1, 1]), data(), draws=4, epochs=2, checks=0)
     assert sorted((draw["draw"], draw["status"]) for draw in study.draws[:2]) == [(1, "finished"), (4, "finished")]
     assert sorted((draw["draw"], draw["status"]) for draw in study.draws[2:]) == [(2, "diverged"), (3, "diverged")]
     assert [len(draw["epochs"]) for draw in study.draws] == [3, 3, 2, 2]
@@ -111,7 +111,7 @@ def test_a_draw_that_diverges_drops_out():
 
 def test_a_search_of_which_every_draw_diverges_is_an_error():
     with pytest.raises(RuntimeError, match="no draw could be trained for 1 epochs without divergence"):
-        random_restarts(build_by_turns([np.nan] * 4), data(), n=4, epochs=2, checks=0)
+        random_restarts(build_by_turns([np.nan] * 4), data(), draws=4, epochs=2, checks=0)
 
 
 def study_with(checks, score=0.9):

@@ -35,7 +35,7 @@ def assert_equal(one, other):
 
 
 def row(plan, path):
-    return next(weight for weight in plan.weights if weight.path == path)
+    return next(weight for weight in plan.rows if weight.path == path)
 
 
 def trained(model):

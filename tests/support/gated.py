@@ -32,7 +32,7 @@ def decoder(feed_forward, attention=None):
 def stds(model, rules):
     """Return the standard deviations that kernels are to have."""
     plan = initialize(model, rules, seed=0, dry_run=True)
-    return {weight.path: weight.expected_std for weight in plan.weights if weight.path.endswith("kernel")}
+    return {weight.path: weight.expected_std for weight in plan.rows if weight.path.endswith("kernel")}
 
 
 class Experts(layers.Layer):

@@ -32,7 +32,7 @@ def found(model, x=X, y=None, **arguments):
     assert report.ok == (not report.problems)
     levels = {rule.problem: rule.levels for rule in RULES}
     for verdict in report.verdicts:
-        assert set(verdict.layers) <= {layer.name for layer in report.layers}
+        assert set(verdict.layers) <= {layer.name for layer in report.rows}
         assert verdict.level in levels[verdict.problem]
     return {verdict.problem: verdict for verdict in report.verdicts}
 

@@ -70,7 +70,7 @@ EXAMPLES = {
     "diagnose": lambda: keras_initx.diagnose(network(), X, X[:, :3]),
     "compare_initializers": study,
     "random_restarts": restart_study,
-    "compare_rates": rate_study,
+    "compare_learning_rates": rate_study,
     "initialize": lambda: keras_initx.initialize(network(), seed=0),
     "initialize, dry run": lambda: keras_initx.initialize(network(), {"first/*": None}, seed=0, dry_run=True),
     "load_pretrained": loaded,
@@ -79,6 +79,8 @@ EXAMPLES = {
     "mup": lambda: scaling.mup(network(32), network(8)),
     "audit": lambda: keras_initx.audit(network(), {"first/kernel": "ones"}),
     "contract": lambda: keras_initx.contract(network()),
+    "record_outputs": lambda: keras_initx.record_outputs(network(), X),
+    "compare_outputs": lambda: keras_initx.compare_outputs(network(), X, network()),
     "coordinate_check": lambda: scaling.coordinate_check(network, [4, 8], X, X[:, :3], steps=1),
 }
 

@@ -95,7 +95,7 @@ def alarms(family, draws, weights, contracts, audits=3, pool=200):
     pools = []
     for shape in shapes:
         arrays = {str(number): draw(rng, shape).astype("float32") for number in range(pool)}
-        pools.append(keras_initx.contract(arrays).weights)
+        pools.append(keras_initx.contract(arrays).rows)
     counts = []
     for number in range(contracts):
         drawn = []

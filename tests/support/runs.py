@@ -30,7 +30,7 @@ def run_compare(folder, n_jobs=1):
 
 
 def run_restarts(folder, n_jobs=1):
-    return random_restarts(build, data(), n=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
+    return random_restarts(build, data(), draws=4, epochs=4, checks=1, n_jobs=int(n_jobs), out=folder)
 
 
 RUNS = {"compare": run_compare, "restarts": run_restarts}

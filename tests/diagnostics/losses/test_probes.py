@@ -13,7 +13,7 @@ Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
 
 
 def by_name(report):
-    return {layer.name: layer for layer in report.layers}
+    return {layer.name: layer for layer in report.rows}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def gradients_with(penalty, strength, loss):
     regularizer = {penalty: keras.regularizers.L2(strength)}
     model = keras.Sequential([keras.Input((8,)), layers.Dense(5, **regularizer), layers.Dense(1, **regularizer)])
     model.compile(loss="mse")
-    found = keras_initx.diagnose(model, X, Y[:, :1], loss=loss).layers
+    found = keras_initx.diagnose(model, X, Y[:, :1], loss=loss).rows
     return [layer.weights[0].gradient for layer in found]
 
 
@@ -81,7 +81,7 @@ def test_no_gradient_is_known_where_the_loss_is_nan():
     for layer in stack[1:3]:
         layer.kernel.assign(1e30 * layer.kernel)
     report = keras_initx.diagnose(model, X, Y, loss="mse")
-    assert all(np.isnan(weight.gradient) for layer in report.layers for weight in layer.weights)
+    assert all(np.isnan(weight.gradient) for layer in report.rows for weight in layer.weights)
     assert {verdict.problem: verdict.layers for verdict in report.verdicts} == {
         "exploding": ("hidden_1", "hidden_2", "hidden_3", "out")
     }
@@ -97,7 +97,7 @@ def test_weights_without_a_gradient_have_one_of_zero():
         def call(self, inputs):
             return keras.ops.matmul(inputs, self.used)
 
-    (layer,) = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), Unused()]), X, Y, loss="mse").layers
+    (layer,) = keras_initx.diagnose(keras.Sequential([keras.Input((8,)), Unused()]), X, Y, loss="mse").rows
     used, unused = (weight.gradient for weight in layer.weights)
     assert used > 0
     assert unused == 0
@@ -105,7 +105,7 @@ def test_weights_without_a_gradient_have_one_of_zero():
 
 def test_a_training_step_is_measured():
     model = keras.Sequential([keras.Input((8,)), layers.Dropout(0.5, seed=0), layers.BatchNormalization(name="bn")])
-    (bn,) = keras_initx.diagnose(model, 100 + X).layers
+    (bn,) = keras_initx.diagnose(model, 100 + X).rows
     assert bn.after.std == pytest.approx(1, abs=0.01)
 
 
@@ -125,6 +125,6 @@ def test_gradients_in_float16_are_those_in_float32(factor):
             Y,
             loss=lambda y, outputs: factor * keras.ops.mean((y - outputs) ** 2),
         )
-        return [layer.gradient and layer.gradient.norm for layer in report.layers]
+        return [layer.gradient and layer.gradient.norm for layer in report.rows]
 
     np.testing.assert_allclose(norms("mixed_float16"), norms("float32"), rtol=0.02)

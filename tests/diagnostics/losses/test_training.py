@@ -35,7 +35,7 @@ def network():
 
 def gradients(model, x, y, **options):
     """Return the norm of the gradient of each layer, by its name."""
-    layers_found = keras_initx.diagnose(model, x, y, **options).layers
+    layers_found = keras_initx.diagnose(model, x, y, **options).rows
     return {layer.name: layer.gradient.norm for layer in layers_found if layer.gradient}
 
 

@@ -135,10 +135,10 @@ def test_what_follows_is_seen_where_each_layer_casts_its_inputs(dtypes):
     ]
     model = keras.Sequential([keras.Input((16,)), *stack, layers.ReLU(dtype=other)])
     report = keras_initx.diagnose(model, INPUTS)
-    assert [layer.normalized_by for layer in report.layers] == ["norm", None, None, None]
-    assert [layer.activated_by for layer in report.layers] == [None, None, "relu", None]
-    assert list(asked(first_inputs, model, INPUTS)) == [report.layers[0].name]
-    assert list(asked(outputs, model, INPUTS)) == [layer.name for layer in report.layers[2:]][::-1]
+    assert [layer.normalized_by for layer in report.rows] == ["norm", None, None, None]
+    assert [layer.activated_by for layer in report.rows] == [None, None, "relu", None]
+    assert list(asked(first_inputs, model, INPUTS)) == [report.rows[0].name]
+    assert list(asked(outputs, model, INPUTS)) == [layer.name for layer in report.rows[2:]][::-1]
 
 
 def test_what_follows_is_seen_in_code_of_ones_own_and_through_models():

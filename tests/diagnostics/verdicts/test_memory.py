@@ -126,7 +126,7 @@ def test_gates_are_opened_wherever_their_cell_is(place, policy):
     report = keras_initx.diagnose(model, x)
     assert report.problems[0].problem == "memory"
     plan = keras_initx.initialize(model, report, seed=0)
-    assert {weight.initializer for weight in plan.weights} == {"LSTMForgetBias()", None}
+    assert {weight.initializer for weight in plan.rows} == {"LSTMForgetBias()", None}
     assert keras_initx.diagnose(model, x).ok
 
 
@@ -151,6 +151,6 @@ def test_recurrent_kernels_by_which_gradients_explode_are_drawn_once(make, count
     report = keras_initx.diagnose(model, SERIES, y, loss="mse")
     assert [verdict.problem for verdict in report.problems] == ["exploding"]
     plan = keras_initx.initialize(model, report, seed=0)
-    drawn = [weight.path.rpartition("/")[2] for weight in plan.weights if weight.initializer]
+    drawn = [weight.path.rpartition("/")[2] for weight in plan.rows if weight.initializer]
     assert drawn == count * ["recurrent_kernel"]
     assert keras_initx.diagnose(model, SERIES, y, loss="mse").ok

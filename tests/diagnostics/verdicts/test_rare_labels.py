@@ -42,14 +42,14 @@ def test_a_note_has_the_bias_and_is_silent_once_it_is_there():
     assert note.evidence.startswith("0.78% of the labels of out are 1: its loss starts at 0.6")
     assert note.remedy.text.startswith("bias_initializer=keras_initx.PriorBias(0.0078) in out")
     plan = keras_initx.initialize(model, report, seed=0)
-    assert [row.path for row in plan.weights if row.initializer] == ["out/bias"]
+    assert [row.path for row in plan.rows if row.initializer] == ["out/bias"]
     assert note_on(model, RARE, BINARY) is None
 
 
 def test_a_problem_is_cured_before_a_note():
     model = network(layers.Dense(32, "relu", kernel_initializer="zeros"), layers.Dense(1, name="out"))
     plan = keras_initx.initialize(model, keras_initx.diagnose(model, X, RARE, loss=LOGITS), seed=0)
-    assert "out/bias" not in [row.path for row in plan.weights if row.initializer]
+    assert "out/bias" not in [row.path for row in plan.rows if row.initializer]
     assert any(note.startswith("For the next diagnosis, if it finds 'rare labels'") for note in plan.notes)
 
 

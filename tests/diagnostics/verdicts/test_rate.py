@@ -93,7 +93,7 @@ def test_a_network_that_trains_with_steps_beyond_its_loss_is_no_alarm():
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
     report = keras_initx.diagnose(model, x, y)
     assert report.ok
-    squares = sum(layer.gradient.norm**2 for layer in report.layers if layer.gradient)
+    squares = sum(layer.gradient.norm**2 for layer in report.rows if layer.gradient)
     course = model.fit(x, y, batch_size=len(x), epochs=20, verbose=0).history["loss"]
     # Momentum would add up ten such steps.
     assert 0.1 * squares > 6 * course[0]

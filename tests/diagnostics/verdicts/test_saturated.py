@@ -154,11 +154,11 @@ LIMITS = {name: facts.limits for name, facts in ACTIVATIONS.items() if facts.lim
 def test_limits_are_those_of_the_activation(name):
     x = np.array([-1e6, 1e6, 0.0, 0.0] * 8, "float32")[:, None]
     model = keras.Sequential([keras.Input((1,)), layers.Activation(name)])
-    (layer,) = keras_initx.diagnose(model, x).layers
+    (layer,) = keras_initx.diagnose(model, x).rows
     assert (layer.after.min, layer.after.max) == pytest.approx(LIMITS[name], abs=1e-5)
     # 0 is a limit of none, but the middle.
     assert layer.saturated == 0.5
     # Where the gradient is almost 0 there is a verdict already.
     off = keras_initx.diagnose(model, np.full((32, 1), -1e6, "float32"))
-    assert off.layers[0].dead is None
+    assert off.rows[0].dead is None
     assert "dead units" not in [verdict.problem for verdict in off.verdicts]

@@ -54,6 +54,6 @@ def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     side = layers.Dense(64, name="side")(hidden if place == "inside" else inputs)
     model = keras.Model(inputs, layers.Dense(5)(hidden + 1e-8 * side))
     report = keras_initx.diagnose(model, X, LABELS, loss=CROSSENTROPY)
-    norms = {layer.name: layer.gradient.norm for layer in report.layers}
+    norms = {layer.name: layer.gradient.norm for layer in report.rows}
     assert norms["side"] < 1e-6 * norms["hidden"]
     assert [verdict.layers for verdict in report.verdicts] == ([] if place == "inside" else [("side",)])

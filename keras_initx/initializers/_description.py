@@ -1,0 +1,55 @@
+"""Initializers in words, as plans, audits and reports show them."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_initx.initializers._composition import arguments_of
+from keras_initx.initializers._initializer import are_equal, is_array, parameters_of
+
+# Arguments that depend on the weight.
+AXES = ("input_axes", "output_axes")
+
+
+def description(initializer: Callable[..., Any]) -> str:
+    """Return an initializer as a constructor call, or the name of a function.
+
+    Without seed, axes and default arguments.
+    """
+    class_name = type(initializer).__name__
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return str(getattr(initializer, "__name__", class_name))
+    arguments = arguments_of(initializer)
+    if arguments is None:
+        return f"{class_name}(...)"
+    parameters = parameters_of(type(initializer))
+    shown = []
+    for name, value in arguments.items():
+        if name in ("seed", *AXES):
+            continue
+        if name in parameters and are_equal(value, parameters[name].default):
+            continue
+        shown.append(f"{name}={_argument_text(value)}")
+    return f"{class_name}({', '.join(shown)})"
+
+
+def _argument_text(value: Any) -> str:
+    # In the config of Keras' or a user's initializer, an array is such a dict.
+    if isinstance(value, Mapping) and "class_name" in value:
+        with contextlib.suppress(Exception):  # of a class that is not registered
+            value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, list | tuple):
+        items = [_argument_text(item) for item in value]
+        return f"[{', '.join(items)}]"
+    if isinstance(value, keras.initializers.Initializer):
+        return description(value)
+    if is_array(value):
+        return f"<array of shape {tuple(value.shape)}>"
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return repr(value)
