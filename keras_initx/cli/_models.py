@@ -48,16 +48,15 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
                 )
-            report = diagnostics.diagnose(
-                model,
-                x,
-                y,
-                loss=arguments.loss,
-                batch_size=arguments.batch_size,
-                steps=arguments.steps,
-                progress=lambda name: update(f"Measured {name}"),
-                ignore=arguments.ignore,
-            )
+        report = diagnostics.diagnose(
+            model,
+            x,
+            y,
+            loss=arguments.loss,
+            batch_size=arguments.batch_size,
+            steps=arguments.steps,
+            ignore=arguments.ignore,
+        )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot diagnose {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")

@@ -17,7 +17,7 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._lsuv_report import LsuvReport, ScaledLayer
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import (
     Data,
@@ -41,6 +41,7 @@ _Outputs: TypeAlias = Callable[[], Array | None]
 _Visit: TypeAlias = Callable[[keras.Layer, _Outputs], object]
 
 
+@shows_progress
 def lsuv(
     model: keras.Model,
     x: Data,
@@ -50,6 +51,7 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
@@ -87,6 +89,8 @@ def lsuv(
         max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
         dry_run: If true, only measure what would be changed and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.

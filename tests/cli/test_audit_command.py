@@ -153,8 +153,8 @@ def test_a_contract_and_a_plan_as_the_other_option(path, tmp_path, capsys):
     plan, contract = str(tmp_path / "plan.json"), str(tmp_path / "weights.json")
     assert _main.main(["initialize", path, "--rules", RULES, "--dry-run", "--plan", plan]) == 0
     assert _main.main(["contract", path, "--out", contract]) == 0
-    assert "passed as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
-    assert "passed as `rules`. Received: like=" in refused(capsys, path, "--like", plan)
+    assert "pass it as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
+    assert 'has no "format": "keras_initx contract", and "keras_initx plan"' in refused(capsys, path, "--like", plan)
 
 
 def test_two_files(path, tmp_path, capsys):
