@@ -83,7 +83,7 @@ def _with_own_seeds(cls: Any, seed: int) -> Any:
     """
     calls = itertools.count()
 
-    class WithOwnSeeds(cls):  # type: ignore[misc]  # a class of the user
+    class WithOwnSeeds(cls):
         def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
             config = {**self.get_config(), "seed": derived_seed(seed, next(calls))}
             return cls.from_config(config)(shape, dtype, **options)
