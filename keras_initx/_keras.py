@@ -21,6 +21,7 @@ import collections
 import contextlib
 import copy
 import inspect
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -277,6 +278,24 @@ def with_mask_of(tensor: Tensor, other: Tensor) -> Tensor:
     if mask is not None:
         other._keras_mask = mask
     return other
+
+
+def constants_of(function: keras.Function) -> list[Any]:
+    """Return the tensors, no symbolic ones, that operations of a functional model are called with.
+
+    They were made with the model, and are the same in each call of it.
+
+    Relies on the nodes of a function, whose arguments hold them.
+    """
+    found = []
+    nodes = itertools.chain.from_iterable(function._nodes_by_depth.values())
+    for node in nodes:
+        if node.is_input:
+            continue
+        for leaf in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+            if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor):
+                found.append(leaf)
+    return found
 
 
 def is_of_keras(value: Any) -> bool:
