@@ -271,6 +271,10 @@ class Backend:
         """Return a context in which float32 matrix products have full precision, also on GPUs."""
         return contextlib.nullcontext()
 
+    def outside_of_programs(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which operations run at once, also while `fit` traces a program."""
+        return contextlib.nullcontext()
+
     def optimization_barrier(self, tensor: Tensor) -> Tensor:
         """Return a traced `tensor` such that it is computed once and placed where it is used."""
         return tensor

@@ -54,8 +54,11 @@ class Implementation(Backend):
         return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
 
     def snapshot(self, value: Tensor) -> Tensor:
-        with tf.init_scope():  # also while a `tf.function` is traced
+        with self.outside_of_programs():
             return super().snapshot(value)
+
+    def outside_of_programs(self) -> contextlib.AbstractContextManager[Any]:
+        return cast(contextlib.AbstractContextManager[Any], tf.init_scope())
 
     def host_view(self, value: Any) -> Array:
         if not isinstance(value, tf.Tensor | tf.Variable | tf.distribute.DistributedValues):

@@ -117,13 +117,20 @@ def _marks_like(values: Array) -> Array:
     return result
 
 
+def is_made(variable: Any) -> bool:
+    """Return whether a variable has values, which it may get when a program first runs."""
+    with backend.outside_of_programs():
+        return backend.host_view(variable.value).shape == tuple(variable.shape)
+
+
 def put_mark(variable: Any) -> None:
     """Assign to each value of a variable the bits that tell that it was never written."""
 
     def filled(region: Region | None, values: Array) -> Array:
         return _marks_like(values)
 
-    variable.assign(backend.changed_in_parts(variable.value, filled))
+    with backend.outside_of_programs():
+        variable.assign(backend.changed_in_parts(variable.value, filled))
 
 
 class _MarkInitializer:
@@ -270,7 +277,7 @@ class Marks:
             of_integers=bool(lost) or layer.quantization_mode is not None,
         )
         variable = add(layer, shape, mark, *args, **options)
-        if mark.is_traced:
+        if mark.is_traced and is_made(variable):
             put_mark(variable)
             mark.is_used = True
         marked = Marked(variable, initializer=mark, is_computed=is_computed)

@@ -224,7 +224,7 @@ def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Load
     if state.is_computed:
         return replace(row, status=COMPUTED, how="from what was not written", changed=0)
     if not state.is_known:
-        return replace(row, status=NOT_KNOWN, how=_why_not_known(weight))
+        return replace(row, status=NOT_KNOWN, how=_why_not_known(state))
     missed, nan = state.found
     if not missed and nan:
         how = f"{nan} of {size} values are NaN, perhaps never written"
@@ -249,7 +249,11 @@ def _completed(state: _State, step: Step | None, drawn_seed: int | None) -> Load
     return replace(row, status=status, how=how, changed=size - missed - nan)
 
 
-def _why_not_known(weight: ModelWeight) -> str:
+def _why_not_known(state: _State) -> str:
+    weight = state.weight
+    marked = state.marked
+    if marked is not None and marked.initializer is not None and marked.initializer.is_traced:
+        return "made by the program that `fit` or `predict` compiled"
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         return "of a torch module that was wrapped in the block"
     if not isinstance(weight.variable, keras.Variable):

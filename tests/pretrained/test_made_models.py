@@ -301,4 +301,8 @@ def test_a_model_that_fit_builds_is_watched():
             warnings.simplefilter("ignore")
             model.predict(np.ones((2, 3)), verbose=0)
         model.layers[0].kernel.assign(np.ones((3, 2)))
-    assert loaded.missed == ["head/bias"]
+    if keras.backend.backend() == "tensorflow":
+        # A program makes them, when it first runs.
+        assert loaded.not_known == ["head/kernel", "head/bias"]
+    else:
+        assert loaded.missed == ["head/bias"]
