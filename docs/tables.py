@@ -75,7 +75,7 @@ def catalog():
         for name in re.findall(r"\*\*`(\w+)`\*\*", text):
             sections[name] = anchor
     rows = []
-    for entry in keras_initx.catalog():
+    for entry in keras_initx.catalog().values():
         ids = ", ".join(f"`{name}`" for name in entry.ids)
         if entry.cls.__name__ in sections:
             ids = f"[{ids}](#{sections[entry.cls.__name__]})"

@@ -93,6 +93,13 @@ def check_flag(name: str, value: Value) -> Value:
     return check_type(name, value, bool | np.bool_, "True or False")
 
 
+def check_verbose(verbose: Any) -> Any:
+    """Return `verbose`, which must be `"auto"`, 0 or 1."""
+    if verbose == "auto" or (isinstance(verbose, int) and verbose in (0, 1)):
+        return verbose
+    raise ValueError(f"`verbose` must be 'auto', 0 or 1. Received: {verbose=!r}")
+
+
 def check_type(name: str, value: Value, types: Any, required: str) -> Value:
     """Return `value`, which must be an instance of one of `types`, `required` in words."""
     if not isinstance(value, types):

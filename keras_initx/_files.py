@@ -155,7 +155,9 @@ class LinedFormat:
         except ValueError as error:
             raise self._refused(argument, path, str(error)) from None
         if not self.is_in(content):
-            raise self._refused(argument, path, f'has no "format": "{self.name}"')
+            own = content.get("format") if isinstance(content, dict) else None
+            other = f', and "{own}"' if isinstance(own, str) else ""
+            raise self._refused(argument, path, f'has no "format": "{self.name}"{other}')
         fields: dict[str, Any] = content
         if fields.get("version") not in range(1, self.version + 1):
             problem = (

@@ -21,6 +21,7 @@ import collections
 import contextlib
 import copy
 import inspect
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,6 +209,30 @@ def kept_global_generator() -> Callable[[], None]:
     return put_back
 
 
+def saved_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return the variables of a model by the names that they have in a file: `layers/dense/vars/0`.
+
+    Relies on the function that writes files, which goes through a model and asks a store, of one of
+    its own classes, for a dict for each layer. Here these dicts are kept, and nothing is written.
+    """
+    saving: Any = vars(sys.modules[keras.saving.load_weights.__module__])["saving_lib"]
+    groups: dict[str, dict[str, Any]] = {}
+
+    def make(store: Any, path: str, metadata: Any = None) -> dict[str, Any]:
+        return groups.setdefault(path, {})
+
+    kept = type("Kept", (saving.NpzIOStore,), {"__init__": object.__init__, "make": make})
+    saving._save_state(
+        model, weights_store=kept(), assets_store=None, inner_path="", visited_saveables=set()
+    )
+    found = {}
+    for path, group in groups.items():
+        for key, value in group.items():
+            if isinstance(value, keras.Variable):
+                found[f"{path}/vars/{key}".removeprefix("/")] = value
+    return found
+
+
 # The name under which Keras counts automatic names, in each thread beside the global generator.
 _NAMES = "object_name_uids"
 
@@ -255,12 +280,38 @@ def with_mask_of(tensor: Tensor, other: Tensor) -> Tensor:
     return other
 
 
+def constants_of(function: keras.Function) -> list[Any]:
+    """Return the tensors, no symbolic ones, that operations of a functional model are called with.
+
+    They were made with the model, and are the same in each call of it.
+
+    Relies on the nodes of a function, whose arguments hold them.
+    """
+    found = []
+    nodes = itertools.chain.from_iterable(function._nodes_by_depth.values())
+    for node in nodes:
+        if node.is_input:
+            continue
+        for leaf in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+            if keras.ops.is_tensor(leaf) and not isinstance(leaf, keras.KerasTensor):
+                found.append(leaf)
+    return found
+
+
 def is_of_keras(value: Any) -> bool:
     """Return whether a class or a function is from Keras, not from a user or another package.
 
     Relies on its private modules to be named after the package, under `keras.src`.
     """
     return _package(value.__module__) in _packages()
+
+
+def is_of_applications(value: Any) -> bool:
+    """Return whether a class is one of a built-in model, such as the `LayerScale` of ConvNeXt.
+
+    Relies on the private module of these models.
+    """
+    return is_of_keras(value) and ".applications." in value.__module__
 
 
 def direction_of(metric: keras.metrics.Metric) -> str | None:

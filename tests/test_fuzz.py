@@ -13,7 +13,7 @@ from modes import MODES, run, to_numpy
 import keras_initx
 from keras_initx._typing import Activation
 
-CLASSES = [entry.cls for entry in keras_initx.catalog()]
+CLASSES = [entry.cls for entry in keras_initx.catalog().values()]
 
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.floats(width=32), st.text(max_size=3))
 COUNTS = st.integers(1, 4)

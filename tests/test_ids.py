@@ -7,7 +7,7 @@ from cases import FIRST_CASES, for_each
 
 import keras_initx
 
-ENTRIES = keras_initx.catalog()
+ENTRIES = [*keras_initx.catalog().values()]
 IDS = [(name, entry.cls) for entry in ENTRIES for name in entry.ids]
 # What an id alone can stand for.
 WITH_DEFAULTS = [
@@ -50,3 +50,11 @@ def test_keras_finds_a_class_by_its_ids_and_its_name_with_a_config(entry):
 
 def test_keras_takes_the_class_itself():
     assert type(keras.initializers.get(keras_initx.Sparse)) is keras_initx.Sparse
+
+
+def test_the_catalog_finds_an_entry_by_each_of_its_ids():
+    found = keras_initx.catalog()
+    assert len(found) == len(ENTRIES)
+    assert [*found] == sorted(entry.ids[0] for entry in ENTRIES)
+    for entry in ENTRIES:
+        assert {found[name] for name in entry.ids} == {entry}

@@ -43,6 +43,7 @@ PUBLIC_ROOMS = (
     "diagnostics",
     "initializers",
     "models",
+    "outputs",
     "pretrained",
     "recipes",
     "sampling",

@@ -29,7 +29,7 @@ class OneWeight(keras.layers.Layer):
 
 
 def test_every_id_comes_back(tmp_path):
-    cases = [(entry.ids[0], FIRST_CASES[entry.cls]) for entry in keras_initx.catalog()]
+    cases = [(entry.ids[0], FIRST_CASES[entry.cls]) for entry in keras_initx.catalog().values()]
     given = [{"class_name": name, "config": case.make().get_config()} for name, case in cases]
     weights = [OneWeight(case.shapes[0], config) for (_, case), config in zip(cases, given, strict=True)]
     model = keras.Sequential([keras.Input((1,)), *weights])

@@ -8,7 +8,7 @@ from cases import for_each
 
 import keras_initx
 
-CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog()}
+CLASSES = {entry.cls.__name__: entry.cls for entry in keras_initx.catalog().values()}
 NAMESAKES = sorted(name for name in CLASSES if hasattr(keras.initializers, name))
 # Keras' family of `VarianceScaling` takes them from 3.15 on.
 AXES = ["input_axes", "output_axes"]

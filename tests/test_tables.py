@@ -188,7 +188,7 @@ def test_a_terminal_shows_every_id_within_its_width(capsys, monkeypatch, columns
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
     words = set(itertools.chain.from_iterable(line.split() for line in lines))
-    for entry in keras_initx.catalog():
+    for entry in keras_initx.catalog().values():
         assert {*entry.ids, entry.cls.__name__} <= words
 
 

@@ -42,7 +42,7 @@ keras_initx.initialize(build(), report, seed=0)
 study = keras_initx.compare_initializers(build, ["he_normal", "initx.sparse"], DATA, repeats=2, mode="max")
 assert_type(study, Study)
 keras_initx.compare_initializers(build, ["he_normal"], DATA, 2)  # type: ignore[call-arg]
-assert_type(keras_initx.random_restarts(build, DATA, n=4), RestartStudy)
+assert_type(keras_initx.random_restarts(build, DATA, draws=4), RestartStudy)
 
 assert_type(keras_initx.load_pretrained(build(), "a.npz", {"*": None, "a": ("b", np.s_[:2])}), LoadReport)
 keras_initx.load_pretrained(build(), {"a": x}, layout="jax")  # type: ignore[arg-type]

@@ -29,10 +29,11 @@ from keras_initx.backends._current import backend
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.recipes._parts import Doubt
 from keras_initx.recipes._roles import roles_of
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.structure._weights import find_weights, unbuilt_note
 
 
+@shows_progress
 def audit(
     weights: Contract | Audited,
     rules: RulesOrPlan | None = None,
@@ -41,6 +42,7 @@ def audit(
     seed: int | None = None,
     roles: RolesGiven | None = None,
     alpha: float = 0.01,
+    verbose: Verbose = "auto",
 ) -> AuditReport:
     """Compare weights with what they should be when training starts, or with other weights.
 
@@ -85,6 +87,8 @@ def audit(
         roles: For a recipe, what it cannot know of weights, as for `initialize`.
         alpha: The probability of any alarm where all weights are as they should be, between 0
             and 1.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `AuditReport`.

@@ -38,7 +38,7 @@ from keras_initx.rendering._figures import styles_of
 from keras_initx.rendering._order import Points, plot_in_order
 from keras_initx.rendering._results import WeightTable
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import short_number
 
 if TYPE_CHECKING:
@@ -165,7 +165,14 @@ def _of_random(row: WeightContract, name: str) -> str:
     return short_number(value) if value else ""
 
 
-def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
+@shows_progress
+def contract(
+    build: Drawn,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    verbose: Verbose = "auto",
+) -> Contract:
     """Measure how the weights of a model are drawn, to compare other versions of it by `audit`.
 
     `build` makes the model anew for each draw, after `keras.utils.set_random_seed`, which also
@@ -184,6 +191,8 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
             of a saved model or of files of arrays, or a dict from names to arrays, see `audit`.
         draws: The number of draws of a function.
         seed: An integer in `[0, 2**32)`, from which the seeds of the draws are derived.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `Contract`, with `save`.
@@ -213,7 +222,7 @@ def contract(build: Drawn, *, draws: int = 3, seed: int = 0) -> Contract:
     if not is_function(build):
         with opened("build", build) as found:
             return contract_of(subjects_of(found))
-    if not can_be_called(build):
+    if not _takes_none(build):
         raise TypeError(
             "`build` must be a function without arguments; `functools.partial` makes one. "
             f"Received: {build=!r}"
@@ -275,10 +284,10 @@ def is_function(build: Any) -> TypeGuard[Callable[[], Any]]:
     return callable(build) and not is_layer
 
 
-def can_be_called(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Return whether a function takes these arguments, as far as Python knows."""
+def _takes_none(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called without arguments, as far as Python knows."""
     try:
-        inspect.signature(function).bind(*arguments)
+        inspect.signature(function).bind()
     except TypeError:
         return False
     except ValueError:  # of functions that are not written in Python

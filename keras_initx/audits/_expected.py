@@ -24,7 +24,7 @@ from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import RulesOrPlan, plan_of
 from keras_initx.models._initialize import begun
-from keras_initx.models._plan import InitializationPlan, WeightPlan
+from keras_initx.models._plan import Drawing, InitializationPlan, Said, WeightPlan
 from keras_initx.structure._hooks import LayerInitializer
 from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import ModelWeight, find_weights
@@ -62,7 +62,7 @@ def expected_by(
                 "`rules` must be a plan if `weights` are arrays, which have no layers; with "
                 f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
             )
-        yield _by_plan(subjects_of(found), _Lines(plan, "plan", alpha))
+        yield _by_plan(subjects_of(found), plan, _Lines("plan", alpha))
 
 
 def _of_model(
@@ -77,22 +77,22 @@ def _of_model(
     layers = _Layers(weights)
     given = plan_of("rules", rules, seed) if roles is None else None
     if given is not None:
-        return _by_plan(subjects, _Lines(given, "plan", alpha, layers))
+        return _by_plan(subjects, given, _Lines("plan", alpha, layers))
     started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
-    rows = [step.row for step in started.steps]
-    plan = InitializationPlan(rows, started.root, dry_run=True, _said=started.drawn)
-    lines = _Lines(plan, "" if seed is None else "seed", alpha, layers)
-    of_rows = zip(subjects, plan.rows, strict=True)
-    return [(subject, lines.expectation(subject, row)) for subject, row in of_rows]
+    lines = _Lines("" if seed is None else "seed", alpha, layers)
+    result: Expected = []
+    for subject, step in zip(subjects, started.steps, strict=True):
+        result.append((subject, lines.expectation(subject, step.row, step.said)))
+    return result
 
 
-def _by_plan(subjects: Sequence[Subject], lines: "_Lines") -> Expected:
+def _by_plan(subjects: Sequence[Subject], plan: InitializationPlan, lines: "_Lines") -> Expected:
     """Return weights with what the lines of a plan say.
 
     Raises:
         ValueError: If one has another shape than in the plan, or is missing.
     """
-    rows = {row.path: row for row in lines.plan.rows}
+    rows = {row.path: row for row in plan.rows}
     result: Expected = []
     problems = []
     for subject in subjects:
@@ -105,12 +105,13 @@ def _by_plan(subjects: Sequence[Subject], lines: "_Lines") -> Expected:
                 f"{subject.path!r} has the shape {subject.shape}, and {row.shape} in the plan"
             )
         else:
-            result.append((subject, lines.expectation(subject, row)))
+            said = plan._said.get(row.path)
+            result.append((subject, lines.expectation(subject, row, said)))
     problems += [f"there is no {path!r}" for path in rows]
     if problems:
         raise ValueError(
             "`rules` must be a plan of these weights. "
-            f"Received: rules={lines.plan!r}; {truncated(problems, '; ')}"
+            f"Received: rules={plan!r}; {truncated(problems, '; ')}"
         )
     return result
 
@@ -138,23 +139,20 @@ class _Layers:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines of a plan.
+    """What the lines of a plan say.
 
     Attributes:
-        plan: The plan.
         source: Who says which values weights must have, empty if nobody does.
         alpha: See `audit`.
         layers: The layers of the model, `None` of arrays.
     """
 
-    plan: InitializationPlan
     source: str
     alpha: float
     layers: _Layers | None = None
 
-    def expectation(self, subject: Subject, row: WeightPlan) -> Expectation:
-        """Return what a line says of a weight."""
-        drawn = self.plan._said.get(row.path)
+    def expectation(self, subject: Subject, row: WeightPlan, drawn: Said | None) -> Expectation:
+        """Return what a line says of a weight, and of where its values come from."""
         if drawn is None or drawn.initializer is None:
             return Nothing(row.reason)
         if subject.dtype not in DTYPES:
@@ -167,6 +165,6 @@ class _Lines:
         is_cut = isinstance(drawn.initializer, Masked)  # so that no law is known
         if not self.source or (self.source == "seed" and row.seed is None):
             return Nothing("zeros of a constraint") if is_cut and not self.source else by_law
-        draw = self.plan._drawing(row.path).at
+        draw = Drawing(row, drawn.initializer).at
         planned = Planned(self.source, row.dtype, drawn.digest, draw)
         return PlannedValues(stated, planned, None if is_cut else by_law, self.alpha)

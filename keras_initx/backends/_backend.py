@@ -377,6 +377,13 @@ class Backend:
         """
         return True
 
+    def values_behind(self, tensor: Tensor) -> list[Tensor] | None:
+        """Return the values of trained variables that a tensor was computed from.
+
+        It is `None` where the backend does not tell.
+        """
+        return None
+
     def replicas(self) -> int:
         """Return the number by which Keras divides the mean loss of a batch.
 

@@ -211,6 +211,22 @@ class Implementation(Backend):
     def trains(self, variable: keras.Variable) -> bool:
         return bool(variable.value.requires_grad)
 
+    def values_behind(self, tensor: Tensor) -> list[Tensor] | None:
+        if tensor.grad_fn is None:
+            return [tensor] if tensor.requires_grad else []
+        found = []
+        seen = {tensor.grad_fn}
+        waiting = [tensor.grad_fn]
+        while waiting:
+            step = waiting.pop()
+            if hasattr(step, "variable"):  # the end of the graph
+                found.append(step.variable)
+            for before, _ in step.next_functions:
+                if before is not None and before not in seen:
+                    seen.add(before)
+                    waiting.append(before)
+        return found
+
     def gradient_norms(
         self,
         function: Callable[..., Any],

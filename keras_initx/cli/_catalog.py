@@ -68,7 +68,7 @@ def families() -> list[tuple[str, list[CatalogEntry]]]:
     The largest come first.
     """
     found: dict[str, list[CatalogEntry]] = {}
-    for entry in catalog():
+    for entry in catalog().values():
         _, _, file = entry.cls.__module__.rpartition("._")
         word, _, _ = file.partition("_")
         found.setdefault(word.capitalize(), []).append(entry)
@@ -77,7 +77,7 @@ def families() -> list[tuple[str, list[CatalogEntry]]]:
 
 def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     """Run `show`: print the documentation of an initializer and statistics of a sample."""
-    (entry,) = (entry for entry in catalog() if entry.cls.__name__ == arguments.name)
+    (entry,) = (entry for entry in catalog().values() if entry.cls.__name__ == arguments.name)
     sys.stdout.write(_documentation(entry))
     sys.stdout.flush()  # before any error
 

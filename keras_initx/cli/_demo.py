@@ -12,7 +12,7 @@ from keras_initx.diagnostics._diagnose import diagnose
 from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.models._initialize import initialize
 from keras_initx.rendering._table import Table
-from keras_initx.rendering._terminal import progress, status
+from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number
 
 _EPOCHS = 5
@@ -81,9 +81,7 @@ def _network() -> keras.Model:
 
 def _diagnosed(model: keras.Model, x: np.ndarray, y: np.ndarray) -> DiagnosisReport:
     """Return the diagnosis, and print how large the outputs of some layers are."""
-    with status() as update:
-        update("Diagnosing")
-        report = diagnose(model, x, y, progress=lambda name: update(f"Measured {name}"))
+    report = diagnose(model, x, y)
     names, stds = ["output of"], ["standard deviation"]
     for layer in report.rows:
         if layer.name in _SHOWN and layer.after is not None:

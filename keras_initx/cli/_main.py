@@ -81,7 +81,6 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     _options.refuse_shared_files(arguments.parser, arguments)
     _options.read_rules(arguments.parser, arguments)
-    _options.check_recipe(arguments.parser, arguments)
     # What `import keras_initx` does otherwise: choose a backend, import Keras, register the ids.
     try:
         _startup.use_installed_backend()

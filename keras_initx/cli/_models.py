@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import functools
 import runpy
 import sys
@@ -15,9 +16,11 @@ import keras
 import numpy as np
 
 from keras_initx import _files, audits, diagnostics, models
+from keras_initx._suggestions import did_you_mean
 from keras_initx.audits._contract import is_contract
 from keras_initx.audits._subjects import is_saved_model
 from keras_initx.models._plan_file import is_plan
+from keras_initx.recipes._named import RECIPES
 from keras_initx.rendering._terminal import status
 
 
@@ -45,16 +48,15 @@ def diagnose(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
                 raise ValueError(
                     "gradients need --loss, because the model is not compiled with a loss"
                 )
-            report = diagnostics.diagnose(
-                model,
-                x,
-                y,
-                loss=arguments.loss,
-                batch_size=arguments.batch_size,
-                steps=arguments.steps,
-                progress=lambda name: update(f"Measured {name}"),
-                ignore=arguments.ignore,
-            )
+        report = diagnostics.diagnose(
+            model,
+            x,
+            y,
+            loss=arguments.loss,
+            batch_size=arguments.batch_size,
+            steps=arguments.steps,
+            ignore=arguments.ignore,
+        )
     except Exception as error:  # A model may raise anything, and exit code 1 is reserved.
         parser.exit(2, f"{parser.prog}: error: cannot diagnose {arguments.model}: {error}\n")
     sys.stdout.write(f"{report}\n")
@@ -206,9 +208,10 @@ def audit(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         like: Any = arguments.like
         if isinstance(like, str):
             like = _function_of(like)
+        rules = _rules(arguments)
         report = audits.audit(
             _opened(arguments.model, _weights_in),
-            _rules(arguments),
+            rules,
             like=like,
             seed=arguments.seed,
             roles=_roles(arguments),
@@ -252,9 +255,12 @@ def _function_of(text: str) -> Any:
     if folder not in sys.path:  # where Python looks when it runs the file
         sys.path.insert(0, folder)
     with _without_exit(path):
-        function: Any = runpy.run_path(path).get(name)
+        found = runpy.run_path(path)
+    function: Any = found.get(name)
     if not callable(function):
-        raise ValueError(f"{path} has no function {name!r}")
+        functions = [key for key, value in found.items() if callable(value)]
+        hint = did_you_mean(difflib.get_close_matches(name, functions))
+        raise ValueError(f"{path} has no function {name!r}{hint}")
 
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
@@ -289,9 +295,21 @@ def _roles(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
 def _rules(arguments: argparse.Namespace) -> Any:
     """Return the name of the recipe, or the rules or the plan, or `None` without either."""
     if arguments.rules is None:
-        return arguments.recipe
+        return _checked_recipe(arguments.recipe)
     if is_plan(arguments.rules):
         return models.InitializationPlan.load(arguments.rules_file)
     if is_contract(arguments.rules):
         return audits.Contract.load(arguments.rules_file)  # which is refused
     return arguments.rules
+
+
+def _checked_recipe(given: str | None) -> str | None:
+    """Return the option `recipe`, which names a recipe or the file of a plan."""
+    if given is None or Path(given).is_file():
+        return given
+    name, _, _ = given.partition(":")
+    if name not in RECIPES:
+        similar = difflib.get_close_matches(name.lower(), RECIPES)
+        hint = did_you_mean(similar) or f"; there are {', '.join(sorted(RECIPES))}"
+        raise ValueError(f"no recipe is named {name!r}{hint}")
+    return given

@@ -1,12 +1,8 @@
 """Kinds of options."""
 
 import argparse
-import ast
-import difflib
 import importlib.util
 import math
-import re
-import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +10,6 @@ from typing import Any, TypeVar
 from keras_initx import _extras
 from keras_initx._files import check_local, parse_json, replaced_file
 from keras_initx._initializer_names import class_named
-from keras_initx._suggestions import did_you_mean
 
 Number = TypeVar("Number", int, float)
 
@@ -192,58 +187,6 @@ def read_rules(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
                     parser.error(f"--rules: {error}")
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the recipes, by their source: importing them imports Keras."""
-    names: list[str] = []
-    for file in (Path(__file__).parents[1] / "recipes").glob("*.py"):
-        names += re.findall(
-            r"^(\w+): Recipe = Recipe\(", file.read_text(encoding="utf-8"), re.MULTILINE
-        )
-    return sorted(names)
-
-
-def check_recipe(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Exit with an error if the option `recipe` names none. The path of a plan is taken too."""
-    given = getattr(arguments, "recipe", None)
-    if given is None or Path(given).is_file():
-        return
-    name, _, _ = given.partition(":")
-    names = recipe_names()
-    if name not in names:
-        similar = difflib.get_close_matches(name.lower(), names)
-        hint = did_you_mean(similar) or f"; there are {', '.join(names)}"
-        parser.error(f"--recipe: no recipe is named {name!r}{hint}")
-
-
-# What a file may define names by that it does not spell.
-_DYNAMIC = {"__dict__", "__getattr__", "eval", "exec", "globals", "locals", "setattr", "vars"}
-
-
-def _check_function(path: Path, name: str) -> None:
-    """Raise an error if a file of Python surely has no function of this name.
-
-    Another name may be assigned or imported in any way: that shows when the file runs.
-    """
-    try:
-        with tokenize.open(path) as file:
-            source = file.read()
-        tree = ast.parse(source)
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"{path} is not Python: {error}") from None
-    words = set(re.findall(r"\w+", source))
-    imports_all = any(
-        alias.name == "*"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    )
-    if name in words or imports_all or not words.isdisjoint(_DYNAMIC):
-        return
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    hint = did_you_mean(difflib.get_close_matches(name, functions))
-    raise argparse.ArgumentTypeError(f"{path} has no function {name!r}{hint}")
-
-
 def _is_function(text: str) -> bool:
     """Return whether a text is `FILE.py:function`, with a file that exists."""
     path, _, _ = text.rpartition(":")
@@ -256,9 +199,9 @@ def path_or_function(text: str) -> Path | str:
         raise argparse.ArgumentTypeError(
             f"a function must have the form FILE.py:FUNCTION. Received: {text!r}"
         )
-    path, _, name = text.rpartition(":")
+    path, _, _ = text.rpartition(":")
     if path.endswith(".py"):
-        _check_function(input_path(path), name)
+        input_path(path)
         return text
     return input_path(text)
 

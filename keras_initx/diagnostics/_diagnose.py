@@ -1,23 +1,25 @@
 """The function `diagnose`: check its arguments, measure the model, and evaluate the rules."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 
 from keras_initx._checks import check_choice, check_count, check_type
-from keras_initx.diagnostics._diagnosis import Diagnosis, Progress
+from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._report import DiagnosisReport, report_of
 from keras_initx.diagnostics._rules import evaluate
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.diagnostics.losses.training import check_loss
 from keras_initx.diagnostics.verdicts import PROBES, RULES
 from keras_initx.diagnostics.verdicts.diverging_steps import check_optimizer
+from keras_initx.rendering._terminal import Verbose, shows_progress, status
 from keras_initx.structure._batch import Batch, Data, batch_of, first_examples
 from keras_initx.structure._build import run_built
 from keras_initx.structure._weights import check_unshared, check_used
 
 
+@shows_progress
 def diagnose(
     model: keras.Model,
     x: Data,
@@ -26,8 +28,8 @@ def diagnose(
     loss: LossLike | None = None,
     batch_size: int = 1024,
     steps: int = 0,
-    progress: Progress | None = None,
     ignore: Sequence[str] = (),
+    verbose: Verbose = "auto",
 ) -> DiagnosisReport:
     """Run a batch through `model` and report problems caused by its weights.
 
@@ -60,10 +62,10 @@ def diagnose(
             large, a NaN of a later step, and weights that stay as they are; where a rate fails,
             some others are tried. A step of a model with a `train_step` of its own is not this one.
             What is random is alike in each step.
-        progress: Function that is called with the name of each layer after it is measured, and of
-            each step, such as `"step 1 of 100"`.
         ignore: Names of problems that are not reported, such as `("large first loss",)`. What they
             are the cause of is not reported either.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `DiagnosisReport`, which `print` shows as a table. `rows` has the statistics, `verdicts`
@@ -95,10 +97,11 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    check_options(loss=loss, batch_size=batch_size, progress=progress, ignore=ignore)
+    _check_call(model)
+    check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
-    batch = without_weights(batch_of(model, x, y))
+    batch = without_weights(batch_of(model, x, y), level=4)  # `shows_progress` is one call more
     x = first_examples(batch.x, batch_size)
     y = batch.y
     if y is not None:
@@ -109,30 +112,46 @@ def diagnose(
     def run() -> DiagnosisReport:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
-        of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=progress)
-        with of.measured(PROBES):
-            verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
-            return report_of(of, verdicts)
+        with status() as show:
+            of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=show)
+            with of.measured(PROBES):
+                verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
+                return report_of(of, verdicts)
 
     return run_built(model, x, run)
 
 
-def without_weights(batch: Batch) -> Batch:
-    """Return `batch` without sample weights, with a warning if it has any."""
+def _check_call(model: keras.Model) -> None:
+    """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
+    if getattr(model.call, "__func__", None) is not keras.Model.call:
+        return
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    raise ValueError(
+        "`model` must have a `call`: pass one of the models that it trains, with its own inputs, "
+        "targets and loss, as in `diagnose(model.discriminator, x, y, loss=...)`. Received: model "
+        f"of type {type(model).__name__}, which has no `call`, and holds the models {inner}"
+    )
+
+
+def without_weights(batch: Batch, level: int = 3) -> Batch:
+    """Return `batch` without sample weights, with a warning if it has any.
+
+    Args:
+        batch: The batch.
+        level: How many calls above is the line of the user, which the warning names.
+    """
     if batch.sample_weight is not None:
-        warnings.warn("the sample weights are ignored: all examples count alike", stacklevel=3)
+        warnings.warn("the sample weights are ignored: all examples count alike", stacklevel=level)
     return batch._replace(sample_weight=None)
 
 
 def check_options(
     loss: LossLike | None = None,
     batch_size: int = 1024,
-    progress: Progress | None = None,
     ignore: Sequence[str] = (),
 ) -> None:
     """Check the keyword arguments of `diagnose`. Errors are those of `diagnose`."""
     check_count("batch_size", batch_size)
     check_loss(loss)
-    check_type("progress", progress, Callable | None, "a function")
     for problem in check_type("ignore", ignore, list | tuple, "a list of names"):
         check_choice("ignore", problem, [rule.problem for rule in RULES])

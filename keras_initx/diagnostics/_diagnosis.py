@@ -255,4 +255,4 @@ class _ProgressProbe(Probe):
         if call.is_seen:
             # What it calls is no part of the pass.
             with self.of.watch.paused():
-                self.of.progress(self.of.watch.paths[call.operation])
+                self.of.progress(f"Measured {self.of.watch.paths[call.operation]}")

@@ -14,7 +14,6 @@ from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
-from keras_initx.diagnostics._diagnosis import Progress
 from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.diagnostics.losses.known import LossLike
 from keras_initx.structure._batch import Data, batch_of, first_batch
@@ -48,7 +47,6 @@ class SignalMonitor(KerasCallback):
         every: Number of steps between reports, a positive integer.
         loss: A loss as for `diagnose`, by default that of the model.
         batch_size: Number of examples to use.
-        progress: A function as for `diagnose`.
         ignore: Names of problems that are not reported.
         log_layers: Whether to add measures of each layer to the logs of an epoch. The progress bar
             shows all of them.
@@ -82,13 +80,12 @@ class SignalMonitor(KerasCallback):
         every: int = 100,
         loss: LossLike | None = None,
         batch_size: int = 1024,
-        progress: Progress | None = None,
         ignore: Sequence[str] = (),
         log_layers: bool = False,
     ) -> None:
         super().__init__()
         # Before the training, which a wrong argument would end.
-        check_options(loss, batch_size, progress, ignore)
+        check_options(loss, batch_size, ignore)
         self.log_layers: bool = check_flag("log_layers", log_layers)
         self.every: int = check_count("every", every)
         x, y = first_batch(x, y)
@@ -96,7 +93,6 @@ class SignalMonitor(KerasCallback):
         self.y: Data | None = _own_copy(y, batch_size)
         self.loss: LossLike | None = loss
         self.batch_size: int = batch_size
-        self.progress: Progress | None = progress
         self.ignore: Sequence[str] = ignore
         self.history: dict[int, DiagnosisReport] = {}
         self.stopped: str | None = None
@@ -197,7 +193,7 @@ class SignalMonitor(KerasCallback):
             self.y,
             loss=self.loss,
             batch_size=self.batch_size,
-            progress=self.progress,
+            verbose=0,
             ignore=self.ignore,
         )
         self.history[self._steps] = report

@@ -19,6 +19,8 @@ from keras_initx.structure._watch import Call
 # Relative change of outputs for half the inputs, above which their scale counts: of a linear layer
 # it is 0.5.
 _CHANGE = 0.25
+# A change that an epsilon makes, relative to the deviation of all outputs.
+_OF_EPSILON = 0.01
 
 
 class NormalizedProbe(Probe):
@@ -69,7 +71,9 @@ class NormalizedProbe(Probe):
         if outputs is None or tuple(outputs.shape) != call.values.shape:
             return False
         change = size_of(array_of(outputs) - call.values)
-        return bool(change > _CHANGE * spread(call.values))
+        # Where examples are alike, an epsilon changes more than they differ.
+        least = _OF_EPSILON * float(call.values.std())
+        return bool(change > max(_CHANGE * spread(call.values), least))
 
 
 @fact

@@ -159,7 +159,8 @@ def _plot_gradients(axis: Axes, layers: Sequence[LayerReport]) -> None:
     ratios = _values_of(layers, "gradient.ratio")
     norms = _values_of(layers, "gradient.norm")
     label = "over the norm of the weights"
-    axis.plot(numbers, ratios, "o", color=PALE_BLUE, label=label, markersize=4)
+    # Rings, so that an equal norm is seen inside.
+    axis.plot(numbers, ratios, "o", color=PALE_BLUE, label=label, markersize=7, fillstyle="none")
     label = "norm of the gradient"
     axis.plot(numbers, norms, "o", color=BLUE, label=label, markersize=4)
     axis.set_ylabel("gradient")
@@ -429,4 +430,5 @@ def _mark(
             fontsize=8,
             color=RED,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+            zorder=1,  # covers no point
         )

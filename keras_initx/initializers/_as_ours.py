@@ -48,7 +48,7 @@ def check_initializer(name: str, value: InitializerLike) -> keras.initializers.I
 
 def ids_like(name: str) -> list[str]:
     """Return the ids that `name` may mean, here or in Keras."""
-    ids = {entry.cls.__name__: entry.ids[0] for entry in catalog()}
+    ids = {entry.cls.__name__: entry.ids[0] for entry in catalog().values()}
     like = [ids[name] for name in classes_like(name)]
     like += difflib.get_close_matches(name.lower(), _OF_KERAS, cutoff=0.8)
     return [one for one in like if one != name]
@@ -232,7 +232,7 @@ class _RandomOfKeras(Adapted):
 def _namesakes() -> dict[type, type[Initializer]]:
     """Return the class in this package for each class of Keras that has one with the same name."""
     found = {}
-    for entry in catalog():
+    for entry in catalog().values():
         namesake = getattr(keras.initializers, entry.cls.__name__, None)
         if namesake is not None:
             found[namesake] = entry.cls

@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
 
 import keras
@@ -45,15 +45,31 @@ class CatalogEntry:
     use: str
 
 
-class Catalog(tuple[CatalogEntry, ...]):
-    """Entries of the catalog, a table in a notebook."""
+class Catalog(Mapping[str, CatalogEntry]):
+    """Entries of the catalog by their ids, a table in a notebook.
+
+    It has the first id of each entry; an alias finds its entry too.
+    """
+
+    def __init__(self, entries: Iterable[CatalogEntry]) -> None:
+        self._entries = {entry.ids[0]: entry for entry in entries}
+        self._by_alias = {name: entry for entry in self._entries.values() for name in entry.ids}
+
+    def __getitem__(self, name: str) -> CatalogEntry:
+        return self._by_alias[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def table(self, quote: str = "") -> "Table":
         """Return the table, with `quote` around code."""
         from keras_initx.rendering._table import Table
 
         rows = []
-        for entry in self:
+        for entry in self.values():
             ids = ", ".join(f"{quote}{name}{quote}" for name in entry.ids)
             rows.append((ids, f"{quote}{entry.cls.__name__}{quote}", entry.formula, entry.use))
         return Table(("id", "class", "values", "when to use it"), tuple(rows), are_text=(True,) * 4)
@@ -71,13 +87,13 @@ def catalog() -> Catalog:
     The tables in the documentation and of `python -m keras_initx list` are generated from it.
 
     Returns:
-        A tuple with a `CatalogEntry` for each class. Notebooks show it as a table.
+        A mapping from ids to a `CatalogEntry` for each class. Notebooks show it as a table.
 
     Example:
-        >>> entry = next(entry for entry in catalog() if entry.cls.__name__ == "Orthogonal")
-        >>> entry.ids
-        ('initx.orthogonal',)
-        >>> layer = keras.layers.Dense(8, kernel_initializer=entry.ids[0])
+        >>> catalog()["initx.orthogonal"].cls.__name__
+        'Orthogonal'
+        >>> all(name.startswith("initx.") for name in catalog())
+        True
     """
     return Catalog(sorted(_ENTRIES, key=lambda entry: entry.ids))
 

@@ -75,7 +75,7 @@ def _takes_generator(initializer: Any) -> bool:
     return hasattr(initializer, "_init_seed")
 
 
-def _with_own_seeds(cls: type[Any], seed: int) -> type[Any]:
+def _with_own_seeds(cls: Any, seed: int) -> Any:
     """Return a subclass of a user's class that draws with another integer at each call.
 
     An integer is what all initializers take as a seed, but with one of them layers of the same

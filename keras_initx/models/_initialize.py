@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, truncated
+from keras_initx._checks import DTYPES, check_flag, quoted, truncated
+from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
@@ -37,7 +38,7 @@ from keras_initx.models._plan import (
     with_initializer,
 )
 from keras_initx.models._reset import initial_state
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import in_common, without_numbers
 from keras_initx.structure._finite import must_be_finite, not_finite
 from keras_initx.structure._hooks import LayerInitializer
@@ -45,7 +46,9 @@ from keras_initx.structure._layer_initializers import layer_initializers
 from keras_initx.structure._weights import (
     ModelWeight,
     check_model,
+    computed_in_module,
     find_weights,
+    name_in_module,
     unbuilt_note,
 )
 
@@ -53,6 +56,7 @@ from keras_initx.structure._weights import (
 _IN_ORDER_OF_KERAS = (Bilinear, DeltaOrthogonal, Dirac, ICNR, GRUUpdateBias)
 
 
+@shows_progress
 def initialize(
     model: keras.Model,
     rules: RulesOrPlan | DiagnosisReport | None = None,
@@ -62,15 +66,17 @@ def initialize(
     reset: bool = True,
     atomic: bool = True,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> InitializationPlan:
-    """Initialize all weights of a built model in place, from one seed.
+    """Initialize all weights of a built model in place, from one seed, also those without a rule.
 
     The first rule that matches a weight determines its initializer. A weight that no rule matches
-    is initialized by the initializer of its layer. If that is unknown, the layer is quantized to
-    integers, or a recipe does not know what the weight is for, it is left unchanged, and the plan
-    says so. Keras' own random initializers are replaced by their counterparts in this package,
-    which draw from the same distribution, unless their arguments are some that only Keras takes,
-    such as a standard deviation of 0. A user's initializer is called itself, with its own seed,
+    is drawn anew by the initializer of its layer, also if it was loaded: to keep it, end the rules
+    with `"*": None`. If that initializer is unknown, the layer is quantized to integers, or a
+    recipe does not know what the weight is for, it is left unchanged, and the plan says so. Keras'
+    own random initializers are replaced by their counterparts in this package, which draw from the
+    same distribution, unless their arguments are some that only Keras takes, such as a standard
+    deviation of 0. A user's initializer is called itself, with its own seed,
     unless its config has all of its arguments. Fan-in and fan-out are computed for the actual
     layer, including depthwise, transposed and grouped convolutions, `EinsumDense` and attention
     layers. Those of an embedding are its rows and columns, as for its layer. Strides of transposed
@@ -120,6 +126,8 @@ def initialize(
             it, a note of the exception says how many weights have new values. Other processes that
             share the model do not learn of the error, which has to end them too.
         dry_run: If true, only return the plan and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `InitializationPlan` with a row for each weight.
@@ -127,7 +135,8 @@ def initialize(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the model is not built, two of its weights have the same path, a rule matches
-            no weight or one of a quantized layer, or an initializer cannot fill the shape of a
+            no weight, one of a quantized layer, or one from which torch computes the weight in use
+            (a parametrization), or an initializer cannot fill the shape of a
             weight, gives values that its dtype cannot hold, or is a random one of Keras with a
             number that is not finite; if a report is that of a model with other layers; if the
             paths, shapes or dtypes of a plan are not those of the
@@ -149,7 +158,7 @@ def initialize(
     check_flag("atomic", atomic)
     check_flag("dry_run", dry_run)
     started = begun(model, rules, seed, roles)
-    notes = (*started.notes, *unbuilt_note(model))
+    notes = (*started.notes, *unbuilt_note(model), *_notes_on_rewritten(model, started.steps))
     if dry_run:
         notes += (*_notes_on_constants(started.steps),)
         rows = [step.row for step in started.steps]
@@ -402,6 +411,13 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:
         raise unsuitable(repr(initializer), weight.path, f" of dtype {weight.dtype}")
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
+        used = computed_in_module(weight)
+        if used is not None:
+            problem = (
+                f", the parameter {name_in_module(weight)!r} from which torch computes {used!r}: "
+                "the weight in use would have other values. Draw it before it is parametrized"
+            )
+            raise unsuitable(repr(initializer), weight.path, problem)
         for part in initializers_within(initializer):
             if isinstance(part, _IN_ORDER_OF_KERAS) or getattr(part, "cell", None) == "gru":
                 problem = ", whose axes or gates are in the order of torch"
@@ -510,6 +526,21 @@ def _notes_on_lost(weight: ModelWeight, row: WeightPlan) -> list[str]:
     if lost is None or lost.may_be_meant:
         return []
     return [f"{weight.path} is not finite: {lost}, by {row.initializer}."]
+
+
+def _notes_on_rewritten(model: keras.Model, steps: Sequence[Step]) -> list[str]:
+    """Return a note on weights of which a `SpectralNormalization` takes the scale away."""
+    rewritten = set()
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            rewritten.add(id(layer.kernel))
+    paths = []
+    for weight, said, _ in steps:
+        if said.initializer is not None and id(weight.variable) in rewritten:
+            paths.append(weight.path)
+    if not paths:
+        return []
+    return [f"Divided by its spectral norm at each call in training: {quoted(paths)}."]
 
 
 def _notes_on_constants(steps: Sequence[Step]) -> list[str]:

@@ -17,7 +17,7 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._seeds import derived_seed, root_seed
 from keras_initx.models._assign import assign, made_like, undone_after_error
 from keras_initx.models._lsuv_report import LsuvReport, ScaledLayer
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import counted
 from keras_initx.structure._batch import (
     Data,
@@ -41,6 +41,7 @@ _Outputs: TypeAlias = Callable[[], Array | None]
 _Visit: TypeAlias = Callable[[keras.Layer, _Outputs], object]
 
 
+@shows_progress
 def lsuv(
     model: keras.Model,
     x: Data,
@@ -50,6 +51,7 @@ def lsuv(
     max_steps: int = 10,
     batch_size: int = 1024,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> LsuvReport:
     """Initialize kernels orthogonally, and scale them so that outputs have variance 1 on a batch.
 
@@ -68,8 +70,9 @@ def lsuv(
     layer that is called more than once is scaled at its first call. Biases, scales, embeddings,
     frozen and quantized weights, modules of torch and saved models of TensorFlow, the factors of
     LoRA, kernels that are all zero, and kernels that the output does not follow, as where a bias is
-    too large, are left unchanged; the PyTorch code of an author also sets biases to 0, and shifts
-    them towards a mean of 0 where it scales a kernel. Kernel constraints are applied.
+    too large or another layer rewrites them at each call (`SpectralNormalization`), are left
+    unchanged; the PyTorch code of an author also sets biases to 0, and shifts them towards a mean
+    of 0 where it scales a kernel. Kernel constraints are applied.
 
     The model runs in training mode, so that batch normalization uses batch statistics, but without
     the dropout and noise of layers that have a random generator, as all of Keras do. The same seed
@@ -86,6 +89,8 @@ def lsuv(
         max_steps: Maximum number of times that a kernel is divided. Once is usually enough.
         batch_size: Number of examples to use, taken from the start of `x`.
         dry_run: If true, only measure what would be changed and do not change the model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         An `LsuvReport` with a `ScaledLayer` for each layer that has a kernel, in execution order.
@@ -130,12 +135,15 @@ def lsuv(
         if found is not None:
             kernels[layer] = found
 
-    def run(layers: Collection[keras.Layer], visit: _Visit) -> None:
+    def run(layers: Collection[keras.Layer], visit: _Visit) -> set[int]:
         with (
             watch.watching(_Visits(watch, layers, visit)),
-            backend.preserve_state([model, *parts_of(model)]),
+            backend.preserve_state([model, *parts_of(model)]) as scope,
         ):
             model(x, training=True)
+            return _rewritten(
+                scope, [kernel for found in kernels.values() for kernel in found.free]
+            )
 
     before: dict[keras.Layer, float | None] = {}
 
@@ -143,7 +151,12 @@ def lsuv(
         before[layer] = None  # in the order in which calls start
         before[layer] = _variance(outputs())
 
-    run(kernels, measure)
+    rewritten = run(kernels, measure)
+    for layer, found in kernels.items():
+        if any(id(kernel) in rewritten for kernel in found.free):
+            kernels[layer] = _Kernels(
+                (), f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+            )
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
     seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
@@ -230,6 +243,23 @@ def _kernels_of(layer: keras.Layer) -> _Kernels | None:
     return _Kernels(tuple(free), "")
 
 
+def _rewritten(scope: keras.StatelessScope, kernels: Sequence[keras.Variable]) -> set[int]:
+    """Return the ids of the kernels that a pass of the model has changed, in the scope of the pass.
+
+    That is what a `SpectralNormalization` does in training.
+    """
+    found = set()
+    for kernel in kernels:
+        value = scope.get_current_value(kernel)
+        if value is None:
+            continue
+        with keras.StatelessScope():  # in which it has the value of before
+            former = backend.host_view(kernel.value)
+        if not np.array_equal(former, backend.host_view(value)):
+            found.add(id(kernel))
+    return found
+
+
 def _input_kernel(layer: keras.layers.RNN) -> keras.Variable | None:
     """Return the matrix or filters by which the cell of `layer` multiplies its inputs.
 
@@ -248,6 +278,9 @@ _STATUSES = ("scaled", "not reached", "left")
 _LEAST_PROGRESS = 0.05
 # Examples that differ by less than this relative amount are equal up to rounding.
 _LEAST_SPREAD = 1e-5
+
+
+_NOT_FOLLOWED = "its output does not follow its kernel"
 
 
 class _LayerResult(NamedTuple):
@@ -302,7 +335,7 @@ def _scaled(
         variance = _variance(outputs())
         steps += 1
         if not _distance(variance) <= (1 - _LEAST_PROGRESS) * distance:
-            reason = "its output does not follow its kernel"
+            reason = _NOT_FOLLOWED
     if reason:
         assign(former)
         return _LayerResult("left", reason, _variance(outputs()))

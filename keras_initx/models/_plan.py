@@ -335,6 +335,9 @@ class InitializationPlan(Tabular[DrawnAlike]):
         left = len(self.left)
         would = "to be drawn" if self.dry_run else "drawn"
         text = f"{total - left} of {total} weights {would}"
+        anew = sum(said.by_layer for said in self._said.values())
+        if 0 < anew < total - left:
+            text += f" ({total - left - anew} by your rules, {anew} anew by their layers)"
         if left:
             text += f", {left} left unchanged"
         return f"{text}; seed {self.seed}."

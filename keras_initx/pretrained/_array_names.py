@@ -1,14 +1,16 @@
 """Which arrays of a source a weight may have: by rules, by its path, by the names of frameworks."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 
 from keras_initx._checks import check_type, close_matches
+from keras_initx._keras import saved_variables
 from keras_initx._typing import Array
 from keras_initx.arrays._formats import Contents
 from keras_initx.models._paths import shown_paths
@@ -22,7 +24,7 @@ from keras_initx.structure._names import (
     walk,
 )
 from keras_initx.structure._patterns import captured_texts, first_matches
-from keras_initx.structure._weights import ModelWeight, name_in_module
+from keras_initx.structure._weights import ModelWeight, find_weights, name_in_module
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
 Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType | None, ...]
@@ -42,6 +44,8 @@ _OTHER_NAMES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+# What joins the names of modules or layers.
+_MARKS = ("/", ".")
 # In torch, the layers inside these have no names of their own.
 _AROUND = (keras.layers.Bidirectional, keras.layers.RNN, keras.layers.Wrapper)
 _RECURRENT = {
@@ -60,11 +64,13 @@ class Candidate:
         names: Their names, usually one.
         part: The index of the part to use, or a function that maps the array to the weight.
         third: Which third of the first axis to use, or `None` for the whole array.
+        has_own_rule: Whether a rule names it for this weight alone.
     """
 
     names: tuple[str, ...]
     part: ArrayPart | None = None
     third: int | None = None
+    has_own_rule: bool = False
 
 
 def _joined(*names: str, mark: str = ".") -> str:
@@ -81,6 +87,8 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     Keras 3 numbers the weights of a layer: `block/dense/0`; before it they have their names:
     `block/dense/kernel`. Automatic names of layers are numbered as in the paths of a model.
     """
+    if not contents.layers and any("vars/" in str(name) for name in contents):
+        return _names_by_groups(contents, model)
     counts: Counter[keras.Layer] = Counter()
     chosen = set()
     for layers, layer_paths in walk(model):
@@ -106,6 +114,22 @@ def saved_names(contents: Contents, model: keras.Model) -> dict[str, str]:
     for name in map(str, contents if contents.layers else [*found.values()]):
         # A rule may have the group of a layer in place of its name.
         found.setdefault(name.removesuffix(":0").replace("/vars/", "/"), name)
+    return found
+
+
+def _names_by_groups(contents: Contents, model: keras.Model) -> dict[str, str]:
+    """Return the names of the arrays in a file of Keras 3.0 to 3.3, whose groups have no names.
+
+    Groups have the names of classes, in the order of the layers of a model.
+    """
+    names = {id(variable): name for name, variable in saved_variables(model).items()}
+    found = {}
+    for weight in find_weights(model):
+        name = names.get(id(weight.variable), "")
+        if name in contents:
+            found[weight.path] = name
+    for name in map(str, contents):
+        found.setdefault(name.replace("vars/", ""), name)
     return found
 
 
@@ -199,8 +223,10 @@ def candidates_of(
         TypeError: If `names` is not a mapping of patterns to names.
         ValueError: If a rule matches no weight or its names cannot be filled in.
     """
+    places = _Places()
     if names is None:
-        return {weight.path: _candidates_by_path(weight, layout, saved) for weight in weights}
+        by_name = functools.partial(_candidates_by_path, layout=layout, saved=saved, places=places)
+        return {weight.path: by_name(weight) for weight in weights}
     check_type("names", names, Mapping, "a dict from patterns to names")
     for pattern, value in names.items():
         _check_rule(pattern, value)
@@ -221,6 +247,7 @@ def candidates_of(
         hint=lambda pattern: close_matches(pattern, known, cutoff=0.0),
     )
     found: dict[str, list[Candidate] | None] = {}
+    covered = Counter(pattern for pattern, _ in matches.values())
     for path, (pattern, own_matches) in matches.items():
         value = names[pattern]
         if value is None:
@@ -228,9 +255,30 @@ def candidates_of(
             continue
         candidates: list[Candidate] = []
         for match in own_matches:
-            candidates += _candidates_of_rule(match, value, layout, saved)
+            candidates += _candidates_of_rule(match, value, layout, saved, places)
+        if covered[pattern] == 1:
+            candidates = [replace(one, has_own_rule=True) for one in candidates]
         found[path] = candidates
     return found
+
+
+class _Places:
+    """The places of recurrent cells in modules of torch with several layers.
+
+    The first layer of the model that a name covers is the first of the module, and so on.
+    """
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, bool], list[keras.Layer]] = {}
+
+    def of(self, cell: keras.Layer, module: str, *, is_backward: bool) -> int:
+        """Return the place of a cell among those of one direction in a module of this name."""
+        cells = self._cells.setdefault((module, is_backward), [])
+        for place, other in enumerate(cells):
+            if other is cell:
+                return place
+        cells.append(cell)
+        return len(cells) - 1
 
 
 def _check_rule(pattern: Any, value: Any) -> None:
@@ -288,7 +336,11 @@ def pattern_matches(pattern: str, weight: ModelWeight, shown: str) -> list[_Matc
 
 
 def _candidates_of_rule(
-    match: _Match, value: str | tuple[str, ArrayPart], layout: LayoutName, saved: Mapping[str, str]
+    match: _Match,
+    value: str | tuple[str, ArrayPart],
+    layout: LayoutName,
+    saved: Mapping[str, str],
+    places: _Places,
 ) -> list[Candidate]:
     """Return the arrays that may hold a weight by the name in a rule whose pattern covers it."""
     weight = match.weight
@@ -320,13 +372,14 @@ def _candidates_of_rule(
             f"pattern of one weight. Received: {value!r} for a layer of {weight.path!r}"
         )
     depth = match.path.count("/") + 1
-    return _candidates_by_path(weight, layout, saved, name, depth)
+    return _candidates_by_path(weight, layout, saved, places, name, depth)
 
 
 def _candidates_by_path(
     weight: ModelWeight,
     layout: LayoutName,
     saved: Mapping[str, str],
+    places: _Places,
     module: str = "",
     depth: int = 0,
 ) -> list[Candidate]:
@@ -336,11 +389,12 @@ def _candidates_by_path(
         weight: A weight.
         layout: The layout of the source.
         saved: See `saved_names`.
+        places: The places of recurrent cells so far.
         module: The name in the source of a layer around it, empty for the whole model.
         depth: The number of names in the path up to that layer.
     """
     names = weight.path.split("/")[depth:]
-    found = [Candidate((_joined(module, *names, mark=mark),)) for mark in "/."]
+    found = [Candidate((_joined(module, *names, mark=mark),)) for mark in _MARKS]
     path = _joined(module, *names, mark="/")
     found += [Candidate((name,)) for name in _names_of_keras(weight, path, saved)]
     inner = []
@@ -350,9 +404,11 @@ def _candidates_by_path(
     if isinstance(weight.layer, keras.layers.TorchModuleWrapper):
         found.append(Candidate((_joined(module, *inner, name_in_module(weight)),)))
     if layout == "torch":
-        found += _special_names(weight, module, inner)
+        found += _special_names(weight, module, inner, places)
     if weight.name in _OTHER_NAMES:
-        found.append(Candidate((_joined(module, *inner, _OTHER_NAMES[weight.name]),)))
+        for mark in reversed(_MARKS):
+            name = _joined(module, *inner, _OTHER_NAMES[weight.name], mark=mark)
+            found.append(Candidate((name,)))
     return found
 
 
@@ -368,18 +424,27 @@ def _names_of_keras(weight: ModelWeight, path: str, saved: Mapping[str, str]) ->
     return names
 
 
-def _special_names(weight: ModelWeight, module: str, inner: Sequence[str]) -> Iterator[Candidate]:
+def _special_names(
+    weight: ModelWeight, module: str, inner: Sequence[str], places: _Places
+) -> Iterator[Candidate]:
     """Yield the arrays of torch modules that fuse the weights of several layers or gates.
 
     Args:
         weight: A weight.
         module: The name in the source of a layer around it, empty for the whole model.
         inner: The names of the layers within that layer, around the weight.
+        places: The places of recurrent cells so far.
     """
     if isinstance(weight.layer, CELLS) and weight.name in _RECURRENT:
-        for suffix in ["_l0_reverse"] if _is_backward(weight) else ["_l0", ""]:
+        is_backward = _is_backward(weight)
+        around = _joined(module, *inner)
+        place = places.of(weight.layer, around, is_backward=is_backward)
+        suffixes = [f"_l{place}_reverse" if is_backward else f"_l{place}"]
+        if not is_backward and place == 0:
+            suffixes.append("")  # of a cell
+        for suffix in suffixes:
             names = [f"{name}{suffix}" for name in _RECURRENT[weight.name]]
-            yield Candidate(tuple(_joined(module, *inner, name) for name in names))
+            yield Candidate(tuple(_joined(around, name) for name in names))
     if not inner or weight.name not in _OTHER_NAMES:
         return
     if isinstance(weight.layers[-2], keras.layers.MultiHeadAttention):

@@ -1,6 +1,7 @@
 """What a model computes otherwise than its counterpart in torch with the same weights."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from keras_initx._typing import Array
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.pretrained._row_orders import MovedAxes, RowOrders, row_orders_of
-from keras_initx.structure._kernels import NORMALIZATIONS
+from keras_initx.structure._kernels import ALL_CONVOLUTIONS, NORMALIZATIONS, TRANSPOSED
 from keras_initx.structure._weights import ModelWeight
 
 # That of torch's normalizations, but for `RMSNorm`.
@@ -30,11 +31,14 @@ class Differences:
         """Return the array of a weight, with the order of a flattened image and with notes."""
         layer = weight.layer
         moved = self._orders.of(weight)
-        if any(isinstance(one.order, str) for one in moved):
-            array = array.noted("the order of the rows is not known")
+        unknown = [one.what for one in moved if isinstance(one.order, str)]
+        if unknown:
+            array = array.noted(f"the order of the {' and '.join(unknown)} is not known")
         else:
             for one in moved:
                 array = _in_order(array, one)
+        if _may_pad_otherwise(weight):
+            array = array.noted("check padding: with strides torch pads both sides alike")
         if isinstance(layer, NORMALIZATIONS) and layer not in self._checked:
             self._checked.add(layer)
             is_rms = isinstance(layer, keras.layers.RMSNormalization)
@@ -49,6 +53,37 @@ class Differences:
         for moved in self._orders.of(weight):
             axes.update(moved.axes)
         return axes
+
+
+def _may_pad_otherwise(weight: ModelWeight) -> bool:
+    """Return whether this is the kernel of a convolution that may pad more on one side.
+
+    Keras does with strides and `"same"`; torch, which has no such padding for strides, never does.
+    """
+    layer = weight.layer
+    if not isinstance(layer, ALL_CONVOLUTIONS) or not weight.name.endswith("kernel"):
+        return False
+    rank = len(layer.kernel_size)
+    strides = _by_axis(layer.strides, rank)
+    if layer.padding != "same" or max(strides) == 1:
+        return False
+    shape = (layer.get_build_config() or {}).get("input_shape", ())
+    lengths = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+    if isinstance(layer, TRANSPOSED) or len(lengths) != rank or None in lengths:
+        return True
+    dilations = _by_axis(layer.dilation_rate, rank)
+    added = []
+    for length, size, stride, dilation in zip(
+        lengths, layer.kernel_size, strides, dilations, strict=True
+    ):
+        outputs = math.ceil(length / stride)
+        window = dilation * (size - 1) + 1
+        added.append(max((outputs - 1) * stride + window - length, 0))
+    return any(count % 2 for count in added)
+
+
+def _by_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
 def _in_order(array: LazyArray, moved: MovedAxes) -> LazyArray:

@@ -33,7 +33,7 @@ from keras_initx.pretrained._sources import (
     layout_of_source,
     open_source,
 )
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.sampling._namespace import HOST
 from keras_initx.structure._kernels import SECOND_FACTORS
 from keras_initx.structure._weights import (
@@ -45,6 +45,7 @@ from keras_initx.structure._weights import (
 )
 
 
+@shows_progress
 def load_pretrained(
     model: keras.Model,
     source: Source,
@@ -54,6 +55,7 @@ def load_pretrained(
     resize: ResizeRules | None = None,
     atomic: bool = True,
     dry_run: bool = False,
+    verbose: Verbose = "auto",
 ) -> LoadReport:
     """Load the weights of a built model from arrays with other names and another layout.
 
@@ -72,12 +74,14 @@ def load_pretrained(
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
     `in_proj_weight`; `LSTM` and `GRU` from `weight_ih_l0` and the like, with both biases and the
-    order of gates. torch flattens channels first: where the graph of the model shows how a weight
-    reads a flattened image, its rows are reordered, and its units where they become an image. The
-    row of the result says so. If an image may lie before a weight and the graph does not show how,
-    the row has the note "the order of the rows is not known", and they are left as they are. It
-    also says where the epsilon of a normalization is not torch's default; `compare_outputs` shows
-    whether that makes a difference. With `layout="keras"`, the order of axes is kept.
+    order of gates, where the second layer that a name covers gets `weight_ih_l1`. torch flattens
+    channels first: where the graph of the model shows how a weight reads a flattened image, its
+    rows are reordered, and its units where they become an image. The row of the result says so. If
+    an image may lie before a weight and the graph does not show how, the row has the note "the
+    order of the rows is not known", or of the units, and they are left as they are. It also says
+    where the epsilon of a normalization is not torch's default, and where `"same"` padding with
+    strides may be uneven, as it never is in torch; `compare_outputs` shows whether that makes a
+    difference. With `layout="keras"`, the order of axes is kept.
 
     A square kernel fits in both layouts. If other arrays of the source, also of weights that are
     not loaded, fit only in the other one, and none only in this one, that is an error.
@@ -124,10 +128,13 @@ def load_pretrained(
             it, a note of the exception says how many weights have new values.
         dry_run: If true, only return the plan and do not change the model. Missing names and shapes
             that do not fit are then reported in the plan instead of raising an error.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
-        the arrays as `sources`, and say how they were converted.
+        the arrays as `sources`, and say how they were converted. The summary names arrays that
+        several weights have got, unless each has a rule of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -170,7 +177,8 @@ def load_pretrained(
         used = {name for step in steps for name in step.row.sources}
         unused = {str(name): one.shape for name, one in contents.items() if name not in used}
         rows = [step.row for step in steps]
-        report = LoadReport(rows, dry_run, unused, unbuilt_note(model))
+        notes = [*_notes_on_shared(steps, found), *unbuilt_note(model)]
+        report = LoadReport(rows, dry_run, unused, notes)
         if dry_run:
             return report
         _check_can_load(report)
@@ -194,6 +202,31 @@ def _check_adapters(name: str, model: keras.Model) -> None:
                 "kernels have other values: save it with Keras, which merges them, and pass the "
                 f"model that it loads. Received: {name}={model.name!r} with {weight.path!r}"
             )
+
+
+def _notes_on_shared(
+    steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
+) -> list[str]:
+    """Return a sentence on arrays that several weights get, unless each has a rule of its own."""
+    weights: dict[str, list[str]] = {}
+    are_named: dict[str, bool] = {}
+    for step in steps:
+        candidates = found.get(step.weight.path) or []
+        used = [one for one in candidates if one.names == step.row.sources]
+        if step.array is None or not used:
+            continue
+        # Thirds of one array are others.
+        parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
+        key = f"{' + '.join(used[0].names)}{parts}"
+        weights.setdefault(key, []).append(step.row.path)
+        are_named[key] = are_named.get(key, True) and used[0].has_own_rule
+    shared = []
+    for key, paths in weights.items():
+        if len(paths) > 1 and not are_named[key]:
+            shared.append(f"{key} ({', '.join(paths)})")
+    if not shared:
+        return []
+    return [f"One array for several weights: {truncated(shared)}."]
 
 
 class _Assignment(NamedTuple):
@@ -401,9 +434,9 @@ def _converted(
     differences: Differences | None,
 ) -> LazyArray:
     """Return the new values of `weight` from arrays."""
-    for array in stored:
+    for name, array in zip(candidate.names, stored, strict=True):
         if not can_be_cast(array.dtype, weight.dtype):
-            raise _MismatchError(f"cannot cast {array.dtype} to {weight.dtype}")
+            raise _MismatchError(f"cannot cast {name!r}, {array.dtype}, to {weight.dtype}")
     reordered: set[int] = set()
     if callable(candidate.part):
         parts = [_made_by_function(weight, candidate.part, stored[0])]

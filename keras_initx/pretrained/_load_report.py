@@ -90,7 +90,8 @@ class LoadReport(Tabular[LoadedWeight], Judgement):
         rows: A `LoadedWeight` for each weight, in the order of the model.
         dry_run: Whether the model was left unchanged.
         unused: Dict from the names of arrays that were not loaded to their shapes.
-        notes: Which layers of the model are not built, as lines of text.
+        notes: Which arrays several weights have got, and which layers of the model are not built,
+            as lines of text.
     """
 
     rows: Sequence[LoadedWeight]

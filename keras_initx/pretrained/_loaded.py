@@ -81,7 +81,7 @@ class Loaded(Tabular[LoadedWeight], Judgement):
 
     @property
     def missed(self) -> list[str]:
-        """The paths of the weights of which a value was never written: drawn, left or computed."""
+        """The paths of the weights of which a value was never written."""
         return [row.path for row in self.rows if row.status in MISSED]
 
     @property

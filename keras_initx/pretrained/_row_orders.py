@@ -7,7 +7,7 @@ what is known of its axes; where nothing is known, that is the result.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -446,6 +446,8 @@ class _Walk:
         order: Order = given.order
         if any(axis.order is not None for axis in layout.axes) and order is None:
             order = UNKNOWN
+            # What lies side by side does not in torch, along the axis of a single channel too.
+            axes = [axes[0], *(replace(axis, order=UNKNOWN) for axis in axes[1:])]
         if given.length != output.shape[channels]:
             order = UNKNOWN
         makers = given.makers if order is given.order else frozenset()
@@ -508,6 +510,8 @@ class _Walk:
         layer: Any = call.operation
         order = UNKNOWN if layout.is_unknown else layout.axes[-1].order
         is_known = all(other.is_plain for other in others)
+        # The steps may be in another order, which no order of weights makes up for.
+        is_known &= all(axis.order is None for axis in layout.axes[:-1])
         both = isinstance(layer, keras.layers.Bidirectional)
         first = []
         for one in (layer.forward_layer, layer.backward_layer) if both else (layer,):
@@ -763,6 +767,14 @@ class _Walk:
             self._read_all(operation, UNKNOWN)
         for weight in variables:
             self._read(weight, (0,), UNKNOWN)
+        # Channels that become places, and the reverse, are in another order for those that made
+        # them too.
+        shapes = {tuple(output.shape) for output in call.outputs}
+        for layout in given:
+            if layout.is_image and layout.shape not in shapes:
+                for axis in layout.axes:
+                    for maker in axis.makers:
+                        self._need(maker, UNKNOWN)
         found = []
         for output in call.outputs:
             shape = output.shape

@@ -104,6 +104,10 @@ def as_lazy(value: Any) -> LazyArray:
         dtype = str(value.dtype)
     if isinstance(value, np.ma.MaskedArray):
         dtype = f"masked {dtype}"
+    elif _is_torch(value) and value.device.type == "meta":
+        dtype = f"meta {dtype}"  # without values
+    elif _is_torch(value) and getattr(value, "is_sparse", False):
+        dtype = f"sparse {dtype}"
     return LazyArray(tuple(value.shape), dtype, _InMemory(value))
 
 

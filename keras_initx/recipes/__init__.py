@@ -35,6 +35,7 @@ from keras_initx.recipes._transformers import llama as llama
 from keras_initx.recipes._transformers import t5 as t5
 from keras_initx.recipes._transformers import t_fixup as t_fixup
 from keras_initx.recipes._transformers import whisper as whisper
+from keras_initx.recipes._weight_rules import WeightRules as WeightRules
 
 
 def __getattr__(name: str) -> None:

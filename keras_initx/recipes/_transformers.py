@@ -149,8 +149,8 @@ def _t_fixup() -> RoleTable:
     """Return the rules of T-Fixup: Glorot normal weights, most of them smaller with the depth.
 
     They are for transformers without layer normalization, and for training without warmup. A model
-    of one stack is taken for an encoder. In a model of an encoder and a decoder with the names of
-    KerasHub, the paths of the weights of the decoder, and of no others, must contain `decoder`.
+    of one stack is taken for an encoder. Of two stacks the one with cross attention is the decoder;
+    where the graph cannot be followed, the one with `decoder` in its paths.
 
     The factors are the paper's. The authors' code differs in two ways: query and key kernels are
     `sqrt(2)` times smaller, the default of the library that it extends, and it draws from uniform

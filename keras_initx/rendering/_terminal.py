@@ -1,11 +1,26 @@
-"""The width of a terminal, and the progress of long work, which only a terminal shows."""
+"""The width of a terminal, and the progress of long work."""
 
 import contextlib
 import datetime
+import functools
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+
+import keras
+
+from keras_initx._checks import check_verbose
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+# `"auto"` shows progress on a terminal, unless `keras.config.disable_interactive_logging` was
+# called; 1 or true always, 0 or false never.
+Verbose: TypeAlias = Literal["auto"] | int
+# What was said to the function that runs. The functions that it calls need not pass it on.
+_VERBOSE: ContextVar[Verbose] = ContextVar("verbose", default="auto")
 
 _FILE_WIDTH = 80
 _WIDEST = 120
@@ -17,11 +32,45 @@ def line_width() -> int:
     return min(shutil.get_terminal_size((_FILE_WIDTH, 24)).columns, _WIDEST)
 
 
+def shows_progress(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """Let the argument `verbose` of a function decide whether the progress of its work is shown."""
+
+    @functools.wraps(function)
+    def showing(*arguments: Arguments.args, **options: Arguments.kwargs) -> Returned:
+        verbose: Any = check_verbose(options.get("verbose", "auto"))
+        with verbosity(verbose):
+            return function(*arguments, **options)
+
+    return showing
+
+
+@contextlib.contextmanager
+def verbosity(verbose: Verbose) -> Iterator[None]:
+    """Let progress be shown or not in the block; `"auto"` leaves it as it is around the block."""
+    if verbose == "auto":
+        yield
+        return
+    former = _VERBOSE.set(verbose)
+    try:
+        yield
+    finally:
+        _VERBOSE.reset(former)
+
+
+def _is_shown() -> bool:
+    # Python has `None` for a closed stream.
+    if sys.stderr is None:
+        return False
+    verbose = _VERBOSE.get()
+    if verbose == "auto":
+        return sys.stderr.isatty() and bool(keras.config.is_interactive_logging_enabled())
+    return bool(verbose)
+
+
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a text, in place of the last one, until the block ends."""
-    # Python has `None` for a closed stream.
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not _is_shown():
         yield lambda text: None
         return
     room = line_width() - 1  # a full line would begin the next one

@@ -20,12 +20,15 @@ def format_metric(value: float) -> str:
 
 
 def short_number(value: float) -> str:
-    """Format a number with two digits in the shortest form: `1.2e-5`."""
+    """Format a number with two digits in the shortest form: `1.2e-5`, and `150` beside `88`."""
     if not math.isfinite(value):
         return str(value)
-    mantissa, mark, exponent = f"{value:.2g}".partition("e")
+    text = f"{value:.2g}"
+    mantissa, mark, exponent = text.partition("e")
     if not mark:
         return mantissa
+    if int(exponent) == 2:
+        return f"{float(text):.0f}"
     return f"{mantissa}e{int(exponent)}"
 
 

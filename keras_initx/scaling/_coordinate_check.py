@@ -16,7 +16,7 @@ from keras_initx.diagnostics._diagnose import diagnose
 from keras_initx.rendering._figures import COLORS, make_logarithmic, new_figure, tidy
 from keras_initx.rendering._results import Judgement, Problem, Tabular
 from keras_initx.rendering._table import Column
-from keras_initx.rendering._terminal import progress
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.rendering._text import counted, short_number
 from keras_initx.scaling._width_exponents import (
     LEVEL,
@@ -255,6 +255,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
         return lines
 
 
+@shows_progress
 def coordinate_check(
     build: Callable[[int], keras.Model],
     widths: Sequence[int] | npt.NDArray[np.integer],
@@ -262,6 +263,7 @@ def coordinate_check(
     y: Data | None = None,
     *,
     steps: int = 3,
+    verbose: Verbose = "auto",
 ) -> CoordinateCheck:
     """Measure how the size of each layer's outputs scales with the width, also during training.
 
@@ -283,6 +285,8 @@ def coordinate_check(
             sample weights count.
         y: Targets, unless `x` has them.
         steps: Number of training steps.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `CoordinateCheck`.

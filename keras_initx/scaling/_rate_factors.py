@@ -33,7 +33,7 @@ class FactorList(list[float]):
 
     def __init__(self, factors: Iterable[float], paths: Iterable[str]) -> None:
         super().__init__(factors)
-        self.paths = list(paths)
+        self.paths: list[str] = list(paths)
 
 
 @keras.saving.register_keras_serializable(package="initx")

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_initx._keras import followed_calls, is_of_keras
+from keras_initx._keras import followed_calls, is_of_applications, is_of_keras
 from keras_initx.backends._current import backend
 from keras_initx.structure._hooks import HOOKS
 from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
@@ -255,7 +255,12 @@ def is_followed(layer: keras.Layer) -> bool:
 
 
 def calls_others(layer: keras.Layer) -> bool:
-    """Return whether the `call` of a layer of Keras is a function of a user, or calls one."""
+    """Return whether the `call` of a layer is a function of a user, calls one, or has operations.
+
+    Those of built-in models are of the last kind.
+    """
+    if is_of_applications(type(layer)):
+        return True
     if isinstance(layer, keras.layers.Wrapper):
         return not is_of_keras(type(layer).call)
     return isinstance(layer, keras.layers.Lambda)

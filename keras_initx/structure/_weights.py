@@ -1,5 +1,6 @@
 """The weights of a model, with paths that do not depend on other objects in the process."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -243,6 +244,24 @@ def name_in_module(weight: ModelWeight) -> str:
         if parameter is weight.variable.value:
             return str(name)
     return weight.name
+
+
+def computed_in_module(weight: ModelWeight) -> str | None:
+    """Return the name of the weight in use that torch computes from a parameter, if it does.
+
+    So do parametrizations, of which the names tell; and before them weight and spectral norms and
+    pruning, which keep `weight_g`, `weight_v` or `weight_orig` beside a `weight` that is no
+    parameter.
+    """
+    name = name_in_module(weight)
+    around, found, rest = name.partition("parametrizations.")
+    if found:
+        return around + rest.split(".")[0]
+    used = re.sub("_(orig|g|v)$", "", name)
+    module, _, attribute = used.rpartition(".")
+    owner = weight.layer.module.get_submodule(module)
+    is_computed = used != name and attribute in vars(owner)
+    return used if is_computed else None
 
 
 def check_used(model: keras.Layer) -> None:

@@ -18,6 +18,7 @@ from keras_initx.initializers._seeds import (
     seeded,
     takes_seed,
 )
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._settings import Settings
 from keras_initx.studies._study import Study
@@ -29,6 +30,7 @@ BuildWith: TypeAlias = Callable[[Any], keras.Model]
 Initializers: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 
+@shows_progress
 def compare_initializers(
     build: BuildWith,
     initializers: Initializers,
@@ -45,6 +47,7 @@ def compare_initializers(
     mode: Mode = "auto",
     threshold: float | None = None,
     diagnosis: bool = True,
+    verbose: Verbose = "auto",
 ) -> Study:
     """Train a model repeatedly with each of several initializers, and test their differences.
 
@@ -84,6 +87,8 @@ def compare_initializers(
         threshold: Value of the metric for "epochs to reach". By default 95 % of the way from the
             mean before training to the best mean at the end.
         diagnosis: Whether to run `diagnose` on the first batch of each trial.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `Study`.

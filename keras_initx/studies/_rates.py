@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -18,6 +19,7 @@ from keras_initx._extras import import_optional
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import COLORS, tidy
 from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, check_build, repeats_of
 from keras_initx.studies._metric import sign
@@ -37,11 +39,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# In the figure: characters of a line of a panel's title, and rates that are written on its axis.
+_TITLE = 32
+_MOST_MARKS = 8
+
 # Takes a width and a learning rate.
 BuildOfWidth: TypeAlias = Callable[[int, float], keras.Model]
 Number = TypeVar("Number", int, float)
 
 
+@shows_progress
 def compare_learning_rates(
     build: BuildOfWidth | Mapping[str, BuildOfWidth],
     widths: Sequence[int] | npt.NDArray[np.integer],
@@ -57,6 +64,7 @@ def compare_learning_rates(
     title: str | None = None,
     monitor: str = "val_loss",
     mode: Mode = "auto",
+    verbose: Verbose = "auto",
 ) -> "RateStudy":
     """Train models of several widths with several learning rates, and compare the best rates.
 
@@ -84,6 +92,8 @@ def compare_learning_rates(
         monitor: Name of the metric to compare by, one on the validation data. To compare by the
             training loss as papers do, pass the training data as validation data too.
         mode: See `compare_initializers`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `RateStudy`.
@@ -399,20 +409,27 @@ class RateStudy(StudyResult):
             )
             low, high = values.min(axis=0), values.max(axis=0)
             axis.fill_between(rates, low, high, color=color, alpha=0.12, linewidth=0)
-            best = self._best_place(build, width)
-            if best is not None:
+            best = 2.0 ** float(np.mean(self._optima(build, width)))  # that of the table
+            if math.isfinite(best):
+                height = np.interp(math.log(best), np.log(rates), means)
                 axis.plot(
-                    rates[best],
-                    means[best],
+                    best,
+                    height,
                     "o",
                     markersize=9,
                     markerfacecolor="none",
                     markeredgecolor=color,
                 )
-        axis.set_xscale("log", base=2)
+        axis.set_xscale("log")
+        every = math.ceil(len(rates) / _MOST_MARKS)
+        marks = rates[::every]
+        axis.set_xticks(marks, [f"{rate:.2g}" for rate in marks], rotation=45, ha="right")
+        axis.minorticks_off()
         if axis.dataLim.ymin > 0:
             axis.set_yscale("log")
-        axis.set(title=build, xlabel="learning rate")
+        name = textwrap.fill(build.removeprefix("__main__."), _TITLE)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("learning rate")
 
 
 def _best(values: FloatArray) -> int | None:

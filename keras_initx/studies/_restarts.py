@@ -15,6 +15,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._seeds import derived_seed
 from keras_initx.rendering._figures import tidy
 from keras_initx.rendering._table import Column
+from keras_initx.rendering._terminal import Verbose, shows_progress
 from keras_initx.rendering._text import counted, format_metric
 from keras_initx.studies._engine import Engine, Key, alike, check_build
 from keras_initx.studies._metric import metric_range, sign
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Build: TypeAlias = Callable[[], keras.Model]
 
 
+@shows_progress
 def random_restarts(
     build: Build,
     data: DataLike,
@@ -51,6 +53,7 @@ def random_restarts(
     title: str | None = None,
     monitor: str | None = None,
     mode: Mode = "auto",
+    verbose: Verbose = "auto",
 ) -> "RestartStudy":
     """Train a model from several draws of its initial weights, and return the best.
 
@@ -78,6 +81,8 @@ def random_restarts(
         title: See `compare_initializers`.
         monitor: Name of the metric that the search goes by. See `compare_initializers`.
         mode: See `compare_initializers`.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         A `RestartStudy` with the trained `model` and the `seed` of its draw.
@@ -103,7 +108,8 @@ def random_restarts(
         ...     return model
         >>> x = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 4), seed=0))
         >>> y = keras.ops.convert_to_numpy(keras.random.normal((2, 64, 3), seed=1))
-        >>> best = random_restarts(build, ((x[0], y[0]), (x[1], y[1])), draws=4, epochs=2, checks=0)
+        >>> data = ((x[0], y[0]), (x[1], y[1]))
+        >>> best = random_restarts(build, data, draws=4, epochs=2, checks=0)
         >>> keras.utils.set_random_seed(best.seed)
         >>> initial = build()
 

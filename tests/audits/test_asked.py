@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from audited import deep_network, today
-from keras import layers
 
 import keras_initx
 from keras_initx import recipes
@@ -40,19 +39,23 @@ def files(tmp_path_factory):
     return model, folder / "plan.json", folder / "contract.json"
 
 
-def test_what_weights_are_like_is_refused_as_rules(files):
+def test_a_contract_is_refused_as_rules(files):
     model, _, contract = files
-    weights = [contract, str(contract), Contract.load(contract), model, "model.keras", ["a.npz", "b.npz"]]
-    for given in (*weights, {"a": np.zeros(9)}, lambda: model, keras.Sequential, layers.Dense(3)):
-        with pytest.raises(TypeError, match=r"`rules` must be rules, a recipe or a plan; .* passed as `like`"):
+    for given in (contract, str(contract), Contract.load(contract)):
+        with pytest.raises(TypeError, match="this is a contract: pass it as `like`"):
             keras_initx.audit(model, given)
 
 
-def test_rules_are_refused_as_what_weights_are_like(files):
+def test_rules_are_refused_where_other_weights_are_read(files):
     model, plan, _ = files
-    rules = [plan, str(plan), InitializationPlan.load(plan), {"*": "zeros"}, "gpt2", recipes.gpt2]
-    for given in (*rules, lambda model: {"*": "zeros"}):
-        with pytest.raises(TypeError, match=r"`like` must be a contract, weights .* passed as `rules`"):
+    for given, message in (
+        (plan, 'has no "format": "keras_initx contract", and "keras_initx plan"'),
+        (InitializationPlan.load(plan), "`like` must be a Keras model, a path, or a dict"),
+        ({"*": "zeros"}, "`like` must"),
+        ("gpt2", "`like` must be an existing file"),
+        (recipes.gpt2, "must be a function without arguments"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
             keras_initx.audit(model, like=given)
 
 

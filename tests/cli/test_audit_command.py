@@ -153,8 +153,8 @@ def test_a_contract_and_a_plan_as_the_other_option(path, tmp_path, capsys):
     plan, contract = str(tmp_path / "plan.json"), str(tmp_path / "weights.json")
     assert _main.main(["initialize", path, "--rules", RULES, "--dry-run", "--plan", plan]) == 0
     assert _main.main(["contract", path, "--out", contract]) == 0
-    assert "passed as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
-    assert "passed as `rules`. Received: like=" in refused(capsys, path, "--like", plan)
+    assert "pass it as `like`. Received: rules=<Contract: 4" in refused(capsys, path, "--rules", contract)
+    assert 'has no "format": "keras_initx contract", and "keras_initx plan"' in refused(capsys, path, "--like", plan)
 
 
 def test_two_files(path, tmp_path, capsys):
@@ -204,3 +204,22 @@ def test_the_file_of_a_function_may_register_an_id_for_rules(tmp_path, monkeypat
     (tmp_path / "program.py").write_text(f"import keras\n\n{register}\n\n\ndef build():\n    return {network}\n")
     rules = '{"*kernel": "initx.mine"}'
     assert _main.main(["initialize", f"{tmp_path}/program.py:build", "--rules", rules, "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("lama", "no recipe is named 'lama'; did you mean llama?"),
+        ("Bert:google", "no recipe is named 'Bert'; did you mean bert?"),
+        ("paper", "no recipe is named 'paper'; there are bert, convnext, "),
+    ],
+)
+def test_a_recipe_that_there_is_not_is_refused_before_the_model_is_opened(recipe, message, tmp_path, capsys):
+    (tmp_path / "model.keras").touch()
+    assert message in refused(capsys, str(tmp_path / "model.keras"), "--recipe", recipe)
+
+
+def test_a_function_that_the_file_has_not_is_refused_with_those_like_it(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def built():\n    pass\n")
+    error = refused(capsys, f"{tmp_path / 'mine.py'}:build")
+    assert "has no function 'build'; did you mean built?" in error

@@ -38,7 +38,7 @@ def test_list_is_the_catalog_by_family_in_100_columns(capsys):
     assert titles[:3] == ["Variance", "Biases", "Convolution"]
     assert [line for line in lines if line in titles] == titles
     words = {line.partition(" ")[0] for line in lines}
-    assert words >= {name for entry in keras_initx.catalog() for name in (*entry.ids, entry.cls.__name__)}
+    assert words >= {name for entry in keras_initx.catalog().values() for name in (*entry.ids, entry.cls.__name__)}
 
 
 def test_list_writes_markdown(capsys):
@@ -52,7 +52,7 @@ SHOWN = ("pretrained", "he_normal", "lstm_forget_bias", "sparse")
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_show_says_what_the_catalog_says(capsys, name):
-    (entry,) = (entry for entry in keras_initx.catalog() if f"initx.{name}" in entry.ids)
+    (entry,) = (entry for entry in keras_initx.catalog().values() if f"initx.{name}" in entry.ids)
     text = shown(capsys, entry.ids[-1])
     arguments = inspect.signature(entry.cls).parameters.values()
     required = [f'"{argument.name}": ...' for argument in arguments if argument.default is argument.empty]

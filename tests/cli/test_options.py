@@ -1,8 +1,6 @@
 """Kinds of options, which are checked before anything large is imported."""
 
 import argparse
-import importlib
-import importlib.util
 import itertools
 import os
 import re
@@ -14,7 +12,6 @@ from commands import refused
 
 from keras_initx import _startup
 from keras_initx.cli import _options, _parser
-from keras_initx.recipes._named import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -37,29 +34,13 @@ from keras_initx.recipes._named import RECIPES
             'audit pyproject.toml --rules {"*":"initx.spars"}',
             "no initializer is named 'initx.spars'; did you mean Sparse?",
         ),
-        ("diagnose noxfile.py:tets --data pyproject.toml", "has no function 'tets'; did you mean tests or run_tests?"),
         ("audit README.md.py:build", "no such file or folder: README.md.py"),
-        ("initialize noxfile.py:tests --dry-run --recipe lama", "no recipe is named 'lama'; did you mean llama?"),
-        ("audit pyproject.toml --recipe Bert:google", "no recipe is named 'Bert'; did you mean bert?"),
-        ("audit pyproject.toml --recipe paper", "no recipe is named 'paper'; there are bert, convnext, "),
     ],
 )
 def test_options_and_files_are_checked_before_keras_is_imported(capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(Path(__file__).parents[2])  # where there is a file to read
     monkeypatch.setattr(_startup, "use_installed_backend", lambda: pytest.fail("Keras is imported"))
     assert message in refused(capsys, *arguments.split())
-
-
-@pytest.mark.parametrize("recipe", ["bert:transformers", "pyproject.toml"])
-def test_a_source_and_a_file_may_be_a_recipe(capsys, monkeypatch, recipe):
-    monkeypatch.chdir(Path(__file__).parents[2])
-    monkeypatch.setattr(_startup, "use_installed_backend", lambda: importlib.import_module("reached"))
-    command = ["initialize", "noxfile.py:tests", "--dry-run", "--recipe", recipe]
-    assert "No module named 'reached'" in refused(capsys, *command)
-
-
-def test_the_names_of_the_recipes_are_known_without_keras():
-    assert _options.recipe_names() == sorted(RECIPES)
 
 
 @pytest.mark.parametrize(

@@ -137,24 +137,12 @@ def test_inputs_may_be_floats_of_any_size(dense, convert):
     assert report.rows[1].gradient.norm > 0
 
 
-def test_progress_is_a_function(dense):
-    with pytest.raises(TypeError, match=r"`progress` must be a function. Received: progress=True"):
-        keras_initx.diagnose(sequential(*dense), X, progress=True)
-
-
-def test_what_progress_calls_is_no_part_of_the_pass():
+def test_progress_names_each_layer_as_it_is_measured_and_each_step(capsys):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="out")])
-    seen = []
-
-    def progress(name):
-        seen.append(name)
-        if len(seen) == 1:
-            model(np.ones((8, 4)))
-            keras_initx.diagnose(model, np.ones((8, 4)))
-
-    report = keras_initx.diagnose(model, np.ones((8, 4)), progress=progress)
-    assert seen == ["hidden", "out"]
-    assert [layer.after.size for layer in report.rows] == [24, 16]
+    model.compile("sgd", "mse")
+    keras_initx.diagnose(model, np.ones((8, 4)), np.ones((8, 2)), steps=1, verbose=1)
+    shown = [text.strip() for text in capsys.readouterr().err.split("\r")]
+    assert shown == ["", "Measured hidden", "Measured out", "step 1 of 1"]
 
 
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [None]]], ids=["of different lengths", "with gaps"])
@@ -171,3 +159,35 @@ def test_sparse_tensors_of_torch_are_refused(dense):
     sparse = keras.ops.convert_to_tensor(X).to_sparse()
     with pytest.raises(TypeError, match=r"`x` must be dense. Received: x with a sparse Tensor"):
         keras_initx.diagnose(sequential(*dense), sparse)
+
+
+class Trainer(keras.Model):
+    """A model that only trains another, as a GAN does."""
+
+    def __init__(self, critic):
+        super().__init__()
+        self.critic = critic
+
+    def train_step(self, data):
+        return {}
+
+
+def test_a_model_without_a_call_is_refused_with_the_models_that_it_trains():
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")], name="critic")
+    with pytest.raises(ValueError, match=r"pass one of the models that it trains.* holds the models \['critic'\]"):
+        keras_initx.diagnose(Trainer(critic), np.zeros((8, 4)))
+
+
+def test_a_call_that_is_set_on_an_instance_counts():
+    critic = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    trainer = Trainer(critic)
+    trainer.call = lambda x: critic(x)
+    report = keras_initx.diagnose(trainer, np.random.default_rng(0).normal(size=(8, 4)))
+    assert len(report.layers) == 1
+
+
+def test_a_model_that_is_compiled_without_a_loss_is_told_so():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam")
+    with pytest.raises(ValueError, match=r"Received: loss=None, and a model that is compiled without a loss$"):
+        keras_initx.diagnose(model, np.zeros((8, 4)), np.zeros((8, 1)))

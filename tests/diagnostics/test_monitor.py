@@ -92,7 +92,7 @@ def test_every_is_a_positive_integer(every, error):
         keras_initx.SignalMonitor(BATCH, every=every)
 
 
-@pytest.mark.parametrize("name", ["loss", "progress"])
+@pytest.mark.parametrize("name", ["loss", "ignore"])
 def test_a_wrong_option_is_found_before_the_training(name):
     with pytest.raises((TypeError, ValueError), match=rf"`{name}` must be .* Received: {name}='wrong'"):
         keras_initx.SignalMonitor(BATCH, Y, **{name: "wrong"})

@@ -534,15 +534,18 @@ def test_a_recurrent_layer_that_gets_its_weights_begins_at_zero(cells):
 
 
 def test_one_thread_waits_for_another():
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), layers.Dense(3)])
     begun = threading.Event()
 
-    def first(name):
-        begun.set()
-        time.sleep(0.1)
+    class Slow(layers.Layer):
+        def call(self, x):
+            begun.set()
+            time.sleep(0.1)
+            return x
 
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "relu"), Slow(), layers.Dense(3)])
+    begun.clear()  # it was called to build the model
     with concurrent.futures.ThreadPoolExecutor() as executor:
-        one = executor.submit(keras_initx.diagnose, model, X, progress=first)
+        one = executor.submit(keras_initx.diagnose, model, X)
         assert begun.wait(10)
         other = keras_initx.diagnose(model, X)
         assert [layer.name for layer in one.result().rows] == [layer.name for layer in other.rows]

@@ -64,7 +64,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
     package = copy / "keras_initx"
     add(package / "initializers" / "_random.py", block(r"{testcode}", "class HalfNormal"), "HalfNormal")
     edit(package / "__init__.py", '"RandomNormal",', '"RandomNormal", "HalfNormal",')
-    row = block("{code-block} python", "HalfNormal").splitlines()[-1]
+    row = block("text", "HalfNormal").splitlines()[-1]
     edit(copy / "tests" / "support" / "cases.py", "\nCASES = (\n", f"\nCASES = (\n{row},\n")
     run_block(copy, "support/golden.py")
     assert "initx.half_normal" in (copy / "docs" / "initializers.md").read_text()
@@ -76,7 +76,7 @@ def test_an_initializer_is_added_as_the_page_says(copy):
 def test_a_recipe_is_added_as_the_page_says(copy):
     file = copy / "keras_initx" / "recipes" / "_networks.py"
     add(file, block(r"{testcode}", "def _irnn"), "irnn")
-    _, row = block("{code-block} python", "irnn").split("\n", 1)
+    _, row = block("text", "irnn").split("\n", 1)
     edit(copy / "tests" / "support" / "recipe_rows.py", "\nROWS = {\n", f"\nROWS = {{\n{row}")
     run_block(copy, "irnn")
     run(copy, "-m", "pytest", "-q", "tests/cli/test_options.py", "-k", "names_of_the_recipes")
@@ -84,13 +84,13 @@ def test_a_recipe_is_added_as_the_page_says(copy):
 
 
 def test_a_verdict_is_added_as_the_page_says(copy):
-    code = block("{code-block} python", "MeanProbe").partition("\n")[2]
+    code = block("python", "MeanProbe").partition("\n")[2]
     (copy / "keras_initx" / "diagnostics" / "verdicts" / "large_bias.py").write_text(code)
-    line = block("{code-block} python", "large_bias.large_bias").splitlines()[-1]
+    line = block("text", "large_bias.large_bias").splitlines()[-1]
     verdicts = copy / "keras_initx" / "diagnostics" / "verdicts" / "__init__.py"
     edit(verdicts, "    equal_units.equal_units,\n", f"    equal_units.equal_units,\n    {line}\n")
     edit(verdicts, "import (\n", "import (\n    large_bias,\n")
-    _, network = block("{code-block} python", "bias of nine").split("\n", 1)
+    _, network = block("text", "bias of nine").split("\n", 1)
     edit(copy / "tests" / "support" / "diagnosed" / "weights.py", "\nFAULTY = {\n", f"\nFAULTY = {{\n{network}")
     run_block(copy, "tests/diagnostics")
     assert "a layer whose examples share more than 0.9 of its output" in tables(copy, "diagnose.md")

@@ -12,38 +12,39 @@ from keras_initx import initialize, weight_seed
 layers = keras.layers
 
 
+# With axes that are given, a plan shows the fans that are used.
 @pytest.mark.parametrize(
-    "initializer",
+    ("initializer", "fan_in"),
     [
-        keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2),
-        keras.initializers.VarianceScaling(8.0),
-        keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]),
-        keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0),
+        (keras_initx.Concatenated(["he_normal", keras_initx.HeNormal()], sizes=[16, 16], axis=-2), 128),
+        (keras.initializers.VarianceScaling(8.0), 128),
+        (keras_initx.VarianceScaling(8.0, input_axes=[0, 1, 3]), 512),
+        (keras_initx.Scaled(keras_initx.HeNormal(input_axes=[0, 1, 3]), 2.0), 512),
     ],
-    ids=lambda initializer: type(initializer).__name__,
+    ids=["concatenated", "of Keras", "with axes", "scaled, with axes"],
 )
-def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer):
+def test_strides_are_not_counted_twice_where_an_initializer_has_axes_or_a_scale(initializer, fan_in):
     for in_layer, rules in (initializer, None), ("zeros", {"*kernel": initializer}):
         layer = layers.Conv2DTranspose(32, 4, 2, kernel_initializer=in_layer)
         model = keras.Sequential([keras.Input((8, 8, 32)), layer])
         (weight, _) = initialize(model, rules, seed=0).rows
-        assert weight.fan_in == 128
+        assert weight.fan_in == fan_in
         assert weight.std == pytest.approx((2 / 128) ** 0.5, rel=0.03)
 
 
 @pytest.mark.parametrize(
-    ("initializer", "fans"),
+    ("initializer", "fans", "fan_out"),
     [
-        (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72)),
-        (keras_initx.VarianceScaling(mode="fan_out"), (72,)),
-        (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,)),
+        (keras_initx.Scaled("initx.glorot_normal", 1.0), (72, 72), 72),
+        (keras_initx.VarianceScaling(mode="fan_out"), (72,), 72),
+        (keras_initx.VarianceScaling(mode="fan_out", output_axes=[0, 1, 3]), (576,), 576),
     ],
     ids=str,
 )
-def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans):
+def test_a_grouped_convolution_is_drawn_for_the_units_of_one_group(initializer, fans, fan_out):
     model = keras.Sequential([keras.Input((8, 8, 64)), layers.Conv2D(64, 3, groups=8, kernel_initializer=initializer)])
     (weight, _) = initialize(model, seed=0).rows
-    assert (weight.fan_in, weight.fan_out) == (72, 72)
+    assert (weight.fan_in, weight.fan_out) == (72, fan_out)
     assert weight.expected_std == pytest.approx(np.mean(fans) ** -0.5)
     assert weight.std == pytest.approx(weight.expected_std, rel=0.05)
 

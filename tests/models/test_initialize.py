@@ -173,7 +173,7 @@ def test_the_table_of_a_plan_has_a_row_for_weights_that_are_drawn_alike(monkeypa
         "block*/up/kernel (2) GlorotUniform() 8 8...32 0.22...0.35",
         f"logits/kernel (8, 2) GlorotUniform() 8 2 0.45 {seeds_of['logits/kernel']}",
         "",
-        "7 of 14 weights to be drawn, 7 left unchanged; seed 0.",
+        "7 of 14 weights to be drawn (1 by your rules, 6 anew by their layers), 7 left unchanged; seed 0.",
         "Left unchanged: block_0/up/bias and 6 more (by rule).",
     ]
     assert len(plan.to_csv().splitlines()) == 15
@@ -303,6 +303,32 @@ def test_all_optimizers_of_a_model_are_reset(optimizers):
     assert all(not to_numpy(variable).any() for variable in used.variables if len(variable.shape) > 1)
 
 
+PARAMETRIZED = {
+    "weight norm": lambda torch: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3)),
+    "spectral norm": lambda torch: torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(4, 3)),
+    "orthogonal": lambda torch: torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 3)),
+    "pruned": lambda torch: torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(4, 3), "weight", 0.5),
+}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
+@pytest.mark.parametrize("kind", PARAMETRIZED)
+def test_what_torch_computes_a_weight_from_is_refused_with_the_weight_in_use(kind):
+    import torch
+    import torch.nn.utils.prune
+
+    module = torch.nn.Sequential(PARAMETRIZED[kind](torch))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.TorchModuleWrapper(module, name="net")])
+    before = module[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"from which torch computes '0\.weight'"):
+        initialize(model, {"*": "zeros"}, seed=0)
+    assert torch.equal(module[0].weight, before)
+    plan = initialize(model, {"net/0.bias": "ones"}, seed=0)
+    assert module[0].bias.tolist() == [1, 1, 1]
+    assert {weight.reason for weight in plan.left} == {"initializer unknown"}
+    assert torch.equal(module[0].weight, before)
+
+
 class Mix(layers.Layer):
     """A layer of a user, with a kernel of three axes."""
 
@@ -327,3 +353,15 @@ def test_fans_of_a_layer_of_ones_own_are_a_guess_which_the_plan_says_once():
     assert [(row.fan_in, row.fan_out) for row in plan.rows if row.path.endswith("mixing")] == [(16, 32)] * 2
     of_own_size = keras_initx.RandomNormal(stddev=0.02)
     assert keras_initx.initialize(model, {"*mixing": of_own_size}, seed=0).notes == ()
+
+
+def test_a_plan_says_how_many_weights_no_rule_matched():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="hidden"), layers.Dense(2, name="head")])
+    plan = initialize(model, {"head/kernel": "zeros"}, seed=0)
+    assert plan.summary == "4 of 4 weights drawn (1 by your rules, 3 anew by their layers); seed 0."
+    assert initialize(model, seed=0).summary == "4 of 4 weights drawn; seed 0."
+    assert initialize(model, {"*": "zeros"}, seed=0).summary == "4 of 4 weights drawn; seed 0."
+    assert (
+        initialize(model, {"head/*": "zeros", "*": None}, seed=0).summary
+        == "2 of 4 weights drawn, 2 left unchanged; seed 0."
+    )

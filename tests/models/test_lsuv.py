@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fused import Fused
 from keras import layers
-from modes import BACKEND, float64
+from modes import BACKEND, float64, to_numpy
 from tied import SharedKernel
 
 import keras_initx
@@ -323,6 +323,47 @@ class Mapped(layers.Layer):
 
     def call(self, x):
         return keras.ops.vectorized_map(lambda one: self.activation(one @ self.kernel), x)
+
+
+class Standardized(layers.Wrapper):
+    """Rewrites the kernel of a layer after each call."""
+
+    def call(self, x):
+        outputs = self.layer(x)
+        self.layer.kernel.assign(self.layer.kernel / keras.ops.std(self.layer.kernel))
+        return outputs
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("wrapper", [layers.SpectralNormalization, Standardized])
+@pytest.mark.parametrize("regularizer", [None, "l2"])
+def test_a_kernel_that_an_outer_layer_rewrites_is_left_and_what_follows_is_scaled_on_its_signal(wrapper, regularizer):
+    inner = layers.Dense(16, name="inner", kernel_regularizer=regularizer)
+    model = keras.Sequential([keras.Input((8,)), wrapper(inner, name="outer"), layers.Dense(4, name="last")])
+    before = to_numpy(inner.kernel.value).copy()
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    result = keras_initx.lsuv(model, x, seed=0)
+    rows = {row.path: row for row in result.rows}
+    (path,) = [path for path in rows if path.endswith("inner")]
+    assert rows[path].status == "left"
+    assert rows[path].how == "its output does not follow its kernel, which another layer rewrites at each call"
+    np.testing.assert_array_equal(to_numpy(inner.kernel.value), before)
+    assert rows["last"].status == "scaled"
+    outputs = to_numpy(model(x, training=True))
+    assert outputs.var() == pytest.approx(1, abs=0.15)
+
+
+def test_initialize_tells_which_scales_a_spectral_normalization_takes_away():
+    def network(wrap):
+        inner = layers.Dense(16, name="inner")
+        return keras.Sequential([keras.Input((8,)), wrap(inner), layers.Dense(4, name="last")])
+
+    plan = keras_initx.initialize(network(layers.SpectralNormalization), seed=0)
+    (note,) = plan.notes
+    assert note.startswith("Divided by its spectral norm at each call in training: ")
+    assert "inner/kernel'" in note
+    assert "last" not in note
+    assert keras_initx.initialize(network(lambda layer: layer), seed=0).notes == ()
 
 
 def test_a_layer_is_not_scaled_by_what_its_activation_gives_where_it_gets_no_values():

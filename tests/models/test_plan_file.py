@@ -261,7 +261,7 @@ def test_a_seed_that_was_changed_beside_its_digest_is_told_and_saved_with_the_ne
     assert initialize(network(), path).notes == ()
 
 
-@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64 is not available")  # of JAX
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")  # of JAX
 @pytest.mark.every_backend
 def test_a_plan_in_float64_is_told_where_the_backend_has_no_such_values(path):
     def of_dtype(dtype):

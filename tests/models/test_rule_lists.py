@@ -140,5 +140,5 @@ def test_the_command_line_takes_a_json_array(tmp_path, capsys):
 
 
 def test_a_list_is_no_weights_that_an_audit_compares_with():
-    with pytest.raises(TypeError, match="are passed as `rules`"):
+    with pytest.raises(ValueError, match="`like` must be a file that ends in one of"):
         audit(mixed(), like=["selu"])

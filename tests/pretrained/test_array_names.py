@@ -246,3 +246,49 @@ def test_a_model_that_was_saved_as_hdf5_needs_no_rules(tmp_path):
     assert not load_pretrained(model, path, layout="keras").left
     for weight, values in arrays(model).items():
         np.testing.assert_array_equal(values, arrays(source)[weight], weight)
+
+
+def without_names(path):
+    """Leave out what Keras writes since 3.4: the names of layers."""
+    with h5py.File(path, "r+") as file:
+
+        def clear(name, node):
+            for key in list(node.attrs):
+                if key == "name":
+                    del node.attrs[key]
+
+        file.visititems(clear)
+        file["vars"].attrs.pop("name", None) if "vars" in file else None
+    return path
+
+
+@pytest.mark.parametrize("build", [functional, subclassed])
+def test_a_file_whose_groups_have_no_names_is_loaded_by_path(build, tmp_path):
+    source, model = build(), build()
+    for weight in source.weights:
+        weight.assign(RANDOM.normal(size=weight.shape))
+    source.save_weights(tmp_path / "old.weights.h5")
+    changes = load_pretrained(model, without_names(tmp_path / "old.weights.h5"))
+    assert len(changes.left) == 0
+    for one, other in zip(model.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
+
+
+def test_a_file_whose_groups_have_no_names_is_loaded_by_groups(tmp_path):
+    def build(*names):
+        stack = [layers.Dense(3, name=name) for name in names]
+        return keras.Sequential([keras.Input((3,)), *stack])
+
+    source, model = build("a", "b"), build("first", "second")
+    source.save_weights(tmp_path / "old.weights.h5")
+    rules = {"first": "layers/dense_1", "second": "layers/dense"}
+    load_pretrained(model, without_names(tmp_path / "old.weights.h5"), rules)
+    np.testing.assert_array_equal(to_numpy(model.layers[0].kernel), to_numpy(source.layers[1].kernel))
+    np.testing.assert_array_equal(to_numpy(model.layers[1].kernel), to_numpy(source.layers[0].kernel))
+
+
+def test_names_of_torch_may_be_joined_by_slashes():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="fc")])
+    state = {"enc/fc/weight": np.ones((2, 3)), "enc/fc/bias": np.ones(2)}
+    load_pretrained(model, state, {"fc": "enc/fc"}, layout="torch")
+    assert to_numpy(model.layers[0].kernel).tolist() == np.ones((3, 2)).tolist()

@@ -244,8 +244,8 @@ def test_parts_and_functions_are_told_as_they_are_written():
     )
     plan = load_pretrained(model, state, rules, layout="torch")
     assert {row.path: row.how for row in plan.rows if row.sources} == {
-        "a/kernel": "[0], transposed, the order of the rows is not known",
-        "a/bias": "[..., 2:], the order of the rows is not known",
+        "a/kernel": "[0], transposed, the order of the units is not known",
+        "a/bias": "[..., 2:], the order of the units is not known",
         "c/kernel": "[1, ::2, :3, None], transposed",
         "c/bias": "[:6:2]",
         "d/kernel": "partial()",
@@ -314,7 +314,7 @@ def test_a_recurrent_layer_needs_both_biases():
     message = r"no array .*'lstm.bias_ih_l0' and 'lstm.bias_hh_l0'"
     with pytest.raises(ValueError, match=message):
         load_pretrained(model, state, {"lstm": "lstm"}, layout="torch")
-    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast int64 to float32"):
+    with pytest.raises(ValueError, match=r"'lstm/lstm_cell/bias' .*: cannot cast 'lstm.bias_hh_l0', int64, to float32"):
         load_pretrained(model, {**both, "lstm.bias_hh_l0": np.arange(12)}, layout="torch")
     assert all((value == before[path]).all() for path, value in arrays(model).items())
     plan = load_pretrained(model, state, layout="torch")
@@ -453,7 +453,11 @@ def test_a_square_matrix_in_the_layout_of_keras_is_the_kernel_itself():
             ValueError,
             r"'out/kernel' \(4, 2\): the function returns shape \(8,\)",
         ),
-        ({"out/bias": "body.bn.num_batches_tracked"}, ValueError, r"'out/bias' \(2,\): cannot cast int64 to float32"),
+        (
+            {"out/bias": "body.bn.num_batches_tracked"},
+            ValueError,
+            r"'out/bias' \(2,\): cannot cast 'body.bn.num_batches_tracked', int64, to float32",
+        ),
     ],
 )
 def test_wrong_rules_change_nothing(rules, error, message):

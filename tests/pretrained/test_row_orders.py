@@ -403,7 +403,119 @@ def how_of_rows(model):
 
 @pytest.mark.parametrize("name", NOTED)
 def test_an_order_that_is_not_known_is_noted(name):
-    assert how_of_rows(NOTED[name]()).endswith(f", {NOTE}")
+    note = NOTE.replace("rows", "units") if name.startswith("units") else NOTE
+    assert how_of_rows(NOTED[name]()).endswith(f", {note}")
+
+
+def shuffled(operation):
+    inputs = keras.Input((4, 4, 4))
+    return keras.Model(inputs, operation(layers.Conv2D(16, 1, name="c")(inputs), 2))
+
+
+# In torch both have the channels of a pixel in another order.
+@pytest.mark.parametrize("operation", [ops.depth_to_space, ops.space_to_depth], ids=["channels", "places"])
+def test_channels_that_become_places_are_noted_for_those_that_made_them(operation):
+    plan = load_pretrained(shuffled(operation), conv_state(), layout="torch")
+    assert [row.how.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
+
+
+def conv_state():
+    return {"c.weight": torch.ones(16, 4, 1, 1), "c.bias": torch.ones(16)}
+
+
+def test_channels_that_stay_channels_have_no_note_behind_an_operation_that_is_not_known():
+    inputs = keras.Input((4, 4, 4))
+    model = keras.Model(inputs, ops.flip(layers.Conv2D(16, 1, name="c")(inputs), axis=1))
+    assert [row.how for row in load_pretrained(model, conv_state(), layout="torch").rows] == ["transposed", ""]
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [layers.LSTM(7, name="out")],
+        [layers.MaxPooling1D(2), FLATTEN(), dense()],
+        [layers.Conv1D(1, 3), FLATTEN(), dense()],
+    ],
+    ids=["recurrent", "pooled", "convolved"],
+)
+def test_steps_of_a_flattened_image_are_in_another_order(stack):
+    model = images(FLATTEN(), layers.Reshape((120, 1)), *stack)
+    kernels = [one for one in find_weights(model) if one.name == "kernel" and not one.path.startswith("conv/")]
+    hows = []
+    for weight in kernels:
+        array = np.zeros(weight.shape[::-1])
+        plan = load_pretrained(model, {"a": array}, {weight.path: "a"}, layout="torch")
+        hows += [row.how for row in plan.rows if row.sources]
+    assert any(how.endswith(NOTE) for how in hows)
+
+
+def test_built_in_layers_that_scale_channels_have_no_note():
+    scale = keras.applications.ConvNeXtTiny(weights=None, input_shape=(32, 32, 3)).get_layer(
+        "convnext_tiny_stage_0_block_0_layer_scale"
+    )
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, scale(layers.Conv2D(96, 3, name="c")(inputs)))
+    (weight,) = [one for one in find_weights(model) if one.shape == (96,) and not one.path.startswith("c/")]
+    plan = load_pretrained(model, {"a": np.ones(96)}, {weight.path: "a"}, layout="torch")
+    assert [row.how for row in plan.rows if row.sources] == [""]
+
+
+# Operations that only move values of a vector, and are the same in torch. (What moves a flattened image into the order
+# of torch is not: there nothing is moved.)
+MOVES = {
+    "the first": lambda x: x[:, :60],
+    "every second": lambda x: x[:, ::2],
+    "a pixel": lambda x: x[:, 5:10],
+    "halves exchanged": lambda x: ops.concatenate(ops.split(x, 2, axis=1)[::-1], axis=1),
+    "twice": lambda x: ops.concatenate([x, x], axis=1),
+    "reversed": lambda x: ops.flip(x, axis=1),
+    "rolled": lambda x: ops.roll(x, 7, axis=1),
+    "split and joined": lambda x: ops.reshape(ops.reshape(x, (-1, 24, 5)), (-1, 120)),
+    "transposed": lambda x: ops.reshape(ops.transpose(ops.reshape(x, (-1, 5, 24)), (0, 2, 1)), (-1, 120)),
+    "axes of one": lambda x: ops.squeeze(ops.expand_dims(x, 2), 2),
+    "stacked": lambda x: ops.reshape(ops.stack([x, x], axis=1), (-1, 240)),
+    "repeated": lambda x: ops.repeat(x, 2, axis=1),
+}
+
+
+def moves_of(operation):
+    """Return from where an operation takes each value, by the operation itself on arrays of places."""
+    places = np.arange(120, dtype="float32")
+    found = to_numpy(operation(ops.convert_to_tensor(places[None])))[0].astype(int)
+    other = np.random.default_rng(0).permutation(places)
+    np.testing.assert_array_equal(to_numpy(operation(ops.convert_to_tensor(other[None])))[0], other[found])
+    return found
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_rules_agree_with_what_operations_do(name):
+    operation = MOVES[name]
+    moves = moves_of(operation)
+    in_torch = np.arange(120).reshape(5, 24).T.reshape(-1)  # the place there of each value of an image, flattened
+    rows = []
+    for place in moves:
+        found = np.flatnonzero(moves == in_torch[place])
+        rows.append(found.tolist())
+    image = keras.Input((8, 6, 3))
+    x = operation(FLATTEN()(layers.Conv2D(5, 3, name="conv")(image)))
+    model = keras.Model(image, dense(1)(x))
+    plan = load_pretrained(
+        model, {"a": np.arange(len(moves), dtype="float32")[None]}, {"out/kernel": "a"}, layout="torch"
+    )
+    (how,) = [row.how for row in plan.rows if row.sources]
+    if NOTE in how:
+        return
+    loaded_rows = to_numpy(model.get_layer("out").kernel)[:, 0]
+    assert all(row in choices for row, choices in zip(loaded_rows, rows, strict=True))
+
+
+def test_rules_know_the_moves_of_most_operations():
+    known = {"split and joined", "axes of one", "twice", "stacked"}
+    assert known <= MOVES.keys()
+    for name in known:
+        image = keras.Input((8, 6, 3))
+        x = MOVES[name](FLATTEN()(layers.Conv2D(5, 3, name="conv")(image)))
+        assert NOTE not in how_of_rows(keras.Model(image, dense()(x)))
 
 
 def test_what_is_not_seen_and_has_no_image_has_no_note():

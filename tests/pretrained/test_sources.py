@@ -202,3 +202,19 @@ def test_only_what_has_the_memory_of_a_weight_is_copied(monkeypatch):
     for given in (source, arrays_of_source):
         load_pretrained(model, given, SHIFTED, layout="keras", atomic=False)
         assert_shifted(model)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
+@pytest.mark.parametrize("kind", ["meta", "sparse"])
+def test_a_tensor_without_values_to_read_is_an_error_with_its_name(kind):
+    import torch
+
+    tensor = torch.ones(4, 3)
+    state = {"out.weight": tensor.to("meta") if kind == "meta" else tensor.to_sparse(), "out.bias": torch.ones(4)}
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="out")])
+    before = to_numpy(model.layers[0].kernel).copy()
+    with pytest.raises(
+        ValueError, match=rf"'out/kernel' \(3, 4\): cannot cast 'out.weight', {kind} float32, to float32"
+    ):
+        load_pretrained(model, state, layout="torch")
+    np.testing.assert_array_equal(to_numpy(model.layers[0].kernel), before)

@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from keras_initx.rendering import _terminal
-from keras_initx.rendering._terminal import progress, status
+from keras_initx.rendering._terminal import progress, shows_progress, status
 
 
 def begin_terminal(monkeypatch):
@@ -52,3 +53,43 @@ def test_nothing_is_shown_where_the_error_stream_is_closed(monkeypatch, shown):
     monkeypatch.setattr("sys.stderr", None)
     with shown() as update:
         update(1)
+
+
+@shows_progress
+def work(*, verbose="auto"):
+    with progress("work", 1, "steps") as advance:
+        advance(1)
+
+
+@pytest.mark.parametrize(("verbose", "is_terminal"), [(1, False), (True, False), ("auto", True)])
+def test_progress_is_shown_on_a_terminal_and_where_it_is_wanted(capsys, monkeypatch, verbose, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    work(verbose=verbose)
+    assert "1/1 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("verbose", "is_interactive"), [(0, True), (False, True), ("auto", False)])
+def test_progress_is_silent_where_it_is_not_wanted(capsys, monkeypatch, verbose, is_interactive):
+    begin_terminal(monkeypatch)
+    monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: is_interactive)
+    work(verbose=verbose)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_function_calls_is_as_silent_as_it_is(capsys, monkeypatch):
+    begin_terminal(monkeypatch)
+
+    @shows_progress
+    def outer(*, verbose="auto"):
+        work()
+
+    outer(verbose=0)
+    assert capsys.readouterr().err == ""
+    outer()
+    assert "1/1 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verbose", [2, "yes", None])
+def test_verbose_is_one_of_three(verbose):
+    with pytest.raises(ValueError, match=rf"`verbose` must be 'auto', 0 or 1. Received: verbose={verbose!r}"):
+        work(verbose=verbose)

@@ -22,6 +22,9 @@ def test_shortened_names_stay_different():
     assert _text.shortened(["a_very_long_name"] * 2, 8) == ["…name"] * 2
 
 
-@pytest.mark.parametrize(("number", "text"), [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0")])
+NUMBERS = [(0.000123, "0.00012"), (1.23e-5, "1.2e-5"), (-4e10, "-4e10"), (0, "0"), (152, "150"), (-999.9, "-1e3")]
+
+
+@pytest.mark.parametrize(("number", "text"), NUMBERS)
 def test_numbers_are_short(number, text):
     assert _text.short_number(number) == text

@@ -15,6 +15,7 @@ OF_KERAS = sorted(sys.modules)
 import keras_initx  # noqa: E402
 
 ADDED = sorted({*sys.modules} - {*OF_KERAS})
+IMAGES = np.linspace(-1, 1, 3 * 8 * 8 * 2, dtype="float32").reshape((3, 8, 8, 2))
 
 
 def save(folder):
@@ -24,6 +25,7 @@ def save(folder):
     model.save_weights(folder / "model.weights.h5")
     (folder / "model.json").write_text(model.to_json())
     write_arrays(model, folder / "saved.npz")
+    keras_initx.record_outputs(model, IMAGES).save(folder / "outputs.npz")
     trained = trainable()
     train(trained)
     trained.save(folder / "trained.keras")
@@ -37,6 +39,8 @@ def load(folder):
     model = keras.models.model_from_json((folder / "model.json").read_text())
     model.load_weights(folder / "model.weights.h5")
     write_arrays(model, folder / f"weights-{backend}.npz")
+    report = keras_initx.compare_outputs(model, IMAGES, folder / "outputs.npz")
+    (folder / f"outputs-{backend}.json").write_text(json.dumps([len(report.rows), report.ok, str(report)]))
     trained = keras.models.load_model(folder / "trained.keras")
     train(trained)
     write_arrays(trained, folder / f"trained-{backend}.npz")
@@ -93,11 +97,10 @@ def build():
 
 
 def write_arrays(model, path):
-    images = np.linspace(-1, 1, 3 * 8 * 8 * 2, dtype="float32").reshape((3, 8, 8, 2))
     weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
     if getattr(model, "optimizer", None) is not None:
         weights |= {f"optimizer/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.optimizer.variables)}
-    np.savez(path, predictions=model.predict(images, verbose=0), **weights)
+    np.savez(path, predictions=model.predict(IMAGES, verbose=0), **weights)
 
 
 if __name__ == "__main__":

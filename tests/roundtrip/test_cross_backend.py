@@ -135,3 +135,10 @@ def test_one_seed_gives_the_same_weights(saved, first, second):
             np.testing.assert_allclose(ours[path], theirs[path], rtol=0, atol=1e-5, err_msg=path)
         else:
             np.testing.assert_array_equal(ours[path].view("uint32"), theirs[path].view("uint32"), err_msg=path)
+
+
+def test_outputs_of_all_layers_are_those_of_the_backend_that_saved(loader, saved):
+    for folder in saved.values():
+        count, is_ok, report = json.loads((folder / f"outputs-{loader}.json").read_text())
+        assert count == 9
+        assert is_ok, report

@@ -82,7 +82,6 @@ CONVOLUTIONS_OF_TORCH = {
     "in groups": lambda nn: nn.Conv2d(8, 12, (3, 2), groups=4),
     "transposed, in groups": lambda nn: nn.ConvTranspose2d(8, 12, (3, 2), groups=4),
     "within a module": lambda nn: nn.Sequential(nn.ReLU(), nn.ConvTranspose1d(8, 12, 3, groups=2)),
-    "normalized": lambda nn: nn.utils.parametrizations.weight_norm(nn.ConvTranspose1d(8, 12, 3)),
 }
 
 

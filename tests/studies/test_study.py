@@ -348,7 +348,7 @@ def test_problems_of_first_batches_are_counted_without_notes():
     dead, vanishing, fan = ("dead units", "warning"), ("vanishing", "error"), ("wrong fan", "note")
     shown = study({"good": GOOD}, others={("lost", 1): lost(1, dead), ("lost", 2): lost(2, fan, vanishing, dead)})
     shown.settings["initializers"]["lost"] = None
-    found = [(row["problem"], row["trials"], row["evidence"]) for row in shown.problems]
+    found = [(row.problem, row.trials, row.evidence) for row in shown.problems]
     assert found == [("dead units", 2, "seen in 1"), ("vanishing", 1, "seen in 2")]
     assert "lost, before training: dead units in 2 and vanishing in 1 of 2 trials." in words(shown)
     assert shown.rows[-1]["problems"] == "vanishing, dead units"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_initx._typing import Array, Tensor
+from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._signal import Signal, size_of, spread
@@ -62,6 +62,7 @@ class OutputReport:
         size: Root mean square of the output of the model that has this loss: operations may follow
             the layer.
         dropped_by: Path of a dropout after the last kernel, `None` without one.
+        shape: Shape of that output.
     """
 
     certain: float | None = None
@@ -71,6 +72,7 @@ class OutputReport:
     blind_loss: float | None = None
     size: float | None = None
     dropped_by: str | None = None
+    shape: Shape | None = None
 
 
 class OutputProbe(Probe):
@@ -121,6 +123,7 @@ class OutputProbe(Probe):
             self._mark(layer)
             self._mark_before_activation(layer)
             record = self.records[layer]
+            record.shape = tuple(tensor.shape)
             for operation, _ in self.steps_before(tensor):
                 if isinstance(operation, _DROPOUTS) and operation.rate:
                     record.dropped_by = self.of.watch.paths.get(operation, operation.name)

@@ -78,9 +78,12 @@ def check_own_loss(model: keras.Model) -> None:
             regularized[id(weight)] = weight
     # A regularizer alone is nothing that a model learns.
     if len(model.losses) <= len(regularized):
+        received = "loss=None"
+        if model.compiled:
+            received += ", and a model that is compiled without a loss"
         raise ValueError(
             "`loss` is required with `y`: pass it as to `compile`, compile the model, or leave out "
-            "`y`, which skips gradients. Received: loss=None"
+            f"`y`, which skips gradients. Received: {received}"
         )
 
 

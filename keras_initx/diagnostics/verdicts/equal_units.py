@@ -14,9 +14,10 @@ from keras_initx.diagnostics._kernel_values import (
     weight_names,
     weight_pairs,
 )
-from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends
+from keras_initx.diagnostics._layers import LayerReport, WeightReport, branch_ends, weights
 from keras_initx.diagnostics._remedy import Remedy, choice
 from keras_initx.diagnostics._rules import Finding, by_level, rule
+from keras_initx.diagnostics.losses.probes import outputs
 from keras_initx.diagnostics.verdicts._shared import lost_signals
 from keras_initx.diagnostics.verdicts.no_gradient import held_by_zeros
 from keras_initx.initializers._variance_named import HeUniform
@@ -29,7 +30,8 @@ from keras_initx.structure._kernels import is_adapter
         "error": "if all weights of a kernel are one number: other than 0; or 0, if because of "
         "them a later kernel gets the same inputs for all examples, or if weights of zeros get no "
         "gradient because of each other",
-        "note": "if they are 0 otherwise",
+        "note": "if they are 0 otherwise, or if units of the last layer are alike, which labels "
+        "part",
         "warning": "",
     },
     finds="a trainable kernel, or the scale of a normalization, that is all 0; a trainable kernel "
@@ -48,7 +50,7 @@ def equal_units(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
 
 
 def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
-    held = held_by_zeros(of)
+    held = held_by_zeros(of) | _closed_adapters(of, layers)
     hit = []
     for layer, weight in weight_pairs(layers):
         if weight.path in held or (weight.zero and not _opens_in_training(layer, weight)):
@@ -74,6 +76,22 @@ def _zeros(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
                 yield _held(others, of)
             else:
                 yield _harmless(others, of)
+
+
+def _closed_adapters(of: Diagnosis, layers: Sequence[LayerReport]) -> set[str]:
+    """Return the paths of the factors of adapters of Keras that are all 0, also without targets.
+
+    The gradient of each is a multiple of the other.
+    """
+    found: set[str] = set()
+    for layer in layers:
+        factors = [one for one in layer.weights if is_adapter(one.name) and one.axes]
+        if len(factors) < 2 or not all(one.zero for one in factors):
+            continue
+        owner = weights(of)[factors[0].path].layer
+        if hasattr(type(owner), "enable_lora"):
+            found.update(one.path for one in factors)
+    return found
 
 
 def _opens_in_training(layer: LayerReport, weight: WeightReport) -> bool:
@@ -165,11 +183,24 @@ def _identical(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
             hit.append((layer, weight))
     if not hit:
         return
-    _, weight = hit[0]
-    evidence = (
-        f"{kernel_values(of)[weight.path].identical_units} units of {weight.path} have the same "
-        f"weights as another unit{and_more_weights(hit)}: if their outgoing weights are equal "
-        "too, training updates them in the same way"
-    )
-    remedy = _random(hit, "independent random weights for each unit")
-    yield Finding(layers_in(hit), evidence, remedy)
+    for level, pairs in by_level(hit, "warning", lambda pair: not _has_labels(pair[0], of)):
+        _, weight = pairs[0]
+        evidence = (
+            f"{kernel_values(of)[weight.path].identical_units} units of {weight.path} have the "
+            f"same weights as another unit{and_more_weights(pairs)}"
+        )
+        remedy = _random(pairs, "independent random weights for each unit")
+        if level == "warning":
+            evidence += ": if their outgoing weights are equal too, training updates them in the "
+            evidence += "same way"
+        else:
+            evidence += ": they are units of the last layer, which their labels part"
+            text = f"none, if this is intended, as for new classes; otherwise {remedy.text}"
+            remedy = replace(remedy, text=text)
+        yield Finding(layers_in(pairs), evidence, remedy, level)
+
+
+def _has_labels(layer: LayerReport, of: Diagnosis) -> bool:
+    """Return whether each unit of a layer is one of the outputs of the model, with its labels."""
+    output = outputs(of).get(layer.name)
+    return output is not None and layer.shape is not None and output.shape == layer.shape

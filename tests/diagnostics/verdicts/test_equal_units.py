@@ -131,3 +131,20 @@ def test_a_position_embedding_of_zeros_is_a_note():
         [keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), Positions(name="positions"), layer_named("out")]
     )
     assert levels_found(model, tokens) == {("equal units", "note"): ("positions",)}
+
+
+def test_alike_units_of_the_last_layer_are_a_note_and_of_others_a_warning():
+    """New classes may start at the mean of the others: their labels part them."""
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(6, name="first"), layers.Dense(5, name="last")])
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    found = []
+    for name in ("last", "first"):
+        kernel = model.get_layer(name).kernel
+        values = np.array(keras.ops.convert_to_numpy(kernel))
+        values[:, 3:] = values[:, :3].mean(axis=1, keepdims=True)
+        kernel.assign(values)
+        report = keras_initx.diagnose(model, x)
+        found.append([(one.problem, one.level, one.layers) for one in report.verdicts])
+        assert report.ok == (name == "last")
+    note, warning = ("equal units", "note", ("last",)), ("equal units", "warning", ("first",))
+    assert found == [[note], [warning, note]]

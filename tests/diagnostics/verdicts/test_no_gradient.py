@@ -188,8 +188,29 @@ def test_both_factors_are_found_in_each_precision(policy):
     assert asked(held_by_zeros, *network, loss="mse") == {f"adapted/lora_kernel_{factor}" for factor in "ab"}
 
 
-def test_without_targets_it_is_not_known_whether_zeros_learn():
+def test_both_factors_of_an_adapter_are_named_without_targets_too():
     model, x, _ = adapted("dense", True)
+    (verdict,) = keras_initx.diagnose(model, x).verdicts
+    assert (verdict.problem, verdict.level) == ("equal units", "error")
+    assert "adapted/lora_kernel_a, adapted/lora_kernel_b are 0, and get no gradient" in verdict.evidence
+
+
+def test_both_factors_are_named_where_a_model_has_its_own_training_step():
+    class Own(Written):
+        def train_step(self, *arguments):
+            raise NotImplementedError
+
+    layer = layers.Dense(8, name="adapted")
+    model = Own(lambda model, x: model.out(model.adapted(x)), adapted=layer, out=layers.Dense(1))
+    model(ROWS)
+    layer.enable_lora(2)
+    layer.lora_kernel_a.assign(np.zeros(layer.lora_kernel_a.shape))
+    assert "error" in levels(model, ROWS, ROWS[:, :1])
+
+
+def test_without_targets_it_is_not_known_whether_a_product_of_zeros_learns():
+    shapes, function = PRODUCTS["matrices"]
+    model, x, _ = ended([Product(shapes, ("zeros", "zeros"), function)], ROWS)
     assert levels(model, x) == ["note"]
 
 
