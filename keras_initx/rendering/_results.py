@@ -52,11 +52,6 @@ class Result(abc.ABC):
         @property
         def rows(self) -> Sequence[Any]: ...
 
-    def __getattr__(self, name: str) -> Any:  # TEMPORARY: goes when all callers use `rows`
-        if name in ("weights", "layers", "records"):
-            return self.rows
-        raise AttributeError(name)
-
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -183,7 +183,7 @@ def test_a_call_that_is_set_on_an_instance_counts():
     trainer = Trainer(critic)
     trainer.call = lambda x: critic(x)
     report = keras_initx.diagnose(trainer, np.random.default_rng(0).normal(size=(8, 4)))
-    assert len(report.layers) == 1
+    assert len(report.rows) == 1
 
 
 def test_a_model_that_is_compiled_without_a_loss_is_told_so():

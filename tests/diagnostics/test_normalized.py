@@ -106,7 +106,7 @@ def levels(model):
 def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):
     model = LINEAR[name]()
     assert levels(model) == ["warning"]
-    assert [layer.normalized_by for layer in report(model).layers if layer.path.endswith("first")] == [None]
+    assert [layer.normalized_by for layer in report(model).rows if layer.path.endswith("first")] == [None]
 
 
 @pytest.mark.every_backend
@@ -114,7 +114,7 @@ def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):
 def test_a_normalization_by_what_it_measures_takes_the_scale_away(name):
     model = NORMALIZING[name]()
     assert levels(model) == ["note"]
-    (by,) = (layer.normalized_by for layer in report(model).layers if layer.path.endswith("first"))
+    (by,) = (layer.normalized_by for layer in report(model).rows if layer.path.endswith("first"))
     assert by.endswith("norm")
 
 
