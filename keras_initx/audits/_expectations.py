@@ -32,7 +32,7 @@ from keras_initx.audits._subjects import Subject, Values
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
-from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._description import description
 from keras_initx.initializers._laws import FixedLaw, FrameLaw, IndependentLaw, Law, SlicesLaw
 from keras_initx.initializers._seeds import derived_seed, initializers_within
@@ -109,7 +109,7 @@ def of_initializer(initializer: LayerInitializer, weight: Subject) -> OfInitiali
 
     Constants, independent values and frames have a formula. What has none is drawn.
     """
-    return _of_law(law_of(initializer, weight.shape), initializer, weight.dtype)
+    return _of_law(as_ours(initializer).law(weight.shape), initializer, weight.dtype)
 
 
 def _of_law(law: Law | None, initializer: LayerInitializer, dtype: DType) -> OfInitializer:

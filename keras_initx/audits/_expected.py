@@ -19,7 +19,7 @@ from keras_initx.audits._expectations import (
 )
 from keras_initx.audits._planned import Planned, PlannedValues
 from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, subjects_of
-from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._given import RulesOrPlan, plan_of
@@ -133,7 +133,7 @@ class _Layers:
         if isinstance(declared, keras.initializers.Initializer):
             found.append(with_seed_and_axes(declared, 0, self._weights[subject.path]))
         for initializer in found:
-            if initializer is not None and law_of(initializer, subject.shape) is not None:
+            if initializer is not None and as_ours(initializer).law(subject.shape) is not None:
                 yield of_initializer(initializer, subject)
 
 

@@ -1,38 +1,22 @@
 """Initializers that combine other initializers."""
 
-import difflib
-import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, as_float, check_number, check_type, is_integer, is_real
-from keras_initx._initializer_names import classes_like
-from keras_initx._suggestions import did_you_mean
+from keras_initx._checks import check_number, check_type, is_integer
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
-from keras_initx.backends._current import backend
-from keras_initx.initializers._initializer import (
-    Initializer,
-    catalog,
-    is_array,
-    keeps_call,
-    parameters_of,
-    register,
-)
+from keras_initx.initializers._as_ours import as_ours, check_initializer
+from keras_initx.initializers._initializer import Initializer, register
 from keras_initx.initializers._laws import FixedLaw, Law, SlicesLaw
 from keras_initx.initializers._scale import check_product, check_shape_has_axes
 from keras_initx.initializers._seeds import initializers_within
-from keras_initx.sampling._conversion import truncated_quantiles
-from keras_initx.sampling._namespace import HOST, Namespace, choose_namespace, namespace_of
+from keras_initx.sampling._namespace import HOST, Namespace, namespace_of
 from keras_initx.sampling._stream import computing_dtype
 
 Sizes = list[int] | tuple[int, ...] | None
-
-# Ids of Keras that have no namesake here.
-_OF_KERAS = ("constant", "identity", "ones", "zeros")
 
 
 class Composite(Initializer):
@@ -47,7 +31,7 @@ class Composite(Initializer):
 
     def check_shape(self, shape: Shape) -> None:
         for initializer, part in self._parts(shape):
-            check_shape_for(initializer, part)
+            as_ours(initializer).check_shape(part)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
         super()._check_dtype(shape, dtype)
@@ -57,18 +41,18 @@ class Composite(Initializer):
         """Raise `ValueError` if values of the others could be infinite where they are computed."""
         for initializer, part in self._parts(shape):
             try:
-                check_dtype_for(initializer, part, computing_dtype(dtype))
+                as_ours(initializer).check_dtype(part, computing_dtype(dtype))
             except ValueError as error:
                 name = type(self).__name__
                 raise ValueError(f"{error}, in which {name} computes") from None
 
     def largest(self, shape: Shape) -> float:
-        return max(largest_of(initializer, part) for initializer, part in self._parts(shape))
+        return max(as_ours(initializer).largest(part) for initializer, part in self._parts(shape))
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         values = []
         for initializer, part in self._parts(shape):
-            values.append(values_of(initializer, part, computing_dtype(dtype)))
+            values.append(as_ours(initializer).values(part, computing_dtype(dtype)))
         # Not where this initializer would compute: others may depend on what is not known here.
         return self._combined(namespace_of(*values), values, shape)
 
@@ -130,7 +114,7 @@ class Scaled(Composite):
     def law(self, shape: Shape) -> Law | None:
         if self.factor == 0:
             return FixedLaw(lambda: np.zeros(shape))
-        law = law_of(self.initializer, shape)
+        law = as_ours(self.initializer).law(shape)
         if law is None:
             return None
         return law.scaled(float(self.factor))
@@ -144,7 +128,7 @@ class Scaled(Composite):
     def _compute_at(self, shape: Shape, dtype: DType, places: Array) -> Array | None:
         if type(self) is not Scaled:
             return None
-        values = values_at(self.initializer, shape, computing_dtype(dtype), places)
+        values = as_ours(self.initializer).values_at(shape, computing_dtype(dtype), places)
         if values is None:
             return None
         return HOST.times(values, float(self.factor)).astype(dtype, copy=False)
@@ -216,7 +200,7 @@ class Concatenated(Composite):
 
     def law(self, shape: Shape) -> Law:
         slices = list(self._parts(shape))
-        laws = [law_of(initializer, part) for initializer, part in slices]
+        laws = [as_ours(initializer).law(part) for initializer, part in slices]
         return SlicesLaw(self.axis, [part for _, part in slices], laws)
 
     def _combined(self, xp: Namespace, values: list[Tensor], shape: Shape) -> Tensor:
@@ -279,214 +263,3 @@ def _check_sizes(sizes: Sizes, count: int) -> Sizes:
     if len(sizes) != count or any(size < 0 for size in sizes):
         raise ValueError(required)
     return sizes
-
-
-def check_initializer(name: str, value: InitializerLike) -> keras.initializers.Initializer:
-    """Return the initializer given as an object, a string id or a config."""
-    required = (
-        f"`{name}` must be an initializer, its string id or its config. Received: {name}={value!r}"
-    )
-    if not isinstance(value, str | dict | keras.initializers.Initializer):
-        raise TypeError(required)
-    if isinstance(value, str):
-        required += did_you_mean(map(repr, ids_like(value)))
-    try:
-        initializer = keras.initializers.get(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(required) from error
-    if not isinstance(initializer, keras.initializers.Initializer):
-        raise ValueError(required)
-    return initializer
-
-
-def ids_like(name: str) -> list[str]:
-    """Return the ids that `name` may mean, here or in Keras."""
-    ids = {entry.cls.__name__: entry.ids[0] for entry in catalog().values()}
-    like = [ids[name] for name in classes_like(name)]
-    like += difflib.get_close_matches(name.lower(), _OF_KERAS, cutoff=0.8)
-    return [one for one in like if one != name]
-
-
-def check_shape_for(initializer: keras.initializers.Initializer, shape: Shape) -> None:
-    """Raise `ValueError`, before anything is drawn, if `initializer` cannot fill `shape`.
-
-    Of some initializers it is not known.
-    """
-    if isinstance(initializer, Initializer):
-        initializer.check_shape(shape)
-    elif isinstance(initializer, keras.initializers.Identity) and len(shape) != 2:
-        raise ValueError(f"`shape` must have 2 dimensions. Received: shape={shape}")
-    elif isinstance(initializer, keras.initializers.Constant):
-        given = np.shape(initializer.value)
-        try:
-            is_filled = np.broadcast_shapes(given, shape) == shape
-        except ValueError:
-            is_filled = False
-        if not is_filled:
-            raise ValueError(
-                f"`shape` must be one that a value of shape {given} fills. Received: shape={shape}"
-            )
-
-
-def check_dtype_for(
-    initializer: keras.initializers.Initializer, shape: Shape, dtype: DType
-) -> None:
-    """Raise `ValueError`, before anything is drawn, if values would be infinite in `dtype`.
-
-    Of some initializers it is not known.
-    """
-    if isinstance(initializer, Initializer) and dtype in DTYPES:
-        initializer._check_dtype(shape, dtype)
-
-
-def check_numbers(initializer: keras.initializers.Initializer) -> None:
-    """Raise `ValueError` if one of Keras' random initializers has a number that is not finite.
-
-    Those of this package refuse it themselves. A constant may be NaN by intention.
-    """
-    if counterpart(initializer) is None:
-        return
-    config = initializer.get_config()
-    for name, parameter in parameters_of(type(initializer)).items():
-        value = config.get(name, parameter.default)
-        # Some backends of Keras take arrays too.
-        if isinstance(parameter.default, float) and not is_array(value):
-            is_finite = is_real(value) and math.isfinite(as_float(value))
-            if not is_finite:
-                raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
-
-
-def largest_of(initializer: keras.initializers.Initializer, shape: Shape) -> float:
-    """Return a size that no value of `initializer` exceeds, or 0, see `Initializer`."""
-    if isinstance(initializer, keras.initializers.Constant):
-        values = np.abs(backend.host_view(initializer.value))
-        return float(np.max(values, initial=0, where=np.isfinite(values)))
-    ours = initializer if isinstance(initializer, Initializer) else _like(initializer)
-    return 0.0 if ours is None else ours.largest(shape)
-
-
-def counterpart(initializer: keras.initializers.Initializer) -> type[Initializer] | None:
-    """Return the class of this package that has the distribution of one of Keras, or `None`."""
-    return _namesakes().get(type(initializer))
-
-
-@functools.cache
-def _namesakes() -> dict[type, type[Initializer]]:
-    """Return the class in this package for each class of Keras that has one with the same name."""
-    found = {}
-    for entry in catalog().values():
-        namesake = getattr(keras.initializers, entry.cls.__name__, None)
-        if namesake is not None:
-            found[namesake] = entry.cls
-    return found
-
-
-def arguments_of(initializer: keras.initializers.Initializer) -> dict[str, Any] | None:
-    """Return the arguments of `initializer`, or `None` if they are not all known.
-
-    Those of Keras' initializers are arguments of their `counterpart`.
-    """
-    if isinstance(initializer, Initializer):
-        # Not the config: a nested initializer of a user may lack one, or not be registered.
-        return initializer._arguments()
-    arguments = dict(initializer.get_config())
-    if not arguments.keys() >= parameters_of(type(initializer)).keys():
-        return None
-    if type(initializer) is keras.initializers.TruncatedNormal:
-        # Keras takes the value before truncation.
-        arguments["stddev"] *= truncated_quantiles(-2.0, 2.0).stddev
-    return arguments
-
-
-def _like(initializer: keras.initializers.Initializer) -> Initializer | None:
-    """Return one of this package with the distribution of one of Keras, or `None`."""
-    cls = counterpart(initializer)
-    if cls is None:
-        return None
-    arguments = arguments_of(initializer)
-    if arguments is None:
-        return None
-    if "seed" in arguments:
-        arguments["seed"] = 0  # not a copy of a generator, nor one that is drawn
-    try:
-        return cls.from_config(arguments)
-    except (TypeError, ValueError):  # such as a standard deviation of 0
-        return None
-
-
-def law_of(initializer: Any, shape: Shape) -> Law | None:
-    """Return what is known of the values of any initializer, or `None`."""
-    if isinstance(initializer, Initializer):
-        if not _draws_by_its_law(initializer):
-            return None
-        return initializer.law(shape)
-    known = keras.initializers
-    if isinstance(initializer, known.Constant | known.Identity | known.Ones | known.Zeros):
-        return FixedLaw(lambda: backend.host_view(initializer(shape)))
-    ours = _like(initializer)
-    if ours is None:
-        return None
-    return ours.law(shape)
-
-
-def _draws_by_its_law(initializer: Initializer) -> bool:
-    """Return whether no subclass draws in another way than the class that states the law."""
-    for cls in type(initializer).__mro__:
-        if "law" in vars(cls):
-            return True
-        if vars(cls).keys() & {"__call__", "draw", "_draw_matrix"}:
-            return False
-    return True
-
-
-def values_of(initializer: keras.initializers.Initializer, shape: Shape, dtype: DType) -> Tensor:
-    """Return the values of `initializer`: a new array on the host, a tensor elsewhere.
-
-    Raises:
-        ValueError: If they are complex or masked.
-    """
-    if keeps_call(initializer):
-        # Not through `__call__`, which would move the values to the device and back.
-        return initializer.compute(shape, dtype)
-    values = initializer(shape, dtype=dtype)
-    if isinstance(values, np.ma.MaskedArray) or "complex" in str(getattr(values, "dtype", "")):
-        # A cast would drop the mask or the imaginary parts.
-        raise ValueError(
-            "An initializer within another must give real numbers, without a mask. "
-            f"Received: {initializer!r}, which gives {type(values).__name__} of dtype "
-            f"{values.dtype}"
-        )
-    tensors = [values] if keras.ops.is_tensor(values) else []
-    return choose_namespace(math.prod(shape), tensors).adopt(values)
-
-
-def values_at(initializer: Any, shape: Shape, dtype: DType, places: Array) -> Array | None:
-    """Return some values of an initializer, or `None` if they are only made together.
-
-    Args:
-        initializer: An initializer.
-        shape: The shape of all values.
-        dtype: Their dtype.
-        places: Vector of the indices of those to make, counted in row-major order.
-
-    Raises:
-        ValueError: If the initializer cannot fill the shape.
-    """
-    dtype = backend.available_dtype(dtype)  # as in a call
-    if isinstance(initializer, keras.initializers.Initializer):
-        check_shape_for(initializer, shape)
-        check_dtype_for(initializer, shape, dtype)
-    if _is_one_number(initializer):
-        return np.array(backend.host_view(initializer((places.size,), dtype=dtype)))
-    if not keeps_call(initializer):
-        return None
-    with np.errstate(under="ignore"):  # as where all are made
-        return initializer._compute_at(shape, dtype, places)
-
-
-def _is_one_number(initializer: Any) -> bool:
-    """Return whether all values are the same number, by an initializer of Keras."""
-    known = keras.initializers
-    if type(initializer) is known.Constant:
-        return np.ndim(initializer.value) == 0
-    return type(initializer) in (known.Zeros, known.Ones)

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_initx._checks import check_count, check_kernel, check_parts
 from keras_initx._typing import Array, DType, Gain, InitializerLike, Seed, Shape, Tensor
-from keras_initx.initializers._composition import Composite, check_initializer, law_of
+from keras_initx.initializers._as_ours import as_ours, check_initializer
+from keras_initx.initializers._composition import Composite
 from keras_initx.initializers._initializer import (
     ConstantInitializer,
     RandomInitializer,
@@ -207,7 +208,7 @@ class ICNR(Composite):
         super().check_shape(shape)
 
     def law(self, shape: Shape) -> Law | None:
-        part = law_of(self.initializer, self._small(shape))
+        part = as_ours(self.initializer).law(self._small(shape))
         if part is None:
             return None
         return TiledLaw(self._block(shape), part)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_initx.initializers._composition import arguments_of
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import are_equal, is_array, parameters_of
 
 # Arguments that depend on the weight.
@@ -22,7 +22,7 @@ def description(initializer: Callable[..., Any]) -> str:
     class_name = type(initializer).__name__
     if not isinstance(initializer, keras.initializers.Initializer):
         return str(getattr(initializer, "__name__", class_name))
-    arguments = arguments_of(initializer)
+    arguments = as_ours(initializer).arguments()
     if arguments is None:
         return f"{class_name}(...)"
     parameters = parameters_of(type(initializer))

@@ -15,7 +15,7 @@ from keras_initx._checks import check_dtype, check_seed, check_shape
 from keras_initx._keras import forget_unmade_variables
 from keras_initx._typing import Array, DType, KerasInitializer, Seed, Shape, ShapeLike, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.initializers._laws import FixedLaw, Law
+from keras_initx.initializers._laws import FixedLaw, IndependentLaw, Law
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import computation_of
 from keras_initx.sampling._conversion import MOST
@@ -476,7 +476,7 @@ class RandomInitializer(Initializer):
         They are in `dtype` or in the stream's dtype.
         """
         law = self.law(shape)
-        if law is None:
+        if not isinstance(law, IndependentLaw):
             raise NotImplementedError
         return law.draw(stream, shape, dtype)
 

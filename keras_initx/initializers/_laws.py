@@ -1,7 +1,7 @@
 """What is known of the values of an initializer before they are drawn.
 
-A law states a distribution once. It draws from it, bounds what is drawn, and `keras_initx.audit`
-compares weights with it.
+A law states a distribution once. It bounds what is drawn, and `keras_initx.audit` compares weights
+with it. One of independent values draws them; those of others are drawn by their initializers.
 """
 
 import abc
@@ -44,14 +44,6 @@ class Law(abc.ABC):
     def scaled(self, factor: float) -> "Law":
         """Return the law of the values times `factor`, a number other than 0."""
 
-    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
-        """Return values of `shape` drawn from `stream`, in its namespace.
-
-        They are computed in `dtype` and have the dtype of the stream. Of some laws it is only
-        known what holds of the values: their initializers draw.
-        """
-        raise NotImplementedError
-
 
 class IndependentLaw(Law):
     """All values are drawn independently from one distribution on the real line.
@@ -80,6 +72,13 @@ class IndependentLaw(Law):
     @abc.abstractmethod
     def distribution_function(self, x: Array) -> Array:
         """Return the probability of values of at most `x`, for each number in an array."""
+
+    @abc.abstractmethod
+    def draw(self, stream: Stream, shape: Shape, dtype: DType) -> Tensor:
+        """Return values of `shape` drawn from `stream`, in its namespace.
+
+        They are computed in `dtype` and have the dtype of the stream.
+        """
 
 
 @dataclass(frozen=True, eq=False)

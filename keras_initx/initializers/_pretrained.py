@@ -17,13 +17,7 @@ from keras_initx.arrays._casts import cast
 from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Rows
-from keras_initx.initializers._composition import (
-    check_dtype_for,
-    check_initializer,
-    check_shape_for,
-    largest_of,
-    values_of,
-)
+from keras_initx.initializers._as_ours import as_ours, check_initializer
 from keras_initx.initializers._initializer import Initializer, check_largest, register
 from keras_initx.sampling._namespace import choose_namespace, namespace_of
 from keras_initx.sampling._stream import computing_dtype
@@ -109,7 +103,7 @@ class Pretrained(Initializer):
 
     def check_shape(self, shape: Shape) -> None:
         if isinstance(self.pad, keras.initializers.Initializer):
-            check_shape_for(self.pad, shape)
+            as_ours(self.pad).check_shape(shape)
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
         computed = computing_dtype(dtype)
@@ -132,9 +126,10 @@ class Pretrained(Initializer):
             ) from None
         if array.shape == shape:
             return rounded
-        check_largest(self.pad, largest_of(self.pad, shape), dtype)
-        check_dtype_for(self.pad, shape, computed)
-        values = values_of(self.pad, shape, computed)
+        pad = as_ours(self.pad)
+        check_largest(self.pad, pad.largest(shape), dtype)
+        pad.check_dtype(shape, computed)
+        values = pad.values(shape, computed)
         return namespace_of(values).slice_update(values, (0,) * len(shape), array)
 
     def _read(self, shape: Shape) -> Array:

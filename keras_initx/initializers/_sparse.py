@@ -11,9 +11,9 @@ import numpy as np
 from keras_initx._checks import check_count, check_number, check_type
 from keras_initx._typing import Array, AxesLike, DType, Gain, KerasConstraint, Seed, Shape, Tensor
 from keras_initx.backends._current import backend
-from keras_initx.initializers._composition import check_dtype_for, check_shape_for, values_of
-from keras_initx.initializers._initializer import Initializer, register
-from keras_initx.initializers._laws import Law, NormalLaw, SparseLaw
+from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._initializer import Initializer, check_largest, register
+from keras_initx.initializers._laws import NormalLaw, SparseLaw
 from keras_initx.initializers._scale import MatrixInitializer, check_gain, gain_value
 from keras_initx.sampling._conversion import LEAST
 from keras_initx.sampling._stream import Stream
@@ -115,17 +115,16 @@ class Sparse(MatrixInitializer):
         self.sparsity: float | None = sparsity
         self.stddev: float | None = stddev
 
-    def law(self, shape: Shape) -> Law:
+    def law(self, shape: Shape) -> SparseLaw:
         inputs, _ = self._matrix_shape(shape)
-        connections = self._connections(inputs)
-        stddev = self._stddev(connections)
+        connections, stddev = self._sizes(inputs)
         std = stddev * math.sqrt(connections / max(inputs, 1))
         return SparseLaw(*self._axes(shape), connections, NormalLaw(0.0, stddev), std)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
-        super()._check_dtype(shape, dtype)
-        inputs, _ = self._matrix_shape(shape)
-        stddev = self._stddev(self._connections(inputs))
+        law = self.law(shape)
+        check_largest(self, law.reach, dtype)
+        stddev = law.value.std
         if stddev < LEAST[dtype]:
             raise ValueError(
                 f"`dtype` must hold weights with a standard deviation of {stddev:.3g}; in {dtype} "
@@ -134,23 +133,19 @@ class Sparse(MatrixInitializer):
             )
 
     def _draw_matrix(self, stream: Stream, inputs: int, units: int, dtype: DType) -> Tensor:
-        connections = self._connections(inputs)
-        return sparse_normal(stream, inputs, units, connections, self._stddev(connections), dtype)
+        return sparse_normal(stream, inputs, units, *self._sizes(inputs), dtype)
 
-    def _stddev(self, connections: int) -> float:
-        """Return the standard deviation of the weights of a unit with so many connections."""
-        if self.stddev is not None:
-            return float(self.stddev)
-        return gain_value(self.gain) / math.sqrt(max(connections, 1))
-
-    def _connections(self, inputs: int) -> int:
-        """Return the number of connections of a unit with `inputs` inputs."""
+    def _sizes(self, inputs: int) -> tuple[int, float]:
+        """Return the number of connections of a unit with `inputs` inputs, and their deviation."""
         if self.sparsity is not None:
             # Round half up: Python's `round` would round half to even.
             connections = max(1, math.floor(inputs * (1 - float(self.sparsity)) + 0.5))
         else:
             connections = self.connections or _DEFAULT_CONNECTIONS
-        return min(int(connections), inputs)
+        connections = min(int(connections), inputs)
+        if self.stddev is not None:
+            return connections, float(self.stddev)
+        return connections, gain_value(self.gain) / math.sqrt(max(connections, 1))
 
 
 def _check_connections(connections: Any) -> None:
@@ -281,13 +276,13 @@ class Masked(Initializer):
         self.zeros: Sparse = check_type("zeros", zeros, Sparse, "a `Sparse`")
 
     def check_shape(self, shape: Shape) -> None:
-        check_shape_for(self.initializer, shape)
+        as_ours(self.initializer).check_shape(shape)
 
     def _check_dtype(self, shape: Shape, dtype: DType) -> None:
-        check_dtype_for(self.initializer, shape, dtype)
+        as_ours(self.initializer).check_dtype(shape, dtype)
 
     def compute(self, shape: Shape, dtype: DType) -> Tensor:
-        values = values_of(self.initializer, shape, dtype)
+        values = as_ours(self.initializer).values(shape, dtype)
         if isinstance(values, np.ndarray):
             values = backend.to_tensor(values)
         return KeepSparse(self.zeros)(values)

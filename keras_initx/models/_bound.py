@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.initializers._composition import arguments_of, counterpart
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._description import AXES
 from keras_initx.initializers._gates import is_gru, is_lstm
 from keras_initx.initializers._initializer import (
@@ -42,8 +42,9 @@ def with_seed_and_axes(
         weight: A weight.
         is_scaled: Whether it is inside of one that multiplies its values by a number of the user.
     """
-    cls = counterpart(initializer) or type(initializer)
-    given = arguments_of(initializer)
+    adapted = as_ours(initializer)
+    cls = adapted.counterpart or type(initializer)
+    given = adapted.arguments()
     if given is None:
         return initializer
     # Its number may stand for the strides: a layer does not tell its initializer of them.
@@ -67,7 +68,7 @@ def with_seed_and_axes(
             arguments[name] = _argument_for(value, derived_seed(seed, name), weight, is_scaled)
         copy: keras.initializers.Initializer = cls.from_config(arguments)
     except Exception:
-        if counterpart(initializer) is not None:
+        if adapted.counterpart is not None:
             # Such as a standard deviation of 0.
             return type(initializer).from_config({**initializer.get_config(), "seed": seed})
         # A user's class may refuse its own config, or hold one that is not registered.

@@ -15,7 +15,7 @@ from keras_initx._checks import quoted, similar_paths, truncated
 from keras_initx._suggestions import did_you_mean
 from keras_initx._typing import InitializerLike, RolesGiven
 from keras_initx.backends._current import backend
-from keras_initx.initializers._composition import check_initializer, ids_like
+from keras_initx.initializers._as_ours import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import InitializationPlan, Said, read_plan

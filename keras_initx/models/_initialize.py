@@ -15,12 +15,8 @@ from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._report import DiagnosisReport
-from keras_initx.initializers._composition import (
-    Scaled,
-    check_dtype_for,
-    check_numbers,
-    check_shape_for,
-)
+from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._convolution import ICNR, Bilinear, DeltaOrthogonal, Dirac
 from keras_initx.initializers._initializer import Initializer, keeps_call
 from keras_initx.initializers._recurrent import GRUUpdateBias
@@ -390,7 +386,7 @@ def _bound(
     """Return a copy of an initializer for `weight`, checked, and its seed if it got one."""
     for part in initializers_within(given):
         try:
-            check_numbers(part)
+            as_ours(part).check_numbers()
         except ValueError as error:
             raise unsuitable(repr(part), weight.path, f": {error}") from None
     derived = derived_seed(root, weight.path)
@@ -407,8 +403,9 @@ def _check_suitable(initializer: LayerInitializer, weight: ModelWeight) -> None:
     if not isinstance(initializer, keras.initializers.Initializer):
         return
     try:
-        check_shape_for(initializer, weight.shape)
-        check_dtype_for(initializer, weight.shape, weight.dtype)
+        adapted = as_ours(initializer)
+        adapted.check_shape(weight.shape)
+        adapted.check_dtype(weight.shape, weight.dtype)
     except ValueError as error:
         raise unsuitable(repr(initializer), weight.path, f": {error}") from None
     if isinstance(initializer, Initializer) and weight.dtype not in DTYPES:

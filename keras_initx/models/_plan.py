@@ -22,7 +22,7 @@ from keras_initx.arrays._casts import can_be_cast, cast
 from keras_initx.arrays._formats import check_file
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
-from keras_initx.initializers._composition import values_at
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._seeds import initializers_within
@@ -398,7 +398,9 @@ class Drawing:
         weight = self._weight
         if region is not None and self._whole is None:
             places = _places(weight.shape, region)
-            part = values_at(self._initializer, weight.shape, weight.dtype, places.reshape(-1))
+            part = as_ours(self._initializer).values_at(
+                weight.shape, weight.dtype, places.reshape(-1)
+            )
             if part is not None:
                 return part.reshape(places.shape)
         whole = self._whole

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_initx._files import LinedFormat
 from keras_initx._version import __version__
-from keras_initx.initializers._composition import arguments_of, check_numbers
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import (
     Initializer,
     RandomInitializer,
@@ -56,7 +56,7 @@ def written(initializer: Any) -> tuple[dict[str, Any] | None, str]:
         return None, "a function, which has no config"
     for part in initializers_within(initializer):
         is_identity = type(part) is keras.initializers.Identity
-        if arguments_of(part) is None and not is_identity:
+        if as_ours(part).arguments() is None and not is_identity:
             return None, f"the config of {type(part).__name__} lacks arguments"
     try:
         data = _written(initializer)
@@ -79,7 +79,7 @@ def _written(initializer: keras.initializers.Initializer) -> dict[str, Any]:
         if cls is keras.initializers.Identity:
             data["config"]["gain"] = initializer.gain  # which Keras leaves out
         return data
-    arguments = arguments_of(initializer) or {}
+    arguments = as_ours(initializer).arguments() or {}
     data["config"] = {name: _written_argument(value) for name, value in arguments.items()}
     # What `initialize` gave to it, and its constructor does not take.
     if isinstance(initializer, RandomInitializer) and "seed" not in parameters_of(cls):
@@ -122,7 +122,7 @@ def restored(data: Any) -> keras.initializers.Initializer:
         raise ValueError(f"unknown key {min(unknown)!r} of {data['class']}")
     if not issubclass(cls, Initializer):
         of_keras: keras.initializers.Initializer = cls.from_config(data["config"])
-        check_numbers(of_keras)
+        as_ours(of_keras).check_numbers()
         _check_seed(data, cls)
         return of_keras
     config = {name: _restored_argument(value) for name, value in data["config"].items()}

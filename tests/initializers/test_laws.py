@@ -11,7 +11,7 @@ from modes import everywhere, to_numpy
 import keras_initx
 from keras_initx.audits._expectations import of_initializer
 from keras_initx.audits._subjects import Subject, Values
-from keras_initx.initializers._composition import law_of
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.pretrained._sources import as_lazy
 
 # A test fails by chance once in a million times. With these seeds, none does.
@@ -85,7 +85,7 @@ def test_an_initializer_of_a_user_has_no_law():
         def __call__(self, shape, dtype=None):
             return 2 * super().__call__(shape, dtype)
 
-    assert law_of(Own(), (4, 4)) is None
+    assert as_ours(Own()).law((4, 4)) is None
     assert keras_initx.Scaled(Own(), 2).law((4, 4)) is None
 
 
@@ -101,6 +101,6 @@ def test_a_subclass_that_draws_in_another_way_has_no_law():
     class Renamed(keras_initx.HeNormal):
         pass
 
-    assert law_of(Called(), (4, 4)) is None
-    assert law_of(Drawn(), (4, 4)) is None
-    assert law_of(Renamed(), (4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
+    assert as_ours(Called()).law((4, 4)) is None
+    assert as_ours(Drawn()).law((4, 4)) is None
+    assert as_ours(Renamed()).law((4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))

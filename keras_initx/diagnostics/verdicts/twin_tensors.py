@@ -20,7 +20,7 @@ from keras_initx.diagnostics._kernel_values import (
 from keras_initx.diagnostics._layers import LayerReport, weights
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice
 from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
-from keras_initx.initializers._composition import arguments_of, counterpart
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
 
 
@@ -74,7 +74,7 @@ def _without_seed(kept: Any) -> Choice | None:
 
     It is `None` if it is another one, or has arguments that only Keras takes.
     """
-    if kept is None or not (counterpart(kept) or isinstance(kept, Initializer)):
+    if not isinstance(kept, Initializer) and as_ours(kept).counterpart is None:
         return None
     try:
         return choice(_unseeded(kept))
@@ -88,7 +88,8 @@ def _unseeded(argument: Any) -> Any:
         return list(map(_unseeded, argument))
     if not isinstance(argument, keras.initializers.Initializer):
         return argument
+    adapted = as_ours(argument)
     arguments = {}
-    for name, value in (arguments_of(argument) or {}).items():
+    for name, value in (adapted.arguments() or {}).items():
         arguments[name] = None if name == "seed" else _unseeded(value)
-    return (counterpart(argument) or type(argument)).from_config(arguments)
+    return (adapted.counterpart or type(argument)).from_config(arguments)
