@@ -170,8 +170,9 @@ class ByGraph:
         """Return the roles of the tables of tokens that only a decoder begins with."""
         if decoder is None:
             return {}
-        (encoder,) = set(self._found.streams.values()) - {decoder}
-        shared = {part.weight.path for part in self._kernels(self._found.starts[encoder])}
+        shared = set()
+        for stream in set(self._found.streams.values()) - {decoder}:
+            shared |= {part.weight.path for part in self._kernels(self._found.starts[stream])}
         found = {}
         for part in self._kernels(self._found.starts[decoder]):
             path = part.weight.path
