@@ -62,6 +62,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|keras|numpy|pathlib)\..*"),
     ("py:.*", r"keras_initx\.(sampling\._namespace|diagnostics\._layers|recipes\._recipe)\..*"),
     ("py:.*", r"keras_initx\.(initializers\._laws\.IndependentLaw|recipes\._features\.Feature)"),
+    ("py:.*", r"keras_initx\.recipes\._weight_rules\.Left"),
     ("py:.*", r"keras_initx\.(audits\._profile\.Profile|scaling\._mup\.MupWeight)"),
     ("py:.*", r"keras_initx\.scaling\._width_exponents\.WidthExponents"),
 ]

@@ -83,13 +83,11 @@ def _with_own_seeds(cls: Any, seed: int) -> Any:
     """
     calls = itertools.count()
 
-    class WithOwnSeeds(cls):
-        def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
-            config = {**self.get_config(), "seed": derived_seed(seed, next(calls))}
-            return cls.from_config(config)(shape, dtype, **options)
+    def drawn(self: Any, shape: Any, dtype: Any = None, **options: Any) -> Any:
+        config = {**self.get_config(), "seed": derived_seed(seed, next(calls))}
+        return cls.from_config(config)(shape, dtype, **options)
 
-    WithOwnSeeds.__name__ = WithOwnSeeds.__qualname__ = cls.__name__
-    return WithOwnSeeds
+    return type(cls.__name__, (cls,), {"__call__": drawn})
 
 
 def _check_arguments(initializer: Any, result: Any) -> None:
