@@ -128,7 +128,8 @@ class Ends:
     def loss_of_shares(self) -> float | None:
         """The crossentropy of a guess by the shares of the labels, the best without any inputs.
 
-        It lacks the factor of a loss of one's own. It is `None` for other losses, where labels are no shares, and where all are the same.
+        It lacks the factor of a loss of one's own. It is `None` for other losses, where labels are
+        no shares, and where all are the same.
         """
         if not self.loss.is_crossentropy or self.loss.is_focal or self.fails:
             return None
