@@ -285,10 +285,16 @@ def docs(session):
     session.env["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     # Both print only what is wrong: a page that fails is not lost among those that do not.
     quiet = ("sphinx-build", "-q", "--keep-going")
-    # Pages without examples, which take long to read or to run.
+    # The others are long to read, or run elsewhere.
     pages = "exclude_patterns=_build,api,api.md,benchmarks,*.ipynb"
+    doctest = (*quiet, "-b", "doctest", "-D", pages, "docs")
+    # A third of the time is that of one page.
+    longest = "docs/symptoms.md"
+    others = [str(page) for page in Path("docs").glob("*.md") if str(page) != longest]
+    others.remove("docs/api.md")
     run_side_by_side(
         session,
+        (*doctest, "docs/_build/doctest_of_longest", longest),
+        (*doctest, "docs/_build/doctest", *others),
         (*quiet, "-W", "-n", "-b", "html", "docs", "docs/_build/html"),
-        (*quiet, "-b", "doctest", "-D", pages, "docs", "docs/_build/doctest"),
     )
