@@ -198,7 +198,7 @@ def test_a_network_in_which_nothing_is_selu_is_refused_by_selu():
     assert recipes.selu(keras.Model(inputs, ops.selu(layers.Dense(3)(inputs))))
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_factors_of_lora_in_a_quantized_layer_are_drawn():
     inputs = keras.Input((8,))
     model = keras.Model(inputs, layers.Dense(8, name="dense")(inputs))
