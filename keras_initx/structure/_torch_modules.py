@@ -31,9 +31,12 @@ def modules_with_kernel(model: keras.Model) -> Iterator[tuple[keras.Layer, Any]]
 
 def drops(part: Any) -> bool:
     """Return whether a module of torch is a dropout."""
-    return isinstance(part, sys.modules["torch"].nn.modules.dropout._DropoutNd)
+    nn = sys.modules["torch"].nn
+    kinds = nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
+    return isinstance(part, (*kinds, nn.FeatureAlphaDropout))
 
 
 def normalizes_batch(part: Any) -> bool:
     """Return whether a module of torch normalizes by the statistics of a batch."""
-    return isinstance(part, sys.modules["torch"].nn.modules.batchnorm._BatchNorm)
+    nn = sys.modules["torch"].nn
+    return isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm))
