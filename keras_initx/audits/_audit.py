@@ -26,7 +26,7 @@ from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
-from keras_initx.models._given import RulesOrPlan
+from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.recipes._parts import Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
@@ -140,12 +140,13 @@ def _audit_by(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
+    given = resolved("rules", rules, seed)
     comparisons = []
     alike: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        expected_by(weights, rules, seed, roles, alpha) as expected,
+        expected_by(weights, given, seed, roles, alpha) as expected,
         progress("Auditing", len(expected), "weights") as advance,
     ):
         for subject, expectation in expected:
@@ -158,7 +159,7 @@ def _audit_by(
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
     depths = functools.partial(_depths, weights)
     rows = rows_of(judge(comparisons, joint, alpha), depths)
-    return AuditReport(rows, source_of_rules(rules), _notes_on(weights))
+    return AuditReport(rows, source_of_rules(rules, given), _notes_on(weights))
 
 
 def _tested(subject: Subject, expectation: Expectation) -> Comparison:

@@ -1,7 +1,7 @@
 """What weights are for by their paths, as KerasHub, `keras.applications` and Keras call them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import keras
@@ -188,24 +188,20 @@ class ByNames:
             roles[path] = Role(name, depth=depth, closes=closes)
         return roles
 
-    def reading(self, *, crosses: bool, hidden: Mapping[str, str]) -> Reading:
+    def reading(self, *, crosses: bool, hidden: Iterable[str], unseen: str) -> Reading:
         """Return what the names tell of a model whose graph cannot be followed.
 
         Args:
             crosses: Whether there is cross attention by names.
-            hidden: The layers that cannot be followed, by path, with the reasons.
+            hidden: The paths of layers that cannot be followed.
+            unseen: The first of them, with the reason.
         """
         roles = self.roles()
         ends = [path for path, role in roles.items() if role.name in ("attended", "outer")]
         outer = [path for path in ends if roles[path].name == "outer"]
         decoder = {path for path in outer if crosses and "decoder" in path}
         blocks = len(outer) - len(decoder), len(decoder)
-        layer, reason = next(iter(hidden.items()))
-        unseen = f"{layer!r}, whose `call` cannot be followed: {reason}"
-        doubts = {
-            Doubt.NUMBERS: "a graph that cannot be followed",
-            Doubt.PLACEMENT: f"a place of normalizations that is not seen in {unseen}",
-        }
+        doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
             doubts[Doubt.ENDS] = (

@@ -35,6 +35,7 @@ class Doubt(enum.Enum):
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
     PLACEMENT = "where a block normalizes"
+    ACTIVATIONS = "which activations there are"
 
 
 @dataclass(frozen=True)

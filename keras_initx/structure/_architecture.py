@@ -150,7 +150,7 @@ def architecture_of(model: keras.Model) -> Architecture:
         positions=[layer for layer in tables if layer not in tokens],
         added=_added(model, _calls(root, ())),
         scales=_scales(calls),
-        selu=[call.operation.name for call in calls if type(call.operation).__name__ == "Selu"],
+        selu=_selu(root),
         inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
         outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
         hidden=hidden,
@@ -257,6 +257,16 @@ def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variab
             for value in call.given:
                 if isinstance(value, keras.Variable):
                     found[call.operation] = value
+    return found
+
+
+def _selu(call: SymbolicCall) -> list[str]:
+    """Return the names of operations in a call that are the activation SELU, in any layer."""
+    found = []
+    for inner in call.inside or ():
+        if type(inner.operation).__name__ == "Selu":
+            found.append(inner.operation.name)
+        found += _selu(inner)
     return found
 
 

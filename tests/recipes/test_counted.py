@@ -110,6 +110,30 @@ def test_a_kernel_of_a_block_without_a_name_is_asked_for_where_the_graph_cannot_
     assert list(ends(plan)) == pytest.approx([0.01])
 
 
+def mixture(number, starts_at_sum):
+    """Return a decoder of one block, in which a router weighs experts that are added one by one."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    x = layers.Embedding(30, WIDTH, name="tokens")(ids)
+    y = layers.LayerNormalization()(x)
+    x = x + layers.MultiHeadAttention(2, 8, name="attention")(y, y)
+    y = layers.LayerNormalization()(x)
+    weights = layers.Dense(number, "softmax", name="router")(y)
+    total = x if starts_at_sum else 0
+    for n in range(number):
+        gate, up = layers.Dense(WIDTH, name=f"gate_{n}")(y), layers.Dense(WIDTH, name=f"up_{n}")(y)
+        total = total + weights[..., n : n + 1] * layers.Dense(WIDTH, name=f"down_{n}")(ops.silu(gate) * up)
+    x = total if starts_at_sum else x + total
+    return keras.Model(ids, layers.Dense(30, name="head")(layers.LayerNormalization()(x)))
+
+
+@pytest.mark.parametrize(("number", "starts_at_sum"), [(2, False), (3, True), (4, False), (9, False)])
+def test_experts_of_one_router_are_one_branch(number, starts_at_sum):
+    plan = initialize(mixture(number, starts_at_sum), "gpt2", seed=0, dry_run=True)
+    small = {weight.path: weight.expected_std for weight in plan.rows if (weight.expected_std or 1) < 0.02}
+    assert set(small) == {"attention/attention_output/kernel", *(f"down_{n}/kernel" for n in range(number))}
+    assert list(small.values()) == pytest.approx([0.02 / 2**0.5] * (number + 1))
+
+
 class Block(layers.Layer):
     """A block whose sums are not seen, because it asks for values."""
 
@@ -195,7 +219,47 @@ def test_a_network_in_which_nothing_is_selu_is_refused_by_selu():
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="with no SELU"):
         recipes.selu(keras.Model(inputs, layers.Dense(3, "tanh")(inputs)))
-    assert recipes.selu(keras.Model(inputs, ops.selu(layers.Dense(3)(inputs))))
+
+
+class ByHand(layers.Layer):
+    """A layer that multiplies by a kernel itself."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 8), name="kernel")
+
+    def call(self, x):
+        return ops.selu(ops.matmul(x, self.kernel))
+
+
+class Asking(layers.Layer):
+    """A layer of which the call cannot be followed."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(8, name="dense")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return ops.selu(self.dense(x)) if bool(x[0, 0] < 1e9) else x
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.parametrize("layer", [ops.selu, layers.Lambda(lambda x: ops.selu(x)), ByHand()])
+def test_selu_is_seen_in_layers_of_all_kinds(layer):
+    inputs = keras.Input((8,))
+    rules = recipes.selu(keras.Model(inputs, layers.Dense(3, name="head")(layer(inputs))))
+    assert rules.by_path["head/kernel"] == "initx.lecun_normal"
+
+
+def test_selu_in_a_call_that_cannot_be_followed_is_not_known():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(3)(Asking(name="asking")(inputs)))
+    with pytest.raises(ValueError, match="with activations that are not seen in 'asking', whose `call` cannot"):
+        recipes.selu(model)
 
 
 @pytest.mark.every_backend
