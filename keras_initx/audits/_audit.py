@@ -1,6 +1,7 @@
 """Audit weights: compare what is there with what should be. Nothing is drawn or changed."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.recipes._parts import Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
-from keras_initx.structure._weights import find_weights, unbuilt_note
+from keras_initx.structure._weights import ModelWeight, find_weights, unbuilt_note
 
 
 @shows_progress
@@ -157,7 +158,8 @@ def _audit_by(
             advance(1)
     equal = [paths for paths in alike.values() if len(paths) > 1]
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    depths = functools.partial(_depths, weights)
+    listed = [subject.weight for subject, _ in expected if subject.weight is not None]
+    depths = functools.partial(_depths, listed)
     rows = rows_of(judge(comparisons, joint, alpha), depths)
     return AuditReport(rows, source_of_rules(rules, given), _notes_on(weights))
 
@@ -194,19 +196,24 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
         *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
-    depths = functools.partial(_depths, weights)
+    listed = find_weights(weights) if isinstance(weights, keras.Model) else []
+    depths = functools.partial(_depths, listed)
     rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
     return AuditReport(rows, source_of_like(like), _notes_on(weights))
 
 
-def _depths(weights: Any) -> dict[str, int]:
+def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
     """Return the number of branches of a model, by the path of each kernel that ends one.
 
-    They are those that recipes count. Of arrays, and where it is not known, nothing is.
+    They are those that recipes count. Where it is not known, nothing is.
+
+    Args:
+        weights: All weights of the model; none of arrays.
     """
-    if not isinstance(weights, keras.Model):
+    model = weights[0].layers[0] if weights else None
+    if not isinstance(model, keras.Model):
         return {}
-    roles = roles_of(weights, find_weights(weights))
+    roles = roles_of(model, weights)
     if Doubt.ENDS in roles.doubts:
         return {}
     ends = [part for part in roles.parts if part.role.name in ("attended", "outer")]
