@@ -28,7 +28,7 @@ from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
 from keras_initx.models._given import RulesOrPlan, resolved
-from keras_initx.recipes._parts import Doubt
+from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.structure._weights import ModelWeight, find_weights, unbuilt_note
@@ -216,7 +216,7 @@ def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
     roles = roles_of(model, weights)
     if Doubt.ENDS in roles.doubts:
         return {}
-    ends = [part for part in roles.parts if part.role.name in ("attended", "outer")]
+    ends = [part for part in roles.parts if part.role.name in ENDS]
     return dict.fromkeys((part.weight.path for part in ends), roles.counts.branches)
 
 

@@ -71,7 +71,9 @@ def _of_model(
     roles: RolesGiven | None,
     alpha: float,
 ) -> Expected:
-    if roles is None and isinstance(rules, InitializationPlan):
+    if isinstance(rules, InitializationPlan):
+        if roles is not None:
+            raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
         weights = find_weights(model)
         subjects = [of_weight(weight) for weight in weights]
         return _by_plan(subjects, rules, _Lines("plan", alpha, _Layers(weights)))

@@ -81,8 +81,7 @@ class ByGraph:
         """Return the paths of the kernels that end branches, as far as they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
-            for layer in self._ends(branch):
-                paths.update(part.weight.path for part in self._kernels([layer])[-1:])
+            paths.update(part.weight.path for part in self._end_kernels(branch))
         return paths
 
     def outputs(self) -> set[str]:
@@ -351,7 +350,14 @@ class ByGraph:
 
     def _end_kernels(self, branch: Branch) -> list[Part]:
         """Return the kernels that end a branch."""
-        return [part for layer in self._ends(branch) for part in self._kernels([layer])[-1:]]
+        ends = []
+        for layer in self._ends(branch):
+            kernels = self._kernels([layer])
+            if layer in self._found.attention:
+                named = [part for part in kernels if part.weight.layer.name == "attention_output"]
+                kernels = named or kernels
+            ends += kernels[-1:]
+        return ends
 
     def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
         """Return the layers of which a branch adds the outputs, not those that weigh experts."""

@@ -13,8 +13,9 @@ from keras_initx.structure._weights import ModelWeight
 ROLES = {
     **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
     **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
-    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "expert"), "kernel"),
-    "modulation": "kernel",
+    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
+    # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
+    **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
     **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
     **dict.fromkeys(("class", "relative positions"), "embeddings"),
     **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
@@ -24,6 +25,10 @@ ROLES = {
     **dict.fromkeys(("A_log", "dt_bias", "D"), "unknown"),
     **dict.fromkeys(("LoRA A", "LoRA B"), "other"),
 }
+
+
+# Those that end branches. The experts of a block end one together.
+ENDS = ("attended", "outer", "outer expert")
 
 
 class Doubt(enum.Enum):
