@@ -48,6 +48,7 @@ TESTED_THROUGH = {
     "studies/_statistics.py": "studies/test_study.py",
     "studies/_trial.py": "studies/test_compare_initializers.py",
     "studies/_types.py": "studies/test_compare_initializers.py",
+    "structure/_torch_modules.py": "diagnostics/verdicts/test_alike.py",
 }
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from keras_initx._files import check_local, parse_json
 from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
+from keras_initx.arrays._keras_files import FORMATS_OF_KERAS, is_no_weight
 
 # A file, a folder, an index, or a list of files.
 Checkpoint: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -42,6 +43,8 @@ def names_weights(path: str) -> bool:
 def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
     """Open a checkpoint for the duration of the block and yield its arrays by name, not yet read.
 
+    Variables of the optimizer, which Keras saves with weights, are left out.
+
     Args:
         argument: Name of the argument in error messages.
         paths: Paths of files of arrays; of an index of several, as Hugging Face writes it for
@@ -61,6 +64,9 @@ def open_checkpoint(argument: str, paths: Sequence[str]) -> Iterator[Contents]:
             for name in promised:
                 if name not in arrays and name.removeprefix("/") not in groups:
                     raise _refused(argument, paths, f"{path!r} lacks {name!r}, which the index has")
+            if suffix(path) in FORMATS_OF_KERAS:
+                for name in filter(is_no_weight, list(arrays)):
+                    del arrays[name]
             for name in arrays:
                 if name in places:
                     raise _refused(argument, paths, f"{places[name]!r} and {path!r} have {name!r}")

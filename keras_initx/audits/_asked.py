@@ -1,6 +1,8 @@
 """Which of both questions is asked: are weights as rules say, or as others are?"""
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -10,13 +12,14 @@ from keras_initx.audits._audit_report import OF_LAYERS
 from keras_initx.audits._contract import (
     Contract,
     Drawn,
+    contract,
     contract_of,
     is_contract,
     is_function,
     json_in,
     read_contract,
 )
-from keras_initx.audits._subjects import Audited, opened, subjects_of
+from keras_initx.audits._subjects import Audited, opened, subjects_of, with_names_of
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._plan import InitializationPlan
 from keras_initx.recipes._recipe import Recipe
@@ -50,19 +53,45 @@ def _is_contract(given: Any) -> bool:
     return isinstance(given, Contract) or (is_path and is_contract(json_in(given)))
 
 
-def contract_given(name: str, given: Contract | Audited) -> Contract:
-    """Return the contract of what is given, by itself or in a file.
+def contracts_of(weights: Contract | Audited, like: Like) -> tuple[Contract, Contract]:
+    """Return the contracts of what is compared, by itself or in a file.
+
+    If one is a model, the arrays of the other have the paths of its weights.
 
     Args:
-        name: Name of the argument in error messages.
-        given: See `weights` of `audit`.
+        weights: See `audit`.
+        like: See `audit`.
     """
+    with _opened("weights", weights) as found, _opened("like", like) as expected:
+        return _contract_beside(found, expected), _contract_beside(expected, found)
+
+
+@contextlib.contextmanager
+def _opened(
+    name: str, given: Contract | Audited | Like
+) -> Iterator[Contract | keras.Model | Mapping[str, Any]]:
+    """Open what is compared for the duration of the block: as a contract, a model or arrays."""
     if isinstance(given, Contract):
-        return given
-    if isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given)):
-        return read_contract(name, os.fspath(given))
-    with opened(name, given) as found:
-        return contract_of(subjects_of(found))
+        yield given
+    elif isinstance(given, str | os.PathLike) and not names_weights(os.fspath(given)):
+        yield read_contract(name, os.fspath(given))
+    elif name == "like" and is_function(given):
+        yield contract(given)
+    else:
+        with opened(name, given) as found:
+            yield found
+
+
+def _contract_beside(
+    found: Contract | keras.Model | Mapping[str, Any],
+    other: Contract | keras.Model | Mapping[str, Any],
+) -> Contract:
+    """Return the contract of what was opened, beside what it is compared with."""
+    if isinstance(found, Contract):
+        return found
+    if isinstance(found, Mapping) and isinstance(other, keras.Model):
+        found = with_names_of(other, found)
+    return contract_of(subjects_of(found))
 
 
 def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:

@@ -8,18 +8,19 @@ from typing import Any
 import keras
 
 from keras_initx._checks import check_number, check_root
-from keras_initx._typing import RolesGiven
+from keras_initx._typing import RolesGiven, Shape
 from keras_initx.audits._asked import (
     Like,
     check_question,
-    contract_given,
+    contracts_of,
     source_of_like,
     source_of_rules,
 )
 from keras_initx.audits._audit_report import AuditReport
 from keras_initx.audits._comparison import Comparison, Expectation
-from keras_initx.audits._contract import Contract, contract, is_function
+from keras_initx.audits._contract import Contract
 from keras_initx.audits._expected import expected_by
+from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._judgement import equal_weights, judge, weights_together
 from keras_initx.audits._likeness import compared
 from keras_initx.audits._outcome import impossible
@@ -28,6 +29,7 @@ from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
 from keras_initx.models._given import RulesOrPlan, resolved
+from keras_initx.pretrained._names_of_keras import have_equal_sizes
 from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
@@ -82,7 +84,8 @@ def audit(
             plan. The names of arrays must be its paths, with `/` or `.`.
         like: Are the weights as these are? A `contract` or its path; other weights, in all forms of
             `weights`; or a function that makes them, of which a contract is made. Each weight is
-            compared with the one of its name, with `/` or `.`.
+            compared with the one of its name, with `/` or `.`. Beside a model, names may also be
+            those of its own `.weights.h5`, or of its variables, as in `{weight.path: array}`.
         seed: The seed that was given to `initialize`. Then each weight must have the very values
             that this seed gives. A plan has its own.
         roles: For a recipe, what it cannot know of weights, as for `initialize`.
@@ -189,8 +192,7 @@ def _with_labels(subject: Subject, comparison: Comparison) -> Comparison:
 
 def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditReport:
     """Compare weights with others."""
-    found = contract_given("weights", weights)
-    expected = contract(like) if is_function(like) else contract_given("like", like)
+    found, expected = contracts_of(weights, like)
     comparisons = compared(found, expected)
     joint = [
         *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
@@ -199,7 +201,18 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
     listed = find_weights(weights) if isinstance(weights, keras.Model) else []
     depths = functools.partial(_depths, listed)
     rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
-    return AuditReport(rows, source_of_like(like), _notes_on(weights))
+    notes = [*_note_on_names(rows), *_notes_on(weights)]
+    return AuditReport(rows, source_of_like(like), notes)
+
+
+def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
+    """Return a sentence if weights are perhaps the same under other names, or none."""
+    shapes: dict[str, list[Shape]] = {"new": [], "missing": []}
+    for row in rows:
+        shapes.get(row.verdict, []).append(row.shape)
+    if not have_equal_sizes(shapes["new"], shapes["missing"]):
+        return []
+    return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
 
 
 def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:

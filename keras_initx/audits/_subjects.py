@@ -12,10 +12,12 @@ from keras_initx._checks import DTYPES, check_type
 from keras_initx._typing import Array, DType, Shape
 from keras_initx.arrays._checkpoints import Checkpoint, checkpoint_paths, open_checkpoint
 from keras_initx.arrays._formats import check_file
+from keras_initx.arrays._keras_files import FORMATS_OF_KERAS
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.audits._profile import as_numbers
 from keras_initx.backends._backend import Region
 from keras_initx.backends._current import backend
+from keras_initx.pretrained._names_of_keras import own_names, saved_names
 from keras_initx.pretrained._sources import as_lazy, checked_arrays, ties_of
 from keras_initx.structure._architecture import architecture_of
 from keras_initx.structure._finite import not_finite
@@ -26,7 +28,6 @@ Audited: TypeAlias = keras.Model | Checkpoint | Mapping[str, Any]
 
 # Why the second name of an array is not compared.
 TIED = "tied to"
-_MODEL_FILES = (".keras", ".h5", ".hdf5")
 
 
 class Values:
@@ -156,6 +157,15 @@ def opened(name: str, weights: Any) -> Iterator[keras.Model | Mapping[str, Any]]
     yield check_model(name, weights)
 
 
+def with_names_of(model: keras.Model, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays by the paths of the weights of a model, as far as their names tell them."""
+    own = own_names(arrays, model, saved_names(arrays, model))
+    found = {path: arrays[name] for path, name in own.items()}
+    named = set(own.values())
+    found.update((name, array) for name, array in arrays.items() if name not in named)
+    return found
+
+
 def _some(name: str, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return arrays, of which there must be one at least."""
     if not arrays:
@@ -192,4 +202,4 @@ def of_weight(weight: ModelWeight) -> Subject:
 
 def is_saved_model(path: str) -> bool:
     """Return whether the name of a file is that of a saved model, and not of weights alone."""
-    return path.endswith(_MODEL_FILES) and not path.endswith(".weights.h5")
+    return path.endswith(FORMATS_OF_KERAS) and not path.endswith(".weights.h5")

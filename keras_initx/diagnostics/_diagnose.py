@@ -97,23 +97,47 @@ def diagnose(
         networks", AISTATS 2010, for the means and deviations of activations and gradients by layer.
     """
     check_type("model", model, keras.Model, "a Keras model")
-    _check_call(model)
+    check_call(model)
     check_options(loss=loss, batch_size=batch_size, ignore=ignore)
     if check_count("steps", steps, least=0):
         check_optimizer(model)
     batch = without_weights(batch_of(model, x, y), level=4)  # `shows_progress` is one call more
-    x = first_examples(batch.x, batch_size)
-    y = batch.y
-    if y is not None:
-        y = first_examples(y, batch_size)
-    elif steps:
+    if steps and batch.y is None:
         raise ValueError(f"`steps` needs `y`, the targets. Received: steps={steps} without them")
+    return measured(model, batch, loss, batch_size, steps=steps, ignore=ignore)
+
+
+def measured(
+    model: keras.Model,
+    batch: Batch,
+    loss: LossLike | None,
+    batch_size: int,
+    *,
+    steps: int = 0,
+    ignore: Sequence[str] = (),
+    is_trained: bool = False,
+) -> DiagnosisReport:
+    """Return the report of `diagnose`, whose arguments are checked.
+
+    Args:
+        model: See `diagnose`.
+        batch: Inputs and targets.
+        loss: See `diagnose`.
+        batch_size: See `diagnose`.
+        steps: See `diagnose`.
+        ignore: See `diagnose`.
+        is_trained: Whether the weights have been trained, see `Diagnosis`.
+    """
+    x = first_examples(batch.x, batch_size)
+    y = None if batch.y is None else first_examples(batch.y, batch_size)
 
     def run() -> DiagnosisReport:
         check_used(model)  # once it is built: before, Keras has parameters that are none of it
         check_unshared("model", model)
         with status() as show:
-            of = Diagnosis(model, x, y, loss=loss, steps=steps, progress=show)
+            of = Diagnosis(
+                model, x, y, loss=loss, steps=steps, is_trained=is_trained, progress=show
+            )
             with of.measured(PROBES):
                 verdicts = [one for one in evaluate(of, RULES) if one.problem not in ignore]
                 return report_of(of, verdicts)
@@ -121,7 +145,7 @@ def diagnose(
     return run_built(model, x, run)
 
 
-def _check_call(model: keras.Model) -> None:
+def check_call(model: keras.Model) -> None:
     """Raise `ValueError` if a model has no `call`, as one whose `train_step` trains others."""
     if getattr(model.call, "__func__", None) is not keras.Model.call:
         return

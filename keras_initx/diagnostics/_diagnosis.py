@@ -72,6 +72,8 @@ class Diagnosis:
         y: The targets, or `None` to skip losses and gradients.
         loss: A loss as in `compile`, or `None` for that of the model.
         steps: Number of steps of training to take, after which the weights are put back.
+        is_trained: Whether the weights have been trained, so that the loss is that of a network
+            that has learned.
         progress: Function that is called with the name of each layer and of each step.
 
     Attributes:
@@ -88,6 +90,7 @@ class Diagnosis:
         *,
         loss: LossLike | None = None,
         steps: int = 0,
+        is_trained: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.model: keras.Model = model
@@ -95,6 +98,7 @@ class Diagnosis:
         self.y: Arrays | None = y
         self.loss: LossLike | None = loss
         self.steps: int = steps
+        self.is_trained: bool = is_trained
         self.progress: Progress = progress or (lambda _: None)
         self.watch: Watch = Watch(model)
         self.trained: list[keras.Variable] = list(filter(backend.trains, model.trainable_variables))

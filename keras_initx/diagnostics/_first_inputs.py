@@ -1,22 +1,31 @@
 """The inputs from outside: what the first kernels get, and how much it differs."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_initx._keras import layers_of as layers_within
-from keras_initx._typing import Array
+from keras_initx._typing import Array, Tensor
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._normalized import NormalizedProbe
 from keras_initx.diagnostics._signal import Signal, root_mean_square, size_of, spread
-from keras_initx.structure._batch import array_of
+from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._kernels import CONVOLUTIONS
 from keras_initx.structure._names import parts_of
+from keras_initx.structure._torch_modules import (
+    drops,
+    modules_inside,
+    modules_with_kernel,
+    normalizes_batch,
+)
 from keras_initx.structure._watch import Call, Watch
 
 # The number of examples whose inputs of a kernel are compared.
@@ -173,11 +182,13 @@ class DifferenceProbe(Probe):
     Attributes:
         differences: Dict from a layer to their standard deviation between examples relative to
             their root mean square, of its last call. Left out are zeros, and single examples.
+        last: Dict from a module of torch to the same of the inputs of the last kernel in it.
     """
 
     def __init__(self, of: Diagnosis) -> None:
         super().__init__(of)
         self.differences: dict[keras.Layer, float] = {}
+        self.last: dict[keras.Layer, float] = {}
 
     def before(self, call: Call) -> None:
         layer = call.operation
@@ -186,12 +197,31 @@ class DifferenceProbe(Probe):
         tensor = call.kernel_input
         if tensor is None:
             return
-        self.differences.pop(layer, None)
-        step = max(len(tensor) // COMPARED, 1)
-        values = array_of(tensor[::step])
-        size = size_of(values)
-        if len(values) > 1 and size:
-            self.differences[layer] = spread(values) / size
+        _note_difference(self.differences, layer, tensor)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look into modules of torch too, whose layers are none of Keras."""
+        with contextlib.ExitStack() as stack:
+            for layer, part in modules_with_kernel(self.of.model):
+
+                def look(part: Any, args: tuple[Any, ...], layer: keras.Layer = layer) -> None:
+                    tensor = first_float(args)
+                    if tensor is not None:
+                        _note_difference(self.last, layer, tensor)
+
+                stack.callback(part.register_forward_pre_hook(look).remove)
+            yield
+
+
+def _note_difference(found: dict[keras.Layer, float], layer: keras.Layer, tensor: Tensor) -> None:
+    """Note how much the inputs of a kernel of `layer` differ between examples."""
+    found.pop(layer, None)
+    step = max(len(tensor) // COMPARED, 1)
+    values = array_of(tensor[::step])
+    size = size_of(values)
+    if len(values) > 1 and size:
+        found[layer] = spread(values) / size
 
 
 # These add noise in training mode. Those of whole channels are subclasses.
@@ -204,25 +234,39 @@ _NOISES = (
 
 
 @fact
-def differences(of: Diagnosis) -> dict[str, float]:
-    """How much the inputs of each kernel differ between examples, by the name of the layer.
+def _differing(of: Diagnosis) -> DifferenceProbe:
+    """The probe of a pass in which dropout does not make alike examples different.
 
-    In training mode dropout makes alike examples different, so that of a model with dropout they
-    are those in inference mode. But with normalization over the batch signals are others there.
+    That is one in inference mode for a model with dropout. But with normalization over the batch
+    signals are others there.
     """
-    found = dict(of.probe(DifferenceProbe).differences)
     layers = layers_within(of.model)
-    has_noise = any(isinstance(layer, _NOISES) for layer in layers)
+    inside = [part for _, part in modules_inside(of.model)]
+    has_noise = any(isinstance(layer, _NOISES) for layer in layers) or any(map(drops, inside))
     normalizing = of.probe(NormalizedProbe).normalizing
-    if has_noise and not any(
-        isinstance(one, keras.layers.BatchNormalization) for one in normalizing
-    ):
-        probe = DifferenceProbe(of)
-        with Watch(of.model).watching(probe), backend.preserve_state(layers):
-            of.model(of.x, training=False)
-        # A layer may be called in one of the modes alone.
-        found |= probe.differences
-    return of.by_name(found)
+    of_batches = any(isinstance(one, keras.layers.BatchNormalization) for one in normalizing)
+    seen = of.probe(DifferenceProbe)
+    if not has_noise or of_batches or any(map(normalizes_batch, inside)):
+        return seen
+    probe = DifferenceProbe(of)
+    with Watch(of.model).watching(probe), backend.preserve_state(layers):
+        of.model(of.x, training=False)
+    # A layer may be called in one of the modes alone.
+    probe.differences = seen.differences | probe.differences
+    probe.last = seen.last | probe.last
+    return probe
+
+
+@fact
+def differences(of: Diagnosis) -> dict[str, float]:
+    """How much the inputs of each kernel differ between examples, by the name of the layer."""
+    return of.by_name(_differing(of).differences)
+
+
+@fact
+def last_differences(of: Diagnosis) -> dict[str, float]:
+    """The same of the last kernel within each layer: a module of torch may have several."""
+    return of.by_name(_differing(of).differences | _differing(of).last)
 
 
 @fact

@@ -13,9 +13,11 @@ from keras_initx._checks import check_count, check_flag
 from keras_initx._extras import import_optional
 from keras_initx._typing import KerasCallback
 from keras_initx.backends._current import backend
-from keras_initx.diagnostics._diagnose import check_options, diagnose, without_weights
+from keras_initx.diagnostics._diagnose import check_call, check_options, measured, without_weights
 from keras_initx.diagnostics._report import DiagnosisReport
 from keras_initx.diagnostics.losses.known import LossLike
+from keras_initx.diagnostics.verdicts.diverging_steps import LEAST_STEPS
+from keras_initx.rendering._terminal import verbosity
 from keras_initx.structure._batch import Data, batch_of, first_batch
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class SignalMonitor(KerasCallback):
     `log_layers` two measures of each layer with weights: `"std/PATH"`, the standard deviation of
     its output, and `"gradient/PATH"`, the norm of its gradient. `History`, the progress bar and the
     callbacks that come after the monitor in the list find them; those before it do not.
+
+    After the first epoch and 50 steps, a report says too where the loss is no better than that of a
+    guess by the shares of the labels.
 
     Training stops at the first step after which the loss or a weight is not finite, with a warning
     that names the step and the layer. The loss is checked after each step, weights at each report.
@@ -98,6 +103,7 @@ class SignalMonitor(KerasCallback):
         self.stopped: str | None = None
         self._steps = 0
         self._steps_before_epoch = 0
+        self._epochs = 0  # that are over
         self._updates_before = 0
         self._first_of_call: int | None = None
 
@@ -107,6 +113,8 @@ class SignalMonitor(KerasCallback):
         self.stopped = None
         self._steps = 0
         self._updates_before = self._updates() or 0
+        self._epochs = 0
+        check_call(self.model)
         # What of `x` is a batch is known with the model.
         self.x, self.y = without_weights(batch_of(self.model, self.x, self.y)), None
         self._record()
@@ -142,6 +150,7 @@ class SignalMonitor(KerasCallback):
         The last call of an epoch may have found fewer batches.
         """
         self._correct()
+        self._epochs += 1
         if logs is None or not self.history:
             return
         report = list(self.history.values())[-1]
@@ -187,15 +196,18 @@ class SignalMonitor(KerasCallback):
         return int(keras.ops.convert_to_numpy(counters[0]))
 
     def _record(self) -> None:
-        report = diagnose(
-            self.model,  # with its present weights: Keras writes them back where it is asked for it
-            self.x,
-            self.y,
-            loss=self.loss,
-            batch_size=self.batch_size,
-            verbose=0,
-            ignore=self.ignore,
-        )
+        # With its present weights: Keras writes them back where it is asked for the model.
+        model = self.model
+        is_trained = self._epochs > 0 and self._steps >= LEAST_STEPS
+        with verbosity(0):
+            report = measured(
+                model,
+                self.x,
+                self.loss,
+                self.batch_size,
+                ignore=self.ignore,
+                is_trained=is_trained,
+            )
         self.history[self._steps] = report
         for layer in report.rows:
             for weight in layer.weights:

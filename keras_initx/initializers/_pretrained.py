@@ -15,6 +15,7 @@ from keras_initx._keras import loads_a_model
 from keras_initx._typing import Array, DType, InitializerLike, Shape, Tensor
 from keras_initx.arrays._casts import cast
 from keras_initx.arrays._formats import FORMATS, Contents, check_file, open_arrays, suffix
+from keras_initx.arrays._keras_files import layers_around
 from keras_initx.arrays._lazy import LazyArray
 from keras_initx.arrays._other_shapes import Rows
 from keras_initx.initializers._as_ours import as_ours, check_initializer
@@ -57,7 +58,9 @@ class Pretrained(Initializer):
         path: The file, a string or an `os.PathLike`: `.npy`, `.npz`, `.safetensors`, HDF5
             (`.h5`, `.hdf5`, Keras' `.weights.h5`) or a saved model, `.keras`.
         key: Name of the array in the file; optional if the file has only one. HDF5 names are paths,
-            e.g. `"layers/dense/vars/0"`.
+            e.g. `"layers/conv2d/vars/0"`. In a file of Keras also the names of the layer and of the
+            weight, `"conv1/kernel"`: Keras 3 keeps the latter as a number, `"conv1/0"`, so it is
+            the one array of the layer that has the shape of the weight.
         sha256: SHA-256 digest of the file in hexadecimal digits, which is checked each time the
             file is read. By default the file is not checked.
         pad: An initializer, as an object, a string id or a config, for the entries that the array
@@ -144,13 +147,29 @@ class Pretrained(Initializer):
                     f"Received: sha256={self.sha256!r}, path={self.path!r}"
                 )
         with open_arrays("path", self.path) as contents:
-            key = self.key
-            if key is None and len(contents) == 1:
-                key = next(iter(contents))
-            found = contents.get(key)
-            if found is None or not self._fits(found, shape):
-                raise ValueError(self._refusal(contents, found, shape))
-            return found.read(...)
+            named = self._named(contents)
+            fitting = [name for name in named if self._fits(contents[name], shape)]
+            if len(fitting) != 1:
+                raise ValueError(self._refusal(contents, named, shape))
+            return contents[fitting[0]].read(...)
+
+    def _named(self, contents: Contents) -> list[str | None]:
+        """Return the arrays that `key` may stand for, several where Keras has numbered them."""
+        if self.key is None:
+            return [*contents] if len(contents) == 1 else []
+        if self.key in contents:
+            return [self.key]
+        layer, _, weight = self.key.rpartition("/")
+        numbered: list[str | None] = []
+        for name in contents:
+            path = None if name is None else layers_around(name, contents.layers)
+            if path is None:
+                continue
+            if "/".join(path) == self.key:
+                return [name]
+            if "/".join(path[:-1]) == layer and path[-1].isdecimal():
+                numbered.append(name)
+        return [] if weight.isdecimal() else numbered
 
     def _fits(self, found: LazyArray, shape: Shape) -> bool:
         """Return whether an array of the file fits into `shape`, with padding if `pad` is given."""
@@ -160,10 +179,22 @@ class Pretrained(Initializer):
             return found.shape == shape
         return all(length <= whole for length, whole in zip(found.shape, shape, strict=True))
 
-    def _refusal(self, contents: Contents, found: LazyArray | None, shape: Shape) -> str:
-        """Return the error message for a file without an array for `key` and `shape`."""
+    def _refusal(self, contents: Contents, named: list[str | None], shape: Shape) -> str:
+        """Return the error message for a file without an array for `key` and `shape`.
+
+        Args:
+            contents: The arrays of the file.
+            named: Those that `key` may stand for.
+            shape: The shape of the weight.
+        """
+        found = contents[named[0]] if len(named) == 1 else None
         if found is None:
             rule = "`key` must be the name of an array in the file"
+            if named:
+                rule = (
+                    "`key` must be the name of an array in the file if a layer does not have one "
+                    "of the shape alone"
+                )
         elif found.dtype not in DTYPES:
             rule = f"`key` must name an array of a dtype in {DTYPES}"
         else:
@@ -172,19 +203,20 @@ class Pretrained(Initializer):
                 larger = ", or larger along its axes, with `pad` for the rest"
             rule = f"`shape` must be that of the array, {found.shape}{larger}"
         # A misspelled name has close matches; a wrong shape has none.
-        similar: list[str] = []
+        similar: list[str | None] = []
         if found is None:
             names = [name for name in contents if name]
-            similar = difflib.get_close_matches(self.key or "", names, n=len(contents) or 1)
+            close = difflib.get_close_matches(self.key or "", names, n=len(contents) or 1)
+            similar = [*named, *close]
         has = truncated(self._listed(contents, similar, shape)) or "nothing"
         return (
             f"{rule}. The file has: {has}. "
             f"Received: shape={shape}, key={self.key!r}, path={self.path!r}"
         )
 
-    def _listed(self, contents: Contents, first: list[str], shape: Shape) -> list[str]:
+    def _listed(self, contents: Contents, first: list[str | None], shape: Shape) -> list[str]:
         """Return a line for each array, in this order: those in `first`, those that fit, others."""
-        ranks: dict[str | None, int] = {name: rank for rank, name in enumerate(first)}
+        ranks = {name: rank for rank, name in enumerate(dict.fromkeys(first))}
 
         def place(name: str | None) -> tuple[int, bool]:
             return ranks.get(name, len(ranks)), not self._fits(contents[name], shape)

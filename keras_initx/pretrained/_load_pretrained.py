@@ -19,11 +19,12 @@ from keras_initx.arrays._other_shapes import Kind
 from keras_initx.backends._current import backend
 from keras_initx.models._assign import refresh_normalizations, undone_after_error
 from keras_initx.models._paths import shown_paths
-from keras_initx.pretrained._array_names import Candidate, NameRules, candidates_of, saved_names
+from keras_initx.pretrained._array_names import Candidate, NamesGiven, candidates_of
 from keras_initx.pretrained._differences import Differences
 from keras_initx.pretrained._layouts import LayoutName, from_keras, from_torch, layouts_of
 from keras_initx.pretrained._load_report import LoadedWeight, LoadReport
 from keras_initx.pretrained._marks import count_of
+from keras_initx.pretrained._names_of_keras import have_equal_sizes, own_names, saved_names
 from keras_initx.pretrained._resize import ResizeRules, fitted, kinds_by_path
 from keras_initx.pretrained._sources import (
     Source,
@@ -49,7 +50,7 @@ from keras_initx.structure._weights import (
 def load_pretrained(
     model: keras.Model,
     source: Source,
-    names: NameRules | None = None,
+    names: NamesGiven | None = None,
     *,
     layout: LayoutName | None = None,
     resize: ResizeRules | None = None,
@@ -59,17 +60,19 @@ def load_pretrained(
 ) -> LoadReport:
     """Load the weights of a built model from arrays with other names and another layout.
 
-    A rule maps a path in the model to a name in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
-    with a pattern as in `initialize`. `{0}` is the text that the first `*` stands for: from the
+    `names` maps paths in the model to names in the source: `{"block_*/dense": "blocks.{0}.fc"}`,
+    with patterns as in `initialize`. `{0}` is the text that the first `*` stands for: from the
     left, each stands for as little as possible. The pattern of a layer covers all weights inside
     it, the outermost layer that it matches; the names below it must be the same in the source, or
-    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first matching rule
-    is used. Weights that no pattern matches are left unchanged. Without `names`, each weight is
-    looked up by its own path, with `/` or `.` as separator, and left unchanged if it is not found.
+    those of torch: `weight` for `kernel`, `running_mean` for `moving_mean`. The first pattern that
+    matches is used. Weights that no pattern matches are left unchanged. Without `names`, each
+    weight is looked up by its own path, with `/` or `.` as separator, or by that of its variable,
+    as in `{weight.path: array}` of another build of the model, and left unchanged if it is not
+    found.
 
     In the files of Keras, weights have the names of their layers, and are found by these. Automatic
-    names are numbered as in the paths of the model. Rules may have the names of groups in the file
-    too, such as `layers/dense_1`.
+    names are numbered as in the paths of the model. `names` may have those of groups in the file
+    too, such as `layers/dense_1`. Variables of the optimizer are left out.
 
     With `layout="torch"`, kernels are transposed as their layers require: dense and einsum layers;
     convolutions, including transposed, depthwise and separable ones; attention from a fused
@@ -117,7 +120,7 @@ def load_pretrained(
         layout: The order of axes in the source, `"torch"` or `"keras"`. Required unless the source
             is from Keras, whose layout is `"keras"`: a model, or a file that ends in `.weights.h5`,
             `.weights.json` or `.keras`.
-        resize: Dict from patterns, as in `rules`, to what may differ in the shapes of the matching
+        resize: Dict from patterns, as in `names`, to what may differ in the shapes of the matching
             weights: `"channels"`, `"rows"`, `"units"`, or an object of one of the classes of
             `keras_initx.pretrained`: `Channels`, `Rows`, `Units`, `Grid`. An array that has the
             shape of its weight is loaded as it is, unless rows or units are chosen. Others become
@@ -134,11 +137,11 @@ def load_pretrained(
     Returns:
         A `LoadReport` with a row for each weight, and the unused arrays. The rows have the names of
         the arrays as `sources`, and say how they were converted. The summary names arrays that
-        several weights have got, unless each has a rule of its own.
+        several weights have got, unless each has a pattern of its own.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the model is not built, a rule matches nothing, an array does not exist or
+        ValueError: If the model is not built, a pattern matches nothing, an array does not exist or
             does not fit, or has a finite number beyond the range of its weight (infinities and NaN
             are loaded), no weight is found at all, the layout is unknown or not that of the source,
             a file cannot be read, two files have arrays of one name, on JAX other processes hold
@@ -164,14 +167,17 @@ def load_pretrained(
     with open_source(source) as (contents, own_layout):
         chosen_layout = layout_of_source(layout, own_layout)
         saved = saved_names(contents, model)
-        found = candidates_of(weights, names, chosen_layout, saved)
+        # Another model has paths of weights, and not of variables.
+        may_be_variables = not isinstance(source, keras.Model)
+        own = own_names(contents, model, saved, may_be_variables=may_be_variables)
+        found = candidates_of(weights, names, chosen_layout, saved, own)
         differences = Differences(model) if chosen_layout == "torch" else None
         known: list[str] | None = None
         if names is not None:
             known = [str(name) for name in (*contents, *saved)]
         steps = _steps(weights, contents, found, kinds, differences, known)
         if own_layout is None:
-            by_path = candidates_of(weights, None, chosen_layout, saved)
+            by_path = candidates_of(weights, None, chosen_layout, saved, own)
             candidates = {path: found.get(path) or own or [] for path, own in by_path.items()}
             steps = _in_layout(steps, contents, candidates, chosen_layout)
         used = {name for step in steps for name in step.row.sources}
@@ -207,7 +213,7 @@ def _check_adapters(name: str, model: keras.Model) -> None:
 def _notes_on_shared(
     steps: Sequence["_Assignment"], found: Mapping[str, list[Candidate] | None]
 ) -> list[str]:
-    """Return a sentence on arrays that several weights get, unless each has a rule of its own."""
+    """Return a sentence on arrays that several weights get, unless each has its own pattern."""
     weights: dict[str, list[str]] = {}
     are_named: dict[str, bool] = {}
     for step in steps:
@@ -219,7 +225,7 @@ def _notes_on_shared(
         parts = "" if used[0].third is None else f" [{used[0].third} of 3]"
         key = f"{' + '.join(used[0].names)}{parts}"
         weights.setdefault(key, []).append(step.row.path)
-        are_named[key] = are_named.get(key, True) and used[0].has_own_rule
+        are_named[key] = are_named.get(key, True) and used[0].has_own_pattern
     shared = []
     for key, paths in weights.items():
         if len(paths) > 1 and not are_named[key]:
@@ -256,10 +262,10 @@ def _steps(
     Args:
         weights: The weights.
         contents: The arrays of the source.
-        found: The candidates of the weights that are loaded, `None` for one that a rule skips.
+        found: The candidates of the weights that are loaded, `None` for one that is skipped.
         kinds: What may differ in the shapes of weights.
         differences: What differs from torch in the model if that is the layout.
-        known: The names in the source if there are rules, which must lead to some of them.
+        known: The names in the source if `names` is given, which must lead to some of them.
     """
     steps = []
     missing = 0
@@ -282,7 +288,7 @@ def _steps(
             except _MismatchError as mismatch:
                 row = replace(row, status="error", how=str(mismatch))
         elif candidates is None:
-            row = replace(row, how="by rule" if weight.path in found else "no rule")
+            row = replace(row, how="None in names" if weight.path in found else "not in names")
         elif known is None or weight.kind == "counter":
             row = replace(row, how="not in the source")
         else:
@@ -371,9 +377,12 @@ def _check_can_load(report: LoadReport) -> None:
     if not any(row.sources for row in report.rows):
         paths = [repr(row.path) for row in report.rows]
         names = [repr(name) for name in report.unused]
+        hint = ""
+        if have_equal_sizes([row.shape or () for row in report.rows], report.unused.values()):
+            hint = "; they have the same sizes, so perhaps only their names differ"
         raise ValueError(
             "`names` must map weights to arrays, because no array has the name of a weight. "
-            f"Received: weights {truncated(paths)}; arrays {truncated(names)}"
+            f"Received: weights {truncated(paths)}; arrays {truncated(names)}{hint}"
         )
 
 

@@ -43,11 +43,11 @@ _STATISTICS = (keras.layers.BatchNormalization, keras.layers.Normalization)
 
 
 def kinds_by_path(resize: ResizeRules | None, weights: Sequence[ModelWeight]) -> dict[str, Kind]:
-    """Return what may change in the shape of a weight, by the path of each that a rule matches.
+    """Return what may change in the shape of a weight, by the path of each that a pattern matches.
 
     Raises:
         TypeError: If `resize` is not a mapping of patterns to kinds.
-        ValueError: If a rule matches no weight, or there is no kind of a name.
+        ValueError: If a pattern matches no weight, or there is no kind of a name.
     """
     if resize is None:
         return {}

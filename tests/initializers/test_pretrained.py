@@ -276,3 +276,53 @@ def test_refuses_a_shape_that_the_padding_cannot_fill():
     padded = Pretrained(ARRAYS, key="kernel", pad=Orthogonal(blocks=4, seed=0))
     with pytest.raises(ValueError, match=r"`shape` must have a number of units that is a multiple of `blocks`"):
         padded((6, 6))
+
+
+def network():
+    stack = [layers.Conv2D(2, 3, name="conv1"), layers.BatchNormalization(name="norm")]
+    inner = keras.Sequential(stack, name="block")
+    return keras.Sequential([keras.Input((4, 4, 1)), inner, layers.Flatten(), layers.Dense(3)])
+
+
+@pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", "a.h5"])
+def test_a_key_may_have_the_names_of_layers_and_weights_in_a_file_of_keras(file, tmp_path):
+    model = network()
+    model.compile("adam", "mse")
+    if file == "a.weights.h5":
+        model.save_weights(tmp_path / file)
+    else:
+        model.save(tmp_path / file)
+    conv = model.layers[0].layers[0]
+    expected = {"block/conv1/kernel": conv.kernel, f"{model.layers[-1].name}/kernel": model.layers[-1].kernel}
+    for key, weight in expected.items():
+        values = Pretrained(tmp_path / file, key)(tuple(weight.shape))
+        np.testing.assert_array_equal(to_numpy(values), to_numpy(weight))
+
+
+def test_a_key_may_have_the_number_of_a_weight_and_the_name_in_the_file(tmp_path):
+    model = network()
+    model.save_weights(tmp_path / "a.weights.h5")
+    variance = np.array([2.0, 3.0], "float32")
+    model.layers[0].layers[1].moving_variance.assign(variance)
+    model.save_weights(tmp_path / "a.weights.h5")
+    for key in ("block/norm/3", "layers/sequential/layers/batch_normalization/vars/3"):
+        np.testing.assert_array_equal(to_numpy(Pretrained(tmp_path / "a.weights.h5", key)((2,))), variance)
+
+
+def test_refuses_a_key_for_which_a_layer_has_several_arrays_of_the_shape(tmp_path):
+    network().save_weights(tmp_path / "a.weights.h5")
+    message = (
+        r"does not have one of the shape alone. The file has: 'layers/sequential/layers/batch_normalization/vars/0'"
+    )
+    with pytest.raises(ValueError, match=message):
+        Pretrained(tmp_path / "a.weights.h5", "block/norm/moving_variance")((2,))
+    with pytest.raises(ValueError, match="must be the name of an array in the file"):
+        Pretrained(tmp_path / "a.weights.h5", "block/conv1/9")((2,))
+
+
+def test_a_layer_may_have_a_padded_array_by_its_name(tmp_path):
+    model = keras.Sequential([keras.Input((5,)), layers.Embedding(4, 3, name="words")])
+    model.save_weights(tmp_path / "a.weights.h5")
+    values = to_numpy(Pretrained(tmp_path / "a.weights.h5", "words/embeddings", pad="zeros")((6, 3)))
+    np.testing.assert_array_equal(values[:4], to_numpy(model.layers[0].embeddings))
+    assert not values[4:].any()

@@ -100,8 +100,8 @@ def test_the_first_rule_that_matches_counts_and_what_none_matches_is_left():
     plan = load_pretrained(model, STATE, rules, layout="torch")
     after = arrays(model)
     assert [weight.path for weight in plan.rows if weight.status != "left"] == ["hidden/kernel"]
-    assert row(plan, "hidden/bias").how == "by rule"
-    assert row(plan, "out/bias").how == "no rule"
+    assert row(plan, "hidden/bias").how == "None in names"
+    assert row(plan, "out/bias").how == "not in names"
     np.testing.assert_array_equal(after.pop("hidden/kernel"), STATE["body.fc.weight"].T)
     assert all((value == before[path]).all() for path, value in after.items())
 
@@ -290,7 +290,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
         LoadedWeight(
             "head/bias",
             "left",
-            how="by rule",
+            how="None in names",
             shape=(2,),
             dtype="bfloat16",
             size=2,
@@ -301,7 +301,7 @@ def test_the_plan_has_each_weight_and_array_as_it_is(monkeypatch):
     ]
     lines = [" ".join(line.split()) for line in str(plan).splitlines()]
     assert lines[4] == "lstm/lstm_cell/bias (12,) lstm.bias_ih_l0 + lstm.bias_hh_l0 (12,) loaded: summed"
-    assert lines[6] == "head/bias (2,) left: by rule"
+    assert lines[6] == "head/bias (2,) left: None in names"
     assert lines[-1] == "4 of 5 weights loaded, 1 left unchanged; unused arrays: other (7,)."
 
 

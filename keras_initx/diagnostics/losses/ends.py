@@ -125,6 +125,31 @@ class Ends:
         return self.form == "examples" or self.outside > 0
 
     @functools.cached_property
+    def loss_of_shares(self) -> float | None:
+        """The crossentropy of a guess by the shares of the labels, the best without any inputs.
+
+        It lacks the factor of a loss of one's own. It is `None` for other losses, where labels are
+        no shares, and where all are the same.
+        """
+        if not self.loss.is_crossentropy or self.loss.is_focal or self.fails:
+            return None
+        if self.form == "numbers":
+            shares = np.bincount(self.aims.astype("int64"), minlength=self.units) / len(self.aims)
+        else:
+            shares = self.aims.mean(axis=0, dtype="float64")
+        if shares.min() < 0 or shares.max() > 1:
+            return None
+        smoothing = self.loss.smoothing
+        if self.loss.kind == "binary":
+            shares = shares * (1 - smoothing) + smoothing / 2
+            of_units = _entropies(shares) + _entropies(1 - shares)
+            guessed = of_units.mean()
+        else:
+            shares = shares * (1 - smoothing) + smoothing / len(shares)
+            guessed = _entropies(shares).sum()
+        return float(guessed) or None
+
+    @functools.cached_property
     def is_whole(self) -> bool:
         """Whether all targets are integers."""
         return bool((self.aims == np.round(self.aims)).all())
@@ -167,6 +192,12 @@ class Ends:
             return False
         of_classes = (self.loss.axis,)
         return _add_up(self.targets, self.sum_axes) and not _add_up(self.targets, of_classes)
+
+
+def _entropies(shares: Array) -> Array:
+    """Return what each share adds to the entropy, 0 for one of 0."""
+    entropies: Array = -shares * np.log(np.where(shares > 0, shares, 1))
+    return entropies
 
 
 def _form_of(

@@ -8,6 +8,7 @@ from keras_initx.diagnostics._tables import TableProbe
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe
 from keras_initx.diagnostics.verdicts import (
     alike,
+    blind_guess,
     dead_units,
     diverging_steps,
     dropped_output,
@@ -74,6 +75,7 @@ RULES = (
     # The optimizer: late, because other remedies change what rate is suitable.
     rate.rate,
     diverging_steps.diverging_steps,
+    blind_guess.blind_guess,
 )
 # What looks at the pass: for many rules, and for those of one file.
 PROBES: tuple[type[Probe], ...] = (

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import keras
 
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
-from keras_initx.diagnostics._first_inputs import COMPARED, differences, first_inputs
+from keras_initx.diagnostics._first_inputs import (
+    COMPARED,
+    differences,
+    first_inputs,
+    last_differences,
+)
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
@@ -130,7 +135,7 @@ def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
     """Yield the finding on a last layer that gets almost the same of all examples."""
     differing = having(layers, differences(of))
     hit = []
-    for layer, difference in differing:
+    for layer, difference in having(layers, last_differences(of)):
         if layer.name in outputs(of) and difference <= INPUTS_DIFFER:  # not NaN
             hit.append((layer, difference))
     # What differs little from the start is not made so by the network.
@@ -140,12 +145,15 @@ def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
     if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):
         return
     (first, start), (last, end) = differing[0], hit[0]
+    # A module of torch may have hidden layers too.
+    is_module = last_differences(of)[last.name] != differences(of).get(last.name)
+    title = f"the last kernel in {last.title}" if is_module else last.title
     evidence = (
-        f"the inputs of {last.title} differ between examples by {end:.1g} of their root mean "
+        f"the inputs of {title} differ between examples by {end:.1g} of their root mean "
         f"square, those of {first.title} by {start:.1g}{layer_count(hit)}: the last layer gets "
         "the same for all"
     )
-    hidden = layers_of(of)[: layers_of(of).index(last)]
+    hidden = layers_of(of)[: layers_of(of).index(last) + is_module]
     yield Finding([layer for layer, _ in hit], evidence, remedy_in_depth(hidden, of))
 
 

@@ -41,10 +41,14 @@ RISING_LOSS = 1.2
 _OVERSHOOT = 1000
 # A loss is without bound once it is below 0, and this many times as large as at first.
 _UNBOUNDED = 100
-# What a rate is multiplied with where the loss rises.
+# What a rate is multiplied with where the loss rises, and where it is that of a guess.
 _LOWER = (0.1, 0.01, 0.001)
-# What the loss is to fall to, relative to the first or to that of a blind guess.
+_OTHER = (*_LOWER, 10.0, 100.0)
+# What the loss is to fall to, relative to the first or to that of a guess.
 _FALLEN = 0.9
+# From how many steps on a loss is to be less than that of a guess, and how much less.
+LEAST_STEPS = 50
+BETTER_THAN_GUESS = 0.99
 # The steps whose rates are asked for where a rate may rise.
 _LATER = [2**power for power in range(21)]
 # These divide or multiply by 1 less a power of `beta_2`.
@@ -77,14 +81,16 @@ class TrainedSteps:
             finite.
         optimizer: Name of the class of the optimizer.
         rates: Its learning rates in the steps that update weights; empty if it has none.
-        blind: The loss of a blind guess, where the objective is one crossentropy, otherwise `None`.
+        guess: The loss of a guess by the shares of the labels, where the objective is one
+            crossentropy, otherwise `None`.
         lost: Paths of the weights that are not finite afterward.
         unmoved: Paths of the weights that stay as they are, bit for bit, though they have a
             gradient; under a schedule that raises the rate later, with that rate too.
         higher_rate: That rate, `None` if it was not tried.
         is_idle: Whether no update was made, because the optimizer waits for more gradients, or for
             finite ones.
-        tried: Other rates that were tried, where the loss does not stay finite, or rises.
+        tried: Other rates that were tried, where the loss does not stay finite, rises, or is that
+            of a guess.
         better_rate: The one of these with which as many steps lower the loss most; `None` if none
             does.
     """
@@ -92,13 +98,48 @@ class TrainedSteps:
     losses: Sequence[float]
     optimizer: str
     rates: Sequence[float]
-    blind: float | None = None
+    guess: float | None = None
     lost: Sequence[str] = ()
     unmoved: Sequence[str] = ()
     higher_rate: float | None = None
     is_idle: bool = False
     tried: Sequence[float] = ()
     better_rate: float | None = None
+
+    @property
+    def with_optimizer(self) -> str:
+        """The optimizer, with its rates where it has any: `"of Adam at 0.001"`."""
+        if not self.rates:
+            return f"of {self.optimizer}"
+        low, high = f"{min(self.rates):.3g}", f"{max(self.rates):.3g}"
+        if low == high:
+            return f"of {self.optimizer} at {low}"
+        return f"of {self.optimizer} at rates between {low} and {high}"
+
+    @property
+    def stays_finite(self) -> bool:
+        """Whether the loss and all weights are finite at the end."""
+        return math.isfinite(self.losses[-1]) and not self.lost
+
+    @property
+    def rises(self) -> bool:
+        """Whether the loss is above the first in all of the later half, or once far above it."""
+        first = self.losses[0]
+        if not first > 0:
+            return False
+        return self.lowest > RISING_LOSS * first or max(self.losses) > _OVERSHOOT * first
+
+    @property
+    def lowest(self) -> float:
+        """The lowest loss of the later half."""
+        return min(self.losses[len(self.losses) // 2 :])
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the loss is no better than that of a guess, after enough steps."""
+        if self.guess is None or self.is_idle or len(self.losses) <= LEAST_STEPS:
+            return False
+        return self.lowest > BETTER_THAN_GUESS * self.guess
 
 
 @fact
@@ -120,11 +161,11 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
         return None
     if any(lost.is_certain for lost in lost_weights(of)):  # before any step
         return None
-    blind = _blind_loss(of)
+    guess = _loss_of_guess(of)
     optimizer = _copied(of.model.optimizer, of.trained)
     with of.changed(), put_back_afterward(of.trained) as former:
         unmoved = functools.partial(_unmoved_weights, of, former)
-        taken = _taken(of, optimizer, unmoved, blind)
+        taken = _taken(of, optimizer, unmoved, guess)
         higher = _higher_rate(of.model.optimizer, taken)
         if higher is not None:
             former.put_back()
@@ -132,8 +173,7 @@ def steps_taken(of: Diagnosis) -> TrainedSteps | None:
             both = [path for path in unmoved() if path in taken.unmoved]
             taken = replace(taken, unmoved=both, higher_rate=higher)
         least = _FALLEN * _to_beat(taken)
-        factors = () if _stays_finite(taken) and not _rises(taken) else _LOWER
-        for factor in factors:
+        for factor in _factors(taken):
             tried = float(f"{max(taken.rates, default=0.0) * factor:.1g}")
             other = _with_rate(of.model.optimizer, tried)
             if other is None:
@@ -158,22 +198,34 @@ def _unmoved_weights(of: Diagnosis, former: Former) -> list[str]:
     return found
 
 
-def _blind_loss(of: Diagnosis) -> float | None:
-    """Return the loss of a blind guess if the objective is the crossentropy of one output."""
-    value = of.probe(LossProbe).value
-    if len(outputs(of)) != 1 or value is None:
+def _loss_of_guess(of: Diagnosis) -> float | None:
+    """Return the loss of a guess by the shares of the labels, if the objective is one such loss."""
+    losses = of.probe(LossProbe)
+    if len(outputs(of)) != 1 or len(losses.ends) != 1 or losses.value is None:
         return None
     (output,) = outputs(of).values()
+    (ends,) = losses.ends
     if output.loss is None or output.loss_kind != "crossentropy":
         return None
-    return output.blind_loss if math.isclose(output.loss, value, rel_tol=0.01) else None
+    factor = ends.loss.factor
+    is_whole = math.isclose(output.loss * factor, losses.value, rel_tol=0.01)
+    if not is_whole or ends.loss_of_shares is None:
+        return None
+    return ends.loss_of_shares * factor
+
+
+def _factors(taken: TrainedSteps) -> Sequence[float]:
+    """Return what the rate is multiplied with, to look for a better one."""
+    if not taken.stays_finite or taken.rises:
+        return _LOWER
+    return _OTHER if taken.is_guess else ()
 
 
 def _taken(
     of: Diagnosis,
     optimizer: keras.optimizers.Optimizer,
     unmoved: Callable[[], list[str]],
-    blind: float | None,
+    guess: float | None,
 ) -> TrainedSteps:
     """Take the steps, and return what they do to the loss and to the weights.
 
@@ -181,13 +233,13 @@ def _taken(
         of: The diagnosis.
         optimizer: The optimizer, at its start.
         unmoved: Returns the paths of the weights that are as they were in spite of a gradient.
-        blind: See `TrainedSteps`.
+        guess: See `TrainedSteps`.
     """
     course = _losses_with(optimizer, of)
     lost = [paths(of)[id(one)] for one in of.trained if not backend.is_finite(one.value)]
     name = type(unscaled(optimizer)).__name__
     return TrainedSteps(
-        course.losses, name, course.rates, blind, lost, unmoved(), is_idle=course.is_idle
+        course.losses, name, course.rates, guess, lost, unmoved(), is_idle=course.is_idle
     )
 
 
@@ -293,26 +345,10 @@ def _with_rate(
     return unbuilt_copy(optimizer, rate)
 
 
-def _stays_finite(taken: TrainedSteps) -> bool:
-    return math.isfinite(taken.losses[-1]) and not taken.lost
-
-
-def _later(taken: TrainedSteps) -> float:
-    """Return the lowest loss of the later half."""
-    return min(taken.losses[len(taken.losses) // 2 :])
-
-
-def _rises(taken: TrainedSteps) -> bool:
-    first = taken.losses[0]
-    if not first > 0:
-        return False
-    return _later(taken) > RISING_LOSS * first or max(taken.losses) > _OVERSHOOT * first
-
-
 def _to_beat(taken: TrainedSteps) -> float:
-    """Return the first loss, or that of a blind guess if it is less."""
+    """Return the first loss, or that of a guess if it is less."""
     first = taken.losses[0]
-    return first if taken.blind is None else min(first, taken.blind)
+    return first if taken.guess is None else min(first, taken.guess)
 
 
 @rule(
@@ -340,10 +376,10 @@ def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
     taken = steps_taken(of)
     if taken is None:
         return
-    if not _stays_finite(taken):
+    if not taken.stays_finite:
         yield _not_finite(taken, of, layers)
-    elif _rises(taken):
-        evidence = f"{_course(taken)} {_with_optimizer(taken)}"
+    elif taken.rises:
+        evidence = f"{_course(taken)} {taken.with_optimizer}"
         if max(taken.losses) > taken.losses[-1]:
             evidence += f", and is {max(taken.losses):.3g} in between"
         yield Finding([], evidence, _smaller_steps(taken, of))
@@ -359,7 +395,7 @@ def diverging_steps(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Findin
 def _not_finite(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> Finding:
     """Return the finding on a loss or weights that are not finite."""
     hit = []
-    evidence = f"after {counted(len(taken.losses) - 1, 'step')} {_with_optimizer(taken)} "
+    evidence = f"after {counted(len(taken.losses) - 1, 'step')} {taken.with_optimizer} "
     if not math.isfinite(taken.losses[-1]):
         evidence += f"the loss is {taken.losses[-1]}"
         if taken.lost:
@@ -389,7 +425,7 @@ def _unmoved(taken: TrainedSteps, of: Diagnosis, layers: list[LayerReport]) -> I
         made = f"no update was made in {count} of {taken.optimizer}"
         yield Finding(hit, f"not known for {first_of(found)}: {made}", _more_steps(of), "note")
         return
-    steps = f"{count} {_with_optimizer(taken)}"
+    steps = f"{count} {taken.with_optimizer}"
     if taken.higher_rate is not None:
         steps += f", and as many at {taken.higher_rate:.3g},"
     evidence = f"{steps} leave {first_of(found)} as they are"
@@ -449,16 +485,6 @@ def _full_weights(dtype: str) -> Remedy:
 
 def _has_any(layer: LayerReport, paths: Sequence[str]) -> bool:
     return any(weight.path in paths for weight in layer.weights)
-
-
-def _with_optimizer(taken: TrainedSteps) -> str:
-    """Return the optimizer, with its rates where it has any."""
-    if not taken.rates:
-        return f"of {taken.optimizer}"
-    low, high = f"{min(taken.rates):.3g}", f"{max(taken.rates):.3g}"
-    if low == high:
-        return f"of {taken.optimizer} at {low}"
-    return f"of {taken.optimizer} at rates between {low} and {high}"
 
 
 def _course(taken: TrainedSteps) -> str:

@@ -6,6 +6,9 @@ import pytest
 from compared_losses import X, Y, losses, squares, two_outputs
 from keras import layers
 
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics.losses.probes import LossProbe
+
 LABELS = np.arange(16) % 3
 
 
@@ -75,3 +78,52 @@ def test_an_output_with_several_losses_is_not_compared():
     found = losses(two_outputs("list"), X, [Y, far], loss=[["mse", "mae"], "mse"])
     assert found["one"] == (None, None)
     assert found["two"] == (pytest.approx(1000, rel=0.01), pytest.approx(np.sqrt(far.var(axis=0).mean()), rel=1e-4))
+
+
+def guess_of(model, x, y, loss):
+    """Return the loss of a guess by the shares of the labels that is found of a model."""
+    of = Diagnosis(model, x, y, loss=loss)
+    with of.measured([LossProbe]):
+        (ends,) = of.probe(LossProbe).ends
+        return ends.loss_of_shares
+
+
+SHARES = np.array([0.25, 0.625, 0.125])
+NUMBERS = np.repeat([0, 1, 2], [4, 10, 2])
+SEVERAL = np.stack([NUMBERS == 1, NUMBERS == 2], axis=1)
+GUESSES = {
+    "numbers": (keras.losses.SparseCategoricalCrossentropy(), NUMBERS, SHARES),
+    "rows": (keras.losses.CategoricalCrossentropy(), np.eye(3)[NUMBERS], SHARES),
+    "smoothed rows": (
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.3),
+        np.eye(3)[NUMBERS],
+        0.7 * SHARES + 0.1,
+    ),
+    "an ignored class": (
+        keras.losses.SparseCategoricalCrossentropy(ignore_class=2),
+        NUMBERS,
+        np.array([4, 10, 0]) / 14 + 1e-7,
+    ),
+    "several labels": (keras.losses.BinaryCrossentropy(), SEVERAL, SHARES[1:]),
+    "smoothed": (keras.losses.BinaryCrossentropy(label_smoothing=0.2), SEVERAL, 0.8 * SHARES[1:] + 0.1),
+}
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_a_guess_by_the_shares_of_the_labels_has_the_loss_of_a_network_that_gives_them(name):
+    loss, labels, shares = GUESSES[name]
+    labels = labels.astype("float32")
+    last = layers.Dense(len(shares), "sigmoid" if loss.name == "binary_crossentropy" else "softmax")
+    model = keras.Sequential([keras.Input((6,)), last])
+    found = guess_of(model, X, labels, loss)
+    assert found == pytest.approx(float(loss(labels, np.tile(shares, (16, 1)))), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss"),
+    [(np.zeros(16), "sparse_categorical_crossentropy"), (Y[:, :3], "mse"), (SEVERAL, "binary_focal_crossentropy")],
+    ids=["of one class", "numbers", "focal"],
+)
+def test_some_losses_have_no_guess_by_shares(labels, loss):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(2 if labels is SEVERAL else 3, "sigmoid")])
+    assert guess_of(model, X, labels, loss) is None

@@ -1,0 +1,69 @@
+"""A loss that stays at a guess by the shares of the labels, in training or after some steps."""
+
+from collections.abc import Iterator
+
+from keras_initx.diagnostics._diagnosis import Diagnosis
+from keras_initx.diagnostics._layers import LayerReport, having
+from keras_initx.diagnostics._remedy import Remedy
+from keras_initx.diagnostics._rules import Finding, first_of, rule
+from keras_initx.diagnostics.losses.probes import LossProbe, outputs
+from keras_initx.diagnostics.verdicts.diverging_steps import (
+    BETTER_THAN_GUESS,
+    LEAST_STEPS,
+    TrainedSteps,
+    steps_taken,
+)
+
+_WARM_UP = "a schedule with `warmup_steps`"
+_THEN = "then look whether labels belong to their inputs"
+
+
+@rule(
+    "blind guess",
+    # These give a reason.
+    unless=["no gradient:error", "diverging steps:note"],
+    levels={"note": ""},
+    finds=f"a crossentropy that is above {BETTER_THAN_GUESS:g} times that of a guess by the shares "
+    f"of the labels: in the later half of {LEAST_STEPS} `steps` or more, or in a report of "
+    f"`SignalMonitor` after the first epoch and {LEAST_STEPS} steps",
+    reason="the network has learned how frequent labels are, and nothing of the inputs. A rate "
+    "that is too large throws a transformer there in its first steps, and nothing brings it back "
+    "(Xiong and others, 2020); labels that do not belong to their inputs give the same loss",
+    remedy="the rate that lowers the loss most, of those that `steps` tries; a warm-up; labels "
+    "that belong to their inputs",
+)
+def blind_guess(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding]:
+    taken = steps_taken(of)
+    if taken is not None and taken.is_guess:
+        yield Finding([], _after(taken), _other_rate(taken), "note")
+    if not of.is_trained:
+        return
+    guesses = {ends.layer.name: ends.loss_of_shares for ends in of.probe(LossProbe).ends}
+    for layer, output in having(layers, outputs(of)):
+        guess = guesses.get(layer.name)
+        if output.loss is None or guess is None or output.loss <= BETTER_THAN_GUESS * guess:
+            continue
+        evidence = f"the loss of {layer.title} is {output.loss:.3g}, {_guess_of(guess)}"
+        remedy = Remedy(f"a tenth of the rate, or {_WARM_UP}; {_THEN}. `steps=50` tries rates")
+        yield Finding([layer], evidence, remedy, "note")
+
+
+def _guess_of(guess: float) -> str:
+    return f"that of a guess by the shares of the labels {guess:.3g}"
+
+
+def _after(taken: TrainedSteps) -> str:
+    """Return what the steps have reached."""
+    steps = f"{len(taken.losses) - 1} steps {taken.with_optimizer}"
+    return f"after {steps} the loss is {taken.lowest:.3g}, {_guess_of(taken.guess or 0.0)}"
+
+
+def _other_rate(taken: TrainedSteps) -> Remedy:
+    """Return the remedy of a rate that was tried, or what else may be the reason."""
+    if taken.better_rate is not None:
+        text = f"keras.optimizers.{taken.optimizer}({taken.better_rate:g}) with its other arguments"
+        return Remedy(f"{text} as they are, or {_WARM_UP}")
+    if not taken.tried:
+        return Remedy(f"another rate, or {_WARM_UP}; {_THEN}")
+    rates = first_of([f"{rate:g}" for rate in taken.tried], shown=len(taken.tried))
+    return Remedy(f"{_WARM_UP}, since rates of {rates} are no better; {_THEN}")
