@@ -52,7 +52,7 @@ def _cut_the_processor():
 
 
 def _seed_what_is_there():
-    """Let torch seed no accelerator that is missing: it would keep each seed with a trace of the stack, for a millisecond."""
+    """Let torch seed no accelerator that is missing: it would keep each seed with a trace of the stack."""
     if _backend() == "torch":
         import torch
 
