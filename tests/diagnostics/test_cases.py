@@ -14,9 +14,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning"),
 ]
 
-# Where backends differ: gradients that are 0 but for rounding, and weights that Keras does not know.
+# Where backends differ: weights that Keras does not know, and gradients that are 0 but for rounding.
 # JAX would take minutes to compile all.
-EVERYWHERE = {"softmax of one score", "layers in a container that Keras does not search"}
+EVERYWHERE = {"layers in a container that Keras does not search"}
 
 
 # Deep or long networks, whose neighbours in the table have the same problems.
@@ -42,6 +42,8 @@ def rows(names):
         marks = []
         if name in EVERYWHERE:
             marks.append(pytest.mark.every_backend)
+        if name == "softmax of one score":
+            marks.append(pytest.mark.eager_backends)
         if name in LONG:
             marks.append(pytest.mark.rare)
         if name == "class numbers of which -1 is left out":

@@ -133,33 +133,6 @@ def test_no_draw_is_used_for_two_frames(monkeypatch):
     assert sorted(drawn) == list(range(3 * (7 * 4 + 4 * 4)))
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"gain": 0}, ValueError, r"`gain` must be a positive number\. Received: gain=0"),
-        ({"gain": "rleu"}, ValueError, r"`gain` must be one of \('linear', .*\)\. Received: gain='rleu'"),
-        ({"method": "lu"}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method='lu'"),
-        ({"method": ["qr"]}, ValueError, r"`method` must be one of \('householder', .*\)\. Received: method=\['qr'\]"),
-        ({"blocks": 0}, ValueError, r"`blocks` must be a positive integer\. Received: blocks=0"),
-        ({"singular_values": 0.5}, ValueError, r"`singular_values` must be .* at least 1 .*singular_values=0\.5"),
-        ({"singular_values": math.inf}, ValueError, r"`singular_values` must be .*singular_values=inf"),
-        ({"singular_values": [1, -1]}, ValueError, r"list of numbers of at least 0\. .*singular_values=\[1, -1\]"),
-        ({"singular_values": [math.nan]}, ValueError, r"`singular_values` must be .*singular_values=\[nan\]"),
-        ({"singular_values": "ab"}, TypeError, r"`singular_values` must be .*singular_values='ab'"),
-        ({"singular_values": [True]}, TypeError, r"`singular_values` must be .*singular_values=\[True\]"),
-        (
-            {"method": "gaussian", "singular_values": 2},
-            ValueError,
-            r"`singular_values` cannot be used with .* Received: singular_values=2, method='gaussian'",
-        ),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(kwargs, error, message):
-    with pytest.raises(error, match=message):
-        Orthogonal(**kwargs)
-
-
 def test_refuses_units_that_cannot_be_cut_into_blocks():
     with pytest.raises(ValueError, match=r"multiple of `blocks`\. Received: shape=\(8, 6\), blocks=4"):
         Orthogonal(blocks=4)((8, 6))
