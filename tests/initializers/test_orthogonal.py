@@ -106,6 +106,7 @@ def test_singular_values_in_other_dtypes(dtype, error):
     np.testing.assert_allclose(spectrum(kernel), values[::-1], atol=error)
 
 
+@pytest.mark.rare
 def test_singular_vectors_are_haar_on_both_sides_and_independent():
     kernels = [to_numpy(Orthogonal(seed=seed, singular_values=[4, 3, 2, 1])((4, 4))) for seed in range(2000)]
     u, _, v = np.linalg.svd(np.stack(kernels))
