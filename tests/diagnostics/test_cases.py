@@ -19,11 +19,31 @@ pytestmark = [
 EVERYWHERE = {"softmax of one score", "layers in a container that Keras does not search"}
 
 
+# Deep or long networks, whose neighbours in the table have the same problems.
+LONG = {
+    "tanh RNN, recurrent kernel of 0.8, 150 steps",
+    "10 residual blocks, He",
+    "ReLU, LeCun, 30 layers",
+    "ReLU, PyTorch's weights and biases, 16 layers, dropout",
+    "tied embedding, deviation 1.4",
+    "60 zeros behind 3 words, GRU",
+    "60 zeros behind 3 words, LSTM",
+    "tanh of half the size, biases of deviation 1, 20 layers",
+    "transformer, 6 blocks",
+    "transformer, normalization behind",
+    "ReZero, 8 blocks",
+}
+
+
 def rows(names):
-    """Return names as parameters, with the mark of those for every backend."""
+    """Return names as parameters, with the marks of those for every backend, and before a release."""
     found = []
     for name in names:
-        marks = [pytest.mark.every_backend] * (name in EVERYWHERE)
+        marks = []
+        if name in EVERYWHERE:
+            marks.append(pytest.mark.every_backend)
+        if name in LONG:
+            marks.append(pytest.mark.rare)
         if name == "class numbers of which -1 is left out":
             marks.append(needs_keras("3.15", "has a gradient where a class is left out"))
         found.append(pytest.param(name, marks=marks))
@@ -74,7 +94,7 @@ def test_a_faulty_network_has_its_problems_and_none_once_repaired(name):
     assert problems_of(diagnosed(built(case.build, True), case.steps)) == []
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", rows(HEALTHY))
 def test_a_healthy_network_has_no_problem(name):
     # Zeros at the end of a branch or of the network, what ReZero multiplies by zero, gates that forget in a few steps.
     notes = {("equal units", "note"), ("vanishing", "note"), ("memory", "note")}

@@ -66,7 +66,9 @@ DIGESTS = {
 }
 
 
-@pytest.mark.parametrize(("mode", "name"), [("eager", "default"), (MODES[-1], "other")])
+@pytest.mark.parametrize(
+    ("mode", "name"), [pytest.param("eager", "default", marks=pytest.mark.rare), (MODES[-1], "other")]
+)
 def test_four_million_draws_of_a_truncated_normal(mode, name):
     kwargs, digest = DIGESTS[name]
     initializer = TruncatedNormal(**kwargs, seed=0)

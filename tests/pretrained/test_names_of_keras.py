@@ -382,7 +382,9 @@ def trained(model):
 
 
 # A layer that saves under names of its own is not found in a file without names.
-FILES = [(name, True) for name in sorted(BUILDS)] + [(name, False) for name in sorted(BUILDS.keys() - {"own"})]
+FILES = [(name, True) for name in sorted(BUILDS)] + [("functional", False)]
+for other in sorted(BUILDS.keys() - {"own", "functional"}):
+    FILES.append(pytest.param(other, False, marks=pytest.mark.rare))
 
 
 @pytest.mark.parametrize(("name", "has_names"), FILES)

@@ -73,7 +73,7 @@ class OfNumpy(OfKeras):
         return keras.ops.convert_to_tensor(np.random.default_rng(self.seed).normal(0, self.stddev, shape), dtype)
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 @pytest.mark.parametrize("cls", [OfKeras, OfNumpy])
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_an_initializer_of_a_user_draws_by_its_own_seed(cls, is_inside):
