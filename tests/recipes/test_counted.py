@@ -222,8 +222,8 @@ class Cached(layers.MultiHeadAttention):
         self.encoding.build(query_shape)
         super().build(query_shape, value_shape)
 
-    def call(self, query, value, cache=None):
-        return super().call(query + self.encoding(query), value)
+    def call(self, query, value, offset=None, cache=None):
+        return super().call(query + self.encoding(query) + offset, value)
 
 
 class Caching(Encoder):
@@ -233,9 +233,13 @@ class Caching(Encoder):
         super().__init__(**options)
         self.attention = Cached(2, 8, name="attention")
 
+    def build(self, shape):
+        super().build(shape)
+        self.offset = self.add_weight((WIDTH,), name="offset")
+
     def call(self, x):
         y = self.norm(x)
-        x = x + self.attention(y, y, cache=None)
+        x = x + self.attention(y, y, offset=self.offset, cache=None)
         return x + self.network(self.norm(x))
 
 
