@@ -28,8 +28,7 @@ from keras_initx.diagnostics.verdicts import RULES
 from keras_initx.initializers import Initializer
 from keras_initx.initializers._laws import Law
 from keras_initx.models import InitializationPlan, LsuvReport
-from keras_initx.models._given import Instructions
-from keras_initx.models._plan import Said
+from keras_initx.models._plan import Instructions, Said
 from keras_initx.outputs import OutputsReport, RecordedOutputs
 from keras_initx.outputs._recorded import RecordedCall
 from keras_initx.outputs._rounding import Difference, Rounding
@@ -205,8 +204,8 @@ NOUNS = (
     Ends,
     Verdict,
     Remedy,
-    Instructions,
     Said,
+    Instructions,
     InitializationPlan,
     LoadReport,
     RecordedTensor,

@@ -22,7 +22,6 @@ from keras_initx.audits._contract import (
 from keras_initx.audits._subjects import Audited, opened, subjects_of, with_names_of
 from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._plan import InitializationPlan
-from keras_initx.recipes._named import recipe_of
 from keras_initx.recipes._recipe import Recipe
 
 # What weights are like: others, their contract, or a function that makes them.
@@ -95,15 +94,20 @@ def _contract_beside(
     return contract_of(subjects_of(found))
 
 
-def source_of_rules(rules: RulesOrPlan | None) -> str:
-    """Return who says how weights should be."""
+def source_of_rules(rules: RulesOrPlan | None, resolved: Any) -> str:
+    """Return who says how weights should be.
+
+    Args:
+        rules: What the user gave.
+        resolved: The same, but for a name the recipe, and for a path the plan.
+    """
     if rules is None:
         return OF_LAYERS
     who = ""
-    if isinstance(rules, str) and recipe_of(rules) is not None:
-        who = rules
-    elif isinstance(rules, InitializationPlan | str | os.PathLike):
+    if isinstance(resolved, InitializationPlan):
         who = "the plan"
+    elif isinstance(rules, str):
+        who = rules
     elif isinstance(rules, Recipe):
         who = rules.name
     elif callable(rules):

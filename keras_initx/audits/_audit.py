@@ -28,12 +28,12 @@ from keras_initx.audits._profile import NOT_FINITE, Profile
 from keras_initx.audits._rows import rows_like, rows_of
 from keras_initx.audits._subjects import Audited, Subject
 from keras_initx.backends._current import backend
-from keras_initx.models._given import RulesOrPlan
+from keras_initx.models._given import RulesOrPlan, resolved
 from keras_initx.pretrained._names_of_keras import have_equal_sizes
-from keras_initx.recipes._parts import Doubt
+from keras_initx.recipes._parts import ENDS, Doubt
 from keras_initx.recipes._roles import roles_of
 from keras_initx.rendering._terminal import Verbose, progress, shows_progress
-from keras_initx.structure._weights import find_weights, unbuilt_note
+from keras_initx.structure._weights import ModelWeight, find_weights, unbuilt_note
 
 
 @shows_progress
@@ -144,12 +144,13 @@ def _audit_by(
     alpha: float,
 ) -> AuditReport:
     """Compare weights with what rules, a plan or their layers say."""
+    given = resolved("rules", rules, seed)
     comparisons = []
     alike: dict[bytes, list[str]] = {}
     # Copies of initializers without a seed draw one.
     with (
         backend.globals_preserved(),
-        expected_by(weights, rules, seed, roles, alpha) as expected,
+        expected_by(weights, given, seed, roles, alpha) as expected,
         progress("Auditing", len(expected), "weights") as advance,
     ):
         for subject, expectation in expected:
@@ -160,9 +161,10 @@ def _audit_by(
             advance(1)
     equal = [paths for paths in alike.values() if len(paths) > 1]
     joint = list(equal_weights(comparisons, equal, [], len(comparisons)))
-    depths = functools.partial(_depths, weights)
+    listed = [subject.weight for subject, _ in expected if subject.weight is not None]
+    depths = functools.partial(_depths, listed)
     rows = rows_of(judge(comparisons, joint, alpha), depths)
-    return AuditReport(rows, source_of_rules(rules), _notes_on(weights))
+    return AuditReport(rows, source_of_rules(rules, given), _notes_on(weights))
 
 
 def _tested(subject: Subject, expectation: Expectation) -> Comparison:
@@ -196,7 +198,8 @@ def _audit_like(weights: Contract | Audited, like: Like, alpha: float) -> AuditR
         *equal_weights(comparisons, found.equal, expected.equal, len(found.rows)),
         *weights_together(comparisons, [*found.equal, *expected.equal]),
     ]
-    depths = functools.partial(_depths, weights)
+    listed = find_weights(weights) if isinstance(weights, keras.Model) else []
+    depths = functools.partial(_depths, listed)
     rows = rows_like(judge(comparisons, joint, alpha), found, expected, depths)
     notes = [*_note_on_names(rows), *_notes_on(weights)]
     return AuditReport(rows, source_of_like(like), notes)
@@ -212,17 +215,21 @@ def _note_on_names(rows: Sequence[WeightAudit]) -> list[str]:
     return ["What is new and what is missing have the same sizes: perhaps only their names differ."]
 
 
-def _depths(weights: Any) -> dict[str, int]:
+def _depths(weights: Sequence[ModelWeight]) -> dict[str, int]:
     """Return the number of branches of a model, by the path of each kernel that ends one.
 
-    They are those that recipes count. Of arrays, and where it is not known, nothing is.
+    They are those that recipes count. Where it is not known, nothing is.
+
+    Args:
+        weights: All weights of the model; none of arrays.
     """
-    if not isinstance(weights, keras.Model):
+    model = weights[0].layers[0] if weights else None
+    if not isinstance(model, keras.Model):
         return {}
-    roles = roles_of(weights, find_weights(weights))
+    roles = roles_of(model, weights)
     if Doubt.ENDS in roles.doubts:
         return {}
-    ends = [part for part in roles.parts if part.role.name in ("attended", "outer")]
+    ends = [part for part in roles.parts if part.role.name in ENDS]
     return dict.fromkeys((part.weight.path for part in ends), roles.counts.branches)
 
 

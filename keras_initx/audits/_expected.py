@@ -22,7 +22,7 @@ from keras_initx.audits._subjects import Audited, Subject, of_weight, opened, su
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._sparse import Masked
 from keras_initx.models._bound import with_seed_and_axes
-from keras_initx.models._given import RulesOrPlan, plan_of
+from keras_initx.models._given import RulesOrPlan
 from keras_initx.models._initialize import begun
 from keras_initx.models._plan import Drawing, InitializationPlan, Said, WeightPlan
 from keras_initx.structure._hooks import LayerInitializer
@@ -45,7 +45,7 @@ def expected_by(
 
     Args:
         weights: See `audit`.
-        rules: See `audit`.
+        rules: See `audit`; a recipe or a plan as itself, see `resolved`.
         seed: See `audit`.
         roles: See `audit`.
         alpha: See `audit`.
@@ -56,13 +56,12 @@ def expected_by(
             return
         if roles is not None:
             raise ValueError(f"`roles` must be `None` for arrays. Received: {roles=!r}")
-        plan = plan_of("rules", rules, seed)
-        if plan is None:
+        if not isinstance(rules, InitializationPlan):
             raise ValueError(
                 "`rules` must be a plan if `weights` are arrays, which have no layers; with "
                 f"`like=` they are compared with a contract or other weights. Received: {rules=!r}"
             )
-        yield _by_plan(subjects_of(found), plan, _Lines("plan", alpha))
+        yield _by_plan(subjects_of(found), rules, _Lines("plan", alpha))
 
 
 def _of_model(
@@ -72,16 +71,18 @@ def _of_model(
     roles: RolesGiven | None,
     alpha: float,
 ) -> Expected:
-    weights = find_weights(model)
-    subjects = [of_weight(weight) for weight in weights]
-    layers = _Layers(weights)
-    given = plan_of("rules", rules, seed) if roles is None else None
-    if given is not None:
-        return _by_plan(subjects, given, _Lines("plan", alpha, layers))
+    if isinstance(rules, InitializationPlan):
+        if roles is not None:
+            raise ValueError(f"`roles` must be `None` with a plan. Received: {roles=!r}")
+        weights = find_weights(model)
+        subjects = [of_weight(weight) for weight in weights]
+        return _by_plan(subjects, rules, _Lines("plan", alpha, _Layers(weights)))
     started = begun(model, rules, seed or 0, roles, refuses_quantized=False)
+    layers = _Layers([step.weight for step in started.steps])
     lines = _Lines("" if seed is None else "seed", alpha, layers)
     result: Expected = []
-    for subject, step in zip(subjects, started.steps, strict=True):
+    for step in started.steps:
+        subject = of_weight(step.weight)
         result.append((subject, lines.expectation(subject, step.row, step.said)))
     return result
 

@@ -1,8 +1,7 @@
 """What is audited: weights of a model, or arrays by name."""
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -84,10 +83,7 @@ class Subject:
         dtype: The name of its dtype.
         values: Its values.
         reason: Why it is not compared with others, otherwise empty.
-        lost: Function that returns which of its values are not finite and cannot be meant, in
-            words, otherwise nothing.
-        makes_output: Function that returns whether its layer is known to make an output of the
-            model, without another layer behind it.
+        weight: The weight of a model, `None` of an array.
     """
 
     path: str
@@ -95,8 +91,20 @@ class Subject:
     dtype: DType
     values: Values
     reason: str = ""
-    lost: Callable[[], str] = str
-    makes_output: Callable[[], bool] = bool
+    weight: ModelWeight | None = None
+
+    def lost(self) -> str:
+        """Return which of its values are not finite and cannot be meant, in words."""
+        lost = None if self.weight is None else not_finite(self.weight, here=True)
+        return "" if lost is None or lost.may_be_meant else str(lost)
+
+    def makes_output(self) -> bool:
+        """Return whether its layer is known to make an output of the model, without another."""
+        if self.weight is None:
+            return False
+        model = self.weight.layers[0]
+        is_model = isinstance(model, keras.Model)
+        return is_model and self.weight.layer in architecture_of(model).outputs
 
     @property
     def obstacle(self) -> str:
@@ -188,26 +196,8 @@ def subjects_of(found: keras.Model | Mapping[str, Any]) -> list[Subject]:
 
 def of_weight(weight: ModelWeight) -> Subject:
     """Return a weight of a model."""
-    return Subject(
-        weight.path,
-        weight.shape,
-        weight.dtype,
-        VariableValues(weight.variable),
-        lost=functools.partial(_lost, weight),
-        makes_output=functools.partial(_makes_output, weight),
-    )
-
-
-def _makes_output(weight: ModelWeight) -> bool:
-    """Return whether the layer of a weight is known to make an output of the model."""
-    model = weight.layers[0]
-    return isinstance(model, keras.Model) and weight.layer in architecture_of(model).outputs
-
-
-def _lost(weight: ModelWeight) -> str:
-    """Return which values of a weight are not finite and cannot be meant, in words."""
-    lost = not_finite(weight, here=True)
-    return "" if lost is None or lost.may_be_meant else str(lost)
+    values = VariableValues(weight.variable)
+    return Subject(weight.path, weight.shape, weight.dtype, values, weight=weight)
 
 
 def is_saved_model(path: str) -> bool:

@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
@@ -18,7 +17,7 @@ from keras_initx.backends._current import backend
 from keras_initx.initializers._as_ours import check_initializer, ids_like
 from keras_initx.initializers._seeds import has_seed
 from keras_initx.models._paths import shown_paths
-from keras_initx.models._plan import InitializationPlan, Said, read_plan
+from keras_initx.models._plan import InitializationPlan, Instructions, Said, read_plan
 from keras_initx.recipes._named import is_recipe, recipe_of, recipes_like
 from keras_initx.recipes._weight_rules import NOT_KNOWN, Left, WeightRules
 from keras_initx.structure._patterns import first_matches, matches_path
@@ -36,19 +35,31 @@ Rules: TypeAlias = Rule | Sequence[Rule]
 RulesOrPlan: TypeAlias = Rules | InitializationPlan | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class Instructions:
-    """What the user says of the weights of a model.
+def resolved(name: str, given: Any, seed: int | None) -> Any:
+    """Return the recipe of a name, or the plan in a file; all else as it is.
 
-    Attributes:
-        by_path: What is said of a weight. Where nothing is, its layer decides.
-        notes: What a reader of it may not expect, as lines of text.
-        plan: The plan, if one is given.
+    Args:
+        name: Name of the argument in error messages.
+        given: What the user gave. A text that is no name of a recipe is the path of a plan.
+        seed: The argument of this name, which must be `None` with a plan.
+
+    Raises:
+        ValueError: If a text is neither, or there is a plan and a seed.
     """
-
-    by_path: Mapping[str, Said]
-    notes: tuple[str, ...] = ()
-    plan: InitializationPlan | None = None
+    if isinstance(given, str):
+        recipe = recipe_of(given)
+        if recipe is not None:
+            return recipe
+        is_file = os.path.isfile(given)
+        if not is_file and (_is_initializer(given) or ids_like(given) or recipes_like(given)):
+            raise ValueError(_no_rules(name, given))
+    if isinstance(given, str | os.PathLike):
+        given = read_plan(name, os.fspath(given))
+    if isinstance(given, InitializationPlan) and seed is not None:
+        raise ValueError(
+            f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
+        )
+    return given
 
 
 def as_rules(
@@ -77,19 +88,17 @@ def as_rules(
             refuses `model` or `roles`, a rule does not suit the model, or the report is that of
             another.
     """
+    given = resolved(name, given, seed)
     members = _members(name, given)
     if roles is not None and not any(map(is_recipe, members)):
         raise ValueError(
             "`roles` must be `None` without a recipe of this package, by itself or by its name. "
             f"Received: {roles=!r} with {given!r}"
         )
-    if not isinstance(given, list | tuple):
-        plan = None if members and is_recipe(members[0]) else plan_of(name, given, seed)
-        if plan is not None:
-            return _of_plan(plan)
-        instructions = getattr(given, "instructions", None)
-        if instructions is not None:
-            members = [instructions(weights)]
+    if isinstance(given, InitializationPlan):
+        return given.instructions(weights)
+    if hasattr(given, "instructions"):
+        members = [given.instructions(weights)]
     found = [_of_member(name, member, model, weights, roles) for member in members]
     return _joined(found, weights)
 
@@ -99,14 +108,12 @@ def _members(name: str, given: Any) -> list[Any]:
     if given is None:
         return []
     if not isinstance(given, list | tuple):
-        named = recipe_of(given) if isinstance(given, str) else None
-        return [named or given]
+        return [given]
     if not given:
         raise ValueError(f"`{name}` must have rules or a recipe in its list. Received: {given!r}")
     members = []
     for member in given:
-        has_own = hasattr(member, "instructions")
-        if member is None or isinstance(member, InitializationPlan | os.PathLike) or has_own:
+        if member is None or isinstance(member, os.PathLike) or hasattr(member, "instructions"):
             raise TypeError(
                 f"`{name}` must have dicts, recipes, their names or functions of the model in its "
                 f"list; a plan or a report stands alone. Received: {member!r}"
@@ -213,33 +220,6 @@ def _joined(members: Sequence[WeightRules], weights: Sequence[ModelWeight]) -> I
     if left:
         notes += (f"Left, since it is not known what it is for: {quoted(left)}.",)
     return Instructions(by_path, notes)
-
-
-def plan_of(name: str, given: Any, seed: int | None) -> InitializationPlan | None:
-    """Return a plan, also the one in a file, or `None` if what is given is none.
-
-    Args:
-        name: Name of the argument in error messages.
-        given: The plan or its path, which is any text but the name of a recipe; or anything else.
-        seed: The argument of this name, which must be `None` with a plan.
-    """
-    is_text = isinstance(given, str) and recipe_of(given) is None
-    if not is_text and not isinstance(given, InitializationPlan | os.PathLike):
-        return None
-    is_name = is_text and not os.path.isfile(given)
-    if is_name and (_is_initializer(given) or ids_like(given) or recipes_like(given)):
-        raise ValueError(_no_rules(name, given))
-    plan = given if isinstance(given, InitializationPlan) else read_plan(name, os.fspath(given))
-    if seed is not None:
-        raise ValueError(
-            f"`seed` must be `None` with a plan, which has its own seeds. Received: {seed=!r}"
-        )
-    return plan
-
-
-def _of_plan(plan: InitializationPlan) -> Instructions:
-    by_path = {row.path: plan._said.get(row.path, Said(None, row.reason)) for row in plan.rows}
-    return Instructions(by_path, plan.notes, plan)
 
 
 def _no_rules(name: str, given: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_initx._checks import DTYPES, check_flag, quoted, truncated
+from keras_initx._checks import DTYPES, check_flag, quoted
 from keras_initx._keras import layers_of
 from keras_initx._typing import RolesGiven, Shape, Tensor
 from keras_initx.backends._backend import Computation
@@ -27,10 +27,11 @@ from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._assign import made_like, refresh_normalizations, undone_after_error
 from keras_initx.models._bound import with_seed_and_axes
 from keras_initx.models._digest import array_digest
-from keras_initx.models._given import Instructions, RulesOrPlan, as_rules
+from keras_initx.models._given import RulesOrPlan, as_rules
 from keras_initx.models._paths import shown_paths
 from keras_initx.models._plan import (
     InitializationPlan,
+    Instructions,
     Said,
     WeightPlan,
     checked_tensor,
@@ -226,8 +227,9 @@ def begun(
         # Initializers that are made for rules draw seeds, in whose place they get others.
         stack.callback(backend.kept_generators())
         given = as_rules("rules", rules, model, weights, seed=seed, roles=roles)
-    if given.plan is not None:
-        return Begun(_as_planned(weights, given), given.plan.seed, False, given.notes)
+    plan = given.plan
+    if plan is not None:
+        return Begun(_as_planned(weights, given, plan), plan.seed, False, given.notes)
     root = root_seed(seed)
     steps = _planned(weights, given, root, refuses_quantized=refuses_quantized)
     notes = (*given.notes, *_notes_on_guesses(steps))
@@ -328,56 +330,22 @@ def _unless_quantized(said: Said, weight: ModelWeight, *, is_refused: bool) -> S
     return Said(None, "quantized")
 
 
-def _as_planned(weights: Sequence[ModelWeight], given: Instructions) -> list[Step]:
-    """Return a step for each weight: its initializer by a plan, with the seed of the plan.
-
-    Raises:
-        ValueError: If the weights of the plan are not these.
-    """
-    others = given.by_path.keys() - {weight.path for weight in weights}
-    problems = [f"the model has no {path!r}" for path in others]
-    assert given.plan is not None
-    lines = {line.path: line for line in given.plan.rows}
+def _as_planned(
+    weights: Sequence[ModelWeight], given: Instructions, plan: InitializationPlan
+) -> list[Step]:
+    """Return a step for each weight: its initializer by a plan, with the seed of the plan."""
+    rows = {row.path: row for row in plan.rows}
     steps = []
     for weight in weights:
-        said = given.by_path.get(weight.path)
-        if said is None:
-            problems.append(f"the plan has no {weight.path!r}")
-            continue
-        line = lines[weight.path]
-        problem = _difference(weight, line, said.initializer)
-        if problem:
-            problems.append(f"{weight.path!r} {problem}")
-            continue
+        said = given.by_path[weight.path]
         if said.initializer is not None:
             _check_suitable(said.initializer, weight)
-        row = _row(weight, said.initializer, said.reason, line.seed)
+        planned = rows[weight.path]
+        row = _row(weight, said.initializer, said.reason, planned.seed)
         # With which its initializer draws: another version may count them in another way.
-        row = replace(row, fan_in=line.fan_in, fan_out=line.fan_out)
+        row = replace(row, fan_in=planned.fan_in, fan_out=planned.fan_out)
         steps.append(Step(weight, said, row))
-    if problems:
-        raise ValueError(
-            "`rules` must be a plan of the weights of `model`. "
-            f"Received: rules={given.plan!r}; {truncated(sorted(problems), '; ')}"
-        )
     return steps
-
-
-def _difference(weight: ModelWeight, line: WeightPlan, initializer: LayerInitializer | None) -> str:
-    """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
-    if weight.shape != line.shape:
-        return f"has the shape {weight.shape}, and {line.shape} in the plan"
-    if weight.dtype != line.dtype:
-        return f"has the dtype {weight.dtype}, and {line.dtype} in the plan"
-    if initializer is None:
-        return ""
-    keeps = kept_sparse(weight.variable)
-    if keeps is not None and keeps == initializer:
-        return ""  # all of its zeros are there anyway
-    zeros = initializer.zeros if isinstance(initializer, Masked) else None
-    if keeps != zeros:
-        return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
-    return ""
 
 
 def _bound(

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,7 @@ from keras_initx._checks import (
     check_shape,
     check_type,
     close_matches,
+    truncated,
 )
 from keras_initx._typing import Array, Shape, Tensor
 from keras_initx.arrays._casts import can_be_cast, cast
@@ -27,7 +28,7 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._initializer import Initializer
 from keras_initx.initializers._seeds import initializers_within
 from keras_initx.initializers._sharding import is_exact
-from keras_initx.initializers._sparse import Masked
+from keras_initx.initializers._sparse import Masked, kept_sparse
 from keras_initx.models._digest import array_digest
 from keras_initx.models._plan_file import FORMAT, checked_digest, plan_text, restored, written
 from keras_initx.rendering._figures import styles_of
@@ -37,6 +38,7 @@ from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
 from keras_initx.rendering._text import in_common, short_number, without_numbers
 from keras_initx.structure._hooks import LayerInitializer
+from keras_initx.structure._weights import ModelWeight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,6 +93,21 @@ class Said(NamedTuple):
     reason: str = ""
     digest: str | None = None
     by_layer: bool = False
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What the user says of the weights of a model.
+
+    Attributes:
+        by_path: What is said of a weight. Where nothing is, its layer decides.
+        notes: What a reader of it may not expect, as lines of text.
+        plan: The plan, if one is given.
+    """
+
+    by_path: Mapping[str, Said]
+    notes: tuple[str, ...] = ()
+    plan: "InitializationPlan | None" = None
 
 
 class DrawnAlike(NamedTuple):
@@ -278,6 +295,36 @@ class InitializationPlan(Tabular[DrawnAlike]):
             _check_region(path, region, drawing.shape)
         return drawing.at(region)
 
+    def instructions(self, weights: Sequence[ModelWeight]) -> Instructions:
+        """Return what `initialize(model, plan)` does.
+
+        Args:
+            weights: All weights of the model, in the order of its layers.
+
+        Raises:
+            ValueError: If they are not those of the plan.
+        """
+        rows = {row.path: row for row in self.rows}
+        problems = []
+        by_path = {}
+        for weight in weights:
+            row = rows.pop(weight.path, None)
+            if row is None:
+                problems.append(f"the plan has no {weight.path!r}")
+                continue
+            said = self._said.get(row.path, Said(None, row.reason))
+            problem = _difference(weight, row, said.initializer)
+            if problem:
+                problems.append(f"{weight.path!r} {problem}")
+            by_path[weight.path] = said
+        problems += [f"the model has no {path!r}" for path in rows]
+        if problems:
+            raise ValueError(
+                "`rules` must be a plan of the weights of `model`. "
+                f"Received: rules={self!r}; {truncated(sorted(problems), '; ')}"
+            )
+        return Instructions(by_path, self.notes, self)
+
     def _drawing(self, path: str) -> "Drawing":
         """Return the values of a weight, to be drawn."""
         weight = self._weight(path)
@@ -411,6 +458,23 @@ class Drawing:
             return np.array(whole)
         self._whole = whole  # for other regions
         return np.array(whole[region])
+
+
+def _difference(weight: ModelWeight, row: WeightPlan, initializer: LayerInitializer | None) -> str:
+    """Return how a weight differs from the one that a plan was made for; nothing if it does not."""
+    if weight.shape != row.shape:
+        return f"has the shape {weight.shape}, and {row.shape} in the plan"
+    if weight.dtype != row.dtype:
+        return f"has the dtype {weight.dtype}, and {row.dtype} in the plan"
+    if initializer is None:
+        return ""
+    keeps = kept_sparse(weight.variable)
+    if keeps is not None and keeps == initializer:
+        return ""  # all of its zeros are there anyway
+    zeros = initializer.zeros if isinstance(initializer, Masked) else None
+    if keeps != zeros:
+        return f"keeps the zeros of {keeps}, and those of {zeros} in the plan"
+    return ""
 
 
 def _check_region(path: str, region: Any, shape: Shape) -> None:

@@ -72,7 +72,8 @@ def loading(
     normalization of torch, the states of random generators and the optimizer are not watched, and
     are as the block leaves them. Neither are buffers that torch does not save.
 
-    The block must not compute with weights that are not loaded yet. Messages of Keras that show
+    The block must not compute with weights that are not loaded yet. Initializers are called at its
+    end, and their errors come then. Messages of Keras that show
     values of a variable show NaN for them.
 
     After an error or an interruption all variables of the model, its optimizer and its metrics have

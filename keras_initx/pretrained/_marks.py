@@ -247,10 +247,13 @@ class Marks:
         return {key_of(marked.variable): marked for marked in self.all()}
 
     def take_away(self) -> None:
-        """Give the weights that still have a mark the values that they would have without it."""
-        for marked in self.all():
-            if count_of(marked.variable.value).unwritten:
-                marked.variable.assign(marked.start())
+        """Give the weights that still have a mark the values that they would have without it.
+
+        Each gets them, whatever the initializer of another raises.
+        """
+        with contextlib.ExitStack() as calls:
+            for marked in reversed(self.all()):  # the last is called first
+                calls.callback(_start_if_unwritten, marked)
 
     def _add(
         self,
@@ -285,6 +288,11 @@ class Marks:
         if is_computed:
             _count_assignments(marked)
         return variable
+
+
+def _start_if_unwritten(marked: Marked) -> None:
+    if count_of(marked.variable.value).unwritten:
+        marked.variable.assign(marked.start())
 
 
 def key_of(variable: Any) -> Any:

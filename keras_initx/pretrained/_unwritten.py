@@ -82,19 +82,21 @@ def completed(
         is_drawn: Whether it was drawn, and not given.
         plans: What was said of the weights of models before the block.
     """
-    # Before the first gets values, because two may have one tensor of torch.
+    # All before the first gets values: two may have one tensor of torch, and plans may be refused.
     states = _states(models, marks)
-    drawn_seed = seed if is_drawn else None
-    rows = []
+    steps: dict[int, Step] = {}
     for model in models:
-        prefix = f"{model.name}/" if len(models) > 1 else ""
-        steps: dict[int, Step] = {}
         is_missed = any(state.found.unwritten for state in states[model])
         if is_missed or rules is not None:
             plan = (plans or {}).get(model)
             if plan is None or not _is_of(plan, model):
                 plan = begun(model, _rules_for(model, models, rules), seed)
-            steps = {id(step.weight.variable): step for step in plan.steps}
+            for step in plan.steps:
+                steps.setdefault(id(step.weight.variable), step)
+    drawn_seed = seed if is_drawn else None
+    rows = []
+    for model in models:
+        prefix = f"{model.name}/" if len(models) > 1 else ""
         for state in states[model]:
             row = _completed(state, steps.get(id(state.weight.variable)), drawn_seed)
             rows.append(replace(row, path=f"{prefix}{state.path}"))

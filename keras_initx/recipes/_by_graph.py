@@ -13,6 +13,7 @@ from keras_initx.recipes._by_names import NAMES_IN_BRANCHES, role_in
 from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
 from keras_initx.structure._architecture import ATTENTION, Architecture
 from keras_initx.structure._branches import Branch
+from keras_initx.structure._graph import Node
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import (
     ALL_CONVOLUTIONS,
@@ -80,17 +81,22 @@ class ByGraph:
         """Return the paths of the kernels that end branches, as far as they are known."""
         paths: set[str] = set()
         for branch in self._found.branches:
-            for layer in self._ends(branch):
-                paths.update(part.weight.path for part in self._kernels([layer])[-1:])
+            paths.update(part.weight.path for part in self._end_kernels(branch))
         return paths
 
     def outputs(self) -> set[str]:
         """Return the paths of the kernels after which no other comes."""
         return {part.weight.path for part in self._kernels(self._found.outputs)}
 
-    def hidden(self) -> dict[str, str]:
-        """Return the layers that cannot be followed, by path, with the reasons."""
-        return {self._path(layer): reason for layer, reason in self._found.hidden.items()}
+    def hidden(self) -> list[str]:
+        """Return the paths of the layers that cannot be followed."""
+        return [self._path(layer) for layer in self._found.hidden]
+
+    def unseen(self) -> str:
+        """Return the first of these with the reason; nothing if all can be followed."""
+        for layer, reason in self._found.hidden.items():
+            return f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
+        return ""
 
     def reading(self) -> Reading:
         """Return what the graph tells."""
@@ -265,11 +271,7 @@ class ByGraph:
         found = self._found
         doubts: dict[Doubt, str] = {}
         if found.hidden:
-            layer, reason = next(iter(found.hidden.items()))
-            text = f"{self._path(layer)!r}, whose `call` cannot be followed: {reason}"
-            doubts[Doubt.ENDS] = text
-            if not found.is_placement_seen:
-                doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {text}"
+            doubts[Doubt.ENDS] = self.unseen()
         elif not found.branches:
             doubts[Doubt.ENDS] = "no residual branch in its graph"
         elif len(found.around) > 1:
@@ -348,7 +350,14 @@ class ByGraph:
 
     def _end_kernels(self, branch: Branch) -> list[Part]:
         """Return the kernels that end a branch."""
-        return [part for layer in self._ends(branch) for part in self._kernels([layer])[-1:]]
+        ends = []
+        for layer in self._ends(branch):
+            kernels = self._kernels([layer])
+            if layer in self._found.attention:
+                named = [part for part in kernels if part.weight.layer.name == "attention_output"]
+                kernels = named or kernels
+            ends += kernels[-1:]
+        return ends
 
     def _ends(self, branch: Branch) -> Sequence[keras.Operation]:
         """Return the layers of which a branch adds the outputs, not those that weigh experts."""
@@ -426,12 +435,13 @@ class ByGraph:
 
         A block that is applied several times counts as often.
         """
-        found = self._found
+        streams = self._found.streams
         decoder, _ = self._decoder()
+        branches = self._distinct_branches()
         blocks = []
         uneven = ""
         for stack, attentions in ((0, 1), (1, 2)):
-            own = [one for one in found.branches if int(found.streams[one] == decoder) == stack]
+            own = [one for one in branches if int(streams[one] == decoder) == stack]
             attended = sum(map(self._attends, own))
             others = len(own) - attended
             blocks.append(others)
@@ -443,7 +453,14 @@ class ByGraph:
                     f"{attended} branches with attention and {others} without, which must be {many}"
                 )
         encoder_blocks, decoder_blocks = blocks
-        return Counts(len(found.branches), (encoder_blocks, decoder_blocks)), uneven
+        return Counts(len(branches), (encoder_blocks, decoder_blocks)), uneven
+
+    def _distinct_branches(self) -> list[Branch]:
+        """Return the branches, of the experts of one router the first only."""
+        found: dict[Node | Branch, Branch] = {}
+        for branch in self._found.branches:
+            found.setdefault(branch.router or branch, branch)
+        return list(found.values())
 
     def _give(self, name: str, parts: Iterable[Part], roles: dict[str, Role]) -> None:
         """Give weights a role, where their names do not tell another."""
@@ -484,9 +501,10 @@ class ByGraph:
         ends = [self._path(layer) for branch in found.branches for layer in self._ends(branch)]
         lines = ["no residual branch"]
         if ends:
-            lines = [f"residual branches: {len(found.branches)}, which end with {quoted(ends)}"]
-            sums = {branch.begin for branch in found.branches}
-            if len(found.branches) == 2 * len(sums):
+            branches = self._distinct_branches()
+            lines = [f"residual branches: {len(branches)}, which end with {quoted(ends)}"]
+            sums = {branch.begin for branch in branches}
+            if len(branches) == 2 * len(sums):
                 lines[0] += ", two in each sum"
         stacks = Counter(found.streams[branch] for branch in found.branches)
         if found.crossing and len(stacks) > 1:

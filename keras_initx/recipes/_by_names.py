@@ -7,7 +7,7 @@ from dataclasses import replace
 import keras
 
 from keras_initx._keras import is_of_keras
-from keras_initx.recipes._parts import Counts, Doubt, Part, Reading, Role
+from keras_initx.recipes._parts import ENDS, Counts, Doubt, Part, Reading, Role
 from keras_initx.structure._kernels import FIRST_FACTORS, SECOND_FACTORS, normalizes
 from keras_initx.structure._patterns import matches_path
 from keras_initx.structure._weights import ModelWeight
@@ -28,10 +28,12 @@ NAMES = (
     ("*query_projector/kernel", "unscaled query"),
     ("*encoder_token_embedding_conv_layer_1/kernel", "frames"),
     ("*decoder_block_*/ffw_gating/kernel", "gate"),
+    ("*sparse_feedforward_gate_dense/kernel", "router"),
+    ("*shared_expert_gate_dense/kernel", "router"),
     ("*feedforward_gate_dense/kernel", "gate"),
     ("*/expert_feedforward_gate_dense", "gate"),
     ("*/expert_feedforward_intermediate_dense", "expert"),
-    ("*/expert_feedforward_output_dense", "expert"),
+    ("*/expert_feedforward_output_dense", "outer expert"),
 )
 # The names of weights that only recipes of their own know; all others leave those that no layer of
 # Keras has.
@@ -46,6 +48,7 @@ NAMES_OF_THEIR_OWN = {
 NAMES_IN_BRANCHES = (
     ("*/query/kernel", "query"),
     ("*/key/kernel", "key"),
+    ("*/rel_attn/encoding/kernel", "key"),  # of relative positions, in XLNet
     ("*/value/kernel", "value"),
     ("*/attention_output/kernel", "attended"),
     ("*/feedforward_intermediate_dense/kernel", "inner"),
@@ -124,9 +127,10 @@ class ByNames:
         named: dict[str | None, set[str]] = {}
         for part in self._parts:
             named.setdefault(role_in(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
-        if not {"attended", "outer"} <= named.keys():
+        has_experts = any(part.role.name == "outer expert" for part in self._parts)
+        if "attended" not in named or not ("outer" in named or has_experts):
             return False
-        return not is_followed or ends <= named["attended"] | named["outer"]
+        return not is_followed or ends <= named["attended"] | named.get("outer", set())
 
     def nameless_kernel(self, hidden: Iterable[str]) -> str:
         """Return the path of a kernel in a block of which its name does not tell the role.
@@ -149,21 +153,15 @@ class ByNames:
 
     def _blocks(self) -> set[str]:
         """Return the paths of the blocks of attention and a network."""
-        attended = [self._path_in(part) for part in self._parts if self._is(part, "attended")]
-        blocks = set()
-        for part in self._parts:
-            if not self._is(part, "outer"):
-                continue
-            own = self._path_in(part)
-            shared = max((_in_common(own, other) for other in attended), key=len, default=[])
-            blocks.add("/".join(shared or own[:1]))
-        return blocks
+        roles = self.roles()
+        return {self._block_of(path, roles) for path in roles if roles[path].name in ENDS[1:]}
 
-    def _is(self, part: Part, role: str) -> bool:
-        return role_in(NAMES_IN_BRANCHES, part.weight) == role
-
-    def _path_in(self, part: Part) -> list[str]:
-        return part.weight.path.split("/")[:-2]
+    def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
+        """Return the path of the block of a kernel at the end of a network behind attention."""
+        own = path.split("/")[:-2]
+        attended = [one.split("/")[:-2] for one in roles if roles[one].name == "attended"]
+        shared = max((_in_common(own, other) for other in attended), key=len, default=[])
+        return "/".join(shared or own[:1])
 
     def roles(self) -> dict[str, Role]:
         """Return the role of each weight by path."""
@@ -183,29 +181,31 @@ class ByNames:
                 name = "outer" if path in self.ends else "inner"
                 depth = branches[match[1]][2]
             closes = path in closing
-            if not branches and name in ("attended", "outer"):
+            if not branches and name in ENDS:
                 closes = True
             roles[path] = Role(name, depth=depth, closes=closes)
         return roles
 
-    def reading(self, *, crosses: bool, hidden: Mapping[str, str]) -> Reading:
+    def reading(self, *, crosses: bool, hidden: Iterable[str], unseen: str) -> Reading:
         """Return what the names tell of a model whose graph cannot be followed.
 
         Args:
             crosses: Whether there is cross attention by names.
-            hidden: The layers that cannot be followed, by path, with the reasons.
+            hidden: The paths of layers that cannot be followed.
+            unseen: The first of them, with the reason.
         """
         roles = self.roles()
-        ends = [path for path, role in roles.items() if role.name in ("attended", "outer")]
-        outer = [path for path in ends if roles[path].name == "outer"]
+        attended = [path for path, role in roles.items() if role.name == "attended"]
+        outer = [path for path, role in roles.items() if role.name == "outer"]
+        blocks = {self._block_of(path, roles) for path in outer}
+        for path, role in roles.items():
+            block = self._block_of(path, roles) if role.name == "outer expert" else ""
+            if block and block not in blocks:
+                blocks.add(block)
+                outer.append(path)
         decoder = {path for path in outer if crosses and "decoder" in path}
-        blocks = len(outer) - len(decoder), len(decoder)
-        layer, reason = next(iter(hidden.items()))
-        unseen = f"{layer!r}, whose `call` cannot be followed: {reason}"
-        doubts = {
-            Doubt.NUMBERS: "a graph that cannot be followed",
-            Doubt.PLACEMENT: f"a place of normalizations that is not seen in {unseen}",
-        }
+        counts = Counts(len(attended) + len(outer), (len(outer) - len(decoder), len(decoder)))
+        doubts = {Doubt.NUMBERS: "a graph that cannot be followed"}
         nameless = "" if self._branches else self.nameless_kernel(hidden)
         if nameless:
             doubts[Doubt.ENDS] = (
@@ -223,7 +223,7 @@ class ByNames:
             for path, role in roles.items():
                 roles[path] = replace(role, stack=int("decoder" in path))
         notes = (f"Names of weights, not checked by the graph: {unseen}.",)
-        return Reading(roles, Counts(len(ends), blocks), doubts, notes)
+        return Reading(roles, counts, doubts, notes)
 
 
 def _in_common(path: Sequence[str], other: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """What a model has: kinds of layers, and how its branches are merged and normalized."""
 
 import enum
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ class Feature(enum.Enum):
 
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
-    # By names, or by the graph of a model with attention and an embedding of tokens.
+    # By names, or by the graph of a model with an embedding of tokens, and attention or the like.
     LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
     ADDED = "added branches"
     ATTENTION = "attention"
@@ -132,9 +133,8 @@ def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
     if normalizes(layer):
         features.append(Feature.NORMALIZATION)
     features += [feature for kind, feature in _KINDS.items() if isinstance(layer, kind)]
-    # Layers of KerasHub say where they normalize.
     is_first = getattr(layer, "normalize_first", None)
-    if isinstance(is_first, bool):
+    if isinstance(is_first, bool) and _keeps_to_argument(layer):
         features.append(Feature.FIRST if is_first else Feature.LAST)
     activation = activation_name(layer)
     if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
@@ -148,6 +148,15 @@ def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
     if activation in ("hard_silu", "relu6"):
         features.append(Feature.HARD_SILU)
     return features
+
+
+def _keeps_to_argument(layer: keras.Layer) -> bool:
+    """Return whether a layer normalizes where its argument `normalize_first` says.
+
+    Layers of KerasHub do, but not those that are made from them with another `call`.
+    """
+    kinds: list[Any] = [kind for kind in type(layer).__mro__ if "call" in vars(kind)]
+    return "normalize_first" in inspect.signature(kinds[0].__init__).parameters
 
 
 def _note_convolution(weight: ModelWeight, has: Features) -> None:
@@ -184,7 +193,9 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
         ends = [layer.name for branch in found.branches for layer in branch.last]
         if Feature.FIRST not in has and Feature.LAST not in has:
             has[Feature.FIRST if found.normalizes_first else Feature.LAST] = ends
-            if not found.normalizes_first and found.tokens and found.attends:
+            # FNet has Fourier transforms in place of attention.
+            mixes = found.attends or found.fourier
+            if not found.normalizes_first and found.tokens and mixes:
                 has[Feature.LAST_IN_TEXT] = ends
     if found.selu:
         has.setdefault(Feature.SELU, []).extend(found.selu)

@@ -10,7 +10,7 @@ from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._recurrent import LSTMForgetBias
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import Feature
-from keras_initx.recipes._parts import Doubt, Part, Roles
+from keras_initx.recipes._parts import ENDS, Doubt, Part, Roles
 from keras_initx.recipes._recipe import Computed, Recipe, RoleTable
 
 
@@ -227,7 +227,7 @@ def _zero_residual() -> RoleTable:
         needs=(Doubt.ENDS, Doubt.CLOSING),
     )
     return {
-        **dict.fromkeys(("attended", "outer", "scale"), closes),
+        **dict.fromkeys((*ENDS, "scale"), closes),
         **dict.fromkeys(("modulation", "modulation bias"), "zeros"),
         "kernel": None,
     }

@@ -13,8 +13,9 @@ from keras_initx.structure._weights import ModelWeight
 ROLES = {
     **dict.fromkeys(("kernel", "patches", "last", "shortcut", "logits", "frames"), "kernel"),
     **dict.fromkeys(("query", "unscaled query", "key", "value", "attended"), "kernel"),
-    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "expert"), "kernel"),
-    "modulation": "kernel",
+    **dict.fromkeys(("inner", "gate", "up", "gate and up", "outer", "modulation"), "kernel"),
+    # Of a mixture of experts: what weighs them, their kernels, and those that end its branch.
+    **dict.fromkeys(("router", "expert", "outer expert"), "kernel"),
     **dict.fromkeys(("embeddings", "tokens", "positions", "sines"), "embeddings"),
     **dict.fromkeys(("class", "relative positions"), "embeddings"),
     **dict.fromkeys(("bias", "inner bias", "patch bias", "modulation bias"), "bias"),
@@ -26,6 +27,10 @@ ROLES = {
 }
 
 
+# Those that end branches. The experts of a block end one together.
+ENDS = ("attended", "outer", "outer expert")
+
+
 class Doubt(enum.Enum):
     """What may not be known of a model, and a recipe may have to know."""
 
@@ -35,6 +40,7 @@ class Doubt(enum.Enum):
     NUMBERS = "in which block a branch is"
     CLOSING = "whether a branch can start at 0"
     PLACEMENT = "where a block normalizes"
+    ACTIVATIONS = "which activations there are"
 
 
 @dataclass(frozen=True)

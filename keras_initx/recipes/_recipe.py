@@ -38,8 +38,11 @@ class Computed:
     needs: tuple[Doubt, ...] = ()
 
 
-# Features of which it must be known where a model normalizes.
-_PLACES = {Feature.FIRST, Feature.LAST, Feature.LAST_IN_TEXT}
+# What must be known for a feature to be known.
+_DOUBTS: Mapping[str | Feature, Doubt] = {
+    **dict.fromkeys((Feature.FIRST, Feature.LAST, Feature.LAST_IN_TEXT), Doubt.PLACEMENT),
+    Feature.SELU: Doubt.ACTIVATIONS,
+}
 # For what a table has no numbers for: the values stay.
 LEFT = Computed("left, its values stay", lambda part, roles: None)
 # What a table has for "others" if it leaves all weights that it does not name.
@@ -162,12 +165,13 @@ class Recipe:
         for value in table.values():
             if isinstance(value, Computed):
                 must_be_known.update(value.needs)
-        if not _PLACES.isdisjoint((*needs, *self.needs_in_graph, *self.refuses)):
-            must_be_known.add(Doubt.PLACEMENT)
-        places = _PLACES if Doubt.PLACEMENT in roles.doubts else ()
+        for feature in (*needs, *self.needs_in_graph, *self.refuses):
+            if feature in _DOUBTS:
+                must_be_known.add(_DOUBTS[feature])
         reasons = []
         for need in needs:
-            if need not in roles.has and need not in places:
+            is_doubted = need in _DOUBTS and _DOUBTS[need] in roles.doubts
+            if need not in roles.has and not is_doubted:
                 words = need.without_article if isinstance(need, Feature) else need
                 reasons.append(f"no {words}")
         for feature in self.refuses:

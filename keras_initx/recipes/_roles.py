@@ -55,11 +55,13 @@ def roles_of(
         reading = graph.counted(names.roles(), names.ends)
     else:
         crosses = Feature.CROSS_ATTENTION in has
-        reading = names.reading(crosses=crosses, hidden=graph.hidden())
-    if found.is_placement_seen or Feature.FIRST in has or Feature.LAST in has:
-        doubts = dict(reading.doubts)
-        doubts.pop(Doubt.PLACEMENT, None)
-        reading = replace(reading, doubts=doubts)
+        reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
+    doubts = dict(reading.doubts)
+    if not (found.is_placement_seen or Feature.FIRST in has or Feature.LAST in has):
+        doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
+    if not (is_followed or Feature.SELU in has):
+        doubts[Doubt.ACTIVATIONS] = f"activations that are not seen in {graph.unseen()}"
+    reading = replace(reading, doubts=doubts)
     lines: tuple[str, ...] = ()
     taken: dict[str, list[str]] = {}
     if given is not None:

@@ -7,7 +7,7 @@ from keras_initx.initializers._composition import Scaled
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.recipes._features import Feature
-from keras_initx.recipes._parts import Doubt, Part, Roles
+from keras_initx.recipes._parts import ENDS, Doubt, Part, Roles
 from keras_initx.recipes._recipe import LEFT, Computed, Recipe, RoleTable, truncated_normal
 
 _IN_BLOCKS = ("value", "attended", "inner", "outer")
@@ -108,11 +108,9 @@ def _gpt2(source: str) -> RoleTable:
     """
     by_depth = _by_branches()
     return {
-        "attended": by_depth,
-        "outer": by_depth,
+        **dict.fromkeys(ENDS, by_depth),
         "positions": RandomNormal(stddev=0.01 if source == "openai" else 0.02),
-        "embeddings": RandomNormal(stddev=0.02),
-        "kernel": RandomNormal(stddev=0.02),
+        **dict.fromkeys(("embeddings", "kernel", "gate", "expert"), RandomNormal(stddev=0.02)),
         "bias": "zeros",
     }
 
@@ -288,9 +286,9 @@ def _llama(source: str) -> RoleTable:
     # The kernels of experts may have no layers of their own.
     plain = {**dict.fromkeys(("kernel", "gate", "expert", "embeddings"), drawn), "bias": "zeros"}
     if source == "transformers":
-        return plain
+        return {**plain, "outer expert": drawn}
     if source == "megatron":
-        return {**dict.fromkeys(("attended", "outer"), _by_branches()), **plain}
+        return {**dict.fromkeys(ENDS, _by_branches()), **plain}
     by_number = Computed(
         "`N(0, 0.02² / (2 i))` in block `i`, from 1",
         lambda part, roles: RandomNormal(stddev=0.02 / math.sqrt(2 * part.role.block)),
@@ -305,7 +303,7 @@ def _llama(source: str) -> RoleTable:
         "gate and up": LEFT,
         "last": last,
         **plain,
-        "expert": LEFT,
+        **dict.fromkeys(("expert", "outer expert"), LEFT),
         "embeddings": RandomNormal(stddev=1.0),
     }
 

@@ -55,6 +55,7 @@ class Architecture:
             part of them.
         scales: The weights that multiply a tensor, by the operation.
         selu: The names of operations that are the activation SELU.
+        fourier: The names of operations that are Fourier transforms.
         inputs: Layers with a kernel before which no other has one, of those that the first branches
             are computed from if there are any: what only reaches a branch at its side is none.
         outputs: Layers with a kernel after which no other has one.
@@ -73,6 +74,7 @@ class Architecture:
     added: Sequence[keras.Variable]
     scales: dict[keras.Operation, keras.Variable]
     selu: Sequence[str]
+    fourier: Sequence[str]
     inputs: Sequence[keras.Operation]
     outputs: Sequence[keras.Operation]
     hidden: dict[keras.Layer, str]
@@ -150,7 +152,8 @@ def architecture_of(model: keras.Model) -> Architecture:
         positions=[layer for layer in tables if layer not in tokens],
         added=_added(model, _calls(root, ())),
         scales=_scales(calls),
-        selu=[call.operation.name for call in calls if type(call.operation).__name__ == "Selu"],
+        selu=_operations(root, ("Selu",)),
+        fourier=_operations(root, ("FFT", "FFT2", "RFFT")),
         inputs=[layer for layer in _first_kernels(nodes, stems) if layer not in inside],
         outputs=[layer for layer in _final_kernels(nodes) if layer not in inside],
         hidden=hidden,
@@ -213,7 +216,9 @@ def _multiplies(call: SymbolicCall) -> bool:
     if type(call.operation).__name__ not in _PRODUCTS:
         return False
     variables = [value for value in call.given if isinstance(value, keras.Variable)]
-    return any(variable.name != "embeddings" for variable in variables)
+    # A vector is none, such as the frequencies of rotary positions.
+    matrices = [variable for variable in variables if len(variable.shape) > 1]
+    return any(variable.name != "embeddings" for variable in matrices)
 
 
 def _calls(call: SymbolicCall, hidden: Iterable[keras.Layer]) -> Iterator[SymbolicCall]:
@@ -244,7 +249,7 @@ def _attention(calls: Iterable[SymbolicCall]) -> dict[keras.Layer, bool]:
         layer = call.operation
         if isinstance(layer, ATTENTION):
             given = inspect.signature(layer.call).bind(*call.args, **call.options).arguments
-            is_crossing = given["query"] is not given["value"]
+            is_crossing = given.get("query") is not given.get("value")
             found[layer] = found.get(layer, False) or is_crossing
     return found
 
@@ -257,6 +262,16 @@ def _scales(calls: Iterable[SymbolicCall]) -> dict[keras.Operation, keras.Variab
             for value in call.given:
                 if isinstance(value, keras.Variable):
                     found[call.operation] = value
+    return found
+
+
+def _operations(call: SymbolicCall, kinds: Collection[str]) -> list[str]:
+    """Return the names of operations of some kinds in a call, in any layer."""
+    found = []
+    for inner in call.inside or ():
+        if type(inner.operation).__name__ in kinds:
+            found.append(inner.operation.name)
+        found += _operations(inner, kinds)
     return found
 
 

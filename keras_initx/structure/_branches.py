@@ -5,13 +5,13 @@ operations of one tensor. All else that reaches the sum is a side input of a bra
 modulation of a diffusion transformer, a mask, or the memory of a decoder.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import keras
 
-from keras_initx.structure._gates import source_of
+from keras_initx.structure._gates import Origin, source_of
 from keras_initx.structure._graph import Node, producers_of, with_ancestors
 from keras_initx.structure._hooks import activation_name
 from keras_initx.structure._kernels import is_kernel, multiplies_by_kernel
@@ -96,7 +96,19 @@ class Branch:
     @cached_property
     def modulations(self) -> list[keras.Operation]:
         """The layers with a kernel, outside it, of which a part of the outputs multiplies it."""
-        return producers_of(_modulations(self._nodes_after, set(self.inside)))
+        found = []
+        for factor, source in _factors(self._nodes_after):
+            if factor not in self.inside and not source.activations:
+                found.append(source.kernel)
+        return producers_of(found)
+
+    @cached_property
+    def router(self) -> Node | None:
+        """The outputs of a kernel in it of which a part multiplies it, as one expert of several."""
+        for factor, source in _factors(self._nodes_after):
+            if factor in self.inside:
+                return source.kernel
+        return None
 
     @property
     def weighs(self) -> bool:
@@ -416,14 +428,12 @@ def _last_kernels(term: Node, inside: Collection[Node]) -> tuple[list[Node], lis
     return last, after
 
 
-def _modulations(after: Iterable[Node], inside: Collection[Node]) -> list[Node]:
-    """Return outputs of kernels of which a part multiplies one of these tensors."""
-    found = []
+def _factors(after: Iterable[Node]) -> Iterator[tuple[Node, Origin]]:
+    """Yield factors of tensors that are a part of the outputs of a kernel, and their origins."""
     for node in after:
         if type(node.producer).__name__ != "Multiply":
             continue
         for factor in node.inputs:
-            source = None if factor in inside else source_of(factor)
-            if source and source.part is not source.kernel and not source.activations:
-                found.append(source.kernel)
-    return found
+            source = source_of(factor)
+            if source is not None and source.part is not source.kernel:
+                yield factor, source

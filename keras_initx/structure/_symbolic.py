@@ -20,8 +20,8 @@ from keras_initx.structure._kernels import multiplies_by_kernel, normalizes
 from keras_initx.structure._names import parts_of
 
 # In place of a length that is not known, where an operation needs one: of usual texts, of a short
-# table of positions, and of images that are cut into patches.
-_LENGTHS = (None, 8, 2, 64)
+# table of positions, of images that are cut into patches, and of sounds.
+_LENGTHS = (None, 8, 2, 64, 2048)
 # Operations that return what they get, in another form.
 _SAME = ("Cast", "ConvertToTensor")
 
@@ -292,6 +292,9 @@ def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
 
     Such as `EinsumDense`, which takes them from its argument `output_shape`.
     """
+    if _specifies_another_call(operation):
+        args, options = keras.tree.map_structure(_unless_variable, (args, options))
+        return keras.Operation.compute_output_spec(operation, *args, **options)
     outputs = operation.compute_output_spec(*args, **options)
     if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
         return outputs
@@ -309,6 +312,27 @@ def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
     return keras.tree.map_structure(
         lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
     )
+
+
+def _unless_variable(value: Any) -> Any:
+    """Return a value, or a symbolic tensor for a variable, which JAX does not trace."""
+    if isinstance(value, keras.Variable):
+        return keras.KerasTensor(value.shape, value.dtype)
+    return value
+
+
+def _specifies_another_call(operation: keras.Operation) -> bool:
+    """Return whether the specification of outputs is that of a layer of Keras with another `call`.
+
+    As in the attention of KerasHub, which takes arguments that Keras' does not.
+    """
+    kind = type(operation)
+    specification = kind.compute_output_spec
+    is_of_layer = specification in (
+        keras.Operation.compute_output_spec,
+        keras.Layer.compute_output_spec,
+    )
+    return not is_of_layer and is_of_keras(specification) and not is_of_keras(kind.call)
 
 
 def _lacks_lengths(values: Any) -> bool:

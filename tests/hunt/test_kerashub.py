@@ -13,6 +13,7 @@ from scripts import script
 import keras_initx
 from keras_initx import recipes
 from keras_initx.models import weights_digest
+from keras_initx.structure._architecture import architecture_of
 
 pytestmark = pytest.mark.every_backend
 
@@ -361,3 +362,64 @@ def test_the_audit_of_gpt2_prints_what_the_readme_shows(capsys, monkeypatch):
     ((code, output),) = re.findall(r"```python\n([^`]*keras_hub[^`]*)```\n\n```text\n(.*?)```", readme, re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out == output
+
+
+@pytest.mark.parametrize("applications", [1, 2, 12])
+def test_the_depth_of_albert_is_how_often_its_one_group_is_applied(applications):
+    sizes = {"num_heads": 4, "embedding_dim": 16, "hidden_dim": 32, "intermediate_dim": 64, "num_groups": 1}
+    model = keras_hub.models.AlbertBackbone(50, applications, max_sequence_length=16, **sizes)
+    plan = keras_initx.initialize(model, "deepnorm", seed=0, dry_run=True)
+    (std,) = {row.expected_std for row in plan.rows if row.path.endswith("attention_output/kernel")}
+    assert std == pytest.approx((8 * applications) ** -0.25 / 32**0.5)
+
+
+def xlnet():
+    return keras_hub.models.XLNetBackbone(50, num_layers=2, num_heads=4, hidden_dim=32, intermediate_dim=64)
+
+
+def moonshine():
+    heads = {"encoder_num_heads": 4, "decoder_num_heads": 4}
+    blocks = {"encoder_num_layers": 2, "decoder_num_layers": 2}
+    return keras_hub.models.MoonshineBackbone(50, filter_dim=32, hidden_dim=32, intermediate_dim=64, **heads, **blocks)
+
+
+@pytest.mark.parametrize(
+    ("build", "right", "refused"),
+    [
+        (xlnet, "bert", {"gpt2": "a normalization after each sum", "zero_residual": "a normalization after each sum"}),
+        (
+            moonshine,
+            "zero_residual",
+            {
+                "bert": "no normalization after each sum",
+                "gpt2": "cross-attention",
+                "deepnorm": "a normalization before",
+            },
+        ),
+    ],
+)
+def test_where_xlnet_and_moonshine_normalize_is_seen(build, right, refused):
+    model = build()
+    keras_initx.initialize(model, right, seed=0, dry_run=True)
+    for recipe, reason in refused.items():
+        with pytest.raises(ValueError, match=f"with .*{reason}"):
+            keras_initx.initialize(model, recipe, seed=0)
+
+
+@pytest.mark.parametrize("name", ["Mixtral", "QwenMoe"])
+def test_the_experts_of_a_block_end_one_branch(name):
+    model = text(name)
+    ends = ("attention_output/kernel", "/feedforward_output_dense/kernel", "/expert_feedforward_output_dense")
+    for recipe in ("gpt2", "llama:megatron"):
+        plan = keras_initx.initialize(model, recipe, seed=0, dry_run=True)
+        found = {row.expected_std for row in plan.rows if row.path.endswith(ends)}
+        assert list(found) == pytest.approx([0.02 / 8**0.5])
+    closed = {path for path, value in recipes.zero_residual(model).by_path.items() if value == "zeros"}
+    assert closed == {row.path for row in plan.rows if row.path.endswith(ends)}
+
+
+@pytest.mark.parametrize("name", ["GPT2", "Bart", "OPT", "Whisper", "XLNet", "Moonshine"])
+def test_blocks_of_kerashub_with_attention_of_its_own_are_followed(name):
+    builds = {"XLNet": xlnet, "Moonshine": moonshine}
+    model = builds[name]() if name in builds else text(name)
+    assert not architecture_of(model).hidden

@@ -1,8 +1,11 @@
 """Rules of users: which weights they match, and which are refused."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
+import strangers
 from drawn import Counting, arrays, assert_equal, build, row
 
 import keras_initx
@@ -133,3 +136,26 @@ def test_the_name_of_an_initializer_is_refused_as_one_and_not_as_a_plan(name, me
 def test_a_plan_that_is_not_there_is_told_before_its_seed():
     with pytest.raises(ValueError, match=r"`rules` must be .*existing file.*nowhere\.json"):
         initialize(build(), "nowhere.json", seed=0)
+
+
+def called(function):
+    """Return how often functions of the package that find things are called by a function."""
+    counts = dict.fromkeys(("recipe_of", "find_weights", "recorded_calls"), 0)
+
+    def count(frame, event, argument):
+        if event == "call" and frame.f_code.co_name in counts:
+            counts[frame.f_code.co_name] += 1
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+def test_the_name_of_a_recipe_is_looked_up_once_and_weights_are_listed_once():
+    model = strangers.gpt()
+    once = {"recipe_of": 1, "find_weights": 1, "recorded_calls": 1}
+    assert called(lambda: initialize(model, "gpt2", seed=0)) == once
+    assert called(lambda: keras_initx.audit(model, "gpt2")) == once

@@ -44,9 +44,9 @@ def llama():
 class Encoder(layers.Layer):
     """A layer that says where its block normalizes."""
 
-    def __init__(self, name):
+    def __init__(self, name, normalize_first=False):
         super().__init__(name=name)
-        self.normalize_first = False
+        self.normalize_first = normalize_first
 
     def call(self, x):
         return x
