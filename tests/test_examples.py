@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from modes import often
 from scripts import script
 
 ten_layers = script("ten_layers")
@@ -21,10 +22,7 @@ figures = script("_figures")
 
 
 # Before a release the other rows of the tables too: each is ten layers of 500 units.
-def rows(*names):
-    return [name if name in ("0.01 N", "He") else pytest.param(name, marks=pytest.mark.rare) for name in names]
-
-
+OFTEN = ("0.01 N", "He")
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
@@ -72,7 +70,7 @@ def test_what_draws_nothing_needs_no_matplotlib(name, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("usage: ")
 
 
-@pytest.mark.parametrize("name", rows("Xavier", "He", "Glorot", "sparse", "orthogonal"))
+@pytest.mark.parametrize("name", often(["Xavier", "He", "Glorot", "sparse", "orthogonal"], OFTEN))
 def test_tanh_keeps_its_spread(name):
     assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh(name).rows)
     assert tanh(name).ok
@@ -84,13 +82,13 @@ def test_xavier_decays_in_relu():
     assert spread[-1] < spread[0] / 20
 
 
-@pytest.mark.parametrize("name", rows("He", "sparse", "orthogonal"))
+@pytest.mark.parametrize("name", often(["He", "sparse", "orthogonal"], OFTEN))
 def test_relu_keeps_its_spread(name):
     assert all(0.6 < layer.after.std < 1 for layer in relu(name).rows)
     assert relu(name).ok
 
 
-@pytest.mark.parametrize("name", rows("sparse", "orthogonal"))
+@pytest.mark.parametrize("name", often(["sparse", "orthogonal"], OFTEN))
 def test_the_gain_of_tanh_compensates_for_its_shrinking(name):
     assert tanh(name).rows[-1].after.std == pytest.approx(0.65, abs=0.01)
 
@@ -125,13 +123,13 @@ def test_gradients_of_large_weights_grow_towards_the_inputs():
     assert all(3 < below / above < 4 for below, above in pairwise(found))
 
 
-@pytest.mark.parametrize("name", rows("Xavier", "He"))
+@pytest.mark.parametrize("name", often(["Xavier", "He"], OFTEN))
 def test_gradients_are_level_with_scaled_weights(name):
     found = gradients(tanh(name))
     assert found.max() < 1.5 * found.min()
 
 
-@pytest.mark.parametrize("name", rows("0.01 N", "1.0 N", "Xavier", "He"))
+@pytest.mark.parametrize("name", often(["0.01 N", "1.0 N", "Xavier", "He"], OFTEN))
 def test_gradients_are_level_in_relu(name):
     found = gradients(relu(name))[1:]
     assert found.max() < 2 * found.min()
@@ -239,7 +237,8 @@ def test_scripts_print_a_table(name, options, found, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.usefixtures("few_digits")
-@pytest.mark.parametrize("name", [pytest.param("symmetry", marks=pytest.mark.rare), "relu_bias"])
+@pytest.mark.rare
+@pytest.mark.parametrize("name", ["symmetry", "relu_bias"])
 def test_scripts_write_a_figure(name, tmp_path, capsys):
     options = ["--repeats", "1"] if name == "relu_bias" else []
     script(name).main(["--out", str(tmp_path), "--epochs", "1", *options])

@@ -108,7 +108,7 @@ class Rounded(layers.Layer):
     [
         (ops.round, "the operation Round"),
         (Rounded(name="own"), "own"),
-        pytest.param(ops.stop_gradient, "the operation StopGradient", marks=pytest.mark.every_backend),
+        (ops.stop_gradient, "the operation StopGradient"),
     ],
     ids=["operation", "layer", "stop_gradient"],
 )

@@ -110,16 +110,7 @@ def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):
 
 
 @pytest.mark.eager_backends
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("over the batch", marks=pytest.mark.every_backend),
-        "in a base",
-        "over a row, frozen",
-        "over groups",
-        "in a class of a user",
-    ],
-)
+@pytest.mark.parametrize("name", NORMALIZING)
 def test_a_normalization_by_what_it_measures_takes_the_scale_away(name):
     model = NORMALIZING[name]()
     assert levels(model) == ["note"]

@@ -200,7 +200,7 @@ def by_pickle(function):
     return copied
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_workers_find_the_same(monkeypatch):
     """Processes of their own, which start for ten seconds, are in `tests/hunt/test_studies.py`."""
     options = {"repeats": 1, "epochs": 2, "diagnosis": False}

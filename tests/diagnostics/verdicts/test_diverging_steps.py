@@ -316,7 +316,7 @@ WAITING = {
 
 
 @pytest.mark.eager_backends
-@pytest.mark.parametrize("name", ["accumulation", pytest.param("overflow", marks=pytest.mark.every_backend)])
+@pytest.mark.parametrize("name", WAITING)
 def test_without_an_update_nothing_is_known_of_the_weights(name):
     make, remedy = WAITING[name]
     report = keras_initx.diagnose(compiled(make()), X, LABELS, steps=2)
@@ -350,7 +350,9 @@ def test_weights_that_no_later_rate_moves_are_named():
 
 
 @pytest.mark.eager_backends
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "Lamb"])
+@pytest.mark.parametrize(
+    "name", ["Adam", pytest.param("AdamW", marks=pytest.mark.rare), pytest.param("Lamb", marks=pytest.mark.rare)]
+)
 def test_where_a_constant_of_the_optimizer_is_rounded_to_1_the_dtype_is_the_cause(name):
     model = compiled(getattr(keras.optimizers, name)(), dtype="bfloat16")
     (verdict,) = keras_initx.diagnose(model, X, LABELS, steps=5).problems

@@ -98,7 +98,7 @@ def test_a_weight_of_a_layer_that_is_not_called_is_found():
     assert "dense_1/bias is not finite: 1 of 4 values is inf" in verdict_of((model, *rest)).evidence
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_steps_are_not_taken_and_blame_no_optimizer():
     model, x, y, loss = decay(False)
     model.compile("adam", loss)
