@@ -62,6 +62,8 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
+# Before a release: rare situations too, and under JAX what takes long to compile.
+ALL = {"KERAS_INITX_TESTS": "all"}
 # Folders of tests with a session of their own, which says what only they find.
 SEPARATE = ("browser", "device", "hosts", "hunt", "roundtrip")
 ORDINARY = tuple(f"--ignore=tests/{folder}" for folder in SEPARATE)
@@ -116,7 +118,10 @@ def hunt(session, backend):
     to the letter. They find false alarms, and what two parts break that are right by themselves.
     """  # noqa: E501, a page shows it whole
     install(session, "keras", "test", backend)
+    session.env.update(ALL)
     run_tests(session, backend, "tests/hunt")
+    if backend != "tensorflow":  # which has no rare tests of its own
+        run_tests(session, backend, *ORDINARY, "-m", "rare")
 
 
 @nox.session(default=False, tags=["release"])
@@ -134,11 +139,10 @@ def hosts(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
-    """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""  # noqa: E501, a page shows it whole
+    """Diagnose, load and compare backbones of KerasHub, which needs TensorFlow beside the backend."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "kerashub", backend)
-    run_tests(
-        session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py"
-    )
+    session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
+    run_tests(session, backend, *map(str, Path("tests/hunt").glob("test_kerashub*.py")))
 
 
 @nox.session(default=False, tags=["release"])
@@ -162,6 +166,7 @@ def coverage(session):
     data = session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "measured"))
     session.run("coverage", "erase")
     options = ("--cov", "--cov-append", "--cov-report=")
+    session.env.update(ALL)
     for backend in BACKENDS:
         run_tests(session, backend, *ORDINARY, *options)
     session.env["TRITON_INTERPRET"] = "1"
@@ -187,6 +192,7 @@ def minimums(session, backend):
     install(session, "minimums", f"minimums-{backend}", "test")
     # JAX 0.5.3 reads programs from its cache that compute something else.
     session.env["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    session.env.update(ALL)
     old = (
         # Keras 3.10, when it updates a slice with torch.
         "ignore:Using a non-tuple sequence for multidimensional indexing:UserWarning",
@@ -273,6 +279,7 @@ def package(session):
 def pythons(session, backend):
     """Run the tests with newer versions of Python."""
     install(session, "keras", "test", backend)
+    session.env.update(ALL)
     run_tests(session, backend, *ORDINARY)
 
 

@@ -1,6 +1,8 @@
 """Options, marks and virtual devices of all tests.
 
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
+Those marked with `eager_backends` run under TensorFlow, but not under JAX, which compiles each operation, and those
+marked with `rare` nowhere, unless `KERAS_INITX_TESTS` is `all`, as in the sessions before a release.
 """
 
 import gc
@@ -13,7 +15,7 @@ import pytest
 from array_files import BIAS, KERNEL
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("ordinary", max_examples=10, deadline=None, derandomize=True)
+settings.register_profile("ordinary", max_examples=5, deadline=None, derandomize=True)
 # New cases in each run of `nox -s fuzz`; `--hypothesis-seed` repeats those of one.
 settings.register_profile(
     "fuzz",
@@ -34,6 +36,7 @@ def pytest_configure(config):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     random.seed(0)  # from which parameters of tests that have no seed draw one
     _cut_the_processor()
+    _seed_what_is_there()
     _multiply_in_float32()
 
 
@@ -46,6 +49,16 @@ def _cut_the_processor():
 
         virtual = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
+
+
+def _seed_what_is_there():
+    """Let torch seed no accelerator that is missing: it would keep each seed with a trace of the stack."""
+    if _backend() == "torch":
+        import torch
+
+        for kind in (torch.cuda, torch.xpu, torch.mtia):
+            if not kind.is_available():
+                kind.manual_seed_all = lambda seed: None
 
 
 def _multiply_in_float32():
@@ -63,10 +76,30 @@ def _backend():
     return keras.backend.backend()
 
 
+# What is in the text of a file that has tests for other backends than torch.
+MARKING = ("every_backend", "eager_backends", "everywhere(")
+
+
+def pytest_ignore_collect(collection_path):
+    """Import no file that has no test for the backend."""
+    if _backend() == "torch" or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text()
+    return True if not any(mark in text for mark in MARKING) else None
+
+
+def _is_wanted(item):
+    marks = {mark.name for mark in item.iter_markers()}
+    are_all_wanted = os.environ.get("KERAS_INITX_TESTS") == "all"
+    if "rare" in marks and not are_all_wanted:
+        return False
+    if _backend() == "torch" or "every_backend" in marks:
+        return True
+    return "eager_backends" in marks and (are_all_wanted or _backend() != "jax")
+
+
 def pytest_collection_modifyitems(config, items):
-    if _backend() == "torch":
-        return
-    is_wanted = {item: any(mark.name == "every_backend" for mark in item.iter_markers()) for item in items}
+    is_wanted = {item: _is_wanted(item) for item in items}
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted[item]])
     items[:] = [item for item in items if is_wanted[item]]
 

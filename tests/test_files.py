@@ -8,6 +8,7 @@ import threading
 
 import keras
 import pytest
+from modes import often
 
 from keras_initx import _files
 from keras_initx.cli import _main as cli
@@ -61,7 +62,7 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", often(WRITERS, ["model.keras", "records.csv"]))
 def test_on_a_full_disk_the_old_file_is_as_it_was(name, inputs, tmp_path, capsys):
     path = tmp_path / name
     path.write_bytes(OLD)

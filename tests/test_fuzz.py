@@ -15,7 +15,7 @@ from keras_initx._typing import Activation
 
 CLASSES = [entry.cls for entry in keras_initx.catalog().values()]
 
-ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.floats(width=32), st.text(max_size=3))
+ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.floats(width=32), st.text("aé_ ", max_size=3))
 COUNTS = st.integers(1, 4)
 POSITIVE = st.floats(0.0625, 4, width=32)
 AXES = st.one_of(st.none(), st.lists(st.integers(-3, 3), max_size=3))

@@ -55,10 +55,12 @@ def must_build(case, name, argument):
 
 # One that fills all kernels, and one that fills certain shapes only.
 MARKS = dict.fromkeys((keras_initx.Sparse, keras_initx.LSTMForgetBias), pytest.mark.every_backend)
+MARKS |= dict.fromkeys((keras_initx.Orthogonal, keras_initx.Concatenated, keras_initx.Pretrained), ())
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=MARKS.get(case.cls, ()), id=case.cls.__name__) for case in DISTINCT_CASES]
+    "case",
+    [pytest.param(case, marks=MARKS.get(case.cls, pytest.mark.rare), id=case.cls.__name__) for case in DISTINCT_CASES],
 )
 def test_a_layer_builds_or_an_error_names_the_argument(case):
     for name, argument in WEIGHTS:

@@ -7,6 +7,7 @@ import graphlib
 import importlib
 import importlib.util
 import inspect
+import json
 import pathlib
 import re
 import subprocess
@@ -69,8 +70,9 @@ def module_name(path):
 WITH_EXAMPLES = sorted({module_name(path) for path in SOURCES if ">>>" in path.read_text()} - LEFT_OUT)
 
 
-DRAWS = """
-import importlib, random, sys
+# A process sees what no other test has imported before: what the first use draws, and which names the package opens.
+FIRST_USE = """
+import importlib, json, random, sys, types
 import numpy as np
 import keras
 
@@ -89,19 +91,52 @@ hidden = keras.layers.Dense(2, "selu", kernel_initializer=keras_initx.HeNormal(s
 model = keras.Sequential([keras.Input((3,)), hidden])
 seeded()
 keras_initx.audit(model, "selu")
-for name in sys.argv[1:]:
+
+unopened = []
+for name in json.loads(sys.argv[2]):
+    value = keras_initx
+    for part in name.split(".")[1:]:
+        value = getattr(value, part, None)
+    if value is None:
+        unopened.append(name)
+# Python itself makes each imported room an attribute.
+named = {name: value for name, value in vars(keras_initx).items() if not name.startswith("_")}
+public = {name for name, value in named.items() if not isinstance(value, types.ModuleType)}
+rooms = [name for name in keras_initx.__all__ if isinstance(getattr(keras_initx, name), types.ModuleType)]
+
+for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
 keras_initx.initialize(model, keras_initx.recipes.selu, seed=0)
 keras_initx.contract(model)
-assert drawn() == expected
+print(json.dumps({
+    "numbers are as before": drawn() == expected,
+    "unopened": unopened,
+    "not public": sorted(public - {*keras_initx.__all__}),
+    "rooms": sorted(rooms),
+}))
 """
 
 
-@pytest.mark.every_backend
-def test_imports_and_first_audits_leave_the_random_numbers_of_a_process():
+@pytest.fixture(scope="module")
+def first_use():
+    """Return what a process finds that imports everything and uses it for the first time."""
     names = sorted({module_name(path) for path in SOURCES} - LEFT_OUT - {"keras_initx.__main__"})
-    result = subprocess.run([sys.executable, "-c", DRAWS, *names], capture_output=True, text=True)
+    lists = (json.dumps(names), json.dumps(sorted(listed_in_the_reference())))
+    result = subprocess.run([sys.executable, "-c", FIRST_USE, *lists], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.every_backend
+def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_use):
+    assert first_use["numbers are as before"]
+
+
+@pytest.mark.every_backend
+def test_the_package_alone_opens_every_name_of_the_reference(first_use):
+    assert first_use["unopened"] == []
+    assert first_use["not public"] == []
+    assert first_use["rooms"] == sorted({*PUBLIC_ROOMS, "demo", "testing"})
 
 
 def test_all_names_are_there():
@@ -286,31 +321,6 @@ def test_a_room_offers_the_names_of_its_page(room):
 def test_a_room_without_a_page_offers_nothing(room):
     module = importlib.import_module(f"keras_initx.{room}")
     assert [name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)] == []
-
-
-DOORS = """
-import sys, types
-import keras_initx
-
-for name in sys.argv[1:]:
-    value = keras_initx
-    for part in name.split(".")[1:]:
-        value = getattr(value, part)
-# Python itself makes each imported room an attribute.
-named = {name: value for name, value in vars(keras_initx).items() if not name.startswith("_")}
-public = {name for name, value in named.items() if not isinstance(value, types.ModuleType)}
-assert public <= {*keras_initx.__all__}, public
-rooms = {name for name in keras_initx.__all__ if isinstance(getattr(keras_initx, name), types.ModuleType)}
-print(*sorted(rooms))
-"""
-
-
-@pytest.mark.every_backend
-def test_the_package_alone_opens_every_name_of_the_reference():
-    command = [sys.executable, "-c", DOORS, *sorted(listed_in_the_reference())]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == sorted({*PUBLIC_ROOMS, "demo", "testing"})
 
 
 def is_for_type_checkers(node):

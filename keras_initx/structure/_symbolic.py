@@ -293,6 +293,7 @@ def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
     Such as `EinsumDense`, which takes them from its argument `output_shape`.
     """
     if _specifies_another_call(operation):
+        args, options = keras.tree.map_structure(_unless_variable, (args, options))
         return keras.Operation.compute_output_spec(operation, *args, **options)
     outputs = operation.compute_output_spec(*args, **options)
     if not _lacks_lengths(outputs) or _lacks_lengths((args, options)):
@@ -311,6 +312,13 @@ def _with_lengths(operation: Any, args: Any, options: Any) -> Any:
     return keras.tree.map_structure(
         lambda output, known: keras.KerasTensor(known.shape, output.dtype), outputs, computed
     )
+
+
+def _unless_variable(value: Any) -> Any:
+    """Return a value, or a symbolic tensor for a variable, which JAX does not trace."""
+    if isinstance(value, keras.Variable):
+        return keras.KerasTensor(value.shape, value.dtype)
+    return value
 
 
 def _specifies_another_call(operation: keras.Operation) -> bool:

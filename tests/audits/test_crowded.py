@@ -47,7 +47,7 @@ def test_units_of_heads_are_named_by_both_axes():
     assert crowded(values, "float32") == ("constant", "1 of 64 slices along axes 1 to 2: all of [2, 5] are 0.02")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.rare), "bfloat16"])
 @pytest.mark.parametrize(
     ("initializer", "shape"),
     [

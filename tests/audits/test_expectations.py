@@ -98,6 +98,7 @@ def test_of_draws_with_scales_of_their_own_only_the_shape_is_compared():
     assert row.reason == "its scale differs from draw to draw"
 
 
+@pytest.mark.rare
 def test_rows_with_scales_of_their_own_have_another_shape_in_each_draw():
     def drawn_by_row(generator, shape):
         scales = keras.random.normal((shape[0], 1), seed=generator)

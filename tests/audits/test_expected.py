@@ -83,6 +83,7 @@ def test_rules_are_matched_once():
     ]
 
 
+@pytest.mark.rare
 def test_a_recipe_says_how_a_model_should_be():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), alpha=0.25)
     rules = recipes.mobilenet(model)

@@ -36,6 +36,7 @@ def test_a_small_alpha_needs_more_evidence():
     assert audit(values, rules, alpha=1e-12).ok
 
 
+@pytest.mark.rare
 def test_alarms_are_as_rare_as_alpha_says():
     # 300 audits of two weights: with an alpha of 1 %, more than 12 alarms have a chance of 1 in 20,000.
     rules = {"*": keras_initx.TruncatedNormal(stddev=0.02)}

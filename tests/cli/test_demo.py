@@ -22,6 +22,7 @@ def printed():
     return output.getvalue()
 
 
+@pytest.mark.rare
 def test_it_diagnoses_initializes_diagnoses_again_and_trains_both(printed):
     parts = printed.split("\n\n")
     numbered = [part for part in parts if re.match(r"\d\. ", part)]
@@ -40,6 +41,7 @@ def test_it_diagnoses_initializes_diagnoses_again_and_trains_both(printed):
     assert remedied.startswith("after initialize ")
 
 
+@pytest.mark.rare
 def test_it_ends_with_the_command_for_a_model_of_ones_own(printed):
     assert printed.endswith("\n    python -m keras_initx diagnose FILE.py:model --data FILE.py:batch\n")
 

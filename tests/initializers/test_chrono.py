@@ -126,19 +126,3 @@ def test_does_not_guess_whose_bias_a_vector_is(layer):
     message = r"`shape` must be .*`ChronoBias\(100, cell=\"lstm\"\)`\. Received: shape=\(12,\), cell=None, layer="
     with pytest.raises(ValueError, match=message):
         layer(12, bias_initializer=ChronoBias()).build((None, 3)) if layer else ChronoBias()((12,))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"max_steps": 2}, ValueError, r"`max_steps` must be from 3 to 4294967296\. Received: max_steps=2"),
-        ({"max_steps": 2**32 + 1}, ValueError, r"`max_steps` must be from 3 to 4294967296\. Received: max_steps="),
-        ({"max_steps": 0}, ValueError, r"`max_steps` must be a positive integer\. Received: max_steps=0"),
-        ({"max_steps": 9.5}, TypeError, r"`max_steps` must be a positive integer\. Received: max_steps=9\.5"),
-        ({"cell": "rnn"}, ValueError, r"`cell` must be one of \('lstm', 'gru'\)\. Received: cell='rnn'"),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(kwargs, error, message):
-    with pytest.raises(error, match=message):
-        ChronoBias(**kwargs)

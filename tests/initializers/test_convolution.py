@@ -107,17 +107,3 @@ def test_refuses_what_is_no_convolution(cls, shape):
 def test_refuses_units_that_cannot_be_cut_into_groups(cls):
     with pytest.raises(ValueError, match=r"multiple of `groups`\. Received: shape=\(3, 2, 5\), groups=2"):
         cls(groups=2)((3, 2, 5))
-
-
-@every_class
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"gain": -1}, ValueError, r"`gain` must be a positive number\. Received: gain=-1"),
-        ({"groups": 0}, ValueError, r"`groups` must be a positive integer\. Received: groups=0"),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(cls, kwargs, error, message):
-    with pytest.raises(error, match=message):
-        cls(**kwargs)

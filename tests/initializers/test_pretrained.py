@@ -84,32 +84,6 @@ def test_refuses_another_digest(kernel_file):
         Pretrained(kernel_file, sha256="a" * 64)((4, 3))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"path": 7}, TypeError, r"`path` must be the path of a file .*Received: path=7"),
-        ({"path": b"a.npy"}, TypeError, r"`path` must be the path of a file .*Received: path=b'a\.npy'"),
-        ({"path": "a.pkl"}, ValueError, r"`path` must be .* ends in one of \('\.npy', .*Received: path='a\.pkl'"),
-        ({"path": "a.npy", "key": 1}, TypeError, r"`key` must be a string or `None`\. Received: key=1"),
-        ({"path": "a.npy", "sha256": 1}, TypeError, r"`sha256` must be a string or `None`\. Received: sha256=1"),
-        (
-            {"path": "a.npy", "sha256": "1"},
-            ValueError,
-            r"`sha256` must be 64 hexadecimal digits\. Received: sha256='1'",
-        ),
-        ({"path": "a.npy", "pad": "no"}, ValueError, r"`pad` must be an initializer, .*Received: pad='no'"),
-        (
-            {"path": "a.npy", "pad": keras.saving.serialize_keras_object(layers.Dense(1))},
-            ValueError,
-            r"`pad` must be an initializer, .*Received: pad=\{",
-        ),
-    ],
-)
-def test_refuses_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        Pretrained(**arguments)
-
-
 def test_refuses_a_file_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = rf"`path` must be an existing file, but there is none at .*{tmp_path.name}.*\. Received: path='a\.npy'"

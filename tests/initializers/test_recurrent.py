@@ -100,19 +100,6 @@ def test_a_layer_nearby_that_does_not_hold_the_initializer_is_not_asked():
     assert gates(outer.weight) == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"value": float("nan")}, ValueError, r"`value` must be a finite number\. Received: value=nan"),
-        ({"units": 0}, ValueError, r"`units` must be a positive integer\. Received: units=0"),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(kwargs, error, message):
-    with pytest.raises(error, match=message):
-        LSTMForgetBias(**kwargs)
-
-
 def rows(bias):
     """Return the value in each gate's part of a GRU's bias, row by row; it must be the same for all units."""
     parts = np.split(np.atleast_2d(to_numpy(bias)), 3, axis=1)

@@ -83,35 +83,3 @@ def test_sparsity_counts_in_float64_whatever_its_type():
     narrow = Sparse(sparsity=np.float32(0.3), seed=1)
     for again in (Sparse.from_config(narrow.get_config()), Sparse(sparsity=float(np.float32(0.3)), seed=1)):
         np.testing.assert_array_equal(to_numpy(again((5, 4))), to_numpy(narrow((5, 4))))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"connections": 0}, ValueError, r"`connections` must be a positive integer\. Received: connections=0"),
-        ({"connections": 2.5}, TypeError, r"`connections` must be a positive integer\. Received: connections=2\.5"),
-        ({"connections": True}, TypeError, r"`connections` must be .* Received: connections=True"),
-        ({"sparsity": "0.5"}, TypeError, r"`sparsity` must be a finite number\. Received: sparsity='0\.5'"),
-        ({"sparsity": math.nan}, ValueError, r"`sparsity` must be a finite number\. Received: sparsity=nan"),
-        ({"stddev": math.inf}, ValueError, r"`stddev` must be a positive number\. Received: stddev=inf"),
-        ({"stddev": [1]}, TypeError, r"`stddev` must be a positive number\. Received: stddev=\[1\]"),
-        ({"sparsity": 1.0}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=1\.0"),
-        ({"sparsity": -0.1}, ValueError, r"`sparsity` must be in \[0, 1\)\. Received: sparsity=-0\.1"),
-        (
-            {"connections": 3, "sparsity": 0.5},
-            ValueError,
-            r"Only one of `connections` and `sparsity` can be given\. Received: connections=3, sparsity=0\.5",
-        ),
-        ({"stddev": 0}, ValueError, r"`stddev` must be a positive number\. Received: stddev=0"),
-        (
-            {"stddev": 1.0, "gain": 2.0},
-            ValueError,
-            r"Only one of `stddev` and `gain` can be given\. Received: stddev=1\.0, gain=2\.0",
-        ),
-        ({"gain": -1}, ValueError, r"`gain` must be a positive number\. Received: gain=-1"),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(kwargs, error, message):
-    with pytest.raises(error, match=message):
-        Sparse(**kwargs)

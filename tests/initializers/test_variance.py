@@ -64,19 +64,3 @@ def test_a_tuple_of_axes_equals_the_list_that_a_config_makes_of_it():
     assert given.input_axes == (0, 1)
     assert given.get_config()["input_axes"] == [0, 1]
     assert HeNormal.from_config(given.get_config()) == given
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
-    [
-        ({"scale": 0}, ValueError, r"`scale` must be a positive number\. Received: scale=0"),
-        ({"mode": "fan"}, ValueError, r"`mode` must be one of \('fan_in', .*\)\. Received: mode='fan'"),
-        ({"distribution": "cauchy"}, ValueError, r"`distribution` must be one of .*\. Received: distribution='cauchy'"),
-        ({"input_axes": 0}, TypeError, r"`input_axes` must be `None` or a list of .* Received: input_axes=0"),
-        ({"output_axes": [1.0]}, TypeError, r"`output_axes` must be .* Received: output_axes=\[1\.0\]"),
-    ],
-    ids=str,
-)
-def test_refuses_bad_arguments(kwargs, error, message):
-    with pytest.raises(error, match=message):
-        VarianceScaling(**kwargs)

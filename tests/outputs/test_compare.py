@@ -166,7 +166,7 @@ def in_16_bits():
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_a_clean_pair_in_16_bits_is_silent(source, in_16_bits):
     model = with_values_of(network(), source)
     other = with_values_of(network(epsilon=1e-5), source)
@@ -192,3 +192,8 @@ def test_the_report_is_a_result(source, recorded, tmp_path):
     assert '"after": "tokens"' in report.to_json()
     assert "norm" in report.to_html(tmp_path / "report.html")
     assert report.plot().axes
+
+
+def test_the_four_passes_show_progress(capsys, source):
+    compare_outputs(source, X, source, verbose=1)
+    assert "4/4 passes" in capsys.readouterr().err

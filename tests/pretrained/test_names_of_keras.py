@@ -4,7 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from modes import needs_keras, to_numpy
+from modes import everywhere, needs_keras, to_numpy
 
 from keras_initx import audit, load_pretrained
 from keras_initx.structure._weights import find_weights
@@ -310,8 +310,7 @@ def check_same(model, source):
         np.testing.assert_array_equal(values, expected[weight], weight)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", sorted(BUILDS.keys() - {"chosen"}))
+@pytest.mark.parametrize("name", everywhere(sorted(BUILDS.keys() - {"chosen"}), ["own"]))
 def test_paths_of_variables_name_weights_of_another_build(name):
     source = changed(BUILDS[name]())
     model = BUILDS[name]()
@@ -382,7 +381,9 @@ def trained(model):
 
 
 # A layer that saves under names of its own is not found in a file without names.
-FILES = [(name, True) for name in sorted(BUILDS)] + [(name, False) for name in sorted(BUILDS.keys() - {"own"})]
+FILES = [(name, True) for name in sorted(BUILDS)] + [("functional", False)]
+for other in sorted(BUILDS.keys() - {"own", "functional"}):
+    FILES.append(pytest.param(other, False, marks=pytest.mark.rare))
 
 
 @pytest.mark.parametrize(("name", "has_names"), FILES)

@@ -159,7 +159,7 @@ def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change
     assert found == expected
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_a_model_in_mixed_precision_gets_the_same_rules():
     expected = recipes.zero_residual(strangers.perceptron())
     keras.config.set_dtype_policy("mixed_float16")

@@ -172,7 +172,7 @@ def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first)
 
 
 class Encoder(layers.Layer):
-    """A block that says where it normalizes."""
+    """A block that says where it normalizes, as in KerasHub."""
 
     def __init__(self, normalize_first=False, **options):
         super().__init__(**options)
@@ -205,7 +205,7 @@ class Other(Encoder):
 
 
 @pytest.mark.parametrize(("kind", "right", "wrong"), [(Encoder, "bert", "gpt2"), (Other, "gpt2", "bert")])
-def test_where_a_block_normalizes_says_its_call(kind, right, wrong):
+def test_where_a_block_normalizes_says_its_call_and_no_attribute(kind, right, wrong):
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)
     model = keras.Model(ids, layers.Dense(30, name="head")(kind(name="block")(x)))
@@ -222,8 +222,8 @@ class Cached(layers.MultiHeadAttention):
         self.encoding.build(query_shape)
         super().build(query_shape, value_shape)
 
-    def call(self, query, value, cache=None):
-        return super().call(query + self.encoding(query), value)
+    def call(self, query, value, offset=None, cache=None):
+        return super().call(query + self.encoding(query) + offset, value)
 
 
 class Caching(Encoder):
@@ -233,9 +233,13 @@ class Caching(Encoder):
         super().__init__(**options)
         self.attention = Cached(2, 8, name="attention")
 
+    def build(self, shape):
+        super().build(shape)
+        self.offset = self.add_weight((WIDTH,), name="offset")
+
     def call(self, x):
         y = self.norm(x)
-        x = x + self.attention(y, y, cache=None)
+        x = x + self.attention(y, y, offset=self.offset, cache=None)
         return x + self.network(self.norm(x))
 
 
@@ -413,7 +417,7 @@ def test_selu_in_a_call_that_cannot_be_followed_is_not_known():
         recipes.selu(model)
 
 
-@pytest.mark.every_backend
+@pytest.mark.eager_backends
 def test_factors_of_lora_in_a_quantized_layer_are_drawn():
     inputs = keras.Input((8,))
     model = keras.Model(inputs, layers.Dense(8, name="dense")(inputs))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import strangers
 from decoders import decoder
-from modes import to_numpy
+from modes import often, to_numpy
 from recipe_rows import ROWS
 
 from keras_initx import audit, initialize, loading, recipes
@@ -76,7 +76,9 @@ def assert_left(model, plan, before):
 OF_LAYERS = ("lora", "state_space")
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_LAYERS])
+@pytest.mark.parametrize(
+    "name", often([name for name in RECIPES if name not in OF_LAYERS], ["gpt2", "fixup", "vit_timm"])
+)
 def test_every_recipe_leaves_what_it_does_not_know_and_demands_nothing_of_it(name):
     model = with_mixer(ROWS[name].model)
     before = values_in(model)
@@ -134,8 +136,8 @@ def in_16_bits(model, folder):
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("change", [saved, frozen, nested, in_16_bits])
+@pytest.mark.eager_backends
+@pytest.mark.parametrize("change", [pytest.param(saved, marks=pytest.mark.every_backend), frozen, nested, in_16_bits])
 def test_it_is_left_in_models_that_are(change, tmp_path):
     model = change(mixed_gpt(), tmp_path)
     before = values_in(model)

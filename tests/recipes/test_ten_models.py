@@ -59,6 +59,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(name, source):
         drawn(name, source)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", read_by("llama"))
 def test_every_kernel_is_drawn(name):
     kernels = endings(name, KERNELS)

@@ -11,6 +11,7 @@ import zipfile
 
 import pytest
 
+pytestmark = pytest.mark.rare
 ROOT = pathlib.Path(__file__).parents[2]
 CHANGE = "\n/* of another commit */\n"
 

@@ -90,14 +90,14 @@ WRAPPERS = {
 # Each wrapper and most optimizers once.
 CASES = [
     ("moments", "float16"),
-    ("momentum", "user's in float16"),
+    pytest.param("momentum", "user's in float16", marks=pytest.mark.rare),
     ("averages", "user's"),
     ("sums", "scaled loss"),
 ]
 if hasattr(optimizers, "MultiOptimizer"):
     WRAPPERS["several"] = several, "float32"
     WRAPPERS["several in float16"] = several, "mixed_float16"
-    CASES.append(("schedule", "several"))
+    CASES.append(pytest.param("schedule", "several", marks=pytest.mark.rare))
     CASES.append(pytest.param("decay", "several in float16", marks=pytest.mark.every_backend))
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import keras
 import pytest
@@ -28,6 +29,12 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     run(folder)
     return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """Return a folder of a study that is finished, which a test may change."""
+    return shutil.copytree(finished, tmp_path / "copied")
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +99,12 @@ def test_a_trial_that_failed_or_was_cut_off_is_run_again(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("left", [(), ("arm", "repeat", "given")])
-def test_a_file_with_other_json_is_named_with_what_it_must_have(left, tmp_path):
-    run(tmp_path)
-    (file,) = tmp_path.glob("zeros.*.1.json")
+def test_a_file_with_other_json_is_named_with_what_it_must_have(left, copied):
+    (file,) = copied.glob("zeros.*.1.json")
     whole = json.loads(file.read_text())
     file.write_text(json.dumps({key: whole[key] for key in left}))
     with pytest.raises(ValueError, match=r"must have 'arm', 'repeat', .*zeros\.\w+\.1\.json, without .*'status'"):
-        run(tmp_path)
+        run(copied)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +121,13 @@ def test_a_file_with_other_json_is_named_with_what_it_must_have(left, tmp_path):
         ({"diagnosis": {"verdicts": [{"problem": "equal units"}]}}, "with the verdict"),
     ],
 )
-def test_a_file_of_another_trial_or_of_other_types_is_named(changes, received, tmp_path):
-    run(tmp_path)
-    (file,) = tmp_path.glob("zeros.*.1.json")
+def test_a_file_of_another_trial_or_of_other_types_is_named(changes, received, copied):
+    (file,) = copied.glob("zeros.*.1.json")
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     with pytest.raises(ValueError, match=rf"`?the file of a trial must have .*zeros\.\w+\.1\.json, {received}"):
-        run(tmp_path)
+        run(copied)
     file.unlink()
-    assert len(run(tmp_path).trials) == 4
+    assert len(run(copied).trials) == 4
 
 
 def test_a_full_disk_ends_a_study_and_leaves_whole_files(monkeypatch, tmp_path, undisturbed):

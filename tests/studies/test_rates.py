@@ -88,6 +88,7 @@ def test_trials_that_diverged_or_failed_are_no_best_ones():
     assert "1 of 28 trials failed: OSError: no room left." in str(failed)
 
 
+@pytest.mark.rare
 def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     builds = {"one rate": linear, "divided": divided}
     study = compare_learning_rates(builds, [4, 32], RATES, DATA, repeats=1, epochs=1, out=tmp_path, title="sums")

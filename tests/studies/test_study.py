@@ -322,6 +322,7 @@ def test_the_repeats_that_are_said_to_be_needed_find_four_of_five():
     assert 0.8 - 0.036 < found < 0.9
 
 
+@pytest.mark.rare
 def test_tests_find_nothing_where_there_is_nothing():
     """Of 1000 studies of 4 equal initializers at most 5 % should find a difference; 8 % is 4 deviations above."""
     draws = np.random.default_rng(0).normal(size=(1000, 4, 5))

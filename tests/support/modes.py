@@ -40,6 +40,15 @@ def everywhere(values, chosen):
     return parameters
 
 
+def often(values, chosen):
+    """Return `values` as parameters of tests, of which those `chosen` always run, and others before a release."""
+    parameters = []
+    for value in values:
+        marks = [] if value in chosen else [pytest.mark.rare]
+        parameters.append(pytest.param(value, marks=marks))
+    return parameters
+
+
 def needs_keras(version, what):
     """Return a mark that skips a test where Keras is older than `version`, the first that does `what`."""
     here, there = (tuple(map(int, number.split(".")[:2])) for number in (keras.__version__, version))

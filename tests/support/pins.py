@@ -10,6 +10,7 @@ import enum
 import importlib
 import inspect
 import pathlib
+import re
 
 PINS = pathlib.Path(__file__).with_name("pins")
 ROOMS = (
@@ -83,20 +84,34 @@ def options():
     return lines
 
 
-def reports():
-    """Yield the name and the report of the first faulty network with each list of problems."""
+def first_faulty():
+    """Return the name of the first faulty network with each list of problems."""
+    from diagnosed import FAULTY
+
+    first = {}
+    for name, case in FAULTY.items():
+        first.setdefault(tuple(case.problems), name)
+    return list(first.values())
+
+
+def report_of(name):
+    """Return what `diagnose` prints of a faulty network."""
     import keras
     from diagnosed import FAULTY
 
     import keras_initx
 
-    first = {tuple(case.problems): name for name, case in reversed(FAULTY.items())}
-    for name, case in FAULTY.items():
-        if first[tuple(case.problems)] == name:
-            keras.backend.clear_session()
-            keras.utils.set_random_seed(0)
-            model, x, y, loss = case.build(False)
-            yield name, str(keras_initx.diagnose(model, x, y, loss=loss, steps=case.steps))
+    case = FAULTY[name]
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    model, x, y, loss = case.build(False)
+    return str(keras_initx.diagnose(model, x, y, loss=loss, steps=case.steps))
+
+
+def recorded_reports():
+    """Return the reports in the file by the names of their networks."""
+    _, *parts = re.split(r"^# (.+)\n", (PINS / "reports.txt").read_text(), flags=re.MULTILINE)
+    return {name: report.rstrip("\n") for name, report in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def main():
@@ -105,7 +120,7 @@ def main():
     PINS.mkdir(exist_ok=True)
     (PINS / "names.txt").write_text("\n".join(public_names()) + "\n")
     if keras.backend.backend() == "torch":
-        text = "\n\n".join(f"# {name}\n{report}" for name, report in reports())
+        text = "\n\n".join(f"# {name}\n{report_of(name)}" for name in first_faulty())
         (PINS / "reports.txt").write_text(text + "\n")
 
 

@@ -50,6 +50,7 @@ def test_fewer_steps_say_nothing():
     assert not notes(keras_initx.diagnose(normalized_network(0.3), X, LABELS, steps=49))
 
 
+@pytest.mark.rare
 def test_labels_that_do_not_belong_to_their_inputs_are_named_where_no_rate_is_better():
     x, labels = GENERATOR.normal(size=(512, 2)), GENERATOR.integers(0, 3, 512)
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, "softmax")])
@@ -78,6 +79,7 @@ def test_a_penalty_hides_what_the_loss_is():
     assert not notes(keras_initx.diagnose(model, X, LABELS, steps=50))
 
 
+@pytest.mark.rare
 def test_a_monitor_says_it_after_the_first_epoch():
     monitor = keras_initx.SignalMonitor(X, LABELS, every=30)
     model = normalized_network(0.3)

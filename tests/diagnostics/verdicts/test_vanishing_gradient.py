@@ -20,6 +20,7 @@ def test_before_an_activation_without_limits_normalization_is_the_remedy_of_a_va
     assert remedy.text.startswith("keras.layers.BatchNormalization() before each softplus")
 
 
+@pytest.mark.rare
 def test_a_network_that_widens_is_not_given_orthogonal_kernels():
     # With more units than inputs they shrink a signal.
     model = keras.Sequential([keras.Input((16,))])

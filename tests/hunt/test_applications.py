@@ -1,43 +1,14 @@
-"""Models of `keras.applications`: the verdicts expected, nothing changed; and the recipes for them."""
+"""The recipes for models of `keras.applications`."""
 
 import math
 
 import keras
 import numpy as np
 import pytest
-from modes import everywhere, to_numpy
-from zoo import CLASSES, WRONG_FAN, assert_verdicts, normal, pixels, tokens
+from modes import to_numpy
+from zoo.applications import application
 
 from keras_initx import audit, initialize, recipes
-
-
-def application(name, x=normal, *, size=32, gradients=False):
-    """Return a model of `keras.applications`; the larger ones without a backward pass, which takes long to compile."""
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
-    )
-    return model, x(8, size, size, 3), tokens(8, vocabulary=10) if gradients else None, CLASSES
-
-
-ZOO = {
-    "MobileNetV2": (lambda: application("MobileNetV2", gradients=True), WRONG_FAN),
-    "MobileNetV2, pixels": (lambda: application("MobileNetV2", pixels), {*WRONG_FAN, ("unscaled inputs", "note")}),
-    # Smaller images leave the last batch normalizations too few values to go by.
-    "ResNet50": (lambda: application("ResNet50", size=64, gradients=True), set()),
-    "EfficientNetB0": (lambda: application("EfficientNetB0", pixels), set()),
-    # Without normalization Glorot's weights halve the variance in each of 15 layers.
-    "VGG16": (lambda: application("VGG16"), {("vanishing", "warning")}),
-}
-
-
-# Larger ones take minutes to compile.
-EVERYWHERE = ("MobileNetV2", "VGG16")
-
-
-@pytest.mark.parametrize("name", everywhere(ZOO, EVERYWHERE))
-def test_zoo(name):
-    assert_verdicts(*ZOO[name])
-
 
 SLIM = 0.09 * 0.8796  # TF-Slim truncates its normal distribution at two standard deviations.
 

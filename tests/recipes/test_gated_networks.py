@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gated import HIDDEN, Experts, decoder, dense, gated, stds
 from keras import layers, ops
-from modes import everywhere, to_numpy
+from modes import everywhere, often, to_numpy
 from strangers import LENGTH, WIDTH
 
 from keras_initx import audit, initialize, recipes
@@ -94,7 +94,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("attention", [None, Attention])
+@pytest.mark.parametrize("attention", often([None, Attention], [Attention]))
 @pytest.mark.parametrize("form", everywhere(FORMS, ["operations", "split", "sliced", "subclassed"]))
 def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
     feed_forward, gates, ends = FORMS[form]
