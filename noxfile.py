@@ -139,11 +139,10 @@ def hosts(session, backend):
 @nox.session(default=False, tags=["release"])
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def kerashub(session, backend):
-    """Diagnose and load backbones of KerasHub, which needs TensorFlow in addition to the backend."""  # noqa: E501, a page shows it whole
+    """Diagnose, load and compare backbones of KerasHub, which needs TensorFlow beside the backend."""  # noqa: E501, a page shows it whole
     install(session, "keras", "test", "kerashub", backend)
-    run_tests(
-        session, backend, "tests/hunt/test_kerashub.py", "tests/hunt/test_kerashub_pretrained.py"
-    )
+    session.env["KERAS_INITX_EXCHANGE"] = str(Path(session.cache_dir, "exchange").resolve())
+    run_tests(session, backend, *map(str, Path("tests/hunt").glob("test_kerashub*.py")))
 
 
 @nox.session(default=False, tags=["release"])

@@ -57,9 +57,14 @@ BITS_OF_RANDOM = 16
 _FEWEST_DIFFERENT = 16
 # With a smaller probability, values are not of a family.
 _IMPLAUSIBLE = 1e-3
-# Nor with a kurtosis that is higher than 3 by so many standard errors, as where parts are normal
-# with scales of their own: all families have 3 at most.
+# Nor with a kurtosis that is higher than that of normal values by so many standard errors, or a
+# mean absolute deviation that is lower, as where parts are normal with scales of their own: no
+# family has longer tails.
 _LONG_TAILS = 3.0
+# The mean absolute deviation of normal values, in deviations, and its standard error for one value
+# (Geary, 1936).
+_ABSOLUTE = math.sqrt(2 / math.pi)
+_ABSOLUTE_ERROR = 0.2123
 # Bounds and scales of a family may be so many errors off.
 _SPREAD = 4.0
 # The probabilities of the quantiles, more of them in the tails.
@@ -184,7 +189,7 @@ class Profile:
         size = int(min(self.independent, SAMPLE))
         if self.frames or size < _FEWEST_OF_FAMILY or not self.std:
             return ()
-        if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
+        if self._has_long_tails:
             return ()
         plausible = []
         quantiles = np.array(self.quantiles)
@@ -201,6 +206,18 @@ class Profile:
             if has_bounds and min(kolmogorov(distance, size), inside) > _IMPLAUSIBLE:
                 plausible.append(law)
         return tuple(plausible)
+
+    @property
+    def _has_long_tails(self) -> bool:
+        """Whether values are farther out, and nearer to the mean, than normal ones."""
+        if self.kurtosis > 3 + _LONG_TAILS * math.sqrt(24 / self.independent):
+            return True
+        # What is beyond the last quantiles is between these and the ends.
+        far = np.abs(np.array([self.lowest, *self.quantiles, self.highest]) - self.mean)
+        shares = np.diff([0.0, *LEVELS, 1.0])
+        absolute = float(shares @ (far[1:] + far[:-1])) / 2 / self.std
+        error = _ABSOLUTE_ERROR / math.sqrt(self.independent)
+        return absolute < _ABSOLUTE - _LONG_TAILS * error
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from keras_initx.outputs._recorded import CallKey, RecordedCall, Recorder, Value
 from keras_initx.outputs._recorded_outputs import RecordedOutputs
 from keras_initx.outputs._rounding import RUNS, Rounding
 from keras_initx.outputs._torch_calls import TorchModel, as_values, is_torch_module
+from keras_initx.rendering._terminal import Verbose, progress, shows_progress
 from keras_initx.structure._batch import Data, batch_of, first_examples
 from keras_initx.structure._weights import check_model, check_unshared
 
@@ -69,8 +70,14 @@ def record_outputs(model: Any, x: Data) -> RecordedOutputs:
     return RecordedOutputs(recorder.calls)
 
 
+@shows_progress
 def compare_outputs(
-    model: keras.Model, x: Data, like: LikeOutputs, *, names: Names | None = None
+    model: keras.Model,
+    x: Data,
+    like: LikeOutputs,
+    *,
+    names: Names | None = None,
+    verbose: Verbose = "auto",
 ) -> OutputsReport:
     """Say which layer of a model is the first whose outputs are not those of another.
 
@@ -104,6 +111,8 @@ def compare_outputs(
             and `None` leaves it out. Layers that no pattern matches are not compared. Without
             `names`, layers are compared that have the same path, with `/` or `.`. The whole model
             is always compared with the whole model.
+        verbose: Whether to show progress: `"auto"` on a terminal, unless
+            `keras.config.disable_interactive_logging()` was called; 1 always; 0 never.
 
     Returns:
         `OutputsReport` with a row for each call. `first` is the first that differs.
@@ -132,11 +141,14 @@ def compare_outputs(
         keras_model.paths.values(), keras_model.paths[model], others, names
     )
     recorder = Recorder(model, keras_model.settings, counterparts)
-    keras_model.run(x, recorder)
-    rounding = Rounding(recorder.calls)
-    for number in range(RUNS):
-        rounding.next_run()
-        keras_model.run(x, rounding, np.random.default_rng(number))
+    with progress("Comparing outputs", 1 + RUNS, "passes") as advance:
+        keras_model.run(x, recorder)
+        advance(1)
+        rounding = Rounding(recorder.calls)
+        for number in range(RUNS):
+            rounding.next_run()
+            keras_model.run(x, rounding, np.random.default_rng(number))
+            advance(1)
     compared = []
     for call in recorder.calls:
         compared.append(compared_call(call, counterparts.get(call.key), rounding))

@@ -192,3 +192,8 @@ def test_the_report_is_a_result(source, recorded, tmp_path):
     assert '"after": "tokens"' in report.to_json()
     assert "norm" in report.to_html(tmp_path / "report.html")
     assert report.plot().axes
+
+
+def test_the_four_passes_show_progress(capsys, source):
+    compare_outputs(source, X, source, verbose=1)
+    assert "4/4 passes" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""The outputs of backbones of KerasHub are the same on every backend: those of sessions before are compared with."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from modes import BACKEND
+
+import keras_initx
+from keras_initx.outputs import compare_outputs, record_outputs
+
+pytestmark = [
+    pytest.mark.every_backend,
+    pytest.mark.filterwarnings("ignore:.*(T5MultiHeadAttention|was called on layer)"),
+]
+
+pytest.importorskip("keras_hub")
+import backbones  # noqa: E402
+
+BUILDS = {
+    name: getattr(backbones, name)
+    for name in (
+        "gpt2",
+        "llama",
+        "bert",
+        "vit",
+        "gemma",
+        "gemma3",
+        "t5",
+        "mistral",
+        "resnet",
+        "mixtral",
+        "qwen",
+        "phi3",
+        "bloom",
+        "falcon",
+        "deberta",
+        "opt",
+    )
+}
+
+
+def drawn(build):
+    """Return a backbone with the same weights on every backend, of which none is 0 or 1, and its inputs."""
+    keras.utils.set_random_seed(0)
+    model, x = build()
+    keras_initx.initialize(model, seed=0)
+    generator = np.random.default_rng(1)
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if not values.std():
+            # A moving variance stays above 0.
+            weight.assign(values + abs(generator.normal(0, 0.1, values.shape)))
+    return model, x
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_they_are_those_of_the_same_model_there(name):
+    model, x = drawn(BUILDS[name])
+    outputs = record_outputs(model, x)
+    report = compare_outputs(model, x, outputs)
+    assert report.ok, str(report)
+    if "KERAS_INITX_EXCHANGE" not in os.environ:
+        pytest.skip("`nox` names the folder that sessions share")
+    folder = pathlib.Path(os.environ["KERAS_INITX_EXCHANGE"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"outputs_{name}_by_*.npz"):
+        report = compare_outputs(model, x, path)
+        assert report.ok, f"{path.name}: {report}"
+    outputs.save(folder / f"outputs_{name}_by_{BACKEND}.npz")
