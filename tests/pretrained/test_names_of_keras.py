@@ -381,9 +381,9 @@ def trained(model):
 
 
 # A layer that saves under names of its own is not found in a file without names.
-FILES = [(name, True) for name in sorted(BUILDS)] + [("functional", False)]
-for other in sorted(BUILDS.keys() - {"own", "functional"}):
-    FILES.append(pytest.param(other, False, marks=pytest.mark.rare))
+FILES = [("own", True), ("functional", True), ("functional", False)]
+for name in sorted(BUILDS.keys() - {"own", "functional"}):
+    FILES += [pytest.param(name, has_names, marks=pytest.mark.rare) for has_names in (True, False)]
 
 
 @pytest.mark.parametrize(("name", "has_names"), FILES)
