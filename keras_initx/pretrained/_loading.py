@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -209,13 +209,17 @@ def _recorded_models() -> Iterator[list[weakref.ref[keras.Model]]]:
         yield made
 
 
-def _outermost(made: Iterable[weakref.ref[keras.Model]]) -> list[keras.Model]:
+def _outermost(made: Sequence[weakref.ref[keras.Model]]) -> list[keras.Model]:
     """Return the models that are no part of another, and have weights that none before them has."""
-    models = _finished(made)
-    if len(models) > 1:
-        del models
-        gc.collect()  # of models that nobody has any more
-        models = _finished(made)
+    found = _outermost_of(_finished(made))
+    if len(found) > 1:
+        del found
+        gc.collect()  # of models that nobody has any more; it takes as long as 10 million weights
+        found = _outermost_of(_finished(made))
+    return found
+
+
+def _outermost_of(models: Sequence[keras.Model]) -> list[keras.Model]:
     inside = {id(part) for model in models for part in parts_of(model)}
     found = [model for model in models if id(model) not in inside]
     variables = [{id(variable) for variable in model.variables} for model in found]

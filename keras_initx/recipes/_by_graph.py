@@ -287,7 +287,7 @@ class ByGraph:
     def _doubts_on(self, branch: Branch) -> Iterator[tuple[Doubt, str]]:
         """Yield what is not known of a branch."""
         kernels = self._kernels(branch.operations)
-        layers = [layer for layer in branch.operations if layer in self._found.attention]
+        layers = self._attention_in(branch)
         ends = self._ends_of(branch)
         unknown = self._unknown_end(branch)
         if unknown:
@@ -316,13 +316,17 @@ class ByGraph:
 
     def _attends(self, branch: Branch) -> bool:
         """Return whether a branch is one of attention, and none that weighs experts."""
-        if any(layer in self._found.attention for layer in branch.operations):
+        if self._attention_in(branch):
             return True
         return branch.weighs and not self._downs.intersection(self._ends(branch))
 
+    def _attention_in(self, branch: Branch) -> list[keras.Operation]:
+        """Return the layers of attention in a branch."""
+        return [layer for layer in branch.operations if layer in self._found.attention]
+
     def _take_branch(self, branch: Branch, stack: int, roles: dict[str, Role]) -> None:
         """Give the weights of a branch their roles."""
-        layers = [layer for layer in branch.operations if layer in self._found.attention]
+        layers = self._attention_in(branch)
         attends = self._attends(branch)
         for part in self._kernels(branch.operations):
             path = part.weight.path

@@ -124,13 +124,12 @@ class ByNames:
             # The graph cannot tell a branch beside a kernel from two ways to the outputs.
             in_graph = bool(ends) and ends <= convolutions <= ends | outputs
             return not is_followed or in_graph
-        named: dict[str | None, set[str]] = {}
-        for part in self._parts:
-            named.setdefault(role_in(NAMES_IN_BRANCHES, part.weight), set()).add(part.weight.path)
-        has_experts = any(part.role.name == "outer expert" for part in self._parts)
-        if "attended" not in named or not ("outer" in named or has_experts):
+        roles = self.roles()
+        named = {path for path, role in roles.items() if role.name in ENDS}
+        kinds = {roles[path].name for path in named}
+        if "attended" not in kinds or len(kinds) < 2:
             return False
-        return not is_followed or ends <= named["attended"] | named.get("outer", set())
+        return not is_followed or ends <= named
 
     def nameless_kernel(self, hidden: Iterable[str]) -> str:
         """Return the path of a kernel in a block of which its name does not tell the role.
@@ -141,20 +140,17 @@ class ByNames:
         Args:
             hidden: The paths of layers that cannot be followed.
         """
-        blocks = {*self._blocks(), *hidden} - {""}
+        roles = self.roles()
+        blocks = {path for path in hidden if path}
+        for path, role in roles.items():
+            if role.name in ("outer", "outer expert"):
+                blocks.add(self._block_of(path, roles))
         for part in self._parts:
             path = part.weight.path
             is_inside = any(path.startswith(f"{block}/") for block in blocks)
-            if is_inside and part.by_name == "kernel" and part.weight.axes is not None:
-                names = (*NAMES, *NAMES_IN_BRANCHES)
-                if role_in(names, part.weight) is None and not _CONVOLUTION.fullmatch(path):
-                    return path
+            if is_inside and roles[path].name == "kernel" and part.weight.axes is not None:
+                return path
         return ""
-
-    def _blocks(self) -> set[str]:
-        """Return the paths of the blocks of attention and a network."""
-        roles = self.roles()
-        return {self._block_of(path, roles) for path in roles if roles[path].name in ENDS[1:]}
 
     def _block_of(self, path: str, roles: Mapping[str, Role]) -> str:
         """Return the path of the block of a kernel at the end of a network behind attention."""

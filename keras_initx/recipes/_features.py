@@ -1,7 +1,6 @@
 """What a model has: kinds of layers, and how its branches are merged and normalized."""
 
 import enum
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -21,7 +20,6 @@ class Feature(enum.Enum):
 
     FIRST = "a normalization before each branch"
     LAST = "a normalization after each sum"
-    # By names, or by the graph of a model with an embedding of tokens, and attention or the like.
     LAST_IN_TEXT = "a normalization after each sum in a transformer of text"
     ADDED = "added branches"
     ATTENTION = "attention"
@@ -64,8 +62,6 @@ _NAMES = {
     Feature.GEMMA: ("*decoder_block_*/ffw_gating/kernel",),
     Feature.LLAMA: ("*feedforward_gate_dense/kernel", "*/expert_feedforward_gate_dense"),
     Feature.CROSS_ATTENTION: ("*cross_attention*", "*crossattention*"),
-    # DeBERTa in KerasHub, and the authors of BERT.
-    Feature.LAST: ("*disentangled_attention_encoder_layer*/kernel", "*attention/self/query/kernel"),
 }
 # What a model has, each with the paths or names of examples.
 Features: TypeAlias = dict[Feature, list[str]]
@@ -118,8 +114,6 @@ def features_of(
         matching = [path for pattern in patterns for path in matching_paths(pattern, paths)]
         if matching:
             has.setdefault(feature, []).extend(matching)
-    if Feature.LAST in has:
-        has[Feature.LAST_IN_TEXT] = has[Feature.LAST]
     _note_graph(found, has, layers)
     return has
 
@@ -133,9 +127,6 @@ def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
     if normalizes(layer):
         features.append(Feature.NORMALIZATION)
     features += [feature for kind, feature in _KINDS.items() if isinstance(layer, kind)]
-    is_first = getattr(layer, "normalize_first", None)
-    if isinstance(is_first, bool) and _keeps_to_argument(layer):
-        features.append(Feature.FIRST if is_first else Feature.LAST)
     activation = activation_name(layer)
     if isinstance(layer, keras.layers.ReLU) and layer.max_value == 6:
         activation = "relu6"
@@ -148,15 +139,6 @@ def _of_layer(layer: keras.Layer, path: str) -> list[Feature]:
     if activation in ("hard_silu", "relu6"):
         features.append(Feature.HARD_SILU)
     return features
-
-
-def _keeps_to_argument(layer: keras.Layer) -> bool:
-    """Return whether a layer normalizes where its argument `normalize_first` says.
-
-    Layers of KerasHub do, but not those that are made from them with another `call`.
-    """
-    kinds: list[Any] = [kind for kind in type(layer).__mro__ if "call" in vars(kind)]
-    return "normalize_first" in inspect.signature(kinds[0].__init__).parameters
 
 
 def _note_convolution(weight: ModelWeight, has: Features) -> None:
@@ -191,12 +173,11 @@ def _note_graph(found: Architecture, has: Features, layers: Mapping[keras.Layer,
     """Note what only the graph shows."""
     if found.is_placement_seen and found.normalizes_first is not None:
         ends = [layer.name for branch in found.branches for layer in branch.last]
-        if Feature.FIRST not in has and Feature.LAST not in has:
-            has[Feature.FIRST if found.normalizes_first else Feature.LAST] = ends
-            # FNet has Fourier transforms in place of attention.
-            mixes = found.attends or found.fourier
-            if not found.normalizes_first and found.tokens and mixes:
-                has[Feature.LAST_IN_TEXT] = ends
+        has[Feature.FIRST if found.normalizes_first else Feature.LAST] = ends
+        # FNet has Fourier transforms in place of attention.
+        mixes = found.attends or found.fourier
+        if not found.normalizes_first and found.tokens and mixes:
+            has[Feature.LAST_IN_TEXT] = ends
     if found.selu:
         has.setdefault(Feature.SELU, []).extend(found.selu)
     if found.hidden:

@@ -57,7 +57,7 @@ def roles_of(
         crosses = Feature.CROSS_ATTENTION in has
         reading = names.reading(crosses=crosses, hidden=graph.hidden(), unseen=graph.unseen())
     doubts = dict(reading.doubts)
-    if not (found.is_placement_seen or Feature.FIRST in has or Feature.LAST in has):
+    if not found.is_placement_seen:
         doubts[Doubt.PLACEMENT] = f"a place of normalizations that is not seen in {graph.unseen()}"
     if not (is_followed or Feature.SELU in has):
         doubts[Doubt.ACTIVATIONS] = f"activations that are not seen in {graph.unseen()}"

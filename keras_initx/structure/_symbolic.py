@@ -119,7 +119,7 @@ class _Recorder:
         """
         args: list[Any] = []
         options: dict[str, Any] = {}
-        with symbolic_calls([self._model, *parts_of(self._model)], self._follow) as scope:
+        with _symbolic_calls([self._model, *parts_of(self._model)], self._follow) as scope:
             for variable, value in self._values:
                 scope.add_update((variable, value))
             try:
@@ -135,10 +135,10 @@ class _Recorder:
         """Make a call, and note it."""
         problem = ""
         if isinstance(operation, keras.Layer):
-            options = taken_options(operation, options)
+            options = _taken_options(operation, options)
             if operation is self._model and not self._calls:
                 return self._follow_model(args, options)
-            if is_followed(operation) or calls_others(operation):
+            if is_followed(operation) or _calls_others(operation):
                 calls, self._calls = self._calls, []
                 try:
                     outputs = operation.call(*args, **options)
@@ -148,7 +148,7 @@ class _Recorder:
                     problem = _in_words(error)
                 finally:
                     self._calls = calls
-        if returns_the_same(operation):
+        if _returns_the_same(operation):
             return args[0]
         if isinstance(operation, keras.layers.TimeDistributed | keras.layers.SpectralNormalization):
             return self._follow_wrapper(operation, args, options)
@@ -190,7 +190,7 @@ def _in_words(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def symbolic_calls(
+def _symbolic_calls(
     layers: Sequence[keras.Layer], follow: Callable[[keras.Operation, Any, Any], Any]
 ) -> Iterator[keras.StatelessScope]:
     """Have `follow` make the calls with symbolic tensors, and yield the scope of variables.
@@ -241,7 +241,7 @@ def symbolic_inputs(model: keras.Model, length: int | None) -> tuple[list[Any], 
     return [], options
 
 
-def returns_the_same(operation: keras.Operation) -> bool:
+def _returns_the_same(operation: keras.Operation) -> bool:
     """Return whether an operation returns what it gets, in another form."""
     return type(operation).__name__ in _SAME
 
@@ -254,7 +254,7 @@ def is_followed(layer: keras.Layer) -> bool:
     return not any(map(is_of_keras, own)) and not normalizes(layer)
 
 
-def calls_others(layer: keras.Layer) -> bool:
+def _calls_others(layer: keras.Layer) -> bool:
     """Return whether the `call` of a layer is a function of a user, calls one, or has operations.
 
     Those of built-in models are of the last kind.
@@ -266,7 +266,7 @@ def calls_others(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.Lambda)
 
 
-def taken_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
+def _taken_options(layer: keras.Layer, options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call as Keras passes them: with `training` if it is taken."""
     parameters = inspect.signature(layer.call).parameters
     training = parameters.get("training")

@@ -7,6 +7,7 @@ from asked import asked
 from fused import Fused
 from keras import layers
 from modes import to_numpy
+from stacks import by_name
 
 import keras_initx
 from keras_initx.diagnostics._first_inputs import first_inputs
@@ -15,10 +16,6 @@ from keras_initx.diagnostics.verdicts.memory import gates
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
-
-
-def by_name(report):
-    return {layer.name: layer for layer in report.rows}
 
 
 def assert_signal(signal, values):
@@ -154,7 +151,11 @@ def test_several_inputs_and_outputs():
     report = keras_initx.diagnose(model, {"first": X, "second": Y}, [Y, Y[:, :2]])
     assert set(by_name(report)) == {"one", "two"}
     assert_signal(report.inputs, np.concatenate([X.ravel(), Y.ravel()]))
-    assert all(layer.gradient.norm > 0 for layer in report.rows)
+    for name, x, y in (("one", X, Y), ("two", Y, Y[:, :2])):
+        layer = model.get_layer(name)
+        error = 2 * (to_numpy(layer(x)) - y) / y.size
+        expected = np.hypot(np.linalg.norm(x.T @ error), np.linalg.norm(error.sum(axis=0)))
+        assert by_name(report)[name].gradient.norm == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_signal_that_fades_from_call_to_call_of_one_layer_vanishes():

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from modes import everywhere, needs_keras, to_numpy
+from stacks import arrays
 
 from keras_initx import audit, load_pretrained
 from keras_initx.structure._weights import find_weights
@@ -158,10 +159,6 @@ def saved(model, path):
     else:
         model.save(path)
     return path
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 @pytest.mark.parametrize(("name", "file"), CASES)
@@ -381,9 +378,9 @@ def trained(model):
 
 
 # A layer that saves under names of its own is not found in a file without names.
-FILES = [(name, True) for name in sorted(BUILDS)] + [("functional", False)]
-for other in sorted(BUILDS.keys() - {"own", "functional"}):
-    FILES.append(pytest.param(other, False, marks=pytest.mark.rare))
+FILES = [("own", True), ("functional", True), ("functional", False)]
+for name in sorted(BUILDS.keys() - {"own", "functional"}):
+    FILES += [pytest.param(name, has_names, marks=pytest.mark.rare) for has_names in (True, False)]
 
 
 @pytest.mark.parametrize(("name", "has_names"), FILES)

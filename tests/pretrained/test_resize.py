@@ -5,8 +5,9 @@ import re
 import keras
 import numpy as np
 import pytest
-from loaded import arrays, built, normal
+from loaded import normal
 from modes import to_numpy
+from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.models import weights_digest

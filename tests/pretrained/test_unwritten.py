@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from stacks import built
 
 import keras_initx
 
 layers = keras.layers
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
 
 
 def network():

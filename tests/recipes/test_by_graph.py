@@ -126,7 +126,9 @@ def special(model, name):
 
 
 # The branches of the one on every backend are in the `call` of its layers.
-@pytest.mark.parametrize("build", everywhere(ROWS, [strangers.conv_net]), ids=lambda build: build.__name__)
+@pytest.mark.parametrize(
+    "build", everywhere(ROWS, [strangers.conv_net], others=[pytest.mark.rare]), ids=lambda build: build.__name__
+)
 def test_a_model_of_other_names_gets_the_rules_of_its_recipes_and_is_refused_by_others(build):
     model = build()
     for name, expected in ROWS[build].items():

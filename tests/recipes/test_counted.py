@@ -172,7 +172,7 @@ def test_a_place_of_normalizations_that_was_not_seen_is_asked_for(recipe, first)
 
 
 class Encoder(layers.Layer):
-    """A block that says where it normalizes."""
+    """A block that says where it normalizes, as in KerasHub."""
 
     def __init__(self, normalize_first=False, **options):
         super().__init__(**options)
@@ -205,7 +205,7 @@ class Other(Encoder):
 
 
 @pytest.mark.parametrize(("kind", "right", "wrong"), [(Encoder, "bert", "gpt2"), (Other, "gpt2", "bert")])
-def test_where_a_block_normalizes_says_its_call(kind, right, wrong):
+def test_where_a_block_normalizes_says_its_call_and_no_attribute(kind, right, wrong):
     ids = keras.Input((LENGTH,), dtype="int32")
     x = layers.Embedding(30, WIDTH, name="tokens")(ids)
     model = keras.Model(ids, layers.Dense(30, name="head")(kind(name="block")(x)))

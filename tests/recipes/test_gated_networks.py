@@ -95,7 +95,9 @@ FORMS = {
 
 
 @pytest.mark.parametrize("attention", often([None, Attention], [Attention]))
-@pytest.mark.parametrize("form", everywhere(FORMS, ["operations", "split", "sliced", "subclassed"]))
+@pytest.mark.parametrize(
+    "form", everywhere(FORMS, ["operations", "split", "sliced", "subclassed"], others=[pytest.mark.rare])
+)
 def test_gates_and_the_ends_of_their_branches_are_found(form, attention):
     feed_forward, gates, ends = FORMS[form]
     model = decoder(feed_forward, attention and attention())

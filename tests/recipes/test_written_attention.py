@@ -110,7 +110,7 @@ def smaller(model, source):
 BY_NUMBER = {"b0_o": 2, "b0_w2": 2, "b0_w3": 2, "b1_o": 4, "b1_w2": 4, "b1_w3": 4}
 
 
-@pytest.mark.parametrize("form", everywhere(FORMS, ["dot product", "grouped", "subclassed"]))
+@pytest.mark.parametrize("form", everywhere(FORMS, ["dot product", "grouped", "subclassed"], others=[pytest.mark.rare]))
 def test_kernels_around_attention_have_their_roles_and_numbers_of_blocks(form):
     model = decoder(FORMS[form])
     assert smaller(model, "llama:torchtitan") == BY_NUMBER

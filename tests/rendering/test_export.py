@@ -33,8 +33,8 @@ def test_a_page_has_no_plots_without_matplotlib(name, monkeypatch):
     ("name", "title"),
     [
         ("diagnose", "Diagnosis of 3 layers: no problem found"),
-        ("initialize", "Initialization plan: 6 of 6 weights drawn; seed 0"),
-        ("mup", "Factors of muP of 6 weights"),
+        pytest.param("initialize", "Initialization plan: 6 of 6 weights drawn; seed 0", marks=pytest.mark.rare),
+        pytest.param("mup", "Factors of muP of 6 weights", marks=pytest.mark.rare),
         ("compare_initializers", "made up"),
     ],
 )

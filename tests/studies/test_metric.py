@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from modes import often
 
 from keras_initx.studies import compare_initializers, random_restarts
 from keras_initx.studies._metric import metric_range, renamed, resolve_metric
@@ -70,7 +71,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", often(FORMS, list(FORMS)[::2]))
 def test_a_metric_keeps_its_name_and_has_its_direction(form):
     options, name, direction = FORMS[form]
     study = compared(builder(lambda: options), repeats=1, epochs=1)
@@ -113,7 +114,7 @@ def test_a_model_may_report_another_name_than_loss():
     assert study.plot()
     assert study.monitor == "val_own"
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
-    assert str(study)
+    assert "val_own" in str(study)
     with pytest.raises(ValueError, match=r"`monitor` must be one of \['val_own'\]. Received: monitor='val_loss'"):
         compared(build_with_own_steps, monitor="val_loss")
 
@@ -164,10 +165,11 @@ def test_automatic_names_of_outputs_and_metrics_agree_in_all_trials():
     study = compare_initializers(build, ["zeros", "he_normal"], twice(), repeats=2, epochs=1, diagnosis=False)
     assert {trial["status"] for trial in study.trials.values()} == {"finished"}
     assert len({tuple(record) for record in study.rows if record["epoch"] == 1}) == 1
-    assert str(study)
+    assert study.monitor in str(study)
     assert not np.isnan(study.curves("he_normal", study.monitor)).any()
 
 
+@pytest.mark.rare
 def test_automatic_names_of_metrics_agree_in_all_trials(tmp_path):
     build = builder(lambda: {"metrics": [metrics.AUC(), metrics.AUC(curve="PR")]})
     study = compared(build, out=tmp_path)
@@ -178,7 +180,7 @@ def test_automatic_names_of_metrics_agree_in_all_trials(tmp_path):
     best = random_restarts(build, halves(), draws=2, epochs=1, checks=1)
     assert all(best.monitor in epoch for draw in best.draws for epoch in draw["epochs"])
     assert len(best.checks) == 1
-    assert str(best)
+    assert best.monitor in str(best)
 
 
 def test_a_monitor_needs_no_automatic_number():

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
-from modes import BACKEND
+from modes import BACKEND, often
 from networks import build_he, build_without_input, data
 
 from keras_initx.studies import RestartStudy, random_restarts
@@ -48,7 +48,9 @@ def test_the_best_comes_first(study):
     assert min(draw["epochs"][1]["val_accuracy"] for draw in study.draws[:2]) >= max(rest)
 
 
-@pytest.mark.parametrize("build", [build_he, build_without_input], ids=["built", "built by data"])
+@pytest.mark.parametrize(
+    "build", often([build_he, build_without_input], [build_without_input]), ids=["built", "built by data"]
+)
 def test_the_model_is_that_of_the_seed_and_of_the_score(build):
     study = random_restarts(build, data(), draws=3, epochs=2, checks=0)
     found = study.model.evaluate(*data()[1], return_dict=True, verbose=0)

@@ -31,11 +31,11 @@ MODES = {
 STREAM_MODES = tuple(mode for mode in MODES if mode not in ("compile", "jit_compile"))
 
 
-def everywhere(values, chosen):
-    """Return `values` as parameters of tests, of which those `chosen` run on every backend."""
+def everywhere(values, chosen, *, others=()):
+    """Return `values` as parameters of tests, of which those `chosen` run on every backend; all others have marks."""
     parameters = []
     for value in values:
-        marks = [pytest.mark.every_backend] if value in chosen else []
+        marks = [pytest.mark.every_backend] if value in chosen else others
         parameters.append(pytest.param(value, marks=marks))
     return parameters
 

@@ -14,14 +14,29 @@ def nested(name, parts):
     return keras.Sequential(inside, name=name)
 
 
-def decoder(attention, feedforward, *, embeddings=layers.Embedding):
+def block(name, attention, *, gated=False, first=True):
+    """Return a block of attention and a network, each with a sum and a normalization."""
+    inputs = x = keras.Input((6, WIDTH))
+    attend = layers.MultiHeadAttention(2, WIDTH // 2, name=attention)
+    inner = layers.Dense(HIDDEN, None if gated else "gelu", name="feedforward_intermediate_dense")
+    gate = layers.Dense(HIDDEN, "silu", name="feedforward_gate_dense")
+    outer = layers.Dense(WIDTH, name="feedforward_output_dense")
+    parts = [
+        lambda y: attend(y, y),
+        lambda y: outer(gate(y) * inner(y) if gated else inner(y)),
+    ]
+    for number, part in enumerate(parts):
+        norm = layers.RMSNormalization(name=f"norm_{number}")
+        x = x + part(norm(x)) if first else norm(x + part(x))
+    return keras.Model(inputs, x, name=name)
+
+
+def stack(attention, embeddings=layers.Embedding, **options):
     """Return a model of two blocks."""
     tokens = keras.Input((6,))
     x = embeddings(300, WIDTH, name="token_embedding")(tokens)
-    for block in range(BLOCKS):
-        outputs = {"query": WIDTH, "value": WIDTH, "attention_output": WIDTH}
-        x = nested(f"transformer_layer_{block}", {attention: outputs, **feedforward})(x)
-        x = layers.RMSNormalization(name=f"norm_{block}")(x)
+    for number in range(BLOCKS):
+        x = block(f"transformer_layer_{number}", attention, **options)(x)
     return keras.Model(tokens, x)
 
 
@@ -33,29 +48,17 @@ class Tokens(layers.Embedding):
         self.reverse = self.add_weight((self.output_dim, self.input_dim), name="reverse_embeddings")
 
 
-GATED = {"feedforward_intermediate_dense": HIDDEN, "feedforward_output_dense": WIDTH}
+NETWORK = {"feedforward_intermediate_dense": HIDDEN, "feedforward_output_dense": WIDTH}
 
 
 def llama():
     """Return a model with the names of Llama."""
-    return decoder("self_attention", {"feedforward_gate_dense": WIDTH, **GATED}, embeddings=Tokens)
-
-
-class Encoder(layers.Layer):
-    """A layer that says where its block normalizes."""
-
-    def __init__(self, name, normalize_first=False):
-        super().__init__(name=name)
-        self.normalize_first = normalize_first
-
-    def call(self, x):
-        return x
+    return stack("self_attention", Tokens, gated=True)
 
 
 def bert():
     """Return a model with the names of BERT."""
-    model = decoder("self_attention_layer", GATED)
-    return keras.Model(model.inputs, Encoder("transformer_layer_2")(model.output))
+    return stack("self_attention_layer", first=False)
 
 
 class Experts(layers.Layer):
@@ -84,10 +87,10 @@ def whisper():
     """Return a model with the names of Whisper."""
     frames, tokens = keras.Input((8, 10)), keras.Input((6,))
     x = layers.Conv1D(WIDTH, 3, name="encoder_token_embedding_conv_layer_1")(frames)
-    x = nested("transformer_encoder_layer_0", {"self_attention_layer": {"query": WIDTH}, **GATED})(x)
+    x = nested("transformer_encoder_layer_0", {"self_attention_layer": {"query": WIDTH}, **NETWORK})(x)
     embedding = [keras.Input((6,)), layers.Embedding(300, WIDTH, name="token_embedding")]
     y = keras.Sequential(embedding, name="decoder_token_and_position_embedding")(tokens)
-    y = nested("transformer_decoder_layer_0", {"cross_attention": {"value": WIDTH}, **GATED})(y)
+    y = nested("transformer_decoder_layer_0", {"cross_attention": {"value": WIDTH}, **NETWORK})(y)
     return keras.Model([frames, tokens], [x, y])
 
 

@@ -62,7 +62,10 @@ def test_labels_that_do_not_belong_to_their_inputs_are_named_where_no_rate_is_be
 
 @pytest.mark.parametrize(
     "optimizer",
-    [keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.1, gradient_accumulation_steps=80)],
+    [
+        pytest.param(keras.optimizers.SGD(0.0), marks=pytest.mark.rare),
+        keras.optimizers.SGD(0.1, gradient_accumulation_steps=80),
+    ],
     ids=["a rate of 0", "steps without an update"],
 )
 def test_another_reason_is_found_alone(optimizer):
@@ -73,6 +76,7 @@ def test_another_reason_is_found_alone(optimizer):
     assert report.verdicts[-1].problem == "diverging steps"
 
 
+@pytest.mark.rare
 def test_a_penalty_hides_what_the_loss_is():
     model = normalized_network(0.3)
     model.layers[1].kernel_regularizer = model.layers[1].kernel.regularizer = keras.regularizers.L2(1.0)

@@ -140,7 +140,9 @@ GROWING = {"recurrent_initializer": keras.initializers.RandomNormal(stddev=3.0)}
         (lambda: layers.GRU(16, **GROWING), 1),
         (lambda: layers.LSTM(16, **GROWING, return_sequences=True), 1),
         (lambda: layers.Bidirectional(layers.GRU(16, **GROWING)), 2),
-        (lambda: layers.RNN([layers.GRUCell(16), layers.GRUCell(16, **GROWING)]), 1),
+        pytest.param(
+            lambda: layers.RNN([layers.GRUCell(16), layers.GRUCell(16, **GROWING)]), 1, marks=pytest.mark.rare
+        ),
     ],
     ids=["GRU", "LSTM", "both directions", "stacked"],
 )
