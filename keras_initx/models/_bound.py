@@ -6,11 +6,12 @@ from typing import Any
 import keras
 
 from keras_initx._typing import Shape
-from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._as_ours import Adapted, as_ours
 from keras_initx.initializers._description import AXES
 from keras_initx.initializers._gates import is_gru, is_lstm
 from keras_initx.initializers._initializer import (
     RandomInitializer,
+    catalog,
     parameters_of,
 )
 from keras_initx.initializers._recurrent import ChronoBias
@@ -21,6 +22,8 @@ from keras_initx.structure._weights import ModelWeight
 
 # Arguments of `VarianceScaling`, `Spectral` and `Scaled`.
 _SCALES = ("scale", "factor")
+# The classes of this package: what they refuse is an error.
+_OURS = frozenset(entry.cls for entry in catalog().values())
 
 
 def with_seed_and_axes(
@@ -62,18 +65,8 @@ def with_seed_and_axes(
         inputs, units = axes
         given["input_axes"] = list(inputs)
         given["output_axes"] = list(units)
-    try:
-        arguments = {}
-        for name, value in given.items():
-            arguments[name] = _argument_for(value, derived_seed(seed, name), weight, is_scaled)
-        copy: keras.initializers.Initializer = cls.from_config(arguments)
-    except Exception:
-        if adapted.counterpart is not None:
-            # Such as a standard deviation of 0.
-            return type(initializer).from_config({**initializer.get_config(), "seed": seed})
-        # A user's class may refuse its own config, or hold one that is not registered.
-        return initializer
-    if not isinstance(copy, RandomInitializer):
+    copy = _copied(adapted, given, seed, weight, is_scaled)
+    if copy is initializer or not isinstance(copy, RandomInitializer):
         return copy
     if not without_axes:
         return copy.for_weight(seed)
@@ -81,6 +74,35 @@ def with_seed_and_axes(
     if not is_scaled:
         of_inputs *= weight.phases
     return copy.for_weight(seed, groups=(of_inputs, of_units))
+
+
+def _copied(
+    adapted: Adapted, given: Mapping[str, Any], seed: int, weight: ModelWeight, is_scaled: bool
+) -> keras.initializers.Initializer:
+    """Return a copy of an initializer with these arguments.
+
+    Those of a user are returned themselves where their classes refuse the arguments.
+    """
+    initializer: keras.initializers.Initializer = adapted.initializer
+    counterpart = adapted.counterpart
+
+    def arguments() -> dict[str, Any]:
+        found = {}
+        for name, value in given.items():
+            found[name] = _argument_for(value, derived_seed(seed, name), weight, is_scaled)
+        return found
+
+    if counterpart is not None:
+        try:
+            return counterpart.from_config(arguments())
+        except ValueError:  # such as of a standard deviation of 0, which Keras takes
+            return type(initializer).from_config({**initializer.get_config(), "seed": seed})
+    if type(initializer) in _OURS:
+        return type(initializer).from_config(arguments())
+    try:
+        return type(initializer).from_config(arguments())
+    except Exception:  # a user's class may refuse its own config, or hold one of no known class
+        return initializer
 
 
 def _cell_name(layer: keras.Layer | None) -> str | None:
