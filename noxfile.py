@@ -146,6 +146,28 @@ def kerashub(session, backend):
 
 
 @nox.session(default=False, tags=["release"])
+def nnx(session):
+    """Initialize and load models where Keras' layers are modules of Flax: `KERAS_NNX_ENABLED=1`.
+
+    Only these tests have such layers. They find attributes that Flax refuses.
+    """
+    install(session, "keras", "test", "jax", "nnx")
+    session.env["KERAS_NNX_ENABLED"] = "1"
+    files = ("golden", "keras", "layers", "saving")
+    # What Keras and Flax refuse without this package too.
+    refused = (
+        # A `JaxLayer` cannot be built.
+        "--ignore=tests/models/test_jax_layer.py",
+        # A layer cannot change its attributes in a program: not be built in one, nor count calls.
+        "--deselect=tests/test_keras.py::test_the_layer_that_uses_an_initializer_if_fit_builds_the_model",
+        "--deselect=tests/test_keras.py::test_a_package_of_the_backend_is_keras_too",
+        "--deselect=tests/models/test_lsuv.py::test_nothing_but_kernels_changes_and_a_compiled_model_trains_on_from_them",
+    )
+    rooms = ("tests/models", "tests/pretrained", "tests/structure")
+    run_tests(session, "jax", *(f"tests/test_{name}.py" for name in files), *rooms, *refused)
+
+
+@nox.session(default=False, tags=["release"])
 def roundtrip(session):
     """Save with each framework and load with each other, with all frameworks installed.
 

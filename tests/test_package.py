@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import keras
+import pins
 import pytest
 from modes import BACKEND
 
@@ -39,18 +40,6 @@ ROOMS = (
     "studies",
     "cli",
 )  # from below to above
-PUBLIC_ROOMS = (
-    "audits",
-    "diagnostics",
-    "initializers",
-    "models",
-    "outputs",
-    "pretrained",
-    "recipes",
-    "sampling",
-    "scaling",
-    "studies",
-)
 OF_OTHER_BACKENDS = {f"keras_initx.backends._{name}" for name in FRAMEWORKS - {BACKEND}}
 WITHOUT_TRITON = set() if importlib.util.find_spec("triton") else {"keras_initx.sampling._triton"}
 # A hook of the build, and what it makes.
@@ -136,7 +125,7 @@ def test_imports_and_first_audits_leave_the_random_numbers_of_a_process(first_us
 def test_the_package_alone_opens_every_name_of_the_reference(first_use):
     assert first_use["unopened"] == []
     assert first_use["not public"] == []
-    assert first_use["rooms"] == sorted({*PUBLIC_ROOMS, "demo", "testing"})
+    assert first_use["rooms"] == sorted({*pins.ROOMS, "demo", "testing"})
 
 
 def test_all_names_are_there():
@@ -148,7 +137,7 @@ def test_all_names_are_there():
 FROM_BELOW = {"models": {"ModelWeight"}, "pretrained": {"Channels", "Grid", "Rows", "Units"}}
 
 
-@pytest.mark.parametrize("room", PUBLIC_ROOMS)
+@pytest.mark.parametrize("room", pins.ROOMS)
 def test_what_a_package_imports_is_public_and_of_its_own_files(room):
     package = getattr(keras_initx, room)
     public = [value for name, value in vars(package).items() if not name.startswith("_")]
@@ -308,7 +297,7 @@ def listed_in_the_reference():
     return names
 
 
-@pytest.mark.parametrize("room", PUBLIC_ROOMS)
+@pytest.mark.parametrize("room", pins.ROOMS)
 def test_a_room_offers_the_names_of_its_page(room):
     module = importlib.import_module(f"keras_initx.{room}")
     offered = {name for name in dir(module) if not name.startswith("_") and not inspect.ismodule(getattr(module, name))}
@@ -317,7 +306,7 @@ def test_a_room_offers_the_names_of_its_page(room):
     assert offered <= listed | at_the_top
 
 
-@pytest.mark.parametrize("room", sorted({*ROOMS} - {*PUBLIC_ROOMS}))
+@pytest.mark.parametrize("room", sorted({*ROOMS} - {*pins.ROOMS}))
 def test_a_room_without_a_page_offers_nothing(room):
     module = importlib.import_module(f"keras_initx.{room}")
     assert [name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)] == []

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from loaded import Counting, arrays, built, normal
+from loaded import Counting, normal
 from modes import BACKEND
+from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.arrays._casts import cast

@@ -9,6 +9,7 @@ import pytest
 from asked import alone, asked
 from keras import layers
 from modes import to_numpy
+from stacks import by_name
 from tied import SharedKernel
 
 import keras_initx
@@ -17,10 +18,6 @@ from keras_initx.diagnostics._kernel_values import kernel_values
 from keras_initx.diagnostics._layers import branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
-
-
-def by_name(report):
-    return {layer.name: layer for layer in report.rows}
 
 
 def test_a_weight_that_layers_share_is_of_the_first():

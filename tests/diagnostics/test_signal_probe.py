@@ -7,6 +7,7 @@ from asked import asked
 from fused import Fused
 from keras import layers
 from modes import to_numpy
+from stacks import by_name
 
 import keras_initx
 from keras_initx.diagnostics._first_inputs import first_inputs
@@ -15,10 +16,6 @@ from keras_initx.diagnostics.verdicts.memory import gates
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(64, 3)).astype("float32")
-
-
-def by_name(report):
-    return {layer.name: layer for layer in report.rows}
 
 
 def assert_signal(signal, values):

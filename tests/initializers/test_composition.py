@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from audited import audit
 from cases import for_each
 from modes import STREAM_MODES, run, to_numpy
 
@@ -18,6 +19,7 @@ from keras_initx import (
     Orthogonal,
     Pretrained,
     RandomNormal,
+    RandomUniform,
     ReLUBias,
     Scaled,
     Sparse,
@@ -274,3 +276,11 @@ def test_a_copy_shares_the_generator_of_its_slices():
 def test_concatenated_refuse_generators_that_would_be_alike(other):
     with pytest.raises(ValueError, match=r"`initializers` must not have the same seed twice"):
         Concatenated([HeNormal(seed=keras.random.SeedGenerator(7)), HeNormal(seed=other)])
+
+
+@pytest.mark.parametrize("factor", [-2.0, 2.0])
+def test_a_law_with_bounds_is_turned_around_by_a_negative_factor(factor):
+    initializer = Scaled(RandomUniform(0.0, 1.0), factor)
+    values = to_numpy(Scaled(RandomUniform(0.0, 1.0, seed=1), factor)((64, 64)))
+    assert audit({"a": values}, {"a": initializer}).ok
+    assert not audit({"a": -values}, {"a": initializer}).ok

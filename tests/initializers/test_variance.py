@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 import scipy.stats
 from modes import to_numpy
+from stacks import assert_distribution
 
 from keras_initx import HeNormal, VarianceScaling
 
 layers = keras.layers
 TRUNCATED = scipy.stats.truncnorm(-2, 2)
-
-
-def assert_distribution(values, distribution, stddev):
-    standard = values.astype("float64").reshape(-1) / stddev * distribution.std()
-    # The seeds are fixed; with a random one this would fail once in 10,000.
-    assert scipy.stats.kstest(standard, distribution.cdf).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(

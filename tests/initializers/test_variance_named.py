@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 from cases import for_each
 from modes import needs_axes, to_numpy
+from stacks import assert_distribution
 
 import keras_initx
 from keras_initx import HeNormal
@@ -23,12 +24,6 @@ NAMED = {
     "LecunUniform": (lambda fan_in, fan_out: 1 / fan_in, scipy.stats.uniform(-1, 2)),
 }
 KERAS_NAMED = sorted(set(NAMED) - {"FanInNormal"})
-
-
-def assert_distribution(values, distribution, stddev):
-    standard = values.astype("float64").reshape(-1) / stddev * distribution.std()
-    # The seeds are fixed; with a random one this would fail once in 10,000.
-    assert scipy.stats.kstest(standard, distribution.cdf).pvalue > 1e-4
 
 
 @for_each(NAMED)

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from drawn import arrays, build, row
+from drawn import build, row
 from modes import to_numpy
+from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize, weight_seed

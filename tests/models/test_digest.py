@@ -9,9 +9,10 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from drawn import arrays, assert_equal, build
+from drawn import build
 from meshes import distribution, mesh_of
 from modes import BACKEND
+from stacks import arrays, assert_equal
 
 import keras_initx
 from keras_initx import initialize, weight_seed

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 import strangers
-from drawn import Counting, arrays, assert_equal, build, row
+from drawn import Counting, build, row
+from stacks import arrays, assert_equal
 
 import keras_initx
 from keras_initx import initialize

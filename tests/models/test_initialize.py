@@ -6,8 +6,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from drawn import Counting, arrays, assert_equal, build, row, trained
+from drawn import Counting, build, row, trained
 from modes import BACKEND, needs_axes, to_numpy
+from stacks import arrays, assert_equal
 
 import keras_initx
 from keras_initx import initialize, weight_seed

@@ -3,22 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from stacks import with_torch_module
 
 import keras_initx
 
 layers = keras.layers
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
-
-
-def with_torch_module():
-    """Return a model around a module of torch."""
-    import torch
-
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    return built((4,), layers.TorchModuleWrapper(module, name="net"))
 
 
 def test_a_plan_shows_the_names_of_a_torch_module_and_draws_by_them(tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from cases import label
 from modes import BACKEND, float64, to_numpy
-from plans import RULES, SPARSE, Registered, arrays, changed, holder, lines, network, saved
+from plans import RULES, SPARSE, Registered, changed, holder, lines, network, saved
+from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from cases import CASES, label
 from modes import BACKEND
-from plans import RULES, SPARSE, Holder, Registered, arrays, changed, holder, lines, network, saved
+from plans import RULES, SPARSE, Holder, Registered, changed, holder, lines, network, saved
+from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize

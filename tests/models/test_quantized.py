@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from modes import needs_keras, to_numpy
+from stacks import assert_equal
 
 from keras_initx import initialize, load_pretrained
 from keras_initx.structure._weights import find_weights
@@ -30,12 +31,6 @@ def quantized(mode, kind="dense", rank=None):
 def arrays(model, layer=""):
     weights = [weight for weight in find_weights(model) if weight.path.startswith(layer)]
     return {weight.path: to_numpy(weight.variable.value).copy() for weight in weights}
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    for path, value in one.items():
-        np.testing.assert_array_equal(value, other[path], err_msg=path)
 
 
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=NEEDS_INT4)])

@@ -94,3 +94,14 @@ def test_where_several_orders_fit_the_one_without_a_difference_is_taken():
     assert (found.is_real, found.order.name) == (False, "channels first")
     assert difference(images, values=images).order.name == ""
     assert difference(2 * images, values=images).order.name == ""
+
+
+def test_the_difference_of_constants_is_a_share_of_them():
+    found = difference(np.full((40, 50), 2.0), values=np.full((40, 50), 2.02, "float32"))
+    assert found.size == pytest.approx(0.01, rel=1e-3)
+
+
+def test_values_of_another_spread_are_not_the_same_in_another_order():
+    mean = VALUES.mean(dtype="float64")
+    assert not difference(mean + 2 * (VALUES - mean)).has_same_values
+    assert difference(np.flip(VALUES, axis=0)).has_same_values

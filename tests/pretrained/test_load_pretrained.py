@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
-from loaded import Counting, arrays, built, network, normal
+from loaded import Counting, network, normal
 from modes import to_numpy
+from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.pretrained import LoadedWeight

@@ -5,15 +5,12 @@ import json
 import keras
 import numpy as np
 import pytest
+from stacks import built
 
 import keras_initx
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
 
 
 def groups_after(missed):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from modes import everywhere, float64, to_numpy
+from stacks import built, with_torch_module
 from tied import SharedKernel
 
 import keras_initx
@@ -21,10 +22,6 @@ from keras_initx.scaling import RateFactors
 from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
 
 
 def network(classes=3):
@@ -531,14 +528,6 @@ def test_what_two_layers_share_is_missed_in_both_or_none():
         pass
     names = [f"{name}/{one}" for name in "ab" for one in ("weight", "bias")]
     assert loaded.missed == [*names, "a/running_mean", "a/running_var"]
-
-
-def with_torch_module():
-    """Return a model around a module of torch."""
-    import torch
-
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    return built((4,), layers.TorchModuleWrapper(module, name="net"))
 
 
 OWN_NAMES = ["net/0.weight", "net/0.bias", "net/1.weight", "net/1.bias"]

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from modes import everywhere, needs_keras, to_numpy
+from stacks import arrays
 
 from keras_initx import audit, load_pretrained
 from keras_initx.structure._weights import find_weights
@@ -158,10 +159,6 @@ def saved(model, path):
     else:
         model.save(path)
     return path
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 @pytest.mark.parametrize(("name", "file"), CASES)

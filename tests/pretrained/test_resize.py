@@ -5,8 +5,9 @@ import re
 import keras
 import numpy as np
 import pytest
-from loaded import arrays, built, normal
+from loaded import normal
 from modes import to_numpy
+from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.models import weights_digest
@@ -539,7 +540,19 @@ def separable(**options):
 NO_CHANNELS = "cannot get other channels, which is for kernels of convolutions without groups"
 NO_UNITS = "cannot get other units, which is for kernels and biases of dense layers"
 NO_ROWS = "cannot get other rows, which is for tables of words and of positions"
+
+
 # A shape of inputs, a layer, a weight, the shape of an array, a kind, and the end of the error.
+class Keeps(layers.Layer):
+    """A layer with a number for each input that is not trained."""
+
+    def build(self, shape):
+        self.kept = self.add_weight((shape[-1],), initializer="zeros", trainable=False, name="kept")
+
+    def call(self, x):
+        return x + self.kept
+
+
 MISFITS = {
     "a grouped convolution": (
         (6, 6, 4),
@@ -751,6 +764,12 @@ MISFITS = {
         ("table", (9, 4), Grid((3, 3), (2, 2), leading=1)),
         "9 rows are not the positions of 3 x 3 patches beside 1 that stay",
     ),
+    "what a layer keeps beside what is trained": (
+        (4,),
+        lambda: Keeps(name="layer"),
+        ("kept", (3,), "units"),
+        f"the kept of a Keeps {NO_UNITS}",
+    ),
     "chosen units of a layer that has none": (
         (4,),
         lambda: layers.LayerNormalization(name="layer"),
@@ -780,6 +799,14 @@ def test_a_kind_for_another_weight_is_refused(name):
     (problem,) = load_pretrained(model, **arguments, dry_run=True).problems
     assert message in problem.text
     assert all((value == before[path]).all() for path, value in arrays(model).items())
+
+
+def test_the_bias_of_a_quantized_layer_is_not_resized():
+    model = built((4,), layers.Dense(3, name="layer"))
+    model.layers[0].quantize("int8")
+    options = {"names": {"layer/bias": "array"}, "layout": "keras", "resize": {"layer/bias": "units"}}
+    with pytest.raises(ValueError, match=re.escape(f"the bias of a Dense that is quantized {NO_UNITS}")):
+        load_pretrained(model, {"array": normal(2)}, **options)
 
 
 @pytest.mark.parametrize("mode", ["int8", "lora"])

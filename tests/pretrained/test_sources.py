@@ -6,8 +6,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from loaded import arrays, built, network, normal
+from loaded import network, normal
 from modes import BACKEND, to_numpy
+from stacks import arrays, built
 
 from keras_initx import load_pretrained
 from keras_initx.backends._current import backend

@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from stacks import built
 
 import keras_initx
 
 layers = keras.layers
-
-
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
 
 
 def network():
@@ -257,3 +254,41 @@ def test_what_an_optimizer_copied_from_unwritten_weights_begins_anew():
     copies = [one for one in model.optimizer.variables if one.shape and to_numpy(one).any()]
     assert np.isfinite(to_numpy(copies[-1])).all()
     assert any(np.array_equal(to_numpy(model.layers[1].kernel), to_numpy(copy)) for copy in copies)
+
+
+def test_unwritten_and_other_nan_are_told_apart_in_one_weight():
+    model = network()
+    kernel = model.layers[0].kernel
+    with keras_initx.loading(model, {"h/kernel": "ones"}, seed=0) as loaded:
+        for layer in model.layers:
+            layer.bias.assign(np.zeros(layer.bias.shape))
+        model.layers[1].kernel.assign(np.zeros((5, 3)))
+        values = to_numpy(kernel).copy()
+        values[0] = [2, 3, np.nan, 5, 6]
+        kernel.assign(values)
+    (row,) = (row for row in loaded.rows if row.path == "h/kernel")
+    assert (row.status, row.size, row.changed) == ("drawn", 20, 4)
+    assert row.how == "15 of 20 values, Ones(); 1 others are NaN, perhaps never written"
+    np.testing.assert_array_equal(to_numpy(kernel), [[2, 3, np.nan, 5, 6], *np.ones((3, 5))])
+
+
+def test_factors_of_lora_are_not_computed_with_the_integers_of_their_layer():
+    model = network()
+    model.layers[0].enable_lora(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NaN that becomes an integer
+        with keras_initx.loading(model, seed=0) as loaded:
+            quantized(model)
+    found = statuses(loaded)
+    assert found["h/kernel"] == "computed"
+    assert {found["h/lora_kernel_a"], found["h/lora_kernel_b"]} <= {"drawn", "left"}
+
+
+def test_a_normalization_computes_with_the_statistics_that_it_has_at_the_end():
+    norm = layers.Normalization(name="norm")
+    model = built((2,), norm)
+    norm.adapt(np.array([[1.0, 2], [3, 6]]))
+    expected = to_numpy(model(np.array([[1.0, 2]])))
+    with keras_initx.loading(model):
+        norm.finalize_state()  # as where Keras loads it
+    np.testing.assert_array_equal(to_numpy(model(np.array([[1.0, 2]]))), expected)

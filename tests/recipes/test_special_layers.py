@@ -7,7 +7,7 @@ from modes import to_numpy
 from recipe_rows import Mixer, adapted
 
 import keras_initx
-from keras_initx import initialize
+from keras_initx import DecayRate, TimeStepBias, initialize
 
 
 def test_lora_leaves_all_but_the_factors_and_names_two_zeros():
@@ -32,3 +32,18 @@ def test_state_spaces_are_finite_in_16_bits_also_with_rates_from_0(dtype):
     initialize(model, "state_space:gated_delta", seed=0)
     assert bool(keras.ops.all(keras.ops.isfinite(layer.decay)))
     assert keras_initx.audit(model, "state_space:gated_delta").ok
+
+
+OF_STATE_SPACES = {
+    "mamba2": {"A_log": DecayRate(1.0, 16.0), "dt_bias": TimeStepBias(0.001, 0.1, floor=1e-4), "D": "ones"},
+    "gated_delta": {"A_log": DecayRate(0.0, 16.0), "dt_bias": TimeStepBias(0.001, 0.1, floor=1e-4)},
+    "qwen3_next": {"A_log": DecayRate(0.0, 16.0), "dt_bias": "ones"},
+}
+
+
+@pytest.mark.parametrize("source", OF_STATE_SPACES)
+def test_state_spaces_have_the_numbers_of_their_source(source):
+    model = keras.Sequential([keras.Input((6, 4)), Mixer(name="mixer")])
+    rules = keras_initx.recipes.state_space(model, source=source).by_path
+    expected = {f"mixer/{name}": repr(initializer) for name, initializer in OF_STATE_SPACES[source].items()}
+    assert {path: repr(rules[path]) for path in expected} == expected

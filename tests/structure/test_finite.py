@@ -7,6 +7,8 @@ from audited import Decay, Logs, off
 from keras import layers
 
 import keras_initx
+from keras_initx.structure._finite import not_finite
+from keras_initx.structure._weights import find_weights
 
 
 def decaying(initializer=None, trainable=True):
@@ -67,3 +69,14 @@ def test_the_statistics_of_a_layer_of_keras_must_be_finite():
 def test_the_row_says_how_many_values_are_not_finite():
     (row,) = keras_initx.audit(decaying()).problems
     assert (row.evidence, row.initializer) == ("1 of 16 values is -inf", "Logs()")
+
+
+@pytest.mark.parametrize(
+    ("values", "is_mask"),
+    [([0.0, -np.inf], True), ([-np.inf, -np.inf], False), ([1.0, -np.inf], False), ([0.0, np.inf], False)],
+    ids=str,
+)
+def test_a_mask_has_zeros_and_minus_infinities_and_nothing_else(values, is_mask):
+    model = decaying(keras.initializers.Constant(values * 8), trainable=False)
+    (weight,) = (weight for weight in find_weights(model) if weight.path == "decay/A_log")
+    assert not_finite(weight).is_mask == is_mask

@@ -4,14 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from stacks import by_name
 
 import keras_initx
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
-
-
-def by_name(report):
-    return {layer.name: layer for layer in report.rows}
 
 
 @pytest.fixture

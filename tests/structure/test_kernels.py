@@ -4,17 +4,13 @@ import keras
 import numpy as np
 import pytest
 from modes import to_numpy
+from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize
 from keras_initx.structure._kernels import has_kernel, is_kernel, kernel_axes, kernel_groups
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import random
 import keras
 import numpy as np
 import pytest
-from drawn import arrays, build
+from drawn import build
 from modes import to_numpy
+from stacks import arrays
 
 import keras_initx
 from keras_initx import initialize

@@ -2,6 +2,7 @@
 
 import keras
 from nested import Twice, recurrent, subclassed
+from stacks import sequential
 
 from keras_initx.structure._names import layer_paths, named_layers, own_weights
 from keras_initx.structure._weights import find_weights
@@ -11,11 +12,6 @@ layers = keras.layers
 
 def paths(model):
     return [weight.path for weight in find_weights(model)]
-
-
-def sequential():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)])
-    return keras.Sequential([keras.Input((4,)), layers.Dense(4), inner, layers.Dense(3, name="logits")])
 
 
 def test_a_backward_layer_of_ones_own_is_numbered_too():

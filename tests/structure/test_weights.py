@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from nested import Twice, recurrent, subclassed
+from stacks import sequential
 from tied import SharedKernel
 
 from keras_initx.backends._current import backend
@@ -69,11 +70,6 @@ def test_buffers_that_torch_saves_are_found_once():
 
 def paths(model):
     return [weight.path for weight in find_weights(model)]
-
-
-def sequential():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)])
-    return keras.Sequential([keras.Input((4,)), layers.Dense(4), inner, layers.Dense(3, name="logits")])
 
 
 def test_automatic_names_are_numbered_in_each_model():

@@ -88,6 +88,15 @@ def test_trials_that_diverged_or_failed_are_no_best_ones():
     assert "1 of 28 trials failed: OSError: no room left." in str(failed)
 
 
+@pytest.mark.parametrize(("mode", "worst"), [("min", math.inf), ("max", -math.inf)])
+def test_a_trial_that_diverged_has_the_worst_value_of_all(mode, worst):
+    study = made_up({8: -3})
+    study.trials["", 8, RATES[0], 1] = {"status": "diverged", "epochs": ()}
+    values = RateStudy("made up", study.settings, study.trials, "val_loss", mode).final_values("", 8)
+    assert values[0, 0] == worst
+    assert np.isfinite(values[1:]).all()
+
+
 @pytest.mark.rare
 def test_a_rate_transfers_if_it_is_divided_by_the_width(tmp_path):
     builds = {"one rate": linear, "divided": divided}

@@ -2,9 +2,6 @@
 
 import keras
 import numpy as np
-from modes import to_numpy
-
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 
@@ -22,16 +19,6 @@ def build(initializer="glorot_uniform"):
             layers.Dense(2, name="logits", kernel_initializer=keras.initializers.RandomNormal(seed=1)),
         ]
     )
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
-
-
-def assert_equal(one, other):
-    assert one.keys() == other.keys()
-    for path, value in one.items():
-        np.testing.assert_array_equal(value, other[path], err_msg=path)
 
 
 def row(plan, path):

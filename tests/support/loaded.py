@@ -2,9 +2,7 @@
 
 import keras
 import numpy as np
-from modes import to_numpy
-
-from keras_initx.structure._weights import find_weights
+from stacks import built
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -14,18 +12,10 @@ def normal(*shape):
     return RANDOM.normal(size=shape).astype("float32")
 
 
-def built(shape, *stack):
-    return keras.Sequential([keras.Input(shape), *stack])
-
-
 def network():
     return built(
         (4,), layers.Dense(4, name="hidden"), layers.BatchNormalization(name="norm"), layers.Dense(2, name="out")
     )
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 class Counting(layers.Layer):

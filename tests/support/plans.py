@@ -3,11 +3,9 @@
 import json
 
 import keras
-from modes import to_numpy
 
 import keras_initx
 from keras_initx import initialize
-from keras_initx.structure._weights import find_weights
 
 layers = keras.layers
 
@@ -48,10 +46,6 @@ class Holder(layers.Layer):
 
 def holder(shape, initializer="zeros"):
     return keras.Sequential([keras.Input((1,)), Holder(shape, initializer, name="holder")])
-
-
-def arrays(model):
-    return {weight.path: to_numpy(weight.variable.value).copy() for weight in find_weights(model)}
 
 
 def saved(path, model, *arguments, **options):

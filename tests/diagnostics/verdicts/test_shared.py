@@ -14,7 +14,7 @@ import keras_initx
 from keras_initx.diagnostics import _layers, _remedy
 from keras_initx.diagnostics._first_inputs import differences, first_inputs
 from keras_initx.diagnostics.losses.probes import outputs
-from keras_initx.diagnostics.verdicts._shared import remedy_in_depth
+from keras_initx.diagnostics.verdicts._shared import largest_inputs, remedy_in_depth
 from keras_initx.structure._architecture import hidden_branch_ends
 
 X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
@@ -177,3 +177,12 @@ def test_what_does_not_grow_is_a_level(factor, evidence):
     verdict = keras_initx.diagnose(model, factor * ROWS).problems[-1]
     assert verdict.problem == "exploding"
     assert re.fullmatch(evidence, verdict.evidence)
+
+
+def test_inputs_that_are_not_finite_are_the_cause_before_large_ones():
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    outputs = [layers.Dense(2)(one) for one in inputs]
+    x = [np.full((8, 4), 0.1), 1e6 * np.random.default_rng(0).normal(size=(8, 4))]
+    x[0][0, 0] = np.nan
+    cause = asked(lambda of: largest_inputs(of, lambda signal: signal.std), keras.Model(inputs, outputs), x)
+    assert cause.nonfinite == 1 / 32

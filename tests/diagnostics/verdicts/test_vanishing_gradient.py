@@ -58,3 +58,14 @@ def test_a_small_side_branch_is_no_vanishing_gradient_inside_a_model(place):
     norms = {layer.name: layer.gradient.norm for layer in report.rows}
     assert norms["side"] < 1e-6 * norms["hidden"]
     assert [verdict.layers for verdict in report.verdicts] == ([] if place == "inside" else [("side",)])
+
+
+def test_small_gradients_beside_inputs_that_are_too_large_are_no_vanishing_ones():
+    """The kernel of the large inputs gets a gradient that is as much larger as they are."""
+    small, large = keras.Input((64,)), keras.Input((64,))
+    hidden = layers.Dense(8, name="of_small")(small) + layers.Dense(8, name="of_large")(large)
+    model = keras.Model([small, large], layers.Dense(5)(hidden))
+    report = keras_initx.diagnose(model, [X, 1e9 * X], np.zeros((256, 5)), loss="mse")
+    problems = [verdict.problem for verdict in report.verdicts]
+    assert "unscaled inputs" in problems
+    assert "vanishing gradient" not in problems
