@@ -167,6 +167,7 @@ def recipes():
         for role, value in table.items():
             roles.setdefault(described(value), []).append(role)
         weights = "<br>".join(f"{', '.join(names)}: {text}" for text, names in roles.items())
+        weights = re.sub(r"\d\.\d{6,}", lambda number: f"{float(number[0]):.4g}", weights)
         rows.append((f"`{name}`", recipe.kind, weights, sources))
     return _rows(("recipe", "for", "initial weights", "whose numbers"), rows)
 

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from keras_initx._typing import Array
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._signal import Signal
 
 # In standard deviations, what a histogram shows on each side of 0.
 _REACH = 4
+# Of few bins, those beyond the linear part are logarithmic if there is so much more.
+_FAR = 2
 
 
 def linear_part(layers: Sequence[LayerReport]) -> float:
@@ -28,3 +33,29 @@ def shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, f
             high = max(high, min(signal.max, reach))
     margin = (high - low) / 20 or 1
     return low - min(margin, linear / 10), high + margin
+
+
+def is_far(limits: tuple[float, float], linear: float) -> bool:
+    """Return whether bins are logarithmic beyond the linear part."""
+    low, high = limits
+    return max(-low, high) > _FAR * linear
+
+
+def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Array:
+    """Return the edges of bins that are equally wide on an axis.
+
+    Where it is logarithmic, the linear part and what is beyond have the same width, as in figures.
+    """
+    low, high = limits
+    if not is_far(limits, linear):
+        return np.linspace(low, high, count + 1)
+    decades = math.log(max(-low, high) / linear)
+
+    def place(value: float) -> float:
+        if abs(value) <= linear:
+            return value / linear
+        return math.copysign(1 + math.log(abs(value) / linear) / decades, value)
+
+    places = np.linspace(place(low), place(high), count + 1)
+    beyond = np.maximum(abs(places) - 1, 0) * decades
+    return linear * np.clip(places, -1, 1) * np.exp(beyond)

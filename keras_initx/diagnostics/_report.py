@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_initx._checks import check_choice, truncated
 from keras_initx._extras import import_optional
-from keras_initx._typing import InitializerLike
-from keras_initx.diagnostics._axes import linear_part, shared_range
+from keras_initx._typing import Array, InitializerLike
+from keras_initx.diagnostics._axes import edges_of_bins, is_far, linear_part, shared_range
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy
@@ -207,14 +207,16 @@ class DiagnosisReport(Judgement):
     def _page_columns(self) -> list[Column[LayerReport]]:
         """Return the columns, with a histogram in addition: other fonts draw blocks with gaps."""
         linear = linear_part(self.rows)
-        low, high = shared_range(self.rows, linear)
-        low = max(low, -linear)
-        high = min(high, linear)
+        limits = shared_range(self.rows, linear)
+        edges = edges_of_bins(limits, linear, _BARS)
+        note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
+        if is_far(limits, linear):
+            note += f", and it is logarithmic beyond {short_number(linear)}"
         histogram = _column(
-            f"histogram,\n{short_number(low)} to {short_number(high)}",
+            f"histogram,\n{short_number(limits[0])} to {short_number(limits[1])}",
             lambda layer: layer.after,
-            "outputs other than 0, on one axis for all layers; its ends have those beyond",
-            lambda signal: _histogram(signal, low, high),
+            note,
+            lambda signal: _histogram(signal, edges),
         )
         return [*_COLUMNS, histogram]
 
@@ -339,13 +341,13 @@ def _share(value: float) -> str:
     return ">99%"
 
 
-def _histogram(signal: Signal, low: float, high: float) -> str:
-    """Draw the values other than 0 with blocks of text, those beyond `low` and `high` at the ends.
+def _histogram(signal: Signal, edges: Array) -> str:
+    """Draw the values other than 0 with blocks of text, those beyond the bins at the ends.
 
     The values of a bin are spread over it evenly.
     """
     below = np.cumsum([0, *signal.heights()])
-    inner = np.interp(np.linspace(low, high, _BARS + 1)[1:-1], signal.edges, below)
+    inner = np.interp(edges[1:-1], signal.edges, below)
     heights = np.diff([0, *inner, below[-1]])
     highest = heights.max()
     if not highest:

@@ -224,7 +224,7 @@ class CoordinateCheck(Tabular[tuple[str, ...]], Judgement):
     def _columns(self) -> list[Column[tuple[str, ...]]]:
         columns: list[Column[tuple[str, ...]]] = [Column("", itemgetter(0), is_text=True)]
         steps = [f"step {step}" for step in range(len(self.sizes))]
-        for place, header in enumerate(("std", "in muP", "rate", "in muP", *steps), 1):
+        for place, header in enumerate(("std", "std in muP", "rate", "rate in muP", *steps), 1):
             columns.append(Column(header, itemgetter(place)))
         return columns
 

@@ -4,6 +4,7 @@ import numpy as np
 from reported import drawn_in_text, histograms, width
 
 from keras_initx.diagnostics import _report
+from keras_initx.diagnostics._axes import edges_of_bins
 from keras_initx.diagnostics._signal import Signal
 
 
@@ -16,7 +17,19 @@ def test_histograms_of_a_table_share_one_axis():
 def test_a_histogram_has_what_lies_beyond_its_axis_in_its_ends():
     signal = Signal()
     signal.add(np.array([-9, -0.5, 0.5, 0.6, 9]))
-    assert _report._histogram(signal, -1.1, 1.1)[0] == _report._histogram(signal, -1.1, 1.1)[-1] == "█"
+    shown = _report._histogram(signal, edges_of_bins((-1.1, 1.1), 4.0, 11))
+    assert shown[0] == shown[-1] == "█"
+
+
+def test_the_shape_of_outputs_that_are_too_large_is_seen_in_a_table():
+    shown, limits = drawn_in_text((0.1, 10.0), 2, "linear")
+    assert shown == ["▁▁▁▁▄█▃▁▁▁▁", "██▂▁▁▁▁▁▂█▇"]
+    assert limits == "-400 to 440"
+
+
+def test_bins_are_those_of_a_figure():
+    edges = edges_of_bins((-400.0, 400.0), 4.0, 8)
+    np.testing.assert_allclose(edges, [-400, -40, -4, -2, 0, 2, 4, 40, 400])
 
 
 def test_histograms_of_all_layers_have_one_axis():

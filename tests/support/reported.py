@@ -9,11 +9,12 @@ from keras import layers
 import keras_initx
 
 
-def drawn_in_text(stddev, depth):
-    """Return the histograms of layers with tanh whose weights have this standard deviation, and their range."""
+def drawn_in_text(stddev, depth, activation="tanh"):
+    """Return the histograms of layers whose weights have this standard deviation, or these, and their range."""
+    deviations = np.broadcast_to(stddev, (depth,)).tolist()
     hidden = [
-        layers.Dense(100, "tanh", kernel_initializer=keras_initx.RandomNormal(stddev=stddev, seed=seed))
-        for seed in range(depth)
+        layers.Dense(100, activation, kernel_initializer=keras_initx.RandomNormal(stddev=each, seed=seed))
+        for seed, each in enumerate(deviations)
     ]
     x = np.random.default_rng(0).normal(size=(64, 100)).astype("float32")
     page = keras_initx.diagnose(keras.Sequential([keras.Input((100,)), *hidden]), x)._repr_html_()
