@@ -47,6 +47,7 @@ def test_a_rate_that_throws_a_network_to_a_guess_is_a_note_with_a_rate_that_lear
     assert slower.losses[-1] < 0.9 * ENTROPY
 
 
+@pytest.mark.rare
 def test_fewer_steps_say_nothing():
     assert not notes(keras_initx.diagnose(normalized_network(0.3), X, LABELS, steps=49))
 
@@ -110,6 +111,7 @@ def test_a_monitor_is_silent_where_a_network_learns():
     }
 
 
+@pytest.mark.rare
 def test_where_no_other_rate_was_tried_none_is_named():
     model = normalized_network(0.3)
     model.compile(RateFactors(keras.optimizers.Adam(0.3), {"*beta": 0.9}), "sparse_categorical_crossentropy")
