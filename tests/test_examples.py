@@ -70,6 +70,7 @@ def test_what_draws_nothing_needs_no_matplotlib(name, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("usage: ")
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("name", often(["Xavier", "He", "Glorot", "sparse", "orthogonal"], OFTEN))
 def test_tanh_keeps_its_spread(name):
     assert all(layer.after.std > 0.2 and layer.saturated < 0.12 for layer in tanh(name).rows)
@@ -99,6 +100,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("name", "found"), FAILURES)
 def test_fixed_sizes_fail_in_relu(name, found):
     assert problems(relu(name)) == found

@@ -111,7 +111,7 @@ def blocks(count, width=64):
     return keras.Model(inputs, keras.layers.Dense(50, name="head")(keras.layers.LayerNormalization()(x)))
 
 
-@pytest.mark.parametrize("count", [2, 3, pytest.param(8, marks=pytest.mark.rare)])
+@pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.rare) for count in (3, 8))])
 @pytest.mark.parametrize("times", [0, 2])
 @pytest.mark.parametrize("by", ["recipe", "contract"])
 def test_a_factor_of_depth_that_is_left_out_or_applied_twice_is_the_cause(count, times, by):

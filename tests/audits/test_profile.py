@@ -18,6 +18,7 @@ def test_kinds_of_weights(yesterday):
     assert yesterday.draws == 3
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(("shape", "draws"), [((32, 16, 2, 2), 200), ((40_000, 4), 3)])
 def test_few_columns_and_long_ones_are_not_called_orthonormal(shape, draws):
     for seed in range(draws):

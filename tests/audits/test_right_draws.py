@@ -50,6 +50,7 @@ def test_a_gate_with_a_scale_of_its_own(family, scale):
         assert keras_initx.audit({"a": found}, like={"a": expected}, alpha=1e-3).ok
 
 
+@pytest.mark.rare
 def test_many_layers_with_few_values_each():
     """The logarithm of a deviation of 8 values is a tenth too low, which does not add up."""
     rng = np.random.default_rng(0)

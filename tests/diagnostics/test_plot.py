@@ -84,6 +84,7 @@ def test_zeros_are_a_bar_beside_the_histogram():
     assert edges[0] == 0
 
 
+@pytest.mark.rare
 def test_plot_shows_the_bounds_that_are_in_the_range_of_a_panel(tmp_path):
     keras.utils.set_random_seed(0)
     small = [layers.Dense(8, "tanh", kernel_initializer="initx.small_normal") for _ in range(4)]

@@ -185,3 +185,10 @@ def test_weights_are_as_before():
     keras_initx.diagnose(model, x, y, loss=loss)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_only_overflows_is_no_place():
+    """Infinite outputs that are finite for smaller inputs."""
+    evidence = [verdict.evidence for verdict in diagnosed(stacked(lambda x: ops.exp(100 * x))).problems]
+    assert evidence
+    assert not [text for text in evidence if "for finite inputs" in text]

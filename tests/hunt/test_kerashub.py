@@ -423,3 +423,17 @@ def test_blocks_of_kerashub_with_attention_of_its_own_are_followed(name):
     builds = {"XLNet": xlnet, "Moonshine": moonshine}
     model = builds[name]() if name in builds else text(name)
     assert not architecture_of(model).hidden
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+@pytest.mark.parametrize(("build", "recipe"), [(gpt2, "gpt2"), (llama, "llama")])
+def test_factors_of_lora_beside_quantized_weights_are_drawn_and_compared(build, recipe):
+    model, _ = build()
+    model.quantize("int8")
+    model.enable_lora(2)
+    keras_initx.initialize(model, "lora", seed=0)
+    assert keras_initx.audit(model, "lora", seed=0).ok
+    for rules in (None, recipe):
+        left = {row.path for row in keras_initx.audit(model, rules).not_compared}
+        assert any(path.endswith("query/kernel") for path in left)
+        assert not any("lora" in path for path in left)

@@ -307,7 +307,7 @@ def check_same(model, source):
         np.testing.assert_array_equal(values, expected[weight], weight)
 
 
-@pytest.mark.parametrize("name", everywhere(sorted(BUILDS.keys() - {"chosen"}), ["own"]))
+@pytest.mark.parametrize("name", everywhere(sorted(BUILDS.keys() - {"chosen"}), ["own"], others=[pytest.mark.rare]))
 def test_paths_of_variables_name_weights_of_another_build(name):
     source = changed(BUILDS[name]())
     model = BUILDS[name]()

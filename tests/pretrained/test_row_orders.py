@@ -449,6 +449,7 @@ def test_steps_of_a_flattened_image_are_in_another_order(stack):
     assert any(how.endswith(NOTE) for how in hows)
 
 
+@pytest.mark.rare
 def test_built_in_layers_that_scale_channels_have_no_note():
     scale = keras.applications.ConvNeXtTiny(weights=None, input_shape=(32, 32, 3)).get_layer(
         "convnext_tiny_stage_0_block_0_layer_scale"

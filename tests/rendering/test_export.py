@@ -32,7 +32,7 @@ def test_a_page_has_no_plots_without_matplotlib(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("diagnose", "Diagnosis of 3 layers: no problem found"),
+        pytest.param("diagnose", "Diagnosis of 3 layers: no problem found", marks=pytest.mark.rare),
         pytest.param("initialize", "Initialization plan: 6 of 6 weights drawn; seed 0", marks=pytest.mark.rare),
         pytest.param("mup", "Factors of muP of 6 weights", marks=pytest.mark.rare),
         ("compare_initializers", "made up"),

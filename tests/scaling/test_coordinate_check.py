@@ -92,6 +92,7 @@ def test_a_step_of_the_coordinate_check_is_one_update_with_the_whole_batch():
     assert [int(model.optimizer.iterations) for model in models] == [2, 2]
 
 
+@pytest.mark.rare
 def test_the_coordinate_check_is_drawn(constant, tmp_path):
     pytest.importorskip("matplotlib")
     axes = constant.plot(tmp_path / "check.png").axes

@@ -83,6 +83,13 @@ def around():
     return keras.Model(inputs, dense("out")(inputs + dense("end")(x)))
 
 
+def chained():
+    """Return a sum of a tensor, what is computed from it, and what is computed from that."""
+    x = keras.Input((WIDTH,))
+    first = mlp(x, "a")
+    return keras.Model(x, dense("out")(layers.Add()([x, first, mlp(first, "b")])))
+
+
 class Found(NamedTuple):
     """What is in the graph of a model.
 
@@ -112,6 +119,7 @@ MODELS = {
     "projected": Found(projected, "b_down", [2], [0]),
     "squeezed": Found(squeezed, "", [], []),
     "two ways": Found(two_ways, "", [], []),
+    "chained": Found(chained, "", [], []),
     "around": Found(around, "a_down", [2], [0, 1], around=1),
     "gated": Found(lambda: gated.decoder(gated.gated), "attention w2", [4, 2], [0, 0], gates="w1"),
     "parallel": Found(
@@ -188,3 +196,22 @@ def test_no_weight_is_copied_but_a_table_of_which_a_part_may_be_added(monkeypatc
     found = architecture_of(model)
     assert [weight.name for weight in found.added] == ["where"]
     assert [tuple(shape) for shape in made] == [(LENGTH + 2, 256)] * 2
+
+
+def test_a_softmax_behind_a_kernel_weighs_nothing_and_one_alone_does():
+    weighs = []
+    for last in (layers.Dense(WIDTH, "softmax"), layers.Softmax()):
+        x = keras.Input((WIDTH,))
+        (branch,) = architecture_of(keras.Model(x, dense("out")(x + last(mlp(x, "a"))))).branches
+        weighs.append(branch.weighs)
+    assert weighs == [False, True]
+
+
+def test_what_goes_through_an_activation_is_no_modulation():
+    found = []
+    for activation in (None, "sigmoid"):
+        x, condition = keras.Input((WIDTH,)), keras.Input((WIDTH,))
+        scale = dense("scale", activation, 2 * WIDTH)(condition)[:, :WIDTH]
+        (branch,) = architecture_of(keras.Model([x, condition], dense("out")(x + scale * mlp(x, "a")))).branches
+        found.append([layer.name for layer in branch.modulations])
+    assert found == [["scale"], []]

@@ -260,6 +260,7 @@ def test_trials_leave_the_global_generators_as_they_were():
     assert draw() == expected
 
 
+@pytest.mark.rare
 def test_only_one_thread_trains_at_a_time():
     at_work = threading.Lock()
 
@@ -532,6 +533,7 @@ def unseeded(shape, dtype=None):
     return Unseeded()(shape, dtype)
 
 
+@pytest.mark.rare
 def test_what_takes_no_seed_is_told(tmp_path):
     initializers = {
         "object": Unseeded(),

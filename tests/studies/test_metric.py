@@ -119,6 +119,7 @@ def test_a_model_may_report_another_name_than_loss():
         compared(build_with_own_steps, monitor="val_loss")
 
 
+@pytest.mark.rare
 def test_a_direction_that_is_given_counts():
     build = builder(lambda: {"metrics": [closeness]})
     assert [row["initializer"] for row in compared(build, mode="max").statistics()] == ["he_normal", "zeros"]

@@ -134,6 +134,7 @@ def in_float16(width, optimizer):
     return model
 
 
+@pytest.mark.rare
 def test_factors_on_rates_are_compared_in_float16_too():
     builds = {
         "divided": lambda width, rate: in_float16(width, keras.optimizers.Adam(rate / width)),

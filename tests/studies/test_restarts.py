@@ -77,6 +77,7 @@ def test_the_chosen_draw_is_checked_beside_new_ones_in_new_orders(study, folder)
     assert own[1]["epochs"][1]["loss"] != own[2]["epochs"][1]["loss"] != study.draws[0]["epochs"][1]["loss"]
 
 
+@pytest.mark.rare
 def test_more_draws_go_on_with_those_that_are_there(study, folder):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     same = random_restarts(build_he, data(), draws=4, epochs=2, checks=2, out=folder)

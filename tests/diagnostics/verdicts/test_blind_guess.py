@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_initx
+from keras_initx.scaling import RateFactors
 
 GENERATOR = np.random.default_rng(1)
 X = GENERATOR.normal(size=(64, 8)).astype("float32")
@@ -46,6 +47,7 @@ def test_a_rate_that_throws_a_network_to_a_guess_is_a_note_with_a_rate_that_lear
     assert slower.losses[-1] < 0.9 * ENTROPY
 
 
+@pytest.mark.rare
 def test_fewer_steps_say_nothing():
     assert not notes(keras_initx.diagnose(normalized_network(0.3), X, LABELS, steps=49))
 
@@ -94,3 +96,24 @@ def test_a_monitor_says_it_after_the_first_epoch():
     assert re.fullmatch(
         rf"the loss of classes is .*, that of a guess by the shares of the labels {ENTROPY:.3g}", note.evidence
     )
+
+
+def test_a_monitor_is_silent_where_a_network_learns():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(5, "softmax")])
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+    monitor = keras_initx.SignalMonitor(X, LABELS, every=64)
+    model.fit(X, LABELS, batch_size=1, epochs=4, verbose=0, callbacks=[monitor])
+    assert model.evaluate(X, LABELS, verbose=0) < 0.8 * ENTROPY
+    assert {step: len(notes(report)) for step, report in monitor.history.items() if step > 64} == {
+        128: 0,
+        192: 0,
+        256: 0,
+    }
+
+
+@pytest.mark.rare
+def test_where_no_other_rate_was_tried_none_is_named():
+    model = normalized_network(0.3)
+    model.compile(RateFactors(keras.optimizers.Adam(0.3), {"*beta": 0.9}), "sparse_categorical_crossentropy")
+    (note,) = notes(keras_initx.diagnose(model, X, LABELS, steps=50))
+    assert str(note.remedy).startswith("another rate, or a schedule with `warmup_steps`")

@@ -60,6 +60,7 @@ def test_the_remedy_in_depth_suits_the_activation(activation, expected):
     assert [text for _, text in found] == [f"keras_initx.{expression}" for expression in expected]
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     "end",
     [

@@ -41,6 +41,7 @@ IN_DEPTH = {
 }
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("activation", often(IN_DEPTH, ["relu"]))
 def test_what_vanishes_in_forty_layers_is_cured_by_its_remedy(activation):
     # Of Glorot's size, which is too small.
