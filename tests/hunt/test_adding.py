@@ -79,7 +79,6 @@ def test_a_recipe_is_added_as_the_page_says(copy):
     _, row = block("text", "irnn").split("\n", 1)
     edit(copy / "tests" / "support" / "recipe_rows.py", "\nROWS = {\n", f"\nROWS = {{\n{row}")
     run_block(copy, "irnn")
-    run(copy, "-m", "pytest", "-q", "tests/cli/test_options.py", "-k", "names_of_the_recipes")
     assert "| `irnn` |" in tables(copy, "recipes.md")
 
 
