@@ -1,8 +1,8 @@
 """Options, marks and virtual devices of all tests.
 
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
-Those marked with `eager_backends` run under TensorFlow, but not under JAX, which compiles each operation, and those
-marked with `rare` nowhere, unless `KERAS_INITX_TESTS` is `all`, as in the sessions before a release.
+Those marked with `release_backends` do so, and those marked with `rare` run at all, if `KERAS_INITX_TESTS` is `all`, as in
+the sessions before a release.
 """
 
 import gc
@@ -77,7 +77,7 @@ def _backend():
 
 
 # What is in the text of a file that has tests for other backends than torch.
-MARKING = ("every_backend", "eager_backends", "everywhere(")
+MARKING = ("every_backend", "release_backends", "everywhere(")
 
 
 def pytest_ignore_collect(collection_path):
@@ -95,7 +95,7 @@ def _is_wanted(item):
         return False
     if _backend() == "torch" or "every_backend" in marks:
         return True
-    return "eager_backends" in marks and (are_all_wanted or _backend() != "jax")
+    return "release_backends" in marks and are_all_wanted
 
 
 def pytest_collection_modifyitems(config, items):

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -31,7 +31,12 @@ from keras_initx.structure._build import ensure_built
 from keras_initx.structure._kernels import is_adapter, is_kernel, is_zero, kernel_axes
 from keras_initx.structure._names import own_weights, parts_of
 from keras_initx.structure._watch import Call, Watch, Watcher
-from keras_initx.structure._weights import check_unshared, find_weights, is_quantized
+from keras_initx.structure._weights import (
+    ModelWeight,
+    check_unshared,
+    find_weights,
+    is_quantized,
+)
 
 # Variables with the values to assign to them.
 _Assignments: TypeAlias = Sequence[tuple[keras.Variable, Tensor]]
@@ -124,72 +129,124 @@ def lsuv(
     ensure_built(model, x)
     check_unshared("model", model)
     weights = find_weights(model)
-    paths: dict[keras.Layer, str] = {}
-    for weight in weights:
-        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
-    kernels: dict[keras.Layer, _Kernels] = {}
-    watch = Watch(model)
-    for layer in watch.layers:
-        # A layer with no weights but those of another has no path: its kernel is scaled there.
-        found = _kernels_of(layer) if layer in paths else None
-        if found is not None:
-            kernels[layer] = found
-
-    def run(layers: Collection[keras.Layer], visit: _Visit) -> set[int]:
-        with (
-            watch.watching(_Visits(watch, layers, visit)),
-            backend.preserve_state([model, *parts_of(model)]) as scope,
-        ):
-            model(x, training=True)
-            return _rewritten(
-                scope, [kernel for found in kernels.values() for kernel in found.free]
-            )
-
-    before: dict[keras.Layer, float | None] = {}
-
-    def measure(layer: keras.Layer, outputs: _Outputs) -> None:
-        before[layer] = None  # in the order in which calls start
-        before[layer] = _variance(outputs())
-
-    rewritten = run(kernels, measure)
-    for layer, found in kernels.items():
-        if any(id(kernel) in rewritten for kernel in found.free):
-            kernels[layer] = _Kernels(
-                (), f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
-            )
+    paths = _paths_of(weights)
+    passes = _Passes(model, x, paths)
+    before = passes.measured()
     if not all(math.isfinite(variance or 0.0) for variance in before.values()):
         check_finite(x)
-    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
-    # Before the pass: in the call of a layer, mixed precision changes the dtype of variables.
-    starts = {
-        id(kernel): _orthonormal(layer, kernel, seeds[id(kernel)])
-        for layer, found in kernels.items()
-        for kernel in found.free
-    }
-    results: dict[keras.Layer, _LayerResult] = {}
-    with progress("LSUV", len(before), "layers") as advance:
-
-        def scale(layer: keras.Layer, outputs: _Outputs) -> None:
-            is_first = layer not in results
-            results[layer] = _scaled(kernels[layer], starts, outputs, tolerance, max_steps)
-            if is_first:
-                advance(1)
-
-        run(before, scale)
+    starts = _starts(passes.kernels, weights, root)
+    results = passes.scaled(before, starts, tolerance, max_steps)
     if not dry_run:
         with undone_after_error() as assign_one:
             for result in results.values():
                 for kernel, value in result.values:
                     assign_one(kernel, value)
-
     rows = []
     # In execution order; layers that are not called come last.
-    for layer in dict.fromkeys([*before, *kernels]):
-        reason = kernels[layer].reason or "not called, or in a compiled function"
+    for layer in dict.fromkeys([*before, *passes.kernels]):
+        reason = passes.kernels[layer].reason or "not called, or in a compiled function"
         result = results.get(layer, _LayerResult("left", reason))
         variance = before.get(layer)
         rows.append(ScaledLayer(paths[layer], result.status, result.how, variance, result.variance))
     return LsuvReport(rows, root, dry_run)
+
+
+def _paths_of(weights: Sequence[ModelWeight]) -> dict[keras.Layer, str]:
+    """Return the paths of the layers that have some weights."""
+    paths: dict[keras.Layer, str] = {}
+    for weight in weights:
+        paths.update(zip(weight.layers, weight.layer_paths, strict=True))
+    return paths
+
+
+class _Passes:
+    """The passes of a model on a batch, in which its layers with kernels are visited.
+
+    Args:
+        model: The model.
+        x: The batch.
+        layers: The layers whose kernels may be scaled.
+
+    Attributes:
+        kernels: Dict from each of these layers to its kernels; those that have none are left out.
+    """
+
+    def __init__(self, model: keras.Model, x: Data, layers: Collection[keras.Layer]) -> None:
+        self._model = model
+        self._x = x
+        self._watch = Watch(model)
+        self.kernels: dict[keras.Layer, _Kernels] = {}
+        for layer in self._watch.layers:
+            # A layer with no weights but those of another has no path: its kernel is scaled there.
+            found = _kernels_of(layer) if layer in layers else None
+            if found is not None:
+                self.kernels[layer] = found
+
+    def _run(self, layers: Collection[keras.Layer], visit: _Visit) -> set[int]:
+        """Make a pass, and return the ids of the kernels that it has changed itself."""
+        model = self._model
+        with (
+            self._watch.watching(_Visits(self._watch, layers, visit)),
+            backend.preserve_state([model, *parts_of(model)]) as scope,
+        ):
+            model(self._x, training=True)
+            return _rewritten(
+                scope, [kernel for found in self.kernels.values() for kernel in found.free]
+            )
+
+    def measured(self) -> dict[keras.Layer, float | None]:
+        """Return the variance of the output of each layer, in the order in which calls start.
+
+        What another layer rewrites in the pass is left by all others.
+        """
+        variances: dict[keras.Layer, float | None] = {}
+
+        def measure(layer: keras.Layer, outputs: _Outputs) -> None:
+            variances[layer] = None
+            variances[layer] = _variance(outputs())
+
+        rewritten = self._run(self.kernels, measure)
+        for layer, found in self.kernels.items():
+            if any(id(kernel) in rewritten for kernel in found.free):
+                reason = f"{_NOT_FOLLOWED}, which another layer rewrites at each call"
+                self.kernels[layer] = _Kernels((), reason)
+        return variances
+
+    def scaled(
+        self,
+        layers: Collection[keras.Layer],
+        starts: dict[int, Computation],
+        tolerance: float,
+        max_steps: int,
+    ) -> dict[keras.Layer, "_LayerResult"]:
+        """Scale the kernels of each layer when it is called, those before it being scaled."""
+        results: dict[keras.Layer, _LayerResult] = {}
+        with progress("LSUV", len(layers), "layers") as advance:
+
+            def scale(layer: keras.Layer, outputs: _Outputs) -> None:
+                is_first = layer not in results
+                kernels = self.kernels[layer]
+                results[layer] = _scaled(kernels, starts, outputs, tolerance, max_steps)
+                if is_first:
+                    advance(1)
+
+            self._run(layers, scale)
+        return results
+
+
+def _starts(
+    kernels: Mapping[keras.Layer, "_Kernels"], weights: Sequence[ModelWeight], root: int
+) -> dict[int, Computation]:
+    """Return how the orthonormal start of each kernel is made, by its id.
+
+    That is before a pass: in the call of a layer, mixed precision changes the dtype of variables.
+    """
+    seeds = {id(weight.variable): derived_seed(root, weight.path) for weight in weights}
+    starts = {}
+    for layer, found in kernels.items():
+        for kernel in found.free:
+            starts[id(kernel)] = _orthonormal(layer, kernel, seeds[id(kernel)])
+    return starts
 
 
 class _Kernels(NamedTuple):

@@ -21,7 +21,7 @@ pytestmark = [
 # JAX would take minutes to compile all.
 MARKS = {
     "layers in a container that Keras does not search": pytest.mark.every_backend,
-    "softmax of one score": pytest.mark.eager_backends,
+    "softmax of one score": pytest.mark.release_backends,
     "class numbers of which -1 is left out": needs_keras("3.15", "has a gradient where a class is left out"),
 }
 # Of each list of problems the first faulty network, which `pins/reports.txt` shows, and healthy ones that are not deep.

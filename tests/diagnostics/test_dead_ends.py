@@ -36,7 +36,7 @@ def stacked(*stack, width=1):
     return keras.Sequential([keras.Input((width,)), *stack])
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("activation", ["tanh", None])
 def test_a_relu_that_is_0_behind_odd_layers_is_dead_and_nothing_else(activation):
     """With all kernels negated the ReLU gets what it got: that shows nothing of the loss."""
@@ -102,7 +102,7 @@ class Rounded(layers.Layer):
         return ops.round(x)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("function", "named"),
     [

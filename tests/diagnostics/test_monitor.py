@@ -168,7 +168,7 @@ def test_a_known_number_of_steps_limits_those_of_an_optimizer_that_does_not_coun
     assert list(monitor.history) == [0, 3, 6]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_the_logs_of_an_epoch_get_one_key(capfd):
     model, monitor = network(), keras_initx.SignalMonitor(BATCH, Y, every=6)
     model.fit(BATCH, Y, batch_size=8, epochs=2, verbose=2, validation_data=(BATCH, Y), callbacks=[monitor])

@@ -101,7 +101,7 @@ def levels(model):
     return [one.level for one in report(model).verdicts if one.problem == "unscaled inputs"]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):
     model = LINEAR[name]()
@@ -109,7 +109,7 @@ def test_a_normalization_by_numbers_that_it_keeps_is_a_linear_layer(name):
     assert [layer.normalized_by for layer in report(model).rows if layer.path.endswith("first")] == [None]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", NORMALIZING)
 def test_a_normalization_by_what_it_measures_takes_the_scale_away(name):
     model = NORMALIZING[name]()

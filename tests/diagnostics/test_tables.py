@@ -34,7 +34,7 @@ def reverse(table, x):
     return table(x, reverse=True)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(("make", "head"), [(LanguageModel, product), (LanguageModel, reverse), (functional, reverse)])
 def test_the_rows_of_a_tied_table_are_made_smaller(make, head):
     if head is reverse and not hasattr(layers, "ReversibleEmbedding"):

@@ -54,7 +54,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     "name",
     [
@@ -73,7 +73,7 @@ def test_a_layer_that_makes_nan_of_a_finite_gradient_is_named(name):
     assert GUARDED in remedy
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_layer_that_makes_nan_of_finite_inputs_is_named(name):
     problem, names, evidence, remedy = first(OUTPUTS[name]())
@@ -168,7 +168,7 @@ def chain(activation, deviation, depth):
     return keras.Sequential([keras.Input((10,)), *hidden, layers.Dense(3)]), X, LABELS, CROSSENTROPY
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     ("activation", "deviation", "depth"), [(ops.sin, 200.0, 9), (ops.sin, 200.0, 20), (None, 1e6, 8)]
 )

@@ -37,7 +37,7 @@ def reasons(result):
     return {row.path: row.how for row in result.left}
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_each_layer_of_a_deep_network_has_unit_variance_before_its_activation():
     model = dense(*(layers.Dense(20, "tanh") for _ in range(3)), activation="tanh")
     kernel = values_of(model)[0]
@@ -230,7 +230,7 @@ class Noisy(layers.Layer):
 
 @pytest.mark.parametrize(
     ("is_frozen", "kept"),
-    [pytest.param(False, "attribute", marks=pytest.mark.eager_backends), (True, "attribute"), (False, "dict")],
+    [pytest.param(False, "attribute", marks=pytest.mark.release_backends), (True, "attribute"), (False, "dict")],
     ids=["passed on", "frozen", "dict"],
 )
 def test_a_block_without_its_noise_still_normalizes_by_the_batch(is_frozen, kept):
@@ -334,7 +334,7 @@ class Standardized(layers.Wrapper):
         return outputs
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("wrapper", [layers.SpectralNormalization, Standardized])
 @pytest.mark.parametrize("regularizer", [None, "l2"])
 def test_a_kernel_that_an_outer_layer_rewrites_is_left_and_what_follows_is_scaled_on_its_signal(wrapper, regularizer):
@@ -476,7 +476,7 @@ def test_weights_and_outputs_of_16_bits_are_scaled():
     assert status(keras_initx.lsuv(model, X, seed=0)) == ["scaled", "scaled"]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_takes_no_digit_of_a_kernel(policy):
     # In the call of such a layer, its kernel has 16 bits.

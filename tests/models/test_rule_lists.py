@@ -38,7 +38,7 @@ FORMS = {
 }
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("form", FORMS)
 def test_a_recipe_in_a_list_has_every_form(form):
     model = transformer()

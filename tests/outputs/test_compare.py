@@ -166,7 +166,7 @@ def in_16_bits():
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_a_clean_pair_in_16_bits_is_silent(source, in_16_bits):
     model = with_values_of(network(), source)
     other = with_values_of(network(epsilon=1e-5), source)

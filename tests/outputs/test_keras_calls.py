@@ -105,7 +105,7 @@ class Sees(layers.Layer):
         return self.recurrent(x)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_masks_stay_where_outputs_are_rounded_otherwise():
     keras.utils.set_random_seed(0)
     words = keras.Input((7,), dtype="int32")

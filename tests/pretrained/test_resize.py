@@ -54,7 +54,7 @@ FROM_THREE = {
 }
 
 
-@pytest.mark.parametrize("new", [1, 2, pytest.param(5, marks=pytest.mark.eager_backends)])
+@pytest.mark.parametrize("new", [1, 2, pytest.param(5, marks=pytest.mark.release_backends)])
 def test_a_residual_network_gives_the_same_for_images_whose_channels_are_equal(new):
     source = drawn(resnet(3))
     scaled = source.get_layer("scaled")

@@ -161,7 +161,7 @@ def test_a_saved_model_and_one_in_another_get_the_same_rules(build, name, change
     assert found == expected
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_a_model_in_mixed_precision_gets_the_same_rules():
     expected = recipes.zero_residual(strangers.perceptron())
     keras.config.set_dtype_policy("mixed_float16")

@@ -136,7 +136,7 @@ def in_16_bits(model, folder):
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("change", [pytest.param(saved, marks=pytest.mark.every_backend), frozen, nested, in_16_bits])
 def test_it_is_left_in_models_that_are(change, tmp_path):
     model = change(mixed_gpt(), tmp_path)

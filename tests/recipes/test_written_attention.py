@@ -166,7 +166,7 @@ class ByEinsum(keras.Model):
         return x + self.out(ops.dot_product_attention(q, k, v, mask=mask))
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.usefixtures("in_dtype")
 def test_a_length_that_a_layer_leaves_out_is_known():
     model = ByEinsum()

@@ -514,7 +514,7 @@ def test_a_saved_list_keeps_the_paths_and_one_of_before_counts_by_its_order():
     RateFactors.from_config(without).build(list(reversed(model.trainable_variables)))
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("rate", [1.0, 1e-3])
 def test_factors_of_adafactor_count_where_its_own_bound_is_below_the_rate(rate):
     changes = []

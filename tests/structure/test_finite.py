@@ -19,7 +19,7 @@ def decaying(initializer=None, trainable=True):
 FOUND = {"decay/A_log": "not finite"}
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("initializer", [Logs, lambda: keras.initializers.Constant(-np.inf)])
 def test_what_is_trained_must_be_finite_whoever_says_otherwise(initializer, tmp_path):
     model = decaying(initializer())

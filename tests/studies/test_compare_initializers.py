@@ -73,7 +73,7 @@ class OfNumpy(OfKeras):
         return keras.ops.convert_to_tensor(np.random.default_rng(self.seed).normal(0, self.stddev, shape), dtype)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("cls", [OfKeras, OfNumpy])
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_an_initializer_of_a_user_draws_by_its_own_seed(cls, is_inside):
@@ -200,7 +200,7 @@ def by_pickle(function):
     return copied
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_workers_find_the_same(monkeypatch):
     """Processes of their own, which start for ten seconds, are in `tests/hunt/test_studies.py`."""
     options = {"repeats": 1, "epochs": 2, "diagnosis": False}

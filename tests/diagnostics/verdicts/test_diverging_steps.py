@@ -241,7 +241,7 @@ def on_the_sum(optimizer, steps):
     return keras_initx.diagnose(model, x, y, steps=steps).problems[-1]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("is_scaled", [False, True])
 def test_the_rates_of_a_schedule_are_those_of_the_steps(is_scaled):
     optimizer = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1e-3))
@@ -296,7 +296,7 @@ def warming(**options):
     return keras.optimizers.Adam(rate, **options)
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     "optimizer",
     [warming(), warming(gradient_accumulation_steps=2), keras.optimizers.Adam(gradient_accumulation_steps=2)],
@@ -315,7 +315,7 @@ WAITING = {
 }
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("name", WAITING)
 def test_without_an_update_nothing_is_known_of_the_weights(name):
     make, remedy = WAITING[name]
@@ -349,7 +349,7 @@ def test_weights_that_no_later_rate_moves_are_named():
     assert "an optimizer with all trainable weights" in verdict.remedy.text
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize(
     "name", ["Adam", pytest.param("AdamW", marks=pytest.mark.rare), pytest.param("Lamb", marks=pytest.mark.rare)]
 )
@@ -361,7 +361,7 @@ def test_where_a_constant_of_the_optimizer_is_rounded_to_1_the_dtype_is_the_caus
     assert keras_initx.diagnose(compiled(dtype="mixed_bfloat16"), X, LABELS, steps=5).ok
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras raises an error there, also in `fit`")
 def test_a_constant_that_is_rounded_to_1_may_also_make_nan():
     verdict = keras_initx.diagnose(compiled("nadam", dtype="bfloat16"), X, LABELS, steps=5).problems[-1]
@@ -379,7 +379,7 @@ def test_ones_of_16_bits_that_steps_leave_need_more_bits(optimizer):
     assert 'set_dtype_policy("mixed_bfloat16")' in verdict.remedy.text
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_adam_in_float16_needs_more_bits_where_no_rate_helps():
     def verdicts(policy):
         keras.utils.set_random_seed(0)

@@ -181,7 +181,7 @@ def test_an_adapter_of_zeros_is_an_error_and_one_that_begins_at_zero_is_none(kin
     assert levels(*network) == levels(*adapted(kind, False, rank)) == []
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "bfloat16"])
 def test_both_factors_are_found_in_each_precision(policy):
     network = in_precision(policy, lambda: adapted("dense", True))

@@ -89,7 +89,7 @@ def test_the_axis_of_the_classes_is_that_of_the_loss_where_several_have_one_size
     assert problems(network(2), y, SPARSE(axis=1), x=x) == ["no probabilities"]
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_float16"])
 def test_a_softmax_over_the_examples_in_own_code_is_known_by_its_sums(dtype):
     model = Probabilities(lambda x: keras.ops.softmax(x, axis=0))

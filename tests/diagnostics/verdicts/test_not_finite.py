@@ -34,7 +34,7 @@ def with_value(value, weight="kernel", activation="tanh", **options):
     return network
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("value", [np.nan, INF, -INF], ids=str)
 def test_one_value_among_many_is_named(value):
     verdict = verdict_of(with_value(value))
@@ -98,7 +98,7 @@ def test_a_weight_of_a_layer_that_is_not_called_is_found():
     assert "dense_1/bias is not finite: 1 of 4 values is inf" in verdict_of((model, *rest)).evidence
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_steps_are_not_taken_and_blame_no_optimizer():
     model, x, y, loss = decay(False)
     model.compile("adam", loss)
@@ -149,7 +149,7 @@ def masked(*arguments):
     return dense(depth=1, after=[lambda: Scores(*arguments)])
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_a_mask_is_meant_unless_it_is_trained_or_nothing_is_left():
     assert verdict_of(masked(CAUSAL)) is None
     assert "scores/mask is not finite: 6 of 16 values are -inf" in verdict_of(masked(CAUSAL, True)).evidence

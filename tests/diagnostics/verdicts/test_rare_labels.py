@@ -33,7 +33,7 @@ def note_on(model, y, loss=LOGITS, x=X):
     return report.verdicts[0] if report.verdicts else None
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 def test_a_note_has_the_bias_and_is_silent_once_it_is_there():
     model = ended(activation="sigmoid")
     report = keras_initx.diagnose(model, X, RARE, loss=BINARY)

@@ -7,7 +7,7 @@ from last_layers import LABELS, SIDE, X, logarithms, network, problems, verdicts
 import keras_initx
 
 
-@pytest.mark.eager_backends
+@pytest.mark.release_backends
 @pytest.mark.parametrize("steps", [0, 2])
 def test_a_loss_without_a_limit_has_one_error_by_what_it_is(steps):
     model = network(1)
