@@ -62,7 +62,7 @@ def run_tests(session, backend, *arguments):
     session.run("pytest", *PARALLEL, "--durations=15", *arguments, *session.posargs)
 
 
-# Before a release: rare situations too, and under JAX what takes long to compile.
+# Before a release: rare situations too, and the numbers of all backends.
 ALL = {"KERAS_INITX_TESTS": "all"}
 # Folders of tests with a session of their own, which says what only they find.
 SEPARATE = ("browser", "device", "hosts", "hunt", "roundtrip")

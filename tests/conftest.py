@@ -1,8 +1,8 @@
 """Options, marks and virtual devices of all tests.
 
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
-Those marked with `release_backends` do so, and those marked with `rare` run at all, only if `KERAS_INITX_TESTS` is `all`,
-as in the sessions before a release.
+Those marked with `release_backends` do so only if `KERAS_INITX_TESTS` is `all`, as in the sessions before a release, and
+those marked with `rare` run at all only then.
 """
 
 import gc
