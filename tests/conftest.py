@@ -1,7 +1,7 @@
 """Options, marks and virtual devices of all tests.
 
 Tests run under torch, which compiles nothing, and those marked with `every_backend` under JAX and TensorFlow too.
-Those marked with `release_backends` do so only if `KERAS_INITX_TESTS` is `all`, as in the sessions before a release, and
+Those marked with `release_backends` do so only where `KERAS_INITX_TESTS` is `all`, as in sessions before a release, and
 those marked with `rare` run at all only then.
 """
 
