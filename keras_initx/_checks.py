@@ -195,9 +195,14 @@ def truncated(texts: Sequence[str], mark: str = ", ") -> str:
     return mark.join(shown)
 
 
+def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
+    """Return the first of some names, and the number of the others."""
+    text = between.join(names[:shown])
+    if len(names) > shown:
+        text += f" and {len(names) - shown} more"
+    return text
+
+
 def quoted(names: Sequence[str]) -> str:
-    """Return the first of some names and the number of the others."""
-    shown = ", ".join(map(repr, names[:3]))
-    if len(names) > 3:
-        shown += f" and {len(names) - 3} more"
-    return shown
+    """Return the same of names in quotes."""
+    return first_of([repr(name) for name in names], shown=3)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_initx._checks import truncated
+from keras_initx._checks import first_of, truncated
 from keras_initx.audits._groups import Group, WeightAudit, grouped
 from keras_initx.recipes._weight_rules import NOT_KNOWN
 from keras_initx.rendering._figures import BLUE, RED
@@ -177,9 +177,7 @@ class AuditReport(Tabular[Group], Judgement):
         if not factors:
             return ""
         names = sorted(factors, key=lambda path: -factors[path])
-        named = ", ".join(names[:_NAMED])
-        if len(names) > _NAMED:
-            named += f" and {len(names) - _NAMED} more"
+        named = first_of(names, shown=_NAMED)
         has = "has" if len(names) == 1 else "have"
         return (
             f" {counted(len(names), 'weight')} ({named}) {has} too few values: a change of scale "

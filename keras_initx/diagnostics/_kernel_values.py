@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import chunks
@@ -17,7 +18,6 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Choice, activation_after, suited
-from keras_initx.diagnostics._rules import first_of
 from keras_initx.initializers._convolution import ICNR
 from keras_initx.initializers._scale import default_axes
 from keras_initx.structure._batch import array_of, floats

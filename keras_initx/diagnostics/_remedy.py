@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.backends._current import backend
 from keras_initx.backends._moments import Moments
@@ -239,9 +240,9 @@ def sparing_frozen(remedy: Remedy, of: Diagnosis) -> Remedy:
     first, *others = kept
     text = remedy.text
     if held and trained.isdisjoint(every):
-        text = f"{named(held)} {_are(held)} frozen: with trainable=True, {text}"
+        text = f"{first_of(held, shown=_SHOWN)} {_are(held)} frozen: with trainable=True, {text}"
     elif held:
-        text += f", without {named(held)}, which {_are(held)} frozen"
+        text += f", without {first_of(held, shown=_SHOWN)}, which {_are(held)} frozen"
     return replace(first, text=text, others=tuple(others))
 
 
@@ -249,14 +250,6 @@ def _of_weights(remedy: Remedy, paths: Collection[str]) -> Remedy:
     """Return a remedy with the rules of some weights alone."""
     rules = {path: one for path, one in remedy.rules.items() if path in paths}
     return replace(remedy, rules=rules)
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first names, and the number of the others."""
-    text = ", ".join(names[:_SHOWN])
-    if len(names) > _SHOWN:
-        text += f" and {len(names) - _SHOWN} more"
-    return text
 
 
 def _are(names: Sequence[str]) -> str:
@@ -291,8 +284,8 @@ def of_frozen(
     names = list(dict.fromkeys(layer.title for layer in those))
     texts = " or ".join(text for _, text in choices) or LSUV.text
     text = (
-        f"{named(names)} {_are(names)} frozen: the weights and inputs of their training, or "
-        f"trainable=True for them, then {texts}"
+        f"{first_of(names, shown=_SHOWN)} {_are(names)} frozen: the weights and inputs of their "
+        f"training, or trainable=True for them, then {texts}"
     )
     last = those[-1].after or those[-1].signal
     if last.std > 0 and not last.nonfinite and not 0.1 < last.std < 10:

@@ -267,14 +267,6 @@ def layer_count(layers: Sequence[object]) -> str:
     return f" ({len(layers)} layers)"
 
 
-def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:
-    """Return the first names, and the number of the others."""
-    text = between.join(names[:shown])
-    if len(names) > shown:
-        text += f" and {len(names) - shown} more"
-    return text
-
-
 def normalization_of(layer: LayerReport) -> str:
     """Return a phrase with the normalization that makes the output scale of `layer` harmless."""
     return f"; {layer.normalized_by} directly after {layer.title} normalizes this scale"

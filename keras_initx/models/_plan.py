@@ -16,6 +16,7 @@ from keras_initx._checks import (
     check_shape,
     check_type,
     close_matches,
+    first_of,
     truncated,
 )
 from keras_initx._typing import Array, Shape, Tensor
@@ -402,9 +403,8 @@ class InitializationPlan(Tabular[DrawnAlike]):
         for weight in self.left:
             paths.setdefault(weight.reason, []).append(self._shown_path(weight))
         parts = []
-        for reason, (first, *others) in paths.items():
-            more = f" and {len(others)} more" if others else ""
-            parts.append(f"{first}{more} ({reason})")
+        for reason, left in paths.items():
+            parts.append(f"{first_of(left, shown=1)} ({reason})")
         return f"Left unchanged: {', '.join(parts)}."
 
     def _figure(self) -> "Figure":

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array, InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._first_inputs import first_inputs, too_large
@@ -33,7 +34,7 @@ from keras_initx.diagnostics._remedy import (
     suited,
     weights_named,
 )
-from keras_initx.diagnostics._rules import exceeds, first_of, layer_count, titles_of
+from keras_initx.diagnostics._rules import exceeds, layer_count, titles_of
 from keras_initx.diagnostics._signal import Signal, spread
 from keras_initx.diagnostics._signal_probe import SignalProbe, inputs
 from keras_initx.diagnostics._tables import tied_tables

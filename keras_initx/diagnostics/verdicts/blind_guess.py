@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, having
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, first_of, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.probes import LossProbe, outputs
 from keras_initx.diagnostics.verdicts.diverging_steps import (
     BETTER_THAN_GUESS,

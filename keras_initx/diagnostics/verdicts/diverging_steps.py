@@ -14,12 +14,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._keras import is_built_with, is_of_keras, layers_of
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, first_of, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.not_finite import lost_weights
 from keras_initx.rendering._text import counted

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from keras_initx._checks import first_of
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._first_inputs import too_large
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
@@ -14,7 +15,6 @@ from keras_initx.diagnostics._remedy import (
     is_steep,
     kernels_of,
     larger_than,
-    named,
     suited,
 )
 from keras_initx.diagnostics._rules import (
@@ -158,7 +158,7 @@ def _smaller_weights(of: Diagnosis) -> Remedy | None:
     large = larger_than(choices, kernels, of)
     if not large:
         return None
-    where = "" if large == kernels else f" in {named(large)}"
+    where = "" if large == kernels else f" in {first_of(large, shown=2)}"
     return drawn(choices, large, "smaller weights: ", where)
 
 

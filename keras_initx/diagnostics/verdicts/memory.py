@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array, InitializerLike, Tensor
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._first_inputs import COMPARED
@@ -20,7 +21,7 @@ from keras_initx.diagnostics._layers import (
     paths,
 )
 from keras_initx.diagnostics._remedy import Remedy, choice, drawn, recurrent_kernels_of, rules_for
-from keras_initx.diagnostics._rules import Finding, first_of, layer_count, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, layer_count, rule, titles_of
 from keras_initx.initializers._gates import (
     gru_gates,
     is_gru,

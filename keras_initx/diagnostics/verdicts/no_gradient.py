@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
 from keras_initx.diagnostics._dead_ends import (
@@ -21,7 +22,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport, paths
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, by_level, first_of, layer_count, rule, titles_of
+from keras_initx.diagnostics._rules import Finding, by_level, layer_count, rule, titles_of
 from keras_initx.diagnostics.losses.probes import LossProbe, gradients, outputs
 from keras_initx.diagnostics.verdicts.focused_attention import softmaxes_of_one
 from keras_initx.structure._former import put_back_afterward

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._keras import layers_of as keras_layers_of
 from keras_initx._typing import Array
 from keras_initx.backends._current import backend
@@ -15,7 +16,7 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, trained_layers
 from keras_initx.diagnostics._layers import layers as layers_of
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import Finding, first_of, rule
+from keras_initx.diagnostics._rules import Finding, rule
 from keras_initx.diagnostics._signal import Signal
 from keras_initx.diagnostics._signal_probe import inputs, signal_of_floats, targets
 from keras_initx.diagnostics.losses.probes import LossProbe, OutputProbe

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_initx._checks import first_of
 from keras_initx._keras import argument_name
 from keras_initx._typing import InitializerLike
 from keras_initx.diagnostics._diagnosis import Diagnosis
@@ -19,7 +20,7 @@ from keras_initx.diagnostics._kernel_values import (
 )
 from keras_initx.diagnostics._layers import LayerReport, weights
 from keras_initx.diagnostics._remedy import Choice, Remedy, choice
-from keras_initx.diagnostics._rules import Finding, by_level, first_of, rule
+from keras_initx.diagnostics._rules import Finding, by_level, rule
 from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._keras import constants_of
 from keras_initx._keras import layers_of as layers_within
 from keras_initx._typing import Array, Shape, Tensor
@@ -15,7 +16,7 @@ from keras_initx.backends._current import backend
 from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
-from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, first_of, rule
+from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, rule
 from keras_initx.structure._batch import array_of, first_float
 from keras_initx.structure._hooks import replaced
 from keras_initx.structure._kernels import is_kernel
