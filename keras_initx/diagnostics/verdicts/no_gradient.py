@@ -1,6 +1,7 @@
 """Weights that get no gradient whatever their values are: what holds it back lies in the layers."""
 
 import contextlib
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -116,15 +117,16 @@ def held_back(of: Diagnosis) -> HeldBack | None:
         return None
     ends = dead_ends(of)
     changes: list[_Change] = [_turned, *map(_redrawn, range(_DRAWS))]
+    # First with the weights as they are.
+    ways: list[Sequence[_Change]] = [(), *((change,) for change in changes)]
     with of.changed(), contextlib.ExitStack() as stack:
         for weight in trained:
             if weight.name not in _OFFSETS and not backend.has_nonzero(weight.value):
                 stack.enter_context(_changed(weight, _opened))
         stack.enter_context(opened(ends, of))
-        # First with the weights as they are.
-        for change in (_kept, *changes):
+        for way in ways:
             with contextlib.ExitStack() as others:
-                for place in turned:
+                for place, change in itertools.product(turned, way):
                     others.enter_context(_changed(trained[place], change))
                 for training in (True, False):
                     norms = of.norms(training)
@@ -215,10 +217,6 @@ def _opened(values: Array) -> Array:
     size = math.sqrt(max(math.prod(values.shape[:-1]), 1))
     numbers: Array = np.random.default_rng(0).normal(size=values.shape) / size
     return numbers
-
-
-def _kept(values: Array) -> Array:
-    return values
 
 
 def _turned(values: Array) -> Array:

@@ -305,3 +305,13 @@ def test_a_factor_of_one_number_without_a_gradient_is_changed_like_others():
     network = ended([Product(((), (8, 8)), ("ones", "glorot_uniform"), function)], ROWS)
     (verdict,) = keras_initx.diagnose(*network, loss="mse").verdicts
     assert (verdict.problem, verdict.layers) == ("no gradient", ("product",))
+
+
+@pytest.mark.every_backend
+def test_large_kernels_of_zeros_are_no_lost_connection():
+    x = np.random.default_rng(0).normal(size=(32, 256))
+    stack = [layers.Dense(512, "relu", kernel_initializer="zeros"), layers.Dense(3, kernel_initializer="zeros")]
+    model = keras.Sequential([keras.Input((256,)), *stack])
+    problems = {verdict.problem for verdict in keras_initx.diagnose(model, x, x[:, :3], loss="mse").verdicts}
+    assert "equal units" in problems
+    assert "no gradient" not in problems
