@@ -15,7 +15,7 @@ from keras_initx.rendering._table import Table
 from keras_initx.rendering._terminal import progress
 from keras_initx.rendering._text import short_number
 
-_EPOCHS = 5
+_EPOCHS = 8
 _HELD_OUT = 0.2
 # The layers whose outputs are shown.
 _SHOWN = ("layer_1", "layer_10", "layer_20", "layer_30", "layer_40")
