@@ -413,9 +413,10 @@ def shuffled(operation):
 
 
 # In torch both have the channels of a pixel in another order.
-@pytest.mark.parametrize("operation", [ops.depth_to_space, ops.space_to_depth], ids=["channels", "places"])
-def test_channels_that_become_places_are_noted_for_those_that_made_them(operation):
-    plan = load_pretrained(shuffled(operation), conv_state(), layout="torch")
+@pytest.mark.skipif(not hasattr(ops, "depth_to_space"), reason="operations of later versions of Keras")
+@pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
+def test_channels_that_become_places_are_noted_for_those_that_made_them(name):
+    plan = load_pretrained(shuffled(getattr(ops, name)), conv_state(), layout="torch")
     assert [row.how.split(", ")[-1] for row in plan.rows] == ["the order of the units is not known"] * 2
 
 
