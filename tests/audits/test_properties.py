@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from faulty_weights import FAULTS, RULES, audit_with, contract_of, model_of
+from faulty_weights import FAULTS, RNG, RULES, audit_with, contract_of, model_of
 from modes import to_numpy
 
 import keras_initx
@@ -17,6 +17,12 @@ def of_kind(verdict):
 
 # The first fault of a kind, and before a release all.
 HOW_MANY = pytest.mark.parametrize("count", [1, pytest.param(None, marks=pytest.mark.rare)], ids=["one", "all"])
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """Draw the faults of a test in the same way whatever ran before."""
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @HOW_MANY
