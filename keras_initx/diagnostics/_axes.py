@@ -11,8 +11,8 @@ from keras_initx.diagnostics._signal import Signal
 
 # In standard deviations, what a histogram shows on each side of 0.
 _REACH = 4
-# Of few bins, those beyond the linear part are logarithmic if there is so much more.
-_FAR = 2
+# With so much more than the linear part, bins beyond it are logarithmic: they are few.
+FAR_FOR_BINS = 2
 
 
 def linear_part(layers: Sequence[LayerReport]) -> float:
@@ -35,10 +35,10 @@ def shared_range(layers: Sequence[LayerReport], linear: float) -> tuple[float, f
     return low - min(margin, linear / 10), high + margin
 
 
-def is_far(limits: tuple[float, float], linear: float) -> bool:
-    """Return whether bins are logarithmic beyond the linear part."""
+def is_far(limits: tuple[float, float], linear: float, times: float) -> bool:
+    """Return whether an axis reaches so many times as far as its linear part."""
     low, high = limits
-    return max(-low, high) > _FAR * linear
+    return max(-low, high) > times * linear
 
 
 def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Array:
@@ -47,7 +47,7 @@ def edges_of_bins(limits: tuple[float, float], linear: float, count: int) -> Arr
     Where it is logarithmic, the linear part and what is beyond have the same width, as in figures.
     """
     low, high = limits
-    if not is_far(limits, linear):
+    if not is_far(limits, linear, FAR_FOR_BINS):
         return np.linspace(low, high, count + 1)
     decades = math.log(max(-low, high) / linear)
 

@@ -12,7 +12,7 @@ from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_initx._typing import Array
-from keras_initx.diagnostics._axes import linear_part, shared_range
+from keras_initx.diagnostics._axes import is_far, linear_part, shared_range
 from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._rules import EXPLODING
 from keras_initx.diagnostics._signal import Signal
@@ -150,7 +150,7 @@ def _plot_mean(axis: Axes, layers: Sequence[LayerReport]) -> None:
         limits = (-1.1 * most, 1.1 * most)
         linear = linear_part(layers)
         _set_range(axis, "y", limits, linear)
-        if _is_far(limits, linear):
+        if is_far(limits, linear, _FAR):
             axis.set_ylabel(f"mean of the output,\nlogarithmic beyond {short_number(linear)}")
 
 
@@ -181,7 +181,7 @@ def _plot_histograms(
     linear = linear_part(layers)
     limits = shared_range(layers, linear)
     of = "" if len(shown) == len(layers) else f" of {len(shown)} of {len(layers)} layers"
-    far = f", logarithmic beyond {short_number(linear)}" if _is_far(limits, linear) else ""
+    far = f", logarithmic beyond {short_number(linear)}" if is_far(limits, linear, _FAR) else ""
     figure.suptitle(
         f"Outputs{of} on one axis{far}, in red where a problem was found. Pale bar: share of zeros",
         fontsize=10,
@@ -239,7 +239,7 @@ def _set_range(
     """
     low, high = limits
     most = max(-low, high)
-    if _is_far(limits, linear):
+    if is_far(limits, linear, _FAR):
         scale = SymmetricalLogScale(None, linthresh=linear, linscale=math.log10(most / linear))
         decade = 10.0 ** math.floor(math.log10(most))
         ticks = [tick for tick in (-decade, -linear, 0, linear, decade) if low <= tick <= high]
@@ -247,11 +247,6 @@ def _set_range(
         axis.set(**{f"{side}ticklabels": [short_number(tick) for tick in ticks]})
         axis.minorticks_off()
     axis.set(**{f"{side}lim": limits})
-
-
-def _is_far(limits: tuple[float, float], linear: float) -> bool:
-    low, high = limits
-    return max(-low, high) > _FAR * linear
 
 
 class _Panel(NamedTuple):

@@ -13,7 +13,13 @@ import numpy as np
 from keras_initx._checks import check_choice, truncated
 from keras_initx._extras import import_optional
 from keras_initx._typing import Array, InitializerLike
-from keras_initx.diagnostics._axes import edges_of_bins, is_far, linear_part, shared_range
+from keras_initx.diagnostics._axes import (
+    FAR_FOR_BINS,
+    edges_of_bins,
+    is_far,
+    linear_part,
+    shared_range,
+)
 from keras_initx.diagnostics._diagnosis import Diagnosis
 from keras_initx.diagnostics._layers import LayerReport, layers
 from keras_initx.diagnostics._remedy import Remedy
@@ -210,7 +216,7 @@ class DiagnosisReport(Judgement):
         limits = shared_range(self.rows, linear)
         edges = edges_of_bins(limits, linear, _BARS)
         note = "outputs other than 0, on one axis for all layers; its ends have those beyond"
-        if is_far(limits, linear):
+        if is_far(limits, linear, FAR_FOR_BINS):
             note += f", and it is logarithmic beyond {short_number(linear)}"
         histogram = _column(
             f"histogram,\n{short_number(limits[0])} to {short_number(limits[1])}",
