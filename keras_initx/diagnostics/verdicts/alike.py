@@ -138,8 +138,11 @@ def _of_last_layer(of: Diagnosis, layers: list[LayerReport]) -> Iterator[Finding
     for layer, difference in having(layers, last_differences(of)):
         if layer.name in outputs(of) and difference <= INPUTS_DIFFER:  # not NaN
             hit.append((layer, difference))
+    # Of indices it is not known how much they differ.
+    if not hit or not differing:
+        return
     # What differs little from the start is not made so by the network.
-    if not hit or not differing[0][1] > 10 * INPUTS_DIFFER:
+    if not differing[0][1] > 10 * INPUTS_DIFFER:
         return
     # What is held back or forgotten, and weights that are no random numbers, have verdicts.
     if holds_back(of) or are_unread(of, layers) or _has_no_random_kernel(of, layers):

@@ -70,3 +70,13 @@ def test_a_module_of_torch_that_tells_examples_apart_is_well(build):
     hooks = [part._forward_pre_hooks for part in model.layers[-1].module.modules()]
     assert "alike" not in found(model, X)
     assert not any(hooks)
+
+
+@needs_torch
+def test_of_a_module_of_torch_that_gets_indices_it_is_not_known_how_much_they_differ():
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Embedding(50, 16), *deep(torch.nn))
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.TorchModuleWrapper(module)])
+    assert "alike" not in found(model, np.arange(128).reshape(32, 4) % 50)
