@@ -22,7 +22,6 @@ from keras_initx.audits._parts import parts_of_law
 from keras_initx.audits._profile import (
     LEVELS,
     Profile,
-    is_frame,
     of_array,
     of_values,
     tolerance_of_frames,
@@ -182,7 +181,7 @@ class OfLaw(OfInitializer):
         share = largest_atom(expected) if expected.has_distribution else None
         found = of_values(values, weight.dtype, share)
         if isinstance(self.law, FrameLaw) and found.kind == "random":
-            has_blocks = _has_blocks(values, self.law, weight.dtype)
+            has_blocks = self.law.has_form(values, tolerance_of_frames(weight.dtype))
             frames = (self.law.blocks, _axis_of(self.law)) if has_blocks else (0, "")
             found = replace(found, frames=frames[0], frames_axis=frames[1])
         outcomes = compare(expected, found, weight.dtype)
@@ -230,23 +229,6 @@ def of_law(law: IndependentLaw | FrameLaw, dtype: DType, shape: Shape) -> Profil
 
 def _axis_of(law: FrameLaw) -> str:
     return "first" if 0 in law.output_axes else "last"
-
-
-def _has_blocks(values: Array, law: FrameLaw, dtype: DType) -> bool:
-    """Return whether blocks along the axes of a law have its singular values, times any number."""
-    ordered = values.transpose([*law.input_axes, *law.output_axes])
-    inputs = math.prod(values.shape[axis] for axis in law.input_axes)
-    blocks = np.split(ordered.reshape(inputs, -1), law.blocks, axis=1)
-    tolerance = tolerance_of_frames(dtype)
-    return all(_has_singular_values(block, law.singular_values, tolerance) for block in blocks)
-
-
-def _has_singular_values(block: Array, expected: float | Array, tolerance: float) -> bool:
-    if isinstance(expected, float | int):
-        return is_frame(block, tolerance)
-    found = np.linalg.svd(block.astype("float64"), compute_uv=False)
-    ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
-    return ratio > 0 and bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,13 @@ from keras_initx.audits._repeated import (
     sample_of,
     sampled,
 )
-from keras_initx.initializers._laws import IndependentLaw, NormalLaw, TruncatedLaw, UniformLaw
+from keras_initx.initializers._laws import (
+    IndependentLaw,
+    NormalLaw,
+    TruncatedLaw,
+    UniformLaw,
+    is_frame,
+)
 from keras_initx.models._digest import array_digest
 
 KINDS = ("constant", "fixed", "random", "unknown")
@@ -44,8 +50,6 @@ SHARE_OF_ZEROS = 0.005
 _FAR = 12.0
 # The interquartile range of normal values, in deviations.
 _INTERQUARTILE = 1.349
-# Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
-_PROBES = 4
 # The numbers of frames beside each other along the last axis: one for each gate.
 _FRAMES = (1, 3, 4)
 _FEWEST_COLUMNS = 4
@@ -427,19 +431,3 @@ def _are_enough(block: Array, tolerance: float) -> bool:
     """
     count, length = sorted(block.shape)
     return count >= _FEWEST_COLUMNS and math.sqrt(count / length) >= 10 * tolerance
-
-
-def is_frame(block: Array, tolerance: float) -> bool:
-    """Return whether the columns or the rows of a matrix are orthogonal and of equal length."""
-    if block.shape[0] < block.shape[1]:
-        block = block.T
-    count = block.shape[1]
-    first, last = block[:, 0], block[:, -1]
-    squares = float(first @ first)
-    # Two columns say so of most matrices already.
-    if not squares or (count > 1 and abs(float(first @ last)) > tolerance * squares):
-        return False
-    probes = np.random.default_rng(0).standard_normal((count, _PROBES)).astype(block.dtype)
-    kept = block.T @ (block @ probes) / squares
-    error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
-    return error < tolerance

@@ -79,7 +79,6 @@ class Diagnosis:
     Attributes:
         watch: The watch of the pass.
         trained: The weights that are trained.
-        scope: The scope of the pass, which is asked for the value of each variable.
     """
 
     def __init__(
@@ -102,18 +101,18 @@ class Diagnosis:
         self.progress: Progress = progress or (lambda _: None)
         self.watch: Watch = Watch(model)
         self.trained: list[keras.Variable] = list(filter(backend.trains, model.trainable_variables))
-        self.scope: keras.StatelessScope | None = None
         self._loss_of = None if y is None else loss_function(model, loss)
         self._facts: dict[Callable[[Diagnosis], Any], Any] = {}
         self._probes: dict[type[Probe], Any] = {}
         self._norms_of: dict[bool, Callable[..., list[float]]] = {}
+        self._has_begun = False
         # Why no more is measured, `None` while it is.
         self._refusal: str | None = "the pass has not begun"
 
     def probe(self, kind: type[_Probe]) -> _Probe:
         """Return the probe of this kind."""
         if kind not in self._probes:
-            if self.scope is not None:
+            if self._has_begun:
                 raise RuntimeError(f"{kind.__name__} has not seen the pass")
             self._probes[kind] = kind(self)
         probe: _Probe = self._probes[kind]
@@ -142,10 +141,11 @@ class Diagnosis:
         for kind in probes:
             self.probe(kind)
         watchers = list(self._probes.values())
+        self._has_begun = True
         # All of it: what one thread calls for gradients would be seen by another.
         with HOOKS, backend.globals_preserved(), _preserved_loss(self.model):
-            with backend.preserve_state(layers_of(self.model)) as self.scope:
-                with self.watch.watching(*watchers):
+            with backend.preserve_state(layers_of(self.model)) as scope:
+                with self.watch.watching(*watchers, scope=scope):
                     outputs = self.model(self.x, training=True)
                 self._refusal = None
                 for watcher in watchers:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
 from keras_initx._checks import first_of
 from keras_initx._typing import Array, InitializerLike
@@ -15,14 +14,13 @@ from keras_initx.backends._moments import Moments
 from keras_initx.diagnostics._diagnosis import Diagnosis, fact
 from keras_initx.diagnostics._layers import LayerReport, WeightReport, weights
 from keras_initx.initializers._activations import activation_facts
-from keras_initx.initializers._biases import ReLUBias
+from keras_initx.initializers._as_ours import as_ours
 from keras_initx.initializers._initializer import Initializer
-from keras_initx.initializers._laws import FrameLaw, Law
+from keras_initx.initializers._laws import SLACK, Law
 from keras_initx.initializers._orthogonal import Orthogonal
 from keras_initx.initializers._scale import default_axes
 from keras_initx.initializers._variance import VarianceScaling
 from keras_initx.initializers._variance_named import GlorotUniform, HeNormal, LecunNormal
-from keras_initx.structure._batch import floats
 from keras_initx.structure._kernels import is_adapter
 from keras_initx.structure._weights import ModelWeight, is_frozen
 
@@ -132,18 +130,6 @@ def rules_for(paths: Iterable[str], initializer: InitializerLike) -> dict[str, I
 
 # ---------------------------------------------------------------- what weights have already
 
-# How far the deviation of values may be from that of their law, beside the error of a sample.
-_LIKE = 0.1
-# Initializers whose values are equal numbers.
-_CONSTANTS = (
-    keras.initializers.Constant,
-    keras.initializers.Ones,
-    keras.initializers.Zeros,
-    ReLUBias,
-)
-# The most units that are compared, and how far from 0 their cosines may be by rounding.
-_UNITS, _ROUNDING = 64, 1e-2
-
 
 def not_yet_drawn(choices: Iterable[Choice], paths: Iterable[str], of: Diagnosis) -> list[Choice]:
     """Return the choices before the first whose values weights have; frozen ones do not count."""
@@ -151,17 +137,23 @@ def not_yet_drawn(choices: Iterable[Choice], paths: Iterable[str], of: Diagnosis
     trained = [weight for weight in found if weight.variable.trainable]
     others = []
     for one in choices:
-        if trained and all(_is_like(weight, one.initializer) for weight in trained):
+        if trained and all(_is_like(weight, one) for weight in trained):
             break
         others.append(one)
     return others
+
+
+def _is_like(weight: ModelWeight, drawn: Choice) -> bool:
+    """Return whether a weight may have been drawn so."""
+    law = _law_for(weight, drawn.initializer)
+    return law is not None and law.fits(_values(weight))
 
 
 def larger_than(choices: Sequence[Choice], paths: Iterable[str], of: Diagnosis) -> list[str]:
     """Return the paths of the weights that are larger than each of some choices makes them."""
     found = []
     for path in paths:
-        if all(_size(path, [one], of) > 1 + _LIKE for one in choices):
+        if all(_size(path, [one], of) > 1 + SLACK for one in choices):
             found.append(path)
     return found
 
@@ -173,47 +165,24 @@ def _size(path: str, choices: Sequence[Choice], of: Diagnosis) -> float:
     law = None if weight is None else _law_for(weight, initializer)
     if weight is None or law is None or not law.std:
         return 1.0
-    size = Moments(floats(backend.host_view(weight.variable.value))).std / law.std
+    size = Moments(_values(weight)).std / law.std
     return size if 0 < size < math.inf else 1.0
 
 
-def _is_like(weight: ModelWeight, initializer: InitializerLike) -> bool:
-    """Return whether a weight has the law of an initializer, by its deviation and its form."""
-    values = floats(backend.host_view(weight.variable.value))
-    constant = keras.initializers.get(initializer)
-    if isinstance(constant, _CONSTANTS):
-        filled = keras.ops.convert_to_tensor(constant(weight.shape, dtype=weight.dtype))
-        return bool((values == floats(backend.host_view(filled))).all())
-    law = _law_for(weight, initializer)
-    if law is None or not law.std:
-        return False
-    error = _LIKE + 3 / math.sqrt(2 * values.size)
-    if abs(Moments(values).std / law.std - 1) > error:
-        return False
-    return not isinstance(law, FrameLaw) or _is_orthogonal(values, law)
+def _values(weight: ModelWeight) -> Array:
+    return backend.host_view(weight.variable.value)
 
 
 def _law_for(weight: ModelWeight, initializer: InitializerLike) -> Law | None:
     """Return the law of the values that an initializer gives a weight, `None` if it has none."""
-    if not isinstance(initializer, Initializer):
-        return None
-    config = initializer.get_config()
-    if weight.axes is not None and "input_axes" in config:
-        inputs, units = weight.axes
-        config |= {"input_axes": list(inputs), "output_axes": list(units)}
-    return type(initializer).from_config(config).law(weight.shape)
-
-
-def _is_orthogonal(values: Array, law: FrameLaw) -> bool:
-    """Return whether the units of a kernel, or its inputs if they are fewer, are orthogonal."""
-    count = math.prod(values.shape[axis] for axis in law.input_axes)
-    moved = np.moveaxis(values, law.input_axes, range(len(law.input_axes)))
-    matrix = moved.reshape(count, -1)
-    if count < matrix.shape[1]:
-        matrix = matrix.T
-    some = matrix[:, :_UNITS] / np.linalg.norm(matrix[:, :_UNITS], axis=0)
-    cosines = some.T @ some
-    return bool(abs(cosines - np.eye(len(cosines))).max() < _ROUNDING)
+    initializer = keras.initializers.get(initializer)
+    if isinstance(initializer, Initializer) and weight.axes is not None:
+        config = initializer.get_config()
+        if "input_axes" in config:
+            inputs, units = weight.axes
+            config |= {"input_axes": list(inputs), "output_axes": list(units)}
+            initializer = type(initializer).from_config(config)
+    return as_ours(initializer).law(weight.shape)
 
 
 # ---------------------------------------------------------------- what is frozen

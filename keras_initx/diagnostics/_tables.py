@@ -1,8 +1,5 @@
 """Tables of embeddings whose rows are multiplied again, for the outputs of a model."""
 
-import contextlib
-from collections.abc import Iterator
-
 import keras
 
 from keras_initx._typing import Tensor
@@ -10,7 +7,6 @@ from keras_initx.diagnostics._diagnosis import Diagnosis, Probe, fact
 from keras_initx.diagnostics._layers import WeightReport, layers, paths
 from keras_initx.diagnostics.losses.probes import OutputProbe
 from keras_initx.structure._batch import tensors_in
-from keras_initx.structure._hooks import replaced
 from keras_initx.structure._names import own_weights
 from keras_initx.structure._watch import Call
 
@@ -35,25 +31,13 @@ class TableProbe(Probe):
         self._looked_up: dict[int, keras.Variable] = {}
         self._multiplied: dict[int, keras.Variable] = {}
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch the scope of the pass, which is asked for the value of each variable."""
-        scope = self.of.scope
-        if scope is None:
-            raise RuntimeError("there is no pass")
-        original = scope.get_current_value
-
-        def get_current_value(variable: keras.Variable) -> object:
-            calls = self.of.watch.calls
-            if calls and len(variable.shape) == 2:
-                if _is_own(calls[-1].operation, variable):
-                    self._own.append((calls[-1], variable))
-                else:
-                    self._multiplied[id(variable)] = variable
-            return original(variable)
-
-        with replaced(scope, "get_current_value", get_current_value):
-            yield
+    def read(self, variable: keras.Variable) -> None:
+        calls = self.of.watch.calls
+        if calls and len(variable.shape) == 2:
+            if _is_own(calls[-1].operation, variable):
+                self._own.append((calls[-1], variable))
+            else:
+                self._multiplied[id(variable)] = variable
 
     def after(self, call: Call) -> None:
         own = [variable for by, variable in self._own if by is call]

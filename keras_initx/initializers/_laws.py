@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from keras_initx._typing import Array, DType, Shape, Tensor
+from keras_initx.backends._moments import Moments
 from keras_initx.sampling._conversion import (
     CELLS,
     MOST,
@@ -24,6 +25,13 @@ from keras_initx.sampling._conversion import (
     truncated_quantiles,
 )
 from keras_initx.sampling._stream import Draw, Stream
+
+# How far the deviation of values may be from that of a law they fit, beside the error of a sample.
+SLACK = 0.1
+# How far from orthonormal the values of a frame may be that fit: in 16 bits, they are rounded.
+_ROUNDING = 1e-2
+# Random vectors that a matrix is multiplied by, to see whether it is orthonormal.
+_PROBES = 4
 
 
 class Law(abc.ABC):
@@ -43,6 +51,13 @@ class Law(abc.ABC):
     @abc.abstractmethod
     def scaled(self, factor: float) -> "Law":
         """Return the law of the values times `factor`, a number other than 0."""
+
+    def fits(self, values: Array) -> bool:
+        """Return whether values of any dtype may be of this law, by their deviation and form."""
+        if not self.std:
+            return False
+        error = SLACK + 3 / math.sqrt(2 * values.size)
+        return abs(Moments(values).std / self.std - 1) <= error
 
 
 class IndependentLaw(Law):
@@ -344,6 +359,9 @@ class FixedLaw(Law):
     def scaled(self, factor: float) -> Self:
         return replace(self, make=lambda: self.make() * factor)
 
+    def fits(self, values: Array) -> bool:
+        return bool((values == self.make().astype(values.dtype)).all())
+
 
 @dataclass(frozen=True, eq=False)
 class SparseLaw(Law):
@@ -398,6 +416,49 @@ class FrameLaw(Law):
         size = abs(factor)
         std = None if self.std is None else self.std * size
         return replace(self, singular_values=self.singular_values * size, std=std)
+
+    def fits(self, values: Array) -> bool:
+        return super().fits(values) and self.has_form(
+            values.astype("float32", copy=False), _ROUNDING
+        )
+
+    def has_form(self, values: Array, tolerance: float) -> bool:
+        """Return whether blocks of values have the singular values, times any number.
+
+        Args:
+            values: An array in float32 or float64.
+            tolerance: How far they may be from that, relative to the largest.
+        """
+        ordered = values.transpose([*self.input_axes, *self.output_axes])
+        inputs = math.prod(values.shape[axis] for axis in self.input_axes)
+        blocks = np.split(ordered.reshape(inputs, -1), self.blocks, axis=1)
+        if isinstance(self.singular_values, float | int):
+            return all(is_frame(block, tolerance) for block in blocks)
+        return all(self._has_spectrum(block, tolerance) for block in blocks)
+
+    def _has_spectrum(self, block: Array, tolerance: float) -> bool:
+        found = np.linalg.svd(block.astype("float64"), compute_uv=False)
+        expected = np.asarray(self.singular_values)
+        ratio = math.sqrt(float(np.square(found).sum() / np.square(expected).sum()))
+        if not ratio:
+            return False
+        return bool((np.abs(found / ratio - expected) <= tolerance * expected[0]).all())
+
+
+def is_frame(block: Array, tolerance: float) -> bool:
+    """Return whether the columns or the rows of a matrix are orthogonal and of equal length."""
+    if block.shape[0] < block.shape[1]:
+        block = block.T
+    count = block.shape[1]
+    first, last = block[:, 0], block[:, -1]
+    squares = float(first @ first)
+    # Two columns say so of most matrices already.
+    if not squares or (count > 1 and abs(float(first @ last)) > tolerance * squares):
+        return False
+    probes = np.random.default_rng(0).standard_normal((count, _PROBES)).astype(block.dtype)
+    kept = block.T @ (block @ probes) / squares
+    error = float(np.linalg.norm(kept - probes) / np.linalg.norm(probes))
+    return error < tolerance
 
 
 @dataclass(frozen=True, eq=False)

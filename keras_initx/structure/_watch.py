@@ -96,6 +96,9 @@ class Watcher:
     def after(self, call: Call) -> None:
         """Look at a call that was made."""
 
+    def read(self, variable: keras.Variable) -> None:
+        """Look at a variable whose value is read, of which the scope of the pass is asked."""
+
     def watching(self) -> contextlib.AbstractContextManager[object]:
         """Return a context in which what else the probe needs is replaced."""
         return contextlib.nullcontext()
@@ -133,12 +136,20 @@ class Watch:
         self._hidden = 0
 
     @contextlib.contextmanager
-    def watching(self, *probes: Watcher) -> Iterator[None]:
-        """Tell `probes` of all calls for the duration of the block, each in this order."""
+    def watching(
+        self, *probes: Watcher, scope: keras.StatelessScope | None = None
+    ) -> Iterator[None]:
+        """Tell `probes` of all calls for the duration of the block, each in this order.
+
+        They are told of variables that are read if the block is in a `scope`.
+        """
         self._probes = probes
         with HOOKS, contextlib.ExitStack() as stack:
             for probe in probes:
                 stack.enter_context(probe.watching())
+            if scope is not None:
+                hooked = self._hooked_read(scope.get_current_value)
+                stack.enter_context(replaced(scope, "get_current_value", hooked))
             for layer in self.layers:
                 name = call_name(layer)
                 hooked = self._hooked(layer, getattr(layer, name))
@@ -232,6 +243,18 @@ class Watch:
             for probe in self._probes:
                 probe.after(call)
             return call.outputs
+
+        return hooked
+
+    def _hooked_read(self, value_of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Wrap the function by which a scope is asked for the value of each variable."""
+
+        @functools.wraps(value_of)
+        def hooked(variable: keras.Variable) -> Tensor:
+            if not self.is_paused:
+                for probe in self._probes:
+                    probe.read(variable)
+            return value_of(variable)
 
         return hooked
 

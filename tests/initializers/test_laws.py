@@ -12,6 +12,7 @@ import keras_initx
 from keras_initx.audits._expectations import of_initializer
 from keras_initx.audits._subjects import Subject, Values
 from keras_initx.initializers._as_ours import as_ours
+from keras_initx.initializers._laws import FixedLaw, SparseLaw
 from keras_initx.pretrained._sources import as_lazy
 
 # A test fails by chance once in a million times. With these seeds, none does.
@@ -104,3 +105,31 @@ def test_a_subclass_that_draws_in_another_way_has_no_law():
     assert as_ours(Called()).law((4, 4)) is None
     assert as_ours(Drawn()).law((4, 4)) is None
     assert as_ours(Renamed()).law((4, 4)).std == keras_initx.HeNormal().expected_std((4, 4))
+
+
+@for_each(STATED)
+def test_the_draws_of_an_initializer_fit_its_law(case):
+    for shape in case.shapes:
+        law = case.make().law(shape)
+        # Of sparse values, too few are not zero to tell their deviation.
+        is_told = law.std and not isinstance(law, SparseLaw)
+        if 0 not in shape and (is_told or isinstance(law, FixedLaw)):
+            assert law.fits(to_numpy(case.make()(shape))), shape
+
+
+ROWS = np.random.default_rng(0).normal(size=(60, 40)).astype("float32")
+FRAME = np.linalg.qr(ROWS)[0]
+
+
+@pytest.mark.parametrize(
+    ("law", "others"),
+    [
+        (keras_initx.RandomNormal(0.0, 1.0).law((60, 40)), [2 * ROWS, 0 * ROWS, np.nan * ROWS]),
+        (keras_initx.Orthogonal().law((60, 40)), [ROWS / 60**0.5, np.linspace(0.5, 1.5, 40) * FRAME, 2 * FRAME]),
+        (keras_initx.Orthogonal(blocks=2).law((20, 40)), [FRAME[:20], ROWS[:20] / 20**0.5]),
+        (as_ours(keras.initializers.Ones()).law((60, 40)), [1 + 1e-4 * ROWS, 0 * ROWS]),
+    ],
+    ids=["independent", "frame", "blocks", "fixed"],
+)
+def test_values_of_another_size_or_form_do_not_fit_a_law(law, others):
+    assert [law.fits(values) for values in others] == len(others) * [False]

@@ -59,6 +59,29 @@ def test_calls_are_no_part_of_the_pass_while_it_is_paused():
     assert watcher.told == []
 
 
+@pytest.mark.every_backend
+def test_variables_that_are_read_in_a_scope_are_told_of_with_the_calls_that_read_them():
+    class Reads(Watcher):
+        def __init__(self):
+            self.found = []
+
+        def read(self, variable):
+            self.found.append((watch.calls[-1].operation.name, variable.path))
+
+    model, watch = model_of(layers.Dense(3, name="hidden"), layers.Dense(2, name="out", use_bias=False))
+    reads = Reads()
+    with keras.StatelessScope() as scope:
+        with watch.watching(reads, scope=scope):
+            model(X)
+            with watch.paused():
+                model(X)
+        model(X)
+    hidden, out = model.layers
+    expected = [("hidden", hidden.kernel.path), ("hidden", hidden.bias.path), ("out", out.kernel.path)]
+    assert list(dict.fromkeys(reads.found)) == expected
+    assert scope.get_current_value(hidden.kernel) is None
+
+
 def test_a_call_is_seen_where_weights_or_an_activation_make_the_output():
     class Seen(Watcher):
         def __init__(self):

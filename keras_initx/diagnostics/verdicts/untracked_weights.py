@@ -1,6 +1,5 @@
 """Kernels that a model uses but does not have: they are neither trained nor saved."""
 
-import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -18,7 +17,6 @@ from keras_initx.diagnostics._layers import LayerReport
 from keras_initx.diagnostics._remedy import Remedy
 from keras_initx.diagnostics._rules import LEAST_VALUES, Finding, rule
 from keras_initx.structure._batch import array_of, first_float
-from keras_initx.structure._hooks import replaced
 from keras_initx.structure._kernels import is_kernel
 
 
@@ -32,24 +30,12 @@ class UntrackedProbe(Probe):
     def __init__(self, of: Diagnosis) -> None:
         super().__init__(of)
         self.paths: list[str] = []
+        self._known = {id(variable) for variable in of.model.variables}
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch the scope of the pass, which is asked for the value of each variable."""
-        scope = self.of.scope
-        if scope is None:
-            raise RuntimeError("there is no pass")
-        known = {id(variable) for variable in self.of.model.variables}
-        original = scope.get_current_value
-
-        def get_current_value(variable: keras.Variable) -> object:
-            if id(variable) not in known and variable.trainable and is_kernel(variable):
-                self.paths.append(variable.path)
-            known.add(id(variable))
-            return original(variable)
-
-        with replaced(scope, "get_current_value", get_current_value):
-            yield
+    def read(self, variable: keras.Variable) -> None:
+        if id(variable) not in self._known and variable.trainable and is_kernel(variable):
+            self.paths.append(variable.path)
+        self._known.add(id(variable))
 
 
 class Constant(NamedTuple):
