@@ -189,10 +189,7 @@ LISTED = 20
 
 def truncated(texts: Sequence[str], mark: str = ", ") -> str:
     """Join `texts` in one line, leaving out the end of a long list."""
-    shown = list(texts[:LISTED])
-    if len(texts) > LISTED:
-        shown.append(f"and {len(texts) - LISTED} more")
-    return mark.join(shown)
+    return first_of(texts, mark, shown=LISTED)
 
 
 def first_of(names: Sequence[str], between: str = ", ", shown: int = 4) -> str:

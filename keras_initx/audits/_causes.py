@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from keras_initx._typing import Shape
-from keras_initx.audits._groups import with_stars
 from keras_initx.audits._judgement import Judged
 from keras_initx.audits._profile import Profile
 from keras_initx.audits._scale_error import Scale
@@ -15,6 +14,7 @@ from keras_initx.initializers._description import description
 from keras_initx.initializers._random import RandomNormal
 from keras_initx.initializers._scale import fans
 from keras_initx.initializers._variance import FanMode, VarianceScaling, stddev_for
+from keras_initx.rendering._text import without_numbers
 from keras_initx.sampling._conversion import truncated_quantiles
 from keras_initx.structure._hooks import LayerInitializer
 
@@ -84,7 +84,7 @@ def _kind(judged: Judged) -> object:
     """Return what weights that a factor of depth concerns have in common."""
     if _initializer(judged) is not None and judged.comparison.expected is not None:
         return judged.comparison.expected.std
-    return with_stars(judged.comparison.path)
+    return without_numbers(judged.comparison.path)
 
 
 def _keeps_shape(judged: Judged) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array, DType
 from keras_initx.audits._repeated import (
     IMPOSSIBLE,
@@ -112,10 +113,8 @@ def _text(slices: Array, found: dict[int, float], lengths: Sequence[int]) -> str
     """Return the first slices with their values in words."""
     size = slices.shape[0] * slices.shape[2]
     texts = []
-    for index, value in list(found.items())[:_MOST_NAMED]:
+    for index, value in found.items():
         count = int(np.count_nonzero(slices[:, index] == value))
         how_many = "all" if count == size else f"{count} of {size}"
         texts.append(f"{how_many} of {place_text(index, lengths)} are {value:.4g}")
-    if len(found) > _MOST_NAMED:
-        texts.append(f"and {len(found) - _MOST_NAMED} more")
-    return ", ".join(texts)
+    return first_of(texts, shown=_MOST_NAMED)

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_initx.audits._outcome import Outcome, impossible
 from keras_initx.audits._probabilities import as_few
-from keras_initx.audits._profile import BITS_OF_RANDOM, LEVELS, Profile
+from keras_initx.audits._profile import BITS_OF_RANDOM, LEVELS, NOTHING, Profile
 from keras_initx.audits._property_test import FEWEST_OF_SHAPE, Known, PropertyTest
 
 # Where each value is there twice, half of them differ from each other.
@@ -36,45 +36,43 @@ def are_exact(expected: Profile, found: Profile) -> bool:
     return min(expected.bits, found.bits) > BITS_OF_RANDOM
 
 
-class Repeats(PropertyTest):
+class _OfSlices(PropertyTest):
+    """What is equal in slices where it was not, or no longer is.
+
+    Attributes:
+        field: The field of a profile that says what it is, and where.
+    """
+
+    needs = Known.KIND
+    field: str
+
+    def concerns(self, expected: Profile, found: Profile) -> bool:
+        before, now = getattr(expected, self.field), getattr(found, self.field)
+        return None not in (before, now) and before != now
+
+    def run(self, expected: Profile, found: Profile) -> Outcome:
+        verdict, where = getattr(found, self.field)
+        if verdict:
+            return impossible(verdict, where)
+        verdict, where = getattr(expected, self.field)
+        return impossible(verdict, f"no longer {where}")
+
+
+class Repeats(_OfSlices):
     """Slices that are equal to each other where they were not, or no longer are."""
 
-    needs = Known.KIND
+    field = "repeated"
 
     def concerns(self, expected: Profile, found: Profile) -> bool:
-        if expected.repeated is None or found.repeated is None:
+        if not super().concerns(expected, found):
             return False
-        (before, _), (now, _) = expected.repeated, found.repeated
-        if are_exact(expected, found):
-            return bool(before or now) and (expected.repeated != found.repeated)
-        return bool(now and not before)
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        assert expected.repeated is not None
-        assert found.repeated is not None
-        if found.repeated[0]:
-            return impossible(*found.repeated)
-        verdict, where = expected.repeated
-        return impossible(verdict, f"no longer {where}")
+        return are_exact(expected, found) or expected.repeated == NOTHING
 
 
-class Crowded(PropertyTest):
+class Crowded(_OfSlices):
     """Slices in which one value is too often there where it was not, or no longer is."""
 
-    needs = Known.KIND
-
-    def concerns(self, expected: Profile, found: Profile) -> bool:
-        if expected.crowded is None or found.crowded is None:
-            return False
-        return expected.crowded != found.crowded
-
-    def run(self, expected: Profile, found: Profile) -> Outcome:
-        assert expected.crowded is not None
-        assert found.crowded is not None
-        if found.crowded[0]:
-            return impossible(*found.crowded)
-        verdict, where = expected.crowded
-        return impossible(verdict, f"no longer {where}")
+    field = "crowded"
 
 
 class Copies(PropertyTest):

@@ -1,13 +1,14 @@
 """Rows of the table of an audit: weights that differ in the same way stand in one."""
 
+import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from keras_initx.rendering._text import alike, pattern_of
+
 # Ratios of weights with one cause differ by chance, in small weights by this factor.
 _ALIKE = 1.2
-_NUMBER = re.compile(r"(\d+)")
 # Patterns that are named in one row.
 _MOST = 4
 
@@ -85,11 +86,6 @@ class Group:
         return "\n".join([*shown, f"and {len(self.names) - len(shown)} more"])
 
 
-def with_stars(path: str) -> str:
-    """Return a name with `*` for each number, as weights of several layers have it in common."""
-    return _NUMBER.sub("*", path)
-
-
 def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     """Return weights in groups, the worst first.
 
@@ -97,13 +93,15 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
     Groups with one cause, one initializer and nearly one ratio are a single one. The names of a
     group are in the order of the weights, because chance decides which of them is the worst.
     """
-    by_name: dict[tuple[str, ...], list[WeightAudit]] = {}
-    for weight in weights:
-        key = (with_stars(weight.path), weight.verdict, weight.cause, weight.reason)
-        by_name.setdefault(key, []).append(weight)
+    by_name = alike(
+        weights,
+        lambda weight: weight.path,
+        lambda weight: (weight.verdict, weight.cause, weight.reason),
+    )
     merged: dict[tuple[str | None, ...], list[Group]] = {}
-    for alike in by_name.values():
-        group = Group([_common_name(alike)], sorted(alike, key=_rank))
+    for of_name in by_name:
+        pattern = pattern_of([weight.path for weight in of_name])
+        group = Group([pattern], sorted(of_name, key=_rank))
         worst = group.worst
         key_of_cause: tuple[str | None, ...]
         if worst.reason:
@@ -113,7 +111,7 @@ def grouped(weights: Iterable[WeightAudit]) -> list[Group]:
         else:
             key_of_cause = (worst.verdict, "", *group.names)
         _add(merged.setdefault(key_of_cause, []), group)
-    found = [group for groups in merged.values() for group in groups]
+    found = itertools.chain.from_iterable(merged.values())
     return sorted(found, key=lambda group: _rank(group.worst))
 
 
@@ -126,18 +124,6 @@ def _add(groups: list[Group], group: Group) -> None:
             groups[place] = Group([*other.names, *group.names], together)
             return
     groups.append(group)
-
-
-def _common_name(weights: Sequence[WeightAudit]) -> str:
-    """Return the name of weights whose names differ in numbers only, with `*` where they differ."""
-    columns = zip(*[_NUMBER.split(weight.path) for weight in weights], strict=True)
-    parts = []
-    for texts in columns:
-        if len(set(texts)) == 1:
-            parts.append(texts[0])
-        else:
-            parts.append("*")
-    return "".join(parts)
 
 
 def _rank(weight: WeightAudit) -> tuple[int, float]:

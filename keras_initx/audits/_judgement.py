@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from keras_initx.audits._comparison import Comparison
 from keras_initx.audits._equal_values import chance_of_equality
-from keras_initx.audits._groups import with_stars
 from keras_initx.audits._outcome import Outcome, smallest_effect
 from keras_initx.audits._probabilities import holm, same_variance
 from keras_initx.audits._property_test import ONCE
 from keras_initx.audits._scale_error import Scale
+from keras_initx.rendering._text import alike
 
 # The normal quantile of the probability with which a deviation is found that "would be seen".
 _POWER = 1.645
@@ -108,24 +107,22 @@ def weights_together(
         equal: Sets of the paths of equal weights, which are one draw.
     """
     again = {path for paths in equal for path in paths[1:]}
-    groups: dict[Any, list[tuple[str, Scale]]] = {}
+    tested = []
     for this in comparisons:
-        scale = this.scale
         is_again = not again.isdisjoint((this.path, this.path_of_expected))
         # Frames have an exact scale.
-        if scale is not None and scale.error and not (this.is_proven or is_again):
-            key = (with_stars(this.path), this.weight.shape, this.weight.dtype)
-            groups.setdefault(key, []).append((this.path, scale))
-    for alike in groups.values():
-        paths, scales = zip(*alike, strict=True)
-        mean = float(
-            np.average(
-                [scale.log for scale in scales], weights=[scale.error**-2 for scale in scales]
-            )
-        )
+        if this.scale is not None and this.scale.error and not (this.is_proven or is_again):
+            tested.append((this, this.scale))
+    groups = alike(
+        tested, lambda pair: pair[0].path, lambda pair: (pair[0].weight.shape, pair[0].weight.dtype)
+    )
+    for group in groups:
+        scales = [scale for _, scale in group]
+        logs = [scale.log for scale in scales]
+        mean = float(np.average(logs, weights=[scale.error**-2 for scale in scales]))
         differ = any(abs(scale.log - mean) > _APART * scale.error for scale in scales)
-        if len(alike) > 1 and not differ:
-            yield _of_scales(paths, scales, mean)
+        if len(group) > 1 and not differ:
+            yield _of_scales(tuple(this.path for this, _ in group), scales, mean)
 
 
 def _of_scales(paths: tuple[str, ...], scales: Sequence[Scale], mean: float) -> Joint:

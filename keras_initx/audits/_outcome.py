@@ -10,6 +10,28 @@ from keras_initx._typing import DType
 # what they draw, twice as large ones.
 SMALL = 0.01
 _SMALL_IN_16_BITS = 0.02
+# All verdicts: of those of a weight, the first is reported.
+_VERDICTS = (
+    "not finite",
+    "reshaped",
+    "constant",
+    "values",
+    "equal weights",
+    "connections",
+    "zeros",
+    "equal slices",
+    "copies",
+    "orthonormality",
+    "scale",
+    "parts",
+    "bounds",
+    "mean",
+    "shape",
+    "outliers",
+    "precision",
+    "dtype",
+    "bits",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,11 @@ class Outcome:
     deviation: float
     cause: str = ""
     proof: str = ""
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """The place among the outcomes of a weight, of which the first that failed is reported."""
+        return _VERDICTS.index(self.verdict), self.p
 
 
 def impossible(verdict: str, evidence: str, cause: str = "") -> Outcome:

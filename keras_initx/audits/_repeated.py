@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_initx._checks import first_of
 from keras_initx._typing import Array, DType, Shape
 
 # Elements that are compared with a distribution. With so many, a standard deviation is known to
@@ -176,9 +177,6 @@ def place_text(index: int, lengths: Sequence[int]) -> str:
 def _pairs_text(pairs: Sequence[tuple[int, int]], lengths: Shape) -> str:
     """Return the places of the first slices that are equal, along axes of these lengths."""
     texts = []
-    for pair in pairs[:_MOST_PAIRS]:
-        one, other = pair
+    for one, other in pairs:
         texts.append(f"{place_text(one, lengths)} to {place_text(other, lengths)}")
-    if len(pairs) > _MOST_PAIRS:
-        texts.append(f"and {len(pairs) - _MOST_PAIRS} more")
-    return ", ".join(texts)
+    return first_of(texts, shown=_MOST_PAIRS)

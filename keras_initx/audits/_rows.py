@@ -10,28 +10,6 @@ from keras_initx.audits._contract_lines import WeightContract
 from keras_initx.audits._groups import WeightAudit
 from keras_initx.audits._judgement import Judged
 
-# What is reported of a weight, the first that was found.
-_ORDER = (
-    "not finite",
-    "reshaped",
-    "constant",
-    "values",
-    "equal weights",
-    "connections",
-    "zeros",
-    "equal slices",
-    "copies",
-    "orthonormality",
-    "scale",
-    "parts",
-    "bounds",
-    "mean",
-    "shape",
-    "outliers",
-    "precision",
-    "dtype",
-    "bits",
-)
 # Verdicts that a scale or a distribution explains, not what is equal or zero.
 _EXPLAINED = ("values", "orthonormality", "scale", "bounds", "mean", "shape", "zeros")
 # Unmatched names for which similar ones are looked for.
@@ -80,7 +58,7 @@ def _row(judged: Judged, cause: str) -> WeightAudit:
     )
     if not judged.failed:
         return row
-    worst = min(judged.failed, key=lambda outcome: (_ORDER.index(outcome.verdict), outcome.p))
+    worst = min(judged.failed, key=lambda outcome: outcome.place)
     if worst.cause or worst.verdict not in _EXPLAINED:
         cause = worst.cause
     return replace(row, verdict=worst.verdict, evidence=worst.evidence, cause=cause, reason="")

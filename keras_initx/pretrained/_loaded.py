@@ -15,7 +15,7 @@ from keras_initx.pretrained._unwritten import COMPUTED, MISSED, NOT_KNOWN
 from keras_initx.rendering._results import Judgement, Tabular
 from keras_initx.rendering._table import Column
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import counted, in_common, without_numbers
+from keras_initx.rendering._text import alike, counted, in_common
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,11 +149,11 @@ def _loaded_groups(rows: Iterable[LoadedWeight]) -> list[str]:
     for row in rows:
         if row.status != "loaded":
             with_others.update(_around(row.path))
-    groups: dict[str, dict[str, None]] = {}
+    patterns = []
     for path in loaded:
-        pattern = next((one for one in _around(path) if one not in with_others), path)
-        groups.setdefault(without_numbers(pattern), {})[pattern] = None
-    return [in_common(list(group)) for group in groups.values()]
+        patterns.append(next((one for one in _around(path) if one not in with_others), path))
+    groups = alike(dict.fromkeys(patterns), path=str, others=lambda _: None)
+    return [in_common(group) for group in groups]
 
 
 def _around(path: str) -> list[str]:

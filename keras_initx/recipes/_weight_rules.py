@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_initx._typing import InitializerLike
-from keras_initx.rendering._text import in_common, without_numbers
+from keras_initx.rendering._text import alike, in_common
 
 # Why a weight keeps its values under a recipe, and is not compared by an audit.
 NOT_KNOWN = "the recipe does not know what it is for"
@@ -54,10 +54,10 @@ class WeightRules:
         return tuple(path for path, value in self.by_path.items() if isinstance(value, Left))
 
     def __repr__(self) -> str:
-        groups: dict[tuple[str, str], list[str]] = {}
+        texts = {}
         for path, value in self.by_path.items():
-            text = value if isinstance(value, str) else repr(value)
+            texts[path] = value if isinstance(value, str) else repr(value)
             if isinstance(value, Left):
-                text = f"left ({value.reason})"
-            groups.setdefault((without_numbers(path), text), []).append(path)
-        return "\n".join(f"{in_common(paths)}: {text}" for (_, text), paths in groups.items())
+                texts[path] = f"left ({value.reason})"
+        groups = alike(texts, path=str, others=texts.__getitem__)
+        return "\n".join(f"{in_common(paths)}: {texts[paths[0]]}" for paths in groups)

@@ -21,7 +21,7 @@ from keras_initx.rendering._export import as_csv, as_json, image, page, paragrap
 from keras_initx.rendering._figures import as_png, save_figure
 from keras_initx.rendering._table import Column, Row, Table, cell_text, filled, legend
 from keras_initx.rendering._terminal import line_width
-from keras_initx.rendering._text import in_common, without_numbers
+from keras_initx.rendering._text import alike, in_common
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -328,12 +328,12 @@ class WeightTable(Tabular[Sequence[Row]]):
 
     def _rows(self) -> Sequence[Sequence[Row]]:
         path, *others = self._weight_columns()
-        alike: dict[tuple[str, ...], list[Row]] = {}
-        for weight in self.rows:
-            name = without_numbers(cell_text(path.cell(weight)))
-            cells = [cell_text(column.cell(weight)) for column in others if not column.is_measured]
-            alike.setdefault((name, *cells), []).append(weight)
-        return list(alike.values())
+        exact = [column for column in others if not column.is_measured]
+        return alike(
+            self.rows,
+            lambda weight: cell_text(path.cell(weight)),
+            lambda weight: tuple(cell_text(column.cell(weight)) for column in exact),
+        )
 
     def _columns(self) -> Sequence[Column[Sequence[Row]]]:
         path, *others = self._weight_columns()

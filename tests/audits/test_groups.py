@@ -39,8 +39,8 @@ def test_weights_that_differ_in_one_way_are_one_row_of_a_table_that_fits_a_page(
     assert max(map(len, lines)) <= 80
     names = [line.strip().split("  ")[0] for line in lines[2:-2]]
     assert names[-1] == "tokens/embeddings"
-    of_projections = ["transformer_layer_*/self_attention/attention_output/kernel"]
-    of_projections += ["transformer_layer_*/feedforward_output/kernel"]
+    of_projections = ["transformer_layer*/self_attention/attention_output/kernel"]
+    of_projections += ["transformer_layer*/feedforward_output/kernel"]
     assert "".join(names[:-1]) == "".join(of_projections)
     assert lines[2].split()[1:3] == ["24", "0.02"]
     assert lines[-1] == "25 of 25 weights are not as the rules say."
@@ -56,7 +56,7 @@ def test_the_names_of_a_row_are_in_the_order_of_the_weights():
             arrays[f"layer_{number}/{name}/kernel"] = rng.normal(0, stddev, (99, 40))
     (row,) = audit(arrays, rules)._rows()
     assert "feedforward" in row.worst.path
-    assert row.names == ["layer_*/attention_output/kernel", "layer_*/feedforward_output/kernel"]
+    assert row.names == ["layer*/attention_output/kernel", "layer*/feedforward_output/kernel"]
 
 
 def test_a_table_has_one_row_for_weights_that_differ_in_numbers_only():

@@ -26,7 +26,7 @@ def test_equal_slices_are_named():
         (
             "equal slices",
             "4 of 8 slices along axis 2 equal to another but for the sign: "
-            "[4] to [0], [5] to [1], [6] to [2], and 1 more",
+            "[4] to [0], [5] to [1], [6] to [2] and 1 more",
         ),
         ("equal slices", "1 of 32 slices along axes 1 to 2 equal to another: [2, 3] to [0, 1]"),
     ]

@@ -5,16 +5,6 @@ from audited import off_with_causes, today
 from modes import to_numpy
 
 import keras_initx
-from keras_initx.audits._kinds import _tests_of_kinds
-from keras_initx.audits._properties import _TESTS
-from keras_initx.audits._rows import _ORDER
-
-
-def test_each_verdict_of_a_test_has_its_place():
-    tests = [*_TESTS, *_tests_of_kinds("float32")]
-    # Those of equal slices say themselves what is wrong.
-    assert {test.verdict for test in tests if hasattr(test, "verdict")} <= set(_ORDER)
-    assert len(_ORDER) == len(set(_ORDER))
 
 
 def test_weights_that_are_new_missing_or_reshaped(yesterday):
