@@ -142,6 +142,11 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="the lowest level at which the exit code is 1; default: %(default)s",
     )
+    _add_files_of_report(parser)
+
+
+def _add_files_of_report(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that write a report."""
     parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
     parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
     parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
@@ -231,12 +236,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="probability of an alarm where all is well; default: %(default)s",
     )
-    parser.add_argument("--json", **_options.OUTPUT, help="write the report to a file as JSON")
-    parser.add_argument("--csv", **_options.OUTPUT, help="write the table to a file as CSV")
-    parser.add_argument("--html", **_options.OUTPUT, help="write the report to a file as a page")
-    parser.add_argument(
-        "--plot", **_options.PLOT, help="plot the report to a file; the suffix sets the format"
-    )
+    _add_files_of_report(parser)
 
 
 def _add_contract(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 from keras_initx._checks import close_matches
 from keras_initx.outputs._recorded import CallKey, RecordedCall
-from keras_initx.structure._patterns import captured_texts, first_matches
+from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 
 # Maps patterns for the paths of layers to the names of layers or modules.
 Names: TypeAlias = Mapping[str, str | None]
@@ -85,13 +85,7 @@ def _by_rules(paths: Iterable[str], by_name: Mapping[str, object], names: Names)
         if template is None:
             leading.add(pattern)
             continue
-        try:
-            name = template.format(*match.texts)
-        except (IndexError, KeyError, ValueError, AttributeError) as error:
-            raise ValueError(
-                "`names` must have names, with `{0}` for the text that the first `*` of the "
-                f"pattern matches. Received: {template!r} for {path!r}: {error}"
-            ) from None
+        name = filled_in(template, match.texts, path, "have names")
         full = "/".join(filter(None, (_with_slashes(name), match.rest)))
         if full in by_name:
             leading.add(pattern)

@@ -13,7 +13,7 @@ from keras_initx._typing import Array
 from keras_initx.models._paths import shown_paths
 from keras_initx.pretrained._layouts import CELLS, LayoutName
 from keras_initx.pretrained._names_of_keras import names_in_file
-from keras_initx.structure._patterns import captured_texts, first_matches
+from keras_initx.structure._patterns import captured_texts, filled_in, first_matches
 from keras_initx.structure._weights import ModelWeight, name_in_module
 
 # An index from `numpy.s_`, or a function that maps the array to the weight.
@@ -219,13 +219,7 @@ def _candidates_of_match(
         template, part = value
     else:
         template = value
-    try:
-        name = template.format(*match.texts)
-    except (IndexError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(
-            "`names` must name arrays, with `{0}` for the text that the first `*` of the pattern "
-            f"matches. Received: {template!r} for {weight.path!r}: {error}"
-        ) from None
+    name = filled_in(template, match.texts, weight.path, "name arrays")
     if match.path not in weight.layer_paths:
         if callable(part):
             # A function makes the weight from the array that it is given alone.

@@ -6,7 +6,7 @@ itself, also brackets, which the name of a layer may have. A pattern matches a w
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from keras_initx._checks import similar_paths
@@ -64,6 +64,27 @@ def captured_texts(pattern: str, path: str) -> tuple[str, ...] | None:
     if match is None:
         return None
     return match.groups()
+
+
+def filled_in(template: str, texts: Sequence[str], path: str, what: str) -> str:
+    """Return the name for a path that a pattern matches.
+
+    Args:
+        template: The name, with `{0}` for the text that the first `*` stands for.
+        texts: The texts that each `*` stands for.
+        path: The path.
+        what: What `names` must have, in words.
+
+    Raises:
+        ValueError: If there is no such text.
+    """
+    try:
+        return template.format(*texts)
+    except (IndexError, KeyError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"`names` must {what}, with `{{0}}` for the text that the first `*` of the pattern "
+            f"matches. Received: {template!r} for {path!r}: {error}"
+        ) from None
 
 
 def matches_path(pattern: str, path: str) -> bool:

@@ -1,6 +1,5 @@
 """Train models of several widths with several learning rates, to see whether a rate transfers."""
 
-import collections
 import dataclasses
 import functools
 import itertools
@@ -26,6 +25,7 @@ from keras_initx.studies._metric import sign
 from keras_initx.studies._plots import new_plot
 from keras_initx.studies._result import (
     StudyResult,
+    counted_by_status,
     first_error,
     records_of,
     remarks_on_not_compared,
@@ -325,8 +325,7 @@ class RateStudy(StudyResult):
         }
 
     def _headline(self) -> str:
-        statuses = collections.Counter(trial["status"] for trial in self.trials.values())
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        counts = counted_by_status(self.trials.values())
         builds = counted(len(self.settings["builds"]), "parametrization")
         widths = counted(len(self.settings["widths"]), "width")
         rates = counted(len(self.settings["rates"]), "rate")

@@ -1,8 +1,9 @@
 """The form of the results of studies, as text and in a notebook."""
 
 import abc
+import collections
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_initx.rendering._export import paragraphs, section
@@ -100,6 +101,12 @@ def records_of(known: Record, trial: Record) -> list[Record]:
     """Return a row for each epoch of a trial, which begins with what is known of the trial."""
     epochs = trial.get("epochs", [])
     return [{**known, "status": trial["status"], **metrics} for metrics in epochs]
+
+
+def counted_by_status(trials: Iterable[Record]) -> str:
+    """Return how many trials have each status, as part of a sentence."""
+    statuses = collections.Counter(trial["status"] for trial in trials)
+    return ", ".join(f"{count} {status}" for status, count in statuses.items())
 
 
 def first_error(trials: Sequence[Record]) -> str:

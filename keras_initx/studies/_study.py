@@ -18,6 +18,7 @@ from keras_initx.studies._metric import metric_range, sign
 from keras_initx.studies._plots import study_figure
 from keras_initx.studies._result import (
     StudyResult,
+    counted_by_status,
     first_error,
     records_of,
     remarks_on_not_compared,
@@ -320,8 +321,7 @@ class Study(StudyResult):
         }
 
     def _headline(self) -> str:
-        statuses = collections.Counter(trial["status"] for trial in self.trials.values())
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        counts = counted_by_status(self.trials.values())
         initializers = counted(len(self.initializers), "initializer")
         return f" of {initializers}, {counted(len(self.trials), 'trial')}: {counts}"
 
